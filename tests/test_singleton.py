@@ -44,7 +44,7 @@ def test_it_is_made_once_of_the_first_arguments() -> None:
 def test_other_arguments_are_ignored_with_a_warning_that_names_both() -> None:
     one: Singleton[Thing] = Singleton("thing")
     first = one.get(Thing, 1)
-    with pytest.warns(UserWarning, match=r"the thing .* made with \(1,\); \(2,\) is ignored"):
+    with pytest.warns(UserWarning, match=r"the thing .* created with \(1,\); \(2,\) is ignored"):
         assert one.get(Thing, 2) is first
 
 

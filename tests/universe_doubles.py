@@ -31,7 +31,7 @@ class DatedUniverse:
         since: date | str | None = None,
     ) -> Members:
         if name != "mine":
-            raise UniverseError(f"there is no universe {name!r}")
+            raise UniverseError(f"the universe does not exist: {name!r}")
         day, first = str(as_of), str(since or as_of)
         chosen = [
             symbol

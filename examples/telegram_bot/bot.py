@@ -36,7 +36,7 @@ except ImportError:
     records = None
 log = logging.getLogger("telegram_bot")
 REPORTS = frozenset({"price", "chart"})
-HINT = "A symbol alone, such as AAPL, is answered with its price."
+HINT = "Send just a symbol, such as AAPL, to get its price."
 
 
 class Bot:
@@ -83,7 +83,7 @@ class Bot:
             else:
                 await update.get_bot().put(update.effective_chat.id, Answer(text))
         except TelegramError as failure:
-            log.info("a refusal was not sent: %s", type(failure).__name__)
+            log.info("a rejection was not sent: %s", type(failure).__name__)
 
     async def carry_out(self, update: Update, user: str, name: str, words: list[str]) -> None:
         """Answer an update in one of the slots; sending, which may have to wait, takes none."""
@@ -107,7 +107,7 @@ class Bot:
     async def report(self, user: str, name: str, words: list[str]) -> Answer:
         """Return the answer to a user's scheduled command, no matter who stored it."""
         if name not in REPORTS:
-            return Answer(f"A schedule sends {' or '.join(sorted(REPORTS))}, not this.")
+            return Answer(f"A schedule can only send {' or '.join(sorted(REPORTS))}.")
         return (await self.answer(user, name, words, is_asked=False))[0]
 
     async def answer(
@@ -132,7 +132,7 @@ class Bot:
             return await self.market.explained(error, name, words), f"{error.reason}: {error}"
         except Exception as error:
             log.exception("/%s of %s", name, user)
-            failed = "That failed here; the reason is in the log."
+            failed = "Something went wrong here; the log has the reason."
             return Answer(failed), f"failed: {type(error).__name__}"
 
     async def greeting(self, user: str) -> Answer:
@@ -189,11 +189,12 @@ def main() -> None:
         token = Path(path).read_text(encoding="utf-8").strip() if path else token
     except (OSError, ValueError) as error:
         sys.exit(
-            f"The file that TELEGRAM_BOT_TOKEN_FILE names cannot be read: {type(error).__name__}."
+            f"The file named by TELEGRAM_BOT_TOKEN_FILE cannot be read: {type(error).__name__}."
         )
     if not token:
         sys.exit(
-            "TELEGRAM_BOT_TOKEN is not set, nor TELEGRAM_BOT_TOKEN_FILE; @BotFather gives a token."
+            "Neither TELEGRAM_BOT_TOKEN nor TELEGRAM_BOT_TOKEN_FILE is set; get a token "
+            "from @BotFather."
         )
     hide(token)
     logging.basicConfig(level=setting("BOT_LOG", "INFO"))
@@ -202,7 +203,9 @@ def main() -> None:
     answers = Bot([market], senders=senders)
     works: list[Any] = []
     if records is None:
-        log.warning("without the extra db there are no users, limits and alerts: everybody may ask")
+        log.warning(
+            "without the `db` extra there are no users, limits or alerts: anybody may use the bot"
+        )
     else:
         per_day = int(setting("BOT_PER_DAY", "200"))
         members = Members(records, mailer(setting("BOT_MAIL", "")), named_admins, per_day)
@@ -216,7 +219,7 @@ def main() -> None:
     try:
         build(token, base_url, answers, *works).run_polling(bootstrap_retries=-1)
     except InvalidToken:
-        sys.exit("Telegram refuses the token in TELEGRAM_BOT_TOKEN.")
+        sys.exit("Telegram rejected the token in TELEGRAM_BOT_TOKEN.")
 
 
 if __name__ == "__main__":

@@ -88,7 +88,7 @@ class Market:
         record = await self.manager.aget_fundamentals(symbol, timeout=self.budget_s)
         if not record:
             await self.manager.aget_quote(symbol, timeout=2)  # raises where the symbol is at fault
-            raise CommandError(f"No vendor has figures of {symbol}.")
+            raise CommandError(f"No vendor has figures for {symbol}.")
         about, lines = record["_metadata"], [str(record.get("company_name", symbol))]
         lines += [figure(n, record[n], about["fields"][n]) for n in FIELDS if n in record]
         lines += [f"{one['vendor']}: {one['field']} {one['why']}" for one in about["conflicts"]]
@@ -99,13 +99,13 @@ class Market:
 
     async def chart(self, user: str, symbol: str, timeframe: str, bars: str = "120") -> Answer:
         if not bars.isdecimal() or not 2 <= int(bars) <= 500:
-            raise CommandError("A chart has 2 to 500 bars.")
+            raise CommandError("A chart can show 2 to 500 bars.")
         if is_timeframe(symbol) and not is_timeframe(timeframe):
-            raise CommandError("The symbol comes first, then the length of the bars.", symbol)
+            raise CommandError("Please give the symbol first, then the timeframe.", symbol)
         picture = await self.manager.aplot(symbol, timeframe, bars=int(bars), timeout=self.budget_s)
         chart, (series,) = picture.chart, picture.chart.series
         if not len(series):
-            raise CommandError(f"There is no bar to draw: {'; '.join(chart.notes)}.")
+            raise CommandError(f"There are no bars to draw: {'; '.join(chart.notes)}.")
         async with self.drawing:
             photo = await asyncio.to_thread(picture.png)
         last, state = (
@@ -130,7 +130,7 @@ class Market:
                 listings = await self.manager.asearch(words[place][:64], 4, timeout=2)
                 nearest = tuple(one.symbol for one in listings)
             except Exception:
-                log.exception("no symbols were found near %s", words[place])
+                log.exception("the search for similar symbols to %s failed", words[place])
         commands = [[name, *words[:place], one, *words[place + 1 :]] for one in nearest]
         return Answer(error.brief, tuple(" ".join(command) for command in commands))
 

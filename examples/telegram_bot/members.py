@@ -78,16 +78,16 @@ class Members:
         if why := await self.standing(user):
             raise CommandError(why)
         if not self.may_send(user, why, name):
-            raise CommandError(f"/{name} is for administrators.")
+            raise CommandError(f"/{name} is only for administrators.")
         if not await self.kept(self.db.use_daily_limit, user):
-            raise CommandError("That is all for today; the next day begins at 00:00 UTC.")
+            raise CommandError("You have reached today's limit; it resets at 00:00 UTC.")
 
     async def standing(self, user: str) -> str:
         """Return the step that a user still has to take; empty if there is none."""
         status = await self.kept(self.db.get_user_status, user)
         if status is None or not status["verified"]:
             return "Please /register EMAIL, then /verify the code that you get."
-        return "" if self.has_rights(user, status) else "An administrator has yet to approve you."
+        return "" if self.has_rights(user, status) else "An administrator still has to approve you."
 
     def may_send(self, user: str, why: str, name: str) -> bool:
         """Return whether a user may send a command; ``why`` is what the user still lacks."""
@@ -143,7 +143,7 @@ class Members:
 
     async def verify(self, user: str, code: str) -> Answer:
         if not await self.kept(self.db.verify_code, user, code):
-            raise CommandError("That code does not stand; /register EMAIL sends another.")
+            raise CommandError("That code is not valid; /register EMAIL sends a new one.")
         rest = "" if user in self.admins() else "; an administrator will approve you"
         return Answer(f"Your address is verified{rest}.")
 
@@ -156,29 +156,30 @@ class Members:
     async def forget(self, user: str, sure: str = "") -> Answer:
         if sure != "yes":
             return Answer(
-                "All that is kept of you goes, alerts and schedules too.", ("forget yes",)
+                "This deletes everything stored about you, including alerts and schedules.",
+                ("forget yes",),
             )
         await self.kept(self.db.forget_user, user)
-        return Answer("Nothing is kept of you any more.")
+        return Answer("Everything stored about you has been deleted.")
 
     async def approve(self, admin: str, user: str = "") -> Answer:
         if user and not await self.kept(self.db.approve_user, user):
-            raise CommandError("There is no such user.")
+            raise CommandError("That user does not exist.")
         users = [u for u in await self.kept(self.db.get_all_users) if u["verified"]]
         waiting = [u["telegram_user_id"] for u in users if not u["approved"]]
         ids = [one for one in waiting if one not in self.admins()]
         return Answer(
             (f"{user} is approved. " if user else "")
-            + f"To be approved: {', '.join(ids) or 'none'}",
+            + f"Waiting for approval: {', '.join(ids) or 'none'}",
             tuple(f"approve {one}" for one in ids[:20]),
         )
 
     async def reject(self, admin: str, user: str) -> Answer:
         if not await self.kept(self.db.reject_user, user):
-            raise CommandError("There is no such user.")
+            raise CommandError("That user does not exist.")
         if user in self.admins():
-            raise CommandError(f"{user} is named in BOT_ADMINS, and stays an administrator.")
-        return Answer(f"{user} may ask for nothing more, and gets no alert and no report.")
+            raise CommandError(f"{user} is listed in BOT_ADMINS and remains an administrator.")
+        return Answer(f"{user} can no longer use the bot and gets no alerts or reports.")
 
     async def stats(self, admin: str) -> Answer:
         stats = await self.kept(self.db.get_command_audit_stats)
@@ -201,7 +202,7 @@ def mailer(command: str) -> Callable[[str, str], None]:
 
     def send(address: str, text: str) -> None:
         if not command:
-            raise RuntimeError("BOT_MAIL names no command that sends e-mail")
+            raise RuntimeError("BOT_MAIL is not set; set it to the command that sends e-mail")
         words = [*shlex.split(command), checked_email(address)]
         subprocess.run(words, input=text, text=True, check=True, timeout=60, env=environment)
 

@@ -12,7 +12,7 @@ from typing import Literal
 from telegram import Update
 
 PER_MINUTE, SLOTS, MOST_WAITING, MOST_SENDERS = 30, 8, 5, 10_000
-TOO_MANY = f"That is more than {PER_MINUTE} messages a minute; what comes too early is not read."
+TOO_MANY = f"The limit is {PER_MINUTE} messages per minute; further messages are ignored."
 
 
 class Sender:
@@ -57,11 +57,13 @@ class Senders:
         """Return why an update is not answered; empty if it is."""
         chat, user, message = update.effective_chat, update.effective_user, update.message
         if chat is None:
-            return "That button is too old; please send the command."
+            return "That button is too old; please send the command again."
         if user is None or user.is_bot or (message and message.sender_chat):
-            return "Anonymous administrators and channels are not answered; write as yourself."
+            return (
+                "I do not reply to anonymous administrators or channels; please write as yourself."
+            )
         if chat.type != "private" and not self.in_groups:
-            return "Only private chats are answered."
+            return "I only reply in private chats."
         return ""
 
     @asynccontextmanager

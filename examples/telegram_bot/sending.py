@@ -77,11 +77,11 @@ async def deliver(
     except DataError as error:
         return Outcome("later", error.reason)  # nothing has left
     if answer is None:
-        return Outcome("refused", "this user has no rights at present")
+        return Outcome("refused", "this user currently has no rights")
     try:
         await bot.put(int(delivery.recipient), answer)
     except failures.RetryAfter as error:
-        return Outcome("later", "Telegram wants a pause", seconds(error))
+        return Outcome("later", "Telegram asked for a pause", seconds(error))
     except failures.Forbidden as error:
         return Outcome("refused", error.message, is_blocked=True)
     except (failures.BadRequest, failures.ChatMigrated) as error:
@@ -132,7 +132,7 @@ async def again(every_s: float, function: Callable[[], object]) -> NoReturn:
         except DataError as error:
             log.warning("%s", error)
         except Exception:
-            log.exception("work of the bot failed")
+            log.exception("a task of the bot failed")
         await sleep(every_s)
 
 

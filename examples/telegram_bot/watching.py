@@ -52,13 +52,14 @@ class Watching:
         wanted |= {"ticker": quote.symbol}
         for row in await self.kept(self.db.list_alerts, user):
             if row["active"] and wanted.items() <= row.items():
-                raise CommandError(f"You have this alert: {alert_line(row)}.")
+                raise CommandError(f"You already have this alert: {alert_line(row)}.")
         row = await self.kept(
             self.db.get_alert, await self.kept(self.db.add_json_alert, user, wanted)
         )
         return Answer(
-            f"Alert {alert_line(row)}. It is judged on closed bars of {row['timeframe']}: one that "
-            f"crosses fires it, being there already does not.\n{self.market.shown(quote).text}"
+            f"Alert {alert_line(row)}. It is evaluated on closed {row['timeframe']} bars: it "
+            "fires when one crosses the level, not if the price is already beyond "
+            f"it.\n{self.market.shown(quote).text}"
         )
 
     async def schedule(self, user: str, *words: str) -> Answer:
@@ -144,7 +145,7 @@ def number(text: str) -> float:
     except ValueError:
         value = math.nan
     if not math.isfinite(value):
-        raise CommandError(f"{text[:20]} is not a number, such as 70000.5.")
+        raise CommandError(f"Not a number: {text[:20]}; use a form such as 70000.5.")
     return value
 
 

@@ -161,7 +161,7 @@ async def answer(work: Callable[[], R], deadline: Deadline, *, looks: bool) -> R
         raise
     if not future.cancel():
         return await waiting
-    deadline.end(f"{MOST_CALLS} other calls wait for vendors")
+    deadline.end(f"{MOST_CALLS} other calls are already waiting for vendors")
     return await _threaded(lookups, partial(context.run, run_within, deadline, work))
 
 

@@ -9,8 +9,10 @@ from .bundles.catalog import DataCatalog
 __all__ = ["DataCatalog"]
 
 warnings.warn(
-    "src.data.catalog is the path of older programs, to be removed in December 2027 at the earliest: "
-    "import DataCatalog from src.data.bundles",
+    (
+        "src.data.catalog is deprecated and will be removed in December 2027 at the "
+        "earliest: import DataCatalog from src.data.bundles"
+    ),
     DeprecationWarning,
     stacklevel=2,
 )

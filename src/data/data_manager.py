@@ -279,7 +279,7 @@ class DataManager:
             picture = charts.picture_of(client, client.query(symbol, timeframe, *bounds, wishes))
         else:
             if version is not None:
-                raise QueryError("a version is of one series", hint="name one symbol")
+                raise QueryError("a version needs exactly one symbol", hint="name one symbol")
             frames = client.get_by_symbol(symbol, timeframe, bounds, wishes)
             picture = charts.picture_of_several(client, frames, timeframe, wishes)
         return picture
@@ -1058,7 +1058,7 @@ def _start(symbol: str, start: When, period: str | timedelta | None) -> Any:
         return start
     if start is not None:
         raise BadRangeError(
-            f"{symbol}: start {start} and period {period} exclude each other",
+            f"{symbol}: start {start} and period {period} cannot be used together",
             symbol=symbol,
             hint="give start and end, or period and end",
         )

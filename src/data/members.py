@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from .model.series import SeriesKey
     from .wiring import Services
 
-NOTHING_STORED = "nothing is cached of it (`onetape populate` fetches it)"
+NOTHING_STORED = "nothing is cached for it (`onetape populate` fetches it)"
 _SHOWN = 10
 # A session is within two days of the UTC date that it is named after.
 _NEAR = timedelta(days=2)
@@ -68,10 +68,10 @@ def members_asked(
         since = resolve_day(subject, "start", bounds[0], now_ms) or FIRST_DAY
         day = resolve_day(subject, "end", bounds[1], now_ms) or today
         if day < since:
-            raise BadRangeError(f"{subject}: the end {day} lies before the start {since}")
+            raise BadRangeError(f"{subject}: the end {day} is before the start {since}")
     members = universes.members(name, day or today, strict=strict, since=since)
     if not members:
-        raise UniverseError(f"{members}", hint="`onetape universe show` lists what is recorded")
+        raise UniverseError(f"{members}", hint="`onetape universe show` lists the recorded members")
     return members
 
 
@@ -83,12 +83,14 @@ def check_choice(symbols: Any, universe: Any, as_of: Any) -> str:
             universe, or a universe that is not a string.
     """
     if universe is None and as_of is not None:
-        raise QueryError(f"as_of {as_of!s:.40} is a day of a universe, and no universe is named")
+        raise QueryError(f"as_of needs a universe, and none is given: {as_of!s:.40}")
     if universe is None or symbols is not None:
-        what = "no symbols and no universe" if universe is None else "symbols and a universe"
-        raise QueryError(f"the question names {what}", hint="name one of the two")
+        what = (
+            "neither symbols nor a universe" if universe is None else "both symbols and a universe"
+        )
+        raise QueryError(f"the query names {what}", hint="name one of the two")
     if not isinstance(universe, str):
-        raise QueryError(f"a universe is named by a text, and not by {universe!r:.80}")
+        raise QueryError(f"the name of a universe must be a string, not {universe!r:.80}")
     return universe
 
 
@@ -129,8 +131,11 @@ def member_frames(
     if empty := [symbol for symbol, frame in frames.items() if frame.empty]:
         names = ", ".join(empty[:_SHOWN]) + (", ..." if empty[_SHOWN:] else "")
         warn_user(
-            f"{members.name}: no bar of {len(empty)} of the {counted(len(frames), 'member')}: {names}; "
-            "a result over the others alone is that of survivors",
+            (
+                f"{members.name}: no bars for {len(empty)} of the "
+                f"{counted(len(frames), 'member')}: {names}; results computed from the others "
+                "have survivorship bias"
+            ),
             SurvivorshipWarning,
         )
     return MemberFrames(frames, members, without)
@@ -150,9 +155,12 @@ def warn_of_past(universes: Universes, today: Members, frames: Mapping[str, pd.D
     if then.is_pit and set(then) != set(today):
         gone, come = len({*then} - {*today}), len({*today} - {*then})
         warn_user(
-            f"{today.name}: bars from {first} of today's members: {gone} of the {len(then)} of {first} are "
-            f"not among them, and {come} that came later are (as_of='{first}' takes those of then, "
-            "as_of='today' takes today's without this warning)",
+            (
+                f"{today.name}: the bars from {first} are those of today's members: {gone} of "
+                f"the {len(then)} members on {first} are not included, and {come} that joined later "
+                f"are (as_of='{first}' uses the members of that day, as_of='today' keeps today's "
+                "members without this warning)"
+            ),
             SurvivorshipWarning,
         )
 

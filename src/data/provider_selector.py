@@ -221,7 +221,7 @@ class ProviderSelector:
         wanted = Timeframe.parse(timeframe)
         rule = self._rules.rule_for(instrument.asset_class, wanted)
         if rule is None:
-            lacking = f"no rule for {instrument.asset_class} lists that timeframe"
+            lacking = f"no rule for {instrument.asset_class} lists this timeframe"
             raise NoProviderError(
                 f"{_NO_PROVIDER} for {instrument.symbol} {wanted}: {lacking}",
                 symbol=instrument.symbol,
@@ -289,9 +289,9 @@ class ProviderSelector:
             return symbol, provider
         if provider is not None and self.canonical(provider) != vendor:
             raise QueryError(
-                f"{symbol!r:.80} names the vendor {vendor}, and provider names {provider!r:.40}",
+                f"{symbol!r:.80} names the vendor {vendor}, but provider is {provider!r:.40}",
                 symbol=body,
-                hint="leave one of the two out",
+                hint="omit one of the two",
             )
         return body, vendor
 

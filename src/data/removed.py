@@ -11,13 +11,13 @@ from importlib import import_module
 from types import MappingProxyType
 from typing import Any, NoReturn
 
-_CACHE = "bars are kept by one cache: use src.data.UnifiedCache"
-_MANAGER = "one manager asks all vendors: use src.data.get_data_manager()"
+_CACHE = "there is only one cache: use src.data.UnifiedCache"
+_MANAGER = "one manager queries all vendors: use src.data.get_data_manager()"
 _FACTORY = "use src.data.downloader.DataDownloaderFactory"
 _VENDOR_CLASS = "subclass src.data.downloader.BaseDataDownloader"
-_FAST = "frames are read from memory-mapped columns as they are; nothing replaces it"
+_FAST = "frames are already read from memory-mapped columns; there is no replacement"
 _BARS = "use get_ohlcv() of src.data.get_data_manager(), and validate_ohlcv_data()"
-_EXPIRY = "how long an answer stands is decided bar by bar, by cache.default_ttl_hours in the rules"
+_EXPIRY = "freshness is decided for each bar, by cache.default_ttl_hours in the rules"
 
 # Names in the package root.
 NAMES: Mapping[str, str] = MappingProxyType(
@@ -26,7 +26,7 @@ NAMES: Mapping[str, str] = MappingProxyType(
         "DataSourceFactory": _FACTORY,
         "DataAggregator": _MANAGER,
         "get_data_source_factory": _FACTORY,
-        "register_data_source": "offer the class as an entry point of the group onetape.providers",
+        "register_data_source": "register the class as an entry point in the group onetape.providers",
         "create_data_source": "use DataDownloaderFactory.create_downloader()",
         "get_data_source": _MANAGER,
         "get_data_handler": _BARS,
@@ -47,10 +47,10 @@ NAMES: Mapping[str, str] = MappingProxyType(
         "VersionBasedInvalidation": _EXPIRY,
     }
 )
-_NOTIFY = "messages go out by the callable that a program gives the job of alerts"
+_NOTIFY = "messages are sent by the callable that a program passes to the alert job"
 _HEALTH = "use onetape doctor, and metrics() of src.data.get_data_manager()"
-_WEB = "pages are made by onetape report; rights of users are those of src.data.db.services.users_service"
-_DOMAIN = "it belongs to one program: keep its tables in that program, on src.data.db.Database"
+_WEB = "onetape report creates pages; users' rights are in src.data.db.services.users_service"
+_DOMAIN = "it belongs to one program: keep its tables there, using src.data.db.Database"
 # Modules below the package root. Each exists as a file that refuses to be imported, which also
 # blocks everything below it.
 MODULES: Mapping[str, str] = MappingProxyType(
@@ -76,10 +76,10 @@ MODULES: Mapping[str, str] = MappingProxyType(
     }
 )
 
-_PASSWORDS = (
-    "there are no passwords: let the program's own login decide, then ensure_user_for_telegram()"
+_PASSWORDS = "there are no passwords: use the program's own login, then ensure_user_for_telegram()"
+_BROADCASTS = (
+    "in the program, send to each of list_users() of src.data.db.services.telegram_service"
 )
-_BROADCASTS = "send to each of list_users() of src.data.db.services.telegram_service in the program"
 # Features of older programs' records that this library lacks: service functions and topics.
 RECORDS: Mapping[str, str] = MappingProxyType(
     {
@@ -89,8 +89,8 @@ RECORDS: Mapping[str, str] = MappingProxyType(
         "get_broadcast_stats": _BROADCASTS,
         "log_broadcast": _BROADCASTS,
         "schedule_broadcast": _BROADCASTS,
-        "sending e-mail": "alerts keep the flag email; a program sends in its Deliver callable",
-        "a database of an older program": "onetape db init adds tables beside it; copy rows by the services",
+        "sending e-mail": "alerts keep the flag email; a program sends the e-mail in its Deliver callable",
+        "a database of an older program": "onetape db init adds its tables; copy the rows with the services",
     }
 )
 

@@ -45,7 +45,7 @@ class Singleton(Generic[T]):
                 self._thing, self._made_of = make(*arguments), arguments
             elif any(arguments) and arguments != self._made_of:
                 warn_user(
-                    f"the {self._name} of this process was made with {self._made_of}; "
+                    f"the {self._name} of this process was already created with {self._made_of}; "
                     f"{arguments} is ignored"
                 )
             return self._thing

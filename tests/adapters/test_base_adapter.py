@@ -123,13 +123,13 @@ def changed(**columns: Callable[[Any], Any]) -> Any:
         (changed(timestamp=lambda v: datetime(2024, 6, 9)), "stamp in the future"),
         (changed(timestamp=lambda v: None), "timestamp is null in 1 row"),
         (changed(symbol=lambda v: None), "symbol is null in 1 row"),
-        (bars().drop("high"), "lacks high"),
+        (bars().drop("high"), "has no high"),
         (bars().clear(), "has no rows"),
-        (bars().with_columns(pl.col("close").cast(pl.String)), "close is String, which is no number"),
-        (bars().with_columns(pl.lit("now").alias("timestamp")), "timestamp is String"),
-        (bars().with_columns(pl.lit(1).alias("symbol")), "symbol is Int"),
-        ({"close": [1.0]}, "dict is no frame of Polars"),
-        (None, "NoneType is no frame"),
+        (bars().with_columns(pl.col("close").cast(pl.String)), "close has the type String, not a number"),
+        (bars().with_columns(pl.lit("now").alias("timestamp")), "timestamp has the type String"),
+        (bars().with_columns(pl.lit(1).alias("symbol")), "symbol has the type Int"),
+        ({"close": [1.0]}, "dict is not a Polars frame"),
+        (None, "NoneType is not a Polars frame"),
     ],
 )  # fmt: skip
 def test_what_cannot_be_bars_is_refused(frame: Any, message: str) -> None:
@@ -193,7 +193,7 @@ def test_a_validator_of_the_program_is_called_besides() -> None:
     assert Own(validator=good).validate(bars()) and good.seen == 16
     bad = ValidationResult(False, ["no"], 0.0, 0, 0, [], True, True)
     for verdict in (False, bad):
-        with pytest.raises(ValidationError, match="the validator of own refuses"):
+        with pytest.raises(ValidationError, match="the validator of own rejected"):
             Own(validator=Validator(verdict)).validate(bars())
 
 
@@ -628,7 +628,7 @@ def test_only_what_came_is_found(tmp_path: Path) -> None:
 
 
 def test_a_symbol_that_did_not_come_is_warned_of_and_not_registered(tmp_path: Path) -> None:
-    with pytest.warns(UserWarning, match="given gave no bar of MSFT"):
+    with pytest.warns(UserWarning, match="given returned no bars for MSFT"):
         info = info_of(Given(bars(8, ["AAPL"])), tmp_path)
     assert info["symbols"] == ["AAPL"]
 

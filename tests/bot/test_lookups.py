@@ -116,7 +116,7 @@ def test_a_symbol_alone_is_a_price(chats: Chats) -> None:
 )
 def test_words_in_the_wrong_order_are_a_button(chats: Chats, typed: str, meant: str) -> None:
     asked = chats.say(typed)
-    assert asked.text == "The symbol comes first, then the length of the bars."
+    assert asked.text == "Please give the symbol first, then the timeframe."
     assert asked.data == [meant]
     assert chats.press(asked, meant).photo
     assert chats.say("/chart 1h 1d").data == [] and chats.say("/chart 1h NOPE 9x").data == []
@@ -129,7 +129,7 @@ def test_the_nearest_names_are_searched_for(chats: Chats) -> None:
 
 COMMANDS = (
     "/price SYMBOL\n/fundamentals SYMBOL\n/chart SYMBOL TIMEFRAME [BARS]\n"
-    "A symbol alone, such as AAPL, is answered with its price."
+    "Send just a symbol, such as AAPL, to get its price."
 )
 MISTAKES = {
     "/price NOPE": "NOPE is not known at any of the available markets.",
@@ -138,8 +138,8 @@ MISTAKES = {
     "/price A B": "/price SYMBOL",
     "/chart AAPL": "/chart SYMBOL TIMEFRAME [BARS]",
     "/chart AAPL 1x": "The length of the bars in this request is not valid; use 1m, 1h or 1d, for example.",
-    "/chart AAPL 1d 0": "A chart has 2 to 500 bars.",
-    "/chart AAPL 1d 1e9": "A chart has 2 to 500 bars.",
+    "/chart AAPL 1d 0": "A chart can show 2 to 500 bars.",
+    "/chart AAPL 1d 1e9": "A chart can show 2 to 500 bars.",
     "/start": COMMANDS,
     "/explained": COMMANDS,
     "/": COMMANDS,
@@ -180,7 +180,7 @@ def test_an_error_of_the_program_is_in_the_log_alone(
         raise RuntimeError("a canary")
 
     monkeypatch.setattr("onetape.aio.AsyncDataManager.aget_quote", broken)
-    assert chats.say("/price AAPL").text == "That failed here; the reason is in the log."
+    assert chats.say("/price AAPL").text == "Something went wrong here; the log has the reason."
     assert "a canary" in caplog.text
 
 

@@ -20,17 +20,21 @@ def test_a_user_registers_is_approved_and_asks(club: Club) -> None:
     assert club.say("/price AAPL").text == register
     club.say("/register ann@example.com")
     assert club.say("/price AAPL").text == register
-    assert club.say("/verify 000000x").text.startswith("That code does not stand")
+    assert club.say("/verify 000000x").text.startswith(
+        "That code is not valid; /register EMAIL sends a new one."
+    )
     club.say(club.codes["ann@example.com"])
-    assert club.say("/price AAPL").text == "An administrator has yet to approve you."
+    assert club.say("/price AAPL").text == "An administrator still has to approve you."
     asked = club.say("/approve", ADMIN)
     assert asked.data == [f"approve {ANN}"]
-    assert club.press(asked, f"approve {ANN}").text == f"{ANN} is approved. To be approved: none"
+    assert (
+        club.press(asked, f"approve {ANN}").text == f"{ANN} is approved. Waiting for approval: none"
+    )
     assert club.say("/price AAPL").text.startswith("AAPL 203.04 USD")
     assert club.say("/fundamentals AAPL").text.startswith("Apple Inc.")
     assert club.say("/chart AAPL 1h 20").photo
-    assert club.say("/approve 12").text == "/approve is for administrators."
-    assert club.say("/approve 99", ADMIN).text == "There is no such user."
+    assert club.say("/approve 12").text == "/approve is only for administrators."
+    assert club.say("/approve 99", ADMIN).text == "That user does not exist."
 
 
 def test_the_greeting_names_what_a_user_may_send(club: Club) -> None:
@@ -45,7 +49,7 @@ def test_the_greeting_names_what_a_user_may_send(club: Club) -> None:
     club.say("/register ann@example.com")
     assert names(ANN) == for_all
     club.say(club.codes["ann@example.com"])
-    assert club.say("/start").text.startswith("An administrator has yet to approve you.")
+    assert club.say("/start").text.startswith("An administrator still has to approve you.")
     assert names(ANN) == for_all
     club.say(f"/approve {ANN}", ADMIN)
     assert names(ANN) == for_all | rest
@@ -86,7 +90,7 @@ def test_every_command_is_in_the_audit_without_codes(club: Club) -> None:
 def test_the_day_has_a_limit(club: Club) -> None:
     club.join(ANN, "ann@example.com")
     club.db.set_user_daily_limit(str(ANN), 2)
-    assert [club.say("/price AAPL").text[:4] for _ in range(3)] == ["AAPL", "AAPL", "That"]
+    assert [club.say("/price AAPL").text[:4] for _ in range(3)] == ["AAPL", "AAPL", "You "]
     assert club.say("/price AAPL", ADMIN).text.startswith("AAPL")
 
 
@@ -102,7 +106,10 @@ def test_a_new_user_is_never_without_a_limit(club: Club) -> None:
             return repos.users.get_telegram_profile(str(ANN))["daily_limit"]
 
     club.members.send_code = die
-    assert "failed here" in club.say("/register ann@example.com").text
+    assert (
+        "Something went wrong here; the log has the reason."
+        in club.say("/register ann@example.com").text
+    )
     assert limit() == 50
     club.db.set_user_daily_limit(str(ANN), 7)
     club.say("/register ann@example.org")
@@ -112,13 +119,17 @@ def test_a_new_user_is_never_without_a_limit(club: Club) -> None:
 def test_codes_are_few_and_void_after_wrong_tries(club: Club) -> None:
     club.say("/register ann@example.com")
     for _ in range(5):
-        assert club.say("/verify 12345678").text.startswith("That code does not stand")
-    assert club.say(club.codes["ann@example.com"]).text.startswith("That code does not stand")
+        assert club.say("/verify 12345678").text.startswith(
+            "That code is not valid; /register EMAIL sends a new one."
+        )
+    assert club.say(club.codes["ann@example.com"]).text.startswith(
+        "That code is not valid; /register EMAIL sends a new one."
+    )
     for _ in range(4):
         assert club.say("/register ann@example.com").text.startswith("A code is on its way")
     assert "within an hour" in club.say("/register ann@example.com").text
     for address in ("nonsense", "-oX@example.com\N{ZERO WIDTH SPACE}", "x" * 300 + "@example.com"):
-        assert "is no e-mail address" in club.say(f"/register {address}", BOB).text
+        assert "not an e-mail address:" in club.say(f"/register {address}", BOB).text
 
 
 def test_feedback_is_kept_and_forgetting_leaves_nothing(club: Club) -> None:
@@ -127,7 +138,7 @@ def test_feedback_is_kept_and_forgetting_leaves_nothing(club: Club) -> None:
     (kept,) = club.db.list_feedback()
     assert kept["message"] == "'; DROP TABLE usr_users; -- \u202e<b>"
     asked = club.say("/forget")
-    assert club.press(asked, "forget yes").text == "Nothing is kept of you any more."
+    assert club.press(asked, "forget yes").text == "Everything stored about you has been deleted."
     club.stop()
     assert club.db.get_user_status(str(ANN)) is None and club.db.list_feedback() == []
     assert [row for row in club.audit() if row[0] == str(ANN)] == []
@@ -168,27 +179,27 @@ def test_a_threshold_that_no_value_crosses_is_refused(club: Club, text: str, why
 
 def test_bounds_that_values_can_cross_are_taken(club: Club) -> None:
     for text in ("rsi above 0", "rsi below 100", "change below -99.5", "change above -100"):
-        assert "closed bars of 1h" in club.say(f"/alert AAPL {text} 1h", ADMIN).text
+        assert "closed 1h bars" in club.say(f"/alert AAPL {text} 1h", ADMIN).text
 
 
 def test_a_second_alert_of_the_same_is_refused(club: Club) -> None:
     for text in ("BTCUSDT above 40000", "AAPL rsi below 30 1h"):
-        assert "judged" in club.say(f"/alert {text}", ADMIN).text
+        assert "evaluated" in club.say(f"/alert {text}", ADMIN).text
     for text in ("BTCUSDT above 40000.0", "AAPL RSI(14) below 30 60m"):
-        assert club.say(f"/alert {text}", ADMIN).text.startswith("You have this alert: ")
+        assert club.say(f"/alert {text}", ADMIN).text.startswith("You already have this alert:")
     others = ("BTCUSDT below 40000", "BTCUSDT above 40000.01", "AAPL rsi below 30 1d",
               "AAPL rsi(7) below 30 1h", "AAPL above 40000")  # fmt: skip
     for text in others:
-        assert "judged" in club.say(f"/alert {text}", ADMIN).text, text
+        assert "evaluated" in club.say(f"/alert {text}", ADMIN).text, text
     club.db.update_alert(1, enabled=False)
-    assert "judged" in club.say("/alert BTCUSDT above 40000", ADMIN).text, "that one is off"
+    assert "evaluated" in club.say("/alert BTCUSDT above 40000", ADMIN).text, "that one is off"
 
 
 def test_alerts_name_their_bars_and_numbers_as_they_were_typed(club: Club) -> None:
     first = club.say("/alert BTCUSDT above 0.00001", ADMIN).text.splitlines()[0]
     assert first == (
-        "Alert 1: BTCUSDT above 0.00001 15m. It is judged on closed bars of 15m: one that crosses "
-        "fires it, being there already does not."
+        "Alert 1: BTCUSDT above 0.00001 15m. It is evaluated on closed 15m bars: it fires when one "
+        "crosses the level, not if the price is already beyond it."
     )
     club.say("/alert BTCUSDT below 12345678901.25", ADMIN)
     club.say("/alert AAPL sma(50) below 70000 daily", ADMIN)

@@ -45,12 +45,12 @@ def test_who_is_rejected_gets_nothing_until_approved_again(
     clock.advance(DAY_S)
     assert came(watched, ANN) == 1, "the report"
     text = watched.say(f"/reject {ANN}", ADMIN).text
-    assert text == f"{ANN} may ask for nothing more, and gets no alert and no report."
+    assert text == f"{ANN} can no longer use the bot and gets no alerts or reports."
     bob = len(watched.people.sent(BOB))
     clock.advance(DAY_S)
     assert came(watched, ANN) == 0
     assert len(watched.people.sent(BOB)) == bob + 1, "others get theirs"
-    assert watched.say("/price AAPL").text == "An administrator has yet to approve you."
+    assert watched.say("/price AAPL").text == "An administrator still has to approve you."
     watched.say(f"/approve {ANN}", ADMIN)
     clock.advance(DAY_S)
     assert came(watched, ANN) == 1
@@ -95,14 +95,16 @@ def test_administrators_are_those_that_the_environment_names_now(
 ) -> None:
     club.join(ANN, "ann@example.com")
     club.db.create_admin(str(BOB), "bob@example.com")  # what is stored gives no right
-    assert club.say(f"/reject {ANN}", BOB).text == "/reject is for administrators."
-    assert club.say(f"/reject {ANN}").text == "/reject is for administrators."
+    assert club.say(f"/reject {ANN}", BOB).text == "/reject is only for administrators."
+    assert club.say(f"/reject {ANN}").text == "/reject is only for administrators."
     club.admins.add(str(ANN))
-    assert "stays an administrator" in club.say(f"/reject {ANN}").text
+    assert (
+        "is listed in BOT_ADMINS and remains an administrator." in club.say(f"/reject {ANN}").text
+    )
     assert "commands, answered" in club.say("/stats").text, "rejected, and named"
     club.admins.remove(str(ANN))
-    assert club.say("/stats").text == "An administrator has yet to approve you."
-    assert club.say("/reject 99", ADMIN).text == "There is no such user."
+    assert club.say("/stats").text == "An administrator still has to approve you."
+    assert club.say("/reject 99", ADMIN).text == "That user does not exist."
     assert club.say("/reject", ADMIN).text == "/reject USER"
     named = load("members").named_admins
     monkeypatch.setenv("BOT_ADMINS", " 7 , 11,, ")
@@ -122,7 +124,7 @@ def test_a_stored_schedule_runs_price_and_chart_alone(club: Club, clock: ManualC
     clock.advance(DAY_S)
     assert club.run().deliveries == {"sent": 4}
     lines = [one.text.split("\n")[1] for one in club.people.sent(ADMIN)[before:]]
-    refused = "A schedule sends chart or price, not this."
+    refused = "A schedule can only send chart or price."
     assert lines[:2] + lines[3:] == [refused] * 3 and lines[2].startswith("BTCUSDT ")
     assert club.db.get_user_status("99")["approved"] is False
     assert club.db.get_user_status(str(ADMIN))["verified"] is True
@@ -137,12 +139,12 @@ def test_groups_and_anonymous_senders_are_refused(club: Club) -> None:
         club.people.write(ADMIN, "/stats", group=GROUP, anonymous=anonymous)
         answer = club.next_after(before, GROUP).text
         assert answer == (
-            "Anonymous administrators and channels are not answered; write as yourself."
+            "I do not reply to anonymous administrators or channels; please write as yourself."
             if anonymous
-            else "Only private chats are answered."
+            else "I only reply in private chats."
         )
     club.senders.in_groups = True
-    for anonymous, expected in ((True, "Anonymous"), (False, "2 commands")):
+    for anonymous, expected in ((True, "I do not reply to anonymous"), (False, "2 commands")):
         before = len(club.people.sent(GROUP))
         club.people.write(ADMIN, "/stats", group=GROUP, anonymous=anonymous)
         assert club.next_after(before, GROUP).text.startswith(expected)
@@ -158,7 +160,7 @@ def test_each_mark_of_an_anonymous_sender_is_enough(load: Any, other: dict[str, 
         )  # fmt: skip
         return str(load("senders").Senders().refusal(update))
 
-    assert refusal() == "" and refusal(**other).startswith("Anonymous")
+    assert refusal() == "" and refusal(**other).startswith("I do not reply")
 
 
 def test_records_that_are_away_make_a_delivery_later(load: Any) -> None:

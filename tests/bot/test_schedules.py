@@ -132,7 +132,7 @@ WRONG = [
     ("price AAPL at moo 09:30", "in this cron line, weekday 'moo' is not from 0 to 7"),
     ("price NOPE at 09:30", "NOPE is not known at any of the available markets."),
     ("chart AAPL 1x at 09:30", "The length of the bars in this request is not valid"),
-    ("chart AAPL 1h 9999 at 09:30", "A chart has 2 to 500 bars."),
+    ("chart AAPL 1h 9999 at 09:30", "A chart can show 2 to 500 bars."),
     ("price at 09:30", "/schedule [price SYMBOL"),
     ("forget yes at 09:30", "/schedule [price SYMBOL"),
     ("price AAPL 09:30", "/schedule [price SYMBOL"),

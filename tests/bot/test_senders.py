@@ -27,7 +27,7 @@ def test_one_sender_has_thirty_messages_a_minute(club: Club) -> None:
     now = [10_000.0]
     club.senders.now_s = lambda: now[0]
     texts = [club.say("/start").text for _ in range(31)]
-    assert Counter(text.startswith("That is more than 30") for text in texts) == {
+    assert Counter(text.startswith("The limit is 30 messages") for text in texts) == {
         False: 30,
         True: 1,
     }
@@ -38,7 +38,7 @@ def test_one_sender_has_thirty_messages_a_minute(club: Club) -> None:
     assert len(club.people.sent(ANN)) == before, "the others are not even refused"
     now[0] += 2
     assert "/register" in club.say("/start").text, "one more, two seconds later"
-    assert club.say("/start").text.startswith("That is more than 30")
+    assert club.say("/start").text.startswith("The limit is 30 messages")
     now[0] += 60
     assert "/register" in club.say("/start").text
 
@@ -83,11 +83,11 @@ def test_codes_are_counted_by_sender_and_address_whoever_is_forgotten(
 ) -> None:
     for number in range(5):
         assert club.say(f"/register a{number}@example.com").text.startswith("A code is on its way")
-        assert club.say("/forget yes").text == "Nothing is kept of you any more."
-    assert "5 codes were issued within an hour" in club.say("/register a9@example.com").text
+        assert club.say("/forget yes").text == "Everything stored about you has been deleted."
+    assert "5 were issued within an hour" in club.say("/register a9@example.com").text
     for user in range(100, 104):
         assert club.say("/register A0@Example.com", user).text.startswith("A code is on its way")
-    assert "5 codes were issued within an hour" in club.say("/register a0@example.com", 104).text
+    assert "5 were issued within an hour" in club.say("/register a0@example.com", 104).text
     assert club.say("/register b@example.com", 104).text.startswith("A code"), "not counted before"
     kept = club.db.get_setting("codes.issued")
     assert "example" not in kept and f'"{ANN}"' not in kept, "digests"
@@ -170,7 +170,9 @@ def test_forgetting_amid_other_commands_leaves_nothing(club: Club) -> None:
     for text in ("/price AAPL", "/forget yes", "/price AAPL", "/feedback good", "/alert"):
         club.people.write(ANN, text)
     texts = [one.text for one in club.people.wait_sent(ANN, before + 5, 50)[before:]]
-    assert texts[0].startswith("AAPL") and texts[1] == "Nothing is kept of you any more."
+    assert (
+        texts[0].startswith("AAPL") and texts[1] == "Everything stored about you has been deleted."
+    )
     assert all(text.startswith("Please /register") for text in texts[2:]), "in their order"
     club.stop()
     assert club.db.get_user_status(str(ANN)) is None

@@ -136,8 +136,8 @@ def test_errors_that_are_not_caught_do_not_show_it(
 
 
 @pytest.mark.parametrize("token, words", [
-    ("", "TELEGRAM_BOT_TOKEN is not set"),
-    ("1:" + HALF, "Telegram refuses the token"),
+    ("", "Neither TELEGRAM_BOT_TOKEN nor TELEGRAM_BOT_TOKEN_FILE is set; get a token from @BotFather."),
+    ("1:" + HALF, "Telegram rejected the token in TELEGRAM_BOT_TOKEN."),
 ])  # fmt: skip
 def test_a_token_that_is_no_good_is_one_sentence(
     quick: ModuleType, vendors: VendorServer, manager: DataManager, token: str, words: str,

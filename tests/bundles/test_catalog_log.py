@@ -79,5 +79,5 @@ def test_a_newer_format_is_refused_and_that_of_other_types_is_not(tmp_path: Path
     assert len(list(log.entries("run"))) == 1
     log.append("run", {"id": "b"}, 2)
     assert len(list(log.entries("run", 2))) == 2
-    with pytest.raises(FormatVersionError, match="format 2, this version reads up to 1"):
+    with pytest.raises(FormatVersionError, match="format 2; this version reads up to 1"):
         list(log.entries("run"))

@@ -117,7 +117,7 @@ def test_a_bundle_whose_creation_is_killed_is_whole_or_not_there(
         if found[-1]:
             assert rows(one).equals(after)
             assert one.validate() == () and one.state(manager).state == "current"
-            with pytest.raises(BundleError, match="there is a bundle"):
+            with pytest.raises(BundleError, match="already exists"):
                 create(one, manager)
         else:
             assert bundle_names(folder) == []

@@ -147,7 +147,10 @@ def test_an_id_is_used_once_and_again_after_it_was_forgotten(
     manager: DataManager, bundles: Path, lineages: Lineages
 ) -> None:
     for wrong in ("", " ", "a\nb", "x" * 300):
-        with pytest.raises(QueryError, match="no id"), lineage(wrong, folder=bundles):
+        with (
+            pytest.raises(QueryError, match="not a valid backtest id"),
+            lineage(wrong, folder=bundles),
+        ):
             pass
     with lineage("once", folder=bundles, manager=manager):
         manager.get_ohlcv(*WEEK)
@@ -197,7 +200,7 @@ def test_tasks_and_threads_with_the_context_are_noted_and_others_are_not(
         asyncio.run(read())
     reads = lineages.get("aio").reads
     assert sorted(str(one.series) for one in reads) == ["BTCUSDT 1d", "BTCUSDT 1h", "ETHUSDT 1h"]
-    assert "behind the end of lineage aio" in caplog.text
+    assert "after the end of lineage aio" in caplog.text
 
 
 def test_what_a_killed_run_read_is_recorded_and_it_has_no_end(
@@ -234,7 +237,7 @@ def test_a_full_disk_is_told_at_the_end_and_hurts_no_answer(
             monkeypatch.setattr(CatalogLog, "append_all", refuse)
             manager.get_ohlcv(*WEEK)
             _ = 1 / 0
-    assert "not complete: the disk is full" in caught.value.__notes__[0]
+    assert "is incomplete: the disk is full" in caught.value.__notes__[0]
 
 
 def refuse(*_: object) -> None:
@@ -336,7 +339,7 @@ def test_a_newer_or_a_damaged_line_is_a_typed_error(
     path = bundles / CATALOG
     whole = path.read_text()
     path.write_text(whole.replace('"adjustment":"split"', '"adjustments":"split"'))
-    with pytest.raises(CorruptEntryError, match="makes no sense"):
+    with pytest.raises(CorruptEntryError, match="cannot be understood"):
         lineages.get("mine")
     path.write_text(whole.replace('"format":1', '"format":2'))
     with pytest.raises(FormatVersionError, match="update onetape"):
@@ -351,7 +354,7 @@ def test_an_export_is_whole_or_none(
     with lineage("out", folder=bundles, manager=manager):
         manager.get_ohlcv(*WEEK)
     folder = lineages.export("out", tmp_path / "run")
-    with pytest.raises(QueryError, match="holds something"):
+    with pytest.raises(QueryError, match="is not an empty folder"):
         lineages.export("out", folder)
     data = (folder / "bars-0000.csv").read_text()
     (folder / "bars-0000.csv").write_text(data.replace("5", "6", 1))

@@ -145,7 +145,7 @@ def manager(tmp_path: Path, clock: ManualClock) -> DataManager:
 def test_several_symbols_are_planned_and_explained_as_one_table(manager: DataManager) -> None:
     plans = manager.plan(["BTCUSDT", "ETHUSDT", "BTCUSDT"], "1d", "2024-05-01", "2024-05-31")
     assert list(plans) == ["BTCUSDT", "ETHUSDT"] and plans.requests == 2
-    assert repr(plans) == "<Plans 2 symbols: 2 requests in all>"
+    assert repr(plans) == "<Plans 2 symbols: 2 requests in total>"
     assert plans._repr_html_().count("<tr>") == 2
     assert (
         plans.to_json()["plans"][1]

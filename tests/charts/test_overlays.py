@@ -95,13 +95,13 @@ def test_what_stands_on_no_bar_is_counted() -> None:
         ({"lines": {"x": pd.Series(["a", "b"], pd.date_range("2024", periods=2))}}, "not numbers"),
         ({"lines": {"x": pd.Series([1.0, 2.0])}}, "times cannot be read"),
         ({"lines": {str(n): pd.Series(dtype=float, index=pd.DatetimeIndex([])) for n in range(9)}},
-         "9 lines"),
+         "too many lines"),
         ({"marks": 7}, "marks are a int"),
         ({"marks": ["2024-01-02"]}, "not a mapping"),
         ({"marks": [{"side": "buy"}]}, "times cannot be read"),
         ({"marks": [{"time": "yesterday?"}]}, "times cannot be read"),
-        ({"marks": [{"time": "2024-01-02", "side": "hold"}]}, "side is 'hold'"),
-        ({"marks": [{"time": "2024-01-02", "price": "x" * 1000}]}, "price is 'xxx"),
+        ({"marks": [{"time": "2024-01-02", "side": "hold"}]}, "side of a mark: 'hold'"),
+        ({"marks": [{"time": "2024-01-02", "price": "x" * 1000}]}, "price of a mark: 'xxx"),
     ],
 )  # fmt: skip
 def test_what_cannot_be_drawn_over_bars_is_refused(wishes: Any, words: str) -> None:

@@ -221,7 +221,9 @@ def test_settings_of_the_library_change_no_picture() -> None:
 
 def test_without_the_extra_one_sentence_names_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
-    with pytest.raises(MissingExtraError, match=r"a PNG of a chart needs matplotlib .*plot\]"):
+    with pytest.raises(
+        MissingExtraError, match=r"drawing a chart as PNG needs the `plot` extra .*plot\]"
+    ):
         plot(frame_of([1, 2])).png()
     assert "<svg" in plot(frame_of([1, 2])).svg()
 
@@ -261,7 +263,7 @@ def test_a_file_is_what_its_ending_says_and_replaces_an_older_one(
 
 @pytest.mark.parametrize("name", ["a.gif", "a", "png", ".png"])
 def test_another_ending_is_refused(tmp_path: Path, name: str) -> None:
-    with pytest.raises(QueryError, match=r"end in \.png, \.svg or \.html"):
+    with pytest.raises(QueryError, match=r"use a name that ends in \.png, \.svg or \.html"):
         plot(frame_of([1, 2])).save(tmp_path / name)
     assert not list(tmp_path.iterdir())
 

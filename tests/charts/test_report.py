@@ -124,7 +124,7 @@ def test_people_read_the_same_in_lines(
 def test_wrong_questions_leave_no_file(filled: Run, tmp_path: Path) -> None:
     page = tmp_path / "none.html"
     never = filled("report", "MSFT", "1d", "-o", str(page))
-    assert never.code == 1 and "nothing is cached of MSFT 1d" in never.err
+    assert never.code == 1 and "nothing is cached for MSFT 1d" in never.err
     for words in ((), ("AAPL",), ("AAPL", "1d", "--all")):
         assert filled("report", *words, "-o", str(page)).code == 2
     other = filled("report", "AAPL", "1d", "-o", str(tmp_path / "x.pdf"))
@@ -147,7 +147,7 @@ def test_samples_that_a_page_of_everything_leaves_out_are_counted(run: Run, tmp_
     page = tmp_path / "all.html"
     assert run("report", "--all", "-o", str(page)).code == 0
     seen = check_page(page.read_text())
-    assert seen.data["samples"] == 1 and "left out: 1 series of samples" in seen.text
+    assert seen.data["samples"] == 1 and "not included: 1 series of samples" in seen.text
     assert "Nothing is stored" not in seen.text
     assert "1 series of samples" in run("report", "--all").out
 
@@ -203,9 +203,9 @@ def test_in_python_errors_are_typed(
     cache: Path, rules: Path, clock: ManualClock, tmp_path: Path
 ) -> None:
     manager = DataManager(cache, rules, clock=clock)
-    with pytest.raises(CacheError, match="nothing is cached of AAPL 1d"):
+    with pytest.raises(CacheError, match="nothing is cached for AAPL 1d"):
         manager.report("AAPL", "1d")
-    with pytest.raises(QueryError, match="or neither"):
+    with pytest.raises(QueryError, match="symbol and timeframe are given together or not at all"):
         manager.report("AAPL")
     with pytest.raises(StorageError):
         manager.report().save(tmp_path / "no" / "page.html")
@@ -306,7 +306,7 @@ def test_a_night_has_requests_failures_and_what_perishes() -> None:
     ):
         assert text in seen.text
     lines = " ".join(text for _, text in JobReport(NIGHT).lines())
-    assert "58 of 60 a minute left" in lines and "drops the next at 2024-06-20" in lines
+    assert "58 of 60 a minute left" in lines and "deletes the next one at 2024-06-20" in lines
 
 
 def test_a_job_writes_the_page_of_its_night(

@@ -142,9 +142,12 @@ def test_a_run_as_lines_of_json(run: Run, book: MemoryRecords, clock: ManualCloc
         (("add", "AAPL", "above", "170", "--indicator", "rsi"), "can never cross 170"),
         (("add", "AAPL", "above", "5", "--hysteresis", "x%"), "hysteresis"),
         (("add", "AAPL", "above", "5", "--expires", "2001-01-01"), "expires"),
-        (("add", "AAPL", "above", "5", "--problem", "gap"), "compares nothing"),
+        (
+            ("add", "AAPL", "above", "5", "--problem", "gap"),
+            "--problem cannot be combined with a condition, a value or --indicator",
+        ),
         (("add", "--problem", "stail"), "did you mean 'stale'"),
-        (("add", "--problem", "stale", "--cooldown", "5"), "leave them out"),
+        (("add", "--problem", "stale", "--cooldown", "5"), "omit them"),
         (("run",), "--once"),
         (("run", "--once", "--every", "1m"), "not allowed"),
         (("run", "--once", "--webhook", "http://example.com/CANARY"), "cannot be used"),
@@ -179,5 +182,7 @@ def test_doctor_tells_of_a_job_that_does_not_run(
 
 def test_an_installation_without_records_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(command, "_RECORDS", "db.no_such_module")
-    with pytest.raises(ConfigError, match="keeps no alerts"):
+    with pytest.raises(
+        ConfigError, match="this installation cannot keep alerts: its database has no alert table"
+    ):
         command.records()

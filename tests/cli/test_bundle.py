@@ -85,7 +85,10 @@ def test_old_partitions_and_whole_bundles_go(
     assert run(folder, "clean", "mine", "--all") == 0
     assert not (folder / "mine").exists()
     assert run(folder, "list") == 0
-    assert "no bundle yet" in capsys.readouterr().out
+    assert (
+        "there are no bundles; create one with `onetape bundle create NAME SYMBOL... TIMEFRAME`"
+        in capsys.readouterr().out
+    )
 
 
 @pytest.mark.parametrize(

@@ -21,7 +21,7 @@ def filled(fill: Callable[..., Run]) -> Run:
 
 
 def test_an_empty_cache_says_so(run: Run, cache: Path) -> None:
-    assert run("cache", "list").out == f"no bars in {cache}\n"
+    assert run("cache", "list").out == f"there are no bars in {cache}\n"
     assert run("cache", "list", "--json").json == []
     assert run("cache", "stats", "--json").json["bars_count"] == 0
 
@@ -39,7 +39,7 @@ def test_a_folder_that_is_not_there_is_not_made(
     nowhere = tmp_path / "cahce"
     ran = bare("cache", *words, "--cache-dir", str(nowhere))
     assert ran.code == 2
-    assert f"there is no cache folder {nowhere}" in ran.err.replace("\n", "")
+    assert f"the cache folder does not exist: {nowhere}" in ran.err.replace("\n", "")
     assert not nowhere.exists()
 
 
@@ -133,7 +133,7 @@ def test_info_tells_every_stretch(filled: Run) -> None:
 def test_a_series_that_is_not_there_is_named(action: str, filled: Run) -> None:
     ran = filled("cache", action, "MSFT", "1d")
     assert ran.code == 1
-    assert "nothing is cached of MSFT 1d" in ran.err
+    assert "nothing is cached for MSFT 1d" in ran.err
     assert filled("cache", action, "AAPL", "1x").code == 2
     assert filled("cache", action, "EURUSD", "1d").code == 2
 

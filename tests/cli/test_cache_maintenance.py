@@ -54,11 +54,11 @@ def files(cache: Path) -> dict[Path, bytes]:
 
 def test_a_sound_cache_is_told_so(filled: Run) -> None:
     ran = filled("cache", "verify")
-    assert (ran.code, ran.out) == (0, "2 series read: all sound\n")
+    assert (ran.code, ran.out) == (0, "2 series read: no damage found\n")
     assert filled("cache", "verify", "--json").json == {
         "series": 2, "tables": 0, "fundamentals": 0, "sound": True, "findings": [], "problems": [],
     }  # fmt: skip
-    assert filled("cache", "repair").out == "2 series read, 0 findings repaired: all sound\n"
+    assert filled("cache", "repair").out == "2 series read, 0 findings repaired: no damage found\n"
 
 
 def test_damage_is_said_and_nothing_changed(damaged: Run, cache: Path) -> None:
@@ -68,7 +68,7 @@ def test_damage_is_said_and_nothing_changed(damaged: Run, cache: Path) -> None:
         assert ran.code == 1
         assert "BTCUSDT 1h 2024: the data are damaged at byte 0 of" in ran.out
         assert "→ the file is kept in quarantine, and 0 bars of it in its place" in ran.out
-        assert "1 finding; `onetape cache repair` does it" in ran.out
+        assert "1 finding; `onetape cache repair` repairs it" in ran.out
     assert files(cache / "ohlcv" / "BTCUSDT") == before
     assert damaged("cache", "verify", "AAPL").code == 0, "only what was named is read"
     (finding,) = damaged("cache", "verify", "--json").json["findings"]
@@ -92,8 +92,8 @@ def others(cache: Path, clock: ManualClock) -> dict[str, Path]:
 def test_tables_and_fundamentals_are_read_and_repaired(
     run: Run, others: dict[str, Path], cache: Path, which: str
 ) -> None:
-    read = "0 series, 1 table, fundamentals of 1 symbol read"
-    assert run("cache", "verify").out == f"{read}: all sound\n"
+    read = "0 series, 1 table, fundamentals for 1 symbol read"
+    assert run("cache", "verify").out == f"{read}: no damage found\n"
     path = others[which]
     damaged = change(path, lambda data: flipped(data, len(data) // 2))
     before = files(cache)
@@ -110,7 +110,7 @@ def test_tables_and_fundamentals_are_read_and_repaired(
     assert {f["symbol"] for f in told["findings"]} == {symbol}
     ran = run("cache", "repair")
     assert ran.code == 0, ran.out
-    assert "repaired: all sound" in ran.out
+    assert "repaired: no damage found" in ran.out
     assert not path.exists()
     assert damaged in files(cache).values()
     assert run("cache", "verify").code == 0
@@ -135,7 +135,7 @@ def test_repair_says_what_it_did(damaged: Run, cache: Path) -> None:
     ran = damaged("cache", "repair")
     assert ran.code == 0
     assert "✓ the file is kept in quarantine" in ran.out
-    assert "2 series read, 1 finding repaired: all sound" in ran.out
+    assert "2 series read, 1 finding repaired: no damage found" in ran.out
     assert damaged("cache", "verify").code == 0
     again = damaged("fetch", "BTCUSDT", "1h", *MAY, "--json").json
     assert (len(again["bars"]), again["provenance"]["from_cache"]) == (744, 0.0)
@@ -211,7 +211,7 @@ def test_compacting_says_before_and_after(
     assert (again["bars"], again["provenance"]["from_cache"]) == (bars, 1.0)
     shown = run("cache", "compact").out
     assert "before, " in shown
-    assert "0 B of stale files removed" in shown
+    assert "0 B in stale files removed" in shown
 
 
 # --- migrate -------------------------------------------------------------------------------
@@ -234,7 +234,7 @@ def test_older_files_are_taken_over_under_the_name_they_are_asked_by(
     original = older.read_bytes()
     planned = run("cache", "migrate", "--dry-run")
     assert planned.code == 0
-    assert "1 file: 9 bars would be taken over" in planned.out
+    assert "1 file: 9 bars would be converted" in planned.out
     assert older.read_bytes() == original
     ran = run("cache", "migrate", "--json")
     (one,) = ran.json["files"]
@@ -244,7 +244,7 @@ def test_older_files_are_taken_over_under_the_name_they_are_asked_by(
     assert not older.exists()
     spring = ("--start", "2023-03-01", "--end", "2023-03-09", "--offline", "--json")
     assert len(run("fetch", "BTCUSDT", "1d", *spring).json["bars"]) == 9
-    assert "no files of older tools" in run("cache", "migrate").out
+    assert "there are no files written by older tools" in run("cache", "migrate").out
 
 
 def test_pruning_keeps_what_is_held_nowhere_else(run: Run, cache: Path, older: Path) -> None:
@@ -320,10 +320,10 @@ def test_a_version_is_fetched_without_asking_anybody(run: Run, vendors: Any) -> 
 def test_a_series_that_is_not_there_is_named_with_what_is(words: list[str], filled: Run) -> None:
     ran = filled("cache", words[0], "MSFT", "1d", *words[1:])
     assert ran.code == 1
-    assert "nothing is cached of MSFT 1d" in ran.err
-    assert "cached are AAPL, BTCUSDT" in ran.err
+    assert "nothing is cached for MSFT 1d" in ran.err
+    assert "cached symbols: AAPL, BTCUSDT" in ran.err
     ran = filled("cache", words[0], "AAPL", "1h", *words[1:])
-    assert "of AAPL there is 1d" in ran.err
+    assert "cached for AAPL: 1d" in ran.err
     ran = filled("cache", words[0], "AAPL", "1h", *words[1:], "--json")
     assert ran.json["error"]["symbol"] == "AAPL"
     assert filled("cache", words[0], "AAPL", "1x", *words[1:]).code == 2
@@ -385,7 +385,7 @@ def test_an_export_is_whole_or_not_there(filled: Run, tmp_path: Path, cache: Pat
         assert ran.code == 1
         assert not place.exists()
     ran = filled("cache", "export", "AAPL", "1d", "--out", "x.csv", "--lane", "extended")
-    assert (ran.code, "--lane may be: (none)" in ran.err) == (1, True)
+    assert (ran.code, "--lane accepts: (none)" in ran.err) == (1, True)
 
 
 def test_parquet_without_its_extra_names_it(
@@ -425,7 +425,7 @@ def test_doctor_finds_what_a_power_loss_hid(run: Run, cache: Path) -> None:
 def test_an_empty_cache_is_said_to_be_one(run: Run, tmp_path: Path) -> None:
     ran = run("cache", "export", "--all", str(tmp_path / "out"))
     assert (ran.code, ran.err) == (0, "")
-    assert ran.out.startswith("no bars in ")
+    assert ran.out.startswith("there are no bars in ")
     assert run("cache", "export", "--all", str(tmp_path / "out"), "--json").json == []
 
 

@@ -45,7 +45,7 @@ def test_without_a_network_the_samples_answer_by_name(
     assert answer["provenance"]["vendors"] == ["demo"]
     shown = bare("demo", "--config", str(path)).out
     assert shown.count("no connection to") == 3
-    assert "no vendor can be reached from here" in shown
+    assert "no vendor can be reached from this machine" in shown
 
 
 def test_offline_tries_nobody(bare: Run, rules: Path, vendors: VendorServer) -> None:

@@ -55,7 +55,10 @@ def test_a_page_is_formatted_on_a_terminal(run: Run, monkeypatch: pytest.MonkeyP
 def test_a_name_that_is_no_page_and_no_word_of_one_is_refused(name: str, run: Run) -> None:
     refused = run("docs", name)
     assert refused.code == 2 and refused.out == ""
-    assert "no page is named or contains" in refused.err and "`onetape docs` lists" in refused.err
+    assert (
+        "no page has the name or contains the words" in refused.err
+        and "`onetape docs` lists" in refused.err
+    )
     assert "\x1b" not in refused.err
     assert run("docs", name, "--json").json["error"]["type"] == "QueryError"
 
@@ -108,7 +111,7 @@ def test_all_pages_are_one_file(run: Run, tmp_path: Path) -> None:
         (("--html", "no/such/folder.html"), "does not exist", 1),
         (("--html", "."), "it is a folder", 1),
         (("bars", "--html", "a.html"), "--html writes all pages", 2),
-        (("qqzz", "--open"), "no page is named", 2),
+        (("qqzz", "--open"), "no page has the name", 2),
     ],
 )
 def test_a_place_that_cannot_be_written(
@@ -134,7 +137,7 @@ def test_the_browser_opens_at_the_page(run: Run, monkeypatch: pytest.MonkeyPatch
 def test_without_a_browser_the_file_is_named(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(webbrowser, "open_new_tab", lambda address: False)
     refused = run("docs", "--open")
-    assert refused.code == 2 and "no browser can be opened" in refused.err
+    assert refused.code == 2 and "no browser could be opened" in refused.err
     assert "documentation-" in refused.err
 
 
@@ -147,7 +150,7 @@ def test_an_installation_without_pages_says_so(
         refused = run("docs")
     finally:
         all_pages.cache_clear()
-    assert refused.code == 1 and "install the package again" in refused.err
+    assert refused.code == 1 and "reinstall the package" in refused.err
 
 
 # --- the example -----------------------------------------------------------------------------
@@ -181,7 +184,7 @@ def test_nothing_is_overwritten(run: Run, tmp_path: Path) -> None:
     ("words", "kind", "text"),
     [
         (("gaps",), "QueryError", "the page gaps has no example"),
-        ((), "QueryError", "no page is named"),
+        ((), "QueryError", "no page is given"),
         (("telegramm",), "QueryError", "onetape docs telegram-bot --example DIR"),
     ],
 )

@@ -33,7 +33,7 @@ def test_a_machine_on_which_all_works(run: Run, cache: Path) -> None:
 def test_the_words_for_a_full_look(run: Run, cache: Path) -> None:
     assert run("fetch", "AAPL", "1d", "--bars", "5").code == 0
     (found,) = about(run("doctor", "--no-network", "--json", "--full"), "integrity")
-    assert (found["ok"], found["said"]) == (True, "1 file of bars, all read, nothing in quarantine")
+    assert (found["ok"], found["said"]) == (True, "1 bar file, all read, nothing in quarantine")
     path = next(cache.rglob("2024.csv.gz"))
     path.write_bytes(path.read_bytes()[:-3])
     for file in path.parent.iterdir():
@@ -54,7 +54,7 @@ def test_a_missing_key_is_named_once(
         (line,) = [line for line in lines if variable in line]
         assert line.split()[1] == vendor, "in the section of the keys"
         assert [line for line in lines if f" {vendor} " in line] == [line]
-    assert "FMP_API_KEY not set: the rules name it, and it is left out" in shown.out
+    assert "FMP_API_KEY not set: the vendor is in the rules" in shown.out
     # A placeholder is a fault: it is told where it belongs, and once more at the end.
     assert [line.split()[0] for line in lines if " tiingo " in line] == ["✗", "✗"]
 
@@ -72,7 +72,7 @@ def test_it_ends_with_what_is_to_be_fixed(
     last = [line for line in tail.splitlines() if line.lstrip().startswith("✗")]
     assert head.rstrip().endswith(f"{len(last)} thing" + ("" if len(last) == 1 else "s"))
     assert len(last) >= len([c for c in found.json["checks"] if c["ok"] is False]) >= 1
-    assert "TIINGO_API_KEY: a placeholder" in tail and "→ put the real key there" in tail
+    assert "TIINGO_API_KEY: the value is a placeholder" in tail and "→ set the real key" in tail
     assert tail.rstrip().splitlines()[-1].strip(), "nothing comes after them"
 
 
@@ -108,7 +108,7 @@ def test_a_broken_rules_file_is_a_finding_with_all_its_mistakes(
     said = " ".join(check["said"] for check in about(ran, "rules"))
     assert "3 mistakes" in said
     assert all(text in said for text in ("primry", "yahooo", "version"))
-    assert about(ran, "yahoo")[-1]["said"] == "usable; the network was not tried"
+    assert about(ran, "yahoo")[-1]["said"] == "usable; its network connection was not tested"
     shown = bare("doctor", "--no-network", "--cache-dir", str(cache))
     assert "primry" in shown.out
     assert "4 things to fix" in shown.out
@@ -137,7 +137,10 @@ def test_the_environment_is_looked_at(
     assert "not loaded automatically" in env["said"]
     assert "set -a" in env["advice"]
     (key,) = [c for c in about(ran, "binance") if c["section"] == "keys" and c["ok"] is False]
-    assert key["said"] == "BINANCE_API_KEY: a placeholder from documentation, not a key"
+    assert (
+        key["said"]
+        == "BINANCE_API_KEY: the value is a placeholder from the documentation, not a key"
+    )
     (limits,) = about(ran, "environment")
     assert "did you mean yahoo?" in limits["said"]
     (size,) = about(ran, "settings")
@@ -179,9 +182,10 @@ def test_it_fits(columns: str, run: Run, monkeypatch: pytest.MonkeyPatch) -> Non
 @pytest.mark.parametrize(
     "mode, version, code, ok, said",
     [
-        ("http", "9.1", 0, None, "alpaca-py 9.1, not used: Alpaca is asked by plain HTTP (transport: http)"),
+        ("http", "9.1", 0, None,
+         "alpaca-py 9.1, not used: Alpaca is queried over plain HTTP (transport: http)"),
         ("sdk", "9.1", 0, True, "alpaca-py 9.1: sends Alpaca's requests (transport: sdk)"),
-        ("sdk", "", 1, False, "transport: sdk wants alpaca-py, which is not installed"),
+        ("sdk", "", 1, False, "transport: sdk needs alpaca-py, which is not installed"),
     ],
 )  # fmt: skip
 def test_what_a_vendors_package_does_is_told(
@@ -216,5 +220,7 @@ def test_history_that_will_be_lost(
     assert "perishable" not in run("doctor").out
     clock.advance(50 * 86_400)
     said = " ".join(run("doctor").out.split())
-    assert "1 series will lose history, first AAPL 5m: yahoo goes back 59 days" in said
+    assert (
+        "1 series will lose history, first AAPL 5m: the history at yahoo goes back 59 days" in said
+    )
     assert "onetape sync" in said

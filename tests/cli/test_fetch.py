@@ -43,7 +43,7 @@ def test_bars_are_shown_with_their_route(run: Run, vendors: VendorServer) -> Non
     assert "binance  ok         48         1" in ran.out
     again = run("fetch", "BTCUSDT", "1h", *DAYS)
     assert "100% from cache" in again.out
-    assert "no request: everything was cached" in again.out
+    assert "no request sent: everything was cached" in again.out
     assert vendors.count() == 1
 
 
@@ -78,7 +78,7 @@ def test_no_line_is_wider_than_the_terminal(
     dates = [line for line in ran.out.splitlines() if line.startswith("2024-06-11")]
     (last,) = dates
     assert len(last.split()) >= 3, "a number is never broken in two, columns are left out"
-    assert ("too narrow for" in ran.out) == (columns == "40")
+    assert ("not enough room for:" in ran.out) == (columns == "40")
 
 
 def test_no_color_means_none(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -173,7 +173,7 @@ def test_strict_fails_where_something_is_lacking(run: Run) -> None:
 def test_a_range_without_sessions_is_no_failure(run: Run) -> None:
     ran = run("fetch", "AAPL", "1d", "--start", "2024-06-08", "--end", "2024-06-09")
     assert ran.code == 0
-    assert "no bar in this range" in ran.out
+    assert "no bars in this range: the market was closed" in ran.out
 
 
 def test_offline_asks_nobody(run: Run, vendors: VendorServer) -> None:
@@ -274,8 +274,8 @@ def test_each_of_several_symbols_has_a_file(run: Run, vendors: VendorServer) -> 
     assert "written: AAPL-days.csv" in ran.out
     assert len(Path("BTCUSDT-days.csv").read_text().splitlines()) == 6
     for words, why in (
-        (("BTCUSDT", *WEEK, "--version", "1"), "--version is of one series"),
-        (("1h", *WEEK), "'1h' is a timeframe, and '1d' is the one"),
+        (("BTCUSDT", *WEEK, "--version", "1"), "--version needs exactly one symbol"),
+        (("1h", *WEEK), "more than one timeframe is given: '1h' and '1d'"),
     ):
         refused = run("fetch", "AAPL", *words)
         assert (refused.code, why in refused.err) == (2, True), refused.err
@@ -301,6 +301,6 @@ def test_an_empty_answer_says_why(run: Run) -> None:
     """A minute that has not closed, then the whole of it as JSON."""
     now = ("--start", "2024-06-12T15:00", "--end", "2024-06-12T15:10")
     ran = run("fetch", "BTCUSDT", "1h", *now)
-    assert "no bar in this range: no bar has closed yet" in ran.out
+    assert "no bars in this range: no bar has closed yet" in ran.out
     plain = run("fetch", "BTCUSDT", "1h", *now, "--json").json["provenance"]
     assert plain["empty"] == "no bar has closed yet"

@@ -32,7 +32,7 @@ def test_gaps_are_shown_and_told_as_json(run: Run, vendors: VendorServer) -> Non
     assert gap["next_step"] == "requested again from 2024-06-12 21:00 UTC"
     assert vendors.count() == count
     whole = run("gaps", "HALTUSDT", "--start", "2024-03-06", "--end", "2024-03-06")
-    assert whole.out == "1 series, no gap\n"
+    assert whole.out == "1 series, no gaps\n"
 
 
 def test_wrong_questions(run: Run) -> None:
@@ -40,8 +40,8 @@ def test_wrong_questions(run: Run) -> None:
         refused = run("gaps", *words)
         assert refused.code == 2 and "`onetape gaps --all`" in refused.err
     none = run("gaps", "AAPL", "1d")
-    assert none.code == 1 and "nothing is cached of AAPL 1d" in none.err
-    assert run("gaps", "--all").out == "0 series, no gap\n"
+    assert none.code == 1 and "nothing is cached for AAPL 1d" in none.err
+    assert run("gaps", "--all").out == "0 series, no gaps\n"
 
 
 def test_a_damaged_year_is_no_gap_that_was_never_asked_for_without_a_word(
@@ -130,10 +130,10 @@ def test_samples_and_made_up_bars_are_no_part_of_everything(run: Run) -> None:
     assert (every.code, every.json["series"]) == (0, [])
     (own,) = run("gaps", "AAPL", "1d", "--json").json["series"]
     assert own["lane"] == "demo" and own["gaps"]
-    assert "no bars of AAPL 1d are cached" in run("verify", "AAPL", "1d", *days).err
+    assert "no bars for AAPL 1d are cached" in run("verify", "AAPL", "1d", *days).err
     assert run("verify", "AAPL", "1d", *days, "--provider", "demo").code == 0
     sample = run("verify", "--sample", "100%", "--dry-run")
-    assert "no bar is stored" in sample.err
+    assert "no bars are stored" in sample.err
     proof = [
         c for c in run("doctor", "--no-network", "--json").json["checks"] if c["topic"] == "proof"
     ]

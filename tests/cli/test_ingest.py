@@ -103,7 +103,7 @@ def test_a_bundle_of_a_vendor_is_written_with_its_metadata(run: Run, bundles: Pa
     """As the documents print it: `ingest yfinance --symbols AAPL --bundle my-data`."""
     ran = run("ingest", "yfinance", "--symbols", "AAPL", "--bundle", "my-data", *MONTH)
     assert ran.code == 0, ran.err
-    assert "my-data" in ran.out and "1d  21 bars of 1 symbol" in ran.out
+    assert "my-data" in ran.out and "1d  21 bars for 1 symbol" in ran.out
     assert "2024-01-02 to 2024-01-31, from yahoo" in ran.out
     told = BundleMetadata.load("my-data", bundles)
     assert (told.row_count, told.symbols, told.missing_data_pct) == (21, ["AAPL"], 0.0)
@@ -154,7 +154,7 @@ def test_a_symbol_that_fails_is_named_and_the_bundle_has_the_others(
 ) -> None:
     ran = run("ingest", "yfinance", "--symbols", "AAPL,NOSUCH", *MONTH)
     assert ran.code == 1
-    assert "NOSUCH" in ran.err and "21 bars of 2 symbols" in ran.out
+    assert "NOSUCH" in ran.err and "21 bars for 2 symbols" in ran.out
     told = BundleMetadata.load("yfinance", bundles)
     assert (told.row_count, told.missing_data_pct, told.quality_score) == (21, 50.0, 0.5)
     assert run("ingest", "yfinance", "--symbols", "NOSUCH", "-b", "none", *MONTH).code == 1
@@ -196,9 +196,9 @@ def test_every_source_can_be_made_with_the_options_that_it_has(
 @pytest.mark.parametrize(
     "words, message",
     [
-        (("--symbols", "AAPL"), "no source is named"),
-        (("yfinance",), "no symbols are named"),
-        (("yfinance", "--source", "csv", "--symbols", "AAPL"), "two sources are named: csv, yfinance"),
+        (("--symbols", "AAPL"), "no source is given"),
+        (("yfinance",), "no symbols are given"),
+        (("yfinance", "--source", "csv", "--symbols", "AAPL"), "two sources are given: csv, yfinance"),
         (("nosuch", "--symbols", "AAPL"), "Unknown data source 'nosuch'. Available sources: alpaca"),
         (("yfinance", "--symbols", "AAPL", "--exchange", "kraken"), "has no argument exchange_id"),
         (("yfinance", "--symbols", "AAPL", "--csv-dir", "x"), "has no argument csv_dir"),
@@ -208,7 +208,7 @@ def test_every_source_can_be_made_with_the_options_that_it_has(
         (("yfinance", "--symbols", ","), "at least one"),
         (("--list-sources", "--list-exchanges"), "not allowed with"),
         (("--source-info", "nosuch"), "Unknown data source"),
-        (("own_bars:Own", "--symbols", "X"), "no source"),
+        (("own_bars:Own", "--symbols", "X"), "is not a source"),
         (("json:JSONDecoder", "--symbols", "X"), "no ingest_to_bundle"),
     ],
 )  # fmt: skip
@@ -290,11 +290,11 @@ def test_what_an_adapter_flags_is_shown(run: Run, bundles: Path, own: None) -> N
     "name, options, code, message",
     [
         ("Crooked", (), 1, "cannot be bars"),
-        ("Hanging", ("--timeout", "0.2"), 1, "did not end within 0.2 s"),
-        ("Lazy", (), 1, "has written no bundle"),
+        ("Hanging", ("--timeout", "0.2"), 1, "did not finish within 0.2 s"),
+        ("Lazy", (), 1, "did not write the bundle"),
         ("Own", ("--api-key", "wrong"), 2, "no entry with"),
         ("Own", ("--exchange", "x"), 2, "exchange_id"),
-        ("Own", ("--start", "soon"), 2, "no times"),
+        ("Own", ("--start", "soon"), 2, "not valid times"),
         ("none", (), 2, "no attribute 'none'"),
         ("no_class", (), 2, "not callable"),
     ],

@@ -115,7 +115,7 @@ def test_words_nobody_knows_are_a_wrong_question(words: list[str], bare: Run) ->
     assert ran.code == 2
     assert ran.out == ""
     assert ran.err.startswith("onetape")
-    assert "--help` shows how it is called" in ran.err.splitlines()[-1]
+    assert "--help`" in ran.err.splitlines()[-1]
 
 
 def test_a_typed_error_is_a_line_and_a_hint(run: Run) -> None:

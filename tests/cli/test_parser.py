@@ -93,7 +93,7 @@ def test_quiet_says_nothing_but_results_and_errors(run: Run, vendors: VendorServ
     failed = run("fetch", "AAPL", "1x", "--quiet")
     assert (failed.code, "unknown timeframe" in failed.err) == (2, True)
     both = run("fetch", "AAPL", "1d", "-q", "-v")
-    assert (both.code, "exclude each other" in both.err) == (2, True)
+    assert (both.code, "cannot be used together" in both.err) == (2, True)
 
 
 def test_quiet_before_the_command_counts_too(run: Run, vendors: VendorServer) -> None:

@@ -94,7 +94,7 @@ def test_several_symbols_are_planned_and_their_requests_added_up(
         "AAPL",
         "BTCUSDT",
     ]
-    assert ran.out.splitlines()[-1] == "2 requests in all"
+    assert ran.out.splitlines()[-1] == "2 requests in total"
     told = run("plan", "AAPL", "BTCUSDT", *words, "--json").json
     assert [plan["symbol"] for plan in told["plans"]] == ["AAPL", "BTCUSDT"]
     assert told["requests"] == 2

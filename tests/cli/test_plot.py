@@ -50,8 +50,8 @@ def test_a_file_is_written(run: Run, tmp_path: Path, name: str) -> None:
 @pytest.mark.parametrize(
     "words, told",
     [
-        (("-o", "chart.gif"), "let it end in .png, .svg or .html"),
-        (("-o", "-"), "let it end in .png, .svg or .html"),
+        (("-o", "chart.gif"), "use a name that ends in .png, .svg or .html"),
+        (("-o", "-"), "use a name that ends in .png, .svg or .html"),
         (("-o", "nowhere/chart.png"), "does not exist"),
     ],
 )

@@ -149,7 +149,7 @@ def test_ctrl_c_keeps_what_came_and_the_next_run_asks_for_the_rest(
     assert ran.code == 1
     assert ran.json["interrupted"] is True
     assert ran.json["errors"] == {"BTCUSDT_1h": "interrupted"}
-    assert "run it again" in ran.err
+    assert "run the command again" in ran.err
     kept = ran.json["cache_stats"]["bars_count"]
     assert kept >= 2000
     vendors.clear_log()
@@ -278,7 +278,7 @@ def test_a_dry_run_tells_the_requests_that_are_then_sent(
     assert vendors.count() == 0 and not list(cache.iterdir())
     assert [(group["count"], group["failed"]) for group in told.json["reasons"]] == [(2, True)]
     shown = run(*words, "--dry-run").out
-    assert "ZZ? 1h" in shown and "binance" in shown and "at your plan" in shown
+    assert "ZZ? 1h" in shown and "binance" in shown and "on your plan" in shown
     run(*words)
     sent = {name: cost["requests"] for name, cost in told.json["vendors"].items()}
     assert sent == {name: vendors.count(name) for name in ("binance", "yahoo")}
@@ -302,16 +302,16 @@ def test_a_row_with_a_mistake_is_one_failure_and_hides_behind_no_other_row(
     ran = run("populate", "--symbols-file", "list.csv", "--timeframes", "1h,1d", *MAY)
     assert ran.code == 1
     for text in (
-        "BTCUSDT 1d: line 2: the priority 'soon' is no whole number",
-        "BTCUSDT: line 3 has 5 columns, 4 at most are needed",
-        "line 4 1d: line 4 names no symbol",
+        "BTCUSDT 1d: line 2: the priority is not an integer: 'soon'",
+        "BTCUSDT: line 3 has too many columns: 5; at most 4 are accepted",
+        "line 4 1d: line 4 has no symbol",
         "2 of 5 series succeeded",
     ):
         assert text in ran.out
     assert [line.split(" ")[0] for line in ran.err.splitlines()][-1] == "5/5", "as in the report"
     told = run("refresh", "--symbols-file", "list.csv", "--data-types", "profile", "--json").json
     assert len(told["failed"]) >= 3
-    assert {"line 2: the priority 'soon' is no whole number", "line 4 names no symbol"} <= {
+    assert {"line 2: the priority is not an integer: 'soon'", "line 4 has no symbol"} <= {
         group["why"] for group in told["reasons"]
     }
 
@@ -328,10 +328,10 @@ def test_a_long_wait_counts_down_and_has_a_line_each_half_minute(
             progress.tell_quiet(series, [Running(None, 5.0)] * 3, "acme", wait)
             clock.advance(5)
     assert capsys.readouterr().err.splitlines() == [
-        "AAPL 1d waits 60 seconds for acme: its limit is used up, as 2 more do",
-        "AAPL 1d waits 30 seconds for acme: its limit is used up, as 2 more do",
-        "AAPL 1d has waited 5 seconds for acme, as 2 more do",
-        "AAPL 1d has waited 5 seconds for acme, as 2 more do",
+        "AAPL 1d waits 60 seconds for acme: its limit is used up; 2 more wait as well",
+        "AAPL 1d waits 30 seconds for acme: its limit is used up; 2 more wait as well",
+        "AAPL 1d waiting for acme for 5 seconds; 2 more wait as well",
+        "AAPL 1d waiting for acme for 5 seconds; 2 more wait as well",
     ]
 
 

@@ -98,8 +98,8 @@ def test_exchanges_are_counted_and_no_number_is_written_by_hand(run: Run) -> Non
 @pytest.mark.parametrize(
     "words, why",
     [
-        (["ccxt", "--matrix"], "ccxt is shown alone"),
-        (["yahoo", "--probe"], "yahoo is shown alone"),
+        (["ccxt", "--matrix"], "the vendor ccxt cannot be combined"),
+        (["yahoo", "--probe"], "the vendor yahoo cannot be combined"),
         (["yaho"], "did you mean 'yahoo'?"),
         (["ccxt:nobody"], "ccxt does not have the exchange 'nobody'"),
         (["--timeout", "3"], "--timeout needs --probe"),
@@ -160,4 +160,4 @@ def test_sample_bars_are_told_as_such(bare: Run, rules: Path) -> None:
     shown = bare("providers", "--config", str(rules)).out
     assert "sample bars, for calls that name it: --provider demo" in " ".join(shown.split())
     alone = " ".join(bare("providers", "demo", "--config", str(rules)).out.split())
-    assert "Sample bars (extra demo)" in alone and "none: these are historical bars" in alone
+    assert "Sample bars (extra demo)" in alone and "none; these are historical bars" in alone

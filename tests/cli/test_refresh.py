@@ -39,7 +39,7 @@ def test_a_dry_run_tells_the_oldest_first(run: Run) -> None:
     ran = run("refresh", "--dry-run")
     assert ran.code == 1  # no vendor could be asked: there is no key
     assert "skipped without a key: fmp (FMP_API_KEY)" in " ".join(ran.out.split())
-    assert (ran.err, "0 requests in all" in ran.out) == ("", True)
+    assert (ran.err, "0 requests in total" in ran.out) == ("", True)
     assert [line.split() for line in ran.out.splitlines()[2:4]] == [
         ["MSFT", "40.0d"], ["AAPL", "1.0d"],
     ]  # fmt: skip
@@ -72,8 +72,8 @@ def test_replaced_copies_are_cleaned_up(run: Run, cache: Path) -> None:
         (["--data-types", "nope"], "unknown data type 'nope'"),
         (["--symbols-file", "nowhere.txt"], "nowhere.txt cannot be read: No such file"),
         (["--symbols-file", "/"], "/ cannot be read: Is a directory"),
-        (["--symbols-file", "/dev/zero"], "/dev/zero is longer than 10,000,000"),
-        (["--symbols-file", sys.executable], "cannot be read: it is no text"),
+        (["--symbols-file", "/dev/zero"], "/dev/zero is too long; the limit is 10,000,000"),
+        (["--symbols-file", sys.executable], "is not UTF-8 text"),
     ],
 )
 def test_a_wrong_question_is_refused(run: Run, words: list[str], said: str) -> None:

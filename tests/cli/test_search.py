@@ -19,7 +19,7 @@ def test_symbols_are_shown_and_told_as_json(run: Run, vendors: VendorServer) -> 
 
 def test_what_is_not_found_and_what_cannot_be_searched(run: Run, vendors: VendorServer) -> None:
     nothing = run("search", "no such name")
-    assert nothing.code == 1 and "no symbol or name fits 'no such name'" in nothing.out
+    assert nothing.code == 1 and "no symbol or name matches 'no such name'" in nothing.out
     assert run("search", "...").code == 2
     vendors.fault("yahoo", Fault.status(404))
     refused = run("search", "vod")

@@ -28,7 +28,7 @@ def test_actions_are_shown_and_told_as_json(run: Run, vendors: VendorServer) -> 
 
 def test_what_is_no_share_has_no_actions(run: Run, vendors: VendorServer) -> None:
     shown = run("actions", "BTCUSDT")
-    assert shown.code == 0 and "BTCUSDT is crypto: only shares have" in shown.out
+    assert shown.code == 0 and "BTCUSDT is crypto: only stocks have" in shown.out
     assert "cache" not in shown.out
     assert vendors.count() == 0
 
@@ -43,7 +43,7 @@ def test_coverage_is_shown_and_told_as_json(run: Run, vendors: VendorServer) -> 
          "state": "final", "vendor": "binance", "reason": "", "next_due": None}
     ]  # fmt: skip
     assert run("coverage", "ETHUSDT", "1h", "--json").json == []
-    assert "nothing of ETHUSDT 1h is stored" in run("coverage", "ETHUSDT", "1h").out
+    assert "ETHUSDT 1h: nothing is stored" in run("coverage", "ETHUSDT", "1h").out
     assert vendors.count() == count
 
 
@@ -63,7 +63,7 @@ def test_sessions_of_a_time_without_recorded_holidays_say_so(run: Run) -> None:
     asked = ("sessions", "7203.T", "1995-05-03", "1995-05-05")
     shown = run(*asked)
     assert shown.out.count("holiday?") >= 3
-    assert "3 sessions of a time whose holidays are unknown" in shown.out
+    assert "3 sessions in a time whose holidays are unknown" in shown.out
     assert [row["holidays_known"] for row in run(*asked, "--json").json] == [False] * 3
 
 

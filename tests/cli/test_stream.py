@@ -86,7 +86,11 @@ def test_json_is_one_document_a_line(run: Run, vendors: VendorServer) -> None:
 @pytest.mark.parametrize(
     "words, code, why",
     [
-        (("replay", "BTCUSDT", "1h", "--speed", "-1"), 2, "is -1, a number from 0 on is needed"),
+        (
+            ("replay", "BTCUSDT", "1h", "--speed", "-1"),
+            2,
+            "not a replay speed: -1; use a number from 0",
+        ),
         (("replay", "BTCUSDT", "1h", *RANGE, "--offline"), 1, "BTCUSDT"),
         (("replay", "BTCUSDT", "1x"), 2, "unknown timeframe '1x'"),
         (("stream", "NOSUCHTHING123", "1h"), 2, "NOSUCHTHING123"),
@@ -142,7 +146,7 @@ def test_a_range_without_bars_is_named(bare: Run, held: Path) -> None:
     ran = bare("replay", "AAPL", "1d", "--start", "2024-06-01", "--end", "2024-06-02", "--speed",
                "0", "--provider", "local", "--adjustment", "raw", "--config", str(held))  # fmt: skip
     assert ran.code == 1
-    said = "there is no bar of AAPL 1d to replay from 2024-06-01 up to 2024-06-02\n"
+    said = "no bars to replay for AAPL 1d from 2024-06-01 up to 2024-06-02\n"
     assert said in ran.err
 
 
@@ -268,9 +272,9 @@ def test_the_screen_shows_the_last_bars_and_marks_the_running_one() -> None:
 
 
 def test_the_screen_says_why_it_is_not_live() -> None:
-    status = StreamStatus(StreamState.STALE, "nothing comes")
+    status = StreamStatus(StreamState.STALE, "no response")
     text = shown(status=status, bars=(), given=0, revisions=2)
-    assert "STALE  0 bars, 2 corrections  nothing comes" in text
+    assert "STALE  0 bars, 2 corrections  no response" in text
 
 
 def test_the_time_of_each_question_is_the_commands(

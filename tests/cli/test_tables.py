@@ -83,7 +83,7 @@ def test_a_grid_that_fits_is_whole() -> None:
 def test_a_narrow_grid_leaves_out_from_the_right(width: int, kept: int) -> None:
     assert GRID.fitting(width) == list(range(kept))
     lines = drawn(GRID, width)
-    assert ("too narrow for" in " ".join(lines)) == (kept < 4)
+    assert ("not enough room for:" in " ".join(lines)) == (kept < 4)
     assert max(map(len, lines)) <= width
 
 

@@ -73,7 +73,7 @@ def test_sync_brings_the_members_up_to_date_and_names_those_without_a_series(
     told = {each["symbol"]: each for each in ran.json["results"]}
     assert list(told) == ["BTCUSDT", "AAPL", "GONE"], "another series is left alone"
     assert (told["BTCUSDT"]["timeframe"], told["BTCUSDT"]["rows"]) == ("1d", 42)
-    assert "nothing is cached of it (`onetape populate` fetches it)" in told["GONE"]["error"]
+    assert "nothing is cached for it (`onetape populate` fetches it)" in told["GONE"]["error"]
     assert ran.code == 1
     assert vendors.count("yahoo") == 0
     ran = run("sync", "--universe", "mine")
@@ -88,7 +88,7 @@ def test_validate_and_gaps_look_at_the_members_and_name_those_without_a_series(
     vendors.clear_log()
     ran = run("validate", "--universe", "mine", "--json")
     assert [each.get("symbol", each.get("error")) for each in ran.json] == [
-        "AAPL", "GONE", "MSFT: nothing is cached of it (`onetape populate` fetches it)",
+        "AAPL", "GONE", "MSFT: nothing is cached for it (`onetape populate` fetches it)",
     ]  # fmt: skip
     assert ran.code == 1
     shown = run("validate", "--universe", "mine", "--as-of", "2023-03-06")
@@ -99,7 +99,7 @@ def test_validate_and_gaps_look_at_the_members_and_name_those_without_a_series(
     assert ran.code == 1
     ran = run("gaps", "--universe", "mine", "--start", "2023-03-13", "--end", "2023-03-17")
     assert "GONE" not in ran.out, "it was no member on any day of this range"
-    assert "MSFT: nothing is cached of it" in ran.out
+    assert "MSFT: nothing is cached for it" in ran.out
     ran = run("gaps", "--universe", "mine", "--as-of", "2023-03-06")
     assert ran.code == 0 and "GONE 1d" in ran.out
     assert vendors.count() == 0
@@ -109,24 +109,24 @@ def test_validate_and_gaps_look_at_the_members_and_name_those_without_a_series(
 @pytest.mark.parametrize(
     ("words", "told"),
     [
-        (("populate", "--universe", "mine", "--symbols", "AAPL"), "takes the place of --symbols"),
-        (("populate", "--universe", "mine", "--symbols-file", "x"), "takes the place of --symbols"),
-        (("populate", "--symbols", "AAPL", "--as-of", "today"), "is a day of a universe"),
+        (("populate", "--universe", "mine", "--symbols", "AAPL"), "--universe cannot be combined"),
+        (("populate", "--universe", "mine", "--symbols-file", "x"), "--universe cannot be combined"),
+        (("populate", "--symbols", "AAPL", "--as-of", "today"), "needs"),
         (("populate", "--universe", "mine", "--as-of", "2023-02-30"), "as_of '2023-02-30' is not a time"),
         (("populate", "--universe", "mine", "--start", "2023-13-01"), "start '2023-13-01' is not a time"),
         (("populate", "--universe", "mine", "--start", "2023-05-01", "--end", "2023-03-01"),
-         "universe mine: the end 2023-03-01 lies before the start 2023-05-01"),
-        (("populate", "--universe", "other"), "there is no universe 'other'"),
+         "universe mine: the end 2023-03-01 is before the start 2023-05-01"),
+        (("populate", "--universe", "other"), "the universe does not exist: 'other'"),
         (("populate", "--universe", "mine", "--as-of", "1999-01-04"), "0 members"),
         (("populate", "--universe", ""), "universe is empty"),
-        (("sync", "--as-of", "today"), "is a day of a universe"),
-        (("validate", "AAPL", "1d", "--universe", "mine"), "name a symbol and a timeframe, --universe"),
-        (("validate", "--all", "--universe", "mine"), "name a symbol and a timeframe, --universe"),
-        (("validate", "--universe", "mine", "--start", "2024"), "--universe looks at all of every"),
-        (("validate", "AAPL", "1d", "--as-of", "today"), "is a day of a universe"),
-        (("gaps", "--all", "--universe", "mine"), "name a symbol, --universe NAME, or --all"),
-        (("gaps", "AAPL", "--universe", "mine"), "name a symbol, --universe NAME, or --all"),
-        (("gaps", "AAPL", "--as-of", "2024-01-02"), "is a day of a universe"),
+        (("sync", "--as-of", "today"), "needs"),
+        (("validate", "AAPL", "1d", "--universe", "mine"), "is needed: a symbol and a timeframe"),
+        (("validate", "--all", "--universe", "mine"), "is needed: a symbol and a timeframe"),
+        (("validate", "--universe", "mine", "--start", "2024"), "accepts only the whole range"),
+        (("validate", "AAPL", "1d", "--as-of", "today"), "needs"),
+        (("gaps", "--all", "--universe", "mine"), "one of these is needed: a symbol, --universe"),
+        (("gaps", "AAPL", "--universe", "mine"), "one of these is needed: a symbol, --universe"),
+        (("gaps", "AAPL", "--as-of", "2024-01-02"), "needs"),
     ],
 )  # fmt: skip
 def test_wrong_questions(
@@ -142,4 +142,4 @@ def test_help_says_whose_members_are_meant(bare: Run) -> None:
     for command in ("populate", "sync", "validate", "gaps"):
         shown = " ".join(bare(command, "--help").out.split())
         assert "the members of a universe (extra db" in shown, command
-        assert "delisted ones included: each symbol that was one on any day" in shown, command
+        assert "including delisted ones: each symbol that was one on any day" in shown, command

@@ -60,8 +60,9 @@ def test_bars_that_are_wrong_for_certain_are_marked_on_request(
         filled.get_ohlcv(BAD, "1d", "2000-01-01", offline=True, adjustment="raw", strict=True)
     again = bare(*words, "--mark", "--json")
     assert (again.code, again.json[0]["marked"]) == (1, 0)
-    assert "mark bars that are wrong for certain" in " ".join(
-        bare("validate", "--help").out.split()
+    assert (
+        "mark bars that are certainly wrong, so that every later answer reports them; changes no bar"
+        in " ".join(bare("validate", "--help").out.split())
     )
 
 
@@ -105,7 +106,7 @@ def test_a_second_vendor_is_named_with_its_cost_before_it_is_asked(
     ))  # fmt: skip
     places = ("--cache-dir", folder, "--config", str(path))
     ran = bare("validate", GOOD, "1d", "--level", "corroborated", *places)
-    assert "vendors are asked: binance 1 request, yahoo 1 request" in ran.err
+    assert "querying vendors: binance 1 request, yahoo 1 request" in ran.err
 
 
 @pytest.mark.parametrize("symbol", ["BTCUSDT", "AAPL"])
@@ -125,7 +126,7 @@ def test_a_dry_run_tells_the_requests_of_each_vendor_that_are_then_sent(
     told = dry.json
     assert (vendors.count(), told["requests"]) == (0, sum(map(_requests, told["vendors"].values())))
     assert run("validate", *words, "--dry-run").out.endswith(
-        f"{told['requests']} requests in all\n"
+        f"{told['requests']} requests in total\n"
     )
     (report,) = run("validate", *words, "--json").json
     sent = {name: vendors.count(name) for name in told["vendors"]}

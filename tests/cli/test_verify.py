@@ -68,7 +68,7 @@ def test_shares_say_to_which_day_they_are_adjusted(
     run: Run, vendors: VendorServer, clock: ManualClock
 ) -> None:
     assert run("fetch", "AAPL", "1d", "--start", "2024-05-01", "--end", "2024-06-07").code == 0
-    assert "split prices of 2024-06-1" in run("verify", "AAPL", "1d").out
+    assert "split prices as of 2024-06-1" in run("verify", "AAPL", "1d").out
     vendors.truth.act("AAPL", split("2024-06-20", 4))
     clock.set(parse_iso("2024-06-28T22:00"))
     assert run("verify", "AAPL", "1d", "--all").code == 0
@@ -96,8 +96,8 @@ def test_a_vendor_that_is_down_is_exit_1(run: Run, vendors: VendorServer, held: 
 @pytest.mark.parametrize(
     "words, said",
     [
-        (("BTCUSDT", "1h"), "no bars of BTCUSDT 1h are cached in that range"),
-        (("BTCUSDT", "1h", "--against", "yahoo"), "needs a vendor to be compared with it"),
+        (("BTCUSDT", "1h"), "no bars for BTCUSDT 1h are cached in that range"),
+        (("BTCUSDT", "1h", "--against", "yahoo"), "needs a second vendor to compare with"),
         (("BTCUSDT", "1h", "--provider", "yaho"), "did you mean 'yahoo'"),
         (("BTCUSDT", "1x"), "unknown timeframe '1x'"),
     ],
@@ -205,10 +205,10 @@ def test_wrong_questions_are_refused(
 ) -> None:
     ran = run("verify", *words)
     assert (ran.code, vendors.count()) == (2, 0)
-    assert "no bar is stored" not in ran.err
+    assert "no bars are stored" not in ran.err
 
 
 def test_an_empty_cache_has_no_sample(run: Run) -> None:
     ran = run("verify", "--sample", "1%")
     assert ran.code == 2
-    assert "no bar is stored" in ran.err
+    assert "no bars are stored" in ran.err

@@ -65,7 +65,7 @@ def test_where_nobody_looks_there_are_lines_round_for_round(run: Run, clock: Rou
     assert "N vendors ready, 0 paused · 1 series: 1 behind · cache " in told
     assert "memory 47.7 MB" in heads[0]
     rows = [line for line in ran.out.splitlines() if line.startswith("  BTCUSDT 1h")]
-    assert rows[0] == "  BTCUSDT 1h: 3 behind, newest 2024-06-12 13:00, market open 4 hours since"
+    assert rows[0] == "  BTCUSDT 1h: 3 behind, newest 2024-06-12 13:00, market open for 4 hours"
     assert rows[2].startswith("  BTCUSDT 1h: 4 behind"), "the bar of 17:00 settled at 18:02"
 
 

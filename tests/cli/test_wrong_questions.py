@@ -31,7 +31,7 @@ LONG = "A" * 65
         (["AAPL", "1d", "--period", "soon"], ["period 'soon'", "not a duration"]),
         (["AAPL", "1d", "--period", "-5d"], ["period '-5d'", "not a duration", "30d"]),
         (["AAPL", "-5d", "--bars", "3"], ["timeframe '-5d'"]),
-        (["AAPL", "1d", "--period", "1y", "--start", "2024"], ["exclude each other"]),
+        (["AAPL", "1d", "--period", "1y", "--start", "2024"], ["cannot be used together"]),
         (["AAPL", "1d", "--start", "2024-06-03", "--bars", "5"], ["bars 5", "cannot be combined"]),
         (["AAPL", "1d", "--provider", "yahooo"], ["'yahooo'", "'yahoo'"]),
         (["AAPL", "1d", "--provider", "binance"], ["serves no stock", "No suitable provider"]),
@@ -53,25 +53,25 @@ def test_a_wrong_question_is_exit_2(
 @pytest.mark.parametrize(
     "words, said",
     [
-        (["cache", "clear", "AAPL", ""], "the timeframe is empty"),
-        (["cache", "clear", "", "--all"], "the symbol is empty"),
-        (["cache", "repair", " "], "the symbol is empty"),
-        (["cache", "list", "--cache-dir", ""], "the cache-dir is empty"),
-        (["fetch", "AAPL", "1d", "--config", ""], "the config is empty"),
-        (["fetch", "AAPL", "1d", "--csv", ""], "the csv is empty"),
-        (["providers", "--probe", ""], "the probe is empty"),
-        (["fundamentals", ""], "the symbol is empty"),
+        (["cache", "clear", "AAPL", ""], "timeframe is empty"),
+        (["cache", "clear", "", "--all"], "symbol is empty"),
+        (["cache", "repair", " "], "symbol is empty"),
+        (["cache", "list", "--cache-dir", ""], "cache-dir is empty"),
+        (["fetch", "AAPL", "1d", "--config", ""], "config is empty"),
+        (["fetch", "AAPL", "1d", "--csv", ""], "csv is empty"),
+        (["providers", "--probe", ""], "probe is empty"),
+        (["fundamentals", ""], "symbol is empty"),
         (["fundamentals", "../x"], "'../x' is malformed"),
         (["fundamentals", "AAPL", "--type", "nope"], "unknown data type 'nope'"),
         (["fundamentals", "AAPL", "--as-of", "soon"], "'soon', which is not a date"),
         (["fetch", "AAPL", "1d", "--offline", "--refresh"], "not allowed with"),
         (["replay", "AAPL", "1d", "--offline", "--refresh"], "not allowed with"),
-        (["fetch", "AAPL", "1d", "--parquet", "-"], "Parquet cannot be printed"),
+        (["fetch", "AAPL", "1d", "--parquet", "-"], "Parquet cannot be written to standard output"),
         (["fetch", "AAPL", "1d", "--csv", "-", "--json"], "both write to standard output"),
-        (["fetch", "AAPL", "1d", "--csv", "a", "--parquet", "./a"], "both name a"),
+        (["fetch", "AAPL", "1d", "--csv", "a", "--parquet", "./a"], "name the same file: a"),
         (["doctor", "--every", "1"], "--every needs --watch"),
         (["providers", "--matrix", "--probe"], "not allowed with"),
-        (["cache", "export", "AAPL", "1d", "--out", "-"], "an export needs a file"),
+        (["cache", "export", "AAPL", "1d", "--out", "-"], "cannot export to standard output: '-'"),
         (["stream", "AAPL", "1d", "--provider", "yahooo"], "unknown provider 'yahooo'"),
         (["stream", "AAPL", "1d", "--rows", "999999999"], "go back beyond 1900"),
     ],
@@ -148,7 +148,9 @@ def test_every_command_knows_what_others_call_its_options(
         ):
             continue
         own = next((option for option in meant if option in options), None)
-        said = f"{typed} is called {own} here" if own else f"this command has nothing like {typed}"
+        said = (
+            f"use {own} instead of {typed}" if own else f"this command has no equivalent of {typed}"
+        )
         assert parser.meant([typed, "5"]) == f" ({said})", name  # type: ignore[attr-defined]
 
 
@@ -169,11 +171,11 @@ def test_no_value_of_the_command_line_makes_a_message_long(words: list[str], bar
 
 @pytest.mark.parametrize("words, said", [
     (["fetch", "AAPL", "1d", "--from", "2024-01-01", "--to=2024-02-01"],
-     "(--from is called --start here; --to is called --end here)"),
-    (["fetch", "AAPL", "1d", "--limit", "5"], "(--limit is called --bars here)"),
-    (["stream", "BTCUSDT", "1m", "--limit", "5"], "(--limit is called --count here)"),
-    (["fetch", "AAPL", "1d", "--plot"], "(`onetape plot` draws a chart, and writes it as png, svg, html)"),
-    (["fetch", "AAPL", "--interval", "1d"], "(the timeframe is written without an option)"),
+     "(use --start instead of --from; use --end instead of --to)"),
+    (["fetch", "AAPL", "1d", "--limit", "5"], "(use --bars instead of --limit)"),
+    (["stream", "BTCUSDT", "1m", "--limit", "5"], "(use --count instead of --limit)"),
+    (["fetch", "AAPL", "1d", "--plot"], "(`onetape plot` draws a chart and writes it as PNG, SVG or HTML)"),
+    (["fetch", "AAPL", "--interval", "1d"], "(give the timeframe without an option)"),
     (["fetch", "AAPL", "1d", "--strickt"], "(did you mean --strict?)"),
     (["actions", "AAPL", "--zzzz"], "unknown: --zzzz\n"),
 ])  # fmt: skip
@@ -199,6 +201,6 @@ def test_swapped_arguments_are_told_apart(
     ran = run(*words)
     first = next(word for word in words if word[0].isdigit())
     assert (ran.code, ran.out) == (2, "")
-    assert f"{first!r} is a {'timeframe' if first == '1d' else 'date'}, and stands where" in ran.err
-    assert f"the symbol comes first: AAPL {first}" in ran.err
+    assert f"not the {'timeframe' if first == '1d' else 'date'} {first!r}" in ran.err
+    assert f"put the symbol first: AAPL {first}" in ran.err
     assert vendors.count() == 0

@@ -88,7 +88,7 @@ def test_a_backup_is_a_database_and_never_written_over(
     copied = target.read_bytes()
     assert Database(f"sqlite:///{target}").schema.state().name == "own"
     code, _, err = run("backup", str(target))
-    assert code == 1 and "exists already" in err and target.read_bytes() == copied
+    assert code == 1 and "already exists" in err and target.read_bytes() == copied
     assert run("backup", str(tmp_path / "no folder" / "x"))[0] == 1
     code, out, _ = run("backup")
     assert code == 0 and ".bak" in out
@@ -123,6 +123,8 @@ def test_damage_and_foreign_tables_are_told(
     path.write_bytes(b"no database" * 100)
     code, _, err = run("check")
     assert (
-        code == 1 and "damaged, or no database" in err and path.read_bytes() == b"no database" * 100
+        code == 1
+        and "is damaged, or the file is not a database:" in err
+        and path.read_bytes() == b"no database" * 100
     )
     assert run("init")[0] == 1 and path.read_bytes() == b"no database" * 100

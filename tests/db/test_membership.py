@@ -129,7 +129,7 @@ def test_an_impossible_entry_is_listed_and_the_time_before_is_not_point_in_time(
     statement = walk_back(MANY[:2] + MANY[3:], log, TODAY)
     (step,) = statement.steps
     assert (step.symbol, step.day, step.until) == ("S2", date(2015, 3, 2), date(2018, 3, 1))
-    assert "removed, and is a member afterwards" in step.reason
+    assert "removed, but is a member afterwards" in step.reason
     stored = kept(("log", statement, "2026-01-05T12:00"))
     for day, is_pit in [
         ("2014-01-02", False),
@@ -182,7 +182,7 @@ def test_a_walked_list_that_differs_from_todays_by_more_than_5_percent_is_refuse
         UniverseError, match=r"today's list of 60 in 4 symbols, more than 5%: GONE0"
     ):
         walk_back(MANY, changes(*gone, ("2016-03-02", "-S1")), TODAY)
-    with pytest.raises(UniverseError, match="no entry until 2026-01-05"):
+    with pytest.raises(UniverseError, match="no entries up to 2026-01-05"):
         walk_back(MANY, changes(("2027-01-04", "+S1")), TODAY)
 
 
@@ -226,7 +226,7 @@ def test_todays_list_for_a_past_day_is_not_point_in_time() -> None:
     past = members(stored, "2015-01-02")
     assert (list(past), past.is_pit, past.known_from) == (["A", "B"], False, TODAY)
     assert past.reason == (
-        "nothing is known before 2026-01-05, the members of that day stand for it (list)"
+        "nothing is known before 2026-01-05; the members of that day are used instead (list)"
     )
     assert members(stored, "2026-01-05").is_pit and members(stored, "2026-01-09").is_pit
 
@@ -234,7 +234,7 @@ def test_todays_list_for_a_past_day_is_not_point_in_time() -> None:
 def test_nothing_was_recorded_until_then() -> None:
     stored = kept(("list", roster(["A"], TODAY), "2026-01-05T12:00"))
     with pytest.raises(
-        UniverseError, match="nothing is recorded of the universe 'u' until 2026-01-05"
+        UniverseError, match="nothing is recorded for the universe 'u' until 2026-01-05"
     ):
         members(stored, "2026-01-05", "2026-01-05T11:59")
 
@@ -252,7 +252,8 @@ def test_a_correction_is_named_and_does_not_change_what_was_known() -> None:
     assert (list(then), list(now)) == (["A", "B"], ["A", "C"])
     assert then.is_pit and now.is_pit
     assert (
-        then.reason == "corrected later, at 2021-05-01 00:00 UTC by log, and not used here: +C, -B"
+        then.reason
+        == "corrected later, at 2021-05-01 00:00 UTC by log, which is not used here: +C, -B"
     )
     assert now.reason == "corrected at 2021-05-01 00:00 UTC by log: +C, -B"
     assert members(stored, "2017-06-01").reason == ""
@@ -308,8 +309,8 @@ def test_a_list_older_than_its_habit_says_so() -> None:
     stored = kept(("log", statement, "2026-01-05"))
     assert members(stored, "2025-08-03").reason == ""
     assert members(stored, "2025-08-04").reason == (
-        "log is older than usual: its last change is of 2025-07-03, 32 days before, and lately they came at "
-        "most 31 days apart"
+        "log is older than usual: its last change was on 2025-07-03, 32 days earlier, and recent changes "
+        "were at most 31 days apart"
     )
     assert habit(days[:4]) is None
     assert habit([date(1990, 1, 1), *days]) == 31  # what it was decades ago is no habit

@@ -164,13 +164,13 @@ def test_a_user_has_as_many_as_are_allowed(db: TelegramService) -> None:
     db.set_user_limit("7", "max_schedules", 1)
     number = db.add_alert("7", "AAPL", 250, "above")
     db.add_schedule("7", "AAPL", "09:30")
-    with pytest.raises(QueryError, match="1 alerts are allowed"):
+    with pytest.raises(QueryError, match="the limit of 1 alerts is reached"):
         db.add_alert("7", "AAPL", 251, "above")
-    with pytest.raises(QueryError, match="1 schedules are allowed"):
+    with pytest.raises(QueryError, match="the limit of 1 schedules is reached"):
         db.add_schedule("7", "AAPL", "09:31")
     db.delete_alert(number)
     second = db.add_alert("7", "AAPL", 251, "above")
-    with pytest.raises(QueryError, match="1 alerts are allowed, and there are 1"):
+    with pytest.raises(QueryError, match="the limit of 1 alerts is reached: there are 1"):
         db.add_alert("7", "AAPL", 252, "above")
     db.update_alert(second, enabled=False)
     db.add_alert("7", "AAPL", 252, "above")

@@ -512,7 +512,7 @@ def test_users_service_answers_with_dicts_and_loaded_objects(database: Database)
 
 
 def test_what_is_left_out_says_what_to_use(db: TelegramService) -> None:
-    with pytest.raises(QueryError, match="log_broadcast is not served"):
+    with pytest.raises(QueryError, match="log_broadcast is not available"):
         telegram_service.log_broadcast("text", "1", 1, 1)
     with pytest.raises(QueryError, match="passwords"):
         UsersService.of(db.db_service.database).authenticate_user_by_email("a@b", "x")

@@ -92,7 +92,7 @@ def test_import_refresh_show(run: Run, changes: Path, database: Database) -> Non
     assert json.loads(out)[1]["recorded"] == ["FB", "META"]
     code, out, _ = run("show", "FB", "--on", "2022-06-08")
     assert code == 0
-    assert "FB names META on 2022-06-08, which is META now (Nasdaq notice)" in out
+    assert "FB names META on 2022-06-08, now META (Nasdaq notice)" in out
     assert "rename of FB to META on 2022-06-09 (Nasdaq notice)" in out
     code, out, _ = run("show", "AAPL", "--json")
     values = json.loads(out)["values"]
@@ -114,12 +114,12 @@ def test_refresh_of_all_takes_what_is_stored_and_what_was_renamed(run: Run, chan
 @pytest.mark.parametrize(
     "words, what",
     [
-        (["refresh"], "name symbols, or --all of them"),
-        (["refresh", "AAPL", "--all"], "name symbols, or --all of them"),
+        (["refresh"], "give either symbols or --all"),
+        (["refresh", "AAPL", "--all"], "give either symbols or --all"),
         (["refresh", "no such symbol!"], "symbol"),
         (["import", "/nowhere/none.csv"], "No such file"),
-        (["show", "NOPE"], "nothing is recorded of NOPE"),
-        (["show", "AAPL", "--on", "09.06.2022"], "no date such as 2022-06-09"),
+        (["show", "NOPE"], "nothing is recorded for NOPE"),
+        (["show", "AAPL", "--on", "09.06.2022"], "not a date: '09.06.2022'"),
     ],
 )
 def test_a_wrong_question_is_one_line_and_exit_code_two(
@@ -143,7 +143,7 @@ def test_three_spellings_of_a_date_name_their_lines(
     code, out, err = run("import", str(path))
     assert (code, out) == (2, "")
     assert (
-        "line 3: date '06/10/2022' is no date such as 2022-06-09; line 4: date '11 June 2022'"
+        "line 3: date is not a date: '06/10/2022'; use YYYY-MM-DD; line 4: date is not a date: '11 June 2022'"
         in err
     )
     assert not any(dump(database).values())
@@ -153,4 +153,4 @@ def test_an_unknown_symbol_is_exit_code_one(run: Run) -> None:
     code, out, _ = run("refresh", "ZZZZQ")
     assert code == 1
     assert "unknown" in out
-    assert "nothing is stored of it" in out
+    assert "nothing is stored for it" in out

@@ -36,9 +36,9 @@ def test_a_rename_ends_one_name_and_begins_the_other(events: list[SymbolBoundary
     assert named("FB", "2022-06-08", intervals) == ("META", "META")
     assert named("META", "2022-06-09", intervals) == ("META", "META")
     assert named("META", "2021-07-01", intervals) == ("METV", "METV")
-    with pytest.raises(QueryError, match="FB names nothing on 2022-06-09"):
+    with pytest.raises(QueryError, match="FB refers to nothing on 2022-06-09"):
         identity_of("FB", DAY, intervals)
-    with pytest.raises(QueryError, match="META names nothing on 2022-03-01"):
+    with pytest.raises(QueryError, match="META refers to nothing on 2022-03-01"):
         identity_of("META", date(2022, 3, 1), intervals)
     names = identity_of("META", DAY, intervals).names
     assert [(o.symbol, o.start, o.end) for o in names] == [("FB", None, DAY), ("META", DAY, None)]
@@ -80,7 +80,7 @@ def test_mergers_spinoffs_and_delistings_are_dated() -> None:
     assert named("TWX", "2018-06-14", intervals) == ("TWX", "TWX")
     assert named("GEV", "2024-04-02", intervals) == ("GEV", "GEV")
     for symbol, on in (("TWX", "2018-06-15"), ("GEV", "2024-04-01"), ("LEH", "2008-09-18")):
-        with pytest.raises(QueryError, match=f"{symbol} names nothing on {on}"):
+        with pytest.raises(QueryError, match=f"{symbol} refers to nothing on {on}"):
             named(symbol, on, intervals)
     concerned = {s: [c.type for c in changes_of(s, boundaries, intervals)]
                  for s in ("TWX", "T", "GE", "GEV", "LEH")}  # fmt: skip
@@ -138,9 +138,13 @@ def test_mergers_spinoffs_and_delistings_are_dated() -> None:
                 SymbolBoundary(DAY, "delisting", "A", "", "s"),
                 SymbolBoundary(DAY + DAYS, "delisting", "A", "", "t"),
             ],
-            "has ended",
+            "has already ended",
         ),
-        ([NameInterval("FB", "x", None, None, "s")], [replace(FB, instrument="y")], "is one of y"),
+        (
+            [NameInterval("FB", "x", None, None, "s")],
+            [replace(FB, instrument="y")],
+            "is for y, but",
+        ),
         (
             [],
             [FB, SymbolBoundary(date(2022, 7, 1), "spinoff", "X", "META", "t")],
@@ -228,15 +232,15 @@ def test_each_wrong_line_is_named_and_many_are_counted() -> None:
 @pytest.mark.parametrize(
     "row, what",
     [
-        ("2022-06-09,wedding,A,B", "type 'wedding' is none of rename, merger"),
+        ("2022-06-09,wedding,A,B", "not a type: 'wedding'; use one of rename, merger"),
         ("2022-06-09,rename,A,", "needs a successor"),
         ("2022-06-09,delisting,A,B", "has a successor"),
-        ("2022-06-09,rename,A,A", "its own successor"),
+        ("2022-06-09,rename,A,A", "is the same symbol"),
         ("2022-06-09,rename,,B", "symbol is empty"),
-        ("2022-06-09,rename,A", "3 cells, and the header has 4"),
+        ("2022-06-09,rename,A", "the row has 3 cells, but the header has 4"),
         ("2022-06-09,rename,A,B,C", "5 cells"),
-        ("2022-06-09,rename,A,\x1b[31mB", "no text"),
-        ("2022-06-09,rename,A," + "B" * 300, "no text of 200 characters"),
+        ("2022-06-09,rename,A,\x1b[31mB", "is not a text"),
+        ("2022-06-09,rename,A," + "B" * 300, "not a text of at most 200 characters"),
         ('2022-06-09,rename,A,"B', "line 2"),
     ],
 )
@@ -250,7 +254,7 @@ def test_a_wrong_row_is_refused_with_its_line(row: str, what: str) -> None:
     "text", ["", "symbol,from,to\n", "a,b\n1,2\n", "date,type,symbol,successor,date\n"]
 )
 def test_other_columns_are_refused(text: str) -> None:
-    with pytest.raises(QueryError, match=r"names\.csv has the columns"):
+    with pytest.raises(QueryError, match=r"names\.csv has unexpected columns"):
         read(text)
 
 

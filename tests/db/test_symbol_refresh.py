@@ -322,7 +322,9 @@ def test_a_cache_that_refuses_is_told_and_the_row_is_written(
 
     monkeypatch.setattr("src.data.cache.actions.write_atomically", full)
     (result,) = refreshed(database, manager, "FB")
-    assert any("not recorded in the cache: the disk is full" in text for text in result.problems)
+    assert any(
+        "could not be recorded in the cache: the disk is full" in text for text in result.problems
+    )
     assert row_of(database, "FB").is_active is False
     monkeypatch.undo()
     (result,) = refreshed(database, manager, "FB")

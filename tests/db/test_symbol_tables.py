@@ -49,10 +49,10 @@ def test_a_name_is_resolved_by_date_and_by_its_source(database: Database, tmp_pa
     assert resolved(database, "META", "2021-07-01") == ("METV", "METV", "Roundhill")
     for symbol, on in (("FB", "2022-06-09"), ("META", "2022-03-01")):
         with pytest.raises(
-            QueryError, match=f"{symbol} names nothing on {on}, as far as is recorded"
+            QueryError, match=f"{symbol} refers to nothing on {on}; the recorded periods are"
         ):
             resolved(database, symbol, on)
-    with pytest.raises(QueryError, match="nothing is recorded of NOPE"):
+    with pytest.raises(QueryError, match="nothing is recorded for NOPE"):
         resolved(database, "NOPE", "2022-06-09")
 
 
@@ -72,7 +72,7 @@ def test_intervals_say_the_same(database: Database, tmp_path: Path) -> None:
         changes = changes_by_name(session, "META")
     assert [change.type for change in changes["FB"]] == ["rename"]
     assert changes["META"][0].before == "META named Roundhill Ball Metaverse ETF until 2022-01-31"
-    with pytest.raises(QueryError, match="FB names nothing on 2012-05-17"):
+    with pytest.raises(QueryError, match="FB refers to nothing on 2012-05-17"):
         resolved(database, "FB", "2012-05-17")
 
 
@@ -108,7 +108,7 @@ def test_a_boundary_ends_an_open_interval_of_another_file_and_gives_it_back(
     log = HEADER + "2024-05-01,rename,META,MTPL,made up\n"
     imported(database, tmp_path, log, "log.csv")
     assert resolved(database, "MTPL", "2024-05-01") == ("Meta Platforms", "MTPL", "made up")
-    with pytest.raises(QueryError, match="META names nothing on 2024-05-01"):
+    with pytest.raises(QueryError, match="META refers to nothing on 2024-05-01"):
         resolved(database, "META", "2024-05-01")
     imported(database, tmp_path, log.replace("2024-05-01", "2024-05-02"), "log.csv")
     assert resolved(database, "META", "2024-05-01") == ("Meta Platforms", "MTPL", "list")
@@ -132,11 +132,11 @@ def test_files_that_agree_stand_beside_each_other(database: Database, tmp_path: 
 @pytest.mark.parametrize(
     "text, what",
     [
-        (HEADER + "2022-06-09,rename,A,B,s\n09.06.2022,rename,C,D,s\n", "line 3: date '09.06.2022'"),
-        (HEADER + "2022-06-09,rename,A,B,s\n2022-06-10,rename,A,C,t\n", "has ended"),
-        (HEADER + "2022-06-09,rename,A,B,s\n2022-06-09,rename,A,B,t\n", "line 3: it repeats line 2"),
-        (HEADER + "2022-06-08,rename,FB,META,other\n", "names.csv|contradicts|has ended"),
-        ("symbol,instrument,from,to\nA,x,2022-01-03,2021-01-04\n", "line 2: to 2021-01-04 is not after"),
+        (HEADER + "2022-06-09,rename,A,B,s\n09.06.2022,rename,C,D,s\n", "line 3: date is not a date: '09"),
+        (HEADER + "2022-06-09,rename,A,B,s\n2022-06-10,rename,A,C,t\n", "has already ended"),
+        (HEADER + "2022-06-09,rename,A,B,s\n2022-06-09,rename,A,B,t\n", "line 3: this row repeats line 2"),
+        (HEADER + "2022-06-08,rename,FB,META,other\n", "names.csv|contradicts|already ended"),
+        ("symbol,instrument,from,to\nA,x,2022-01-03,2021-01-04\n", "line 2: to .2021-01-04. is not after"),
         ("symbol,instrument,from,to\nA,x,,2022-01-03\nA,y,2022-01-02,\n", "overlaps"),
     ],
 )  # fmt: skip
@@ -154,7 +154,7 @@ def test_what_is_no_file_is_refused(database: Database, tmp_path: Path) -> None:
     (tmp_path / "binary.csv").write_bytes(b"\xff\xfe\x00")
     for name, what in (
         ("none.csv", "No such file"),
-        ("binary.csv", "is no text"),
+        ("binary.csv", "is not UTF-8 text"),
         (".", "directory"),
     ):
         with pytest.raises(QueryError, match=what):

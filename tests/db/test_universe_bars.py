@@ -81,7 +81,7 @@ def test_a_batch_finds_the_default_database(manager: DataManager) -> None:
         "GONE": (DaysWithoutBars(date(2023, 3, 13), date(2023, 3, 17), 5, "the vendor has no bar"),)
     }
     with pytest.warns(
-        SurvivorshipWarning, match="1 of the 2 of 2023-03-06 are not among"
+        SurvivorshipWarning, match="1 of the 2 members on 2023-03-06 are not"
     ) as caught:
         survivors = manager.get_ohlcv_batch(None, "1d", *RANGE, universe="mine")
     assert list(survivors) == ["AAPL", "MSFT"]
@@ -102,7 +102,7 @@ def test_what_is_not_point_in_time_is_said_at_the_line_that_asked(
     assert isinstance(frames, MemberFrames) and not frames.members.is_pit
     with pytest.raises(UniverseError, match="not point-in-time"):
         manager.get_ohlcv_batch(None, "1d", *RANGE, universe="list", as_of=RANGE[0], strict=True)
-    with pytest.raises(UniverseError, match="there is no universe 'other'"):
+    with pytest.raises(UniverseError, match="the universe does not exist: 'other'"):
         manager.get_ohlcv_batch(None, "1d", *RANGE, universe="other")
 
 
@@ -124,7 +124,7 @@ def test_the_commands_find_it_too(
     report = json.loads(capsys.readouterr().out)
     assert [one["symbol"] for one in report["series"]] == ["AAPL", "GONE"]
     assert main(["gaps", "--universe", "other", *cache]) == 2
-    assert "there is no universe 'other'" in capsys.readouterr().err
+    assert "the universe does not exist: 'other'" in capsys.readouterr().err
 
 
 # --- DataSyncManager -----------------------------------------------------------------------------
@@ -144,7 +144,7 @@ def test_a_universe_of_the_database_is_synced_with_whom_it_had(
     assert (report.symbols_synced, report.successful_syncs, report.failed_syncs) == (3, 3, 0)
     later = DataSyncManager(tmp_path / "cache", universes, start_date="2023-03-13")
     assert sync(later, "mine", ["1d"]).symbols_synced == 2, "GONE had left before the first session"
-    with pytest.raises(UniverseError, match="there is no universe 'other'"):
+    with pytest.raises(UniverseError, match="the universe does not exist: 'other'"):
         sync(manager, "other", ["1d"])
     with pytest.raises(QueryError):
         sync(manager, "mine", ["1x"])

@@ -50,7 +50,11 @@ def run(
 
 def test_a_universe_from_file_to_answer(run: Run, tmp_path: Path) -> None:
     Path("members.csv").write_text("symbol,from,to\nAAPL,2015-01-02,\nGONE,2015-01-02,2020-01-02\n")
-    assert run("list") == (0, "no universe yet: `onetape universe create`\n", "")
+    assert run("list") == (
+        0,
+        "there are no universes; create one with `onetape universe create`\n",
+        "",
+    )
     code, out, _ = run("import", "index", "members.csv")
     assert code == 0 and "1 member by members.csv; 2 intervals opened" in out
     code, out, _ = run("show", "index", "--as-of", "2016-01-04")
@@ -71,12 +75,12 @@ def test_a_universe_from_file_to_answer(run: Run, tmp_path: Path) -> None:
 def test_what_is_wrong_is_one_line_and_a_code(run: Run) -> None:
     Path("bad.csv").write_text("symbol,from,to\nAAPL,2015-01-02,\nMSFT,1/2/2015,\n")
     for words, message in [
-        (("import", "index", "bad.csv"), "bad.csv, line 3: '1/2/2015' is no day"),
-        (("show", "index"), "there is no universe 'index'"),
-        (("create", "u"), "a universe is made of symbols, of filters or of a file"),
+        (("import", "index", "bad.csv"), "bad.csv, line 3: not a date: '1/2/2015'"),
+        (("show", "index"), "the universe does not exist: 'index'"),
+        (("create", "u"), "a universe needs exactly one of: symbols, filters, a file"),
         (
             ("create", "u", "AAPL", "--min-price", "5"),
-            "is made of symbols, of filters or of a file",
+            "a universe needs exactly one of: symbols, filters, a file",
         ),
         (("create", "u", "--min-market-cap", "1e9"), "there is nothing to filter"),
     ]:

@@ -56,19 +56,19 @@ def test_what_passes(filters: dict[str, Any], passed: list[str]) -> None:
 def test_what_does_not_pass_has_its_reason() -> None:
     excluded = select(ROWS, {"min_market_cap": 1_000, "sectors": ["Technology"]}, closes).excluded
     assert excluded == {
-        "XOM": "min_market_cap: its market capitalisation of 400 is below 1,000",
-        "VOD.L": "min_market_cap: its amounts are in GBP, and not compared with USD",
-        "NEW": "min_market_cap: its market capitalisation is unknown",
-        "ODD": "min_market_cap: its amounts are in an unknown currency, and not compared with USD",
+        "XOM": "min_market_cap: its market capitalization of 400 is below 1,000",
+        "VOD.L": "min_market_cap: its amounts are in GBP and cannot be compared with USD",
+        "NEW": "min_market_cap: its market capitalization is unknown",
+        "ODD": "min_market_cap: its amounts are in an unknown currency and cannot be compared with USD",
     }
     assert select(ROWS, {"exclude_sectors": ["Energy"]}, closes).excluded["NEW"] == (
         "exclude_sectors: its sector is unknown"
     )
     assert select(ROWS, {"min_price": 5}, closes).excluded == {
         "XOM": "min_price: 4.5 is below 5",
-        "VOD.L": "min_price: its amounts are in GBP, and not compared with USD",
+        "VOD.L": "min_price: its amounts are in GBP and cannot be compared with USD",
         "NEW": "min_price: no close of the last 7 days is cached",
-        "ODD": "min_price: its amounts are in an unknown currency, and not compared with USD",
+        "ODD": "min_price: its amounts are in an unknown currency and cannot be compared with USD",
     }
 
 
@@ -91,21 +91,21 @@ def test_closes_are_read_of_what_passes_all_else() -> None:
 @pytest.mark.parametrize(
     "definition, message",
     [
-        (UniverseDefinition("list", "", symbols=["A"]), "'list' is no type of universe"),
+        (UniverseDefinition("list", "", symbols=["A"]), "not a type of universe: 'list'"),
         (UniverseDefinition("static", ""), "type static needs symbols"),
         (UniverseDefinition("static", "", symbols=[]), "type static needs symbols"),
-        (UniverseDefinition("static", "", symbols="AAPL"), "not one text"),
-        (UniverseDefinition("static", "", symbols=["A"], filters={"min_price": 1}), "has no filters"),
+        (UniverseDefinition("static", "", symbols="AAPL"), "not one string"),
+        (UniverseDefinition("static", "", symbols=["A"], filters={"min_price": 1}), "not accept filters"),
         (UniverseDefinition("filter", "", filters={}), "type filter needs filters"),
         (UniverseDefinition("index", ""), "type index needs index_name"),
-        (UniverseDefinition("filter", "", filters={"min_pe": 1}), "'min_pe' is no filter"),
-        (UniverseDefinition("filter", "", filters={"min_price": "5"}), "must be a number from 0 on"),
+        (UniverseDefinition("filter", "", filters={"min_pe": 1}), "not a filter: 'min_pe'"),
+        (UniverseDefinition("filter", "", filters={"min_price": "5"}), "must be a number from 0, not"),
         (UniverseDefinition("filter", "", filters={"min_price": True}), "must be a number"),
         (UniverseDefinition("filter", "", filters={"min_price": float("nan")}), "must be a number"),
         (UniverseDefinition("filter", "", filters={"min_price": -1}), "must be a number"),
         (UniverseDefinition("filter", "", filters={"sectors": "Energy"}), "must be a list of names"),
         (UniverseDefinition("filter", "", filters={"min_market_cap": 5, "max_market_cap": 4}), "above max"),
-        (UniverseDefinition("static", None, symbols=["A"]), "is a text"),  # type: ignore[arg-type]
+        (UniverseDefinition("static", None, symbols=["A"]), "description of a universe must be"),  # type: ignore[arg-type]
     ],
 )  # fmt: skip
 def test_a_definition_says_one_thing(definition: UniverseDefinition, message: str) -> None:
@@ -130,7 +130,7 @@ def test_a_definition_has_plain_values() -> None:
     "name", ["", " a", "a ", "a\nb", "a\x1b[0m", "x" * 101, None, "\ud800", "a\u202eb"]
 )
 def test_names_that_cannot_be(name: object) -> None:
-    with pytest.raises(UniverseError, match="is no name"):
+    with pytest.raises(UniverseError, match="not a valid name"):
         check_name(name)
 
 

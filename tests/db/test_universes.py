@@ -87,7 +87,8 @@ def test_todays_list_for_a_past_day_warns_and_strict_raises(universes: StoredUni
         past = universes.members("tech", "2015-03-02")
     assert (list(past), past.is_pit) == (["AAPL"], False)
     with pytest.raises(
-        UniverseError, match=r"not point-in-time: .* \(point-in-time from 2026-01-05 on\)"
+        UniverseError,
+        match=r"not point-in-time: .* \(the members are point-in-time from 2026-01-05\)",
     ):
         universes.members("tech", date(2015, 3, 2), strict=True)
 
@@ -167,7 +168,7 @@ def test_symbols_that_no_market_has_and_columns_that_are_not_read_are_named(
     file = written(tmp_path / "list.csv", "symbol,sector\nAAPL,a\nXX12Y,b\nBTC,c\nBF.B,d\n")
     made = universes.import_file("index", file)
     assert made.notes == (
-        "columns that are not read: sector",
+        "columns that were not read: sector",
         "no market is known for 2 symbols: XX12Y, BTC",
     )
     assert list(universes.members("index")) == ["AAPL", "BF.B", "BTC", "XX12Y"]
@@ -235,39 +236,45 @@ def test_ten_thousand_members(universes: StoredUniverses) -> None:
 
 def test_what_is_wrong_makes_nothing(universes: StoredUniverses, database: Database) -> None:
     for name, definition, message in [
-        ("u", static("AAPL", "A;B"), "symbol 2 of the list: the symbol 'A;B' contains ';'"),
-        ("", static("AAPL"), "is no name"),
+        ("u", static("AAPL", "A;B"), "entry 2 in the list: the symbol 'A;B' contains ';'"),
+        ("", static("AAPL"), "not a valid name"),
         (
             "u",
             UniverseDefinition("index", index_name="SP500"),
             "SP500 cannot be read: No such file",
         ),
-        ("u", UniverseDefinition("filter", filters={"min_price": 5}), "has none that is active"),
-        ("u", UniverseDefinition("filter", filters={"pe": 5}), "'pe' is no filter"),
+        (
+            "u",
+            UniverseDefinition("filter", filters={"min_price": 5}),
+            "the database has no active symbols, so there is nothing to filter",
+        ),
+        ("u", UniverseDefinition("filter", filters={"pe": 5}), "not a filter: 'pe'"),
     ]:
         with pytest.raises(UniverseError, match=message):
             universes.create(name, definition)
     assert rows(database, Universe) == 0
-    with pytest.raises(UniverseError, match=r"there is no universe 'u'.*there is none yet"):
+    with pytest.raises(UniverseError, match=r"the universe does not exist: 'u'.*there are none"):
         universes.members("u")
     universes.create("real", static("AAPL"))
     for call in (universes.members, universes.refresh, universes.summary):
-        with pytest.raises(UniverseError, match=r"there is no universe 'u' \(there are: real\)"):
+        with pytest.raises(
+            UniverseError, match=r"does not exist: 'u' \(existing universes: real\)"
+        ):
             call("u")
 
 
 @pytest.mark.parametrize(
     "arguments, message",
     [
-        ({"as_of": "2026/01/05"}, "as_of is '2026/01/05', and must be a day"),
-        ({"as_of": datetime(2026, 1, 5, 12)}, "must be a day"),
-        ({"as_of": 5}, "must be a day"),
-        ({"since": "x"}, "since is 'x'"),
-        ({"as_of": "2026-01-05", "since": "2026-01-06"}, "since is 2026-01-06, behind as_of"),
-        ({"known_at": "yesterday"}, "known_at is 'yesterday', and must be a time"),
-        ({"known_at": "2026-01-05T12:00:01"}, "lies in the future"),
-        ({"known_at": "2026-01-06"}, "lies in the future"),
-        ({"known_at": "2026-01-04"}, "nothing is recorded of the universe 'u' until 2026-01-04 23:59:59"),
+        ({"as_of": "2026/01/05"}, "as_of is not a date: '2026/01/05'"),
+        ({"as_of": datetime(2026, 1, 5, 12)}, "is not a date:"),
+        ({"as_of": 5}, "is not a date:"),
+        ({"since": "x"}, "since is not a date: 'x'"),
+        ({"as_of": "2026-01-05", "since": "2026-01-06"}, "since .2026-01-06. is after as_of"),
+        ({"known_at": "yesterday"}, "known_at is not a time: 'yesterday'"),
+        ({"known_at": "2026-01-05T12:00:01"}, "known_at is in the future:"),
+        ({"known_at": "2026-01-06"}, "known_at is in the future:"),
+        ({"known_at": "2026-01-04"}, "nothing is recorded for the universe 'u' until 2026-01-04 23:59:59"),
     ],
 )  # fmt: skip
 def test_days_and_times_that_are_none(
@@ -353,8 +360,8 @@ def test_a_file_older_than_its_habit_says_so(universes: StoredUniverses, tmp_pat
         "index", written(tmp_path / "a.csv", "\n".join(["symbol,from,to", *lines]))
     )
     assert imported.notes == (
-        "a.csv is older than usual: its last change is of 2024-07-01, 553 days before, and lately they "
-        "came at most 31 days apart",
+        "a.csv is older than usual: its last change was on 2024-07-01, 553 days earlier, and recent "
+        "changes were at most 31 days apart",
     )
     assert universes.members("index").reason == imported.notes[0]
     assert universes.members("index", "2024-07-15").reason == ""
@@ -398,11 +405,13 @@ def test_a_file_with_a_mistake_imports_nothing(
                 universes.import_file(name, written(tmp_path / "b.csv", text))
             assert caught.value.line == line
     log = written(tmp_path / "log.csv", "date,added,removed\n2015-01-02,B,\n")
-    with pytest.raises(UniverseError, match="walked back from today's list"):
+    with pytest.raises(
+        UniverseError, match="is a change log, which can only be read together with today's list"
+    ):
         universes.import_file("index", log)
     with pytest.raises(UniverseError, match="more than 5%"):
         universes.import_file("index", log, written(tmp_path / "today.csv", "symbol\nA\n"))
-    with pytest.raises(UniverseError, match="has no days, and had some before"):
+    with pytest.raises(UniverseError, match="has no dates, but had some before"):
         universes.import_file("index", tmp_path / "today.csv", source="a.csv")
     assert [rows(database, model) for model in (Universe, UniverseRecord, UniverseMember)] == before
 
@@ -413,7 +422,7 @@ def test_a_universe_stays_a_list_or_an_index(universes: StoredUniverses, tmp_pat
     universes.create("index", UniverseDefinition("index", index_name=str(file)))
     assert universes.members("index", "2016-01-04").is_pit
     with pytest.raises(
-        UniverseError, match="'list' is of type static, and cannot become one of type index"
+        UniverseError, match="'list' is of type static and cannot be changed to type index"
     ):
         universes.import_file("list", file)
     with pytest.raises(UniverseError, match="'index' is of type index"):
@@ -462,8 +471,8 @@ def test_a_filter_names_what_it_left_out(
     )
     assert list(universes.members("large")) == ["AAPL"]
     assert made.excluded == {
-        "XOM": "min_market_cap: its market capitalisation of 400 is below 1,000",
-        "VOD.L": "min_market_cap: its amounts are in GBP, and not compared with USD",
+        "XOM": "min_market_cap: its market capitalization of 400 is below 1,000",
+        "VOD.L": "min_market_cap: its amounts are in GBP and cannot be compared with USD",
     }
     with database.writing() as session:
         session.get_one(Symbol, "XOM").market_cap = 2_000

@@ -239,7 +239,9 @@ def test_a_call_without_a_free_thread_ends_in_its_time(
         vendors.fault("binance", Fault.hold())
         hanging = asyncio.ensure_future(twin.aget_ohlcv("ETHUSDT", *DAY[1:]))
         await asked(vendors)
-        with pytest.raises(AllProvidersFailedError, match="other calls wait for vendors"):
+        with pytest.raises(
+            AllProvidersFailedError, match="other calls are already waiting for vendors"
+        ):
             await twin.aget_ohlcv("SOLUSDT", *DAY[1:], timeout=0.05)
         with pytest.warns(IncompleteDataWarning, match="the time for this call"):
             part = await twin.aget_ohlcv("BTCUSDT", "1h", DAY[2], NEXT[3], timeout=0.05)

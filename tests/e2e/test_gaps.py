@@ -175,11 +175,11 @@ def test_the_report_as_values(manager: DataManager, clock: ManualClock) -> None:
 
 
 def test_of_nothing_stored_no_gap_is_told(manager: DataManager) -> None:
-    with pytest.raises(CacheError, match="nothing is cached of AAPL 1d"):
+    with pytest.raises(CacheError, match="nothing is cached for AAPL 1d"):
         manager.gaps("AAPL", "1d")
     assert manager.gaps().series == (), "an empty cache"
     manager.get_ohlcv("AAPL", *SPRING)
-    with pytest.raises(QueryError, match="an end 2024-05-03 without a start"):
+    with pytest.raises(QueryError, match="an end without a start: 2024-05-03"):
         manager.gaps("AAPL", "1d", None, "2024-05-03")
     with pytest.raises(QueryError, match="unknown timeframe"):
         manager.gaps("AAPL", "1q")

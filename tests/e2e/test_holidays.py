@@ -15,7 +15,7 @@ from src.data.jobs.checkup import checkup
 from .shelf import Market, Shelf, at, every, serving, shown
 from .twin import told
 
-UNKNOWN = "holidays of that time are unknown"
+UNKNOWN = "holidays at that time are unknown"
 
 
 @pytest.fixture
@@ -63,7 +63,8 @@ def test_doctor_names_calendars_without_the_holidays_of_what_is_stored(
         manager.get_ohlcv("7203.T", "1d", "1995-05-01", "1995-05-10")
     found = [c for c in checkup(market.folder / "cache", network=False) if c.topic == "calendar"]
     assert [c.said for c in found] == [
-        "holidays of XTKS are unknown from 1995-05-01 to 1996-12-31: every weekday counts there"
+        "the holidays of XTKS are unknown from 1995-05-01 to 1996-12-31: "
+        "every weekday counts as a session there"
     ]
 
 

@@ -247,7 +247,7 @@ def test_a_listing_exchange_pins_nothing(manager: DataManager) -> None:
 
 
 def test_two_vendors_for_one_question_are_refused(manager: DataManager) -> None:
-    with pytest.raises(QueryError, match="names the vendor binance, and provider names 'yahoo'"):
+    with pytest.raises(QueryError, match="names the vendor binance, but provider is 'yahoo'"):
         manager.get_ohlcv("BINANCE:BTCUSDT", *RANGE, provider="yahoo")
     assert len(manager.get_ohlcv("BINANCE:BTCUSDT", *RANGE, provider="bnc")) == 10
 

@@ -66,7 +66,7 @@ def test_who_has_no_stream_is_asked(manager: DataManager) -> None:
 def test_a_named_vendor_is_listened_to_or_asked_alone(manager: DataManager) -> None:
     feed = manager.get_live_feed("AAPL", "1h", 5, provider="yahoo")
     assert isinstance(feed, YahooLiveDataFeed)
-    with pytest.raises(TypeError, match="from its source alone"):
+    with pytest.raises(TypeError, match="only from its own source"):
         feed._process_new_data(feed.df)
 
 
@@ -98,9 +98,9 @@ def test_an_adjustment_that_there_is_not_is_refused(
 ) -> None:  # fmt: skip
     if not backtrader:
         monkeypatch.setattr("src.data.feed.selection.find_spec", lambda name: None)
-    with pytest.warns(UserWarning, match="there is no adjustment 'none'"):
+    with pytest.warns(UserWarning, match="not an adjustment: 'none'"):
         assert manager.get_live_feed("AAPL", "1d", 20, adjustment="none") is None
-    assert "there is no adjustment 'none'" in caplog.text
+    assert "not an adjustment: 'none'" in caplog.text
 
 
 def test_any_other_stream_says_whose_it_is(
@@ -118,8 +118,8 @@ def test_any_other_stream_says_whose_it_is(
     [
         (("NOSUCHTHING123", "1h"), {}, NoProviderError, "NOSUCHTHING123"),
         (("BTCUSDT", "7 minutes"), {}, BadTimeframeError, "unknown timeframe"),
-        (("AAPL", "1d"), {"wrong": 1}, ConfigError, "a live feed has no option wrong"),
-        (("AAPL", "1d"), {"lookback_bars": 0}, ConfigError, "lookback_bars is 0"),
+        (("AAPL", "1d"), {"wrong": 1}, ConfigError, "not an option of a live feed: wrong"),
+        (("AAPL", "1d"), {"lookback_bars": 0}, ConfigError, "not a lookback_bars value: 0"),
     ],
 )
 def test_what_cannot_be_is_raised_or_none_with_one_warning(
@@ -134,7 +134,7 @@ def test_what_cannot_be_is_raised_or_none_with_one_warning(
     with caplog.at_level(logging.WARNING), pytest.warns(UserWarning, match=why) as warned:
         assert manager.get_live_feed(*asked, **options) is None
     assert [warning.filename for warning in warned] == [__file__]
-    assert "there is no live feed of" in caplog.text and why in caplog.text
+    assert "no live feed for" in caplog.text and why in caplog.text
 
 
 def test_without_history_the_error_is_that_of_the_bars(

@@ -23,7 +23,9 @@ def test_a_period_is_a_range_of_bars_of_a_plan_and_of_a_batch(
 
 
 def test_a_period_and_a_start_exclude_each_other(manager: DataManager) -> None:
-    with pytest.raises(BadRangeError, match="start 2024 and period 1y exclude each other"):
+    with pytest.raises(BadRangeError, match="start 2024 and period 1y cannot be used together"):
         manager.get_ohlcv("BTCUSDT", "1d", "2024", period="1y")
-    with pytest.raises(BadRangeError, match="a batch: start 2024 and period 1y exclude"):
+    with pytest.raises(
+        BadRangeError, match="a batch: start 2024 and period 1y cannot be used together"
+    ):
         manager.get_ohlcv_batch(["BTCUSDT"], "1d", "2024", period="1y")

@@ -84,7 +84,7 @@ def test_several_are_lines_and_one_that_failed_is_named(manager: DataManager) ->
     assert chart.is_indexed and not chart.complete
     assert any(note.startswith("NOPE5USDT: ") for note in chart.notes)
     assert len(drawn(manager.plot(["BTCUSDT"], *HOURS[1:])).chart.series) == 1
-    with pytest.raises(QueryError, match="a version is of one series"):
+    with pytest.raises(QueryError, match="a version needs exactly one symbol"):
         manager.plot(["BTCUSDT", "ETHUSDT"], *HOURS[1:], version=1)
 
 

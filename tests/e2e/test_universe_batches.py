@@ -87,7 +87,7 @@ def test_todays_members_for_past_bars_are_survivors_and_said_to_be(mine: DataMan
         frames = mine.get_ohlcv_batch(None, "1d", *RANGE, universe="mine")
     assert list(frames) == ["AAPL", "MSFT"], "the one that failed is left out"
     (told,) = [str(each.message) for each in caught if each.category is SurvivorshipWarning]
-    assert "1 of the 2 of 2023-03-06 are not among them, and 1 that came later are" in told
+    assert "1 of the 2 members on 2023-03-06 are not included, and 1 that joined later are" in told
     assert "as_of='2023-03-06'" in told
     assert caught[0].filename == __file__
 
@@ -118,7 +118,7 @@ def test_members_without_any_bar_are_named_once(mine: DataManager) -> None:
     with pytest.warns(SurvivorshipWarning) as caught:
         frames = mine.get_ohlcv_batch(None, "1d", *RANGE, universe="mine", as_of=RANGE[0])
     (told,) = [str(each.message) for each in caught if each.category is SurvivorshipWarning]
-    assert told.startswith("mine: no bar of 2 of the 3 members: A A, ZZZZQ;")
+    assert told.startswith("mine: no bars for 2 of the 3 members: A A, ZZZZQ;")
     assert isinstance(frames, MemberFrames)
     (days,) = frames.without_bars["ZZZZQ"]
     assert days[:3] == (date(2023, 3, 6), date(2023, 3, 17), 10)
@@ -198,17 +198,17 @@ def test_bars_that_begin_before_their_session_are_of_it(tmp_path: Path, clock: M
 
 
 def test_wrong_questions(mine: DataManager, vendors: VendorServer) -> None:
-    with pytest.raises(QueryError, match="names symbols and a universe"):
+    with pytest.raises(QueryError, match="names both symbols and a universe"):
         mine.get_ohlcv_batch(["AAPL"], "1d", universe="mine")
-    with pytest.raises(QueryError, match="names no symbols and no universe"):
+    with pytest.raises(QueryError, match="names neither symbols nor a universe"):
         mine.get_ohlcv_batch(timeframe="1d")
-    with pytest.raises(QueryError, match="is a day of a universe, and no universe is named"):
+    with pytest.raises(QueryError, match="as_of needs a universe, and none is given:"):
         mine.get_ohlcv_batch(["AAPL"], "1d", as_of="2023-03-06")
-    with pytest.raises(QueryError, match=r"named by a text, and not by \['mine'\]"):
+    with pytest.raises(QueryError, match=r"name of a universe must be a string, not \['mine'\]"):
         mine.get_ohlcv_batch(None, "1d", universe=["mine"])
     with pytest.raises(BadRangeError, match="universe mine: as_of 'soon' is not a time"):
         mine.get_ohlcv_batch(None, "1d", universe="mine", as_of="soon")
-    with pytest.raises(UniverseError, match="there is no universe 'other'"):
+    with pytest.raises(UniverseError, match="the universe does not exist: 'other'"):
         mine.get_ohlcv_batch(None, "1d", universe="other")
     empty = ("mine on 2010-01-03: 0 members", "2010-01-03")
     mine.universes = DatedUniverse(LISTED, known_from="2000-01-03")

@@ -101,14 +101,19 @@ def test_doctor_names_all_that_is_asked_for_again_and_nothing_else(
         vendors.clear_log()
         manager.get_ohlcv(symbol, label, *days, strict=True)
         asked += [f"{symbol} {label}"] * bool(vendors.count())
-    assert asked == ["NVDA 1d"] == named(said, "vendors are asked for what they stood in for")
+    assert (
+        asked
+        == ["NVDA 1d"]
+        == named(said, "vendors are queried for the bars that these replaced (")
+    )
     again = manager.get_ohlcv("NVDA", "1d", *DAYS)
     assert 905.0 not in again["close"].tolist()
     own = manager.get_ohlcv("META", "1d", "2024-06-03", "2024-06-04", provider="local")
     assert own["close"].tolist() == [1.0, 2.0], "as the file has them now, not as they were stored"
-    assert named(said, "bars of own files and recordings that do not tell their folder") == sorted(
-        ["META 1d@local", "BTCUSDT 1h@replay:seen", "NVDA 1d"]
-    )
+    assert named(
+        said,
+        "bars from own files and recordings that do not record their folder",
+    ) == sorted(["META 1d@local", "BTCUSDT 1h@replay:seen", "NVDA 1d"])
 
 
 def test_doctor_names_bars_that_the_rules_answer_from_elsewhere(
@@ -148,7 +153,10 @@ def test_doctor_names_bars_that_were_never_judged_nor_compared(
     opened: Make, cache: Path, rules: Path
 ) -> None:
     manager = opened()
-    for part in ("bars that were stored without a verdict", "no second vendor was asked"):
+    for part in (
+        "bars that were stored without being checked for near-certain errors are not fetched again (",
+        "no second vendor has confirmed them (",
+    ):
         assert named(upgraded(cache, rules).said, part) == ["AAPL 1d", "BTCUSDT 1h"]
     assert "onetape validate --all" in upgraded(cache, rules).advice
     with warnings.catch_warnings():
@@ -156,9 +164,10 @@ def test_doctor_names_bars_that_were_never_judged_nor_compared(
         manager.get_ohlcv("AAPL", "1d", *DAYS, force_refresh=True)
         manager.get_ohlcv("BTCUSDT", "1h", "2024-06-04", "2024-06-04")
     said = upgraded(cache, rules).said
-    assert named(said, "bars that were stored without a verdict") == ["BTCUSDT 1h"], (
-        "those beside new ones"
-    )
+    assert named(
+        said,
+        "bars that were stored without being checked for near-certain errors are not fetched again (",
+    ) == ["BTCUSDT 1h"], "those beside new ones"
 
 
 def test_of_a_cache_of_its_own_doctor_says_nothing(
@@ -176,4 +185,7 @@ def test_of_a_cache_of_its_own_doctor_says_nothing(
     frame = manager.get_ohlcv("BTCUSDT", "1h", bars=30)
     assert manager.cache.put(pd.DataFrame(frame), "ETHUSDT", "1h", provider="binance")
     said = upgraded(cache, rules).said
-    assert named(said, "bars that were stored without a verdict") == ["ETHUSDT 1h"]
+    assert named(
+        said,
+        "bars that were stored without being checked for near-certain errors are not fetched again (",
+    ) == ["ETHUSDT 1h"]

@@ -210,5 +210,5 @@ def test_what_is_given_by_hand_and_has_not_begun_is_dropped() -> None:
 
 
 def test_history_of_rows_that_can_be_no_bars_is_none() -> None:
-    with pytest.raises(ValueError, match="no bar in the history of TEST 1h"):
+    with pytest.raises(ValueError, match="the history of TEST 1h contains no valid bars"):
         Own("TEST", "1h", 3, data_manager=Stub(hours(3).assign(low=-1.0)))

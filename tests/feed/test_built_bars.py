@@ -279,7 +279,7 @@ def test_bars_that_would_be_others_than_the_caches_are_asked_for(
     exchange = Exchange(tmp_path, clock, vendors, streams, vendor, tape)
     with caplog.at_level(logging.WARNING):
         assert feeds_of(exchange.manager).find("AAPL", timeframe, provider=pinned) is None
-    assert f"{vendor} streams no such bars: " in caplog.text and why in caplog.text
+    assert f"{vendor} does not stream such bars: " in caplog.text and why in caplog.text
 
 
 def test_a_series_cut_out_of_extended_hours_is_streamed(

@@ -91,7 +91,7 @@ def test_file(tmp_path: Path) -> None:
         ({"data_source": "yahoo", "symbol": ""}, "needs symbol"),
         ({"data_source": "yahoo", "interval": "1x"}, "unknown timeframe '1x'"),
         ({"data_source": "yahoo", "data_manager": Stub(None)}, "no history of AAPL 1h"),
-        ({"data_source": "file", "file_path": "/nowhere/x.csv"}, "no CSV file"),
+        ({"data_source": "file", "file_path": "/nowhere/x.csv"}, "the CSV file does not exist:"),
         ({"data_source": "file"}, "needs file_path"),
         ({"data_source": "yahoo", "polling_interval": 5, "lookback_bars": "many"}, "no feed could be made"),
     ],

@@ -85,7 +85,9 @@ def test_rows_without_a_price_are_left_out_and_told(
     )
     with caplog.at_level(logging.WARNING):
         assert list(read_csv_bars(file)["close"]) == [2.0]
-    assert "1 of 2 rows are left out, first 2024-01-02 00:00:00: price missing" in caplog.text
+    assert (
+        "1 of 2 rows were left out, the first at 2024-01-02 00:00:00: price missing" in caplog.text
+    )
 
 
 @pytest.mark.parametrize(
@@ -112,10 +114,10 @@ def test_rows_that_can_be_no_bars_are_left_out_and_told(
     "text, why",
     [
         ("", "cannot be read as CSV"),
-        ("datetime,open,high,low,close\n2024-01-02,1,1,1,1\n", "lacks the columns volume"),
-        ("a,open,high,low,close,volume\n1,1,1,1,1,1\n", "lacks a column of times"),
-        ("datetime,open,high,low,close,volume\nsoon,1,1,1,1,1\n", "does not hold times"),
-        ("datetime,open,high,low,close,volume\n", "holds no bar"),
+        ("datetime,open,high,low,close\n2024-01-02,1,1,1,1\n", "has no columns volume"),
+        ("a,open,high,low,close,volume\n1,1,1,1,1,1\n", "has no time column: neither"),
+        ("datetime,open,high,low,close,volume\nsoon,1,1,1,1,1\n", "does not contain times:"),
+        ("datetime,open,high,low,close,volume\n", "contains no valid bars"),
     ],
 )
 def test_what_is_wrong_with_a_file_is_said(file: Path, text: str, why: str) -> None:

@@ -85,7 +85,7 @@ def test_a_preset_says_it_too(tmp_path: Path, manager: DataManager) -> None:
 
 
 @pytest.mark.parametrize("said, why", [
-    ({"market": "options"}, "no live market 'options'"),
+    ({"market": "options"}, "not a live market: 'options'"),
     ({"market": "futures", "provider": "yahoo"}, "'futures' of yahoo"),
 ])  # fmt: skip
 def test_markets_there_are_not(

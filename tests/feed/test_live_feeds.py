@@ -44,7 +44,7 @@ def test_a_feed_is_made_and_nobody_is_asked_before_it_starts(stage: Stage) -> No
 
 @pytest.mark.parametrize("symbol, timeframe, said", [
     ("BTCUSDT", "7m", "no rule for crypto"),
-    ("GC=F", "1h", "yahoo streams no such bars"),
+    ("GC=F", "1h", "yahoo does not stream such bars"),
     ("AAPL", "1m", "needs a key"),
     ("?", "1m", "symbol"),
     ("BTCUSDT", "1x", "unknown timeframe"),
@@ -54,7 +54,7 @@ def test_where_there_is_none_the_reason_is_logged(
 ) -> None:
     assert feeds_of(manager).find(symbol, timeframe, 10, provider="alpaca" if symbol == "AAPL"
                                  else None) is None  # fmt: skip
-    assert f"there is no live feed of {symbol} {timeframe}" in caplog.text
+    assert f"no live feed for {symbol} {timeframe}" in caplog.text
 
 
 def test_a_stream_of_another_thing_is_not_listened_to(
@@ -73,7 +73,7 @@ def test_an_option_nobody_reads_is_refused(
     manager: DataManager, caplog: pytest.LogCaptureFixture
 ) -> None:
     assert feeds_of(manager).find("BTCUSDT", "1m", on_bars=print) is None
-    assert "no option on_bars" in caplog.text
+    assert "not an option of a live feed: on_bars" in caplog.text
 
 
 def test_without_the_extra_there_is_none(

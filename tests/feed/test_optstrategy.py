@@ -95,5 +95,5 @@ def test_a_data_that_was_sent_is_a_data_again() -> None:
 
 def test_a_live_feed_that_is_sent_says_what_to_take(stage: Stage) -> None:
     feed = stage.manager.live_feed("BTCUSDT", "1m", 5)
-    with pytest.raises(TypeError, match=r"BTCUSDT 1m runs in one process.*takes a BacktestFeed"):
+    with pytest.raises(TypeError, match=r"BTCUSDT 1m belongs to one process.*use a BacktestFeed"):
         pickle.dumps(feed)

@@ -98,7 +98,11 @@ def test_every_record_of_a_stream_names_its_feeds(stage: Stage) -> None:
         peer.send(NOT_JSON)
         wait_until(lambda: any("cannot be read" in r["message"] for r in ledger.records))
         peer.cut()
-        wait_until(lambda: sum("opened again" in r["message"] for r in ledger.records) == 2)
+        wait_until(
+            lambda: (
+                sum("the connection is being reopened" in r["message"] for r in ledger.records) == 2
+            )
+        )
         for feed in feeds:
             feed.stop()
     ours = {"BTCUSDT", "ETHUSDT", "BTCUSDT,ETHUSDT"}
@@ -107,7 +111,9 @@ def test_every_record_of_a_stream_names_its_feeds(stage: Stage) -> None:
         assert record["request"], told
         assert record["symbol"] in ours, told
         assert record["timeframe"] == "1m", told
-    refused, broken = [r for r in ledger.records if "opened again" in r["message"]]
+    refused, broken = [
+        r for r in ledger.records if "the connection is being reopened" in r["message"]
+    ]
     assert (refused["symbol"], broken["symbol"]) == ("BTCUSDT", "BTCUSDT,ETHUSDT")
     assert refused["request"] == broken["request"], "of the feed that has listened longest"
 

@@ -23,7 +23,7 @@ from tests.vendor_server.keyed import KEY
 
 from .conftest import PATIENCE, PULSE, FeedTimings, Stage, wait_until
 
-KINDS = pytest.mark.parametrize("kind", ["plain", "for Backtrader"])
+KINDS = pytest.mark.parametrize("kind", ["plain", "Backtrader feeds need the `backtrader` extra"])
 
 
 def times_of(manager: DataManager, monkeypatch: pytest.MonkeyPatch) -> list[float | None]:

@@ -187,7 +187,8 @@ def test_a_split_moves_the_threshold_and_fires_nothing(market: Market, clock: Ma
     report = desk.run()
     assert report.events == {"moved": 2, "silent": 1}
     assert (
-        "a split of 4 new shares for one moved the threshold of close from 400 to 100" in desk.text
+        "a split of 4 new shares for each old one moved the threshold of close from 400 to 100"
+        in desk.text
     )
     truth.closes[date(2020, 9, 1)] = 131.0
     clock.set(parse_iso("2020-09-02T12:00:00"))
@@ -218,7 +219,7 @@ def test_prices_of_another_basis_fire_nothing_and_say_so(
     other.spoil = scaled(0.25, FIRST, "2024-06-01T00:00:00Z")
     desk.use(market.manager(other, folder="another"))
     assert desk.run().events == {"rebased": 1}
-    assert "prices changed by a factor of 0.25 without a split that says so" in desk.text
+    assert "prices changed by a factor of 0.25 without a recorded split" in desk.text
     clock.advance(3600)
     assert desk.run().events == {}
 
@@ -261,10 +262,7 @@ def test_a_gap_and_a_stale_series_are_problems_that_end_or_happened(
         "none before its listing"
     )
     assert desk.run().events == {"data": 2}
-    assert (
-        "BTCUSDT 1h is stale: 5 bars of its market are missing since 2024-05-02T10:00:00Z"
-        in desk.text
-    )
+    assert "BTCUSDT 1h is stale: 5 bars are missing since 2024-05-02T10:00:00Z" in desk.text
     assert desk.run().events == {}
     vendor.stamps += every("1h", "2024-05-02T11:00:00Z", "2024-05-02T17:00:00Z")
     clock.set(parse_iso("2024-05-02T17:30:00"))
@@ -312,7 +310,7 @@ def test_a_refused_key_is_a_problem(
     # Another vendor stands in, with prices of another kind.
     assert desk.run().events == {"data": 1}
     assert desk.source.other_problems() == {}, "each is told once"
-    assert "binance refused the key for BTCUSDT 1h (AuthenticationError)" in desk.text
+    assert "binance rejected the key for BTCUSDT 1h (AuthenticationError)" in desk.text
     assert "shape" not in desk.text
 
 
@@ -324,7 +322,7 @@ def test_an_answer_of_another_shape_is_a_problem(
     quiet = coin(1, since="2024-06-12T12:00:00", condition="above", value=1e9)
     desk = Desk(served, clock, quiet, of_all(2, "key"), of_all(3, "shape"))
     assert desk.run().events == {"data": 1}
-    assert desk.text == "binance changed the shape of its answers (api/v3/klines)"
+    assert desk.text == "binance changed the format of its responses (api/v3/klines)"
     for number in range(300):
         desk.source.hear(ShapeChanged(at_ms=0, vendor=str(number), endpoint="x", differences=()))
     assert len(desk.source.other_problems()) == 256, "a storm of them takes no more memory"
@@ -346,7 +344,7 @@ def test_history_that_perishes_is_a_problem_until_it_is_fetched(
     source = ClientBars(services.client, perishing)
     ((key, text),) = source.other_problems().items()
     assert key == "perishes:AAPL 5m"
-    assert text.startswith("AAPL 5m: yahoo drops what follows 2024-04-2")
+    assert text.startswith("AAPL 5m: yahoo deletes everything after 2024-04-2")
     assert "`onetape sync` fetches it" in text
     put(services.cache.store, clock.now_ms() - 2 * DAY_MS)
     assert source.other_problems() == {}

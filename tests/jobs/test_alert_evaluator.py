@@ -143,7 +143,7 @@ def test_a_split_moves_the_threshold_with_the_bars() -> None:
     state, events = run(one, [raw, after])
     assert names(events) == ["moved", "fired"] and fired(events) == [5]
     assert events[1].threshold == 22.5 and state.scale == 4 and state.rebased == 1
-    assert "4 new shares for one" in events[0].text and "from 90 to 22.5" in events[0].text
+    assert "4 new shares for each old one" in events[0].text and "from 90 to 22.5" in events[0].text
     # A split of long ago that a vendor reports late moved no bar, and moves no threshold.
     late = bars([25, 24.5, 24, 23, 22.6, 22.4], splits=((T0 - 900 * DAY_MS, 2.0), split))
     again, events = evaluate(one, state, late, T0)

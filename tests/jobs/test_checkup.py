@@ -49,7 +49,7 @@ def test_without_a_network_nobody_is_knocked_at(
 ) -> None:
     checks = checkup(tmp_path / "cache", rules, network=False)
     assert vendors.count() == 0
-    assert found(checks, "yahoo", "vendors").said == "usable; the network was not tried"
+    assert found(checks, "yahoo", "vendors").said == "usable; its network connection was not tested"
 
 
 def test_a_region_that_is_refused_is_named(
@@ -65,10 +65,10 @@ def test_a_region_that_is_refused_is_named(
 @pytest.mark.parametrize(
     ("off", "ok", "said"),
     [
-        (20, True, "as the vendors' clocks"),
+        (20, True, "agrees with the vendors' clocks"),
         (-7200, False, "ahead of the vendors' clocks"),
         (7200, False, "behind the vendors' clocks"),
-        (None, None, "this machine's clock is unconfirmed"),
+        (None, None, "no vendor was contacted, so this machine's clock could not be checked"),
     ],
 )
 def test_the_clock_is_compared_with_the_vendors_dates(
@@ -196,13 +196,13 @@ def test_what_lies_in_quarantine_is_told(tmp_path: Path, rules: Path) -> None:
     folder = tmp_path / "ohlcv" / "AAPL" / "1d" / "_quarantine"
     folder.mkdir(parents=True)
     check = health(tmp_path, "integrity")
-    assert (check.ok, check.said) == (True, "0 files of bars, nothing in quarantine")
+    assert (check.ok, check.said) == (True, "0 bar files, nothing in quarantine")
     (folder / "2024.0123.csv.gz").write_bytes(b"odd")
     rows = b"timestamp,open,high,low,close,volume\n2023-05-01,1,1,1,1,1\n2023-05-02,1,1,1,1,1\n"
     (folder.parent / "2023.csv.gz").write_bytes(gzip.compress(rows))
     check = health(tmp_path, "integrity")
     assert check.ok is None
-    assert check.said == "1 file of bars, all read; 1 without metadata, 1 file in quarantine"
+    assert check.said == "1 bar file, all read; 1 without metadata, 1 file in quarantine"
     assert "_quarantine" in check.advice
 
 
@@ -245,7 +245,7 @@ def damage(cache: Path, name: str) -> str:
 @pytest.mark.parametrize("name", DAMAGES)
 def test_integrity_is_never_good_over_damage(name: str, filled: Path, clock: ManualClock) -> None:
     check = health(filled, "integrity")
-    assert (check.ok, check.said) == (True, "3 files of bars, all read, nothing in quarantine")
+    assert (check.ok, check.said) == (True, "3 bar files, all read, nothing in quarantine")
     assert UnifiedCache(filled, clock=clock).get_stats()["health"] == {
         "ok": True, "files_read": 3, "files_count": 3, "damaged_count": 0, "damage": [],
     }  # fmt: skip
@@ -270,7 +270,7 @@ def test_integrity_sees_tables_and_fundamentals(
     cache.put(rates, "BTCUSDT", "8h", data_type="funding_rate")
     told = FundamentalsCache(filled, clock=clock).write_json("MSFT", "fmp", {"pe_ratio": 25.5})
     check = health(filled, "integrity")
-    said = "3 files of bars and 2 of tables and fundamentals, all read, nothing in quarantine"
+    said = "3 bar files and 2 with tables and fundamentals, all read, nothing in quarantine"
     assert (check.ok, check.said) == (True, said)
     path = filled / "funding_rate/BTCUSDT/8h/2024.csv.gz" if what == "table" else Path(told)
     path.write_bytes(path.read_bytes()[:-10])
@@ -306,13 +306,13 @@ def test_what_there_was_no_time_for_is_not_called_sound(
         monkeypatch.setattr(module, "SystemClock", lambda ms=ms: ManualClock(ms))
         check = health(filled, "integrity")
         seen.add(check.ok)
-        assert check.said.startswith("3 files of bars, 1 of them read in 0 s")
+        assert check.said.startswith("3 bar files, 1 of them read in 0 s")
         if check.ok is None:
             assert check.advice == "`onetape doctor --full` reads all of them"
     assert True not in seen
     whole = found(checkup(filled, network=False, full=True), "integrity")
     assert whole.ok is False
-    assert whole.said.startswith("3 files of bars, all read")
+    assert whole.said.startswith("3 bar files, all read")
 
 
 @pytest.mark.parametrize("free, ok", [(9e9, True), (90e6, False), (None, True)])
@@ -324,7 +324,7 @@ def test_little_memory_is_a_finding(
     check = health(tmp_path / "cache", "memory")
     assert check.ok is ok
     assert bool(check.advice) is not ok
-    said = {9e9: "9.0 GB left", 90e6: "0.1 GB left", None: "does not report"}[free]
+    said = {9e9: "9.0 GB left", 90e6: "0.1 GB left", None: "not reported by this system"}[free]
     assert said in check.said
 
 
@@ -341,7 +341,7 @@ def test_above_the_limit_it_is_told_what_could_go_and_what_must_stay(
     check = found(checkup(cache, rules, network=False), "cache size")
     assert check.ok is False
     assert "could be fetched again; what must stay: handed in by a program" in check.said
-    assert check.advice.startswith("`onetape cache clean`")
+    assert check.advice.startswith("run `onetape cache clean`")
 
 
 @pytest.mark.parametrize("is_named", [False, True])
@@ -358,5 +358,5 @@ def test_a_key_that_a_found_file_sends_to_this_machine_is_said(
     monkeypatch.setenv("TIINGO_API_KEY", "c4nary-k3y-of-tiingo")
     checks = checkup(tmp_path / "cache", path if is_named else None, network=False)
     said = [(c.topic, c.ok, c.said) for c in checks if "127.0.0.1" in c.said]
-    expected = f"TIINGO_API_KEY goes to 127.0.0.1:8123, as {path} says"
+    expected = f"TIINGO_API_KEY is sent to 127.0.0.1:8123, as set in {path}"
     assert said == ([] if is_named else [("tiingo", None, expected)])

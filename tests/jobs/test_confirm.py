@@ -269,7 +269,7 @@ def test_a_vendor_that_tells_no_splits_and_dividends_confirms_no_share(
     report = run()
     assert (report["confirmed"], report["unproven"], report["found"]) == (0, rows, 0)
     (one,) = report["results"]
-    assert "the splits and dividends since are not confirmed: fmp tells none" in one["remarks"]
+    assert "later splits and dividends are not confirmed: fmp does not report any" in one["remarks"]
     assert report["vendors"]["fmp"]["why"] == ""
 
 
@@ -345,7 +345,7 @@ def test_bars_of_another_kind_are_not_compared(
     (reason,) = report["reasons"]
     assert reason["series"] == ["BTCUSDT 1d"]
     assert reason["why"] == (
-        "no second vendor of the rules serves bars of this kind; these are from binance"
+        "no second vendor in the rules serves bars of this kind; these are from binance"
     )
 
 
@@ -467,18 +467,18 @@ def test_a_dry_run_says_what_the_run_then_does(
     ["0", "0%", "101%", "1", "-1%", "text", "nan%", "inf%", "", "1%%", "%", "1e400%", "\u0661%"],
 )
 def test_what_is_no_share_is_refused(sample: str) -> None:
-    with pytest.raises(QueryError, match="is no share of the stored bars"):
+    with pytest.raises(QueryError, match="not a share of the stored bars:"):
         confirm_sample(sample)
 
 
 @pytest.mark.parametrize("requests", [0, -1, True, 1.5, "many"])
 def test_what_is_no_number_of_requests_is_refused(requests: Any) -> None:
-    with pytest.raises(QueryError, match="no number of requests"):
+    with pytest.raises(QueryError, match="not a number of requests:"):
         confirm_sample("1%", requests)
 
 
 def test_an_empty_cache_is_a_wrong_question(run: Run) -> None:
-    with pytest.raises(QueryError, match="no bar is stored"):
+    with pytest.raises(QueryError, match="no bars are stored"):
         run()
 
 
@@ -537,7 +537,7 @@ def test_bars_beyond_the_depth_of_a_vendor_do_not_hold_up_younger_ones(
     assert {one["start"][:7] for one in report["results"]} == {"2024-06"}
     assert report["confirmed"] == report["bars"] / 2
     assert run()["reasons"][0]["why"] == (
-        "fmp: it supplied these bars; yahoo: it has bars from 2024-04-15 on only"
+        "fmp: it supplied these bars; yahoo: its bars begin on 2024-04-15"
     )
 
 
@@ -591,7 +591,7 @@ def test_bars_that_have_not_settled_are_not_compared(
     manager.get_ohlcv("NVDA", "1d", "2024-06-03", "2024-06-12")  # split on 10 June
     report = run()
     assert (vendors.count(), report["compared"]) == (0, 0)
-    assert report["reasons"][0]["why"] == "none of its bars is final yet"
+    assert report["reasons"][0]["why"] == "it has no final bars yet"
 
 
 def test_a_cache_that_cannot_be_written_takes_no_request(
@@ -700,7 +700,10 @@ def test_two_runs_do_not_ask_the_same(
 
     def meanwhile(*given: Any, **more: Any) -> Any:
         monkeypatch.setattr(StoredBars, "beside", beside)
-        with pytest.raises(LockTimeoutError, match="another run compares"):
+        with pytest.raises(
+            LockTimeoutError,
+            match="another run is already comparing the bars in this cache with second vendors",
+        ):
             run()
         return beside(*given, **more)
 

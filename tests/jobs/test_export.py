@@ -67,7 +67,7 @@ def test_prices_are_those_that_the_manager_gives(
 def test_a_stretch_alone(house: Services, tmp_path: Path) -> None:
     wanted = Wanted("2024-05-06", "2024-05-10", None)
     assert Exporter.of(house).write(DAILY, tmp_path / "c.csv", wanted).rows == 5
-    with pytest.raises(QueryError, match="nothing is cached of AAPL 1d in that range"):
+    with pytest.raises(QueryError, match="nothing is cached for AAPL 1d in that range"):
         Exporter.of(house).write(DAILY, tmp_path / "d.csv", Wanted("2023-05-06", "2023-05-10"))
     assert not (tmp_path / "d.csv").exists()
 
@@ -109,14 +109,14 @@ def test_prices_that_cannot_be_had_are_refused(house: Services, tmp_path: Path) 
 
 def test_nothing_is_written_into_the_cache(house: Services, tmp_path: Path) -> None:
     for place in ("x.csv", "ohlcv/x.csv"):
-        with pytest.raises(StorageError, match="in the cache folder"):
+        with pytest.raises(StorageError, match="is inside the cache folder"):
             Exporter.of(house).write(DAILY, tmp_path / "cache" / place, Wanted())
-    with pytest.raises(StorageError, match="in the cache folder"):
+    with pytest.raises(StorageError, match="is inside the cache folder"):
         Exporter.of(house).write_all([DAILY], tmp_path / "cache", Wanted())
 
 
 def test_as_a_function(house: Services, tmp_path: Path, rules: Path) -> None:
     done = export_series("AAPL", "1d", tmp_path / "h.csv", cache_dir=tmp_path / "cache")
     assert (done.rows, len(read(done.path))) == (22, 22)
-    with pytest.raises(QueryError, match="nothing is cached of MSFT 1d"):
+    with pytest.raises(QueryError, match="nothing is cached for MSFT 1d"):
         export_series("MSFT", "1d", tmp_path / "i.csv", cache_dir=tmp_path / "cache")

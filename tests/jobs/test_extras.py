@@ -28,11 +28,11 @@ def test_every_extra_there_is_has_its_line_and_its_package() -> None:
     extras_of_setup = dict(setup["options.extras_require"])
     packages = {name: re.split(r">=|\[", text.strip())[0] for name, text in extras_of_setup.items()}
     assert {name: extra.distribution for name, extra in EXTRAS.items()} == {
-        name: packages[name] for name in set(packages) - {"all", "browser", "dev", "docs"}
+        name: packages[name] for name in set(packages) - {"all", "browser", "dev", "docs", "test"}
     }
 
 
-HTTP = "is asked by plain HTTP"
+HTTP = "is queried over plain HTTP"
 SDK, AUTO, PLAIN = "(transport: sdk)", "(transport: auto)", "(transport: http)"
 NEED = "not installed and not needed"
 BROWSER = "sends Yahoo's requests as a browser would"
@@ -40,18 +40,18 @@ STATES = [
     ("alpaca", "sdk", "9.1", True, f"alpaca-py 9.1: sends Alpaca's requests {SDK}", ""),
     ("alpaca", "auto", "9.1", None, f"alpaca-py 9.1, not used: Alpaca {HTTP} {AUTO}", ""),
     ("alpaca", "http", "9.1", None, f"alpaca-py 9.1, not used: Alpaca {HTTP} {PLAIN}", ""),
-    ("alpaca", "sdk", "", False, "transport: sdk wants alpaca-py, which is not installed", "both"),
+    ("alpaca", "sdk", "", False, "transport: sdk needs alpaca-py, which is not installed", "both"),
     ("alpaca", "auto", "", None, f"{NEED}: Alpaca {HTTP} {AUTO}", ""),
     ("alpaca", "http", "", None, f"{NEED}: Alpaca {HTTP} {PLAIN}", ""),
     ("binance", "sdk", "9.1", True, f"python-binance 9.1: sends Binance's requests {SDK}", ""),
     ("binance", "auto", "9.1", None, f"python-binance 9.1, not used: Binance {HTTP} {AUTO}", ""),
-    ("binance", "sdk", "", False, "transport: sdk wants python-binance, which is not installed",
+    ("binance", "sdk", "", False, "transport: sdk needs python-binance, which is not installed",
      "both"),
     ("yahoo", "sdk", "9.1", True, f"yfinance 9.1: {BROWSER} {SDK}", ""),
     ("yahoo", "auto", "9.1", True, f"the session of yfinance 9.1: {BROWSER} {AUTO}", ""),
     ("yahoo", "http", "9.1", None, f"yfinance 9.1, not used: Yahoo Finance {HTTP} {PLAIN}", ""),
     ("yahoo", "auto", "", None, f"not installed: yfinance {BROWSER} {AUTO}", "install"),
-    ("yahoo", "sdk", "", False, "transport: sdk wants yfinance, which is not installed", "both"),
+    ("yahoo", "sdk", "", False, "transport: sdk needs yfinance, which is not installed", "both"),
     ("ccxt", "sdk", "9.1", True, "ccxt 9.1: fetches from any of a hundred exchanges, as ccxt:kraken", ""),
     ("ccxt", "http", "", None, "not installed: ccxt fetches from any of a hundred exchanges, as ccxt:kraken",
      "install"),
@@ -83,7 +83,7 @@ def test_other_extras_are_not_about_vendors(
 ) -> None:
     chosen = selector(tmp_path)
     monkeypatch.setattr(extras, "installed", lambda _: ("9.1", ""))
-    use = "listens to the streams of vendors"
+    use = "receives vendors' streams"
     assert extra_state(chosen, "live") == ExtraState(True, f"websocket-client 9.1: {use}")
     monkeypatch.setattr(extras, "installed", lambda _: ("", ""))
     assert extra_state(chosen, "live") == ExtraState(
@@ -103,8 +103,8 @@ def test_a_file_that_hides_a_package_matters_where_the_package_is_wanted(
         selector(tmp_path, f"providers: {{alpaca: {{transport: {mode}}}}}\n"), "alpaca"
     )
     assert found.ok is ok
-    assert ("mine/alpaca.py is imported in place of alpaca-py" in found.said) is (ok is False)
-    assert ("start in another folder" in found.advice) is (ok is False)
+    assert ("mine/alpaca.py is imported instead of alpaca-py" in found.said) is (ok is False)
+    assert ("remove or rename it, or start from another folder" in found.advice) is (ok is False)
 
 
 NAME = "onetape_sample_package"

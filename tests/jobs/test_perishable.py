@@ -108,7 +108,7 @@ def test_figures_that_will_be_lost_are_told_before(
     (event,) = (one for one in heard if isinstance(one, HistoryPerishes))
     assert (event.what, event.lost) == (what, soon["lost"])
     (check,) = (one for one in checkup(cache, network=False) if one.topic == "perishable")
-    assert f"BTCUSDT 5m {what}: binance goes back 30 days" in check.said
+    assert f"BTCUSDT 5m {what}: the history at binance goes back 30 days" in check.said
     assert f"`onetape futures BTCUSDT 5m --what {option}`" in check.advice
 
 

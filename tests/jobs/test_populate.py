@@ -330,7 +330,7 @@ def test_a_job_marks_the_bars_that_the_whole_series_proves_wrong(
     bounds = ("2024-05-01", "2024-05-31")
     report = populate_cache(["BTCUSDT", "AAPL"], ["1h"], *bounds, cache)
     assert report["marked"] == {"BTCUSDT_1h": 1}
-    assert ("marked", "BTCUSDT_1h: 1 bar wrong for certain") in list(report.lines())
+    assert ("marked", "BTCUSDT_1h: 1 bar certainly wrong") in list(report.lines())
     asked = vendors.count()
     manager = DataManager(cache)
     with pytest.raises(IncompleteDataError, match="as the whole series shows: unit"):
@@ -344,7 +344,7 @@ def test_a_job_marks_the_bars_that_the_whole_series_proves_wrong(
         looked_at.append(str(key))
         return QualityReport(key.symbol, key.timeframe.label)
 
-    monkeypatch.setattr("src.data.jobs.validate.marked", look)
+    monkeypatch.setattr("src.data.quality.marks.marked", look)
     assert populate_cache(["BTCUSDT", "AAPL"], ["1h"], *bounds, cache)["marked"] == {}
     assert looked_at == [], "nothing was stored"
     populate_cache(["BTCUSDT", "AAPL"], ["1h"], bounds[0], "2024-06-03", cache)

@@ -104,7 +104,10 @@ def test_a_withdrawn_bar_comes_back_and_what_is_no_bar_stays(
     assert all(part.state in ("final", "provisional", "suspect") for part in coverage)
     again, stay = restore(services, KEY)
     assert again == []
-    assert sorted(reason for _, reason in stay) == ["a bar is stored there", "high below low"]
+    assert sorted(reason for _, reason in stay) == [
+        "another bar is stored at that time",
+        "high below low",
+    ]
     # Nothing leaves the quarantine by it.
     assert len(quarantine_report(filled.client, KEY).rows) == 2
 
@@ -199,8 +202,8 @@ def test_the_command(filled: DataManager, bare: Run) -> None:
 
     assert "BTCUSDT 1h" in run("list")[1]
     assert "withdrawn by binance" in run("show", "BTCUSDT", "1h")[1]
-    assert "restored: 1 bar; still aside: 1 row" in run("restore", "BTCUSDT", "1h")[1]
+    assert "restored: 1 bar; still quarantined: 1 row" in run("restore", "BTCUSDT", "1h")[1]
     assert run("purge")[0] == 2
     assert "would be deleted: 1 file" in run("purge", "--all", "--dry-run")[1]
     assert run("purge", "BTCUSDT", "--json")[0] == 0
-    assert run("list") == (0, "nothing is kept aside\n")
+    assert run("list") == (0, "nothing is quarantined\n")

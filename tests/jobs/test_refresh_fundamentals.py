@@ -126,7 +126,7 @@ def test_what_only_old_copies_tell_is_no_success(run: Run, vendors: world.Vendor
     vendors.bodies = {}
     told = run(Refresh(["AAPL"], ("profile",), force=True))
     assert told["failed"] == ["AAPL"]
-    assert "older copies stand in" in told["results"][0]["errors"][0]
+    assert "older copies are used" in told["results"][0]["errors"][0]
     nobody = run(Refresh(["ZZZZ", "../x"], ("profile",)))
     assert nobody["failed"] == ["ZZZZ", "../x"]
     assert "fmp has no profile for ZZZZ" in nobody["results"][0]["errors"][0]
@@ -287,6 +287,6 @@ def test_types_that_there_are_not_are_refused_before_anybody_is_asked(
 ) -> None:
     with pytest.raises(QueryError, match="data type"):
         run(Refresh(["AAPL"], kinds))
-    with pytest.raises(QueryError, match="the delay is -1 s"):
+    with pytest.raises(QueryError, match="not a delay: -1 s"):
         Refresh(delay_s=-1)
     assert vendors.asked == []

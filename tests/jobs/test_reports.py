@@ -43,7 +43,7 @@ def test_a_schedule_that_cannot_be_read_ends_and_says_so() -> None:
     report = DueReport(7, "42", "telegram", "CRON_TZ=Mars/Olympus 0 9 * * *", "price AAPL", 5)
     made, next_ms = next_report(report, 100)
     assert next_ms is None and made.events[0].name == "failed"
-    assert made.events[0].text.startswith("schedule 7 ends: unknown time zone 'Mars/Olympus'")
+    assert made.events[0].text.startswith("schedule 7 has ended: unknown time zone 'Mars/Olympus'")
 
 
 @pytest.mark.parametrize(

@@ -126,7 +126,7 @@ def test_little_space_little_memory_and_a_full_cache_are_worries(watch: Watch) -
     places = replace(well.places, free=20_000_000, limit_gb=2.0, fill=fill)
     worries = list(replace(well, places=places, memory=Memory(free=90_000_000)).worries())
     assert worries == [
-        "only 20 MB are free on the disk of the cache",
+        "only 20 MB are free on the cache disk",
         "the cache is above its limit of 2 GB",
         "this machine has only 90 MB of memory left",
     ]

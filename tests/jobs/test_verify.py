@@ -323,7 +323,7 @@ def test_what_lies_beyond_the_vendors_depth_is_told(
     assert check("AAPL", "1m").ok
     clock.set(ms("2024-09-12T15:00"))
     one = only(check("AAPL", "1m"))
-    assert not one.ok and "serves no 1m bars so long ago" in one.error
+    assert not one.ok and "does not serve 1m bars that far back" in one.error
 
 
 def test_dividends_do_not_disturb(
@@ -338,10 +338,10 @@ def test_dividends_do_not_disturb(
 def test_nothing_cached_is_a_wrong_question(
     manager: DataManager, check: Verify, vendors: VendorServer
 ) -> None:
-    with pytest.raises(QueryError, match="no bars of BTCUSDT 1h are cached"):
+    with pytest.raises(QueryError, match="no bars for BTCUSDT 1h are cached"):
         check("BTCUSDT", "1h")
     manager.get_ohlcv("BTCUSDT", "1h", "2024-06-01", "2024-06-02")
-    with pytest.raises(QueryError, match="no bars of BTCUSDT 1h from yahoo are cached"):
+    with pytest.raises(QueryError, match="no bars for BTCUSDT 1h from yahoo are cached"):
         check("BTCUSDT", "1h", provider="yahoo")
     with pytest.raises(UnknownProviderError, match="acme"):
         check("BTCUSDT", "1h", provider="acme")
@@ -417,8 +417,8 @@ def test_real_vendors_of_different_kinds_say_so(
 @pytest.mark.parametrize(
     "more, said",
     [
-        ({"against": "yahoo"}, "needs a vendor to be compared with"),
-        ({"provider": "yahoo", "against": "yahoo"}, "yahoo cannot be compared with itself"),
+        ({"against": "yahoo"}, "needs a second vendor to compare with"),
+        ({"provider": "yahoo", "against": "yahoo"}, "cannot compare yahoo with itself"),
         ({"provider": "binance", "against": "yahoo", "whole": True}, "needs a start"),
     ],
 )

@@ -59,11 +59,11 @@ def test_standard_input(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize(
     "text, place",
     [
-        ("AAPL,1d,,high\nMSFT", "line 1: the priority 'high' is no whole number"),
-        ("AAPL\n# one\n,1d\nMSFT", "line 3 names no symbol"),
-        ("AAPL\n,,,,,,\n,\n,1d\nMSFT", "line 4 names no symbol"),
-        ("AAPL,1d,2020,1,more\nMSFT", "line 1 has 5 columns, 4 at most are needed"),
-        ("- {symbol: , timeframe: 1d}\n- MSFT", "entry 1 names no symbol"),
+        ("AAPL,1d,,high\nMSFT", "line 1: the priority is not an integer: 'high'"),
+        ("AAPL\n# one\n,1d\nMSFT", "line 3 has no symbol"),
+        ("AAPL\n,,,,,,\n,\n,1d\nMSFT", "line 4 has no symbol"),
+        ("AAPL,1d,2020,1,more\nMSFT", "line 1 has too many columns: 5; at most 4 are accepted"),
+        ("- {symbol: , timeframe: 1d}\n- MSFT", "entry 1 has no symbol"),
     ],
 )
 def test_a_row_with_a_mistake_is_a_problem_of_that_row_alone(
@@ -78,15 +78,15 @@ def test_a_row_with_a_mistake_is_a_problem_of_that_row_alone(
 @pytest.mark.parametrize(
     "text, said",
     [
-        ("symbol,tiemframe\nAAPL,1d", "column 'tiemframe'"),
-        ("- {symbol: AAPL, since: 2020}", "column 'since'"),
-        ("- [AAPL", "invalid YAML"),
-        ("series: AAPL", "a list `series` is needed"),
-        ("symbols: [AAPL]\nfrom: 2020", "has 'from'"),
-        ("", "names no series"),
-        ("# nothing\n\n", "names no series"),
-        (b"\xff\xfe\x00A", "no text"),
-        ("A\n" * 5_000_001, "longer than 10,000,000 bytes"),
+        ("symbol,tiemframe\nAAPL,1d", "unknown column: 'tiemframe'"),
+        ("- {symbol: AAPL, since: 2020}", "unknown column: 'since'"),
+        ("- [AAPL", "cannot be read as YAML"),
+        ("series: AAPL", "; a list named `series` is accepted"),
+        ("symbols: [AAPL]\nfrom: 2020", "has the key 'from'"),
+        ("", "contains no series"),
+        ("# nothing\n\n", "contains no series"),
+        (b"\xff\xfe\x00A", "is not UTF-8 text"),
+        ("A\n" * 5_000_001, "the limit is 10,000,000 bytes"),
     ],
 )
 def test_a_list_that_is_none(text: str | bytes, said: str, tmp_path: Path) -> None:

@@ -158,7 +158,7 @@ def test_no_scheduler_there(says: bytes | None, monkeypatch: pytest.MonkeyPatch)
         port = 1 if says is None else server.getsockname()[1]
         threading.Thread(target=_greet_all, args=(server, says or b""), daemon=True).start()
         with (
-            pytest.raises(UnavailableError, match="no scheduler answers"),
+            pytest.raises(UnavailableError, match="no Dask scheduler responds at"),
             workers(f"dask://127.0.0.1:{port}"),
         ):
             pass

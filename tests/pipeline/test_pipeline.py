@@ -209,7 +209,7 @@ def test_processes_make_the_same(folder: Path) -> None:
         TimeframeCalculator(folder).calculate_all_timeframes(
             ["AAPL"], ["7d"], executor="processes:1"
         )
-    with pytest.raises(QueryError, match="names no executor"):
+    with pytest.raises(QueryError, match="not an executor"):
         TimeframeCalculator(folder).calculate_all_timeframes(executor="threads")
 
 
@@ -260,7 +260,7 @@ def test_an_empty_cache_without_tickers_is_a_failure(
     (["--start-date", "2024-06-11", "--end-date", "2024-06-10"], "2024-06-11"),
     (["--steps", "2", "--timeframes", "1w"], "built from days on request"),
     (["--steps", "2", "--timeframes", "5x"], "5x"),
-    (["--cache-dir", ""], "the cache-dir is empty"),
+    (["--cache-dir", ""], "cache-dir is empty"),
 ])  # fmt: skip
 def test_a_wrong_argument_says_what_is_wrong(
     wrong: list[str], why: str, folder: Path, capsys: pytest.CaptureFixture[str]

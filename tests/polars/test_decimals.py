@@ -129,7 +129,9 @@ def test_floats_around_those_that_64_bits_hold_keep_their_digits(
 
 
 def test_texts_are_no_prices() -> None:
-    with pytest.raises(DecimalRangeError, match="close is String"):
+    with pytest.raises(
+        DecimalRangeError, match="close does not contain numbers: its type is String"
+    ):
         decimal_frame(pl.DataFrame({"close": ["1.5"]}))
 
 

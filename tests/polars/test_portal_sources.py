@@ -118,16 +118,16 @@ def row(**changes: Any) -> pl.DataFrame:
 @pytest.mark.parametrize(
     ("source", "text"),
     [
-        (Fake(None), "gave NoneType, a frame of Polars is needed"),
-        (Fake(BOTH.to_dict()), "gave dict"),
+        (Fake(None), "returned NoneType, not a Polars frame"),
+        (Fake(BOTH.to_dict()), "returned dict"),
         (Fake(pl.DataFrame({"a": [1]})), "without open, high, low, close, timestamp, symbol"),
         (Fake(BOTH.drop("close")), "without close"),
         (Fake(BOTH.drop("symbol")), "without symbol"),
         (Fake(row(close="12.5")), "close is String"),
         (Fake(row(timestamp="2024-01-12")), "timestamp is String"),
         (Fake(BOTH.with_columns(pl.lit(None).cast(pl.Datetime("us")).alias("timestamp"))), "null"),
-        (Fake(row(high=float("inf"))), "an infinity in the bar of AAPL"),
-        (Fake(pl.concat([BOTH, row(close=1.0)])), "different bars of AAPL at 20"),
+        (Fake(row(high=float("inf"))), "an infinite value in the bar for AAPL"),
+        (Fake(pl.concat([BOTH, row(close=1.0)])), "different bars for AAPL at 20"),
         (Fake(BOTH.lazy().select("nothing")), "cannot be read"),
         (Fake(error=ValueError("no such key")), "ValueError: no such key"),
         (Fake(error=KeyError()), "KeyError"),
@@ -140,7 +140,7 @@ def row(**changes: Any) -> pl.DataFrame:
 def test_a_source_that_fails_is_one_error(source: Fake, text: str) -> None:
     with pytest.raises(DataPortalError, match=text) as caught:
         spot(source)
-    assert "Fake gave" in str(caught.value)
+    assert "Fake returned" in str(caught.value)
     source.frame, source.error = BOTH, None
     assert spot(source) == values(date(2024, 1, 12))
 
@@ -183,7 +183,7 @@ class Hanging(Fake):
 def test_a_source_that_hangs(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(bar_sources, "PATIENCE_S", 0.02)
     source = Hanging()
-    with pytest.raises(DataPortalError, match="no answer within") as caught:
+    with pytest.raises(DataPortalError, match=": no response within") as caught:
         spot(source)
     assert caught.value.reason == "timeout"
 
@@ -325,7 +325,7 @@ def test_a_validator_is_asked() -> None:
     assert spot(Fake(BOTH), validator=good) == values(date(2024, 1, 12))
     assert good.seen == [BOTH.height]
     for bad in (Verdict(False), False, ValueError("high < low")):
-        with pytest.raises(DataPortalError, match="the validator refuses"):
+        with pytest.raises(DataPortalError, match="the validator rejected"):
             spot(Fake(BOTH), validator=Validator(bad))
 
 
@@ -353,7 +353,7 @@ def test_a_cache_manager_is_asked_first() -> None:
         portal.get_history_window(["AAPL"], "2024-01-12", 5, "1d", "close", "daily")
     assert len(source.asked) == 1
     assert portal.cache_hit_rate == 100.0
-    with pytest.raises(QueryError, match="no get and put"):
+    with pytest.raises(QueryError, match="cache_manager has no methods get and put:"):
         PolarsDataPortal(data_source=source, cache_manager=object())
 
 
@@ -399,7 +399,10 @@ class Finder:
 
 def test_the_older_constructor_with_six_collaborators() -> None:
     reader = Reader()
-    with pytest.warns(DeprecationWarning, match="readers are the older way"):
+    with pytest.warns(
+        DeprecationWarning,
+        match=r"readers are deprecated; use data_source=get_data_manager\(\) instead",
+    ):
         portal = PolarsDataPortal(
             asset_finder=Finder(),
             trading_calendar="XNYS",
@@ -419,7 +422,7 @@ def test_the_older_constructor_with_six_collaborators() -> None:
     )  # fmt: skip
     assert history.height == 20
     assert history["AAPL"].null_count() == 0
-    with pytest.raises(QueryError, match="no reader of 1m bars"):
+    with pytest.raises(QueryError, match="no reader for 1m bars"):
         portal.get_spot_value([AAPL], "close", datetime(2024, 1, 12), "minute")
     with pytest.raises(QueryError, match="does not know 'NVDA'"):
         portal.get_spot_value(["NVDA"], "close", "2024-01-12", "daily")
@@ -433,13 +436,16 @@ def test_readers_by_number_and_by_their_other_method() -> None:
         def load_daily_bars(self, sids: Any, start: Any, end: Any, fields: Any = None) -> Any:
             return Reader().load_raw_arrays(sids, fields, start, end).collect()
 
-    with pytest.warns(DeprecationWarning, match="older way"):
+    with pytest.warns(
+        DeprecationWarning,
+        match=r"readers are deprecated; use data_source=get_data_manager\(\) instead",
+    ):
         portal = PolarsDataPortal(daily_reader=Other())
     assert (
         portal.get_spot_value([5061, np.int64(24)], "close", "2024-01-12", "daily").to_list()
         == (values(date(2024, 1, 12))[::-1])
     )
-    with pytest.raises(QueryError, match="by number alone"):
+    with pytest.raises(QueryError, match="the asset has no number:"):
         portal.get_spot_value(["AAPL"], "close", "2024-01-12", "daily")
 
 
@@ -453,7 +459,10 @@ def test_the_readers_of_a_bundle(tmp_path: Path) -> None:
     minutes = long_frame({"AAPL": range(first, first + 390 * MINUTE_MS, MINUTE_MS)})
     writer.write_daily_bars(Reader().frame.drop("symbol", strict=False))
     writer.write_minute_bars(minutes.with_columns(sid=pl.lit(24)).drop("symbol"))
-    with pytest.warns(DeprecationWarning, match="older way"):
+    with pytest.warns(
+        DeprecationWarning,
+        match=r"readers are deprecated; use data_source=get_data_manager\(\) instead",
+    ):
         portal = PolarsDataPortal(
             daily_reader=daily.PolarsParquetDailyReader(tmp_path / "bundle"),
             minute_reader=minute.PolarsParquetMinuteReader(tmp_path / "bundle"),
@@ -473,12 +482,15 @@ def test_readers_that_fail_and_readers_given_twice() -> None:
         def load_raw_arrays(self, *_: Any) -> Any:
             raise FileNotFoundError("daily_bars")
 
-    with pytest.warns(DeprecationWarning, match="older way"):
+    with pytest.warns(
+        DeprecationWarning,
+        match=r"readers are deprecated; use data_source=get_data_manager\(\) instead",
+    ):
         portal = PolarsDataPortal(daily_reader=Broken())
     with pytest.raises(DataPortalError, match="daily_bars"):
         portal.get_spot_value([24], "close", "2024-01-12", "daily")
     for twice in ({"data_source": Fake(BOTH)}, {"daily_bar_reader": Reader()}):
-        with pytest.raises(QueryError, match="give one"):
+        with pytest.raises(QueryError, match="give only one"):
             PolarsDataPortal(daily_reader=Reader(), **twice)
 
 
@@ -489,7 +501,7 @@ def test_a_source_is_not_asked_for_what_has_not_been(monkeypatch: pytest.MonkeyP
     source = Fake(BOTH)
     assert spot(source, date(2024, 1, 11)) == values(date(2024, 1, 10))
     assert all(end.value // 1_000_000 <= now + DAY_MS for *_, end, _ in source.asked)
-    with pytest.raises(LookaheadError, match="after now"):
+    with pytest.raises(LookaheadError, match="is in the future: now is"):
         spot(source, date(2024, 1, 16))
 
 
@@ -562,7 +574,10 @@ class MinuteReader:
 @pytest.fixture
 def minutes_alone() -> tuple[PolarsDataPortal, MinuteReader]:
     reader = MinuteReader()
-    with pytest.warns(DeprecationWarning, match="older way"):
+    with pytest.warns(
+        DeprecationWarning,
+        match=r"readers are deprecated; use data_source=get_data_manager\(\) instead",
+    ):
         return PolarsDataPortal(minute_reader=reader, calendar="XNYS"), reader
 
 
@@ -609,7 +624,10 @@ def test_a_session_is_over_where_a_later_one_has_a_minute(
 ) -> None:
     """Of an asset that does not trade in the last minute, asked for alone, and with nothing read ahead."""
     _, reader = minutes_alone
-    with pytest.warns(DeprecationWarning, match="older way"):
+    with pytest.warns(
+        DeprecationWarning,
+        match=r"readers are deprecated; use data_source=get_data_manager\(\) instead",
+    ):
         portal = PolarsDataPortal(minute_reader=reader, calendar="XNYS", use_cache=False)
     (found,) = portal.get_spot_value([MSFT], "volume", "2024-01-16", "daily")
     wanted = reader.bar(5061, FIRST_OPEN, FIRST_OPEN + timedelta(minutes=390))[-1]
@@ -617,9 +635,12 @@ def test_a_session_is_over_where_a_later_one_has_a_minute(
 
 
 def test_weeks_of_a_reader_of_days_and_what_neither_reader_has() -> None:
-    with pytest.warns(DeprecationWarning, match="older way"):
+    with pytest.warns(
+        DeprecationWarning,
+        match=r"readers are deprecated; use data_source=get_data_manager\(\) instead",
+    ):
         portal = PolarsDataPortal(daily_reader=Reader(), trading_calendar="XNYS")
     week = portal.get_history_window([AAPL], "2024-01-12", 1, "1w", "close", "daily")
     assert week.rows() == [(date(2024, 1, 8), values(date(2024, 1, 12))[0])]
-    with pytest.raises(QueryError, match="no reader of 1h bars"):
+    with pytest.raises(QueryError, match="no reader for 1h bars"):
         portal.get_spot_value([AAPL], "close", datetime(2024, 1, 12), "1h")

@@ -639,4 +639,3 @@ def test_bars_fetched_near_a_split_stay_doubted_although_a_second_vendor_has_the
         seen, again = sim.ask(question), sim.ask(question)
     assert seen is not None and again is not None
     assert set(seen.state.values()) == set(again.state.values()) == {"suspect"}
-

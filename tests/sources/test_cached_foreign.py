@@ -926,7 +926,7 @@ def test_where_frames_lie(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
     assert not default.exists()
     named = CachedDataSource(Own(), cache_dir="~/.rustybt/cache").cache_dir
     assert named == tmp_path / "home" / ".rustybt" / "cache"
-    with pytest.raises(ConfigError, match="lies in the cache folder"):
+    with pytest.raises(ConfigError, match="is inside the cache folder"):
         CachedDataSource(Own(), tmp_path / "caches" / "onetape" / "frames")
     (tmp_path / "file").write_text("")
     with pytest.raises(ConfigError, match="is a file"):

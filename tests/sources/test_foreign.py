@@ -295,7 +295,7 @@ def test_bars_of_two_sources_are_never_mixed(manager: DataManager, bundles: Path
     yahoo.ingest_to_bundle("ours", ["AAPL"], START, END, "1d")
     with pytest.raises(BundleError, match="bundle ours is made from the store, not from mine"):
         ingest(Mine(DAYS), "ours")
-    with pytest.raises(QueryError, match="have 1d bars, not 1w"):
+    with pytest.raises(QueryError, match="contain 1d bars, not 1w"):
         ingest(Mine(DAYS), question=SourceQuestion.of(["ZZ", "AA"], START, END, "1w"))
 
 

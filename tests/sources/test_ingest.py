@@ -115,7 +115,7 @@ def test_bars_of_another_kind_are_refused(
     before = {p: p.read_bytes() for p in Path(str(path)).rglob("*.parquet")}
     count = vendors.count()
     others: list[tuple[VendorDataSource, str, str]] = [
-        (OnetapeDataSource(manager), "1d", "provider yahoo, not the vendors of the rules"),
+        (OnetapeDataSource(manager), "1d", "provider yahoo, not the vendors in the rules"),
         (VendorDataSource(manager, provider="binance"), "1d", "provider yahoo, not binance"),
         (yahoo, "1h", "timeframe 1d, not 1h"),
         (
@@ -145,7 +145,7 @@ def test_a_symbol_that_failed_is_named_and_the_others_are_there(
 
 @pytest.mark.parametrize("name", ["../x", "", "a/b"])
 def test_a_path_is_no_name(yahoo: VendorDataSource, bundles: Path, name: str) -> None:
-    with pytest.raises(QueryError, match="no name of a bundle"):
+    with pytest.raises(QueryError, match="not a valid bundle name"):
         yahoo.ingest_to_bundle(name, ["AAPL"], *JUNE, folder=bundles)
 
 
@@ -215,7 +215,7 @@ def test_a_range_that_cannot_be_compared_is_refused(has: str | None, wanted: str
     requests = [
         request_of(["A"], "1d", (one, None), "split", None, "regular") for one in (has, wanted)
     ]
-    with pytest.raises(BundleError, match="cannot be widened by 2024-06-03"):
+    with pytest.raises(BundleError, match="cannot be extended to 2024-06-03"):
         widened("mine", requests[0], requests[1], str)
 
 

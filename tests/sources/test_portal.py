@@ -105,5 +105,5 @@ def test_a_source_of_a_program_that_has_a_manager_is_asked_itself(manager: DataM
 
 
 def test_a_source_of_ours_has_its_own_calendar(manager: DataManager) -> None:
-    with pytest.raises(QueryError, match="which has its own calendar"):
+    with pytest.raises(QueryError, match="already has its own calendar"):
         PolarsDataPortal(data_source=OnetapeDataSource(manager), calendar="XNYS")

@@ -184,12 +184,14 @@ def test_a_stream_alone_goes_on_from_bars_of_its_kind_and_thing(
     put_relay(site, RELAY.replace('"acme", instrument', f'"{venue}", instrument'))
     manager = make("crypto: {primary: relay, backup: [binance]}")
     assert feeds_of(manager).streamer(symbol, "1m") == ("binance" if said else "relay")
-    lines = [f"binance streams {symbol} 1m: relay streams no such bars: {said}"] if said else []
+    lines = (
+        [f"binance streams {symbol} 1m: relay does not stream such bars: {said}"] if said else []
+    )
     assert [record.message for record in caplog.records] == lines
     manager = make("crypto: {primary: relay, backup: []}")
     with pytest.raises(NoProviderError, match="serves no bars"):
         manager.live_feed(symbol, "1m")
-    assert f"{symbol} 1m is asked for as bars close" in caplog.text
+    assert f"{symbol} 1m is polled as bars close" in caplog.text
 
 
 def test_names_that_are_taken_or_have_no_vendor_are_refused(

@@ -94,7 +94,7 @@ def _under_both_names(fetch: Callable[..., R]) -> Callable[..., R]:
         if len({*by_own.values()}) < len(named):
             raise QueryError(
                 f"an argument is given twice: {', '.join(sorted(named))}",
-                hint="start, end, frequency, or start_date, end_date, resolution",
+                hint="use either start, end, frequency or start_date, end_date, resolution",
             )
         return {by_own[name]: value for name, value in named.items()}
 
@@ -122,7 +122,7 @@ def calculate_checksum(path: str | PathLike[str]) -> str:
         return hashlib.sha256(root.read_bytes()).hexdigest()
     files = sorted(root.rglob("*.parquet"))
     if not files:
-        raise FileNotFoundError(f"there is no Parquet file in {root}")
+        raise FileNotFoundError(f"there are no Parquet files in {root}")
     places = {file.relative_to(root.parent).as_posix(): file.read_bytes() for file in files}
     lines = (f"{hashlib.sha256(data).hexdigest()}  {place}\n" for place, data in places.items())
     return hashlib.sha256("".join(lines).encode()).hexdigest()
@@ -229,7 +229,7 @@ class BaseDataAdapter(DataSource):
             ("backoff_factor", backoff_factor, 1),
         ):
             if not least <= value < float("inf"):
-                raise QueryError(f"{what} is {value!r}, a number of at least {least} is needed")
+                raise QueryError(f"{what} is {value!r}; use a number of at least {least}")
         self.name = name or type(self).__name__
         self.max_retries, self.timeout = max_retries, timeout
         self.initial_retry_delay, self.backoff_factor = initial_retry_delay, backoff_factor
@@ -288,7 +288,7 @@ class BaseDataAdapter(DataSource):
         if self._validator is not None:
             verdict = self._validator.validate(df)
             if not getattr(verdict, "valid", getattr(verdict, "is_valid", verdict)):
-                raise ValidationError(f"the validator of {self.name} refuses the bars: {verdict}")
+                raise ValidationError(f"the validator of {self.name} rejected the bars: {verdict}")
         self.findings = findings_of(series)
         for symbol, findings in self.findings.items():
             for finding in findings:
@@ -351,7 +351,9 @@ class BaseDataAdapter(DataSource):
             path = parquet_writer.write(rows, resolution, *about)
             ranges = _ranges(rows, question)
             if absent := [one for one in question.symbols if one not in ranges]:
-                warn_user(f"{self.name} gave no bar of {', '.join(absent)}: not registered")
+                warn_user(
+                    f"{self.name} returned no bars for {', '.join(absent)}, which are not registered"
+                )
             # Our catalog also records the path and the figures, which the documented call leaves
             # out.
             more: dict[str, Any] = {}
@@ -422,7 +424,7 @@ class BaseDataAdapter(DataSource):
                     raise
                 wait = max(next(waits), getattr(error, "retry_after", None) or 0.0)
                 _log.info(
-                    "%s: %s; again in %.3g s, %s left",
+                    "%s: %s; retrying in %.3g s, %s left",
                     self.name,
                     error,
                     wait,

@@ -43,10 +43,10 @@ def checked_series(frame: Any, now_ms: int) -> Mapping[str, CheckedSeries]:
     if isinstance(frame, pl.LazyFrame):
         frame = frame.collect()
     if not isinstance(frame, pl.DataFrame):
-        raise QualityError(f"{type(frame).__name__} is no frame of Polars")
+        raise QualityError(f"{type(frame).__name__} is not a Polars frame")
     if problem := _of_columns(frame):
         raise QualityError(
-            problem, hint="columns are timestamp, symbol, open high low close, volume"
+            problem, hint="use the columns timestamp, symbol, open high low close, volume"
         )
     if not len(frame):
         raise QualityError("the frame has no rows")
@@ -98,7 +98,10 @@ def standard_frame(frame: pl.DataFrame) -> pl.DataFrame:
     lacking += [name for name in ("symbol", *FIELDS) if name not in frame.columns]
     if lacking or time is None:
         raise QualityError(
-            f"the frame lacks {', '.join(lacking)}: it has {', '.join(frame.columns) or 'none'}",
+            (
+                f"the frame has no {', '.join(lacking)}; its columns are "
+                f"{', '.join(frame.columns) or 'none'}"
+            ),
             hint="nothing was written",
         )
     stamps, dtype = pl.col(time), frame.schema[time]
@@ -120,17 +123,20 @@ def _time_column(frame: pl.DataFrame) -> str | None:
 def _of_columns(frame: pl.DataFrame) -> str:
     """Return what is wrong with the columns, or an empty string."""
     if lacking := [name for name in PRICES if name not in frame.columns]:
-        return f"the frame lacks {', '.join(lacking)}: it has {', '.join(frame.columns) or 'none'}"
+        return (
+            f"the frame has no {', '.join(lacking)}; its columns are "
+            f"{', '.join(frame.columns) or 'none'}"
+        )
     schema, time = frame.schema, _time_column(frame)
     wrong = [
-        f"{name} is {schema[name]}, which is no number"
+        f"{name} has the type {schema[name]}, not a number"
         for name in (*PRICES, "volume")
         if name in schema and not (schema[name].is_numeric() or schema[name] == pl.Null)
     ]
     if time is not None and not isinstance(schema[time], pl.Date | pl.Datetime):
-        wrong.append(f"{time} is {schema[time]}, which is no time")
+        wrong.append(f"{time} has the type {schema[time]}, not a time")
     if "symbol" in schema and schema["symbol"] not in (pl.String, pl.Categorical, pl.Enum):
-        wrong.append(f"symbol is {schema['symbol']}, which is no text")
+        wrong.append(f"symbol has the type {schema['symbol']}, not a string")
     wrong += [
         f"{name} is null in {counted(nulls, 'row')}"
         for name in ("symbol", time)

@@ -110,8 +110,7 @@ class Observer:
         problems = map(sentence, answer.facts.get("problems", ()))
         causes = tuple(dict.fromkeys([*answer.trouble, *problems]))
         key = SeriesKey(query.instrument.symbol, query.timeframe, lane)
-        generation = answer.facts.get("generation")
-        self.quality_low(key, generation, round(score, 4), least, causes)
+        self.quality_low(key, answer.facts.get("generation"), round(score, 4), least, causes)
 
     def quality_low(
         self,

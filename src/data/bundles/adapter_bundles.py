@@ -76,8 +76,11 @@ def _written(
     config: dict[str, Any],
 ) -> BundlePath | asyncio.Task[BundlePath]:
     warn_user(
-        f"adapter bundles are older names: DataSourceRegistry.get_source({name!r}).ingest_to_bundle("
-        f"{bundle!r}, symbols, start, end, {frequency!r}) does the same",
+        (
+            "adapter bundles are deprecated; use "
+            f"DataSourceRegistry.get_source({name!r}).ingest_to_bundle({bundle!r}, symbols, "
+            f"start, end, {frequency!r}) instead"
+        ),
         DeprecationWarning,
     )
     source = DataSourceRegistry.get_source(name, **config)

@@ -187,8 +187,8 @@ class Bundle:
         )
         if self.exists():
             raise BundleError(
-                f"there is a bundle {self.name} in {self.path.parent}",
-                hint=f"`onetape bundle refresh {self.name}`, or another name",
+                f"bundle {self.name} already exists in {self.path.parent}",
+                hint=f"run `onetape bundle refresh {self.name}`, or use another name",
             )
         answers = _answers(manager, request, request["symbols"], offline=offline, timeout=timeout)
         if not any(len(a.rows) for a in answers.values()):
@@ -199,7 +199,9 @@ class Bundle:
             )
         with self._files.writing() as commit:
             if Records.read(self._files, self._disk, self.path / METADATA) is not None:
-                raise BundleError(f"there is a bundle {self.name} by now", hint="refresh it")
+                raise BundleError(
+                    f"bundle {self.name} was created meanwhile", hint="refresh it instead"
+                )
             records = rebuilt(self._files, commit)
             origin = replace(
                 records.origin,
@@ -295,7 +297,7 @@ class Bundle:
             if is_whole and all(a.error for a in answers.values()):
                 raise BundleError(
                     f"bundle {self.name} was not refreshed: {next(iter(answers.values())).error}",
-                    hint="it is as it was",
+                    hint="the bundle was not changed",
                 )
             with self._files.writing(make=False) as commit:
                 records, problems = self._examined(commit=commit)
@@ -330,8 +332,8 @@ class Bundle:
         old = [place for place in records.files if last_day(place) < before]
         if old and len(old) == len(records.files):
             raise BundleError(
-                f"nothing of bundle {self.name} would be left: its last bar is before {before}",
-                hint=f"`onetape bundle clean {self.name} --all` removes it",
+                f"no bars would be left in bundle {self.name}: its last bar is before {before}",
+                hint=f"`onetape bundle clean {self.name} --all` removes the bundle",
             )
         if not old or dry_run:
             return BundleChange(tuple(old))
@@ -348,7 +350,8 @@ class Bundle:
         with self._files.writing(make=False) as commit:
             if self._examined()[0] != records:
                 raise BundleError(
-                    f"bundle {self.name} was changed meanwhile", hint="clean it again"
+                    f"bundle {self.name} was changed by another program meanwhile",
+                    hint="run the command again",
                 )
             if request is not None:
                 symbols = sources or records.origin.symbols
@@ -375,9 +378,11 @@ class Bundle:
             source = records.origin.symbols.get(symbol)
             if answer.error and source is not None and source.fingerprint is not None:
                 raise BundleError(
-                    f"bundle {self.name} was not cleaned: its bars of {symbol} are not those that were "
-                    f"answered, and the cache has no answer: {answer.error}",
-                    hint="name the cache that it was made of: --cache-dir",
+                    (
+                        f"bundle {self.name} was not cleaned: its bars for {symbol} are not the cached "
+                        f"ones, and the cache has no answer: {answer.error}"
+                    ),
+                    hint="name the cache that the bundle was made from: --cache-dir",
                 )
         return answers
 
@@ -522,8 +527,8 @@ class Bundle:
 
     def _absent(self) -> BundleNotFoundError:
         return BundleNotFoundError(
-            f"there is no bundle {self.name} in {self.path.parent}",
-            hint="`onetape bundle list` shows those that there are",
+            f"bundle {self.name} does not exist in {self.path.parent}",
+            hint="`onetape bundle list` lists the bundles",
         )
 
     def validate(self) -> tuple[FileProblem, ...]:
@@ -594,7 +599,7 @@ class Bundle:
         if record is None:
             return "is not recorded"
         if digest_of(data) != record.sha256:
-            return f"has another SHA256 than recorded ({record.sha256[:12]}…)"
+            return f"does not have the recorded SHA256 ({record.sha256[:12]}…)"
         return None
 
     def _rebuilt_in_part(self, commit: FileChanges | None) -> tuple[Records, list[FileProblem]]:
@@ -611,7 +616,7 @@ class Bundle:
                 problems.append(FileProblem(place, str(exc)))
         if problems:
             raise BundleError(
-                f"bundle {self.name}: {problems[0].what}, and {METADATA} is gone",
+                f"bundle {self.name}: {problems[0].what}, and {METADATA} is missing",
                 hint=f"remove {problems[0].place}, then refresh the bundle",
             )
         return rebuilt(self._files, commit), problems
@@ -887,13 +892,15 @@ def _missing(
 def _differences(symbol: str, before: SymbolSource | None, now: _Answer) -> Iterable[str]:
     """Yield the differences between an answer and the one that the bundle was made from."""
     if now.error:
-        yield f"{symbol}: the store has no answer any more: {now.error}"
+        yield f"{symbol}: the cache no longer has an answer: {now.error}"
         return
     if before is None or before.fingerprint is None:
         yield f"{symbol}: there was no answer when the bundle was written"
         return
     if before.lane != now.source.lane:
-        yield f"{symbol}: it is answered from lane {now.source.lane}, was {before.lane}"
+        yield (
+            f"{symbol}: the answer comes from lane {now.source.lane}, and came from {before.lane}"
+        )
     if before.fingerprint != now.source.fingerprint:
         yield (
             f"{symbol}: its bars differ (generation {before.generation}, now {now.source.generation})"

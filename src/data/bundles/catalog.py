@@ -107,7 +107,9 @@ class DataCatalog:
         manager: DataManager | None = None,
     ) -> None:
         if metadata_db_path is not None and db_path is not None:
-            raise QueryError("metadata_db_path and db_path are two names of one argument")
+            raise QueryError(
+                "metadata_db_path and db_path are the same argument; give only one of them"
+            )
         given = metadata_db_path if db_path is None else db_path
         path, scope = _path_of(given, folder)
         self._folder = bundles_folder(path.parent if given is not None and not folder else folder)
@@ -287,8 +289,8 @@ class DataCatalog:
         first, *others = sorted({cover.resolution for cover in dataset.covers}) or [""]
         if others or not first:
             raise BundleError(
-                f"the bundle {place} has bars of {dataset.resolution or 'no timeframe'}",
-                hint="one of a single timeframe can be registered",
+                f"the bundle {place} has bars in {dataset.resolution or 'no timeframe'}",
+                hint="only a bundle with exactly one timeframe can be registered",
             )
         self._rows.locate(name, place, dataset.source)
         return self.register_dataset(
@@ -601,8 +603,8 @@ class DataCatalog:
                 return place, dataset
             self._index.doubt()
         raise QueryError(
-            f"there is no dataset {dataset_id!r} in {self.metadata_db_path}",
-            hint="register_dataset() and find_dataset() return the ids of those that there are",
+            f"dataset {dataset_id!r} does not exist in {self.metadata_db_path}",
+            hint="register_dataset() and find_dataset() return the ids of existing datasets",
         )
 
     def _is_recorded(self, dataset_id: str) -> bool:
@@ -616,7 +618,9 @@ class DataCatalog:
         query = "SELECT dataset_id FROM catalog_bundles WHERE bundle_name = ?"
         row = self._read(lambda db: db.execute(query, (name,)).fetchone())
         if row is None:
-            raise BundleError(f"bundle {name} cannot be read", hint="`onetape bundle validate`")
+            raise BundleError(
+                f"bundle {name} cannot be read", hint="`onetape bundle validate` shows why"
+            )
         return str(row[0])
 
     def _records_of(self, name: str) -> Records | None:
@@ -634,7 +638,9 @@ class DataCatalog:
         try:
             self._publish()
         except DataError as exc:
-            _logger.warning("%s lacks what was just recorded: %s", self.metadata_db_path, exc)
+            _logger.warning(
+                "%s does not show what was just recorded: %s", self.metadata_db_path, exc
+            )
 
     def _publish(self) -> None:
         """Update the file; the file of a single bundle is written as part of the bundle."""
@@ -707,7 +713,7 @@ def _path_of(
         named = metadata_db_setting() if folder is None else None
         return named or bundles_folder(folder) / DATABASE, ""
     if not os.fspath(given):
-        raise QueryError("the path of the catalog is an empty text", hint="name a file")
+        raise QueryError("the path of the catalog is an empty string", hint="name a file")
     path = Path(given).absolute()
     if path.name == DATABASE and folder is None:
         try:
@@ -735,17 +741,17 @@ def _row_of(db: sqlite3.Connection, dataset_id: str) -> Dataset | None:
 def _text(name: str, value: Any) -> str:
     if not isinstance(value, str) or not 0 < len(value) <= _MOST_TEXT or not value.isprintable():
         raise QueryError(
-            f"{name} is a printable text of up to {_MOST_TEXT} characters, not {value!r:.80}"
+            f"{name} must be a printable string of up to {_MOST_TEXT} characters, not {value!r:.80}"
         )
     return value
 
 
 def _symbols(given: Any) -> list[str]:
     if isinstance(given, str) or not isinstance(given, Iterable):
-        raise QueryError(f"symbols are a list, not {given!r:.80}", hint="['AAPL']")
+        raise QueryError(f"symbols must be a list, not {given!r:.80}", hint="['AAPL']")
     symbols = list(dict.fromkeys(given))
     if not symbols:
-        raise QueryError("a dataset is of at least one symbol")
+        raise QueryError("a dataset needs at least one symbol")
     # Checked all at once, because a universe has hundreds of symbols.
     are_text = all(symbols) and set(map(type, symbols)) == {str}
     if not are_text or max(map(len, symbols)) > _MOST_TEXT or not "".join(symbols).isprintable():
@@ -759,7 +765,7 @@ def _span(start: Any, end: Any) -> tuple[int, int]:
     first = start if type(start) is int else ceil(_instant("start_date", start).timestamp())
     last = end if type(end) is int else floor(_instant("end_date", end).timestamp())
     if first > last:
-        raise QueryError(f"start_date {start} lies behind end_date {end}")
+        raise QueryError(f"start_date {start} is after end_date {end}")
     return first, last
 
 
@@ -768,7 +774,7 @@ def _instant(name: str, value: Any) -> pd.Timestamp:
     try:
         stamp = pd.Timestamp(value, unit="s") if type(value) is int else pd.Timestamp(value)
         if pd.isna(stamp):
-            raise ValueError("it is missing")
+            raise ValueError("the value is missing")
         return stamp.tz_localize("UTC") if stamp.tzinfo is None else stamp.tz_convert("UTC")
     except (ValueError, TypeError, OverflowError) as exc:
-        raise QueryError(f"{name} is no time: {value!r:.80}") from exc
+        raise QueryError(f"{name} is not a time: {value!r:.80}") from exc

@@ -368,7 +368,7 @@ class CatalogIndex:
         if is_database and len(data) >= 100:
             check_owner(application, version, str(self._path))
         elif data and application != APPLICATION_ID:
-            raise BundleError(f"{self._path} is no database of onetape", hint="name another file")
+            raise BundleError(f"{self._path} is not an onetape database", hint="name another file")
 
     # --- its sources -----------------------------------------------------------------------
 
@@ -433,7 +433,9 @@ class CatalogIndex:
                 self._take_lineage(db, entry)
         except _SENSELESS as exc:
             db.execute("ROLLBACK TO line")  # a part of it may have been taken
-            _log.warning("%s: the line at byte %d makes no sense: %r", self._log.path, offset, exc)
+            _log.warning(
+                "%s: the line at byte %d cannot be understood: %r", self._log.path, offset, exc
+            )
         db.execute("RELEASE line")
 
     def _take_dataset(

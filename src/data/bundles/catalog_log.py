@@ -99,8 +99,10 @@ class CatalogLog:
         written = entry.get("format")
         if not isinstance(written, int) or written > format_:
             raise FormatVersionError(
-                f"{self.path} has a line of {entry.get('type')} in format {written!r}, this version "
-                f"reads up to {format_}",
+                (
+                    f"{self.path} has a line of type {entry.get('type')} in format {written!r}; this "
+                    f"version reads up to {format_}"
+                ),
                 hint="update onetape",
             )
 

@@ -185,7 +185,7 @@ def _checked(
     try:
         now = today(client, read)
     except (QueryError, KindMismatchError, CacheError, DataError) as error:
-        detail = f"it cannot be compared with the bars of today: {error}"
+        detail = f"it cannot be compared with today's bars: {error}"
         return CheckedRead(read, UNKNOWN, True, detail=detail)
     cells = tuple(_differences(client, read, then, now))
     causes = tuple(c for c in CAUSES if any(c in cell.causes for cell in cells))
@@ -202,7 +202,7 @@ def of_then(client: BarsClient, read: SeriesRead) -> tuple[ReadAgain | None, str
     The bars are the same if their digests are.
     """
     if read.generation is None:
-        return None, "the disk refused some of these bars: no generation holds them"
+        return None, "some of these bars could not be written to disk, so no generation has them"
     try:
         then = client.read_again(read.stored(of_then=True))
     except (QueryError, CacheError) as error:
@@ -374,7 +374,7 @@ def _cells(
             detail = (
                 sentence(aside[stamp].reason)
                 if stamp in aside
-                else f"{vendor or 'the store'} has it no more"
+                else f"{vendor or 'the store'} no longer has it"
             )
             cause = UNEXPLAINED if stamp in aside else cause
         else:
@@ -405,7 +405,7 @@ def _cause_of_bar(
     """Return why the values of a bar changed, with an explanation in words."""
     (vendor, state), (vendor_now, state_now) = then, now
     if aside is not None and aside.reason == FORMING:
-        return BECAME_FINAL, f"the bar was running, now it is {state_now}"
+        return BECAME_FINAL, f"the bar was running and is now {state_now}"
     if aside is not None:
         return CORRECTION, f"it could not be a bar: {sentence(aside.reason)}"
     if vendor != vendor_now:

@@ -49,8 +49,11 @@ def checked_name(name: str) -> str:
     """
     if not isinstance(name, str) or not _NAME.fullmatch(name) or name.endswith("."):
         raise QueryError(
-            f"no name of a bundle: {str(name)[:120]!r}",
-            hint="letters, digits, '.', '_' and '-', at most 100, not beginning with '.'",
+            f"not a valid bundle name: {str(name)[:120]!r}",
+            hint=(
+                "use at most 100 letters, digits, '.', '_' and '-', without '.' at the "
+                "beginning or end"
+            ),
         )
     return name
 
@@ -130,7 +133,9 @@ class BundleFiles:
                 finishes it.
         """
         if not make and self.disk.stat(self.path) is None:
-            raise BundleNotFoundError(f"there is no bundle {self.path.name} in {self.path.parent}")
+            raise BundleNotFoundError(
+                f"bundle {self.path.name} does not exist in {self.path.parent}"
+            )
         self.disk.make_folders(self._staging)
         with self.disk.lock(self.path / _LOCK, _LOCK_TIMEOUT_S):
             self._finish()
@@ -241,14 +246,14 @@ class BundleFiles:
         try:
             places: dict[str, str | None] = json.loads(data)
             if not isinstance(places, dict) or not all(map(is_inside, places)):
-                raise ValueError("a place outside of the bundle")
+                raise ValueError("a place outside the bundle")
             for name in places.values():
                 if name is not None and not _STAGED.fullmatch(name):
                     raise ValueError(f"not the name of a staged file: {name[:40]!r}")
         except (ValueError, AttributeError, TypeError, RecursionError) as exc:
             raise BundleError(
-                f"bundle {self.path.name}: {_STAGING}/{_JOURNAL} is no journal: {exc}",
-                hint="remove the folder .staging; the last change is lost then",
+                f"bundle {self.path.name}: {_STAGING}/{_JOURNAL} is not a valid journal: {exc}",
+                hint="remove the folder .staging; this loses the last change",
             ) from exc
         return places
 
@@ -286,8 +291,8 @@ class BundleFiles:
             if self.moment() == before:
                 return result
         raise BundleError(
-            f"bundle {self.path.name} was rewritten during each of {_TRIES} tries to read it",
-            hint="read it when its writer is done",
+            (f"bundle {self.path.name} was rewritten during each of {_TRIES} attempts to read it"),
+            hint="read it when its writer has finished",
         ) from failed
 
     def moment(self) -> tuple[FileState | None, ...]:

@@ -64,10 +64,11 @@ def export(client: BarsClient, record: RunRecord, folder: str | os.PathLike[str]
     try:
         is_taken = path.exists() and (not path.is_dir() or any(path.iterdir()))
     except OSError as exc:
-        raise StorageError(f"{path} cannot be looked at: {exc.strerror}") from exc
+        raise StorageError(f"{path} cannot be read: {exc.strerror}") from exc
     if is_taken:
         raise QueryError(
-            f"{path} holds something already", hint="name a folder that does not exist"
+            f"{path} already exists and is not an empty folder",
+            hint="name a folder that does not exist or is empty",
         )
     tables = [bars_of(client, read) for read in record.reads]
     disk.make_folders(path)
@@ -92,7 +93,7 @@ def bars_of(client: BarsClient, read: SeriesRead) -> BarTable:
         return BarTable.empty()
     if read.not_listed:
         raise QueryError(
-            f"{read.not_listed} bars of {read.series} were never stored, and are not listed"
+            f"{read.series} cannot be exported: {read.not_listed} of its bars were never stored"
         )
     then, why = of_then(client, read)
     if then is None:
@@ -132,16 +133,16 @@ def exported(
         ]
         fingerprint = fingerprint_of_run([read for read, _ in parts])
     except (*SENSELESS, RecursionError) as exc:
-        raise CorruptEntryError(f"{path / RECORD} makes no sense: {exc!r:.200}") from exc
+        raise CorruptEntryError(f"{path / RECORD} cannot be understood: {exc!r:.200}") from exc
     for read, table in parts:
         stored = table.take(~np.isin(table.stamps, [one.stamp_ms for one in read.unstored]))
         for piece, found in zip(read.pieces, _digests(read, stored), strict=True):
             if piece.digest != found:
                 raise CorruptEntryError(
-                    f"the bars of {read.series} in {path} are not those recorded"
+                    f"the bars for {read.series} in {path} differ from the recorded ones"
                 )
     if plain["fingerprint"] != fingerprint:
-        raise CorruptEntryError(f"the record in {path} is not the one that was exported")
+        raise CorruptEntryError(f"the record in {path} differs from the exported one")
     return plain, parts
 
 
@@ -152,7 +153,7 @@ def _name_of(file: Any) -> str:
         ValueError: The value is not the name of a file of bars.
     """
     if not isinstance(file, str) or not _BARS.fullmatch(file):
-        raise ValueError(f"not the name of a file of bars: {file!r:.40}")
+        raise ValueError(f"not the name of a bar file: {file!r:.40}")
     return file
 
 

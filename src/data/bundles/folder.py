@@ -32,7 +32,7 @@ def bundles_folder(
             no home folder; a :class:`RulesError` lists the mistakes in the configuration file.
     """
     path, source = bundles_setting(given)
-    return outside_of_the_cache(path, f"the folder of bundles {path} ({source})", cache_dir)
+    return outside_of_the_cache(path, f"the bundle folder {path} ({source})", cache_dir)
 
 
 def outside_of_the_cache(
@@ -59,8 +59,8 @@ def outside_of_the_cache(
         raise ConfigError(f"{about} is a file")
     if folder.is_relative_to(cache):
         raise ConfigError(
-            f"{about} lies in the cache folder {cache}, which drops what it can fetch again",
-            hint="name a folder outside of it",
+            f"{about} is inside the cache folder {cache}, whose files may be deleted",
+            hint="name a folder outside it",
         )
     return folder
 

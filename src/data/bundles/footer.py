@@ -57,7 +57,7 @@ def declared(end: bytes) -> ParquetCounts:
             raise ValueError("a count is negative")
         return ParquetCounts(rows, sum(values))
     except (LookupError, TypeError) as exc:
-        raise ValueError("the footer makes no sense") from exc
+        raise ValueError("the footer cannot be understood") from exc
 
 
 class _Compact:

@@ -101,8 +101,8 @@ def _id_of(given: object) -> str:
     text = str(uuid.uuid4()) if given is None else str(given).strip()
     if not text or len(text) > _MOST_ID or not text.isprintable():
         raise QueryError(
-            f"{text!r:.60} is no id of a backtest",
-            hint=f"a printable text of up to {_MOST_ID} characters",
+            f"not a valid backtest id: {text!r:.60}",
+            hint=f"use a printable string of up to {_MOST_ID} characters",
         )
     return text
 
@@ -159,7 +159,7 @@ class LineageRun:
         except DataError as second:
             if error is None:
                 raise
-            error.add_note(f"the lineage {self.id} is not complete: {second}")
+            error.add_note(f"the lineage {self.id} is incomplete: {second}")
 
     # --- called through `reads` ------------------------------------------------------------
 
@@ -169,7 +169,7 @@ class LineageRun:
             self._outer.answered(answer, handed_on)
         with self._lock:
             if not self._is_open:
-                _warnings.warning("%s was read behind the end of lineage %s", answer.query, self.id)
+                _warnings.warning("%s was read after the end of lineage %s", answer.query, self.id)
                 return
             if self._noted.get(id(answer)) is answer:
                 return  # the very answer that was kept in memory
@@ -239,9 +239,9 @@ class LineageRun:
             was_warned, self._is_warned = self._is_warned, True
         if not was_warned:
             warn_user(
-                f"{query.instrument.symbol} {query.timeframe} was read in a thread that is not part of "
-                f"the lineage {self.id}, and is not recorded; contextvars.copy_context().run hands the "
-                "run on to a thread"
+                f"{query.instrument.symbol} {query.timeframe} was read in a thread that is not "
+                f"part of the lineage {self.id}, so the read is not recorded; start the thread "
+                "with contextvars.copy_context().run to include it"
             )
 
     def _applied_of(self, read: BarsRead) -> tuple[AppliedActions, str]:
@@ -272,8 +272,8 @@ class LineageRun:
         record = runs_in(self._log, self.id).get(self.id)
         if record is not None and not record.is_forgotten:
             raise QueryError(
-                f"there is a lineage {self.id!r} already, of {record.started}",
-                hint="choose another id, or `onetape lineage forget` that one first",
+                f"the lineage {self.id!r} already exists, started {record.started}",
+                hint="choose another id, or remove that one first with `onetape lineage forget`",
             )
 
     def save(self) -> None:
@@ -337,8 +337,11 @@ class LineageRun:
         client = self._client()
         if Path(read.root).resolve() != Path(client.folder).resolve():
             raise QueryError(
-                f"{read.series} was read in the cache {read.root}, and is to be kept in {client.folder}",
-                hint="pass the manager that reads: lineage(..., keep=..., manager=manager)",
+                (
+                    f"{read.series} was read from the cache {read.root} and cannot be kept in "
+                    f"{client.folder}"
+                ),
+                hint="pass the manager that reads the bars: lineage(..., keep=..., manager=manager)",
             )
         claim = PinClaim(self.id, str(read.root), str(read.series), read.generation or 0)
         claimed = [p for c, p in claims_in(self._log).items() if c.place == claim.place]

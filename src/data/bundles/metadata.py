@@ -134,10 +134,10 @@ class BundleMetadata:
         """
         if unknown := sorted(set(fields) - set(_ADDED)):
             raise QueryError(
-                f"no field of a bundle: {', '.join(unknown)}", hint=f"there are {', '.join(_ADDED)}"
+                f"not a bundle field: {', '.join(unknown)}", hint=f"use one of {', '.join(_ADDED)}"
             )
         if "source_type" not in fields and cls.get(bundle_name) is None:
-            raise QueryError(f"source_type is needed for the new bundle {bundle_name!r}")
+            raise QueryError(f"the new bundle {bundle_name!r} needs a source_type")
         cls._append(
             bundle_name, {"fields": {name: _plain(name, value) for name, value in fields.items()}}
         )
@@ -237,7 +237,7 @@ class BundleMetadata:
             QueryError: Nothing is recorded for this bundle.
         """
         if cls.get(bundle_name) is None:
-            raise QueryError(f"there is no bundle {bundle_name!r}", hint="update it first")
+            raise QueryError(f"bundle {bundle_name!r} does not exist", hint="update() creates it")
         known = {row["symbol"]: row["symbol_id"] for row in cls.get_symbols(bundle_name)}
         number = known.get(symbol) or 1 + max(known.values(), default=0)
         cls._append(
@@ -335,7 +335,10 @@ def _makes_sense(entry: Mapping[str, Any]) -> bool:
     except (QueryError, KeyError, TypeError):
         is_right = False
     if not is_right:
-        _log.warning("a line about the bundle %.40r makes no sense: skipped", entry.get("bundle"))
+        _log.warning(
+            "a line about the bundle %.40r cannot be understood and was skipped",
+            entry.get("bundle"),
+        )
     return is_right
 
 
@@ -378,7 +381,7 @@ def _seconds(value: Any) -> int | None:
         stamp = pd.Timestamp(value)
         return int((stamp.tz_localize("UTC") if stamp.tzinfo is None else stamp).timestamp())
     except (ValueError, TypeError, OverflowError) as exc:
-        raise QueryError(f"no time: {value!r}") from exc
+        raise QueryError(f"not a time: {value!r}") from exc
 
 
 def _plain(name: str, value: Any) -> Any:
@@ -388,5 +391,5 @@ def _plain(name: str, value: Any) -> Any:
     if value is None or isinstance(value, str | int | float | bool | list | dict):
         return value
     raise QueryError(
-        f"a field of a bundle is a number, a text or a time, not {type(value).__name__}"
+        f"a bundle field must be a number, a string or a time, not {type(value).__name__}"
     )

@@ -262,7 +262,10 @@ def runs_in(log: CatalogLog, run: str = "") -> dict[str, RunRecord]:
                 _take(records, entry)
             except SENSELESS as exc:
                 raise CorruptEntryError(
-                    f"{log.path}: a line of the lineage {entry.get('run')!r} makes no sense: {exc!r}",
+                    (
+                        f"{log.path}: a line of the lineage {entry.get('run')!r} cannot be understood: "
+                        f"{exc!r}"
+                    ),
                     hint="another program may have changed it; `onetape lineage list` shows the others",
                 ) from exc
     return records
@@ -304,8 +307,8 @@ def record_of(log: CatalogLog, run: str) -> RunRecord:
     """
     record = runs_in(log, run).get(run)
     if record is None or record.is_forgotten:
-        hint = "`onetape lineage list` names those that there are"
-        raise QueryError(f"there is no lineage {run!r} in {log.path}", hint=hint)
+        hint = "`onetape lineage list` lists the recorded runs"
+        raise QueryError(f"the lineage {run!r} does not exist in {log.path}", hint=hint)
     return record
 
 

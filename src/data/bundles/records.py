@@ -250,7 +250,10 @@ def origin_of(metadata: Mapping[str, str], name: str) -> BundleOrigin | None:
     version = metadata.get(_VERSION_KEY, "1")
     if version not in {str(number) for number in range(SCHEMA_VERSION + 1)}:
         raise FormatVersionError(
-            f"{name} has schema_version {version[:40]}, this version reads up to {SCHEMA_VERSION}",
+            (
+                f"{name} has schema_version {version[:40]}; this version reads up to "
+                f"{SCHEMA_VERSION}"
+            ),
             hint="update onetape",
         )
     if _KEY not in metadata:
@@ -292,7 +295,7 @@ def check_rows(end: bytes, name: str, size: int | None = None) -> None:
     if rows > most or values > _VALUES_PER_ROW * most:
         what = f"{rows:,} rows" if rows > most else f"{values:,} values"
         raise BundleError(
-            f"{name} declares {what} in {size:,} bytes, which cannot be bars",
+            f"{name} declares {what} in {size:,} bytes, which is too many for bars",
             hint="restore the file from a backup, or remove it; nothing was changed",
         )
 

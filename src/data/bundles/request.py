@@ -28,7 +28,9 @@ def request_of(
         QueryError: The symbols are not a list or are empty, or the timeframe is invalid.
     """
     if isinstance(symbols, str):
-        raise QueryError(f"symbols are a list, not the text {symbols!r}", hint=f"[{symbols!r}]")
+        raise QueryError(
+            f"symbols must be a list, not the string {symbols!r}", hint=f"[{symbols!r}]"
+        )
     request = {
         "symbols": list(dict.fromkeys(symbols)),
         "timeframe": str(Timeframe.parse(timeframe)),
@@ -39,7 +41,7 @@ def request_of(
         "session": session,
     }
     if not request["symbols"]:
-        raise QueryError("a bundle is of at least one symbol")
+        raise QueryError("a bundle needs at least one symbol")
     for symbol in request["symbols"]:
         if isinstance(symbol, str) and not symbol.isascii() and cannot_be_written(symbol):
             raise QueryError(f"the symbol {symbol[:40]!a} has half of a surrogate pair")
@@ -66,16 +68,17 @@ def widened(
         return has
     if has is None:
         raise BundleError(
-            f"the rows of bundle {name} were written by a program", hint="give another name"
+            f"the rows of bundle {name} were written by a program, so it cannot be extended",
+            hint="use another name",
         )
     for key in ("provider", "timeframe", "adjustment", "session"):
         both = [one[key] for one in (has, wanted)]
         if key == "provider":
             both = [one and (canonical(one) or one) for one in both]
         if both[0] != both[1]:
-            mine, other = (one or "the vendors of the rules" for one in both)
+            mine, other = (one or "the vendors in the rules" for one in both)
             raise BundleError(
-                f"bundle {name} has the {key} {mine}, not {other}", hint="give another name"
+                f"bundle {name} has the {key} {mine}, not {other}", hint="use another name"
             )
     symbols = list(dict.fromkeys((*has["symbols"], *wanted["symbols"])))
     start = _outer(name, "start", has["start_date"], wanted["start_date"])
@@ -119,9 +122,11 @@ def _outer(name: str, which: str, has: str | None, wanted: str | None) -> str | 
     moments = [_moment(one, is_end=which == "end") for one in (has, wanted)]
     if moments[0] is None or moments[1] is None:
         raise BundleError(
-            f"bundle {name} has the {which} {has or '(none)'}, which cannot be widened by "
-            f"{wanted or '(none)'}",
-            hint="dates can, such as 2024-06-03; or give another name",
+            (
+                f"bundle {name} has the {which} {has or '(none)'}, which cannot be extended to "
+                f"{wanted or '(none)'}"
+            ),
+            hint="use dates such as 2024-06-03, which can be extended, or another name",
         )
     is_wider = moments[1] > moments[0] if which == "end" else moments[1] < moments[0]
     return wanted if is_wider else has

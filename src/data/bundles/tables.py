@@ -176,7 +176,7 @@ def check_owner(application: int, version: int, name: str) -> None:
         FormatVersionError: A newer version of this library wrote the file.
     """
     if application != APPLICATION_ID:
-        raise BundleError(f"{name} is a database of another program", hint="move it elsewhere")
+        raise BundleError(f"{name} is the database of another program", hint="move it elsewhere")
     if version > VERSION:
         raise FormatVersionError(
             f"{name} was written by a newer version of this library", hint="update onetape"

@@ -41,7 +41,7 @@ Ints = NDArray[np.int64]
 Flags = NDArray[np.bool_]
 
 # Reasons why a row is not drawn.
-NO_NUMBER, DOUBLED = "price that is no number", "stamp that stands there already"
+NO_NUMBER, DOUBLED = "price that is not a number", "time that occurs twice"
 # Prices beyond this cannot be placed on an axis.
 _LARGEST = 1e300
 # Most slots that a gap takes if there is no calendar.
@@ -275,7 +275,7 @@ def chart_of(
         for name, frame in frames.items()
     ]
     if not parts:
-        raise QueryError("there is no frame to draw", hint="hand over one at least")
+        raise QueryError("there is no frame to draw", hint="pass at least one frame")
     _check_alike(parts)
     axis = _axis(parts)
     series = tuple(part.series(axis) for part in parts)
@@ -340,15 +340,19 @@ class _Part:
         facts = _facts(frame)
         if "symbols" in facts or frame.columns.nlevels > 1:
             raise QueryError(
-                "a chart is drawn of a frame of one symbol, or of several by symbol",
-                hint='ask with layout="dict", or hand over one frame',
+                "a chart needs a frame with one symbol, or several frames by symbol",
+                hint='use layout="dict", or pass one frame',
             )
         if not frame.columns.is_unique:
-            raise QueryError("two columns of the frame have one name", hint="drop one of them")
+            raise QueryError(
+                "two columns of the frame have the same name", hint="remove one of them"
+            )
         try:
             table = table_of(frame)
         except ResponseFormatError as exc:
-            raise QueryError(f"these are no bars: {exc}", symbol=name or None) from exc
+            raise QueryError(
+                f"the frame does not contain bars: {exc}", symbol=name or None
+            ) from exc
         return cls(facts.get("symbol") or name, frame, facts, table, instrument)
 
     @property
@@ -588,7 +592,8 @@ class _Part:
         if facts.get("error"):
             sentences.append(f"{facts['error']['type']}: {facts['error']['message']}")
         if not len(self.table) and not facts.get("error"):
-            sentences.append(f"no bar in this range: {facts.get('empty', 'the frame has no rows')}")
+            why = sentence(facts.get("empty", "the frame has no rows"))
+            sentences.append(f"no bars in this range: {why}")
         more = facts.get("gaps_total", 0) - len(facts.get("gaps", ()))
         if more > 0:
             sentences.append(f"{more:,} more gaps than are shaded")
@@ -617,8 +622,8 @@ def _facts(frame: Any) -> Mapping[str, Any]:
     """
     if not hasattr(frame, "attrs") or not hasattr(frame, "columns"):
         raise QueryError(
-            f"a chart is drawn of a frame of bars, not of {type(frame).__name__}",
-            hint="hand over what get_ohlcv or get_ohlcv_batch gives",
+            f"a chart needs a frame of bars, not {type(frame).__name__}",
+            hint="pass the result of get_ohlcv or get_ohlcv_batch",
         )
     facts = frame.attrs.get(ATTRS_KEY)
     return facts if isinstance(facts, Mapping) else {}
@@ -643,8 +648,8 @@ def _check_alike(parts: Sequence[_Part]) -> None:
             pairs = zip(with_bars, values, strict=True)
             each = ", ".join(f"{p.name} {v or 'unknown'}" for p, v in pairs)
             raise QueryError(
-                f"one chart cannot show bars of several {name}: {each}",
-                hint="ask for all of them alike, or draw them one by one",
+                f"one chart cannot show different {name}: {each}",
+                hint="request all of them alike, or draw separate charts",
             )
 
 
@@ -708,8 +713,8 @@ def _common(series: Sequence[Series]) -> int | None:
     if not len(shared):
         names = ", ".join(one.symbol for one in series)
         raise QueryError(
-            f"{names} have no bar in common, at which an index could begin",
-            hint="ask for a range in which all of them trade, such as days in place of hours",
+            f"{names} have no bar in common from which they could be compared",
+            hint="choose a range in which all of them trade, or longer bars such as 1d",
         )
     return int(shared[0])
 
@@ -718,9 +723,12 @@ def _rebased(one: Series, base: int, axis: Axis) -> Series:
     close = float(one.values[3][one.slots.searchsorted(base)])
     if close <= 0:
         raise QueryError(
-            f"{one.symbol} closes at {close:g} at {axis.text(base)}: no index can begin there",
+            (
+                f"{one.symbol} closes at {close:g} at {axis.text(base)}, so it cannot be rebased "
+                "to 100 there"
+            ),
             symbol=one.symbol,
-            hint="draw it alone, or from another start",
+            hint="draw it alone, or choose another start",
         )
     return replace(one, factor=100 / close)
 

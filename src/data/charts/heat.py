@@ -27,11 +27,11 @@ class CellState(NamedTuple):
 STATES = (
     CellState("!", "suspect", "bars are stored and doubted"),
     CellState("~", "provisional", "bars have closed and may still change"),
-    CellState("/", "partial", "for a part of the month no vendor was ever asked"),
+    CellState("/", "partial", "no vendor was ever queried for part of the month"),
     CellState("+", "holes", "bars are stored, and for some a vendor had none"),
-    CellState("o", "empty", "vendors were asked and had no bar"),
-    CellState("=", "final", "all that was asked for is stored and final"),
-    CellState(" ", "never", "no vendor was ever asked"),
+    CellState("o", "empty", "vendors were queried and had no bars"),
+    CellState("=", "final", "everything requested is stored and final"),
+    CellState(" ", "never", "no vendor was ever queried"),
 )
 _SIGN = {state.name: state.sign for state in STATES}
 _KINDS = ("suspect", "provisional", "empty", "final")

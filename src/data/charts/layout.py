@@ -162,8 +162,8 @@ def layout_of(chart: Chart, width: int, height: int) -> ChartLayout:
     for name, size in (("width", width), ("height", height)):
         if isinstance(size, bool) or not isinstance(size, int) or not SMALLEST <= size <= LARGEST:
             raise QueryError(
-                f"{name} {size!r} is no size of a picture",
-                hint=f"a whole number of pixels from {SMALLEST} to {LARGEST:,}",
+                f"not a valid {name}: {size!r}",
+                hint=f"use an integer number of pixels from {SMALLEST} to {LARGEST:,}",
             )
     return _Drawing(chart, width, height).layout()
 

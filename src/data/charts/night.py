@@ -162,7 +162,9 @@ def _beside(nights: Values) -> Html:
             parts += [element("span", ", the night before ", before)]
         bars = small_bars([one[name] for one in every], texts, NIGHTS, is_bad=is_bad)
         cells.append(element("div", *parts, bars))
-    return element("div", *cells, class_="cards", role="group", aria_label="beside other nights")
+    return element(
+        "div", *cells, class_="cards", role="group", aria_label="compared with other nights"
+    )
 
 
 def _causes(values: Values) -> Iterator[Html]:

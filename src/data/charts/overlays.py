@@ -55,7 +55,9 @@ def overlaid(
         drawn.append(line)
         notes += _outside(outside, f"value{'s' * (outside > 1)} of {line.name}")
     if len(drawn) > _MOST_LINES:
-        raise QueryError(f"{len(drawn)} lines over one chart", hint=f"at most {_MOST_LINES}")
+        raise QueryError(
+            f"too many lines over one chart: {len(drawn)}", hint=f"use at most {_MOST_LINES}"
+        )
     own, outside = _marks(chart, [] if marks is None else marks)
     notes += _outside(outside, f"mark{'s' * (outside > 1)}")
     both = tuple(sorted((*chart.marks, *own)))
@@ -74,14 +76,15 @@ def _line(chart: Chart, name: str, values: Any) -> tuple[Overlay, int]:
         or hasattr(values, "columns")
     ):
         raise QueryError(
-            f"the line {name[:40]!r} is a {type(values).__name__}",
-            hint="a pandas Series of numbers with a time index",
+            f"the line {name[:40]!r} is a {type(values).__name__}, not a Series",
+            hint="use a pandas Series of numbers with a time index",
         )
     try:
         numbers = values.to_numpy(dtype=np.float64, na_value=np.nan)
     except (TypeError, ValueError) as exc:
         raise QueryError(
-            f"the line {name[:40]!r} has values that are not numbers", hint="a Series of numbers"
+            f"the line {name[:40]!r} has values that are not numbers",
+            hint="use a Series of numbers",
         ) from exc
     slots = _slots(chart, _stamps(values.index, f"line {name[:40]!r}"))
     is_there = np.abs(numbers) < _LARGEST  # false for NaN
@@ -97,13 +100,15 @@ def _marks(chart: Chart, marks: Any) -> tuple[list[Mark], int]:
 
     if isinstance(marks, pd.Series) or not isinstance(marks, pd.DataFrame | Iterable):
         raise QueryError(
-            f"marks are a {type(marks).__name__}",
-            hint="a DataFrame, or a list of dicts, with time, side, price and text",
+            f"marks are a {type(marks).__name__}, not a DataFrame or list",
+            hint="use a DataFrame, or a list of dicts, with time, side, price and text",
         )
     if not isinstance(marks, pd.DataFrame):
         entries = list(marks)
         if not all(isinstance(entry, Mapping) for entry in entries):
-            raise QueryError("a mark is not a mapping", hint="time, side, price and text by name")
+            raise QueryError(
+                "a mark is not a mapping", hint="use a mapping with time, side, price and text"
+            )
         marks = pd.DataFrame([dict(entry) for entry in entries])
     if not len(marks):
         return [], 0
@@ -124,13 +129,17 @@ def _mark(slot: int, side: Any, price: Any, text: Any) -> Mark:
     blank = pd.isna(side) or str(side).strip() == ""
     kind = "note" if blank else _SIDES.get(str(side).strip().lower(), "")
     if not kind:
-        raise QueryError(f"a mark's side is {str(side)[:40]!r}", hint="buy, sell, or none")
+        raise QueryError(
+            f"not the side of a mark: {str(side)[:40]!r}", hint="use buy, sell, or none"
+        )
     words = "" if pd.isna(text) else str(text).strip()
     if not pd.isna(price):
         try:
             words = f"{words} at {float(price):g}".strip()
         except (TypeError, ValueError) as exc:
-            raise QueryError(f"a mark's price is {str(price)[:40]!r}", hint="a number") from exc
+            raise QueryError(
+                f"not the price of a mark: {str(price)[:40]!r}", hint="use a number"
+            ) from exc
     return Mark(slot, kind, printable(words))
 
 
@@ -142,9 +151,11 @@ def _stamps(index: Any, what: str) -> Ints:
         # Numbers would be read as nanoseconds since 1970.
         times = None if pd.api.types.is_numeric_dtype(index) else pd.DatetimeIndex(index)
     except (TypeError, ValueError) as exc:
-        raise QueryError(f"{what}: the times cannot be read", hint="dates or timestamps") from exc
+        raise QueryError(
+            f"{what}: the times cannot be read", hint="use dates or timestamps"
+        ) from exc
     if times is None or times.hasnans:
-        raise QueryError(f"{what}: the times cannot be read", hint="dates or timestamps")
+        raise QueryError(f"{what}: the times cannot be read", hint="use dates or timestamps")
     if times.tz is not None:
         times = times.tz_convert("UTC").tz_localize(None)
     stamps: Ints = times.as_unit("ms").asi8

@@ -88,8 +88,8 @@ def picture_ending(path: str | Path) -> str:
     ending = Path(path).suffix.lower()
     if ending not in _ENDINGS:
         raise QueryError(
-            f"{str(path)!r} does not say what it shall be: its name ends in {ending or 'nothing'}",
-            hint="let it end in .png, .svg or .html",
+            f"the type of {str(path)!r} is unknown: its name ends in {ending or 'nothing'}",
+            hint="use a name that ends in .png, .svg or .html",
         )
     return ending
 

@@ -71,7 +71,7 @@ def _canvas(width: int, height: int) -> tuple[Any, Any]:
         from matplotlib.figure import Figure
     except ImportError as missing:
         raise MissingExtraError(
-            "a PNG of a chart needs matplotlib", hint=install_line("plot")
+            "drawing a chart as PNG needs the `plot` extra", hint=install_line("plot")
         ) from missing
     # The canvas truncates fractions, and a quotient may be just below an integer.
     size = ((width + 0.001) / _DPI, (height + 0.001) / _DPI)

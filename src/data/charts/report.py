@@ -170,8 +170,8 @@ def report_of(
     """
     if (symbol is None) != (timeframe is None):
         raise QueryError(
-            "name a symbol and a timeframe, or neither for everything that is stored",
-            hint="such as AAPL 1d",
+            "symbol and timeframe are given together or not at all",
+            hint="name both, such as AAPL 1d, or neither for everything that is stored",
         )
     client = manager.client
     if symbol is None or timeframe is None:
@@ -205,8 +205,8 @@ def check_report_path(path: Path) -> None:
     """
     if path.suffix.lower() not in (*_PAGES, *_DATA):
         raise QueryError(
-            f"{str(path)!r} does not say what it shall be: its name ends in {path.suffix or 'nothing'}",
-            hint="let it end in .html (a page) or .json",
+            (f"the type of {str(path)!r} is unknown: its name ends in {path.suffix or 'nothing'}"),
+            hint="use a name that ends in .html (a page) or .json",
         )
     check_target(path)
 

@@ -84,7 +84,7 @@ def page_of(
 
 def _series(one: Values, chart: Html) -> Iterator[Html]:
     data = one.data
-    other = "" if data["answers"] else ", kept beside the series that answers by the rules"
+    other = "" if data["answers"] else ", which is not the series that the rules answer from"
     if data["lane"] or other:
         yield element("h2", name_of(one), other)
     yield from problems(one)
@@ -221,13 +221,13 @@ def _commits(one: Values) -> Iterator[Html]:
 
 def _sources(sources: Values) -> Iterator[Html]:
     data = sources.data
-    yield element("h2", "Sources by the rules")
+    yield element("h2", "Sources in the rules")
     if data["route"]:
         yield records(list(sources.each("route")), _ROUTE)
     if data["why_not"]:
         yield element("p", sources.show("why_not"), class_="poor")
     if count := len(data["unasked"]):
-        yield folded(f"{counted(count, 'vendor')} not asked", reasons_table(sources, "unasked"))
+        yield folded(f"{counted(count, 'vendor')} not queried", reasons_table(sources, "unasked"))
 
 
 # --- everything ------------------------------------------------------------------------------
@@ -245,7 +245,9 @@ def _everything(values: Values, file: tuple[str, str]) -> Iterator[Html]:
         ("vendors", totals.show("vendors", as_text=names_text)),
     ])  # fmt: skip
     if samples := data["samples"]:
-        words = f"left out: {counted(samples, 'series')} of samples; each has a report of its own"
+        words = (
+            f"not included: {counted(samples, 'series')} of samples, each with a report of its own"
+        )
         yield element("p", words, class_="faint")
     yield from _pages(data.get("page"), file)
     every = list(values.each("series"))

@@ -21,36 +21,42 @@ from .report import FAILED, OK, USAGE, Report, present
 # The line for each command in `onetape --help`; the modules are loaded on use.
 COMMANDS = {
     "fetch": "show or export bars of one or more symbols",
-    "plot": "a chart of one or more symbols: here, or as PNG, SVG, HTML",
-    "quote": "the last price of symbols, its time, and the change since the last close",
-    "search": "symbols by name: venue, type, currency",
-    "futures": "funding, open interest, long/short ratios of a perpetual future",
-    "plan": "what a call would cost; sends no request",
+    "plot": "draw a chart of one or more symbols: here, or as PNG, SVG or HTML",
+    "quote": (
+        "the last price of one or more symbols, its time, and the change since the last close"
+    ),
+    "search": "find symbols by name, with venue, type and currency",
+    "futures": "funding, open interest and long/short ratios of a perpetual future",
+    "plan": "the requests that a call would cost; sends none",
     "explain": "which vendors a call would use and why, and what is cached",
-    "actions": "splits and dividends of a share",
+    "actions": "splits and dividends of a stock",
     "coverage": "the cached bars of a series by span; sends no request",
-    "gaps": "why cached series lack bars: class, evidence, next step; sends no request",
-    "report": "chart, coverage, gaps and findings of cached series as one page; sends no request",
-    "sessions": "when the market of a symbol trades; sends no request",
-    "fundamentals": "a company or coin, field by field, with the vendor of each",
-    "refresh": "fetch stale fundamentals again",
+    "gaps": "why cached series lack bars: class, evidence and next step; sends no request",
+    "report": (
+        "chart, coverage, gaps and findings for cached series on one page; sends no request"
+    ),
+    "sessions": "the trading hours of a symbol's market; sends no request",
+    "fundamentals": "facts about a company or coin, field by field, with the vendor of each",
+    "refresh": "refetch stale fundamentals",
     "populate": "fill the cache for many symbols",
     "sync": "bring every stored series up to date",
-    "stream": "bars of one symbol as they close",
-    "replay": "past bars as if they closed now",
-    "alerts": "prices, indicators and data problems to be told of; runs the job that tells them",
-    "lineage": "which bars a backtest read, and whether they are the same now; sends no request",
+    "stream": "stream the bars of one symbol as they close",
+    "replay": "replay past bars as if they were closing now",
+    "alerts": "alerts on prices, indicators and data problems, and the job that sends them",
+    "lineage": (
+        "which bars a backtest read, and whether they are still the same; sends no request"
+    ),
     "cache": "list, check, repair, export or delete the cache",
     "validate": "find faults in cached bars; sends no request",
-    "verify": "compare the cache with its vendors, or two vendors",
-    "providers": "the vendors, what they serve and what they lack here",
-    "symbols": "what is known of symbols in the optional database; renames, dated",
-    "db": "make, upgrade, check or back up the optional database",
+    "verify": "compare the cache with its vendors, or two vendors with each other",
+    "providers": "the vendors, what they serve, and what is missing here to use them",
+    "symbols": "symbol metadata and dated renames, kept in the optional database",
+    "db": "create, upgrade, check or back up the optional database",
     "doctor": "check keys, extras, network, cache and state",
-    "demo": "a first look on this machine, without a key",
-    "universe": "named lists of symbols with dated members, and how they are known",
-    "bundle": "answers as folders of Parquet files, compared with the cache",
-    "ingest": "bars of a source as a bundle; the sources that there are",
+    "demo": "a quick demonstration on this machine, without a key",
+    "universe": "named lists of symbols with dated members and the evidence for them",
+    "bundle": "store answers as folders of Parquet files, and compare them with the cache",
+    "ingest": "write bars from a source to a bundle, or list the sources",
     "docs": "the documentation, in the terminal or the browser",
     "completion": "completion script for bash, zsh or fish",
 }
@@ -89,7 +95,7 @@ def guarded(args: argparse.Namespace) -> int:
         _refuse_empty(args)
         refuse_swapped(args)
         if is_quiet and is_verbose:
-            raise QueryError("-q and -v exclude each other", hint="leave one of the two out")
+            raise QueryError("-q and -v cannot be used together", hint="omit one of them")
         logging_ = _logging(getattr(args, "log", None), verbose=is_verbose)
         with _ended_by_sigterm(), logging_, quiet(is_quiet):
             code = _run(args.run, args)
@@ -146,7 +152,7 @@ def _refuse_empty(args: argparse.Namespace) -> None:
     for name, value in vars(args).items():
         if isinstance(value, str) and not value.strip():
             option = name.replace("_", "-")
-            raise QueryError(f"the {option} is empty", hint="give it a value, or leave it out")
+            raise QueryError(f"{option} is empty", hint="give it a value, or omit it")
 
 
 def _run(command: Callable[[argparse.Namespace], Report | int], args: argparse.Namespace) -> int:
@@ -186,8 +192,10 @@ def _parser(arguments: Sequence[str], *, every: bool = False) -> argparse.Argume
     parser = Parser(
         prog="onetape",
         description="Market data behind one call: bars, quotes, fundamentals and live feeds, cached.",
-        epilog="`onetape COMMAND --help` explains a command, `onetape docs` has the pages. "
-        "Exit codes: 0 done, 1 failed or incomplete, 2 invalid arguments.",
+        epilog=(
+            "`onetape COMMAND --help` explains a command; `onetape docs` shows the pages. "
+            "Exit codes: 0 done, 1 failed or incomplete, 2 invalid arguments."
+        ),
     )
     parser.add_argument("--version", action="version", version=f"onetape {__version__}")
     parser.add_argument("-v", "--verbose", action="store_true", help="show the log")
@@ -196,7 +204,7 @@ def _parser(arguments: Sequence[str], *, every: bool = False) -> argparse.Argume
         "--log",
         choices=("text", "json"),
         metavar="FORMAT",
-        help="log to standard error as text or json; -v for everything",
+        help="write the log to standard error as text or json; -v for everything",
     )
     commands = parser.add_subparsers(dest="command", metavar="COMMAND")
     used = next(([a] for a in arguments if a in COMMANDS), [])

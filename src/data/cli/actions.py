@@ -21,13 +21,16 @@ def configure(parser: argparse.ArgumentParser) -> None:
     """Add the options."""
     parser.add_argument("symbol", help="such as AAPL, BRK.B, VOD.L")
     parser.add_argument("--start", help="first ex-date; default: the earliest")
-    parser.add_argument("--end", help="last ex-date; default: the last one announced")
+    parser.add_argument("--end", help="last ex-date; default: the last announced one")
     add_timeout(parser)
     command(
         parser,
         run,
-        "Amounts are per share as shares are today; `paid` is per share as they were on the "
-        "ex-date. Missing and due ones are fetched from the vendors that the rules name for days.",
+        (
+            "Amounts are per share in terms of today's shares; `paid` is per share in terms "
+            "of the shares on the ex-date. Missing and due actions are fetched from the "
+            "vendors that the rules name for daily bars."
+        ),
     )
 
 
@@ -68,9 +71,9 @@ def _shown(
     yield TextTable([*names, "others say?"], cells, title)
     for one in provenance["left_out"]:
         why = f"{one['source']}; {one['dispute']}"
-        yield styled(f"left out: {one['type']} on {one['ex_date']} ({why})", "yellow")
+        yield styled(f"not applied: {one['type']} on {one['ex_date']} ({why})", "yellow")
     if asset_class == "stock":
         yield from attempts_shown(provenance)
     else:
-        text = f"{provenance['symbol']} is {asset_class}: only shares have splits and dividends"
+        text = f"{provenance['symbol']} is {asset_class}: only stocks have splits and dividends"
         yield styled(text, "dim")

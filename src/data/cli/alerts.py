@@ -40,54 +40,70 @@ _RECORDS = "db.alert_records"
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the sub-commands."""
     actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
-    add = actions.add_parser("add", help="an alert on closed bars of a series, or on its data")
+    add = actions.add_parser("add", help="add an alert on closed bars of a series, or on its data")
     add.add_argument(
-        "symbol", nargs="?", help="such as AAPL; without one, of --problem: all series"
+        "symbol", nargs="?", help="such as AAPL; --problem without a symbol watches all series"
     )
     add.add_argument("condition", nargs="?", metavar="CONDITION", help=" or ".join(CONDITIONS))
     add.add_argument(
-        "value", nargs="?", type=float, metavar="VALUE", help="a price, or of --indicator"
+        "value", nargs="?", type=float, metavar="VALUE", help="a price, or a value of --indicator"
     )
-    add.add_argument("--timeframe", default="15m", help="of the bars (default 15m)")
+    add.add_argument("--timeframe", default="15m", help="timeframe of the bars (default 15m)")
     add.add_argument(
-        "--indicator", metavar="NAME", help="instead of the close: change, sma(50), rsi(14), volume"
+        "--indicator",
+        metavar="NAME",
+        help="watch this instead of the close: change, sma(50), rsi(14), volume",
     )
-    add.add_argument("--problem", metavar="NAME", help=f"of the data: {', '.join(DATA_PROBLEMS)}")
     add.add_argument(
-        "--hysteresis", metavar="AMOUNT", help="arms again so far behind VALUE, or 2%%; 0: at it"
+        "--problem", metavar="NAME", help=f"watch for a data problem: {', '.join(DATA_PROBLEMS)}"
+    )
+    add.add_argument(
+        "--hysteresis",
+        metavar="AMOUNT",
+        help=(
+            "re-arm when the value is back by AMOUNT, such as 5 or 2%%, on the other side "
+            "of VALUE; 0: at VALUE"
+        ),
     )
     add.add_argument(
         "--cooldown",
         type=float,
         metavar="MINUTES",
-        help="fires again after so long at the earliest",
+        help="re-arm, and fire again after this time at the earliest",
     )
     add.add_argument(
         "--persistence",
         type=positive,
         metavar="BARS",
-        help="fires on the so-manieth bar beyond VALUE",
+        help="fire after this many consecutive bars beyond VALUE",
     )
-    add.add_argument("--expires", metavar="TIME", help="UTC; default: in 90 days")
-    shown = actions.add_parser("list", help="the alerts of this machine, with their state")
+    add.add_argument(
+        "--expires", metavar="TIME", help="UTC time at which the alert ends; default: in 90 days"
+    )
+    shown = actions.add_parser("list", help="list the alerts of this machine, with their state")
     remove = actions.add_parser("remove", help="delete alerts")
     remove.add_argument(
-        "ids", nargs="+", type=positive, metavar="ID", help="as `onetape alerts list` has it"
+        "ids", nargs="+", type=positive, metavar="ID", help="an id from `onetape alerts list`"
     )
-    job = actions.add_parser("run", help="evaluate all alerts, and deliver those of this machine")
+    job = actions.add_parser("run", help="evaluate all alerts and deliver those of this machine")
     when = job.add_mutually_exclusive_group(required=True)
     when.add_argument("--once", action="store_true", help="run once, for cron or a timer")
     when.add_argument(
-        "--every", type=every, metavar="TIME", help="repeat, such as 1m, until Ctrl-C or SIGTERM"
+        "--every",
+        type=every,
+        metavar="TIME",
+        help="repeat at this interval, such as 1m, until Ctrl-C or SIGTERM",
     )
-    job.add_argument("--webhook", metavar="URL", help="post messages there; default: lines here")
+    job.add_argument(
+        "--webhook", metavar="URL", help="post messages to this URL; default: print them here"
+    )
     command(add, _add, "Without --hysteresis, --cooldown or --persistence an alert fires once.")
     for asks in (add, job):
         add_timeout(asks)
     command(
         job,
         _run,
-        "Exit code of --once: 1 where bars or deliveries failed. The next run tries again.",
+        "Exit code of --once: 1 if bars or deliveries failed. The next run tries again.",
     )
     for action, work in ((shown, _list), (remove, _remove)):
         add_output(action)
@@ -113,7 +129,7 @@ def records(*, make: bool = True) -> AlertBook | None:
         if error.name != name:
             raise
         raise ConfigError(
-            "this installation keeps no alerts: its database has no table of them"
+            "this installation cannot keep alerts: its database has no alert table"
         ) from None
     book: AlertBook | None = home.alert_records(make=make)
     return book
@@ -173,8 +189,10 @@ def _first(services: Services, alert: Alert, timeout_s: float | None) -> Any:
     if not isinstance(bars, NoBars):
         return None if alert.kind == "data" else evaluate(alert, None, bars, alert.since_ms)
     if bars.is_lasting:
-        raise QueryError(f"no alert on {alert.series}: {bars.reason}", symbol=alert.symbol)
-    note(f"{alert.series}: {bars.reason}; its first bar is where the alert begins")
+        raise QueryError(
+            f"cannot add an alert on {alert.series}: {bars.reason}", symbol=alert.symbol
+        )
+    note(f"{alert.series}: {bars.reason}; the alert starts with the first bar")
     return None
 
 
@@ -189,7 +207,10 @@ def _config(args: argparse.Namespace) -> dict[str, Any]:
     given = {"ticker": args.symbol, "condition": args.condition, "expires": args.expires}
     if args.problem:
         if args.condition or args.value is not None or args.indicator:
-            raise QueryError("--problem compares nothing", hint="leave condition and value out")
+            raise QueryError(
+                "--problem cannot be combined with a condition, a value or --indicator",
+                hint="omit them",
+            )
         given["problem"] = args.problem
     elif args.indicator:
         given |= {"indicator": args.indicator, "value": args.value}
@@ -197,8 +218,8 @@ def _config(args: argparse.Namespace) -> dict[str, Any]:
         given["price"] = args.value
     if not args.problem and (args.symbol is None or args.condition is None or args.value is None):
         raise QueryError(
-            "an alert takes a symbol, a condition and a value, or --problem",
-            hint="`onetape alerts add AAPL above 250 --timeframe 1h`",
+            "an alert needs a symbol, a condition and a value, or --problem",
+            hint="such as `onetape alerts add AAPL above 250 --timeframe 1h`",
         )
     config = {name: value for name, value in given.items() if value is not None}
     is_of_all = bool(args.problem) and args.symbol is None
@@ -217,7 +238,10 @@ def _rearm(args: argparse.Namespace) -> dict[str, Any] | None:
     if args.persistence is not None:
         config["persistence_bars"] = args.persistence
     if config and args.problem:
-        raise QueryError("--problem is not armed again by these options", hint="leave them out")
+        raise QueryError(
+            "--problem cannot be combined with --hysteresis, --cooldown or --persistence",
+            hint="omit them",
+        )
     return config or None
 
 
@@ -234,7 +258,7 @@ def _plain(one: ListedAlert) -> dict[str, Any]:
 
 def _shown(listed: Any) -> Shown:
     if not listed:
-        yield Line("there are no alerts; `onetape alerts add` makes one")
+        yield Line("there are no alerts; `onetape alerts add` creates one")
         return
     rows = []
     for one in listed:

@@ -34,7 +34,7 @@ def headline(provenance: Provenance, seconds: float | None) -> Text:
     vendors = ", ".join(provenance["vendors"]) or "no vendor"
     vendors += " (MADE UP)" if provenance.get("made_up") else ""
     vendors += " (SAMPLE)" if provenance.get("sample") else ""
-    cached = f"{provenance['from_cache']:.0%} from cache" if provenance["rows"] else "nothing there"
+    cached = f"{provenance['from_cache']:.0%} from cache" if provenance["rows"] else "nothing found"
     # Only stocks have a date up to which splits and dividends are in the prices.
     prices = f"{provenance['adjustment']} prices" if provenance["as_of"] else ""
     facts = [
@@ -150,7 +150,7 @@ def attempts_shown(provenance: Provenance) -> Shown:
     """Yield the vendors queried in this call, how each attempt ended, and why some failed."""
     attempts = provenance["attempts"]
     if not attempts:
-        yield styled("no request: everything was cached", "dim")
+        yield styled("no request sent: everything was cached", "dim")
         return
     rows = [
         [

@@ -48,9 +48,9 @@ def add_question(parser: argparse.ArgumentParser) -> None:
         metavar="symbol",
         help="one or more, such as BTCUSDT, AAPL, BRK.B, VOD.L, ^VIX",
     )
-    parser.add_argument("timeframe", help="such as 1m, 1h, 1d, 1w, 1M; the same for all symbols")
+    parser.add_argument("timeframe", help="such as 1m, 1h, 1d, 1w, 1M; applies to all symbols")
     add_range(parser)
-    parser.add_argument("--provider", help="use this vendor only")
+    parser.add_argument("--provider", help="use only this vendor")
     add_adjustment(parser)
     add_session(parser)
     parser.add_argument(
@@ -59,7 +59,7 @@ def add_question(parser: argparse.ArgumentParser) -> None:
         help="only bars that had closed by this UTC time or date",
     )
     parser.add_argument(
-        "--forming", action="store_true", help="add the bar that has not closed yet"
+        "--forming", action="store_true", help="include the bar that has not closed yet"
     )
     add_freshness(parser)
 
@@ -75,8 +75,8 @@ def question(args: argparse.Namespace) -> dict[str, Any]:
     for symbol in args.symbols[1:]:
         if symbol[:1].isdigit() and _is_timeframe(symbol):
             raise QueryError(
-                f"{symbol!r} is a timeframe, and {args.timeframe!r} is the one of all symbols",
-                hint="name one timeframe, behind the symbols",
+                f"more than one timeframe is given: {symbol!r} and {args.timeframe!r}",
+                hint="give one timeframe, after the symbols",
             )
     return {
         "timeframe": args.timeframe,
@@ -110,9 +110,11 @@ def refuse_swapped(args: argparse.Namespace) -> None:
     what = "timeframe" if _is_timeframe(first) else "date"
     behind = next((o for o in others if isinstance(o, str) and o[:1].isalpha()), "")
     raise QueryError(
-        f"{first!r} is a {what}, and stands where a symbol belongs",
+        f"a symbol was expected first, not the {what} {first!r}",
         symbol=first,
-        hint=f"the symbol comes first: {behind} {first}" if behind else "such as AAPL or BTCUSDT",
+        hint=f"put the symbol first: {behind} {first}"
+        if behind
+        else "put a symbol first, such as AAPL or BTCUSDT",
     )
 
 
@@ -156,11 +158,13 @@ def add_universe(parser: argparse.ArgumentParser, usual: str) -> None:
     parser.add_argument(
         "--universe",
         metavar="NAME",
-        help="the members of a universe (extra db; `onetape universe`), delisted ones included: each "
-        f"symbol that was one {usual}",
+        help=(
+            "the members of a universe (extra db; `onetape universe`), including delisted "
+            f"ones: each symbol that was one {usual}"
+        ),
     )
     parser.add_argument(
-        "--as-of", metavar="DAY", help="the members of the universe on this day alone"
+        "--as-of", metavar="DAY", help="the members of the universe on this day only"
     )
 
 
@@ -175,8 +179,11 @@ def check_one(args: argparse.Namespace, example: str, *, with_timeframe: bool = 
         series = "a symbol and a timeframe" if with_timeframe else "a symbol"
         command = example.partition(" ")[0]
         raise QueryError(
-            f"name {series}, --universe NAME, or --all for every stored series",
-            hint=f"`onetape {example}`, or `onetape {command} --all`",
+            (
+                f"exactly one of these is needed: {series}, --universe NAME, or --all for every "
+                "stored series"
+            ),
+            hint=f"such as `onetape {example}` or `onetape {command} --all`",
         )
 
 
@@ -191,7 +198,9 @@ def members_of(args: argparse.Namespace, start: Any = None, end: Any = None) -> 
     """
     if args.universe is None:
         if args.as_of is not None:
-            raise QueryError("--as-of is a day of a universe", hint="name it: --universe NAME")
+            raise QueryError(
+                "--as-of needs --universe", hint="add --universe NAME, or omit --as-of"
+            )
         return None
     from ..clock import SystemClock
     from ..data_manager import get_universes
@@ -202,7 +211,7 @@ def members_of(args: argparse.Namespace, start: Any = None, end: Any = None) -> 
         warnings.simplefilter("ignore", SurvivorshipWarning)
         members = members_asked(get_universes(), args.universe, args.as_of, now_ms, bounds)
     is_of_all = args.as_of is None and start is None
-    every = f"{members.name} until {members.as_of}: {counted(len(members), 'symbol')} in all"
+    every = f"{members.name} until {members.as_of}: {counted(len(members), 'symbol')} in total"
     note(every if is_of_all else str(members))
     return members
 
@@ -213,9 +222,10 @@ def add_adjustment(parser: argparse._ActionsContainer) -> None:
         "--adjustment",
         choices=ADJUSTMENTS,
         default="split",
-        help="prices as "
-        "traded (raw), after splits (split, default), or after splits and "
-        "dividends (all)",
+        help=(
+            "prices as traded (raw), adjusted for splits (split, default), or adjusted for "
+            "splits and dividends (all)"
+        ),
     )
 
 
@@ -225,7 +235,7 @@ def add_session(parser: argparse._ActionsContainer) -> None:
         "--session",
         choices=SESSIONS,
         default="regular",
-        help="hours of the bars; extended: 04:00 to 20:00 New York time, of shares of the USA",
+        help="trading hours of the bars; extended: 04:00 to 20:00 New York time, for US stocks",
     )
 
 
@@ -233,7 +243,7 @@ def add_freshness(parser: argparse.ArgumentParser) -> None:
     """Add options to use only the cache, or not to use it at all."""
     either = parser.add_mutually_exclusive_group()
     either.add_argument(
-        "--offline", action="store_true", help="use the cache only; send no request"
+        "--offline", action="store_true", help="use only the cache; send no request"
     )
     either.add_argument(
         "--refresh", action="store_true", help="fetch the whole range again, even if cached"
@@ -242,15 +252,15 @@ def add_freshness(parser: argparse.ArgumentParser) -> None:
 
 def add_places(parser: argparse.ArgumentParser) -> None:
     """Add the locations of cache and rules."""
-    parser.add_argument("--cache-dir", metavar="DIR", help="the cache folder")
+    parser.add_argument("--cache-dir", metavar="DIR", help="cache folder")
     parser.add_argument(
-        "--config", metavar="FILE", help="a rules file, merged over the packaged rules"
+        "--config", metavar="FILE", help="rules file, merged over the packaged rules"
     )
 
 
 def add_output(parser: argparse.ArgumentParser) -> None:
     """Add the output format and the log format."""
-    parser.add_argument("--json", action="store_true", help="print JSON for machines")
+    parser.add_argument("--json", action="store_true", help="print JSON")
     # Also allowed after the command; if not given there, the value before the command is used.
     parser.add_argument(
         "-v",
@@ -264,7 +274,7 @@ def add_output(parser: argparse.ArgumentParser) -> None:
         "--quiet",
         action="store_true",
         default=argparse.SUPPRESS,
-        help="print only results and errors: no progress, no notes",
+        help="print only results and errors, without progress and notes",
     )
     parser.add_argument(
         "--log",
@@ -277,7 +287,7 @@ def add_output(parser: argparse.ArgumentParser) -> None:
 
 def add_timeout(
     parser: argparse.ArgumentParser,
-    help_text: str = "wait no longer for vendors; default: 30 s without a response",
+    help_text: str = "stop waiting for vendors after this time; default: after 30 s without a response",
 ) -> None:
     """Add the time after which the command stops waiting for vendors and other callers."""
     parser.add_argument(
@@ -305,7 +315,7 @@ def listed(text: str) -> list[str]:
     """
     parts = [part for part in text.replace(",", " ").split() if part]
     if not parts:
-        raise argparse.ArgumentTypeError("names at least one, such as A,B,C")
+        raise argparse.ArgumentTypeError("the list is empty; give at least one item, such as A,B,C")
     return parts
 
 
@@ -316,7 +326,7 @@ def positive(text: str) -> int:
         argparse.ArgumentTypeError: The text is not a positive integer.
     """
     if not text.isascii() or not text.isdigit() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a positive whole number")
+        raise argparse.ArgumentTypeError(f"not a positive integer: {text!r}")
     return int(text)
 
 
@@ -344,7 +354,7 @@ def seconds(text: str, least: float = 0.1) -> float:
         value = -1.0
     if not least <= value <= 86_400:
         raise argparse.ArgumentTypeError(
-            f"{text!r} is not a number of seconds from {least:g} to 86400"
+            f"not a number of seconds from {least:g} to 86400: {text!r}"
         )
     return value
 
@@ -360,5 +370,7 @@ def every(text: str) -> float:
     except QueryError:
         step_ms = 0
     if step_ms < 60_000:
-        raise argparse.ArgumentTypeError(f"{text!r} is no time such as 15m, 4h or 1d")
+        raise argparse.ArgumentTypeError(
+            f"not a duration: {text!r}; use a form such as 15m, 4h or 1d"
+        )
     return step_ms / 1000

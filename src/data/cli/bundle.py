@@ -27,38 +27,41 @@ _STYLES = {"current": "green", "stale": "yellow", "foreign": "", "corrupt": "red
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the sub-commands."""
     actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
-    create = actions.add_parser("create", help="write the answer for some symbols as a bundle")
+    create = actions.add_parser("create", help="write the bars of some symbols to a bundle")
     create.add_argument("name", help="letters, digits, '.', '_' and '-'")
     create.add_argument("symbols", nargs="+", metavar="symbol", help="such as AAPL, BTCUSDT")
-    create.add_argument("timeframe", help="such as 1m, 1h, 1d; the same for all symbols")
+    create.add_argument("timeframe", help="such as 1m, 1h, 1d; applies to all symbols")
     create.add_argument("--start", help="date (whole session) or UTC time, inclusive")
     create.add_argument(
-        "--end", help="date or UTC time, inclusive; default: now, later with each refresh"
+        "--end",
+        help="date or UTC time, inclusive; default: now, and the time of each later refresh",
     )
-    create.add_argument("--provider", help="use this vendor only")
+    create.add_argument("--provider", help="use only this vendor")
     add_adjustment(create)
     add_session(create)
     create.add_argument(
-        "--offline", action="store_true", help="use the cache only; send no request"
+        "--offline", action="store_true", help="use only the cache; send no request"
     )
-    listed = actions.add_parser("list", help="every bundle: bars, range, size")
-    info = actions.add_parser("info", help="where the bars of a bundle come from, symbol by symbol")
+    listed = actions.add_parser("list", help="list all bundles with bars, range and size")
+    info = actions.add_parser(
+        "info", help="show where the bars of a bundle come from, symbol by symbol"
+    )
     validate = actions.add_parser(
         "validate",
-        help="compare files with their digests, and bars with the cache; sends no request",
+        help=("compare the files with their digests and the bars with the cache; sends no request"),
     )
-    refresh = actions.add_parser("refresh", help="bring a bundle to what is answered now")
+    refresh = actions.add_parser("refresh", help="update a bundle to the current answer")
     refresh.add_argument(
-        "--offline", action="store_true", help="use the cache only; send no request"
+        "--offline", action="store_true", help="use only the cache; send no request"
     )
-    clean = actions.add_parser("clean", help="drop old partitions of a bundle, or all of it")
+    clean = actions.add_parser("clean", help="drop old partitions of a bundle, or the whole bundle")
     clean.add_argument(
         "--before",
         metavar="DAY",
-        help=f"drop partitions that end before it (default: {_YEARS_KEPT} years ago)",
+        help=f"drop partitions that end before this date (default: {_YEARS_KEPT} years ago)",
     )
-    clean.add_argument("--all", action="store_true", help="remove the bundle")
-    clean.add_argument("--dry-run", action="store_true", help="only say what would go")
+    clean.add_argument("--all", action="store_true", help="remove the whole bundle")
+    clean.add_argument("--dry-run", action="store_true", help="only show what would be removed")
     add_timeout(create)
     add_timeout(refresh)
     for action in (info, validate, refresh, clean):
@@ -68,7 +71,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         (refresh, _refresh), (clean, _clean),
     )  # fmt: skip
     for action, work in works:
-        action.add_argument("--bundles", metavar="DIR", help="the folder of bundles")
+        action.add_argument("--bundles", metavar="DIR", help="folder of bundles")
         command(action, work)
 
 
@@ -120,9 +123,9 @@ def _changed(bundle: Bundle, outcome: BundleChange, verb: str) -> Report:
         if outcome.rounded:
             yield f"{counted(outcome.rounded, 'value')} had more than eight decimals and were rounded"
         if outcome.widened:
-            yield "volumes are Decimal(38, 8): one does not fit into 18 digits"
+            yield "volumes are stored as Decimal(38, 8): at least one does not fit into 18 digits"
         for name in outcome.quarantined:
-            yield styled(f"set aside, and not made again: {name}", "red")
+            yield styled(f"quarantined and not rebuilt: {name}", "red")
 
     errors = [f"{symbol}: {why}" for symbol, why in outcome.failed.items()]
     return Report(plain, shown, errors=errors, ok=not errors and not outcome.quarantined)
@@ -151,7 +154,10 @@ def _list(args: argparse.Namespace) -> Report:
     def shown() -> Iterator[Any]:
         yield Line(str(folder), "dim")
         if not rows and not errors:
-            yield Line("no bundle yet: `onetape bundle create NAME SYMBOL... TIMEFRAME`")
+            yield Line(
+                "there are no bundles; create one with `onetape bundle create NAME SYMBOL... "
+                "TIMEFRAME`"
+            )
         elif rows:
             columns = ["name", "bars", "symbols#", "rows#", "first", "last", "source?", "bytes#?"]
             yield TextTable(columns, rows)
@@ -178,7 +184,7 @@ def _info(args: argparse.Namespace) -> Report:
 
     def shown() -> Shown:
         text = (
-            f"{told.frequency}  {told.row_count:,} bars of {counted(len(told.symbols), 'symbol')}"
+            f"{told.frequency}  {told.row_count:,} bars for {counted(len(told.symbols), 'symbol')}"
         )
         yield titled(told.bundle_name, text)
         yield Line(str(bundle.path), "dim")
@@ -221,20 +227,23 @@ def _validate(args: argparse.Namespace) -> Report:
 def _clean(args: argparse.Namespace) -> Report:
     bundle = _bundle(args)
     if args.all and args.before:
-        raise QueryError("--all and --before exclude each other", hint="leave one of the two out")
+        raise QueryError("--all and --before cannot be used together", hint="omit one of them")
     if args.all:
         return _remove(bundle, dry_run=args.dry_run)
     manager = manager_of(args)
     outcome = bundle.clean(manager, _before(args.before, manager), dry_run=args.dry_run)
-    return _changed(bundle, outcome, "would be dropped" if args.dry_run else "dropped or written")
+    return _changed(bundle, outcome, "would be dropped" if args.dry_run else "dropped or rewritten")
 
 
 def _remove(bundle: Bundle, *, dry_run: bool) -> Report:
     records = bundle.records()
     if records.origin.request is None:
         raise BundleError(
-            f"bundle {bundle.name} was written by a program and cannot be made again",
-            hint=f"delete the folder {bundle.path} by hand, if it is to go",
+            (
+                f"bundle {bundle.name} was written by a program and cannot be rebuilt, so it is "
+                "not removed"
+            ),
+            hint=f"to remove it anyway, delete the folder {bundle.path} by hand",
         )
     if not dry_run:
         bundle.remove()
@@ -255,7 +264,9 @@ def _before(text: str | None, manager: Any) -> date:
     try:
         return date.fromisoformat(text)
     except ValueError as exc:
-        raise QueryError(f"no day: {text!r}", hint="such as 2020-01-31") from exc
+        raise QueryError(
+            f"not a date: {text!r}", hint="use YYYY-MM-DD, such as 2020-01-31"
+        ) from exc
 
 
 def _day(value: Any) -> str:

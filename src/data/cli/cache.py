@@ -26,9 +26,11 @@ _DAYS_SHOWN = 14
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the sub-commands."""
     actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
-    stats = actions.add_parser("stats", help="size, files, newest change, damage, growth by day")
-    shown = actions.add_parser("list", help="every series with its range, bars and vendors")
-    info = actions.add_parser("info", help="one series: bars, vendors, gaps, years")
+    stats = actions.add_parser(
+        "stats", help="size, files, newest change, damage and growth per day"
+    )
+    shown = actions.add_parser("list", help="list every series with its range, bars and vendors")
+    info = actions.add_parser("info", help="describe one series: bars, vendors, gaps, years")
     cache_export.configure(actions)
     cache_maintenance.configure(actions)
     cache_clean.configure(actions)
@@ -36,7 +38,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     shown.add_argument(
         "--check",
         action="store_true",
-        help="read every file, and show the damage of each series",
+        help="read every file and show the damage in each series",
     )
     info.add_argument("symbol")
     info.add_argument("timeframe")
@@ -107,7 +109,7 @@ def _list(args: argparse.Namespace) -> Report:
     manager = manager_of(args)
     document = listed(manager, check=args.check)
     if not document:
-        return Report(document, [Line(f"no bars in {manager.cache.cache_dir}")])
+        return Report(document, [Line(f"there are no bars in {manager.cache.cache_dir}")])
     rows = [
         [
             e["symbol"],
@@ -199,7 +201,7 @@ def _series_shown(entry: dict[str, Any]) -> Shown:
 
 def _clear(args: argparse.Namespace) -> Report:
     if args.all == bool(args.symbol):
-        raise QueryError("name a symbol, or --all to delete every series, and not both")
+        raise QueryError("give either a symbol, or --all to delete every series")
     manager = manager_of(args)
     doomed = chosen(manager, args.symbol, args.timeframe)
     gone = entries(manager, doomed)

@@ -16,13 +16,14 @@ if TYPE_CHECKING:
 
 _BYTES_IN_GB = 1024**3
 _ABOUT = (
-    "Evict bars that can be fetched again until the cache is within its limit, and old files out of "
-    "quarantine. --older-than deletes by age, also bars that no vendor has any more: whole years "
-    "of a series, and of tables such as funding_rate, whose newest row is older. A year's file "
-    "that still has younger bars stays whole; so do fundamentals, splits and dividends. "
-    "Bars of own files and recordings that earlier versions stored without their folder, which are "
-    "never read again, go too. "
-    "Each deletion stays in `onetape cache log`."
+    "Evict bars that can be fetched again until the cache is within its limit, and "
+    "delete old files from quarantine. --older-than deletes by age, even bars that "
+    "no vendor has any more: whole years of a series, and of tables such as "
+    "funding_rate, whose newest row is older. A year file that still has younger "
+    "bars is kept whole; so are fundamentals, splits and dividends. Bars from own "
+    "files and recordings that earlier versions stored without their folder, and "
+    "which are never read again, are deleted too. Each deletion stays in `onetape "
+    "cache log`."
 )
 
 
@@ -30,23 +31,27 @@ def configure(actions: Any) -> None:
     """Add the sub-command."""
     clean = actions.add_parser(
         "clean",
-        help="evict bars that can be fetched again until the cache is "
-        "within its limit, and old files out of quarantine",
+        help=(
+            "evict bars that can be fetched again until the cache is within its limit, and "
+            "delete old files from quarantine"
+        ),
     )
     clean.description = _ABOUT
     clean.add_argument(
         "--dry-run",
         action="store_true",
-        help="show what would be deleted, with its size, and what must stay; deletes nothing",
+        help="show what would be deleted, with its size, and what must stay; delete nothing",
     )
     clean.add_argument(
         "--older-than",
         type=age,
         metavar="AGE",
-        help="first delete whole years whose newest bar is older: 5y, 18mo, 2w, 90d "
-        "(default: cache.retention of the rules, where it is set)",
+        help=(
+            "first delete whole years whose newest bar is older than this: 5y, 18mo, 2w, "
+            "90d (default: cache.retention in the rules, if it is set)"
+        ),
     )
-    clean.add_argument("--all", action="store_true", help="even if no bars would be left")
+    clean.add_argument("--all", action="store_true", help="proceed even if no bars would be left")
     command(clean, _clean)
 
 
@@ -57,7 +62,7 @@ def _clean(args: argparse.Namespace) -> Report:
     if args.older_than or cache.max_age:
         aged = cache.delete_older_than(args.older_than, dry_run=args.dry_run, every=args.all)
     elif args.all:
-        raise QueryError("--all is about an age, and none is given", hint="add --older-than AGE")
+        raise QueryError("--all needs an age", hint="add --older-than AGE")
     outdated = cache.remove_outdated(dry_run=args.dry_run)
     tidied = cache.tidy(dry_run=args.dry_run)
     years = 0 if args.dry_run else cache.enforce_limit()
@@ -107,7 +112,7 @@ def _aged_shown(aged: Aged, document: dict[str, Any]) -> Shown:
     summary += f"{size(document['aged']['bytes'])} {verb}"
     yield Line(f"older than {document['older_than']}: {summary}", "bold")
     if document["dry_run"] and aged.is_all:
-        yield Line("no bars would be left: refused without --all")
+        yield Line("no bars would be left; this is refused unless you add --all")
     yield ""
 
 
@@ -123,7 +128,7 @@ def _rows(document: dict[str, Any]) -> list[list[str]]:
     if quarantine["files"]:
         files = f"{counted(quarantine['files'], 'file')}, {size(quarantine['bytes'])}"
         rows.append(
-            ["would leave quarantine" if document["dry_run"] else "out of quarantine", files]
+            ["would leave quarantine" if document["dry_run"] else "removed from quarantine", files]
         )
     return rows + freeable_rows(document)
 
@@ -131,7 +136,7 @@ def _rows(document: dict[str, Any]) -> list[list[str]]:
 def freeable_rows(document: dict[str, Any]) -> list[list[str]]:
     """Return what could be deleted from a cache, and why the rest must stay, as table rows."""
     rows = [
-        ["can be made again", size(document["derived_bytes"])],
+        ["can be rebuilt", size(document["derived_bytes"])],
         ["can be fetched again", size(document["replaceable_bytes"])],
     ]
     return rows + [["must stay", f"{size(k['bytes'])}: {k['reason']}"] for k in document["kept"]]

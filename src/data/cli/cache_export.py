@@ -22,26 +22,26 @@ def configure(actions: Any) -> None:
     export = actions.add_parser("export", help="write bars to CSV or Parquet; sends no request")
     export.add_argument("symbol", nargs="?")
     export.add_argument("timeframe", nargs="?")
-    export.add_argument("--out", metavar="FILE", help="the file (.gz: compressed CSV)")
+    export.add_argument("--out", metavar="FILE", help="output file (.gz: compressed CSV)")
     export.add_argument(
-        "--all", metavar="DIR", help="every series, one file each, into this folder"
+        "--all", metavar="DIR", help="export every series to this folder, one file each"
     )
     export.add_argument(
-        "--format", choices=("csv", "parquet"), help="default: by the file name, else csv"
+        "--format", choices=("csv", "parquet"), help="default: from the file name, else csv"
     )
     export.add_argument("--start", help="date (whole session) or UTC time, inclusive")
     export.add_argument("--end", help="date (whole session) or UTC time, inclusive")
     export.add_argument(
         "--lane",
         metavar="KIND",
-        help="such as raw, extended or a vendor; default: the series itself",
+        help="such as raw, extended or a vendor; default: the usual lane of the series",
     )
     prices = export.add_mutually_exclusive_group()
     add_adjustment(prices)
     prices.add_argument(
         "--raw",
         action="store_true",
-        help="the numbers as stored, whatever they are adjusted for",
+        help="write the prices as stored, whatever their adjustment",
     )
     command(export, _export)
 
@@ -52,11 +52,11 @@ def _export(args: argparse.Namespace) -> Report:
 
     one = bool(args.symbol and args.timeframe and args.out)
     if one == bool(args.all) or (args.all and (args.symbol or args.out or args.lane)):
-        raise QueryError("name SYMBOL TIMEFRAME --out FILE, or --all DIR, and not both")
+        raise QueryError("give either SYMBOL TIMEFRAME --out FILE, or --all DIR")
     if "-" in (args.out, args.all):
         raise QueryError(
-            "an export needs a file",
-            hint="`onetape fetch SYMBOL TIMEFRAME --offline --csv -` is",
+            "cannot export to standard output: '-'",
+            hint="name a file, or use `onetape fetch SYMBOL TIMEFRAME --offline --csv -`",
         )
     check_folder(args)
     services = build(args.cache_dir, args.config)
@@ -69,7 +69,7 @@ def _export(args: argparse.Namespace) -> Report:
         key = _meant(services, args)
         done = [exporter.write(key, Path(args.out), _wanted(args))]
     plain = [file.to_json() for file in done]
-    nothing = Line(f"no bars in {services.cache.cache_dir}")
+    nothing = Line(f"there are no bars in {services.cache.cache_dir}")
     ok = not any(file.problem for file in done)
     return Report(plain, _shown(done) if done else [nothing], ok=ok)
 
@@ -94,10 +94,10 @@ def _meant(services: Any, args: argparse.Namespace) -> SeriesKey:
     if lane is None:
         lanes = ", ".join(key.lane_label or "(none)" for key in keys)
         raise CacheError(
-            f"{args.symbol} {args.timeframe} has no bars of "
-            + (f"the kind {args.lane!r}" if args.lane else "its usual kind"),
+            f"{args.symbol} {args.timeframe} has no bars in "
+            + (f"the lane {args.lane!r}" if args.lane else "its usual lane"),
             symbol=args.symbol,
-            hint=f"--lane may be: {lanes}",
+            hint=f"--lane accepts: {lanes}",
         )
     return lane
 

@@ -37,15 +37,17 @@ _COUNTS = ("added", "changed", "removed")
 
 def configure(actions: Any) -> None:
     """Add the sub-commands."""
-    verify = actions.add_parser("verify", help="read every file and show damage; changes nothing")
-    repair = actions.add_parser("repair", help="repair what verify finds; keeps every readable bar")
-    compact = actions.add_parser("compact", help="make files smaller: join small appends")
-    migrate = actions.add_parser("migrate", help="convert the files of older tools now")
+    verify = actions.add_parser("verify", help="read every file and show damage; change nothing")
+    repair = actions.add_parser(
+        "repair", help="repair what verify finds, keeping every readable bar"
+    )
+    compact = actions.add_parser("compact", help="join small appended parts to make files smaller")
+    migrate = actions.add_parser("migrate", help="convert files written by older tools now")
     log = actions.add_parser(
         "log", help="what was written, deleted and quarantined, and by which call"
     )
     for action in (verify, repair, compact, migrate):
-        action.add_argument("symbol", nargs="?", help="default: all of them")
+        action.add_argument("symbol", nargs="?", help="default: all timeframes")
         action.add_argument("timeframe", nargs="?")
     repair.set_defaults(executor=None)
     for action in (verify, compact):
@@ -56,8 +58,10 @@ def configure(actions: Any) -> None:
         "--prune", action="store_true", help="then delete the originals whose bars are all stored"
     )
     log.add_argument("symbol")
-    log.add_argument("timeframe", nargs="?", help="default: all, and fundamentals")
-    log.add_argument("--limit", type=positive, metavar="N", help="the last N entries of each")
+    log.add_argument("timeframe", nargs="?", help="default: all series, and fundamentals")
+    log.add_argument(
+        "--limit", type=positive, metavar="N", help="show the last N entries of each series"
+    )
     for action, work in (
         (verify, _verify),
         (repair, _repair),
@@ -82,7 +86,7 @@ def _verify(args: argparse.Namespace) -> Report:
     plain: dict[str, Any] = {**_counts(keys, others), "sound": is_sound}
     plain |= {"findings": [f.to_json() for f in findings], "problems": problems_json(problems)}
     verdict = f"{_read(keys, others)}: {_verdict(findings, problems)}"
-    verdict += "; `onetape cache repair` does it" if findings else ""
+    verdict += "; `onetape cache repair` repairs it" if findings else ""
     shown = [
         *_findings_shown(findings, "→"),
         *problems_shown(problems),
@@ -131,7 +135,7 @@ def _read(keys: Sequence[SeriesKey], others: Sequence[OtherPart]) -> str:
     text = [counted(counts["series"], "series")]
     text += [counted(counts["tables"], "table")] if counts["tables"] else []
     of = counted(counts["fundamentals"], "symbol")
-    text += [f"fundamentals of {of}"] if counts["fundamentals"] else []
+    text += [f"fundamentals for {of}"] if counts["fundamentals"] else []
     return f"{', '.join(text)} read"
 
 
@@ -144,7 +148,7 @@ def _findings_shown(findings: Sequence[Finding], mark: str) -> Shown:
 def _verdict(findings: Sequence[Finding], problems: Sequence[Any]) -> str:
     text = [counted(len(findings), "finding")] if findings else []
     text += [f"{len(problems):,} could not be read"] if problems else []
-    return ", ".join(text) or "all sound"
+    return ", ".join(text) or "no damage found"
 
 
 # --- compact ---------------------------------------------------------------------------------
@@ -159,16 +163,16 @@ def _compact(args: argparse.Namespace) -> Report:
     done, problems = run_upkeep(services, "compact", keys, args.executor, dry_run=is_trial)
     orphans = 0 if args.symbol else upkeep.drop_orphans(dry_run=args.dry_run)
     problems += [
-        (one.key, f"{', '.join(map(str, one.damaged))}: damaged, `onetape cache repair` first")
+        (one.key, f"{', '.join(map(str, one.damaged))}: damaged; run `onetape cache repair` first")
         for one in done
         if one.damaged
     ]
     before = sum(one.bytes[0] for one in done)
     after = sum(one.bytes[1] for one in done)
     stale = orphans + sum(one.stale for one in done)
-    text = "bars: {} would be {}; {} of stale files would go"
+    text = "bars: {} would become {}; {} in stale files would be removed"
     if not args.dry_run:
-        text = "bars: {} before, {} after; {} of stale files removed"
+        text = "bars: {} before, {} after; {} in stale files removed"
     summary = text.format(size(before), size(after), size(stale))
     return Report(
         {
@@ -249,7 +253,7 @@ def _migrate(args: argparse.Namespace) -> Report:
 
 def _migrated_shown(files: Sequence[OldFile], *, dry_run: bool) -> Shown:
     if not files:
-        yield styled("no files of older tools", "dim")
+        yield styled("there are no files written by older tools", "dim")
         return
     rows = [
         [
@@ -264,7 +268,7 @@ def _migrated_shown(files: Sequence[OldFile], *, dry_run: bool) -> Shown:
     yield TextTable(["series", "file?", "bars#", "taken#", "what"], rows)
     verb = "would be" if dry_run else "were"
     text = f"{counted(len(files), 'file')}: {counted(sum(f.taken for f in files), 'bar')} {verb} "
-    text += "taken over; the originals " + ("would lie" if dry_run else "lie") + " in _legacy"
+    text += "converted; the originals " + ("would be" if dry_run else "are") + " in _legacy"
     yield Line(text, "bold")
 
 

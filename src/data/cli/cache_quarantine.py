@@ -24,22 +24,23 @@ _SHOWN = 50
 def configure(actions: Any) -> None:
     """Add the sub-commands."""
     parser = actions.add_parser(
-        "quarantine", help="rows that cannot be bars and damaged files, kept aside with the reason"
+        "quarantine", help="rows that cannot be bars and damaged files, quarantined with the reason"
     )
     deeds = parser.add_subparsers(dest="deed", metavar="ACTION", required=True)
-    listed = deeds.add_parser("list", help="each series with what is kept aside of it")
-    shown = deeds.add_parser("show", help="every row and file, with the reason")
+    listed = deeds.add_parser("list", help="list each series with its quarantined rows and files")
+    shown = deeds.add_parser("show", help="show every row and file, with the reason")
     restored = deeds.add_parser(
-        "restore", help="put back rows that can be bars, where there is none"
+        "restore", help="put back rows that can be bars, if no bar has taken their place"
     )
     purged = deeds.add_parser(
-        "purge", help="delete it for good, bars that vendors withdrew included"
+        "purge",
+        help="delete quarantined rows and files for good, including bars that vendors withdrew",
     )
     for deed, work in ((listed, _list), (shown, _show), (restored, _restore), (purged, _purge)):
         deed.add_argument("symbol", nargs="?" if deed in (listed, purged) else None)
-        deed.add_argument("timeframe", nargs="?", help="default: all of them")
+        deed.add_argument("timeframe", nargs="?", help="default: all timeframes")
         command(deed, work)
-    purged.add_argument("--all", action="store_true", help="of every series")
+    purged.add_argument("--all", action="store_true", help="purge every series")
     purged.add_argument("--dry-run", action="store_true", help="show what would be deleted")
 
 
@@ -47,7 +48,7 @@ def _list(args: argparse.Namespace) -> Report:
     kept = [one for one in _kept(args) if one.rows or one.files]
     plain = [one.to_json() for one in kept]
     if not kept:
-        return Report(plain, ["nothing is kept aside"])
+        return Report(plain, ["nothing is quarantined"])
     rows = [
         [
             name_of(one.key),
@@ -96,13 +97,13 @@ def _restore(args: argparse.Namespace) -> Report:
         bars, stay = restore(manager._services, key)
         done, left = done + len(bars), left + len(stay)
         document.append({"series": name_of(key), "restored": len(bars), "left": len(stay)})
-    text = f"restored: {counted(done, 'bar')}; still aside: {counted(left, 'row')}"
+    text = f"restored: {counted(done, 'bar')}; still quarantined: {counted(left, 'row')}"
     return Report(document, lambda: [styled(text, "bold")])
 
 
 def _purge(args: argparse.Namespace) -> Report:
     if args.all == bool(args.symbol):
-        raise QueryError("name a symbol, or --all for every series, and not both")
+        raise QueryError("give either a symbol, or --all for every series")
     manager = manager_of(args)
     keys = chosen(manager, args.symbol, args.timeframe)
     gone, problems = manager.cache.maintenance.purge_quarantine(keys, dry_run=args.dry_run)

@@ -42,8 +42,11 @@ def check_folder(args: argparse.Namespace) -> None:
     """Reject a named cache folder that does not exist; raises ``QueryError``."""
     if args.cache_dir and not Path(args.cache_dir).expanduser().exists():
         raise QueryError(
-            f"there is no cache folder {args.cache_dir}",
-            hint="name one that exists, or none for the usual one: `onetape doctor` shows it",
+            f"the cache folder does not exist: {args.cache_dir}",
+            hint=(
+                "name an existing folder, or omit the option to use the default; `onetape "
+                "doctor` shows it"
+            ),
         )
 
 
@@ -60,7 +63,7 @@ def chosen(manager: Installation, symbol: str | None, label: str | None = None) 
     if keys or name is None:
         return keys
     what = " ".join(filter(None, (name, frame.label if frame else "")))
-    raise CacheError(f"nothing is cached of {what}", symbol=name, hint=_there_is(manager, name))
+    raise CacheError(f"nothing is cached for {what}", symbol=name, hint=_there_is(manager, name))
 
 
 def chosen_with_others(
@@ -94,14 +97,14 @@ def _there_is(manager: Installation, symbol: str) -> str:
 
     own = [name_of(key, symbol=False) for key in manager.cache.maintenance.series(symbol)]
     if own:
-        return f"of {symbol} there is {', '.join(own)}"
+        return f"cached for {symbol}: {', '.join(own)}"
     symbols = list(dict.fromkeys(key.symbol for key in manager.cache.maintenance.series()))
     if not symbols:
         return f"the cache {manager.cache.cache_dir} is empty"
     near = get_close_matches(symbol, symbols, n=3)
     shown = near or symbols[:_SYMBOLS_SHOWN]
     more = f" and {len(symbols) - len(shown)} more" if len(symbols) > len(shown) else ""
-    return f"cached are {', '.join(shown)}{more}; `onetape cache list` shows all"
+    return f"cached symbols: {', '.join(shown)}{more}; `onetape cache list` shows all"
 
 
 def name_of(key: SeriesKey, *, symbol: bool = True) -> str:

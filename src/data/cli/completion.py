@@ -26,7 +26,10 @@ def configure(parser: argparse.ArgumentParser) -> None:
     """Add the argument for the shell."""
     ways = "\n".join(f"  {way}" for way in _LOADED.values())
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
-    parser.epilog = f"Write it where the shell looks, and again after an upgrade:\n{ways}"
+    parser.epilog = (
+        "Write the script to the place that your shell reads, and again after each "
+        f"upgrade:\n{ways}"
+    )
     parser.add_argument("shell", metavar="SHELL", help=f"one of {', '.join(_LOADED)}")
     parser.set_defaults(run=run)
 
@@ -41,13 +44,15 @@ def run(args: argparse.Namespace) -> int:
     shell = args.shell.strip().lower()
     if shell not in _LOADED:
         raise QueryError(
-            f"there is no completion for {args.shell!r}", hint=f"there is {', '.join(_LOADED)}"
+            f"no completion script for the shell {args.shell!r}",
+            hint=f"use one of {', '.join(_LOADED)}",
         )
     try:
         import shtab
     except ImportError as exc:
         raise MissingExtraError(
-            "completion needs the package shtab", hint=install_line("completion")
+            "the package shtab, which writes completion scripts, is not installed",
+            hint=install_line("completion"),
         ) from exc
     parser = whole_parser()
     for action in _actions(parser):

@@ -18,8 +18,10 @@ def configure(parser: argparse.ArgumentParser) -> None:
     command(
         parser,
         run,
-        "Spans are half-open; the time between them was never requested. `due` is when a new request "
-        "can change a span.",
+        (
+            "Spans are half-open; the time between them was never requested. `due` is the "
+            "time from which a new request can change a span."
+        ),
     )
 
 
@@ -29,7 +31,7 @@ def run(args: argparse.Namespace) -> Report:
     rows = records(frame.set_index("lane"))
     name = f"{args.symbol} {args.timeframe}"
     if not rows:
-        return Report(rows, [f"nothing of {name} is stored, or known to be empty"])
+        return Report(rows, [f"{name}: nothing is stored, and no span is recorded as empty"])
     shown = [
         [
             moment(row["start"]),

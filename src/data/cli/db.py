@@ -14,28 +14,32 @@ if TYPE_CHECKING:
     from ..db.core.database import Database
 
 _EPILOG = (
-    "Which database: DB_URL, else all of POSTGRES_*, else DATABASE_URL, else onetape.db in the user's "
-    "folder of data."
+    "Database: DB_URL, else all of POSTGRES_*, else DATABASE_URL, else onetape.db "
+    "in the user's data folder."
 )
 
 _WORDS = {
-    "empty": "there are no tables yet; the first use makes them",
-    "own": "the tables are those of this version (revision {})",
-    "older": "the tables are older (revision {}); the next use makes a backup and upgrades them",
+    "empty": "there are no tables yet; the first use creates them",
+    "own": "the tables match this version (revision {})",
+    "older": ("the tables are older (revision {}); the next use makes a backup and upgrades them"),
 }
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the sub-commands."""
     actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
-    init = actions.add_parser("init", help="make the tables, also beside tables of others")
-    upgrade = actions.add_parser(
-        "upgrade", help="bring older tables to this version; a file is backed up first"
+    init = actions.add_parser(
+        "init", help="create the tables, even in a database that has other tables"
     )
-    check = actions.add_parser("check", help="compare the tables with this version; find damage")
-    backup = actions.add_parser("backup", help="copy the file as it is at this moment")
+    upgrade = actions.add_parser(
+        "upgrade", help="upgrade older tables to this version; a database file is backed up first"
+    )
+    check = actions.add_parser(
+        "check", help="compare the tables with this version, and look for damage"
+    )
+    backup = actions.add_parser("backup", help="copy the database file in its current state")
     backup.add_argument(
-        "file", nargs="?", metavar="FILE", help="a new file; default: beside the database"
+        "file", nargs="?", metavar="FILE", help="a new file; default: next to the database"
     )
     for action, work in ((init, _init), (upgrade, _upgrade), (check, _check), (backup, _backup)):
         add_output(action)
@@ -57,17 +61,17 @@ def _database() -> Database:
 
 def _init(args: argparse.Namespace) -> Report:
     database = _database()
-    return _changed(database, database.schema.init(), "the tables are made")
+    return _changed(database, database.schema.init(), "the tables were created")
 
 
 def _upgrade(args: argparse.Namespace) -> Report:
     database = _database()
-    return _changed(database, database.schema.upgrade(), "the tables are upgraded")
+    return _changed(database, database.schema.upgrade(), "the tables were upgraded")
 
 
 def _changed(database: Database, has_changed: bool, text: str) -> Report:
     revision = database.schema.state().revision
-    done = text if has_changed else "nothing to do: the tables are those of this version"
+    done = text if has_changed else "nothing to do: the tables match this version"
     document = _plain(database) | {"changed": has_changed, "revision": revision}
     return Report(
         document, [Line(f"{database.url}"), styled(f"{done} (revision {revision})", "bold")]

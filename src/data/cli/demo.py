@@ -30,7 +30,7 @@ _MARKS = {"asked": ("●", "green"), "substitute": ("○", "yellow"), "not asked
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the options."""
-    parser.add_argument("--offline", action="store_true", help="as if there were no network")
+    parser.add_argument("--offline", action="store_true", help="run as if there were no network")
     add_timeout(parser)
     command(parser, run)
 
@@ -116,7 +116,7 @@ class _Teller:
 
     def opening(self, case: Showcase, *, is_temporary: bool) -> None:
         """Print what this is, and where the bars go."""
-        keep = " (gone afterwards; --cache-dir keeps it)" if is_temporary else ""
+        keep = " (deleted afterwards; --cache-dir keeps it)" if is_temporary else ""
         self._show(
             styled("onetape: market data behind one call", "bold"),
             styled(f"cache: {case.cache_dir}{keep}", "dim"),
@@ -127,7 +127,7 @@ class _Teller:
         self._reached = reached
         self._title("network")
         if self._offline:
-            self._show("not tried: --offline")
+            self._show("not tested, because of --offline")
             return
         rows = [
             (styled("✓", "green"), name, [f"reached in {milliseconds(one.seconds)}"])
@@ -137,14 +137,15 @@ class _Teller:
         ]
         self._show(findings(rows))
         if not _any_reached(reached):
-            self._show("no vendor can be reached from here")
+            self._show("no vendor can be reached from this machine")
 
     def samples(self) -> None:
         """Print that sample bars follow, and how to request them."""
         self._title("without a network")
         self._show(
-            "Real daily bars of 2000 to 2013 (extra `demo`), served by the vendor `demo` because "
-            'it is named:\nprovider="demo" in the call. They are never used for anything else.'
+            "Real daily bars from 2000 to 2013 (extra `demo`), served by the vendor `demo` "
+            'because the call names it:\nprovider="demo". They are never used for '
+            "anything else."
         )
 
     def answer(self, shown: DemoAnswer) -> None:
@@ -166,7 +167,7 @@ class _Teller:
                 }
             )
         if all(one.frame is None for one in shown):
-            hint = f"{install_line('demo')} brings real sample bars that need no network"
+            hint = f"{install_line('demo')} installs real sample bars that need no network"
             complain("no vendor could be reached, and the sample bars are not installed", [hint])
         else:
             self._show("", styled("next: onetape fetch AAPL 1d · onetape doctor", "dim"))

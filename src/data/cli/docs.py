@@ -43,18 +43,23 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "page",
         nargs="*",
         metavar="PAGE",
-        help="such as bars; or words to search for, such as rate limit; without: the list",
+        help=(
+            "a page such as bars, or words to search for, such as rate limit; default: list "
+            "the pages"
+        ),
     )
     where = parser.add_mutually_exclusive_group()
     where.add_argument(
-        "--open", action="store_true", help="show all pages in the browser, at PAGE if it is named"
+        "--open",
+        action="store_true",
+        help="show all pages in the browser, starting at PAGE if it is given",
     )
     where.add_argument("--html", metavar="FILE", help="write all pages into one HTML file")
     where.add_argument(
-        "--example", metavar="DIR", help="write the program that PAGE is about into a new folder"
+        "--example", metavar="DIR", help="write the program that PAGE describes into a new folder"
     )
     add_output(parser)
-    parser.epilog = "In a pipe a page is printed as Markdown."
+    parser.epilog = "When piped, a page is printed as Markdown."
     parser.set_defaults(run=run)
 
 
@@ -138,8 +143,8 @@ def _as_html(page: Page | None, args: argparse.Namespace) -> Report:
     """Write the file and, if requested, open it."""
     if args.html is not None and page is not None:
         raise QueryError(
-            "--html writes all pages",
-            hint=f"leave out {page.name}; the file is opened at #{page.name}",
+            "--html writes all pages and cannot write a single one",
+            hint=f"omit {page.name}; in the file it starts at #{page.name}",
         )
     path = _opened_file() if args.html is None else Path(args.html)
     check_target(path)
@@ -172,4 +177,4 @@ def _open(path: Path, page: Page | None) -> None:
     except webbrowser.Error:
         is_open = False
     if not is_open:
-        raise ConfigError("no browser can be opened", hint=f"open {path} in one")
+        raise ConfigError("no browser could be opened", hint=f"open {path} in a browser")

@@ -20,7 +20,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     """Add the options."""
     parser.add_argument("--no-network", action="store_true", help="do not contact the vendors")
     parser.add_argument(
-        "--full", action="store_true", help="read every data file, however long that takes"
+        "--full", action="store_true", help="read every data file, however long it takes"
     )
     parser.add_argument("--watch", action="store_true", help="repeat until Ctrl-C")
     parser.add_argument(
@@ -36,9 +36,9 @@ def run(args: argparse.Namespace) -> Report | int:
         QueryError: ``--every`` was given without ``--watch``, or ``--full`` with it.
     """
     if args.every and not args.watch:
-        raise QueryError("--every needs --watch", hint="add --watch, or leave --every out")
+        raise QueryError("--every needs --watch", hint="add --watch, or omit --every")
     if args.full and args.watch:
-        raise QueryError("--full does not go with --watch", hint="leave one of the two out")
+        raise QueryError("--full and --watch cannot be used together", hint="omit one of them")
     if args.watch:
         from .watch_screen import run_watch
 

@@ -19,9 +19,11 @@ _STYLES = {"not asked": "dim", "why": "yellow"}
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the options."""
     add_series(parser)
-    parser.add_argument("--start", metavar="DATE", help="name vendors whose history is too short")
+    parser.add_argument(
+        "--start", metavar="DATE", help="include vendors whose history is too short"
+    )
     parser.add_argument("--end", metavar="DATE", help="last date; default: now")
-    parser.add_argument("--provider", help="as if a call named this vendor")
+    parser.add_argument("--provider", help="explain a call that names this vendor")
     add_adjustment(parser)
     add_session(parser)
     command(parser, run)

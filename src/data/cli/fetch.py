@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import QueryError
 from ..model.query import EXTRA_COLUMNS
+from ..model.reasons import sentence
 from ..model.texts import by_reason, telling
 from .answers import Provenance, attempts_shown, bars_shown, gaps_shown, headline, records
 from .arguments import add_question, add_timeout, command, listed, positive, question
@@ -41,14 +42,14 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--version",
         type=positive,
         metavar="N",
-        help="the series as it was after this commit (`onetape cache log`)",
+        help="the series as it was after this commit (see `onetape cache log`)",
     )
     parser.add_argument(
         "--columns",
         type=listed,
         metavar="A,B",
         default=(),
-        help=f"add beside each bar: {', '.join(EXTRA_COLUMNS)}",
+        help=f"add columns to each bar: {', '.join(EXTRA_COLUMNS)}",
     )
     parser.add_argument(
         "--rows", type=positive, default=10, help="rows to show on the screen (default 10)"
@@ -56,8 +57,10 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--csv",
         metavar="FILE",
-        help="write the bars as CSV (.gz: compressed; -: to standard output, and nothing else; of "
-        "several symbols with {symbol} in the name)",
+        help=(
+            "write the bars as CSV (.gz: compressed; -: to standard output, and nothing "
+            "else; for several symbols, put {symbol} in the name)"
+        ),
     )
     parser.add_argument(
         "--parquet", metavar="FILE", help="write the bars as Parquet; file names as for --csv"
@@ -146,12 +149,19 @@ def _check(args: argparse.Namespace) -> None:
     if len(args.symbols) > 1:
         _check_many(args)
     if args.parquet == _SCREEN:
-        raise QueryError("Parquet cannot be printed", hint="name a file: --parquet FILE")
+        raise QueryError(
+            "Parquet cannot be written to standard output", hint="name a file: --parquet FILE"
+        )
     if args.csv == _SCREEN and args.json:
-        raise QueryError("--csv - and --json both write to standard output", hint="take one")
+        raise QueryError(
+            "--csv - and --json both write to standard output",
+            hint="use one of them, or name a file for the CSV",
+        )
     files = [(working_dir() / name).resolve() for name in (args.csv, args.parquet) if name]
     if len(files) > len(set(files)):
-        raise QueryError(f"--csv and --parquet both name {args.csv}", hint="name two files")
+        raise QueryError(
+            f"--csv and --parquet name the same file: {args.csv}", hint="name two different files"
+        )
 
 
 def _check_many(args: argparse.Namespace) -> None:
@@ -161,12 +171,14 @@ def _check_many(args: argparse.Namespace) -> None:
         QueryError: There is such an option.
     """
     if args.version is not None:
-        raise QueryError("--version is of one series", hint="name one symbol")
+        raise QueryError(
+            "--version needs exactly one symbol", hint="give one symbol, or omit --version"
+        )
     for option, name in (("--csv", args.csv), ("--parquet", args.parquet)):
         if name and _SYMBOL not in name:
             raise QueryError(
-                f"{option} {name} is one file, and there are {len(args.symbols)} symbols",
-                hint=f"put {_SYMBOL} in its name, such as '{_SYMBOL}.csv', or name one symbol",
+                f"{option} {name} names one file for {len(args.symbols)} symbols",
+                hint=f"put {_SYMBOL} in its name, such as '{_SYMBOL}.csv', or give one symbol",
             )
 
 
@@ -204,7 +216,7 @@ def _shown(frame: pd.DataFrame, written: list[str], rows: int, seconds: float | 
         yield from bars_shown(frame, rows)
         yield ""
     else:
-        yield styled(f"no bar in this range: {provenance['empty']}", "dim")
+        yield styled(f"no bars in this range: {sentence(provenance['empty'])}", "dim")
     yield from attempts_shown(provenance)
     left_out = telling(provenance["rejected"], is_lacking=not provenance["complete"])
     for reason in by_reason(left_out):

@@ -23,7 +23,7 @@ _DAY_S, _HOUR_S, _MINUTE_S = 86_400, 3_600, 60
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the options."""
     parser.add_argument("symbol", help="such as AAPL, BRK.B, VOD.L, BTCUSDT")
-    parser.add_argument("--provider", type=listed, metavar="A,B", help="use these vendors only")
+    parser.add_argument("--provider", type=listed, metavar="A,B", help="use only these vendors")
     parser.add_argument(
         "--type", default="general", dest="data_type", help="general, ratios, statements, ..."
     )
@@ -32,11 +32,14 @@ def configure(parser: argparse.ArgumentParser) -> None:
         default="priority_based",
         choices=("priority_based", "quality_based", "consensus"),
     )
-    parser.add_argument("--as-of", metavar="DATE", help="only data that was public by then")
-    parser.add_argument("--refresh", action="store_true", help="fetch again even if fresh")
+    parser.add_argument("--as-of", metavar="DATE", help="only data that was public by this date")
+    parser.add_argument("--refresh", action="store_true", help="refetch even if fresh")
     add_timeout(
         parser,
-        "wait no longer for vendors; default: time_budget_seconds of the fundamentals file (20)",
+        (
+            "stop waiting for vendors after this time; default: time_budget_seconds in the "
+            "fundamentals file (20)"
+        ),
     )
     command(parser, run)
 
@@ -108,9 +111,7 @@ def _below(metadata: Mapping[str, Any]) -> Iterator[tuple[str, list[str]]]:
             withheld.setdefault(why, []).append(field)
     parts = {
         "conflicts": conflicts,
-        "not believed": [
-            f"{d['field']}: {d['vendor']}, {d['reason']}" for d in metadata["dropped"]
-        ],
+        "not trusted": [f"{d['field']}: {d['vendor']}, {d['reason']}" for d in metadata["dropped"]],
         f"not public by {metadata.get('as_of')}": [
             f"{why}: {', '.join(fields)}" for why, fields in withheld.items()
         ],

@@ -23,18 +23,18 @@ _WHAT = ("funding", "open-interest", "long-short")
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the options."""
-    parser.add_argument("symbol", help="such as BTCUSDT, or BTCUSD_PERP (settled in the coin)")
+    parser.add_argument("symbol", help="such as BTCUSDT, or BTCUSD_PERP (coin-margined)")
     parser.add_argument(
         "timeframe",
         nargs="?",
         default="1h",
         metavar="PERIOD",
-        help="between two rows, such as 5m, 1h (default), 1d; not of funding",
+        help="interval between rows, such as 5m, 1h (default), 1d; does not apply to funding",
     )
     parser.add_argument("--what", choices=_WHAT, default=_WHAT[0], help="default: %(default)s")
     parser.add_argument("--start", help="date or UTC time, inclusive; default: 29 days ago")
     parser.add_argument("--end", help="date or UTC time, inclusive; default: now")
-    parser.add_argument("--refresh", action="store_true", help="ask for all of it again")
+    parser.add_argument("--refresh", action="store_true", help="request the whole range again")
     add_timeout(parser)
     parser.add_argument(
         "--rows", type=positive, default=10, help="rows to show on the screen (default 10)"
@@ -74,5 +74,5 @@ def _shown(frame: pd.DataFrame, provenance: Provenance, rows: int, seconds: floa
         yield bars_table(frame, rows)
         yield ""
     else:
-        yield styled("nothing in this range", "dim")
+        yield styled("no rows in this range", "dim")
     yield from attempts_shown(provenance)

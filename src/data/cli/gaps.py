@@ -19,17 +19,20 @@ if TYPE_CHECKING:
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the options."""
-    parser.add_argument("symbol", nargs="?", help="such as AAPL; its series in all timeframes")
-    parser.add_argument("timeframe", nargs="?", help="such as 1h, 1d; of this one alone")
-    parser.add_argument("--all", action="store_true", help="of everything that is stored")
+    parser.add_argument("symbol", nargs="?", help="such as AAPL; by default in all timeframes")
+    parser.add_argument("timeframe", nargs="?", help="such as 1h, 1d; default: all timeframes")
+    parser.add_argument("--all", action="store_true", help="list the gaps of all stored series")
     add_universe(parser, "on any day of the range")
     parser.add_argument("--start", help="date (whole session), UTC time, 2024-06 or -30d, included")
     parser.add_argument("--end", help="date (whole session) or UTC time, included; default: now")
     command(
         parser,
         run,
-        "Incidents stand on top: a session that a vendor lacks for most of its symbols is one of "
-        "them, and its gaps are not listed. No vendor is asked. 1: a series could not be read.",
+        (
+            "Incidents are listed first: a session that a vendor lacks for most of its "
+            "symbols is an incident, and its gaps are not listed separately. No vendor is "
+            "queried. Exit code 1: a series could not be read."
+        ),
     )
 
 
@@ -59,7 +62,7 @@ def _shown(report: GapReport) -> Shown:
     for symbol in report.absent:
         yield Line(f"{symbol}: {NOTHING_STORED}", "red")
     if report.unlisted:
-        text = f"{counted(report.unlisted, 'gap')} more are not listed: --json counts them"
+        text = f"{counted(report.unlisted, 'gap')} more are not listed; --json includes the count"
         yield Line(text, "dim")
     yield Line(report.title, "dim")
 

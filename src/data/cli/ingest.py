@@ -57,41 +57,53 @@ def configure(parser: argparse.ArgumentParser) -> None:
         nargs="?",
         type=_known,
         metavar="SOURCE",
-        help="such as yfinance, ccxt:binance, csv, onetape (the vendors of the rules), or "
-        "module:Class of your own",
+        help=(
+            "such as yfinance, ccxt:binance, csv, onetape (the vendors in the rules), or "
+            "module:Class for your own"
+        ),
     )
-    parser.add_argument("--source", dest="source_option", metavar="SOURCE", help="the same")
+    parser.add_argument(
+        "--source", dest="source_option", metavar="SOURCE", help="the same as SOURCE"
+    )
     parser.add_argument(
         "--symbols", type=listed, metavar="A,B", help="such as AAPL,MSFT or BTC/USDT"
     )
     parser.add_argument(
-        "-b", "--bundle", metavar="NAME", help="the bundle (default: named after the source)"
+        "-b",
+        "--bundle",
+        metavar="NAME",
+        help="name of the bundle (default: the name of the source)",
     )
     parser.add_argument(
         "--start",
         metavar="TIME",
-        help=f"date or UTC time, inclusive (default: {_DAYS_BACK} days ago, of bars shorter than a day "
-        f"{_DAYS_BACK_INTRADAY})",
+        help=(
+            f"date or UTC time, inclusive (default: {_DAYS_BACK} days ago; "
+            f"{_DAYS_BACK_INTRADAY} for bars shorter than a day)"
+        ),
     )
     parser.add_argument("--end", metavar="TIME", help="date or UTC time, inclusive (default: now)")
     parser.add_argument(
         "--frequency", default="1d", metavar="TIMEFRAME", help="such as 1m, 1h, 1d (default 1d)"
     )
-    parser.add_argument("--exchange", metavar="NAME", help="of ccxt, such as binance")
-    parser.add_argument("--csv-dir", metavar="DIR", help="of csv: the folder with the files")
+    parser.add_argument("--exchange", metavar="NAME", help="exchange for ccxt, such as binance")
+    parser.add_argument("--csv-dir", metavar="DIR", help="folder with the files for csv")
     parser.add_argument(
         "--api-key",
         metavar="KEY",
-        help="others on this machine can see it: better set the variable of `onetape providers NAME`",
+        help=(
+            "API key; others on this machine can see it here, so prefer the variable that "
+            "`onetape providers NAME` names"
+        ),
     )
-    parser.add_argument("--api-secret", metavar="SECRET", help="as --api-key")
-    parser.add_argument("--bundles", metavar="DIR", help="the folder of bundles")
+    parser.add_argument("--api-secret", metavar="SECRET", help="API secret; see --api-key")
+    parser.add_argument("--bundles", metavar="DIR", help="folder of bundles")
     add_timeout(parser)
     either = parser.add_mutually_exclusive_group()
-    either.add_argument("--list-sources", action="store_true", help="the sources that there are")
-    either.add_argument("--source-info", metavar="NAME", help="what a source serves and needs")
+    either.add_argument("--list-sources", action="store_true", help="list the available sources")
+    either.add_argument("--source-info", metavar="NAME", help="show what a source serves and needs")
     either.add_argument(
-        "--list-exchanges", action="store_true", help="the exchanges that ccxt gives bars of"
+        "--list-exchanges", action="store_true", help="list the exchanges whose bars ccxt can fetch"
     )
     command(parser, run)
 
@@ -137,7 +149,7 @@ def _ingested(args: argparse.Namespace) -> Report:
 
     name = _name(args)
     if not args.symbols:
-        raise QueryError("no symbols are named", hint="such as --symbols AAPL,MSFT")
+        raise QueryError("no symbols are given", hint="add them, such as --symbols AAPL,MSFT")
     timeframe = Timeframe.parse(args.frequency)
     bundle = Bundle(args.bundle or _bundle_name(name), args.bundles)
     _warn_of_keys(args)
@@ -157,8 +169,11 @@ def _ingested(args: argparse.Namespace) -> Report:
         (errors if is_lacking else notes).append(masked(str(warning.message)))
     if not bundle.exists():
         raise BundleError(
-            f"{name} has written no bundle {bundle.name} in {bundle.path.parent}",
-            hint="its ingest_to_bundle writes it, or returns what DataSource's own does",
+            f"{name} did not write the bundle {bundle.name} to {bundle.path.parent}",
+            hint=(
+                "its ingest_to_bundle must write the bundle, or return the result of "
+                "DataSource.ingest_to_bundle"
+            ),
         )
     told = BundleMetadata.load(bundle.name, bundle.path.parent)
     odd = getattr(source, "findings", {})  # of an adapter, which validates its bars
@@ -171,7 +186,7 @@ def _ingested(args: argparse.Namespace) -> Report:
 
     def shown() -> Iterator[Any]:
         bars = (
-            f"{told.frequency}  {told.row_count:,} bars of {counted(len(told.symbols), 'symbol')}"
+            f"{told.frequency}  {told.row_count:,} bars for {counted(len(told.symbols), 'symbol')}"
         )
         yield titled(told.bundle_name, bars)
         yield Line(str(bundle.path), "dim")
@@ -195,10 +210,10 @@ def _name(args: argparse.Namespace) -> str:
     if len(named) == 1:
         return named.pop()
     if named:
-        raise QueryError(f"two sources are named: {', '.join(sorted(named))}", hint="name one")
+        raise QueryError(f"two sources are given: {', '.join(sorted(named))}", hint="give only one")
     raise QueryError(
-        "no source is named",
-        hint="such as `onetape ingest yfinance --symbols AAPL`; --list-sources",
+        "no source is given",
+        hint=("such as `onetape ingest yfinance --symbols AAPL`; --list-sources lists the sources"),
     )
 
 
@@ -215,8 +230,9 @@ def _warn_of_keys(args: argparse.Namespace) -> None:
     if given:
         options = " and ".join(f"--{name.replace('_', '-')}" for name in given)
         note(
-            f"{options}: other users of this machine and the history of the shell can see it; the "
-            "environment is safer (`onetape providers NAME` names the variables)"
+            f"{options}: other users of this machine can see the value, and it is kept in "
+            "the shell history; environment variables are safer (`onetape providers NAME` "
+            "names them)"
         )
 
 
@@ -234,7 +250,7 @@ def _source(args: argparse.Namespace, name: str) -> DataSource:
         ":" not in name or name.partition(":")[0].lower() in DataSourceRegistry.list_sources()
     )
     is_registered = DataSourceRegistry.is_registered(name)
-    with others_code(f"{name} is no source", QueryError):
+    with others_code(f"{name} is not a source", QueryError):
         make: Any = partial(DataSourceRegistry.get_source, name) if is_named else _named_class(name)
         is_ours = is_named and not is_registered
         if is_ours or (isinstance(make, type) and issubclass(make, VendorDataSource)):
@@ -243,7 +259,7 @@ def _source(args: argparse.Namespace, name: str) -> DataSource:
                 config["timeout"] = args.timeout
         source: DataSource = make(**config)
         if not callable(getattr(source, "ingest_to_bundle", None)):
-            raise TypeError("it has no ingest_to_bundle; `class Own(DataSource)` is one")
+            raise TypeError("it has no ingest_to_bundle method; derive its class from DataSource")
         return source
 
 
@@ -277,28 +293,30 @@ def _ingest(
     start: Any = args.start or (date_of(now_ms) - back).isoformat()
     end: Any = args.end
     if not is_ours:  # a program's own takes times, and no open end
-        with others_code(f"no times: {start} to {end or 'now'}", QueryError):
+        with others_code(f"not valid times: {start} to {end or 'now'}", QueryError):
             start, end = pd.Timestamp(start), pd.Timestamp(end or iso(now_ms).removesuffix("Z"))
     options = {} if args.bundles is None else {"folder": args.bundles}
     write: Any = source.ingest_to_bundle
     if options and "folder" not in inspect.signature(write).parameters:
         raise QueryError(
-            f"ingest_to_bundle of {type(source).__name__} takes no folder",
-            hint="leave --bundles out; config/data_catalog.yaml names the folder of all bundles",
+            f"ingest_to_bundle of {type(source).__name__} does not accept a folder",
+            hint="omit --bundles; config/data_catalog.yaml sets the folder for all bundles",
         )
     question = bundle.name, args.symbols, start, end, timeframe.label
     if is_ours:
         write(*question, **options)
         return
-    with others_code(f"{type(source).__name__} wrote no bundle {bundle.name}", ForeignError):
+    with others_code(
+        f"{type(source).__name__} did not write the bundle {bundle.name}", ForeignError
+    ):
         try:
             asyncio.run(_awaited(partial(write, *question, **options), args.timeout))
         except TimeoutError as late:
             if args.timeout is None:  # its own
                 raise
             raise ProviderTimeoutError(
-                f"{type(source).__name__} did not end within {args.timeout:g} s",
-                hint="a longer --timeout, or fewer symbols",
+                f"{type(source).__name__} did not finish within {args.timeout:g} s",
+                hint="allow more time with --timeout, or request fewer symbols",
             ) from late
 
 

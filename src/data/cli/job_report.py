@@ -18,7 +18,7 @@ from .tables import TextTable, counted, shortened, styled
 if TYPE_CHECKING:
     from ..progress.events import Listener, Progress
 
-REPORT_HELP = "write the full report to this file: a page where its name ends in .html, else JSON"
+REPORT_HELP = "write the full report to this file: HTML if its name ends in .html, else JSON"
 # With more series than this, only incomplete ones are shown, and progress only from time to time.
 MOST_SHOWN, MOST_REASONS = 40, 20
 _REPORT_S = 30.0
@@ -27,7 +27,7 @@ _REPORT_S = 30.0
 def add_trial(parser: argparse.ArgumentParser) -> None:
     """Add the options to show requests instead of sending them, and to write a report."""
     parser.add_argument(
-        "--dry-run", action="store_true", help="show the requests and their cost; send none"
+        "--dry-run", action="store_true", help="show the requests and their cost, but send none"
     )
     parser.add_argument("--report", metavar="FILE", help=REPORT_HELP)
 
@@ -146,14 +146,14 @@ def reasons_shown(reasons: Sequence[dict[str, Any]], what: str = "series") -> Sh
         yield styled(str(group), "red" if is_failure else "yellow")
     more = len(reasons) - MOST_REASONS
     if more > 0:
-        yield styled(f"and {counted(more, 'other reason')}; --report has them all", "yellow")
+        yield styled(f"and {counted(more, 'other reason')}; --report writes them all", "yellow")
 
 
 def requests_shown(requests: dict[str, dict[str, int]]) -> Shown:
     """Yield how many requests each vendor was sent, and how many returned nothing usable."""
     for vendor, counts in requests.items():
         sent, answered = counts["sent"], counts["answered"]
-        lost = f", {sent - answered:,} without result" if sent > answered else ""
+        lost = f", {sent - answered:,} without a result" if sent > answered else ""
         yield styled(f"{vendor}: {counted(sent, 'request')}{lost}", "dim")
 
 
@@ -172,4 +172,4 @@ def costs_shown(vendors: dict[str, dict[str, Any]], what: str = "series") -> Sho
         for vendor, cost in vendors.items()
     ]
     if rows:
-        yield TextTable(["vendor", f"{what}#", "requests#", "units#?", "at your plan"], rows)
+        yield TextTable(["vendor", f"{what}#", "requests#", "units#?", "on your plan"], rows)

@@ -28,27 +28,33 @@ def configure(parser: argparse.ArgumentParser) -> None:
     """Add the sub-commands."""
     actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
     texts = {
-        _list: ("list", "the recorded runs"),
-        _show: ("show", "what a run read: series, range, generation, digest, actions"),
-        _check: ("check", "whether its bars are the same now; which are not, and why"),
-        _forget: ("forget", "forget a run, and unpin what it alone keeps"),
-        _export: ("export", "write its record and its bars into a new folder"),
+        _list: ("list", "list the recorded runs"),
+        _show: ("show", "show what a run read: series, range, generation, digest, actions"),
+        _check: (
+            "check",
+            (
+                "check whether the bars of a run are still the same, and list those that are "
+                "not, with the reason"
+            ),
+        ),
+        _forget: ("forget", "forget a run, and release the generations that only it pins"),
+        _export: ("export", "write the record and the bars of a run into a new folder"),
     }
     epilogs = {
-        _check: "Exit code 0: identical. 1: revised, gone or unknown, nothing was recorded, or the run has "
-        "no end. 2: there is no such run."
+        _check: (
+            "Exit code 0: identical. 1: revised, gone or unknown, nothing was recorded, or "
+            "the run has no recorded end. 2: the run does not exist."
+        )
     }
     for work, (name, text) in texts.items():
         one = actions.add_parser(name, help=text)
         if work is not _list:
-            one.add_argument(
-                "id", metavar="ID", help="of the run, as `onetape lineage list` has it"
-            )
+            one.add_argument("id", metavar="ID", help="id of the run, from `onetape lineage list`")
         if work is _check:
             one.add_argument(
                 "--as-today",
                 action="store_true",
-                help="compare with what the same calls return now; may send requests",
+                help="compare with what the same calls return today; may send requests",
             )
             add_timeout(one)
         if work is _export:
@@ -79,7 +85,7 @@ def _list(args: argparse.Namespace) -> Report:
         for one in records
     ]
     if not records:
-        return Report(plain, ["no lineage is recorded"])
+        return Report(plain, ["no runs are recorded"])
     rows = [
         [
             one.run,
@@ -87,7 +93,7 @@ def _list(args: argparse.Namespace) -> Report:
             moment(one.ended) if one.ended else "no end",
             f"{len(one.reads):,}",
             f"{len(one.failed):,}",
-            "" if one.keep is None else "for ever" if one.keep is True else str(one.keep),
+            "" if one.keep is None else "forever" if one.keep is True else str(one.keep),
         ]
         for one in records
     ]
@@ -100,7 +106,11 @@ def _show(args: argparse.Namespace) -> Report:
 
     def shown() -> Shown:
         """Yield the reads, then the failures."""
-        ended = moment(record.ended) if record.ended else "no end: it was killed, or goes on"
+        ended = (
+            moment(record.ended)
+            if record.ended
+            else "no recorded end: it was killed or is still running"
+        )
         yield styled(f"{record.run} · {moment(record.started)} to {ended}", "bold")
         rows = [
             [
@@ -155,13 +165,15 @@ def _checked(report: CheckReport) -> Shown:
         if rows:
             yield TextTable(["time", "column", "then#", "now#", "cause", "detail?"], rows)
         if len(one.cells) > _SHOWN:
-            yield styled(f"the first {_SHOWN} of {len(one.cells)} cells; --json has all", "dim")
+            yield styled(
+                f"the first {_SHOWN} of {len(one.cells)} differing values; --json has all", "dim"
+            )
     for failed in report.failed:
         yield Line(f"failed then: {failed.symbol} {failed.timeframe}: {failed.error}")
     if not report.record.ended:
-        yield Line("the run has no end: what it read last may not be recorded", "bold yellow")
+        yield Line("the run has no recorded end, so its last reads may be missing", "bold yellow")
     if not report.series:
-        yield Line("nothing was recorded: no read of this run is known", "bold yellow")
+        yield Line("nothing was recorded: the reads of this run are unknown", "bold yellow")
     verdict = "identical" if report.is_identical else "not identical"
     yield styled(f"{report.record.run}: {verdict}", "bold")
 

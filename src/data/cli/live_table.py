@@ -109,7 +109,7 @@ def whole(shown: FeedSnapshot, rows: int, *, forming: bool) -> Group:
     )
     bars = [*shown.bars[-rows:], *([shown.forming] if shown.forming and forming else [])]
     body = [_table(bars)] if bars else []
-    return Group(head, *body, styled("Ctrl-C ends this", "dim"))
+    return Group(head, *body, styled("Ctrl-C to stop", "dim"))
 
 
 def _table(bars: Sequence[LiveBar]) -> TextTable:

@@ -150,24 +150,34 @@ _OTHER_NAMES = {
         ("--symbol", "--ticker", "--tickers", "--symbols"), ("--symbols", "symbols", "symbol")
     ),
 }
-_CHART = "`onetape plot` draws a chart, and writes it as png, svg, html"
+_CHART = "`onetape plot` draws a chart and writes it as PNG, SVG or HTML"
 # Maps other tools' names for a command to the command here.
 _OTHER_COMMANDS = {
-    "help": "`onetape --help` lists the commands, `onetape COMMAND --help` explains one, "
-    "`onetape docs` has the pages",
+    "help": (
+        "`onetape --help` lists the commands, `onetape COMMAND --help` explains one, "
+        "`onetape docs` shows the pages"
+    ),
     **dict.fromkeys(("chart", "graph", "draw", "show"), "`onetape plot AAPL 1d` draws a chart"),
     **dict.fromkeys(
         ("status", "health", "check", "info"),
-        "`onetape doctor` checks keys, network and cache, `onetape cache stats` measures the cache",
+        (
+            "`onetape doctor` checks keys, network and cache; `onetape cache stats` "
+            "measures the cache"
+        ),
     ),
     **dict.fromkeys(
         ("config", "configure", "init", "setup", "settings", "keys", "login"),
-        "no configuration is needed; `onetape doctor` shows what is in use, `onetape docs keys` "
-        "explains keys",
+        (
+            "no configuration is needed; `onetape doctor` shows the current one, `onetape "
+            "docs keys` explains keys"
+        ),
     ),
     **dict.fromkeys(
         ("download", "get", "history", "download-data", "pull", "load"),
-        "`onetape fetch AAPL 1d` shows or exports bars, `onetape populate` fills the cache for many symbols",
+        (
+            "`onetape fetch AAPL 1d` shows or exports bars; `onetape populate` fills the "
+            "cache for many symbols"
+        ),
     ),
     **dict.fromkeys(("price", "last", "ticker"), "`onetape quote AAPL` returns the last price"),
     **dict.fromkeys(("list", "ls"), "`onetape cache list` lists what is cached"),
@@ -175,7 +185,7 @@ _OTHER_COMMANDS = {
         ("live", "watch", "tail"), "`onetape stream BTCUSDT 1m` shows bars as they close"
     ),
     "update": "`onetape sync` brings every stored series up to date",
-    "export": "`onetape cache export` writes cached bars as files",
+    "export": "`onetape cache export` writes cached bars to files",
     "version": "`onetape --version`",
 }
 _PICTURES = dict.fromkeys(("--plot", "--chart", "--graph"), _CHART)
@@ -224,10 +234,10 @@ class Parser(argparse.ArgumentParser):
             here = {*options, *(action.dest for action in self._get_positional_actions())}
             name = next((name for name in _OTHER_NAMES[word] if name in here), None)
             if name is None:
-                return f"this command has nothing like {word}"
+                return f"this command has no equivalent of {word}"
             if not name.startswith("-"):
-                return f"the {name.removesuffix('s')} is written without an option"
-            return f"{word} is called {name} here"
+                return f"give the {name.removesuffix('s')} without an option"
+            return f"use {name} instead of {word}"
         near = nearest(word, options)
         return f"did you mean {near}?" if near else ""
 
@@ -246,6 +256,5 @@ class Parser(argparse.ArgumentParser):
         """Print the error and how to get help, and exit with 2."""
         self.exit(
             2,
-            f"{self.prog}: {shortened(printable(message))}\n"
-            f"  `{self.prog} --help` shows how it is called\n",
+            f"{self.prog}: {shortened(printable(message))}\n  see `{self.prog} --help`\n",
         )

@@ -39,7 +39,7 @@ def _plans_shown(plans: Plans) -> Shown:
     for plan in plans.values():
         yield from _plan_shown(plan)
         yield ""
-    yield styled(f"{counted(plans.requests, 'request')} in all", "bold")
+    yield styled(f"{counted(plans.requests, 'request')} in total", "bold")
 
 
 def _plan_shown(plan: Plan) -> Shown:

@@ -29,19 +29,22 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--version",
         type=positive,
         metavar="N",
-        help="the series as it was after this commit (`onetape cache log`)",
+        help="the series as it was after this commit (see `onetape cache log`)",
     )
     parser.add_argument(
         "-o",
         "--out",
         metavar="FILE",
-        help="write it to a file, by its ending .png (extra plot), .svg or .html; else it is shown here",
+        help=("write the chart to a .png (extra plot), .svg or .html file; default: draw it here"),
     )
     command(
         parser,
         run,
-        "Several symbols are lines of their closes, 100 at their first common bar. In blocks a gap is "
-        "shaded; S, D and ! above them mark a split, a dividend, a doubt.",
+        (
+            "Several symbols are drawn as lines of their closes, rebased to 100 at their "
+            "first common bar. In the terminal a gap is shaded; S, D and ! above it mark a "
+            "split, a dividend and a doubt."
+        ),
     )
 
 
@@ -101,7 +104,7 @@ def _shown(chart: Chart, layout: ChartLayout, written: list[str]) -> Iterator[An
         for reason, count in one.refused.items():
             yield styled(f"{one.symbol}: {count:,} with a {reason}", "yellow")
         if one.unordered:
-            yield styled(f"{one.symbol}: {counted(one.unordered, 'row')} put in order", "yellow")
+            yield styled(f"{one.symbol}: {counted(one.unordered, 'row')} sorted by time", "yellow")
     for path in written:
         yield Line(f"written: {path}")
 
@@ -111,7 +114,7 @@ def _blocks(chart: Chart) -> Shown:
     for place, one in enumerate(chart.series):
         yield ""
         if chart.is_indexed:
-            last = f"{one.closes[-1]:.1f}" if len(one) else "no bar"
+            last = f"{one.closes[-1]:.1f}" if len(one) else "no bars"
             yield titled(one.symbol, last)
         yield Blocks(chart, place)
     yield ""

@@ -38,7 +38,10 @@ _Run = Callable[[argparse.Namespace], int]
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the options."""
-    symbols_help = "this, --symbols-file or --universe; `onetape sync` is for everything stored"
+    symbols_help = (
+        "the symbols to fill; or use --symbols-file or --universe (`onetape sync` "
+        "updates everything that is stored)"
+    )
     add_universe(parser, "on any day from --start-date to --end-date")
     _add_series(parser, partial(_run_listed, parser), symbols_help)
 
@@ -56,8 +59,10 @@ def _add_series(parser: argparse.ArgumentParser, run: _Run, symbols_help: str) -
     parser.add_argument(
         "--symbols-file",
         metavar="FILE",
-        help="a list: one symbol a line, or CSV or YAML with symbol, timeframe, from, priority; "
-        "-: standard input",
+        help=(
+            "a list: one symbol per line, or CSV or YAML with symbol, timeframe, from, "
+            "priority; -: standard input"
+        ),
     )
     parser.add_argument(
         "--start-date", "--start", metavar="DATE", help="first session; default: 2020-01-01"
@@ -74,7 +79,7 @@ def configure_sync(parser: argparse.ArgumentParser) -> None:
         "pattern",
         nargs="?",
         default="*",
-        help="symbols such as 'BTC*', or symbol and timeframe such as '* 1d'; default: all",
+        help="symbols such as 'BTC*', or a symbol and timeframe such as '* 1d'; default: all",
     )
     add_universe(parser, "on any day")
     nothing: dict[str, None] = dict.fromkeys(("symbols", "timeframes", "start_date", "end_date"))
@@ -88,11 +93,11 @@ def _add_job(parser: argparse.ArgumentParser, run: _Run) -> None:
         "--every",
         type=every,
         metavar="TIME",
-        help="repeat after this time, such as 15m or 1d, until Ctrl-C or SIGTERM",
+        help="repeat at this interval, such as 15m or 1d, until Ctrl-C or SIGTERM",
     )
     add_timeout(
         parser,
-        "a request ends after this long without a page; default: jobs.timeout_s of the rules",
+        ("a request ends after this time without a page; default: jobs.timeout_s in the rules"),
     )
     command(parser, run)
 
@@ -105,12 +110,12 @@ def _run_listed(parser: argparse.ArgumentParser, args: argparse.Namespace) -> in
     """
     is_listed = args.symbols is not None or args.symbols_file is not None
     if is_listed and args.universe is not None:
-        raise QueryError("--universe takes the place of --symbols and --symbols-file")
+        raise QueryError("--universe cannot be combined with --symbols or --symbols-file")
     if not is_listed and args.universe is None:
         parser.print_usage(sys.stderr)
         raise QueryError(
-            "name the symbols: --symbols A,B,C, --symbols-file FILE or --universe NAME",
-            hint="`onetape sync` brings everything that is stored up to date",
+            ("no symbols are given; use --symbols A,B,C, --symbols-file FILE or --universe NAME"),
+            hint="`onetape sync` updates everything that is stored",
         )
     return run(args)
 
@@ -132,7 +137,7 @@ def run(args: argparse.Namespace, *, may_lack: bool = False) -> int:
                 is_done = not report["failed"] and not report["interrupted"]
                 is_done &= may_lack or all(result["complete"] for result in report["results"])
                 shown = _shown(report)
-            kept = "committed bars are kept; run it again to continue"
+            kept = "committed bars are kept; run the command again to continue"
             code = present_job(report, shown, args, ok=is_done, interrupted=kept)
         if args.dry_run or args.every is None or report["interrupted"] or signals.is_noted:
             return code
@@ -171,8 +176,8 @@ def _populated(args: argparse.Namespace) -> dict[str, Any]:
         report["universe"] = members.as_dict()
     if not (report["series"] if args.dry_run else report["results"]):
         raise QueryError(
-            "nothing to fill: no such series is cached",
-            hint="name some: onetape populate --symbols AAPL,BTCUSDT",
+            "nothing to fill: no matching series is cached",
+            hint="name the symbols: onetape populate --symbols AAPL,BTCUSDT",
         )
     return report
 
@@ -198,11 +203,17 @@ def _shown(report: dict[str, Any]) -> Shown:
     yield from requests_shown(report["requests"])
     yield from _incidents_shown(report)
     for name, count in list(report["marked"].items())[:MOST_REASONS]:
-        text = f"{name}: {counted(count, 'bar')} marked as wrong for certain; `onetape validate` shows why"
+        text = (
+            f"{name}: {counted(count, 'bar')} marked as certainly wrong; `onetape validate` "
+            "shows why"
+        )
         yield styled(text, "yellow")
     for one in report["perishable"][:MOST_REASONS]:
         name, lost = f"{one['symbol']} {one['timeframe']}", one["lost"]
-        text = f"{name} has no {one['what']} after {one['last']}; {one['vendor']} drops the next at {lost}"
+        text = (
+            f"{name}: no {one['what']} after {one['last']}; {one['vendor']} deletes the next "
+            f"one at {lost}"
+        )
         yield styled(text, "yellow")
     good, failed = len(report["success"]), len(report["failed"])
     fetched = counted(sum(r["fetched"] for r in results), "new bar")
@@ -220,7 +231,7 @@ def _cost_shown(report: dict[str, Any]) -> Shown:
     yield from reasons_shown(report["reasons"])
     yield from _incidents_shown(report)
     hits = f"{report['held']:,} of {counted(report['series'], 'series')} need no vendor"
-    yield styled(f"{hits}, {counted(report['requests'], 'request')} in all", "dim")
+    yield styled(f"{hits}, {counted(report['requests'], 'request')} in total", "dim")
 
 
 def _state(result: dict[str, Any]) -> Text:

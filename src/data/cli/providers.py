@@ -29,8 +29,10 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "vendor",
         nargs="?",
         metavar="NAME",
-        help="show all about this vendor; of a family (ccxt: the exchanges that the installed package "
-        "gives bars of) list and count the vendors",
+        help=(
+            "show everything about this vendor; for a family (ccxt: the exchanges whose "
+            "bars the installed package can fetch), list and count its vendors"
+        ),
     )
     either = parser.add_mutually_exclusive_group()
     either.add_argument(
@@ -43,8 +45,10 @@ def configure(parser: argparse.ArgumentParser) -> None:
         nargs="?",
         const=_ALL,
         metavar="VENDOR",
-        help="ask one cheap question for each thing served, of all vendors that "
-        "have a key or of one, and show what the key may do",
+        help=(
+            "send one cheap request for each kind of data to every vendor with a key, or to "
+            "one vendor, and show what the key allows"
+        ),
     )
     add_timeout(parser, "with --probe: time for each request; default: 30 s without a response")
     command(parser, run)
@@ -59,13 +63,14 @@ def run(args: argparse.Namespace) -> Report:
     """
     if args.timeout is not None and args.probe is None:
         raise QueryError(
-            "--timeout needs --probe: nothing else here sends a request", hint="add --probe"
+            "--timeout needs --probe: without it no request is sent",
+            hint="add --probe, or omit --timeout",
         )
     if args.vendor is not None:
         if args.matrix or args.probe is not None:
             raise QueryError(
-                f"{args.vendor} is shown alone",
-                hint=f"leave it or the option out; --probe {args.vendor} probes one vendor",
+                f"the vendor {args.vendor} cannot be combined with --matrix or --probe",
+                hint=f"omit one of them; --probe {args.vendor} probes only that vendor",
             )
         if args.vendor.strip().lower() in FAMILIES:
             return family(args.vendor)
@@ -88,7 +93,7 @@ def _shown(vendors: Sequence[dict[str, Any]], ways: Sequence[dict[str, Any]]) ->
     yield ""
     yield findings([("", v["name"], _serves(v)) for v in vendors])
     yield ""
-    yield TextTable(["asked for", "in this order", "timeframes?"], [_order(w) for w in ways])
+    yield TextTable(["requested", "in this order", "timeframes?"], [_order(w) for w in ways])
     if any(set(w["vendors"]) - set(w["ready"]) for w in ways):
         yield styled("a vendor in (brackets) cannot be used here", "dim")
 
@@ -107,7 +112,7 @@ def _probe(args: argparse.Namespace) -> Report:
                 mark, style = _VERDICTS[finding.verdict]
                 cells = [finding.what, *([styled(finding.why, "dim")] if finding.why else [])]
                 show([findings([(styled(mark, style), name, cells)], width)])
-    nobody = "no vendor has a key here; --probe VENDOR probes one anyway"
+    nobody = "no vendor has a key here; --probe VENDOR probes a vendor anyway"
     ok = not results or any(one.verdict == "yes" for one in results)
     plain = {"probe": [finding.to_json() for finding in results]}
     return Report(plain, () if names else lambda: [styled(nobody, "dim")], ok=ok)
@@ -171,14 +176,14 @@ def _facts(profile: dict[str, Any]) -> Iterator[tuple[str, str]]:
     yield "companies", ", ".join(profile["fundamentals"]) or profile["no_fundamentals"] or "nothing"
     if not profile["timeframes"]:
         yield "bars", "none"
-    polled = "no stream: polled as bars close" if profile["timeframes"] else "nothing"
+    polled = "no stream; polled as bars close" if profile["timeframes"] else "nothing"
     live = "streams bars" if profile["stream"] else profile["no_stream"] or polled
-    yield "live", "none: these are historical bars" if is_sample(profile["name"]) else live
+    yield "live", "none; these are historical bars" if is_sample(profile["name"]) else live
     yield "names", "searched" if profile["search"] else "not searched"
     if profile["package"]:
         yield "package", f"extra {family_of(profile['name'])}: {profile['package']}"
     places = [f"{way['rule']} ({way['place']} of {way['of']})" for way in profile["rules"]]
-    yield "rules", ", ".join(places) or "none: only for calls that name it"
+    yield "rules", ", ".join(places) or "none; used only by calls that name it"
 
 
 def _matrix(selector: ProviderSelector) -> Report:

@@ -30,15 +30,18 @@ def configure(parser: argparse.ArgumentParser) -> None:
         type=partial(seconds, least=0.0),
         default=5.0,
         metavar="SECONDS",
-        help="reuse a quote of this process that is at most this old (default 5)",
+        help="reuse a quote from this process that is at most this old (default 5)",
     )
     add_session(parser)
     add_timeout(parser)
     command(
         parser,
         run,
-        "forming: the price of the running minute; closed: the last close of a closed market; stale: "
-        "anything older. The change is since the close of the session before.",
+        (
+            "forming: the price in the current minute; closed: the last close in a closed "
+            "market; stale: anything older. The change is relative to the close of the "
+            "previous session."
+        ),
     )
 
 

@@ -37,19 +37,23 @@ def configure(parser: argparse.ArgumentParser) -> None:
     _add_whose(parser, refresh_plan.REFRESHED_TYPES).add_argument(
         "--symbols-file",
         metavar="FILE",
-        help="a list as `onetape populate` takes it, of which symbol and priority count; "
-        "-: standard input",
+        help=(
+            "a list as for `onetape populate`, of which symbol and priority are used; -: "
+            "standard input"
+        ),
     )
     parser.add_argument(
-        "--force-refresh", action="store_true", help="also fetch what is still fresh"
+        "--force-refresh", action="store_true", help="also refetch data that is still fresh"
     )
     parser.add_argument(
         "--delay",
         type=float,
         default=0.0,
         metavar="SECONDS",
-        help="ask each vendor for one symbol at a time, with this pause; default: several at once, "
-        "as fast as its limits allow",
+        help=(
+            "request one symbol at a time from each vendor, with this pause; default: "
+            "several at once, as fast as its limits allow"
+        ),
     )
     parser.add_argument(
         "--max-symbols", type=int, default=0, metavar="N", help="maximum number of symbols; 0: all"
@@ -63,7 +67,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--stale-fraction",
         type=float,
         metavar="PART",
-        help="the same, as a fraction of --stale-ttl-days",
+        help="minimum age as a fraction of --stale-ttl-days",
     )
     parser.add_argument(
         "--stale-ttl-days",
@@ -76,7 +80,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--chunk-fraction",
         type=float,
         metavar="PART",
-        help="only the oldest part, such as 0.25; each run continues with the next",
+        help="only the oldest part, such as 0.25; each run continues with the next part",
     )
     add_trial(parser)
 
@@ -106,7 +110,7 @@ def _add_whose(parser: argparse.ArgumentParser, types: Sequence[str]) -> Any:
     group.add_argument(
         "--cleanup-only",
         action="store_true",
-        help="delete copies that newer, good ones have replaced",
+        help="delete copies that have been replaced by newer, good ones",
     )
     parser.add_argument(
         "--data-types",
@@ -117,8 +121,10 @@ def _add_whose(parser: argparse.ArgumentParser, types: Sequence[str]) -> Any:
     )
     add_timeout(
         parser,
-        "what a vendor has for one type of a symbol, waits for its limits included; default: "
-        "jobs.timeout_s of the rules",
+        (
+            "time for one data type of a symbol from one vendor, including waits for its "
+            "limits; default: jobs.timeout_s in the rules"
+        ),
     )
     command(parser, run)
     return group
@@ -133,7 +139,7 @@ def _cleaned(args: argparse.Namespace) -> Report:
     from ..jobs.refresh_fundamentals import cleanup_fundamentals
 
     result = cleanup_fundamentals(args.cache_dir, config_path=args.config, dry_run=args.dry_run)
-    would = "would go" if args.dry_run else "deleted"
+    would = "would be deleted" if args.dry_run else "deleted"
     return Report(result, [f"{counted(result['total_removed_files'], 'replaced copy')} {would}"])
 
 
@@ -153,7 +159,7 @@ def _refreshed(args: argparse.Namespace) -> int:
         ok = not (report["failed"] or any(group["failed"] for group in report["reasons"]))
         ok &= not report["interrupted"]
         shown = _plan_shown(report) if args.dry_run else _shown(report)
-        kept = "data fetched so far are kept; run it again to continue"
+        kept = "data fetched so far is kept; run the command again to continue"
         return present_job(report, shown, args, ok=ok, interrupted=kept)
 
 
@@ -183,7 +189,10 @@ def _plan_shown(report: dict[str, Any]) -> Shown:
         yield TextTable(["selected", "age#"], rows)
     yield from costs_shown(report["vendors"], "data types")
     yield from reasons_shown(report["reasons"], "data types")
-    text = f"{counted(len(selected), 'symbol')} selected, {counted(report['requests'], 'request')} in all"
+    text = (
+        f"{counted(len(selected), 'symbol')} selected, "
+        f"{counted(report['requests'], 'request')} in total"
+    )
     yield styled(text, "dim")
 
 
@@ -211,7 +220,7 @@ def _shown(report: dict[str, Any]) -> Shown:
 
 
 def _days(age: float | None) -> str:
-    return "none held" if age is None else f"{age:.1f}d"
+    return "none cached" if age is None else f"{age:.1f}d"
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -25,10 +25,12 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--speed",
         type=float,
-        help="times as fast as it was; 60: an hour in a "
-        "minute; 0: without waiting; default: a bar a second",
+        help=(
+            "speed relative to real time; 60: an hour takes a minute; 0: without waiting; "
+            "default: a bar per second"
+        ),
     )
-    parser.add_argument("--provider", help="bars of this vendor only")
+    parser.add_argument("--provider", help="only bars from this vendor")
     add_adjustment(parser)
     add_freshness(parser)
     add_timeout(parser)

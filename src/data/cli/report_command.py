@@ -19,18 +19,20 @@ def configure(parser: argparse.ArgumentParser) -> None:
     """Add the options."""
     parser.add_argument("symbol", nargs="?", help="such as BTCUSDT, AAPL, VOD.L")
     parser.add_argument("timeframe", nargs="?", help="such as 1m, 1h, 1d, 1w, 1M")
-    parser.add_argument("--all", action="store_true", help="of everything that is stored")
+    parser.add_argument("--all", action="store_true", help="report on all stored series")
     parser.add_argument(
         "-o",
         "--output",
         metavar="FILE",
-        help="write a page that opens without network (.html), or JSON (.json)",
+        help="write a page that opens without a network (.html), or JSON (.json)",
     )
     command(
         parser,
         run,
-        "Exit code 0: it is made, whatever it says. 1: a part of it could not be read, and is named. "
-        "2: the question is wrong.",
+        (
+            "Exit code 0: the report was made, whatever it shows. 1: part of it could not "
+            "be read, and is named. 2: invalid arguments."
+        ),
     )
 
 
@@ -45,13 +47,13 @@ def run(args: argparse.Namespace) -> Report:
 
     if args.all == bool(args.symbol) or bool(args.symbol) != bool(args.timeframe):
         raise QueryError(
-            "name a symbol and a timeframe, or --all for everything that is stored",
-            hint="`onetape report AAPL 1d -o report.html`",
+            "give either a symbol and a timeframe, or --all for everything that is stored",
+            hint="such as `onetape report AAPL 1d -o report.html`",
         )
     manager = manager_of(args)
     if args.output is not None:
         check_report_path(Path(args.output))  # before the work
-    with busy(args, "looking at what is stored; sends no request"):
+    with busy(args, "reading the cache; sends no request"):
         report = manager.report(args.symbol, args.timeframe)
         written = "" if args.output is None else str(report.save(args.output))
 

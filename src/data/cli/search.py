@@ -13,13 +13,13 @@ from .tables import TextTable, counted, styled
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the options."""
-    parser.add_argument("text", nargs="+", help="a part of a symbol or a name")
+    parser.add_argument("text", nargs="+", help="part of a symbol or a name")
     parser.add_argument(
         "--limit", type=positive, default=20, help="maximum number of rows (default 20)"
     )
     parser.add_argument("--offline", action="store_true", help="search the cached names only")
     add_timeout(parser)
-    command(parser, run, "Each symbol can be passed to the other commands as it is.")
+    command(parser, run, "Each symbol can be passed to the other commands unchanged.")
 
 
 def run(args: argparse.Namespace) -> Report:
@@ -29,7 +29,7 @@ def run(args: argparse.Namespace) -> Report:
     with asking(args) as notes:
         listings = manager.search(text, args.limit, offline=args.offline, timeout=args.timeout)
     if not listings:
-        nothing = f"no symbol or name fits {text!r}"
+        nothing = f"no symbol or name matches {text!r}"
         return Report([], lambda: [styled(nothing, "dim")], notes, ok=False)
     names = ["symbol", "name", "venue", "type", "currency", "from?"]
     rows = [

@@ -22,8 +22,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
     command(
         parser,
         run,
-        "Times are UTC. `final` is from when the daily bar of a session does not change any more. "
-        "`holiday?`: the calendar has no holidays of that time on record, and takes every weekday.",
+        (
+            "Times are UTC. `final` is the time from which the daily bar of a session no "
+            "longer changes. `holiday?`: the calendar has no holidays on record for that "
+            "time, and treats every weekday as a session."
+        ),
     )
 
 
@@ -45,7 +48,7 @@ def run(args: argparse.Namespace) -> Report:
     title = f"{args.symbol} · {counted(len(rows), 'session')}"
     shown: list[Any] = [TextTable(["session", "open", "close", "", "final?"], cells, title)]
     if unknown:
-        text = "of a time whose holidays are unknown: any weekday"
+        text = "in a time whose holidays are unknown; every weekday counts"
         shown.append(f"{counted(unknown, 'session')} {text}")
     return Report(rows, shown)
 

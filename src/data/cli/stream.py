@@ -25,24 +25,28 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--rows",
         type=positive,
         default=10,
-        help="bars of history to start with and to show (default 10)",
+        help="history bars to start with and to show (default 10)",
     )
     parser.add_argument(
         "--forming", action="store_true", help="also print the running bar whenever it changes"
     )
-    parser.add_argument("--count", type=positive, metavar="N", help="end after N new bars")
+    parser.add_argument("--count", type=positive, metavar="N", help="stop after N new bars")
     parser.add_argument(
         "--every",
         type=seconds,
         default=60.0,
         metavar="SECONDS",
-        help="how often a vendor without a stream is asked at least for a bar that is late, and with "
-        "--forming for the running one (default 60)",
+        help=(
+            "longest time between two requests to a vendor without a stream for a late bar, "
+            "and with --forming for the running bar (default 60)"
+        ),
     )
     add_timeout(
         parser,
-        "what each question for bars has: history, what the stream lost, and a bar that is asked "
-        "for; default: 30 s without an answer",
+        (
+            "time for each request for bars (history, bars that the stream lost, late "
+            "bars); default: 30 s without a response"
+        ),
     )
     command(parser, run)
 

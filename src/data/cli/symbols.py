@@ -28,28 +28,34 @@ def configure(parser: argparse.ArgumentParser) -> None:
     actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
     refresh = actions.add_parser(
         "refresh",
-        help="copy what is known of symbols into the database, and renames into the cache",
+        help="copy symbol metadata into the database, and renames into the cache",
     )
     refresh.add_argument("symbols", nargs="*", metavar="SYMBOL", help="such as AAPL, BRK.B")
-    refresh.add_argument("--all", action="store_true", help="all that are stored or have a row")
-    importer = actions.add_parser("import", help="take over a CSV file of dated changes")
+    refresh.add_argument(
+        "--all", action="store_true", help="all symbols that are stored or have a row"
+    )
+    importer = actions.add_parser("import", help="import a CSV file of dated changes")
     importer.add_argument("file", metavar="FILE", help="CSV with a header")
-    show = actions.add_parser("show", help="what is known of a symbol; sends no request")
+    show = actions.add_parser("show", help="show what is recorded for a symbol; sends no request")
     show.add_argument("symbol", metavar="SYMBOL", help="such as META")
-    show.add_argument("--on", metavar="DAY", help="what it names on this session date")
+    show.add_argument(
+        "--on", metavar="DAY", help="show what the symbol refers to on this session date"
+    )
     command(
         refresh,
         _refresh,
-        "Fundamentals that are due are requested; all else is read from the cache.",
+        "Fundamentals that are due are requested; everything else is read from the cache.",
     )
     command(
         importer,
         _import,
-        "Columns: date,type,symbol,successor (type: rename, merger, spinoff, delisting) or "
-        "symbol,instrument,from,to (half-open), both with source if you like. A file imported again "
-        "under the same name takes the place of what it brought.",
+        (
+            "Columns: date,type,symbol,successor (type: rename, merger, spinoff, delisting) "
+            "or symbol,instrument,from,to (half-open), both with an optional source. "
+            "Importing a file again under the same name replaces its rows."
+        ),
     )
-    command(show, _show, "Which database: see `onetape db check`.")
+    command(show, _show, "See `onetape db check` for the database that is used.")
 
 
 def _opened(args: argparse.Namespace) -> tuple[Database, DataManager]:
@@ -67,7 +73,7 @@ def _opened(args: argparse.Namespace) -> tuple[Database, DataManager]:
 def _refresh(args: argparse.Namespace) -> Report:
     """Refresh; 1 if a symbol is unknown or part of its data could not be fetched."""
     if bool(args.symbols) == args.all:
-        raise QueryError("name symbols, or --all of them")
+        raise QueryError("give either symbols or --all")
     database, manager = _opened(args)
     from ..db.symbols.refresh import refresh_symbols
 
@@ -109,7 +115,9 @@ def _import(args: argparse.Namespace) -> Report:
     shown = [styled(text, "bold")]
     if report.symbols:
         some = " ".join(report.symbols[:8]) if len(report.symbols) <= 8 else "--all"
-        shown.append(styled(f"bars tell it after `onetape symbols refresh {some}`", "dim"))
+        shown.append(
+            styled(f"bars include these changes after `onetape symbols refresh {some}`", "dim")
+        )
     return Report(asdict(report), shown)
 
 
@@ -128,17 +136,13 @@ def _day(text: str) -> date:
     try:
         return date.fromisoformat(text)
     except ValueError as exc:
-        raise QueryError(f"{text!r:.40} is no date such as 2022-06-09") from exc
+        raise QueryError(f"not a date: {text!r:.40}; use YYYY-MM-DD") from exc
 
 
 def _shown(known: dict[str, Any]) -> Iterator[Any]:
     if identity := known["identity"]:
         names = f"{known['symbol']} names {identity['instrument']} on {identity['on']}"
-        now = (
-            f", which is {identity['current']} now"
-            if identity["current"] != known["symbol"]
-            else ""
-        )
+        now = f", now {identity['current']}" if identity["current"] != known["symbol"] else ""
         source = identity["source"] or "no change is recorded"
         yield styled(f"{names}{now} ({source})", "bold")
     rows = [

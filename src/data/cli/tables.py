@@ -74,7 +74,7 @@ class TextTable:
         yield from self._lines(kept) if is_plain else [self._table(kept)]
         left_out = [name for place, name in enumerate(self._names) if place not in kept]
         if left_out:
-            yield styled(f"too narrow for: {', '.join(left_out)}", "dim")
+            yield styled(f"not enough room for: {', '.join(left_out)}", "dim")
 
     def fitting(self, width: int) -> list[int]:
         """Return the indices of the columns that fit into ``width`` characters."""

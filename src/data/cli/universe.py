@@ -22,54 +22,68 @@ if TYPE_CHECKING:
 _MOST_LINES = 12
 _WIDTH = 8
 _FILTERS = {
-    "min_market_cap": "least market capitalisation in USD",
-    "max_market_cap": "largest market capitalisation in USD",
-    "min_avg_volume": "least average volume in shares a day",
-    "min_price": "least last close of seven days in USD, out of the cache",
+    "min_market_cap": "minimum market capitalization in USD",
+    "max_market_cap": "maximum market capitalization in USD",
+    "min_avg_volume": "minimum average volume in shares per day",
+    "min_price": "minimum last close of the past seven days in USD, from the cache",
     "sectors": "only these sectors",
-    "exclude_sectors": "not these sectors",
+    "exclude_sectors": "exclude these sectors",
 }
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the sub-commands."""
     actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
-    _configure_create(actions.add_parser("create", help="a list of symbols, a filter, or a file"))
-    imported = actions.add_parser("import", help="dated members of an index out of a file")
+    _configure_create(
+        actions.add_parser(
+            "create", help="create a universe from a list of symbols, a filter or a file"
+        )
+    )
+    imported = actions.add_parser("import", help="import the dated members of an index from a file")
     imported.add_argument("name")
     imported.add_argument(
-        "file", metavar="FILE", help="CSV: symbol,from,to or date,added,removed or symbol; or JSON"
+        "file",
+        metavar="FILE",
+        help="CSV with symbol,from,to or date,added,removed or symbol; or JSON",
     )
     imported.add_argument(
         "--today",
         metavar="FILE",
-        help="today's list: a change log is walked back from it, intervals are compared with it",
+        help=(
+            "list of today's members: a change log is applied backwards from it, intervals "
+            "are compared with it"
+        ),
     )
     imported.add_argument(
         "--source",
-        help="its name; a file of the same source replaces the one before (default: the file's)",
+        help=(
+            "name of the source; a file replaces the earlier file of the same source "
+            "(default: the file's name)"
+        ),
     )
     refresh = actions.add_parser(
         "refresh", help="record what has changed in lists, filters and files"
     )
-    refresh.add_argument("names", nargs="*", metavar="name", help="default: all")
-    shown = actions.add_parser("show", help="the members of a day, and how they are known")
+    refresh.add_argument("names", nargs="*", metavar="name", help="default: all universes")
+    shown = actions.add_parser("show", help="show the members on a day, and the evidence for them")
     shown.add_argument("name")
     shown.add_argument("--as-of", metavar="DAY", help="the session date; default: today")
     shown.add_argument(
-        "--known-at", metavar="TIME", help="by what was recorded until this UTC time or date"
+        "--known-at", metavar="TIME", help="use only what was recorded by this UTC time or date"
     )
-    shown.add_argument("--strict", action="store_true", help="fail if they are not point-in-time")
-    diff = actions.add_parser("diff", help="which members came and left between two days")
+    shown.add_argument(
+        "--strict", action="store_true", help="fail if the members are not point-in-time"
+    )
+    diff = actions.add_parser("diff", help="show which members joined and left between two days")
     diff.add_argument("name")
     diff.add_argument(
         "--start", metavar="DAY", required=True, help="the first of the two session dates"
     )
-    diff.add_argument("--end", metavar="DAY", help="the other one; default: today")
+    diff.add_argument("--end", metavar="DAY", help="the second session date; default: today")
     diff.add_argument(
-        "--known-at", metavar="TIME", help="by what was recorded until this UTC time or date"
+        "--known-at", metavar="TIME", help="use only what was recorded by this UTC time or date"
     )
-    listed = actions.add_parser("list", help="every universe with its sources")
+    listed = actions.add_parser("list", help="list every universe with its sources")
     works = (
         (imported, _import),
         (refresh, _refresh),
@@ -83,11 +97,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def _configure_create(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("name")
-    parser.add_argument("symbols", nargs="*", metavar="symbol", help="of a static universe")
+    parser.add_argument("symbols", nargs="*", metavar="symbol", help="members of a static universe")
     parser.add_argument(
-        "--file", help="a file about an index, as `onetape universe import` takes it"
+        "--file", help="a file about an index, in a format that `onetape universe import` accepts"
     )
-    parser.add_argument("--description", help="for people")
+    parser.add_argument("--description", help="description for people")
     for name, text in _FILTERS.items():
         option = f"--{name.replace('_', '-')}"
         if name in ("sectors", "exclude_sectors"):
@@ -97,8 +111,11 @@ def _configure_create(parser: argparse.ArgumentParser) -> None:
     command(
         parser,
         _create,
-        "Filters apply to the active symbols of the database (`onetape symbols refresh`). "
-        "A universe of this name gets the new definition; what was recorded stays.",
+        (
+            "Filters apply to the active symbols in the database (`onetape symbols "
+            "refresh`). An existing universe of this name gets the new definition; what was "
+            "recorded stays."
+        ),
     )
 
 
@@ -132,8 +149,8 @@ def _definition(args: argparse.Namespace) -> UniverseDefinition:
     filters = {name: getattr(args, name) for name in _FILTERS if getattr(args, name) is not None}
     if sum(map(bool, (args.symbols, args.file, filters))) != 1:
         raise QueryError(
-            "a universe is made of symbols, of filters or of a file",
-            hint="give one of the three; `onetape universe create --help` shows them",
+            "a universe needs exactly one of: symbols, filters, a file",
+            hint="`onetape universe create --help` explains them",
         )
     if args.symbols:
         return UniverseDefinition("static", args.description or "", symbols=args.symbols)
@@ -174,7 +191,7 @@ def _plain(one: Refreshed) -> dict[str, Any]:
 
 def _recorded_shown(refreshed: Sequence[Refreshed]) -> Shown:
     if not refreshed:
-        yield styled("there is no universe", "dim")
+        yield styled("there are no universes", "dim")
     for one in refreshed:
         text = f"{counted(one.members, 'member')} by {one.source}"
         change = f"{counted(one.opened, 'interval')} opened, {one.replaced:,} closed or replaced"
@@ -252,7 +269,7 @@ def _diff_shown(before: Members, after: Members, came: list[str], left: list[str
 def _list(args: argparse.Namespace) -> Report:
     summaries = _universes(args).summaries()
     if not summaries:
-        hint = "no universe yet: `onetape universe create`"
+        hint = "there are no universes; create one with `onetape universe create`"
         return Report([], [Line(hint)])
     rows = [
         [one.name if first else "", one.type if first else "", source.source, str(source.record.known_from),

@@ -36,31 +36,39 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--level",
         choices=LEVELS,
         default="intrinsic",
-        help="what may be asked: the bars alone (default), a second vendor, the exchange itself",
+        help=(
+            "what may be queried: only the cached bars (default), a second vendor, the "
+            "exchange itself"
+        ),
     )
     parser.add_argument(
         "--severity",
         choices=SEVERITIES,
         default="warning",
-        help="show findings of this severity and graver ones, and exit with 1 for them",
+        help="show findings of this severity or worse, and exit with 1 if there are any",
     )
     parser.add_argument(
         "--dry-run",
         action="store_true",
-        help="show the requests that the level takes, and their cost; send none",
+        help="show the requests that the level needs, and their cost, but send none",
     )
     parser.add_argument(
         "--mark",
         action="store_true",
-        help="mark bars that are wrong for certain, so that every later answer says so; no bar changes",
+        help=(
+            "mark bars that are certainly wrong, so that every later answer reports them; "
+            "changes no bar"
+        ),
     )
     add_executor(parser)
     add_timeout(parser)
     command(
         parser,
         run,
-        "Exit code 0: nothing of that severity or graver was found. 1: something was, or a series "
-        "could not be read. 2: the question is wrong.",
+        (
+            "Exit code 0: nothing of that severity or worse was found. 1: something was "
+            "found, or a series could not be read. 2: invalid arguments."
+        ),
     )
 
 
@@ -71,7 +79,9 @@ def run(args: argparse.Namespace) -> Report:
     check_one(args, "validate AAPL 1d", with_timeframe=True)
     many = "--all" if args.all else "--universe"
     if not args.symbol and (args.start or args.end or args.dry_run or args.level != "intrinsic"):
-        raise QueryError(f"{many} looks at all of every series, and at the bars alone: no request")
+        raise QueryError(
+            f"{many} accepts only the whole range and the intrinsic level, which sends no request"
+        )
     manager, symbols = manager_of(args), members_of(args)
     if not args.symbol:
         every = validate_all(
@@ -79,23 +89,23 @@ def run(args: argparse.Namespace) -> Report:
         )
         return _summed(args, every)
     if args.executor:
-        raise QueryError("--executor is for --all and --universe: one series is one task")
+        raise QueryError("--executor needs --all or --universe: one series is one task")
     question = ValidateQuestion(args.symbol, args.timeframe, args.start, args.end, args.level)
     frame = manager.coverage(args.symbol, args.timeframe)
     lanes = [
         replace(question, lane=lane) for lane in dict.fromkeys(frame["lane"].tolist() or [None])
     ]
     if args.mark and args.dry_run:
-        raise QueryError("--dry-run sends and writes nothing; leave out --mark")
+        raise QueryError("--dry-run and --mark cannot be used together: a dry run writes nothing")
     if args.dry_run or args.level != "intrinsic":
         costs, skipped = _cost(manager, lanes)
         if args.dry_run:
             return _cost_report(costs, skipped)
         sent = [f"{name} {counted(cost.requests, 'request')}" for name, cost in costs.items()]
         if sent:
-            text = f"vendors are asked: {', '.join(sent)}"
+            text = f"querying vendors: {', '.join(sent)}"
             console(stderr=True).print(text, soft_wrap=True)
-    with busy(args, "looking for defects, and changing no bar"):
+    with busy(args, "looking for defects; changes no bar"):
         reports = [
             manager.validate(
                 *(one.symbol, one.timeframe, one.start, one.end),
@@ -131,7 +141,7 @@ def _cost_report(costs: Mapping[str, VendorCost], skipped: Mapping[str, str]) ->
         lambda: [
             *costs_shown(vendors),
             *(Line(f"not checked  {check}: {why}", "dim") for check, why in skipped.items()),
-            styled(f"{counted(requests, 'request')} in all", "dim"),
+            styled(f"{counted(requests, 'request')} in total", "dim"),
         ],
     )
 

@@ -29,14 +29,16 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--sample",
         metavar="SHARE",
-        help="compare so much of the whole cache with second vendors, such as 1%%, the oldest "
-        "unproved bars first, and keep what was compared",
+        help=(
+            "compare this share of the whole cache with second vendors, such as 1%%, "
+            "starting with the oldest unproved bars, and keep the results"
+        ),
     )
     parser.add_argument(
         "--requests",
         type=positive,
         metavar="N",
-        help="with --sample: send each vendor no more than that; default: 50",
+        help="with --sample: maximum number of requests per vendor; default: 50",
     )
     parser.add_argument(
         "--dry-run", action="store_true", help="with --sample: show what would be compared"
@@ -46,23 +48,23 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--start", help="date (whole session) or UTC time, inclusive; default: the last 500 bars"
     )
     parser.add_argument("--end", help="date (whole session) or UTC time, inclusive; default: now")
-    parser.add_argument(
-        "--provider", metavar="A", help="compare only the cached bars that A supplied"
-    )
+    parser.add_argument("--provider", metavar="A", help="compare only cached bars from vendor A")
     parser.add_argument(
         "--against", metavar="B", help="compare vendor A with vendor B instead of the cache"
     )
     parser.add_argument(
         "--all",
         action="store_true",
-        help="all cached bars, whatever the number of requests",
+        help="compare all cached bars, whatever the number of requests",
     )
-    add_timeout(parser, "wait no longer for vendors; default: 30 s for each request")
+    add_timeout(parser, "stop waiting for vendors after this time; default: 30 s for each request")
     command(
         parser,
         run,
-        "Exit code of --sample 0: nothing is contradicted, also where nothing could be compared. "
-        "1: bars are. 2: invalid arguments.",
+        (
+            "Exit code of --sample: 0 if no bar is contradicted, even if nothing could be "
+            "compared; 1 if bars are contradicted; 2 for invalid arguments."
+        ),
     )
 
 
@@ -79,14 +81,17 @@ def run(args: argparse.Namespace) -> Report | int:
         others = (args.symbol, args.start, args.end, args.provider, args.against, args.timeout)
         if any(others) or args.all:
             raise QueryError(
-                "--sample takes the series of the whole cache",
-                hint="give it --requests, --dry-run, --report, --json, and nothing else",
+                (
+                    "--sample takes its series from the whole cache and cannot be combined with a "
+                    "symbol, a range or vendors"
+                ),
+                hint="use it only with --requests, --dry-run, --report and --json",
             )
         return _sample(args)
     if any(own) or not args.timeframe:
         raise QueryError(
-            "name a symbol and a timeframe, or --sample for a share of the whole cache",
-            hint="--requests, --dry-run and --report belong to --sample",
+            ("give a symbol and a timeframe, or --sample for a share of the whole cache"),
+            hint="--requests, --dry-run and --report can only be used with --sample",
         )
     with busy(args, "comparing; stores nothing"):
         verification = verify(
@@ -119,7 +124,7 @@ def _sample(args: argparse.Namespace) -> int:
                 progress=listener,
             )
         ok = not (report["found"] or report["interrupted"])
-        kept = "what was compared is kept; run it again to continue"
+        kept = "the comparisons made so far are kept; run the command again to continue"
         return present_job(report, _sample_shown(report), args, ok=ok, interrupted=kept)
 
 
@@ -140,7 +145,10 @@ def _sample_shown(report: dict[str, Any]) -> Shown:
         yield styled(f"{text}; {share['why']}" if share["why"] else text, "dim")
     style = "bold red" if report["found"] or report["contradicted"] else "bold green"
     if report["unproven"]:
-        text = f"{counted(report['unproven'], 'bar')} equal, but not confirmed: splits or dividends since"
+        text = (
+            f"{counted(report['unproven'], 'bar')} equal but not confirmed, because of later "
+            "splits or dividends"
+        )
         yield Line(text, "yellow")
     compared = counted(report["compared"], "bar")
     if not report["compared"] and (report["reasons"] or report["results"]):
@@ -170,7 +178,7 @@ def _headline(verification: Verification, one: Comparison) -> Text:
     sides = f"{one.ours} and {one.theirs}{lane}"
     if one.compared is None:
         return titled(name, f"{sides}: ").append(one.error, style="red")
-    adjusted = f"{one.basis.adjustment} prices of {one.basis.as_of}" if one.basis.as_of else ""
+    adjusted = f"{one.basis.adjustment} prices as of {one.basis.as_of}" if one.basis.as_of else ""
     requests = counted(one.requests, "request")
     facts = [sides, counted(one.compared.rows, "bar"), adjusted, requests]
     line = titled(name, " · ".join(filter(None, facts)) + " · ")

@@ -84,7 +84,7 @@ def whole(snapshot: StatusSnapshot) -> Group:
         "",
         *_series(snapshot.series),
         "",
-        styled("Ctrl-C ends this", "dim"),
+        styled("Ctrl-C to stop", "dim"),
     )
 
 
@@ -129,8 +129,8 @@ def summary(health: SeriesHealth) -> str:
     parts = [
         (health.fresh, "fresh"),
         (health.stale, "behind"),
-        (health.at_rest, "at rest"),
-        (health.unread, "not looked at"),
+        (health.at_rest, "idle"),
+        (health.unread, "not read"),
     ]
     counts = ", ".join(f"{count:,} {what}" for count, what in parts if count)
     return f"{counted(health.total, 'series')}{': ' if counts else ''}{counts}"
@@ -140,7 +140,7 @@ def _machine(snapshot: StatusSnapshot) -> list[Any]:
     places, memory = snapshot.places, snapshot.memory
     fill, free = places.fill, places.free
     smaller = fill.compression_ratio
-    ratio = f", {smaller:.1f} times smaller than as text" if smaller else ""
+    ratio = f", {smaller:.1f} times smaller than plain text" if smaller else ""
     room = f", {size(free)} free" if free is not None else ""
     limit = f" of {places.limit_gb:g} GB" if places.limit_gb else ""
     kept = f", {counted(fill.quarantined, 'file')} in quarantine" if fill.quarantined else ""
@@ -156,7 +156,7 @@ def _machine(snapshot: StatusSnapshot) -> list[Any]:
 def _memory(used: int | None, free: int | None) -> list[str]:
     parts = [f"{size(used)} used by this process"] if used is not None else []
     parts += [f"{size(free)} left on this machine"] if free is not None else []
-    return parts or ["this system does not report it"]
+    return parts or ["not reported by this system"]
 
 
 # --- lines, if standard output is not a terminal -----------------------------------------------
@@ -178,7 +178,7 @@ def _print_lines(screen: Console, snapshot: StatusSnapshot) -> None:
     screen.print(" · ".join(filter(None, parts)), soft_wrap=True)
     for one in snapshot.series.stalest:
         name, newest, behind, age = _stale(one)
-        text = f"{behind} behind, newest {newest}, market open {age} since"
+        text = f"{behind} behind, newest {newest}, market open for {age}"
         screen.print(f"  {name}: {text}", soft_wrap=True)
     for worry in snapshot.worries():
         screen.print(f"  ✗ {worry}", soft_wrap=True)

@@ -118,5 +118,5 @@ class DataSyncManager:
             return members_asked(universes, name, None, SystemClock().now_ms(), bounds)
         if name not in universes:
             names = ", ".join(universes) or "none"
-            raise QueryError(f"there is no universe {name!r:.80}", hint=f"known: {names}")
+            raise QueryError(f"the universe does not exist: {name!r:.80}", hint=f"known: {names}")
         return universes[name]

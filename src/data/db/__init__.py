@@ -37,7 +37,7 @@ __all__ = (
 
 # Every module of the database is imported through here.
 if not (find_spec("sqlalchemy") and find_spec("alembic")):
-    raise MissingExtraError("the database needs an extra", hint=install_line("db"))
+    raise MissingExtraError("the database needs the `db` extra", hint=install_line("db"))
 
 
 def __getattr__(name: str) -> Any:

@@ -241,7 +241,7 @@ def read_csv_bars(path: str | Path, columns: CsvColumns | None = None) -> pd.Dat
 
     laid_out = columns or CsvColumns()
     if not Path(path).is_file():
-        raise FileNotFoundError(f"there is no CSV file {path}")
+        raise FileNotFoundError(f"the CSV file does not exist: {path}")
     try:
         raw = pd.read_csv(path, sep=laid_out.separator, skipinitialspace=True)
     except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as exc:
@@ -256,13 +256,13 @@ def _renamed(raw: pd.DataFrame, columns: CsvColumns, path: str | Path) -> pd.Dat
 
     missing = [f"{theirs} ({ours})" for ours, theirs in columns.values() if theirs not in raw]
     if missing:
-        raise ValueError(f"{path} lacks the columns {', '.join(missing)}; it has {_names(raw)}")
+        raise ValueError(f"{path} has no columns {', '.join(missing)}; it has {_names(raw)}")
     values = {
         ours: pd.to_numeric(raw[theirs], errors="coerce") for ours, theirs in columns.values()
     }
     interest = columns.openinterest_col
     if interest is not None and interest not in raw:
-        raise ValueError(f"{path} lacks the column {interest}; it has {_names(raw)}")
+        raise ValueError(f"{path} has no column {interest}; it has {_names(raw)}")
     there = 0.0 if interest is None else pd.to_numeric(raw[interest], errors="coerce").fillna(0.0)
     return pd.DataFrame(values, dtype="float64").assign(openinterest=there)
 
@@ -272,7 +272,7 @@ def _time_column(raw: pd.DataFrame, columns: CsvColumns, path: str | Path) -> st
         if name in raw:
             return name
     raise ValueError(
-        f"{path} lacks a column of times: there is no {columns.datetime_col}, nor one of "
+        f"{path} has no time column: neither {columns.datetime_col} nor one of "
         f"{', '.join(_TIME_COLUMNS)}; it has {_names(raw)}"
     )
 
@@ -291,7 +291,9 @@ def _stamps(column: Any, columns: CsvColumns, path: str | Path) -> pd.DatetimeIn
         times = pd.DatetimeIndex(pd.to_datetime(text, format=columns.datetime_format))
         return _index(times.tz_localize(columns.timezone) if times.tz is None else times)
     except (ValueError, TypeError, OverflowError, KeyError) as exc:
-        raise ValueError(f"{path}: {column.name} does not hold times: {str(exc)[:200]}") from exc
+        raise ValueError(
+            f"{path}: the column {column.name} does not contain times: {str(exc)[:200]}"
+        ) from exc
 
 
 def _index(times: Any) -> pd.DatetimeIndex:
@@ -308,7 +310,7 @@ def _checked(frame: pd.DataFrame, path: str | Path) -> pd.DataFrame:
 
     timeless = np.asarray(frame.index.isna())
     if timeless.any():
-        log.warning("%s: %d rows are left out: they have no time", path, timeless.sum())
+        log.warning("%s: %d rows were left out because they have no time", path, timeless.sum())
         frame = frame[~timeless]
     stamps = frame.index.to_numpy("datetime64[ms]").astype(np.int64)
     values = [frame[name].to_numpy(np.float64) for name in (*PRICES, "volume")]
@@ -320,12 +322,17 @@ def _checked(frame: pd.DataFrame, path: str | Path) -> pd.DataFrame:
         bad = table.take(~sound)
         first, why = frame.index[~sound][0], faults_of(bad, latest_ms)[0]
         log.warning(
-            "%s: %d of %d rows are left out, first %s: %s", path, len(bad), len(frame), first, why
+            "%s: %d of %d rows were left out, the first at %s: %s",
+            path,
+            len(bad),
+            len(frame),
+            first,
+            why,
         )
     kept: pd.DataFrame = frame[sound].sort_index(kind="stable")
     kept = kept.loc[~kept.index.duplicated(keep="last")]
     if kept.empty:
-        raise ValueError(f"{path} holds no bar")
+        raise ValueError(f"{path} contains no valid bars")
     return kept
 
 

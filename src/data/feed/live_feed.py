@@ -211,9 +211,11 @@ class LiveFeed:
         if filled is None or filled.why:
             why = f" ({filled.why})" if filled else ""
             raise FeedLagError(
-                f"{self} gave {self._capacity:,} items before anything consumed them, and the "
-                f"first of them cannot be fetched again{why}",
-                hint="iterate or subscribe before starting it",
+                (
+                    f"{self} delivered {self._capacity:,} items before anything consumed them, and "
+                    f"the first of them cannot be fetched again{why}"
+                ),
+                hint="iterate over it or subscribe before starting it",
             )
         return filled.bars
 
@@ -339,7 +341,7 @@ def _end_unheard(name: str, source: Source, run: Run) -> None:
     """End a run that can no longer be stopped, unless it has a listener."""
     if run.is_over or run.board.is_heard:
         return
-    log.warning("%s was deleted without stop(); it is stopped now", name)
+    log.warning("%s was deleted without stop(), and has been stopped now", name)
 
     def end() -> None:
         """Close the run's queues, then end the source's threads, which may take half a second."""
@@ -413,5 +415,5 @@ class Caller:
         try:
             return box.take(_MOST, timeout=None)
         except DataError as error:
-            log.error("callbacks of %s stop: %s", self._name, error)
+            log.error("no more callbacks from %s: %s", self._name, error)
             return []

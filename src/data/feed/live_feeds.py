@@ -140,7 +140,7 @@ class LiveFeeds:
                 start = Start(lookback_bars, after_ms)
                 feed = self._feed(symbol, timeframe, start, provider, adjustment, timeout)
             except DataError as error:
-                log.warning("there is no live feed of %s %s: %s", symbol, timeframe, error)
+                log.warning("no live feed for %s %s: %s", symbol, timeframe, error)
                 return None
         if on_new_bar is not None:
             feed.on_bar(on_new_bar)
@@ -161,7 +161,7 @@ class LiveFeeds:
         except UnknownProviderError:
             raise
         except (NoProviderError, ConfigError) as error:
-            log.info("%s %s is asked for as bars close: %s", instrument.symbol, step, error)
+            log.info("%s %s is polled as bars close: %s", instrument.symbol, step, error)
             return None
 
     def _feed(
@@ -298,7 +298,7 @@ class LiveFeeds:
                     passed = "; ".join(reasons)
                     log.info("%s streams %s %s: %s", name, instrument.symbol, step, passed)
                 return stream
-            reasons.append(f"{name} streams no such bars{stream}")
+            reasons.append(f"{name} does not stream such bars{stream}")
         raise NoProviderError(
             "; ".join(reasons) or "the rules name no usable vendor",
             symbol=instrument.symbol,
@@ -421,8 +421,8 @@ def refuse(unknown: Collection[str], options: Iterable[str]) -> None:
     """
     if unknown:
         raise ConfigError(
-            f"a live feed has no option {', '.join(sorted(unknown))}",
-            hint=f"there are {', '.join(options)}",
+            f"not an option of a live feed: {', '.join(sorted(unknown))}",
+            hint=f"use one of {', '.join(options)}",
         )
 
 

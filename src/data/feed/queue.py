@@ -160,7 +160,7 @@ class Mailbox:
             self._is_over = True
             self._error = FeedLagError(
                 f"{self._owner or 'a listener'} fell {self._capacity:,} items behind its feed",
-                hint="read faster, or subscribe again: history fills the hole",
+                hint="read faster, or subscribe again: the missed items are then filled from history",
             )
 
 

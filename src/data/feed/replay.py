@@ -59,11 +59,11 @@ def replay_feed(
     bars: list[LiveBar] = bars_of(frame, "live")
     if not bars:
         raise NoDataError(
-            f"there is no bar of {symbol} {step} to replay"
+            f"no bars to replay for {symbol} {step}"
             + ("" if start_date is None else f" from {start_date}")
             + ("" if end_date is None else f" up to {end_date}"),
             symbol=symbol,
-            hint="another range may have some: start, end",
+            hint="choose another range with start and end",
         )
     clock = clock_of(manager)
     source = ReplaySource(f"{symbol} {step}", lambda: bars, pace, history=history, clock=clock)
@@ -93,8 +93,8 @@ def at_speed(closing: Closing, speed: float, longest_ms: int | None) -> Pace:
     """
     if not speed >= 0:
         raise QueryError(
-            f"the speed of a replay is {speed:g}, a number from 0 on is needed",
-            hint="0: without waiting",
+            f"not a replay speed: {speed:g}; use a number from 0",
+            hint="0 replays without waiting",
         )
 
     def seconds(before: int, stamp: int) -> float:

@@ -81,7 +81,7 @@ def live_feed_or_none(
         try:
             return _feed(manager, (symbol, timeframe, lookback_bars), options)
         except DataError as error:
-            message = f"there is no live feed of {symbol} {timeframe}: {error}"
+            message = f"no live feed for {symbol} {timeframe}: {error}"
             log.warning("%s", message)
             warn_user(message, UserWarning)
             return None
@@ -137,8 +137,8 @@ def _for_backtrader(
 
 def _check_adjustment(adjustment: object) -> None:
     if adjustment not in ADJUSTMENTS:
-        hint = f"there are {', '.join(ADJUSTMENTS)}"
-        raise ConfigError(f"there is no adjustment {adjustment!r}", hint=hint)
+        hint = f"use one of {', '.join(ADJUSTMENTS)}"
+        raise ConfigError(f"not an adjustment: {adjustment!r}", hint=hint)
 
 
 def _plain(

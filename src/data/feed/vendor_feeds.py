@@ -66,7 +66,7 @@ def with_market(options: dict[str, Any]) -> dict[str, Any]:
     if market != "futures" or provider not in (None, "binance", FUTURES):
         of = "" if provider is None else f" of {provider}"
         raise ConfigError(
-            f"there is no live market {market!r}{of}",
-            hint="there are spot, and futures of Binance",
+            f"not a live market: {market!r}{of}",
+            hint="use spot, or futures with Binance",
         )
     return others | {"provider": FUTURES}

@@ -72,10 +72,10 @@ class ClientBars:
             text = f"{series}: quality {event.score:.2f} is below {event.minimum:.2f}: "
             self._note(f"quality:{series}:{day}", text + "; ".join(event.findings[:3]))
         elif isinstance(event, ShapeChanged):
-            text = f"{event.vendor} changed the shape of its answers ({event.endpoint})"
+            text = f"{event.vendor} changed the format of its responses ({event.endpoint})"
             self._note(f"shape:{series}:{event.vendor}:{day}", text)
         elif isinstance(event, AttemptFailed) and event.outcome in _REFUSALS:
-            text = f"{event.vendor} refused the key for {series or 'a request'} ({event.outcome})"
+            text = f"{event.vendor} rejected the key for {series or 'a request'} ({event.outcome})"
             self._note(f"key:{series}:{event.vendor}:{day}", text)
 
     def _note(self, key: str, text: str) -> None:
@@ -88,8 +88,10 @@ class ClientBars:
         if self._perishing is None:
             return others
         soon = {
-            f"perishes:{one.key}": f"{one}: {one.vendor} drops what follows {iso(one.last_ms)} on "
-            f"{date_of(one.lost_ms)}; `{one.command}` fetches it"
+            f"perishes:{one.key}": (
+                f"{one}: {one.vendor} deletes everything after {iso(one.last_ms)} on "
+                f"{date_of(one.lost_ms)}; `{one.command}` fetches it"
+            )
             for one in self._perishing()
         }
         return {**others, **soon}
@@ -186,7 +188,7 @@ def _problems(
     """Yield the problems with the bars of an answer; gaps at its end are late bars."""
     if behind > _LATE_BARS:
         newest = iso(last)
-        text = f"{series} is stale: {behind} bars of its market are missing since {newest}"
+        text = f"{series} is stale: {behind} bars are missing since {newest}"
         yield f"stale:{series}", text
     for gap in facts["gaps"]:
         if gap["reason"] not in _HARMLESS and parse_iso(gap["end"]) <= last:

@@ -103,7 +103,7 @@ def check_alert(alert: Alert) -> IndicatorUse:
         QueryError: The indicator is not registered here, or the alert is about data.
     """
     if alert.kind == "data":
-        raise QueryError(f"{alert} compares no bars")
+        raise QueryError(f"{alert} watches for a data problem and compares no bars")
     return parse_indicator(alert.quantity)
 
 
@@ -257,8 +257,9 @@ def _moved(
             events.append(_split_event(alert, use, state, after, now_ms))
     if rebased not in (1, state.rebased):
         text = (
-            f"{alert.series}: prices changed by a factor of {_short(rebased)} without a split that says so. "
-            f"{alert} does not fire until a split explains it, or the alert is made anew"
+            f"{alert.series}: prices changed by a factor of {_short(rebased)} without a "
+            f"recorded split. {alert} does not fire until a split explains the change or the "
+            "alert is created again"
         )
         events.append(AlertEvent(alert.id, "rebased", apart(now_ms), now_ms, text))
         after = replace(after, withheld=_REBASED)
@@ -293,8 +294,9 @@ def _split_event(
 ) -> AlertEvent:
     old, new = threshold_of(alert, use, before), threshold_of(alert, use, after)
     text = (
-        f"{alert.series}: a split of {_short(after.scale / before.scale)} new shares for one moved the "
-        f"threshold of {alert.quantity} from {_short(old, _TYPED)} to {_short(new, _TYPED)}"
+        f"{alert.series}: a split of {_short(after.scale / before.scale)} new shares for "
+        f"each old one moved the threshold of {alert.quantity} from "
+        f"{_short(old, _TYPED)} to {_short(new, _TYPED)}"
     )
     return AlertEvent(alert.id, "moved", apart(now_ms), now_ms, text, threshold=new)
 
@@ -345,7 +347,10 @@ def _stepped(
     is_beyond = distance > 0
     if state.phase == "new":
         if is_beyond:
-            words = f"is {alert.condition} {_short(threshold, _TYPED)} already: it fires after coming back"
+            words = (
+                f"is {alert.condition} {_short(threshold, _TYPED)} already: it fires after "
+                "coming back"
+            )
             events.append(_event(alert, "beyond", at, value, threshold, words))
         return replace(state, phase="waiting" if is_beyond else "armed", beyond=0)
     if state.phase == "waiting":

@@ -347,7 +347,7 @@ class AlertJob:
         except DataError as error:
             # The error's text may quote secrets of the delivering program, such as a token.
             cause = type(error.__cause__ or error).__name__
-            log.warning("delivery by %s raised %s", delivery.channel, cause)
+            log.warning("delivery through %s raised %s", delivery.channel, cause)
             return Outcome("unknown", f"the delivery raised {cause}")
 
 
@@ -436,10 +436,14 @@ def job_health_in_words(health: Mapping[str, Any]) -> tuple[bool | None, str, st
     ran = "never" if ran_s is None else f"{duration(abs(ran_s))} {'ago' if ran_s >= 0 else 'ahead'}"
     text = f"{counted(alerts, 'alert')}, last run {ran}"
     if deliveries:
-        text += f", {deliveries} to deliver, the oldest for {duration(health['oldest_s'])}"
+        text += f", {deliveries} to deliver, the oldest waiting for {duration(health['oldest_s'])}"
     if health["late_s"]:
         late = f"{text}: the next run is {duration(health['late_s'])} late"
-        return False, late, "start `onetape alerts run --every 1m`, or see why it does not run"
+        return (
+            False,
+            late,
+            "start `onetape alerts run --every 1m`, or find out why it is not running",
+        )
     if health["oldest_s"] > _LONG_UNDELIVERED_S:
-        return False, text, "see the reason in the log of `onetape alerts run`"
+        return False, text, "the log of `onetape alerts run` has the reason"
     return (True if alerts else None), text, ""

@@ -165,7 +165,7 @@ def _places(survey: Survey, selector: ProviderSelector, size: int) -> Iterator[C
     yield from _size(settings, selector, size)
     yield from _privacy(settings, is_wanted=selector.parsed_rules.cache.private)
     state = "ONETAPE_STATE_DIR"
-    yield _folder("state", settings.state_dir, f"{state} sets it", state)
+    yield _folder("state", settings.state_dir, f"set by {state}", state)
 
 
 def _folder(topic: str, folder: Path, source: str, variable: str) -> Check:
@@ -176,16 +176,16 @@ def _folder(topic: str, folder: Path, source: str, variable: str) -> Check:
     free = free_bytes(folder)
     room = "" if free is None else f", {free / 1e9:,.0f} GB free"
     if free is not None and is_little_space(free):
-        text, advice = f"{text}, only {free / 1e6:,.0f} MB free", "free space on that disk"
+        text, advice = f"{text}, only {free / 1e6:,.0f} MB free", "free up space on that disk"
         return Check("places", topic, False, text, advice)
-    later = "" if folder.exists() else ", made when it is first needed"
+    later = "" if folder.exists() else ", created when first needed"
     return Check("places", topic, True, text + room + later)
 
 
 def _odd_name(folder: Path) -> Iterator[Check]:
     if os.name != "nt" and any(":" in part for part in folder.parts):
-        text = f"{folder} has a colon in it, like a drive of Windows"
-        advice = "on this system that is an ordinary folder name; DATA_CACHE_DIR sets another"
+        text = f"{folder} contains a colon, like a Windows drive"
+        advice = "on this system it is an ordinary folder name; set another with DATA_CACHE_DIR"
         yield Check("places", "cache name", None, text, advice)
 
 
@@ -196,26 +196,32 @@ def _privacy(settings: Settings, *, is_wanted: bool) -> Iterator[Check]:
     readable = list(islice(files, _FILES_NAMED + 1 if is_wanted else 1))
     if not readable:
         if is_wanted:
-            yield Check("places", "privacy", True, "no other user of this machine can read a file")
+            yield Check(
+                "places", "privacy", True, "no file can be read by other users of this machine"
+            )
         return
     if not is_wanted:
         text = f"other users of this machine can read the cache's files, such as {readable[0]}"
-        advice = "cache.private: true in the rules makes new files their owner's alone"
+        advice = "with cache.private: true in the rules, only the owner can read new files"
         yield Check("places", "privacy", None, text, advice)
         return
     count = f"more than {_FILES_NAMED:,}" if len(readable) > _FILES_NAMED else f"{len(readable):,}"
     what = "file" if len(readable) == 1 else "files"
     text = f"other users of this machine can read {count} {what}, such as {readable[0]}"
     places = shlex.join(str(folder) for folder in folders if folder.exists())
-    advice = f"they were made before cache.private was set: chmod -R go= {places}"
+    advice = f"they were created before cache.private was set: chmod -R go= {places}"
     yield Check("places", "privacy", False, text, advice)
 
 
 def _network_disk(folder: Path) -> Iterator[Check]:
     if kind := network_file_system(folder):
-        text = f"a network file system ({kind}): columns are read and not mapped into memory"
+        text = (
+            f"the cache is on a network file system ({kind}): columns are read rather than "
+            "mapped into memory"
+        )
         advice = (
-            "DATA_CACHE_DIR names a folder on a disk of this machine; cache.columnar: read is quiet"
+            "set DATA_CACHE_DIR to a folder on a local disk; cache.columnar: read turns "
+            "this notice off"
         )
         yield Check("places", "cache disk", None, text, advice)
 
@@ -227,7 +233,7 @@ def _size(settings: Settings, selector: ProviderSelector, size: int) -> Iterator
     limit = f" of {limit_gb:g} GB allowed" if limit_gb else ", no limit"
     is_over = is_above_limit(size, limit_gb)
     why = f": {_freeable_in_words(_freeable(folder, selector, SystemClock()))}" if is_over else ""
-    advice = "`onetape cache clean`, or raise CACHE_MAX_SIZE_GB" if is_over else ""
+    advice = "run `onetape cache clean`, or raise CACHE_MAX_SIZE_GB" if is_over else ""
     yield Check(
         "places", "cache size", not is_over, f"{size / BYTES_IN_GB:,.3f} GB{limit}{why}", advice
     )
@@ -239,15 +245,15 @@ def _size(settings: Settings, selector: ProviderSelector, size: int) -> Iterator
 def _freshness(series: SeriesHealth) -> Check:
     """Report how many series are behind. That is not a fault: they may no longer be needed."""
     text = f"{series.total:,} series: {series.fresh:,} fresh, {series.stale:,} behind"
-    text += f", {series.at_rest:,} at rest" if series.at_rest else ""
-    text += f", {series.unread:,} not looked at" if series.unread else ""
+    text += f", {series.at_rest:,} idle" if series.at_rest else ""
+    text += f", {series.unread:,} not read" if series.unread else ""
     if not series.total:
         return Check("health", "freshness", None, "no series yet")
     if not series.stalest:
         return Check("health", "freshness", True, text)
     worst = series.stalest[0]
     bars = f"{worst.freshness.behind:,} bar{'' if worst.freshness.behind == 1 else 's'}"
-    advice = "`onetape sync` brings them up to date, `onetape doctor --watch` names them"
+    advice = "`onetape sync` updates them, `onetape doctor --watch` lists them"
     return Check("health", "freshness", None, f"{text}; {worst.key} lacks {bars}", advice)
 
 
@@ -266,19 +272,20 @@ def _perishable(
     if soon:
         one = soon[0]
         text = (
-            f"{counted(len(soon), 'series')} will lose history, first {one}: {one.vendor} goes back"
+            f"{counted(len(soon), 'series')} will lose history, first {one}: the history at "
+            f"{one.vendor} goes back"
         )
-        text += f" {one.depth_days} days, and it has none after {date_of(one.last_ms)}"
+        text += f" {one.depth_days} days, and nothing is stored after {date_of(one.last_ms)}"
         commands = list(dict.fromkeys(f"`{one.command}`" for one in soon))
         more = f" and {len(commands) - 3:,} more like it" if len(commands) > 3 else ""
-        advice = f"run {', '.join(commands[:3])}{more} now, and then daily"
+        advice = f"run {', '.join(commands[:3])}{more} now, and then every day"
         yield Check("health", "perishable", False, text, advice)
 
 
 def _vendor_days(network: Network) -> Iterator[Check]:
     """Report the sessions that vendors lack for most of their symbols, as found by jobs."""
     for incident in incidents_of(network.vendor_days()):
-        advice = f"{incident.remedy}; `onetape gaps --all` looks again"
+        advice = f"{incident.remedy}; `onetape gaps --all` checks again"
         yield Check("health", "vendor day", None, str(incident), advice)
 
 
@@ -295,9 +302,12 @@ def _calendars(catalogue: Catalogue, holdings: Holdings, now_ms: int) -> Iterato
         if unknown := calendar.unrecorded(span):
             times = ", ".join(f"{date_of(s.start)} to {date_of(s.end - 1)}" for s in unknown)
             text = (
-                f"holidays of {calendar.name} are unknown from {times}: every weekday counts there"
+                f"the holidays of {calendar.name} are unknown from {times}: every weekday counts "
+                "as a session there"
             )
-            advice = "a newer exchange_calendars may know them; until then a gap may be a holiday"
+            advice = (
+                "a newer exchange_calendars may include them; until then a gap may be a holiday"
+            )
             yield Check("health", "calendar", False, text, advice)
 
 
@@ -314,8 +324,8 @@ def _files(
 def _integrity(size: Size, inspection: Inspection) -> Check:
     """Report the result of reading the files; without damage it is good only if all were read."""
     bars = inspection.total - inspection.others
-    text = f"{bars:,} file{'' if bars == 1 else 's'} of bars"
-    text += f" and {inspection.others:,} of tables and fundamentals" if inspection.others else ""
+    text = f"{bars:,} bar file{'' if bars == 1 else 's'}"
+    text += f" and {inspection.others:,} with tables and fundamentals" if inspection.others else ""
     if inspection.is_whole:
         text += ", all read" if inspection.total else ""
     else:
@@ -330,7 +340,7 @@ def _integrity(size: Size, inspection: Inspection) -> Check:
         )
         return Check("health", "integrity", False, f"{text}; damaged: {damage[0]}{more}", advice)
     if size.quarantined:
-        advice = "they are in the folders `_quarantine`, each with its reason"
+        advice = "they are in the `_quarantine` folders, each with its reason"
         return Check("health", "integrity", None, text, advice)
     advice = "" if inspection.is_whole else "`onetape doctor --full` reads all of them"
     return Check("health", "integrity", inspection.ok, text, advice)
@@ -340,8 +350,8 @@ def _commits(years: list[tuple[SeriesKey, int]]) -> Iterator[Check]:
     """Report years whose bars and metadata a power loss separated; a repair rejoins them."""
     if years:
         (key, year), more = years[0], f" and {len(years) - 1:,} more" if len(years) > 1 else ""
-        text = f"{key} {year}{more}: bars that were committed are not in the metadata"
-        yield Check("health", "commits", False, text, "`onetape cache repair` takes them in")
+        text = f"{key} {year}{more}: committed bars are missing from the metadata"
+        yield Check("health", "commits", False, text, "`onetape cache repair` adds them")
 
 
 def _proof(holdings: Holdings) -> Iterator[Check]:
@@ -352,10 +362,14 @@ def _proof(holdings: Holdings) -> Iterator[Check]:
     text = proof_in_words(bars, confirmed, contradicted)
     if contradicted:
         key = next(lane.key for lane in holdings.lanes if lane.entry.contradicted)
-        advice = f"`onetape cache info {key.symbol} {key.timeframe}` shows which bars and by whom"
-        yield Check("health", "proof", False, f"{text}, first of {key}", advice)
+        advice = (
+            f"`onetape cache info {key.symbol} {key.timeframe}` shows which bars and which vendors"
+        )
+        yield Check("health", "proof", False, f"{text}, first in {key}", advice)
     elif bars:
-        advice = "" if confirmed else "`onetape verify --sample 1%` compares them, night by night"
+        advice = (
+            "" if confirmed else "`onetape verify --sample 1%` compares a part of them each night"
+        )
         yield Check("health", "proof", True if confirmed else None, text, advice)
 
 
@@ -372,8 +386,10 @@ def _memory(state: Memory) -> Check:
     used = "" if state.used is None else f"{state.used / 1e6:,.0f} MB used by this process"
     left = "" if state.free is None else f"{state.free / 1e9:,.1f} GB left on this machine"
     is_little = is_little_memory(state)
-    text = ", ".join(filter(None, (used, left))) or "this system does not report it"
-    return Check("health", "memory", not is_little, text, "end other programs" if is_little else "")
+    text = ", ".join(filter(None, (used, left))) or "not reported by this system"
+    return Check(
+        "health", "memory", not is_little, text, "close other programs" if is_little else ""
+    )
 
 
 # --- configuration and keys ------------------------------------------------------------------
@@ -391,7 +407,7 @@ def _configuration(
         yield from _mistakes(error)
     if not survey.errors:
         own = survey.rules_path
-        text = f"{own} over the packaged ones" if own else "the packaged ones"
+        text = f"{own}, merged over the packaged rules" if own else "the packaged rules"
         yield Check("configuration", "rules", True, text)
     for remark in survey.remarks:
         yield Check("configuration", "environment", False, remark, "correct the variable")
@@ -401,14 +417,14 @@ def _configuration(
             text = f"the rules name {name}: {lacking.reason}"
             yield Check("configuration", "rules", None, text, lacking.advice)
     for name in without_effect(selector):
-        text = f"transport: sdk has no effect on {name}: it is asked in one way only"
-        yield Check("configuration", "rules", None, text, "leave it out")
+        text = f"transport: sdk has no effect on {name}: the vendor has only one transport"
+        yield Check("configuration", "rules", None, text, "remove it")
     if Path(".env").is_file():
         text, advice = (
-            "there is a .env file here, and it is not loaded automatically",
+            "there is a .env file in this folder, and it is not loaded automatically",
             "set -a; . ./.env; set +a",
         )
-        yield Check("configuration", ".env", None, text, f"export it first: {advice}")
+        yield Check("configuration", ".env", None, text, f"export its variables first: {advice}")
 
 
 def _mistakes(error: ConfigError) -> Iterator[Check]:
@@ -417,7 +433,13 @@ def _mistakes(error: ConfigError) -> Iterator[Check]:
         yield Check("configuration", "settings", False, *_words(error))
         return
     head = str(error.args[0]).partition(":\n")[0]
-    yield Check("configuration", "rules", False, head, "until then every other command fails")
+    yield Check(
+        "configuration",
+        "rules",
+        False,
+        head,
+        "until the rules are corrected, every other command fails",
+    )
     for problem in error.problems:
         yield Check("configuration", "rules", False, problem)
 
@@ -447,22 +469,25 @@ def _keys_to_this_machine(
         addresses = [a for a in (rules.base_url, rules.ws_url) if a and host_of(a) in LOOPBACK]
         variables = ", ".join(v for v, state in vendor["keys"].items() if state == "set")
         for address in addresses if variables else ():
-            text = f"{variables} goes to {place(address)}, as {survey.rules_path} says"
-            advice = "if that is not yours: remove the address there; the file was only found here"
+            text = f"{variables} is sent to {place(address)}, as set in {survey.rules_path}"
+            advice = (
+                "if that address is not yours, remove it there; the file was found "
+                "automatically, not named by you"
+            )
             yield Check("keys", name, None, text, advice)
 
 
 def _key(vendor: Mapping[str, Any], state: str, variables: str, *, is_routed: bool) -> Check:
     if state == "placeholder":
-        text = f"{variables}: a placeholder from documentation, not a key"
-        return Check("keys", vendor["name"], False, text, "put the real key there, or unset it")
+        text = f"{variables}: the value is a placeholder from the documentation, not a key"
+        return Check("keys", vendor["name"], False, text, "set the real key, or unset the variable")
     if state == "set":
         return Check("keys", vendor["name"], True, f"{variables} set")
     if vendor["requires_api_key"]:
         text = f"{variables} not set" + (
-            ": the rules name it, and it is left out" if is_routed else ""
+            ": the vendor is in the rules, and is skipped" if is_routed else ""
         )
-        return Check("keys", vendor["name"], None, text, "export it")
+        return Check("keys", vendor["name"], None, text, "export the key")
     return Check("keys", vendor["name"], None, f"{variables} not set, and not needed")
 
 
@@ -489,15 +514,15 @@ def _clock(reached: Mapping[str, Reached]) -> Check:
     """Compare our clock with the vendors' dates; the closest date counts."""
     offsets = [one.ahead_ms for one in reached.values() if one.ahead_ms is not None]
     if not offsets:
-        text = "no vendor was contacted, so this machine's clock is unconfirmed"
+        text = "no vendor was contacted, so this machine's clock could not be checked"
         advice = "bars of the last day stay provisional until a vendor responds with a date"
         return Check("vendors", "clock", None, text, advice)
     ahead = min(offsets, key=abs)
     if abs(ahead) <= _CLOCK_OFF_MS:
-        return Check("vendors", "clock", True, "as the vendors' clocks")
+        return Check("vendors", "clock", True, "agrees with the vendors' clocks")
     side = "ahead of" if ahead > 0 else "behind"
     text = f"this machine's clock is {duration(abs(ahead) / 1000)} {side} the vendors' clocks"
-    return Check("vendors", "clock", False, text, "set it, by NTP for instance")
+    return Check("vendors", "clock", False, text, "set the clock, for instance with NTP")
 
 
 def check_of_vendor(
@@ -514,7 +539,7 @@ def check_of_vendor(
     if not vendor["ready"]:
         return Check("vendors", name, None, f"not usable: {vendor['why_not']}", vendor["advice"])
     if reached is None:
-        text = "usable; the network was not tried" if _is_remote(vendor) else "usable"
+        text = "usable; its network connection was not tested" if _is_remote(vendor) else "usable"
         return Check("vendors", name, True, text)
     if not reached.ok and vendor["gateway"]:
         # Its package comes with others; unless a rule names it, no gateway needs to be running.
@@ -523,8 +548,10 @@ def check_of_vendor(
             name,
             False if is_routed else None,
             reached.refusal,
-            "start the gateway and log in, if you want its bars; "
-            f"host and port of providers.{name} in the rules say where it is",
+            (
+                f"if you want its bars, start the gateway and log in; providers.{name} in the "
+                "rules sets its host and port"
+            ),
         )
     if not reached.ok:
         advice = f"check the network and its proxy, or set providers.{name}.base_url in the rules"

@@ -115,7 +115,9 @@ def confirm_sample(
     """
     share = _share(sample)
     if isinstance(requests, bool) or not isinstance(requests, int) or requests < 1:
-        raise QueryError(f"{requests!r:.40} is no number of requests", hint="give 1 or more")
+        raise QueryError(
+            f"not a number of requests: {requests!r:.40}", hint="give an integer from 1"
+        )
     services = build(cache_dir, config_path, retry=RetryPolicy(attempts=1))
     if on_event is not None:
         services.observer.on_event(on_event)
@@ -135,7 +137,7 @@ def _share(text: str) -> float:
         percent = math.nan
     if not sign or rest or not number.isascii() or not 0 < percent <= 100:
         raise QueryError(
-            f"the sample {str(text)[:40]!r} is no share of the stored bars",
+            f"not a share of the stored bars: {str(text)[:40]!r}",
             hint="give a percentage above 0 and up to 100, such as 1% or 0.1%",
         )
     return percent / 100
@@ -241,7 +243,7 @@ class _Run:
         bars = sum(entry.rows for _, entry in lanes)
         if not bars:
             raise QueryError(
-                "no bar is stored", hint="`onetape populate --symbols A,B,C` fills the cache"
+                "no bars are stored", hint="`onetape populate --symbols A,B,C` fills the cache"
             )
         # Series never compared, or compared longest ago, come first; among these, the oldest.
         self.queue = deque(
@@ -309,8 +311,8 @@ class _Run:
                 yield
         except LockTimeoutError as exc:
             raise LockTimeoutError(
-                "another run compares the bars of this cache with second vendors",
-                hint="wait until it has ended",
+                "another run is already comparing the bars in this cache with second vendors",
+                hint="wait until it has finished",
             ) from exc
 
     # --- the next stretch of a series ----------------------------------------------------------
@@ -371,7 +373,7 @@ class _Run:
         view = store.view(key)
         candidates = _candidates(way, turn, query, view.kind or Kind())
         if not candidates:
-            return "no vendor of the rules serves bars of its kind"
+            return "no vendor in the rules serves bars of its kind"
         if view.first is None or view.last is None:
             return ""
         grid = StoredBars(services, query, None).grid_of(view)
@@ -382,7 +384,7 @@ class _Run:
             if part.state == "final" and part.vendor
         ]
         if not final:
-            return "none of its bars is final yet"
+            return "it has no final bars yet"
         taken = [*self._taken(key, query.now_ms), *self.done.get(key, ())]
         steps, reasons = list[_Step](), dict[str, str]()
         for candidate in candidates:
@@ -399,7 +401,7 @@ class _Run:
         is_all = _first_stretch(grid, subtract([span for span, _ in final], taken), most) is None
         if not is_all and {*reasons.values()} == {_OWN}:
             whose = ", ".join(reasons)
-            return f"no second vendor of the rules serves bars of this kind; these are from {whose}"
+            return f"no second vendor in the rules serves bars of this kind; these are from {whose}"
         return "" if is_all else "; ".join(f"{name}: {why}" for name, why in reasons.items())
 
     def _step_of(
@@ -423,7 +425,7 @@ class _Run:
         if span is not None:
             return self._planned(turn, query, candidate, span, grid)
         is_beyond = _first_stretch(grid, left, most) is not None
-        return f"it has bars from {date_of(reach.start)} on only" if is_beyond else ""
+        return f"its bars begin on {date_of(reach.start)}" if is_beyond else ""
 
     def _why(self, name: str) -> str:
         vendor = self.vendors.get(name)
@@ -431,7 +433,7 @@ class _Run:
             return ""
         is_used = self._left(name) < 1
         return vendor.why or (
-            f"its budget of {counted(self.most, 'request')} is used" if is_used else ""
+            f"its budget of {counted(self.most, 'request')} is used up" if is_used else ""
         )
 
     def _left(self, name: str, needed: int = 1) -> int:
@@ -444,7 +446,7 @@ class _Run:
     def _unfit(self, candidate: Candidate, key: SeriesKey) -> str:
         """Return why a vendor is not queried for a series; empty if it is."""
         if candidate.conversion is not None:
-            return "its bars are of another kind, and would have to be converted"
+            return "its bars are of another kind and would have to be converted"
         return self._why(candidate.name) or self.refusals.get((candidate.name, key), "")
 
     def _planned(
@@ -464,7 +466,7 @@ class _Run:
         vendor = self._vendor(candidate)
         left = self._left(candidate.name, requests)
         if left < requests:
-            return f"it takes {counted(requests, 'request')}, and {left} are left of {self.most}"
+            return f"it needs {counted(requests, 'request')}, and {left} of {self.most} are left"
         if is_ours(candidate.downloader):
             status = status_for(candidate.downloader, instrument.asset_class, key.timeframe)
             if status is not None and status.shut_s > 0:
@@ -666,7 +668,7 @@ def _candidates(way: Route, turn: _Turn, query: BarsQuery, kind: Kind) -> list[C
 def _in_words(difference: Difference) -> str:
     count = counted(difference.rows, "bar")
     if difference.cause == "actions":
-        count = f"{difference.rows} of the splits and dividends since"
+        count = f"{difference.rows} of the later splits and dividends"
     return f"{difference.cause}: {count}" + (f", {difference.said}" if difference.said else "")
 
 

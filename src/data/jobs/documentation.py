@@ -108,7 +108,7 @@ def search_pages(text: str) -> list[PageHit]:
     if not ranked:
         near = did_you_mean(text.strip().lower().rpartition("/")[2], [page.name for page in pages])
         raise QueryError(
-            f"no page is named or contains {text[:60]!r}",
+            f"no page has the name or contains the words {text[:60]!r}",
             hint=f"{near}`onetape docs` lists the pages",
         )
     return [found for _, found in sorted(ranked, key=lambda one: one[0])]
@@ -162,9 +162,9 @@ def example_of(page: Page | None) -> dict[str, bytes]:
     """
     names = EXAMPLES.get(page.name if page else "", ())
     if not names:
-        what = f"the page {page.name} has no example" if page else "no page is named"
+        what = f"the page {page.name} has no example" if page else "no page is given"
         known = ", ".join(f"`onetape docs {name} --example DIR`" for name in EXAMPLES)
-        raise QueryError(what, hint=f"there is {known}")
+        raise QueryError(what, hint=f"pages with an example: {known}")
     return {name: _bytes(example_path(name)) for name in names}
 
 
@@ -178,5 +178,5 @@ def _bytes(path: Path) -> bytes:
     except OSError as exc:
         raise StorageError(
             f"the file {path} cannot be read: {exc.strerror or exc}",
-            hint="install the package again",
+            hint="reinstall the package",
         ) from exc

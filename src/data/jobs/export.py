@@ -166,9 +166,9 @@ class Exporter:
         answer = self._answer(key, wanted)
         if not len(answer.table):
             raise QueryError(
-                f"nothing is cached of {key} in that range",
+                f"nothing is cached for {key} in that range",
                 symbol=key.symbol,
-                hint="`onetape cache list` shows what is",
+                hint="`onetape cache list` shows what is cached",
             )
         frame = build_frame(answer.table, answer.coverage, ())
         frame.attrs[ATTRS_KEY] = freeze(provenance(answer))
@@ -226,5 +226,5 @@ class Exporter:
         place = path.expanduser().resolve()
         if root == place or root in place.parents:
             raise StorageError(
-                f"{path} would lie in the cache folder", hint="name a place outside of it"
+                f"{path} is inside the cache folder", hint="choose a path outside it"
             )

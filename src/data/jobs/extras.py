@@ -49,23 +49,23 @@ EXTRAS = {
         for name, row in VENDORS.items()
         if row.package
     },
-    "live": Extra("websocket", "websocket-client", "listens to the streams of vendors"),
-    "backtrader": Extra("backtrader", "backtrader", "makes live feeds datas of Backtrader"),
+    "live": Extra("websocket", "websocket-client", "receives vendors' streams"),
+    "backtrader": Extra("backtrader", "backtrader", "turns live feeds into Backtrader data feeds"),
     "parquet": Extra(
-        "pyarrow", "pyarrow", "reads and writes Parquet files, makes Arrow tables of bars"
+        "pyarrow", "pyarrow", "reads and writes Parquet files, and creates Arrow tables from bars"
     ),
-    "polars": Extra("polars", "polars", "makes Polars frames of bars"),
-    "fast": Extra("isal", "isal", "compresses and inflates long files in a tenth of the time"),
-    "completion": Extra("shtab", "shtab", "writes the completion of bash, zsh and fish"),
-    "dask": Extra("distributed", "distributed", "has a cluster do what asks no vendor"),
+    "polars": Extra("polars", "polars", "creates Polars frames from bars"),
+    "fast": Extra("isal", "isal", "compresses and decompresses long files in a tenth of the time"),
+    "completion": Extra("shtab", "shtab", "writes completion scripts for bash, zsh and fish"),
+    "dask": Extra("distributed", "distributed", "runs jobs that query no vendor on a cluster"),
     "plot": Extra("matplotlib", "matplotlib", "draws charts as PNG"),
     "db": Extra("sqlalchemy", "sqlalchemy", "keeps symbols and universes in a database"),
-    "postgres": Extra("psycopg", "psycopg", "keeps them on a PostgreSQL server"),
+    "postgres": Extra("psycopg", "psycopg", "keeps symbols and universes on a PostgreSQL server"),
     "bot": Extra(
-        "telegram", "python-telegram-bot", "runs the bot of examples/telegram_bot in Telegram"
+        "telegram", "python-telegram-bot", "runs the Telegram bot in examples/telegram_bot"
     ),
     "metrics": Extra(
-        "prometheus_client", "prometheus-client", "serves the counters of a program to Prometheus"
+        "prometheus_client", "prometheus-client", "serves a program's counters to Prometheus"
     ),
 }
 
@@ -80,17 +80,17 @@ def extra_state(selector: ProviderSelector, name: str) -> ExtraState:
     package = f"{extra.distribution} {version}".rstrip()
     if mode and not wants_package(mode, cls):
         there = f"{package}, not used" if version else "not installed and not needed"
-        return ExtraState(None, f"{there}: {cls.display_name} is asked by plain HTTP{under}")
+        return ExtraState(None, f"{there}: {cls.display_name} is queried over plain HTTP{under}")
     if hidden_by:
-        text = f"{hidden_by} is imported in place of {package}"
+        text = f"{hidden_by} is imported instead of {package}"
         # Bundled programs contain packages without metadata, so these may be the right ones.
         ok = False if version or mode == "sdk" else None
-        return ExtraState(ok, text, "remove or rename it, or start in another folder")
+        return ExtraState(ok, text, "remove or rename it, or start from another folder")
     if version:
         subject = f"the session of {package}" if mode == "auto" else package
         return ExtraState(True, f"{subject}: {extra.use}{under}")
     if mode == "sdk":
-        text = f"transport: sdk wants {package}, which is not installed"
+        text = f"transport: sdk needs {package}, which is not installed"
         return ExtraState(False, text, f"{advice}, or set transport: http")
     return ExtraState(None, f"not installed: {package} {extra.use}{under}", advice)
 

@@ -97,7 +97,7 @@ class GapReport(InLines):
             counts.update(one.counts)
         series = counted(len(self.series), "series")
         if not counts:
-            return f"{series}, no gap"
+            return f"{series}, no gaps"
         classes = (f"{name.replace('_', ' ')} {n:,}" for name, n in sorted(counts.items()))
         return f"{series}; {', '.join(classes)}"
 
@@ -194,9 +194,9 @@ def _chosen(services: Services, symbol: str | None, timeframe: Any) -> list[Seri
     if not keys and name is not None:
         what = name if step is None else f"{name} {step}"
         raise CacheError(
-            f"nothing is cached of {what}: where nothing was asked for, there is no gap",
+            f"nothing is cached for {what}, so it has no gaps to show",
             symbol=name,
-            hint="`onetape cache list` shows what there is",
+            hint="`onetape cache list` shows what is cached",
         )
     # A vendor of samples is queried only by name: its series are not part of everything.
     return keys if name is not None else [key for key in keys if not key.is_sample]
@@ -245,7 +245,7 @@ def gaps_of(
     """
     start, end = bounds
     if end is not None and start is None:
-        raise QueryError(f"an end {end} without a start", hint="name the start, too")
+        raise QueryError(f"an end without a start: {end}", hint="give a start as well")
     client, now = services.client, services.clock.now_ms()
     for key in keys:
         try:
@@ -257,7 +257,7 @@ def gaps_of(
         except QueryError:
             if start is not None:
                 raise
-            yield SeriesGaps(key, problem="its symbol means nothing by the rules")
+            yield SeriesGaps(key, problem="its symbol cannot be understood with the present rules")
         except DataError as error:
             yield SeriesGaps(key, problem=str(error))
 
@@ -301,7 +301,7 @@ def _fetch(client: BarsClient, key: SeriesKey, start: str, end: str) -> str:
     question = client.question_for(key, start, end)
     if question is None:
         by_rules = client.series_of(client.query(key.symbol, key.timeframe, start, end))
-        return f"no request by the rules at hand fills it: {by_rules} answers"
+        return f"no request with the present rules fills it: {by_rules} is returned instead"
     how = f" --provider {question.provider}" if question.provider else ""
     how += " --session extended" if question.instrument.is_extended else ""
     return f"onetape fetch {key.symbol} {key.timeframe} --start {start} --end {end}{how}"
@@ -324,7 +324,7 @@ def find_vendor_days(services: Services, keys: Iterable[SeriesKey]) -> list[Vend
         try:
             _count(services, counted, key, services.client.outline(key))
         except DataError as error:
-            log.debug("%s is not counted: %s", key, error)
+            log.debug("%s was not counted: %s", key, error)
     return _noted(services, counted)
 
 
@@ -332,7 +332,7 @@ def _count(services: Services, counted: VendorDays, key: SeriesKey, outline: Ser
     try:
         counted.add(key, outline, partial(services.client.commits, key))
     except DataError as error:
-        log.debug("%s is not counted: %s", key, error)
+        log.debug("%s was not counted: %s", key, error)
 
 
 def _noted(services: Services, counted: VendorDays) -> list[VendorDay]:

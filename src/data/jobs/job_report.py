@@ -25,7 +25,7 @@ class JobReport(InLines, dict[str, Any]):
 
     def _verdict(self) -> str:
         if self.get("dry_run") and isinstance(self.get("requests"), int):
-            return f"a dry run: {counted(self['requests'], 'request')} in all"
+            return f"dry run: {counted(self['requests'], 'request')} in total"
         if "compared" in self:
             return f"{counted(self['compared'], 'bar')} compared; {self['proof']}"
         good = self.get("success", self.get("successful", ()))
@@ -48,7 +48,7 @@ class JobReport(InLines, dict[str, Any]):
         for text in incident_texts(self):
             yield "incident", text
         for name, count in self.get("marked", {}).items():
-            yield "marked", f"{name}: {counted(count, 'bar')} wrong for certain"
+            yield "marked", f"{name}: {counted(count, 'bar')} certainly wrong"
         for one in self.get("perishable", ()):
             yield "perishes", perishable_text(one)
 
@@ -96,4 +96,4 @@ def perishable_text(one: Mapping[str, Any]) -> str:
         moment(one["last"]),
         moment(one["lost"]),
     )
-    return f"{name} has no {one['what']} after {last}; {one['vendor']} drops the next at {lost}"
+    return f"{name}: no {one['what']} after {last}; {one['vendor']} deletes the next one at {lost}"

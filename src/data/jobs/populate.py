@@ -373,7 +373,7 @@ class _Run:
         result = SeriesResult(one.symbol, one.label) if begun is None else begun.result
         is_cut = begun is not None and self._runner.is_interrupted
         why = INTERRUPTED if is_cut else self._runner.unasked
-        return result.failed(why, next_step="run it again")
+        return result.failed(why, next_step="run the job again")
 
     def _query(self, one: SeriesToFill, bounds: tuple[When, When]) -> BarsQuery:
         wishes = replace(self._wishes, session=one.session)
@@ -456,5 +456,5 @@ def _judged(result: SeriesResult) -> SeriesResult:
     if result.unanswered:
         return result.failed(result.unanswered)
     if not result.rows and not result.complete:
-        return result.failed(result.lacking or "no vendor has a bar of it")
+        return result.failed(result.lacking or "no vendor has bars for it")
     return result

@@ -112,7 +112,7 @@ def restore(services: Services, key: SeriesKey) -> tuple[list[Bar], list[tuple[B
     pieces = []
     for (bar, reason), can_be, has in zip(ordered, is_bar, is_there, strict=True):
         if has or not can_be or not reason.startswith(WITHDRAWN):
-            left.append((bar, "a bar is stored there" if has else reason))
+            left.append((bar, "another bar is stored at that time" if has else reason))
             continue
         vendor = reason.removeprefix(WITHDRAWN)
         # A span without bars has no adjustment; its vendors are those that have no bars there.
@@ -181,7 +181,7 @@ class _Adjuster:
             return table, goal
         if goal.adjustment == "unknown" or (goal.as_of or date.max) < (own.as_of or date.min):
             raise KindMismatchError(
-                "the bars around it are of an older adjustment, or of none known"
+                "the bars around it have an older adjustment, or an unknown one"
             )
         asked = [answer.span for answer in self._book.answers]
         brought = rebase(

@@ -45,8 +45,8 @@ from .work_list import NO_PRIORITY, WorkItem, read_work_list
 
 log = logging.getLogger("onetape.refresh")
 
-_NOTHING = "no vendor answered; the log says why"
-_OLD = "older copies stand in"
+_NOTHING = "no vendor returned data; the log says why"
+_OLD = "older copies are used"
 
 
 class Fundamentals(Protocol):
@@ -85,7 +85,7 @@ class Refresh:
 
     def __post_init__(self) -> None:
         if not 0 <= self.delay_s < math.inf:
-            raise QueryError(f"the delay is {self.delay_s:g} s, a number from 0 on is needed")
+            raise QueryError(f"not a delay: {self.delay_s:g} s; use a number from 0")
 
 
 def refresh_fundamentals(
@@ -325,7 +325,7 @@ class _Run:
     ) -> None:
         kinds = tuple(dict.fromkeys(data_type_of(kind) for kind in wanted.data_types))
         if not kinds:
-            raise QueryError("no data type is named", hint="such as ratios,profile")
+            raise QueryError("no data types are given", hint="such as ratios,profile")
         self._kinds, self._wanted, self._services = kinds, wanted, services
         self._service, self._cache = services.fundamentals, services.fundamentals.cache
         usual_s = services.selector.parsed_rules.jobs.timeout_s
@@ -484,7 +484,7 @@ class _Run:
                 outcome: Snapshot | DataError = answers[vendor]
                 if isinstance(outcome, DataError):
                     words = vendor, part.kind, part.symbol, outcome
-                    log.log(level_of(outcome), "%s: no %s of %s: %s", *words)
+                    log.log(level_of(outcome), "%s: no %s for %s: %s", *words)
                     self._runner.stop_if_full(outcome)
             tell(_Answered(part.plain, 1, part=part, outcome=outcome))
 

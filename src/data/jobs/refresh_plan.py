@@ -49,7 +49,10 @@ class Choice:
         _check("max_symbols", self.max_symbols, least=0.0)
         _check("chunk_fraction", self.chunk_fraction, least=0.0, most=1.0)
         if self.chunk_fraction == 0:
-            raise QueryError("chunk_fraction is 0, which leaves nothing", hint="0.25 is a quarter")
+            raise QueryError(
+                "chunk_fraction is 0, which selects nothing",
+                hint="use a fraction above 0, such as 0.25 for a quarter",
+            )
 
     @property
     def threshold_days(self) -> float | None:
@@ -81,7 +84,5 @@ class Choice:
 
 def _check(name: str, value: float | None, *, least: float, most: float = math.inf) -> None:
     if value is not None and not (least <= value <= most and math.isfinite(value)):
-        bounds = (
-            f"from {least:g} on" if most == math.inf else f"above {least:g} and at most {most:g}"
-        )
-        raise QueryError(f"{name} is {value:g}, a number {bounds} is needed")
+        bounds = f"from {least:g}" if most == math.inf else f"above {least:g} and at most {most:g}"
+        raise QueryError(f"{name} is {value:g}; use a number {bounds}")

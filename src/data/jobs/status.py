@@ -140,7 +140,7 @@ class StatusSnapshot:
                 yield f"{vendor.name}: {vendor.reached.refusal}"
         places, fill = self.places, self.places.fill
         if places.free is not None and is_little_space(places.free):
-            yield f"only {places.free / 1e6:,.0f} MB are free on the disk of the cache"
+            yield f"only {places.free / 1e6:,.0f} MB are free on the cache disk"
         if is_above_limit(fill.bytes, places.limit_gb):
             yield f"the cache is above its limit of {places.limit_gb:g} GB"
         if self.memory.free is not None and is_little_memory(self.memory):

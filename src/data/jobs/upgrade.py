@@ -34,31 +34,31 @@ def upgrade(
     outdated = [lane for lane in holdings.lanes if lane.is_outdated]
     if outdated:
         sentences.append(
-            "bars of own files and recordings that do not tell their folder are never read: the files "
-            f"are read again ({_named(outdated)})"
+            "bars from own files and recordings that do not record their folder are never "
+            f"read: the files are read again ({_named(outdated)})"
         )
         advice.append("`onetape cache clean` removes the bars that are never read")
     if mixed := [lane for lane in outdated if not lane.key.is_outdated]:
-        sentences.append(f"vendors are asked for what they stood in for ({_named(mixed)})")
+        sentences.append(f"vendors are queried for the bars that these replaced ({_named(mixed)})")
     if others := list(_of_another_kind(catalogue, holdings, selector, now_ms)):
         sentences.append(
-            "bars of another kind than that of the rules' first vendor only stand in for it, and it is "
-            f"asked ({_named(others)})"
+            "bars of another kind than that of the first vendor in the rules are used only "
+            f"as a substitute, and that vendor is queried ({_named(others)})"
         )
     if symbols := _untold(catalogue, holdings):
         sentences.append(
-            "splits and dividends that were noted as none without being asked for are asked for "
-            f"({_some(symbols)})"
+            "splits and dividends that were recorded as none without a request are "
+            f"requested ({_some(symbols)})"
         )
     if bare := [lane for lane in holdings.lanes if lane.entry.unjudged and _is_read(lane)]:
         sentences.append(
-            "bars that were stored without a verdict on whether they are wrong nearly for certain are "
-            f"not asked for again ({_named(bare)})"
+            "bars that were stored without being checked for near-certain errors are not "
+            f"fetched again ({_named(bare)})"
         )
-        advice.append("`onetape validate --all` judges what has no verdict")
+        advice.append("`onetape validate --all` checks them")
     if unproved := [lane for lane in bare if not lane.entry.compared_ms]:
-        sentences.append(f"no second vendor was asked whether they are right ({_named(unproved)})")
-        advice.append("`onetape verify --sample 1%` compares it night by night")
+        sentences.append(f"no second vendor has confirmed them ({_named(unproved)})")
+        advice.append("`onetape verify --sample 1%` compares a part of them each night")
     return "; ".join(sentences), ", ".join(advice)
 
 

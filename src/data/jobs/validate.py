@@ -129,12 +129,12 @@ def _stored(
     """
     if question.mark and not _is_whole(question):
         raise QueryError(
-            "bars are marked by a look at the whole series; leave out start and end",
+            "only a whole series can be marked; omit start and end",
             symbol=question.symbol,
         )
     if question.level not in LEVELS:
         raise QueryError(
-            f"{question.level!r} is no level of validation", hint=f"there is {', '.join(LEVELS)}"
+            f"not a validation level: {question.level!r}", hint=f"use one of {', '.join(LEVELS)}"
         )
     query = query or services.client.query(question.symbol, question.timeframe, *question.bounds)
     symbol, timeframe = query.instrument.symbol, query.timeframe
@@ -143,13 +143,13 @@ def _stored(
     key = next(own, None)
     if key is not None:
         return query, key
-    has = ", ".join(k.lane_label or "the default one" for k in lanes)
+    has = ", ".join(k.lane_label or "the default lane" for k in lanes)
     raise QueryError(
-        f"nothing of {symbol} {timeframe} {question.lane or ''}".rstrip() + " is stored",
+        f"no series {symbol} {timeframe} {question.lane or ''}".rstrip() + " is stored",
         symbol=symbol,
-        hint=f"its lanes are {has}"
+        hint=f"its lanes: {has}"
         if lanes
-        else "fetch it first: `onetape cache list` shows what there is",
+        else "fetch the series first; `onetape cache list` shows what is cached",
     )
 
 
@@ -369,11 +369,11 @@ def _comparisons(
 def _hindrance(key: SeriesKey, own: list[str], second: str | None, is_exchange: bool) -> str:
     """Return why a comparison cannot be made; empty if it can."""
     if key.is_extended:
-        return "bars of extended hours are compared by `onetape verify --sample` alone"
+        return "extended-hours bars are compared only by `onetape verify --sample`"
     if not own or not own[-1]:
-        return "which vendor its bars are from is not known"
+        return "the vendor of its bars is unknown"
     if is_exchange and own[-1] not in _EXCHANGES:
-        return f"{own[-1]} is no exchange"
+        return f"{own[-1]} is not an exchange"
     return "" if is_exchange or second else "the rules name no second vendor that serves it"
 
 

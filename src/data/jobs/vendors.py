@@ -92,7 +92,11 @@ def lack(selector: ProviderSelector, name: str) -> Lack:
     if error is None:
         return Lack()
     is_key = isinstance(error, MissingCredentialsError)
-    usual = "leave it out of the rules" if canonical_name(name) is None else "see --verbose"
+    usual = (
+        "remove it from the rules"
+        if canonical_name(name) is None
+        else "run the command with --verbose for the reason"
+    )
     return Lack(str(error.args[0]), error.hint or usual, is_key)
 
 
@@ -113,7 +117,7 @@ def describe_family(name: str) -> list[dict[str, Any]]:
     family = name.strip().lower()
     if family not in FAMILIES:
         raise QueryError(
-            f"{name!r} is not a family of vendors", hint=f"there is {', '.join(sorted(FAMILIES))}"
+            f"{name!r} is not a family of vendors", hint=f"use one of {', '.join(sorted(FAMILIES))}"
         )
     members = downloader_class(family).members()  # type: ignore[attr-defined]
     return [

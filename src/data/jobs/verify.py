@@ -58,18 +58,20 @@ __all__ = ["VerifyQuestion", "verify", "verify_with"]
 USUAL_BARS = 500
 CACHE = "cache"
 _BETWEEN_VENDORS = {
-    "unit x100": "pin one of the two with --provider: their units differ",
-    "split": "one of the two has not applied it yet: pin the other, or try again in some days",
+    "unit x100": "pin one of the two with --provider: they use different units",
+    "split": (
+        "one of the two has not applied the split yet: pin the other, or try again in a few days"
+    ),
     "dividend adjustment": "one of the two adjusts for dividends: compare their raw prices",
     "actions": "check a third vendor, or the company's own notice",
-    "small difference": "nothing: two sources of one market count different trades",
-    "missing here": "the second vendor can fill the gap: let failover do it",
-    "missing there": "the first vendor has more: put it first in the rules",
+    "small difference": "nothing: two sources for one market count different trades",
+    "missing here": "the second vendor can fill the gap through failover",
+    "missing there": "the first vendor has more bars: put it first in the rules",
 }
 _A_THIRD = "verify both against a third vendor"
-UNTOLD = "the splits and dividends since are not confirmed: {} tells none"
+UNTOLD = "later splits and dividends are not confirmed: {} does not report any"
 NO_VOLUMES = "volumes are not compared: they count different trades"
-_NO_QUESTION = "nothing: by the rules at hand no request is answered with these bars"
+_NO_QUESTION = "nothing: with the present rules no request returns these bars"
 _KEPT = "nothing: the cache keeps bars that the vendor no longer has"
 
 
@@ -270,9 +272,9 @@ def verify_with(services: Services, question: VerifyQuestion) -> Verification:
     if not comparisons:
         whose = f" from {query.provider}" if query.provider else ""
         raise QueryError(
-            f"no bars of {query}{whose} are cached in that range",
+            f"no bars for {query}{whose} are cached in that range",
             symbol=query.instrument.symbol,
-            hint="fetch it first, or name two vendors: provider and against",
+            hint="fetch them first, or name two vendors: provider and against",
         )
     return Verification(VerifiedSeries(query.instrument, query.timeframe), comparisons)
 
@@ -287,18 +289,20 @@ def _two_vendors(services: Services, question: VerifyQuestion) -> Verification:
     """Compare what two vendors send now; the cache is neither read nor written."""
     if question.provider is None:
         raise QueryError(
-            f"against {question.against!r} needs a vendor to be compared with it",
-            hint="name provider",
+            f"against={question.against!r} needs a second vendor to compare with",
+            hint="name it as provider",
         )
     if question.whole:
-        raise QueryError("comparing two vendors needs a start", symbol=question.symbol)
+        raise QueryError("a comparison of two vendors needs a start", symbol=question.symbol)
     bounds = (question.start, question.end, None)
     first, second = (
         _query(services, question, bounds, v) for v in (question.provider, question.against)
     )
     one, other = first.provider or "", second.provider or ""
     if one == other:
-        raise QueryError(f"{one} cannot be compared with itself", symbol=question.symbol)
+        raise QueryError(
+            f"cannot compare {one} with itself; name two different vendors", symbol=question.symbol
+        )
     grid = BarGrid(calendar_for(first.instrument), first.timeframe)
     refetcher = Refetcher(services.selector, services.clock, first, grid)
     subject = VerifiedSeries(first.instrument, first.timeframe)
@@ -406,7 +410,9 @@ class Refetcher:
         now, frame = self._clock.now_ms(), self._query.timeframe
         within = candidate.servable(span, frame, now)
         if within.is_empty:
-            raise CapabilityError(f"{vendor} serves no {frame} bars so long ago", provider=vendor)
+            raise CapabilityError(
+                f"{vendor} does not serve {frame} bars that far back", provider=vendor
+            )
         with one_call() as call:
             before = call.requests
             fetched = self._fetch(candidate, within, now)
@@ -423,7 +429,7 @@ class Refetcher:
         if checked.bad:
             remarks.append(f"{vendor} sent {len(checked.bad)} row(s) that cannot be bars")
         if within != span:
-            remarks.append(f"{vendor} has no {frame} bars before {date_of(within.start)} any more")
+            remarks.append(f"{vendor} no longer has {frame} bars before {date_of(within.start)}")
         has_actions = (
             with_actions and candidate.tells_actions and goal.as_of is not None and len(table) > 0
         )
@@ -463,7 +469,7 @@ class Refetcher:
     def _candidate(self, vendor: str) -> Candidate:
         instrument, frame = self._query.instrument, self._query.timeframe
         if not vendor:
-            raise UnknownProviderError("the vendor of these bars is not known")
+            raise UnknownProviderError("the vendor of these bars is unknown")
         candidate = candidates_of(self._selector, replace(self._query, provider=vendor))[0]
         if refusal := candidate.refusal(instrument, frame):
             raise CapabilityError(f"{vendor} {refusal}", provider=vendor, symbol=instrument.symbol)
@@ -620,7 +626,7 @@ class StoredBars:
         if differing := stored.kind.differences(answer.kind):
             (name, (mine, its)), *_ = differing.items()
             raise KindMismatchError(
-                f"the bars of {vendor} are of another kind: {name} {its}, not {mine}",
+                f"the bars from {vendor} are of another kind: {name} {its}, not {mine}",
                 provider=vendor,
                 symbol=key.symbol,
             )

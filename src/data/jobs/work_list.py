@@ -54,7 +54,7 @@ def read_work_list(source: str | Path) -> list[WorkItem]:
     Raises:
         QueryError: The list cannot be read, is not text, has unknown columns, or names no series.
     """
-    title = "the list of standard input" if source == "-" else f"the list {source}"
+    title = "the list from standard input" if source == "-" else f"the list {source}"
     try:
         if source == "-":
             data = sys.stdin.buffer.read(_MOST_BYTES + 1)
@@ -63,12 +63,12 @@ def read_work_list(source: str | Path) -> list[WorkItem]:
                 data = file.read(_MOST_BYTES + 1)
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError as exc:
-        raise QueryError(f"{title} cannot be read: it is no text", hint=_HINT) from exc
+        raise QueryError(f"{title} is not UTF-8 text", hint=_HINT) from exc
     except (OSError, ValueError) as exc:  # a name with a null byte is a ValueError
         reason = getattr(exc, "strerror", None) or exc
         raise QueryError(f"{title} cannot be read: {reason}") from exc
     if len(data) > _MOST_BYTES:
-        raise QueryError(f"{title} is longer than {_MOST_BYTES:,} bytes")
+        raise QueryError(f"{title} is too long; the limit is {_MOST_BYTES:,} bytes")
     lines = [
         (place, bare)
         for place, line in enumerate(text.splitlines(), 1)
@@ -83,7 +83,7 @@ def read_work_list(source: str | Path) -> list[WorkItem]:
         rows = _of_csv(lines, title)
     items = list(rows)
     if not items:
-        raise QueryError(f"{title} names no series", hint=_HINT)
+        raise QueryError(f"{title} contains no series", hint=_HINT)
     return items
 
 
@@ -102,7 +102,10 @@ def _of_csv(lines: list[tuple[int, str]], title: str) -> Iterator[WorkItem]:
         if not any(cells):  # what is left of a deleted row of a spreadsheet
             continue
         if len(cells) > len(names):
-            problem = f"line {place} has {len(cells)} columns, {len(names)} at most are needed"
+            problem = (
+                f"line {place} has too many columns: {len(cells)}; at most {len(names)} are "
+                "accepted"
+            )
             yield WorkItem(cells[0] or f"line {place}", problem=problem)
             continue
         yield _item(dict(zip(names, cells, strict=False)), f"line {place}")
@@ -111,10 +114,12 @@ def _of_csv(lines: list[tuple[int, str]], title: str) -> Iterator[WorkItem]:
 def _of_yaml(text: str, title: str) -> Iterator[WorkItem]:
     document = read_yaml(text.encode())
     if document.problems:
-        raise QueryError(f"{title} is no list: {document.problems[0].what}", hint=_HINT)
+        raise QueryError(f"{title} cannot be read as YAML: {document.problems[0].what}", hint=_HINT)
     for key, rows in document.value.items():
         if key not in ("series", "symbols") or not isinstance(rows, list):
-            raise QueryError(f"{title} has {key!r}, where a list `series` is needed", hint=_HINT)
+            raise QueryError(
+                f"{title} has the key {key!r}; a list named `series` is accepted", hint=_HINT
+            )
         for place, row in enumerate(rows, 1):
             if isinstance(row, Mapping):
                 _check_names(tuple(map(str, row)), title)
@@ -128,7 +133,8 @@ def _check_names(names: tuple[str, ...], title: str) -> None:
         if name not in COLUMNS:
             columns = ", ".join(COLUMNS)
             raise QueryError(
-                f"{title} has a column {name!r:.40}", hint=f"the columns are {columns}"
+                f"{title} has an unknown column: {name!r:.40}",
+                hint=f"the accepted columns are {columns}",
             )
 
 
@@ -138,11 +144,11 @@ def _item(row: Mapping[str, Any], where: str) -> WorkItem:
     symbol, priority = plain.get("symbol", ""), plain.get("priority", "")
     problem, number = "", NO_PRIORITY
     if not symbol:
-        problem = f"{where} names no symbol"
+        problem = f"{where} has no symbol"
     try:
         number = int(priority) if priority else NO_PRIORITY
     except ValueError:
-        problem = problem or f"{where}: the priority {priority!r:.40} is no whole number"
+        problem = problem or f"{where}: the priority is not an integer: {priority!r:.40}"
     return WorkItem(
         symbol or where, plain.get("timeframe", ""), plain.get("from", ""), number, problem
     )

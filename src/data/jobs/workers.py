@@ -70,8 +70,8 @@ def workers(wanted: str) -> Iterator[Make]:
         make = client.get_executor
     else:
         raise QueryError(
-            f"{wanted!r:.80} names no executor",
-            hint="processes, processes:4 or dask://host:port",
+            f"not an executor: {wanted!r:.80}",
+            hint="use processes, processes:4 or dask://host:port",
         )
 
     def keep() -> Executor:
@@ -93,7 +93,10 @@ def _processes(count: int) -> Make:
     from multiprocessing import get_context
 
     if not count:
-        raise QueryError("0 processes do nothing", hint="processes, or a number from 1 on")
+        raise QueryError(
+            "an executor needs at least one process, not 0",
+            hint="use processes, or a number from 1 such as processes:4",
+        )
     # A forked child would inherit locks and sockets from this process's threads.
     return lambda: ProcessPoolExecutor(count, mp_context=get_context("spawn"))
 
@@ -102,7 +105,9 @@ def _client(address: str) -> Any:
     try:
         from distributed import Client
     except ImportError as exc:
-        raise MissingExtraError("a cluster needs an extra", hint=install_line("dask")) from exc
+        raise MissingExtraError(
+            "a Dask cluster needs the `dask` extra", hint=install_line("dask")
+        ) from exc
     try:
         with ThreadPoolExecutor(1) as own_loop:  # a notebook has a loop at work in its thread
             own_loop.submit(asyncio.run, _greet(address)).result()
@@ -110,9 +115,10 @@ def _client(address: str) -> Any:
         return connect(address, timeout=CONNECT_S, set_as_default=False)
     except _NO_SCHEDULER as exc:
         is_silent = isinstance(exc, OSError)
-        why = (str(exc) or "nothing comes") if is_silent else "what answers is none"
+        why = (str(exc) or "no response") if is_silent else "the response is not from a scheduler"
         raise UnavailableError(
-            f"no scheduler answers at {address}: {why}", hint="start one, or name its address"
+            f"no Dask scheduler responds at {address}: {why}",
+            hint="start a scheduler, or correct the address",
         ) from exc
 
 

@@ -357,7 +357,7 @@ def attach(handler: logging.Handler, format: str, level: str) -> None:
 
 def _one_of(what: str, value: str, allowed: tuple[str, ...]) -> str:
     if value.lower() not in allowed:
-        raise ConfigError(f"unknown {what} {value!r}", hint=f"one of {', '.join(allowed)}")
+        raise ConfigError(f"unknown {what} {value!r}", hint=f"use one of {', '.join(allowed)}")
     return value.lower()
 
 

@@ -190,7 +190,7 @@ def start_exporter(manager: HasMetrics, port: int, host: str = "127.0.0.1") -> C
     from prometheus_client.registry import CollectorRegistry
 
     if not 0 <= port <= _LAST_PORT:
-        raise ConfigError(f"there is no port {port}", hint=f"0 to {_LAST_PORT}")
+        raise ConfigError(f"not a port number: {port}", hint=f"0 to {_LAST_PORT}")
     registry = CollectorRegistry()
     MetricsCollector(manager, registry)
     try:
@@ -198,7 +198,7 @@ def start_exporter(manager: HasMetrics, port: int, host: str = "127.0.0.1") -> C
     except OSError as exc:
         raise ConfigError(
             f"metrics cannot be served at {host}:{port}: {exc.strerror or exc}",
-            hint="choose a free port of this machine",
+            hint="choose a free port on this machine",
         ) from exc
 
     def stop() -> None:
@@ -221,7 +221,7 @@ def _core() -> Any:
         from prometheus_client import core
     except ImportError as exc:
         raise MissingExtraError(
-            "metrics for Prometheus need the package prometheus_client",
+            "Prometheus metrics need the `metrics` extra",
             hint=install_line("metrics"),
         ) from exc
     return core

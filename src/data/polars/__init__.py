@@ -29,7 +29,9 @@ __all__ = ("DataPortal", "PandasDataPortal", "PolarsDataPortal", "pl")
 def _library() -> Any:
     """Return Polars; the only place that reports the missing extra."""
     if not find_spec("polars"):
-        raise MissingExtraError("src.data.polars needs Polars", hint=install_line("polars"))
+        raise MissingExtraError(
+            "src.data.polars needs the `polars` extra", hint=install_line("polars")
+        )
     return import_module("polars")
 
 

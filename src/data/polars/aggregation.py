@@ -89,7 +89,9 @@ def resample_custom_interval(df: Frame, interval: str, time_col: str = "timestam
         QueryError: The interval is invalid; or see :func:`resample_minute_to_daily`.
     """
     if not isinstance(interval, str) or not _INTERVAL.fullmatch(interval):
-        raise QueryError(f"no interval: {interval!r}", hint="such as 5m, 4h, 1d, 1w or 1mo")
+        raise QueryError(
+            f"not an interval: {interval!r}", hint="use a form such as 5m, 4h, 1d, 1w or 1mo"
+        )
     return _resampled(df, time_col, interval, time_col)
 
 
@@ -97,11 +99,11 @@ def _resampled(df: Frame, time: str, interval: str, name: str) -> Frame:
     schema = df.collect_schema()
     if lacking := [column for column in (time, *FIELDS) if column not in schema]:
         raise QueryError(
-            f"there are no bars to resample: columns are missing: {', '.join(lacking)}",
-            hint=f"{time}, sid or symbol, {', '.join(FIELDS)}",
+            f"cannot resample: columns are missing: {', '.join(lacking)}",
+            hint=f"the columns must be {time}, sid or symbol, {', '.join(FIELDS)}",
         )
     if not isinstance(schema[time], pl.Date | pl.Datetime):
-        raise QueryError(f"the column {time} is {schema[time]}, which is no time")
+        raise QueryError(f"the column {time} does not contain times: its type is {schema[time]}")
     series = [column for column in ("sid", "symbol") if column in schema][:1]
     start = pl.col(time).dt.truncate(interval)
     start = start.cast(pl.Date) if name == "date" else start

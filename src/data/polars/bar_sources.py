@@ -147,10 +147,10 @@ class PortalSource(ABC):
         """
         if self._validator is None:
             return
-        with others_code("the validator refuses the bars"):
+        with others_code("the validator rejected the bars"):
             verdict = self._validator.validate(frame)
         if not getattr(verdict, "valid", verdict):
-            raise DataPortalError(f"the validator refuses the bars: {verdict}")
+            raise DataPortalError(f"the validator rejected the bars: {verdict}")
 
 
 class ManagerBars(PortalSource):
@@ -279,7 +279,7 @@ def _refuse_failed(attrs: Mapping[str, Mapping[str, Any]]) -> None:
     first, error = next(iter(failed.items()))
     others = f", and {len(failed) - 1} more" if len(failed) > 1 else ""
     refusal = DataPortalError(
-        f"no bars of {first}{others}: {error['message']}", because_of=error["reason"], symbol=first
+        f"no bars for {first}{others}: {error['message']}", because_of=error["reason"], symbol=first
     )
     refusal.candidates = tuple(error["candidates"])
     raise refusal
@@ -404,12 +404,15 @@ class ForeignBars(PolarsBars):
     ) -> Any:
         symbols = list(assets.names)
         call = partial(self._source.fetch, symbols, start, end, timeframe.label)
-        what = f"{self._about} gave no {timeframe} bars of {_named(symbols)} from {start} to {end}"
+        what = (
+            f"{self._about} returned no {timeframe} bars for {_named(symbols)} from {start} "
+            f"to {end}"
+        )
         try:
             frame, error = self._loop.run(call, PATIENCE_S)
         except TimeoutError as late:
             raise DataPortalError(
-                f"{what}: no answer within {PATIENCE_S:g} s", because_of="timeout"
+                f"{what}: no response within {PATIENCE_S:g} s", because_of="timeout"
             ) from late
         if error is None:
             return frame
@@ -500,12 +503,12 @@ class ReaderBars(PolarsBars):
         if reader is None:
             there = [label for label, (one, _) in self._readers.items() if one is not None]
             raise QueryError(
-                f"there is no reader of {timeframe} bars here",
-                hint=f"there are: {', '.join(there)}",
+                f"there is no reader for {timeframe} bars",
+                hint=f"available readers: {', '.join(there)}",
             )
         sids, fields = self._keys(assets), list(FIELDS)
         bounds = (start.date(), end.date()) if timeframe.label == "1d" else (start, end)
-        with others_code(f"the reader gave no {timeframe} bars of {_named(assets.names)}"):
+        with others_code(f"the reader returned no {timeframe} bars for {_named(assets.names)}"):
             if hasattr(reader, "load_raw_arrays"):
                 return reader.load_raw_arrays(sids, fields, *bounds)
             return getattr(reader, method)(sids, *bounds, fields=fields)
@@ -544,16 +547,16 @@ def _collected(frame: Any, about: str) -> pl.DataFrame:
         import polars as pl
     except ImportError as missing:
         raise MissingExtraError(
-            "frames of Polars need Polars", hint=install_line("polars")
+            "Polars frames need the `polars` extra", hint=install_line("polars")
         ) from missing
     try:
         whole = frame.collect() if isinstance(frame, pl.LazyFrame) else frame
     except pl.exceptions.PolarsError as error:
-        raise DataPortalError(f"{about} gave a frame that cannot be read: {error}") from error
+        raise DataPortalError(f"{about} returned a frame that cannot be read: {error}") from error
     if not isinstance(whole, pl.DataFrame):
         raise DataPortalError(
-            f"{about} gave {type(frame).__name__}, a frame of Polars is needed",
-            hint="`fetch` returns a pl.DataFrame with timestamp or date, symbol and prices",
+            f"{about} returned {type(frame).__name__}, not a Polars frame",
+            hint="`fetch` must return a pl.DataFrame with timestamp or date, symbol and prices",
         )
     return whole
 
@@ -590,7 +593,8 @@ def bars_of(
     lacking += ["symbol"] if label is None and len(keys) > 1 else []
     if lacking or stamp is None:
         raise DataPortalError(
-            f"{about} gave a frame without {', '.join(lacking)}: it has {', '.join(frame.columns)}"
+            f"{about} returned a frame without {', '.join(lacking)}: it has "
+            f"{', '.join(frame.columns)}"
         )
     there = [name for name in FIELDS if name in frame.columns]
     dtypes = {name: frame[name].dtype for name in there}
@@ -600,7 +604,7 @@ def bars_of(
     elif frame[stamp].null_count():
         wrong.append(f"{stamp} is null in {frame[stamp].null_count()} rows")
     if wrong:
-        raise DataPortalError(f"{about} gave a frame whose {', '.join(wrong)}")
+        raise DataPortalError(f"{about} returned a frame in which {', '.join(wrong)}")
     floats = [pl.col(name).cast(pl.Float64).fill_null(float("nan")) for name in there]
     floats += [pl.lit(float("nan")).alias(name) for name in FIELDS if name not in there]
     rows = frame.select(
@@ -644,13 +648,15 @@ def _checked(rows: pl.DataFrame | None, key: str, about: str) -> AssetBars | Non
     twice = stamps[1:][stamps[1:] == stamps[:-1]]
     if len(twice):
         raise DataPortalError(
-            f"{about} gave different bars of {key} at {iso(int(twice[0]))}",
-            hint="which of them is right cannot be told: give one",
+            f"{about} returned two different bars for {key} at {iso(int(twice[0]))}",
+            hint="return only the right one",
         )
     values = np.ascontiguousarray(rows.select(FIELDS).to_numpy().T, dtype=np.float64)
     if np.isinf(values).any():
         at = int(stamps[np.isinf(values).any(axis=0)][0])
-        raise DataPortalError(f"{about} gave an infinity in the bar of {key} at {iso(at)}")
+        raise DataPortalError(
+            f"{about} returned an infinite value in the bar for {key} at {iso(at)}"
+        )
     return AssetBars(stamps, values)
 
 

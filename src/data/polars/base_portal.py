@@ -65,7 +65,7 @@ _LOOKS_BACK = 4
 # In the east, a session begins up to this long before the UTC day that it is named after.
 _EAST_MS = 14 * HOUR_MS
 _FREQUENCIES = {"daily": "1d", "minute": "1m"}
-_NOTHING_GIVEN = "a portal needs data_source, or daily_reader or minute_reader"
+_NOTHING_GIVEN = "a portal needs a data_source, or a daily_reader or minute_reader"
 
 
 class PortalQuestion(NamedTuple):
@@ -208,9 +208,11 @@ class BasePortal(ABC, Generic[S, F]):
         if source is None and not has_readers:
             raise QueryError(_NOTHING_GIVEN, hint="such as data_source=get_data_manager()")
         if source is not None and has_readers:
-            raise QueryError("data_source and readers exclude each other", hint="give one of them")
+            raise QueryError(
+                "data_source and readers cannot be used together", hint="give only one of them"
+            )
         if cache is not None and not all(callable(getattr(cache, n, None)) for n in ("get", "put")):
-            raise QueryError(f"cache_manager {cache!r:.80} has no get and put")
+            raise QueryError(f"cache_manager has no methods get and put: {cache!r:.80}")
         # Our own sources are data managers with one vendor pinned.
         is_pinned = hasattr(source, "provider") and not isinstance(source, DataManager)
         manager = getattr(source, "manager", None) if is_pinned else source
@@ -218,7 +220,8 @@ class BasePortal(ABC, Generic[S, F]):
             if cache is not None or self.calendar is not None:
                 name = "calendar" if cache is None else "cache_manager"
                 raise QueryError(
-                    f"data_source is a data manager, which has its own {name}", hint="leave it out"
+                    f"a data manager as data_source already has its own {name}",
+                    hint="omit the argument",
                 )
             wishes = Wishes(refresh=not use_cache)
             if is_pinned:
@@ -229,12 +232,15 @@ class BasePortal(ABC, Generic[S, F]):
         if not has_readers:
             if not callable(getattr(source, "fetch", None)):
                 raise QueryError(
-                    f"data_source {source!r:.80} is no data manager and has no fetch",
-                    hint="async fetch(symbols, start, end, frequency) returns a frame of Polars",
+                    f"data_source is not a data manager and has no fetch method: {source!r:.80}",
+                    hint=(
+                        "give it a method async fetch(symbols, start, end, frequency) that returns a "
+                        "Polars frame"
+                    ),
                 )
             return ForeignBars(source, *options)
         warn_user(
-            "readers are the older way into a portal: data_source=get_data_manager() is the newer one",
+            "readers are deprecated; use data_source=get_data_manager() instead",
             DeprecationWarning,
         )
         return ReaderBars(*readers, *options)
@@ -385,10 +391,12 @@ class BasePortal(ABC, Generic[S, F]):
         names = ", ".join(every[:5])
         more = f" and {len(every) - 5} more" if len(every) > 5 else ""
         return NoDataAvailableError(
-            f"no {question.timeframe} bar with a {question.field} of {names}{more} had closed by "
-            f"{_shown(question.moment)}",
+            (
+                f"no {question.timeframe} bar with a {question.field} for {names}{more} had "
+                f"closed by {_shown(question.moment)}"
+            ),
             symbol=every[0] if len(every) == 1 else None,
-            hint="ask for a later time, or for assets that have bars then",
+            hint="use a later time, or assets that have bars by then",
         )
 
     # --- arguments ------------------------------------------------------------------------------
@@ -398,12 +406,12 @@ class BasePortal(ABC, Generic[S, F]):
     ) -> PortalQuestion:
         if field not in FIELDS:
             raise QueryError(
-                f"unknown field {field!r:.80}",
-                hint=f"{did_you_mean(str(field), FIELDS)}there are: {', '.join(FIELDS)}",
+                f"not a field: {field!r:.80}",
+                hint=f"{did_you_mean(str(field), FIELDS)}use one of {', '.join(FIELDS)}",
             )
         timeframe, is_daily = _timeframe(frequencies[0]), not _timeframe(frequencies[1]).is_intraday
         if type(count) is not int or count < 1:
-            raise QueryError(f"bar_count {count!r:.80} is not a positive whole number")
+            raise QueryError(f"bar_count is not a positive integer: {count!r:.80}")
         moment = _moment("dt", _time_of("dt", dt), is_daily=is_daily)
         return PortalQuestion(self._assets(assets), timeframe, field, moment, is_daily, count)
 
@@ -411,7 +419,7 @@ class BasePortal(ABC, Generic[S, F]):
         every = () if isinstance(assets, str) or not isinstance(assets, Iterable) else tuple(assets)
         if not every:
             raise QueryError(
-                f"assets are a list of symbols or of objects with .symbol, not {assets!r:.80}"
+                f"assets must be a list of symbols or of objects with .symbol, not {assets!r:.80}"
             )
         # Most assets are strings, hundreds of them in each call.
         is_plain = set(map(type, every)) == {str} and "" not in every
@@ -434,8 +442,8 @@ class BasePortal(ABC, Generic[S, F]):
         symbol = asset if isinstance(asset, str) else getattr(asset, "symbol", None)
         if not isinstance(symbol, str) or not symbol:
             raise QueryError(
-                f"{asset!r:.80} is no asset: it is no text and has no .symbol",
-                hint="a number needs an asset_finder",
+                f"not an asset: {asset!r:.80}; use a string or an object with .symbol",
+                hint="a number can be used only with an asset_finder",
             )
         return symbol
 
@@ -451,8 +459,8 @@ class BasePortal(ABC, Generic[S, F]):
             sid = getattr(found, "sid", None)
         if sid is None:
             raise QueryError(
-                f"{asset!r:.80}: readers know assets by number alone",
-                hint="hand over assets with .sid, numbers, or an asset_finder",
+                f"the asset has no number: {asset!r:.80}; readers need one",
+                hint="pass assets with .sid, numbers, or an asset_finder",
             )
         return int(sid)
 
@@ -636,7 +644,7 @@ class BasePortal(ABC, Generic[S, F]):
         """
         moment, time = question.moment, self._time
         if moment.ms - (0 if moment.day is None else _EAST_MS) > now:
-            raise LookaheadError(f"{_shown(moment)} lies after now, {iso(now)}")
+            raise LookaheadError(f"{_shown(moment)} is in the future: now is {iso(now)}")
         if time is None:
             return tuple([min(now, moment.horizon(calendar)) for calendar in calendars])
         limit = _moment("the simulation time", time, is_daily=question.is_daily)
@@ -646,9 +654,11 @@ class BasePortal(ABC, Generic[S, F]):
             # On the date of a session, nothing closes after the session has ended.
             if horizon > known and (limit.day is None or horizon > max(known, limit.last_ms)):
                 raise LookaheadError(
-                    f"{_shown(moment)} lies after the simulation time {_shown(limit)}: bars of "
-                    f"{calendar.name} could be seen that had not closed by then",
-                    hint="set_simulation_time moves it",
+                    (
+                        f"{_shown(moment)} is after the simulation time {_shown(limit)}: the answer "
+                        f"could contain {calendar.name} bars that had not closed by then"
+                    ),
+                    hint="set_simulation_time moves the simulation time",
                 )
             horizons.append(min(horizon, known, now))
         return tuple(horizons)
@@ -722,7 +732,7 @@ def _one_of(name: str, value: Any, other: str, alias: Any) -> Any:
         QueryError: Values were passed under both names.
     """
     if value is not None and alias is not None:
-        raise QueryError(f"{name} and {other} are the same", hint="give one of them")
+        raise QueryError(f"{name} and {other} are the same argument", hint="give only one of them")
     return alias if value is None else value
 
 
@@ -749,8 +759,8 @@ def _time_of(name: str, value: Any) -> date | datetime:
     moment = moment_of(value)
     if moment is None:
         raise QueryError(
-            f"{name} {value!r:.80} is no time",
-            hint="a date, a datetime, a pandas Timestamp, or an ISO text such as 2024-01-12",
+            f"{name} is not a time: {value!r:.80}",
+            hint="use a date, a datetime, a pandas Timestamp, or an ISO string such as 2024-01-12",
         )
     return moment
 
@@ -764,9 +774,9 @@ def _moment(name: str, value: date | datetime, *, is_daily: bool) -> Moment:
     try:
         moment = Moment.of(value, is_daily=is_daily)
     except (ValueError, OverflowError) as error:
-        raise QueryError(f"{name} {value!s:.80} is no time: {error}") from error
+        raise QueryError(f"{name} is not a time: {value!s:.80} ({error})") from error
     if not 1900 <= value.year < 2262:
-        raise QueryError(f"{name} {value!s:.80} lies outside the years 1900 to 2261")
+        raise QueryError(f"{name} is outside the years 1900 to 2261: {value!s:.80}")
     return moment
 
 
@@ -776,4 +786,4 @@ def _shown(moment: Moment) -> str:
 
 @lru_cache(1)
 def _warn_of_variables(names: tuple[str, ...]) -> None:
-    warn_user(f"{' and '.join(names)}: no effect yet, a portal bounds its memory by itself")
+    warn_user(f"{' and '.join(names)}: no effect yet; a portal limits its own memory")

@@ -108,8 +108,8 @@ def _wide(names: tuple[str, ...], stamps: Any, values: pl.Series, *, is_daily: b
     if len({first, *names}) <= len(names):
         twice = sorted({name for name in names if [first, *names].count(name) > 1})
         raise QueryError(
-            f"two columns of the window would be called {', '.join(twice[:5])}",
-            hint="ask for each asset once",
+            f"two columns of the window would have the same name: {', '.join(twice[:5])}",
+            hint="give each asset only once",
         )
     column = pl.Series(first, stamps)
     column = (

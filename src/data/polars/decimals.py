@@ -66,7 +66,7 @@ def decimal_frame(frame: pl.DataFrame, *, wide_volume: bool = False) -> DecimalF
         if not sizes[name] < _LIMITS[dtype]:
             raise DecimalRangeError(
                 f"the {name} {frame[name].abs().max()} does not fit into {dtype}",
-                hint="prices lie below 10,000,000,000, volumes below 1e30",
+                hint="prices must be below 10,000,000,000, volumes below 1e30",
             )
     near = [n for n in names if frame[n].dtype != dtypes[n] and sizes[n] < _FAR]
     # Below `_FAR`, the units are whole floats, so rounding is counted without casting back.
@@ -97,7 +97,9 @@ def _sizes(frame: pl.DataFrame, names: list[str]) -> dict[str, float]:
     """Return the largest absolute value in each column, or 0 if it has none."""
     for name in names:
         if not frame[name].dtype.is_numeric() and frame[name].dtype != pl.Null:
-            raise DecimalRangeError(f"the column {name} is {frame[name].dtype}, which is no number")
+            raise DecimalRangeError(
+                f"the column {name} does not contain numbers: its type is {frame[name].dtype}"
+            )
     # One column at a time: a Series returns its minimum and maximum faster than an expression.
     ends = {name: (frame[name].min(), frame[name].max()) for name in names}
     sizes = {n: max(abs(float(end)) for end in e) for n, e in ends.items() if None not in e}

@@ -75,7 +75,8 @@ class PolarsParquetMinuteReader(ParquetReader):
         names = FIELDS if fields is None else tuple(dict.fromkeys(fields))
         if wrong := [name for name in names if name not in FIELDS]:
             raise QueryError(
-                f"a day has no {wrong[0]!r} of its minutes", hint=f"fields are {', '.join(FIELDS)}"
+                f"a day has no values of {wrong[0]!r} by minute",
+                hint=f"use one of {', '.join(FIELDS)}",
             )
         return self._daily(sids, start_date, end_date).select("date", "sid", *names)
 

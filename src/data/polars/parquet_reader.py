@@ -127,7 +127,7 @@ class ParquetReader:
     ) -> _Question:
         numbers, low, high = _sids(sids), self._bound(start), self._bound(end, is_last=True)
         if low is not None and high is not None and low > high:
-            raise BadRangeError(f"the range ends before it begins: {start} to {end}")
+            raise BadRangeError(f"the start is after the end: {start} to {end}")
         names = list(dict.fromkeys(fields))
         schema = self._files.read_whole(lambda p, q: self._schema(p, q, names, low, high))
         return _Question(numbers, names, low, high, schema)
@@ -206,7 +206,7 @@ class ParquetReader:
         (number,) = _sids([sid])
         at = self._bound(dt)
         if at is None:
-            raise BadRangeError("a value is of a time, not of None")
+            raise BadRangeError("a single value needs a time, not None")
         row = self._of_sid(number, at, at).filter(pl.col(self._time) == at)
         if field not in FIELDS and field not in row.columns:
             raise self._no_field(field)
@@ -297,7 +297,7 @@ class ParquetReader:
         if not places and not self._places(None, None, pending):
             raise BundleNotFoundError(
                 f"{self._files.path} has no {FOLDERS[self.frequency]}",
-                hint="`onetape bundle list` shows the bundles and what they hold",
+                hint="`onetape bundle list` shows the bundles and their contents",
             )
         schema = {name: wanted[name] for name in (self._time, "sid")}
         lacking = list(fields)
@@ -408,9 +408,9 @@ class ParquetReader:
         try:
             stamp = pd.Timestamp(value)
         except (ValueError, TypeError, OverflowError) as exc:
-            raise BadRangeError(f"no time: {value!r}") from exc
+            raise BadRangeError(f"not a time: {value!r}") from exc
         if pd.isna(stamp):
-            raise BadRangeError("no time: NaT")
+            raise BadRangeError("not a time: NaT")
         if stamp.tzinfo is not None:
             stamp = stamp.tz_convert("UTC").tz_localize(None)
         if self.frequency == "daily":
@@ -425,7 +425,7 @@ class ParquetReader:
     def _no_field(self, field: str) -> QueryError:
         return QueryError(
             f"the bundle {self._files.path.name} has no field {field!r}",
-            hint=f"{', '.join(FIELDS)}, and what else was written",
+            hint=f"use one of {', '.join(FIELDS)}, or another column that was written",
         )
 
 
@@ -443,6 +443,6 @@ def _sids(sids: Sequence[int]) -> list[int]:
     for sid in numbers:
         if isinstance(sid, bool) or not hasattr(sid, "__index__"):
             raise QueryError(
-                f"no number of a series: {sid!r}", hint="an integer, as in the column sid"
+                f"not a series number: {sid!r}", hint="use an integer, as in the column sid"
             )
     return [int(sid) for sid in numbers]

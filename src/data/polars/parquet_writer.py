@@ -189,8 +189,8 @@ class ParquetWriter:
         taken = [_taken(frame, frequency) for frame in frames]
         if not sum(map(len, taken)):
             raise QueryError(
-                f"there are no rows to write into bundle {self.bundle_path.name}",
-                hint="a bundle holds bars; nothing was changed",
+                f"there are no rows to write to bundle {self.bundle_path.name}",
+                hint="pass at least one row; nothing was changed",
             )
         told = dict(source or {})
         if odd := [key for key, fact in told.items() if cannot_be_written(f"{key}{fact}")]:
@@ -200,9 +200,11 @@ class ParquetWriter:
             has = records.origin.resolutions.get(frequency, timeframe)
             if has != timeframe:
                 raise QueryError(
-                    f"the {frequency} files of bundle {self.bundle_path.name} have {has} bars, "
-                    f"not {timeframe}",
-                    hint="write them into a bundle of their own",
+                    (
+                        f"the {frequency} files of bundle {self.bundle_path.name} contain {has} bars, "
+                        f"not {timeframe}"
+                    ),
+                    hint="write these bars to a separate bundle",
                 )
             origin = replace(
                 records.origin,
@@ -303,7 +305,9 @@ class ParquetWriter:
     @staticmethod
     def _check_compression(compression: str) -> None:
         if compression != "zstd":
-            raise QueryError(f"bundles are not written with {compression!r}", hint="zstd, level 3")
+            raise QueryError(
+                f"not a compression for bundles: {compression!r}", hint="use zstd, level 3"
+            )
 
 
 def rebuilt(files: BundleFiles, commit: FileChanges | None = None) -> Records:
@@ -362,13 +366,15 @@ def parsed(data: bytes, name: str) -> pl.DataFrame:
     except UNREADABLE as exc:
         raise damaged(name, exc) from exc
     if not {"sid", *FIELDS} <= set(frame.columns):
-        raise damaged(name, ValueError("its columns are not those of bars"))
+        raise damaged(name, ValueError("it does not have the columns of bars"))
     time, types = frame.columns[0], frame.schema
     wrong = [one for one in FIELDS if not types[one].is_numeric()]
     wrong += [] if isinstance(types[time], pl.Date | pl.Datetime) else [time]
     wrong += [] if types["sid"].is_integer() else ["sid"]
     if wrong:
-        raise damaged(name, ValueError(f"its column {wrong[0]} is {types[wrong[0]]!s:.40}"))
+        raise damaged(
+            name, ValueError(f"its column {wrong[0]} has the type {types[wrong[0]]!s:.40}")
+        )
     if sum(frame.select(time, "sid").null_count().row(0)):
         raise damaged(name, ValueError(f"rows have no {time} or no sid"))
     days = frame[time].cast(pl.Date).cast(pl.Int32).abs().max()
@@ -381,8 +387,10 @@ def damaged(name: str, exc: BaseException) -> BundleError:
     """Return the error for a file that cannot be read."""
     return BundleError(
         f"{name} is damaged: {str(exc).splitlines()[0] if str(exc) else type(exc).__name__}",
-        hint=f"`onetape bundle validate {name.split('/')[0]}` finds all such files, and `refresh` "
-        "makes them again, or sets them aside",
+        hint=(
+            f"`onetape bundle validate {name.split('/')[0]}` finds all such files, and "
+            "`refresh` rebuilds or quarantines them"
+        ),
     )
 
 
@@ -410,7 +418,7 @@ def _taken(frame: pl.DataFrame | pl.LazyFrame, frequency: Frequency) -> pl.DataF
     if isinstance(frame, pl.LazyFrame):
         frame = frame.collect()
     if not isinstance(frame, pl.DataFrame):
-        raise QueryError(f"bars are written from a Polars frame, not {type(frame).__name__}")
+        raise QueryError(f"bars must be in a Polars frame, not {type(frame).__name__}")
     time = time_column(frequency)
     if time == "date" and "date" not in frame.columns and "timestamp" in frame.columns:
         frame = frame.select(pl.col("timestamp").alias("date"), pl.exclude("timestamp"))
@@ -427,8 +435,8 @@ def _taken(frame: pl.DataFrame | pl.LazyFrame, frequency: Frequency) -> pl.DataF
     if len(doubled := unique.filter(unique.select(time, key).is_duplicated())):
         row = doubled.row(0)
         raise QueryError(
-            f"there are two different rows of {key} {row[1]} at {row[0]}; nothing was written",
-            hint="keep one of them",
+            f"two different rows for {key} {row[1]} at {row[0]}; nothing was written",
+            hint="keep only one of them",
         )
     return unique
 
@@ -442,7 +450,7 @@ def _time(frame: pl.DataFrame, frequency: Frequency) -> pl.Expr:
     if isinstance(dtype, pl.Datetime) and dtype.time_zone is not None:
         column = column.dt.convert_time_zone("UTC").dt.replace_time_zone(None)
     elif not isinstance(dtype, pl.Datetime | pl.Date):
-        raise QueryError(f"the column {name} is {dtype}, which is no time")
+        raise QueryError(f"the column {name} does not contain times: its type is {dtype}")
     return column.cast(get_schema_for_frequency(frequency)[name])
 
 
@@ -453,7 +461,7 @@ def _number(frame: pl.DataFrame, key: str) -> pl.Expr:
     dtype = frame.schema[key]
     if not (dtype.is_integer() if key == "sid" else dtype == pl.String):
         raise QueryError(
-            f"the column {key} is {dtype}, not {'Int64' if key == 'sid' else 'String'}"
+            f"the column {key} has the type {dtype}, not {'Int64' if key == 'sid' else 'String'}"
         )
     return pl.col(key).cast(pl.Int64) if key == "sid" else pl.col(key)
 
@@ -461,7 +469,7 @@ def _number(frame: pl.DataFrame, key: str) -> pl.Expr:
 def _lacking(frequency: Frequency, names: Sequence[str]) -> QueryError:
     return QueryError(
         f"columns are missing: {', '.join(names)}",
-        hint=f"columns are {', '.join(get_schema_for_frequency(frequency))}",
+        hint=f"the columns must be {', '.join(get_schema_for_frequency(frequency))}",
     )
 
 

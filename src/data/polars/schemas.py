@@ -53,7 +53,7 @@ def get_schema_for_frequency(frequency: str) -> dict[str, pl.DataType]:
         QueryError: The frequency is neither of these.
     """
     if frequency not in _SCHEMAS:
-        raise QueryError(f"no such frequency of a bundle: {frequency!r}", hint="daily or minute")
+        raise QueryError(f"not a bundle frequency: {frequency!r}", hint="use daily or minute")
     return dict(_SCHEMAS[frequency])
 
 
@@ -74,8 +74,8 @@ def validate_schema(frame: pl.DataFrame | pl.LazyFrame, frequency: str) -> bool:
     problems = list(_problems(frame.collect_schema(), wanted))
     if problems:
         raise QueryError(
-            f"no {frequency} bars of a bundle: {'; '.join(problems)}",
-            hint=f"columns are {', '.join(wanted)}",
+            f"the frame does not contain {frequency} bars: {'; '.join(problems)}",
+            hint=f"the columns must be {', '.join(wanted)}",
         )
     return True
 

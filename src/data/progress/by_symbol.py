@@ -30,8 +30,8 @@ class Plans(InLines, dict[str, Plan]):
         """Number of symbols, and what they take."""
         takes = counted(self.requests, "request")
         lacking = sum(not plan.is_possible for plan in self.values())
-        without = f"; {lacking:,} would lack bars" if lacking else ""
-        return f"{counted(len(self), 'symbol')}: {takes} in all{without}"
+        without = f"; bars would be missing for {lacking:,}" if lacking else ""
+        return f"{counted(len(self), 'symbol')}: {takes} in total{without}"
 
     def lines(self) -> Iterator[Line]:
         """Yield what each symbol takes."""

@@ -161,8 +161,8 @@ class JobProgress:
             vendor: Vendor queried by the first of them; may be empty.
             wait: Last wait of that task; None if there was none.
         """
-        others = f", as {len(running) - 1} more do" if len(running) > 1 else ""
-        waits = f"has waited {duration(running[0].seconds)} for {vendor or 'an answer'}"
+        others = f"; {len(running) - 1} more wait as well" if len(running) > 1 else ""
+        waits = f"waiting for {vendor or 'an answer'} for {duration(running[0].seconds)}"
         self._tell(result, False, f"{self.text_of(wait) or waits}{others}")
 
     def _tell(self, result: SeriesResult, is_over: bool, waiting: str) -> None:

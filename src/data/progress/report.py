@@ -18,17 +18,19 @@ _NAMED = 5
 # What may differ between similar failures: numbers, dates and quoted text.
 # Advice for each reason of failure, better than the hint of whichever series failed first.
 _ADVICE = {
-    "unknown_symbol": "correct the symbols in the list: `onetape search NAME`",
-    "no_vendor": "name a vendor for them in the rules: `onetape providers --matrix`",
-    "no_key": "set the vendor's key, then `onetape doctor`",
-    "plan": "use a plan that includes it, or name another vendor in the rules",
+    "unknown_symbol": "correct the symbols in the list; `onetape search NAME` finds symbols",
+    "no_vendor": (
+        "name a vendor for them in the rules; `onetape providers --matrix` lists what vendors serve"
+    ),
+    "no_key": "set the vendor's key, then run `onetape doctor`",
+    "plan": "use a plan that includes them, or name another vendor in the rules",
     "region": "name another vendor in the rules",
-    "quota": "run it again later: `onetape doctor` shows when the limit allows more",
-    "timeout": "run it again; `onetape doctor` shows whether the vendor answers",
-    "outage": "run it again later: `onetape doctor` shows when the vendor is asked again",
-    "no_data": "start later, or leave them out: the vendor has no bars in this range",
+    "quota": "run it again later; `onetape doctor` shows when the limit allows more",
+    "timeout": "run it again; `onetape doctor` shows whether the vendor responds",
+    "outage": "run it again later; `onetape doctor` shows when the vendor is queried again",
+    "no_data": "start later, or omit them: the vendor has no bars in this range",
 }
-_LACKS = "`onetape gaps {}` shows which bars, and when vendors are asked again"
+_LACKS = "`onetape gaps {}` shows which bars are missing, and when vendors are queried again"
 _PARTICULAR = re.compile(r"\d[\d,.:TZ-]*|'[^']*'")
 
 

@@ -243,7 +243,7 @@ class _Classifier:
         else:
             said = "no vendor has answered for it"
         unknown = self._grid.calendar.unrecorded(span)
-        return f"{said}; holidays of that time are unknown" if unknown else said
+        return f"{said}; holidays at that time are unknown" if unknown else said
 
     def _fetch(self, first: int, last: int) -> str:
         step = self._grid.timeframe

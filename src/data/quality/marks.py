@@ -158,7 +158,7 @@ def mark_series(
             try:
                 report = marked(client, client.instrument(key), key)
             except DataError as error:
-                log.warning("%s: bars that are wrong could not be marked: %s", key, error)
+                log.warning("%s: wrong bars could not be marked: %s", key, error)
                 continue
             if report.marked:
                 counts[f"{key.symbol}_{key.folder}"] = report.marked

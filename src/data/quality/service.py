@@ -192,7 +192,7 @@ def _disputed(actions: Iterable[KnownAction], stamps: Stamps) -> Iterator[Qualit
     for one in actions:
         at = day_ms(one.action.ex_date)
         if one.dispute and len(stamps) and stamps[0] - DAY_MS < at <= stamps[-1] + DAY_MS:
-            text = f"{one.action}, says {one.action.source}; {one.dispute}"
+            text = f"{one.action}, according to {one.action.source}; {one.dispute}"
             text += "" if one.counts else "; it is not applied"
             severity: Severity = "info" if one.is_settled else "warning"
             yield finding_of(check, Defect(np.array([at], dtype=np.int64), text, severity))

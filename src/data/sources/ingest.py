@@ -213,7 +213,7 @@ def checked_frame(frame: Any, about: str, question: SourceQuestion) -> pl.DataFr
     except pl.exceptions.PolarsError as error:
         raise _unlike(about, f"that cannot be read: {error}") from error
     if not isinstance(whole, pl.DataFrame):
-        raise _unlike(about, f"of type {type(whole).__name__}", " of Polars is needed")
+        raise _unlike(about, f"of type {type(whole).__name__}", "use a Polars frame")
     rows = _columns(whole, about, question)
     first, last = (_plain(bound) for bound in (question.start, question.end))
     if not question.timeframe.is_intraday:
@@ -293,10 +293,8 @@ def _once(rows: pl.DataFrame, about: str) -> pl.DataFrame:
     return pl.concat([rows.filter(~twice), unlike])
 
 
-def _unlike(about: str, what: str, hint: str = " of bars is needed") -> ResponseFormatError:
-    return ResponseFormatError(
-        f"{about} returned a frame {what}", provider=about, hint=f"one{hint}"
-    )
+def _unlike(about: str, what: str, hint: str = "use a frame of bars") -> ResponseFormatError:
+    return ResponseFormatError(f"{about} returned a frame {what}", provider=about, hint=hint)
 
 
 def _is_number(dtype: Any) -> bool:

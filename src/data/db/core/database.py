@@ -313,7 +313,9 @@ def drop_all_tables(*bases: type[DeclarativeBase]) -> None:
         SchemaError: ``ALLOW_DROP_TABLES`` is not 1, or a newer version created the tables.
     """
     if not may_drop_tables():
-        raise SchemaError("tables are not removed", hint="set ALLOW_DROP_TABLES=1 to do so")
+        raise SchemaError(
+            "dropping tables is not enabled", hint="set ALLOW_DROP_TABLES=1 to enable it"
+        )
     database = get_database()
     for base in bases or (Base,):
         if base is Base:

@@ -35,9 +35,9 @@ WAIT_S = 30.0
 _CONNECT_S = 10
 _WORK = "onetape_work"
 _HINTS = {
-    "55P03": "end the program that holds it, or try again",
-    "53100": "make room on the disk of the server",
-    "42501": "give this user the rights on the schema, or name another user",
+    "55P03": "close the program that holds the lock, or try again",
+    "53100": "free up space on the server's disk",
+    "42501": "grant this user rights on the schema, or use another user",
 }
 
 
@@ -61,7 +61,9 @@ def make_engine(url: DatabaseUrl) -> Engine:
         event.listen(engine, "begin", _begin_sqlite)
         return engine
     if find_spec("psycopg") is None:
-        raise MissingExtraError("PostgreSQL needs an extra", hint=install_line("postgres"))
+        raise MissingExtraError(
+            "PostgreSQL needs the `postgres` extra", hint=install_line("postgres")
+        )
     defaults = {"connect_timeout": _CONNECT_S, "application_name": "onetape"}
     # The URL that the engine displays has neither the password nor the options, which may contain
     # one.
@@ -137,23 +139,24 @@ def _typed(exc: Exception, url: DatabaseUrl) -> DataError:
         return type(origin)(str(origin.args[0]), hint=origin.hint)
     text = str(origin).strip().partition("\n")[0] or type(origin).__name__
     if isinstance(exc, IntegrityError):
-        return DatabaseError(f"{where} refuses a row: {text}")
+        return DatabaseError(f"{where} rejected a row: {text}")
     if isinstance(exc, TimeoutError):
-        hint = "end units sooner, or have fewer threads"
+        hint = "finish units of work sooner, or use fewer threads"
         return DatabaseError(f"{where}: all connections are in use", hint=hint)
     if is_busy(origin):
         return DatabaseError(
-            f"{where} is locked by another program for more than {WAIT_S:g} s",
-            hint="end the program that holds it, or try again",
+            f"{where} has been locked by another program for more than {WAIT_S:g} s",
+            hint="close the program that holds the lock, or try again",
         )
     if is_damage(origin):
         return DatabaseError(
-            f"{where} is damaged, or no database: {text}",
-            hint="it is left as it is; put a backup in its place, or name another file",
+            f"{where} is damaged, or the file is not a database: {text}",
+            hint="the file was not changed; restore a backup in its place, or name another file",
         )
     advice = _HINTS.get(getattr(origin, "sqlstate", None) or "")
     if isinstance(exc, DBAPIError) and exc.connection_invalidated and advice is None:
         advice = (
-            "look whether the server runs; nothing of the unit was kept, the next connects anew"
+            "check whether the server is running; the unit of work was rolled back, and the "
+            "next one reconnects"
         )
     return DatabaseError(f"{where} cannot be used: {text}", hint=advice)

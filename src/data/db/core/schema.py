@@ -136,9 +136,11 @@ class Schema:
         file, log = _DISK.stat(path), _DISK.stat(f"{path}-wal")
         if (file is None or not file.size) and log is not None and log.size:
             raise DatabaseError(
-                f"the database {self._url} is {'gone' if file is None else 'empty'}, "
-                f"and {path.name}-wal with its last changes lies beside it",
-                hint="put the file or a backup back, or move the other away",
+                (
+                    f"the database {self._url} is {'gone' if file is None else 'empty'}, but "
+                    f"{path.name}-wal with its last changes is still there"
+                ),
+                hint="restore the database file or a backup, or move the -wal file away",
             )
         return file is not None
 
@@ -150,8 +152,11 @@ class Schema:
         if len(recorded) > 1 or None in recorded:
             named = len(recorded) if None not in recorded else "no"
             raise SchemaError(
-                f"the database {self._url} names {named} revisions in {VERSION_TABLE}",
-                hint="put a backup in its place",
+                (
+                    f"the database {self._url} has {named} revisions in {VERSION_TABLE}, and exactly "
+                    "one is accepted"
+                ),
+                hint="restore a backup in its place",
             )
         revision, known = "".join(recorded), revisions()
         if revision == known[-1]:
@@ -189,7 +194,7 @@ class Schema:
             self._check(state, by_itself=False)
             raise SchemaError(
                 f"the database {self._url} has tables of an earlier version ({state.revision or 'none'})",
-                hint="onetape db upgrade",
+                hint="run onetape db upgrade",
             )
         return self._migrate(by_itself=False)
 
@@ -205,7 +210,8 @@ class Schema:
         state = self.state()
         if state.name in ("empty", "foreign"):
             raise SchemaError(
-                f"the database {self._url} has no tables of this library", hint="onetape db init"
+                f"the database {self._url} has no tables of this library",
+                hint="run onetape db init",
             )
         self._check(state, by_itself=False)
         return state.name == "older" and self._migrate(by_itself=False)
@@ -222,20 +228,24 @@ class Schema:
     def _refusal(self, state: SchemaState, *, by_itself: bool) -> SchemaError | None:
         if state.name == "newer":
             return SchemaError(
-                f"the database {self._url} was made by a newer version of this library "
-                f"(revision {state.revision}; this one has up to {revisions()[-1]})",
-                hint="install the newer version, or use a backup",
+                (
+                    f"the database {self._url} was created by a newer version of this library "
+                    f"(revision {state.revision}; this version reads up to {revisions()[-1]})"
+                ),
+                hint="install the newer version, or restore a backup",
             )
         if state.name == "foreign" and by_itself:
             names = ", ".join(state.others[:3]) + (", …" if len(state.others) > 3 else "")
             return SchemaError(
-                f"the database {self._url} has tables of others: {names}",
-                hint="name another database, or add the tables to it by onetape db init",
+                f"the database {self._url} contains tables of other programs: {names}",
+                hint="name another database, or add our tables to this one with onetape db init",
             )
         if state.name == "older" and by_itself and self._url.dialect == "postgresql":
             return SchemaError(
-                f"the database {self._url} has the tables of revision {state.revision or 'none'}, "
-                f"this version needs {revisions()[-1]}",
+                (
+                    f"the database {self._url} has the tables of revision "
+                    f"{state.revision or 'none'}; this version needs {revisions()[-1]}"
+                ),
                 hint="make a backup, then run onetape db upgrade",
             )
         return None
@@ -278,8 +288,11 @@ class Schema:
         taken = sorted({table.name for table in METADATA.tables.values()} & set(state.others))
         if taken:
             raise SchemaError(
-                f"the database {self._url} has tables of others by our names: {', '.join(taken)}",
-                hint="rename them, or name another database",
+                (
+                    f"the database {self._url} contains tables of other programs with names that we "
+                    f"use: {', '.join(taken)}"
+                ),
+                hint="rename those tables, or name another database",
             )
 
     def _run(self, connection: Connection, command: Callable[[Config], None]) -> None:
@@ -303,8 +316,8 @@ class Schema:
             orphans = connection.exec_driver_sql("PRAGMA foreign_key_check").fetchall()
             if orphans:
                 raise SchemaError(
-                    f"the change of the tables of {self._url} would leave {len(orphans):,} rows without "
-                    f"what they refer to, the first in {orphans[0][0]}; nothing was changed"
+                    f"changing the tables of {self._url} would leave {len(orphans):,} rows that "
+                    f"refer to missing rows, the first in {orphans[0][0]}; nothing was changed"
                 )
 
     def drop_all_tables(self) -> None:
@@ -315,8 +328,8 @@ class Schema:
         """
         if not may_drop_tables():
             raise SchemaError(
-                f"the tables of {self._url} are not removed",
-                hint="set ALLOW_DROP_TABLES=1 to do so",
+                f"dropping the tables of {self._url} is not enabled",
+                hint="set ALLOW_DROP_TABLES=1 to enable it",
             )
         state = self.state()
         self._check(state, by_itself=False)
@@ -341,14 +354,14 @@ class Schema:
         """
         if self._url.path is None:
             raise DatabaseError(
-                f"{self._url} is a server, which has its own backups",
-                hint=f"pg_dump --schema={SCHEMA}",
+                f"cannot back up {self._url}: it is a database server",
+                hint=f"use pg_dump --schema={SCHEMA}",
             )
         state = self.state()
         if not state.revision:
             raise DatabaseError(f"the database {self._url} has no tables of this library")
         if target is not None and target.exists():
-            raise DatabaseError(f"{target} exists already", hint="name a new file")
+            raise DatabaseError(f"{target} already exists", hint="name a new file")
         path = target or self._backup_path(state.revision)
         with typed_errors(self._url):
             self._back_up(path)

@@ -43,11 +43,13 @@ def checked_text(value: Any, most: int = LONGEST, what: str = "a text") -> str:
             surrogate.
     """
     if not isinstance(value, str):
-        raise QueryError(f"{what} is a {type(value).__name__}", hint="give a text")
+        raise QueryError(f"{what} is a {type(value).__name__}", hint="use a string")
     if len(value) > most:
-        raise QueryError(f"{what} has {len(value):,} characters", hint=f"give at most {most:,}")
+        raise QueryError(
+            f"{what} is too long: {len(value):,} characters", hint=f"use at most {most:,}"
+        )
     if "\0" in value or (not value.isascii() and any("\ud800" <= c <= "\udfff" for c in value)):
-        raise QueryError(f"{what} holds NUL or half a character", hint="give text in UTF-8")
+        raise QueryError(f"{what} contains NUL or a lone surrogate", hint="use valid UTF-8 text")
     return value
 
 
@@ -76,9 +78,11 @@ def key(value: Any) -> int | str:
         QueryError: The value is neither a text of 1 to 255 characters nor a non-negative integer.
     """
     if isinstance(value, bool) or not isinstance(value, int | str):
-        raise QueryError(f"{value!r:.80} is no key", hint="give a text or a whole number")
+        raise QueryError(f"not a key: {value!r:.80}", hint="use a string or an integer")
     text = checked_text(str(value), _LONGEST_KEY, "a key")
     if not text or (isinstance(value, int) and value < 0):
-        raise QueryError(f"{value!r:.80} is no key", hint="give a text, or a number from 0")
+        raise QueryError(
+            f"not a key: {value!r:.80}", hint="use a non-empty string, or an integer from 0"
+        )
     is_number = text.isascii() and text.isdigit() and (text == "0" or text[0] != "0")
     return int(text) if is_number else text

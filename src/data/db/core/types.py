@@ -41,9 +41,7 @@ class ExactDecimal(TypeDecorator[Decimal]):
         def operate(self, op: Any, *other: Any, **options: Any) -> Any:
             """Refuse operations on which the engines differ."""
             if op not in _ALIKE:
-                raise TypeError(
-                    "an exact decimal is ordered and calculated with in Python, not in SQL"
-                )
+                raise TypeError("exact decimals are compared and calculated in Python, not in SQL")
             return super().operate(op, *other, **options)
 
     def load_dialect_impl(self, dialect: Dialect) -> TypeEngine[Any]:
@@ -71,13 +69,15 @@ def exact_decimal(value: Any) -> Decimal:
     """
     if isinstance(value, bool) or not isinstance(value, Decimal | int):
         raise DatabaseError(
-            f"{value!r} is no exact decimal",
-            hint="give a Decimal made of text: a float has lost digits already",
+            f"not an exact decimal: {value!r}",
+            hint="use a Decimal made from text; a float has already lost digits",
         )
     number = Decimal(value)
     _, digits, exponent = number.as_tuple()
     if not isinstance(exponent, int) or len(digits) + abs(exponent) > _MOST_DIGITS:
-        raise DatabaseError(f"{number:.6g} is no number of at most {_MOST_DIGITS:,} digits")
+        raise DatabaseError(
+            f"the number has too many digits: {number:.6g}; at most {_MOST_DIGITS:,} are accepted"
+        )
     text = format(number, "f")
     if "." in text:
         text = text.rstrip("0").rstrip(".")
@@ -99,14 +99,16 @@ class UtcInstant(TypeDecorator[datetime]):
         if value is None:
             return None
         if not isinstance(value, datetime):
-            raise DatabaseError(f"{value!r} is no instant", hint="give a datetime")
+            raise DatabaseError(f"not a datetime: {value!r}", hint="use a datetime")
         try:
             # Recreated, because the engines would drop the nanoseconds of a Timestamp
             # differently.
             plain = datetime.fromisoformat(value.isoformat(timespec="microseconds"))
             return plain.replace(tzinfo=UTC) if plain.tzinfo is None else plain.astimezone(UTC)
         except (OverflowError, ValueError) as exc:
-            raise DatabaseError(f"{value!r} is no instant of the years 1 to 9999 in UTC") from exc
+            raise DatabaseError(
+                f"not a datetime between the years 1 and 9999 in UTC: {value!r}"
+            ) from exc
 
     def process_result_value(self, value: Any, dialect: Dialect) -> datetime | None:
         """Return the instant, timezone-aware in UTC."""
@@ -136,7 +138,7 @@ class JsonDocument(TypeDecorator[Any]):
         try:
             json.dumps(value, allow_nan=False)
         except (TypeError, ValueError, RecursionError) as exc:
-            raise DatabaseError(f"a document is no JSON: {exc}") from exc
+            raise DatabaseError(f"a document is not valid JSON: {exc}") from exc
         return value
 
 
@@ -226,7 +228,7 @@ class _Document(Mutable):
             return _owned(_MappingDocument, value)
         if isinstance(value, list):
             return _owned(_ListDocument, value)
-        raise DatabaseError(f"{key} takes a mapping or a list, not a {type(value).__name__}")
+        raise DatabaseError(f"{key} accepts a mapping or a list, not a {type(value).__name__}")
 
 
 _MappingDocument = type("_MappingDocument", (_Document, _MappingPart), {})

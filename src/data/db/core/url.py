@@ -91,7 +91,7 @@ def database_url(
         return _parsed(text, DATABASE_URL)
     if parts:
         lacking = ", ".join(name for part, name in SERVER_PARTS.items() if part not in parts)
-        _log.warning("POSTGRES_* is ignored, for not all of it is set: %s", lacking)
+        _log.warning("POSTGRES_* is ignored because these variables are not set: %s", lacking)
     return _of_file(database_file(environ), "user data folder")
 
 
@@ -99,7 +99,9 @@ def _of_parts(parts: Mapping[str, str]) -> DatabaseUrl:
     """Return the server named by variables, which hold plain text without escapes."""
     source = "POSTGRES_*"
     if not parts["port"].isascii() or not parts["port"].isdigit():
-        raise DatabaseUrlError("POSTGRES_PORT is no number of a port", hint="such as 5432")
+        raise DatabaseUrlError(
+            "POSTGRES_PORT is not a port number", hint="use a number such as 5432"
+        )
     _check_texts(source, *parts.values())
     url = URL.create(
         "postgresql",
@@ -115,32 +117,35 @@ def _of_parts(parts: Mapping[str, str]) -> DatabaseUrl:
 def _parsed(text: str, source: str) -> DatabaseUrl:
     """Parse a URL; errors do not contain any part of it, not even as their cause."""
     if not isinstance(text, str):
-        raise DatabaseUrlError(f"the URL of the database ({source}) is no text", hint=_FORMS)
+        raise DatabaseUrlError(f"the database URL ({source}) is not a string", hint=_FORMS)
     text = text.strip()
     _check_texts(source, text)
     url = _read(text)
     engine = text.partition("://")[0].lower() if "://" in text else ""
     if engine not in _SQLITE | _POSTGRESQL:
         raise DatabaseUrlError(
-            f"the URL of the database ({source}) does not begin with sqlite:/// or postgresql://",
+            f"the database URL ({source}) does not begin with sqlite:/// or postgresql://",
             hint=_FORMS,
         )
     if url is None or text.partition("?")[0].count("@") > 1:
         raise DatabaseUrlError(
-            f"the URL of the database ({source}) cannot be read",
-            hint=f"{_FORMS}; in a password write @ as %40, : as %3A, / as %2F, ? as %3F, % as %25",
+            f"the database URL ({source}) cannot be parsed",
+            hint=f"{_FORMS}; in a password, write @ as %40, : as %3A, / as %2F, ? as %3F, % as %25",
         )
     if engine in _POSTGRESQL:
         return _of_server(url, source)
     if url.host or url.username or url.query:
         raise DatabaseUrlError(
-            f"the URL of the database ({source}) is a path with three slashes before it, and no more",
-            hint="such as sqlite:///onetape.db here, or sqlite:////data/onetape.db",
+            (
+                f"the SQLite URL ({source}) contains more than a path; only three slashes and a "
+                "path are accepted"
+            ),
+            hint="such as sqlite:///onetape.db in this folder, or sqlite:////data/onetape.db",
         )
     if not url.database or url.database == ":memory:":
         raise DatabaseUrlError(
-            f"the URL of the database ({source}) names no file",
-            hint="a database in memory would be another one for each process; name a file",
+            f"the database URL ({source}) does not name a file",
+            hint="name a file; a database in memory would be a different one in each process",
         )
     return _of_file(Path(url.database), source)
 
@@ -157,7 +162,7 @@ def _check_texts(source: str, *texts: str) -> None:
     for text in texts:
         if not text.isprintable():
             raise DatabaseUrlError(
-                f"the URL of the database ({source}) holds characters that cannot be printed",
+                f"the database URL ({source}) contains characters that cannot be printed",
                 hint=_FORMS,
             )
 
@@ -165,7 +170,7 @@ def _check_texts(source: str, *texts: str) -> None:
 def _of_server(url: URL, source: str) -> DatabaseUrl:
     if url.port is not None and not 0 < url.port < 65_536:
         raise DatabaseUrlError(
-            f"the URL of the database ({source}) has a port that is none", hint="such as 5432"
+            f"the database URL ({source}) has an invalid port", hint="use a number such as 5432"
         )
     passwords = [url.password, url.query.get("password")]
     for password in passwords:
@@ -180,7 +185,7 @@ def _of_file(path: Path, source: str) -> DatabaseUrl:
         bytes(place)
     except (OSError, RuntimeError, ValueError) as exc:
         raise DatabaseUrlError(
-            f"the path of the database ({source}) cannot be used: {exc}",
-            hint="name a file in UTF-8 text",
+            f"the database path ({source}) cannot be used: {exc}",
+            hint="use a file name in UTF-8",
         ) from exc
     return DatabaseUrl("sqlite", source, place, URL.create("sqlite", database=str(place)))

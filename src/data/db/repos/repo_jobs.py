@@ -673,29 +673,31 @@ def _check_limit(identity: AuthIdentity, name: str, count: int) -> None:
     if limit is not None and count >= limit:
         what = name.removeprefix("max_")
         raise QueryError(
-            f"{limit} {what} are allowed, and there are {count}", hint="delete one first"
+            f"the limit of {limit} {what} is reached: there are {count}", hint="delete one first"
         )
 
 
 def _job_type(value: JobType | str) -> str:
     known = [one.value for one in JobType if one is not JobType.ALERT]
     if value == JobType.ALERT:
-        raise QueryError("an alert is no schedule", hint="use the functions of alerts")
+        raise QueryError(
+            "an alert cannot be stored as a schedule", hint="use the functions for alerts"
+        )
     if value not in known:
-        raise QueryError(f"{value!r:.80} is no type of a job", hint=f"one of {', '.join(known)}")
+        raise QueryError(f"not a job type: {value!r:.80}", hint=f"use one of {', '.join(known)}")
     return str(value)
 
 
 def _status(value: RunStatus | str) -> str:
     if value not in _STATUSES:
-        hint = f"one of {', '.join(_STATUSES)}"
-        raise QueryError(f"{value!r:.80} is no status of a run", hint=hint)
+        hint = f"use one of {', '.join(_STATUSES)}"
+        raise QueryError(f"not a run status: {value!r:.80}", hint=hint)
     return str(value)
 
 
 def _days(days: int) -> int:
     if isinstance(days, bool) or not isinstance(days, int) or not 0 < days < 100_000:
-        raise QueryError(f"{days!r:.80} is no number of days from 1")
+        raise QueryError(f"not a number of days: {days!r:.80}; use an integer from 1")
     return days
 
 
@@ -709,13 +711,13 @@ def document(value: Any, what: str) -> dict[str, Any]:
         text = value if isinstance(value, str) else json.dumps(value, allow_nan=False)
         loaded = json.loads(checked_text(text, what=what), parse_constant=_no_number)
     except (TypeError, ValueError, RecursionError) as exc:
-        raise QueryError(f"{what} is no JSON: {exc!s:.200}") from exc
+        raise QueryError(f"{what} is not valid JSON: {exc!s:.200}") from exc
     if not isinstance(loaded, dict):
         raise QueryError(f"{what} must be a JSON object, not {loaded!r:.80}")
     if "\\u0000" in json.dumps(loaded):
-        raise QueryError(f"{what} holds NUL")
+        raise QueryError(f"{what} contains NUL")
     return loaded
 
 
 def _no_number(text: str) -> float:
-    raise ValueError(f"{text} is no number of JSON")
+    raise ValueError(f"not a JSON number: {text}")

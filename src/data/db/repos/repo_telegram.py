@@ -33,7 +33,7 @@ class SettingsRepo(Repository):
     def set(self, key: str, value: str | None) -> None:
         """Set a value, whatever it was; if several units do so at once, the last one counts."""
         if not checked_text(key, 255, "a key"):
-            raise QueryError("the key of a setting is empty")
+            raise QueryError("the key of a setting is empty; use at least one character")
         module = postgresql if self.s.get_bind().dialect.name == "postgresql" else sqlite
         insert = module.insert(TelegramSetting).values(key=key, value=value)
         self.s.execute(
@@ -191,6 +191,6 @@ def _moment(value: str | datetime, *, is_end: bool = False) -> datetime:
     try:
         moment = datetime.fromisoformat(value)
     except (TypeError, ValueError) as exc:
-        raise QueryError(f"{value!r:.80} is no ISO date or time") from exc
+        raise QueryError(f"not an ISO date or time: {value!r:.80}") from exc
     is_day = is_end and len(value) == 10
     return moment + timedelta(days=1, microseconds=-1) if is_day else moment

@@ -158,7 +158,7 @@ class PositionsRepo(Repository):
                 other one.
         """
         if direction not in DIRECTIONS:
-            raise QueryError(f"direction {direction!r:.80} is not {' or '.join(DIRECTIONS)}")
+            raise QueryError(f"not a direction: {direction!r:.80}; use {' or '.join(DIRECTIONS)}")
         own = {"bot_id": key(bot_id), "trade_type": trade_type, "symbol": symbol}
         claim(
             self.s,
@@ -179,7 +179,8 @@ class PositionsRepo(Repository):
         row = locked(self.s, query).one()
         if row.direction != direction:
             raise QueryError(
-                f"the open position of {symbol} is {row.direction}", hint="close it first"
+                f"{symbol} already has an open {row.direction} position",
+                hint="close that position first",
             )
         return row
 
@@ -227,13 +228,13 @@ class PositionsRepo(Repository):
         """
         verb = action.lower() if isinstance(action, str) else action
         if verb not in ACTIONS:
-            raise QueryError(f"action {action!r:.80} is not {' or '.join(ACTIONS)}")
+            raise QueryError(f"not an action: {action!r:.80}; use {' or '.join(ACTIONS)}")
         quantity = exact(qty, "quantity", is_above_0=True)
         paid = exact(price, "price", is_above_0=True)
         cost = exact(commission, "commission")
         row = self._locked(position_id)
         if row.status != "open":
-            raise QueryError(f"the position {position_id} is {row.status}")
+            raise QueryError(f"cannot fill the position {position_id}: it is {row.status}")
         moment = self._in_order(row, ts)
         state = _state(row).filled(verb, quantity, paid, cost)
         _note_held(row, moment, state.quantity)
@@ -296,18 +297,20 @@ class PositionsRepo(Repository):
                 an older version applied such a fill. Nothing changes.
         """
         if isinstance(ex_date, datetime) or not isinstance(ex_date, date):
-            raise QueryError(f"ex_date {ex_date!r:.80} is no date")
+            raise QueryError(f"ex_date is not a date: {ex_date!r:.80}")
         if ex_date.year < FIRST_YEAR:
-            raise QueryError(f"ex_date {ex_date} is before {FIRST_YEAR}", hint="give a date since")
+            raise QueryError(f"ex_date {ex_date} is before {FIRST_YEAR}", hint="use a later date")
         begin = _begin(symbol, ex_date)
         if begin > self.clock.now_ms():
-            raise QueryError(f"{ex_date} lies ahead", hint="apply it on its day")
+            raise QueryError(
+                f"ex_date {ex_date} is in the future", hint="apply the action on its day"
+            )
         if action_type == "split":
             by: Fraction | Decimal = _ratio(ratio)
         elif action_type == "dividend":
             by = exact(amount, "amount", is_above_0=True)
         else:
-            raise QueryError(f"{action_type!r:.80} is neither split nor dividend")
+            raise QueryError(f"not a type of action: {action_type!r:.80}; use split or dividend")
         name, now = f"{ex_date} {action_type}", self.now()
         may_concern = or_(Position.status == "open", Position.closed_at >= from_ms(begin))
         query = select(Position).where(Position.symbol == symbol, may_concern)
@@ -316,9 +319,11 @@ class PositionsRepo(Repository):
             for row in locked(self.s, query.order_by(Position.id)):
                 if row.qty_open and row.opened_at > now:
                     raise QueryError(
-                        f"the position {row.id} of {row.symbol} was opened at {row.opened_at}, ahead of the "
-                        "clock",
-                        hint="close it, and open it anew",
+                        (
+                            f"the position {row.id} of {row.symbol} was opened at {row.opened_at}, which is "
+                            "in the future"
+                        ),
+                        hint="correct the clock, or close the position and open it again",
                     )
                 if (row.qty_open or isinstance(by, Decimal)) and _is_new(row, name, by, begin):
                     quantity, left = _held(row, name, by, begin, now)
@@ -352,7 +357,7 @@ class PositionsRepo(Repository):
         if last is not None and moment < last <= now:
             raise QueryError(
                 f"the fill of {moment} is before the last fill of {last}",
-                hint="apply fills in their order; without ts a fill counts as executed now",
+                hint="apply fills in order; without ts, a fill counts as executed now",
             )
         if row.actions and to_ms(moment) < _begin(row.symbol, newest := _newest(row)):
             raise QueryError(
@@ -365,7 +370,7 @@ class PositionsRepo(Repository):
         own = Position.id == key(position_id)
         row = locked(self.s, select(Position).where(own)).one_or_none()
         if row is None:
-            raise QueryError(f"there is no position {position_id!r:.80}")
+            raise QueryError(f"the position does not exist: {position_id!r:.80}")
         return row
 
 
@@ -600,7 +605,7 @@ def _validated(config: Mapping[str, Any]) -> tuple[bool, list[str], list[str]]:
     errors = [f"{name} is missing" for name in _CONFIGURATION["required"] if name not in config]
     symbol = config.get("symbol", "-")
     if not isinstance(symbol, str) or not 0 < len(symbol) <= 20:
-        errors.append(f"symbol {symbol!r:.80} is no text of 1 to 20 characters")
+        errors.append(f"symbol is not a string of 1 to 20 characters: {symbol!r:.80}")
     try:
         Timeframe.parse(config.get("timeframe", "1d"))
     except (BadTimeframeError, TypeError) as error:
@@ -611,11 +616,11 @@ def _validated(config: Mapping[str, Any]) -> tuple[bool, list[str], list[str]]:
 def _added(repo: Repository, model: Any, values: Mapping[str, Any], needed: tuple[str, ...]) -> Any:
     for name in needed:
         if values.get(name) is None:
-            raise QueryError(f"{model.__name__} has no {name}")
+            raise QueryError(f"{model.__name__} needs a value for {name}")
     now = repo.now()
     number = key(values.get("id") or str(uuid.uuid4()))
     if repo.s.get(model, number) is not None:
-        raise QueryError(f"there is a {model.__name__} {number!r} already")
+        raise QueryError(f"{model.__name__} {number!r} already exists")
     row = model(id=number, created_at=now)
     if hasattr(model, "updated_at"):
         row.updated_at = now
@@ -723,7 +728,7 @@ def _held(
     shares = [_fraction(left) for _, _, left in noted if left]
     if row.qty_open and (isinstance(by, Fraction) or not noted or len(shares) < len(noted)):
         raise QueryError(
-            f"the position {row.id} of {row.symbol} had a fill since {name[:10]}",
+            f"the position {row.id} of {row.symbol} has had a fill since {name[:10]}",
             hint="apply actions before the fills of their day",
         )
     left = math.prod(shares, start=Fraction(1))
@@ -747,8 +752,11 @@ def _is_new(row: Position, name: str, by: Fraction | Decimal, begin: int) -> boo
     later = [one for one in row.actions if one[:10] > name[:10]]
     if found := [one for one in later if "split" in (name[11:], one[11:])]:
         raise QueryError(
-            f"the {name} of {row.symbol} comes before the {found[0]}, which was applied to {row.id}",
-            hint="apply actions in the order of their dates",
+            (
+                f"the {name} of {row.symbol} is earlier than the {found[0]}, which has already "
+                f"been applied to {row.id}"
+            ),
+            hint="apply actions in date order",
         )
     return True
 
@@ -764,8 +772,11 @@ def _is_applied(row: Position, name: str, by: Fraction | Decimal) -> bool:
     if isinstance(by, Fraction) and name in row.actions and not applied:
         words = row.actions[name].removeprefix(f"{row.symbol}: {name} ").partition(":")[0]
         raise QueryError(
-            f"the position {row.id} of {row.symbol} was split {words} on that day, not by {by}",
-            hint="give the product of several splits of one day",
+            (
+                f"the position {row.id} of {row.symbol} has already been split {words} on that "
+                f"day, not by {by}"
+            ),
+            hint="for several splits on one day, use the product of their ratios",
         )
     return applied or _key(name, by) in row.actions
 
@@ -791,7 +802,8 @@ def _change(
         moved_to = level / by if isinstance(by, Fraction) else level - Fraction(by)
         if moved_to <= 0:
             raise QueryError(
-                f"{one} {levels[one]} of the position {row.id} would fall to {moved_to}"
+                f"{one} {levels[one]} of the position {row.id} would fall to {moved_to}, and "
+                "must stay above 0"
             )
         # JSON has no decimals: a text keeps all its digits, and a number stays a number.
         value = rounded(moved_to)
@@ -814,7 +826,10 @@ def _ratio(ratio: Any) -> Fraction:
             raise ValueError
         value = Fraction(str(ratio) if isinstance(ratio, float) else ratio)
     except (ValueError, ArithmeticError, InvalidOperation) as exc:
-        raise QueryError(f"ratio {ratio!r:.80} is no number", hint="such as 4, or 1/10") from exc
+        raise QueryError(
+            f"ratio is not a number: {ratio!r:.80}",
+            hint="use a number such as 4, or a fraction such as 1/10",
+        ) from exc
     if value <= 0 or len(str(value)) > 1_000:
         raise QueryError(f"ratio {ratio!r:.80} is not above 0")
     return value

@@ -109,7 +109,7 @@ class UsersRepo(Repository):
         external_id = checked_id(telegram_user_id)
         defaults = dict(defaults_user or {})
         if unknown := set(defaults) - {"email", "role", "is_active"}:
-            raise QueryError(f"a user has no {min(unknown)!r:.80}")
+            raise QueryError(f"a user has no field {min(unknown)!r:.80}")
         user = self.create_user(defaults.pop("email", None), **defaults)
         values = {"provider": provider, "external_id": external_id, "metadata_json": {}}
         if claim(self.s, AuthIdentity, user_id=user.id, created_at=self.now(), **values) is None:
@@ -245,9 +245,12 @@ class VerificationRepo(Repository):
         """
         checked_text(code, 64, "a code")
         if len(code) < 6 or not code.isprintable():
-            raise QueryError("a code has at least six characters", hint="new_verification_code()")
+            raise QueryError(
+                "not a code of at least six printable characters",
+                hint="new_verification_code() creates one",
+            )
         if isinstance(sent_time, bool) or not isinstance(sent_time, int):
-            raise QueryError(f"sent_time {sent_time!r:.80} is no whole number of seconds")
+            raise QueryError(f"sent_time is not an integer number of seconds: {sent_time!r:.80}")
         now = self.clock.now_ms() // 1000
         if not 0 <= sent_time <= now + _SKEW_S:
             raise QueryError(f"sent_time {sent_time} is in the future, or before 1970")
@@ -290,7 +293,8 @@ class VerificationRepo(Repository):
             recent = issued.setdefault(digest, [])
             if len(recent) >= _CODES_AN_HOUR:
                 raise QueryError(
-                    f"{len(recent)} codes were issued within an hour", hint="try again in an hour"
+                    f"too many codes: {len(recent)} were issued within an hour",
+                    hint="try again in an hour",
                 )
             recent.append(now)
         row.value = json.dumps({"key": kept["key"], "issued": issued})
@@ -358,7 +362,7 @@ def checked_id(external_id: str | int) -> str:
     is_number = isinstance(external_id, int) and not isinstance(external_id, bool)
     text = checked_text(str(external_id) if is_number else external_id, 255, "an identity")
     if not text or not text.isprintable():
-        raise QueryError(f"{external_id!r:.80} is no identity of a user")
+        raise QueryError(f"not a user's identity: {external_id!r:.80}")
     return text
 
 
@@ -372,7 +376,9 @@ def checked_email(email: str) -> str:
         QueryError: The text is not such an address.
     """
     if not isinstance(email, str) or not _EMAIL.fullmatch(email) or ".." in email:
-        raise QueryError(f"{email!r:.80} is no e-mail address", hint="such as name@example.com")
+        raise QueryError(
+            f"not an e-mail address: {email!r:.80}", hint="use a form such as name@example.com"
+        )
     return email.lower()
 
 
@@ -384,10 +390,10 @@ def _checked(name: str, value: Any) -> Any:
     if name in _COUNTS:
         is_count = isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= _MOST
         if value is not None and not is_count:
-            raise QueryError(f"{name} {value!r:.80} is no whole number from 0 to {_MOST:,}")
+            raise QueryError(f"{name} is not an integer from 0 to {_MOST:,}: {value!r:.80}")
         return value
     if name == "language":
         if not isinstance(value, str) or not _LANGUAGE.fullmatch(value):
-            raise QueryError(f"language {value!r:.80} is no code of one", hint="such as en")
+            raise QueryError(f"not a language code: {value!r:.80}", hint="use a code such as en")
         return value
     return None if value is None else checked_email(value)

@@ -69,7 +69,7 @@ def exact(value: Any, what: str, *, is_above_0: bool = False) -> Decimal:
             raise InvalidOperation
         number = exact_decimal(Decimal(str(value)))
     except (InvalidOperation, ValueError, DatabaseError) as exc:
-        raise QueryError(f"{what} {value!r:.80} is no number", hint="give a Decimal") from exc
+        raise QueryError(f"{what} is not a number: {value!r:.80}", hint="use a Decimal") from exc
     if is_above_0 and number <= 0:
         raise QueryError(f"{what} {value!r:.80} is not above 0")
     return number
@@ -107,5 +107,5 @@ def page(limit: int, offset: int = 0) -> tuple[int, int]:
     """
     for name, value in {"limit": limit, "offset": offset}.items():
         if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value < 2**63:
-            raise QueryError(f"{name} {value!r:.80} is no whole number from 0")
+            raise QueryError(f"{name} is not an integer from 0: {value!r:.80}")
     return limit, offset

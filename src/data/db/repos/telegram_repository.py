@@ -133,7 +133,9 @@ class TelegramRepository(Repository):
         identity = self.users.lock_identity(telegram_user_id)
         assert identity is not None
         if email is not None and self.users.owner_of(email) not in (None, identity.user_id):
-            _log.warning("a verified address of another user was not taken by %s", telegram_user_id)
+            _log.warning(
+                "%s did not take over an address that another user has verified", telegram_user_id
+            )
             return False
         user = self.s.get_one(User, identity.user_id)
         user.email, user.updated_at = email, self.now()
@@ -497,7 +499,7 @@ class TelegramRepository(Repository):
     def delete_old_records(self, audit_days: int = 90, feedback_days: int = 365) -> int:
         """Remove audit records and feedback that are older than this; return how many."""
         if not 0 < audit_days < 100_000 or not 0 < feedback_days < 100_000:
-            raise QueryError("records are kept for at least a day")
+            raise QueryError("records are kept for at least one day")
         now = self.now()
         audits = CommandAuditRepo(self.s).delete_before(now - timedelta(days=audit_days))
         return audits + FeedbackRepo(self.s).delete_before(now - timedelta(days=feedback_days))
@@ -509,5 +511,5 @@ def _status(profile: dict[str, Any]) -> dict[str, Any]:
 
 def _limit(key: str) -> str:
     if key not in LIMITS:
-        raise QueryError(f"there is no limit {key!r:.80}", hint=f"known: {', '.join(LIMITS)}")
+        raise QueryError(f"not a limit: {key!r:.80}", hint=f"known: {', '.join(LIMITS)}")
     return key

@@ -55,9 +55,7 @@ class BaseDBService:
         """
         unit = self.db_service.current()
         if unit is None:
-            raise QueryError(
-                "there is no unit of work here", hint="decorate the method by with_uow"
-            )
+            raise QueryError("no unit of work is open", hint="decorate the method with with_uow")
         repos: ReposBundle = unit.repos
         return repos
 
@@ -117,7 +115,7 @@ def left_out(name: str) -> Callable[..., NoReturn]:
 
     def refuse(*_: object, **__: object) -> NoReturn:
         """Raise ``QueryError``, because this is not served."""
-        raise QueryError(f"{name} is not served", hint=RECORDS[name])
+        raise QueryError(f"{name} is not available", hint=RECORDS[name])
 
     return refuse
 

@@ -56,7 +56,7 @@ def read_changes(
                     events.append(event := _event(row, name))
                     change = (event.day, event.kind, event.symbol, event.successor)
                     if (line := lines.setdefault(change, rows.line_num)) != rows.line_num:
-                        raise QueryError(f"it repeats line {line}")
+                        raise QueryError(f"this row repeats line {line}")
             except DataError as error:
                 problems.append(f"line {rows.line_num}: {error.args[0]}")
     except csv.Error as error:
@@ -66,7 +66,7 @@ def read_changes(
         shown = "; ".join(problems[:_MOST_PROBLEMS]) + (f"; and {more} more" if more > 0 else "")
         raise QueryError(f"{name} cannot be imported: {shown}", hint="nothing was imported")
     if not intervals and not events:
-        raise QueryError(f"{name} has no row", hint="nothing was imported")
+        raise QueryError(f"{name} has no rows", hint="nothing was imported")
     return intervals, events
 
 
@@ -76,8 +76,8 @@ def _header(cells: list[str], name: str) -> list[str]:
         if {*needed} <= {*header} <= {*needed} | _MORE and len(set(header)) == len(header):
             return header
     raise QueryError(
-        f"{name} has the columns {', '.join(header)!r:.200}",
-        hint=f"the columns are {','.join(_INTERVALS)} or {','.join(_BOUNDARIES)}, and source",
+        f"{name} has unexpected columns: {', '.join(header)!r:.200}",
+        hint=f"accepted columns: {','.join(_INTERVALS)} or {','.join(_BOUNDARIES)}, and source",
     )
 
 
@@ -88,7 +88,7 @@ class _Row:
         self, cells: list[str], header: list[str], place: str, canonical: Callable[[str], str]
     ) -> None:
         if len(cells) != len(header):
-            self._problem = f"{len(cells)} cells, and the header has {len(header)}"
+            self._problem = f"the row has {len(cells)} cells, but the header has {len(header)}"
         else:
             self._problem = ""
         self._cells = dict(zip(header, (cell.strip() for cell in cells), strict=False))
@@ -102,7 +102,9 @@ class _Row:
         if needed and not value:
             raise QueryError(f"{column} is empty")
         if len(value) > _LONGEST or not value.isprintable():
-            raise QueryError(f"{column} {value!r:.40} is no text of {_LONGEST} characters")
+            raise QueryError(
+                f"{column} is not a text of at most {_LONGEST} characters: {value!r:.40}"
+            )
         return value
 
     def symbol(self, column: str) -> str:
@@ -119,7 +121,7 @@ class _Row:
         except ValueError:
             day = None
         if day is None or day.isoformat() != value:
-            raise QueryError(f"{column} {value!r:.40} is no date such as 2022-06-09")
+            raise QueryError(f"{column} is not a date: {value!r:.40}; use YYYY-MM-DD")
         return day
 
     def source(self) -> str:
@@ -130,7 +132,7 @@ class _Row:
 def _interval(row: _Row, name: str) -> NameInterval:
     start, end = row.day("from", needed=False), row.day("to", needed=False)
     if start is not None and end is not None and start >= end:
-        raise QueryError(f"to {end} is not after from {start}")
+        raise QueryError(f"to ({end}) is not after from ({start})")
     symbol, instrument = row.symbol("symbol"), row.text("instrument")
     return NameInterval(symbol, instrument, start, end, row.source(), name)
 
@@ -139,12 +141,12 @@ def _event(row: _Row, name: str) -> SymbolBoundary:
     day, kind, symbol = row.day("date"), row.text("type").lower(), row.symbol("symbol")
     assert day is not None  # it is needed
     if kind not in CHANGE_TYPES:
-        raise QueryError(f"type {kind!r:.40} is none of {', '.join(CHANGE_TYPES)}")
+        raise QueryError(f"not a type: {kind!r:.40}; use one of {', '.join(CHANGE_TYPES)}")
     if (kind == "delisting") == bool(row.text("successor", needed=False)):
         word = "has a" if kind == "delisting" else "needs a"
         raise QueryError(f"a {kind} {word} successor")
     successor = "" if kind == "delisting" else row.symbol("successor")
     if successor == symbol:
-        raise QueryError(f"{symbol} is its own successor")
+        raise QueryError(f"the successor of {symbol} is the same symbol")
     instrument = row.text("instrument", needed=False)
     return SymbolBoundary(day, kind, symbol, successor, row.source(), instrument, name)

@@ -191,14 +191,17 @@ class _Names:
             if earlier := [one for one in own if one.end is None or one.end <= event.day]:
                 # When the name passed to another instrument is not guessed.
                 raise _conflict(
-                    f"the {event} ends a name that has ended or begins then: {earlier[-1]}"
+                    f"the {event} ends a name that has already ended or begins on that day: "
+                    f"{earlier[-1]}"
                 )
             instrument = event.instrument or self._new()
             self._add(NameInterval(event.symbol, instrument, None, event.day, event.source))
             return instrument
         if event.instrument and old.instrument != event.instrument:
             if old.instrument not in self._unnamed:
-                raise _conflict(f"the {event} is one of {event.instrument}, and there is {old}")
+                raise _conflict(
+                    f"the {event} is for {event.instrument}, but the symbol refers to {old}"
+                )
             self._name(old.instrument, event.instrument)
             old = replace(old, instrument=event.instrument)
         if old.end is None:
@@ -276,7 +279,7 @@ def identity_of(symbol: str, on: date, intervals: Sequence[NameInterval]) -> Ide
     if held is None:
         known = "; ".join(map(str, own))
         raise QueryError(
-            f"{symbol} names nothing on {on}, as far as is recorded: {known}", symbol=symbol
+            f"{symbol} refers to nothing on {on}; the recorded periods are {known}", symbol=symbol
         )
     names = tuple(by_date(one for one in intervals if one.instrument == held.instrument))
     last = max(names, key=lambda one: (one.end or date.max, one.start or date.min))

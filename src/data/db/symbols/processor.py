@@ -113,8 +113,8 @@ class _Frame:
         wrong = [one for one in shown if not isinstance(one, date) or one != one]
         if wrong or (name is None and self._is_polars):
             raise QueryError(
-                f"{len(wrong)} of {len(df)} rows have no time, such as {wrong[:1]!r:.60}",
-                hint=f"a column {' or '.join(_TIMES[:2])} of dates or datetimes is needed",
+                f"{len(wrong)} of {len(df)} rows have no valid time, such as {wrong[:1]!r:.60}",
+                hint=f"add a column {' or '.join(_TIMES[:2])} with dates or datetimes",
             )
         stamps: Stamps = np.array(shown, dtype="M8[ms]").astype(np.int64)
         return stamps

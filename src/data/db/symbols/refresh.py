@@ -98,7 +98,7 @@ def _refreshed(
         return RefreshedSymbol(symbol, "failed", problems=(str(error),))
     is_known = has_row or keys or facts.actions or own or "company_name" in facts.sources
     if not is_known:
-        facts.problems.append("nothing is stored of it")
+        facts.problems.append("nothing is stored for it")
         return RefreshedSymbol(symbol, "unknown", problems=tuple(facts.problems))
     with database.writing() as session:
         lock(session)
@@ -107,7 +107,7 @@ def _refreshed(
     try:
         recorded = client.record_symbol_changes(changes)
     except DataError as error:
-        facts.problems.append(f"its dated changes are not recorded in the cache: {error}")
+        facts.problems.append(f"its dated changes could not be recorded in the cache: {error}")
     outcome: Outcome = "written" if is_written or recorded else "same"
     problems = tuple(facts.problems)
     return RefreshedSymbol(symbol, outcome, len(facts.actions or ()), recorded, problems)

@@ -117,10 +117,10 @@ def _text(path: Path) -> str:
         with path.open("rb") as file:
             data = file.read(_MOST_BYTES + 1)
         if len(data) > _MOST_BYTES:
-            raise QueryError(f"{path} is longer than {_MOST_BYTES:,} bytes")
+            raise QueryError(f"{path} is too long; the limit is {_MOST_BYTES:,} bytes")
         return data.decode("utf-8-sig")
     except UnicodeDecodeError as exc:
-        raise QueryError(f"{path} is no text", hint="CSV in UTF-8 is needed") from exc
+        raise QueryError(f"{path} is not UTF-8 text", hint="use a CSV file in UTF-8") from exc
     except (OSError, ValueError) as exc:  # a name with a null byte is a ValueError
         raise QueryError(f"{path} cannot be read: {getattr(exc, 'strerror', None) or exc}") from exc
 
@@ -221,8 +221,8 @@ def _near(session: Session, symbol: str) -> list[NameInterval]:
 
 
 def _unknown(symbol: str) -> QueryError:
-    hint = f"`onetape symbols refresh {symbol}`"
-    return QueryError(f"nothing is recorded of {symbol}", symbol=symbol, hint=hint)
+    hint = f"run `onetape symbols refresh {symbol}`"
+    return QueryError(f"nothing is recorded for {symbol}", symbol=symbol, hint=hint)
 
 
 def changes_by_name(session: Session, symbol: str | None = None) -> dict[str, list[SymbolChange]]:

@@ -56,20 +56,20 @@ class UniverseDefinition:
         """
         if self.type not in TYPES:
             raise UniverseError(
-                f"{self.type!r:.80} is no type of universe", hint=f"they are {', '.join(TYPES)}"
+                f"not a type of universe: {self.type!r:.80}", hint=f"use one of {', '.join(TYPES)}"
             )
         if not isinstance(self.description, str):
-            raise UniverseError("the description of a universe is a text")
+            raise UniverseError("the description of a universe must be a string")
         for type_, field in _FIELD.items():
             value = getattr(self, field)
             if type_ == self.type and not value:
                 raise UniverseError(f"a universe of type {type_} needs {field}")
             if type_ != self.type and value is not None:
-                raise UniverseError(f"a universe of type {self.type} has no {field}")
+                raise UniverseError(f"a universe of type {self.type} does not accept {field}")
         if self.filters is not None:
             check_filters(self.filters)
         if isinstance(self.symbols, str | bytes):
-            raise UniverseError("symbols is a list of texts, not one text")
+            raise UniverseError("symbols must be a list of strings, not one string")
 
 
 def check_filters(filters: Mapping[str, Any]) -> None:
@@ -81,19 +81,17 @@ def check_filters(filters: Mapping[str, Any]) -> None:
     for name, value in filters.items():
         if name not in FILTERS:
             raise UniverseError(
-                f"{name!r:.80} is no filter of universes", hint=f"they are {', '.join(FILTERS)}"
+                f"not a filter: {name!r:.80}", hint=f"use one of {', '.join(FILTERS)}"
             )
         is_number = isinstance(value, int | float) and not isinstance(value, bool)
         if name in _NUMBERS and not (is_number and math.isfinite(value) and value >= 0):
-            raise UniverseError(
-                f"the filter {name} is {value!r:.80}, and must be a number from 0 on"
-            )
+            raise UniverseError(f"the filter {name} must be a number from 0, not {value!r:.80}")
         is_list = isinstance(value, list | tuple | set | frozenset) and value
         if name in _LISTS and not (is_list and all(isinstance(one, str) and one for one in value)):
-            raise UniverseError(f"the filter {name} is {value!r:.80}, and must be a list of names")
+            raise UniverseError(f"the filter {name} must be a list of names, not {value!r:.80}")
     low, high = filters.get("min_market_cap", 0), filters.get("max_market_cap", math.inf)
     if low > high:
-        raise UniverseError(f"min_market_cap is {low:,}, above max_market_cap of {high:,}")
+        raise UniverseError(f"min_market_cap {low:,} is above max_market_cap {high:,}")
 
 
 def check_name(name: object) -> str:
@@ -105,8 +103,11 @@ def check_name(name: object) -> str:
     """
     if not isinstance(name, str) or not name or name != name.strip() or len(name) > _LONGEST_NAME:
         raise UniverseError(
-            f"{name!r:.120} is no name: 1 to {_LONGEST_NAME} characters, no blanks around"
+            f"not a valid name: {name!r:.120}; use 1 to {_LONGEST_NAME} characters without "
+            "spaces around them"
         )
     if printable(name) != name or not name.isprintable():
-        raise UniverseError(f"{name!r:.120} is no name: it has characters that cannot be printed")
+        raise UniverseError(
+            f"not a valid name: {name!r:.120}; it contains characters that cannot be printed"
+        )
     return name

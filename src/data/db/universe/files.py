@@ -102,7 +102,7 @@ def read_listed(data: bytes, title: str, canonical: Canonical) -> IndexFile:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError as exc:
         line = data.count(b"\n", 0, exc.start) + 1
-        raise _error(title, line, "is no UTF-8 text") from exc
+        raise _error(title, line, "not UTF-8 text") from exc
     rows = list(
         _json_rows(text, title)
         if text.lstrip()[:1] in "[{" and text.strip()
@@ -111,7 +111,7 @@ def read_listed(data: bytes, title: str, canonical: Canonical) -> IndexFile:
     names = dict.fromkeys(name for _, row in rows for name in row)
     rows = [(line, {name: row.get(name, "") for name in names}) for line, row in rows]
     if not rows:
-        raise UniverseError(f"{title} has no entries", hint=f"its columns are {_SHAPES}")
+        raise UniverseError(f"{title} has no entries", hint=f"use the columns {_SHAPES}")
     reader = _Reader(title, canonical)
     if {"date", "removedticker"} <= set(rows[0][1]) or {"dateadded", "removedticker"} <= set(
         rows[0][1]
@@ -124,21 +124,24 @@ def read_listed(data: bytes, title: str, canonical: Canonical) -> IndexFile:
         if not {"added", "removed"} <= columns:
             (lacks,) = {"added", "removed"} - columns
             raise UniverseError(
-                f"{title} has no column {lacks}", line=1, hint=f"its columns are {_SHAPES}"
+                f"{title} needs a column {lacks}", line=1, hint=f"use the columns {_SHAPES}"
             )
         passed_over = _passed_over(title, rows, {"date", "added", "removed"})
         return IndexFile(changes=reader.changes(rows), passed_over=passed_over)
     if "symbol" in columns and columns & {"from", "to"}:
         if not {"from", "to"} <= columns:
             what = (
-                "came (`from`) and none on which any left"
+                "joined (`from`) and none on which any left"
                 if "from" in columns
-                else "left (`to`) alone"
+                else "left (`to`) and none on which any joined"
             )
             raise UniverseError(
-                f"{title} has days on which members {what}: these are survivors",
+                (
+                    f"{title} has dates on which members {what}, so only survivors can be known from "
+                    "it"
+                ),
                 line=1,
-                hint="add the other column, or remove the days to import it as a list of today",
+                hint="add the other column, or remove the dates to import the file as today's list",
             )
         passed_over = _passed_over(title, rows, {"symbol", "from", "to", "filing"})
         return IndexFile(intervals=reader.intervals(rows), passed_over=passed_over)
@@ -146,7 +149,9 @@ def read_listed(data: bytes, title: str, canonical: Canonical) -> IndexFile:
         passed_over = _passed_over(title, rows, {"symbol"})
         return IndexFile(symbols=reader.symbols(rows), passed_over=passed_over)
     known = ", ".join(sorted(columns))
-    raise UniverseError(f"{title} has the columns {known:.200}", line=1, hint=f"they are {_SHAPES}")
+    raise UniverseError(
+        f"{title} has unexpected columns: {known:.200}", line=1, hint=f"use {_SHAPES}"
+    )
 
 
 def _named(title: str, row: Mapping[str, str]) -> Mapping[str, str]:
@@ -156,7 +161,7 @@ def _named(title: str, row: Mapping[str, str]) -> Mapping[str, str]:
         aliases |= {"added": "from", "add": "from", "removed": "to", "remove": "to"}
     named = {aliases.get(name, name): value for name, value in row.items()}
     if len(named) < len(row):
-        raise _error(title, 1, "two columns have one name")
+        raise _error(title, 1, "two columns have the same name")
     return named
 
 
@@ -176,9 +181,9 @@ def _passed_over(title: str, rows: list[Row], read: set[str]) -> tuple[str, ...]
         )
         if values and 2 * days >= len(values):
             raise UniverseError(
-                f"{title} has days in the column {name!r:.80}, which would be lost",
+                f"{title} has dates in the column {name!r:.80}, which is not read",
                 line=1,
-                hint=f"name it as its meaning is ({_SHAPES}), or remove it",
+                hint=f"give the column the name of its meaning ({_SHAPES}), or remove it",
             )
     return tuple(names)
 
@@ -217,16 +222,19 @@ class _Reader:
             if row.get("to"):
                 end = self._day(line, row["to"])
                 if end <= start:
-                    what = f"ends on {end}, and begins on {start}"
+                    what = f"ends on {end}, but begins on {start}"
                     raise _error(
-                        self.title, line, f"{symbol} {what}", "`to` is the first day without it"
+                        self.title,
+                        line,
+                        f"{symbol} {what}",
+                        "`to` must be the first day after the membership",
                     )
             filing = f", filing {row['filing']}" if row.get("filing") else ""
             interval = Interval(symbol, start, end, f"line {line}{filing}")
             for other_line, other in seen.setdefault(symbol, []):
                 if _overlap(interval, other):
                     raise _error(
-                        self.title, line, f"{symbol} overlaps its interval of line {other_line}"
+                        self.title, line, f"{symbol} overlaps its interval in line {other_line}"
                     )
             seen[symbol].append((line, interval))
             found.append(interval)
@@ -264,7 +272,7 @@ class _Reader:
         lines: dict[str, int] = {}
         for line, symbol in texts:
             if symbol in lines:
-                raise _error(self.title, line, f"{symbol} stands on line {lines[symbol]} already")
+                raise _error(self.title, line, f"{symbol} is already on line {lines[symbol]}")
             lines[symbol] = line
         return tuple(lines)
 
@@ -277,9 +285,12 @@ class _Reader:
     def _day(self, line: int, text: str) -> date:
         day = read_day(text)
         if day is None:
-            hint = "days are written 2025-07-08 or July 9, 2025"
+            hint = "use a form such as 2025-07-08 or July 9, 2025"
             raise _error(
-                self.title, line, f"{text!r:.80} is no day" if text else "the day is missing", hint
+                self.title,
+                line,
+                f"not a date: {text!r:.80}" if text else "the date is missing",
+                hint,
             )
         return day
 
@@ -302,14 +313,14 @@ def _csv_rows(text: str, title: str) -> Iterator[Row]:
             if not header:
                 header = [_plain(value) for value in values]
                 if len(set(header)) < len(header):
-                    raise _error(title, reader.line_num, "two columns have one name")
+                    raise _error(title, reader.line_num, "two columns have the same name")
                 continue
             if len(values) > len(header):
-                what = f"has {len(values)} cells, and {len(header)} columns have a name"
+                what = f"has too many cells: {len(values)}; the header names {len(header)} columns"
                 raise _error(title, reader.line_num, what)
             yield reader.line_num, dict(zip_longest(header, values, fillvalue=""))
     except csv.Error as exc:
-        raise _error(title, reader.line_num, f"is no CSV: {exc}") from exc
+        raise _error(title, reader.line_num, f"not valid CSV: {exc}") from exc
 
 
 def _json_rows(text: str, title: str) -> Iterator[Row]:
@@ -317,16 +328,18 @@ def _json_rows(text: str, title: str) -> Iterator[Row]:
     try:
         entries: Any = json.loads(text)
     except json.JSONDecodeError as exc:
-        raise _error(title, exc.lineno, f"is no JSON: {exc.msg}") from exc
+        raise _error(title, exc.lineno, f"not valid JSON: {exc.msg}") from exc
     except RecursionError as exc:
-        raise UniverseError(f"{title} is nested too deeply") from exc
+        raise UniverseError(f"the JSON in {title} is nested too deeply") from exc
     if not isinstance(entries, list):
-        raise UniverseError(f"{title} is no list", hint="a list of objects, or of symbols")
+        raise UniverseError(
+            f"{title} does not contain a list", hint="use a list of objects or of symbols"
+        )
     for place, entry in enumerate(entries, 1):
         if isinstance(entry, str):
             entry = {"symbol": entry}
         if not isinstance(entry, dict):
-            raise _error(title, place, "is neither an object nor a text")
+            raise _error(title, place, "is neither an object nor a string")
         names = ((_plain(str(key)), value) for key, value in entry.items())
         yield (
             place,

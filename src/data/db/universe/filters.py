@@ -82,11 +82,11 @@ def _reason(one: SymbolFigures, filters: Mapping[str, Any]) -> str:
             what = _of_amount("its average volume", one.avg_daily_volume, least=bound)
         elif one.currency != CURRENCY:
             written = f"in {one.currency}" if one.currency else "in an unknown currency"
-            what = f"its amounts are {written}, and not compared with {CURRENCY}"
+            what = f"its amounts are {written} and cannot be compared with {CURRENCY}"
         elif name == "min_market_cap":
-            what = _of_amount("its market capitalisation", one.market_cap, least=bound)
+            what = _of_amount("its market capitalization", one.market_cap, least=bound)
         elif name == "max_market_cap":
-            what = _of_amount("its market capitalisation", one.market_cap, most=bound)
+            what = _of_amount("its market capitalization", one.market_cap, most=bound)
         else:
             what = ""
         if what:

@@ -124,8 +124,8 @@ class _Plans:
         rows: list[SymbolFigures] = yield _Work(storage.candidates)
         if not rows:
             raise UniverseError(
-                "the table of symbols has none that is active, so there is nothing to filter",
-                hint="fill it: onetape symbols refresh",
+                "the database has no active symbols, so there is nothing to filter",
+                hint="add some with onetape symbols refresh",
             )
         selection = select(
             rows, definition.filters, cached_closes(self._data_manager(), self.now().date())
@@ -156,7 +156,7 @@ class _Plans:
         day = (known or now).date() if as_of is None else _day(as_of, "as_of")
         first = None if since is None else _day(since, "since")
         if first is not None and first > day:
-            raise UniverseError(f"since is {first}, behind as_of, which is {day}")
+            raise UniverseError(f"since ({first}) is after as_of ({day})")
         members: Members = yield _Work(
             lambda session: storage.read_members(session, name, day, known, first, now)
         )
@@ -189,7 +189,11 @@ def _checked(members: Members, strict: bool) -> Members:
         return members
     if strict:
         first = members.known_from
-        hint = f"point-in-time from {first} on" if first and first > members.as_of else None
+        hint = (
+            f"the members are point-in-time from {first}"
+            if first and first > members.as_of
+            else None
+        )
         raise UniverseError(str(members), hint=hint)
     warn_user(str(members), SurvivorshipWarning)
     return members
@@ -203,7 +207,9 @@ def _day(value: date | str, name: str) -> date:
         return value
     elif isinstance(value, str) and (day := read_day(value)) is not None:
         return day
-    raise UniverseError(f"{name} is {value!r:.80}, and must be a day", hint="such as 2024-03-01")
+    raise UniverseError(
+        f"{name} is not a date: {value!r:.80}", hint="use a form such as 2024-03-01"
+    )
 
 
 def _instant(value: datetime | date | str, now: datetime) -> datetime:
@@ -220,7 +226,7 @@ def _instant(value: datetime | date | str, now: datetime) -> datetime:
         given = value
     if given is None:
         raise UniverseError(
-            f"known_at is {value!r:.80}, and must be a time", hint="such as 2024-03-01T12:00Z"
+            f"known_at is not a time: {value!r:.80}", hint="use a form such as 2024-03-01T12:00Z"
         )
     if not isinstance(given, datetime):
         end = datetime.combine(given, time.max, UTC)

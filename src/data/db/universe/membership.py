@@ -163,7 +163,9 @@ def dated(intervals: Iterable[Interval]) -> Memberships:
     rows = tuple(intervals)
     days = [day for row in rows for day in (row.start, row.end) if day is not None]
     if not days:
-        raise UniverseError("the file has no interval", hint="one line a membership")
+        raise UniverseError(
+            "the file contains no intervals", hint="write one line for each membership"
+        )
     first = min(row.start for row in rows if row.start is not None)
     return Memberships(True, rows, first, (), max(days), habit(days))
 
@@ -183,7 +185,7 @@ def walk_back(
     unique = {(change.day, change.symbol, change.is_added): change for change in changes}
     past = [change for change in unique.values() if change.day <= today]
     if not past:
-        raise UniverseError(f"the change log has no entry until {today}")
+        raise UniverseError(f"the change log has no entries up to {today}")
     last = {change.symbol: change for change in sorted(past, key=lambda change: change.day)}
     open_now = {symbol for symbol, change in last.items() if change.is_added}
     check_likeness(open_now | (set(roster) - last.keys()), roster)
@@ -204,9 +206,9 @@ def walk_back(
                 ends[symbol] = (day, evidence)
         else:
             what = (
-                "added, and is no member afterwards"
+                "added, but is not a member afterwards"
                 if is_added
-                else "removed, and is a member afterwards"
+                else "removed, but is a member afterwards"
             )
             steps.append(Step(symbol, day, stated.get(symbol, today), f"is {what}", evidence))
         stated[symbol] = day
@@ -245,9 +247,12 @@ def check_likeness(stated: Collection[str], today: Collection[str]) -> None:
     if len(both) <= MOST_DIFFERENT * max(1, len(today)):
         return
     raise UniverseError(
-        f"the members that the file leads to differ from today's list of {len(today):,} in "
-        f"{counted(len(both), 'symbol')}, more than {MOST_DIFFERENT:.0%}: {some(sorted(both))}",
-        hint="it is the file of another list, or lacks changes; nothing was imported",
+        (
+            f"the members according to the file differ from today's list of {len(today):,} "
+            f"in {counted(len(both), 'symbol')}, more than {MOST_DIFFERENT:.0%}: "
+            f"{some(sorted(both))}"
+        ),
+        hint=("the file is about another list, or changes are missing in it; nothing was imported"),
     )
 
 
@@ -328,8 +333,8 @@ def view(
     if not visible:
         when = f" until {known_at:%Y-%m-%d %H:%M:%S} UTC" if known_at and records else ""
         raise UniverseError(
-            f"nothing is recorded of the universe {name!r}{when}",
-            hint="`onetape universe list` shows since when each is recorded",
+            f"nothing is recorded for the universe {name!r}{when}",
+            hint="`onetape universe list` shows the date from which each is recorded",
         )
     newest = {record.source: record for record in visible}
     last = visible[-1].number
@@ -513,17 +518,23 @@ def _written(row: StoredInterval) -> str:
 
 def _doubts(seen: View, unresolved: int) -> Iterable[str]:
     if unresolved:
-        yield f"{counted(unresolved, 'membership')} unresolved: the sources are impossible or disagree"
+        yield (
+            f"{counted(unresolved, 'membership')} unresolved: the sources are impossible or "
+            "disagree"
+        )
     if seen.is_pit or (seen.used == seen.day and unresolved):
         return
     sources = ", ".join(record.source for record in seen.records)
     is_before = seen.used < min(record.first for record in seen.records)
     if seen.used > seen.day and not is_before:
-        yield f"nothing is known before {seen.used}, the members of that day stand for it ({sources})"
+        yield (
+            f"nothing is known before {seen.used}; the members of that day are used instead "
+            f"({sources})"
+        )
     elif is_before:
         first = seen.used + timedelta(days=1)
-        stands = "the members that the log leads back to stand for it"
-        yield f"nothing is known before {first}, {stands} ({sources})"
+        stands = "the earliest members that the log leads back to are used instead"
+        yield f"nothing is known before {first}; {stands} ({sources})"
 
 
 def _corrections(
@@ -550,7 +561,7 @@ def _corrections(
             continue
         when = f"{record.recorded_at:%Y-%m-%d %H:%M} UTC by {record.source}"
         if record.number > seen.last:
-            yield f"corrected later, at {when}, and not used here: {some(signs)}"
+            yield f"corrected later, at {when}, which is not used here: {some(signs)}"
         else:
             yield f"corrected at {when}: {some(signs)}"
 
@@ -567,8 +578,9 @@ def age(source: str, last: date | None, habit_days: int | None, day: date) -> It
     """Yield a sentence if, on a day, a source's last change is longer ago than its habit."""
     if last is not None and habit_days is not None and day - last > timedelta(days=habit_days):
         yield (
-            f"{source} is older than usual: its last change is of {last}, {(day - last).days} days before, "
-            f"and lately they came at most {habit_days} days apart"
+            f"{source} is older than usual: its last change was on {last}, "
+            f"{(day - last).days} days earlier, and recent changes were at most {habit_days} "
+            "days apart"
         )
 
 

@@ -71,7 +71,7 @@ def state_of_list(symbols: Iterable[Any], rules: SymbolRules, evidence: str) -> 
         try:
             names.append(canonical(symbol))
         except QueryError as exc:
-            raise UniverseError(f"symbol {place} of the list: {exc.args[0]}") from exc
+            raise UniverseError(f"entry {place} in the list: {exc.args[0]}") from exc
     notes = canonical.notes()
     return UniverseSource(
         OWN_LIST, lambda day: roster(names, day), evidence, notes=notes, canonical=rules.canonical
@@ -106,14 +106,16 @@ def state_of_file(
         today_listed, today_digest = _read(today_path, canonical)
         members = today_listed.symbols
         if members is None:
-            raise UniverseError(f"{today_path.name} is no list of today: it has days")
+            raise UniverseError(
+                f"{today_path.name} cannot be used as today's list: it contains dates"
+            )
         files["roster"] = str(today_path)
         evidence += f" and {today_path.name} (sha256 {today_digest})"
     _check_shape(path, listed, members)
     notes = canonical.notes()
     if listed.passed_over:
         names = [printable(name[:_MOST_NAME]) for name in listed.passed_over]
-        notes = (f"columns that are not read: {some(names)}", *notes)
+        notes = (f"columns that were not read: {some(names)}", *notes)
     return UniverseSource(
         name, lambda day: _statement(listed, members, day), evidence, files, notes, rules.canonical
     )
@@ -122,12 +124,12 @@ def state_of_file(
 def _check_shape(path: Path, listed: IndexFile, members: Sequence[str] | None) -> None:
     if listed.changes is not None and members is None:
         raise UniverseError(
-            f"{path.name} is a change log, which is walked back from today's list",
-            hint="name that list, too: --today FILE",
+            f"{path.name} is a change log, which can only be read together with today's list",
+            hint="add that list with --today FILE",
         )
     if listed.symbols is not None and members is not None:
         raise UniverseError(
-            f"{path.name} is a list without days, and so is today's", hint="name one of them"
+            f"neither {path.name} nor today's list contains dates", hint="name only one of them"
         )
 
 
@@ -152,7 +154,7 @@ def _read(path: Path, canonical: Callable[[str], str]) -> tuple[IndexFile, str]:
         reason = getattr(exc, "strerror", None) or exc
         raise UniverseError(f"the file {path} cannot be read: {reason}") from exc
     if len(data) > _MOST_BYTES:
-        raise UniverseError(f"the file {path} is longer than {_MOST_BYTES:,} bytes")
+        raise UniverseError(f"the file {path} is too long; the limit is {_MOST_BYTES:,} bytes")
     return read_listed(data, path.name, canonical), hashlib.sha256(data).hexdigest()
 
 

@@ -212,7 +212,10 @@ def define(
     row = checked(session, name)
     if row.type != definition.type and "index" in (row.type, definition.type):
         raise UniverseError(
-            f"the universe {name!r} is of type {row.type}, and cannot become one of type {definition.type}",
+            (
+                f"the universe {name!r} is of type {row.type} and cannot be changed to type "
+                f"{definition.type}"
+            ),
             hint="choose another name",
         )
     if is_update:
@@ -238,7 +241,7 @@ def record(session: Session, universe: Universe, state: UniverseSource, now: dat
     is_same = last is not None and bool(state.files) and last.evidence == state.evidence
     statement = state.make(last.recorded_at.date() if last is not None and is_same else at.date())
     if last is not None and last.is_dated != statement.is_dated:
-        kind = "has days, and had none" if statement.is_dated else "has no days, and had some"
+        kind = "has dates, but had none" if statement.is_dated else "has no dates, but had some"
         raise UniverseError(
             f"the source {state.source!r} of the universe {name!r} {kind} before",
             hint="name another source",
@@ -394,7 +397,7 @@ def read_members(
     # A record may be ahead of a clock that was set back.
     latest = max([now, *(one.recorded_at for one in records)])
     if known_at is not None and known_at > latest:
-        raise UniverseError(f"known_at is {known_at:%Y-%m-%d %H:%M:%S} UTC, and lies in the future")
+        raise UniverseError(f"known_at is in the future: {known_at:%Y-%m-%d %H:%M:%S} UTC")
     last_check = headers[0].checked_at.date()
     if since is not None:
         rows = [StoredInterval(*row) for row in connection.execute(_READ_ALL, {"name": name})]
@@ -489,6 +492,8 @@ def unknown(session: Session, name: str) -> UniverseError:
     """Return the error for a universe that does not exist."""
     names = list(session.scalars(select(Universe.name).order_by(Universe.name).limit(_MOST_NAMES)))
     listed = (
-        f"there are: {', '.join(names)}" if names else "there is none yet: onetape universe create"
+        f"existing universes: {', '.join(names)}"
+        if names
+        else "there are none; create one with onetape universe create"
     )
-    return UniverseError(f"there is no universe {name!r:.120}", hint=listed)
+    return UniverseError(f"the universe does not exist: {name!r:.120}", hint=listed)

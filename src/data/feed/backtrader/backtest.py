@@ -51,7 +51,7 @@ class BacktestFeed(BacktraderFeed):
             manager.get_ohlcv(symbol, step.label, start_date, end_date, **wishes), "history"
         )
         if not bars:
-            raise NoDataError(f"there is no bar of {symbol} {step} in the range", symbol=symbol)
+            raise NoDataError(f"no bars for {symbol} {step} in that range", symbol=symbol)
         stamps = np.array([bar.stamp_ms for bar in bars], dtype=np.int64)
         closes = Closing(step, market_of(manager, symbol)).all(stamps).tolist()
         # A table is cheaper to send to other processes than a market's calendar.

@@ -29,7 +29,7 @@ try:
     import backtrader as bt
 except ImportError as missing:
     raise MissingExtraError(
-        "feeds for Backtrader need Backtrader", hint=install_line("backtrader")
+        "Backtrader feeds need the `backtrader` extra", hint=install_line("backtrader")
     ) from missing
 
 __all__ = ["BacktraderFeed", "run_live"]
@@ -156,7 +156,7 @@ def localizing(zone: str | tzinfo | None) -> tzinfo | None:
         return LocalizingZone(ZoneInfo(zone))
     except (ZoneInfoNotFoundError, ValueError) as exc:
         raise ConfigError(
-            f"there is no time zone {zone!r}", hint="such as UTC or America/New_York"
+            f"not a time zone: {zone!r}", hint="use a name such as UTC or America/New_York"
         ) from exc
 
 

@@ -108,7 +108,9 @@ class BaseLiveDataFeed(BacktraderFeed):
     ) -> None:
         lacking = [n for n in _HOOKS if getattr(type(self), n) is getattr(BaseLiveDataFeed, n)]
         if lacking:
-            raise TypeError(f"{type(self).__name__} is abstract: it lacks {', '.join(lacking)}")
+            raise TypeError(
+                f"{type(self).__name__} is abstract: it does not define {', '.join(lacking)}"
+            )
         check_lookback(lookback_bars)
         self.live_timeout_s = seconds_of(timeout, symbol)
         self.symbol, self.interval = symbol, interval
@@ -122,9 +124,7 @@ class BaseLiveDataFeed(BacktraderFeed):
         self.live_history = self._history()
         past = live_bars(self.live_history)
         if not past:
-            raise ValueError(
-                f"there is no bar in the history of {symbol} {interval}: none can be one"
-            )
+            raise ValueError(f"the history of {symbol} {interval} contains no valid bars")
         self.live_last_ms = past[-1].stamp_ms
         stream, backlog = self._stream(past)
         super().__init__(stream, Closing(self.live_timeframe, self.live_market), backlog)
@@ -139,8 +139,9 @@ class BaseLiveDataFeed(BacktraderFeed):
             TypeError: Always.
         """
         raise TypeError(
-            f"the live feed of {self.symbol} {self.interval} runs in one process and cannot be sent to "
-            "another; cerebro.optstrategy takes a BacktestFeed, or maxcpus=1"
+            f"the live feed of {self.symbol} {self.interval} belongs to one process and "
+            "cannot be sent to another; use a BacktestFeed with cerebro.optstrategy, or "
+            "maxcpus=1"
         )
 
     # --- for subclasses --------------------------------------------------------------------
@@ -195,7 +196,7 @@ class BaseLiveDataFeed(BacktraderFeed):
         """
         source = self.stream.source
         if not isinstance(source, HookSource):
-            raise TypeError(f"{type(self).__name__} takes bars from its source alone")
+            raise TypeError(f"{type(self).__name__} accepts bars only from its own source")
         source.push(live_bars(new_data, "live"))
 
     # --- without Cerebro -------------------------------------------------------------------
@@ -269,7 +270,7 @@ class BaseLiveDataFeed(BacktraderFeed):
     # --- internals -------------------------------------------------------------------------
 
     def _history(self) -> pd.DataFrame:
-        nothing = f"there is no history of {self.symbol} {self.interval} to begin with"
+        nothing = f"no history of {self.symbol} {self.interval} to start with"
         try:
             frame = self._load_historical_data()
         except DataError as error:
@@ -482,8 +483,10 @@ class BinanceLiveDataFeed(StreamedLiveDataFeed):
             others["data_manager"] = bars_of_testnets()
         elif testnet:
             log.warning(
-                "%s: testnet has no effect beside a data_manager: its rules say which network is asked "
-                "(providers.binance.base_url and ws_url)",
+                (
+                    "%s: testnet has no effect together with a data_manager, whose rules set the "
+                    "network (providers.binance.base_url and ws_url)"
+                ),
                 symbol,
             )
         super().__init__(symbol, interval, **others)

@@ -89,7 +89,7 @@ class HookSource(ThreadedSource):
     def _refuse(self, bar: LiveBar) -> None:
         self.refused += 1
         level = logging.WARNING if self.refused == 1 else logging.DEBUG
-        log.log(level, "%s: the bar of %s is dropped: %s", self.name, bar.time, AHEAD)
+        log.log(level, "%s: the bar for %s was dropped: %s", self.name, bar.time, AHEAD)
 
     def run(self, sink: Sink, halt: Halt) -> None:
         """Connect and poll until stopped."""

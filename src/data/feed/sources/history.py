@@ -208,7 +208,9 @@ def bars_of(frame: pd.DataFrame, origin: Origin) -> list[LiveBar]:
     if not ok.all():
         bad = table.take(~ok)
         first, why = from_ms(int(bad.stamps[0])), faults_of(bad)[0]
-        log.warning("%d rows can be no bars and are left out, first %s: %s", len(bad), first, why)
+        log.warning(
+            "%d rows cannot be bars and were left out, the first at %s: %s", len(bad), first, why
+        )
         table = table.take(ok)
     stamps, columns = table.stamps.tolist(), [column.tolist() for column in table.values()]
     return [
@@ -303,7 +305,7 @@ def check_lookback(count: object) -> None:
     """
     if isinstance(count, bool) or not isinstance(count, int) or not 1 <= count <= _MOST:
         raise ConfigError(
-            f"lookback_bars is {count!r}", hint=f"a whole number from 1 to {_MOST:,} is wanted"
+            f"not a lookback_bars value: {count!r}", hint=f"use an integer from 1 to {_MOST:,}"
         )
 
 

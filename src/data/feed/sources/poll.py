@@ -101,7 +101,7 @@ class PollSource(ThreadedSource):
                     self._look_until_due(poll, sink, halt)
                     continue
             except _PASSING as error:
-                log.warning("%s could not be asked for: %s", self.name, error)
+                log.warning("%s could not be requested: %s", self.name, error)
                 self._is_up = False
                 self._tell(sink, StreamState.CONNECTING, str(error))
             halt.wait(retry * (1 + self.clock.jitter() / 4))
@@ -180,7 +180,7 @@ class PollSource(ThreadedSource):
         try:
             bar = running()
         except _PASSING as error:
-            log.info("the running bar of %s could not be asked for: %s", self.name, error)
+            log.info("the running bar of %s could not be requested: %s", self.name, error)
             return
         if bar is not None:
             sink.bar(bar._replace(is_closed=False, origin="live"))

@@ -85,7 +85,7 @@ _LEFT_S = 0.05
 _NO_TOPIC = Topic("", "")
 # Outcomes of a message that is not accepted as received.
 _DROPPED, _AS_RUNNING = "it is dropped", "it counts as the running bar"
-_NO_PRICE = "it counts in its bar alone"
+_NO_PRICE = "it counts only in its own bar"
 # The reason for rejecting a closed bar that arrives after its correction.
 OUTDATED = "older than the version that came before"
 
@@ -244,7 +244,7 @@ class StreamSession:
         elif isinstance(event, Unreadable):
             self._note_unreadable(event)
         elif not isinstance(event, Heard):
-            raise TypeError(f"a {type(event).__name__} is no event of a stream")
+            raise TypeError(f"a {type(event).__name__} is not a stream event")
 
     def _end_login(self, outcome: str) -> None:
         """Record the outcome of a pending login, if there is one."""
@@ -338,7 +338,7 @@ class StreamSession:
         """Drop a trade; listeners receive the bar that lacks it from history."""
         now = self._now.ms()
         is_due = self._is_due(trade.stamp_ms, topic)
-        why = "no price or size of a trade" if is_due else _beside_time(trade.stamp_ms)
+        why = "not the price or size of a trade" if is_due else _beside_time(trade.stamp_ms)
         self._note_refused(topic, trade.stamp_ms // MINUTE_MS * MINUTE_MS, why, True)
         start = trade.stamp_ms if is_due else now
         for listener in listeners:
@@ -361,7 +361,9 @@ class StreamSession:
             # A number in a message may be arbitrarily large.
             ahead = duration(min(stamp_ms - self._now.ms(), _LONGEST_MS) / SECOND_MS)
             why += f", {ahead} after now by the clock of this machine"
-        log.log(level, "%s streams of %s what cannot be right: %s; %s", name, of, why, outcome)
+        log.log(
+            level, "%s streamed a value for %s that cannot be right: %s; %s", name, of, why, outcome
+        )
         self._owner.on_refused(topic, stamp_ms, why)
 
     def _note_unreadable(self, event: Unreadable) -> None:
@@ -383,7 +385,7 @@ class StreamSession:
                 listener.refused(Span(now, now))
         log.log(
             level,
-            "%s sent what cannot be read: %s",
+            "%s sent a message that cannot be read: %s",
             self._owner.protocol.display_name,
             masked(event.why),
         )
@@ -449,7 +451,7 @@ class StreamSession:
         if doubt := self._owner.taken_doubt():
             self._suspect(*doubt)
         if self._due_since is not None and now - self._due_since > _LOGIN_S * scale:
-            raise UnavailableError("it did not answer our request")
+            raise UnavailableError("it did not respond to our request")
         silence, beat = now - self._heard, self._traits.beat_s * scale
         if silence > beat:
             raise UnavailableError(f"nothing arrived for {duration(silence)}")
@@ -763,7 +765,7 @@ class Connection:
     def _notify_lost(self, reason: str) -> None:
         if self.is_stopped:
             return
-        log.info("%s: %s; it is opened again", self.protocol.display_name, reason)
+        log.info("%s: %s; the connection is being reopened", self.protocol.display_name, reason)
         for listener in self.all_listeners():
             listener.lost(reason)
 
