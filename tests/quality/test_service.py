@@ -202,7 +202,7 @@ def test_dividends_that_vendors_tell_differently_are_told(
 
 @pytest.mark.parametrize(
     ("question", "words"),
-    [(("MSFT", "1d"), "nothing of MSFT 1d is stored"), ((BAD, "1h"), "nothing of VOD.L 1h is stored"),
+    [(("MSFT", "1d"), "no series MSFT 1d is stored"), ((BAD, "1h"), "no series VOD.L 1h is stored"),
      ((BAD, "soon"), "soon")],
 )  # fmt: skip
 def test_a_wrong_question_says_what_is_wrong(
@@ -213,7 +213,7 @@ def test_a_wrong_question_says_what_is_wrong(
 
 
 def test_an_unknown_level_names_those_that_there_are(filled: DataManager) -> None:
-    with pytest.raises(QueryError, match="no level") as caught:
+    with pytest.raises(QueryError, match="not a validation level") as caught:
         filled.validate(BAD, "1d", level="sure")  # type: ignore[arg-type]
     assert "corroborated" in str(caught.value.hint)
 
