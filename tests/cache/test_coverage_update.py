@@ -21,9 +21,10 @@ from src.data.cache.write.coverage_update import (
     years_of,
 )
 from src.data.model.coverage import Coverage, Covered
+from src.data.model.edges import Edges, spans_of
 from src.data.model.kind import Basis
 from src.data.model.reasons import GRAVE
-from src.data.model.span import Edges, Span, spans_of
+from src.data.model.span import Span
 from tests.cache.bars import at, days, mark, piece
 from tests.cache.counts import examples
 

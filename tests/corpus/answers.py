@@ -25,6 +25,7 @@ from src.data.model.actions import Action
 from src.data.model.bars import Bar
 from src.data.model.capabilities import Fetched, FetchQuery
 from src.data.model.instant import DAY_MS, date_of
+from src.data.model.reasons import sentence
 from src.data.prices.judgement.series import CheckedSeries, ShareEvent
 from tests.e2e.shelf import Shelf
 from tests.e2e.twin import route_to
@@ -142,7 +143,7 @@ def _is_refused(
     try:
         manager.get_ohlcv(symbol, series.timeframe.label, first, last, strict=True)
     except DataError as error:
-        return GRAVE in str(error) or BAD_ROW in str(error)
+        return sentence(GRAVE) in str(error) or BAD_ROW in str(error)
     return False
 
 

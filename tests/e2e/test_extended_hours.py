@@ -351,7 +351,7 @@ def test_coverage_gaps_and_validation_go_by_their_own_hours(
     }
     assert counts == {"15m": (26, 0, ""), "15m@extended": (64, 0, "")}
     beside = manager.validate("AAPL", "15m", level="corroborated", lane="extended").not_checked
-    assert any("extended hours" in why for why in beside.values()), beside
+    assert any("extended-hours" in why for why in beside.values()), beside
     missing = manager.gaps("AAPL", "15m", *DAY).series
     assert {one.series.lane_label for one in missing} == lanes
 

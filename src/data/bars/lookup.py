@@ -20,6 +20,7 @@ from ..clock import Clock
 from ..errors import BadRangeError, CacheError, CorruptEntryError, KindMismatchError
 from ..model.bars import BarTable
 from ..model.coverage import Stretches, stretches
+from ..model.edges import spans_of
 from ..model.frozen import filled
 from ..model.instant import iso
 from ..model.instrument import Instrument
@@ -28,7 +29,7 @@ from ..model.provenance import ATTRS_KEY, Provenance
 from ..model.query import BarsQuery
 from ..model.reasons import AFTER_LAST, UNASKED
 from ..model.series import SeriesKey
-from ..model.span import Span, gaps, spans_of, subtract
+from ..model.span import Span, gaps, subtract
 from .answer.answer import Answer, Gap, as_known, is_at
 from .answer.counts import LOOKBACKS, closed_rows, counted
 from .answer.reader import FetchOutcome, Reader

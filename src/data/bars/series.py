@@ -38,13 +38,14 @@ from ..errors import (
 from ..model.actions import Action
 from ..model.bars import BarTable, inside, merge
 from ..model.coverage import Coverage, VendorDay, stretches
+from ..model.edges import Edges, edges_of, merged, spans_of
 from ..model.instant import DAY_MS, MINUTE_MS, date_of
 from ..model.kind import Basis, Kind
 from ..model.lifetime import Lifetime
 from ..model.query import BarsQuery
 from ..model.series import SeriesKey
 from ..model.source import SourceState
-from ..model.span import Edges, Span, edges_of, merged, spans_of
+from ..model.span import Span
 from ..net.deadline import call_left_s
 from .answer.adjust import with_answers
 from .answer.answer import Unfilled

@@ -23,11 +23,12 @@ from ..errors import CorruptEntryError
 from ..model.actions import Action
 from ..model.bars import FIRST_FRAME, FRAME, PRICES, BarTable, fingerprint_of
 from ..model.coverage import Coverage, stretches
+from ..model.edges import merged, spans_of
 from ..model.frozen import filled
 from ..model.instant import year_of
 from ..model.retention import Retention
 from ..model.series import SeriesKey
-from ..model.span import Span, merged, spans_of
+from ..model.span import Span
 from ..model.stored import CommitNotice
 from ..model.symbol_changes import SymbolChange
 from ..model.timeframe import Timeframe

@@ -15,13 +15,14 @@ from ..disk.files import FileState
 from ..errors import CacheError
 from ..model.bars import BadRow, BarTable, Stamps
 from ..model.coverage import STATES, Coverage, Covered, Splice, less_grave, stretches
+from ..model.edges import Edges, spans_of
 from ..model.instant import MINUTE_MS, SECOND_MS, iso, year_of, year_start
 from ..model.kind import Basis, Kind
 from ..model.lifetime import Lifetime
 from ..model.reasons import NO_TRADE
 from ..model.series import SeriesKey
 from ..model.source import SourceState
-from ..model.span import Edges, Span, spans_of, subtract
+from ..model.span import Span, subtract
 from ..vendors.registry import is_of_files
 
 

@@ -9,17 +9,8 @@ from typing import NamedTuple
 import numpy as np
 
 from ..model.bars import Stamps, among
-from ..model.span import (
-    Edges,
-    Span,
-    coalesce,
-    edges_of,
-    gaps,
-    intersect,
-    spans_of,
-    subtract,
-    touching,
-)
+from ..model.edges import Edges, edges_of, spans_of
+from ..model.span import Span, coalesce, gaps, intersect, subtract, touching
 from .grid import BarGrid
 
 

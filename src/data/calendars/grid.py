@@ -11,9 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..model.bars import Stamps
+from ..model.edges import Edges, edges_of
 from ..model.instant import DAY_MS, MINUTE_MS
 from ..model.reasons import HOLIDAYS_UNKNOWN, NO_BAR
-from ..model.span import Edges, Span, edges_of
+from ..model.span import Span
 from ..model.timeframe import Timeframe
 from .calendar import MarketCalendar
 

@@ -12,8 +12,9 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from .span import Edges, Span, edges_of, holds
-from .span import distinct as distinct
+from .edges import Edges, edges_of, holds
+from .edges import distinct as distinct
+from .span import Span
 
 Floats = NDArray[np.float64]
 Stamps = NDArray[np.int64]

@@ -14,10 +14,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .canonical import canonical
+from .edges import Edges, distinct, edges_of, merged, spans_of
 from .instant import HOUR_MS, iso, parse_iso
 from .kind import Basis, Kind
 from .reasons import FOLDED
-from .span import Edges, Span, coalesce, distinct, edges_of, merged, spans_of
+from .span import Span, coalesce
 
 T = TypeVar("T")
 State = Literal["final", "provisional", "empty", "suspect"]

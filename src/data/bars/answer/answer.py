@@ -19,6 +19,7 @@ from ...cache.legacy.reader import SAMPLE_VENDORS
 from ...errors import IncompleteDataError, IncompleteDataWarning
 from ...model.bars import NAN, BarTable
 from ...model.coverage import Columns, Coverage, Covered, Stretches, less_grave, stretches
+from ...model.edges import Edges, edges_of, spans_of
 from ...model.instant import DAY_MS, iso
 from ...model.kind import Adjustment, Basis, Kind
 from ...model.provenance import ATTRS_KEY, Provenance, freeze
@@ -35,7 +36,7 @@ from ...model.reasons import (
     UNPUBLISHED,
     sentence,
 )
-from ...model.span import Edges, Span, coalesce, edges_of, gaps, spans_of, subtract
+from ...model.span import Span, coalesce, gaps, subtract
 from ...vendors.registry import is_sample
 from ..validity import is_unasked
 

@@ -23,10 +23,11 @@ from ...errors import (
 from ...model.actions import Action
 from ...model.bars import BarTable, Floats, Stamps, among, concat, inside, merge
 from ...model.coverage import Coverage
+from ...model.edges import Edges, spans_of
 from ...model.plan import PlanStep
 from ...model.query import BarsQuery
 from ...model.series import SeriesKey
-from ...model.span import Edges, Span, spans_of
+from ...model.span import Span
 from ...model.timeframe import Timeframe
 from ..answer.adjust import with_answers
 from ..answer.answer import Answer

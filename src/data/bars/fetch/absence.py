@@ -17,11 +17,12 @@ from ...errors import (
 )
 from ...model.capabilities import FetchQuery
 from ...model.coverage import Coverage, Covered, VendorDay
+from ...model.edges import edges_of, spans_of
 from ...model.instant import DAY_MS, date_of, day_ms
 from ...model.kind import Basis
 from ...model.lifetime import PAGES, Bound, Lifetime
 from ...model.reasons import BEFORE_FIRST, CLOSED, LOST, NO_BAR, PLAINLY_NONE
-from ...model.span import Span, edges_of, gaps, spans_of, subtract, touching
+from ...model.span import Span, gaps, subtract, touching
 from ...model.timeframe import Timeframe
 from ..answer.answer import Unfilled
 from ..ingest.commit import CommitContext

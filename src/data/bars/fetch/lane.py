@@ -15,19 +15,11 @@ from ...clock import Clock
 from ...config.rules import ValidationRules
 from ...errors import BadRangeError, DataError
 from ...model.coverage import Coverage, Covered, Stretches
+from ...model.edges import difference, edges_of, spans_of
 from ...model.instant import MINUTE_MS, iso
 from ...model.kind import Kind
 from ...model.reasons import CLOSED, DELETED, UNASKED, UNPUBLISHED, sentence
-from ...model.span import (
-    Span,
-    clipped,
-    coalesce,
-    difference,
-    edges_of,
-    intersect,
-    spans_of,
-    subtract,
-)
+from ...model.span import Span, clipped, coalesce, intersect, subtract
 from ..answer.adjust import ActionsMissingError
 from ..answer.answer import Answer, Gap, Unfilled, as_known, joined, not_asked
 from ..answer.counts import LOOKBACKS, closed_rows, counted

@@ -18,6 +18,7 @@ from ...errors import QualityError
 from ...model.bars import BadRow, Bar, BarTable, Stamps, among, distinct, inside
 from ...model.capabilities import Fetched
 from ...model.coverage import Coverage, Covered, State, Stretches, VendorDay, spread
+from ...model.edges import Edges, difference, edges_of, meets, merged, spans_of
 from ...model.instant import DAY_MS, date_of
 from ...model.instrument import Instrument
 from ...model.kind import Basis, Kind
@@ -37,19 +38,7 @@ from ...model.reasons import (
     UNEXPECTED,
     UNVOUCHED,
 )
-from ...model.span import (
-    Edges,
-    Span,
-    clipped,
-    coalesce,
-    difference,
-    edges_of,
-    meets,
-    merged,
-    spans_of,
-    subtract,
-    touching,
-)
+from ...model.span import Span, clipped, coalesce, subtract, touching
 from ...prices.quality import no_stamps
 from ..validity import UNVOUCHED_MS, Expiry, Suspicion, is_hole
 from .sorted_answer import ClassifiedAnswer

@@ -30,9 +30,10 @@ from ...calendars.grid import BarGrid
 from ...model.bars import BadRow, BarTable, Stamps, among, distinct, inside, merge, union
 from ...model.capabilities import Fetched
 from ...model.coverage import Covered
+from ...model.edges import edges_of, meets, merged
 from ...model.instant import HOUR_MS, MINUTE_MS, date_of
 from ...model.reasons import DID_NOT_COME, NO_TRADE
-from ...model.span import Span, coalesce, edges_of, intersect, meets, merged
+from ...model.span import Span, coalesce, intersect
 from ...prices.quality import Checked, no_stamps
 
 Density = Literal["dense", "sparse", "unknown"]

@@ -20,11 +20,12 @@ from ...model.actions import amount_on
 from ...model.bars import BarTable, Stamps, among, inside
 from ...model.capabilities import Fetched
 from ...model.coverage import Coverage, Covered, Stretches, VendorDay, stretches
+from ...model.edges import difference, edges_of, spans_of
 from ...model.instant import DAY_MS, date_of, day_ms
 from ...model.kind import Basis, Kind
 from ...model.lifetime import FIELD, Bound, Lifetime
 from ...model.reasons import DOUBTFUL, RESCALED
-from ...model.span import Span, difference, edges_of, intersect, spans_of, subtract, touching
+from ...model.span import Span, intersect, subtract, touching
 from ...model.timeframe import Timeframe
 from ...net.deadline import check_time
 from ...prices.adjustment import BasisPart, rebase

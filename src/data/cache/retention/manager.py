@@ -20,8 +20,9 @@ from typing import TYPE_CHECKING
 from ...clock import Clock
 from ...errors import CacheError, DataError, LockTimeoutError
 from ...model.coverage import stretches
+from ...model.edges import merged, spans_of
 from ...model.series import SeriesKey
-from ...model.span import Span, merged, spans_of
+from ...model.span import Span
 from ..facade import summaries
 from ..layout import OF_YEARS, decode_lane, encode_lane, encode_symbol
 from ..store import BarStore, StoreListener

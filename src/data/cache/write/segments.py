@@ -15,20 +15,11 @@ import numpy as np
 
 from ...model.bars import BarTable, among, concat, merge
 from ...model.coverage import Coverage, Covered
+from ...model.edges import difference, edges_of, meets
 from ...model.instant import DAY_MS, date_of, day_ms
 from ...model.kind import Basis
 from ...model.reasons import CLOSED
-from ...model.span import (
-    Span,
-    clipped,
-    coalesce,
-    difference,
-    edges_of,
-    intersect,
-    meets,
-    subtract,
-    touching,
-)
+from ...model.span import Span, clipped, coalesce, intersect, subtract, touching
 from ..actions import ActionBook
 from ..format.csv_rows import header_line
 from ..format.gzip_member import MOST_HOLES, Header, Member

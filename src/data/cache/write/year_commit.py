@@ -15,9 +15,10 @@ from numpy.typing import NDArray
 from ...model.bars import BarTable, Stamps, distinct, inside
 from ...model.canonical import canonical
 from ...model.coverage import Coverage, Covered
+from ...model.edges import Edges, edges_of
 from ...model.instant import date_of
 from ...model.reasons import GRAVE
-from ...model.span import Edges, Span, coalesce, edges_of, subtract
+from ...model.span import Span, coalesce, subtract
 from ..format.csv_rows import ALL_COLUMNS
 from ..format.documents import YearMeta, YearState
 from ..format.gzip_member import file_id, shares_of
