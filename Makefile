@@ -51,7 +51,8 @@ compiled: $(VENV)/.installed-dev
 # What a question for bars enters, in an environment of its own that has no extra, while every package that stands
 # above `bars` is hidden. The files left out test what is above, or a vendor together with it.
 CORE = bars cache calendars config disk golden model net prices symbols vendors
-ABOVE = cache/test_columnar_cache_decisions.py net/test_websocket.py vendors/test_factory.py vendors/test_ibkr.py \
+ABOVE = cache/test_columnar_cache_decisions.py net/test_websocket.py vendors/test_adding_a_provider.py \
+	vendors/test_factory.py vendors/test_ibkr.py \
 	vendors/test_offered_parts.py vendors/test_offered_vendors.py vendors/test_plugin_faults.py vendors/test_register.py
 
 test-core:  ## the core's tests alone, without extras and without what stands above (3 minutes)

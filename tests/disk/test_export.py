@@ -35,6 +35,12 @@ def test_every_float_keeps_its_bits(frame: pd.DataFrame, tmp_path: Path) -> None
     rows = list(csv.DictReader((tmp_path / "a.csv").read_text().splitlines()))
     assert bits([float(row["open"]) for row in rows]) == bits(ODD)
     assert rows[0]["timestamp"] == "2024-06-01 00:00:00"
+
+
+def test_parquet_keeps_the_bits_the_index_and_the_facts(
+    frame: pd.DataFrame, tmp_path: Path
+) -> None:
+    pytest.importorskip("pyarrow", reason="needs the extra parquet")
     read = pd.read_parquet(export_parquet(frame, tmp_path / "a.parquet"))
     assert bits(read["open"].tolist()) == bits(ODD)
     assert read.index.equals(frame.index)
