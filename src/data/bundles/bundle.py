@@ -716,14 +716,14 @@ def _answer(
 ) -> _Answer:
     """Return a frame as an answer; ``before`` has the actions that were stored before that."""
     frequency = _frequency(request)
-    told = frame.attrs[ATTRS_KEY]
+    facts = frame.attrs[ATTRS_KEY]
     time = next(iter(get_schema_for_frequency(frequency)))
     rows = to_polars(frame[[name for name in FIELDS if name in frame.columns]])
     rows = rows.with_columns(
         pl.lit(None, pl.Float64).alias(n) for n in FIELDS if n not in rows.columns
     )
     stamps = pl.col("timestamp").cast(get_schema_for_frequency(frequency)[time]).alias(time)
-    error, client = told.get("error"), manager.client
+    error, client = facts.get("error"), manager.client
     there = frame.index.asi8 // NS_IN_MS  # type: ignore[attr-defined] # times
     missing = _missing(client, symbol, request, there)
     if error is not None:
@@ -736,18 +736,18 @@ def _answer(
     seal = _seal(client, query, request, actions) if actions == before else None
     # The seal was read after the answer; both match if nothing was stored in between.
     is_sealed = seal is not None and (
-        (seal.folder, seal.generation) == (told["lane"], told["generation"])
-        and not (told["flagged"] or told["substitute"])
+        (seal.folder, seal.generation) == (facts["lane"], facts["generation"])
+        and not (facts["flagged"] or facts["substitute"])
     )
     source = SymbolSource(
         0,
-        told["lane"],
-        told["generation"],
+        facts["lane"],
+        facts["generation"],
         fingerprint(frame[[name for name in FIELDS if name in frame.columns]]),
         actions and actions.digest,
         instrument.asset_class,
         instrument.exchange,
-        told["quality"]["score"],
+        facts["quality"]["score"],
         missing,
         seal.text if seal is not None and is_sealed else None,
     )

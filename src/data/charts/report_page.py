@@ -119,7 +119,7 @@ def _facts(one: Values, bars: Values | None) -> Html:
 
 
 def _beside(one: Values, counts: Sequence[str]) -> list[tuple[str, object]]:
-    """Return what second vendors confirmed or contradicted; empty if nothing was compared."""
+    """Return the counts of bars compared with second vendors; empty if none were."""
     if not any(one.data[name] for name in counts):
         return []
     return [(f"{name} by a second vendor", one.show(name)) for name in counts]

@@ -170,9 +170,9 @@ def _info(args: argparse.Namespace) -> Report:
 
     bundle = _bundle(args)
     records = bundle.records()
-    told = replace(BundleMetadata.load(args.name, args.bundles), bundle_name=args.name)
+    stored = replace(BundleMetadata.load(args.name, args.bundles), bundle_name=args.name)
     plain = {
-        **told.as_dict(),
+        **stored.as_dict(),
         "path": str(bundle.path),
         "request": records.origin.request,
         "sources": {name: asdict(source) for name, source in records.origin.symbols.items()},
@@ -183,14 +183,12 @@ def _info(args: argparse.Namespace) -> Report:
     }
 
     def shown() -> Shown:
-        text = (
-            f"{told.frequency}  {told.row_count:,} bars for {counted(len(told.symbols), 'symbol')}"
-        )
-        yield titled(told.bundle_name, text)
+        text = f"{stored.frequency}  {stored.row_count:,} bars for {counted(len(stored.symbols), 'symbol')}"
+        yield titled(stored.bundle_name, text)
         yield Line(str(bundle.path), "dim")
-        yield f"{_day(told.start_date)} to {_day(told.end_date)}, from {told.source_type:.{_MOST_TEXT}}"
+        yield f"{_day(stored.start_date)} to {_day(stored.end_date)}, from {stored.source_type:.{_MOST_TEXT}}"
         yield f"written {moment(iso(records.origin.ingested_at))}, {counted(len(records.files), 'file')}"
-        yield f"quality {told.quality_score:.3f}, {told.missing_data_pct:.2f} % of the bars missing"
+        yield f"quality {stored.quality_score:.3f}, {stored.missing_data_pct:.2f} % of the bars missing"
         spans = records.spans()
         rows = [
             [symbol[:_MOST_TEXT], str(source.sid), f"{spans.get(source.sid, (0,))[0]:,}", source.lane or "-",

@@ -212,7 +212,7 @@ def _with_values(values: dict[str, Any]) -> Covered:
 
 # The fields of a source, in folded stretches and in the lists of a document.
 SOURCE = tuple(f for f in fields(Covered) if f.name not in ("span", "kind", "basis", "parts"))
-_told = attrgetter(*(f.name for f in SOURCE))
+_key_of = attrgetter(*(f.name for f in SOURCE))
 # What two stretches from one source share; what differs most often comes first.
 _OF_SOURCE = ["reason", *(f.name for f in fields(Covered) if f.name not in ("span", "fetched_at"))]
 
@@ -325,7 +325,7 @@ def _made(kind: type[T], values: dict[str, Any]) -> T:
 
 
 def _classes(sources: Sequence[Any]) -> NDArray[np.intp]:
-    """Return a number for each source, the same for those that differ in the fetch time alone."""
+    """Return a number for each source, the same for those that differ only in the fetch time."""
     index: dict[Any, int] = {}
     timeless = (one.having(fetched_at=0) if _time(one) else one for one in sources)
     return np.array([index.setdefault(one, len(index)) for one in timeless], np.intp)
@@ -758,15 +758,15 @@ def _fold(columns: Columns, classes: NDArray[np.intp]) -> Covered:
     own = (classes == classes[codes[0]])[codes]
     present = [sources[code] for code in np.unique(codes)]
     latest = max(sources[code].fetched_at for code in np.unique(codes[own]))
-    told = _told(base.having(fetched_at=latest))
-    places: dict[tuple[Any, ...], list[NDArray[np.int64]]] = {told: []}
-    common = {told: _source_of(base.having(fetched_at=latest))}
+    key = _key_of(base.having(fetched_at=latest))
+    places: dict[tuple[Any, ...], list[NDArray[np.int64]]] = {key: []}
+    common = {key: _source_of(base.having(fetched_at=latest))}
     edges = np.column_stack([starts - begin, ends - starts])[~own]
-    # Sources that differ in their kind or basis alone are one here.
+    # Sources that differ only in their kind or basis are one here.
     for code in dict.fromkeys(codes[~own].tolist()):
-        told = _told(sources[code])
-        common.setdefault(told, _source_of(sources[code]))
-        places.setdefault(told, []).append(edges[codes[~own] == code])
+        key = _key_of(sources[code])
+        common.setdefault(key, _source_of(sources[code]))
+        places.setdefault(key, []).append(edges[codes[~own] == code])
     folded = base.having(
         span=Span(begin, int(ends[-1])),
         state="suspect",
@@ -774,7 +774,7 @@ def _fold(columns: Columns, classes: NDArray[np.intp]) -> Covered:
         reason=FOLDED,
         expires=min([p.expires for p in present if p.expires is not None], default=None),
         splices=(),
-        parts=tuple((source, _flat(places[told])) for told, source in common.items()),
+        parts=tuple((source, _flat(places[key])) for key, source in common.items()),
     )
     if all(
         (part.kind, part.basis) == (_NO_KIND, _NO_BASIS)

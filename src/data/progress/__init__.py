@@ -1,1 +1,1 @@
-"""What batches and jobs report: each series when it is done, the cost, what failed and why."""
+"""Reports of batches and jobs: each finished series, the cost, failures with their reasons."""

@@ -95,8 +95,8 @@ class ActionFetcher:
             since: int | None = getattr(actions, "since", None)
             whole = Span(lead.start, dates.end)
             dates = self._series.behind_a_cut(whole, since, self._request.grid.calendar)
-            told = Asked(dates, candidate.name, min(told_ms, now), until)
-            self._series.add_actions(actions, told)
+            answer = Asked(dates, candidate.name, min(told_ms, now), until)
+            self._series.add_actions(actions, answer)
             return True
         return False
 

@@ -179,15 +179,15 @@ def plan_lacking(
     is_refresh = query.refresh and not journal.attempts
     # Closed hours are not requested for their own sake, but next to requested spans they are
     # included, because there may be bars that the calendar does not expect.
-    believed = coverage.only(lambda c: not is_unasked(c))
+    reliable = coverage.only(lambda c: not is_unasked(c))
     latest = Span(now - 1, now)  # for which a vendor is asked if it is for any
-    if any(_is_open(c.at(latest), request, journal, now) for c in believed.sources):
-        believed = Coverage(c for c in believed if not _is_open(c, request, journal, now))
+    if any(_is_open(c.at(latest), request, journal, now) for c in reliable.sources):
+        reliable = Coverage(c for c in reliable if not _is_open(c, request, journal, now))
     covered = (
         []
         if is_refresh
         else [
-            *believed.standing(now, reach),
+            *reliable.standing(now, reach),
             *_beyond(lifetime_of(view), request, journal, now),
         ]
     )

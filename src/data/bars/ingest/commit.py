@@ -185,7 +185,7 @@ class _CommitBuilder:
                     self._bad_marks(),
                     equals,
                     list(self._unvouched(pieces)),
-                    list(self._believed_marks(pieces)),
+                    list(self._trusted_marks(pieces)),
                     list(self._unexpected_marks()),
                     self._contradicted_marks(doubts),
                     doubts,
@@ -375,7 +375,7 @@ class _CommitBuilder:
         """Yield the rows in ``span`` as a final piece and a provisional one.
 
         The final one is written as provisional if some of its bars are not trusted; its good bars
-        become final by a mark (:meth:`_believed_marks`).
+        become final by a mark (:meth:`_trusted_marks`).
         """
         middle = self.answer.finality.final_before(span)
         if not len(self.answer.closed.within(Span(span.start, middle))):
@@ -410,7 +410,7 @@ class _CommitBuilder:
         grave = (mark.span for mark in self.answer.verdicts if mark.state == "suspect")
         return coalesce([*own, *self.answer.contradicted, *grave])
 
-    def _believed_marks(self, pieces: Sequence[CommitPiece]) -> Iterator[Covered]:
+    def _trusted_marks(self, pieces: Sequence[CommitPiece]) -> Iterator[Covered]:
         """Yield a mark for the settled, trusted parts of pieces that contain untrusted bars."""
         if not self._untrusted or self._doubt:
             return
