@@ -270,7 +270,11 @@ class DataManager:
         """
         options = (provider, adjustment, include_forming, offline, strict, force_refresh, closed_by)
         wishes = Wishes(*options, (), version, timeout, session=session)
-        bounds = (_start(str(symbol), start_date, period), end_date, bars)
+        bounds = (
+            _start(symbol if isinstance(symbol, str) else "a plot", start_date, period),
+            end_date,
+            bars,
+        )
         charts, client = load_part("charts.picture"), self._services.client
         if not isinstance(symbol, str) and len(symbol) == 1:
             symbol = symbol[0]
