@@ -30,6 +30,6 @@ def test_a_period_and_a_start_exclude_each_other(manager: DataManager) -> None:
     ):
         manager.get_ohlcv_batch(["BTCUSDT"], "1d", "2024", period="1y")
     with pytest.raises(
-        BadRangeError, match="^a plot: start 2024 and period 1y cannot be used together"
+        BadRangeError, match=r"^a plot: start 2024 and period 1y cannot be used together"
     ):
         manager.plot(["BTCUSDT", "ETHUSDT"], "1d", "2024", period="1y")
