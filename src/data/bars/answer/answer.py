@@ -532,17 +532,10 @@ def _spans(answer: Answer) -> list[dict[str, Any]]:
             for part, rows in zip(parts, counts[with_rows].tolist(), strict=True)
         ]
     columns = answer.coverage.columns.take(with_rows)
-    index: dict[tuple[str, str], int] = {}
-    of_source = [index.setdefault((c.vendor, c.state), len(index)) for c in columns.sources]
-    groups = np.array(of_source)[columns.codes]
-    firsts = np.unique(groups, return_index=True)[1]
+    groups = columns.by(lambda c: (c.vendor, c.state, c.reason.startswith(GRAVE))).values()
     return [
-        _merged_entry(
-            columns.take(groups == groups[first]),
-            counts[with_rows][groups == groups[first]],
-            answer.kind,
-        )
-        for first in np.sort(firsts)[:_MOST_SPANS]
+        _merged_entry(columns.take(rows), counts[with_rows][rows], answer.kind)
+        for rows in islice(groups, _MOST_SPANS)
     ]
 
 
