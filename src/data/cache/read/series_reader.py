@@ -496,7 +496,7 @@ class RangeReader:
 
     def _with_columns(
         self, lane: SeriesFiles, span: Span, states: Mapping[int, YearState]
-    ) -> tuple[BarTable, Mapping[int, YearState]]:
+    ) -> tuple[BarTable, dict[int, YearState]]:
         """Read the years of ``states``, and store columns for those that have none yet.
 
         The second value has the states of the years as read.
