@@ -558,6 +558,8 @@ class _CommitBuilder:
         edges = edges_of(self.answer.contradicted)
         if doubts:
             edges = difference(edges, doubts.columns.edges)
+        if not len(edges):
+            return Stretches()
         mark = self._blank.having(state="suspect", reason=reason)
         return spread(mark, edges, self._expiries(edges))
 
@@ -614,6 +616,8 @@ class _CommitBuilder:
                     yield replace(mark, expires=closes) if is_last else mark
 
     def _holes(self, holes: Edges, reason: str) -> Stretches[Covered]:
+        if not len(holes):
+            return Stretches()
         edges, expires = self.terms.nothings(holes, self.stored.coverage)
         return spread(self._nothing.having(reason=reason), edges, self._vouched(edges, expires))
 

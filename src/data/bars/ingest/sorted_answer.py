@@ -376,7 +376,9 @@ def _missing(answer: ClassifiedAnswer, grid: BarGrid, stays: Stamps) -> Iterator
     for span in answer.spans:
         lacking = hole_edges(span, present[slice(*np.searchsorted(present, span))], grid)
         lacking = lacking[~meets(lacking, slots)]
-        opens = grid.required(span) if len(lacking) else no_stamps()
+        if not len(lacking):
+            continue
+        opens = grid.required(span)
         for year in years_of(span):
             part = np.clip(lacking, *year_span(year))
             places = opens.searchsorted(part)

@@ -20,7 +20,6 @@ from typing import TYPE_CHECKING
 from ...clock import Clock
 from ...errors import CacheError, DataError, LockTimeoutError
 from ...model.coverage import stretches
-from ...model.edges import merged
 from ...model.series import SeriesKey
 from ...model.span import Span
 from ..facade import summaries
@@ -137,8 +136,9 @@ class RetentionManager(StoreListener):
         is_first = not self._has_begun and self._is_first()
         yield
         self._begin(is_first)
-        marked = merged(stretches(commit.marks).where(lambda _: True))
-        starts = [*(part.span.start for part in commit.pieces), *marked[:1, 0].tolist()]
+        marks = stretches(commit.marks).columns
+        starts = [piece.span.start for piece in commit.pieces]
+        starts += marks.starts[marks.starts < marks.ends].tolist()
         if starts:
             lane.use.committed(min(starts), self._clock.now_ms())
         self._grown += need
