@@ -37,7 +37,7 @@ from ..model.caller import called_from, warn_user, working_for
 from ..model.instant import DAY_MS
 from ..model.span import Span
 from ..model.texts import counted
-from ..polars import pl  # says which extra is missing
+from ..polars import pl  # its error names the missing extra
 from ..polars.panel import Market, grid_of
 from ..polars.parquet_writer import ParquetWriter
 from ..sources.base import DataSource, DataSourceMetadata

@@ -12,7 +12,7 @@ from ..model.bars import BarTable, Stamps
 from ..model.instant import DAY_MS, MINUTE_MS, iso
 from ..model.texts import counted
 from ..model.timeframe import Timeframe
-from ..polars import pl  # says which extra is missing
+from ..polars import pl  # its error names the missing extra
 from ..polars.decimals import decimal_frame
 from ..polars.schemas import FIELDS, PRICES
 from ..prices.bar_rule import are_bars, faults_of, latest_live
@@ -189,7 +189,7 @@ def _stamps(column: pl.Series) -> Stamps:
 def _usual(stamps: Stamps) -> Timeframe:
     """Return the timeframe of ascending stamps, judged by their usual distance."""
     steps = np.diff(stamps)
-    if not len(steps):  # one bar: of a day where it stands at midnight
+    if not len(steps):  # a single bar is daily if its stamp is midnight
         return Timeframe(1, "d" if stamps[0] % DAY_MS == 0 else "m")
     step = int(np.median(steps))
     for days, unit in _DAYS_OF:

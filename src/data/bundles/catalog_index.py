@@ -202,7 +202,7 @@ class CatalogIndex:
         def change(db: sqlite3.Connection) -> None:
             """Call ``work``, unless another process has put a new file in place."""
             with self._alone():
-                if self._moment().inode == self._seen.inode:  # else others have just made it anew
+                if self._moment().inode == self._seen.inode:  # otherwise just recreated
                     _transact(db, lambda: work(db))
 
         self.read(change)
@@ -340,7 +340,7 @@ class CatalogIndex:
             self._apply(db)
             if self._path is not None:
                 data = db.serialize()
-                for suffix in ("-journal", "-wal", "-shm"):  # of the file that goes
+                for suffix in ("-journal", "-wal", "-shm"):  # belong to the removed file
                     self._disk.remove(self._path.with_name(self._path.name + suffix))
                 write_atomically(self._disk, self._path, data)
         except BaseException:
@@ -432,7 +432,7 @@ class CatalogIndex:
             elif not self._scope:
                 self._take_lineage(db, entry)
         except _SENSELESS as exc:
-            db.execute("ROLLBACK TO line")  # a part of it may have been taken
+            db.execute("ROLLBACK TO line")  # a part of the line may have been applied
             _log.warning(
                 "%s: the line at byte %d cannot be understood: %r", self._log.path, offset, exc
             )
@@ -551,7 +551,7 @@ class CatalogIndex:
         if row is not None:
             values = [json.dumps(v) if isinstance(v, list | dict) else v for v in row.values()]
             marks = ", ".join("?" * len(values))
-            columns = ", ".join(row)  # names of fields, as `_ADDED` of the metadata lists them
+            columns = ", ".join(row)  # field names, as listed in the metadata's `_ADDED`
             db.execute(f"INSERT INTO bundle_metadata ({columns}) VALUES ({marks})", values)  # noqa: S608 - names of our columns
         db.executemany(
             "INSERT INTO bundle_symbols VALUES (?, ?, ?, ?, ?)",

@@ -233,7 +233,7 @@ def _gone(client: BarsClient, read: SeriesRead, why: str) -> CheckedRead:
         newest = client.read_again(replace(read.stored(of_then=True), generation=None))
         today = client.read_again(read.stored(of_then=False))
     except DataError:
-        pass  # what is gone cannot be compared
+        pass  # bars that no longer exist cannot be compared
     wanted = [piece.digest for piece in read.pieces]
     if newest is not None and today is not None and read.generation is not None:
         is_same = _digests(read, newest.table) == wanted == _digests(read, today.table)
@@ -331,7 +331,7 @@ def _differences(
     actions = _changed_actions(read, now.applied)
     for stamp in _different(before.table, after.table).tolist():
         if stamp not in aside and before.row(stamp) is None and is_expected(stamp) is None:
-            continue  # it had not closed then
+            continue  # the bar had not closed then
         yield from _cells(read, stamp, (before, by_todays, after), aside, is_expected, actions)
 
 

@@ -173,7 +173,7 @@ class MinuteBars:
         self._silence_ms, self._late_ms = quiet_ms - MINUTE_MS, late_ms
         self._since_ms = 0
         self._newest_ms = self._lag_ms = 0
-        self._span: Span | None = None  # of the running bar, or of the next one
+        self._span: Span | None = None  # span of the running bar, or of the next one
         self._minutes: dict[int, LiveBar] = {}
         self._closed: dict[Span, dict[int, LiveBar]] = {}
 
@@ -210,7 +210,7 @@ class MinuteBars:
         bars: list[LiveBar] = []
         while minute.stamp_ms >= self._span.end:
             bars += self._finished(self._span)
-        if minute.stamp_ms < self._span.start:  # beside the session
+        if minute.stamp_ms < self._span.start:  # outside the session
             return bars
         self._minutes[minute.stamp_ms] = minute
         if minute.stamp_ms + MINUTE_MS >= self._span.end:

@@ -175,7 +175,7 @@ def named_calendar(calendar: Any) -> MarketCalendar | None:
     if not isinstance(name, str) or not name:
         raise QueryError(f"calendar {calendar!r:.80} has no name", hint="use a name such as XNYS")
     market = _calendar(name)
-    market.sessions(date(2024, 1, 2), date(2024, 1, 2))  # an unknown one is refused here
+    market.sessions(date(2024, 1, 2), date(2024, 1, 2))  # raises if the calendar is unknown
     return market
 
 

@@ -87,9 +87,9 @@ def _mended(declared: Any) -> Any:
     """Return a subclass that applies rules date by date, and lists its trading days explicitly."""
 
     class Mended(declared):  # type: ignore[misc]
-        dates = Span(0, 0)  # for which it is built; set by a subclass
+        dates = Span(0, 0)  # dates for which it is built; set by a subclass
 
-        @cached_property  # it remembers the dates that it found
+        @cached_property  # cached because it keeps the dates that it found
         def regular_holidays(self) -> Any:
             return _working(super().regular_holidays)
 

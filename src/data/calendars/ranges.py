@@ -272,7 +272,7 @@ def _closed_by(
     # A session may end on the UTC day after its date.
     reach = longest if timeframe.is_intraday else longest + DAY_MS
     if known_ms == now_ms or span.end - 1 + reach <= known_ms:
-        return span  # what has not closed now is never answered; and this needs no calendar
+        return span  # running bars are never in the answer, so no calendar is needed
     unknown = _first_unknown(calendar_for(instrument), timeframe, known_ms)
     return Span(span.start, max(span.start, min(span.end, unknown)))
 
@@ -331,7 +331,7 @@ def _bound(
         try:
             to_ms(value)
         except OverflowError:
-            pass  # its year is refused below
+            pass  # the year is rejected below
         except ValueError as exc:
             raise _refused(instrument, f"{name} is not a time: {exc}", hint=_ACCEPTED) from exc
     # The same dates are requested again and again, for one symbol after another.

@@ -267,7 +267,7 @@ class SessionCalendar:
         edges = np.append(days, days + 1).tolist()
         edge_offsets = np.array([offset_ms(zone, day * DAY_MS) for day in edges], dtype=np.int64)
         offsets: Stamps = edge_offsets[at]
-        changes = offsets != edge_offsets[len(days) :][at]  # no zone has had two in two days
+        changes = offsets != edge_offsets[len(days) :][at]  # no zone ever changed twice in two days
         offsets[changes] = [offset_ms(zone, ms) for ms in instants[changes].tolist()]
         return offsets
 

@@ -414,7 +414,7 @@ class _Part:
         """Whether each row has prices that can be drawn."""
         flags = np.ones(len(self.table), bool)
         for prices in (self.table.open, self.table.high, self.table.low, self.table.close):
-            flags &= np.abs(prices) < _LARGEST  # of NaN it is false
+            flags &= np.abs(prices) < _LARGEST  # false for NaN
         return flags
 
     @cached_property
@@ -442,7 +442,7 @@ class _Part:
             grid = BarGrid(calendar_for(self.instrument), Timeframe.parse(self.timeframe), anchor)
             try:
                 return grid.opens(span)
-            except ConfigError:  # of an exchange that has no calendar
+            except ConfigError:  # the exchange has no calendar
                 pass
         return np.concatenate(
             [np.empty(0, np.int64), *(self._within(gap, step) for gap, _ in self.gap_spans)]

@@ -88,7 +88,7 @@ def _lead_inside(
             file = _below(source.folder + str(token.attrGet("src")))
             data = picture(file)
             if data is None:
-                token.type = "text"  # its description
+                token.type = "text"  # the description of the step
             else:
                 coded = base64.b64encode(data).decode()
                 token.attrSet("src", f"data:image/svg+xml;base64,{coded}")

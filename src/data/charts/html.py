@@ -267,7 +267,7 @@ def _decimals(prices: Floats) -> int:
 
 def _whole(prices: Floats, decimals: int) -> Ints:
     if prices.size and not float(np.abs(prices).max()) < _LARGEST:
-        return np.zeros(prices.shape, np.int64)  # no page draws them; the picture does
+        return np.zeros(prices.shape, np.int64)  # pages do not draw them; the picture does
     return np.round(prices * 10.0**decimals).astype(np.int64)
 
 
@@ -309,7 +309,7 @@ def _vendors(one: Series, columns: Columns) -> list[list[Any]]:
 
 
 def _vendor_names(one: Series, columns: Columns) -> list[str]:
-    names = [*one.vendor_names, ""]  # the last for a bar of none
+    names = [*one.vendor_names, ""]  # the last one is for bars without a vendor
     # Most columns have one vendor: both ends are then in the same run.
     runs = np.concatenate([[0], np.cumsum(np.diff(one.vendors) != 0)])[: len(one)]
     return [

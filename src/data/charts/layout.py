@@ -47,7 +47,7 @@ _NARROWEST = 2
 _WIDEST = 24.0
 # Limits on the size of a picture, in pixels.
 SMALLEST, LARGEST = 200, 8000
-_CHAR = 0.6  # width of a letter over the size of its font, at most of usual ones
+_CHAR = 0.6  # upper bound on a letter's width divided by the size of its font
 _TITLE, _TEXT, _ABOUT, _NOTE = 21.0, 16.0, 15.0, 14.0
 _LEFT, _GUTTER = 12.0, 8.0
 _STEPS = (1.0, 2.0, 2.5, 5.0, 10.0)
@@ -738,7 +738,7 @@ def _dated_ticks(axis: Axis, slots: Ints, local: Ints, most: int) -> list[tuple[
     for slot in (int(slots[0]), *begun(day, starts)):
         at = axis.local(slot)
         text = day.text(at, before)
-        if is_short:  # the number alone, with the month where it begins
+        if is_short:  # only the number, and the month on its first day
             is_same = before is not None and from_ms(before).month == from_ms(at).month
             text = " ".join(text.split()[: 1 if is_same else 2])
         dated[slot], before = text, at

@@ -226,7 +226,7 @@ def _of_series(
     sections, drawings = [], []
     for one in gaps.series:
         entry = entries.get(one.series)
-        if entry is None:  # it was stored just now
+        if entry is None:  # stored a moment ago
             continue
         section = entry.plain() | {"answers": one.series == first, "gaps": one.as_dict()}
         section["stored"] = stored.get(one.series.folder)
@@ -281,7 +281,7 @@ def _of_all(
     sections, listed = [], []
     for one in gaps.series:
         entry = entries.get(one.series)
-        if entry is None:  # it was stored just now
+        if entry is None:  # stored a moment ago
             continue
         listed.append([gap.as_dict() for gap in one.listed])
         quality = entry.quality

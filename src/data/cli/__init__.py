@@ -76,7 +76,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         parser = _parser(arguments)
         args = parser.parse_args(arguments)
-    except KeyboardInterrupt:  # the command was being imported
+    except KeyboardInterrupt:  # during the import of the command
         return _interrupted()
     if args.command is None:
         parser.print_help()
@@ -179,7 +179,7 @@ def _drop_output() -> None:
         try:
             sys.stdout.close()
         except OSError:
-            pass  # closed all the same
+            pass  # the pipe is closed in any case
 
 
 def whole_parser() -> argparse.ArgumentParser:

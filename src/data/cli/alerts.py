@@ -298,13 +298,13 @@ def _run(args: argparse.Namespace) -> int:
             except DataError as error:
                 if args.once:
                     raise
-                complain_about(error)  # the next run does the rest
+                complain_about(error)  # the next run continues
             signals.hold()
         if args.once or signals.is_noted:
             return code
         try:
             time.sleep(max(0.0, args.every - (time.monotonic() - began_s)))
-        except KeyboardInterrupt:  # between two runs this is how it ends
+        except KeyboardInterrupt:  # the usual way to stop it between two runs
             return OK
 
 

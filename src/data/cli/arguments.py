@@ -207,7 +207,7 @@ def members_of(args: argparse.Namespace, start: Any = None, end: Any = None) -> 
     from ..members import members_asked
 
     bounds, now_ms = (start, end), SystemClock().now_ms()
-    with warnings.catch_warnings():  # the line below says the same
+    with warnings.catch_warnings():  # the line below reports the same
         warnings.simplefilter("ignore", SurvivorshipWarning)
         members = members_asked(get_universes(), args.universe, args.as_of, now_ms, bounds)
     is_of_all = args.as_of is None and start is None

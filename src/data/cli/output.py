@@ -178,7 +178,7 @@ def _print_errors(*lines: Text) -> None:
         for line in lines:
             screen.print(line, soft_wrap=not screen.is_terminal)
     except OSError:
-        sys.stderr = _Nowhere()  # else the interpreter tries again at its exit
+        sys.stderr = _Nowhere()  # otherwise the interpreter tries again at exit
 
 
 def complain_about(error: DataError, *, as_json: bool = False) -> None:

@@ -143,7 +143,7 @@ def run(args: argparse.Namespace, *, may_lack: bool = False) -> int:
             return code
         try:
             time.sleep(max(0.0, args.every - (time.monotonic() - began_s)))
-        except KeyboardInterrupt:  # between two runs this is how it ends
+        except KeyboardInterrupt:  # the usual way to stop it between two runs
             return code
 
 

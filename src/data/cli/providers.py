@@ -207,7 +207,7 @@ def _row(vendor: dict[str, Any]) -> list[Any]:
     state = styled("ready", "green")
     if not vendor["ready"]:
         state = styled(vendor["why_not"], "yellow")
-    elif vendor["gateway"]:  # whether it answers costs a request: `onetape doctor` sends it
+    elif vendor["gateway"]:  # only a request shows whether it answers: `onetape doctor`
         state = styled(f"needs a gateway at {vendor['gateway']}", "yellow")
     needed = "needed" if vendor["requires_api_key"] else "optional" if vendor["keys"] else "none"
     return [vendor["name"], state, vendor["adjustment"], vendor["per_minute"] or "-", needed]

@@ -349,7 +349,7 @@ def _latest_ms(stamps: pd.DatetimeIndex, interval: str | None) -> float:
     minutes = round(abs(_usual_step(stamps, None)) * 60)
     if interval is not None and parse_interval_to_minutes(interval) is not None:
         timeframe = Timeframe.parse(interval)
-    elif not minutes:  # a bar alone may be of any length
+    elif not minutes:  # a single bar may have any length
         timeframe = Timeframe(1, "M")
     else:
         days = minutes // (DAY_MS // MINUTE_MS)

@@ -36,7 +36,7 @@ def find_file(rules_path: Path | None = None, cwd: Path | None = None) -> Path |
     try:
         places.append((cwd or Path.cwd()) / RELATIVE)
         path = next((p for p in places if p.is_file() and not is_packaged(p, FILE_NAME)), None)
-    except OSError:  # the working folder is gone, or closed to us
+    except OSError:  # the working folder is gone or not accessible
         return None
     if path is not None and path == places[-1]:
         _check_found(path)

@@ -118,7 +118,7 @@ def _as_read(data: bytes) -> dict[str, Any] | None:
         document = json.loads(AS_READ.read_bytes())
         fits = document["sha256"] == sha256(data).hexdigest()
         return dict(document["rules"]) if fits else None
-    except (OSError, ValueError, TypeError, KeyError):  # the YAML is read, and all is well
+    except (OSError, ValueError, TypeError, KeyError):  # the YAML file is read instead
         return None
 
 

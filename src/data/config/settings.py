@@ -88,9 +88,9 @@ def find_rules(
             if is_packaged(path, FILE_NAME):
                 return None
             if source == "ONETAPE_RULES" and not is_set(source, environ):
-                check_found_rules(path)  # the private file that names it was only found itself
+                check_found_rules(path)  # the private file that names it was itself only found
             return path
-        if Path(value) == RELATIVE:  # older programs pass the default's own name
+        if Path(value) == RELATIVE:  # older programs pass the name of the default
             return None
         hint = "give the path of an existing rules file, or nothing to use the packaged rules"
         lack = "is a folder" if stands(path.is_dir, path) else "does not exist"

@@ -137,7 +137,7 @@ class StoredAlerts:
                 row = due.get(one.alert.id)
                 are_stored.append(row is not None and _is_same(row, one))
                 if row is not None and are_stored[-1]:
-                    del due[row.id]  # a second evaluation of it began too early
+                    del due[row.id]  # a second evaluation began too early
                     is_on = one.after.phase != "done"
                     states.append(
                         {"id": row.id, "state_json": one.after.to_json(), "enabled": is_on}

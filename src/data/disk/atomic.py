@@ -142,7 +142,7 @@ def discard(disk: Disk, temp: Path) -> None:
     try:
         disk.remove(temp)
     except StorageError:
-        pass  # swept by the next writer
+        pass  # the next writer removes it
 
 
 def sweep(disk: Disk, folder: Path) -> list[str]:

@@ -20,7 +20,7 @@ from .calls import mode_of
 from .files import Disk, errno_of
 
 if TYPE_CHECKING:
-    import sqlite3  # otherwise imported with the first file, not by a hit in the cache
+    import sqlite3  # imported with the first file, because cache hits do not need it
 
 
 def check_places(path: Path) -> None:

@@ -146,7 +146,7 @@ def _leave_note(path: Path) -> None:
     try:
         fd = open_file(path, os.O_WRONLY)
     except OSError:
-        return  # the note helps people; the lock holds without it
+        return  # the note only helps people; the lock works without it
     try:
         os.write(fd, f"{os.getpid()}\n".ljust(_NOTE_BYTES).encode("ascii"))
     except OSError:
@@ -175,7 +175,7 @@ class FileLock:
             _held_locks.add(self)
 
     def __del__(self) -> None:
-        if self._fd is not None:  # its taker was interrupted before it got it
+        if self._fd is not None:  # interrupted between locking and returning
             self.release()
 
     @property
@@ -248,7 +248,7 @@ else:
     def _lock(fd: int) -> bool:
         try:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except (BlockingIOError, PermissionError):  # some file systems answer with the latter
+        except (BlockingIOError, PermissionError):  # some file systems raise the latter
             return False
         return True
 

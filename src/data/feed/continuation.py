@@ -63,7 +63,7 @@ class Continuation:
         self.doubled = 0
         self._slots = slots
         self._waiting: dict[int, LiveBar] = {}
-        self._stamps: list[int] = []  # of the waiting bars, as a heap
+        self._stamps: list[int] = []  # stamps of the waiting bars, as a heap
         self._absent: set[int] = set()
         self._expected: int | None = None
 

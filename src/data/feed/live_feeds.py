@@ -202,7 +202,7 @@ class LiveFeeds:
 
         def keep(bars: Sequence[LiveBar]) -> None:
             """Store closed bars, unless the caller named their vendor."""
-            if provider is None:  # bars of a pinned vendor lie in a lane of their own
+            if provider is None:  # a pinned vendor's bars have their own lane
                 self._keeper.keep(instrument, grid, origin, [bar.bar for bar in bars])
 
         def correct(bar: LiveBar) -> None:
@@ -290,7 +290,7 @@ class LiveFeeds:
                 stream = call_foreign(ask, name)
             except (MissingCredentialsError, UnknownProviderError, ForeignError) as error:
                 if provider and not isinstance(error, MissingCredentialsError):
-                    raise  # no other may stand in for it
+                    raise  # no other vendor may replace it
                 reasons.append(str(error))
                 continue
             if isinstance(stream, _Way):

@@ -128,7 +128,7 @@ def _for_backtrader(
         options.pop("polling_interval", None)
     own = own_feed(name or "", is_stream=usual.is_stream)
     if own is not None:
-        options.pop("provider", None)  # such a class has its vendor in itself
+        options.pop("provider", None)  # the class implies its vendor
     feed: BaseLiveDataFeed = (own or usual).load()(
         symbol, timeframe, lookback_bars=lookback, data_manager=manager, **options
     )

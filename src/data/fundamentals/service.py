@@ -234,7 +234,7 @@ class FundamentalsService:
         self._read_cache(lookup)
         if lookup.unanswered:
             with self._locks.hold((lookup.symbol, lookup.about.data_type), self._clock):
-                self._read_cache(lookup)  # the caller before may have asked the same
+                self._read_cache(lookup)  # the previous caller may have fetched the same
                 if lookup.unanswered:
                     self._fetch(lookup)
         self._add_stale(lookup)

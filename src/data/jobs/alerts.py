@@ -236,7 +236,7 @@ class AlertJob:
             try:
                 needed = bars_needed(one)
             except QueryError:
-                continue  # it fails by itself
+                continue  # it fails when it is evaluated
             before, since_ms = max(before, needed.before), min(since_ms, needed.since_ms)
         return WantedBars(*series, BarsNeeded(before, since_ms), with_problems)
 
@@ -333,7 +333,7 @@ class AlertJob:
             if delivery is None:
                 return
             if self._clock.now_ms() >= delivery.until_ms:
-                continue  # this process stood still: to others it is dead, and the copy is theirs
+                continue  # this process was suspended: others consider it dead and send the copy
             outcome = self._attempt(delivery)
             self._records.settle_delivery(delivery, outcome, self._clock.now_ms())
             report.deliveries[outcome.status] += 1

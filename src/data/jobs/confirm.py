@@ -261,7 +261,7 @@ class _Run:
                 self._imagine()
             else:
                 self.runner.run(self._steps())
-        for one in self.runner.running():  # left behind
+        for one in self.runner.running():  # not finished
             self._vendor(one.item.candidate).requests += one.item.requests
         lanes_now = services.cache.holdings().lanes
         entries = (lane.entry for lane in lanes_now if not lane.key.is_sample)
@@ -334,7 +334,7 @@ class _Run:
         key, most, self.may_wait = turn.key, min(self.each, max(_LEAST, left)), False
         try:
             step = run_job(self.services.clock, self._quiet_s(), self._next, turn, most)
-        except StorageError:  # nothing more could be kept
+        except StorageError:  # nothing more can be stored
             raise
         except DataError as error:
             step = str(error)
@@ -551,7 +551,7 @@ class _Run:
             else:
                 self._take(step, outcome)
             self.queue.append(step.turn)
-        except StorageError:  # nothing more could be kept
+        except StorageError:  # nothing more can be stored
             raise
         except DataError as error:
             self._pass_over(step.key, str(error))
@@ -586,11 +586,11 @@ class _Run:
             self.done.pop(key, None)
             raise error
         if bars is None:
-            return  # they are stored no more
+            return  # the bars are no longer stored
         why = "" if error is None else str(error)
         self.results[step] = result = self._result(step, comparison, why)
         if is_of_vendor or not outcome.is_same or (comparison is None and not outcome.sent):
-            return  # nothing was compared, or other bars are stored by now
+            return  # nothing was compared, or the stored bars have changed
         if comparison is not None:
             vendor.bars, self.compared = vendor.bars + bars.rows, self.compared + bars.rows
             if comparison.actions is not None and step.vendor_actions is None:

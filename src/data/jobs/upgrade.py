@@ -98,7 +98,7 @@ def _of_another_kind(
                 continue
             first = lanes.first(query, entry.vendors)
         except DataError:
-            continue  # what it is cannot be told by the rules at hand; other checks say so
+            continue  # the current rules do not determine it; other checks report that
         kinds = [one.kind for one in entry.sources if not is_of_files(one.vendor)]
         if first is not None and kinds and first.lane(kinds[0]):
             yield lane
@@ -113,5 +113,5 @@ def _untold(catalogue: Catalogue, holdings: Holdings) -> list[str]:
             if catalogue.store.actions(symbol).has_unbelieved:
                 found.append(symbol)
         except DataError:
-            continue  # a damaged document is told elsewhere
+            continue  # damaged documents are reported elsewhere
     return found

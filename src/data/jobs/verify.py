@@ -169,7 +169,7 @@ class Verification:
         start = f"--start {self.subject.moment(difference.first_ms)}"
         if difference.cause == "stale":
             return f"{series} {start}"
-        if self.subject.timeframe.is_intraday:  # equal instants are no range
+        if self.subject.timeframe.is_intraday:  # equal instants are not a range
             last += self.subject.timeframe.step_ms or 0
         return f"{series} {start} --end {self.subject.moment(last)} --refresh"
 
@@ -645,9 +645,9 @@ class StoredBars:
             if vendor_actions is None:
                 confirmed, remarks = 0, (*remarks, UNTOLD.format(vendor))
             since_actions, sides = vendor_actions or (), (CACHE, vendor)
-            if lacking and lacking[0].start > days.start:  # nobody was asked here for those behind
+            if lacking and lacking[0].start > days.start:  # no vendor was queried for later ones
                 days = Span(days.start, lacking[0].start)
-            elif lacking:  # nor for any: no price rests on them, but raw ones on splits
+            elif lacking:  # nor for any, and only raw prices depend on splits
                 is_raw = query.adjustment == "raw"
                 since_actions = tuple(a for a in since_actions if is_raw and a.type == "split")
             odd = None
@@ -701,7 +701,7 @@ class StoredBars:
             return span.start
         try:
             return max(span.start, grid.back(span.end, self._most))
-        except BadRangeError:  # there are not so many since 1900
+        except BadRangeError:  # there are not that many bars since 1900
             return span.start
 
     def _of_vendor(

@@ -99,7 +99,7 @@ def _of_csv(lines: list[tuple[int, str]], title: str) -> Iterator[WorkItem]:
             names = ("symbol", *(cell.lower() for cell in cells[1:]))
             _check_names(names, title)
             continue
-        if not any(cells):  # what is left of a deleted row of a spreadsheet
+        if not any(cells):  # left over from a deleted row in a spreadsheet
             continue
         if len(cells) > len(names):
             problem = (

@@ -109,7 +109,7 @@ def _client(address: str) -> Any:
             "a Dask cluster needs the `dask` extra", hint=install_line("dask")
         ) from exc
     try:
-        with ThreadPoolExecutor(1) as own_loop:  # a notebook has a loop at work in its thread
+        with ThreadPoolExecutor(1) as own_loop:  # a notebook's thread already runs a loop
             own_loop.submit(asyncio.run, _greet(address)).result()
         connect: Any = Client
         return connect(address, timeout=CONNECT_S, set_as_default=False)

@@ -133,7 +133,7 @@ class BackgroundCall(Generic[T]):
             try:
                 raise error
             finally:
-                del error  # else the traceback and this frame hold each other
+                del error  # otherwise the traceback and this frame refer to each other
         return self._result  # type: ignore[return-value]
 
     def _leave(self) -> None:

@@ -37,7 +37,7 @@ _OUTCOMES: tuple[tuple[type[BaseException], Outcome], ...] = (
     (RefusedError, "refused"),
     (ResponseFormatError, "unreadable"),
     (QualityError, "unreadable"),
-    (CapabilityError, "says nothing"),  # mostly our own word: no vendor was asked
+    (CapabilityError, "says nothing"),  # mostly our own decision: no vendor was queried
     (UnsupportedError, "answered"),
     (NoDataError, "answered"),
     (KindMismatchError, "answered"),
@@ -152,7 +152,7 @@ class CircuitPolicy:
             reason: Description of a failure.
         """
         if not circuit.is_closed and not trial:
-            return circuit  # began before it was opened: the trial decides
+            return circuit  # began before the circuit opened: the trial decides
         if outcome == "says nothing":
             return replace(circuit, trial_until_s=0.0) if trial else circuit
         if outcome == "answered":
@@ -174,7 +174,7 @@ class CircuitPolicy:
             reason: Description of the failure.
         """
         if not circuit.is_closed or outcome in ("answered", "says nothing"):
-            return circuit  # opened since: the next trial decides
+            return circuit  # the circuit opened meanwhile: the next trial decides
         failures = max(before.failures, circuit.failures)
         counted = replace(before, failures=failures, answered_s=circuit.answered_s)
         return self._failed(counted, self._patience(circuit, outcome, now_s), now_s, reason)

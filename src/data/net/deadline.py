@@ -318,7 +318,7 @@ def seconds_of(timeout: object, symbol: object) -> float | None:
     is_number = isinstance(timeout, Real) and not isinstance(timeout, bool)
     try:
         seconds = float(timeout) if is_number else 0.0  # type: ignore[arg-type]
-    except OverflowError:  # of whole numbers beyond all floats
+    except OverflowError:  # for integers larger than any float
         seconds = math.inf
     if not 0 < seconds < math.inf:
         raise QueryError(

@@ -289,8 +289,8 @@ class GuardedCall:
         if after.is_closed:
             return [] if before.is_closed else [CircuitChange(vendor, self.endpoint, is_open=False)]
         if after.times <= before.times:
-            return []  # a trial began or said nothing
-        self._is_news(after)  # not for calls to come: `report` logs it
+            return []  # a trial began, or ended without a result
+        self._is_news(after)  # so that later calls do not log it: `report` does
         return [CircuitChange(vendor, self.endpoint, True, after.shut_for(now_s), after.reason)]
 
     def _is_news(self, circuit: Circuit) -> bool:

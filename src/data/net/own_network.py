@@ -87,5 +87,5 @@ def is_loopback(url: str) -> bool:
     try:
         host = urlsplit(url).hostname or ""
         return host == "localhost" or ipaddress.ip_address(host).is_loopback
-    except ValueError:  # a name, or nothing that can be read
+    except ValueError:  # a name, or not an address
         return False

@@ -86,7 +86,7 @@ class Shown:
         while self._looks:
             try:
                 looks.append(self._looks.pop())
-            except KeyError:  # another thread took the last one
+            except KeyError:  # another thread removed the last one
                 break
         if not looks:
             return

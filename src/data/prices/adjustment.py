@@ -360,7 +360,7 @@ class BasisConversion:
         if self.timeframe is None or self.intraday:
             return
         step, day = self.timeframe.step_ms, date_of(stamp)
-        if step is None:  # the 1st of a month; 31 days on is in the next one
+        if step is None:  # the 1st of a month; 31 days later is the next month
             step = day_ms((day + timedelta(31 * self.timeframe.count)).replace(day=1)) - stamp
         if stamp + step > self._before(action):
             raise KindMismatchError(

@@ -105,7 +105,7 @@ def ordered(table: BarTable) -> Mask:
     In order: ``high`` is not below, and ``low`` not above, ``open`` and ``close``, within
     ``PRICE_TOLERANCE``. A missing price makes a row False.
     """
-    with np.errstate(over="ignore"):  # what overflows is refused by its bound
+    with np.errstate(over="ignore"):  # the bounds reject what overflows
         ok = table.low >= LOWEST_PRICE
         ok &= table.low <= np.minimum(table.open, table.close) * _ABOVE
         ok &= table.high >= np.maximum(table.open, table.close) * _BELOW

@@ -287,7 +287,7 @@ def _bins(sides: _Sides, span: Span) -> _Bins | None:
         return None
     first = owners[low]
     while first and crossed[first - 1] and behind[first - 1] >= low:
-        first -= 1  # it has a share of the first part, and none of its own
+        first -= 1  # it has only a share of the first part
     bars = slice(first, owners[high - 1] + 1)
     own = slice(*np.searchsorted(owners, (bars.start, bars.stop)))
     straddled = crossed | np.append(False, crossed[:-1])

@@ -293,7 +293,7 @@ def known_fixes(
         if not len(before) or not before[-1] > 0:
             continue
         amount, close = amount_on(dividend, splits, shares_of), Fraction(str(float(before[-1])))
-        if adjustment == "all":  # it has been taken off, and so have all later ones
+        if adjustment == "all":  # it and all later dividends have been subtracted
             close = close / paid + amount
         factor = 1 - amount / close
         if factor > 0:

@@ -186,7 +186,7 @@ def refreshed(
         answer = ask(wishes)
     finally:
         for symbol in symbols:
-            with suppress(DataError):  # it has no series
+            with suppress(DataError):  # there is no such series
                 query = services.client.query(symbol, timeframe, wishes=wishes)
                 keys[services.client.series_of(query)] = None
         is_marked = bool(mark_series(services, keys))

@@ -145,7 +145,7 @@ def _sessions(
         days, problem = _adjusted(client, beside, actions)
         days = days.take(inside(days.stamps, proven(beside.coverage)))
         return None if problem else daily_sessions(days, calendar_for(instrument))
-    except (CacheError, ConfigError):  # damaged days cost the shorter bars no other check
+    except (CacheError, ConfigError):  # damaged daily bars do not affect other checks
         return None
 
 

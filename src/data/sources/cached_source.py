@@ -253,7 +253,7 @@ class CachedDataSource(DataSource):
             task = asyncio.get_running_loop().create_task(work)
         except RuntimeError:
             return asyncio.run(work)
-        self._tasks.add(task)  # a loop keeps no reference to it
+        self._tasks.add(task)  # an event loop keeps no strong reference to it
         task.add_done_callback(self._tasks.discard)
         return task
 
@@ -358,12 +358,12 @@ class CachedDataSource(DataSource):
             with self._guard:
                 flight = self._flights.get(key)
                 own = Future[Any]()
-                own.set_running_or_notify_cancel()  # a caller that gives up cancels it for no other
+                own.set_running_or_notify_cancel()  # one caller cannot cancel it for others
                 self._flights.setdefault(key, own)
             if flight is None:
                 break
             frame = await asyncio.wrap_future(flight)
-            if frame is not None:  # else its caller was cancelled
+            if frame is not None:  # otherwise its caller was cancelled
                 return frame, True
         try:
             frame, is_hit = await self._alone(key, question)
@@ -473,7 +473,7 @@ def _arguments(adapter: Any) -> list[Any]:
             bound = signature.bind(*args, **options)
             bound.apply_defaults()
             given = dict(bound.arguments)
-        else:  # kept under their names, as most classes do
+        else:  # attributes with the names of the arguments, as in most classes
             own = getattr(adapter, "__dict__", {})
             names = {n: n if n in own else f"_{n}" for n in signature.parameters}
             given = {name: own[attribute] for name, attribute in names.items()}
@@ -506,11 +506,11 @@ def _plain(value: Any) -> Any:
 
 def _code_name(code: Any) -> str:
     """Return a text that identifies a class or function, no matter which program imports it."""
-    if "<" in code.__qualname__:  # a lambda, or one that another call makes with other values
+    if "<" in code.__qualname__:  # a lambda, or a closure that differs with each call
         return _alone(code)
     if code.__module__ != "__main__":
         return _named(code)
-    script = getattr(sys.modules["__main__"], "__file__", None)  # each script has one of that name
+    script = getattr(sys.modules["__main__"], "__file__", None)  # every script has this name
     return f"{Path(script).resolve()} {_named(code)}" if script else _alone(code)
 
 

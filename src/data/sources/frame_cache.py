@@ -21,7 +21,7 @@ from typing import Any, NamedTuple, TypeVar
 from ..disk.atomic import sweep, write_atomically
 from ..disk.files import Disk
 from ..errors import CacheError, LockTimeoutError, QueryError, StorageError
-from ..polars import pl  # says which extra is missing
+from ..polars import pl  # its error names the missing extra
 
 __all__ = ["CachedFrame", "FrameCache", "KeyTurn"]
 
@@ -35,7 +35,7 @@ _VERSION, _CHECKSUM = 1, "checksum"
 # Another process that holds a key is querying its source: the time for that, and for writing.
 _LOCK_TIMEOUT_S = 60.0
 _NEARLY_FULL = 0.9
-_MOST_DIGITS = 19  # of nanoseconds since 1970
+_MOST_DIGITS = 19  # digits of nanoseconds since 1970
 _log = logging.getLogger(__name__)
 
 

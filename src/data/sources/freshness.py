@@ -433,7 +433,7 @@ def _ms(value: Any) -> int:
     try:
         if isinstance(value, Real) and not isinstance(value, bool):
             return int(float(value) * 1000)
-        if isinstance(value, datetime) and value == value:  # NaT is no time
+        if isinstance(value, datetime) and value == value:  # NaT is not a time
             return to_ms(value)
     except (ValueError, OverflowError):
         pass

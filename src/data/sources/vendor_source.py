@@ -29,7 +29,7 @@ from ..model.interchange import to_polars
 from ..model.provenance import ATTRS_KEY
 from ..model.suggestion import did_you_mean
 from ..model.timeframe import Timeframe
-from ..polars import pl  # says which extra is missing
+from ..polars import pl  # its error names the missing extra
 from ..polars.decimals import decimal_frame
 from .base import DataSource, DataSourceMetadata
 from .ingest import BundlePath, begun
@@ -188,7 +188,7 @@ class VendorDataSource(DataSource):
         if not all(isinstance(key, str) and key.strip() for key in given):
             raise QueryError(f"{self.name}: a key must be a text that is not empty")
         for key in given:
-            note_key(key.strip())  # no log and no message shows it from here on
+            note_key(key.strip())  # from here on, logs and messages never show it
         names = keys_of(self.provider) if given else ()
         if given and keys[0] is None:
             raise QueryError(f"{self.name}: api_secret is given without api_key")

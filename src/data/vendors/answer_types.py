@@ -118,7 +118,7 @@ def _is_ratio(split: Action) -> bool:
 
 
 def _is_instant(value: Any) -> bool:
-    return type(value) is int and value in _DATES  # neither a truth value nor a number of numpy
+    return type(value) is int and value in _DATES  # neither a bool nor a numpy number
 
 
 def _is_count(most: int) -> Callable[[Any], bool]:
@@ -169,7 +169,7 @@ _is_word, _is_remark = _is_text(_LONGEST_WORD), _is_text(_LONGEST_REMARK)
 _OF_ANSWER: _Checks = {
     "kind": _is(Kind),
     "basis": _is(Basis),
-    "vendor": _is(str),  # one of the names: that of a folder is as long as its path
+    "vendor": _is(str),  # any length: the name of a folder is as long as its path
     "server_now_ms": _is_instant,
     "vendor_now_ms": _or_none(_is_instant),
     "listed_ms": _or_none(_is_instant),

@@ -113,7 +113,7 @@ class BaseDataDownloader:
             sender = process_sender(self.name, type(self))
         sender = sender.over(carrier) if sender and carrier else sender
         self._accounts = VendorAccounts(self, credentials, sender, self.base_url)
-        self._accounts.current()  # raises where a key is needed and not there
+        self._accounts.current()  # raises if a required key is missing
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.get_provider_name()}>"

@@ -345,7 +345,7 @@ class DownloaderPool:
         if self._refused.get(code) == state:
             return None
         made = self._new(code, factory, dict(arguments))
-        if made is None and not row_of(family_of(code)).of_folders:  # a folder may be made any time
+        if made is None and not row_of(family_of(code)).of_folders:  # a folder may still be created
             self._refused[code] = state
         if made is not None and is_ours(made):
             self._made.append(made)

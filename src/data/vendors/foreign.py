@@ -63,7 +63,7 @@ def call_foreign(call: Callable[[], T], name: str) -> T:
         exc.provider = exc.provider or name
         exc.args = tuple(masked(arg) if isinstance(arg, str) else arg for arg in exc.args)
         raise
-    except BaseException as exc:  # code of other packages raises any class; it becomes one of ours
+    except BaseException as exc:  # other packages' code may raise anything
         if not _is_fault(exc):
             raise
         raise ForeignError(
@@ -150,7 +150,7 @@ def fetch_bars(downloader: Any, query: FetchQuery, name: str) -> Fetched:
         accounts.last = last
     if wrong := wrong_answer(fetched, names, query.now_ms):
         error = ResponseFormatError(f"{name} returned {wrong}", provider=name)
-        if accounts is not None:  # the call had ended well
+        if accounts is not None:  # the call itself had succeeded
             downloader.blame(query, error)
         raise error
     return fetched
@@ -269,7 +269,7 @@ def load_offer(group: str, vendor: str, faults: Callable[[str, Any], str]) -> An
     """
     try:
         loaded = import_offer(offers(group)[vendor], faults)
-    except DataError as exc:  # it did not come back in time: nothing is known of it yet
+    except DataError as exc:  # not finished in time, so nothing is known yet
         loaded = _unusable(offers(group)[vendor], exc)
     if isinstance(loaded, UnknownProviderError):
         # A new error each time: a raised error keeps its caller's frames alive.
@@ -383,7 +383,7 @@ def _table(answer: Any) -> BarTable:
     Raises:
         ResponseFormatError: The value is not a frame, or the frame contains no bars.
     """
-    import pandas as pd  # such a downloader has loaded it
+    import pandas as pd  # such a downloader has already loaded it
 
     from ..model.frame import table_of
 

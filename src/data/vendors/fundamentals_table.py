@@ -243,7 +243,7 @@ def table_of(vendor: str) -> VendorTable | None:
         return cast(VendorTable, load(path))
     if offer_of(FUNDAMENTALS, vendor) is None:
         return None
-    from .foreign import load_offer  # an answer out of the cache needs no sender
+    from .foreign import load_offer  # cached answers need no sender
 
     return cast(VendorTable, load_offer(FUNDAMENTALS, vendor, _faults))
 

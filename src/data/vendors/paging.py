@@ -164,7 +164,7 @@ def check_capability(vendor: PagedVendor, query: FetchQuery) -> None:
 def _add_month(vendor: PagedVendor, query: FetchQuery, harvest: _Harvest) -> bool:
     """Add a whole month from the vendor's archive; return False if it must come from pages."""
     try:
-        with reporting(vendor.name):  # caught here, and still counted against the archive
+        with reporting(vendor.name):  # handled here, but still counted against the archive
             table, requests = fetch_month(cast("Archive", vendor), query)
     except DataError as exc:
         harvest.trouble = " ".join(printable(str(exc.args[0])).split())[:_LONGEST_TROUBLE]
@@ -200,7 +200,7 @@ def _follow(
             page, table = read_page(vendor, response, part)
             progress.check(page, table)
             harvest.add(response, page, table)
-            del response  # what it was parsed to is not kept beside the next page
+            del response  # frees its parsed values before the next page
             if len(harvest.tables) > PAGE_CAP:
                 raise ResponseFormatError(f"{vendor.name} has more than {PAGE_CAP} pages for this")
             if until_rows and page.bars and page.next_ms is not None:
@@ -235,7 +235,7 @@ class _Progress:
         self._rows_left -= len(table)
         if self._rows_left < 0:
             raise ResponseFormatError(f"{self._vendor} returns more rows than the range has bars")
-        if page.cursor is None:  # stamps have to go on by themselves
+        if page.cursor is None:  # the stamps alone determine the next page
             return
         stamps = table.stamps[(table.stamps >= self._span.start) & (table.stamps < self._span.end)]
         before = len(self._seen)

@@ -84,7 +84,7 @@ class DerivedAnswer:
         return [part for part in self._sources if part.span.overlaps(span)]
 
     def _coverage(self) -> Coverage:
-        """Derive source and state from the parts: each bar is as good as its worst part."""
+        """Derive source and state from the parts: each bar has the state of its worst part."""
         stamps, ends = self.table.stamps, self.made.ends
         if not len(stamps):
             return Coverage()

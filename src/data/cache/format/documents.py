@@ -429,7 +429,7 @@ def _check_words(ours: Mapping[str, Any]) -> None:
             entries = [(e["state"], e.get("basis", {})) for e in state["coverage"]] if state else []
             words = [(state, basis.get("adjustment", "raw")) for state, basis in entries]
         except (AttributeError, KeyError, TypeError):
-            continue  # that is damage
+            continue  # the document is damaged
         for state_word, adjustment in words:
             if state_word not in STATES or adjustment not in _ADJUSTMENTS:
                 raise FormatVersionError(

@@ -123,7 +123,7 @@ class AgeRetention:
                 path = foreign.get(year, lane.paths.data(year))
                 if self._disk.stat(path) is None:
                     continue  # it has no bars
-                is_younger = year_span(year).start >= before  # nothing of it need be read
+                is_younger = year_span(year).start >= before  # then nothing needs to be read
                 content = None if is_younger else holding(lane, year, foreign, self._parts.old)
                 if content is None or content.closed_ms > before:
                     collected.stay.add(BARS)

@@ -157,14 +157,14 @@ class RetentionManager(StoreListener):
                 if decode_lane("", lane) is not None
                 for name in self._disk.list(self._folder.parent / symbol / lane)
             )
-        except CacheError:  # something else is in the place of a folder
+        except CacheError:  # a folder was replaced by something else
             return False
 
     def _begin(self, is_first: bool) -> None:
         if is_first:
             try:
                 self._time.begin()
-            except CacheError as exc:  # without it nothing is evicted, and no commit fails
+            except CacheError as exc:  # nothing is evicted then, and no commit fails
                 log.debug("the time was not noted: %s", exc)
 
     def has_room(self, need: int) -> bool:
@@ -183,7 +183,7 @@ class RetentionManager(StoreListener):
 
         At most one thread does so; the others continue.
         """
-        if os.getpid() != self._pid:  # a thread of the parent may have held it at the fork
+        if os.getpid() != self._pid:  # a thread of the parent may have held the lock at the fork
             self._pid, self._looking = os.getpid(), threading.Lock()
         if self._looking.locked():
             return
@@ -269,7 +269,7 @@ class RetentionManager(StoreListener):
                 return self._enforce(limit, holdings or self.inventory.look())
         except LockTimeoutError:
             log.debug("another process is keeping the limit")
-        except DataError as exc:  # also of what tells what vendors could supply
+        except DataError as exc:  # even from the code that finds out what vendors could supply
             log.debug("the limit could not be kept: %s", exc)
         return 0
 
@@ -390,7 +390,7 @@ class LastUses:
                 self._fresh = {}
 
     def _guard(self) -> threading.Lock:
-        if os.getpid() != self._pid:  # what was noted before the fork is the parent's to write
+        if os.getpid() != self._pid:  # the parent writes what was noted before the fork
             self._begin()
             for noted in self._noted.values():
                 noted.take(0)

@@ -195,7 +195,7 @@ def state_of(
 
 
 def _joinable(members: Sequence[Member], last: int | None, target: Target) -> int:
-    """Return how many appended members compaction may join with those before them.
+    """Return how many appended members compaction may join with earlier ones.
 
     A long member of intraday bars that begins on a new date is not counted: a whole day appended at
     once already has the form that compaction would give it.

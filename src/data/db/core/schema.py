@@ -44,7 +44,7 @@ _VERSION = Table(VERSION_TABLE, MetaData(), Column("version_num", String), schem
 # Scripts for Alembic; `versions` contains the revisions, whose file names begin with their
 # numbers.
 MIGRATIONS = Path(__file__).resolve().parents[1] / "migrations"
-_LOCK = 0x6F6E6574  # of PostgreSQL, for changes of the tables: any number that others do not use
+_LOCK = 0x6F6E6574  # PostgreSQL lock for changes of the tables: any number that others do not use
 _DISK = Disk(private=True)
 _log = logging.getLogger(__name__)
 
@@ -257,7 +257,7 @@ class Schema:
             if self._url.source == "user data folder":
                 _DISK.make_folders(path.parent)
             make_empty(_DISK, path, with_log=True)
-            if _DISK.stat(path) is None:  # a file system without links
+            if _DISK.stat(path) is None:  # the file system has no links
                 _DISK.close(_DISK.create(path))
 
     def _migrate(self, *, by_itself: bool) -> bool:

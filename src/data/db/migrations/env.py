@@ -2,7 +2,7 @@
 
 from alembic import context
 
-if hasattr(context, "config"):  # Alembic runs it; else it is only imported
+if hasattr(context, "config"):  # run by Alembic; otherwise only imported
     attributes = context.config.attributes
     context.configure(
         connection=attributes["connection"],

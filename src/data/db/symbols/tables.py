@@ -106,7 +106,7 @@ def _replaced(
         else:
             gone.append((value, False))
             session.delete(row)
-    session.flush()  # what goes may have the key of what comes
+    session.flush()  # a deleted row may have the key of a new one
     if new:
         session.execute(insert(model), [row_of(value) | {"recorded_at": now} for value in new])
     return [*gone, *((value, True) for value in new)]

@@ -201,8 +201,8 @@ class BacktraderFeed(bt.DataBase):  # type: ignore[misc]
 
     params: tuple[tuple[str, Any], ...] = (("qcheck", 1.0), ("patience", 60.0))
     _qcheck: float
-    _env: Any = None  # until Cerebro gets it
-    live_lines: tuple[Any, ...]  # found once: by name they cost more than what is written
+    _env: Any = None  # set when it is added to Cerebro
+    live_lines: tuple[Any, ...]  # looked up once, because a lookup costs more than a write
 
     def __init__(
         self,
@@ -228,7 +228,7 @@ class BacktraderFeed(bt.DataBase):  # type: ignore[misc]
         self._name_by(stream.symbol, timeframe)
 
     def __repr__(self) -> str:
-        stream = self.__dict__.get("stream")  # Backtrader may show a data that is being made
+        stream = self.__dict__.get("stream")  # Backtrader may print it before it is complete
         of_what = repr(stream).partition(" ")[2] if stream is not None else "not made>"
         return f"<{type(self).__name__} {of_what}"
 

@@ -333,7 +333,7 @@ class SourcedLiveDataFeed(BaseLiveDataFeed):
 
     def _wishes(self) -> dict[str, Any]:
         usual = super()._wishes()
-        if not is_manager(self.data_manager):  # it may know the four usual arguments alone
+        if not is_manager(self.data_manager):  # it may take only the four usual arguments
             return usual
         pinned = self._pin()
         own = {"adjustment": self.adjustment} | ({} if pinned is None else {"provider": pinned})

@@ -158,7 +158,7 @@ def run_logged(name: str, run: Callable[[], None]) -> None:
         # The top of a thread: no caller would see an error, whether the library's or not.
         call_foreign(run, name)
     except DataError as error:
-        if error.provider == name:  # a feed is no vendor
+        if error.provider == name:  # a feed is not a vendor
             error.provider = None
         is_fault = isinstance(error, ForeignError)
         log.error("%s ends: %s", name, error, exc_info=error if is_fault else None)

@@ -193,14 +193,14 @@ class StreamThread:
         self._early: deque[LiveBar] = deque()
         # Delivered bars, to be stored once our clock has reached their close.
         self._unkept: deque[LiveBar] = deque(maxlen=_MOST_WAITING)
-        self._loaded_ms = 0  # everything before this is of the history that it began with
+        self._loaded_ms = 0  # bars before this come from the initial history
         self._recent: deque[LiveBar] = deque(maxlen=_REMEMBERED)
         self._is_connected = False
         self._lost_reason = "not connected yet"
         # The feed itself has already reported that it is connecting.
         self._state, self._reason = StreamState.CONNECTING, self._lost_reason
-        self._backfill_until = 0  # bars expected before this are history's
-        self._denied_since: float | None = None  # a vendor lacks bars since, by its own word
+        self._backfill_until = 0  # bars expected before this come from history
+        self._denied_since: float | None = None  # since when a vendor reports that it lacks bars
         sent = replace(source.grid, timeframe=source.patience.sent or source.grid.timeframe)
         self._silence = SilenceWatch(sent, source.patience.quiet, self._now)
         self._questions = 0
@@ -251,7 +251,7 @@ class StreamThread:
         if status.state is StreamState.DELAYED:
             self._backfill_up_to(status.at_ms)
             return
-        was_lost = not self._is_connected  # else it follows another connection without a gap
+        was_lost = not self._is_connected  # otherwise it follows another connection without a gap
         self._is_connected = status.state is StreamState.BACKFILLING
         if not self._is_connected:
             self._lost_reason = status.reason

@@ -112,9 +112,9 @@ class StreamSession:
         self._looked = 0.0
         self._due: deque[list[Topic]] = deque()
         self._unreadable = 0
-        self._spoilt_ms = 0  # the minute of the last message that was none
+        self._spoilt_ms = 0  # minute of the last unreadable message
         self._now, self._latest_ms = SteadyNow(owner.clock), 0
-        self._late_ms = 0  # running bars and trades that were sent before this are no news
+        self._late_ms = 0  # running bars and trades sent before this are outdated
         self._is_late(0)
         # Maps each topic to its last bar that was marked closed too early, if no more may follow.
         self._early: dict[Topic, Span] = {}
@@ -235,7 +235,7 @@ class StreamSession:
         elif isinstance(event, Subscribed):
             self._confirm()
         elif isinstance(event, StreamReply):
-            self._is_login_due = True  # no other text must be sent back
+            self._is_login_due = True  # only a login must be sent back
             self._wire.send(event.frame)
         elif isinstance(event, Leaving):
             self._is_leaving = True
@@ -293,7 +293,7 @@ class StreamSession:
                 self._early.pop(topic, None)
             return False
         self._note_refused(topic, bar.stamp_ms, EARLY, True, _AS_RUNNING)
-        if not self._traits.dense:  # this may be all that comes of it
+        if not self._traits.dense:  # nothing else may follow for it
             self._early[topic] = Span(bar.stamp_ms, close_ms)
         return True
 
@@ -439,7 +439,7 @@ class StreamSession:
         """
         now, scale = self._owner.clock.monotonic(), self._owner.pulse.scale
         self._looked = now
-        self._is_late(0)  # keeps the bound near
+        self._is_late(0)  # keeps the bound recent
         self._subscribe()
         for topic, listener in self._owner.taken_new():
             if topic in self._confirmed:
@@ -599,7 +599,7 @@ class Connection:
             is_first, error = self._thread.ident is None, self._error
         if is_first:
             self._thread.start()
-        if error is not None:  # it ended meanwhile, and told the listeners of then alone
+        if error is not None:  # it ended meanwhile and notified only its earlier listeners
             listener.end(error)
 
     def remove(self, topic: Topic, listener: Listener) -> bool:
@@ -700,7 +700,7 @@ class Connection:
         wire = self._dialled()
         with self._lock:
             self._wire = wire
-        if self.is_stopped:  # closed while it was opened: it must be cut here
+        if self.is_stopped:  # stopped while connecting, so it is aborted here
             wire.abort()
         return wire
 
@@ -744,7 +744,7 @@ class Connection:
         try:
             StreamSession(self, self.open()).serve()
         except (ConfigError, AuthenticationError):
-            raise  # asking again cannot help
+            raise  # a retry cannot help
         except DataError as error:
             if isinstance(error, RateLimitedError):
                 self._limiter.pause(error.retry_after)  # for all processes

@@ -405,7 +405,7 @@ def _split_jumps(series: CheckedSeries, size: float, dates: list[int]) -> Floats
         if _is_coarse(series, row, size):
             jumps[row] = 0.0
     rows = np.flatnonzero(jumps)
-    if len(rows) > _MOST_JUMPS:  # a habit of the market
+    if len(rows) > _MOST_JUMPS:  # usual for this market
         return np.zeros(len(gaps))
     # Two consecutive jumps, there and back, enclose a run; one of them may be at the ex-date.
     pairs = [pair for pair in pairwise(rows.tolist()) if jumps[pair[0]] * jumps[pair[1]] < 0]
@@ -451,7 +451,7 @@ def _is_lone_split(series: CheckedSeries, row: int, sign: float, size: float) ->
     """Return whether a jump far from every ex-date is due to the split, not to the market."""
     if _is_news(series, row + 1) and (size < _LARGE_SPLIT or _is_busy(series, row + 1)):
         return False
-    if size >= _LARGE_SPLIT:  # and never to a quarter, to the last digit of a split that is known
+    if size >= _LARGE_SPLIT:  # a large split is never within a quarter of a known one
         return True
     if size < _LEAST_PAIR or not series.has_volume:
         return False
@@ -564,7 +564,7 @@ def _untold(series: CheckedSeries, row: int, size: float, about: str) -> Iterato
     if not _stays(series, row, size):
         return
     if series.from_days[row] == 0 and abs(series.from_days[row + 1]) > FAR:
-        return  # it is the bars behind the jump that contradict their days
+        return  # the bars after the jump contradict their daily bars
     terms = f"{about}1:{np.exp(size):.6g}" if gap > 0 else f"{about}{np.exp(size):.6g}:1"
     text = (
         f"close {price_text(table.close[row])}, then open {price_text(table.open[row + 1])}, and it stays "

@@ -157,7 +157,7 @@ def stale_runs(series: CheckedSeries) -> list[Defect] | str:
         # Without volume, nothing was traded, and the price is that of the last trade.
         same &= table.volume[1:] > 0
         same_volume = same & (table.volume[1:] == table.volume[:-1])
-    elif same.mean() > _STILL:  # a share that is not traded at all
+    elif same.mean() > _STILL:  # a share that does not trade at all
         return days
     defects = days + list(_beyond_chance(series, same_volume, "prices and volume"))
     taken = {int(stamp) for one in defects for stamp in one.stamps}
@@ -178,7 +178,7 @@ def _copies(series: CheckedSeries, same: Mask, same_volume: Mask) -> Iterator[De
     # The product of how often prices and volumes each repeat by themselves: both at once.
     volumes = table.volume[1:] == table.volume[:-1]
     rows, own = len(same), int(copied.sum())
-    if own > max(_MOST_COPIES, rows // 100):  # the habit of a market, or of its source
+    if own > max(_MOST_COPIES, rows // 100):  # usual for the market or the source
         return
     both = (same.sum() - own + 1) / (rows + 1) * (volumes.sum() - own + 1) / (rows + 1)
     if rows * both > _COPY_CHANCE:

@@ -171,7 +171,7 @@ class BinanceDataDownloader(FiguresDownloader):
             return None
         code = _code(response)
         limited = isinstance(error, RateLimitedError) or code == -1003
-        if limited or response.status == 403:  # 403: the firewall, after too much
+        if limited or response.status == 403:  # 403: the firewall, after too many requests
             message = f"{self.display_name} reports too many requests"
             until = _BANNED_UNTIL.search(response.text)
             return RateLimitedError(

@@ -242,7 +242,7 @@ def _library() -> ModuleType:
         raise MissingExtraError(
             "exchanges of the ccxt family need ccxt", hint=install_line("ccxt")
         ) from exc
-    if not hasattr(library, "exchanges"):  # a file of the user's with that name
+    if not hasattr(library, "exchanges"):  # a user's file with that name
         raise MissingExtraError(
             f"{library.__file__ or 'a folder'} is imported in place of ccxt",
             hint="rename it or start in another folder; if ccxt is not installed: "

@@ -71,7 +71,7 @@ _BY_CODE: dict[int, type[DataError]] = {
     10005: EntitlementError,
     10010: AuthenticationError,
     10011: AuthenticationError,
-    10012: EntitlementError,  # with status 401: older than the plan reaches
+    10012: EntitlementError,  # with status 401: older than the plan allows
     10014: CapabilityError,
 }
 

@@ -32,7 +32,7 @@ from ..registry import VENDORS
 from ..session import ACTIONS_ENDPOINT
 
 _NAMES = {"Stock Splits": "split", "Dividends": "value"}
-_ROUNDING = 1e-4  # of adjusted closes; a smaller split than this has never been
+_ROUNDING = 1e-4  # rounding of adjusted closes; no split was ever smaller
 _PRICES = ("open", "high", "low", "close")
 _DIVIDEND = {
     "date|declarationDate?|recordDate?|paymentDate?|period?|currency?": "text",
@@ -84,7 +84,7 @@ class EODHDDataDownloader(BaseDataDownloader):
             "crypto": Kind("24h", "clock", "aggregate"),
         },
         adjustment="raw",
-        settle_ms=18 * HOUR_MS,  # a session comes two to three hours after its late trading
+        settle_ms=18 * HOUR_MS,  # published two to three hours after the late trading
         has_forming=False,
         actions_apart=True,
         action_requests=2,

@@ -53,7 +53,7 @@ _NOT_SUBSCRIBED = (354, 10089, 10090, 10168, 10186, 10187, 10197)
 _CODES: dict[int, type[DataError]] = {
     200: SymbolNotFoundError,
     321: CapabilityError,
-    366: UnavailableError,  # the question was lost, mostly with its connection
+    366: UnavailableError,  # the request was lost, usually with its connection
     **dict.fromkeys(_NOT_SUBSCRIBED, EntitlementError),
     **dict.fromkeys((502, 504, 1100, 1101, 1300, 2103, 2105, 2110), UnavailableError),
 }

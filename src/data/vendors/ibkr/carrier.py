@@ -126,7 +126,7 @@ class IbkrCarrier:
         try:
             return waiting.result(self._total_s + _GRACE_S)
         except TimeoutError as exc:
-            waiting.cancel()  # others were before it, and it is not to be asked later
+            waiting.cancel()  # others were first, and it must not be sent later
             raise ProviderTimeoutError(
                 f"the gateway at {_at(request)} was busy with other requests for "
                 f"{duration(self._total_s)}"
@@ -147,7 +147,7 @@ class IbkrCarrier:
             raise ProviderTimeoutError(
                 f"the gateway at {_at(request)} did not answer within {duration(self._timeout_s)}"
             ) from exc
-        except OSError as exc:  # it has gone away meanwhile
+        except OSError as exc:  # the gateway has gone away meanwhile
             self._hang_up()
             raise UnavailableError(f"the gateway at {_at(request)} closed the connection") from exc
         return HttpResponse(200, {}, json.dumps(result).encode(), request.url)

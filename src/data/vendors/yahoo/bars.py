@@ -92,7 +92,7 @@ class YahooDataDownloader(BaseDataDownloader):
     name = "yahoo"
     display_name = "Yahoo Finance"
     aliases = VENDORS["yahoo"].aliases
-    limits = Limits(per_minute=60, per_second=1.0, burst=1)  # no figure is published
+    limits = Limits(per_minute=60, per_second=1.0, burst=1)  # Yahoo publishes no limits
     default_base_url = "https://query1.finance.yahoo.com"
     shapes = tuple(
         ("v8/finance/chart/*", {"chart": {"result": [chart], "error": "any"}})
@@ -271,7 +271,7 @@ def _bars(
     if len(bars) > 1 and opens == bars[-2].stamp_ms and query.timeframe.unit in "wM":
         bars[-2:] = [_joined(*bars[-2:])]
     elif len(bars) > 1 and opens == bars[-2].stamp_ms and not math.isnan(bars[-2].close):
-        bars.pop()  # the last trade, repeated as a row of its own
+        bars.pop()  # the last trade, repeated as a separate row
     elif len(bars) > 1 and _is_last_trade(bars[-1], query.timeframe, hours):
         bars.pop()
     elif opens == _open_of(now_ms, query.timeframe, hours):

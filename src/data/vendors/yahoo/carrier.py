@@ -158,7 +158,7 @@ def _followed(url: str, target: str, send: Callable[..., Any]) -> Any:
         if answer.status_code not in REDIRECTS or "location" not in answer.headers:
             return answer
         url = address_on(url, str(answer.headers["location"]))
-        answer = send(url, params=None)  # they are part of the address by now
+        answer = send(url, params=None)  # already part of the address
     raise ResponseFormatError(f"{where(url)} redirects in circles")
 
 
@@ -189,7 +189,7 @@ def _browser_session(max_bytes: int, *, through_sdk: bool) -> Any:
     exceptions: Any = import_module("curl_cffi.requests.exceptions")
     stop: int = import_module("curl_cffi.curl").CURL_WRITEFUNC_ERROR
     yahoo_errors: tuple[type[Exception], ...] = ()
-    if through_sdk:  # alone the session needs nothing of yfinance, which takes a while to import
+    if through_sdk:  # otherwise yfinance, which is slow to import, is not needed
         yahoo_errors = (import_module("yfinance.exceptions").YFException,)
 
     class BrowserSession(library.Session):  # type: ignore[misc]
@@ -230,7 +230,7 @@ def _browser_session(max_bytes: int, *, through_sdk: bool) -> Any:
             self._carry.requests += 1
             # Less than a millisecond would mean no limit at all.
             options |= {"timeout": max(left_s(), 0.001), "content_callback": body.take}
-            options["verify"] = certificates(url) or True  # the library has an order of its own
+            options["verify"] = certificates(url) or True  # the library's own order differs
             answer = None
             try:
                 answer = super().request(method, url, *args, **options, allow_redirects=False)
