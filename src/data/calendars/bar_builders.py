@@ -68,7 +68,7 @@ class TradeBars:
         self._since_ms, self._unheard_ms = _NEVER, None
 
     def spoil(self, ms: int) -> None:
-        """Leave the bar that contains ``ms`` to history: one of its trades could not be used."""
+        """Take the bar that contains ``ms`` from history: one of its trades was unusable."""
         span = bar_span(self.grid, ms)
         if span is None or span.start < self._span.start or self._since_ms == _NEVER:
             return
@@ -138,7 +138,7 @@ class TradeBars:
 #
 # The result equals what :mod:`..prices.resample` makes from the same minutes, to the last bit.
 
-# A stream of the delayed tape is a quarter of an hour behind; more than this is not a delay.
+# A stream of the delayed tape is a quarter of an hour behind; a lag beyond this is not a delay.
 _MOST_LAG_MS = 20 * MINUTE_MS
 # Corrections arrive half a minute after a bar, or a few minutes.
 _REMEMBERED = 16
@@ -190,7 +190,7 @@ class MinuteBars:
         self._span = None
 
     def spoil(self, ms: int) -> None:
-        """Leave the bar that contains ``ms`` to history: one of its minutes could not be used."""
+        """Take the bar that contains ``ms`` from history: one of its minutes was unusable."""
         span = bar_span(self.grid, ms)
         if span is not None and self._span is not None and span.start >= self._span.start:
             self._since_ms = max(self._since_ms, span.start + 1)

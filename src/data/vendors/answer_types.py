@@ -19,14 +19,15 @@ from ..model.span import Span
 
 # UTC milliseconds of the years 2 to 9998: one day more or less is still a valid date.
 _DATES = range(-62_104_060_800_000, 253_370_764_800_000)
-# Units and venues are words and remarks are sentences; a longer text is something else.
+# Units and venues are words and remarks are sentences; a longer text must be something else.
 _LONGEST_WORD = 40
 _LONGEST_REMARK = 1000
 # Ratios and amounts beyond these are neither money nor shares, and arithmetic on them may fail.
 _SMALLEST, _LARGEST = 1e-9, 1e12
 _LONGEST_SETTLING_MS = 366 * DAY_MS
 _MOST_REQUESTS = 10**6
-# A vendor's time is the earlier of ours and its own, and a fetch may have waited since the query.
+# A vendor's time is the earlier of our time and its own, and a fetch may have waited since the
+# query.
 _LATEST_MS = DAY_MS
 _Checks = Mapping[str, Callable[[Any], bool]]
 
@@ -38,7 +39,7 @@ def wrong_answer(fetched: object, names: Collection[str], now_ms: int) -> str:
 
     Args:
         fetched: Answer of a downloader.
-        names: Names that the vendor may go by; an answer in another vendor's name is wrong.
+        names: Names that the vendor may go by; an answer under any other name is wrong.
         now_ms: Time of the query, UTC milliseconds; the answer's own time is not much later.
     """
     # An object created without its constructor lacks fields.

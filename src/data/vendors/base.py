@@ -75,8 +75,8 @@ class BaseDataDownloader:
         capabilities: Data that the vendor serves.
         default_base_url: Scheme and host.
         shapes: Response shapes known to the parsers, by the end of the address; a response with
-            more, less or other types is counted and reported, but otherwise treated like any
-            other.
+            more keys, fewer keys or other types is counted and reported, but otherwise treated
+            normally.
         raw_shape, raw_options: Where :meth:`get_ohlcv` puts stamps, and the options that it
             accepts.
         sdk_carrier: Full path ``module:Class`` of a carrier that uses the vendor's SDK; empty for

@@ -118,7 +118,7 @@ def save_frame(frame: pd.DataFrame, name: str, directory: str | Path) -> str:
 
 
 def load_frame(path: str | Path) -> pd.DataFrame:
-    """Read a frame written by :func:`save_frame`: stamps as stamps, numbers to their last digit."""
+    """Read a frame written by :func:`save_frame`: stamps as times, numbers with all digits."""
     import pandas as pd
 
     # As text first: the last digit of numbers parsed by pandas differs between releases.

@@ -1,9 +1,9 @@
 """Compares hours and minutes with the daily bars of their sessions. Pure.
 
-No bar closes beyond the high and the low of its own day. A bar that does so by the ratio of a
-split or by a hundred has a different unit or adjustment than its day, and so do bars far from it
-by any factor if they are most of a session. Neighbouring bars do not show this if all of them are
-off alike.
+No bar closes beyond the high and the low of its own day. A bar that does so by the ratio of a split
+or by a hundred has a different unit or adjustment than its day, and so do bars far from it by any
+factor if they are most of a session. Neighbouring bars do not show this if all of them are off in
+the same way.
 """
 
 from __future__ import annotations

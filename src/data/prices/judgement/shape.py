@@ -20,7 +20,7 @@ _DENSE = 0.95
 _BEYOND_HABIT, _HABIT, _SHOWN = 10, 5, 3
 _MINUTES_MS = 5 * MINUTE_MS
 # With this many expected bars, a calendar shows on which weekdays a market opens; trading on
-# another weekday in fewer weeks than this fraction is not a habit.
+# another weekday in a smaller fraction of the weeks is not regular.
 _FEW_EXPECTED, _FEW_DAYS_OFF = 20, 0.05
 
 # A run is stale if one as long would occur by chance in one of a thousand such series.
@@ -29,17 +29,17 @@ _COPY_CHANCE, _MOST_COPIES = 0.01, 3
 # If this many bars that moved repeat those of the day before to the last share, they are a copy.
 _COPIED_BARS = 5
 
-# A spike leaves and returns by at least this many times the usual move, and by 5 %. Of the 202,557
-# real bars, one that was traded does; at half of that, two would.
+# A spike leaves and returns by at least this many times the usual move, and by 5 %. One genuine bar
+# of 202,557 does; with half these limits, two would.
 _SPIKE, _LEAST_SPIKE, _RETURN = 12.0, 0.05, 0.25
-# Distance of a high or low from all adjacent prices, with no more than the usual volume. Of 125,791
-# real bars of shares and currencies, the farthest not known to be wrong is a fifth away.
+# Distance of a high or low from all adjacent prices, with no more than the usual volume. Among
+# 125,791 real bars of shares and currencies, the largest distance not known to be wrong is a fifth.
 _WICK, _WICK_RANGES, _WICK_VOLUME, _AROUND = float(np.log(1.8)), 12.0, 2.0, 20
 _EXTREME, _EXTREME_NOISE, _MOST_SHOWN = 0.5, 20.0, 5
 
 _NO_VOLUME_SHARE, _QUIET_RUN = 0.05, 5
 _VOLUME_SPIKE = 20.0
-# Fixed distances for flagging moves and volumes: not defects, and common in every market.
+# Fixed limits for flagging moves and volumes, which are not defects and occur in every market.
 _RETURN_SDS, _VOLUME_SDS = 3.0, 5.0
 _OF_DAYS, _SAME_VOLUME, _FEW_DAYS = 1e-3, 0.02, 4
 
@@ -175,7 +175,8 @@ def _copies(series: CheckedSeries, same: Mask, same_volume: Mask) -> Iterator[De
     copied = same_volume & (table.high[1:] > table.low[1:])
     if not copied.any():
         return
-    # The product of how often prices and volumes each repeat by themselves: both at once.
+    # The frequency of both repeating at once: the product of how often prices and volumes each
+    # repeat.
     volumes = table.volume[1:] == table.volume[:-1]
     rows, own = len(same), int(copied.sum())
     if own > max(_MOST_COPIES, rows // 100):  # usual for the market or the source
@@ -333,7 +334,7 @@ def _wicks(series: CheckedSeries, taken: set[int]) -> Iterator[Defect]:
 
 
 def _returns(series: CheckedSeries, row: int, ways: Floats, least: float) -> bool:
-    """Return whether a bar goes out and comes back as far, and farther than its neighbours do."""
+    """Return whether a bar moves away and returns as far, and farther than its neighbours."""
     out, back = ways
     size = min(abs(out), abs(back))
     if not (size > least and out * back < 0 and abs(out + back) < _RETURN * size):

@@ -107,7 +107,7 @@ class AlphaVantageDataDownloader(BaseDataDownloader):
             "crypto": Kind("24h", "clock", "aggregate", volume="base"),
         },
         adjustment="raw",
-        settle_ms=18 * HOUR_MS,  # a free key sees a session on the evening of its day
+        settle_ms=18 * HOUR_MS,  # free keys get a session on the evening of its day
         actions_apart=True,
         action_requests=2,
         # Their minute bars go back only a few days and cannot be requested by date.
@@ -268,12 +268,12 @@ def _first_of(stamp_ms: int) -> date:
 
 
 def _plain(name: str) -> str:
-    """Return "open" for "1. open" and for "1a. open (CNY)"."""
+    """Return the plain name of a value: "open" for "1. open" and for "1a. open (CNY)"."""
     return name.partition(". ")[2].partition(" (")[0]
 
 
 def _named(row: Row) -> Row:
-    """Name the values of a row; of two currencies the first one is the market's."""
+    """Name the values of a row; if there are two currencies, the first is the market's."""
     values: dict[str, Any] = {}
     for name, value in row.items():
         values.setdefault(_plain(name), value)

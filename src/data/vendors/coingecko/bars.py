@@ -1,7 +1,7 @@
 """CoinGecko: averages over the world's venues, in many currencies, without volume.
 
-Without a paid plan's key it serves half-hour bars of the last day and four-hour bars of the last
-30 days. What it sends for longer ranges (four-day bars, with days counted back from now) is not
+Without a paid plan's key it serves half-hour bars of the last day and four-hour bars of the last 30
+days. The bars that it serves for longer ranges (four days long, counted back from now) are not
 requested.
 """
 

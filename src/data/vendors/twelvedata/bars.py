@@ -53,8 +53,8 @@ VENUES = {
     "SZ": "XSHE",
 }
 _KEY = "TWELVE_DATA_API_KEY"
-# Largest number of rows in one response. Which end is cut if there are more is not documented, so
-# windows are short enough that there never are.
+# Largest number of rows in one response. It is not documented which end is cut if there are more,
+# so windows are short enough to avoid that.
 PAGE_BARS = 5000
 _INTRADAY = {
     "1m": "1min",
@@ -129,7 +129,7 @@ class TwelveDataDataDownloader(BaseDataDownloader):
         kinds={
             "stock": Kind("regular", "session", "", volume="shares"),
             "forex": Kind("24h", "clock", "aggregate", volume="none"),
-            # One exchange that the vendor chooses: never mixed with the bars of a known one.
+            # From one exchange that the vendor chooses, so never mixed with bars of a known one.
             "crypto": Kind("24h", "clock", "twelvedata", volume="none"),
         },
         adjustment="split",

@@ -80,7 +80,8 @@ _BROWSER = (
     "Chrome/131.0.0.0 Safari/537.36"
 )
 _NOTHING_THERE = re.compile(r"doesn't exist|no data .*(range|period)", re.IGNORECASE)
-# The last part of a range that is searched for a session: there is always one within so many days.
+# The last part of a range that is searched for a session: there is always one within this many
+# days.
 _SOME_SESSION_DAYS = 14
 # Requests for more than 100 years of daily bars are rejected.
 _CENTURY_DAYS = 36_500
@@ -164,8 +165,9 @@ class YahooDataDownloader(BaseDataDownloader):
     def actions_of(self, instrument: Instrument, span: Span, now_ms: int) -> Sequence[Action]:
         """Return splits and dividends with an ex-date in ``span``, from one chart of daily bars.
 
-        The chart contains the last 100 years of the range: none are reported from before 1962. A
-        chart without a single day, although a session has closed, proves nothing about them.
+        The chart contains the last 100 years of the range; Yahoo reports no actions from before
+        1962. A chart without a single day, although a session has closed, proves nothing about
+        actions.
         """
         span = Span(max(span.start, span.end - _CENTURY_DAYS * DAY_MS), span.end)
         query = FetchQuery(instrument, Timeframe(1, "d"), span, now_ms)
@@ -227,7 +229,7 @@ def read_chart(payload: Any, query: FetchQuery, now_ms: int) -> BarPage:
     is_twice = len(labels) > 1 and labels[-1] == labels[-2]
     bars = _bars(result, stamps, query, now_ms, is_twice=is_twice)
     actions = _actions(result.get("events") or {}, zone, query.now_ms)
-    # For anything but a share this is only the time since when Yahoo has data.
+    # For anything but a share, this is only the time at which Yahoo's data begins.
     first = meta.get("firstTradeDate") if query.instrument.asset_class == "stock" else None
     listed_ms = None if first is None else int(first) * SECOND_MS
     return BarPage(bars, actions, unit=meta.get("currency") or "", listed_ms=listed_ms)

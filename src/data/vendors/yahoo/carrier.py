@@ -24,9 +24,9 @@ _VENDOR_HOSTS = ".yahoo.com"
 class YFinanceCarrier:
     """Sends requests with a browser's TLS fingerprint. Thread-safe.
 
-    With yfinance, it also sends yfinance's own requests for a cookie and a crumb; they are
-    counted, and the retries that yfinance would make after a refusal are not sent: retries are for
-    our own policy to decide. Requests go only to the requested host, except for yfinance's own
+    With yfinance, it also sends yfinance's own requests for a cookie and a crumb; they are counted,
+    and the retries that yfinance would make after a refusal are not sent, because our own policy
+    decides about retries. Requests go only to the requested host, except for yfinance's own
     requests, which go to other hosts of the vendor.
 
     Args:
@@ -118,7 +118,7 @@ def _value(answer: Any, request: HttpRequest, requests: int) -> HttpResponse:
 
 
 class _Answered(Exception):  # noqa: N818 - no error: the answer is there, nothing more is to be sent
-    """Stops whatever the package would do after the response has arrived."""
+    """Stops the package's further work once the response has arrived."""
 
 
 class _Carry(threading.local):
@@ -134,8 +134,8 @@ class _Carry(threading.local):
 
         Raises:
             _Answered: The response has already been received.
-            ResponseFormatError: The request would lead to another host; the error is also kept, as
-                the package may take it for one of its own.
+            ResponseFormatError: The request would lead to another host; the error is also kept,
+                because the package may mistake it for one of its own.
         """
         if self.answer is not None:
             raise _Answered
@@ -181,7 +181,7 @@ class _Body:
 
 
 def _browser_session(max_bytes: int, *, through_sdk: bool) -> Any:
-    """Return a session of yfinance's HTTP library that keeps to its limits and to the vendor.
+    """Return a session of yfinance's HTTP library that obeys limits and uses only vendor hosts.
 
     It counts requests and observes the time left.
     """
@@ -193,9 +193,9 @@ def _browser_session(max_bytes: int, *, through_sdk: bool) -> Any:
         yahoo_errors = (import_module("yfinance.exceptions").YFException,)
 
     class BrowserSession(library.Session):  # type: ignore[misc]
-        """Counts every request; a stand-in host also receives those for the vendor's others."""
+        """Counts every request; a stand-in host also receives those for the vendor's other hosts."""
 
-        # Ours are included: the package takes some of them for its own and carries on.
+        # Our errors are included: the package mistakes some of them for its own and continues.
         library_errors = (
             exceptions.RequestException,
             OSError,
