@@ -79,7 +79,7 @@ def _lead_inside(
     names: Container[str],
     picture: Callable[[str], bytes | None],
 ) -> None:
-    """Point links to sections of the file, and embed pictures in it."""
+    """Make links point to sections of the file, and embed pictures in it."""
     for token in tokens:
         if token.type == "link_open":
             href = _href(str(token.attrGet("href")), source.name, names)

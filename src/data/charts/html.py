@@ -26,7 +26,7 @@ from .svg import svg_drawn
 
 _WIDTH, _HEIGHT = 1100, 620
 _MOST_ROWS = 200
-# Most bars that are embedded; if there are more, neighbours are merged.
+# Maximum number of bars that are embedded; if there are more, neighbours are merged.
 MOST_COLUMNS = 20_000
 _ROUND = (1, 2, 3, 5, 10, 15, 20, 30, 60, 120, 180, 240, 360, 720, 1440)
 # Significant digits of embedded numbers.
@@ -81,7 +81,7 @@ def figure(picture: Html, data_id: str, place: str = "") -> Html:
 
 
 def foot() -> Html:
-    """Return the footer of a chart page, crediting its script. Nothing is loaded from there."""
+    """Return the footer of a chart page, crediting its script; the linked address is not loaded."""
     link = element("a", "TradingView Lightweight Charts™", href=_SITE, rel="noreferrer")
     return element("footer", "Charts: ", link, class_="faint")
 

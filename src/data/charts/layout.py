@@ -41,9 +41,9 @@ PAINTS = {
     "hue-5": ("#8a6d00", "#d9bd45"),
 }
 _HUES = 6
-# Least width of a bar, including the gap to the next one.
+# Minimum width of a bar, including the gap to the next one.
 _NARROWEST = 2
-# Greatest width of its body.
+# Maximum width of its body.
 _WIDEST = 24.0
 # Limits on the size of a picture, in pixels.
 SMALLEST, LARGEST = 200, 8000
@@ -51,7 +51,7 @@ _CHAR = 0.6  # upper bound on a letter's width divided by the size of its font
 _TITLE, _TEXT, _ABOUT, _NOTE = 21.0, 16.0, 15.0, 14.0
 _LEFT, _GUTTER = 12.0, 8.0
 _STEPS = (1.0, 2.0, 2.5, 5.0, 10.0)
-# Most lines of notes.
+# Maximum number of lines of notes.
 _MOST_NOTES = 3
 _TICK_ROOM = 96.0
 # A program's marks: their paint, and whether they are below the bar.
@@ -681,7 +681,7 @@ _DAYS = (
     *(_Unit(months=n) for n in (240, 120, 60, 24, 12, 6, 3, 1)),
     *(_Unit(length=n * DAY_MS) for n in (7, 1)),
 )
-# This many dates without a month fit into the space of one with it.
+# This many dates without a month fit into the space of one with a month.
 _SHORT_DATES = 1.8
 _HOURS = tuple(_Unit(length=n * HOUR_MS) for n in (12, 6, 3, 1))
 _MINUTES = tuple(_Unit(length=n * MINUTE_MS) for n in (30, 15, 5, 1))

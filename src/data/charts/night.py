@@ -1,4 +1,4 @@
-"""The report of a job as a page: what was done, what failed, the cost, what will be lost. Pure."""
+"""The report of a job as a page: what was done and failed, its cost, what will be lost. Pure."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from .parts import (
     with_code,
 )
 
-# Most results of each kind shown on the page; the data contains all of them.
+# Maximum number of results of each kind on the page; the data contains all of them.
 _MOST = 1000
 # Number of nights compared.
 NIGHTS = 14

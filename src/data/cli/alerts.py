@@ -317,7 +317,7 @@ def _job(args: argparse.Namespace) -> AlertJob:
     book, services = _book(), job_services(args.cache_dir, args.config)
 
     def perishing() -> Any:
-        """Return the stored bars that vendors will soon no longer have."""
+        """Return a function that finds the stored series whose next bars vendors will soon drop."""
         listing, folder = services.cache.maintenance.listing(), services.settings.cache_dir
         answering, now_ms = services.client.answering, services.clock.now_ms()
         return perishable(listing, answering, services.selector, now_ms, folder)

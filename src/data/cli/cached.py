@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from ..model.stored import ComparedBars
     from ..wiring import Services
 
-    # Either of these has a cache as ``.cache``.
+    # Both have a cache as ``.cache``.
     Installation = DataManager | Services
 
 _SYMBOLS_SHOWN = 12

@@ -103,7 +103,7 @@ def _add_job(parser: argparse.ArgumentParser, run: _Run) -> None:
 
 
 def _run_listed(parser: argparse.ArgumentParser, args: argparse.Namespace) -> int:
-    """Fill the series on a list; without one, print the usage: all stored series may be too many.
+    """Fill the series on a list; without a list, print the usage, as all series may be too many.
 
     Raises:
         QueryError: No list is given.

@@ -99,7 +99,7 @@ def _shown(vendors: Sequence[dict[str, Any]], ways: Sequence[dict[str, Any]]) ->
 
 
 def _probe(args: argparse.Namespace) -> Report:
-    """Print what each key may do as it becomes known; 1 if no key may do anything."""
+    """Print what each key allows as it becomes known; return 1 if no key allows anything."""
     from ..jobs.key_probe import probe, probed_vendors, prober_of
 
     selector, clock = prober_of(args.cache_dir, args.config)

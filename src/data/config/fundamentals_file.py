@@ -94,7 +94,8 @@ def checked(data: bytes, name: str) -> Mapping[str, Any]:
     Raises:
         RulesError: The file has mistakes; all of them are listed with their lines.
     """
-    # JSON is read as YAML, which it is: this yields line numbers, and detects duplicate keys.
+    # JSON is read as YAML, of which it is a subset: this gives line numbers and detects duplicate
+    # keys.
     document = read_yaml(data.expandtabs(1))
     problems = [*document.problems, *check(document.value)]
     if problems:

@@ -1,8 +1,8 @@
 """The rules file: its location, and the packaged defaults.
 
-Reading and checking a YAML file takes longer than most short programs run, so the packaged one
-also comes parsed, as JSON, with the digest of its source file: `make docs` writes it. If the two
-do not match, as after a manual change, the YAML counts.
+Reading and checking a YAML file takes longer than most short programs run, so the packaged one also
+comes parsed, as JSON, with the digest of its source file: `make docs` writes it. If the two do not
+match, as after a manual change, the YAML file is used.
 """
 
 from __future__ import annotations

@@ -22,7 +22,7 @@ T = TypeVar("T")
 _MOST_OPEN = 1024
 # Used if it is unknown how much memory there is.
 _MEMORY = 2 << 30
-# None of our files is longer; a longer one is not read into memory.
+# Our files are never longer; a longer one is not read into memory.
 MOST_BYTES = 1 << 28
 # Opening never blocks (as it would for a pipe), and a link in place of the file is an error.
 _AT_ONCE = getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0) | getattr(os, "O_CLOEXEC", 0)

@@ -55,7 +55,7 @@ class Locks:
         deadline = time.monotonic() + timeout_s
         mine, taken, lock = self._thread_lock(path), list[bool](), None
         try:
-            # In one step, so that after an interrupt the list shows whether the lock was taken.
+            # In one step, so that the list shows after an interrupt whether the lock was taken.
             taken.extend(map(mine.acquire, (True,), (max(0.0, timeout_s),)))
             if not taken[0]:
                 raise _too_long(path, timeout_s)
@@ -77,7 +77,7 @@ class Locks:
     def _thread_lock(self, path: Path) -> threading.Lock:
         if os.getpid() != self._pid:
             self._pid, self._threads = os.getpid(), {}
-        # Atomic; and even two thread locks would still contend for the file.
+        # Atomic; and even if there were two thread locks, the file lock would decide.
         return self._threads.setdefault(path, threading.Lock())
 
 
@@ -253,7 +253,7 @@ else:
         return True
 
     def _unlock(fd: int) -> None:
-        # Closing by itself would leave the lock to a child that is about to run another program.
+        # Only closing it would leave the lock to a child that is about to run another program.
         fcntl.flock(fd, fcntl.LOCK_UN)
 
     def _drop_inherited() -> None:

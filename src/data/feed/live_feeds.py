@@ -1,4 +1,4 @@
-"""From a symbol to a feed: through the stream of a routed vendor that has one."""
+"""Makes feeds for symbols, from the stream of the first routed vendor that has one."""
 
 from __future__ import annotations
 
@@ -225,7 +225,8 @@ class LiveFeeds:
             patience=patience,
             call=partial(self._services.observer.call_beside, instrument.symbol, step.label),
         )
-        # History arrives all at once: a listener that takes time to read it has not fallen behind.
+        # History arrives all at once, so a listener that takes time to read it has not fallen
+        # behind.
         capacity = CAPACITY + start.lookback
         feed = _RoutedFeed(
             symbol,
@@ -407,7 +408,7 @@ class _RoutedFeed(LiveFeed):
             bar = shown.bars[-1]
         if bar is None or bar.origin != "live":
             return None
-        # For a vendor that lags, the time is bounded by the end of the bar, not by its arrival.
+        # For a vendor that lags, the end of the bar limits the time, not its arrival.
         is_bounded = self._step.is_intraday and step_ms is not None
         end_ms = bar.stamp_ms + step_ms if is_bounded and step_ms is not None else shown.newest_ms
         return LivePrice(bar.close, min(shown.newest_ms, end_ms), self._vendor)
@@ -426,7 +427,7 @@ def refuse(unknown: Collection[str], options: Iterable[str]) -> None:
         )
 
 
-# --- may a stream's bars continue another vendor's? If both have one instrument and kind ---
+# --- may a stream's bars continue another vendor's? If instrument and kind are the same ---
 
 
 def strangeness(

@@ -136,7 +136,7 @@ class ReplaySource(ThreadedSource):
         past, coming = bars[: self._history], bars[self._history :]
         for bar in past:
             sink.bar(bar._replace(origin="history"))
-        # A wait belongs to the bar that follows it, including the first one.
+        # Each wait belongs to the bar that follows it, including the first bar.
         before = past[-1:] or coming[:1]
         sink.status(self._status(StreamState.LIVE, f"replayed{self._pace_of(bars)}"))
         due = self.clock.monotonic()

@@ -32,7 +32,7 @@ AnyFeed = Union["BaseLiveDataFeed", LiveFeed]
 # Symbol, timeframe, and number of closed bars to deliver first.
 Wanted = tuple[str, str, int]
 
-# Options accepted by every feed, even if its vendor has no use for one of them.
+# Options accepted by every feed, even if its vendor does not need them.
 _OPTIONS = (
     "provider",
     "market",

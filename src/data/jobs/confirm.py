@@ -64,11 +64,12 @@ if TYPE_CHECKING:
 
 __all__ = ["confirm_sample"]
 
-# Least and most bars in a stretch. Fewer do not show whether two sources agree overall.
+# Minimum and maximum number of bars in a stretch. Fewer do not show whether two sources agree
+# overall.
 _LEAST, _MOST = 100, 5_000
 # Time after which unconfirmed bars are compared again.
 _AGAIN_MS = 30 * DAY_MS
-# The reason why a vendor cannot be the second one.
+# The reason why a vendor cannot be the second vendor.
 _OWN = "it supplied these bars"
 # Errors of the vendor rather than the series: it is not queried again in this run.
 _OF_VENDOR = (TransientError, RefusedError, CircuitOpenError, ResponseFormatError, ConfigError)
@@ -93,7 +94,7 @@ def confirm_sample(
     Args:
         sample: Share of all stored bars except sample, recorded and made-up ones, such as ``1%``. A
             stretch has a hundred bars or more.
-        requests: Most requests to send to each vendor.
+        requests: Maximum number of requests to send to each vendor.
         cache_dir, config_path: As for the data manager.
         dry_run: Query no vendor and write nothing; return what would be compared.
         progress: Called with each compared stretch and before longer waits; it counts the bars of

@@ -70,7 +70,8 @@ class Refresh:
         force: Whether to fetch fresh data as well.
         delay_s: Seconds between two symbols requested from one vendor, which are then fetched one
             by one; 0: several at once, as fast as its limits allow.
-        dry_run: Whether to report what would be done and what it takes, without querying a vendor.
+        dry_run: Whether to report what would be done and what it would cost, without querying a
+            vendor.
 
     Raises:
         QueryError: The delay is not a number of seconds.

@@ -13,7 +13,8 @@ from ..config.yaml_text import read_yaml
 from ..errors import QueryError
 from ..model.kind import AskedSession
 
-# A list of ten thousand series takes a few hundred kilobytes; a device may never end.
+# A list of ten thousand series takes a few hundred kilobytes; the content of a device may never
+# end.
 _MOST_BYTES = 10_000_000
 COLUMNS = ("symbol", "timeframe", "from", "priority")
 _SYMBOL_HEADERS = ("symbol", "symbols", "ticker", "tickers")

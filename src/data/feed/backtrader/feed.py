@@ -222,8 +222,8 @@ class BacktraderFeed(bt.DataBase):  # type: ignore[misc]
         self.live_is_up = False
         self.live_wanted, self.live_is_stopped = True, False
         self.live_lines = tuple(getattr(self.lines, name) for name in _LINES)
-        # Backtrader reads both at every bar and would otherwise search for them here in vain each
-        # time.
+        # Backtrader reads both at every bar; without these attributes, each lookup would fail here
+        # first.
         self.datetime, self.buflen = self.lines.datetime, self.lines.buflen
         self._name_by(stream.symbol, timeframe)
 
@@ -323,14 +323,14 @@ class BacktraderFeed(bt.DataBase):  # type: ignore[misc]
         return len(self.live_box) > 0 or self.should_stop or not self.stream.is_running
 
     def clone(self, **kwargs: Any) -> Any:
-        """Return a clone that follows this feed's clock, for resampling alongside it."""
+        """Return a clone that follows this feed's clock, for resampling next to it."""
         return _Clone(dataname=self, **kwargs)
 
     def _gettz(self) -> tzinfo | None:
         return localizing(self.p.tz)
 
     def _timeoffset(self) -> timedelta:
-        """Return the offset of the last bar from the wall clock, as resamplers follow the bars."""
+        """Return the last bar's offset from the wall clock, because resamplers follow the bars."""
         if self.live_seen_ms is None:
             return timedelta()
         return from_ms(self.live_seen_ms) - datetime.now(UTC).replace(tzinfo=None)
@@ -446,7 +446,7 @@ class BacktraderFeed(bt.DataBase):  # type: ignore[misc]
 
         ``notify_data`` receives the state and its reason as keywords.
         """
-        # Only after a first connection: Backtrader takes this to mean a broken one.
+        # Only after a first connection: Backtrader interprets this as a broken one.
         lost = (self.CONNBROKEN,) if self.live_is_up else ()
         notifications = _NOTIFICATIONS.get(status.state, lost)
         if self.live_is_up and self.CONNECTED in notifications:
@@ -472,7 +472,7 @@ class BacktraderFeed(bt.DataBase):  # type: ignore[misc]
         return True
 
     def _tick_fill(self, force: bool = False) -> None:
-        # Backtrader's own version looks up every line by name: a sixth of the total cost of a bar.
+        # Backtrader's own version looks up every line by name, a sixth of the total cost of a bar.
         if force or getattr(self, "tick_close", None) is None:
             _, first, high, low, close, volume, interest = self.live_lines
             self.tick_open, self.tick_high, self.tick_low = first[0], high[0], low[0]

@@ -64,7 +64,7 @@ class Filled(NamedTuple):
 
     @property
     def doubted(self) -> Filled:
-        """The same answer with its absent bars as missing ones, which may still arrive."""
+        """The same answer with its absent bars counted as missing, as they may still arrive."""
         holes = [*self.absent[:1], *([] if self.hole_ms is None else [self.hole_ms])]
         return Filled(self.bars, [], self.why or NO_BAR, min(holes, default=None))
 

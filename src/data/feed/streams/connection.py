@@ -69,16 +69,16 @@ _LOGIN_S = 10.0
 # Share of the lifetime after which a new connection is opened, before the vendor closes the old
 # one.
 _EARLY = 0.95
-# Number of unreadable frames in a row that is no longer an accident.
+# Number of unreadable frames in a row that ends a connection.
 _MOST_UNREADABLE = 100
 # Seconds between watchdog checks while frames keep arriving.
 _LOOK_S = 0.1
 _MOST_LEFT = 1000
 # Number of closed bars remembered per topic, for their corrections.
 _REMEMBERED = 16
-# Number of rejections remembered per topic, so that the same one is reported only once.
+# Number of rejections remembered per topic, so that each one is reported only once.
 _TOLD = 16
-# The longest time that a message mentions.
+# The longest duration given in a message.
 _LONGEST_MS = 1 << 50
 _LEFT_S = 0.05
 # The topic of messages whose topic cannot be read.
@@ -264,7 +264,7 @@ class StreamSession:
     # --- items that cannot be bars or trades -------------------------------------------------
 
     def _is_due(self, stamp_ms: int, topic: Topic) -> bool:
-        """Return whether an item may begin by now; the clocks are read if it seems not to.
+        """Return whether an item may have begun by now; if it seems too early, the clocks are read.
 
         The current time is the wall clock's time when the socket was opened, advanced by the clock
         that never jumps: a wall clock that is set back or stops does not cause rejections. A wall
@@ -277,7 +277,7 @@ class StreamSession:
         return stamp_ms <= latest_live(Timeframe.parse(topic.timeframe), now_ms)
 
     def _is_late(self, sent_ms: int) -> bool:
-        """Return whether an item sent at that time is old news, by whichever clock is behind."""
+        """Return whether an item sent at that time is outdated, by whichever clock is behind."""
         self._late_ms = min(self._now.ms(), self._owner.clock.now_ms()) - LATE_MS
         return sent_ms < self._late_ms
 
@@ -310,7 +310,7 @@ class StreamSession:
         return False
 
     def _ask_for_early(self) -> None:
-        """Let listeners fetch from history the bars that were marked closed too early.
+        """Make listeners fetch from history the bars that were marked closed too early.
 
         By now these bars have closed.
         """
@@ -483,7 +483,7 @@ class StreamSession:
 
 
 def _beside_time(stamp_ms: int) -> str:
-    """Return why no streamed item can begin at a stamp."""
+    """Return why no streamed item can begin at a stamp; empty if one can."""
     return AHEAD if stamp_ms > 0 else BEFORE_1970
 
 
@@ -636,7 +636,7 @@ class Connection:
                 self._thread.join(_JOIN_S / _CUTS)
 
     def after_fork(self) -> None:
-        """Be over in a forked child: the thread and the socket belong to the parent."""
+        """End in a forked child, because the thread and the socket belong to the parent."""
         self._lock, self._stopped = threading.Lock(), threading.Event()
         self._stopped.set()
         self._wire = None
@@ -655,7 +655,7 @@ class Connection:
 
     @property
     def is_over(self) -> bool:
-        """Whether the connection was closed, or ended for good."""
+        """Whether the connection was closed, or has ended permanently."""
         return self._stopped.is_set() or self._error is not None
 
     # --- for the session -------------------------------------------------------------------

@@ -193,7 +193,7 @@ def _browser_session(max_bytes: int, *, through_sdk: bool) -> Any:
         yahoo_errors = (import_module("yfinance.exceptions").YFException,)
 
     class BrowserSession(library.Session):  # type: ignore[misc]
-        """Counts every request; a stand-in host also receives those for the vendor's other hosts."""
+        """Counts every request; a stand-in host also receives those for the vendor's other ones."""
 
         # Our errors are included: the package mistakes some of them for its own and continues.
         library_errors = (
