@@ -122,7 +122,7 @@ class _MakeAnew(Exception):  # noqa: N818 - not an error of a call
 
 
 class _Moment(NamedTuple):
-    """The file that the index is, and the states of its sources; equal if nothing has changed."""
+    """The index's file and the states of its sources; equal if nothing has changed."""
 
     inode: int | None
     log: FileState | None
@@ -275,12 +275,12 @@ class CatalogIndex:
                     self._remake()
                 else:
                     self._apply_or_remake(db)
-        # The state from before the read counts: changes made meanwhile are read by the next call.
+        # The state before the read is kept, so that the next call reads changes made meanwhile.
         inode = None if self._path is None else self._moment().inode
         self._seen = now._replace(inode=inode)
 
     def _note_changes(self) -> None:
-        """Create the file in which bundles that change enter their names."""
+        """Create the file in which changed bundles record their names."""
         if self._disk.stat(self._folder / CHANGES) is None and self._disk.stat(self._folder):
             with suppress(StorageError):
                 self._disk.close(self._disk.create(self._folder / CHANGES))
@@ -567,7 +567,7 @@ class CatalogIndex:
         return records.dataset(name)
 
     def _marked_names(self) -> set[str] | None:
-        """Return the bundles that have entered their names since the last call; None for all."""
+        """Return the bundles that have recorded their names since the last call; None for all."""
         handle = self._disk.open_read(self._folder / CHANGES)
         if handle is None:
             self._marked = 0

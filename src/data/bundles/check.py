@@ -1,4 +1,4 @@
-"""Would a recorded run read the same bars again? What differs, cell by cell, and by which cause."""
+"""Checks whether a recorded run would read the same bars again; each changed cell has a cause."""
 
 from __future__ import annotations
 
@@ -207,7 +207,7 @@ def of_then(client: BarsClient, read: SeriesRead) -> tuple[ReadAgain | None, str
         then = client.read_again(read.stored(of_then=True))
     except (QueryError, CacheError) as error:
         return None, str(error)
-    # Rows that no generation held were set aside; for their stamps the recorded row counts.
+    # Rows that no generation held were set aside; for their stamps the recorded row is used.
     aside = [one.stamp_ms for one in read.unstored]
     then = then._replace(table=then.table.take(~np.isin(then.table.stamps, aside)))
     if _digests(read, then.table) == [piece.digest for piece in read.pieces]:

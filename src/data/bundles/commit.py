@@ -305,7 +305,7 @@ def _is_removal(places: dict[str, str | None]) -> bool:
 
 
 def note_change(disk: Disk, path: Path) -> None:
-    """Enter a changed bundle in ``.changes`` next to it, if an index of the folder keeps that file.
+    """Record a changed bundle in ``.changes`` next to it, if an index keeps that file.
 
     The index then checks only these bundles again. A lost name costs no data: the index checks
     all bundles when it is opened.

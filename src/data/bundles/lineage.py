@@ -1,4 +1,4 @@
-"""``with lineage(id):`` notes which bars a backtest reads, so that it can be checked a year later."""
+"""``with lineage(id):`` records which bars a backtest reads, for a check a year later."""
 
 from __future__ import annotations
 

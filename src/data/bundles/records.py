@@ -558,7 +558,9 @@ def new_dataset_id(path: Path) -> str:
 
 
 def check_database(files: BundleFiles) -> None:
-    """Refuse to replace a ``metadata.db`` that this version did not write; a damaged one may go.
+    """Refuse to replace a ``metadata.db`` of another version or program.
+
+    A damaged file may be replaced.
 
     Raises:
         BundleError: The file is a database of another program.

@@ -302,7 +302,7 @@ def _read(path: Path, selector: ProviderSelector) -> list[tuple[str, SeriesKey, 
     """Return the series in the file with their gaps, ascending; older tools' gaps have no class.
 
     Raises:
-        QueryError: The file does not exist or cannot be read, or a symbol in it means nothing.
+        QueryError: The file does not exist or cannot be read, or no rule recognizes a symbol in it.
     """
     try:
         results = json.loads(path.read_bytes())["detailed_results"]

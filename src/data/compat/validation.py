@@ -68,7 +68,7 @@ class ValidationResult:
         Args:
             df: Bars; stamps are a ``timestamp`` column or a ``DatetimeIndex``, naive UTC.
             interval: Length of its bars, such as ``"1h"``; inferred from the stamps if None.
-            min_data_points: Fewest rows of a valid frame.
+            min_data_points: Minimum number of rows of a valid frame.
         """
         is_valid, errors = validate_ohlcv_data(df, None, min_data_points, interval=interval)
         score = float(get_data_quality_score(df)["quality_score"])
@@ -102,7 +102,7 @@ def validate_ohlcv_data(
     Args:
         df: Bars; None counts as empty.
         required_columns: Columns that must exist; the timestamp and all OHLCV columns if None.
-        min_data_points: Fewest rows.
+        min_data_points: Minimum number of rows.
         allow_duplicate_timestamps: Whether stamps may repeat.
         require_volume_data: Whether the volume must be present and plausible.
         price_sanity_check, max_price_change_pct: As for :func:`validate_price_consistency`, without
@@ -369,7 +369,7 @@ def _steps(stamps: pd.DatetimeIndex, *, whole: bool = False) -> Hours:
 
 
 def _step_hours(timeframe: Timeframe) -> tuple[float, float]:
-    """Return the least and most hours between two bars of a timeframe."""
+    """Return the minimum and maximum number of hours between two bars of a timeframe."""
     hours = (timeframe.step_ms or 0) / HOUR_MS
     return (hours, hours) if hours else (timeframe.count * 28 * 24, timeframe.count * 31 * 24)
 

@@ -1,4 +1,4 @@
-"""From the arguments of a call to a checked question."""
+"""Converts the arguments of a call to a checked question."""
 
 from __future__ import annotations
 

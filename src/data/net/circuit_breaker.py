@@ -1,6 +1,6 @@
 """Decides whether an endpoint may be tried: a circuit breaker without a clock of its own.
 
-An endpoint is one thing that a vendor serves, such as ``bars/1d``. It is *closed*, like an
+An endpoint is one class of data that a vendor serves, such as ``bars/1d``. It is *closed*, like an
 electric circuit, while it answers; *open* for a while after it failed, when no caller sends
 requests; then *half-open*: exactly one caller tries, and its outcome decides for all.
 """
@@ -162,9 +162,10 @@ class CircuitPolicy:
     def blame(
         self, circuit: Circuit, before: Circuit, outcome: Outcome, now_s: float, reason: str = ""
     ) -> Circuit:
-        """Return the circuit after an answer first taken as good has turned out to be bad.
+        """Return the circuit after an answer that was first accepted has turned out to be bad.
 
-        What the answer had erased counts again: failures before it, and the trial that it ended.
+        The failures before the answer, which it had erased, count again, and so does the trial that
+        it ended.
 
         Args:
             circuit: Circuit as it is now, with the answer counted.

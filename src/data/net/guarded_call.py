@@ -120,7 +120,7 @@ class EndedRequest(NamedTuple):
 
 
 class GuardedCall:
-    """One call to something that a vendor serves, from its start to its end and the consequences.
+    """One call to a vendor's endpoint, from its start to its end, with the consequences.
 
     Used by the thread that makes the call; each step is part of a transaction of the limiter.
 

@@ -1,4 +1,4 @@
-"""Leases across threads and processes: one caller fetches while the others wait, then look again."""
+"""Leases across threads and processes: one caller fetches while the others wait."""
 
 from __future__ import annotations
 
@@ -47,8 +47,8 @@ class Leases:
     """Leases in the state shared by all processes. Thread-safe and fork-aware.
 
     A lease is advice, not a lock: a caller that was overtaken because it took longer than it
-    announced goes on all the same, and at worst something is fetched twice. A waiting caller stays
-    within the time of its call, and a page that the holder takes counts as progress of that call.
+    announced continues, and at worst something is fetched twice. A waiting caller stays within the
+    time of its call, and a page that the holder takes counts as progress of that call.
 
     Args:
         state: State that stores the leases; waits use its clock.

@@ -168,7 +168,7 @@ class Limiter:
             self._state.finish(partial(self._state.run, settle))
 
     def charge(self, cost: int) -> None:
-        """Count units that were spent without asking first, such as an SDK's hidden requests."""
+        """Count units that were spent without a ticket, such as an SDK's hidden requests."""
         if self._is_limited:
             charge = partial(self._charge, cost=cost)
             self._state.finish(partial(self._state.run, charge))
@@ -197,7 +197,7 @@ class Limiter:
     def guard(
         self, endpoint: str, symbol: SymbolCheck | None = None
     ) -> Iterator[GuardedCall | None]:
-        """Let the block call one thing that the vendor serves; its outcome is remembered.
+        """Let the block call one of the vendor's endpoints; its outcome is remembered.
 
         It yields the call, or None for a source on this machine.
 

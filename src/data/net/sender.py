@@ -125,7 +125,7 @@ class Sender:
         insist: bool = False,
         is_trusted: bool = False,
     ) -> AbstractContextManager[GuardedCall | None]:
-        """Return a context for calls to one thing that a vendor serves; its outcome is remembered.
+        """Return a context for calls to one endpoint; their outcome is remembered.
 
         It yields the call, to be blamed later, or None if nothing is remembered.
 

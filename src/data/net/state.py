@@ -162,7 +162,7 @@ class State:
         self._lock.release()
 
     def after_fork(self) -> None:
-        """Start with a new lock and connection, or in memory with the parent's knowledge."""
+        """Start with a new lock and connection, or in memory with the parent's data."""
         self._lock = threading.Lock()
         is_whole, self._is_forking = self._is_forking, False
         if is_whole and not self._has_file:
@@ -211,7 +211,7 @@ class State:
         return result
 
     def _times(self, db: sqlite3.Connection, write: bool) -> tuple[float, float]:
-        """Return the remembered time and the monotonic time, and keep the former running."""
+        """Return the remembered time and the monotonic time, and advance the former."""
         wall_s = self.clock.now_ms() / 1000
         reading = Reading(wall_s, self.clock.monotonic(), self._owner, self._boot)
         anchor = read_anchor(db)
@@ -234,7 +234,7 @@ class State:
         return self._db
 
     def _is_there(self) -> bool:
-        """Return whether the open file still has its name: folders get cleaned up."""
+        """Return whether the open file still has its name, because folders get cleaned up."""
         return self._inode is not None and self._inode_now() == self._inode
 
     def _inode_now(self) -> int | None:

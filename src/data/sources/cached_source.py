@@ -78,11 +78,11 @@ class CachedDataSource(DataSource):
 
     If the source is a program's own, its frames are kept in a folder, one file each. One caller
     requests a frame while the others wait, across all threads and processes. If the calendar is
-    known (``<source>.calendar`` in the configuration, or the policy's), a frame whose bars were
-    all final when it arrived is kept for good. For other frames, only the bars from the first one
+    known (``<source>.calendar`` in the configuration, or the policy's), a frame whose bars were all
+    final when it arrived is kept permanently. For other frames, only the bars from the first one
     that was not final, or that is missing, are requested again. If the calendar is unknown, the
-    policy decides about the whole frame. Without a policy, :class:`.FreshnessPolicyFactory`
-    chooses one.
+    policy decides about the whole frame. Without a policy, :class:`.FreshnessPolicyFactory` chooses
+    one.
 
     Args:
         adapter: Source: one of our own, or an object with ``fetch(symbols, start, end,

@@ -205,7 +205,7 @@ class FrameCache:
     def _evict(self) -> None:
         """Drop the least recently used frames until the others fit.
 
-        A frame whose key is locked is not dropped; the newest frame's key is.
+        A frame whose key is locked is not dropped; the newest frame's key is always locked.
         """
         sizes = self._sizes()
         total = sum(sizes.values())

@@ -168,7 +168,7 @@ def _time(stamp_ms: int, question: SourceQuestion) -> pd.Timestamp:
     return max(moment.tz_localize(zone), question.start)
 
 
-# --- sources of ours ----------------------------------------------------------------------------------
+# --- our own sources ------------------------------------------------------------------------------
 
 
 class KeptBack(NamedTuple):

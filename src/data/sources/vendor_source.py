@@ -60,7 +60,7 @@ _INSTEAD: Mapping[str, str] = {
     "asset_type": "a symbol is classified by its spelling: AAPL, BTCUSDT, EURUSD=X",
 }
 _HOLDS: Mapping[str, object] = {"fetch_dividends": True, "fetch_splits": True}
-# Arguments for which only one value stands for the bars that a vendor serves here.
+# Arguments of which only one value describes the bars that a vendor serves here.
 _ONLY: Mapping[str, tuple[object, str]] = {
     "testnet": (False, "bars from a test network are not market data"),
     "is_paper": (True, "bars are the same for both kinds of accounts"),
@@ -355,7 +355,7 @@ class VendorDataSource(DataSource):
             timeout=self._timeout,
         )
 
-    # --- what it is -------------------------------------------------------------------------
+    # --- description -------------------------------------------------------------------------
 
     def get_metadata(self) -> DataSourceMetadata:
         """Return the facts about the vendor from its class and the rules, without querying it.

@@ -1,17 +1,16 @@
-"""The tables of a database: which state they are in, and how they come into this version's.
+"""The tables of a database: their states, and how they are brought to this version.
 
-=========  ==========================================================================================
-state      what happens at the first use
-=========  ==========================================================================================
-empty      the tables are made
-own        nothing: they are those of this version
-older      SQLite: a backup beside the file, then the upgrade; PostgreSQL: an error names the command
-newer      an error: a newer version of this library made them
-foreign    an error: the database has tables of others; ``onetape db init`` adds ours to them
-=========  ==========================================================================================
+========= ==========================================================================================
+state what happens at the first use =========
+========================================================================================== empty the
+tables are created own nothing: they are those of this version older SQLite: a backup next to the
+file, then the upgrade; PostgreSQL: an error names the command newer an error: a newer version of
+this library created them foreign an error: the database has other tables; ``onetape db init`` adds
+ours =========
+==========================================================================================
 
-All revisions of an upgrade are one transaction. Of several processes one makes the change, under a lock;
-the others wait, and then have nothing left to do.
+All revisions of an upgrade are one transaction. If there are several processes, one makes the
+change under a lock; the others wait, and then have nothing left to do.
 """
 
 from __future__ import annotations

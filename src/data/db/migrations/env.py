@@ -1,4 +1,4 @@
-"""What Alembic runs: the revisions on the connection of its caller, in the transaction of its caller."""
+"""The script that Alembic runs: revisions on the caller's connection, in its transaction."""
 
 from alembic import context
 

@@ -1,4 +1,4 @@
-"""Dated identity in its tables: imports, which are complete or not made at all, and queries."""
+"""The tables of dated identity: imports, which are complete or rejected, and queries."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from .identity import (
 )
 from .models import Boundary, CorporateAction, Symbol, SymbolAlias
 
-# Fifty thousand changes take four megabytes; a device would have no end.
+# Fifty thousand changes take four megabytes; the content of a device may never end.
 _MOST_BYTES = 50_000_000
 
 

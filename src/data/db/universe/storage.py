@@ -460,10 +460,10 @@ def summaries(session: Session) -> list[Summary]:
 
 
 def existing(session: Session, name: str) -> Summary:
-    """Return what there is of a universe.
+    """Return the summary of a universe.
 
     Raises:
-        UniverseError: there is no such universe.
+        UniverseError: The universe does not exist.
     """
     row = session.get(Universe, name)
     if row is None:
