@@ -166,7 +166,7 @@ def _faults(table: BarTable, timeframe: Timeframe, now_ms: int, *, is_dated: boo
         yield f"{counted(len(bad), 'row')} cannot be bars{at}: {faults_of(first, latest)[0]}"
     twice = table.stamps[1:][table.stamps[1:] == table.stamps[:-1]]
     if len(twice):
-        yield f"{counted(len(twice), 'stamp')} twice, the first {iso(int(twice[0]))}"
+        yield f"{counted(len(twice), 'duplicate stamp')}, the first {iso(int(twice[0]))}"
     lacking = np.isnan(table.volume)
     if lacking.any() and not lacking.all():
         at = f", the first at {iso(int(table.stamps[lacking][0]))}" if is_dated else ""

@@ -278,7 +278,7 @@ def _take(records: dict[str, RunRecord], entry: Mapping[str, Any]) -> None:
     name, event = entry["run"], entry["event"]
     texts = [name, event, entry["time"], *(entry[n] for n in _FAILED if event == "failed")]
     if not all(isinstance(text, str) and text.isprintable() for text in texts):
-        raise ValueError("a text is not one")
+        raise ValueError("a value is not printable text")
     if event == "begin":
         records.pop(name, None)  # an earlier run with this id was forgotten
         records[name] = RunRecord(name, entry["time"], entry["keep"])

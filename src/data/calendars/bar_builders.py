@@ -260,7 +260,7 @@ class MinuteBars:
     def _from(self, ms: int) -> Span:
         """Return the first bar that begins at ``ms`` or later."""
         span = bar_span(self.grid, self.grid.next_open(ms))
-        assert span is not None, "an expected bar lasts for some time"
+        assert span is not None, "an expected bar has a length above 0"
         return span
 
     def _move(self, span: Span) -> None:

@@ -596,7 +596,7 @@ class _Drawing:
             for reason, count in one.refused.items()
         ]
         remarks += [
-            (f"{one.unordered:,} rows of {one.symbol or 'the frame'} put in order", "doubt")
+            (f"{one.unordered:,} rows of {one.symbol or 'the frame'} were sorted by time", "doubt")
             for one in chart.series
             if one.unordered
         ]
@@ -604,7 +604,7 @@ class _Drawing:
         if len(remarks) > _MOST_NOTES:
             remarks = [
                 *remarks[: _MOST_NOTES - 1],
-                (f"and {len(remarks) - _MOST_NOTES + 1} notes more", "ink"),
+                (f"and {len(remarks) - _MOST_NOTES + 1} more notes", "ink"),
             ]
         return [*([key] if key else []), *([one] for one in remarks), counts]
 

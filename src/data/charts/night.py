@@ -131,7 +131,7 @@ def _look(report: JobReport) -> dict[str, Any]:
     number = sum(len(one["series"]) for one in reasons)
     step = next((one["next_step"] for one in reasons if one["next_step"]), "")
     if report.get("interrupted"):
-        step = "run it again: it goes on where it stopped"
+        step = "run it again: it continues where it stopped"
     look = {"number": number, "of": "not complete", "text": report.title, "next_step": step}
     if found:
         look |= {"number": found, "of": "bars contradicted", "next_step": step or _VERIFY}
@@ -170,7 +170,7 @@ def _beside(nights: Values) -> Html:
 def _causes(values: Values) -> Iterator[Html]:
     """Yield each cause once, with what to do, and its series folded below."""
     reasons = list(values.each("reasons")) if values.data.get("reasons") else []
-    yield element("h2", "Failures and what is lacking, by cause")
+    yield element("h2", "Failures and missing data, by cause")
     if not reasons:
         yield element("p", "none", class_="good")
         return

@@ -496,7 +496,7 @@ def hindrance(
         return f"no {step} bars are built from its minutes: {why}"
     own = declared_kind(services.selector, vendor, instrument, step)
     if own is None:
-        return f"it serves no {step} bars that minutes could go on from"
+        return f"it serves no {step} bars that its minutes could continue"
     query = services.client.query(
         instrument.symbol, step.label, bars=1, wishes=Wishes(provider=pinned)
     )

@@ -131,7 +131,7 @@ class ReplaySource(ThreadedSource):
 
     def run(self, sink: Sink, halt: Halt) -> None:
         """Push all bars; the feed ends after the last one."""
-        sink.status(self._status(StreamState.BACKFILLING, "reading what is replayed"))
+        sink.status(self._status(StreamState.BACKFILLING, "loading the bars to replay"))
         bars = self._load()
         past, coming = bars[: self._history], bars[self._history :]
         for bar in past:

@@ -172,7 +172,7 @@ class Alert:
             raise _wrong("alert_type", kind, _choices(str(kind), KINDS))
         expires = _instant(config.get("expires"), since_ms + LIFETIME_MS)
         if expires <= since_ms:
-            raise _wrong("expires", config.get("expires"), "a time after the alert is made")
+            raise _wrong("expires", config.get("expires"), "a time after the alert is created")
         parts = _data_parts(config) if kind == "data" else _crossing_parts(config, kind)
         return cls(
             id,

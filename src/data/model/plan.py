@@ -262,7 +262,7 @@ class Plan(InLines):
             return "not available"
         count = len(self.lacking)
         takes = f"{counted(self.requests, 'request')}, {waiting(self.wait_s)}"
-        takes += f", about {duration(self.takes_s)} in all" if self.takes_s >= _LONG_S else ""
+        takes += f", about {duration(self.takes_s)} in total" if self.takes_s >= _LONG_S else ""
         without = "a cache hit, no request" if self.is_hit else "no request"
         lost = f"{count} gap{'s' if count > 1 else ''}" if count else ""
         return "; ".join(filter(None, [takes if self.requests else without, lost]))

@@ -174,7 +174,7 @@ def _obstacle_to_days(source: Timeframe, target: Timeframe, continuous: bool) ->
     if source == Timeframe(1, "d"):
         return ""
     if not continuous:
-        return "they lack the auctions" if source.is_intraday else "they can hold an ex-date"
+        return "they lack the auctions" if source.is_intraday else "they may contain an ex-date"
     if source.is_intraday:
         return "they do not divide a day" if DAY_MS % source.longest_ms else ""
     divides = source.unit == target.unit and target.count % source.count == 0

@@ -257,7 +257,7 @@ def _explained(verdict: Verdict, first_ms: int, fixes: Sequence[Fix] | None) -> 
 
 
 def _unproven(verdict: Verdict) -> Verdict:
-    text = f"{verdict.summary}; not made good: the bars on both sides do not prove it"
+    text = f"{verdict.summary}; not corrected: the bars on both sides do not prove it"
     return replace(verdict, kind="conflict", summary=text, fix=None)
 
 

@@ -144,8 +144,8 @@ class CachedDataSource(DataSource):
             self._frames = FrameCache(self.cache_dir, size, disk)
         elif cache_dir is not None or MAX_SIZE in own:
             warn_user(
-                f"no effect of {'cache_dir' if cache_dir is not None else MAX_SIZE}: bars of "
-                f"{self._ours.name} lie in the store of the data manager, which has a limit of its own"
+                f"{'cache_dir' if cache_dir is not None else MAX_SIZE} has no effect: bars of "
+                f"{self._ours.name} are stored by the data manager, which has its own limit"
             )
         self._policies = dict[str, Any]()
         self._hits = self._misses = 0
@@ -388,7 +388,7 @@ class CachedDataSource(DataSource):
             except LockTimeoutError:
                 raise
             except StorageError as error:
-                warn_user(f"frames are not kept in {self.cache_dir}: {error}")
+                warn_user(f"frames cannot be stored in {self.cache_dir}: {error}")
                 return await self._fetched(question), False
             if entry is not None and due is None:
                 return entry.frame, True
@@ -397,7 +397,7 @@ class CachedDataSource(DataSource):
             if entry is None or frame is not entry.frame:
                 keep = partial(turn.run, partial(self._keep, key, question, frame, now))
                 if refusal := await awaited(keep):
-                    warn_user(f"{question} are not kept in {self.cache_dir}: {refusal}")
+                    warn_user(f"{question} were not stored in {self.cache_dir}: {refusal}")
             return frame, False
         finally:
             turn.end()

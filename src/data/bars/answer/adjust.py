@@ -38,7 +38,7 @@ from ..validity import TradingDay
 from .answer import Rebased, Used, is_at
 
 _A_DAY = timedelta(days=1)
-_RAW_IS_HELD = "these bars are held as traded: adjustment='raw' needs none"
+_RAW_IS_HELD = "these bars are stored as traded, so adjustment='raw' needs none"
 _OWN_LANES = [(adjustment,) for adjustment in ADJUSTMENTS]
 
 

@@ -190,7 +190,7 @@ class CacheFolder:
             holdings = self._catalogue.holdings()
             return self._summarise(self._catalogue.stats(self.max_size_gb, holdings), holdings)
         except CacheError as exc:
-            log.debug("summaries were not made: %s", exc)
+            log.debug("summaries were not written: %s", exc)
             return False
 
     def finish(self) -> None:

@@ -238,12 +238,12 @@ class Sidecars:
                 elif now is not None and (now.inode, now.head) == (behind.inode, behind.head):
                     self._put_behind(key, now, parts)
         except LockTimeoutError:
-            log.debug("%s: another process is at the columnar file", key)
+            log.debug("%s: another process is writing the columnar file", key)
         except DamagedColumnsError as damage:  # in years that were to be copied
             log.warning("%s: the columnar file is damaged (%s); it is made again", key, damage)
             self.drop(key)
         except (StorageError, ValueError) as exc:
-            log.debug("%s: no columnar file was written: %s", key, exc)
+            log.debug("%s: the columnar file was not written: %s", key, exc)
 
     def _need(self, path: Path, parts: Mapping[int, Part]) -> int:
         """Return the maximum number of bytes written: all existing content and the new rows."""
@@ -286,7 +286,7 @@ class Sidecars:
         try:
             self._disk.remove(self.path(key))
         except StorageError as exc:
-            log.debug("%s: the columnar file stays: %s", key, exc)
+            log.debug("%s: the columnar file was not removed: %s", key, exc)
 
     def path(self, key: SeriesKey) -> Path:
         """Return the path of a series' columnar file, whether or not it exists."""

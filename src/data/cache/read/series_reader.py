@@ -107,7 +107,7 @@ def _patiently(
             return content(_preview(lane, year, lane.previews))
         except MismatchError as exc:
             raise _damaged(lane, year, exc) from exc
-    log.debug("%s %s: %s; looking again under the lock", lane.key, year, problem)
+    log.debug("%s %s: %s; reading again under the lock", lane.key, year, problem)
     try:
         with lane.disk.lock(lane.paths.lock, lock_timeout_s):
             from ..recovery.recover import recover  # not needed for intact years
@@ -287,7 +287,7 @@ class SeriesIndex:
             if not (barred or SERIES in names):
                 raise
         if has_series and SERIES in names:
-            log.warning("%s: series.json is lost: %s is in its place", lane.key, names[SERIES])
+            log.warning("%s: series.json cannot be read: it is %s", lane.key, names[SERIES])
         readable = [year for year in own if year not in barred]
         has_series = has_series and SERIES not in names
         return self._of_years(lane, readable, has_series), tuple(barred)
@@ -387,7 +387,7 @@ def read_series(lane: SeriesFiles) -> SeriesMeta | None:
     try:
         return lane.series()
     except DamagedError as exc:
-        log.warning("%s: series.json is lost: %s", lane.key, exc)
+        log.warning("%s: series.json cannot be read: %s", lane.key, exc)
         return None
 
 

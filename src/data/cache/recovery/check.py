@@ -36,7 +36,9 @@ from .quarantine import barring
 from .recover import Diagnosis, examine
 
 _PROOF_LOST = "it is kept in quarantine; `onetape verify --sample` compares its bars again"
-_SET_ASIDE = "it is moved to quarantine; what the file held is asked again, or made from the others"
+_SET_ASIDE = (
+    "it is moved to quarantine; its content is requested again, or rebuilt from other files"
+)
 SERIES, ACTIONS, COLUMNS = "series.json", "actions.json", "columns"
 _MOST_TOLD = 20
 
@@ -402,18 +404,18 @@ _WORDS = {
     ),
     "behind": (
         "committed but missing from the metadata, and so not read: {fresh}",
-        "they are taken in",
+        "they are added to the metadata",
     ),
     "torn": (
-        "{tail:,} bytes of a torn append stand behind the bars",
-        "they are kept in quarantine, and cut off",
+        "an interrupted append left {tail:,} bytes after the bars",
+        "they are moved to quarantine",
     ),
     "forward": ("a rewrite was not finished", "the new file is complete and is used"),
-    "back": ("a rewrite was not finished", "the old file stays"),
+    "back": ("a rewrite was not finished", "the old file is kept"),
     "rebuild": ("{document}", "they are rebuilt from the {left}"),
     "replace": (
         "the data are damaged at byte {end:,} of {size:,}",
-        "the file is kept in quarantine, and {left} of it in its place",
+        "the file is moved to quarantine; its replacement has {left}",
     ),
 }
 # Cases that a commit in progress can look like, unless a document is damaged.
@@ -472,7 +474,7 @@ def _diagnosed(lane: SeriesFiles, year: int) -> Ailment | None:
         diagnosis = examine(lane, year)
     except FormatVersionError as exc:
         what = (exc.__cause__ or exc).args[0]  # the finding already names the file
-        return Ailment(str(what), "it is left as it is; update this library", "none")
+        return Ailment(str(what), "it is not changed; update this library", "none")
     return _inside(year, diagnosis) if diagnosis.case == "sound" else _ailment(diagnosis)
 
 
@@ -540,9 +542,9 @@ def _misplaced(table: BarTable, span: Span, year: Span, last: int | None) -> str
     if not len(stamps):
         return ""
     if (np.diff(stamps) <= 0).any() or (last is not None and stamps[0] <= last):
-        return "stamps do not ascend"
+        return "stamps are not in ascending order"
     if gaps(Span(int(stamps[0]), int(stamps[-1]) + 1), [span.clip(year)]):
-        return "bars lie outside of what their member or year can hold"
+        return "bars lie outside the range of their member or year"
     return ""
 
 

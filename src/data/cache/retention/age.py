@@ -27,7 +27,7 @@ from .clear import files_aside, holding
 BY = "retention"
 # Clocks of machines that share a folder may differ by this much without being wrong.
 _SKEW_MS = MINUTE_MS
-_UNREADABLE = "stays: its newest bar is unknown until `onetape cache repair`"
+_UNREADABLE = "kept: its newest bar is unknown until `onetape cache repair`"
 
 
 @dataclass(frozen=True)
@@ -156,7 +156,7 @@ class AgeRetention:
                 if self._delete(one, aged.before, wait_s):
                     gone.append(one)
             except DataError as exc:
-                problems.append((one.key, f"{one.year} stays: {exc}"))
+                problems.append((one.key, f"{one.year} was not deleted: {exc}"))
         self._store.changed = self._store.changed or bool(gone)
         return replace(aged, years=tuple(gone), problems=tuple(problems))
 

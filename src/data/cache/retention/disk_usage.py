@@ -116,7 +116,7 @@ class Gauge:
                 try:
                     self._fill = self._look()
                 except CacheError as exc:
-                    log.debug("the cache folder is not measured: %s", exc)
+                    log.debug("the cache folder was not measured: %s", exc)
             return self._fill
 
     def after_fork(self) -> None:

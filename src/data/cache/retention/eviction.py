@@ -27,14 +27,14 @@ _ANY_KIND = Kind(session="", anchor="")
 # A vendor that has supplied bars for a symbol this recently still has the symbol.
 ALIVE_MS = 30 * DAY_MS
 
-IN_USE = "in use just now"
+IN_USE = "in use at present"
 PINNED = "a version of the series is pinned"
 DOUBTED = "doubtful, or withdrawn by its vendor"
 UNKNOWN_BASIS = "the adjustment of its prices is unknown"
 HANDED_IN = "handed in by a program"
 FITTED = "fitted to bars of another vendor"
 MAYBE_DELISTED = f"no new bars of the symbol for {ALIVE_MS // DAY_MS} days: it may be delisted"
-UNREADABLE = "of an older tool, or its metadata cannot be read"
+UNREADABLE = "written by an older tool, or its metadata cannot be read"
 NO_TIME = "the time is not known until a vendor has answered again: `ohlcv/.time` was lost"
 NO_VENDOR = "no known vendor can supply it again"
 

@@ -252,7 +252,7 @@ class CommitRun:
             # It only saves requests. The content of the commit is stored.
             if SERIES not in self.lane.barred():
                 raise
-            log.warning("%s: series.json is not kept: %s", self.lane.key, exc)
+            log.warning("%s: series.json was not written: %s", self.lane.key, exc)
 
     def _undisproved(self, lifetime: Lifetime) -> Lifetime:
         """Return a lifetime without the bounds that a bar in this commit disproves."""

@@ -161,7 +161,7 @@ class SeriesFiles:
             raise exc if name == SERIES else self.newer(int(name[:4]), exc) from exc
         except DamagedError as exc:
             if name == SERIES:  # losing it only costs requests
-                log.warning("%s: series.json is lost: %s", self.key, exc)
+                log.warning("%s: series.json cannot be read: %s", self.key, exc)
             return None
 
     def newer(self, year: int, error: FormatVersionError) -> FormatVersionError:

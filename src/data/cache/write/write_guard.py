@@ -175,7 +175,7 @@ class FreeSpaceGuard:
             lack = self._lack(need)
         if lack > 0:
             # The error number is for callers that use it to detect a full disk.
-            raise self._refusal() from OSError(errno.ENOSPC, "the reserve must stay free")
+            raise self._refusal() from OSError(errno.ENOSPC, "the reserve must be kept free")
 
     def _dropped(self, lack: int) -> bool:
         now = self._clock.monotonic()

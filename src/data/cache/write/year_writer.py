@@ -247,7 +247,12 @@ def append(
             try:
                 lane.disk.truncate(handle, before.size)
             except StorageError as exc:
-                log.warning("%s %s: a torn tail stays for now: %s", lane.key, year, exc)
+                log.warning(
+                    "%s %s: the rest of an interrupted append was not removed yet: %s",
+                    lane.key,
+                    year,
+                    exc,
+                )
             raise
     finally:
         lane.disk.close(handle)
@@ -322,7 +327,9 @@ def keep(lane: SeriesFiles, year: int, generation: int, *, is_pinned: bool = Fal
             return
         if errno_of(exc) not in NO_LINKS:
             raise
-        log.debug("%s %s: this file system keeps no older versions: %s", lane.key, year, exc)
+        log.debug(
+            "%s %s: older versions cannot be kept on this file system: %s", lane.key, year, exc
+        )
     _drop(lane, expired(lane, year))
 
 

@@ -52,7 +52,7 @@ class QualityCheck:
 
 
 _FETCH = "fetch these bars again, or from another vendor: `onetape fetch ... --refresh --provider`"
-_VERIFY = "nothing, if the market moved; `onetape verify` asks the vendor again"
+_VERIFY = "nothing, if the market moved; `onetape verify` queries the vendor again"
 
 # In the order in which they run. For the others, the certain repairs from the first two are already
 # applied, so that one wrong unit is not also reported as an outlier, a missing split or an odd
@@ -77,16 +77,16 @@ CHECKS: tuple[QualityCheck, ...] = (
     QualityCheck("outlier", "single bars far from their neighbours", _FETCH, outliers),
     QualityCheck("move", "very large moves", _VERIFY, extreme_moves),
     QualityCheck("no volume", "bars without volume", _VERIFY, zero_volume),
-    QualityCheck("volume", "volumes far beyond the usual", _VERIFY, volume_spikes),
+    QualityCheck("volume", "unusually large volumes", _VERIFY, volume_spikes),
     QualityCheck(
         "dividend",
-        "amounts that are wrong or that adj_close does not follow",
+        "wrong dividends, or dividends that adj_close does not follow",
         "compare with `onetape actions`; use adjustment='all' with another vendor's dividends",
         dividend_errors,
     ),
     QualityCheck(
         "beyond days",
-        "weeks and months beyond any day of theirs",
+        "weeks and months with prices outside those of their days",
         "build them from daily bars: fetch 1d and request the longer bars again",
         beyond_days,
     ),

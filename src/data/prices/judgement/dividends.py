@@ -86,7 +86,7 @@ def dividend_errors(series: CheckedSeries) -> list[Defect] | str:
     if series.asset_class != "stock":
         return "it has no dividends"
     if not series.timeframe.is_intraday and series.timeframe.step_ms != DAY_MS:
-        return "inside weeks and months a dividend cannot be told from a move"
+        return "in weeks and months a dividend cannot be distinguished from a price move"
     if series.dividends is None:
         return "its dividends are not stored: `onetape actions` fetches them"
     payments = _payments(series)
@@ -197,7 +197,7 @@ def _judged(series: CheckedSeries, group: Sequence[_Payment], name: str) -> Iter
     elif odds > _DECIDED:
         repairs = [_adjusting(series, p, (1 - p.paid) / (1 - p.implied)) for p in group]
         yield Defect(
-            stamps, f"{text}, as the price says, too", "error", tuple(repairs), "adj_close"
+            stamps, f"{text}, which the price confirms", "error", tuple(repairs), "adj_close"
         )
     elif odds < -_DECIDED or all(p.paid >= 1 or _is_of_split(series, p) for p in group):
         repairs = [
@@ -214,7 +214,7 @@ def _judged(series: CheckedSeries, group: Sequence[_Payment], name: str) -> Iter
     else:
         yield Defect(
             stamps,
-            f"{text}; which of the two is right cannot be told",
+            f"{text}; which of the two is right is unknown",
             "warning",
             cause="dividend or adj_close",
         )
@@ -342,7 +342,7 @@ def _double_payments(payments: Sequence[_Payment]) -> Iterator[Defect]:
             text = (
                 f"dividends of {price_text(one.event.value)} and {price_text(other.event.value)} on "
                 f"{iso(one.event.at_ms)[:10]} and {iso(other.event.at_ms)[:10]}: one, reported twice? "
-                f"The price says less for that of {iso(less.event.at_ms)[:10]}"
+                f"The price fits less well with that of {iso(less.event.at_ms)[:10]}"
             )
             yield Defect(stamps, text, "warning", cause="dividend twice")
 
@@ -363,5 +363,7 @@ def _unexplained_steps(series: CheckedSeries, payments: Sequence[_Payment]) -> I
     if odd:
         more = f" and on {counted(len(odd) - 1, 'other day')}" if len(odd) > 1 else ""
         step, day = abs(steps[odd[0] - 1]), iso(int(table.stamps[odd[0]]))[:10]
-        text = f"adj_close steps by {step:.2%} on {day}{more}, and no dividend is known of then"
+        text = (
+            f"adj_close steps by {step:.2%} on {day}{more}, but no dividend is known for that time"
+        )
         yield Defect(table.stamps[odd], text, "warning", cause="adj_close step")

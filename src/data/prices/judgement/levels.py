@@ -285,7 +285,7 @@ def _unit_finding(
     beside = rows[0] - 1 if rows[0] else min(stretch[1], len(series) - 1)
     doubt = "" if is_certain else UNDECIDED
     outside = price_text(series.table.close[beside])
-    text = f"{cells} 100 times too {size}: close {inside}, beside it {outside}"
+    text = f"{cells} 100 times too {size}: close {inside}, next to it {outside}"
     if not stretch[0] and len(series) < 2 * stretch[1] < 2 * len(series):
         # These are most of the bars, up to a unit change; the change itself should be examined.
         rows = np.arange(stretch[1], len(series))
@@ -575,14 +575,14 @@ def _untold(series: CheckedSeries, row: int, size: float, about: str) -> Iterato
     is_possible = not is_failure and _is_like_others(series, row, size)
     odds = _volume_odds(series, row, size) if is_possible else 0.0
     if odds > _CERTAIN_ODDS:
-        text += ", as the volume says, too: as many more shares have been traded since for as much money"
+        text += ", which the volume confirms: since then, so many more shares are traded for the same money"
         sign = float(np.sign(gap))
         repair = _split_finding(series, (0, row + 1, -sign), size).repairs
         # Within a week a split has no edge, and if the price also moved, its ratio is unknown.
         is_exact = not about and series.timeframe.longest_ms <= DAY_MS
         yield Defect(at, text, "error", repair if is_exact else (), "split by volume", before)
     elif _is_beyond_markets(series, row):
-        text += ": no market moves so far while no more shares are traded than ever"
+        text += ": no market moves that far without more shares being traded than before"
         # A company may fail, but none becomes worth eight times as much overnight.
         doubt = Defect(at, text, "warning", cause="split by size")
         # Rows before another such jump are at a different level, about which this jump shows
@@ -591,7 +591,7 @@ def _untold(series: CheckedSeries, row: int, size: float, about: str) -> Iterato
         before = before[jumps[-1] + 1 :] if len(jumps) else before
         yield doubt._replace(severity="error", wrong=before) if gap > 0 else doubt
     elif odds > _LIKELY_ODDS:
-        text += ", as the volume says, too, but it moves as far by itself at times"
+        text += ", which the volume confirms, but at times the volume moves that far by itself"
         yield Defect(at, text, "warning", cause="split by volume")
     elif _is_like_others(series, row, size) and not about:
         yield Defect(at, f"{text}?", "warning", cause="split by gap")

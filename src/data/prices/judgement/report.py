@@ -163,7 +163,7 @@ class QualityReport(InLines):
         """The series with its bars and its score, in one line."""
         name = " ".join(filter(None, (self.symbol, self.timeframe, self.lane)))
         requests = f" · {counted(self.requests, 'request')}" if self.requests else ""
-        counts = (self.marked, "marked as grave"), (self.unmarked, "not marked any more")
+        counts = (self.marked, "marked as grave"), (self.unmarked, "no longer marked")
         changed = "".join(f" · {counted(count, 'bar')} {text}" for count, text in counts if count)
         return f"{name} · {counted(self.rows, 'bar')} · quality {self.score:.2f}{requests}{changed}"
 

@@ -67,7 +67,7 @@ def calendar_errors(series: CheckedSeries) -> list[Defect] | str:
     """Find bars that the calendar expects and the series lacks, and bars outside its hours."""
     expected, stamps = series.expected, series.table.stamps
     if expected is None or not len(stamps):
-        return "the calendar does not say where its bars stand"
+        return "the calendar does not define when its bars open"
     expected = expected[slice(*np.searchsorted(expected, [stamps[0], stamps[-1] + 1]))]
     if np.array_equal(expected, stamps):
         return []
@@ -327,7 +327,7 @@ def _wicks(series: CheckedSeries, taken: set[int]) -> Iterator[Defect]:
         name, price = ("high", table.high) if is_high else ("low", table.low)
         text = (
             f"a {name} of {price_text(price[row])} at {_when(series, table.stamps[row])} in a bar from "
-            f"{price_text(table.open[row])} to {price_text(table.close[row])}, with no more traded than ever"
+            f"{price_text(table.open[row])} to {price_text(table.close[row])}, with no more volume than usual"
         )
         severity: Severity = "warning" if is_sure else "info"
         yield Defect(table.stamps[row : row + 1], text, severity, cause="wick")
@@ -448,9 +448,9 @@ def volume_spikes(series: CheckedSeries) -> list[Defect] | str:
 def beyond_days(series: CheckedSeries) -> list[Defect] | str:
     """Find weekly and monthly bars whose prices are beyond all of their daily bars."""
     if series.timeframe.step_ms == 86_400_000 or series.timeframe.is_intraday:
-        return "it is for weeks and months"
+        return "it applies only to weeks and months"
     if series.days is None or not len(series.days):
-        return "no days of it are stored"
+        return "no daily bars are stored"
     days, table, stamps = series.days, series.table, series.table.stamps
     first, last = np.searchsorted(days.stamps, stamps), np.searchsorted(days.stamps, _ends(series))
     rows: list[int] = []
@@ -473,8 +473,9 @@ def beyond_days(series: CheckedSeries) -> list[Defect] | str:
     at = rows[0]
     part = slice(int(first[at]), int(last[at]))
     text = (
-        f"{counted(len(rows), 'bar')} beyond every day of theirs: that of {_when(series, stamps[at])} from "
-        f"{price_text(series.table.low[at])} to {price_text(series.table.high[at])}, its days from "
+        f"{counted(len(rows), 'bar')} with prices outside those of their days: that of "
+        f"{_when(series, stamps[at])} from {price_text(series.table.low[at])} to "
+        f"{price_text(series.table.high[at])}, its days from "
         f"{price_text(days.low[part].min())} to {price_text(days.high[part].max())}"
     )
     return [Defect(stamps[rows], text, "warning")]
