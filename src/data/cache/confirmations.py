@@ -117,9 +117,7 @@ def load(data: bytes, key: SeriesKey) -> list[Confirmation]:
     try:
         return parsed(data, key)
     except json_document.DamagedError as exc:
-        log.warning(
-            "%s: %s cannot be read, so its bars will be compared again: %s", key, CONFIRMED, exc
-        )
+        log.warning("%s: %s cannot be read; its bars are compared again: %s", key, CONFIRMED, exc)
         return []
 
 

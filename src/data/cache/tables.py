@@ -447,9 +447,7 @@ class TableStore:
             raise
         except CacheError as exc:
             why = "; ".join(damage.reason for damage in stored.damage)
-            log.warning(
-                "%s %s %s is treated as missing: %s (%s)", self.data_type, key, year, why, exc
-            )
+            log.warning("%s %s %s counts as missing: %s (%s)", self.data_type, key, year, why, exc)
             return _Stored()
 
     def _looked(self, key: SeriesKey, year: int) -> _Stored:

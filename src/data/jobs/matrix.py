@@ -29,9 +29,9 @@ from ..vendors.registry import FAMILIES, SERVED, is_sample, row_of
 
 _HEAD = """# What each vendor serves
 
-`make docs` generates this page from what the vendors' files declare: change those, not this page. For your
-installation, with its keys, its rules and the vendors of [other packages](adding-a-provider.md), run
-`onetape providers --matrix`.
+Look up what each vendor serves, by timeframe. For your installation, with its keys, its rules and the
+vendors of [other packages](adding-a-provider.md), run `onetape providers --matrix`. `make docs` generates
+this page from what the vendors' files declare.
 
 A page is the most that one request returns. Depth is how far back the bars reach. A closed bar that may
 still change is *provisional* until it has settled; it is then fetched again. The running bar is

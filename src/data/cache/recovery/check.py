@@ -36,9 +36,7 @@ from .quarantine import barring
 from .recover import Diagnosis, examine
 
 _PROOF_LOST = "it is kept in quarantine; `onetape verify --sample` compares its bars again"
-_SET_ASIDE = (
-    "it is moved to quarantine; its content is requested again, or rebuilt from other files"
-)
+_SET_ASIDE = "it is moved to quarantine; its content is requested again, or rebuilt"
 SERIES, ACTIONS, COLUMNS = "series.json", "actions.json", "columns"
 _MOST_TOLD = 20
 

@@ -247,12 +247,7 @@ def append(
             try:
                 lane.disk.truncate(handle, before.size)
             except StorageError as exc:
-                log.warning(
-                    "%s %s: the rest of an interrupted append was not removed yet: %s",
-                    lane.key,
-                    year,
-                    exc,
-                )
+                log.warning("%s %s: a torn tail was not removed: %s", lane.key, year, exc)
             raise
     finally:
         lane.disk.close(handle)
@@ -327,9 +322,7 @@ def keep(lane: SeriesFiles, year: int, generation: int, *, is_pinned: bool = Fal
             return
         if errno_of(exc) not in NO_LINKS:
             raise
-        log.debug(
-            "%s %s: older versions cannot be kept on this file system: %s", lane.key, year, exc
-        )
+        log.debug("%s %s: this file system cannot keep versions: %s", lane.key, year, exc)
     _drop(lane, expired(lane, year))
 
 
