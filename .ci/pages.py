@@ -97,7 +97,7 @@ def reference() -> str:
 
 _REFERENCE = """# Reference
 
-What `from onetape import ...` gives. On the built site each docstring stands below its table; in Python,
+Look up a name of `from onetape import ...`. On the built site each docstring is below its table; in Python,
 `help(DataManager.get_ohlcv)` prints it. `make docs` writes this page.
 """
 
@@ -156,7 +156,7 @@ def llms() -> str:
         "# onetape\n",
         "> Market data behind one call: complete, final bars of one kind, from many vendors and one "
         "cache, with their provenance. A Python library and a command.\n",
-        "Every page is Markdown; on the built site it lies beside its HTML page. "
+        "Every page is Markdown; on the built site it is next to its HTML page. "
         "`onetape docs PAGE` prints one.",
     ]
     group = ""
@@ -177,7 +177,7 @@ def llms() -> str:
 def decisions() -> str:
     """Return the list of the decisions."""
     rows = [f"{number}. [{title}](adr/{path.name})\n" for number, title, path in _adrs()]
-    head = "What was expensive to decide: context, decision and cost of each. `make docs` writes this page."
+    head = "Find out why onetape is built as it is: context, decision and cost. `make docs` writes this page."
     return f"# Decisions\n\n{head}\n\n{''.join(rows)}"
 
 
@@ -187,14 +187,13 @@ def _adrs() -> Iterator[tuple[int, str, Path]]:
         yield int(number), title, path
 
 
-# --- README where there are no files beside it -----------------------------------------------
+# --- README without files next to it ---------------------------------------------------------
 
 
 def description(readme: str) -> str:
     """Return README without pictures and without links to files: pages are named by their command.
 
-    A package index shows it where there are no files beside it, and the project has no address
-    that links could lead to.
+    A package index shows it without files next to it, and the project has no address for links.
     """
     text = re.sub(r"^!\[[^\]]*\]\([^)]+\)\n\n?", "", readme, flags=re.MULTILINE)
     return LINK.sub(_without_file, text)

@@ -33,11 +33,11 @@ _PATIENCE_S = 2.0
 _HELD = ("BTCUSDT", "1h", "2023-03-01", "2023-03-31")
 _MISSING = ("BTCUSDT", "1h", "2022-03-01", "2022-03-31")
 _NOTE = (
-    f"Milliseconds, the 99th percentile of each of {_ROUNDS} rounds. *beside*: a month of hours from the "
-    f"cache while {HANGING} users hang on a vendor that does not answer (they give up after "
-    f"{_PATIENCE_S:g} s). *late*: how much later than asked for the loop goes on while {USERS} users take "
-    "such answers as fast as they can. *threads*: the same by `asyncio.to_thread`; *no users*: how late "
-    "this machine lets any loop be."
+    f"Milliseconds, the 99th percentile of each of {_ROUNDS} rounds. *beside*: a month of hourly bars from "
+    f"the cache while {HANGING} users wait for a vendor that does not answer (they give up after "
+    f"{_PATIENCE_S:g} s). *late*: how much later than requested the loop continues while {USERS} users fetch "
+    "such answers as fast as they can. *threads*: the same with `asyncio.to_thread`; *no users*: how late "
+    "any loop is on this machine."
 )
 _Get = Callable[..., Awaitable[Any]]
 

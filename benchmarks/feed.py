@@ -37,14 +37,16 @@ from .feed_waits import delays, stops
 from .harness import Figure, Report, Row, race, sized
 
 _NOTE = (
-    "Thousands in a second. Frames are those of Binance, as if they had arrived on a socket: read, "
-    "judged and handed to one callback in a thread of its own, by all that a stream passes; bars go "
-    "through Backtrader with a strategy that does nothing. *parse only*: "
-    "`json.loads` and nothing else. *bare queue*: the shortest data that fills lines from a queue. The "
-    "second line is in processor time, of all threads: a busy machine does not change it. The fourth is "
-    "microseconds over a socket on this machine, from before a frame is sent until the callback has its "
-    "bar, one frame at a time. The last two are milliseconds: until a feed has stopped, however it "
-    "stands, and from a bar's coming to the strategy, with five feeds in one Cerebro."
+    "Thousands in a second. Frames are those of Binance, as if they had arrived on a socket: "
+    "they pass through the whole stream code, which reads and checks them and passes them to "
+    "one callback in its own thread; bars go through Backtrader with a strategy that does "
+    "nothing. *parse only*: `json.loads` and nothing else. *bare queue*: the shortest data "
+    "class that fills lines from a queue. The second line is in processor time of all "
+    "threads, so other load on the machine does not change it. The fourth is microseconds "
+    "over a socket on this machine, from before a frame is sent until the callback has its "
+    "bar, one frame at a time. The last two are milliseconds: until a feed has stopped, "
+    "whatever its state, and from the arrival of a bar to the strategy, with five feeds in "
+    "one Cerebro."
 )
 _START = parse_iso("2024-06-10")
 _GRID = BarGrid(calendar_for(Instrument("BTCUSDT", "crypto")), Timeframe.parse("1m"))
@@ -68,7 +70,7 @@ def measure() -> Report:
         Row("bars through Backtrader", _rates(datas, _BARS), ">= 2 PandasData, 0.8 bare queue"),
         Row("socket to callback: p50, p99", _latencies()),
         Row(f"stop, longest of {_ROUNDS} in ms", _stops(), "<= 500"),
-        Row("a busy feed beside 4 idle ones, delay in ms: p50, longest", _delays(), "<= 50"),
+        Row("a busy feed next to 4 idle ones, delay in ms: p50, longest", _delays(), "<= 50"),
     ], more=("share",))  # fmt: skip
 
 

@@ -23,8 +23,8 @@ _READING = [(series_reader, "read_year"), (Sidecars, "read")]
 _FRAME = [(frames, "build_frame")]
 _NOTE = (
     "Microseconds of a warm hit. *reading*: finding, verifying and decoding the stored bars. "
-    "*frame*: pandas makes the frame of them. *sum*: every value is added up, so that none is left "
-    "unread. *own*: all the rest."
+    "*frame*: pandas builds the frame from them. *sum*: every value is added up, so that all "
+    "of them are read. *own*: everything else."
 )
 
 

@@ -11,11 +11,12 @@ from .harness import Figure, Report, Row, sized
 from .stage import MINUTES, long_stage
 
 _NOTE = (
-    "Memory that answers add to a process of their own while they are read and added up, as a "
-    "multiple of the frames. *peak*: what is allocated at its highest, and what is resident of the "
-    "mapped file, of which some systems map 2 MB where a page is touched. *private*: the pages "
-    "that no other process can share, before and after, the answers still held. Small answers are "
-    "read many times, for one alone would drown in what an allocator takes at once."
+    "Memory that answers add to their own process while they are read and added up, as a "
+    "multiple of the frames. *peak*: the highest allocation, and the resident part of the "
+    "mapped file (some systems map 2 MB if one page is touched). *private*: the pages that "
+    "no other process can share, before and after, while the answers are still referenced. "
+    "Small answers are read many times, because an allocator reserves more than one of them "
+    "needs."
 )
 _SHARED = "peak <= 1.2, private 0"
 # The queries: a name, the first and the last day, answers read before, answers held, a goal.

@@ -30,9 +30,9 @@ GOAL = "file <= 1.3, read <= 1.2"
 _EVER = Span(parse_iso("2000-01-01"), parse_iso("2040-01-01"))
 _FAST = "{requests_per_minute: 60000, requests_per_second: 1000, burst_size: 1000}"
 _NOTE = (
-    f"{NIGHTS} nights, the last bars asked for in each, with the compaction that comes by itself. "
-    "*file*, *document*: bytes of the bars and of what is known of them, over those of the same bars "
-    "fetched at once; *read*: time of a first read by a store that knows nothing, likewise."
+    f"{NIGHTS} nights, in each of which the last bars are requested, with automatic compaction. "
+    "*file*, *document*: bytes of the bars and of their metadata, divided by those of the same bars "
+    "fetched at once; *read*: the same for the time of a first read by a new store."
 )
 
 

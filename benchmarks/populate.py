@@ -38,9 +38,8 @@ _RULES = {
 _DAYS = ("2024-05-01", "2024-05-31")
 _AT_ONCE = Limits().at_once  # of a program's own downloader, which declares none
 _NOTE = (
-    f"Seconds for {SYMBOLS} series of each of three vendors that answer after {ANSWER_S:g} s, without "
-    f"limits. *one vendor alone*: its requests, {_AT_ONCE} at once, and nothing else; *batches*: "
-    "`get_ohlcv_batch`, one vendor after the other; *again*: the same job, nothing missing."
+    "at once, and nothing else; *batches*: `get_ohlcv_batch`, one vendor after the other; "
+    "*again*: the same job if nothing is missing."
 )
 
 

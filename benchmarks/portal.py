@@ -19,9 +19,9 @@ from .stage import crowd_stage
 
 _NOTE = (
     "Milliseconds of a call that is answered from memory, with Decimal columns, and how many times as long "
-    "Polars takes in the same round to filter the same values out of one long frame in memory (of 500 "
-    "shares, five years), to sort them into the order of the assets and to make Decimals of them. *walk*: "
-    "a call for each session of 2023, up to the last stored one, the first reading included, by sessions; "
+    "Polars takes in the same round to filter the same values from one long frame in memory (500 "
+    "shares, five years), to sort them into the order of the assets and to convert them to Decimals. *walk*: "
+    "a call for each session of 2023, up to the last stored one, including the first read, per session; "
     "it sends no request. *hits*: of 100 calls. "
     "*recorded / plain*: within a lineage, in the same round."
 )

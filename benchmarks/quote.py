@@ -19,9 +19,9 @@ from .harness import Figure, Report, Row, race
 _ASKERS = 1_000
 _GOAL = "1 request"
 _NOTE = (
-    f"*requests*: what arrives at the vendor when {_ASKERS:,} threads ask for one coin at once, whose "
-    "close of yesterday is cached. *ms*: until the last of them has its answer (the vendor is a "
-    "server on this machine). *µs*: of one call for a quote that is given again."
+    f"*requests*: the number that arrive at the vendor if {_ASKERS:,} threads request one coin at once "
+    "and yesterday's close is cached. *ms*: until the last of them has its answer (the vendor is a "
+    "server on this machine). *µs*: of one call that gets a reused quote."
 )
 
 
@@ -45,7 +45,7 @@ def measure() -> Report:
     figures = {"requests": Figure.of(requests), "ms": Figure.of(millis)}
     rows = [
         Row(f"{_ASKERS:,} threads at once", figures, _GOAL),
-        Row("given again within its age", {"µs": Figure.of(again)}),
+        Row("reused within its age", {"µs": Figure.of(again)}),
     ]
     return Report("Last prices", _NOTE, rows, less=("requests",))
 

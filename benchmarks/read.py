@@ -22,12 +22,13 @@ from .peers import Elsewhere, peers_of, summed
 from .stage import long_stage
 
 _NOTE = (
-    "Milliseconds of a warm `get_ohlcv` with every value added up: the same question *again*; "
-    "*first*: of a manager that knows nothing of the series yet; *other*: another stretch as long, "
-    "of a series that is held. Then how many times as long as *again* the "
-    "others take for the same bars in the same round: more than 1 is slower than this library. "
-    "*naive*: gzip and `read_csv`, whole years. *Arrow*: an uncompressed file mapped into memory, "
-    "bisected. *ArcticDB*: in a process of its own with an older pandas, timed there."
+    "Milliseconds of a warm `get_ohlcv` with every value added up: the same request *again*; "
+    "*first*: by a manager that has not read the series yet; *other*: another stretch of the "
+    "same length, from a series that is in memory. The other columns: how many times as long "
+    "as *again* the others take for the same bars in the same round; more than 1 is slower "
+    "than this library. *naive*: gzip and `read_csv`, whole years. *Arrow*: an uncompressed "
+    "file mapped into memory, with a binary search. *ArcticDB*: measured in its own process, "
+    "with an older pandas."
 )
 Call = Callable[[], pd.DataFrame | Elsewhere]
 

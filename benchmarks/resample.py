@@ -21,9 +21,9 @@ from .harness import Call, Figure, Report, Row, sized
 
 _COUNT, _ROUNDS = sized(300, 1_000), sized(5, 7)
 _NOTE = (
-    f"Milliseconds from the minutes of {_COUNT:,} symbols in memory to a daily bar of each, and how many "
+    f"Milliseconds to build a daily bar of each of {_COUNT:,} symbols from minutes in memory, and how many "
     'times as long pandas takes in the same round, frame by frame: `resample("1D").agg(...)` of '
-    "the same bars. Ours also finds which days lack a minute."
+    "the same bars. Our code also finds the days that lack a minute."
 )
 _DAY = parse_iso("2024-06-03")
 _SPAN = Span(_DAY, _DAY + DAY_MS)

@@ -19,8 +19,9 @@ from .harness import Call, Figure, Report, Row, race
 from .stage import YEAR, stage
 
 _NOTE = (
-    "Microseconds of one call. *remembered*: the symbol has been asked for before. *first*: a day of hours "
-    "fetched anew from a vendor that answers at once; *second*: the same where the vendor before it fails."
+    "Microseconds of one call. *remembered*: the symbol has been requested before. *first*: "
+    "a day of hourly bars fetched from a vendor that answers at once; *second*: the same if "
+    "the vendor before it fails."
 )
 _DAY = ("2024-05-01", "2024-05-01")
 
@@ -49,7 +50,7 @@ def measure() -> Report:
         ]
         rows += [
             Row(
-                f"what {symbol} is, and who is asked, in order",
+                f"what {symbol} is, and its vendors in order",
                 _of(race({"remembered": call})),
                 "<= 20",
             )

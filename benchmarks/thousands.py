@@ -27,8 +27,8 @@ from .stage import made_up_at
 
 SERIES, _ROUNDS = sized(2_000, 10_000), sized(2, 3)
 _NOTE = (
-    f"Seconds that a command takes in a process of its own, from its start to its end, and the memory "
-    f"of that process at its highest, over {SERIES:,} series with ten years of 1d each: half of them "
+    "Seconds that a command takes in its own process, from its start to its end, and the peak memory "
+    f"of that process, for {SERIES:,} series with ten years of 1d each: half of them "
     "shares with forty dividends, half coins. The bytecode of the package is kept from one process to "
     "the next. *first*: there are no columns yet. *json.loads*: how many times as long as reading the "
     "same documents with it."

@@ -33,10 +33,10 @@ MORNING = ("07:05", "07:35")
 GOAL = "fewer >= 95 %"
 _FAST = "{requests_per_minute: 60000, requests_per_second: 1000, burst_size: 1000}"
 _NOTE = (
-    "Requests that arrive at the vendors in a week, counted there: ten coins and ten shares, 1d and "
-    "1h, brought up to date every night; eleven times a day a user looks at the last 500 bars, at "
-    "the last month and at a single day of each. *anew*: as many as when every question goes to the "
-    "vendor. *fewer*: how many percent of these the cache saves."
+    "Requests that arrive at the vendors in a week, counted there: ten coins and ten shares, "
+    "1d and 1h, updated every night; eleven times a day a user reads the last 500 bars, the "
+    "last month and a single day of each. *anew*: the number if every call sends its "
+    "requests to the vendor. *fewer*: the percentage of these that the cache saves."
 )
 
 

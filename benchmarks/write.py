@@ -33,12 +33,13 @@ from .peers import ARCTIC_PYTHON, Arctic, Naive
 from .stage import FETCHED, YEAR, made_up
 
 _NOTE = (
-    "Milliseconds until the bars are safe on the disk (synced), and how many times as long the "
-    "usual cache takes for the same: read the gzip CSV of the year, merge, write it anew, unsynced. "
-    "*put*: by `UnifiedCache.put`, as all but the second line. *fetched*: the whole `get_ohlcv`, out of "
-    "a downloader that has the frame ready. *ArcticDB*: its `append`, in a process of its own with an "
-    "older pandas, timed there. *bare*: one append of as many bytes, synced. *parse*: the same file "
-    "inflated (by isal) and parsed by pyarrow, nothing checked and nothing kept."
+    "Milliseconds until the bars are safe on the disk (synced), and how many times as long "
+    "the usual kind of cache takes for the same: read the gzip CSV of the year, merge, write "
+    "it again, unsynced. *put*: with `UnifiedCache.put`, like all lines but the second. "
+    "*fetched*: the whole `get_ohlcv`, with a downloader that has the frame ready. "
+    "*ArcticDB*: its `append`, measured in its own process, with an older pandas. *bare*: "
+    "one append of the same number of bytes, synced. *parse*: the same file decompressed (by "
+    "isal) and parsed by pyarrow; nothing is checked or stored."
 )
 _SYMBOL, _KEY = "BTCUSDT", SeriesKey("BTCUSDT", Timeframe.parse("1m"))
 _ROUNDS, _YEARS = sized(4, 7), sized(2, 3)

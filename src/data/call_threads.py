@@ -29,7 +29,7 @@ __all__ = [
 
 R = TypeVar("R")
 
-# Reading is CPU-bound: more threads would only hold up the loop.
+# Reading is CPU-bound: more threads would only slow down the loop.
 MOST_LOOKUPS = 2
 # Calls that query vendors spend nearly all of their time waiting.
 MOST_CALLS = 64

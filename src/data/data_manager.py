@@ -509,7 +509,7 @@ class DataManager:
 
     def _streamed(self, instrument: Instrument) -> LivePrice | None:
         """Return the latest price of a running stream, or None if there is none."""
-        feeds: LiveFeeds | None = self.__dict__.get("_feeds")  # none were made: none run
+        feeds: LiveFeeds | None = self.__dict__.get("_feeds")  # unset until a feed is made
         return feeds.live_price(instrument) if feeds is not None else None
 
     @overload

@@ -312,7 +312,7 @@ class NoProviderError(QueryError, RuntimeError):
     """
 
     because: ClassVar[Reason] = "no_vendor"
-    _quotes = False  # a long list of vendors, each with its reason
+    _quotes = False  # the message is long because it lists every vendor with its reason
 
     def __init__(
         self,

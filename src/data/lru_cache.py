@@ -62,7 +62,7 @@ class LruCache:
         lock = self._own_lock()
         if lock.locked():
             return
-        with lock:  # taken by hand it could stay so where an interrupt comes in between
+        with lock:  # not acquire(): an interrupt after it would leave the lock held
             try:
                 self._remove(key)
                 if size > self.most_bytes:
@@ -100,6 +100,6 @@ class LruCache:
         self._sum = sum(self._sizes.values())
 
     def _own_lock(self) -> threading.Lock:
-        if os.getpid() != self._pid:  # a thread of the parent may have held it at the fork
+        if os.getpid() != self._pid:  # a thread of the parent may have held the lock at the fork
             self._pid, self._lock = os.getpid(), threading.Lock()
         return self._lock

@@ -1,4 +1,4 @@
-"""A universe in a query: its members, and the days for which they have no bars."""
+"""Universes in queries: their members, and the days for which the members have no bars."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def members_asked(
     bounds: tuple[Any, Any] | None = None,
     strict: bool = False,
 ) -> Members:
-    """Return the members of a universe that a query refers to; at least one.
+    """Return the members of the universe in a query; at least one.
 
     Args:
         universes: Store of the universes.
@@ -120,7 +120,7 @@ def member_frames(
     for symbol, frame in frames.items():
         try:
             query = client.query(symbol, timeframe, *bounds, wishes)
-        except DataError:  # its frame says why; it has no market whose sessions could be counted
+        except DataError:  # its frame has the reason; there are no sessions to count
             continue
         calendar = calendar_for(query.instrument).name
         key = calendar, query.span.start, query.span.end
@@ -142,7 +142,7 @@ def member_frames(
 
 
 def warn_of_past(universes: Universes, today: Members, frames: Mapping[str, pd.DataFrame]) -> None:
-    """Compare today's members with those on the day of the first bar, if no day was named.
+    """Compare today's members with those on the day of the first bar; for queries without a day.
 
     Warns:
         SurvivorshipWarning: The members differ, or the earlier ones are not point-in-time.
@@ -206,7 +206,7 @@ def _runs(
 
 
 def _reason(facts: Mapping[str, Any], low: int, high: int) -> str:
-    """Return why there is no bar in ``[low, high)``, from the provenance of an answer."""
+    """Return why an answer has no bar in ``[low, high)``, according to its provenance."""
     if "error" in facts:
         return str(facts["error"]["message"])
     gaps = (g for g in facts["gaps"] if parse_iso(g["start"]) < high and low < parse_iso(g["end"]))
@@ -228,7 +228,7 @@ def series_of_symbols(
     for symbol in distinct_symbols(symbols):
         try:
             names[symbol] = services.selector.instrument(symbol).symbol
-        except QueryError:  # it means nothing by the rules: nothing can be stored of it
+        except QueryError:  # no rule recognizes it, so nothing can be stored for it
             names[symbol] = symbol
     wanted = set(names.values())
     chosen = [key for key in keys if key.symbol in wanted]

@@ -49,7 +49,7 @@ __all__ = [
 ]
 
 _NO_PROVIDER = "No suitable provider found"
-_HERE = sys.modules[__name__]  # where the factory is found, or what tests put in its place
+_HERE = sys.modules[__name__]  # has the factory, or what tests replace it with
 # Maximum number of remembered symbols, and of vendor orders per symbol and timeframe.
 _MOST_SYMBOLS = 16_384
 MOST_ORDERS = 4_096
@@ -270,7 +270,7 @@ class ProviderSelector:
             return verdict.symbol
         if verdict.reason == "unknown" or verdict.candidates:
             return str(symbol).strip().upper()
-        return self.instrument(symbol).symbol  # raises what is wrong with it
+        return self.instrument(symbol).symbol  # raises the error that describes the fault
 
     def split_vendor(self, symbol: Any, provider: str | None = None) -> tuple[Any, str | None]:
         """Return a symbol without its vendor prefix, and the pinned vendor.
@@ -353,7 +353,7 @@ class ProviderSelector:
         change.
         """
         if not (isinstance(symbol, str) and isinstance(timeframe, str)):
-            return list(self._choose(symbol, timeframe).names)  # it may not be hashable
+            return list(self._choose(symbol, timeframe).names)  # may not be hashable
         slot = self._slots(symbol, timeframe)
         order = slot.order
         if order is None or not order.stands(self.downloaders):
@@ -361,7 +361,7 @@ class ProviderSelector:
         return list(order.names)
 
     def order_at_hand(self, symbol: str, timeframe: str) -> VendorOrder | None:
-        """Return :meth:`get_provider_with_failover`'s order as far as names and keys determine it.
+        """Return the order of :meth:`get_provider_with_failover`, as far as names and keys show it.
 
         No vendor is loaded for this: for a vendor that is not loaded, only the presence of its
         keys is known, not whether it can be used. The same object is returned for as long as
@@ -379,7 +379,7 @@ class ProviderSelector:
         return order
 
     def _at_hand(self, symbol: str, timeframe: str) -> VendorOrder:
-        orders = self._orders  # taken before the rules are looked at, as a slot is
+        orders = self._orders  # read before the rules, as a slot is
         named = self._named(symbol, timeframe)
         with self._building:
             order = orders.get(("at hand", *named))
@@ -419,7 +419,7 @@ class ProviderSelector:
         return rule.vendors if self._rules.failover.enabled else (rule.primary,)
 
     def _choose(self, symbol: Any, timeframe: str) -> VendorOrder:
-        orders = self._orders  # taken before the rules are looked at, as a slot is
+        orders = self._orders  # read before the rules, as a slot is
         named = self._named(symbol, timeframe)
         with self._building:
             order = orders.get(named)
@@ -449,7 +449,7 @@ class ProviderSelector:
     def supply(
         self, instrument: Instrument, timeframe: Timeframe, vendor: str | None = None
     ) -> Supply:
-        """Return the vendor that is queried first for bars, and the depth of its vendors' history.
+        """Return the vendor queried first for bars, and how far back the series' vendors go.
 
         Health and quota are not considered. ``vendor``: the pinned vendor, if any.
         """
@@ -462,7 +462,7 @@ class ProviderSelector:
                 continue
             if label in capabilities.serving(instrument).labels(instrument.asset_class):
                 depths[name] = capabilities.depth_days.get(label)
-        if not depths:  # bars that are made of others, or vendors that are not ours
+        if not depths:  # derived bars, or downloaders that are not ours
             return Supply(self.get_best_provider(symbol, label) or "", None)
         limits = [days for days in depths.values() if days is not None]
         return Supply(next(iter(depths)), max(limits) if len(limits) == len(depths) else None)
@@ -482,11 +482,11 @@ class ProviderSelector:
         """Return :meth:`supply` for a stored series; None if no rule recognizes its symbol."""
         try:
             return self.supply(self.instrument(key.symbol), key.timeframe)
-        except DataError:  # an older tool left it
+        except DataError:  # stored by an older tool
             return None
 
     def _sources(self, instrument: Instrument, timeframe: str) -> list[Timeframe]:
-        """Return the timeframes in the rules that another one can be made from, coarsest first."""
+        """Return the rules' timeframes from which ``timeframe`` can be built, longest first."""
         from .calendars.calendar import calendar_for
         from .prices.conversions import sources_for
 

@@ -91,7 +91,7 @@ def _used(proc: Path) -> int | None:
         pages = (proc / "self" / "statm").read_text("ascii").split()[1]
         return int(pages) * os.sysconf("SC_PAGE_SIZE")
     except (OSError, ValueError, IndexError, AttributeError):
-        return None  # only Linux has it
+        return None  # only Linux has this file
 
 
 def _peak() -> int | None:

@@ -1,4 +1,4 @@
-"""Singletons of a process, made at the first call."""
+"""Objects of which a process has only one, created on the first call."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ T = TypeVar("T")
 
 
 class Singleton(Generic[T]):
-    """The only instance of something in a process. Thread-safe; a forked child makes its own.
+    """The only instance of an object in a process. Thread-safe; a forked child creates its own.
 
-    The child's instance is made like its parent's. A Singleton is a module-level object, created
-    when the module is loaded, and lives as long as the process.
+    The child's instance is created with the same arguments as its parent's. A Singleton is a
+    module-level object, created when the module is loaded, and lives as long as the process.
 
     Args:
         name: Name of the instance, for the warning.
-        alike: Returns the arguments for making another instance like this one, even if the process
-            has changed its working folder; by default the original arguments are used.
+        alike: Returns the arguments for creating another instance like this one, even if the
+            process has changed its working folder; by default the original arguments are used.
     """
 
     def __init__(self, name: str, alike: Callable[[T], tuple[Any, ...]] | None = None) -> None:
@@ -35,7 +35,7 @@ class Singleton(Generic[T]):
             os.register_at_fork(after_in_child=self._start_anew)
 
     def get(self, make: Callable[..., T], *arguments: Any) -> T:
-        """Return the instance, making it from ``arguments`` on the first call.
+        """Return the instance, creating it from ``arguments`` on the first call.
 
         Different arguments in later calls are ignored, with a warning at the caller's line.
         """
@@ -51,11 +51,11 @@ class Singleton(Generic[T]):
             return self._thing
 
     def look(self) -> T | None:
-        """Return the instance if it has been made."""
+        """Return the instance if it has been created."""
         return self._thing
 
     def forget(self) -> None:
-        """Forget the instance; the next call makes a new one."""
+        """Forget the instance; the next call creates a new one."""
         with self._lock:
             self._thing, self._made_of = None, ()
 

@@ -119,7 +119,7 @@ def changed(**columns: Callable[[Any], Any]) -> Any:
         (changed(close=lambda v: None), "price missing"),
         (changed(close=lambda v: float("nan")), "price missing"),
         (changed(volume=lambda v: None), "without volume among others that have it"),
-        (changed(timestamp=lambda v: v[0]), "1 stamp twice, the first 2023-01-03"),
+        (changed(timestamp=lambda v: v[0]), "1 duplicate stamp, the first 2023-01-03"),
         (changed(timestamp=lambda v: datetime(2024, 6, 9)), "stamp in the future"),
         (changed(timestamp=lambda v: None), "timestamp is null in 1 row"),
         (changed(symbol=lambda v: None), "symbol is null in 1 row"),

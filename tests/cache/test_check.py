@@ -129,7 +129,7 @@ def _identity(lane: object) -> str:
 DAMAGE: list[tuple[Callable[[Path], None], str, str, list[int]]] = [
     (_bit_flipped, "2024", "damaged at byte", [0, 1, 2, 3, 5]),
     (_tail_lost, "2024", "damaged at byte", [0, 1, 2, 3, 4]),
-    (_torn, "2024", "torn append", [0, 1, 2, 3, 4, 5]),
+    (_torn, "2024", "an interrupted append", [0, 1, 2, 3, 4, 5]),
     (_data_gone, "2024", "the data file is gone, and 6 bars with it", []),
     (_metadata_gone, "2024", "there are no metadata", [0, 1, 2, 3, 4, 5]),
     (_metadata_flipped, "2024", "the metadata are damaged", [0, 1, 2, 3, 4, 5]),
@@ -165,7 +165,7 @@ def test_damage_is_found_told_and_repaired(
 def test_the_remedy_says_how_many_bars_are_lost(folder: Path) -> None:
     _bit_flipped(folder)
     (one,) = found(folder)
-    assert "5 bars of it in its place; to be fetched again: 1 bar" in one.remedy
+    assert "its replacement has 5 bars; to be fetched again: 1 bar" in one.remedy
     whole = (folder / DATA).read_bytes()
     repaired(folder)
     assert quarantined(folder)[0].read_bytes() == whole, "the damaged file is kept whole"

@@ -322,10 +322,12 @@ KINDS |= {f"at random {seed}": _at_random(seed) for seed in range(20)}
 FIGURES: dict[str, Callable[[Year, Year], int]] = {
     r"data file is gone, and ([\d,]+) bar": lambda before, after: before.rows - after.rows,
     r"not read: ([\d,]+) bar": lambda before, after: after.rows - before.rows,
-    r"([\d,]+) bytes of a torn append": lambda before, after: len(before.data) - len(after.data),
-    r"made anew from the ([\d,]+) bar": lambda before, after: after.rows,
-    r"([\d,]+) bars? of it in its place": lambda before, after: after.rows,
-    r"asked for again: ([\d,]+) bar": lambda before, after: before.rows - after.rows,
+    r"an interrupted append left ([\d,]+) bytes": lambda before, after: (
+        len(before.data) - len(after.data)
+    ),
+    r"rebuilt from the ([\d,]+) bar": lambda before, after: after.rows,
+    r"replacement has ([\d,]+) bar": lambda before, after: after.rows,
+    r"fetched again: ([\d,]+) bar": lambda before, after: before.rows - after.rows,
 }
 
 
@@ -362,7 +364,7 @@ def test_a_check_says_what_recovery_does_and_touches_nothing(
                 assert int(match[1].replace(",", "")) == figure(before, after), words
         if "quarantine" in words:
             assert after.kept - before.kept, words
-        if "the old file stays" in words or "the new file" in words:
+        if "the old file is kept" in words or "the new file" in words:
             is_new = "the new file" in words
             assert after.data == before.data
             assert after.generation == before.generations[is_new], words

@@ -83,7 +83,7 @@ def test_what_stands_on_no_bar_is_counted() -> None:
     later = pd.Series([1.0, np.nan], pd.DatetimeIndex(["2025-01-02", "2025-01-03"]))
     chart = plot(frame, lines={"x": later}, marks=[{"time": "2020-01-01"}]).chart
     assert not chart.marks and not np.isfinite(chart.lines[0].values).any()
-    notes = ["not drawn: 1 value of x outside of the bars", "not drawn: 1 mark outside of the bars"]
+    notes = ["not drawn: 1 value of x outside the bars", "not drawn: 1 mark outside the bars"]
     assert list(chart.notes[-2:]) == notes
     assert notes[0] in plot(frame, lines={"x": later}).svg()
 

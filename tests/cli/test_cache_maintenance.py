@@ -67,7 +67,7 @@ def test_damage_is_said_and_nothing_changed(damaged: Run, cache: Path) -> None:
         ran = damaged("cache", *words)
         assert ran.code == 1
         assert "BTCUSDT 1h 2024: the data are damaged at byte 0 of" in ran.out
-        assert "→ the file is kept in quarantine, and 0 bars of it in its place" in ran.out
+        assert "→ the file is moved to quarantine; its replacement has 0 bars" in ran.out
         assert "1 finding; `onetape cache repair` repairs it" in ran.out
     assert files(cache / "ohlcv" / "BTCUSDT") == before
     assert damaged("cache", "verify", "AAPL").code == 0, "only what was named is read"
@@ -134,7 +134,7 @@ def test_a_folder_in_the_place_of_a_table_is_told_and_set_aside(
 def test_repair_says_what_it_did(damaged: Run, cache: Path) -> None:
     ran = damaged("cache", "repair")
     assert ran.code == 0
-    assert "✓ the file is kept in quarantine" in ran.out
+    assert "✓ the file is moved to quarantine" in ran.out
     assert "2 series read, 1 finding repaired: no damage found" in ran.out
     assert damaged("cache", "verify").code == 0
     again = damaged("fetch", "BTCUSDT", "1h", *MAY, "--json").json
@@ -250,7 +250,7 @@ def test_older_files_are_taken_over_under_the_name_they_are_asked_by(
 def test_pruning_keeps_what_is_held_nowhere_else(run: Run, cache: Path, older: Path) -> None:
     ran = run("cache", "migrate", "--prune")
     assert ran.code == 1
-    assert "stays: a bar of it is cached nowhere else, first 2023-03-10" in ran.out
+    assert "kept: a bar of it is cached nowhere else, first 2023-03-10" in ran.out
     aside = cache / "ohlcv" / "BTCUSDT" / "1d" / "_legacy" / "2023.csv.gz"
     assert aside.exists()
     around = ("--start", "2023-03-01", "--end", "2023-03-12", "--refresh")

@@ -722,7 +722,7 @@ def test_a_torn_document_is_made_anew(
     with caplog.at_level(logging.WARNING):
         report = run()
     assert report["confirmed"] == report["bars"]
-    assert "confirmed.json is lost" in caplog.text
+    assert "confirmed.json cannot be read" in caplog.text
 
 
 # --- where it shows ------------------------------------------------------------------------------

@@ -141,8 +141,8 @@ def test_small_words() -> None:
 @pytest.mark.parametrize(
     "requests, wait_s, said",
     [(3, 0.0, "3 requests, no wait"),
-     (3_623, 0.0, "3,623 requests, no wait, about 12 minutes in all"),
-     (300, 120.0, "300 requests, about 2 minutes of waiting, about 3 minutes in all")],
+     (3_623, 0.0, "3,623 requests, no wait, about 12 minutes in total"),
+     (300, 120.0, "300 requests, about 2 minutes of waiting, about 3 minutes in total")],
 )  # fmt: skip
 def test_a_long_plan_says_how_long_it_takes(requests: int, wait_s: float, said: str) -> None:
     step = PlanStep("yahoo", DAY, Span(0, 1), requests, wait_s=wait_s)

@@ -124,7 +124,7 @@ def test_a_mark_that_nothing_proves_any_more_is_taken_off(filled: DataManager) -
     assert sum(span["rows"] for span in grave(ask(filled))) == 5
     report = filled.validate(BAD, "1d", mark=True)
     assert (report.marked, report.unmarked) == (0, 1)
-    assert "1 bar not marked any more" in report.title
+    assert "1 bar no longer marked" in report.title
     (span,) = grave(ask(filled))
     assert (span["rows"], span["reason"].startswith(IN_WHOLE)) == (4, True)
     states = filled.get_ohlcv(BAD, "1d", "2000-01-01", offline=True, columns=["state"])["state"]

@@ -64,7 +64,7 @@ def test_the_store_is_the_cache(
 
 def test_the_printed_calls(source: YFinanceDataSource, vendors: VendorServer) -> None:
     """A folder that is named has no effect, and that is said once."""
-    with pytest.warns(UserWarning, match="no effect of cache_dir: bars of yfinance") as warned:
+    with pytest.warns(UserWarning, match="cache_dir has no effect: bars of yfinance") as warned:
         cached_source = CachedDataSource(adapter=source, cache_dir="~/.rustybt/cache")
     assert len(warned) == 1
     assert cached_source.cache_dir is None
@@ -78,7 +78,7 @@ def test_the_printed_calls(source: YFinanceDataSource, vendors: VendorServer) ->
     df1, df2, count = asyncio.run(program())
     assert df1.equals(df2)
     assert vendors.count() == count
-    with pytest.warns(UserWarning, match="no effect of cache.max_size_bytes"):
+    with pytest.warns(UserWarning, match="cache.max_size_bytes has no effect"):
         CachedDataSource(source, config={"cache.max_size_bytes": 5})
 
 

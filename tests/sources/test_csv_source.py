@@ -139,12 +139,12 @@ def test_a_row_without_a_price(folder: Path, manager: DataManager, bundles: Path
 @pytest.mark.parametrize(
     "config, kind, why",
     [
-        ({"has_header": False}, QueryError, "a header line is needed"),
+        ({"has_header": False}, QueryError, "has_header=False is not served"),
         ({"missing_data_strategy": "interpolate"}, QueryError, "values are never made up"),
         (
             {"schema_mapping": {"colour_column": "red"}},
             QueryError,
-            "not columns of bars: colour_column",
+            "unknown columns: colour_column",
         ),
         ({"colour": "red"}, QueryError, "has no argument colour"),
         ({"delimiter": "~"}, ConfigError, "delimiter"),

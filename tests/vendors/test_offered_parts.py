@@ -117,7 +117,7 @@ def test_a_table_at_fault_is_told_where_it_is_asked_for(
     assert len([r for r in caplog.records if "cannot be used" in r.message]) == 1, "said once"
     assert "CANARY" not in caplog.text
     assert table_of("yahoo") is not None
-    with pytest.warns(UserWarning, match="none could be asked") as warned:
+    with pytest.warns(UserWarning, match="none could be queried") as warned:
         assert asks(make("{}", FIRST)) == {}
     assert said in str(warned[0].message)
     settings = load_settings(tmp_path / "cache")
@@ -282,7 +282,7 @@ def test_a_vendor_that_the_file_does_not_name_is_not_asked(
     monkeypatch.setenv("TIINGO_API_KEY", KEY)
     manager = make("{}", '{"provider_sequences": {"ratios": ["fmp"]}}')
     assert downloader_for(manager.provider_selector, vendor) is not None
-    with pytest.warns(UserWarning, match="none could be asked"):
+    with pytest.warns(UserWarning, match="none could be queried"):
         assert asks(manager) == {}
 
 

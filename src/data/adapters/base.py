@@ -37,7 +37,7 @@ from ..model.caller import called_from, warn_user, working_for
 from ..model.instant import DAY_MS
 from ..model.span import Span
 from ..model.texts import counted
-from ..polars import pl  # says which extra is missing
+from ..polars import pl  # its error names the missing extra
 from ..polars.panel import Market, grid_of
 from ..polars.parquet_writer import ParquetWriter
 from ..sources.base import DataSource, DataSourceMetadata
@@ -63,7 +63,7 @@ ValidationError = InvalidDataError = QualityError
 
 R = TypeVar("R")
 _log = logging.getLogger(__name__)
-# Loop for fetches by synchronous calls; a session that one leaves open can be used by the next.
+# Loop for fetches from synchronous calls; the next call can use a session that one leaves open.
 _fetches = LoopThread("onetape-adapter")
 # A loop does not itself keep references to its tasks.
 _started: set[asyncio.Task[Any]] = set()
@@ -193,7 +193,8 @@ class BaseDataAdapter(DataSource):
         name, source_name: Name of the source.
         rate_limiter: Rate limiter of ``fetch``; code that sends several requests may
             ``acquire()`` it for each.
-        findings: Maps each symbol to what the last :meth:`validate` found odd but not wrong.
+        findings: Maps each symbol to the findings of the last :meth:`validate` that are odd but not
+            wrong.
 
     Raises:
         QueryError: An argument is not a number in its range (a ``ValueError``).

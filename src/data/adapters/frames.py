@@ -12,7 +12,7 @@ from ..model.bars import BarTable, Stamps
 from ..model.instant import DAY_MS, MINUTE_MS, iso
 from ..model.texts import counted
 from ..model.timeframe import Timeframe
-from ..polars import pl  # says which extra is missing
+from ..polars import pl  # its error names the missing extra
 from ..polars.decimals import decimal_frame
 from ..polars.schemas import FIELDS, PRICES
 from ..prices.bar_rule import are_bars, faults_of, latest_live
@@ -166,7 +166,7 @@ def _faults(table: BarTable, timeframe: Timeframe, now_ms: int, *, is_dated: boo
         yield f"{counted(len(bad), 'row')} cannot be bars{at}: {faults_of(first, latest)[0]}"
     twice = table.stamps[1:][table.stamps[1:] == table.stamps[:-1]]
     if len(twice):
-        yield f"{counted(len(twice), 'stamp')} twice, the first {iso(int(twice[0]))}"
+        yield f"{counted(len(twice), 'duplicate stamp')}, the first {iso(int(twice[0]))}"
     lacking = np.isnan(table.volume)
     if lacking.any() and not lacking.all():
         at = f", the first at {iso(int(table.stamps[lacking][0]))}" if is_dated else ""
@@ -189,7 +189,7 @@ def _stamps(column: pl.Series) -> Stamps:
 def _usual(stamps: Stamps) -> Timeframe:
     """Return the timeframe of ascending stamps, judged by their usual distance."""
     steps = np.diff(stamps)
-    if not len(steps):  # one bar: of a day where it stands at midnight
+    if not len(steps):  # a single bar is daily if its stamp is midnight
         return Timeframe(1, "d" if stamps[0] % DAY_MS == 0 else "m")
     step = int(np.median(steps))
     for days, unit in _DAYS_OF:

@@ -43,7 +43,7 @@ class BatchListener(Protocol):
         """Called with the number of queries and those that go to vendors (at least one)."""
 
     def ended(self, query: BarsQuery, frame: pd.DataFrame) -> None:
-        """Called when one of the queries was answered or failed, in the order given."""
+        """Called when one of the queries has been answered or has failed, in the order given."""
 
 
 def get_batch(
@@ -121,7 +121,7 @@ def _by(bars: BarsService, get: _Get, query: BarsQuery) -> pd.DataFrame | None:
 def _series_of(bars: BarsService, query: BarsQuery) -> SeriesKey:
     try:
         return bars.lanes.find(query).key
-    except DataError:  # the store cannot be read
+    except DataError:  # the full call raises it again
         return query.key
 
 
@@ -149,7 +149,7 @@ def in_threads(
     """
     if len(items) < 2:
         return list(_heard(items, map(get, items), hear))
-    from concurrent.futures import Future, ThreadPoolExecutor  # what is held needs no threads
+    from concurrent.futures import Future, ThreadPoolExecutor  # not needed if everything is stored
 
     work, pools = carried(get), dict[str, ThreadPoolExecutor]()
     futures: list[Future[R]] = []

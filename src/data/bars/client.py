@@ -38,7 +38,7 @@ from ..vendors.registry import family_of
 from .observer import Enrolled, Observer
 from .request import RequestParser, Wishes
 
-# Most programs only request bars; modules for other queries are imported on first use.
+# Most programs only request bars, so the modules for other queries are imported on first use.
 if TYPE_CHECKING:
     from datetime import date
     from pathlib import Path
@@ -219,9 +219,10 @@ class BarsClient:
         get_missing(self._service, queries)
 
     def as_one_call(self) -> AbstractContextManager[None]:
-        """Return a block in which a vendor that was down is not queried again for the same symbol.
+        """Return a context in which a vendor that was down is not queried again for a symbol.
 
-        A later query in the block is answered without that vendor, and reports its failure.
+        A later query in the ``with`` block is answered without that vendor, and reports its
+        failure.
         """
         return querying_once()
 
@@ -277,10 +278,10 @@ class BarsClient:
     def calculate(self, query: BarsQuery, source: Timeframe, *, anew: bool = False) -> Calculated:
         """Store the longer bars that all stored ``source`` bars make up; no vendor is queried.
 
-        They are kept in a lane of their own (``1h@from-1m``), which never answers a query, with
-        the vendors and states of their parts. For extended hours they are made from extended
-        minutes (``1h@extended@from-1m``). For a market with sessions, daily bars made this way
-        lack the auctions.
+        They are kept in a separate lane (``1h@from-1m``), which never answers a query, with the
+        vendors and states of their parts. For extended hours they are made from extended minutes
+        (``1h@extended@from-1m``). For a market with sessions, daily bars made this way lack the
+        auctions.
 
         Args:
             query: Symbol and timeframe of the longer bars; its span is ignored.
@@ -375,7 +376,7 @@ class BarsClient:
         return self._selector.instrument(series.symbol).in_session(series.session)
 
     def _told(self, series: SeriesKey) -> SeriesView:
-        """Return the stored series; all of it is doubted if the files behind it have changed."""
+        """Return the stored series; all of it is doubtful if the files behind it have changed."""
         view = self._store.view(series)
         if not series.of_folder:
             return view

@@ -190,7 +190,7 @@ class ActionService:
             turn = SeriesKey(instrument.symbol, _DAY, ("actions",))
             with one_call(), self._locks.hold(turn, self._clock), self._turns.take(turn):
                 lacking = _own(series.book(), vendor).lacking(wanted, today.news_ms)
-                if lacking:  # by one question: the parts lie at the ends nearly always
+                if lacking:  # in one query: the missing parts are nearly always at the two ends
                     late = lacking[-1].end - TOLD_LATE_MS
                     fetcher = ActionFetcher(self._clock, request, series, journal)
                     fetcher.ask(Span(min(lacking[0].start, late), lacking[-1].end))

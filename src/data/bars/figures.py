@@ -82,7 +82,7 @@ class FiguresService:
     """Answers queries for figures of perpetual futures. Thread-safe.
 
     A span that a vendor has answered is not requested again, except for its latest rows, which may
-    still be on their way. Rows that a vendor keeps for only a month stay in the cache.
+    not have been published yet. Rows that a vendor keeps for only a month stay in the cache.
     """
 
     def __init__(
@@ -228,7 +228,7 @@ class FiguresService:
         place: tuple[TableStore, SeriesKey],
         done: _Done,
     ) -> None:
-        """Store the rows and how far they are settled; an empty answer settles nothing.
+        """Store the rows, and up to where they are settled; an empty answer settles nothing.
 
         Rows in a damaged file that the vendor did not send again are not settled either; they are
         a gap.
@@ -294,7 +294,7 @@ def _answer(query: FigureQuery, stored: pd.DataFrame | None, done: _Done) -> pd.
     """Build the frame with its provenance; report once what it lacks.
 
     Raises:
-        AllProvidersFailedError: There are no rows, and not because none exist.
+        AllProvidersFailedError: There are no rows although some should exist.
     """
     import pandas as pd
 

@@ -42,7 +42,7 @@ class Freshness:
 
 @dataclass(frozen=True)
 class Pace:
-    """What all series of one market, timeframe and settling time have in common.
+    """The values shared by all series with the same market, timeframe and settling time.
 
     Attributes:
         calendar, timeframe, anchor: Define the positions of the bars in time.
@@ -65,7 +65,7 @@ class Pace:
         settle_ms: int,
         anchor: str = "session",
     ) -> Pace:
-        """Return the pace at ``now_ms``; bars are final ``settle_ms`` after closing or later."""
+        """Return the pace at ``now_ms``; bars are final ``settle_ms`` or more after they close."""
         due = newest_settled(BarGrid(calendar, timeframe, anchor), settle_ms, now_ms)
         return cls(calendar, timeframe, anchor, now_ms, due)
 

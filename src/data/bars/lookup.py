@@ -151,12 +151,12 @@ class CacheLookup:
         grid = BarGrid(calendar, query.timeframe, (view.kind and view.kind.anchor) or "session")
         cap = first_unclosed(calendar, query.timeframe, self._clock.now_ms(), grid.anchor)
         if query.instrument.asset_class == "stock":
-            self._reader.days.current(query.instrument)  # the calendar is at hand
+            self._reader.days.current(query.instrument)  # the calendar is loaded
         answer, start, end = None, 0, min(query.span.end, cap)
         for tries in range(LOOKBACKS):
             try:
                 start = back(grid, end, count * 2**tries, view.kind)
-            except BadRangeError:  # calendars do not reach so far back: these are all there are
+            except BadRangeError:  # calendars do not go back further: these are all the bars
                 break
             looked_up = self._of_span(query, view, Span(start, query.span.end))
             if not isinstance(looked_up, Hit):
@@ -204,7 +204,7 @@ class CacheLookup:
         if not answer.gaps:
             return _hit(answer, book)
         if answer.facts["generation"] != view.generation:
-            return MISS  # a year may just have been dropped to keep the cache within its limit
+            return MISS  # a year may have just been dropped because of the cache's size limit
         end = _end(view)
         known = stretches(answer.gaps).columns
         is_late = np.array([gap.reason == AFTER_LAST for gap in known.sources])[known.codes]
@@ -218,7 +218,7 @@ class CacheLookup:
             grid = BarGrid(calendar_for(query.instrument), query.timeframe, anchor)
             if is_nothing and grid.next_open(wanted.start) >= wanted.end:
                 return (
-                    MISS  # nothing is due, for the market is closed: there may be bars all the same
+                    MISS  # nothing is due because the market is closed, but there may still be bars
                 )
             lacking = [
                 g for g in lacking if g.reason != UNASKED or may_open(grid, g.span, view.kind)
@@ -236,7 +236,7 @@ def _hit(answer: Answer, book: ActionBook | None) -> Hit:
 
 
 def _end(view: SeriesView) -> int:
-    """Return the end of the known part of a series; nothing lies after it if nothing is known."""
+    """Return the end of the known part of a series."""
     return view.coverage[-1].span.end if view.coverage else _NEVER
 
 
@@ -245,7 +245,7 @@ def _end(view: SeriesView) -> int:
 
 @dataclass(frozen=True)
 class _Entry:
-    """One answer, with what shows that it is still valid and when (UTC ms) it can be.
+    """One answer, with the evidence that it is still valid, and until when (UTC ms) it can be.
 
     The entry refers to the instrument because its cache key contains the instrument's ``id``:
     while the entry exists, no other object gets that ``id``. ``orders`` are the vendor orders by
@@ -267,7 +267,7 @@ class _Entry:
     @property
     def size(self) -> int:
         """Approximate size in bytes: the rows, their frame's index, and the objects around them."""
-        table = self.answer.table  # of eight bytes each, and the stamps, and the index
+        table = self.answer.table  # eight bytes per value, stamp and index entry
         return EACH_BYTES + 8 * len(table) * (len(table.columns) + 2)
 
 
@@ -326,10 +326,10 @@ class AnswerCache:
         # Copied exactly once, because the rows may be in a mapped file.
         values = np.array(answer.table.values(), dtype=np.float64)
         table = BarTable(answer.table.stamps.copy(), *values)
-        from ..model.frame import NS_IN_MS, frame_on  # loads pandas: here it is loaded
+        from ..model.frame import NS_IN_MS, frame_on  # imports pandas, which is loaded by now
 
         stamps = table.stamps * NS_IN_MS
-        stamps.flags.writeable = False  # every copy has this very index
+        stamps.flags.writeable = False  # all copies share this index
         entry = _Entry(
             query.instrument,
             depends_on.view,
@@ -350,7 +350,7 @@ class AnswerCache:
             return _NEVER
         last_day = book.known_until(answer.as_of)
         session = self._days.latest(query.instrument)
-        if session.day <= last_day < session.coming:  # no session opens before
+        if session.day <= last_day < session.coming:  # no other session opens before that
             return day_span(query.instrument, session.coming).start
         return day_span(query.instrument, last_day).end
 
@@ -387,9 +387,9 @@ class AnswerCache:
 
 
 def place_of(query: BarsQuery) -> tuple[Hashable, ...] | None:
-    """Return what makes two queries the same; None if the answer depends on more than that.
+    """Return a key that is equal for equivalent queries; None if the answer depends on more.
 
-    A query that reaches up to now is still the same a moment later.
+    A query that reaches up to now is equivalent to itself a moment later.
     """
     is_more = query.refresh or query.include_forming or query.columns
     if is_more or query.closed_by_ms is not None or query.version is not None:
@@ -426,6 +426,6 @@ def _is_final(query: BarsQuery, answer: Answer) -> bool:
 
 
 def _is_of_unknown_basis(answer: Answer) -> bool:
-    """Return whether no bar has a known adjustment, so that splits and dividends change none."""
+    """Return whether no bar has a known adjustment, so that splits and dividends affect none."""
     bars = (part for part in answer.coverage if part.state != "empty")
     return all(part.basis.adjustment == "unknown" for part in bars)

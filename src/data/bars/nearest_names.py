@@ -34,7 +34,7 @@ def explain(error: DataError, query: BarsQuery, store: BarStore) -> None:
 
 
 def _has_no_network(error: DataError) -> bool:
-    """Return whether this machine reached no vendor at all, which says nothing about the symbol."""
+    """Return whether this machine reached no vendor at all, which proves nothing about symbols."""
     attempts = () if isinstance(error, UnknownSymbolError) else getattr(error, "attempts", ())
     return any(getattr(one.error, "is_own", False) for one in attempts)
 

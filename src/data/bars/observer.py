@@ -1,4 +1,4 @@
-"""Counters, hooks and log records along the way to an answer. They never influence it."""
+"""Counters, hooks and log records of the steps to an answer. They never influence it."""
 
 from __future__ import annotations
 
@@ -98,7 +98,7 @@ class Observer:
         return remove
 
     def call(self, query: BarsQuery, least_score: float = 0.0) -> Call:
-        """Return a context for the call answering ``query``; lower-scoring answers are reported."""
+        """Return a context for a call for ``query``; answers with lower scores are reported."""
         return Call(self, self._clock, query, least_score)
 
     def scored_low(self, answer: Answer, score: float, least: float) -> None:
@@ -343,7 +343,7 @@ class Call:
 
     def _end(self, error: BaseException | None) -> None:
         if isinstance(error, MustWait):
-            return  # the same call goes on in another thread
+            return  # the same call continues in another thread
         answer, observer = self._answer, self._observer
         if answer is not None:
             attempts = answer.facts.get("attempts")

@@ -1,4 +1,4 @@
-"""Facts about a series without its bars."""
+"""Summary of a series without its bars."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """The last price of a symbol: from a running stream, the running minute, or the last close.
 
-Bars are requested as everywhere else (:class:`~.service.BarsService`: vendors in the order of the
+Bars are requested in the usual way (:class:`~.service.BarsService`: vendors in the order of the
 rules, limits, circuits, the call's deadline). Quotes are kept only in memory, for as long as
 callers allow, and are never stored as bars.
 """
@@ -229,7 +229,7 @@ class QuoteService:
         """Raise the error that ended the call which this one waited for."""
         failure = self._failures.get(instrument)
         if failure is not None and failure[0] > number:
-            raise copy.copy(failure[1])  # each thread its own traceback
+            raise copy.copy(failure[1])  # each thread needs its own traceback
 
     def _note_failure(self, instrument: Instrument, error: DataError) -> None:
         """Keep a failure for waiting callers, unless it is only that a call ran out of time."""
@@ -277,7 +277,7 @@ class QuoteService:
     def _price(
         self, instrument: Instrument, market: _Market, asked_ms: int
     ) -> tuple[_Price, DataError | None]:
-        """Return the latest price there is, and the error that prevented a newer one.
+        """Return the latest available price, and the error that prevented a newer one.
 
         Raises:
             DataError: There is no price; the error of the first query.
@@ -292,7 +292,7 @@ class QuoteService:
                 raise
             except DataError as error:
                 if failure is None and len(ways) > 1 and error.reason not in _BARREN:
-                    del ways[0]  # the same vendors, which cannot be asked now
+                    del ways[0]  # the same vendors, which cannot be queried now
                 failure = failure or error
                 continue
             if price is not None and (newest is None or price.time_ms > newest.time_ms):
@@ -311,7 +311,7 @@ class QuoteService:
         day = partial(self._day, instrument, asked_ms)
         ways: list[Callable[[], _Price | None]] = [minute, day]
         if market.session is not None and market.newest_ms == market.session.close_ms:
-            ways = [day, minute]  # the close of a session is that of its day
+            ways = [day, minute]  # a session's close is the close of its daily bar
         elif market.session is not None and market.is_open:
             opened = market.session.open_ms
             minute_ms = asked_ms // MINUTE_MS * MINUTE_MS
@@ -395,7 +395,7 @@ class QuoteService:
         try:
             answer = self._days(instrument)
         except DataError:
-            return None  # said of the price already, or the change alone is lacking
+            return None  # already reported for the price, or only the change is unknown
         close = None if answer.doubts or answer.substitute else self._last(answer, now, day)
         if close is not None and close.part.state == "final":
             _put(self._closes, instrument, (market.until_ms, day, close))

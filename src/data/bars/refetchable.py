@@ -35,11 +35,11 @@ NOT_KNOWN = "its vendor does not know the symbol"
 
 
 class Refetchability:
-    """Finds the reason why stored bars could not be fetched again. Thread-safe if the selector is.
+    """Determines why stored bars could not be fetched again. Thread-safe if the selector is.
 
     A vendor counts if the rules name it for the series, or if the lane is named after it, with the
-    keys that are set now. It counts for what it declares to serve, as far back as it declares to
-    reach, both now and in four weeks.
+    keys that are set now. It counts for the bars that it declares, as far back as its declared
+    history reaches both now and in four weeks.
 
     Args:
         selector: Selects the vendors for a series.
@@ -91,5 +91,5 @@ class Refetchability:
         query = FetchQuery(instrument, key.timeframe, part.span, now_ms)
         try:
             return NOT_KNOWN if unknown_symbol_error(downloader, query) else ""
-        except DataError:  # its key is gone, or the book cannot be read
+        except DataError:  # its key is no longer set, or the book cannot be read
             return NOT_KNOWN

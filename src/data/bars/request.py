@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Wishes:
-    """Options of a query, apart from which bars it is for; the keyword arguments of the facade."""
+    """Options of a query other than the bars requested; the keyword arguments of the facade."""
 
     provider: str | None = None
     adjustment: str = "split"
@@ -79,7 +79,7 @@ class RequestParser:
             _tell_swapped(error, timeframe, symbol)
             raise
         provider = wishes.provider
-        if isinstance(symbol, str) and ":" in symbol:  # a venue is in front
+        if isinstance(symbol, str) and ":" in symbol:  # begins with a venue
             symbol, provider = self._selector.split_vendor(symbol, provider)
         instrument = self._selector.instrument(symbol)
         if wishes.session != "regular":
@@ -211,7 +211,7 @@ def _check(wishes: Wishes, symbol: str) -> None:
     """Check the options other than the range and the vendor.
 
     Raises:
-        QueryError: An argument is meaningless, or two exclude each other.
+        QueryError: An argument is invalid, or two exclude each other.
     """
     if wishes.adjustment not in ADJUSTMENTS:
         raise QueryError(

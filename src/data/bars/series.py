@@ -209,7 +209,7 @@ class Journal:
 def is_down(error: DataError) -> bool:
     """Return whether a vendor failed in a way that another query would not change."""
     if isinstance(error, RegionError):
-        return True  # no other question is served from here either
+        return True  # no other query is served from here, either
     if isinstance(error, ProviderTimeoutError) and error.by_caller:
         return False
     return not isinstance(error, (*_OF_THE_QUESTION, NoDataError))
@@ -231,7 +231,7 @@ _REFUSED = (StorageError, LockTimeoutError, CorruptEntryError)
 
 @dataclass
 class SeriesSnapshot:
-    """What one phase of a request bases its decisions on; each part is read once, on first use.
+    """The data on which one phase of a request bases its decisions, read once, on first use.
 
     A phase ends when something that was read may have changed: after a wait for another caller, a
     query to a vendor, or a commit. A read may repair the data, so the view that belongs to it
@@ -241,8 +241,8 @@ class SeriesSnapshot:
         now_ms: Time of the phase, in UTC milliseconds.
         view: The stored series.
         book: Splits and dividends of its symbol; empty if they are damaged.
-        before: View from the previous phase. It decides nothing, but a read may start from it,
-            because the series is checked again after every read.
+        before: View from the previous phase. No decision is based on it, but a read may start from
+            it, because the series is checked again after every read.
     """
 
     now_ms: int | None = None
@@ -308,7 +308,7 @@ class SeriesStore:
         self.snapshot = SeriesSnapshot(before=self.snapshot.since)
 
     def commit(self, commit: Commit, check: Callable[[], object] = no_check) -> None:
-        """Store a commit, or keep it in ``self.unstored``; ``check`` may end it before.
+        """Store a commit, or keep it in ``self.unstored``; ``check`` may stop it first.
 
         Raises:
             CacheError: The query requires storage, and the commit cannot be stored.
@@ -404,7 +404,7 @@ class SeriesStore:
         return life
 
     def behind_a_cut(self, days: Span, first_row_ms: int | None, calendar: MarketCalendar) -> Span:
-        """Return the ex-dates an answer covers; if cut off, not those before its first row.
+        """Return the ex-dates an answer covers; if cut off, only those from its first row on.
 
         It is cut off if a session has no row although bars from these days, or from the two weeks
         before its first row, are known: a split on a day without a row would not be reported.

@@ -48,12 +48,12 @@ class BarsService:
        frame.
     5. ``AnswerCache.keep`` keeps the answer if it would be the same again.
 
-    A stored bar is returned until a better one replaces it; the state of its span says how far it
+    A stored bar is returned until a better one replaces it; the state of its span shows how far it
     can be trusted. ``provisional``: it may change until it has settled; then it is fetched again.
-    ``suspect``: it is fetched again when its doubt expires; until then it is the best there is. A
-    ``strict`` request accepts both. It rejects gaps, rows that cannot be bars, bars that are
-    almost certainly wrong (a reason that begins with ``grave:``), answers that lack much of what
-    they should hold, and bars that cannot be converted to the requested basis.
+    ``suspect``: it is fetched again when its doubt expires; until then it is the best one
+    available. A ``strict`` request accepts both. It rejects gaps, rows that cannot be bars, bars
+    that are almost certainly wrong (a reason that begins with ``grave:``), answers that lack much
+    of what they should hold, and bars that cannot be converted to the requested basis.
 
     Attributes:
         lanes: Finds the lane that holds a query's bars.
@@ -172,7 +172,7 @@ class BarsService:
         try:
             changes = self._store.actions(answer.query.instrument.symbol).changes
         except CacheError:
-            return answer  # it is told where the splits and dividends are needed
+            return answer  # reported where the splits and dividends are needed
         if not changes:
             return answer
         from .symbol_changes import with_changes  # few symbols ever change
@@ -206,7 +206,7 @@ class BarsService:
         return frame
 
     def _handed_on(self, answer: Answer) -> HandedOn:
-        """Return an answer in the form that a record of reads needs for one it does not know."""
+        """Return an answer in the form in which a record of reads stores a new one."""
         from .answer.read import HandedOn  # few programs record what they read
 
         return HandedOn(self._store.root, answer)
@@ -240,7 +240,7 @@ class BarsService:
         Raises:
             IncompleteDataError: ``strict`` is set and something is unknown.
         """
-        from ..model.frame import NS_IN_MS  # loads pandas: here it is loaded
+        from ..model.frame import NS_IN_MS  # imports pandas, which is loaded by now
         from .answer.action_columns import action_columns, ex_dates
 
         query = answer.query

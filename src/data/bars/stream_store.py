@@ -243,7 +243,7 @@ def _first_provisional(coverage: Coverage, stamp_ms: int) -> int:
 
 
 def _runs(bars: Sequence[Bar], grid: BarGrid) -> list[list[Bar]]:
-    """Split the bars wherever an expected bar is missing; nothing is claimed about that one."""
+    """Split the bars wherever an expected bar is missing; nothing is stored about that bar."""
     runs = [[bars[0]]]
     for one, other in pairwise(bars):
         if grid.next_open(one.stamp_ms + 1) < other.stamp_ms:

@@ -1,4 +1,4 @@
-"""New and former names of a symbol in answers, and the record of them."""
+"""New and former names of a symbol in answers, and how they are recorded."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def with_changes(answer: Answer, changes: Sequence[SymbolChange]) -> Answer:
 
 def _told(gap: Gap, changes: Sequence[SymbolChange], symbol: str, intraday: bool) -> Gap:
     if gap.harmless and gap.reason != BEFORE_FIRST:
-        return gap  # no bar is missed
+        return gap  # no bar is missing
     mine = concerning(changes, symbol, gap.span, intraday=intraday)
     sentences = [one.sentence(symbol) for one in mine]
     return replace(gap, reason="; ".join([*sentences, gap.reason])) if sentences else gap

@@ -1,8 +1,8 @@
 """Symbols by name: from cached names, and from vendors that can be searched.
 
 Vendors that accept a search text are queried in the order of the rules until one lists something;
-those that return their whole list, once in a while. Results are kept next to the bars, with their
-age. If no vendor answers and nothing stored matches, the packaged names are searched.
+those that return their whole list are queried from time to time. Results are kept next to the bars,
+with their age. If no vendor answers and nothing stored matches, the packaged names are searched.
 """
 
 from __future__ import annotations
@@ -195,11 +195,11 @@ class NameService:
         return listings
 
     def _understood(self, row: Listing, vendor: str) -> Listing | None:
-        """Return a listing under the symbol that means it here; None if there is no such symbol."""
+        """Return a listing under our symbol for it; None if there is no such symbol."""
         wanted = _CLASSES.get(row.type)
         spellings = [row.symbol]
         if wanted in ("stock", None) and "." not in row.symbol:
-            spellings.append(f"{row.symbol}.US")  # alone it may be the name of a coin
+            spellings.append(f"{row.symbol}.US")  # by itself it may be the name of a coin
         for spelling in spellings:
             try:
                 instrument: Instrument = self._selector.instrument(spelling)
@@ -217,7 +217,7 @@ class NameService:
             )
         return None
 
-    # --- what is held ----------------------------------------------------------------------
+    # --- stored names ----------------------------------------------------------------------
 
     def _stored_listings(self, text: str, order: Iterable[str]) -> list[Listing]:
         """Return the stored listings that match, or that were listed for exactly this text."""

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from ..net.leases import Lease, Leases
 
 FindLeases = Callable[[], "Leases | None"]
-# Waiting callers look for a sign of a new page within their own, much longer, time limit.
+# Waiting callers check for new pages within their own, much longer, time limit.
 _TOLD_EVERY_S = 1.0
 
 

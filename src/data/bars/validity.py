@@ -37,7 +37,8 @@ if TYPE_CHECKING:
 UNVOUCHED_MS = HOUR_MS
 # Clocks of machines that share a folder may differ by this much without being wrong.
 SKEW_MS = MINUTE_MS
-# Time after which a gap that was seen once is fetched again: one in the last day, an older one.
+# Time after which a gap that was seen once is fetched again: first for a gap in the last day, then
+# for an older one.
 _YOUNG_HOLE_MS, _OLD_HOLE_MS = 15 * MINUTE_MS, 6 * HOUR_MS
 # Asset classes whose vendors have bars before the open on Sunday, or on a holiday.
 _LOOSE_HOURS = ("forex", "future")
@@ -129,7 +130,7 @@ def _is_at_such_hours(bars: Span, closed: Span) -> bool:
     if bars.overlaps(Span(closed.start - DAY_MS, closed.end + DAY_MS)):
         return True
     start, end = closed.start - HOUR_MS, closed.end + HOUR_MS
-    behind = (bars.start - start) % DAY_MS  # how long after `start` on its clock they begin
+    behind = (bars.start - start) % DAY_MS  # how long after `start` they begin, on its clock
     return behind < end - start or behind + bars.end - bars.start > DAY_MS
 
 
@@ -137,11 +138,11 @@ def _is_at_such_hours(bars: Span, closed: Span) -> bool:
 
 
 def fetched_ahead(view: SeriesView, now_ms: int) -> list[Covered]:
-    """Return what a series learned at a time that has not come yet; it is fetched again.
+    """Return what was stored for a series with a time in the future; it is fetched again.
 
-    Of the final bars only the last day is returned: earlier bars had closed whatever the clock
-    said, because their vendor had newer ones. Bars from older tools are never returned: their time
-    is that of a file.
+    Only the last day of final bars is returned: earlier bars had closed whatever the clock showed,
+    because their vendor had newer ones. Bars from older tools are never returned: their time is
+    that of a file.
     """
     latest = now_ms + SKEW_MS
     late = (part for whole in view.coverage if whole.fetched_at > latest for part in whole.opened)
@@ -154,7 +155,7 @@ def fetched_ahead(view: SeriesView, now_ms: int) -> list[Covered]:
 
 
 def latest_known(coverage: Coverage, book: ActionBook) -> int:
-    """Return the latest time that must be past, by a share's stored data (UTC ms); 0 if none."""
+    """Return the latest time (UTC ms) that must be past, by a share's stored data; or 0."""
     parts = [part for part in coverage.opened() if not _is_of_a_file(part)]
     opened = [day_ms(part.basis.as_of) for part in parts if part.basis.as_of is not None]
     # Parts doubted because the clock is behind wait for that time.
@@ -295,7 +296,7 @@ def lifetime_of(view: SeriesView) -> Lifetime:
     return replace(view.lifetime, listed=listed)
 
 
-# --- the trading day: splits and dividends count from the open of their ex-date
+# --- the trading day: splits and dividends apply from the open of their ex-date
 
 _NEAR = timedelta(days=14)
 _A_DAY = timedelta(days=1)
@@ -360,7 +361,7 @@ class TradingDays:
         around = calendar_for(instrument).sessions(today - _NEAR, today + _NEAR)
         opened = [session for session in around if session.open_ms <= now]
         coming = [session for session in around if session.open_ms > now]
-        if not opened or not coming:  # no market is closed for so long
+        if not opened or not coming:  # no market is closed for that long
             return TradingDay(today, today + _A_DAY)
         latest, published = opened[-1], opened[-1].close_ms + _PUBLISHED_MS
         stands = Span(latest.open_ms, coming[0].open_ms)
@@ -376,5 +377,5 @@ def first_session(calendar: MarketCalendar, stamp_ms: int, latest: date) -> int 
 
 
 def _with_news(day: TradingDay, published_ms: int, now_ms: int) -> TradingDay:
-    """Return the day as it is once its bar has been published."""
+    """Return the day as of the time when its bar has been published."""
     return day._replace(news_ms=published_ms) if now_ms >= published_ms else day

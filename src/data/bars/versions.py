@@ -49,7 +49,7 @@ class Versions:
         self._clock = clock
 
     def answer(self, query: BarsQuery) -> Answer:
-        """Return what the query's version has for its range.
+        """Return the bars that the query's version has for its range.
 
         Raises:
             QueryError: The version never existed or is no longer kept.
@@ -120,7 +120,7 @@ class Versions:
 
 
 def _problems(view: SeriesView, query: BarsQuery, span: Span, rows: int) -> list[str]:
-    """Return the faults in the answers for ``span``; they are known only for the latest version."""
+    """Return the faults in the answers for ``span``; known only for the latest version."""
     if query.version != view.generation or not view.faults:
         return []
     return sentences(within(view.faults, span), rows)

@@ -1,4 +1,4 @@
-"""What backtests read, and the files that are made of it: bundles, lineage, the catalog."""
+"""The bars that backtests read, and files made from them: bundles, lineage, the catalog."""
 
 from __future__ import annotations
 

@@ -45,7 +45,7 @@ from ..model.proof import fingerprint
 from ..model.provenance import ATTRS_KEY
 from ..model.span import gaps
 from ..model.timeframe import Timeframe
-from ..polars import pl  # says which extra is missing
+from ..polars import pl  # its error names the missing extra
 from ..polars.decimals import float_frame
 from ..polars.panel import Market, grid_of
 from ..polars.parquet_writer import ParquetWriter, Written, parsed, rebuilt
@@ -282,7 +282,7 @@ class Bundle:
             try:
                 return self.create(manager, **wanted, timeout=timeout)
             except BundleError:
-                if not self.exists():  # else another program has created it meanwhile
+                if not self.exists():  # otherwise another program has created it meanwhile
                     raise
         return self._brought(manager, wanted, timeout=timeout)
 
@@ -479,7 +479,7 @@ class Bundle:
             taken = {source.sid for source in symbols.values()} | set(records.spans())
             before = symbols.get(symbol)
             sid = before.sid if before else 1 + max(taken, default=0)
-            if answer.error:  # what the bundle has of it stays
+            if answer.error:  # the bundle keeps the bars that it has
                 held = records.spans().get(sid, (0,))[0]
                 missing = max(0, answer.source.missing - held)
                 symbols[symbol] = replace(before or SymbolSource(sid), missing=missing)
@@ -487,7 +487,7 @@ class Bundle:
             others = before.others if before else {}
             symbols[symbol] = replace(answer.source, sid=sid, others=others)
             if before and before.fingerprint == answer.source.fingerprint and not damaged:
-                continue  # its bars are there
+                continue  # its bars exist
             drop.append(sid)
             parts.append(answer.rows.with_columns(pl.lit(sid, pl.Int64).alias("sid")))
         own = {symbols[symbol].sid for symbol, answer in answers.items() if not answer.error}
@@ -536,7 +536,7 @@ class Bundle:
                 if made is None:
                     made = rebuilt(self._files, commit)
                     made.put(commit, self._files)
-        except StorageError:  # it may be read and not written: the next call makes them again
+        except StorageError:  # the folder may be read-only: the next call rebuilds them
             made = rebuilt(self._files)
         return made
 
@@ -607,7 +607,7 @@ class Bundle:
                 problems.append(FileProblem(place, what))
             elif (
                 record is not None and now is not None
-            ):  # such as a copy, which is known from now on
+            ):  # a copy, for example, which is known from now on
                 seen.append(record.seen(now))
         return records.with_files(seen) if seen else records, problems
 
@@ -749,7 +749,7 @@ def _answer(
         source = SymbolSource(0, missing=missing)
         return _Answer(rows.select(stamps, *FIELDS), source, error["message"])
     query = _query(client, symbol, request)
-    assert query is not None  # it was answered
+    assert query is not None  # never None for an answered query
     instrument = query.instrument
     actions = _actions_of(client, symbol)
     seal = _seal(client, query, request, actions) if actions == before else None
@@ -900,7 +900,7 @@ def _missing(
         others = [one for one in request["symbols"] if one != symbol]
         left = {**request, "symbols": others}
         return max((_missing(client, one, left, stamps) for one in others), default=0)
-    if query.bars is not None:  # no start: so many up to the end
+    if query.bars is not None:  # no start: this many bars up to the end
         return max(0, query.bars - len(stamps))
     grid = grid_of(Market(calendar_for(query.instrument), ()), query.timeframe, stamps)
     expected = grid.opens(query.span)

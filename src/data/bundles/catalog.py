@@ -327,7 +327,7 @@ class DataCatalog:
             "at": iso(int(at.timestamp() * 1000)),
             "cache_key": _key_of(dataset),
         }
-        if place.kind in ("lane", "read"):  # it may be dropped from the store some day
+        if place.kind in ("lane", "read"):  # the store may drop it one day
             cache, _, series = place.place.partition("\n")
             entry |= {
                 "cache": cache,
@@ -592,7 +592,7 @@ class DataCatalog:
                 continue
             place = DatasetPlace(*row)
             dataset = None
-            if place.kind in ("lane", "read"):  # as the store has it, else as a line told of it
+            if place.kind in ("lane", "read"):  # from the store, or else from the line about it
                 dataset = self._lanes.at(place)
                 dataset = dataset or self._read(lambda db: _row_of(db, dataset_id))
             if place.kind in ("line", "bundle"):
@@ -630,7 +630,7 @@ class DataCatalog:
         except FormatVersionError:
             raise
         except BundleError:
-            return None  # `onetape bundle validate` says what is wrong with it
+            return None  # `onetape bundle validate` reports the fault
 
     def _record(self, type_: str, entry: Mapping[str, Any]) -> None:
         """Write a line, which is the truth; then update the file for programs that read it."""

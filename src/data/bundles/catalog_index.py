@@ -122,7 +122,7 @@ class _MakeAnew(Exception):  # noqa: N818 - not an error of a call
 
 
 class _Moment(NamedTuple):
-    """The file that the index is, and the states of its sources; equal if nothing has changed."""
+    """The index's file and the states of its sources; equal if nothing has changed."""
 
     inode: int | None
     log: FileState | None
@@ -202,7 +202,7 @@ class CatalogIndex:
         def change(db: sqlite3.Connection) -> None:
             """Call ``work``, unless another process has put a new file in place."""
             with self._alone():
-                if self._moment().inode == self._seen.inode:  # else others have just made it anew
+                if self._moment().inode == self._seen.inode:  # otherwise just recreated
                     _transact(db, lambda: work(db))
 
         self.read(change)
@@ -275,12 +275,12 @@ class CatalogIndex:
                     self._remake()
                 else:
                     self._apply_or_remake(db)
-        # The state from before the read counts: changes made meanwhile are read by the next call.
+        # The state before the read is kept, so that the next call reads changes made meanwhile.
         inode = None if self._path is None else self._moment().inode
         self._seen = now._replace(inode=inode)
 
     def _note_changes(self) -> None:
-        """Create the file in which bundles that change enter their names."""
+        """Create the file in which changed bundles record their names."""
         if self._disk.stat(self._folder / CHANGES) is None and self._disk.stat(self._folder):
             with suppress(StorageError):
                 self._disk.close(self._disk.create(self._folder / CHANGES))
@@ -340,7 +340,7 @@ class CatalogIndex:
             self._apply(db)
             if self._path is not None:
                 data = db.serialize()
-                for suffix in ("-journal", "-wal", "-shm"):  # of the file that goes
+                for suffix in ("-journal", "-wal", "-shm"):  # belong to the removed file
                     self._disk.remove(self._path.with_name(self._path.name + suffix))
                 write_atomically(self._disk, self._path, data)
         except BaseException:
@@ -432,7 +432,7 @@ class CatalogIndex:
             elif not self._scope:
                 self._take_lineage(db, entry)
         except _SENSELESS as exc:
-            db.execute("ROLLBACK TO line")  # a part of it may have been taken
+            db.execute("ROLLBACK TO line")  # a part of the line may have been applied
             _log.warning(
                 "%s: the line at byte %d cannot be understood: %r", self._log.path, offset, exc
             )
@@ -551,7 +551,7 @@ class CatalogIndex:
         if row is not None:
             values = [json.dumps(v) if isinstance(v, list | dict) else v for v in row.values()]
             marks = ", ".join("?" * len(values))
-            columns = ", ".join(row)  # names of fields, as `_ADDED` of the metadata lists them
+            columns = ", ".join(row)  # field names, as listed in the metadata's `_ADDED`
             db.execute(f"INSERT INTO bundle_metadata ({columns}) VALUES ({marks})", values)  # noqa: S608 - names of our columns
         db.executemany(
             "INSERT INTO bundle_symbols VALUES (?, ?, ?, ?, ?)",
@@ -567,7 +567,7 @@ class CatalogIndex:
         return records.dataset(name)
 
     def _marked_names(self) -> set[str] | None:
-        """Return the bundles that have entered their names since the last call; None for all."""
+        """Return the bundles that have recorded their names since the last call; None for all."""
         handle = self._disk.open_read(self._folder / CHANGES)
         if handle is None:
             self._marked = 0

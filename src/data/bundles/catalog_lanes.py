@@ -83,7 +83,7 @@ class LaneDatasets:
             try:
                 lane = self.get(key)
             except DataError:
-                continue  # `onetape cache list` says what is wrong with it
+                continue  # `onetape cache list` reports the fault
             if lane is not None:
                 yield key, lane
 

@@ -1,4 +1,4 @@
-"""Would a recorded run read the same bars again? What differs, cell by cell, and by which cause."""
+"""Checks whether a recorded run would read the same bars again; each changed cell has a cause."""
 
 from __future__ import annotations
 
@@ -207,7 +207,7 @@ def of_then(client: BarsClient, read: SeriesRead) -> tuple[ReadAgain | None, str
         then = client.read_again(read.stored(of_then=True))
     except (QueryError, CacheError) as error:
         return None, str(error)
-    # Rows that no generation held were set aside; for their stamps the recorded row counts.
+    # Rows that no generation held were set aside; for their stamps the recorded row is used.
     aside = [one.stamp_ms for one in read.unstored]
     then = then._replace(table=then.table.take(~np.isin(then.table.stamps, aside)))
     if _digests(read, then.table) == [piece.digest for piece in read.pieces]:
@@ -233,7 +233,7 @@ def _gone(client: BarsClient, read: SeriesRead, why: str) -> CheckedRead:
         newest = client.read_again(replace(read.stored(of_then=True), generation=None))
         today = client.read_again(read.stored(of_then=False))
     except DataError:
-        pass  # what is gone cannot be compared
+        pass  # bars that no longer exist cannot be compared
     wanted = [piece.digest for piece in read.pieces]
     if newest is not None and today is not None and read.generation is not None:
         is_same = _digests(read, newest.table) == wanted == _digests(read, today.table)
@@ -331,7 +331,7 @@ def _differences(
     actions = _changed_actions(read, now.applied)
     for stamp in _different(before.table, after.table).tolist():
         if stamp not in aside and before.row(stamp) is None and is_expected(stamp) is None:
-            continue  # it had not closed then
+            continue  # the bar had not closed then
         yield from _cells(read, stamp, (before, by_todays, after), aside, is_expected, actions)
 
 

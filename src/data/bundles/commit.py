@@ -77,7 +77,7 @@ class FileChanges:
         Raises:
             StorageError: The disk refused the content.
         """
-        name = f"{self._puts}.new"  # its own, even if a place is put twice
+        name = f"{self._puts}.new"  # a new name even if a place is written twice
         self._puts += 1
         state = self._files.stage(name, data)
         self._staged[place] = name
@@ -185,7 +185,7 @@ class BundleFiles:
                 beside = target.with_name(f".{target.name}.tmp")
                 link_or_copy(self.disk, self._staging / name, beside)
                 self.disk.replace(beside, target)
-                self.disk.remove(beside)  # two names of one file: then renaming does nothing
+                self.disk.remove(beside)  # if both names are one file, renaming does nothing
             folders.add(target.parent)
         for folder in folders:
             if self.disk.stat(folder) is not None:
@@ -210,7 +210,7 @@ class BundleFiles:
         """Remove the folder of a removed bundle, unless the bundle has been created again."""
         with suppress(CacheError), self.writing(make=False):
             if not unless() and not self._rest():
-                with suppress(StorageError):  # Windows keeps the open lock file
+                with suppress(StorageError):  # Windows does not delete an open lock file
                     self.disk.remove_whole(self.path)
 
     def _rest(self) -> list[str]:
@@ -305,7 +305,7 @@ def _is_removal(places: dict[str, str | None]) -> bool:
 
 
 def note_change(disk: Disk, path: Path) -> None:
-    """Enter a changed bundle in ``.changes`` next to it, if an index of the folder keeps that file.
+    """Record a changed bundle in ``.changes`` next to it, if an index keeps that file.
 
     The index then checks only these bundles again. A lost name costs no data: the index checks
     all bundles when it is opened.

@@ -125,7 +125,7 @@ def exported(
         plain = json.loads(disk.read(path / RECORD))
         if plain["format"] > FORMAT:
             raise FormatVersionError(
-                f"{path} is in format {plain['format']}", hint="update onetape"
+                f"{path} has format {plain['format']}; this version reads up to {FORMAT}",
             )
         parts = [
             (SeriesRead.from_json(e), _read_csv(disk.read(path / _name_of(e["file"])).decode()))

@@ -111,7 +111,7 @@ class _Compact:
         self._at += size
         if self._at > len(self._data):
             raise ValueError("the footer ends too early")
-        return None  # nothing of it is used
+        return None  # the file is not used
 
     def _item(self, kind: int, depth: int) -> Any:
         return self._byte() if kind in (_TRUE, _FALSE) else self._value(kind, depth)

@@ -1,4 +1,4 @@
-"""``with lineage(id):`` notes which bars a backtest reads, so that it can be checked a year later."""
+"""``with lineage(id):`` records which bars a backtest reads, for a check a year later."""
 
 from __future__ import annotations
 
@@ -172,7 +172,7 @@ class LineageRun:
                 _warnings.warning("%s was read after the end of lineage %s", answer.query, self.id)
                 return
             if self._noted.get(id(answer)) is answer:
-                return  # the very answer that was kept in memory
+                return  # the same answer object, from memory
             handed = handed_on(answer)
             place = handed.place()
             known = self._by_place.get(place) if place is not None else None
@@ -394,7 +394,7 @@ class _Spans:
     def add(self, spans: Iterable[Span]) -> None:
         """Add some spans."""
         self._spans += spans
-        if len(self._spans) > self._most:  # seldom: all of them are looked at
+        if len(self._spans) > self._most:  # rarely true: it looks at all spans
             self._most = _FEW_SPANS + 2 * len(self.coalesced())
 
     def coalesced(self) -> list[Span]:

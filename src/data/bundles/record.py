@@ -278,14 +278,14 @@ def _take(records: dict[str, RunRecord], entry: Mapping[str, Any]) -> None:
     name, event = entry["run"], entry["event"]
     texts = [name, event, entry["time"], *(entry[n] for n in _FAILED if event == "failed")]
     if not all(isinstance(text, str) and text.isprintable() for text in texts):
-        raise ValueError("a text is not one")
+        raise ValueError("a value is not printable text")
     if event == "begin":
-        records.pop(name, None)  # one of that id was forgotten before
+        records.pop(name, None)  # an earlier run with this id was forgotten
         records[name] = RunRecord(name, entry["time"], entry["keep"])
         return
     record = records.get(name)
     if record is None:
-        return  # its beginning was torn
+        return  # the beginning of the line was torn off
     if event == "read":
         read = SeriesRead.from_json(entry)
         record.reads = [one for one in record.reads if one.number != read.number] + [read]
@@ -359,7 +359,7 @@ def let_go(
     for claim in sorted(over):
         if claim.place not in places and claims[claim]["own"]:
             places.add(claim.place)
-            yield claim  # unpinned before it is noted: killed in between it is done again
+            yield claim  # unpinned first: after a crash in between it is repeated
         plain = {**claim._asdict(), "event": "unpin", "pin": {}}
         log.append(LINEAGE, plain, FORMAT)
 

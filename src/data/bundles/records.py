@@ -364,7 +364,7 @@ class Records:
         origin = origin_of(metadata, f"{files.path.name}/{METADATA}")
         if origin is None:
             return None
-        if _OLDER in frame.columns:  # each a JSON text, up to 0.1.0
+        if _OLDER in frame.columns:  # JSON texts, written up to 0.1.0
             try:
                 frame = frame.with_columns(_of_text(frame[_OLDER]))
             except (ValueError, TypeError, AttributeError, IndexError, RecursionError):
@@ -518,7 +518,7 @@ class Records:
     def _database(self) -> bytes:
         """Return a SQLite file with the documented tables."""
         with closing(connect(":memory:", 0)) as db:
-            db.execute("PRAGMA page_size = 1024")  # each of twenty tables and indexes takes one
+            db.execute("PRAGMA page_size = 1024")  # twenty tables and indexes take one each
             make(db)
             db.execute("BEGIN")
             self.dataset().put(db)
@@ -567,7 +567,9 @@ def new_dataset_id(path: Path) -> str:
 
 
 def check_database(files: BundleFiles) -> None:
-    """Refuse to replace a ``metadata.db`` that this version did not write; a damaged one may go.
+    """Refuse to replace a ``metadata.db`` of another version or program.
+
+    A damaged file may be replaced.
 
     Raises:
         BundleError: The file is a database of another program.
@@ -600,7 +602,7 @@ def _bound(given: str | None, otherwise: int, *, is_end: bool = False) -> int:
     """Return a request's bound in UTC milliseconds; for a date, its first or last millisecond."""
     try:
         bound = parse_iso(given) if given else otherwise
-    except ValueError:  # as a user types it, such as `90d`
+    except ValueError:  # not in the form that users type, such as `90d`
         return otherwise
     is_day = given is not None and len(given) == _DATE_LENGTH
     return bound + DAY_MS - 1 if is_end and is_day else bound

@@ -1,4 +1,4 @@
-"""What a bundle answers: the arguments of ``get_ohlcv_batch``, and those that answer two requests. Pure."""
+"""The arguments of ``get_ohlcv_batch`` that a bundle answers; how two requests combine. Pure."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
 """Splits and dividends for one symbol, and its former names, stored in ``actions.json``.
 
-They are applied when bars are read, so a wrong or lost one changes prices. The document is
-therefore durable before it counts; a damaged one is an error and never treated as empty; and every
-vendor's report is kept, even if it does not count.
+They are applied when bars are read, so a wrong or lost action changes prices. The document is
+therefore durable before it is used; a damaged document is an error and never treated as empty; and
+every vendor's report is kept, even if it does not count.
 """
 
 from __future__ import annotations
@@ -48,8 +48,8 @@ _MARGIN_MS = 4 * DAY_MS
 class Asked(NamedTuple):
     """Ex-dates (stamps of session dates) for which a vendor was queried and answered.
 
-    All of them were requested at ``fetched_at`` or later, except those old enough for the time not
-    to matter: see :attr:`settled`. A vendor that sends actions with the bars of their days has
+    All of them were requested at ``fetched_at`` or later, except those so old that the time does
+    not matter; see :attr:`settled`. A vendor that sends actions with the bars of their days has
     reported only those before ``until``.
     """
 
@@ -230,7 +230,7 @@ class ActionBook:
         """
         until = self.known_until(day)
         if not any(day < action.ex_date <= until for action in self.reports):
-            return day  # as nearly always: what counts need not be made out
+            return day  # the usual case, in which the counting actions need not be computed
         return max((a.ex_date for a in self.actions if day < a.ex_date <= until), default=day)
 
     def with_answer(self, actions: Sequence[Action], answer: Asked) -> ActionBook:
@@ -298,7 +298,7 @@ class ActionBook:
 
 
 def _with_asked(old: tuple[Asked, ...], new: Asked) -> tuple[Asked, ...]:
-    """Return the list with ``new`` added and adjoining spans of its source joined.
+    """Return the list with ``new`` added, and adjoining spans from its source joined.
 
     Settled spans get the latest query time, fresh ones the earliest: none may appear to have been
     requested later than it was.
@@ -440,7 +440,7 @@ class ActionStore:
                 write_atomically(self._disk, path, dump_book(symbol, book))
                 self._memory.forget(path)
             else:
-                self._disk.sync_folder(folder)  # likewise for the name of what was found here
+                self._disk.sync_folder(folder)  # likewise for the existing file's name
         return book
 
     def _set_aside(self, symbol: str) -> None:

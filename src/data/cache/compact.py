@@ -157,7 +157,7 @@ def _stale(store: StoreParts, lane: SeriesFiles, *, is_rewritten: bool) -> dict[
 
 def _are_stale(store: StoreParts, lane: SeriesFiles, path: Path) -> bool:
     file = open_columns(store.disk, path, file_id(lane.key, 0), may_map=False)
-    if file is None:  # no reader can open it either, if there is one
+    if file is None:  # not there, or readers cannot open it either
         return True
     try:
         metas = {year: lane.meta(year) for year in file.head.years}

@@ -30,13 +30,13 @@ from .write.series import SeriesFiles
 log = logging.getLogger(__name__)
 
 CONFIRMED = "confirmed.json"
-# Number of digest digits that are written, the same as in members for the previous member.
+# Number of digest digits that are written, as many as members have of the previous member's.
 _DIGITS = 16
 
 
 @dataclass(frozen=True)
 class Confirmation:
-    """A stretch of stored bars, and how it compared with another vendor's bars.
+    """A stretch of stored bars, and the result of comparing it with another vendor's bars.
 
     Attributes:
         start, end: Stamps, half-open; within one year.
@@ -45,8 +45,8 @@ class Confirmation:
         head, head_at: Beginning of the digest, and offset, of the last member of the year file.
         vendor: Vendor that was queried.
         at: Time of the comparison, UTC milliseconds.
-        confirmed, contradicted: Number of bars for which the vendor agrees, and disagrees. The rest
-            are missing there, or differ for a known or minor reason.
+        confirmed, contradicted: Number of bars for which the vendor agrees, and disagrees. The
+            other bars are missing from its answer, or differ for a known or minor reason.
         first: Stamp of the first contradicted bar.
         said: Description of the differences, or why nothing was compared.
     """
@@ -75,7 +75,7 @@ class Confirmation:
         return self.confirmed == self.rows
 
     def stands(self, disk: Disk, folder: str | Path, states: Mapping[int, YearState]) -> bool:
-        """Return whether its bars are still stored as they were compared, without reading them.
+        """Return whether the bars are still stored as they were compared, without reading them.
 
         Args:
             disk: File system.
@@ -88,7 +88,7 @@ class Confirmation:
             return False
         if state.head[:_DIGITS] == self.head:
             return True
-        if self.head_at >= state.head_at:  # nothing was appended since: it is another file
+        if self.head_at >= state.head_at:  # not a file to which bars were appended since
             return False
         handle = disk.open_read(Path(folder, f"{year:04d}.csv.gz"))
         if handle is None:
@@ -117,7 +117,7 @@ def load(data: bytes, key: SeriesKey) -> list[Confirmation]:
     try:
         return parsed(data, key)
     except json_document.DamagedError as exc:
-        log.warning("%s: %s is lost, and its bars are compared again: %s", key, CONFIRMED, exc)
+        log.warning("%s: %s cannot be read; its bars are compared again: %s", key, CONFIRMED, exc)
         return []
 
 

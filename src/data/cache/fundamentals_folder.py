@@ -222,7 +222,7 @@ class FundamentalsFolder:
     def _content(self, path: Path) -> bytes | None:
         """Return the bytes of a file; None if it does not exist or cannot be read.
 
-        An unreadable file is no reason to do without the others; a check reports it.
+        An unreadable file does not prevent the use of the others; a check reports it.
         """
         try:
             return self._disk.read_if_exists(path)
@@ -246,7 +246,7 @@ class FundamentalsFolder:
                 if not damage.barred and self._disk.read_if_exists(damage.path) != damage.content:
                     return
                 place = quarantine.keep(damage)
-        except CacheError as exc:  # read-only, or locked: it is ignored anyway
+        except CacheError as exc:  # read-only or locked; the file is ignored in any case
             log.debug("%s stays where it is: %s", damage.path.name, exc)
             return
         entry = {"quarantined": place.name, "reason": damage.reason, "size": len(damage.content)}
@@ -419,7 +419,7 @@ def dump(
     head = {
         "provider": vendor,
         "symbol": symbol,
-        "timestamp": from_ms(stamp_ms).isoformat(),  # UTC, without a zone, as older tools have it
+        "timestamp": from_ms(stamp_ms).isoformat(),  # UTC without a zone, as in older tools
         "cache_version": VERSION,
         "data_quality_score": quality,
         "data_types": list(data_types),

@@ -93,11 +93,11 @@ def pin(lane: SeriesFiles, generation: int, lock_timeout_s: float) -> None:
         LockTimeoutError, StorageError: Nothing was changed.
     """
     disk, paths = lane.disk, lane.paths
-    if disk.stat(paths.folder) is None:  # no folder is made for a series that is not stored
+    if disk.stat(paths.folder) is None:  # no folder is created for a series that is not stored
         Past(lane).check_number(generation)
     with disk.lock(paths.lock, lock_timeout_s):
         Past(lane).check(generation)
-        for year in lane.logged_years():  # by the log a version is found, and it is not synced
+        for year in lane.logged_years():  # versions are found by the log, which is not synced
             _sync_if_there(disk, paths.log(year))
         path = pin_file(paths.versions, generation)
         disk.make_folders(paths.versions)

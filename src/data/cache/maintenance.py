@@ -312,7 +312,7 @@ def repair_series(store: StoreParts, lane: SeriesFiles) -> tuple[list[Finding], 
         return [], []
     with store.disk.lock(lane.paths.lock, store.lock_timeout_s):
         findings = []
-        if barred := lane.barred():  # what lies behind them shows once they are gone
+        if barred := lane.barred():  # they may hide other defects, which show once they are gone
             findings = check_series(store, lane.key, is_locked=True)
             findings = [finding for finding in findings if finding.cure == "move"]
         for name, what in barred.items():

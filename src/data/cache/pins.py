@@ -65,5 +65,5 @@ def _own_generations(pins: Sequence[int], log: Sequence[Entry]) -> Iterator[int 
     """Yield each pin's last commit to a year; None if it is unknown."""
     for pinned in pins:
         own = [int(entry["generation"]) for entry in log if entry["generation"] <= pinned]
-        if own or not log:  # else the year was begun later
+        if own or not log:  # otherwise the year begins after the pin
             yield max(own, default=None)

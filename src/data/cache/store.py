@@ -303,7 +303,7 @@ class BarStore:
             FormatVersionError: A newer version of this library wrote the series.
             StorageError: The disk refused; previously stored data is intact.
         """
-        from .write.commit import CommitRun  # a reader does without
+        from .write.commit import CommitRun  # readers do not need it
 
         lane = self._lane(key)
         commit.check()

@@ -467,7 +467,7 @@ class TableStore:
         Args:
             key, year: Table and year of the files.
             moves: Whether an object in place of a file, which may be a user's, is set aside too.
-            is_told: Whether the log already has what was lost with the data file.
+            is_told: Whether the log already records what was lost with the data file.
 
         Raises:
             StorageError: An object takes the place of a file, and must not be moved.
@@ -487,13 +487,13 @@ class TableStore:
             # The data first: a document without data claims nothing, data without a document would
             # be trusted.
             self._keep(damage, lost)
-            lost = nothing  # what went is told once
-        if any(damage.barred for damage in stored.damage):  # what lies behind them shows now
+            lost = nothing  # the loss is logged once
+        if any(damage.barred for damage in stored.damage):  # more damage may now be visible
             return self._settled(key, year, moves=moves, is_told=is_gone)
         return self._stored(key, year)
 
     def _keep(self, damage: Damage, lost: Mapping[str, Any]) -> None:
-        """Set a file aside and log it, with what was lost."""
+        """Set a file aside and log it, together with what was lost."""
         lane = damage.path.parent
         place = self._quarantine(lane).keep(damage)
         entry = {"quarantined": place.name, "reason": damage.reason, "size": 0, **lost}

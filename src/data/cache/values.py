@@ -171,7 +171,7 @@ _facts_of = attrgetter(*FACTS)
 
 
 def no_check() -> None:
-    """Let a commit run to its end."""
+    """Do nothing, so that a commit runs to its end."""
 
 
 class SeriesChangedError(CacheError):
@@ -190,7 +190,7 @@ class Commit(SeriesFacts):
             fetched again and found equal, ``suspect`` for stretches that are not to be trusted.
         suspects: Bad rows, for the quarantine.
         quality: ``score``, ``validation_errors``, ``gaps`` and ``duplicates`` of the years, if the
-            caller knows better than the faults of their answers show.
+            caller knows more than the faults of their answers show.
         judged: Stretch whose faults are replaced; None if nothing was checked.
         faults: Defects of that answer, none of which spans the end of a year.
         has_verdicts: Whether bars were judged next to their neighbours; the marks have the
@@ -237,7 +237,7 @@ class SeriesView(SeriesFacts):
     Attributes:
         key: Series that is summarised.
         coverage: Coverage of the series.
-        generation: Number that grows with every commit to any year; 0 if nothing is stored.
+        generation: Number that increases with every commit to any year; 0 if nothing is stored.
         rows: Number of bars stored.
         first, last: Stamps of the first and last bar, or None.
         faults: Defects of the answers in which the bars arrived.
@@ -286,7 +286,7 @@ MISSING, MISSING_VOLUME, BAD, CONTRADICTED, DUPLICATE, NOTE = (
     "duplicate",
     "note",
 )
-# Neighbours are merged until there are about so many; a kind may have one more.
+# Neighbours are merged until there are about this many faults; a kind may have one more.
 _MOST, _KINDS, _MOST_SENTENCES = 64, 8, 20
 
 

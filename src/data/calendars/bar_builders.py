@@ -68,7 +68,7 @@ class TradeBars:
         self._since_ms, self._unheard_ms = _NEVER, None
 
     def spoil(self, ms: int) -> None:
-        """Leave the bar that contains ``ms`` to history: one of its trades could not be used."""
+        """Take the bar that contains ``ms`` from history: one of its trades was unusable."""
         span = bar_span(self.grid, ms)
         if span is None or span.start < self._span.start or self._since_ms == _NEVER:
             return
@@ -138,7 +138,7 @@ class TradeBars:
 #
 # The result equals what :mod:`..prices.resample` makes from the same minutes, to the last bit.
 
-# A stream of the delayed tape is a quarter of an hour behind; more than this is not a delay.
+# A stream of the delayed tape is a quarter of an hour behind; a lag beyond this is not a delay.
 _MOST_LAG_MS = 20 * MINUTE_MS
 # Corrections arrive half a minute after a bar, or a few minutes.
 _REMEMBERED = 16
@@ -173,7 +173,7 @@ class MinuteBars:
         self._silence_ms, self._late_ms = quiet_ms - MINUTE_MS, late_ms
         self._since_ms = 0
         self._newest_ms = self._lag_ms = 0
-        self._span: Span | None = None  # of the running bar, or of the next one
+        self._span: Span | None = None  # span of the running bar, or of the next one
         self._minutes: dict[int, LiveBar] = {}
         self._closed: dict[Span, dict[int, LiveBar]] = {}
 
@@ -190,7 +190,7 @@ class MinuteBars:
         self._span = None
 
     def spoil(self, ms: int) -> None:
-        """Leave the bar that contains ``ms`` to history: one of its minutes could not be used."""
+        """Take the bar that contains ``ms`` from history: one of its minutes was unusable."""
         span = bar_span(self.grid, ms)
         if span is not None and self._span is not None and span.start >= self._span.start:
             self._since_ms = max(self._since_ms, span.start + 1)
@@ -210,7 +210,7 @@ class MinuteBars:
         bars: list[LiveBar] = []
         while minute.stamp_ms >= self._span.end:
             bars += self._finished(self._span)
-        if minute.stamp_ms < self._span.start:  # beside the session
+        if minute.stamp_ms < self._span.start:  # outside the session
             return bars
         self._minutes[minute.stamp_ms] = minute
         if minute.stamp_ms + MINUTE_MS >= self._span.end:
@@ -260,7 +260,7 @@ class MinuteBars:
     def _from(self, ms: int) -> Span:
         """Return the first bar that begins at ``ms`` or later."""
         span = bar_span(self.grid, self.grid.next_open(ms))
-        assert span is not None, "an expected bar lasts for some time"
+        assert span is not None, "an expected bar has a length above 0"
         return span
 
     def _move(self, span: Span) -> None:

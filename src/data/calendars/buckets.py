@@ -1,4 +1,4 @@
-"""Numbered buckets of days, weeks or months: from bucket number to timestamp, and back.
+"""Numbered buckets of days, weeks or months, and the conversion between numbers and timestamps.
 
 Bucket ``k`` of a fixed step contains the stamps ``[origin + k * step, origin + (k + 1) * step)``.
 Days and shorter steps are counted from 1970-01-01, as Binance counts ``3d``; weeks from Monday

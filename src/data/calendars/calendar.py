@@ -81,7 +81,8 @@ class MarketCalendar(Protocol):
     def unrecorded(self, span: Span) -> list[Span]:
         """Return the parts of ``span`` whose holidays are unknown, ascending.
 
-        There, every weekday counts as a session, so a missing bar may be due to a holiday.
+        In these parts every weekday counts as a session, so a bar may be missing because of a
+        holiday.
         """
 
     def opens(self, timeframe: Timeframe, span: Span, anchor: str = "session") -> Stamps:
@@ -91,8 +92,8 @@ class MarketCalendar(Protocol):
         """Return the stamps of the expected bars that no vendor may lack, ascending.
 
         Fewer than ``opens`` when dealers keep different hours: currencies around Christmas and New
-        Year. At those times, a bar that is sent is as good as any, and one that is not sent is not
-        a gap.
+        Year. At those times, a bar that is sent counts like any other, and one that is not sent is
+        not a gap.
         """
 
     def aligned(
@@ -180,7 +181,7 @@ def named_calendar(calendar: Any) -> MarketCalendar | None:
     if not isinstance(name, str) or not name:
         raise QueryError(f"calendar {calendar!r:.80} has no name", hint="use a name such as XNYS")
     market = _calendar(name)
-    market.sessions(date(2024, 1, 2), date(2024, 1, 2))  # an unknown one is refused here
+    market.sessions(date(2024, 1, 2), date(2024, 1, 2))  # raises if the calendar is unknown
     return market
 
 
@@ -228,7 +229,7 @@ def first_unclosed(
     if timeframe.is_intraday:
         start = now_ms - (timeframe.step_ms or 0)
     else:
-        # A session may end on the UTC day after its date, so the last bucket but one may still be
+        # A session may end on the UTC day after its date, so the second-to-last bucket may still be
         # running.
         start = start_at(timeframe, bucket_at(timeframe, now_ms) - 1)
     while True:

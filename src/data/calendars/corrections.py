@@ -1,7 +1,7 @@
 """Corrections to ``exchange_calendars``, each with its source.
 
-A calendar combines these with the library's own declarations; anything that the library learns
-later is counted once. Times are local.
+A calendar combines these with the library's own declarations; anything that the library adds later
+is counted only once. Times are local.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ CLOSED: dict[str, dict[str, str]] = {
         "2023-09-01": "https://www.hkex.com.hk/News/Market-Communications/2023/2309012news",
         "2023-09-08": "https://www.hkex.com.hk/News/Market-Communications/2023/2309083news",
     },
-    # The longest closure of Moscow in recent times, for shares apart from a buyback.
+    # The longest recent closure of Moscow, for shares; a buyback aside.
     "XMOS": {
         f"2022-{day}": "https://cbr.ru/eng/press/pr/?file=02032022_080000ENG_PP02032022_114139.htm"
         for day in (

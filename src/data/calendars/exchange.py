@@ -163,7 +163,7 @@ def trading_hours(name: str, day: date) -> Span:
 
 
 def usual_close(name: str, day: date) -> int:
-    """Return the instant at which the exchange closes on ``day`` if nothing is special.
+    """Return the instant at which the exchange closes on ``day`` if that is an ordinary day.
 
     Raises:
         ConfigError: The library does not know the code.

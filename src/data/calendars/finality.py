@@ -1,4 +1,4 @@
-"""When bars become final and when that next changes: every comparison with the settled time.
+"""When bars become final, and when that next changes: all comparisons with the settling time.
 
 A bar is final once it has closed and settled, by the earlier of our clock and the vendor's. "Now"
 is an argument.
@@ -18,7 +18,7 @@ from ..model.span import Span, coalesce
 from .calendar import first_unclosed
 from .grid import BarGrid
 
-# Bars that opened before this had closed when this was written; no clock is needed to know that.
+# Bars that opened before this had closed when this was written, whatever a clock shows.
 _LONG_PAST_MS = day_ms(date(2020, 1, 1))
 # A bar that stays unsettled for this many bars has no next session.
 _LONGEST_UNSETTLED = 3
@@ -58,7 +58,7 @@ class Finality(NamedTuple):
 
     Attributes:
         settled_before: Bars stamped before this have settled.
-        vouched_before: From this stamp on, bars are known to have closed only by our own clock.
+        vouched_before: From this stamp on, only our own clock shows that bars have closed.
     """
 
     settled_before: int
@@ -84,8 +84,8 @@ def finality_of(
         grid: Calendar, timeframe and anchor of the series.
         settle_ms: How long after its close an intraday bar may still change.
         now_ms: Time of the answer, UTC milliseconds.
-        is_dated: Whether the vendor reported the time. Otherwise it is that of our own clock, and
-            only bars a day older than the newest, or long past, are vouched for.
+        is_dated: Whether the vendor reported the time. Otherwise the time is that of our own clock,
+            and only bars a day older than the newest, or long past, are confirmed.
     """
     late = first_unsettled(stamps, grid, settle_ms, now_ms)
     settled_before = answered.end if late is None else late

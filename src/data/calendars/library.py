@@ -1,10 +1,10 @@
 """The classes of ``exchange_calendars``, corrected to mean what they declare under every pandas.
 
-The library declares holidays and changed weeks by subclassing pandas offsets. From pandas 3 on,
-the methods that these override are not called: Orthodox Easter raises, Passover falls on Easter,
-and a week that changes is silently taken for Monday to Friday. Here, such rules are applied one
-date at a time, and the trading days are passed as plain dates. Hours, breaks and half days remain
-the library's.
+The library declares holidays and changed weeks by subclassing pandas offsets. From pandas 3 on, the
+methods that these override are not called: Orthodox Easter raises, Passover falls on Easter, and a
+week that changes is silently taken for Monday to Friday. Here, such rules are applied one date at a
+time, and the trading days are passed as plain dates. Hours, breaks and half days are still the
+library's.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ from .corrections import CLOSE_TIMES, CLOSED, LATE_OPENS, PAUSES
 def library_class(name: str) -> Any:
     """Return the library's class for an exchange, fixed and corrected; the original is unchanged.
 
-    The public ``get_calendar`` builds at once, and keeps one calendar per name for the whole
-    process; a class does not affect a user's own calendars.
+    The library's public ``get_calendar`` builds immediately and keeps one calendar per name for the
+    whole process; using a class does not affect a user's own calendars.
 
     Raises:
         ConfigError: The library does not know the code.
@@ -87,9 +87,9 @@ def _mended(declared: Any) -> Any:
     """Return a subclass that applies rules date by date, and lists its trading days explicitly."""
 
     class Mended(declared):  # type: ignore[misc]
-        dates = Span(0, 0)  # for which it is built; set by a subclass
+        dates = Span(0, 0)  # dates for which it is built; set by a subclass
 
-        @cached_property  # it remembers the dates that it found
+        @cached_property  # cached because it keeps the dates that it found
         def regular_holidays(self) -> Any:
             return _working(super().regular_holidays)
 

@@ -26,7 +26,7 @@ def local_to_utc(zone: ZoneInfo, local_ms: int) -> int:
     return local_ms - (offset or timedelta()) // _MS
 
 
-@lru_cache(8192)  # of the same days for each series
+@lru_cache(8192)  # every series uses the same days
 def offset_ms(zone: ZoneInfo, utc_ms: int) -> int:
     """Return how far local time at ``zone`` is ahead of UTC at ``utc_ms``."""
     local = zone.fromutc(_wall(utc_ms).replace(tzinfo=zone))

@@ -38,7 +38,7 @@ DEFAULT_BARS = 500
 # For bars so long that 500 would go beyond the calendars: as many as fit into a century.
 _CENTURY_MS, _MONTH_MS = 36_524 * DAY_MS, 31 * DAY_MS
 
-# Excludes weeks and ordinal days, which Python parses but nobody means: 2024-W05, 2024-200.
+# Excludes weeks and ordinal days, which Python parses but users do not mean: 2024-W05, 2024-200.
 _TEXT = re.compile(r"(\d{4}-?\d{2}-?\d{2})([T ].+)?")
 _ACCEPTED = (
     "use a datetime (naive means UTC), a date, or text such as 2024-12-31T14:30, 2024-12-31, "
@@ -46,7 +46,7 @@ _ACCEPTED = (
 )
 _PERIODS = "use a form such as 90m, 12h, 30d, 2w, 6mo, 1y, ytd, max"
 _LONGEST_TEXT = 80
-# No series has this many; larger numbers must not cause a calendar error.
+# No series has this many bars; larger numbers must not cause a calendar error.
 _MOST_BARS = 1 << 62
 _LONGEST_MONTH_MS = 31 * DAY_MS
 _ANCHORS = ("session", "clock")
@@ -63,7 +63,7 @@ def resolve_range(
     bars: Any = None,
     closed_by_ms: int | None = None,
 ) -> tuple[Span, int | None]:
-    """Return the stamps that the bounds mean, and the number of bars if that is what counts.
+    """Return the stamps that the bounds mean, and the number of bars if one was requested.
 
     Args:
         instrument: Instrument of the bars; its venue defines what a date means.
@@ -272,7 +272,7 @@ def _closed_by(
     # A session may end on the UTC day after its date.
     reach = longest if timeframe.is_intraday else longest + DAY_MS
     if known_ms == now_ms or span.end - 1 + reach <= known_ms:
-        return span  # what has not closed now is never answered; and this needs no calendar
+        return span  # running bars are never in the answer, so no calendar is needed
     unknown = _first_unknown(calendar_for(instrument), timeframe, known_ms)
     return Span(span.start, max(span.start, min(span.end, unknown)))
 
@@ -331,7 +331,7 @@ def _bound(
         try:
             to_ms(value)
         except OverflowError:
-            pass  # its year is refused below
+            pass  # the year is rejected below
         except ValueError as exc:
             raise _refused(instrument, f"{name} is not a time: {exc}", hint=_ACCEPTED) from exc
     # The same dates are requested again and again, for one symbol after another.

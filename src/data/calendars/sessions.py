@@ -245,8 +245,7 @@ class SessionCalendar:
         return self._table(span.start - _REACH_MS, span.end + _REACH_MS)
 
     def _on_clock(self, step: int, anchor: str) -> bool:
-        # A step that does not divide a day has no place on the clock, so it is counted from the
-        # open.
+        # A step that does not divide a day cannot follow the clock, so it is counted from the open.
         return (self._clock or anchor == "clock") and DAY_MS % step == 0
 
     def _grid(self, table: SessionTable, step: int, anchor: str) -> Stamps:
@@ -270,7 +269,7 @@ class SessionCalendar:
         edges = np.append(days, days + 1).tolist()
         edge_offsets = np.array([offset_ms(zone, day * DAY_MS) for day in edges], dtype=np.int64)
         offsets: Stamps = edge_offsets[at]
-        changes = offsets != edge_offsets[len(days) :][at]  # no zone has had two in two days
+        changes = offsets != edge_offsets[len(days) :][at]  # no zone ever changed twice in two days
         offsets[changes] = [offset_ms(zone, ms) for ms in instants[changes].tolist()]
         return offsets
 
@@ -296,8 +295,8 @@ class SessionCalendar:
     def _intraday_closes(self, stamps: Stamps, step: int, anchor: str) -> Stamps:
         begins, ends = self._around(Span(int(stamps.min()), int(stamps.max()))).stretches
         closes = stamps + step
-        # From the session: the trading period in which the bar opens. On the clock: the last it
-        # reaches.
+        # From the session: the trading period in which the bar opens. On the clock: the last one
+        # that it overlaps.
         reached = closes - 1 if self._on_clock(step, anchor) else stamps
         at = np.searchsorted(begins, reached, side="right") - 1
         traded = at >= 0
@@ -327,8 +326,8 @@ class SessionCalendar:
 _NEW_YORK = ZoneInfo("America/New_York")
 _ROLL_MS = 17 * HOUR_MS  # the trading day changes at 17:00 New York, summer and winter
 _CLOSED = {(1, 1), (12, 25)}
-# Hours of a session date, counted from its midnight, in which dealers differ: some have gone home,
-# or have not started. As their series show: tests/calendars/test_forex.py.
+# Hours of a session date, counted from its midnight, in which only some dealers trade, as their
+# series show: tests/calendars/test_forex.py.
 _DIFFERING = {
     (12, 24): (13, 17),
     (12, 26): (-24, 8),

@@ -7,10 +7,10 @@ from typing import Any
 
 from ..model.texts import counted
 
-# Gaps in which bars are expected and vendors had none; others are closed, recent or never
-# requested.
+# Classes of gaps in which bars are expected and vendors had none; other gaps are closed, recent or
+# never requested.
 HOLES = ("vendor_hole", "common_hole")
-# Reasons for attention, worst first; from `holes` on, they are worth a look but not bad.
+# Reasons for attention, worst first; those from `holes` on should be examined but are not bad.
 KINDS = ("unreadable", "contradicted", "error", "holes", "warning")
 _BAD = KINDS[:3]
 
@@ -44,7 +44,7 @@ def attention_of(
         bars = sum(gap["bars"] for gap in holes)
         steps = [gap["next_step"] for gap in holes if gap["next_step"]]
         text = f"{counted(bars, 'bar')} missing in {counted(len(holes), 'gap')}"
-        # That vendors are queried again by themselves is good to know, but nothing to do.
+        # That vendors are queried again automatically is information, not a task.
         command = next((step for step in steps if "onetape " in step), "")
         if steps and not command:
             text += f", {steps[0]}"

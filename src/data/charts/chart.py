@@ -1,4 +1,4 @@
-"""What a chart shows of bars: a frozen value made from a frame and its provenance. Pure.
+"""The content of a chart of bars: a frozen value made from a frame and its provenance. Pure.
 
 Nothing is computed here that the answer does not contain already: gaps, states, vendors and doubts
 come from ``attrs["onetape"]`` and from the columns ``source``, ``state``, ``dividend`` and
@@ -44,7 +44,7 @@ Flags = NDArray[np.bool_]
 NO_NUMBER, DOUBLED = "price that is not a number", "time that occurs twice"
 # Prices beyond this cannot be placed on an axis.
 _LARGEST = 1e300
-# Most slots that a gap takes if there is no calendar.
+# Maximum number of slots for a gap if there is no calendar.
 _WIDEST_GAP = 1000
 # A range with more bars than this has no slots for bars missing outside gaps.
 _MOST_SLOTS = 10_000_000
@@ -61,7 +61,7 @@ _ACTIONS = (("split", "split"), ("dividend", "dividend"))
 
 
 class Counts(NamedTuple):
-    """Numbers of rows of a frame by what happened to them.
+    """Numbers of rows in a frame, by whether and how they are drawn.
 
     Attributes:
         given: Rows of the frame.
@@ -175,7 +175,7 @@ class Series:
         vendor_names: Names of the vendors, as text for people.
         segments: Number of breaks before each bar; a line does not join bars in two segments.
         given: Rows of the frame.
-        refused: Maps each reason to the number of rows that are not drawn for it.
+        refused: Maps each reason to the number of rows that are not drawn because of it.
         unordered: Rows that came after a later one and were put in order.
         factor: Factor from the closes to the index of several series; 1.0 for a single one.
     """
@@ -366,7 +366,7 @@ class _Part:
         if self.timeframe or len(self.stamps) < 3:
             return self.timeframe or None
         minutes = int(np.diff(self.stamps).min()) / MINUTE_MS
-        # Days of 23 and of 25 hours, and months of any length, are alike.
+        # Days of 23 and 25 hours count as equal, and so do months of any length.
         if (days := round(minutes / 1440)) and minutes >= 20 * 60:
             return f"{round(days / 30.44)}M" if days > 27 else f"{days}d"
         return f"{minutes / 60:g}h" if minutes % 60 == 0 else f"{minutes:g}m"
@@ -414,7 +414,7 @@ class _Part:
         """Whether each row has prices that can be drawn."""
         flags = np.ones(len(self.table), bool)
         for prices in (self.table.open, self.table.high, self.table.low, self.table.close):
-            flags &= np.abs(prices) < _LARGEST  # of NaN it is false
+            flags &= np.abs(prices) < _LARGEST  # false for NaN
         return flags
 
     @cached_property
@@ -442,7 +442,7 @@ class _Part:
             grid = BarGrid(calendar_for(self.instrument), Timeframe.parse(self.timeframe), anchor)
             try:
                 return grid.opens(span)
-            except ConfigError:  # of an exchange that has no calendar
+            except ConfigError:  # the exchange has no calendar
                 pass
         return np.concatenate(
             [np.empty(0, np.int64), *(self._within(gap, step) for gap, _ in self.gap_spans)]

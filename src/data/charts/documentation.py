@@ -79,7 +79,7 @@ def _lead_inside(
     names: Container[str],
     picture: Callable[[str], bytes | None],
 ) -> None:
-    """Point links to sections of the file, and embed pictures in it."""
+    """Make links point to sections of the file, and embed pictures in it."""
     for token in tokens:
         if token.type == "link_open":
             href = _href(str(token.attrGet("href")), source.name, names)
@@ -88,7 +88,7 @@ def _lead_inside(
             file = _below(source.folder + str(token.attrGet("src")))
             data = picture(file)
             if data is None:
-                token.type = "text"  # its description
+                token.type = "text"  # the description of the step
             else:
                 coded = base64.b64encode(data).decode()
                 token.attrSet("src", f"data:image/svg+xml;base64,{coded}")

@@ -25,10 +25,10 @@ class CellState(NamedTuple):
 
 # Most serious first: a month shows the most serious one that applies.
 STATES = (
-    CellState("!", "suspect", "bars are stored and doubted"),
+    CellState("!", "suspect", "stored bars are in doubt"),
     CellState("~", "provisional", "bars have closed and may still change"),
     CellState("/", "partial", "no vendor was ever queried for part of the month"),
-    CellState("+", "holes", "bars are stored, and for some a vendor had none"),
+    CellState("+", "holes", "bars are stored, but a vendor had none for part of the month"),
     CellState("o", "empty", "vendors were queried and had no bars"),
     CellState("=", "final", "everything requested is stored and final"),
     CellState(" ", "never", "no vendor was ever queried"),

@@ -26,7 +26,7 @@ from .svg import svg_drawn
 
 _WIDTH, _HEIGHT = 1100, 620
 _MOST_ROWS = 200
-# Most bars that are embedded; if there are more, neighbours are merged.
+# Maximum number of bars that are embedded; if there are more, neighbours are merged.
 MOST_COLUMNS = 20_000
 _ROUND = (1, 2, 3, 5, 10, 15, 20, 30, 60, 120, 180, 240, 360, 720, 1440)
 # Significant digits of embedded numbers.
@@ -81,7 +81,7 @@ def figure(picture: Html, data_id: str, place: str = "") -> Html:
 
 
 def foot() -> Html:
-    """Return the footer of a chart page, crediting its script. Nothing is loaded from there."""
+    """Return the footer of a chart page, crediting its script; the linked address is not loaded."""
     link = element("a", "TradingView Lightweight Charts™", href=_SITE, rel="noreferrer")
     return element("footer", "Charts: ", link, class_="faint")
 
@@ -267,7 +267,7 @@ def _decimals(prices: Floats) -> int:
 
 def _whole(prices: Floats, decimals: int) -> Ints:
     if prices.size and not float(np.abs(prices).max()) < _LARGEST:
-        return np.zeros(prices.shape, np.int64)  # no page draws them; the picture does
+        return np.zeros(prices.shape, np.int64)  # pages do not draw them; the picture does
     return np.round(prices * 10.0**decimals).astype(np.int64)
 
 
@@ -309,7 +309,7 @@ def _vendors(one: Series, columns: Columns) -> list[list[Any]]:
 
 
 def _vendor_names(one: Series, columns: Columns) -> list[str]:
-    names = [*one.vendor_names, ""]  # the last for a bar of none
+    names = [*one.vendor_names, ""]  # the last one is for bars without a vendor
     # Most columns have one vendor: both ends are then in the same run.
     runs = np.concatenate([[0], np.cumsum(np.diff(one.vendors) != 0)])[: len(one)]
     return [

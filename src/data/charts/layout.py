@@ -41,17 +41,17 @@ PAINTS = {
     "hue-5": ("#8a6d00", "#d9bd45"),
 }
 _HUES = 6
-# Least width of a bar, including the gap to the next one.
+# Minimum width of a bar, including the gap to the next one.
 _NARROWEST = 2
-# Greatest width of its body.
+# Maximum width of its body.
 _WIDEST = 24.0
 # Limits on the size of a picture, in pixels.
 SMALLEST, LARGEST = 200, 8000
-_CHAR = 0.6  # width of a letter over the size of its font, at most of usual ones
+_CHAR = 0.6  # upper bound on a letter's width divided by the size of its font
 _TITLE, _TEXT, _ABOUT, _NOTE = 21.0, 16.0, 15.0, 14.0
 _LEFT, _GUTTER = 12.0, 8.0
 _STEPS = (1.0, 2.0, 2.5, 5.0, 10.0)
-# Most lines of notes.
+# Maximum number of lines of notes.
 _MOST_NOTES = 3
 _TICK_ROOM = 96.0
 # A program's marks: their paint, and whether they are below the bar.
@@ -596,7 +596,7 @@ class _Drawing:
             for reason, count in one.refused.items()
         ]
         remarks += [
-            (f"{one.unordered:,} rows of {one.symbol or 'the frame'} put in order", "doubt")
+            (f"{one.unordered:,} rows of {one.symbol or 'the frame'} were sorted by time", "doubt")
             for one in chart.series
             if one.unordered
         ]
@@ -604,7 +604,7 @@ class _Drawing:
         if len(remarks) > _MOST_NOTES:
             remarks = [
                 *remarks[: _MOST_NOTES - 1],
-                (f"and {len(remarks) - _MOST_NOTES + 1} notes more", "ink"),
+                (f"and {len(remarks) - _MOST_NOTES + 1} more notes", "ink"),
             ]
         return [*([key] if key else []), *([one] for one in remarks), counts]
 
@@ -681,7 +681,7 @@ _DAYS = (
     *(_Unit(months=n) for n in (240, 120, 60, 24, 12, 6, 3, 1)),
     *(_Unit(length=n * DAY_MS) for n in (7, 1)),
 )
-# This many dates without a month fit into the space of one with it.
+# This many dates without a month fit into the space of one with a month.
 _SHORT_DATES = 1.8
 _HOURS = tuple(_Unit(length=n * HOUR_MS) for n in (12, 6, 3, 1))
 _MINUTES = tuple(_Unit(length=n * MINUTE_MS) for n in (30, 15, 5, 1))
@@ -738,7 +738,7 @@ def _dated_ticks(axis: Axis, slots: Ints, local: Ints, most: int) -> list[tuple[
     for slot in (int(slots[0]), *begun(day, starts)):
         at = axis.local(slot)
         text = day.text(at, before)
-        if is_short:  # the number alone, with the month where it begins
+        if is_short:  # only the number, and the month on its first day
             is_same = before is not None and from_ms(before).month == from_ms(at).month
             text = " ".join(text.split()[: 1 if is_same else 2])
         dated[slot], before = text, at

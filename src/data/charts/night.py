@@ -1,4 +1,4 @@
-"""The report of a job as a page: what was done, what failed, the cost, what will be lost. Pure."""
+"""The report of a job as a page: what was done and failed, its cost, what will be lost. Pure."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from .parts import (
     with_code,
 )
 
-# Most results of each kind shown on the page; the data contains all of them.
+# Maximum number of results of each kind on the page; the data contains all of them.
 _MOST = 1000
 # Number of nights compared.
 NIGHTS = 14
@@ -131,7 +131,7 @@ def _look(report: JobReport) -> dict[str, Any]:
     number = sum(len(one["series"]) for one in reasons)
     step = next((one["next_step"] for one in reasons if one["next_step"]), "")
     if report.get("interrupted"):
-        step = "run it again: it goes on where it stopped"
+        step = "run it again: it continues where it stopped"
     look = {"number": number, "of": "not complete", "text": report.title, "next_step": step}
     if found:
         look |= {"number": found, "of": "bars contradicted", "next_step": step or _VERIFY}
@@ -170,7 +170,7 @@ def _beside(nights: Values) -> Html:
 def _causes(values: Values) -> Iterator[Html]:
     """Yield each cause once, with what to do, and its series folded below."""
     reasons = list(values.each("reasons")) if values.data.get("reasons") else []
-    yield element("h2", "Failures and what is lacking, by cause")
+    yield element("h2", "Failures and missing data, by cause")
     if not reasons:
         yield element("p", "none", class_="good")
         return

@@ -65,7 +65,7 @@ def overlaid(
 
 
 def _outside(count: int, what: str) -> list[str]:
-    return [f"not drawn: {count:,} {what} outside of the bars"] if count else []
+    return [f"not drawn: {count:,} {what} outside the bars"] if count else []
 
 
 def _line(chart: Chart, name: str, values: Any) -> tuple[Overlay, int]:

@@ -1,7 +1,7 @@
 """Parts shared by reports: values with their place, tables, the summary, small drawings. Pure.
 
 Every number and text in a report is part of its data, and ``data-at`` names its place, such as
-``series/0/rows``. This makes it possible to compare page and JSON.
+``series/0/rows``, so that page and JSON can be compared.
 """
 
 from __future__ import annotations
@@ -181,7 +181,7 @@ def first_look(look: Values) -> Html:
     )
 
 
-# A word from the data is never used as a class directly.
+# A word from the data is never used directly as a CSS class.
 _STATES = {"good": "good", "poor": "poor", "bad": "bad"}
 
 

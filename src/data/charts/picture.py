@@ -70,7 +70,7 @@ class ChartPicture(Picture):
 
         path = Path(path)
         ending = picture_ending(path)
-        check_target(path)  # before it is drawn
+        check_target(path)  # before drawing
         if ending == ".png":
             return put(path, self.png())
         return put(path, (self.svg() if ending == ".svg" else self.html()).encode())
@@ -180,7 +180,7 @@ def picture_of_several(
     for name in frames:
         try:
             instruments[name] = client.query(name, timeframe, wishes=wishes).instrument
-        except DataError:  # its frame is empty, and says why
+        except DataError:  # its frame is empty and has the reason
             continue
     return ChartPicture(chart_of(frames, instruments))
 

@@ -21,7 +21,7 @@ _NO_GLYPH = "□"
 
 
 class _Turn:
-    """One picture at a time: matplotlib shares its fonts among threads without any guarantee."""
+    """Allows one picture at a time: matplotlib shares fonts between threads without a guarantee."""
 
     def __init__(self) -> None:
         self.after_fork()

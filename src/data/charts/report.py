@@ -45,7 +45,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-# Most entries of a list in a report; each list states its total.
+# Maximum number of entries of a list in a report; each list states its total.
 MOST_SPANS, MOST_COMMITS, MOST_OF_ALL = 400, 200, 200
 # In a report of everything: series on a page, and closes and reasons for each.
 SERIES_A_PAGE, _CLOSES, _MOST_REASONS = 500, 60, 20
@@ -188,7 +188,8 @@ def report_of(
 def _looked_at(manager: DataManager, keys: Iterable[SeriesKey]) -> dict[SeriesKey, _Entry]:
     """Return an entry for each series, validated.
 
-    This comes first, because reading the bars may repair damage; everything else is as of then.
+    This comes first, because reading the bars may repair damage; everything else is read
+    afterwards.
     """
     entries = {key: _Entry(manager, key) for key in keys}
     for entry in entries.values():
@@ -226,7 +227,7 @@ def _of_series(
     sections, drawings = [], []
     for one in gaps.series:
         entry = entries.get(one.series)
-        if entry is None:  # it was stored just now
+        if entry is None:  # stored a moment ago
             continue
         section = entry.plain() | {"answers": one.series == first, "gaps": one.as_dict()}
         section["stored"] = stored.get(one.series.folder)
@@ -281,7 +282,7 @@ def _of_all(
     sections, listed = [], []
     for one in gaps.series:
         entry = entries.get(one.series)
-        if entry is None:  # it was stored just now
+        if entry is None:  # stored a moment ago
             continue
         listed.append([gap.as_dict() for gap in one.listed])
         quality = entry.quality
@@ -526,7 +527,7 @@ def _line_of(frame: pd.DataFrame | None) -> dict[str, list[Any]]:
     count = len(frame)
     each = -(-count // _CLOSES)
     few = slice((count - 1) % each, None, each)
-    # Of the columns as they are: each step of pandas costs more than sixty bars.
+    # Uses the columns directly: each pandas operation costs more than sixty bars.
     stamps = frame.index.to_numpy()[few].astype("M8[ms]").astype("int64").tolist()
     closes = [float(f"{close:.9g}") for close in frame["close"].to_numpy()[few].tolist()]
     return {"times": [iso(ms).removesuffix("T00:00:00Z") for ms in stamps], "closes": closes}

@@ -84,7 +84,11 @@ def page_of(
 
 def _series(one: Values, chart: Html) -> Iterator[Html]:
     data = one.data
-    other = "" if data["answers"] else ", which is not the series that the rules answer from"
+    other = (
+        ""
+        if data["answers"]
+        else ", which is not the series that answers use under the present rules"
+    )
     if data["lane"] or other:
         yield element("h2", name_of(one), other)
     yield from problems(one)

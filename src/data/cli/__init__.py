@@ -60,7 +60,7 @@ COMMANDS = {
     "docs": "the documentation, in the terminal or the browser",
     "completion": "completion script for bash, zsh or fish",
 }
-# Commands whose module has another name because their own is taken.
+# Commands whose module has another name because the command's name is taken.
 _MODULES = {"lineage": "lineage_command", "report": "report_command"}
 
 
@@ -76,7 +76,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         parser = _parser(arguments)
         args = parser.parse_args(arguments)
-    except KeyboardInterrupt:  # the command was being imported
+    except KeyboardInterrupt:  # during the import of the command
         return _interrupted()
     if args.command is None:
         parser.print_help()
@@ -99,7 +99,7 @@ def guarded(args: argparse.Namespace) -> int:
         logging_ = _logging(getattr(args, "log", None), verbose=is_verbose)
         with _ended_by_sigterm(), logging_, quiet(is_quiet):
             code = _run(args.run, args)
-            # A reader that has gone away is noticed here, not by the interpreter at exit.
+            # A closed output is noticed here, not by the interpreter at exit.
             sys.stdout.flush()
             return code
     except DataError as error:
@@ -158,7 +158,7 @@ def _refuse_empty(args: argparse.Namespace) -> None:
 def _run(command: Callable[[argparse.Namespace], Report | int], args: argparse.Namespace) -> int:
     """Run a command and print its report; a command that prints by itself returns its exit code."""
     with warnings.catch_warnings():
-        # Warnings about how libraries use each other are of no interest to the user of a command.
+        # Warnings about how libraries use each other do not concern the user of a command.
         warnings.simplefilter("ignore", DeprecationWarning)
         warnings.filterwarnings("ignore", module=r"exchange_calendars")
         warnings.showwarning = _note
@@ -179,7 +179,7 @@ def _drop_output() -> None:
         try:
             sys.stdout.close()
         except OSError:
-            pass  # closed all the same
+            pass  # the pipe is closed in any case
 
 
 def whole_parser() -> argparse.ArgumentParser:
@@ -208,7 +208,8 @@ def _parser(arguments: Sequence[str], *, every: bool = False) -> argparse.Argume
     )
     commands = parser.add_subparsers(dest="command", metavar="COMMAND")
     used = next(([a] for a in arguments if a in COMMANDS), [])
-    # After a command, neither help nor errors show the others, and adding all of them takes 5 ms.
+    # After a command, neither help nor errors show the other commands, and adding all of them takes
+    # 5 ms.
     shown = used if used and used[0] == arguments[0] else COMMANDS
     for name in shown:
         summary = COMMANDS[name]

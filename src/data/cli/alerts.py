@@ -298,13 +298,13 @@ def _run(args: argparse.Namespace) -> int:
             except DataError as error:
                 if args.once:
                     raise
-                complain_about(error)  # the next run does the rest
+                complain_about(error)  # the next run continues
             signals.hold()
         if args.once or signals.is_noted:
             return code
         try:
             time.sleep(max(0.0, args.every - (time.monotonic() - began_s)))
-        except KeyboardInterrupt:  # between two runs this is how it ends
+        except KeyboardInterrupt:  # the usual way to stop it between two runs
             return OK
 
 
@@ -317,7 +317,7 @@ def _job(args: argparse.Namespace) -> AlertJob:
     book, services = _book(), job_services(args.cache_dir, args.config)
 
     def perishing() -> Any:
-        """Return the stored bars that vendors will soon no longer have."""
+        """Return a function that finds the stored series whose next bars vendors will soon drop."""
         listing, folder = services.cache.maintenance.listing(), services.settings.cache_dir
         answering, now_ms = services.client.answering, services.clock.now_ms()
         return perishable(listing, answering, services.selector, now_ms, folder)

@@ -27,7 +27,7 @@ def command(
     run: Callable[[argparse.Namespace], Report | int],
     epilog: str | None = None,
 ) -> None:
-    """Turn a parser into a command: set the function it runs, and add the options of every command.
+    """Make a parser a command: set the function that it runs, and add the options of every command.
 
     Args:
         parser: Parser that already has the command's own options.
@@ -95,7 +95,7 @@ def question(args: argparse.Namespace) -> dict[str, Any]:
 
 
 def refuse_swapped(args: argparse.Namespace) -> None:
-    """Reject a timeframe or a date in the place of a symbol, whatever the command.
+    """Reject a timeframe or a date given as a symbol, whatever the command.
 
     Raises:
         QueryError: The first argument is a timeframe or a date.
@@ -207,7 +207,7 @@ def members_of(args: argparse.Namespace, start: Any = None, end: Any = None) -> 
     from ..members import members_asked
 
     bounds, now_ms = (start, end), SystemClock().now_ms()
-    with warnings.catch_warnings():  # the line below says the same
+    with warnings.catch_warnings():  # the line below reports the same
         warnings.simplefilter("ignore", SurvivorshipWarning)
         members = members_asked(get_universes(), args.universe, args.as_of, now_ms, bounds)
     is_of_all = args.as_of is None and start is None

@@ -87,7 +87,7 @@ def _wanted(args: argparse.Namespace) -> Wanted:
 
 
 def _meant(services: Any, args: argparse.Namespace) -> SeriesKey:
-    """Return the series in the lane that was named."""
+    """Return the requested series, in the lane that ``--lane`` names."""
     keys = chosen(services, args.symbol, args.timeframe)
     own = keys if args.lane else services.client.answering(keys)
     lane = next((key for key in own if not args.lane or key.lane_label == args.lane), None)

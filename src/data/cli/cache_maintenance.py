@@ -277,7 +277,7 @@ def _pruned_shown(pruned: Sequence[Pruned], *, dry_run: bool) -> Shown:
         others = [f"{counted(n, 'bar')} replaced by {v}" for v, n in one.superseded.items()]
         facts = ", ".join([f"{one.held:,} of {counted(one.rows, 'bar')} held", *others])
         gone = "would be deleted" if dry_run else "deleted"
-        text = f"stays: {one.problem}" if one.problem else f"{gone} ({facts})"
+        text = f"kept: {one.problem}" if one.problem else f"{gone} ({facts})"
         yield Line(f"{one.path}: {text}", "yellow" if one.problem else "")
     gone_bytes = sum(one.bytes for one in pruned if not one.problem)
     if gone_bytes:

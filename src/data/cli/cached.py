@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from ..model.stored import ComparedBars
     from ..wiring import Services
 
-    # Either of these has a cache as ``.cache``.
+    # Both have a cache as ``.cache``.
     Installation = DataManager | Services
 
 _SYMBOLS_SHOWN = 12
@@ -93,7 +93,7 @@ def meant(manager: Installation, text: str) -> str:
 
 
 def _there_is(manager: Installation, symbol: str) -> str:
-    from difflib import get_close_matches  # what is cached needs none of it
+    from difflib import get_close_matches  # not needed for cached series
 
     own = [name_of(key, symbol=False) for key in manager.cache.maintenance.series(symbol)]
     if own:

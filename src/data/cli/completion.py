@@ -71,7 +71,7 @@ def _actions(parser: argparse.ArgumentParser) -> Iterator[argparse.Action]:
 
 
 def _complete(action: argparse.Action, shtab: Any) -> None:
-    """Add completion to an argument by the values it accepts; this parser parses nothing."""
+    """Add completion to an argument by the values it accepts; the parser is never used to parse."""
     from ..vendors.registry import VENDORS
 
     if action.dest in _VENDOR and action.choices is None:

@@ -1,4 +1,4 @@
-"""``onetape demo``: the main job on this machine, with or without a network, without any key."""
+"""``onetape demo``: shows the main task on this machine, even without a network and keys."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Show the demonstration; 1 if there is neither a network nor sample bars."""
+    """Show the demonstration; return 1 if there is neither a network nor sample bars."""
     from ..jobs.showcase import SAMPLE_QUESTION, Showcase
 
     tell = _Teller(args)
@@ -115,7 +115,7 @@ class _Teller:
         self._show("", Rule(styled(text, "bold"), align="left", style="dim"))
 
     def opening(self, case: Showcase, *, is_temporary: bool) -> None:
-        """Print what this is, and where the bars go."""
+        """Print what the demonstration is, and where it stores the bars."""
         keep = " (deleted afterwards; --cache-dir keeps it)" if is_temporary else ""
         self._show(
             styled("onetape: market data behind one call", "bold"),

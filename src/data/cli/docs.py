@@ -103,7 +103,7 @@ def _list(pages: Sequence[Page]) -> Shown:
     for page in pages:
         by_group.setdefault(page.group, []).append(page)
     vendors, decisions = by_group.pop(_VENDORS, []), by_group.pop(_DECISIONS, [])
-    del by_group[""]  # this list itself
+    del by_group[""]  # the list of pages itself
     for group, listed in by_group.items():
         rows = [[page.name, page.line.translate(_MARKS)] for page in listed]
         yield TextTable([group.lower(), ""], rows)

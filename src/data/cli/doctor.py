@@ -65,9 +65,7 @@ def _alert_job() -> list[Check]:
         if book is None:
             return []
         ok, text, advice = job_health_in_words(job_health(book, SystemClock().now_ms()))
-    except (
-        ConfigError
-    ):  # without the extra, or a database that is named and cannot be: no alerts here
+    except ConfigError:  # without the extra or a usable database there are no alerts
         return []
     except DataError as error:
         ok, text, advice = False, str(error.args[0]), error.hint or ""

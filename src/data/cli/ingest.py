@@ -161,7 +161,7 @@ def _ingested(args: argparse.Namespace) -> Report:
         try:
             source = _source(args, name)
             _ingest(args, source, bundle, timeframe)
-        except DataError as error:  # a program's own may quote its key
+        except DataError as error:  # errors from the user's code may quote a key
             error.args = tuple(masked(str(text)) for text in error.args)
             raise
     for warning in caught:
@@ -176,7 +176,7 @@ def _ingested(args: argparse.Namespace) -> Report:
             ),
         )
     told = BundleMetadata.load(bundle.name, bundle.path.parent)
-    odd = getattr(source, "findings", {})  # of an adapter, which validates its bars
+    odd = getattr(source, "findings", {})  # set by adapters that validate their bars
     plain = {
         "source": name,
         "path": str(bundle.path),
@@ -292,7 +292,7 @@ def _ingest(
     back = timedelta(_DAYS_BACK_INTRADAY if timeframe.is_intraday else _DAYS_BACK)
     start: Any = args.start or (date_of(now_ms) - back).isoformat()
     end: Any = args.end
-    if not is_ours:  # a program's own takes times, and no open end
+    if not is_ours:  # sources from programs take times, and no open end
         with others_code(f"not valid times: {start} to {end or 'now'}", QueryError):
             start, end = pd.Timestamp(start), pd.Timestamp(end or iso(now_ms).removesuffix("Z"))
     options = {} if args.bundles is None else {"folder": args.bundles}
@@ -312,7 +312,7 @@ def _ingest(
         try:
             asyncio.run(_awaited(partial(write, *question, **options), args.timeout))
         except TimeoutError as late:
-            if args.timeout is None:  # its own
+            if args.timeout is None:  # the source's own timeout
                 raise
             raise ProviderTimeoutError(
                 f"{type(source).__name__} did not finish within {args.timeout:g} s",

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from ..feed.live_feed import FeedSnapshot, LiveFeed
     from ..feed.queue import Item
 
-# Time between checks whether a silent feed is over, in seconds.
+# Time between checks whether a silent feed has ended, in seconds.
 _CHECK_S = 0.5
 _STYLES = {
     StreamState.LIVE: "bold green",

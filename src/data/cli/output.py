@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from rich.segment import Segment
     from rich.text import Text
 
-# Wide enough that no line is broken when the reader is `grep` or a file.
+# Wide enough that no line is broken if the output goes to `grep` or a file.
 _UNBOUND_WIDTH = 200
 # One ASCII character for each special character, so that columns stay aligned.
 _PLAIN = dict(zip("▁▂▃▄▅▆▇█░┤─━│·→…✓✗●○", "_..:-=+#?|--|->~+x*o", strict=True))
@@ -40,7 +40,7 @@ def console(*, stderr: bool = False) -> Console:
 
     class Screen(Console):
         def on_broken_pipe(self) -> None:
-            """Leave it to the caller: a reader that has gone away is not a failure."""
+            """Let the caller handle it: a closed output is not a failure."""
             raise BrokenPipeError
 
         def render(self, renderable: Any, options: Any = None) -> Iterator[Segment]:
@@ -178,7 +178,7 @@ def _print_errors(*lines: Text) -> None:
         for line in lines:
             screen.print(line, soft_wrap=not screen.is_terminal)
     except OSError:
-        sys.stderr = _Nowhere()  # else the interpreter tries again at its exit
+        sys.stderr = _Nowhere()  # otherwise the interpreter tries again at exit
 
 
 def complain_about(error: DataError, *, as_json: bool = False) -> None:

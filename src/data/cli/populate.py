@@ -103,7 +103,7 @@ def _add_job(parser: argparse.ArgumentParser, run: _Run) -> None:
 
 
 def _run_listed(parser: argparse.ArgumentParser, args: argparse.Namespace) -> int:
-    """Fill the series on a list; without one, print the usage: all stored series may be too many.
+    """Fill the series on a list; without a list, print the usage, as all series may be too many.
 
     Raises:
         QueryError: No list is given.
@@ -143,7 +143,7 @@ def run(args: argparse.Namespace, *, may_lack: bool = False) -> int:
             return code
         try:
             time.sleep(max(0.0, args.every - (time.monotonic() - began_s)))
-        except KeyboardInterrupt:  # between two runs this is how it ends
+        except KeyboardInterrupt:  # the usual way to stop it between two runs
             return code
 
 

@@ -99,7 +99,7 @@ def _shown(vendors: Sequence[dict[str, Any]], ways: Sequence[dict[str, Any]]) ->
 
 
 def _probe(args: argparse.Namespace) -> Report:
-    """Print what each key may do as it becomes known; 1 if no key may do anything."""
+    """Print what each key allows as it becomes known; return 1 if no key allows anything."""
     from ..jobs.key_probe import probe, probed_vendors, prober_of
 
     selector, clock = prober_of(args.cache_dir, args.config)
@@ -207,7 +207,7 @@ def _row(vendor: dict[str, Any]) -> list[Any]:
     state = styled("ready", "green")
     if not vendor["ready"]:
         state = styled(vendor["why_not"], "yellow")
-    elif vendor["gateway"]:  # whether it answers costs a request: `onetape doctor` sends it
+    elif vendor["gateway"]:  # only a request shows whether it answers: `onetape doctor`
         state = styled(f"needs a gateway at {vendor['gateway']}", "yellow")
     needed = "needed" if vendor["requires_api_key"] else "optional" if vendor["keys"] else "none"
     return [vendor["name"], state, vendor["adjustment"], vendor["per_minute"] or "-", needed]

@@ -1,4 +1,4 @@
-"""``onetape symbols``: facts about symbols in the optional database, and what they named when."""
+"""``onetape symbols``: facts about symbols in the optional database, and their past meanings."""
 
 from __future__ import annotations
 

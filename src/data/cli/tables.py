@@ -195,7 +195,7 @@ def shortened(text: str) -> str:
     """Shorten a reason to fit a line in a report, leaving out words from the middle."""
     if len(text) <= _LONGEST:
         return text
-    # The ends state the subject and what to do about it.
+    # The beginning names the subject, and the end says what to do about it.
     head, tail = text[: _LONGEST * 3 // 5], text[-_LONGEST * 2 // 5 :]
     return f"{head.rpartition(' ')[0]} … {tail.partition(' ')[2]}"
 

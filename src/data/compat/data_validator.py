@@ -281,7 +281,7 @@ def _score(result: CheckResult, df: Any) -> float:
         KeyError,
         TypeError,
         ValueError,
-    ):  # of what is no frame of bars the issues tell
+    ):  # the issues report what is not a frame of bars
         return 0.0
     share = float(sound.mean()) if len(sound) else 0.0
     return max(0.0, 1 - _penalty(result)) * share

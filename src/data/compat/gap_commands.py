@@ -29,7 +29,7 @@ def main_fill(argv: Sequence[str] | None = None) -> int:
     """Run ``fill_gaps``: 0 if vendors answered, 1 if they failed, 2 without the file."""
     parser = _older("fill_gaps", "Ask vendors for the gaps in validate-metadata.json.", _fill)
     parser.add_argument(
-        "--max-gap-hours", type=float, default=24.0, help="leave longer gaps alone; default: 24"
+        "--max-gap-hours", type=float, default=24.0, help="skip longer gaps; default: 24"
     )
     return guarded(parser.parse_args(argv))
 

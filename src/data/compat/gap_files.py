@@ -302,7 +302,7 @@ def _read(path: Path, selector: ProviderSelector) -> list[tuple[str, SeriesKey, 
     """Return the series in the file with their gaps, ascending; older tools' gaps have no class.
 
     Raises:
-        QueryError: The file does not exist or cannot be read, or a symbol in it means nothing.
+        QueryError: The file does not exist or cannot be read, or no rule recognizes a symbol in it.
     """
     try:
         results = json.loads(path.read_bytes())["detailed_results"]
@@ -334,10 +334,10 @@ def _read(path: Path, selector: ProviderSelector) -> list[tuple[str, SeriesKey, 
 
 def _listed(gap: Mapping[str, Any]) -> _ListedGap:
     start, length = parse_iso(gap["start"]), round(float(gap["duration_hours"]) * HOUR_MS)
-    if "end" not in gap:  # an older tool's start is the bar behind the gap
+    if "end" not in gap:  # older tools give the bar after the gap as its start
         start -= length
     for moment in (start, start + length):
-        from_ms(moment)  # no gap lies beyond all years
+        from_ms(moment)  # raises for times beyond the supported years
     if length <= 0:
         raise ValueError(f"a gap of {length / HOUR_MS:g} hours")
     return _ListedGap(Span(start, start + length), str(gap.get("class", "")))

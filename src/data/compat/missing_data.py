@@ -175,7 +175,7 @@ def _filled(frame: pd.DataFrame, expected: pd.DatetimeIndex, fill: Fill) -> pd.D
         made["volume"] = made["volume"].where(~is_new, made["volume"].fillna(0.0))
     for name in frame.select_dtypes("bool").columns:
         made[name] = made[name].eq(True)
-    kept = ~_lacks_price(made)  # before the first sound row nothing can be repeated
+    kept = ~_lacks_price(made)  # before the first good row there is nothing to repeat
     made, is_new = made[kept], is_new[kept]
     return with_filled(made, made.index[is_new])
 

@@ -57,12 +57,16 @@ def run_command(
     """
     parser = Parser(prog=name, description=about)
     parser.add_argument(
-        "--tickers", "--symbols", type=listed, metavar="A,B,C", help="default: what the cache holds"
+        "--tickers",
+        "--symbols",
+        type=listed,
+        metavar="A,B,C",
+        help="default: all symbols in the cache",
     )
     for add in options:
         add(parser)
     parser.add_argument(
-        "--force-refresh", action="store_true", help="do all of it again, though it is there"
+        "--force-refresh", action="store_true", help="repeat all of it, even if it is stored"
     )
     command(parser, partial(_run_and_show, run))
     return OK if guarded(parser.parse_args(argv)) == OK else FAILED
@@ -76,7 +80,7 @@ def _run_and_show(
         shown = (
             item for name, step in report["step_results"].items() for item in _shown(name, step)
         )
-        kept = "interrupted: what was committed is kept; run it again to go on"
+        kept = "interrupted; committed bars are kept; run it again to continue"
         notes = [kept] if report["interrupted"] else []
         ok = bool(report["steps_executed"]) and not report["interrupted"]
         return present(Report(report, shown, notes, ok=ok), args)

@@ -207,7 +207,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             )
             return run_in_order({2: calculate})
 
-    about = "Make longer bars of stored minutes."
+    about = "Build longer bars from stored minutes."
     return run_command(
         "step02_calculate_timeframes", about, (add_timeframes, add_executor), _run, argv
     )

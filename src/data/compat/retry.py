@@ -48,7 +48,7 @@ class Backoff:
     """Attempts and waits of :func:`request_with_backoff`.
 
     Attributes:
-        max_attempts: Most calls, including the first.
+        max_attempts: Maximum number of calls, including the first.
         base_delay, max_delay: First and longest wait in seconds.
         exceptions: Errors that are retried; ``ValueError`` and ``TypeError`` never are.
         on_retry: Called with the number of the attempt, its error, and the seconds until the next.
@@ -78,7 +78,7 @@ def request_with_backoff(
 
     Args:
         func: Function to call, without arguments.
-        max_attempts: Most calls, including the first.
+        max_attempts: Maximum number of calls, including the first.
         base_delay, max_delay: First and longest wait in seconds; waits double, with jitter.
         exceptions: Errors that are retried; ``ValueError`` and ``TypeError`` never are.
         on_retry: Called with the number of the attempt, its error, and the seconds until the next.

@@ -68,7 +68,7 @@ class ValidationResult:
         Args:
             df: Bars; stamps are a ``timestamp`` column or a ``DatetimeIndex``, naive UTC.
             interval: Length of its bars, such as ``"1h"``; inferred from the stamps if None.
-            min_data_points: Fewest rows of a valid frame.
+            min_data_points: Minimum number of rows of a valid frame.
         """
         is_valid, errors = validate_ohlcv_data(df, None, min_data_points, interval=interval)
         score = float(get_data_quality_score(df)["quality_score"])
@@ -102,7 +102,7 @@ def validate_ohlcv_data(
     Args:
         df: Bars; None counts as empty.
         required_columns: Columns that must exist; the timestamp and all OHLCV columns if None.
-        min_data_points: Fewest rows.
+        min_data_points: Minimum number of rows.
         allow_duplicate_timestamps: Whether stamps may repeat.
         require_volume_data: Whether the volume must be present and plausible.
         price_sanity_check, max_price_change_pct: As for :func:`validate_price_consistency`, without
@@ -349,7 +349,7 @@ def _latest_ms(stamps: pd.DatetimeIndex, interval: str | None) -> float:
     minutes = round(abs(_usual_step(stamps, None)) * 60)
     if interval is not None and parse_interval_to_minutes(interval) is not None:
         timeframe = Timeframe.parse(interval)
-    elif not minutes:  # a bar alone may be of any length
+    elif not minutes:  # a single bar may have any length
         timeframe = Timeframe(1, "M")
     else:
         days = minutes // (DAY_MS // MINUTE_MS)
@@ -369,7 +369,7 @@ def _steps(stamps: pd.DatetimeIndex, *, whole: bool = False) -> Hours:
 
 
 def _step_hours(timeframe: Timeframe) -> tuple[float, float]:
-    """Return the least and most hours between two bars of a timeframe."""
+    """Return the minimum and maximum number of hours between two bars of a timeframe."""
     hours = (timeframe.step_ms or 0) / HOUR_MS
     return (hours, hours) if hours else (timeframe.count * 28 * 24, timeframe.count * 31 * 24)
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from ..model.listings import Listing
 
-# Next to this module: it is not configuration, and not meant to be copied and changed.
+# Next to this module, because it is not configuration that users copy and change.
 FILE = Path(__file__).with_name("common_names.json")
 _VENDOR = "packaged"
 

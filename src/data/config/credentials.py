@@ -1,7 +1,7 @@
 """Vendor keys: read from the environment at each use, never shown.
 
-A key may be set under any of its usual names. A name's value is looked up when requested, so a
-rotated key takes effect with the next request.
+A key may be set under any of its usual names. Values are looked up when requested, so a rotated key
+takes effect with the next request.
 """
 
 from __future__ import annotations
@@ -40,15 +40,15 @@ _PLACEHOLDERS = frozenset(
 handed_out: dict[str, None] = {}
 noted_variables: dict[str, None] = {}
 _MOST_KEPT = 256
-# The last result of `known_keys`: the variables and keys it is for, the state in which it is valid,
-# and the keys.
+# The last result of `known_keys`: its variables and keys, the state in which it is valid, and the
+# result.
 _known: tuple[object, KeyState | None, Mapping[str, str]] = (None, None, {})
 
 
 def note_key(key: str) -> None:
-    """Register a key in use, wherever it comes from, so that it is searched for in others' texts.
+    """Register a key in use, wherever it comes from, so that it is masked in texts from others.
 
-    A replaced key counts as well; of a large number, only the newest are kept.
+    Replaced keys are kept as well; if there are very many, only the newest.
     """
     if key not in handed_out:
         handed_out[key] = None
@@ -159,7 +159,7 @@ class KeyState:
     A comparison decodes nothing and takes a fraction of a microsecond.
 
     Args:
-        variables: Names of the variables; those that the private file reads such keys from are
+        variables: Names of the variables; variables from which the private file reads such keys are
             added.
     """
 
@@ -185,7 +185,7 @@ class KeyState:
 
 
 def spellings_of(names: Sequence[str]) -> tuple[str, ...]:
-    """Return every usual name of the keys with these first spellings."""
+    """Return all usual names of some keys, which are given by the first name of each."""
     return tuple(dict.fromkeys(s for name in names for s in _GROUP.get(name, (name,))))
 
 

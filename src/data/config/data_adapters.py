@@ -28,7 +28,7 @@ def _no_testnet(value: Any, path: Path) -> Iterator[Problem]:
 
 
 # Keys with a name (`named`) are arguments of the constructors, in their units. Limits and retries
-# are those of the only router, whatever the file contains.
+# are those of the router, whatever the file contains.
 _CCXT = {
     "exchange": text().named("exchange_id"),
     "testnet": Form(_no_testnet),
@@ -40,7 +40,7 @@ _CCXT = {
 _YFINANCE = {
     "timeout": number(0.1, _A_DAY_S).to(float).named("timeout"),
     "retry_attempts": whole(0),
-    # The vendor has no raw prices: even its unadjusted ones are adjusted for splits.
+    # The vendor has no raw prices: even its unadjusted prices are adjusted for splits.
     "adjusted_prices": switch.to({True: "all", False: "split"}.get).named("adjustment"),
 }
 _CSV = {
@@ -85,7 +85,10 @@ def adapter_settings(source: str, cwd: FilePath | None = None) -> Mapping[str, A
 
 @lru_cache(4)
 def _parsed(path: FilePath, data: bytes) -> dict[str, dict[str, Any]]:
-    """Return the arguments of each source; warn once per content of keys the router decides."""
+    """Return the arguments of each source; warn about keys that the router decides.
+
+    There is one warning for each content of the file.
+    """
     document = read_yaml(data)
     problems = [*document.problems, *_FORM.check(document.value, ())]
     if problems:

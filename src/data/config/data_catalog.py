@@ -20,7 +20,7 @@ _log = logging.getLogger(__name__)
 
 
 def _only(wanted: Any) -> Form:
-    """Accept only one value, as files are written in only one way."""
+    """Accept only one value, because files are written in only one way."""
 
     def check(value: Any, path: Path) -> Iterator[Problem]:
         if value != wanted or isinstance(value, bool):
@@ -138,7 +138,10 @@ def _of_file(path: FilePath) -> Mapping[str, str]:
 
 @lru_cache(4)
 def _parsed(path: FilePath, data: bytes) -> Mapping[str, str]:
-    """Return the section ``catalog`` of a file; warn once per content of keys without effect."""
+    """Return the section ``catalog`` of a file; warn about keys without effect.
+
+    There is one warning for each content of the file.
+    """
     document = read_yaml(data)
     problems = [*document.problems, *_FORM.check(document.value, ())]
     if problems:

@@ -79,7 +79,7 @@ def private_path() -> Path | None:
         try:
             if path.is_file():
                 return path.absolute()
-        except (OSError, ValueError):  # a folder that is gone or closed to us, an odd entry
+        except (OSError, ValueError):  # the folder is gone or not readable, or an entry is invalid
             continue
     return None
 

@@ -44,7 +44,7 @@ def load_preset(name: str | Path) -> dict[str, Any]:
             every mistake in it with its line.
     """
     path, data, is_named = _find_preset(name)
-    document = read_yaml(data)  # JSON is a part of YAML, and read as strictly
+    document = read_yaml(data)  # JSON is a subset of YAML, and is read as strictly
     value = {} if document.value is None else document.value
     problems: list[Problem] = [*document.problems, *_preset.check(value, ())]
     problems += () if problems else _market(value)

@@ -36,7 +36,7 @@ def find_file(rules_path: Path | None = None, cwd: Path | None = None) -> Path |
     try:
         places.append((cwd or Path.cwd()) / RELATIVE)
         path = next((p for p in places if p.is_file() and not is_packaged(p, FILE_NAME)), None)
-    except OSError:  # the working folder is gone, or closed to us
+    except OSError:  # the working folder is gone or not accessible
         return None
     if path is not None and path == places[-1]:
         _check_found(path)
@@ -94,7 +94,8 @@ def checked(data: bytes, name: str) -> Mapping[str, Any]:
     Raises:
         RulesError: The file has mistakes; all of them are listed with their lines.
     """
-    # JSON is read as YAML, which it is: this yields line numbers, and detects duplicate keys.
+    # JSON is read as YAML, of which it is a subset: this gives line numbers and detects duplicate
+    # keys.
     document = read_yaml(data.expandtabs(1))
     problems = [*document.problems, *check(document.value)]
     if problems:

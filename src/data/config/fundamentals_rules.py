@@ -1,6 +1,6 @@
 """The allowed contents of a fundamentals file, and the rules they represent.
 
-The layout of the file names for each key the field of :class:`FundamentalsRules` that it sets.
+For each key, the layout of the file names the field of :class:`FundamentalsRules` that it sets.
 :func:`check` finds every mistake at once; :func:`parse` converts a checked mapping to rules.
 """
 
@@ -64,12 +64,12 @@ class FundamentalsRules:
         default_ttl_ms: The same for types that are not named.
         field_priorities: Maps each field to the vendors that precede the sequence for it.
         grades: Maps each vendor to its quality, 1 to 5, for ``quality_based``.
-        tolerance, consensus_tolerance: How far values may differ, as a fraction, before they
-            conflict, and to be averaged.
+        tolerance, consensus_tolerance: Relative difference from which values conflict, and up to
+            which they may be averaged.
         consensus_fallback: Strategy to use if values may not be averaged.
         reports_conflicts: Whether a record lists conflicts.
         required_fields: Fields that a record lists if they are missing.
-        min_quality: Share of an older copy's worth that a newer one needs to replace it.
+        min_quality: Fraction of an older copy's quality that a newer one needs to replace it.
         stale_ms: Maximum age of a copy that replaces the answer of a failed vendor.
         serves_stale: Whether copies may replace such answers.
         asks_others: Whether vendors after the first of a sequence are queried.
@@ -249,7 +249,7 @@ def parse(plain: Mapping[str, Any]) -> FundamentalsRules:
     """Convert a checked mapping to rules; keys that it does not contain get their defaults."""
     values = attributes(_file.keys, plain)
     settings = values.pop("settings", {})
-    # A vendor that a sequence does not name follows it, by its own priority if it has one.
+    # A vendor that a sequence does not name comes after it, by its own priority if it has one.
     ranked = sorted(
         (name for name in settings if "priority" in settings[name]),
         key=lambda name: settings[name]["priority"],

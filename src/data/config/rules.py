@@ -432,7 +432,7 @@ def _overlaid(base: Any, user: Any) -> Any:
         return user
     if user is None:
         return dict(base)
-    if isinstance(user, str):  # an exchange written as its name alone
+    if isinstance(user, str):  # only the name of an exchange
         return {**base, "name": user}
     return {**base, **{k: _overlaid(base[k], v) if k in base else v for k, v in user.items()}}
 

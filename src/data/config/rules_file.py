@@ -1,8 +1,8 @@
 """The rules file: its location, and the packaged defaults.
 
-Reading and checking a YAML file takes longer than most short programs run, so the packaged one
-also comes parsed, as JSON, with the digest of its source file: `make docs` writes it. If the two
-do not match, as after a manual change, the YAML counts.
+Reading and checking a YAML file takes longer than most short programs run, so the packaged one also
+comes parsed, as JSON, with the digest of its source file: `make docs` writes it. If the two do not
+match, as after a manual change, the YAML file is used.
 """
 
 from __future__ import annotations
@@ -118,7 +118,7 @@ def _as_read(data: bytes) -> dict[str, Any] | None:
         document = json.loads(AS_READ.read_bytes())
         fits = document["sha256"] == sha256(data).hexdigest()
         return dict(document["rules"]) if fits else None
-    except (OSError, ValueError, TypeError, KeyError):  # the YAML is read, and all is well
+    except (OSError, ValueError, TypeError, KeyError):  # the YAML file is read instead
         return None
 
 

@@ -32,7 +32,7 @@ def read_rules(data: bytes, name: str, beneath: Mapping[str, Any] | None = None)
     _raise_for([*document.problems, *check(document.value)], document, name)
     if ignored := not_obeyed(document.value):
         listed = "; ".join(document.describe(problem) for problem in ignored)
-        _log.warning("%s: not followed: %s", name, listed)
+        _log.warning("%s: entries without effect: %s", name, listed)
     whole = document.value if beneath is None else overlay(beneath, document.value)
     return _whole(whole, document, name)
 

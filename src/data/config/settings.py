@@ -88,9 +88,9 @@ def find_rules(
             if is_packaged(path, FILE_NAME):
                 return None
             if source == "ONETAPE_RULES" and not is_set(source, environ):
-                check_found_rules(path)  # the private file that names it was only found itself
+                check_found_rules(path)  # the private file that names it was itself only found
             return path
-        if Path(value) == RELATIVE:  # older programs pass the default's own name
+        if Path(value) == RELATIVE:  # older programs pass the name of the default
             return None
         hint = "give the path of an existing rules file, or nothing to use the packaged rules"
         lack = "is a folder" if stands(path.is_dir, path) else "does not exist"
@@ -160,7 +160,7 @@ def named_path(value: str | os.PathLike[str], source: str, cwd: Path) -> Path:
 
 
 def stands(look: Callable[[], bool], path: Path) -> bool:
-    """Return the result of a check on a path, such as its ``is_file``.
+    """Return the result of a check on a path, such as ``Path.is_file``.
 
     Raises:
         ConfigError: The folder may not be searched, or the disk fails.
@@ -245,7 +245,7 @@ def _rate_limits(text: str) -> dict[str, dict[str, float]]:
     limits: dict[str, dict[str, float]] = {}
     wrong: list[str] = []
     for name, values in plain.items():
-        # Any other name may belong to a downloader supplied by the program.
+        # Any other name may belong to a downloader from the program.
         vendor = known_vendor(name) or name
         if not isinstance(values, dict):
             wrong.append(name)
@@ -261,7 +261,7 @@ def _rate_limits(text: str) -> dict[str, dict[str, float]]:
 
 
 def _slip(name: str) -> str:
-    """Return a remark on a name that looks like a vendor's but is not, or an empty text."""
+    """Return a remark on a name that resembles a vendor's but is not one, or an empty text."""
     near = "" if known_vendor(name) else nearest(name, known_names())
     return near and (
         f"{name} is not a vendor (did you mean {near}?), unless it is a downloader of your own"

@@ -48,7 +48,7 @@ def survey(
     """Resolve everything possible and collect every error; arguments as for ``load_settings``.
 
     Raises:
-        ConfigError: There is no home folder, so that there is no place for anything.
+        ConfigError: There is no home folder, so no location is known.
     """
     here = reading.working_dir() if cwd is None else cwd
     errors: list[ConfigError] = []

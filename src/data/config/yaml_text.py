@@ -2,7 +2,7 @@
 
 The texts `yes`, `NO`, `1:30` and `2024-01-01` remain texts; only true, false, null and plain
 numbers become anything else. Duplicate keys (YAML would silently keep the last), anchors, aliases
-and tags (they make small files huge), nesting deeper than 20 and more than one document are
+and tags (which can make small files huge), nesting deeper than 20 and more than one document are
 rejected.
 """
 

@@ -41,7 +41,8 @@ __all__ = ["StoredAlerts", "alert_records"]
 
 _BEAT = "alerts.beat"
 _PAGE = 100
-# Columns, not objects: a run changes one document in each of a thousand alerts, and tracks none.
+# Columns, not objects: a run changes one document in each of a thousand alerts and needs no change
+# tracking.
 _READ = AlertRow.id, AlertRow.task_params, AlertRow.state_json
 _OPEN = (RunStatus.PENDING.value, RunStatus.RUNNING.value)
 _STATUS = {
@@ -137,7 +138,7 @@ class StoredAlerts:
                 row = due.get(one.alert.id)
                 are_stored.append(row is not None and _is_same(row, one))
                 if row is not None and are_stored[-1]:
-                    del due[row.id]  # a second evaluation of it began too early
+                    del due[row.id]  # a second evaluation began too early
                     is_on = one.after.phase != "done"
                     states.append(
                         {"id": row.id, "state_json": one.after.to_json(), "enabled": is_on}
@@ -185,7 +186,7 @@ class StoredAlerts:
         times: tuple[int, int],
         passed: Collection[tuple[datetime, int | None]],
     ) -> Delivery | tuple[datetime, int | None] | None:
-        """Return the next message or None; or a bar and user for which none is due after all."""
+        """Return the next message, None, or a bar and user for which none is due after all."""
         with self._database.writing() as session:
             start = 0
             while page := session.scalars(_open_runs().offset(start).limit(_PAGE)).all():

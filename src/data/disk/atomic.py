@@ -1,7 +1,7 @@
 """Whole files that appear atomically: written under a temporary name, then renamed.
 
-Files that users export are built in memory and put in place in the same way. Line-based files grow
-at the end.
+Files that users export are built in memory and written in the same way. Line-based files are
+extended at the end.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ def stage_by(
 
 @contextmanager
 def or_discarded(disk: Disk, temp: Path) -> Iterator[None]:
-    """Remove the temporary file if the block fails; the original failure is what gets reported."""
+    """Remove the temporary file if the block fails; the original failure is reported."""
     try:
         yield
     except BaseException:
@@ -75,7 +75,7 @@ def write_atomically(
     durable: bool = True,
     behind: Callable[[], None] | None = None,
 ) -> None:
-    """Make ``data`` the content of ``path``: readers see the old bytes or the new ones.
+    """Replace the content of ``path`` with ``data``: readers see the old bytes or the new ones.
 
     Without ``durable`` a power loss may undo the change, or leave an empty file if the file system
     renames before it writes; this is for data that can be rebuilt. ``behind`` is called right
@@ -138,7 +138,7 @@ def discard(disk: Disk, temp: Path) -> None:
     try:
         disk.remove(temp)
     except StorageError:
-        pass  # swept by the next writer
+        pass  # the next writer removes it
 
 
 def sweep(disk: Disk, folder: Path) -> list[str]:
@@ -197,7 +197,7 @@ def export_parquet(frame: pd.DataFrame, path: Path) -> Path:
 
 
 def put(path: Path, data: bytes) -> Path:
-    """Make ``data`` the content of ``path``; if that is a link, of the file that it leads to."""
+    """Replace the content of ``path``, or of the file that a link leads to, with ``data``."""
     target = check_target(path)
     try:
         write_atomically(Disk(), target, data)

@@ -22,7 +22,7 @@ T = TypeVar("T")
 _MOST_OPEN = 1024
 # Used if it is unknown how much memory there is.
 _MEMORY = 2 << 30
-# None of our files is longer; a longer one is not read into memory.
+# Our files are never longer; a longer one is not read into memory.
 MOST_BYTES = 1 << 28
 # Opening never blocks (as it would for a pipe), and a link in place of the file is an error.
 _AT_ONCE = getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0) | getattr(os, "O_CLOEXEC", 0)
@@ -73,7 +73,7 @@ def mode_of(path: str) -> int:
     """Return the mode of ``path``, for a link its own; 0 if nothing can be seen there."""
     try:
         return os.lstat(path).st_mode
-    except (OSError, ValueError):  # ValueError: nothing can have that name
+    except (OSError, ValueError):  # ValueError: the name is impossible
         return 0
 
 
@@ -145,7 +145,7 @@ def content_of(path: Path | str, flags: int) -> tuple[bytes, FileState] | None:
         state = state_of(facts)
         check_size(state.size)
         content = pread(fd, state.size, 0)
-        while content and len(content) < state.size:  # some systems give less than is there
+        while content and len(content) < state.size:  # some systems return less than there is
             more = pread(fd, state.size - len(content), len(content))
             if not more:
                 break
@@ -192,7 +192,7 @@ def all_memory(limit: Path = _LIMIT) -> int:
     try:
         return min(has, int(limit.read_text("ascii")))
     except (OSError, ValueError):
-        return has  # no container, or one that may take all
+        return has  # not in a container, or in one without a limit
 
 
 def remove_whole(path: Path) -> None:

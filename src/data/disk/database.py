@@ -20,7 +20,7 @@ from .calls import mode_of
 from .files import Disk, errno_of
 
 if TYPE_CHECKING:
-    import sqlite3  # otherwise imported with the first file, not by a hit in the cache
+    import sqlite3  # imported with the first file, because cache hits do not need it
 
 
 def check_places(path: Path) -> None:
@@ -44,8 +44,8 @@ def check_places(path: Path) -> None:
 def make_empty(disk: Disk, path: Path, *, with_log: bool = False) -> None:
     """Create an empty file if there is none: SQLite would leave its mode to the umask.
 
-    It gets its name after it is closed, when nothing can hold a lock on it. SQLite's own files next
-    to it take their modes from it.
+    It gets its name after it is closed, so that nothing can hold a lock on it. SQLite's own files
+    next to it take their modes from it.
 
     Args:
         disk, path: Location of the file.

@@ -55,7 +55,7 @@ class Locks:
         deadline = time.monotonic() + timeout_s
         mine, taken, lock = self._thread_lock(path), list[bool](), None
         try:
-            # In one step, so that after an interrupt the list shows whether the lock was taken.
+            # In one step, so that the list shows after an interrupt whether the lock was taken.
             taken.extend(map(mine.acquire, (True,), (max(0.0, timeout_s),)))
             if not taken[0]:
                 raise _too_long(path, timeout_s)
@@ -77,7 +77,7 @@ class Locks:
     def _thread_lock(self, path: Path) -> threading.Lock:
         if os.getpid() != self._pid:
             self._pid, self._threads = os.getpid(), {}
-        # Atomic; and even two thread locks would still contend for the file.
+        # Atomic; and even if there were two thread locks, the file lock would decide.
         return self._threads.setdefault(path, threading.Lock())
 
 
@@ -146,7 +146,7 @@ def _leave_note(path: Path) -> None:
     try:
         fd = open_file(path, os.O_WRONLY)
     except OSError:
-        return  # the note helps people; the lock holds without it
+        return  # the note only helps people; the lock works without it
     try:
         os.write(fd, f"{os.getpid()}\n".ljust(_NOTE_BYTES).encode("ascii"))
     except OSError:
@@ -175,7 +175,7 @@ class FileLock:
             _held_locks.add(self)
 
     def __del__(self) -> None:
-        if self._fd is not None:  # its taker was interrupted before it got it
+        if self._fd is not None:  # interrupted between locking and returning
             self.release()
 
     @property
@@ -248,12 +248,12 @@ else:
     def _lock(fd: int) -> bool:
         try:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except (BlockingIOError, PermissionError):  # some file systems answer with the latter
+        except (BlockingIOError, PermissionError):  # some file systems raise the latter
             return False
         return True
 
     def _unlock(fd: int) -> None:
-        # Closing by itself would leave the lock to a child that is about to run another program.
+        # Only closing it would leave the lock to a child that is about to run another program.
         fcntl.flock(fd, fcntl.LOCK_UN)
 
     def _drop_inherited() -> None:

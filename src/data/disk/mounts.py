@@ -37,7 +37,7 @@ def network_file_system(folder: Path) -> str:
 
 
 def _kind_of(place: Path, lines: list[str]) -> str:
-    """Return the kind of the innermost mount above ``place``; the later of two on one point."""
+    """Return the kind of the innermost mount above ``place``; of two on one point, the later."""
     kind, deepest = "", -1
     for line in lines:
         before, _, behind = line.partition(" - ")

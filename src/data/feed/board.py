@@ -68,7 +68,7 @@ class Unread:
 
 @dataclass
 class _Shown:
-    """The parts of a snapshot."""
+    """The values that a snapshot shows."""
 
     bars: deque[LiveBar]
     forming: LiveBar | None = None
@@ -78,7 +78,7 @@ class _Shown:
 
 
 class Board:
-    """Keeps the last items that a source pushes, and passes all on to listeners. Thread-safe.
+    """Keeps the last items that a source pushes, and passes all items on to listeners. Thread-safe.
 
     Args:
         clock: Source of the time in the statuses of :meth:`tell`.

@@ -1,4 +1,4 @@
-"""How a stream continues where history ends: every bar once, in order, without a seam.
+"""How a stream continues after history: every bar once, in order, without a seam.
 
 A stream loses bars, repeats them and sends them late; history has them all, a little later. This
 module decides which bar is delivered when, and what must be requested before anything newer is
@@ -63,7 +63,7 @@ class Continuation:
         self.doubled = 0
         self._slots = slots
         self._waiting: dict[int, LiveBar] = {}
-        self._stamps: list[int] = []  # of the waiting bars, as a heap
+        self._stamps: list[int] = []  # stamps of the waiting bars, as a heap
         self._absent: set[int] = set()
         self._expected: int | None = None
 
@@ -79,7 +79,7 @@ class Continuation:
         return True
 
     def learn(self, bars: Iterable[LiveBar], absent: Iterable[int]) -> None:
-        """Take the answer from history: bars, and stamps for which there definitely is no bar.
+        """Take the answer from history: bars, and stamps for which there is certainly no bar.
 
         A bar that is already waiting stays: the stream's version is the newer one.
         """
@@ -136,7 +136,7 @@ _DAY = timedelta(days=1)
 
 
 def open_ms(calendar: MarketCalendar, span: Span) -> int:
-    """Return how many milliseconds of ``span`` the market was open; at most about a day's worth.
+    """Return for how many milliseconds of ``span`` the market was open; at most about a day.
 
     A longer span is cut to its last days; no caller waits that long.
     """

@@ -98,7 +98,7 @@ class FileDataFeed(BacktraderFeed):
         if self.is_realtime:
             super()._begin()
         else:
-            self.live_is_over = True  # as soon as the file was given
+            self.live_is_over = True  # once the whole file was delivered
 
     def _write(self, bar: LiveBar) -> bool:
         written = super()._write(bar)

@@ -91,8 +91,8 @@ class LiveFeed:
         self._dropped: weakref.finalize[..., LiveFeed] | None = None
         # Maps each caller to its options; each gets a mailbox and a thread with every run.
         self._callers: dict[Caller, _Wants] = {}
-        # Lets one thread at a time start, stop or register; no listener's code runs while it is
-        # held.
+        # Allows one thread at a time to start, stop or register; no listener's code runs while it
+        # is held.
         self._turning = threading.RLock()
         renew_after_fork(self)
 
@@ -137,7 +137,7 @@ class LiveFeed:
                 self.source.stop()
 
     def after_fork(self) -> None:
-        """Be stopped in a forked child, which has none of the threads; it can be restarted."""
+        """Become stopped in a forked child, which has none of the threads; it can be restarted."""
         self._turning, self._run = threading.RLock(), None
         if self._dropped is not None:
             self._dropped.detach()
@@ -226,8 +226,8 @@ class LiveFeed:
     def on_bar(self, callback: OnBar, *, forming: bool = False) -> None:
         """Call ``callback`` with every closed bar, in a separate thread.
 
-        Errors that it raises are logged, and the next bar is delivered all the same. This does not
-        start the feed.
+        Errors that it raises are logged, and the next bar is still delivered. This does not start
+        the feed.
         """
 
         def _take(item: Item) -> None:
@@ -364,7 +364,7 @@ class Caller:
     """Calls one function with the items that arrive in a mailbox, one at a time.
 
     Errors raised by the function are logged (with a traceback only the first time) and counted in
-    ``failures``; the next item is delivered all the same.
+    ``failures``; the next item is still delivered.
 
     Args:
         callback: Called with every item.

@@ -1,4 +1,4 @@
-"""From a symbol to a feed: through the stream of a routed vendor that has one."""
+"""Makes feeds for symbols, from the stream of the first routed vendor that has one."""
 
 from __future__ import annotations
 
@@ -202,7 +202,7 @@ class LiveFeeds:
 
         def keep(bars: Sequence[LiveBar]) -> None:
             """Store closed bars, unless the caller named their vendor."""
-            if provider is None:  # bars of a pinned vendor lie in a lane of their own
+            if provider is None:  # a pinned vendor's bars have their own lane
                 self._keeper.keep(instrument, grid, origin, [bar.bar for bar in bars])
 
         def correct(bar: LiveBar) -> None:
@@ -225,7 +225,8 @@ class LiveFeeds:
             patience=patience,
             call=partial(self._services.observer.call_beside, instrument.symbol, step.label),
         )
-        # History arrives all at once: a listener that takes time to read it has not fallen behind.
+        # History arrives all at once, so a listener that takes time to read it has not fallen
+        # behind.
         capacity = CAPACITY + start.lookback
         feed = _RoutedFeed(
             symbol,
@@ -290,7 +291,7 @@ class LiveFeeds:
                 stream = call_foreign(ask, name)
             except (MissingCredentialsError, UnknownProviderError, ForeignError) as error:
                 if provider and not isinstance(error, MissingCredentialsError):
-                    raise  # no other may stand in for it
+                    raise  # no other vendor may replace it
                 reasons.append(str(error))
                 continue
             if isinstance(stream, _Way):
@@ -407,7 +408,7 @@ class _RoutedFeed(LiveFeed):
             bar = shown.bars[-1]
         if bar is None or bar.origin != "live":
             return None
-        # For a vendor that lags, the time is bounded by the end of the bar, not by its arrival.
+        # For a vendor that lags, the end of the bar limits the time, not its arrival.
         is_bounded = self._step.is_intraday and step_ms is not None
         end_ms = bar.stamp_ms + step_ms if is_bounded and step_ms is not None else shown.newest_ms
         return LivePrice(bar.close, min(shown.newest_ms, end_ms), self._vendor)
@@ -426,7 +427,7 @@ def refuse(unknown: Collection[str], options: Iterable[str]) -> None:
         )
 
 
-# --- may a stream's bars continue another vendor's? If both have one instrument and kind ---
+# --- may a stream's bars continue another vendor's? If instrument and kind are the same ---
 
 
 def strangeness(
@@ -495,7 +496,7 @@ def hindrance(
         return f"no {step} bars are built from its minutes: {why}"
     own = declared_kind(services.selector, vendor, instrument, step)
     if own is None:
-        return f"it serves no {step} bars that minutes could go on from"
+        return f"it serves no {step} bars that its minutes could continue"
     query = services.client.query(
         instrument.symbol, step.label, bars=1, wishes=Wishes(provider=pinned)
     )

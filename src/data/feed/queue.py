@@ -46,12 +46,11 @@ class Mailbox:
         self._items: deque[Item] = deque()
         self._is_over = self._is_told = False
         self._error: DataError | None = None
-        # Guards all of the above. It is taken directly, as for every bar; the condition only waits
-        # and wakes.
+        # Guards all of the above. It is taken directly because that happens for every bar; the
+        # condition only waits and wakes.
         self._lock = threading.Lock()
         self._changed = threading.Condition(self._lock)
-        # Whether a thread waits that has not been woken yet: it is woken once for any number of
-        # items.
+        # Whether a waiting thread has not been woken yet: it is woken once for any number of items.
         self._is_awaited = False
 
     def put(self, item: Item) -> None:

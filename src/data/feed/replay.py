@@ -131,12 +131,12 @@ class ReplaySource(ThreadedSource):
 
     def run(self, sink: Sink, halt: Halt) -> None:
         """Push all bars; the feed ends after the last one."""
-        sink.status(self._status(StreamState.BACKFILLING, "reading what is replayed"))
+        sink.status(self._status(StreamState.BACKFILLING, "loading the bars to replay"))
         bars = self._load()
         past, coming = bars[: self._history], bars[self._history :]
         for bar in past:
             sink.bar(bar._replace(origin="history"))
-        # A wait belongs to the bar that follows it, including the first one.
+        # Each wait belongs to the bar that follows it, including the first bar.
         before = past[-1:] or coming[:1]
         sink.status(self._status(StreamState.LIVE, f"replayed{self._pace_of(bars)}"))
         due = self.clock.monotonic()

@@ -32,7 +32,7 @@ AnyFeed = Union["BaseLiveDataFeed", LiveFeed]
 # Symbol, timeframe, and number of closed bars to deliver first.
 Wanted = tuple[str, str, int]
 
-# Options accepted by every feed, even if its vendor has no use for one of them.
+# Options accepted by every feed, even if its vendor does not need them.
 _OPTIONS = (
     "provider",
     "market",
@@ -128,7 +128,7 @@ def _for_backtrader(
         options.pop("polling_interval", None)
     own = own_feed(name or "", is_stream=usual.is_stream)
     if own is not None:
-        options.pop("provider", None)  # such a class has its vendor in itself
+        options.pop("provider", None)  # the class implies its vendor
     feed: BaseLiveDataFeed = (own or usual).load()(
         symbol, timeframe, lookback_bars=lookback, data_manager=manager, **options
     )

@@ -91,7 +91,7 @@ def manager_for_gateway(manager: Any, wanted: Gateway) -> Any:
     """Return a source of bars for an IBKR gateway: ``manager`` itself if the gateway is its own.
 
     For another gateway it shares cache, rules and clock with the manager, and is always the same
-    object for one gateway. A user's stand-in for a manager decides by itself which gateway to
+    object for one gateway. A user's stand-in for a manager decides for itself which gateway to
     query.
     """
     services = services_of(manager)

@@ -86,7 +86,7 @@ class Candidates:
         rules = self.selector.parsed_rules.provider(vendor)
         names, is_required = key_names(vendor), rules.api_key_required
         secrets: Sequence[str | tuple[str, ...]] = ()
-        if offer_of(PROVIDERS, vendor) is not None:  # its class alone says which keys it takes
+        if offer_of(PROVIDERS, vendor) is not None:  # its class declares its keys
             from ..vendors.factory import downloader_class, keys_declared
 
             try:

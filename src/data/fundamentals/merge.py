@@ -77,8 +77,8 @@ def merge(
         rules: Vendors by trust, and how far values may differ.
         data_type: Data type, which determines the order of vendors.
         strategy: ``priority_based`` takes the first vendor that has a field, ``quality_based`` the
-            one that has most of the fields that matter, ``consensus`` averages values that are
-            close together and comparable.
+            one that has the most important fields, ``consensus`` averages values that are close
+            together and comparable.
         order: Vendors as named by the caller, most trusted first; overrides every order in the
             rules.
     """
@@ -256,10 +256,10 @@ _COMMON = frozenset(
 
 
 def strangers(snapshots: Sequence[Snapshot]) -> dict[str, str]:
-    """Return a reason for each vendor whose answer is about another company than the others'.
+    """Return the reason for each vendor whose answer is about a different company.
 
-    An answer that contains the requested symbol is about it, whatever name it gives the company.
-    If none does, the first one is the reference.
+    An answer that contains the requested symbol is about the right company, whatever name it gives.
+    If no answer contains it, the first one is the reference.
     """
     named = [s for s in snapshots if _name(s)]
     reference = [s for s in named if s.names_symbol] or named[:1]

@@ -1,4 +1,4 @@
-"""From the arguments of a call to a checked question."""
+"""Converts the arguments of a call to a checked question."""
 
 from __future__ import annotations
 
@@ -92,7 +92,7 @@ def age_of(max_age_days: Any) -> float | None:
         raise QueryError(
             f"max_age_days is {max_age_days!r:.40}, but must be a number of days from 0 on"
         )
-    return float(min(max_age_days, _OLDEST_DAYS))  # some whole numbers are beyond all floats
+    return float(min(max_age_days, _OLDEST_DAYS))  # some integers are larger than any float
 
 
 def day_of(as_of: When) -> date | None:

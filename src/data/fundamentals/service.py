@@ -234,7 +234,7 @@ class FundamentalsService:
         self._read_cache(lookup)
         if lookup.unanswered:
             with self._locks.hold((lookup.symbol, lookup.about.data_type), self._clock):
-                self._read_cache(lookup)  # the caller before may have asked the same
+                self._read_cache(lookup)  # the previous caller may have fetched the same
                 if lookup.unanswered:
                     self._fetch(lookup)
         self._add_stale(lookup)
@@ -389,7 +389,7 @@ def _nothing(lookup: _Lookup) -> AllProvidersFailedError:
     failed = "; ".join(f"{vendor}: {why}" for vendor, why in (lookup.failed | in_full).items())
     lacking = {v: why for v, why in (lookup.failed | lookup.not_asked).items() if NO_KEY in why}
     return AllProvidersFailedError(
-        f"no vendor has {about}: {failed or 'none could be asked'}",
+        f"no vendor has {about}: {failed or 'none could be queried'}",
         symbol=lookup.symbol,
         attempts=lookup.attempts or [_without_key(vendor, why) for vendor, why in lacking.items()],
         hint=hint or None,

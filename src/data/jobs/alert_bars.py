@@ -177,7 +177,7 @@ class ClientBars:
 
 
 def _of_another_kind(facts: Mapping[str, Any], stamps: Stamps) -> dict[int, str]:
-    """Map every bar to the reason if the answer is a substitute, since its prices may differ."""
+    """Map every bar to the reason if the answer is a substitute, because its prices may differ."""
     what = facts["substitute"]
     return dict.fromkeys(stamps.tolist(), f"substitute: {what}") if what else {}
 

@@ -1,6 +1,6 @@
 """Decides which alerts fire: alert, state and closed bars in; next state and events out. Pure.
 
-An alert is a *crossing* on closed bars. Each bar is looked at once, in order, including those from
+An alert is a *crossing* on closed bars. Each bar is evaluated once, in order, including those from
 an outage. A bar is not used if it is almost certainly wrong, is a substitute, or has prices in
 another basis than the threshold; the recipient is informed. A split moves the threshold with the
 prices.
@@ -46,11 +46,11 @@ _SAME = 0.005
 _ALIKE = 0.25
 _REBASED, _FAILED = "re-based", "failed"
 _MOST_BARS = 50_000
-# Most past problems remembered as reported; ongoing ones are all remembered.
+# Maximum number of past problems remembered as reported; ongoing ones are all remembered.
 _MOST_PAST = 512
 _SHORTEST_MONTH_MS = 28 * DAY_MS
 _NEVER_MS = 1 << 62
-# These problems can end; the others are single incidents and are reported once.
+# These problems can end; all others are single incidents and are reported once.
 _LASTING = ("stale", "perishes")
 
 
@@ -129,7 +129,7 @@ def evaluate(alert: Alert, state: AlertState | None, bars: ClosedBars, now_ms: i
         alert, state: Alert and state as stored; no state: the alert was changed or never evaluated.
         bars: At least the bars in :func:`bars_needed`, or all there are.
         now_ms: Current time, for events that concern no bar. Expiry is judged by the newest closed
-            bar, so a clock that is temporarily ahead ends no alert.
+            bar, so a clock that is temporarily ahead does not end any alert.
 
     Returns:
         The next state, with ``serial`` increased by one, and the events. Without bars: the same
@@ -235,8 +235,8 @@ def _moved(
     """Return the state in the basis of the bars.
 
     A newly known split moves the threshold if the closes of bars already seen moved with it, or if
-    none of those bars is available and its ex-date is new. If all closes changed alike for another
-    reason, their basis is unknown.
+    none of those bars is available and its ex-date is new. If all closes changed by the same factor
+    for another reason, their basis is unknown.
     """
     known, now = set(state.splits), set(bars.splits)
     added, removed = now - known, known - now
@@ -371,7 +371,7 @@ def _stepped(
 
 
 def _hysteresis(alert: Alert, use: IndicatorUse, state: AlertState, threshold: float) -> float:
-    """Return how far behind the threshold the value must be to re-arm an alert that has fired."""
+    """Return how far past the threshold the value must move back to re-arm a fired alert."""
     if alert.rearm is None or state.fired_ms is None:
         return 0.0
     if alert.rearm.hysteresis_type == "percentage":

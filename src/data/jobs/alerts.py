@@ -4,8 +4,8 @@ One run consists of a check for silence since the last run, reports whose schedu
 read for each series, evaluations, deliveries and the heartbeat.
 
 Several processes may run at once: an evaluation is stored by only one of them
-(``AlertRecords.store``), and a message is tried by one at a time. Work that is killed at any point
-is resumed by the next run.
+(``AlertRecords.store``), and only one process at a time tries to deliver a message. Work that is
+killed at any point is resumed by the next run.
 """
 
 from __future__ import annotations
@@ -70,7 +70,7 @@ LEASE_MS = 5 * MINUTE_MS
 _LATE_RUNS, _LEAST_LATE_MS = 3, 10 * MINUTE_MS
 _LATE_ONCE_MS = DAY_MS + HOUR_MS
 _TOPIC = "alert job"
-# Evaluations in one transaction: others wait for it only a fraction of a second.
+# Number of evaluations in one transaction, so that others wait only a fraction of a second.
 _STORED_AT_ONCE = 500
 _LONG_UNDELIVERED_S = 3600.0
 
@@ -78,7 +78,7 @@ _LONG_UNDELIVERED_S = 3600.0
 class WantedBars(NamedTuple):
     """Closed bars to read for a series, and whether to include the problems of its data.
 
-    Their number is counted when they are read, because a run may have to wait until then.
+    The number of bars is computed when they are read, because a run may wait until then.
     """
 
     symbol: str
@@ -175,8 +175,8 @@ class AlertJob:
         """Run once.
 
         Raises:
-            DataError: The records cannot be read or written. What was already stored is kept, and
-                the next run does the rest.
+            DataError: The records cannot be read or written. Everything stored so far is kept, and
+                the next run continues.
         """
         report = RunReport(self._clock.now_ms())
         stored = self._tell_silence(self._records.active_alerts(), report)
@@ -236,7 +236,7 @@ class AlertJob:
             try:
                 needed = bars_needed(one)
             except QueryError:
-                continue  # it fails by itself
+                continue  # it fails when it is evaluated
             before, since_ms = max(before, needed.before), min(since_ms, needed.since_ms)
         return WantedBars(*series, BarsNeeded(before, since_ms), with_problems)
 
@@ -333,7 +333,7 @@ class AlertJob:
             if delivery is None:
                 return
             if self._clock.now_ms() >= delivery.until_ms:
-                continue  # this process stood still: to others it is dead, and the copy is theirs
+                continue  # this process was suspended: others consider it dead and send the copy
             outcome = self._attempt(delivery)
             self._records.settle_delivery(delivery, outcome, self._clock.now_ms())
             report.deliveries[outcome.status] += 1

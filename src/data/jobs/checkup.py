@@ -1,4 +1,4 @@
-"""What works on this machine and what does not, as plain values: checked once, files included."""
+"""What works on this machine and what does not, as plain values: checked once, including files."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ class Check:
         section: ``installation``, ``places``, ``health``, ``configuration``, ``keys`` or
             ``vendors``.
         topic: Name of the thing checked.
-        ok: True, False, or None if it is neither good nor bad.
+        ok: True if all is well, False if not, None if neither applies.
         said: Finding.
         advice: Recommended action; empty if there is nothing to do.
     """

@@ -64,11 +64,12 @@ if TYPE_CHECKING:
 
 __all__ = ["confirm_sample"]
 
-# Least and most bars in a stretch. Fewer do not show whether two sources agree overall.
+# Minimum and maximum number of bars in a stretch. Fewer do not show whether two sources agree
+# overall.
 _LEAST, _MOST = 100, 5_000
 # Time after which unconfirmed bars are compared again.
 _AGAIN_MS = 30 * DAY_MS
-# The reason why a vendor cannot be the second one.
+# The reason why a vendor cannot be the second vendor.
 _OWN = "it supplied these bars"
 # Errors of the vendor rather than the series: it is not queried again in this run.
 _OF_VENDOR = (TransientError, RefusedError, CircuitOpenError, ResponseFormatError, ConfigError)
@@ -93,7 +94,7 @@ def confirm_sample(
     Args:
         sample: Share of all stored bars except sample, recorded and made-up ones, such as ``1%``. A
             stretch has a hundred bars or more.
-        requests: Most requests to send to each vendor.
+        requests: Maximum number of requests to send to each vendor.
         cache_dir, config_path: As for the data manager.
         dry_run: Query no vendor and write nothing; return what would be compared.
         progress: Called with each compared stretch and before longer waits; it counts the bars of
@@ -261,7 +262,7 @@ class _Run:
                 self._imagine()
             else:
                 self.runner.run(self._steps())
-        for one in self.runner.running():  # left behind
+        for one in self.runner.running():  # not finished
             self._vendor(one.item.candidate).requests += one.item.requests
         lanes_now = services.cache.holdings().lanes
         entries = (lane.entry for lane in lanes_now if not lane.key.is_sample)
@@ -334,7 +335,7 @@ class _Run:
         key, most, self.may_wait = turn.key, min(self.each, max(_LEAST, left)), False
         try:
             step = run_job(self.services.clock, self._quiet_s(), self._next, turn, most)
-        except StorageError:  # nothing more could be kept
+        except StorageError:  # nothing more can be stored
             raise
         except DataError as error:
             step = str(error)
@@ -551,7 +552,7 @@ class _Run:
             else:
                 self._take(step, outcome)
             self.queue.append(step.turn)
-        except StorageError:  # nothing more could be kept
+        except StorageError:  # nothing more can be stored
             raise
         except DataError as error:
             self._pass_over(step.key, str(error))
@@ -586,11 +587,11 @@ class _Run:
             self.done.pop(key, None)
             raise error
         if bars is None:
-            return  # they are stored no more
+            return  # the bars are no longer stored
         why = "" if error is None else str(error)
         self.results[step] = result = self._result(step, comparison, why)
         if is_of_vendor or not outcome.is_same or (comparison is None and not outcome.sent):
-            return  # nothing was compared, or other bars are stored by now
+            return  # nothing was compared, or the stored bars have changed
         if comparison is not None:
             vendor.bars, self.compared = vendor.bars + bars.rows, self.compared + bars.rows
             if comparison.actions is not None and step.vendor_actions is None:

@@ -21,7 +21,7 @@ When = date | datetime | str
 # A series with more bars than this is requested in parts, so that progress can be reported and no
 # frame holds ten years of minutes.
 _BARS_A_PART = 100_000
-# When a part ends in UTC, the venue's own day may end up to a day earlier or later.
+# The venue's own day may end up to a day before or after a part that ends in UTC.
 _LEEWAY_MS = 2 * DAY_MS
 # Represents every symbol while the range of a job is checked.
 _JOB = Instrument("every symbol", "crypto")
@@ -98,7 +98,7 @@ class Job:
         for row in symbols:
             item = row if isinstance(row, WorkItem) else WorkItem(row)
             for one in _of_item(item, labels, bounds, now_ms, item.session or session):
-                # A row with a mistake is kept separate, so that no good row hides it.
+                # Rows with a mistake are kept separate, so that no good row hides them.
                 key = one.symbol, one.timeframe, one.session, one.problem
                 is_twin = key in series and not one.problem
                 series[key] = _both(series[key], one, now_ms) if is_twin else one

@@ -32,9 +32,9 @@ __all__ = ["GapReport", "SeriesGaps", "find_vendor_days", "gap_report", "gaps_of
 
 log = logging.getLogger("onetape.gaps")
 
-# Most gaps listed for a series; all are counted.
+# Maximum number of gaps listed for a series; all gaps are counted.
 MOST_LISTED = 64
-# Later than every stamp: a range without an end extends to the last closed bar.
+# Later than any stamp: a range without an end extends to the last closed bar.
 _EVER = 1 << 62
 
 
@@ -44,7 +44,7 @@ class SeriesGaps:
 
     Attributes:
         series: Series that has the gaps.
-        listed: Gaps, ascending; if there are more than 64, those that vendors may fill are
+        listed: Gaps, ascending; if there are more than 64, gaps that vendors may fill are
             preferred.
         counts: Maps each class to the number of its gaps, listed or not.
         bars: Maps each class to the number of bars expected in its gaps.
@@ -107,7 +107,7 @@ class GapReport(InLines):
         return sum(sum(one.counts.values()) - len(one.listed) for one in self.series)
 
     def lines(self) -> Iterator[Line]:
-        """Yield the incidents, the gaps worth a look, and the series that cannot be read."""
+        """Yield the incidents, the notable gaps, and the series that cannot be read."""
         for incident in incidents_of(self.incidents):
             yield "incident", str(incident)
         for gap in self.gaps:
@@ -240,7 +240,7 @@ def gaps_of(
         services, keys: Services of the installation, and the series.
         days: Sessions that vendors lack across their symbols.
         bounds: Start and end, as for :func:`gap_report`.
-        most: Most gaps listed for a series; None: all.
+        most: Maximum number of gaps listed for a series; None: all.
         look: Called with each series and its outline.
     """
     start, end = bounds
@@ -311,10 +311,10 @@ def find_vendor_days(services: Services, keys: Iterable[SeriesKey]) -> list[Vend
     """Find the sessions that vendors lack for most of their symbols, judging by these series.
 
     The findings are recorded for all processes: from then on, the other vendors are queried first
-    for such a day, and its gaps are requested again within hours. A new finding is an event
-    (``VendorDayLacking``) and a warning in the log; a pending one only once it is a day old. A day
-    that these series prove to be available is removed, and so is one that was not found again for a
-    week. Series are examined one after another, and none is kept in memory.
+    for such a day, and its gaps are requested again within hours. A new finding causes an event
+    (``VendorDayLacking``) and a warning in the log; a pending one does so only when it is a day
+    old. A day that these series prove to be available is removed, and so is one that was not found
+    again for a week. Series are examined one after another, and none of them is kept in memory.
 
     Returns:
         All days known afterwards.

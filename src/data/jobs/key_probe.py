@@ -1,7 +1,7 @@
-"""What the keys of this machine may do: one cheap query for each thing that a vendor serves.
+"""What this machine's keys allow: one cheap query for each class of data that a vendor serves.
 
-The result is remembered where every request looks: a refusal because of the plan stops requests for
-that class and timeframe on this account, and no others; an answer allows them again.
+The result is remembered for all requests: a refusal because of the plan stops requests for that
+class and timeframe on this account, and no others; an answer allows them again.
 """
 
 from __future__ import annotations
@@ -42,7 +42,8 @@ from .vendors import lack
 
 Where = str | Path | None
 Verdict = Literal["yes", "no", "unclear"]
-# Vendors of the class have the first; the second is requested from a vendor that does not know it.
+# Vendors of the class usually have the first one; a vendor that does not know it is queried for the
+# second.
 _EXAMPLES: dict[AssetClass, tuple[str, ...]] = {
     "stock": ("AAPL",),
     "crypto": ("BTC-USD", "BTCUSDT"),
@@ -60,11 +61,11 @@ _FINAL = (AuthenticationError, RateLimitedError)
 
 @dataclass(frozen=True)
 class ProbeResult:
-    """Whether a key may do one thing.
+    """Whether a key allows one class of data.
 
     Attributes:
         vendor: Canonical name.
-        what: Thing that was requested, such as ``stock 1d``.
+        what: Data that was requested, such as ``stock 1d``.
         verdict: Answer; ``unclear`` if it is neither yes nor no.
         why: Refusal, in words.
     """
@@ -114,7 +115,7 @@ def probed_vendors(selector: ProviderSelector, vendor: str | None) -> list[str]:
 def probe(
     selector: ProviderSelector, name: str, clock: Clock, timeout: float | None = None
 ) -> Iterator[ProbeResult]:
-    """Query a vendor for one thing after another; yield each result as it is known.
+    """Query a vendor for one class of data after another; yield each result as it is known.
 
     If the vendor refuses the key or counts too many requests, the rest is skipped. ``timeout``:
     Seconds for each query; None: 30 s without an answer.

@@ -29,9 +29,9 @@ from ..vendors.registry import FAMILIES, SERVED, is_sample, row_of
 
 _HEAD = """# What each vendor serves
 
-`make docs` generates this page from what the vendors' files declare: change those, not this page. For your
-installation, with its keys, its rules and the vendors of [other packages](adding-a-provider.md), run
-`onetape providers --matrix`.
+Look up what each vendor serves, by timeframe. For your installation, with its keys, its rules and the
+vendors of [other packages](adding-a-provider.md), run `onetape providers --matrix`. `make docs` generates
+this page from what the vendors' files declare.
 
 A page is the most that one request returns. Depth is how far back the bars reach. A closed bar that may
 still change is *provisional* until it has settled; it is then fetched again. The running bar is
@@ -48,7 +48,8 @@ class ServedRow:
     Attributes:
         vendor: Canonical name.
         timeframe: Timeframe in our spelling.
-        page_bars, page_days: Most bars and days in one answer; 0 means no such limit.
+        page_bars, page_days: Maximum number of bars and of days in one answer; 0 means no such
+            limit.
         depth_days: History in days; None if it reaches back to the listing.
         settles: Maps each asset class to the minutes after its close during which a bar may change;
             None: until the next session opens.
@@ -138,7 +139,8 @@ def kinds_table(entries: Sequence[ServedRow]) -> list[list[str]]:
     lines: dict[tuple[str, str], Kind] = {}
     for entry in entries:
         for asset_class, kind in entry.kinds.items():
-            # Daily bars follow the session wherever hourly bars begin, so a shorter bar shows more.
+            # Daily bars follow the session regardless of how hourly bars are anchored, so a shorter
+            # bar shows more.
             lines.setdefault((entry.vendor, asset_class), kind)
     return [[*key, *_kind(kind)] for key, kind in lines.items()]
 

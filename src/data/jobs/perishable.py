@@ -26,7 +26,7 @@ from ..vendors.figures import suppliers
 # shorter.
 _SHARE, _MOST_MS = 1 / 3, 14 * DAY_MS
 _BARS = "bars"
-# Their names in `onetape futures --what`.
+# Names of these figures in `onetape futures --what`.
 _OPTIONS = {OPEN_INTEREST.title: "open-interest", LONG_SHORT.title: "long-short"}
 
 

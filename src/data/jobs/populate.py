@@ -52,7 +52,7 @@ log = logging.getLogger("onetape.populate")
 
 DEFAULT_TIMEFRAMES = ("5m", "15m", "30m", "1h", "4h", "1d")
 DEFAULT_START = date(2020, 1, 1)
-# Most memory that a job may use for series it has looked up.
+# Maximum memory that a job may use for series it has looked up.
 _MOST_BYTES = 16 << 20
 
 
@@ -277,14 +277,14 @@ def checked_job(
 def fill(
     client: BarsClient, job: Job, listener: Listener | None = None, at_work: int | None = None
 ) -> BackfillReport:
-    """Fetch what is missing from every series of ``job``; bars are committed as they arrive.
+    """Fetch the bars that each series of ``job`` lacks; bars are committed as they arrive.
 
     Stored bars are looked up first. Then the series that go to the same vendor first share
     ``at_work`` threads (None: the usual number), so no vendor's series wait for another's. Among
     them, the smallest priority comes first, then those whose missing bars will be dropped soonest.
 
-    A series that fails does not stop the others. Ctrl-C or a full disk ends the job: the series
-    left then are in the report, with the reason.
+    A series that fails does not stop the others. Ctrl-C or a full disk ends the job; the report
+    then lists the remaining series with the reason.
     """
     with rare_collections(), job_signals():
         return _Run(client, job, listener, at_work).report()

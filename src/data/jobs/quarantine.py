@@ -1,4 +1,4 @@
-"""Quarantined rows and files of a series: inspected, restored if valid, and deleted for good."""
+"""Quarantined rows and files of a series: inspected, restored if valid, or deleted permanently."""
 
 from __future__ import annotations
 
@@ -86,16 +86,16 @@ def quarantine_report(client: BarsClient, key: SeriesKey) -> QuarantineReport:
 def restore(services: Services, key: SeriesKey) -> tuple[list[Bar], list[tuple[Bar, str]]]:
     """Restore withdrawn bars where no bar is stored; return them, and the rows still quarantined.
 
-    Withdrawn bars are those that their vendor stopped sending: they were right once. Other rows
-    never were, even if they look like bars, such as a stored bar with prices times ten. A restored
-    bar counts as final, in the adjustment of the bars around it: a stock's bar from before a split
-    is converted by the stored splits and dividends, and stays quarantined if these are incomplete.
-    Only a refresh requests it again. The rows that stay are returned with the reason. Nothing is
-    removed from the quarantine.
+    Withdrawn bars are those that their vendor stopped sending: they were once valid. Other rows
+    never were, even if they look like bars, for example a stored bar with ten times the prices. A
+    restored bar counts as final, in the adjustment of the bars around it: a stock's bar from before
+    a split is converted by the stored splits and dividends, and stays quarantined if these are
+    incomplete. Only a refresh requests it again. The rows that stay are returned with the reason.
+    Nothing is removed from the quarantine.
 
     Raises:
         CacheError: The store cannot be read or written.
-        QueryError: The symbol means nothing under the rules.
+        QueryError: No rule recognizes the symbol.
     """
     store = services.cache.store
     rows = {b.stamp_ms: (b, reason) for b, reason in services.client.quarantined(key).rows}
@@ -171,7 +171,7 @@ class _Adjuster:
         """Return a bar in the basis of the bars around it or, if there are none, in the newest one.
 
         Raises:
-            KindMismatchError: The stored data does not tell how to convert the bar.
+            KindMismatchError: The stored data does not show how to convert the bar.
         """
         goal, table = wanted or self._newest, BarTable.from_bars([bar])
         if not self._is_share:

@@ -70,7 +70,8 @@ class Refresh:
         force: Whether to fetch fresh data as well.
         delay_s: Seconds between two symbols requested from one vendor, which are then fetched one
             by one; 0: several at once, as fast as its limits allow.
-        dry_run: Whether to report what would be done and what it takes, without querying a vendor.
+        dry_run: Whether to report what would be done and what it would cost, without querying a
+            vendor.
 
     Raises:
         QueryError: The delay is not a number of seconds.
@@ -369,7 +370,7 @@ class _Run:
         unasked = DataError(runner.unasked)
         for part in all_parts:
             part.errors |= dict.fromkeys(part.left, unasked)
-            if part.plan is None:  # it ended before
+            if part.plan is None:  # it ended earlier
                 part.problem = part.problem or unasked
         done = [self._result(several, ages) for several in parts]
         return report | {
@@ -421,7 +422,7 @@ class _Run:
     def _canonical(self, symbol: str) -> str:
         try:
             return self._services.selector.instrument(symbol).symbol
-        except DataError:  # the question for it reports why
+        except DataError:  # the query for it reports the reason
             return symbol
 
     def _age(self, symbol: str, kinds: Iterable[str]) -> float | None:
@@ -470,7 +471,7 @@ class _Run:
     def _fetch(self, task: _SymbolTask, tell: Callable[[TaskState], None]) -> None:
         """Query a vendor for one symbol; runs in one of the job's threads."""
         clock, vendor = self._services.clock, task.vendor
-        if self._wanted.delay_s and vendor in self._begun:  # then it has one thread
+        if self._wanted.delay_s and vendor in self._begun:  # with a delay, a vendor has one thread
             clock.sleep(self._wanted.delay_s)
         self._begun.add(vendor)
         for part in task.types:

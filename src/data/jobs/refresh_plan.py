@@ -21,14 +21,14 @@ class Choice:
     """The selection and order of symbols; successive runs eventually cover all of them.
 
     Attributes:
-        stale_min_days: Least age in days of the data to renew.
-        stale_fraction: Least age as a fraction of ``stale_ttl_days``, if the days are not given.
+        stale_min_days: Minimum age in days of the data to renew.
+        stale_fraction: Minimum age as a fraction of ``stale_ttl_days``, if the days are not given.
         stale_ttl_days: Time for which an answer counts as fresh in that calculation.
         chunk_fraction: Fraction of these symbols to renew, oldest first; above 0 and at most 1.
-        max_symbols: Most symbols to renew; 0: all.
+        max_symbols: Maximum number of symbols to renew; 0: all.
         shuffle: Whether to use random order, for vendors that would otherwise see the same one
             daily.
-        seed: Makes that order repeatable; if left out, each day has its own.
+        seed: Makes that order repeatable; if left out, each day has a different order.
 
     Raises:
         QueryError: A number is out of its bounds (a ``ValueError``).

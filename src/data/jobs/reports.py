@@ -16,8 +16,8 @@ def next_report(due: DueReport, now_ms: int) -> tuple[AlertRun, int | None]:
     """Return the run of a report that is due, and when the next one is, in UTC milliseconds.
 
     If several are due because nothing ran or nothing could be delivered, the newest is run, and its
-    text says since when reports were not sent. A schedule that is unreadable or has no more times
-    ends with a run that says so, and None.
+    text says since when reports were not sent. A schedule that is unreadable or has no further
+    times ends with a run that reports this, and None.
     """
     try:
         cron, now = Cron.parse(due.cron), from_ms(now_ms).replace(tzinfo=UTC)

@@ -1,6 +1,6 @@
-"""Runs a job's tasks in threads, a few for each vendor, so that a slow one holds up only its own.
+"""Runs a job's tasks in threads, a few for each vendor: a slow vendor delays only its own tasks.
 
-A vendor answers fewer requests at once than it has tasks at work: the others prepare a request or
+A vendor has more running tasks than simultaneous requests: the other tasks prepare a request or
 store an answer. Everything except the work itself happens in the caller's thread: progress,
 results, Ctrl-C.
 """
@@ -32,8 +32,8 @@ if TYPE_CHECKING:
 R = TypeVar("R")
 
 INTERRUPTED = "interrupted"
-# Number of a vendor's tasks at work at once. The extra two make up for the fifth of their time that
-# tasks spend on things other than calls.
+# Number of a vendor's tasks that run at once. The extra two compensate for the fifth of their time
+# in which tasks are not waiting for calls.
 AT_WORK = MOST_AT_ONCE + 2
 # After this long without an event, the current wait is reported.
 QUIET_S = 5.0
@@ -75,7 +75,7 @@ K = TypeVar("K", bound=VendorTask)
 
 
 class Runner(Generic[K, R]):
-    """Runs the tasks of one job, vendors in parallel, and reports its progress. Good for one run.
+    """Runs the tasks of one job, vendors in parallel, and reports its progress. For a single run.
 
     Args:
         progress: Progress of the job, which itself counts what is ``done``.
@@ -136,7 +136,7 @@ class Runner(Generic[K, R]):
             self.stop(str(error))
 
     def running(self) -> list[Running[K]]:
-        """Return the tasks at work, longest-running first; after the run, those left behind."""
+        """Return the running tasks, longest-running first; after the run, the unfinished ones."""
         now = time.monotonic()
         with self._guard:
             return [Running(task, now - since) for task, since in self._since.items()]
@@ -157,9 +157,10 @@ class Runner(Generic[K, R]):
     def run(self, tasks: Iterable[K]) -> None:
         """Run the tasks in each vendor's order, and those that they add.
 
-        Returns when all tasks are done or, after a stop, when the running ones are. Ctrl-C is a
-        stop, even while tasks are being collected; after it this returns within two seconds, and at
-        once after the second one. From then on signals wait for the report, see :mod:`.signals`.
+        Returns when all tasks are done or, after a stop, when the running ones are. Ctrl-C stops
+        the run, even while tasks are being collected; this then returns within two seconds, or at
+        once after a second Ctrl-C. Later signals are held until the report is made; see
+        :mod:`.signals`.
 
         Raises:
             Exception: The work or a callback raised it; no more tasks are started then.
@@ -223,7 +224,7 @@ class Runner(Generic[K, R]):
         self._keep_state(task, replace(self._state(task), wait=wait))
 
     def _state(self, task: K) -> TaskState:
-        """Return the last state passed on, without counting its parts again."""
+        """Return the last state that was passed on, with its parts not counted again."""
         last = self.states.get(task)
         return TaskState(task.result) if last is None else TaskState(last.result, wait=last.wait)
 
@@ -243,7 +244,7 @@ class Runner(Generic[K, R]):
         self._calls.put(None)
 
     def _post(self, function: Callable[..., object], *arguments: object) -> None:
-        """Have the caller's thread call a function."""
+        """Make the caller's thread call a function."""
         self._calls.put(partial(function, *arguments))
 
     def _note_wait(self, task: K, wait: Wait) -> None:

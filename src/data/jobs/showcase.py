@@ -1,4 +1,4 @@
-"""The main job, done twice and timed: what a demonstration shows, as plain values."""
+"""The content of a demonstration as plain values: the main task, done twice and timed."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from .vendors import VendorRole, vendor_roles
 if TYPE_CHECKING:
     import pandas as pd
 
-# A user is watching: one retry, and soon.
+# A user is waiting: one retry, after a short time.
 _RETRY = RetryPolicy(attempts=2, first_s=0.3)
 _DAYS = 30
 LIVE = (("BTCUSDT", "1h"), ("AAPL", "1d"))
@@ -44,7 +44,7 @@ class DemoQuestion:
     adjustment: str = "split"
 
 
-# A year of the sample bars, requested from their vendor by name, as they never answer otherwise.
+# A year of sample bars, requested from their vendor by name, because nothing else returns them.
 SAMPLE_QUESTION = DemoQuestion("AAPL", "1d", "2012-01-01", "2012-12-31", "demo")
 
 

@@ -13,8 +13,8 @@ from typing import Any
 class JobSignals:
     """The effect of Ctrl-C and SIGTERM on a job: they end its work, but not its report.
 
-    While the job works, each raises ``KeyboardInterrupt``. After that the first is only noted, so
-    that the report is made, printed and written; the second raises.
+    While the job works, each raises ``KeyboardInterrupt``. Afterwards the first signal is only
+    recorded, so that the report is made, printed and written; the second one raises.
 
     Attributes:
         is_noted: Whether a signal came after the work.
@@ -25,11 +25,11 @@ class JobSignals:
         self._is_held = False
 
     def begin(self) -> None:
-        """Let signals interrupt: work begins, such as a command's next step."""
+        """Let signals interrupt, because work begins, such as a command's next step."""
         self._is_held = False
 
     def hold(self) -> None:
-        """Let the next signal only be noted: the work is over."""
+        """Only record the next signal, because the work is over."""
         self._is_held = True
 
     def take(self, number: int, frame: Any) -> None:
@@ -47,7 +47,7 @@ _current: ContextVar[JobSignals | None] = ContextVar("job_signals", default=None
 
 
 def hold_signals() -> None:
-    """Let the next signal only be noted, inside :func:`job_signals`: the work is over."""
+    """Only record the next signal, inside :func:`job_signals`, because the work is over."""
     if (signals := _current.get()) is not None:
         signals.hold()
 

@@ -39,7 +39,7 @@ Reach = Callable[[Mapping[str, str]], dict[str, Reached]]
 # Free space and memory below these limits, in bytes, count as low.
 _LITTLE_SPACE = 1e9
 _LITTLE_MEMORY = 200e6
-# Least time between two attempts to reach the vendors, in seconds.
+# Minimum time between two attempts to reach the vendors, in seconds.
 _REACH_EVERY_S = 300.0
 
 
@@ -198,7 +198,7 @@ class Watch:
         selector, network: Vendors and limits according to the rules in force.
 
     Raises:
-        ConfigError: There is no home folder, so nothing has a place.
+        ConfigError: There is no home folder, so no location is known.
     """
 
     def __init__(
@@ -319,7 +319,7 @@ class SeriesHealth:
         stale: Series that lack some of these bars.
         at_rest: Series that ended so long ago that they no longer seem to be active.
         unread: Series that were too many to check, or could not be read.
-        stalest: The stale series with the most bars missing, most first.
+        stalest: The stale series with the most missing bars, the worst first.
     """
 
     fresh: int = 0
@@ -354,7 +354,7 @@ class SeriesWatch:
         root: Folder of the cache; it need not exist.
         selector: Resolver of symbols.
         clock: Source of the current time.
-        most: Most series to check; the most recently changed come first.
+        most: Maximum number of series to check; the most recently changed come first.
     """
 
     def __init__(
@@ -368,7 +368,7 @@ class SeriesWatch:
         self._most = most
 
     def look(self) -> SeriesHealth:
-        """Return how fresh the series are now; unreadable ones are counted and raise nothing."""
+        """Return how fresh the series are now; unreadable series are counted and do not raise."""
         now = self._clock.now_ms()
         changed = sorted(
             ((self._changed_ms(key), str(key), key) for key in self._store.keys()), reverse=True

@@ -1,4 +1,4 @@
-"""What this version does not adopt from a cache of an earlier one, as one paragraph."""
+"""What this version does not adopt from an earlier version's cache, as one paragraph."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _MOST_NAMED = 3
 def upgrade(
     catalogue: Catalogue, holdings: Holdings, selector: ProviderSelector, now_ms: int
 ) -> tuple[str, str]:
-    """Return what is not read, requested again or was never checked, and what to do about it.
+    """Return what is not read, is requested again or was never checked, and what to do about it.
 
     Both texts are empty if this version adopts everything that is stored. No vendor is queried, and
     no bar is read.
@@ -98,14 +98,14 @@ def _of_another_kind(
                 continue
             first = lanes.first(query, entry.vendors)
         except DataError:
-            continue  # what it is cannot be told by the rules at hand; other checks say so
+            continue  # the current rules do not determine it; other checks report that
         kinds = [one.kind for one in entry.sources if not is_of_files(one.vendor)]
         if first is not None and kinds and first.lane(kinds[0]):
             yield lane
 
 
 def _untold(catalogue: Catalogue, holdings: Holdings) -> list[str]:
-    """Return the symbols whose record of no splits and dividends was never queried for."""
+    """Return the symbols recorded as having no splits and dividends without any query for them."""
     symbols = dict.fromkeys(lane.key.symbol for lane in holdings.lanes if lane.entry.vendors)
     found = []
     for symbol in symbols:
@@ -113,5 +113,5 @@ def _untold(catalogue: Catalogue, holdings: Holdings) -> list[str]:
             if catalogue.store.actions(symbol).has_unbelieved:
                 found.append(symbol)
         except DataError:
-            continue  # a damaged document is told elsewhere
+            continue  # damaged documents are reported elsewhere
     return found

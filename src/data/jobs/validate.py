@@ -1,8 +1,8 @@
-"""Validate what is stored: one series or all of them, by itself or against a second vendor.
+"""Validate stored bars: one series or all of them, alone or against a second vendor.
 
-Validating stored bars by themselves queries no vendor and writes nothing except the marks that the
-caller wants, so any process may do it: see :func:`validate_series`. Against a vendor, bars are
-compared as ``onetape verify`` compares them.
+Validating stored bars by themselves queries no vendor and writes nothing except any requested
+marks, so any process may do it: see :func:`validate_series`. Against a vendor, bars are compared as
+``onetape verify`` compares them.
 """
 
 from __future__ import annotations
@@ -343,7 +343,7 @@ def _beside_vendors(
 def _comparisons(
     services: Services, question: ValidateQuestion, key: SeriesKey, first_ms: int, last_ms: int
 ) -> Iterator[tuple[QualityCheck, VerifyQuestion | str]]:
-    """Yield the checks at this level that use vendors: the comparison, or why there is none."""
+    """Yield this level's checks that use vendors, with their comparison or why there is none."""
     client = services.client
     # The last 500 of the validated bars, like `onetape verify`.
     texts = [iso(first_ms)[:-1], iso(last_ms)[:-1]]

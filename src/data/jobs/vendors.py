@@ -314,7 +314,7 @@ def quotas_of(selector: ProviderSelector, name: str, now_ms: int) -> tuple[Quota
     try:
         status = status_for(made, min(made.capabilities.asset_classes), _ANY_DAYS)
     except DataError:
-        return ()  # its key was taken away meanwhile: the next look reports that as a lack
+        return ()  # its key was removed meanwhile; the next check reports it as missing
     return status.health(now_ms).quotas if status else ()
 
 

@@ -1,4 +1,4 @@
-"""Compare the cache with the vendors that it came from, or two vendors with each other.
+"""Compare the cache with the vendors that supplied it, or two vendors with each other.
 
 Vendors are queried again, and nothing that they send is stored.
 """
@@ -105,7 +105,7 @@ class Comparison:
         remarks: Limits of the comparison, in sentences.
         requests: Number of requests sent.
         provider: Vendor that a query must name to be answered from this lane. Empty if it need not
-            name one; None if, by the rules at hand, no query is answered from this lane.
+            name one; None if, under the current rules, no query is answered from this lane.
         confirmed: In a comparison with a second vendor, number of bars that both sides have alike
             and whose later splits and dividends, if there can be any, agree as well.
         actions: Splits and dividends that the vendor reported for all days from the first bar on;
@@ -169,7 +169,7 @@ class Verification:
         start = f"--start {self.subject.moment(difference.first_ms)}"
         if difference.cause == "stale":
             return f"{series} {start}"
-        if self.subject.timeframe.is_intraday:  # equal instants are no range
+        if self.subject.timeframe.is_intraday:  # equal instants are not a range
             last += self.subject.timeframe.step_ms or 0
         return f"{series} {start} --end {self.subject.moment(last)} --refresh"
 
@@ -237,7 +237,7 @@ def verify(
     cache_dir: str | Path | None = None,
     config_path: str | Path | None = None,
 ) -> Verification:
-    """Compare cached bars with what their vendors send today, or two vendors; store nothing.
+    """Compare cached bars with what their vendors send now, or two vendors; store nothing.
 
     Args:
         symbol, timeframe: Series to verify; all of its lanes in the cache are compared.
@@ -246,7 +246,7 @@ def verify(
         against: Second vendor; the cache is left out.
         whole: Without a start, whether to compare everything that is cached.
         timeout: Seconds after which the call stops waiting for vendors; a comparison that was not
-            done by then says so in its ``error``. None: 30 s for each request, including retries.
+            finished by then has an ``error``. None: 30 s for each request, including retries.
         cache_dir, config_path: As for the data manager.
 
     Raises:
@@ -615,11 +615,12 @@ class StoredBars:
         actions = book.for_bars_of(key.teller).actions
         refetcher = Refetcher(self._services.selector, self._services.clock, query, grid)
         today = refetcher.today()
-        # An action on the first day affects none of these bars; today's may be reported later.
+        # An action on the first day does not affect these bars; today's may be reported later.
         end = 0 if today is None else day_ms(today)
         days = Span(min(day_ms(date_of(span.start)) + DAY_MS, end), end)
         lacking = book.lacking(days)
-        # If they are not stored here, the vendor's prices cannot be rebased without its own.
+        # If they are not stored here, the vendor's prices cannot be rebased without the vendor's
+        # own actions.
         with_actions = vendor_actions is None and bool(lacking)
         others = [*actions, *(vendor_actions or ())]
         answer = refetcher.ask(vendor, span, goal, others, with_actions=with_actions)
@@ -645,9 +646,9 @@ class StoredBars:
             if vendor_actions is None:
                 confirmed, remarks = 0, (*remarks, UNTOLD.format(vendor))
             since_actions, sides = vendor_actions or (), (CACHE, vendor)
-            if lacking and lacking[0].start > days.start:  # nobody was asked here for those behind
+            if lacking and lacking[0].start > days.start:  # no vendor was queried for later ones
                 days = Span(days.start, lacking[0].start)
-            elif lacking:  # nor for any: no price rests on them, but raw ones on splits
+            elif lacking:  # nor for any, and only raw prices depend on splits
                 is_raw = query.adjustment == "raw"
                 since_actions = tuple(a for a in since_actions if is_raw and a.type == "split")
             odd = None
@@ -701,7 +702,7 @@ class StoredBars:
             return span.start
         try:
             return max(span.start, grid.back(span.end, self._most))
-        except BadRangeError:  # there are not so many since 1900
+        except BadRangeError:  # there are not that many bars since 1900
             return span.start
 
     def _of_vendor(
@@ -783,7 +784,7 @@ class StoredBars:
         self, ours: Sequence[Action], theirs: Sequence[Action], vendor: str, spans: Sequence[Span]
     ) -> Difference | None:
         """Return the differing splits and dividends, if those of the whole range are stored."""
-        # An action on the first day affects none of these bars, and need not be stored.
+        # An action on the first day does not affect these bars, and need not be stored.
         first, last = date_of(spans[0].start), date_of(spans[-1].end - 1)
         days = Span(day_ms(first) + DAY_MS, day_ms(last) + DAY_MS)
         if days.is_empty or not self._store.actions(self._query.instrument.symbol).covers(days):

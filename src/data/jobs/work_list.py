@@ -13,7 +13,8 @@ from ..config.yaml_text import read_yaml
 from ..errors import QueryError
 from ..model.kind import AskedSession
 
-# A list of ten thousand series takes a few hundred kilobytes; a device may never end.
+# A list of ten thousand series takes a few hundred kilobytes; the content of a device may never
+# end.
 _MOST_BYTES = 10_000_000
 COLUMNS = ("symbol", "timeframe", "from", "priority")
 _SYMBOL_HEADERS = ("symbol", "symbols", "ticker", "tickers")
@@ -99,7 +100,7 @@ def _of_csv(lines: list[tuple[int, str]], title: str) -> Iterator[WorkItem]:
             names = ("symbol", *(cell.lower() for cell in cells[1:]))
             _check_names(names, title)
             continue
-        if not any(cells):  # what is left of a deleted row of a spreadsheet
+        if not any(cells):  # left over from a deleted row in a spreadsheet
             continue
         if len(cells) > len(names):
             problem = (

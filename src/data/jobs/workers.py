@@ -1,4 +1,4 @@
-"""Work that queries no vendor, done by processes on this machine or by a cluster.
+"""Runs work that queries no vendor in processes on this machine or on a cluster.
 
 Tasks are plain values without secrets (a folder, a symbol, a timeframe); results are reports and
 never bars. All workers read and write the same cache folder, whose locks hold across processes.
@@ -25,12 +25,12 @@ from ..wiring import Services, build
 T = TypeVar("T")
 R = TypeVar("R")
 
-# Tasks submitted in advance per processor: workers do not wait, and the rest of a long list stays
-# here.
+# Number of tasks submitted in advance per processor: workers do not wait, and the rest of a long
+# list stays here.
 _AHEAD = 4
 # Seconds for a scheduler to answer.
 CONNECT_S = 10.0
-# Errors that can result from treating whatever answers at a port as a scheduler.
+# Errors that can occur if something other than a scheduler answers at the port.
 _NO_SCHEDULER = (
     AssertionError,
     AttributeError,
@@ -109,7 +109,7 @@ def _client(address: str) -> Any:
             "a Dask cluster needs the `dask` extra", hint=install_line("dask")
         ) from exc
     try:
-        with ThreadPoolExecutor(1) as own_loop:  # a notebook has a loop at work in its thread
+        with ThreadPoolExecutor(1) as own_loop:  # a notebook's thread already runs a loop
             own_loop.submit(asyncio.run, _greet(address)).result()
         connect: Any = Client
         return connect(address, timeout=CONNECT_S, set_as_default=False)

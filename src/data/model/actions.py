@@ -36,7 +36,7 @@ class Action:
     """A split or a cash dividend.
 
     Attributes:
-        ex_date: First session date on which the share trades without it.
+        ex_date: First session date on which the share trades without the split or dividend.
         type: ``split`` or ``dividend``.
         ex_at: UTC start of that session in milliseconds; intraday bars are compared with it.
         numerator, denominator: Terms of a split; 4-for-1 is 4 and 1, so older prices are divided by
@@ -84,7 +84,7 @@ class Action:
         return all(math.isfinite(part) and part > 0 for part in (self.numerator, self.denominator))
 
     def is_in(self, adjustment: str, as_of: date | None) -> bool:
-        """Return whether older prices of this adjustment as of ``as_of`` reflect the action."""
+        """Return whether older prices with this adjustment as of ``as_of`` reflect the action."""
         concerns = adjustment == "all" or (adjustment == "split" and self.type == "split")
         return concerns and as_of is not None and self.ex_date <= as_of
 
@@ -114,7 +114,7 @@ class Action:
 
 
 def told_date(value: Any) -> str:
-    """Return the ISO date that a source gives.
+    """Return a date from a source as ISO text.
 
     The result is empty for ``None``, ``0000-00-00`` and the like.
     """
@@ -125,7 +125,7 @@ def told_date(value: Any) -> str:
 
 
 def told_currency(value: Any) -> str:
-    """Return the currency code that a source gives; empty if it is missing or invalid."""
+    """Return the currency code from a source; empty if it is missing or invalid."""
     text = value.strip() if isinstance(value, str) else ""
     return text.upper() if len(text) == 3 and text.isascii() and text.isalpha() else ""
 

@@ -1,4 +1,4 @@
-"""Alerts as values: the condition, its state, the events, and how a delivery ends. Pure.
+"""Alerts as values: conditions, their states, events, and the outcomes of deliveries. Pure.
 
 Everything here consists of plain JSON values and converts to and from them (``to_json``,
 ``parse``), so any record store can keep it. Instants are UTC milliseconds.
@@ -172,7 +172,7 @@ class Alert:
             raise _wrong("alert_type", kind, _choices(str(kind), KINDS))
         expires = _instant(config.get("expires"), since_ms + LIFETIME_MS)
         if expires <= since_ms:
-            raise _wrong("expires", config.get("expires"), "a time after the alert is made")
+            raise _wrong("expires", config.get("expires"), "a time after the alert is created")
         parts = _data_parts(config) if kind == "data" else _crossing_parts(config, kind)
         return cls(
             id,
@@ -435,8 +435,8 @@ class Outcome:
         status: ``sent``: accepted; ``refused``: will never be accepted as it is; ``unknown``: the
             answer was lost, so the message may have been accepted; ``later``: certainly not
             accepted this time.
-        reason: Explanation in words, without secrets.
-        wait_s: Seconds that the other side wants us to wait.
+        reason: Explanation of the status, without secrets.
+        wait_s: Seconds that the other side requires us to wait.
         is_blocked: Whether the recipient accepts nothing more from us, so that their alerts are
             paused.
     """
@@ -460,7 +460,7 @@ class DeliveryState:
             marked as such.
         due_ms: For a pending run, the time before which it is not tried; for a running one, the
             time from which its process counts as dead.
-        reason: Why the delivery ended as it did, or was not accepted.
+        reason: Why the delivery ended in this way, or was not accepted.
     """
 
     status: Status = "pending"

@@ -169,7 +169,7 @@ def among(stamps: Stamps, ascending: Stamps) -> NDArray[np.bool_]:
     """Return a mask of which ``stamps``, in any order, are also in ``ascending``."""
     if not (len(stamps) and len(ascending)):
         return np.zeros(len(stamps), dtype=bool)
-    if len(stamps) == len(ascending):  # nearly always: an answer with every expected bar
+    if len(stamps) == len(ascending):  # the usual case: an answer with every expected bar
         is_same: NDArray[np.bool_] = stamps == ascending
         if is_same.all():
             return is_same
@@ -210,7 +210,7 @@ def concat(tables: Iterable[BarTable]) -> BarTable:
 def merge(old: BarTable, new: BarTable) -> BarTable:
     """Merge two tables, ascending and unique; if both have a stamp, the new row wins."""
     both = concat([old, new])
-    if (both.stamps[1:] > both.stamps[:-1]).all():  # nearly always: bars behind those before
+    if (both.stamps[1:] > both.stamps[:-1]).all():  # usually the new bars follow the old ones
         return both
     order = np.argsort(both.stamps, kind="stable")
     stamps = both.stamps[order]

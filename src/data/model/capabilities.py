@@ -21,7 +21,7 @@ _UNDECLARED = Kind()
 # hold up the others.
 MOST_AT_ONCE = 10
 _LEAST_AT_ONCE = 2
-# For a vendor that declares no limit, which need not mean that it tolerates any number of calls.
+# For a vendor that declares no limit; that does not mean it tolerates any number of calls.
 _UNDECLARED_AT_ONCE = 4
 # Calls allowed by the limits while a slow answer arrives: more would only wait for each other.
 _SLOW_ANSWER_S = 6.0
@@ -74,15 +74,15 @@ class Capabilities:
         settle_ms: How long after its close an intraday bar may still change.
         dense: Whether bars without trades are sent as well, so that a missing bar is a gap.
         actions: Whether bars come with the splits and dividends on their days.
-        actions_only: Labels of the bars that they come with, if not all of them do.
+        actions_only: Labels of the bars that come with actions, if not all of them do.
         has_forming: Whether answers include the running bar.
         actions_apart: Whether there are separate requests for splits and dividends.
-        action_requests: Number of those requests needed, if each answer is one page.
+        action_requests: Number of such requests needed, if each answer is one page.
         actions_by_bar: Whether actions are attached to the bar of their ex-date, so that nothing is
             known about a session before its bar is published.
         archive_days: Days from the end of a month until its bars, all of them final, are available
             as a file in the vendor's archive; 0 if there is no archive.
-        only: Labels served for an asset class, if not all of them are.
+        only: Maps an asset class to the labels served for it, if not all of them are.
         made_up: Whether the bars are invented, and so never appear next to real ones.
         extended: Labels of the stock bars that are also served with pre-market and after-hours
             trading on request. Bars that ``intraday_kinds`` declares to be of extended hours
@@ -128,7 +128,7 @@ class Capabilities:
         return replace(self, adjustment=own or self.adjustment, actions=sent)
 
     def serving(self, instrument: Instrument) -> Capabilities:
-        """Return the capabilities for an instrument in the trading hours that it specifies.
+        """Return the capabilities for an instrument, in its trading hours.
 
         For extended hours these are the declared timeframes of stock bars, aligned to the clock.
         """
@@ -153,7 +153,7 @@ class Capabilities:
         return self.has_forming and not is_late
 
     def labels(self, asset_class: AssetClass) -> list[str]:
-        """Return our labels for the bars served for ``asset_class``."""
+        """Return our labels of the timeframes served for ``asset_class``."""
         if asset_class not in self.asset_classes:
             return []
         only = self.only.get(asset_class, self.timeframes)
@@ -221,7 +221,7 @@ class Derivative(NamedTuple):
 
     Attributes:
         hint: Description for users, with how to request it; empty if there is none.
-        requests: HTTP requests needed to find out.
+        requests: Number of HTTP requests needed to find out.
     """
 
     hint: str = ""

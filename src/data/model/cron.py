@@ -16,7 +16,7 @@ _NAMES = {
     "month": "jan feb mar apr may jun jul aug sep oct nov dec".split(),
     "weekday": "sun mon tue wed thu fri sat".split(),
 }
-# The next 29 February is at most eight years away.
+# The next 29 February is never more than eight years away.
 _MOST_DAYS = 8 * 366 + 1
 # The zone prefix that other cron programs use, too.
 _ZONE = "CRON_TZ="
@@ -109,7 +109,7 @@ class Cron:
 def _zone(name: str) -> tzinfo:
     try:
         return ZoneInfo(name)
-    except (ZoneInfoNotFoundError, ValueError, OSError) as exc:  # a folder, a path, too long
+    except (ZoneInfoNotFoundError, ValueError, OSError) as exc:  # also for folders and long names
         raise QueryError(
             f"unknown time zone {name!r:.80}", hint="use an IANA name such as Europe/Paris"
         ) from exc

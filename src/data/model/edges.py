@@ -28,7 +28,7 @@ def distinct(stamps: NDArray[np.int64]) -> NDArray[np.int64]:
 
 
 def edges_of(spans: Iterable[Span] | Edges) -> Edges:
-    """Return spans as an array; an array as it is."""
+    """Return spans as an array; an array is returned unchanged."""
     if isinstance(spans, np.ndarray):
         return spans
     return np.fromiter(chain.from_iterable(spans), np.int64).reshape(-1, 2)
@@ -71,7 +71,7 @@ def difference(edges: Edges, removed: Edges) -> Edges:
 
 
 def meets(edges: Edges, ascending: Edges) -> NDArray[np.bool_]:
-    """Return which of the non-empty spans share a stamp with one of ascending, disjoint ones."""
+    """Return which non-empty spans share a stamp with one of the ascending, disjoint ones."""
     starts, ends = ascending.T
     rows: NDArray[np.bool_] = starts.searchsorted(edges[:, 1]) > ends.searchsorted(
         edges[:, 0], "right"

@@ -27,7 +27,7 @@ from .timeframe import Timeframe
 
 @dataclass(frozen=True)
 class Way:
-    """A vendor on the route of a series.
+    """A vendor that may supply the bars of a series.
 
     Attributes:
         vendor: Name of the vendor, as spelled in the rules.
@@ -78,7 +78,7 @@ class StoredSeries:
         rows, first, last: Number of bars, and the stamps of the first and last.
         states: Maps each state to the number of stretches in it.
         vendors: Vendors that supplied the bars.
-        generation: Number that grows with every commit.
+        generation: Number that increases with every commit.
         next_due: Time from which a request could bring more bars, in UTC milliseconds; None if
             unknown, so that every request that reaches further queries the vendor.
         lifetime: First and last time at which bars can exist, as far as it is known.
@@ -144,7 +144,7 @@ class Explanation(InLines):
         stored: Stored bars, by lane.
         source: Shorter bars from which these are or would be built, or an empty text.
         why_not: Why no vendor can be queried, or an empty text.
-        lacking: Sessions that one of these vendors lacks for most of its symbols.
+        lacking: Sessions that one of the vendors lacks for most of its symbols.
         span: Stamps that the explanation is about, half-open; None for the series as a whole.
     """
 

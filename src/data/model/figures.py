@@ -22,7 +22,7 @@ class Measure:
 
     Attributes:
         name: Name of its folder in the cache.
-        columns: Columns of the frame, named as the exchange does.
+        columns: Columns of the frame, with the exchange's names.
         title: Name for display.
     """
 

@@ -84,7 +84,7 @@ def _names(columns: tuple[str, ...]) -> pd.Index[str]:
 
 
 def _owners(table: BarTable, coverage: Sequence[Covered]) -> Any:
-    """Return the index in ``coverage`` of each row's stretch, or -1 if it has none."""
+    """Return the index in ``coverage`` of each row's stretch, or -1 for a row in no stretch."""
     if not coverage:
         return np.full(len(table), -1)
     starts, ends = np.array([part.span for part in coverage], dtype=np.int64).T
@@ -200,7 +200,7 @@ def _stamps_of(frame: pd.DataFrame, named: dict[str, Any]) -> Any:
         raise ResponseFormatError("the frame has timestamps that are missing (NaT)")
     try:
         return np.array(times.as_unit("ms").asi8, dtype=np.int64)
-    except ValueError as exc:  # of seconds, which reach a thousand times as far
+    except ValueError as exc:  # times in seconds, whose range is a thousand times larger
         raise ResponseFormatError("the frame has timestamps that are not valid dates") from exc
 
 

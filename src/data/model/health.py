@@ -1,4 +1,4 @@
-"""State of a vendor at one moment: its remaining limits, and whether it is paused."""
+"""State of a vendor at one moment: what is left of its limits, and whether it is paused."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ from typing import Any
 from .instant import SECOND_MS, iso
 from .texts import duration, time_until
 
-# Duration of a healthy request. Without it, estimates would run into limits that are never reached.
+# Duration of a healthy request. An estimate that ignored it would assume waits for limits that are
+# never reached in practice.
 REQUEST_S = 0.2
 _PER = {1.0: "a second", 60.0: "a minute", 86_400.0: "a day", 2_678_400.0: "a month"}
 

@@ -1,4 +1,4 @@
-"""Something that a vendor lacks for most of its symbols, reported once however long it lasts."""
+"""Sessions that a vendor lacks for most of its symbols, reported as one incident."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class Incident:
 
     @property
     def remedy(self) -> str:
-        """The action taken about the incident."""
+        """What is done about the incident."""
         return f"other vendors are queried first for {'it' if len(self.days) == 1 else 'them'}"
 
 

@@ -198,7 +198,7 @@ def _column(name: str, source: pd.Series[Any] | pd.Index[Any], holder: pd.DataFr
         times = source if isinstance(source, pd.DatetimeIndex) else pd.DatetimeIndex(source)
         if times.tz is not None:
             times = times.tz_convert("UTC").tz_localize(None)
-        if times.unit != "ns":  # `as_unit` copies what is in nanoseconds, too
+        if times.unit != "ns":  # `as_unit` would copy even nanoseconds
             times = times.as_unit("ns")
         return _Column(name, _lent(times.to_numpy(), holder))
     if isinstance(dtype, np.dtype) and dtype.kind in _NUMBERS:

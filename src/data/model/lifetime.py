@@ -94,7 +94,7 @@ class Lifetime:
 
     def ends(self, timeframe: Timeframe) -> Iterator[str]:
         """Yield each known end in words."""
-        from .texts import stamp  # an answer that is whole needs no words
+        from .texts import stamp  # imported here because a complete answer needs no text
 
         for label, bound in (("listed", self.listed), ("no bars since", self.delisted)):
             if bound is not None:

@@ -52,7 +52,7 @@ class PlanStep:
         requests: Number of requests that would be sent.
         cost: Units of the vendor's limits that each request uses.
         wait_s: Seconds that the requests would wait for these limits.
-        trouble: Why the query would end without an answer; empty if the vendor may be queried.
+        trouble: Why the query would get no answer; empty if the vendor may be queried.
         what: ``bars``, or ``splits and dividends``.
         is_archive: Whether the vendor's archive is queried, which has its own limits.
     """
@@ -85,7 +85,7 @@ class PlanStep:
 
 @dataclass(frozen=True)
 class VendorOffer:
-    """The contribution that one candidate could make to a segment, given its current state.
+    """What one candidate could contribute to a segment, given its current state.
 
     Attributes:
         vendor: Canonical name of the vendor.
@@ -126,7 +126,7 @@ class PlanSegment(PlanStretch):
     Attributes:
         reasons: Why it is fetched, such as ``after the cached bars``.
         offers: Candidates, in the order of the rules.
-        steps: Likely course: which vendor is queried for which part.
+        steps: Expected queries: which vendor would be queried for which part.
     """
 
     reasons: tuple[str, ...] = ()
@@ -175,8 +175,8 @@ _LONG_S = 60.0
 class Plan(InLines):
     """The plan for a request: the stored bars, the vendors for the rest, and the cost.
 
-    It assumes healthy vendors that have every bar and no news. Bars that they turn out not to have,
-    an unknown split, and failures take more requests.
+    It assumes that every vendor works, has every bar, and reports no new split or dividend. Bars
+    that turn out to be missing, an unknown split, and failures take more requests.
 
     Attributes:
         symbol, timeframe, adjustment: Requested series.
@@ -184,7 +184,7 @@ class Plan(InLines):
         now_ms: Time at which the plan was made, UTC milliseconds.
         held: Stored stretches.
         segments: Stretches to fetch.
-        besides: Additional queries, such as for splits and dividends.
+        besides: Additional queries, for example for splits and dividends.
         lacking: Stretches that would be missing from the answer.
         rejected: Maps each vendor of the rule that is not a candidate to the reason.
         substitutes: Maps each vendor that would be queried for the whole range, if the others have
@@ -225,7 +225,7 @@ class Plan(InLines):
 
     @property
     def requests(self) -> int:
-        """The number of requests that would be sent."""
+        """The total number of requests that would be sent."""
         return sum(step.requests for step in self.steps)
 
     @property
@@ -262,7 +262,7 @@ class Plan(InLines):
             return "not available"
         count = len(self.lacking)
         takes = f"{counted(self.requests, 'request')}, {waiting(self.wait_s)}"
-        takes += f", about {duration(self.takes_s)} in all" if self.takes_s >= _LONG_S else ""
+        takes += f", about {duration(self.takes_s)} in total" if self.takes_s >= _LONG_S else ""
         without = "a cache hit, no request" if self.is_hit else "no request"
         lost = f"{count} gap{'s' if count > 1 else ''}" if count else ""
         return "; ".join(filter(None, [takes if self.requests else without, lost]))

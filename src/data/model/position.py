@@ -15,7 +15,7 @@ Direction = Literal["long", "short"]
 Action = Literal["buy", "sell"]
 DIRECTIONS: tuple[Direction, ...] = get_args(Direction)
 ACTIONS: tuple[Action, ...] = get_args(Action)
-# Decimal places in results, such as a third; a quantity after a split has as many.
+# Decimal places of results that do not end, such as a third, and of a quantity after a split.
 PLACES = 18
 _WIDE = Context(prec=2_100)
 _NOTHING = Decimal(0)
@@ -23,7 +23,7 @@ _NOTHING = Decimal(0)
 
 @dataclass(frozen=True)
 class PositionState:
-    """The open position and the cash that it has brought in.
+    """An open position, and the cash flow of its fills so far.
 
     Attributes:
         direction: ``long`` or ``short``.

@@ -25,7 +25,7 @@ def fingerprint(df: pd.DataFrame | Mapping[str, pd.DataFrame]) -> str:
     """Return a digest of the bars themselves: stamps, column names and every bit of every value.
 
     The digest of a batch covers the name and the digest of each of its frames, whatever their
-    order. Two frames have the same digest exactly if they contain the same bars. Where and when
+    order. Two frames have the same digest if and only if they contain the same bars. Where and when
     these were fetched does not count, and neither do the columns about it (``source``, ``state``,
     ``is_final``, ``fetched_at``). ``adj_close`` does not count either: it is computed from the
     closes and all dividends since, and its last digits depend on the days on which these were
@@ -58,7 +58,7 @@ def _field(column: Any) -> Any:
 
 @dataclass(frozen=True)
 class Description(InLines):
-    """Origin of a frame, for people and for machines.
+    """Origin of a frame, readable by people and by programs.
 
     Attributes:
         told: Provenance as plain values; empty if the frame carries none.

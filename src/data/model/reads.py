@@ -1,4 +1,4 @@
-"""The inputs of an answer, so that it can be read again: bars of a generation, and actions."""
+"""The inputs of an answer, from which it can be read again: bars of a generation, and actions."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class AppliedActions:
     def of_book(
         cls, book: Any, as_of: date | None, closes: Mapping[date, float | None] | None
     ) -> AppliedActions:
-        """Return the actions that count in a book; without a book there are none.
+        """Return the actions that count in a book; none if there is no book.
 
         A book has ``actions``, ``disputed`` and ``of(vendor)``. If vendors disagree, each one that
         reported on the disputed actions has its own rows; for bars of any other vendor the common
@@ -109,7 +109,7 @@ class BarsRead(NamedTuple):
         closes: See :class:`AppliedActions`.
         span: Stamps that were read from the series.
         is_made: Whether the bars were built from those of the series, which are shorter.
-        substitute: Description of the other kind that substitutes; empty if none does.
+        substitute: Description of the kind that replaces the requested one; empty if none does.
     """
 
     root: Path

@@ -12,7 +12,7 @@ from .timeframe import Timeframe
 
 _MADE_OF = "from-"
 _DAY = Timeframe(1, "d")
-# Parts of a lane that denote sessions and anchors of intraday bars.
+# Parts of a lane's name that denote sessions and anchors of intraday bars.
 _OF_HOURS = ("regular", "extended", "24h", "session", "clock")
 # The lane of extended-hours bars that a query names; other lanes of such bars exist next to it.
 EXTENDED_LANE = ("extended",)
@@ -30,7 +30,7 @@ class SeriesKey:
     Attributes:
         symbol: Canonical symbol.
         timeframe: Length of the bars.
-        lane: Difference from the default kind, such as ``("raw",)`` or ``("yahoo",)``.
+        lane: Differences from the default kind, such as ``("raw",)`` or ``("yahoo",)``.
     """
 
     symbol: str
@@ -110,12 +110,12 @@ class SeriesKey:
 
 
 def lane_of(kind: Kind, default: Kind) -> tuple[str, ...]:
-    """Name a lane after the hard attributes that differ between ``kind`` and ``default``."""
+    """Return the lane named after the hard attributes in which ``kind`` and ``default`` differ."""
     return tuple(mine for mine, _ in kind.differences(default).values())
 
 
 def lane_beside(kind: Kind, stored: Kind | None) -> tuple[str, ...]:
-    """Return the lane for bars of a kind if the default lane holds bars of the kind ``stored``.
+    """Return the lane for bars of a kind, given the kind ``stored`` in the default lane.
 
     The result is the default lane (empty) if it holds no bars, or bars of the same kind.
     """

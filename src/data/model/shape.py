@@ -35,8 +35,8 @@ Shapes = Sequence[tuple[str, Any]]
 
 CHANGES: tuple[Change, ...] = ("new", "missing", "retyped")
 _NOTHING = "nothing"
-# An answer may have any number of keys of any length: limits on how many are checked, reported and
-# shown.
+# An answer may have any number of keys of any length, so the number checked, the number reported
+# and the length shown are limited.
 _MOST_KEYS = 1000
 _MOST_FOUND = 100
 _MOST_TOLD = 8
@@ -106,7 +106,7 @@ def shape_change(shapes: Shapes, url: str, response: HttpResponse) -> ShapeChang
     try:
         body = _body(response)
     except (ResponseFormatError, csv.Error):
-        return None  # its parser says so
+        return None  # its parser reports the error
     nearest: ShapeChange | None = None
     for end, shape in candidates:
         if not _is_of(shape, body):
@@ -136,7 +136,7 @@ def _body(response: HttpResponse) -> Any:
 
 
 def _is_of(shape: Any, value: Any) -> bool:
-    """Return whether an answer is a document of this shape, possibly with differences."""
+    """Return whether an answer is the document that a shape describes, despite differences."""
     while isinstance(shape, list):
         if not isinstance(value, list) or not value:
             return isinstance(value, list)
@@ -210,7 +210,7 @@ def _parted(keys: str) -> tuple[tuple[str, bool], ...]:
 
 
 def _under(value: Mapping[str, Any], key: str) -> Sequence[Any]:
-    """Return the values under a key; for a pattern those of the first and the last match."""
+    """Return the values under a key; for a pattern, those of its first and last match."""
     if "*" not in key:
         return [value[key]] if key in value else []
     if key == "*":
@@ -219,7 +219,7 @@ def _under(value: Mapping[str, Any], key: str) -> Sequence[Any]:
 
 
 def _ends(values: Any) -> Sequence[Any]:
-    """Return the first and the last of some values that can be read from both ends."""
+    """Return the first and the last of the values, which can be read from both ends."""
     return [next(iter(values)), next(reversed(values))] if values else []
 
 

@@ -1,4 +1,4 @@
-"""State of the local files that bars were read from, to detect changes."""
+"""State of the local files from which bars were read, used to detect changes."""
 
 from __future__ import annotations
 

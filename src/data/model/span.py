@@ -64,7 +64,7 @@ def touching(ascending: Sequence[Span], span: Span) -> Sequence[Span]:
 def clipped(ascending: Sequence[Span], span: Span) -> list[Span]:
     """Return ascending, disjoint spans clipped to ``span``."""
     inside = list(touching(ascending, span))
-    if inside:  # only the outermost may reach beyond it
+    if inside:  # only the first and the last can extend beyond it
         inside[0], inside[-1] = inside[0].clip(span), inside[-1].clip(span)
     return inside
 
@@ -75,7 +75,7 @@ def gaps(wanted: Span, covered: Iterable[Span]) -> list[Span]:
     spans: list[Span] = []
     for span in covered:
         start, end = span
-        if start <= first and last <= end:  # what is cached is within one span nearly always
+        if start <= first and last <= end:  # the usual case: one cached span contains the bars
             return []
         if start < last and first < end:
             spans.append(span)

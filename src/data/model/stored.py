@@ -49,8 +49,8 @@ class Calculated:
         key: Series of the calculated bars, whose lane names the source bars.
         rows: Number of bars now stored.
         written: Number of bars stored by this calculation.
-        gaps: Number of stretches for which no bars could be built.
-        lacking: Reason for the first of these gaps.
+        gaps: Number of stretches for which no bar could be built.
+        lacking: Reason for the first such gap.
     """
 
     key: SeriesKey
@@ -60,7 +60,7 @@ class Calculated:
     lacking: str = ""
 
     def plus(self, rows: int, written: int, reasons: Sequence[str]) -> Calculated:
-        """Return the total with one more stretch; ``reasons`` are those of its gaps."""
+        """Return the total after adding one more stretch, whose gaps have these ``reasons``."""
         return Calculated(
             self.key,
             self.rows + rows,
@@ -129,7 +129,7 @@ class CoverageSpan:
         state: ``final``; ``provisional`` (closed, may change); ``suspect`` (stored but doubtful);
             ``empty`` (fetched, and the vendor had no bar).
         vendor: Vendor that supplied the bars, or had none; several are joined by commas.
-        reason: Why an ``empty`` or ``suspect`` span is so.
+        reason: Why a span is ``empty`` or ``suspect``.
         basis: Adjustment of the stored prices as fetched.
         fetched_at: Time of the request, UTC milliseconds; 0 if unknown.
         expires: Time from which the span no longer counts as answered; None for never.
@@ -250,15 +250,15 @@ class LoggedCommit:
 
 @dataclass(frozen=True)
 class ComparedBars:
-    """A stretch of stored bars, and how it compared with another vendor's bars.
+    """A stretch of stored bars, and the result of comparing it with another vendor's bars.
 
     Attributes:
         span: Stamps, half-open.
         vendor: Vendor that was queried.
         at_ms: Time of the comparison, UTC milliseconds.
         bars: Number of stored bars in the stretch.
-        confirmed, contradicted: Number of bars for which the vendor agrees, and disagrees. The rest
-            are missing there, or differ for a known or minor reason.
+        confirmed, contradicted: Number of bars for which the vendor agrees, and disagrees. The
+            other bars are missing from its answer, or differ for a known or minor reason.
         first: Stamp of the first contradicted bar.
         said: Description of the differences, or why nothing was compared.
     """
@@ -408,7 +408,7 @@ def _date_ms(text: str) -> int | None:
 
 
 def _texts(values: list[str]) -> Any:
-    """Return texts in the dtype of the bars' extra columns, even if there are none."""
+    """Return texts in the dtype of the bars' extra columns, even if there is no text."""
     import pandas as pd
 
     return pd.Series(values, dtype="str").array

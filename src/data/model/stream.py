@@ -95,12 +95,12 @@ class Revision(NamedTuple):
 class StreamState(StrEnum):
     """State of a feed; a strategy trades only on ``LIVE``.
 
-    ``CONNECTING``: not connected yet, or reconnecting. ``BACKFILLING``: connected, and missed bars
-    are being fetched. ``LIVE``: every bar from the first one up to now was emitted; the next
+    ``CONNECTING``: not connected yet, or reconnecting. ``BACKFILLING``: connected, and fetching the
+    bars that were missed. ``LIVE``: every bar from the first one up to now was emitted; the next
     follows when it closes. ``INCOMPLETE``: bars are missing from the initial history; later ones
     are held back until they arrive, or until a vendor reports that there are none. ``DELAYED``:
     bars are missing that no vendor could supply yet; later ones are held back. ``STALE``: the
-    market is open and nothing was received for too long. ``CLOSED``: ended for good.
+    market is open and nothing was received for too long. ``CLOSED``: ended permanently.
     """
 
     CONNECTING = "CONNECTING"
@@ -131,7 +131,7 @@ class Topic(NamedTuple):
 
 
 class BarSeen(NamedTuple):
-    """A running or closed bar for a topic.
+    """A running or closed bar for a topic, as received.
 
     Attributes:
         topic, bar: Bar and its topic.
@@ -152,7 +152,7 @@ class BarRevised(NamedTuple):
 
 
 class TradeSeen(NamedTuple):
-    """A trade in the vendor's spelling of the instrument."""
+    """A trade as received; the instrument is in the vendor's spelling."""
 
     symbol: str
     trade: Trade

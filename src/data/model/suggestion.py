@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterable
 
 from ..errors import QueryError
 
-# Words much longer than any known one match none, which would take seconds to establish.
+# Much longer words match none; comparing them would take seconds.
 _LONGEST = 200
 
 
@@ -20,7 +20,7 @@ def nearest(word: str, words: Iterable[str], *, cutoff: float = 0.6) -> str:
     """
     if len(word) > _LONGEST:
         return ""
-    import difflib  # what is spelled right needs none of it
+    import difflib  # imported here because names spelled correctly do not need it
 
     near = difflib.get_close_matches(word, list(words), n=1, cutoff=cutoff)
     return near[0] if near else ""

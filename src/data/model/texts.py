@@ -15,7 +15,7 @@ from .timeframe import Timeframe
 WIDTH = 100
 # Up to this many names with the same reason get a line each.
 _APART = 2
-# Prefix of the reason for a vendor that is left out only for lack of a key.
+# Prefix of the reason for a vendor that is left out only because its key is missing.
 NO_KEY = "no key: "
 # A notebook stores its output in its file, so it is limited: total bytes of HTML, and characters
 # per text and per name.
@@ -88,7 +88,8 @@ def plain_number(value: float) -> str:
 def telling(reasons: Mapping[str, str], *, is_lacking: bool) -> dict[str, str]:
     """Return the reasons for omitted vendors that are relevant to the user.
 
-    A missing key is relevant only if something is lacking: most users have no key for most vendors.
+    A missing key is relevant only if the answer is incomplete: most users have no key for most
+    vendors.
     """
     return {n: why for n, why in reasons.items() if is_lacking or not why.startswith(NO_KEY)}
 

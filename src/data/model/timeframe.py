@@ -14,7 +14,8 @@ from .suggestion import did_you_mean
 _SHAPE = re.compile(r"([1-9][0-9]{0,3})([mhdwM])")
 _LONGEST_MONTH_MS = 31 * DAY_MS
 _UNIT_MS = {"m": MINUTE_MS, "h": HOUR_MS, "d": DAY_MS, "w": WEEK_MS}
-# Spellings used by other tools. `m` and `M` are never case-folded; on their own they are ambiguous.
+# Spellings used by other tools. Case is never ignored for `m` and `M`; on their own they are
+# ambiguous.
 _WORD = re.compile(r"([0-9]{0,4})([A-Za-z]+)")
 _NAMES = {"hourly": "h", "daily": "d", "weekly": "w", "monthly": "M"}
 _UNITS = {

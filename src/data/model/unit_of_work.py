@@ -1,4 +1,4 @@
-"""The database unit of work that a call runs in: nothing in it may wait for another machine."""
+"""The database unit of work in which a call runs: it must not wait for another machine."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ def inside_unit(database: str, *, writes: bool) -> Iterator[None]:
     """Run the block, and threads that work for it, in a unit of ``database``.
 
     Raises:
-        DatabaseError: On entry, if both this unit and an enclosing one write: it would wait for
-            itself.
+        DatabaseError: Both this unit and an enclosing one write, so it would wait for itself;
+            raised on entry.
     """
     around = _units.get()
     if writes and (database, True) in around:
@@ -34,10 +34,10 @@ def inside_unit(database: str, *, writes: bool) -> Iterator[None]:
 
 
 def refuse_inside_unit(what: str) -> None:
-    """Reject a call that waits for another machine: a waiting unit blocks all other writers.
+    """Reject a call that waits for another machine, which would block all other writers.
 
     Raises:
-        DatabaseError: This call runs in a unit.
+        DatabaseError: The call runs in a unit of work.
     """
     if units := _units.get():
         raise DatabaseError(

@@ -1,4 +1,4 @@
-"""Members of a universe on a day, with the evidence for them."""
+"""Members of a universe on a day, with the evidence for each membership."""
 
 from __future__ import annotations
 

@@ -67,7 +67,7 @@ def wide_frame(frames: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
     """
     symbols = [str(symbol) for symbol in frames]
     parts = list(frames.values())
-    # Most symbols in a batch have the same stamps, which are then merged only once.
+    # Most symbols in a batch have the same stamps; these are merged only once.
     indexes = [part.index.to_numpy() for part in parts or [empty_frame()]]
     each = {stamps.tobytes(): stamps for stamps in indexes}
     stamps = np.unique(np.concatenate([*each.values()]))

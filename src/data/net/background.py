@@ -1,8 +1,8 @@
 """Runs work that cannot be interrupted in threads that can be abandoned.
 
 Host name lookups, vendors' packages and users' downloaders may take arbitrarily long, and nothing
-can end them. Each such call runs in a daemon thread; the caller goes on when its time is over. The
-thread holds nothing that others wait for, and does not keep the process from exiting.
+can end them. Each such call runs in a daemon thread; the caller continues when its time is over.
+The thread holds nothing that others wait for, and does not keep the process from exiting.
 """
 
 from __future__ import annotations
@@ -95,7 +95,7 @@ class BackgroundCall(Generic[T]):
     def result_within(self, deadline: Deadline) -> T:
         """Return the call's result or raise its error; abandon the call when its time is over.
 
-        Pages that it takes extend its time. Once abandoned, even by Ctrl-C, it can send nothing
+        Pages that it takes extend its time. Once abandoned, even by Ctrl-C, it cannot send anything
         more.
 
         Raises:
@@ -133,7 +133,7 @@ class BackgroundCall(Generic[T]):
             try:
                 raise error
             finally:
-                del error  # else the traceback and this frame hold each other
+                del error  # otherwise the traceback and this frame refer to each other
         return self._result  # type: ignore[return-value]
 
     def _leave(self) -> None:

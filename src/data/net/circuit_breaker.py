@@ -1,6 +1,6 @@
 """Decides whether an endpoint may be tried: a circuit breaker without a clock of its own.
 
-An endpoint is one thing that a vendor serves, such as ``bars/1d``. It is *closed*, like an
+An endpoint is one class of data that a vendor serves, such as ``bars/1d``. It is *closed*, like an
 electric circuit, while it answers; *open* for a while after it failed, when no caller sends
 requests; then *half-open*: exactly one caller tries, and its outcome decides for all.
 """
@@ -37,7 +37,7 @@ _OUTCOMES: tuple[tuple[type[BaseException], Outcome], ...] = (
     (RefusedError, "refused"),
     (ResponseFormatError, "unreadable"),
     (QualityError, "unreadable"),
-    (CapabilityError, "says nothing"),  # mostly our own word: no vendor was asked
+    (CapabilityError, "says nothing"),  # mostly our own decision: no vendor was queried
     (UnsupportedError, "answered"),
     (NoDataError, "answered"),
     (KindMismatchError, "answered"),
@@ -152,7 +152,7 @@ class CircuitPolicy:
             reason: Description of a failure.
         """
         if not circuit.is_closed and not trial:
-            return circuit  # began before it was opened: the trial decides
+            return circuit  # began before the circuit opened: the trial decides
         if outcome == "says nothing":
             return replace(circuit, trial_until_s=0.0) if trial else circuit
         if outcome == "answered":
@@ -162,9 +162,10 @@ class CircuitPolicy:
     def blame(
         self, circuit: Circuit, before: Circuit, outcome: Outcome, now_s: float, reason: str = ""
     ) -> Circuit:
-        """Return the circuit after an answer first taken as good has turned out to be bad.
+        """Return the circuit after an answer that was first accepted has turned out to be bad.
 
-        What the answer had erased counts again: failures before it, and the trial that it ended.
+        The failures before the answer, which it had erased, count again, and so does the trial that
+        it ended.
 
         Args:
             circuit: Circuit as it is now, with the answer counted.
@@ -174,7 +175,7 @@ class CircuitPolicy:
             reason: Description of the failure.
         """
         if not circuit.is_closed or outcome in ("answered", "says nothing"):
-            return circuit  # opened since: the next trial decides
+            return circuit  # the circuit opened meanwhile: the next trial decides
         failures = max(before.failures, circuit.failures)
         counted = replace(before, failures=failures, answered_s=circuit.answered_s)
         return self._failed(counted, self._patience(circuit, outcome, now_s), now_s, reason)

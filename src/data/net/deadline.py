@@ -1,8 +1,7 @@
 """The time left, for a whole call by a user and for one request made on its behalf.
 
-Both are stored in the context in which a call runs, so that code which waits further down needs no
-argument for them, and so that nothing of them remains after Ctrl-C at any point: values set in a
-context end with it, whatever happens.
+Both are stored in the context in which a call runs. Code that waits further down therefore needs no
+argument for them, and nothing remains after Ctrl-C, because values set in a context end with it.
 """
 
 from __future__ import annotations
@@ -74,7 +73,8 @@ class Deadline:
 
     Attributes:
         pages: Number of vendors' responses taken so far.
-        waited_for: What the call last waited for in vain, for its errors; empty for nothing.
+        waited_for: Description of what the call last waited for in vain, for its errors; may be
+            empty.
     """
 
     def __init__(
@@ -161,8 +161,7 @@ class Deadline:
     def part(self) -> Deadline:
         """Return the deadline for one vendor if another can still be queried after it.
 
-        It has two thirds of the time left, and again of the time left after each page that it
-        takes.
+        It has two thirds of the remaining time, computed again after each page that it receives.
         """
         return _Part(self._clock, self)
 
@@ -318,7 +317,7 @@ def seconds_of(timeout: object, symbol: object) -> float | None:
     is_number = isinstance(timeout, Real) and not isinstance(timeout, bool)
     try:
         seconds = float(timeout) if is_number else 0.0  # type: ignore[arg-type]
-    except OverflowError:  # of whole numbers beyond all floats
+    except OverflowError:  # for integers larger than any float
         seconds = math.inf
     if not 0 < seconds < math.inf:
         raise QueryError(

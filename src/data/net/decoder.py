@@ -62,7 +62,7 @@ class _Inflater:
         except zlib.error:
             if self._stream is not None or not self._members:
                 raise
-            self._is_over = True  # what stands behind the last member is padding
+            self._is_over = True  # everything after the last member is padding
             return b"", b""
         self._stream = None if stream.eof else stream
         self._members += stream.eof

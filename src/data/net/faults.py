@@ -79,7 +79,7 @@ def worded(exc: Exception, url: str) -> DataError:
 def _causes(exc: BaseException) -> Iterator[object]:
     """Yield an error and those it wraps, in its arguments, in `reason` and in its context."""
     causes: list[object] = [exc]
-    for cause in causes:  # it grows
+    for cause in causes:  # the list grows during the loop
         yield cause
         if isinstance(cause, BaseException) and len(causes) < _MOST_CAUSES:
             behind = (cause.__cause__, cause.__context__)

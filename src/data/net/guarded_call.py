@@ -120,7 +120,7 @@ class EndedRequest(NamedTuple):
 
 
 class GuardedCall:
-    """One call to something that a vendor serves, from its start to its end and the consequences.
+    """One call to a vendor's endpoint, from its start to its end, with the consequences.
 
     Used by the thread that makes the call; each step is part of a transaction of the limiter.
 
@@ -289,8 +289,8 @@ class GuardedCall:
         if after.is_closed:
             return [] if before.is_closed else [CircuitChange(vendor, self.endpoint, is_open=False)]
         if after.times <= before.times:
-            return []  # a trial began or said nothing
-        self._is_news(after)  # not for calls to come: `report` logs it
+            return []  # a trial began, or ended without a result
+        self._is_news(after)  # so that later calls do not log it: `report` does
         return [CircuitChange(vendor, self.endpoint, True, after.shut_for(now_s), after.reason)]
 
     def _is_news(self, circuit: Circuit) -> bool:

@@ -170,7 +170,7 @@ class HttpTransport:
                 # Always read to its end, so that the connection can be reused.
                 body = self._body(answer)
                 is_redirect = answer.status_code in REDIRECTS and "location" in answer.headers
-                if not is_redirect or request.body:  # what was sent once is not sent elsewhere
+                if not is_redirect or request.body:  # a body is not sent to another address
                     headers = {name.lower(): value for name, value in answer.headers.items()}
                     return HttpResponse(answer.status_code, headers, body, request.url)
                 prepared = _redirected(prepared, answer.headers["location"])
@@ -200,7 +200,7 @@ class HttpTransport:
         size = received = 0
         # `read1` returns the bytes that have arrived; `read` would wait for a whole chunk.
         while piece := answer.raw.read1(_CHUNK, decode_content=False):
-            left_s()  # of a server that is faster than we are, no read has to wait
+            left_s()  # with a server that is faster than we are, no read waits
             received += len(piece)
             for part in decode(piece):
                 size += len(part)
@@ -278,7 +278,7 @@ def new_session() -> requests.Session:
     session = _Session()
     session.headers.update(HEADERS)
     session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
-    session.auth = _no_auth  # else the library reads keys out of ~/.netrc
+    session.auth = _no_auth  # otherwise the library reads keys from ~/.netrc
     for scheme in ("https://", "http://"):
         session.mount(scheme, _TimedAdapter(pool_connections=4, pool_maxsize=1, max_retries=0))
     return session

@@ -1,4 +1,4 @@
-"""Leases across threads and processes: one caller fetches while the others wait, then look again."""
+"""Leases across threads and processes: one caller fetches while the others wait."""
 
 from __future__ import annotations
 
@@ -47,8 +47,8 @@ class Leases:
     """Leases in the state shared by all processes. Thread-safe and fork-aware.
 
     A lease is advice, not a lock: a caller that was overtaken because it took longer than it
-    announced goes on all the same, and at worst something is fetched twice. A waiting caller stays
-    within the time of its call, and a page that the holder takes counts as progress of that call.
+    announced continues, and at worst something is fetched twice. A waiting caller stays within the
+    time of its call, and a page that the holder takes counts as progress of that call.
 
     Args:
         state: State that stores the leases; waits use its clock.
@@ -88,7 +88,7 @@ class Leases:
 
     def _give_back(self, name: str, holder: str, pid: int) -> None:
         """End the lease, whether it was taken or was only about to be."""
-        if os.getpid() == pid:  # a forked child has not got it
+        if os.getpid() == pid:  # a forked child does not hold it
             end = partial(self._state.run, lambda tables: tables.give_back(name, holder))
             self._state.finish(end)
 
@@ -102,7 +102,7 @@ class Leases:
         """
         try:
             return self._state.run(partial(self._renew, lease=lease, ttl_s=ttl_s, pages=pages))
-        except ProviderTimeoutError:  # it ends with the call
+        except ProviderTimeoutError:  # the wait ends with the call
             return False
 
     def _acquire(self, name: str, holder: str, ttl_s: float, deadline: Deadline) -> Lease:
@@ -165,12 +165,12 @@ def process_space() -> str:
 
 def is_gone(pid: int) -> bool:
     """Return whether a local process is known to be dead; a reused process id looks alive."""
-    if sys.platform == "win32":  # there, asking would kill it
+    if sys.platform == "win32":  # os.kill would end the process there
         return False
     try:
         os.kill(pid, 0)
     except ProcessLookupError:
         return True
-    except OSError:  # it is there, and another user's
+    except OSError:  # it exists and belongs to another user
         return False
     return False

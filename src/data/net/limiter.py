@@ -162,13 +162,13 @@ class Limiter:
         reports = reports_of(response) if response is not None else []
         ended = EndedRequest(ticket, reports, self._state.clock.monotonic())
         if call is not None and response is not None and response.status < _FIRST_REFUSAL:
-            call.ended.append(ended)  # with the next request, or the end of the call
+            call.ended.append(ended)  # written with the next request or at the end of the call
         else:
             settle = partial(self._settle, requests=[ended])
             self._state.finish(partial(self._state.run, settle))
 
     def charge(self, cost: int) -> None:
-        """Count units that were spent without asking first, such as an SDK's hidden requests."""
+        """Count units that were spent without a ticket, such as an SDK's hidden requests."""
         if self._is_limited:
             charge = partial(self._charge, cost=cost)
             self._state.finish(partial(self._state.run, charge))
@@ -197,7 +197,7 @@ class Limiter:
     def guard(
         self, endpoint: str, symbol: SymbolCheck | None = None
     ) -> Iterator[GuardedCall | None]:
-        """Let the block call one thing that the vendor serves; its outcome is remembered.
+        """Let the block call one of the vendor's endpoints; its outcome is remembered.
 
         It yields the call, or None for a source on this machine.
 
@@ -315,7 +315,7 @@ class Limiter:
     def look(self, endpoint: str) -> VendorStatus:
         """Return the vendor's status for an endpoint; nothing is spent or created."""
         if self._state.exists:
-            with suppress(ProviderTimeoutError):  # a call without time asks no vendor anyway
+            with suppress(ProviderTimeoutError):  # a call without time left queries no vendor
                 return self._state.run(partial(self._look, endpoint=endpoint), write=False)
         return VendorStatus(self._vendor, windows_of(self._limits), 0.0)
 
@@ -437,7 +437,7 @@ class Limiter:
 
 
 def _setting(window: Window) -> str:
-    span = _SPANS.get(window.length_s, "a second")  # a burst has a time of its own
+    span = _SPANS.get(window.length_s, "a second")  # bursts have another length
     return f"requests_per_{span.removeprefix('a ')}"
 
 

@@ -16,7 +16,7 @@ from ..errors import TransientError
 
 # The beginning of the errors for such a failure.
 NO_CONNECTION = "no connection to "
-# Their endings: if this machine's network is down, and if it was taken to be down by mistake.
+# Their endings: for a network that is down, and for one that was only assumed to be down.
 OWN, _OTHERS = ": this machine has no network", ": other vendors can be reached"
 # Failures up to this far apart may have the same cause.
 _SOON_S = 120.0
@@ -87,5 +87,5 @@ def is_loopback(url: str) -> bool:
     try:
         host = urlsplit(url).hostname or ""
         return host == "localhost" or ipaddress.ip_address(host).is_loopback
-    except ValueError:  # a name, or nothing that can be read
+    except ValueError:  # a name, or not an address
         return False

@@ -110,7 +110,7 @@ class CarrierSession(requests.Session):
                 body=body.encode() if isinstance(body, str) else body,
             )
         )
-        check_parsed_size(answer.body)  # packages parse by themselves
+        check_parsed_size(answer.body)  # packages parse it themselves
         self.last, self.requests = answer, self.requests + 1
         return _as_library_response(answer, prepared)
 
@@ -139,7 +139,7 @@ def _as_library_response(
 ) -> requests.Response:
     response = requests.Response()
     response.status_code = answer.status
-    response.reason = responses.get(answer.status, "")  # a text: some packages put it into theirs
+    response.reason = responses.get(answer.status, "")  # some packages quote it
     response.headers = CaseInsensitiveDict(answer.headers)
     response._content = answer.body
     response.url = str(prepared.url)

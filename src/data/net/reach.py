@@ -58,7 +58,7 @@ def reach(url: str, timeout_s: float = 3.0) -> Reached:
         if response.status == _UNAVAILABLE_FOR_LEGAL_REASONS:
             refusal = "it does not serve this region (HTTP 451)"
     except ResponseFormatError:
-        pass  # it answered with something large, or sent us elsewhere: it is there
+        pass  # a large answer or a redirect shows that it is reachable
     except UnavailableError as error:
         refusal = _named(url) or str(error)
     except DataError as error:

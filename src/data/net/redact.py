@@ -127,7 +127,7 @@ def _unpacked(body: bytes) -> bytes | None:
                 return None
             parts.append(part)
     except zlib.error:
-        pass  # what stands before the damage counts
+        pass  # the part before the damage is used
     return b"".join(parts)
 
 

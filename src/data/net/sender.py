@@ -125,7 +125,7 @@ class Sender:
         insist: bool = False,
         is_trusted: bool = False,
     ) -> AbstractContextManager[GuardedCall | None]:
-        """Return a context for calls to one thing that a vendor serves; its outcome is remembered.
+        """Return a context for calls to one endpoint; their outcome is remembered.
 
         It yields the call, to be blamed later, or None if nothing is remembered.
 
@@ -192,7 +192,7 @@ class Sender:
             with asking(vendor):
                 response = loop(self._attempt, call)
         except ProviderTimeoutError:
-            if call.requests:  # else there was no time left to ask it
+            if call.requests:  # otherwise no time was left to query it
                 whole.late.add(host)
             raise
         finally:
@@ -291,7 +291,7 @@ class Sender:
             error.hidden_requests = 0
         left_s = call.deadline.left_s()
         if isinstance(error, ProviderTimeoutError):
-            left_s -= self._clock.monotonic() - call.begun  # with less it would only end so again
+            left_s -= self._clock.monotonic() - call.begun  # less time would not suffice
         call.wait_s = self._retry.next_wait(error, call.attempt, left_s, self._clock.jitter())
         self._record(call, type(error).__name__, call.wait_s)
 

@@ -47,7 +47,7 @@ from .state_tables import (
 from .steady import Anchor, Reading
 
 if TYPE_CHECKING:
-    import sqlite3  # otherwise imported by the first request, not by a hit in the cache
+    import sqlite3  # imported with the first request, because cache hits do not need it
 
 T = TypeVar("T")
 FILE: Final = "state.sqlite"
@@ -55,7 +55,7 @@ SALT: Final = "salt"
 _SALT_BYTES = 32
 # Seconds: a process that was stopped while writing delays others no longer than this.
 BUSY_S = 5.0
-_LEAST_WAIT_S = 0.05  # what ends a call is written after its time, too
+_LEAST_WAIT_S = 0.05  # the end of a call is written even after its time is over
 _RETRY_S = 60.0
 _log = logging.getLogger(__name__)
 
@@ -93,7 +93,7 @@ class State:
         # all have waited in vain.
         self._wait_s = BUSY_S
         self._busy_since: float | None = None
-        self._timeout_s = BUSY_S  # as the connection has it
+        self._timeout_s = BUSY_S  # the connection's current timeout
         # Time of the next attempt to use the file after a failure; None while it can be used.
         self._alone_until = self._never
         close_before_fork(self)
@@ -162,11 +162,11 @@ class State:
         self._lock.release()
 
     def after_fork(self) -> None:
-        """Start with a new lock and connection, or in memory with the parent's knowledge."""
+        """Start with a new lock and connection, or in memory with the parent's data."""
         self._lock = threading.Lock()
         is_whole, self._is_forking = self._is_forking, False
         if is_whole and not self._has_file:
-            return  # no thread was inside, and what lies in memory is this process's own copy
+            return  # no thread was active, and the memory is this process's copy
         self._parents = self._db  # never closed: that would harm the parent, which uses it
         self._db, self._alone_until = None, self._never
         self._owner = os.urandom(8).hex()
@@ -183,7 +183,7 @@ class State:
                 if self._alone_until is not None:
                     raise  # not the file's fault
                 if is_busy(exc) and self._wait_s < BUSY_S and not self._is_stuck():
-                    self._close_quietly()  # it may be half set up
+                    self._close_quietly()  # it may be only partly set up
                     raise _busy() from exc
                 mend(exc)
         return self._transact(self._ready(), work, write)
@@ -211,7 +211,7 @@ class State:
         return result
 
     def _times(self, db: sqlite3.Connection, write: bool) -> tuple[float, float]:
-        """Return the remembered time and the monotonic time, and keep the former running."""
+        """Return the remembered time and the monotonic time, and advance the former."""
         wall_s = self.clock.now_ms() / 1000
         reading = Reading(wall_s, self.clock.monotonic(), self._owner, self._boot)
         anchor = read_anchor(db)
@@ -234,7 +234,7 @@ class State:
         return self._db
 
     def _is_there(self) -> bool:
-        """Return whether the open file still has its name: folders get cleaned up."""
+        """Return whether the open file still has its name, because folders get cleaned up."""
         return self._inode is not None and self._inode_now() == self._inode
 
     def _inode_now(self) -> int | None:
@@ -263,7 +263,7 @@ class State:
             check_numbers(self._db)
             self._salt = self._disk.read(self._path.with_name(SALT))
             self._inode = self._inode_now()
-        except KeyboardInterrupt:  # half of it would be taken for all of it
+        except KeyboardInterrupt:  # a partial result would be mistaken for the whole
             self._close_quietly()
             raise
 
@@ -279,7 +279,7 @@ class State:
         if self._is_set_up(db):
             return
         db.execute("BEGIN IMMEDIATE")
-        if not self._is_set_up(db):  # else another process was faster
+        if not self._is_set_up(db):  # otherwise another process was faster
             has_salt, has_tables = self._has_salt(), is_of_version(db, VERSION, FILE)
             if not has_salt:
                 salt = os.urandom(_SALT_BYTES)
@@ -342,7 +342,7 @@ class State:
         """
         self._close_quietly()
         try:
-            if self._is_there():  # else another process was faster
+            if self._is_there():  # otherwise another process was faster
                 self._disk.replace(self._path, self._path.with_suffix(".damaged"))
                 for suffix in ("-wal", "-shm"):
                     self._disk.remove(self._path.with_name(FILE + suffix))
@@ -355,7 +355,7 @@ class State:
 
         try:
             self._close()
-        except sqlite3.Error:  # what is broken may refuse even that
+        except sqlite3.Error:  # even closing may fail
             self._db = None
 
 
@@ -380,7 +380,7 @@ def _use_write_ahead(db: sqlite3.Connection) -> None:
     try:
         db.execute("PRAGMA journal_mode = WAL")
     except sqlite3.OperationalError:
-        return  # another process reads just now; it works without too
+        return  # another process is reading; this is optional
 
 
 def _busy() -> ProviderTimeoutError:

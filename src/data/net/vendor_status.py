@@ -72,7 +72,7 @@ class VendorStatus:
             waited_s += wait
             self.spent_s += wait
             self.spent_s += REQUEST_S
-            for window in self.windows:  # as the limiter: a unit counts from its answer on
+            for window in self.windows:  # as in the limiter, a unit counts from its answer on
                 window.spend(cost, self.now_s + self.spent_s)
         return Passing(requests, waited_s)
 

@@ -80,8 +80,8 @@ class MetricsCollector:
         gauge = self._core.GaugeMetricFamily
         texts = {
             "alerts": "Alerts that are active",
-            "late_s": "By how many seconds the next run of alerts is late",
-            "oldest_s": "Seconds since the oldest bar of which a message is still to deliver closed",
+            "late_s": "Seconds by which the next run of alerts is late",
+            "oldest_s": "Seconds since the close of the oldest bar with an undelivered message",
         }
         for name, text in texts.items():
             unit = name.replace("_s", "_seconds")
@@ -103,7 +103,7 @@ class MetricsCollector:
             "vendor_held_back", "Requests held back by our own limiter", "vendor"
         )
         shapes = self._counter(
-            "vendor_shape_changes", "Answers of another shape than known", "vendor", "change"
+            "vendor_shape_changes", "Answers with an unknown structure", "vendor", "change"
         )
         seconds = self._histogram("vendor_request_seconds", "Duration of an attempt", "vendor")
         for name, vendor in vendors.items():

@@ -328,7 +328,7 @@ class _Known(NamedTuple):
 
 
 def _refuse_failed(attrs: Mapping[str, Mapping[str, Any]]) -> None:
-    """Reject an answer in which an asset failed, unless there just is no data for it."""
+    """Reject an answer in which an asset failed, unless there is simply no data for it."""
     errors = {name: facts["error"] for name, facts in attrs.items() if "error" in facts}
     failed = {name: error for name, error in errors.items() if error["reason"] != _NOTHING}
     if not failed:

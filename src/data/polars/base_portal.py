@@ -639,7 +639,7 @@ class BasePortal(ABC, Generic[S, F]):
             )
             if panel.covers(horizons, question.rows):
                 break
-        assert panel is not None  # one look at least
+        assert panel is not None  # there is at least one pass
         return _Built(VisiblePanel(panel, horizons), mark, is_hit=is_hit)
 
     def _ahead_ms(self, question: PortalQuestion) -> int:

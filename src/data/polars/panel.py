@@ -200,7 +200,7 @@ class Panel:
         lasts = [group.closed_by(h) for group, h in zip(self.groups, horizons, strict=True)]
         parts = [
             slice(max(0, last - count), last) for last in lasts
-        ]  # of each market what may stand among the last of all
+        ]  # from each market, the rows that may be among the last overall
         pairs = list(zip(self.groups, parts, strict=True))
         stamps = np.unique(np.concatenate([group.stamps[rows] for group, rows in pairs]))[-count:]
         values = np.full((len(stamps), len(self.names)), np.nan)

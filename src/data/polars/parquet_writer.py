@@ -258,7 +258,7 @@ class ParquetWriter:
             known.update(self._places("daily"), self._places("minute"))
         for place in sorted(known):
             groups.setdefault(main_of(place), []).append(place)
-        for main in by_place:  # one that is not recorded is there all the same
+        for main in by_place:  # an unrecorded file counts as well
             if not groups[main] and self._files.disk.stat(self.bundle_path / main) is not None:
                 groups[main].append(main)
         rowless = {source.sid for source in origin.symbols.values()}
@@ -431,7 +431,7 @@ def _taken(frame: pl.DataFrame | pl.LazyFrame, frequency: Frequency) -> pl.DataF
     nulls = sum(taken.select(time, key).null_count().row(0))
     if nulls:
         raise QueryError(f"{nulls} rows have no {time} or no {key}; nothing was written")
-    unique = taken.unique()  # of several equal rows one stands
+    unique = taken.unique()  # one of several equal rows is kept
     if len(doubled := unique.filter(unique.select(time, key).is_duplicated())):
         row = doubled.row(0)
         raise QueryError(
@@ -588,7 +588,7 @@ class _PartitionChange:
             if count and held <= max(_FEW_ROWS, count):
                 joined.append(place)
                 count += held
-        if self._main not in left and left:  # the first part is always there
+        if self._main not in left and left:  # the first part always exists
             joined = list(left)
         if not count and not joined:
             return

@@ -19,14 +19,14 @@ if TYPE_CHECKING:
     from ..errors import DataError
     from ..model.query import BarsQuery
 
-# Number of looks to hand over together: a backtest by minutes takes as many as it has minutes.
+# Number of reads to pass on together: a backtest by minutes has one per minute.
 _MOST_LOOKS = 4096
 # Number of rows, and the time by which they must have closed in each market.
 Look = tuple[int, tuple[int, ...]]
 
 
 class ReadAhead:
-    """Stands in for a record while a panel is read; errors go to the record at once.
+    """Replaces a record while a panel is read; errors are passed on at once.
 
     Thread-safe.
 
@@ -57,7 +57,7 @@ class ReadAhead:
 
 
 class Shown:
-    """The answers of one panel, and the program's looks at it. Thread-safe without a lock.
+    """The answers of one panel, and what the program has read of it. Thread-safe without a lock.
 
     Args:
         read: Answers that were read.
@@ -75,7 +75,7 @@ class Shown:
         return self._read.nbytes
 
     def add(self, horizons: tuple[int, ...], rows: int) -> None:
-        """Note a look, to be handed over with others, or at once if the record has ended."""
+        """Note what was read, to be passed on later, or at once if the record has ended."""
         self._looks.add((rows, horizons))
         if len(self._looks) > _MOST_LOOKS or not self._read.record.is_open:
             self.hand_over()
@@ -86,7 +86,7 @@ class Shown:
         while self._looks:
             try:
                 looks.append(self._looks.pop())
-            except KeyError:  # another thread took the last one
+            except KeyError:  # another thread removed the last one
                 break
         if not looks:
             return
@@ -135,7 +135,7 @@ class ShownTo:
     def __init__(self, record: Any, over: Callable[[], object]) -> None:
         self._over, self._lock = over, threading.Lock()
         self.uncut: set[Any] = set()
-        # A panel that nothing refers to can no longer be looked at.
+        # A panel that nothing refers to can no longer be read.
         self._panels: list[tuple[weakref.ref[Panel], Shown]] = []
         record.before_writing(self._hand_over)
 

@@ -82,7 +82,7 @@ def rebase(
     timeframe: Timeframe | None = None,
     own: OwnActions | None = None,
 ) -> BarTable:
-    """Convert every row to the basis ``target`` at ``as_of``; return the input if it is there.
+    """Convert every row to the basis ``target`` at ``as_of``; return the input if it already is.
 
     ``adj_close`` is converted to ``all`` at ``as_of`` if the actions allow it, kept if one basis
     covers all rows, and NaN otherwise; it never makes the call fail. Rows of basis ``unknown``,
@@ -90,7 +90,7 @@ def rebase(
 
     Args:
         table: Ascending bars.
-        parts: Basis of each span of rows; where two overlap, the later one counts.
+        parts: Basis of each span of rows; if two overlap, the later one counts.
         actions: All known actions, in any order. Of those with the same type and ex-date, the
             latest fetched count; several dividends of one day and fetch are added up.
         target: ``raw``, ``split`` or ``all``.
@@ -108,8 +108,8 @@ def rebase(
             disagree.
 
     Raises:
-        KindMismatchError: A basis is unknown where it matters, actions were not fetched, a close
-            is unknown, one split has two dates, or a bar straddles an ex-date.
+        KindMismatchError: A basis that matters is unknown, actions were not fetched, a close is
+            unknown, one split has two dates, or a bar straddles an ex-date.
         ValueError: ``target`` is not one of the three.
     """
     if target not in ("raw", "split", "all"):
@@ -209,7 +209,7 @@ def _adj_close(adj: Floats, jobs: Sequence[_Job]) -> Floats:
 
 # --- from one basis to another: which actions apply to which rows, and their factors ----------
 
-# Two vendors may date one split a session or two apart; a second one this soon is the same.
+# Two vendors may date one split a session or two apart; a second split this soon is the same one.
 _SAME_SPLIT_DAYS = 7
 
 CloseBefore = Callable[[date], float | None]
@@ -360,7 +360,7 @@ class BasisConversion:
         if self.timeframe is None or self.intraday:
             return
         step, day = self.timeframe.step_ms, date_of(stamp)
-        if step is None:  # the 1st of a month; 31 days on is in the next one
+        if step is None:  # the 1st of a month; 31 days later is the next month
             step = day_ms((day + timedelta(31 * self.timeframe.count)).replace(day=1)) - stamp
         if stamp + step > self._before(action):
             raise KindMismatchError(
@@ -489,7 +489,7 @@ class ClosesBefore:
         paid = [a for a in actions if a.type == "dividend" and a.ex_date == ex_date]
         if not any(a.is_in(part.basis.adjustment, part.basis.as_of) for a in paid):
             return self._split(row, part, actions)
-        # Latest first: each needs the later ones, and none should start a long recursion.
+        # Latest first: each needs the later ones, and a long recursion must be avoided.
         for later in reversed([a for a in actions if a.type == "dividend"]):
             if later.ex_date > ex_date and later.is_in("all", part.basis.as_of):
                 self(later.ex_date)

@@ -3,7 +3,7 @@
 It applies to vendors' answers, streams, recordings, files, packages and programs: to rows of
 columns at once (:func:`are_bars`), or to a single bar, trade or price (:func:`is_bar`,
 :func:`is_trade`, :func:`is_price`). A test keeps the two forms consistent. Nothing is repaired
-here, and spikes are not its concern.
+here, and spikes are not checked.
 
 When a bar may open depends on the source. A fetched row may open at most one step after now,
 because vendors send the bar that is forming (:func:`latest_stamp`); a streamed bar may not open
@@ -25,10 +25,10 @@ from ..model.timeframe import Timeframe
 # No market has a price beyond these. The highest known are those of shares after repeated reverse
 # splits, in terms of today's shares: 3e14 dollars for one in 2004 (nine splits, 1.5e13 to one); the
 # highest quoted is a bitcoin in rials, 1e11. The lowest are those of coins: 1e-12 dollars are 1e-17
-# bitcoins. Beyond them are numbers that stand for "none" or result from a fault: 2**63, 3.4e38,
-# 1.8e308, 5e-324.
+# bitcoins. Numbers beyond these mean "none" or result from a fault: 2**63, 3.4e38, 1.8e308, 5e-324.
 LOWEST_PRICE, HIGHEST_PRICE = 1e-30, 1e18
-# Even a day's turnover in a coin with a supply of 1e15, in units of 1e-9, is far below this.
+# Even the daily turnover of a coin with a supply of 1e15, counted in units of 1e-9, is far below
+# this.
 HIGHEST_VOLUME = 1e30
 
 # How far a high may be below, or a low above, the open or close and still be rounding noise,
@@ -105,7 +105,7 @@ def ordered(table: BarTable) -> Mask:
     In order: ``high`` is not below, and ``low`` not above, ``open`` and ``close``, within
     ``PRICE_TOLERANCE``. A missing price makes a row False.
     """
-    with np.errstate(over="ignore"):  # what overflows is refused by its bound
+    with np.errstate(over="ignore"):  # the bounds reject what overflows
         ok = table.low >= LOWEST_PRICE
         ok &= table.low <= np.minimum(table.open, table.close) * _ABOVE
         ok &= table.high >= np.maximum(table.open, table.close) * _BELOW

@@ -2,7 +2,7 @@
 
 * Daily and longer bars of a market with sessions are not made from intraday bars. The official
   close and its volume are those of the closing auction, which is printed after the last minute or
-  not at all, and currency vendors cut their days at hours of their own. Daily bars of a 24/7
+  not at all, and each currency vendor ends its days at a different hour. Daily bars of a 24/7
   market are exact.
 * Weekly and monthly bars of a market with sessions are made only from ``1d`` bars: a longer one
   can contain an ex-date, and then its parts have two bases. ``1w`` never fits into a month,
@@ -49,7 +49,7 @@ def sources_for(
     Args:
         target: Length of the requested bars.
         available: Lengths that vendors serve, in any order.
-        calendar: Calendar of the market; None means whatever holds in every market.
+        calendar: Calendar of the market; None means only what is true for every market.
         anchor, source_anchor: Anchors of the requested bars and of those available.
         span: Requested stamps. The last two months show whether the market opens on the grid of a
             source with the other anchor; without a span or a calendar, no such source is returned.
@@ -174,7 +174,7 @@ def _obstacle_to_days(source: Timeframe, target: Timeframe, continuous: bool) ->
     if source == Timeframe(1, "d"):
         return ""
     if not continuous:
-        return "they lack the auctions" if source.is_intraday else "they can hold an ex-date"
+        return "they lack the auctions" if source.is_intraday else "they may contain an ex-date"
     if source.is_intraday:
         return "they do not divide a day" if DAY_MS % source.longest_ms else ""
     divides = source.unit == target.unit and target.count % source.count == 0
@@ -182,7 +182,7 @@ def _obstacle_to_days(source: Timeframe, target: Timeframe, continuous: bool) ->
 
 
 def _place(timeframe: Timeframe, anchor: str, calendar: MarketCalendar | None) -> str:
-    """Return what such bars are counted from, by the rules of the calendars."""
+    """Return the origin from which such bars are counted, by the rules of the calendars."""
     name = calendar.name if calendar is not None else ""
     if name == ALWAYS_OPEN or not timeframe.is_intraday:
         return "epoch"

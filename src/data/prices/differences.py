@@ -24,8 +24,8 @@ from .splice import Tolerance, judge
 
 # A bar whose prices changed by no more than this was corrected; and this many are "a few".
 _LITTLE, _FEW, _FEW_SHARE = 0.02, 5, 0.05
-# How far the ratios of a bar's four prices may differ and still be one factor; prices of a penny
-# share printed with two decimals are off by this much.
+# How far the ratios of a bar's four prices may differ and still count as one factor; rounding to
+# two decimals moves the prices of a penny share by this much.
 _EVEN = 5e-3
 # How far a ratio may be from that of a split or a dividend.
 _NEAR_SPLIT, _NEAR_DIVIDEND = 5e-3, 1e-3
@@ -107,7 +107,8 @@ class Compared(NamedTuple):
     def with_actions(self, difference: Difference | None) -> Compared:
         """Return the result with a difference about splits and dividends added, if there is one.
 
-        Not if bars differ by a split: then amounts refer to different shares, too.
+        It is not added if bars differ by a split, because amounts then refer to different shares,
+        too.
         """
         if difference is None or any(other.cause == "split" for other in self.differences):
             return self
@@ -250,7 +251,7 @@ def _name(
 
 
 def _agree(left: BarTable, right: BarTable, terms: ComparisonTerms) -> bool:
-    """Return whether two sources for one market agree overall, as required for splicing them."""
+    """Return whether two sources for one market agree overall, as splicing them requires."""
     if terms.agreement is None:
         return False
     return judge(left, right, None, terms.agreement).kind == "equal"

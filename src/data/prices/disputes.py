@@ -1,14 +1,14 @@
 """Decides which split or dividend counts if vendors report different ones.
 
-Reports from several vendors are of one event if they have the same type and ex-date, or the same
-value and are at most four days apart: some vendors use UTC dates, some put an ex-date on a
-weekend. Ratios are the same value to one part in ten thousand. Amounts are compared per share as
-of their ex-date, and are the same value if they differ by no more than the rounding of the coarser
-one.
+Reports from several vendors concern one event if they have the same type, and either the same
+ex-date, or the same value and dates at most four days apart: some vendors use UTC dates, some put
+an ex-date on a weekend. Ratios are the same value to one part in ten thousand. Amounts are compared
+per share as of their ex-date, and are the same value if they differ by no more than the rounding of
+the coarser one.
 
-Of the reports of one event, the value that most vendors report counts, with the date that most
+Among the reports of one event, the value that most vendors report counts, with the date that most
 vendors report. In a tie, the vendor of the adjusted bars decides for its own bars, and otherwise
-the vendor that reported first. Of reports of one value, the most precise counts.
+the vendor that reported first. Among reports of the same value, the most precise one counts.
 
 A vendor is *silent* about an event if it was queried for it a week later or more and did not
 report it, although it reports actions of that type at all (which is assumed for splits: most
@@ -33,7 +33,7 @@ _SAME_RATIO = Fraction(1, 10_000)
 # Digits beyond this are binary noise; amounts with fewer than two are still in cents.
 _MOST_DIGITS, _LEAST_DIGITS = 6, 2
 _SATURDAY = 5
-# Reports are sorted by ex-date; at most this many events of one type are within days.
+# Reports are sorted by ex-date; at most this many events of one type occur within a few days.
 _MOST_NEAR = 8
 
 _TOLD_ORDER = attrgetter("ex_date", "fetched_at", "source")
@@ -165,8 +165,8 @@ def events_of(actions: Collection[Action], asked_for: AskedFor) -> tuple[ActionE
 def is_correction(old: Action, new: Action) -> bool:
     """Return whether ``new`` replaces an earlier report from the same vendor.
 
-    It does if both have the same ex-date. A split may also get a new date: there are never two
-    with the same ratio within days, while a fund may well pay the same amount twice.
+    It does if both have the same ex-date. A split may also get a new date: two splits never have
+    the same ratio within a few days, while a fund may well pay the same amount twice.
     """
     if (old.source, old.type) != (new.source, new.type):
         return False

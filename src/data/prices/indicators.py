@@ -1,8 +1,8 @@
 """Indicators: one number for each closed bar, from that bar and those before it. Pure.
 
 A value is that of the last bar in a window, and depends only on the bars in the window: the same
-bar has the same value no matter how many bars were read around it. A smoothed average would reach
-back forever; its window is so long that the weight of everything before it is less than one
+bar has the same value no matter how many bars were read around it. A smoothed average depends on
+all earlier values; its window is so long that the weight of everything before it is less than one
 hundred-millionth.
 
 Programs can register functions of their own with :func:`register`.
@@ -181,7 +181,8 @@ class IndicatorUse(NamedTuple):
         """Check that values can cross a threshold in the direction that an alert is about.
 
         Raises:
-            QueryError: No value is on one of the sides, such as for ``rsi above 170``.
+            QueryError: No value is beyond the threshold, or none before it, as for ``rsi above
+                170``.
         """
         least, most = self.indicator.least, self.indicator.most
         if not (least <= value < most if condition == "above" else least < value <= most):

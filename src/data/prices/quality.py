@@ -90,8 +90,8 @@ def check(
 ) -> Checked:
     """Judge the rows that one vendor returned for ``span``.
 
-    If every row breaks the order of its prices, all are returned as bad: the caller may have no
-    better ones.
+    If the prices of every row are out of order, all rows are returned as bad: the caller may have
+    no better ones.
 
     Args:
         table: Rows as received, in any order.

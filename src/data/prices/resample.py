@@ -1,8 +1,8 @@
 """Builds longer bars from shorter ones, by the market's calendar.
 
-A source bar belongs to the first target bar that closes with it or after it; that holds for both
-anchors, and for breaks, half days and clock changes. A target bar is complete if it has closed,
-all its parts are known, and none of them is shared with a neighbour.
+A source bar belongs to the first target bar that closes at the same time or later. This is true for
+both anchors, and for breaks, half days and clock changes. A target bar is complete if it has
+closed, all its parts are known, and none of them is shared with a neighbour.
 
 All rows must have one basis, and ``source`` must be one of :func:`.conversions.sources_for`: the
 caller ensures both.
@@ -54,12 +54,12 @@ class Resampled:
         ends: End of each of them; the parts are stamped before it.
         incomplete: The other bars with an expected part in the span, ascending. A bar that is
             neither here nor in the table had no trades (only if the source is not dense).
-        partial: What exists of the incomplete ones; not final, and not to be stored. Straddled
-            ones are left out.
+        partial: The incomplete bars, built from the parts that exist; not final, and not to be
+            stored. Straddled ones are left out.
         part_volume: Stamps of complete bars whose volume covers only some of their parts, because
             the others' is not known.
-        strays: Number of off-calendar rows, which went into no bar. Intraday, they make the parts
-            that they overlap unknown, because their trades cannot be divided.
+        strays: Number of off-calendar rows, which are not part of any bar. Intraday rows make the
+            parts that they overlap unknown, because their trades cannot be divided.
     """
 
     table: BarTable
@@ -287,7 +287,7 @@ def _bins(sides: _Sides, span: Span) -> _Bins | None:
         return None
     first = owners[low]
     while first and crossed[first - 1] and behind[first - 1] >= low:
-        first -= 1  # it has a share of the first part, and none of its own
+        first -= 1  # it has only a share of the first part
     bars = slice(first, owners[high - 1] + 1)
     own = slice(*np.searchsorted(owners, (bars.start, bars.stop)))
     straddled = crossed | np.append(False, crossed[:-1])

@@ -1,11 +1,11 @@
 """Decides whether bars from two vendors fit together, and which adjustment one of them has missed.
 
-Closes of common bars are compared, with both sides in one basis. *Equal* ones may be placed next
-to each other. A *constant* factor is a split or dividend that one side lacks, or has twice. It is
-corrected, exactly, if the bars on both sides of the new ones prove it; with one side alone, the
-stored bars may just as well be wrong. Everything else is a *conflict*: both cannot be right. With
-fewer than ``COMMON`` common bars nothing is concluded, except if three or four are far apart,
-which does not happen by accident.
+Closes of common bars are compared, with both sides in one basis. *Equal* ones may be placed next to
+each other. A *constant* factor is a split or dividend that one side lacks, or has twice. It is
+corrected, exactly, if the bars on both sides of the new ones prove it; with only one side, the
+stored bars may equally well be wrong. Everything else is a *conflict*: the two cannot both be
+right. With fewer than ``COMMON`` common bars nothing is concluded, except if three or four are far
+apart, which does not happen by accident.
 """
 
 from __future__ import annotations
@@ -48,15 +48,15 @@ class Tolerance(NamedTuple):
 
 
 # Two files of EURUSD hourly bars, or of one venue's daily bars, differ by less than 0.5 and 1.5 bp.
-# Two venues for one coin (BTCUSDT and BTCUSD 2019) are never confused: of 20 bars none is equal.
+# Two venues for one coin (BTCUSDT and BTCUSD 2019) are never confused: none of 20 bars is equal.
 ONE_MARKET = Tolerance(2e-4, 5e-4)
 # Averages over venues are computed at slightly different times and over different venues.
 AGGREGATES = Tolerance(25e-4, 25e-4)
 
-# A factor further from 1 than the first, and as steady as the second, is real and not noise: with a
-# 7:1 and a 2:1 split left out of AAPL, the spread is below 8 bp in 99 of 100 windows. Anything
-# between that and equality has no explanation. A factor is a known one if it is as close as the
-# third. The dividends that matter here are larger than the first.
+# A factor that is further from 1 than the first number, with a spread below the second, is real and
+# not noise: with a 7:1 and a 2:1 split left out of AAPL, the spread is below 8 bp in 99 of 100
+# windows. There is no explanation for values between that and equality. A factor matches a known
+# one within the third number. The dividends that matter here are larger than the first number.
 _CONSTANT, _STEADY, _NEAR = 50e-4, 10e-4, 10e-4
 
 _UNIT = 100
@@ -257,7 +257,7 @@ def _explained(verdict: Verdict, first_ms: int, fixes: Sequence[Fix] | None) -> 
 
 
 def _unproven(verdict: Verdict) -> Verdict:
-    text = f"{verdict.summary}; not made good: the bars on both sides do not prove it"
+    text = f"{verdict.summary}; not corrected: the bars on both sides do not prove it"
     return replace(verdict, kind="conflict", summary=text, fix=None)
 
 
@@ -293,7 +293,7 @@ def known_fixes(
         if not len(before) or not before[-1] > 0:
             continue
         amount, close = amount_on(dividend, splits, shares_of), Fraction(str(float(before[-1])))
-        if adjustment == "all":  # it has been taken off, and so have all later ones
+        if adjustment == "all":  # it and all later dividends have been subtracted
             close = close / paid + amount
         factor = 1 - amount / close
         if factor > 0:

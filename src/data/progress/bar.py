@@ -1,4 +1,4 @@
-"""Progress where people look: a bar in a terminal or notebook, and by default nothing elsewhere."""
+"""Progress for people: a bar in a terminal or notebook, and by default nothing elsewhere."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 @contextmanager
 def listening(listener: Listener | None) -> Iterator[Listener | None]:
-    """Yield the caller's ``progress=``; if None, a progress bar, provided anybody can see it."""
+    """Yield the caller's ``progress=``; if None, a progress bar if it would be visible."""
     if listener is not None or not _is_seen():
         yield listener
         return

@@ -13,10 +13,10 @@ from ..model.reasons import UNASKED, sentence
 if TYPE_CHECKING:
     from ..errors import DataError
 
-# Most series named in a group of similar failures.
+# Maximum number of series named in a group of similar failures.
 _NAMED = 5
-# What may differ between similar failures: numbers, dates and quoted text.
-# Advice for each reason of failure, better than the hint of whichever series failed first.
+# Parts in which similar failures may differ: numbers, dates and quoted text. Advice for each reason
+# of failure, better than the hint of whichever series failed first.
 _ADVICE = {
     "unknown_symbol": "correct the symbols in the list; `onetape search NAME` finds symbols",
     "no_vendor": (

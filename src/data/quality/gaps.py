@@ -1,8 +1,8 @@
 """Why a stored series lacks bars: a class, with evidence, for every span without them.
 
-The class is decided by the vendors' answers (the coverage), the market's calendar, the listing,
-and the days that vendors lack across their symbols. What was seen once proves nothing; no class is
-a guess.
+The class is decided by the vendors' answers (the coverage), the market's calendar, the listing, and
+the days that vendors lack across their symbols. A single observation proves nothing, and no class
+is a guess.
 """
 
 from __future__ import annotations
@@ -30,7 +30,8 @@ GapClass = Literal[
     "common_hole", "not_published", "never_asked",
 ]  # fmt: skip
 GAP_CLASSES: tuple[GapClass, ...] = get_args(GapClass)
-# For these, there are no bars: the market was closed, or two or more vendors agree, queried twice.
+# Classes for which no bars exist: the market was closed, or two or more vendors, queried twice,
+# agree.
 FINAL_CLASSES = frozenset({"closed", "before_listing", "after_delisting", "halt"})
 # A gap that was seen only once is fetched again sooner than this.
 _BELIEVED_MS = 6 * HOUR_MS
@@ -202,7 +203,7 @@ class _Classifier:
         return self._gap(span, gap_class, part.vendor, evidence, _due(part, self._now))
 
     def _is_inside(self, span: Span, part: Covered) -> bool:
-        """Return whether there are bars around, and no vendor sent any that did not fit."""
+        """Return whether there are bars on both sides, and no vendor sent bars that did not fit."""
         return self._reach.start < span.start < self._reach.end and part.reason in PLAINLY_NONE
 
     def _ended(self) -> str:
@@ -251,7 +252,7 @@ class _Classifier:
         return self._command(start, end)
 
     def _by_days(self, gap: ClassifiedGap, days: Sequence[VendorDay]) -> Iterator[ClassifiedGap]:
-        """Yield the parts of a gap that belong to a day which its vendor lacks, and the rest."""
+        """Yield the parts of a gap on days that its vendor lacks, and the remaining parts."""
         own = [day for day in days if day.vendor in gap.vendors] if gap.may_be_filled else []
         outages = [(span, day) for day in own for span in intersect([gap.span], [day.span])]
         if not outages:

@@ -1,4 +1,4 @@
-"""Turns faults that only a whole series proves into marks on its bars, kept in later answers."""
+"""Turns faults that only a whole series proves into marks on its bars, which later answers keep."""
 
 from __future__ import annotations
 
@@ -113,7 +113,7 @@ def _check_of(part: CoverageSpan) -> str:
 
 
 def _rows(finding: QualityFinding, stamps: Stamps) -> Mask:
-    """Return the rows a finding is about; for dividends, the first row that trades without them."""
+    """Return the rows that a finding concerns; for dividends, the first row without them."""
     if not finding.repairs:
         return among(stamps, grave_of(stamps, finding).stamps)
     rows = np.zeros(len(stamps), dtype=bool)
@@ -186,7 +186,7 @@ def refreshed(
         answer = ask(wishes)
     finally:
         for symbol in symbols:
-            with suppress(DataError):  # it has no series
+            with suppress(DataError):  # there is no such series
                 query = services.client.query(symbol, timeframe, wishes=wishes)
                 keys[services.client.series_of(query)] = None
         is_marked = bool(mark_series(services, keys))

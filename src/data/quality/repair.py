@@ -1,4 +1,4 @@
-"""What a series would be with the certain findings repaired. Pure, and never stored as bars."""
+"""A series with its certain findings repaired. Pure; the result is never stored as bars."""
 
 from __future__ import annotations
 

@@ -145,7 +145,7 @@ def _sessions(
         days, problem = _adjusted(client, beside, actions)
         days = days.take(inside(days.stamps, proven(beside.coverage)))
         return None if problem else daily_sessions(days, calendar_for(instrument))
-    except (CacheError, ConfigError):  # damaged days cost the shorter bars no other check
+    except (CacheError, ConfigError):  # damaged daily bars do not affect other checks
         return None
 
 
@@ -219,7 +219,7 @@ def _bad_row_findings(rows: dict[int, str]) -> Iterator[QualityFinding]:
 
 
 def _as_settled(finding: QualityFinding, settled: Sequence[Span]) -> QualityFinding:
-    """Return a finding as ``info`` if all its rows were confirmed, or repeated long enough."""
+    """Return a finding as ``info`` if all its rows were confirmed, or repeated often enough."""
     stamps = finding.rows
     if not settled or not len(stamps) or not inside(stamps, settled).all():
         return finding
@@ -249,7 +249,7 @@ def _doubted(
 
 
 def _never_asked(stamps: Stamps) -> Iterator[QualityFinding]:
-    """Yield the never-requested bars between stored spans, which are not a defect of the others."""
+    """Yield the never-requested bars between stored spans, which do not affect the others."""
     if len(stamps):
         text = (
             f"never requested: {counted(len(stamps), 'expected bar')} between the stored stretches"
@@ -305,7 +305,7 @@ def _expected(
     table: BarTable,
     coverage: Iterable[CoverageSpan],
 ) -> tuple[Stamps | None, Stamps]:
-    """Return the expected stamps that vendors were queried for, and those they were not.
+    """Return the expected stamps for which vendors were queried, and the other expected stamps.
 
     Without a calendar, the first is None. Hourly bars are on the hour or counted from the open;
     the bars show which.

@@ -1,4 +1,4 @@
-"""The condition of a vendor and day, across series: a session missing for most is one incident."""
+"""The condition of a vendor's day across series: a session missing for most is one incident."""
 
 from __future__ import annotations
 
@@ -159,7 +159,7 @@ class VendorDays:
     def is_available(self, day: VendorDay) -> bool:
         """Return whether the counts show that the vendor has a day now.
 
-        That takes at least half as many symbols as those for which it was found lacking.
+        This requires at least half as many symbols as were lacking when the day was found missing.
         """
         tally = self._tallies.get((day.vendor, day.calendar, day.timeframe))
         if tally is None:

@@ -78,11 +78,11 @@ class CachedDataSource(DataSource):
 
     If the source is a program's own, its frames are kept in a folder, one file each. One caller
     requests a frame while the others wait, across all threads and processes. If the calendar is
-    known (``<source>.calendar`` in the configuration, or the policy's), a frame whose bars were
-    all final when it arrived is kept for good. For other frames, only the bars from the first one
+    known (``<source>.calendar`` in the configuration, or the policy's), a frame whose bars were all
+    final when it arrived is kept permanently. For other frames, only the bars from the first one
     that was not final, or that is missing, are requested again. If the calendar is unknown, the
-    policy decides about the whole frame. Without a policy, :class:`.FreshnessPolicyFactory`
-    chooses one.
+    policy decides about the whole frame. Without a policy, :class:`.FreshnessPolicyFactory` chooses
+    one.
 
     Args:
         adapter: Source: one of our own, or an object with ``fetch(symbols, start, end,
@@ -144,8 +144,8 @@ class CachedDataSource(DataSource):
             self._frames = FrameCache(self.cache_dir, size, disk)
         elif cache_dir is not None or MAX_SIZE in own:
             warn_user(
-                f"no effect of {'cache_dir' if cache_dir is not None else MAX_SIZE}: bars of "
-                f"{self._ours.name} lie in the store of the data manager, which has a limit of its own"
+                f"{'cache_dir' if cache_dir is not None else MAX_SIZE} has no effect: bars of "
+                f"{self._ours.name} are stored by the data manager, which has its own limit"
             )
         self._policies = dict[str, Any]()
         self._hits = self._misses = 0
@@ -253,7 +253,7 @@ class CachedDataSource(DataSource):
             task = asyncio.get_running_loop().create_task(work)
         except RuntimeError:
             return asyncio.run(work)
-        self._tasks.add(task)  # a loop keeps no reference to it
+        self._tasks.add(task)  # an event loop keeps no strong reference to it
         task.add_done_callback(self._tasks.discard)
         return task
 
@@ -358,12 +358,12 @@ class CachedDataSource(DataSource):
             with self._guard:
                 flight = self._flights.get(key)
                 own = Future[Any]()
-                own.set_running_or_notify_cancel()  # a caller that gives up cancels it for no other
+                own.set_running_or_notify_cancel()  # one caller cannot cancel it for others
                 self._flights.setdefault(key, own)
             if flight is None:
                 break
             frame = await asyncio.wrap_future(flight)
-            if frame is not None:  # else its caller was cancelled
+            if frame is not None:  # otherwise its caller was cancelled
                 return frame, True
         try:
             frame, is_hit = await self._alone(key, question)
@@ -388,7 +388,7 @@ class CachedDataSource(DataSource):
             except LockTimeoutError:
                 raise
             except StorageError as error:
-                warn_user(f"frames are not kept in {self.cache_dir}: {error}")
+                warn_user(f"frames cannot be stored in {self.cache_dir}: {error}")
                 return await self._fetched(question), False
             if entry is not None and due is None:
                 return entry.frame, True
@@ -397,7 +397,7 @@ class CachedDataSource(DataSource):
             if entry is None or frame is not entry.frame:
                 keep = partial(turn.run, partial(self._keep, key, question, frame, now))
                 if refusal := await awaited(keep):
-                    warn_user(f"{question} are not kept in {self.cache_dir}: {refusal}")
+                    warn_user(f"{question} were not stored in {self.cache_dir}: {refusal}")
             return frame, False
         finally:
             turn.end()
@@ -473,7 +473,7 @@ def _arguments(adapter: Any) -> list[Any]:
             bound = signature.bind(*args, **options)
             bound.apply_defaults()
             given = dict(bound.arguments)
-        else:  # kept under their names, as most classes do
+        else:  # attributes with the names of the arguments, as in most classes
             own = getattr(adapter, "__dict__", {})
             names = {n: n if n in own else f"_{n}" for n in signature.parameters}
             given = {name: own[attribute] for name, attribute in names.items()}
@@ -506,11 +506,11 @@ def _plain(value: Any) -> Any:
 
 def _code_name(code: Any) -> str:
     """Return a text that identifies a class or function, no matter which program imports it."""
-    if "<" in code.__qualname__:  # a lambda, or one that another call makes with other values
+    if "<" in code.__qualname__:  # a lambda, or a closure that differs with each call
         return _alone(code)
     if code.__module__ != "__main__":
         return _named(code)
-    script = getattr(sys.modules["__main__"], "__file__", None)  # each script has one of that name
+    script = getattr(sys.modules["__main__"], "__file__", None)  # every script has this name
     return f"{Path(script).resolve()} {_named(code)}" if script else _alone(code)
 
 

@@ -102,7 +102,8 @@ class CSVDataSource(VendorDataSource):
         config = CSVConfig(**{"file_path": "", **own}) if config is None else replace(config, **own)
         if not config.has_header:
             raise QueryError(
-                "csv: a header line is needed, because columns are found by their names"
+                "csv: has_header=False is not served: columns are found by their names",
+                hint="add a header line to each file, such as timestamp,open,high,low,close,volume",
             )
         if config.missing_data_strategy not in ("fail", "skip"):
             raise QueryError(
@@ -196,7 +197,7 @@ def _mapping(given: SchemaMapping | Mapping[str, str]) -> SchemaMapping:
     names = [one.name for one in fields(SchemaMapping)]
     if unknown := sorted(set(given) - set(names)):
         raise QueryError(
-            f"csv: not columns of bars: {', '.join(unknown)}",
+            f"csv: schema_mapping has unknown columns: {', '.join(unknown)}",
             hint=f"valid ones: {', '.join(names)}",
         )
     return SchemaMapping(**given)

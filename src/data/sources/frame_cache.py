@@ -21,7 +21,7 @@ from typing import Any, NamedTuple, TypeVar
 from ..disk.atomic import sweep, write_atomically
 from ..disk.files import Disk
 from ..errors import CacheError, LockTimeoutError, QueryError, StorageError
-from ..polars import pl  # says which extra is missing
+from ..polars import pl  # its error names the missing extra
 
 __all__ = ["CachedFrame", "FrameCache", "KeyTurn"]
 
@@ -35,7 +35,7 @@ _VERSION, _CHECKSUM = 1, "checksum"
 # Another process that holds a key is querying its source: the time for that, and for writing.
 _LOCK_TIMEOUT_S = 60.0
 _NEARLY_FULL = 0.9
-_MOST_DIGITS = 19  # of nanoseconds since 1970
+_MOST_DIGITS = 19  # digits of nanoseconds since 1970
 _log = logging.getLogger(__name__)
 
 
@@ -122,7 +122,9 @@ class FrameCache:
         try:
             frame = pl.read_parquet(io.BytesIO(data))
         except pl.exceptions.PolarsError as error:
-            _log.warning("%s: %s cannot be read, it is fetched again: %s", path.name, _DATA, error)
+            _log.warning(
+                "%s: %s cannot be read, so the frame is fetched again: %s", path.name, _DATA, error
+            )
             return None
         self._touch(path)
         return CachedFrame(frame, metadata)
@@ -173,7 +175,7 @@ class FrameCache:
             stamp = str(self._disk.now_ns()).encode()
             write_atomically(self._disk, path / _ACCESSED, stamp, durable=False)
         except StorageError as error:
-            _log.debug("%s: its use is not noted: %s", path.name, error)
+            _log.debug("%s: its use was not recorded: %s", path.name, error)
 
     def _accessed_ns(self, path: Path) -> int:
         """Return when a frame was last used, or 0 if that is unknown."""
@@ -205,7 +207,7 @@ class FrameCache:
     def _evict(self) -> None:
         """Drop the least recently used frames until the others fit.
 
-        A frame whose key is locked is not dropped; the newest frame's key is.
+        A frame whose key is locked is not dropped; the newest frame's key is always locked.
         """
         sizes = self._sizes()
         total = sum(sizes.values())
@@ -217,7 +219,7 @@ class FrameCache:
         is_much = total >= _NEARLY_FULL * self._max_bytes
         if is_much and not self._is_alerted:
             _log.warning(
-                "%s takes %d of %d bytes: the least used frames are dropped; "
+                "%s takes %d of %d bytes: the least recently used frames are dropped; "
                 "cache.max_size_bytes allows more",
                 self.folder,
                 total,

@@ -119,7 +119,7 @@ class CacheFreshnessPolicy(ABC):
 
 
 class _Rule(CacheFreshnessPolicy):
-    """One of our own policies: it decides by a single look, whatever the arguments were."""
+    """One of our own policies: it decides from the same facts, whatever the arguments were."""
 
     def is_fresh(
         self,
@@ -249,7 +249,7 @@ class NeverStaleFreshnessPolicy(_Rule):
 
 
 class AlwaysStaleFreshnessPolicy(_Rule):
-    """Bars may be asked for again at any time."""
+    """Bars may be requested again at any time."""
 
     def _is_fresh(self, look: _Look) -> bool:
         return False
@@ -433,7 +433,7 @@ def _ms(value: Any) -> int:
     try:
         if isinstance(value, Real) and not isinstance(value, bool):
             return int(float(value) * 1000)
-        if isinstance(value, datetime) and value == value:  # NaT is no time
+        if isinstance(value, datetime) and value == value:  # NaT is not a time
             return to_ms(value)
     except (ValueError, OverflowError):
         pass

@@ -27,7 +27,7 @@ from ..errors import (
 from ..model.caller import called_from, warn_user, working_for
 from ..model.frame import REQUIRED_COLUMNS as FIELDS
 from ..model.timeframe import Timeframe
-from ..polars import pl  # says which extra is missing
+from ..polars import pl  # its error names the missing extra
 from ..polars.decimals import decimal_frame
 from ..polars.parquet_writer import ParquetWriter
 
@@ -114,7 +114,7 @@ class SourceQuestion(NamedTuple):
             bounds = pd.Timestamp(start), pd.Timestamp(end)
         except (ValueError, TypeError, OverflowError) as error:
             raise QueryError(f"not times: {start!r:.40} to {end!r:.40}: {error}") from error
-        if not _plain(bounds[0]) <= _plain(bounds[1]):  # not true of what is not a time, either
+        if not _plain(bounds[0]) <= _plain(bounds[1]):  # also rejects values that are not times
             raise QueryError(f"the start {start} is not before the end {end}")
         return cls(tuple(dict.fromkeys(symbols)), *bounds, Timeframe.parse(frequency))
 
@@ -283,7 +283,7 @@ def _once(rows: pl.DataFrame, about: str) -> pl.DataFrame:
         return rows
     try:
         unlike = rows.filter(twice).unique()
-    except pl.exceptions.PolarsError as error:  # of columns that cannot be compared
+    except pl.exceptions.PolarsError as error:  # the columns cannot be compared
         raise _unlike(about, f"with two rows for one time and symbol: {error}") from error
     if unlike.select("timestamp", "symbol").is_duplicated().any():
         row = unlike.row(0, named=True)

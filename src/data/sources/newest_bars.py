@@ -21,7 +21,7 @@ from ..model.instant import DAY_MS, MINUTE_MS, from_ms, to_ms
 from ..model.query import distinct_symbols
 from ..model.span import Span
 from ..model.timeframe import Timeframe
-from ..polars import pl  # says which extra is missing
+from ..polars import pl  # its error names the missing extra
 from .freshness import FETCHED, NOW, is_fresh_by
 from .vendor_source import SourceAnswer, VendorDataSource, _bound
 
@@ -113,7 +113,7 @@ def first_due(
         now_ms: Current time, UTC milliseconds.
     """
     if metadata[FETCHED] * 1000 > now_ms:
-        return question.start  # the clock was wrong then, or is now
+        return question.start  # the clock was wrong then or is wrong now
     market, final_before = named_calendar(calendar), metadata["final_before"]
     due = None
     if market is not None and final_before is not None:
@@ -168,7 +168,7 @@ def _time(stamp_ms: int, question: SourceQuestion) -> pd.Timestamp:
     return max(moment.tz_localize(zone), question.start)
 
 
-# --- sources of ours ----------------------------------------------------------------------------------
+# --- our own sources ------------------------------------------------------------------------------
 
 
 class KeptBack(NamedTuple):
@@ -206,7 +206,7 @@ def kept_back(
             query = client.query(symbol, timeframe, first, last, wishes=wishes)
             outline = client.outline(client.series_of(query))
         except DataError:
-            continue  # the answer tells of it
+            continue  # the answer reports it
         place = _first_unsettled(outline.grid, now)
         if place is None or query.span.end <= place:
             continue
@@ -263,7 +263,7 @@ def answered_apart(
         if until is end:
             answers.append(answer)
     if not answers:
-        assert nothing is not None  # one answer at least
+        assert nothing is not None  # there is at least one answer
         raise nothing
     parts: dict[Any, pl.DataFrame] = {}
     for answer in answers:

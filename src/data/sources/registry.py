@@ -63,7 +63,7 @@ class DataSourceRegistry:
         names = cls.list_sources()
         raise UnknownProviderError(
             f"Unknown data source {name!r:.80}. Available sources: {', '.join(names)}",
-            hint=f"{did_you_mean(key, names)}any vendor is one, too: tiingo, ccxt:kraken",
+            hint=f"{did_you_mean(key, names)}any vendor is a source too, such as tiingo or ccxt:kraken",
         )
 
     @classmethod

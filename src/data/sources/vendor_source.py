@@ -29,7 +29,7 @@ from ..model.interchange import to_polars
 from ..model.provenance import ATTRS_KEY
 from ..model.suggestion import did_you_mean
 from ..model.timeframe import Timeframe
-from ..polars import pl  # says which extra is missing
+from ..polars import pl  # its error names the missing extra
 from ..polars.decimals import decimal_frame
 from .base import DataSource, DataSourceMetadata
 from .ingest import BundlePath, begun
@@ -60,7 +60,7 @@ _INSTEAD: Mapping[str, str] = {
     "asset_type": "a symbol is classified by its spelling: AAPL, BTCUSDT, EURUSD=X",
 }
 _HOLDS: Mapping[str, object] = {"fetch_dividends": True, "fetch_splits": True}
-# Arguments for which only one value stands for the bars that a vendor serves here.
+# Arguments of which only one value describes the bars that a vendor serves here.
 _ONLY: Mapping[str, tuple[object, str]] = {
     "testnet": (False, "bars from a test network are not market data"),
     "is_paper": (True, "bars are the same for both kinds of accounts"),
@@ -188,7 +188,7 @@ class VendorDataSource(DataSource):
         if not all(isinstance(key, str) and key.strip() for key in given):
             raise QueryError(f"{self.name}: a key must be a text that is not empty")
         for key in given:
-            note_key(key.strip())  # no log and no message shows it from here on
+            note_key(key.strip())  # from here on, logs and messages never show it
         names = keys_of(self.provider) if given else ()
         if given and keys[0] is None:
             raise QueryError(f"{self.name}: api_secret is given without api_key")
@@ -355,7 +355,7 @@ class VendorDataSource(DataSource):
             timeout=self._timeout,
         )
 
-    # --- what it is -------------------------------------------------------------------------
+    # --- description -------------------------------------------------------------------------
 
     def get_metadata(self) -> DataSourceMetadata:
         """Return the facts about the vendor from its class and the rules, without querying it.

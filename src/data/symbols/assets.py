@@ -16,15 +16,15 @@ from ..model.kind import Kind
 from ..vendors.registry import SAMPLES, row_of
 
 # Coins and stablecoins whose letters mean the same at every vendor that lists them. As of
-# 2026-11-21: those whose name in Yahoo's list of dollar pairs (a public copy of 2026-08-02, for BTC
-# the recorded chart) is the coin with CoinGecko's id for the letters. Left out are those that Yahoo
-# lists under other letters (SOL1, DOT1, ATOM1, UNI3), for two coins in turn (KNC, LUNA), as a
-# future (FIL), or not at all.
+# 2026-11-21: coins whose name in Yahoo's list of dollar pairs (a public copy of 2026-08-02, for BTC
+# the recorded chart) matches CoinGecko's id for the letters. Coins are left out if Yahoo lists them
+# under other letters (SOL1, DOT1, ATOM1, UNI3), used the letters for two coins in turn (KNC, LUNA),
+# or lists a future (FIL) or nothing at all.
 ONE_MEANING = frozenset(
     "AAVE ADA ALGO ANKR AVAX BCH BNB BTC CHZ CRO CRV DOGE ENJ EOS ETC ETH HBAR IOTX LINK LTC MANA "
     "MKR ONT QTUM SUSHI TRX TUSD USDC USDT VET XLM XMR XRP XTZ YFI ZEC ZIL ZRX".split()
 )
-# Indices that vendors list under our name for them, according to their documents (2026-11-21).
+# Indices that vendors list under our name, according to their documentation (2026-11-21).
 _INDICES = frozenset({"^GSPC"})
 # Stablecoins. Only crypto venues quote in them rather than in money.
 _DOLLAR_COINS = frozenset("USDT USDC FDUSD BUSD TUSD USDP USDE USD1 DAI".split())
@@ -57,17 +57,17 @@ def names_an_exchange(instrument: Instrument) -> bool:
 
 
 def named_at(instrument: Instrument, vendor: str) -> str:
-    """Return the symbol to request in order to get ``vendor``'s listing under these letters."""
+    """Return the symbol that requests ``vendor``'s own listing under these letters."""
     return f"{instrument.base}-USD" if _is_restated(instrument, vendor) else instrument.symbol
 
 
 def is_proved(instrument: Instrument, one: Listed, own: Listed) -> bool:
     """Return whether ``one`` provably lists the same asset as ``own``, without comparing bars.
 
-    A share is identified by its ticker and venue, which every vendor is queried by; currencies by
-    ISO 4217. A coin is the same asset on one venue, by a name that the user's rules give for the
-    vendor, and if its letters have only one meaning; the last also applies where dollars stand for
-    a stablecoin.
+    Shares are identified by their ticker and venue, which queries to every vendor contain, and
+    currencies by ISO 4217. Two coins are the same asset if they are on one venue, if the user's
+    rules give the vendor's name for the coin, or if the letters have only one meaning; the last
+    also applies if dollars replace a stablecoin.
     """
     if one.vendor in instrument.own_spellings:
         return True
@@ -83,8 +83,8 @@ def is_proved(instrument: Instrument, one: Listed, own: Listed) -> bool:
 def agree(first: BarTable, other: BarTable) -> bool:
     """Return whether two tables show one asset, judging by at least twenty common bars.
 
-    Closes must be at one level and move together: all coins that stand for a dollar are at one
-    level.
+    Closes must be at one level and move together; the level alone is not enough, because all coins
+    that represent a dollar have the same.
     """
     mine, theirs = among(first.stamps, other.stamps), among(other.stamps, first.stamps)
     one, two = first.close[mine], other.close[theirs]

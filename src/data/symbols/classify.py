@@ -7,7 +7,7 @@ sign (``$AAPL``) determines nothing. For the rest, the first match in this order
 2. a caret: an index (``^VIX``); ``=X``: currencies (``EURUSD=X``); ``=F``: a future (``GC=F``);
 3. a known exchange suffix: a stock (``VOD.L``, ``UNI.MI``, ``AAPL.NASDAQ``);
 4. a separator: a pair (``BTC/USDT``, ``BTC-USD``, ``EUR/USD``) or a share class (``BRK.B``);
-5. a pair without one: stablecoins after anything, other quotes after known assets;
+5. a pair without one: a stablecoin after any letters, or another quote after a known asset;
 6. the name of a coin, or two currencies in a row: ambiguous;
 7. one to five letters: a stock listed in the USA;
 8. the user's patterns.
@@ -147,7 +147,7 @@ def _at_venue(head: str, body: str, tables: Classification) -> Instrument | Symb
 
 
 def _is_ticker(body: str, venues: list[Exchange], tables: Classification) -> bool:
-    """Return whether listing exchanges may list this: not a pair, nor with another's suffix."""
+    """Return whether listing exchanges may list this: not a pair, and without another suffix."""
     if "." in body and f".{body.rpartition('.')[2]}" in tables.exchanges:
         return False
     if any(venue.bare for venue in venues):

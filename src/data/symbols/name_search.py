@@ -1,4 +1,4 @@
-"""Listings that a search text may mean, best first, and those nearest to an unknown symbol."""
+"""Finds the listings that a search text may mean, and those nearest to an unknown symbol."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _SHORTEST = 3
 _IS_NAME = 1
 # Reduction of the similarity for each letter by which the lengths differ.
 _LONGER = 0.15
-# A name with fewer letters resembles too many others.
+# Shorter names resemble too many others.
 _SHORTEST_NAME = 6
 
 

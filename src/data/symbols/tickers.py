@@ -1,4 +1,4 @@
-"""Answers about a ticker for programs that distinguish only crypto and stock."""
+"""Descriptions of tickers for programs that distinguish only crypto and stock."""
 
 from __future__ import annotations
 

@@ -19,14 +19,15 @@ from ..model.span import Span
 
 # UTC milliseconds of the years 2 to 9998: one day more or less is still a valid date.
 _DATES = range(-62_104_060_800_000, 253_370_764_800_000)
-# Units and venues are words and remarks are sentences; a longer text is something else.
+# Units and venues are words and remarks are sentences; a longer text must be something else.
 _LONGEST_WORD = 40
 _LONGEST_REMARK = 1000
 # Ratios and amounts beyond these are neither money nor shares, and arithmetic on them may fail.
 _SMALLEST, _LARGEST = 1e-9, 1e12
 _LONGEST_SETTLING_MS = 366 * DAY_MS
 _MOST_REQUESTS = 10**6
-# A vendor's time is the earlier of ours and its own, and a fetch may have waited since the query.
+# A vendor's time is the earlier of our time and its own, and a fetch may have waited since the
+# query.
 _LATEST_MS = DAY_MS
 _Checks = Mapping[str, Callable[[Any], bool]]
 
@@ -38,7 +39,7 @@ def wrong_answer(fetched: object, names: Collection[str], now_ms: int) -> str:
 
     Args:
         fetched: Answer of a downloader.
-        names: Names that the vendor may go by; an answer in another vendor's name is wrong.
+        names: Names that the vendor may go by; an answer under any other name is wrong.
         now_ms: Time of the query, UTC milliseconds; the answer's own time is not much later.
     """
     # An object created without its constructor lacks fields.
@@ -118,7 +119,7 @@ def _is_ratio(split: Action) -> bool:
 
 
 def _is_instant(value: Any) -> bool:
-    return type(value) is int and value in _DATES  # neither a truth value nor a number of numpy
+    return type(value) is int and value in _DATES  # neither a bool nor a numpy number
 
 
 def _is_count(most: int) -> Callable[[Any], bool]:
@@ -169,7 +170,7 @@ _is_word, _is_remark = _is_text(_LONGEST_WORD), _is_text(_LONGEST_REMARK)
 _OF_ANSWER: _Checks = {
     "kind": _is(Kind),
     "basis": _is(Basis),
-    "vendor": _is(str),  # one of the names: that of a folder is as long as its path
+    "vendor": _is(str),  # any length: the name of a folder is as long as its path
     "server_now_ms": _is_instant,
     "vendor_now_ms": _or_none(_is_instant),
     "listed_ms": _or_none(_is_instant),

@@ -1,4 +1,4 @@
-"""Monthly files of bars in a vendor's archive: which months are worth it, and their download."""
+"""Monthly files of bars in a vendor's archive: which of them save requests, and their download."""
 
 from __future__ import annotations
 
@@ -40,8 +40,8 @@ def pieces(span: Span, timeframe: Timeframe, caps: Capabilities, now_ms: int) ->
     Args:
         span: Stamps ``[start, end)`` in UTC milliseconds; an empty span yields no pieces.
         timeframe: Timeframe of the bars.
-        caps: Capabilities with the time after its end when a month is archived, and the size of a
-            page.
+        caps: Capabilities, which have the size of a page, and how long after its end a month is
+            archived.
         now_ms: Time of the request; later months are not available yet.
     """
     parts: list[ArchivePiece] = []
@@ -59,7 +59,7 @@ def pieces(span: Span, timeframe: Timeframe, caps: Capabilities, now_ms: int) ->
 def chunk_end(
     span: Span, most_ms: int, timeframe: Timeframe, caps: Capabilities, now_ms: int
 ) -> int:
-    """Return the end of the first chunk of ``span``, such that no archived month is cut.
+    """Return the end of the first chunk of ``span``, chosen so that no archived month is cut.
 
     The chunk is at most ``most_ms`` long, unless it begins with one whole month. For the other
     arguments see :func:`pieces`.

@@ -75,8 +75,8 @@ class BaseDataDownloader:
         capabilities: Data that the vendor serves.
         default_base_url: Scheme and host.
         shapes: Response shapes known to the parsers, by the end of the address; a response with
-            more, less or other types is counted and reported, but otherwise treated like any
-            other.
+            more keys, fewer keys or other types is counted and reported, but otherwise treated
+            normally.
         raw_shape, raw_options: Where :meth:`get_ohlcv` puts stamps, and the options that it
             accepts.
         sdk_carrier: Full path ``module:Class`` of a carrier that uses the vendor's SDK; empty for
@@ -113,7 +113,7 @@ class BaseDataDownloader:
             sender = process_sender(self.name, type(self))
         sender = sender.over(carrier) if sender and carrier else sender
         self._accounts = VendorAccounts(self, credentials, sender, self.base_url)
-        self._accounts.current()  # raises where a key is needed and not there
+        self._accounts.current()  # raises if a required key is missing
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.get_provider_name()}>"

@@ -72,7 +72,7 @@ def zone_named(name: Any) -> ZoneInfo:
     """
     try:
         return ZoneInfo(name)
-    except (ZoneInfoNotFoundError, OSError) as exc:  # a folder, or longer than a name may be
+    except (ZoneInfoNotFoundError, OSError) as exc:  # a folder, or a name that is too long
         raise ValueError(f"there is no time zone {str(name)[:40]!r}") from exc
 
 

@@ -1,4 +1,4 @@
-"""Vendor classes by name, the documented factory, and the pool of downloaders made by the rules.
+"""Vendor classes by name, the documented factory, and the pool of downloaders created from rules.
 
 A class is imported on first use. Vendors from other packages are found through the entry-point
 group ``onetape.providers``.
@@ -336,7 +336,7 @@ class DownloaderPool:
         return any(made is downloader and made.lacking for made in self._made)
 
     def _has_moved(self, downloader: Any) -> bool:
-        """Return whether a downloader's folder name now leads elsewhere, for one created here."""
+        """Return whether the folder name of a downloader created here now leads elsewhere."""
         return any(made is downloader for made in self._made) and not downloader.is_there
 
     def _make(self, code: str) -> Any | None:
@@ -345,7 +345,7 @@ class DownloaderPool:
         if self._refused.get(code) == state:
             return None
         made = self._new(code, factory, dict(arguments))
-        if made is None and not row_of(family_of(code)).of_folders:  # a folder may be made any time
+        if made is None and not row_of(family_of(code)).of_folders:  # a folder may still be created
             self._refused[code] = state
         if made is not None and is_ours(made):
             self._made.append(made)
@@ -442,7 +442,7 @@ def own_sender(selector: Any, name: str, downloader: Any) -> OwnSender | None:
 
 
 def creation_error(selector: Any, name: str) -> DataError | None:
-    """Return why a selector has no downloader for a vendor; None if it has one or cannot know.
+    """Return why a selector has no downloader for a vendor; None if it has one, or this is unknown.
 
     Args:
         selector: Our selector, or a user's stand-in for it.

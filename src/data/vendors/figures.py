@@ -164,7 +164,7 @@ def served_by(downloader: Any, measure: Measure) -> Served | None:
 
 @dataclass(frozen=True)
 class Supplier:
-    """A vendor, or the program's own downloader, that serves a measure."""
+    """A vendor, or a program's own downloader, that serves a measure."""
 
     name: str
     downloader: Any

@@ -63,7 +63,7 @@ def call_foreign(call: Callable[[], T], name: str) -> T:
         exc.provider = exc.provider or name
         exc.args = tuple(masked(arg) if isinstance(arg, str) else arg for arg in exc.args)
         raise
-    except BaseException as exc:  # code of other packages raises any class; it becomes one of ours
+    except BaseException as exc:  # other packages' code may raise anything
         if not _is_fault(exc):
             raise
         raise ForeignError(
@@ -72,7 +72,7 @@ def call_foreign(call: Callable[[], T], name: str) -> T:
 
 
 def _is_fault(exc: BaseException) -> bool:
-    """Return whether an error ends only the called code, so that the program can go on.
+    """Return whether an error ends only the called code, so that the program can continue.
 
     A package that calls ``sys.exit``, or whose own event loop was cancelled, is at fault.
     """
@@ -83,7 +83,8 @@ def _is_fault(exc: BaseException) -> bool:
 def run_foreign(call: Callable[[], T], name: str, *, share: bool = False) -> T:
     """Return the result of ``call``, like :func:`call_foreign`, within the running call's time.
 
-    ``call`` runs in a thread that is abandoned when the time is over: nothing else can end a loop.
+    ``call`` runs in a thread that is abandoned when the time is over: an endless loop cannot be
+    ended in any other way.
 
     Args:
         call: Code of a program or another package.
@@ -95,7 +96,8 @@ def run_foreign(call: Callable[[], T], name: str, *, share: bool = False) -> T:
         CircuitOpenError: Four calls of that name have not returned.
         DataError: Raised as by :func:`call_foreign`.
     """
-    # Taken here; otherwise an abandoned thread would keep a place that its job's other calls need.
+    # Taken here; otherwise an abandoned thread would occupy a place that other calls of its job
+    # need.
     with place_of_job(name, _NO_LIMITS, _CLOCK):
         task = BackgroundCall(name, partial(call_foreign, call, name), name=f"onetape-{name}")
         deadline = current_deadline(_CLOCK)
@@ -141,7 +143,7 @@ def fetch_bars(downloader: Any, query: FetchQuery, name: str) -> Fetched:
     accounts, names = getattr(downloader, "_accounts", None), _names(downloader, name)
 
     def fetch() -> tuple[Any, object]:
-        """Fetch, and return the call with the bars, since only this thread can blame it."""
+        """Fetch; return the call with the bars, because only this thread can report faults."""
         return downloader.fetch(query), getattr(accounts, "last", None)
 
     fetched: Fetched
@@ -150,7 +152,7 @@ def fetch_bars(downloader: Any, query: FetchQuery, name: str) -> Fetched:
         accounts.last = last
     if wrong := wrong_answer(fetched, names, query.now_ms):
         error = ResponseFormatError(f"{name} returned {wrong}", provider=name)
-        if accounts is not None:  # the call had ended well
+        if accounts is not None:  # the call itself had succeeded
             downloader.blame(query, error)
         raise error
     return fetched
@@ -178,7 +180,7 @@ def fetch_actions(
 
 
 def _names(downloader: object, name: str) -> tuple[str, ...]:
-    """Return the names allowed in an answer; an offered vendor has only its registered one."""
+    """Return the names allowed in an answer; a package's vendor has only its registered name."""
     return (name,) if name in offers() else (name, getattr(downloader, "name", name))
 
 
@@ -269,7 +271,7 @@ def load_offer(group: str, vendor: str, faults: Callable[[str, Any], str]) -> An
     """
     try:
         loaded = import_offer(offers(group)[vendor], faults)
-    except DataError as exc:  # it did not come back in time: nothing is known of it yet
+    except DataError as exc:  # not finished in time, so nothing is known yet
         loaded = _unusable(offers(group)[vendor], exc)
     if isinstance(loaded, UnknownProviderError):
         # A new error each time: a raised error keeps its caller's frames alive.
@@ -383,7 +385,7 @@ def _table(answer: Any) -> BarTable:
     Raises:
         ResponseFormatError: The value is not a frame, or the frame contains no bars.
     """
-    import pandas as pd  # such a downloader has loaded it
+    import pandas as pd  # such a downloader has already loaded it
 
     from ..model.frame import table_of
 

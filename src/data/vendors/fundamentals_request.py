@@ -89,7 +89,7 @@ def profile_by_table(downloader: TableVendor, symbol: str, now_ms: int) -> dict[
 def _bodies(
     downloader: TableVendor, table: VendorTable, question: TableQuestion, spelled: str
 ) -> dict[Ask, Any]:
-    """Return the response bodies by request; of the optional requests only those that succeed."""
+    """Return the response bodies by request; optional requests only if they succeed."""
     bodies: dict[Ask, Any] = {}
     named = table.naming(question.instrument) if table.naming else {}
     needed = {a.ask for a in table.types[question.data_type] if not a.is_optional}
@@ -113,8 +113,8 @@ _NOTHING = frozenset({"", "none", "n/a", "na", "-", "--", "null", "nan", "unknow
 _MINOR = {"GBp": "GBP", "GBX": "GBP", "ZAc": "ZAR", "ZAC": "ZAR", "ILA": "ILS"}
 _DATE = re.compile(r"\d{4}-\d{2}-\d{2}")
 _CODE = re.compile(r"[A-Z]{3}")
-# Parts of a response stay on disk for months: the longest real company descriptions have 5,000
-# characters, the largest blocks some 100,000, and reports go back some 40 years.
+# Limits, because parts of a response stay on disk for months: the longest real company descriptions
+# have 5,000 characters, the largest blocks about 100,000, and reports go back about 40 years.
 _LONGEST_TEXT = 50_000
 _LONGEST_BLOCK = 2_000_000
 _MOST_STATEMENTS = 2_000
@@ -168,7 +168,7 @@ def read(table: VendorTable, answers: VendorAnswers) -> Snapshot:
 
 
 class _Sheet:
-    """Facts and statements collected so far; for each field the first value counts."""
+    """Facts and statements collected so far; the first value of each field is kept."""
 
     def __init__(self, vendor: str) -> None:
         self._vendor = vendor

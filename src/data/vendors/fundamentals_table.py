@@ -1,4 +1,4 @@
-"""Types for a vendor's field table: its requests, and the place of each field in the responses.
+"""Types for a vendor's field table: its requests, and where each field is in the responses.
 
 A table is data. A path consists of keys joined by dots, with numbers for places in lists
 (``results.0.name``). Several paths are separated by bars; the first that leads to a value counts.
@@ -72,7 +72,7 @@ class TableAnswer:
         fields: Maps each record field to its path or :class:`Pick` in the row.
         row: Path to the row in the body, or to the list of rows for statements; empty for the
             body.
-        shape: Converts the row (or list) to plain mappings first, if the vendor's are not.
+        shape: Converts the row (or list) to plain mappings, if the vendor sends something else.
         symbol: Path in the body to the symbol that the response names, which is checked. In a
             list, such as the classes of a company's shares, one must be the requested symbol.
         is_bare: Whether that symbol lacks the exchange's suffix.
@@ -243,7 +243,7 @@ def table_of(vendor: str) -> VendorTable | None:
         return cast(VendorTable, load(path))
     if offer_of(FUNDAMENTALS, vendor) is None:
         return None
-    from .foreign import load_offer  # an answer out of the cache needs no sender
+    from .foreign import load_offer  # cached answers need no sender
 
     return cast(VendorTable, load_offer(FUNDAMENTALS, vendor, _faults))
 

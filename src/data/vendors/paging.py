@@ -31,7 +31,7 @@ from ..net.send_records import reporting
 from ..net.status import server_time_ms
 from .archives import Archive, fetch_month, pieces
 
-# The page limit, which ends a fetch from a vendor that always has one more page.
+# Maximum number of pages, which ends a fetch from a vendor that always has one more page.
 PAGE_CAP = 10_000
 # Number of pages in a row that may contain no new bar; some vendors filter the rows of a page.
 IDLE_PAGES = 3
@@ -40,7 +40,7 @@ ROWS_BEYOND = 100_000
 # Remarks on a good answer are no longer than sentences.
 _LONGEST_TROUBLE = 400
 _FIRST_PAGE: str | None = None
-# Errors that parsing a response with an unexpected shape can raise.
+# Errors that can occur when parsing a response with an unexpected shape.
 UNREADABLE = (KeyError, IndexError, TypeError, ValueError, AttributeError, ArithmeticError)
 
 
@@ -164,12 +164,12 @@ def check_capability(vendor: PagedVendor, query: FetchQuery) -> None:
 def _add_month(vendor: PagedVendor, query: FetchQuery, harvest: _Harvest) -> bool:
     """Add a whole month from the vendor's archive; return False if it must come from pages."""
     try:
-        with reporting(vendor.name):  # caught here, and still counted against the archive
+        with reporting(vendor.name):  # handled here, but still counted against the archive
             table, requests = fetch_month(cast("Archive", vendor), query)
     except DataError as exc:
         harvest.trouble = " ".join(printable(str(exc.args[0])).split())[:_LONGEST_TROUBLE]
         harvest.troubles += 1
-        # There are no files before a listing: just one more month is tried after it.
+        # There are no files before a listing, so only one more month is tried.
         harvest.is_out = not isinstance(exc, SymbolNotFoundError) or harvest.troubles > 1
         return False
     harvest.tables.append(table)
@@ -181,7 +181,7 @@ def _add_month(vendor: PagedVendor, query: FetchQuery, harvest: _Harvest) -> boo
 def _follow(
     vendor: PagedVendor, query: FetchQuery, harvest: _Harvest, *, until_rows: bool = False
 ) -> int:
-    """Add a span's pages, or those up to the first rows; return the stamp where they end.
+    """Add a span's pages, or those up to the first rows; return the stamp at which they end.
 
     Cursors and stamps are followed to the last page of each window that the vendor allows.
 
@@ -200,7 +200,7 @@ def _follow(
             page, table = read_page(vendor, response, part)
             progress.check(page, table)
             harvest.add(response, page, table)
-            del response  # what it was parsed to is not kept beside the next page
+            del response  # frees its parsed values before the next page
             if len(harvest.tables) > PAGE_CAP:
                 raise ResponseFormatError(f"{vendor.name} has more than {PAGE_CAP} pages for this")
             if until_rows and page.bars and page.next_ms is not None:
@@ -235,7 +235,7 @@ class _Progress:
         self._rows_left -= len(table)
         if self._rows_left < 0:
             raise ResponseFormatError(f"{self._vendor} returns more rows than the range has bars")
-        if page.cursor is None:  # stamps have to go on by themselves
+        if page.cursor is None:  # the stamps alone determine the next page
             return
         stamps = table.stamps[(table.stamps >= self._span.start) & (table.stamps < self._span.end)]
         before = len(self._seen)

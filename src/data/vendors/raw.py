@@ -98,7 +98,7 @@ def raw_frame(table: BarTable, span: Span, shape: RawShape) -> pd.DataFrame:
         span: Requested stamps.
         shape: ``column`` puts the stamps into a ``timestamp`` column, ``index`` into the index.
     """
-    from ..model.frame import build_frame  # loads pandas: only direct callers need it
+    from ..model.frame import build_frame  # imports pandas, which only direct callers need
 
     has_price = ~np.logical_and.reduce([np.isnan(column) for column in table.values()[:4]])
     tidy = merge(BarTable.empty(), table.take(has_price))
@@ -118,7 +118,7 @@ def save_frame(frame: pd.DataFrame, name: str, directory: str | Path) -> str:
 
 
 def load_frame(path: str | Path) -> pd.DataFrame:
-    """Read a frame written by :func:`save_frame`: stamps as stamps, numbers to their last digit."""
+    """Read a frame written by :func:`save_frame`: stamps as times, numbers with all digits."""
     import pandas as pd
 
     # As text first: the last digit of numbers parsed by pandas differs between releases.

@@ -263,7 +263,7 @@ def canonical_vendor(name: str) -> str | None:
     if row_of(family).of_folders:
         escaped = quote(unquote(member), safe="")
         if not escaped:
-            return family  # which says that a folder is needed
+            return family  # its error explains that a folder is needed
         return f"{family}:{escaped}" if len(escaped) <= _LONGEST_PATH else None
     return text.lower() if family in FAMILIES and _MEMBER.fullmatch(member.lower()) else None
 

@@ -22,7 +22,7 @@ from ..net.vendor_status import VendorStatus
 Secret = str | tuple[str, ...]
 # The endpoint for splits and dividends, whichever bars need them.
 ACTIONS_ENDPOINT = "actions"
-# Limit for the symbols that this process has received answers for; dropping them is harmless.
+# Maximum number of symbols remembered as known to a vendor; dropping them is harmless.
 _MOST_SERVED = 10_000
 
 
@@ -183,7 +183,7 @@ class VendorAccounts:
 
     @property
     def last(self) -> object:
-        """This thread's last call for bars; a thread that takes it over can blame it."""
+        """This thread's last call for bars; a thread that takes it over can report faults."""
         return getattr(self._thread, "last", None)
 
     @last.setter

@@ -1,7 +1,7 @@
 """Interface of a vendor's stream: address, messages to send, and the parsing of frames.
 
-A protocol is pure: no socket, no clock, no thread. The connection's runner sends its messages and
-passes it the received frames.
+A protocol is pure: no socket, no clock, no thread. The code that runs the connection sends its
+messages and passes it the received frames.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ class StreamTraits:
         quiet_s: Longest silence of a healthy subscription in an open market, unless three of its
             bars take longer.
         lifetime_s: Age at which the vendor closes connections; 0 if it does not.
-        dense: Whether a bar without trades is sent all the same.
+        dense: Whether bars without trades are sent, too.
         answers: Whether it confirms subscriptions; otherwise they count from the time they were
             sent.
         key_in_address: Whether connecting logs in.
@@ -151,7 +151,7 @@ def understood(
 def each(frame: str | bytes, read: Callable[[Any], Sequence[StreamEvent]]) -> Sequence[StreamEvent]:
     """Return the events that ``read`` makes from each message in a frame with a list of them.
 
-    A message that cannot be read yields its own ``Unreadable``; the others count.
+    A message that cannot be read yields an ``Unreadable``; the other messages are used.
     """
     return understood(frame, lambda messages: [e for m in messages for e in made_of(m, read)])
 
@@ -177,7 +177,7 @@ def _parsed(frame: str | bytes) -> Any:
             end = -1
         if end == len(frame):
             return message
-    # Whitespace around it, bytes, or not JSON at all.
+    # Surrounded by whitespace, bytes, or not JSON at all.
     return json.loads(frame)
 
 
@@ -196,7 +196,7 @@ def spelled(
 
 @lru_cache(1024)
 def topic_of(symbol: str, label: str) -> Topic:
-    """Return the only object for a topic: few are subscribed to, and every message names one.
+    """Return the only object for a topic, because every message names one of a few topics.
 
     Raises:
         TypeError: A message has a list or a mapping in place of a name.

@@ -22,7 +22,7 @@ from .paging import IDLE_PAGES, UNREADABLE, PagedVendor
 NEW_YORK = "America/New_York"
 _ZONE = ZoneInfo(NEW_YORK)
 _CLASS = re.compile(r"([A-Z]+)[-.](P?)([A-Z]{1,2})")
-# More pages of actions than any company has, to stop at a vendor that always has one more.
+# More pages of actions than any company has, as a limit for a vendor that always has one more page.
 _PAGE_CAP = 100
 _MOST_ACTIONS = 10_000
 
@@ -82,7 +82,7 @@ def split(day: str, new: Any, old: Any) -> Action:
 def dividend(day: str, cash: Any, pay_date: Any = None, currency: Any = None) -> Action:
     """Return a dividend in cash per share as of its ex-date, the ISO date ``day``.
 
-    ``pay_date`` and ``currency`` are as given by the vendor, if it does.
+    ``pay_date`` and ``currency`` are those given by the vendor, if any.
     """
     return Action(
         date.fromisoformat(day),
@@ -113,7 +113,7 @@ def ask_actions(
         now_ms: Time of the request, UTC milliseconds.
 
     Raises:
-        ResponseFormatError: A response cannot be read, or there is no end of them.
+        ResponseFormatError: A response cannot be read, or there are too many pages.
         DataError: The vendor refused or failed.
     """
     actions: dict[Action, None] = {}

@@ -130,14 +130,14 @@ def test_bars_without_a_trade_and_bars_outside_of_the_session_prove_nothing() ->
 def test_days_that_are_not_stored_prove_nothing() -> None:
     series = hours()
     wrong = scaled(series, slice(0, len(series)), 2.0, ALL)
-    assert beside_days(replace(wrong, sessions=None)) == "no days of it are stored"
+    assert beside_days(replace(wrong, sessions=None)) == "no daily bars are stored"
     one = sessions_of(series.table.take(slice(700, 707)))
     assert (
         stamps_of(beside_days(replace(wrong, sessions=one)))
         == series.table.stamps[700:707].tolist()
     )
     days = clean(KINDS[0], np.random.default_rng(3))
-    assert beside_days(replace(days, sessions=one)) == "it is for hours and minutes"
+    assert beside_days(replace(days, sessions=one)) == "it applies only to hours and minutes"
 
 
 def test_days_have_the_hours_of_their_market() -> None:

@@ -38,7 +38,7 @@ from ..validity import TradingDay
 from .answer import Rebased, Used, is_at
 
 _A_DAY = timedelta(days=1)
-_RAW_IS_HELD = "these bars are held as traded: adjustment='raw' needs none"
+_RAW_IS_HELD = "these bars are stored as traded, so adjustment='raw' needs none"
 _OWN_LANES = [(adjustment,) for adjustment in ADJUSTMENTS]
 
 
@@ -59,11 +59,12 @@ class Rebaser:
 
     Attributes:
         store: Store for actions and daily closes.
-        query, key, view: The query, its series, and the view of that series.
+        query, key, view: Query, its series, and the view of that series.
         unstored: Actions that the disk refused.
-        lenient: Use the rows' own basis if actions up to the latest one are not known.
+        lenient: Whether to use the rows' own basis if the actions up to the latest basis are not
+            known.
         read: Stored actions, if they have been read already.
-        today: Day whose basis is requested; None for the latest one that is known.
+        today: Day whose basis is requested; None for the latest day known.
         is_alone: Whether the bars are from a pinned vendor that cannot report actions.
         in_part: Whether rows before a dividend that they cannot be adjusted for may be left out.
     """
@@ -128,7 +129,7 @@ class Rebaser:
     def _of_pinned(
         self, table: BarTable, parts: Sequence[BasisPart], own: date, books: Sequence[ActionBook]
     ) -> Rebased:
-        """Return the rows by the pinned vendor's actions, or else by others', which are then named.
+        """Return the rows adjusted by the pinned vendor's actions, else by others', naming those.
 
         Args:
             table, parts, own: Data that was read.
@@ -180,7 +181,7 @@ class Rebaser:
         goal = Basis(self.query.adjustment, as_of)
         is_there = partial(is_at, table, goal=goal, intraday=self._is_intraday)
         if not self.lenient and since is None and all(is_there(p.span, p.basis) for p in parts):
-            return Rebased(table, as_of, used=Used(book))  # nearly every answer from the cache
+            return Rebased(table, as_of, used=Used(book))  # usual for answers from the cache
         needed = self._needed(table, parts, as_of)
         if self.lenient and as_of != own and _lacking(book, needed):
             as_of, needed = own, self._needed(table, parts, own)
@@ -232,7 +233,7 @@ class Rebaser:
         return None
 
     def _unknown_since(self, book: ActionBook, as_of: date) -> date | None:
-        """Return the first ex-date after a basis that counts today and was not requested."""
+        """Return the first ex-date after a basis that is needed today and was not requested."""
         if self.today is None or self.query.adjustment == "raw" or self.today.day <= as_of:
             return None
         last_day = book.known_until(as_of)
@@ -241,7 +242,7 @@ class Rebaser:
     def _actions_missing(
         self, lacking: Span | None, since: date | None, bases: Iterable[Basis]
     ) -> ActionsMissingError:
-        """Return an error naming the unknown actions; its span has all ex-dates to request."""
+        """Return an error that names the unknown actions; its span has all ex-dates to request."""
         start = lacking.start if lacking is not None else day_ms(since or date.max)
         end = max(lacking.end if lacking is not None else 0, self.today.end if self.today else 0)
         return ActionsMissingError(
@@ -315,16 +316,16 @@ class Rebaser:
     def _last_sessions(
         self, first: date, parts: Sequence[BasisPart], book: ActionBook, as_of: date
     ) -> Callable[[date], LastSession | None]:
-        """Return a function for the session before an ex-date after ``first``; may raise.
+        """Return a function that finds the session before an ex-date after ``first``.
 
-        It raises an error that names the days to fetch, unless only the column of adjusted closes
-        needs the session.
+        If that session is not stored, the function raises an error that names the days to fetch,
+        unless only the column of adjusted closes needs the session.
         """
         ex_dates = [a.ex_date for a in book.reports if a.type == "dividend" and a.ex_date >= first]
         prior = PriorSessions(self.store, self.key, self.query.instrument, ex_dates, CLOSED)
 
         def last_session(day: date) -> LastSession | None:
-            """Return the session before ``day``; raise if it is needed and not stored."""
+            """Return the session before ``day``; raise if the session is needed and not stored."""
             session = prior.before(day)
             if session is None and self._takes_dividends(parts):
                 raise self._closes_missing(day, as_of, book)
@@ -338,9 +339,9 @@ class Rebaser:
         return DividendError(why, day, self._days_needed(book, day, as_of), symbol=self.key.symbol)
 
     def _days_needed(self, book: ActionBook, day: date, as_of: date) -> Span:
-        """Return the days that have the closes before all dividends from the range on.
+        """Return the days with the closes before all dividends since the start of the range.
 
-        Days that a request for daily bars has fetched itself are not requested again.
+        Days that a request for daily bars has already fetched are not requested again.
         """
         first = date_of(self.query.span.start)
         later = [day, *(a.ex_date for a in book.dividends if first < a.ex_date <= as_of)]

@@ -1,4 +1,4 @@
-"""The reason why an answer has no bars."""
+"""Finds the reason why an answer has no bars."""
 
 from __future__ import annotations
 

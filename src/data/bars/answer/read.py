@@ -1,4 +1,4 @@
-"""An answer in the form that a record of reads keeps."""
+"""Answers in the form kept in a record of reads."""
 
 from __future__ import annotations
 
@@ -29,10 +29,10 @@ class HandedOn(NamedTuple):
     answer: Answer
 
     def place(self) -> Hashable:
-        """Return what identifies the source of these bars, and what they were adjusted to.
+        """Return an identifier for the source of these bars and for their adjustment.
 
-        None if some of the rows are not in any generation, or the answer needs a closer look; then
-        only :meth:`read` identifies it. The book of actions is identified by object.
+        None if some rows are not in any generation, or the answer has unusual properties; then only
+        :meth:`read` identifies it. The book of actions is identified by object.
         """
         answer = self.answer
         query = answer.query
@@ -58,9 +58,9 @@ class HandedOn(NamedTuple):
         return Span(int(stamps[0]) if len(stamps) else end - 1, end)
 
     def can_be_cut(self) -> bool:
-        """Return whether :meth:`within` gives the answer that a query for a part would get.
+        """Return whether :meth:`within` returns the same answer as a query for that part would.
 
-        False for bars made from shorter ones, and if the answer needs a closer look.
+        False for bars made from shorter ones, and if the answer has unusual properties.
         """
         return self.place() is not None and self.answer.used.source is None
 
@@ -70,7 +70,7 @@ class HandedOn(NamedTuple):
         span = span.clip(answer.query.span)
         table = answer.table.within(span)
         if not len(table):
-            used = Used()  # no bar was brought to anything
+            used = Used()  # no bar was adjusted
         elif used.closes is not None:
             first = date_of(int(table.stamps[0]))
             closes = {day: close for day, close in used.closes.items() if day > first}

@@ -45,7 +45,7 @@ if TYPE_CHECKING:
     from .answer import Unfilled
 
 _MOST_PROBLEMS, _MOST_ATTEMPTS, _MOST_DISPUTED, _MOST_DOUBTS = 20, 50, 16, 3
-# Reasons for doubting bars that are stored. The other reasons are those of rejected rows.
+# Reasons for doubting stored bars. All other reasons concern rejected rows.
 _OF_STORED_BARS = (DOUBTFUL, GRAVE, SETTLED, UNEXPECTED, AHEAD, LOST, SPOILT, UNVOUCHED)
 
 
@@ -149,7 +149,7 @@ class Reader:
         )
         flagged = _flagged(suspects, table, coverage)
         if flagged:
-            from ..ingest.commit import suspects_table  # not where all is well
+            from ..ingest.commit import suspects_table  # not needed if the answer has no problem
 
             # If there are two rows for a stamp, the stored one is a bar.
             table = merge(suspects_table(flagged), table)
@@ -160,7 +160,7 @@ class Reader:
         table = own_volume(table, coverage, kind)
         done = Rebased(table)
         if query.instrument.asset_class == "stock":
-            from .adjust import Rebaser  # what has no splits needs none of it
+            from .adjust import Rebaser  # not needed for instruments without splits
 
             unstored = outcome.unstored_actions
             # A hit does not read a calendar.
@@ -195,7 +195,7 @@ class Reader:
         outdated = _outdated(done, query)
         facts |= {"problems": [*outdated, *facts["problems"]]}
         if done.is_awaited and not _holds(done.table, done.unknown_since):
-            outdated = []  # what the answer says of its basis is true, and there is none newer
+            outdated = []  # the basis named in the answer is correct, and there is no newer one
         return Answer(
             query=query,
             table=done.table,
@@ -309,14 +309,14 @@ def _doubts(coverage: Coverage, table: BarTable, asset_class: str) -> list[str]:
 
 
 def reasons(coverage: Coverage, *beginnings: str) -> list[str]:
-    """Return the reasons of these spans that start with one of the prefixes, each once."""
+    """Return the reasons for these spans that start with one of the prefixes, each once."""
     texts = (source.reason for source in coverage.sources)
     return list(dict.fromkeys(text for text in texts if text.startswith(beginnings)))
 
 
 def _without_volume(table: BarTable, coverage: Coverage, own: Kind, asset_class: str) -> list[str]:
     """Report how many bars lack a volume they must have, except left-out foreign volume."""
-    if not len(table) or not np.isnan(table.volume.min()):  # NaN where any is
+    if not len(table) or not np.isnan(table.volume.min()):  # NaN if any value is NaN
         return []
     bare = table.take(np.isnan(table.volume)).stamps
     count = int(
@@ -443,7 +443,7 @@ def at_borders(coverage: Coverage) -> Coverage:
     parts = [part for part in coverage if part.state != "empty"]
     behind = dict(zip(map(id, parts), [*parts[1:], None], strict=False))
     for part in coverage:
-        if part.splices:  # a stretch without a bar has none that could have been fitted
+        if part.splices:  # a stretch without bars has none that could have been compared
             after = behind.get(id(part))
             kept = tuple(
                 splice

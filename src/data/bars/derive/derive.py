@@ -50,7 +50,7 @@ class Deriver:
 
     Args:
         shorter: Chooses the shorter bars.
-        ask: Answers with bars of exactly the requested length, skipping vendors that are out.
+        ask: Answers with bars of exactly the requested length, skipping vendors that are excluded.
         log: Logger for this class.
     """
 
@@ -155,7 +155,7 @@ def _lack_ms(answer: Answer) -> int:
 
 
 def _says_nothing(error: DataError) -> bool:
-    """Return whether a vendor positively has nothing, and thus no shorter bars either."""
+    """Return whether a vendor reported that it has nothing, and therefore has no shorter bars."""
     attempts: Sequence[Attempt] = getattr(error, "attempts", ())
     return any(isinstance(attempt.error, NoDataError) for attempt in attempts)
 
@@ -195,8 +195,8 @@ def derived(
     Args:
         query: Requested bars.
         source: Length of the bars to make them from; must be allowed by ``prices.conversions``.
-        anchor: What the source bars are counted from, as far as known; the bars made from them are
-            counted from the same.
+        anchor: Origin from which the source bars are counted, if known; the derived bars are
+            counted from the same origin.
         ask: Answers with the source bars, from the store and from vendors.
         hours: Calendar by which the bars are put together; None: the market's regular hours, which
             are cut out of extended ones.
@@ -217,7 +217,7 @@ def derived(
         try:
             answer = making.again().answer(2**tries)
         except BadRangeError:
-            break  # there are not so many before it in all the time that calendars know
+            break  # the calendar does not go back far enough for that many bars
         factor = 2**tries
     return counted(answer, query.bars, making.start(factor))
 

@@ -84,7 +84,7 @@ class DerivedAnswer:
         return [part for part in self._sources if part.span.overlaps(span)]
 
     def _coverage(self) -> Coverage:
-        """Derive source and state from the parts: each bar is as good as its worst part."""
+        """Derive source and state from the parts: each bar has the state of its worst part."""
         stamps, ends = self.table.stamps, self.made.ends
         if not len(stamps):
             return Coverage()
@@ -164,11 +164,11 @@ class DerivedAnswer:
     def _reason(self, bar: Incomplete) -> str:
         """Return why a bar could not be made."""
         if bar.reason == "straddled":
-            return "one of them lies half in the next"
+            return "one of them extends into the next bar"
         place = bisect_right(self._hole_ends, bar.span.start)
         if place < len(self.holes) and self.holes[place].span.overlaps(bar.span):
             return self.holes[place].reason
-        return "they stand beside the hours of trading" if self.made.strays else UNPUBLISHED
+        return "they lie outside trading hours" if self.made.strays else UNPUBLISHED
 
     @cached_property
     def _hole_ends(self) -> list[int]:
@@ -180,7 +180,9 @@ class DerivedAnswer:
         source, facts = self.source, self.below.facts
         problems = list(facts.get("problems", ()))
         if self.made.strays:
-            problems.append(f"{self.made.strays} {source} bars are where none is expected")
+            problems.append(
+                f"{self.made.strays} {source} bars are at times at which none is expected"
+            )
         if self.made.part_volume:
             bars = len(self.made.part_volume)
             problems.append(f"the volume of {bars} bars is unknown because that of some parts is")

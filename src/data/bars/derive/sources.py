@@ -47,7 +47,7 @@ class ShorterBars:
 
     @property
     def anchor(self) -> str:
-        """What they are counted from, as far as that is known in advance."""
+        """Origin from which they are counted, if it is known in advance."""
         return self.kind.anchor or "session"
 
     def __str__(self) -> str:
@@ -64,10 +64,10 @@ class SourceTimeframes:
     def preferred(self, query: BarsQuery) -> Timeframe | None:
         """Return 1d if a share's weekly or monthly bars are better made from daily ones, else None.
 
-        A vendor's own ones have a break at every split, and its running one comes with its own
-        stamp; its daily bars have neither problem. If the rules name different vendors for weekly
-        and daily bars, the vendor for weekly bars is queried. No calendar is needed to decide
-        this.
+        A vendor's own weekly or monthly bars have a break at every split, and its running bar has a
+        different stamp; its daily bars have neither problem. If the rules name different vendors
+        for weekly and daily bars, the vendor for weekly bars is queried. No calendar is needed to
+        decide this.
 
         Raises:
             UnknownProviderError: The pinned vendor does not exist.
@@ -179,7 +179,7 @@ def _lacking(query: BarsQuery, source: ShorterBars, calendar: MarketCalendar) ->
     if needed.is_empty:
         return []
     coverage = source.view.coverage
-    if source.view.key.of_folder:  # there is a file of these bars, whatever is due of it
+    if source.view.key.of_folder:  # there is a file of these bars, whatever part of it is due
         stored = [part.span for part in coverage]
     else:
         stored = [] if query.refresh else coverage.standing(query.now_ms)

@@ -1,4 +1,4 @@
-"""The store of one dry run, which writes nothing, and the outcome of its request."""
+"""The store of one dry run, which never writes, and the outcome of its request."""
 
 from __future__ import annotations
 
@@ -162,7 +162,7 @@ class DraftStore:
         """Return the view of a series after its drafts."""
         base = self._preview.view(key)
         draft = self._drafts.get(key)
-        if draft is not None and draft.base != base:  # damage was noticed since
+        if draft is not None and draft.base != base:  # damage was found since
             del self._drafts[key]
             for commit, rows in draft.commits:
                 pairs = zip(commit.pieces, rows, strict=True)
@@ -250,7 +250,7 @@ class DraftStore:
         except CorruptEntryError:
             if not answers:
                 raise
-            book = ActionBook()  # an answer begins a damaged one anew
+            book = ActionBook()  # a damaged book is started again with the next answer
         for source in self._forgotten.get(symbol, ()):
             book = book.without(source)
         return with_answers(book, answers)

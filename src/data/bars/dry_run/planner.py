@@ -86,7 +86,7 @@ class RequestPlanner:
 
     def _answered(self, run: DryRun) -> DryRun:
         query, selector = run.query, _FakeSelector(self.selector, run)
-        store = cast(BarStore, run.store)  # it has the methods of one that a request calls
+        store = cast(BarStore, run.store)  # it has all methods of a store that a request calls
         observer = Observer(self.clock, routing_log=_NO_LOG)
         service = BarsService(
             store, selector, self.clock, self.expiry, self.checks, watcher=observer

@@ -106,7 +106,7 @@ class FakeVendor(BaseDataDownloader):
         requests = requests_for(self.capabilities, query.span, grid, query.now_ms)
         archived = archive_requests(self.capabilities, query.span, grid, query.now_ms)
         self._send(query, requests - archived)
-        if archived:  # its host has limits of its own, far above what a request takes
+        if archived:  # its host has separate limits, which a request never reaches
             self._note(query, archived, cost=0, is_archive=True)
         table = _bars(self._run, self._as, query.span, grid, query.now_ms)
         if not self.capabilities.sends_forming(query.instrument.asset_class, query.timeframe):
@@ -191,7 +191,7 @@ class FakeVendor(BaseDataDownloader):
         if error is not None:
             self._note(query, requests, wait_s=wait_s, trouble=str(error.args[0]))
             raise error
-        if requests:  # else all of it lies in the archive
+        if requests:  # otherwise the archive has all of it
             self._note(query, requests, wait_s=wait_s)
 
     def _note(self, query: FetchQuery, requests: int, **terms: Any) -> None:
@@ -241,7 +241,7 @@ def _series(run: DryRun, vendor: str, timeframe: Timeframe) -> SeriesKey | None:
         return None
     if any(candidate.name == vendor for candidate in request.lane.candidates):
         return request.key
-    return request.query.home_key  # its bars are compared with those of the symbol
+    return request.query.home_key  # its bars are compared with the symbol's
 
 
 def _bars(run: DryRun, vendor: str, span: Span, grid: BarGrid, now_ms: int) -> BarTable:

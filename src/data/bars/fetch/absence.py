@@ -41,7 +41,7 @@ def record_absence(
     lacking: Sequence[Span],
     errors: tuple[DataError, ...],
 ) -> list[Unfilled]:
-    """Store spans that all vendors report as empty, and return those that a vendor failed at.
+    """Store spans that all vendors report as empty, and return those for which a vendor failed.
 
     Args:
         request: Request to the lane.
@@ -67,7 +67,7 @@ def record_absence(
     vendor = ",".join(sorted(names))
     coverage = series.coverage().within(Span(lacking[0].start, lacking[-1].end))
     standing = coverage.spans(lambda p: _stands(p, now) and not _is_news(p, vendor, names))
-    # Nearly all were answered a moment ago, and are marked already.
+    # Nearly all were answered a moment ago and are already marked.
     left = subtract(lacking, standing)
     lacking = [span for span in lacking if touching(left, span)] if left else []
     context = CommitContext(
@@ -250,7 +250,7 @@ def _prove_end(
     now = series.now_ms()
     following = request.grid.next_open(nothing.end)
     if settles_at(following, request.grid, request.settle_ms) <= now:
-        return  # it does not reach up to now
+        return  # the span does not extend to the present
     expires = request.expiry.of_end(nothing.start, now)
     end = Bound(nothing.start, _vendors(coverage, nothing), now, expires)
     series.commit(Commit(lifetime=Lifetime(delisted=end)))
@@ -329,7 +329,7 @@ def _agreeing(coverage: Coverage, nothing: Span) -> set[str]:
     """Return the vendors that reported every expected bar of ``nothing`` as missing."""
     expected = [part for part in coverage.within(nothing) if part.reason != CLOSED]
     if any(part.reason not in PLAINLY_NONE for part in expected):
-        return set()  # one of them had bars, which did not fit
+        return set()  # one of the vendors had bars, which did not fit
     vendors = [set(part.vendor.split(",")) - {""} for part in expected]
     return set.intersection(*vendors) if vendors else set()
 

@@ -1,4 +1,4 @@
-"""Fetches splits and dividends, and keeps bars that need them out of a series without them."""
+"""Fetches splits and dividends, and rejects bars that need them while they are unknown."""
 
 from __future__ import annotations
 
@@ -90,7 +90,7 @@ class ActionFetcher:
             dates = wanted
             if told_ms is None or now < told_ms <= now + DAY_MS:
                 told_ms = now
-            elif until is None:  # one of the two clocks is wrong, and the vendor's time counts
+            elif until is None:  # one of the two clocks is wrong; the vendor's is used
                 dates = self._dates(wanted, told_ms)
             since: int | None = getattr(actions, "since", None)
             whole = Span(lead.start, dates.end)
@@ -123,7 +123,7 @@ class ActionFetcher:
         return max((day_ms(day) for day in dates if day is not None), default=0)
 
     def check(self, candidate: Candidate, span: Span) -> None:
-        """Ensure, before a candidate is queried, that its bars in ``span`` can be converted.
+        """Check, before a candidate is queried, that its bars in ``span`` can be converted.
 
         This concerns vendors whose prices can be combined with others only because another vendor
         reports the actions. Bars without those would spoil the whole answer; such a vendor has a
@@ -140,9 +140,9 @@ class ActionFetcher:
         if not candidate.leans_on_actions(query) or candidate.adjustment in lane.lane_name:
             return
         if query.adjustment == candidate.adjustment == "raw" and lane.tellers:
-            return  # used as they come; what asks for other prices asks for the actions then
+            return  # used as received; a query for other prices requests the actions itself
         if candidate.is_shut(query.instrument, self._request.grid.timeframe):
-            return  # no bars will come that would need them
+            return  # no bars are expected that would need them
         day = self._days.current(query.instrument)
         today = Basis(candidate.adjustment, day.day)
         spans = needed_actions(span, [BasisPart(span, today)], "split", today.as_of)
@@ -161,7 +161,7 @@ class ActionFetcher:
             )
         refused = refusals.get(candidate.name)
         if refused is not None and _is_locked_out(refused):
-            raise refused  # another vendor tells them; its bars would be refused as well
+            raise refused  # another vendor reports them; its bars would be rejected as well
 
     def _is_shut_out(self, candidate: Candidate) -> bool:
         """Return whether the outcome for a vendor's bars also applies to its actions."""

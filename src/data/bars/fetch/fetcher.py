@@ -76,7 +76,7 @@ class _Stretches(NamedTuple):
 
 @dataclass(frozen=True)
 class _Segment:
-    """An entry in the work list: spans, and the candidate whose turn it is.
+    """An entry in the work list: spans, and the candidate to query next.
 
     Attributes:
         spans: Ascending spans that are missing.
@@ -278,7 +278,7 @@ class Fetcher:
             The remaining segments, in the order in which they are requested.
         """
         request, group = self._request, segment.groups[0]
-        rows_before = self._journal.rows  # this chunk's own come on top
+        rows_before = self._journal.rows  # without those of this chunk
         chunk, chunk_ms = _next_chunk(candidate, request, segment, rows_before)
         reason, lacking, between = self._ask_vendor(candidate, group.within(chunk), segment.reasons)
         # The calendar expects nothing and one vendor has nothing, so no other vendor is queried.
@@ -289,8 +289,8 @@ class Fetcher:
             (left if is_expected or not is_none else closed).append(span)
         following = segment.passed_on(left, reason)
         if excluded_by := self._journal.excluded.get(candidate.name):
-            # The rest of this request goes along with it, as one span; later ones follow on their
-            # own.
+            # The rest of this request is passed on with it, as one span; later requests follow
+            # separately.
             rest = group.within(Span(chunk.end, group.whole.end)).spans
             following = segment.passed_on(coalesce([*left, *rest]), excluded_by)
         done = group.whole if excluded_by else chunk
@@ -310,8 +310,8 @@ class Fetcher:
         without rows is only marked by :func:`record_absence`, once all vendors agree.
 
         Returns:
-            The reason why it lacks anything; the missing spans; and the spans between two pages of
-            its answer, for which it is queried again separately.
+            The reason for anything that it lacks; the missing spans; and the spans between two
+                pages of its answer, for which it is queried again separately.
         """
         span, journal = stretches.whole, self._journal
         reply = ask(
@@ -405,7 +405,7 @@ class Fetcher:
 
 
 def _has_none(coverage: Coverage, candidate: Candidate, segment: Span, now_ms: int) -> bool:
-    """Return whether it is still valid that a candidate has nothing in ``segment``.
+    """Return whether a candidate's report that it has nothing in ``segment`` is still valid.
 
     The segment is only requested because another vendor has not been queried for it.
     """

@@ -119,7 +119,7 @@ class LaneRun:
                 break
             try:
                 wanted = wanted_span(request, self.series, reach)
-            except BadRangeError:  # calendars do not reach so far back: these are all there are
+            except BadRangeError:  # calendars do not go back further: these are all the bars
                 break
             answer = self._filled(wanted)
         return counted(answer, query.bars, wanted.start)
@@ -137,7 +137,7 @@ class LaneRun:
         """Return the answer for the span ``wanted``."""
         request, series, journal = self.request, self.series, self.journal
         self._runner.store.listener.used(request.key, wanted)
-        series.end_phase()  # other callers may have been waited for
+        series.end_phase()  # the call may have waited for other callers
         self._runner.store.check(series.view(), wanted)
         plan = plan_fetch(request, series, journal, wanted, self._runner.sources)
         self._runner.on_plan(request, plan)
@@ -182,7 +182,7 @@ class LaneRun:
         return gaps
 
     def _lost(self, before: Coverage, plan: FetchPlan) -> list[Span]:
-        """Return the spans that were stored when planned, or by this request, and have gone since.
+        """Return the spans stored at planning time, or by this request, that no longer exist.
 
         A repair could not preserve them, or another caller has deleted them.
         """
@@ -221,7 +221,7 @@ class LaneRun:
                 if (turn.has_waited or not is_as_planned) and not request.query.refresh:
                     plan = plan_lacking(request, series, journal, plan.wanted)
                 self._fill(plan.segments)
-                doubt_near_splits(request, series, journal)  # of bars that others confirmed, too
+                doubt_near_splits(request, series, journal)  # even for confirmed bars
                 self._fill_overdue(plan.wanted)
                 prove_listing(request, series, journal, plan.segments)
         self._ask_forming(plan)
@@ -248,7 +248,7 @@ class LaneRun:
                 self._fetcher.by(lane).fill(spans)
 
     def _fill_overdue(self, wanted: Span) -> None:
-        """Fetch again any bars that an answer has just made doubtful and whose time is over."""
+        """Fetch again any bars that an answer has just made doubtful and that are already due."""
         overdue = self.journal.overdue
         if not overdue:
             return
@@ -296,7 +296,7 @@ class LaneRun:
             self.series.commit(Commit(marks=marks))
 
     def _read(self, wanted: Span, cap: int) -> Answer:
-        """Read the answer; fetch the actions it needs, or settle for an older basis."""
+        """Read the answer; fetch the actions it needs, or accept an older basis."""
         last: Span | None = None
         for _ in range(2):
             try:
@@ -337,7 +337,7 @@ class LaneRun:
 
 
 def _deleted(gaps: Sequence[Gap], lost: Sequence[Span]) -> Sequence[Gap]:
-    """Return gaps with the true reason where bars kept being deleted before they were read."""
+    """Return the gaps, with the true reason for bars that kept being deleted before a read."""
     if not lost:
         return gaps
     cut = []

@@ -162,7 +162,7 @@ class MissHandler:
                 if isinstance(error, NoProviderError):
                     return answer
                 answer = self._marked(query, answer)
-                return replace(answer, depends_on=None)  # the vendors may be back the next time
+                return replace(answer, depends_on=None)  # the vendors may work again the next time
             is_alone = sum(one.has_rows for one in tried.lanes) == 1
             if not (is_alone and _is_cut_off(answer)):
                 return answer
@@ -206,7 +206,7 @@ class MissHandler:
             asked = tried.attempts(aside=True)
             down.update((a.provider, a) for a in asked if a.error and a.provider in tried.excluded)
         vendors = {attempt.provider for attempt in tried.attempts()}
-        if not query.offline:  # a vendor that supplied stored bars need not be asked
+        if not query.offline:  # a vendor that supplied stored bars need not be queried
             vendors |= set(_vendors(answer))
         rejected = left_out(self._selector, query, way, vendors, out)
         facts: dict[str, Any] = {"rejected": rejected}
@@ -216,7 +216,7 @@ class MissHandler:
         return replace(answer, facts=answer.facts | facts), tried
 
     def _by(self, query: BarsQuery, way: Route, tried: _TriedLanes) -> Answer:
-        """Answer by a route, or by one widened by proof; record what was tried."""
+        """Answer by a route, or by one extended with proved vendors; record what was tried."""
         answer = self._through(query, way, way.lanes, tried)
         if answer is not None:
             return answer
@@ -254,17 +254,17 @@ class MissHandler:
     def _through(
         self, query: BarsQuery, way: Route, lanes: Sequence[LaneRoute], tried: _TriedLanes
     ) -> Answer | None:
-        """Return the first answer that has rows, or rightly has none; record what was tried.
+        """Return the first answer that has rows, or is correctly empty; record what was tried.
 
         If an outage leaves an answer incomplete, a complete answer from a substitute replaces it.
-        With an empty cache the result is the same: what happens to be cached decides nothing
+        With an empty cache the result is the same: what happens to be cached does not matter
         (decision 17). Stored bars that are only doubtful or due again are not missing.
         """
         part: Answer | None = None
         tried_for_it = 0
         for place, lane in enumerate(lanes):
             if part is not None and query.strict and _is_substitute(query, way, lane):
-                continue  # it would be refused, and the part not be told
+                continue  # it would be rejected without reporting the part
             one = self._by_lane(query, lane, way, tried)
             tried.lanes.append(one)
             # No rows and no gaps: nothing trades then, and no substitute can change that.
@@ -274,8 +274,8 @@ class MissHandler:
                     part, tried_for_it = answer, len(tried.lanes)
                 elif part is None or _is_whole(answer, part):
                     return answer
-            # Known to be nothing, without a question: substitutes were queried when it was learned.
-            # A substitute that has nothing says nothing about the bars of the wanted kind.
+            # Known to be empty without a query: substitutes were queried when this was learned.
+            # That a substitute has nothing does not show anything about bars of the wanted kind.
             elif one.answer is not None and one.is_truth and not one.attempts:
                 if part is None and not _is_substitute(query, way, lane):
                     return self._stored_substitute(query, way, lanes[place + 1 :]) or one.answer
@@ -360,7 +360,7 @@ class MissHandler:
         return all(is_proved(query.instrument, Listed(name, view.kind), own) for name in vendors)
 
     def _way(self, query: BarsQuery) -> Route | DataError:
-        """Return where bars may come from, or the error if there is no such place."""
+        """Return where bars may come from, or the error if no vendor can supply them."""
         try:
             return self.route_of(query)
         except DataError as error:
@@ -472,7 +472,7 @@ class MissHandler:
 
 
 def _lane_of(result: LookupResult) -> AnsweringLane | None:
-    """Return the lane that a lookup looked at; None if there was none."""
+    """Return the lane that a lookup examined; None if there was none."""
     return result.lane if isinstance(result, Miss | PartialHit) else None
 
 
@@ -502,7 +502,7 @@ def _is_whole(answer: Answer, part: Answer) -> bool:
 
 
 def _others(query: BarsQuery, way: Route, attempts: Sequence[Attempt]) -> dict[str, str]:
-    """Return the vendors that were not queried, with how to request each."""
+    """Return the vendors that were not queried, and how to request each."""
     done, symbol = {attempt.provider for attempt in attempts}, query.instrument.symbol
     left = [c.name for lane in way.lanes for c in lane.candidates if c.name not in done]
     why = f"{way.owner}, the exchange of this pair, does not list it"
@@ -513,7 +513,7 @@ def _others(query: BarsQuery, way: Route, attempts: Sequence[Attempt]) -> dict[s
 
 
 def _naming(answer: Answer, unfilled: Sequence[Unfilled], namesakes: Mapping[str, str]) -> Answer:
-    """Name the vendors that could have filled a gap if they provably meant the same symbol."""
+    """Name the vendors that could fill a gap if they were proved to list the same symbol."""
     reasons = {part.reason for part in unfilled}
     if not namesakes or not reasons:
         return answer

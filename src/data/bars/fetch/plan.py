@@ -104,7 +104,7 @@ def plan_fetch(
     _doubt_changed(request, series, journal, sources)
     _doubt_ahead(series)
     doubt_near_splits(request, series, journal)
-    journal.overdue.clear()  # what the doubt concerns is in the plan
+    journal.overdue.clear()  # the plan includes the doubted bars
     return plan_lacking(request, series, journal, wanted)
 
 
@@ -167,7 +167,7 @@ def doubt_near_splits(request: LaneRequest, series: SeriesStore, journal: Journa
 def plan_lacking(
     request: LaneRequest, series: SeriesStore, journal: Journal, wanted: Span
 ) -> FetchPlan:
-    """Plan what to request: nothing that is stored, nothing that has not closed."""
+    """Plan what to request, leaving out bars that are stored or have not closed."""
     query, grid = request.query, request.grid
     view, now, cap = series.view(), series.now_ms(), cap_of(request, series)
     reach = Span(wanted.start, min(wanted.end, cap))
@@ -180,7 +180,7 @@ def plan_lacking(
     # Closed hours are not requested for their own sake, but next to requested spans they are
     # included, because there may be bars that the calendar does not expect.
     reliable = coverage.only(lambda c: not is_unasked(c))
-    latest = Span(now - 1, now)  # for which a vendor is asked if it is for any
+    latest = Span(now - 1, now)  # requested together with any others
     if any(_is_open(c.at(latest), request, journal, now) for c in reliable.sources):
         reliable = Coverage(c for c in reliable if not _is_open(c, request, journal, now))
     covered = (
@@ -232,7 +232,7 @@ def _with_closed_hours(reach: Span, request: LaneRequest) -> Span:
     if grid.next_open(start) > start:
         try:
             last = grid.back(start, 1)
-        except BadRangeError:  # calendars do not reach so far back
+        except BadRangeError:  # calendars do not go back that far
             return Span(start, grid.next_open(end))
         start = min(start, last + min(grid.timeframe.longest_ms, DAY_MS))
     return Span(start, grid.next_open(end))
@@ -289,8 +289,8 @@ def _room(segment: Span, request: LaneRequest) -> int:
 def _is_open(part: Covered, request: LaneRequest, journal: Journal, now_ms: int) -> bool:
     """Return whether a vendor of the lane has yet to be queried for bars that others lack.
 
-    Not for spans that two vendors prove to be before a listing, but for those once concluded from
-    the silence of one.
+    False for spans that two vendors prove to be before a listing, but not for spans that an earlier
+    version concluded from the silence of one.
     """
     if part.state != "empty" or part.reason == CLOSED or is_proof(part):
         return False
@@ -411,7 +411,7 @@ def _behind(grid: BarGrid, stamp: int) -> int:
     return grid.next_open(stamp)
 
 
-# --- what a span costs at one vendor: requests, and units of its limits
+# --- the cost of a span at one vendor: requests, and units of its limits
 
 
 # More spans than this are requested together if several fit in one page.
@@ -444,8 +444,8 @@ def requests_for(
 ) -> int:
     """Return the requests that ``span`` takes if every bar the calendar expects exists.
 
-    A downloader that is not ours is called once; how many requests it sends is its own affair.
-    Months that are in an archive by ``now_ms`` are fetched from there.
+    A downloader that is not ours is called once; how many requests it sends is not known. Months
+    that are in an archive by ``now_ms`` are fetched from there.
     """
     if capabilities is None:
         return 1
@@ -488,5 +488,5 @@ def cost_of(downloader: Any, query: FetchQuery) -> int:
     build = getattr(downloader, "bars_request", None)
     try:
         return int(build(query, None).cost) if build is not None else 1
-    except DataError:  # what is refused when it is built is refused when it is asked
+    except DataError:  # a request that cannot be built fails in the query as well
         return 1

@@ -3,9 +3,9 @@
 Next to a span, a few bars that other vendors supplied there are requested, too; they are compared
 and not stored. With the latest bars, the vendor's own final ones before them are requested again.
 
-Final bars do not age, and no vendor is queried just for them. But if a vendor is queried for the
-end of a series anyway, the request occasionally reaches back over its own last bars, as far as
-that costs no additional request. Bars that differ replace the stored ones.
+Final bars do not expire, and no vendor is queried just for them. But if a vendor is queried for the
+end of a series anyway, the request occasionally reaches back over its own last bars, as far as that
+costs no additional request. Bars that differ replace the stored ones.
 """
 
 from __future__ import annotations
@@ -99,7 +99,7 @@ def _side(
 def _is_foreign(part: Covered, candidate: Candidate) -> bool:
     """Return whether a candidate's bars next to these must be compared with them.
 
-    This includes its own bars if they were rescaled. Bars from older tools have their own rule.
+    This includes its own bars if they were rescaled. Bars from older tools have a separate rule.
     """
     if is_older(part) and candidate.adjustment != "unknown":
         return False
@@ -179,7 +179,7 @@ def request_start(
     grid: BarGrid,
     now_ms: int | None = None,
 ) -> int:
-    """Return the start of a request for ``span``, extended back only as far as costs no request.
+    """Return the start of a request for ``span``, extended back as far as that costs no request.
 
     The bars received since the last comparison are included, and at least a few.
     """
@@ -188,7 +188,7 @@ def request_start(
     fitting = min(len(stamps), FEW if compared is None else max(FEW, since))
     if caps.page_bars:
         room = -len(grid.opens(span)) % caps.page_bars
-        fitting = min(fitting, max(room - 1, 0))  # a full page does not tell that it is the last
+        fitting = min(fitting, max(room - 1, 0))  # a full page does not show that it is the last
     requests = requests_for(caps, span, grid, now_ms)
     for count in (fitting, min(fitting, FEW)):
         start = int(stamps[-count]) if count else span.start

@@ -58,7 +58,7 @@ _NEAR_VOLUME = 1e-2  # adjusted volumes are rounded to whole shares
 
 
 def later_marks(parts: Iterable[Covered], fetched: Fetched, terms: CommitContext) -> list[Covered]:
-    """Return marks that withdraw trust from bars whose basis is of a day that has not come.
+    """Return marks that withdraw trust from bars whose basis has a date in the future.
 
     The vendor's own time proves it. Our clock was ahead when they were fetched, so splits since
     then may be missing.
@@ -306,7 +306,7 @@ class _CommitBuilder:
         equal = self._equal(rows)
         first, end = (bisect_left(self._withdrawn, edge) for edge in span)
         for stamp in self._withdrawn[first:end]:
-            # The bar that would vouch for the withdrawn one is written again.
+            # The bar that would confirm the withdrawn one is written again.
             equal[max(int(np.searchsorted(rows.stamps, stamp)) - 1, 0)] = False
         cuts = [0, *(int(i) for i in np.flatnonzero(equal[1:] != equal[:-1]) + 1)]
         edges = [span.start, *(self._edge(rows, equal, cut) for cut in cuts[1:]), span.end]
@@ -351,7 +351,7 @@ class _CommitBuilder:
 
     @cached_property
     def _of_unknown_basis(self) -> list[Span]:
-        """The spans of stored bars whose basis is unknown, or of a day that has not come."""
+        """The spans of stored bars whose basis is unknown, or has a date in the future."""
         parts = [part for part in self.stored.coverage if part.state != "empty"]
         unknown = (part for part in parts if part.basis.adjustment == "unknown")
         return [part.span for part in (*unknown, *later_marks(parts, self.fetched, self.terms))]
@@ -420,7 +420,7 @@ class _CommitBuilder:
         for piece in pieces:
             if piece.state == "provisional":
                 settled = Span(piece.span.start, self.answer.finality.final_before(piece.span))
-                is_plain = piece.basis == self.terms.basis  # then later marks may lie over this one
+                is_plain = piece.basis == self.terms.basis  # later marks may then overlap this one
                 removed = () if is_plain else touching(left_out, settled)
                 for span in subtract([settled], removed):
                     yield self._mark(span, "final", "", None)
@@ -448,7 +448,7 @@ class _CommitBuilder:
         first = self.answer.finality.vouched_before
         if first >= self.answer.answered.end:
             return Stretches()
-        # A span without a bar before the first of them is not vouched for, either.
+        # A span without bars before the first of them is not confirmed, either.
         alone = (
             piece.span
             if len(piece.table) and int(piece.table.stamps[0]) >= first
@@ -459,7 +459,7 @@ class _CommitBuilder:
         return Stretches.of(Columns.of_one(mark, self._present(alone)))
 
     def _still_unvouched(self, old: Covered) -> Covered:
-        """Return the mark for equal bars that no newer ones vouch for: final after a day."""
+        """Return the mark for equal bars that no newer ones confirm: final after a day."""
         if self._doubt or old.state == "final":
             return self._renewed(old, *(self._doubt or ("", None)))
         if old.reason != UNVOUCHED:
@@ -491,7 +491,7 @@ class _CommitBuilder:
         )
 
     def _later_basis(self, part: Covered) -> Basis:
-        """Return the answer's basis if bars stored in an earlier, similar one came the same.
+        """Return the answer's basis if bars stored in an earlier, similar basis came back equal.
 
         Then there is no action between the two, whether or not a vendor was queried for splits and
         dividends. If the adjusted closes differ, there is a dividend, which the bars' own basis
@@ -751,7 +751,7 @@ class CommitContext:
         vendor_days: Sessions that a vendor lacks for most of its symbols: a gap there is never
             trusted.
         last_ms: Stamp of the last bar of the series, including this answer; None if none is known.
-            An empty span after it is not a gap between bars, no matter who saw it how often.
+            An empty span after it is not a gap between bars, whoever reports it and however often.
     """
 
     grid: BarGrid
@@ -765,19 +765,19 @@ class CommitContext:
     last_ms: int | None = None
 
     def expiries(self, edges: Edges, coverage: Coverage, *, as_holes: bool = False) -> Stamps:
-        """Return when doubted bars in spans are fetched again: once settled, then less often.
+        """Return when the doubted bars in spans are fetched again: once settled, then less often.
 
-        ``as_holes``: Bars doubted because a dense vendor's bars are missing between them are
-        fetched again like a gap.
+        ``as_holes``: whether to use the times of gaps, for bars doubted because a dense vendor's
+        bars are missing between them.
         """
         again = meets(edges, merged(coverage.where(lambda c: not c.stands(self.now_ms))))
         after = self.expiry.of_holes if as_holes else self.expiry.of
         return self._settled(edges, after(edges[:, 1], self.now_ms, again))
 
     def nothings(self, holes: Edges, coverage: Coverage) -> tuple[Edges, Stamps]:
-        """Split gaps into parts seen before and new ones; return when each is fetched again.
+        """Split gaps into parts reported before and new ones; return when each is fetched again.
 
-        What was seen for one part proves nothing about the minutes of another.
+        An observation about one part proves nothing about the minutes of another.
         """
         seen = coverage.where(lambda c: is_hole(c) and not c.stands(self.now_ms))
         new = difference(holes, seen) if len(seen) else holes
@@ -794,7 +794,7 @@ class CommitContext:
         return parts, self._settled(parts, expires)
 
     def _settled(self, edges: Edges, expires: Stamps) -> Stamps:
-        """Return the expiries, for bars that have not settled the time when they have."""
+        """Return the expiries; for bars that have not settled, the time at which they will have."""
         for at in np.flatnonzero(edges[:, 1] > self._settled_before).tolist():
             expires[at] = self._settling(Span(*edges[at].tolist())) or expires[at]
         return expires

@@ -1,4 +1,4 @@
-"""Judges new bars next to their neighbours: which are grave, for how long, and what ends it. Pure.
+"""Judges new bars by their neighbours: which are grave, for how long, and what ends it. Pure.
 
 A grave bar stays stored, and its span is ``suspect`` with a reason that begins with ``grave:``.
 The next vendor is queried in the same call; its row replaces the bar if it differs and is not
@@ -76,7 +76,7 @@ def judge(
 
 
 class _Repeat(NamedTuple):
-    """Rows, by position, that are stored as grave and came again, from that vendor or another."""
+    """Rows, by position, that are stored as grave and were sent again, by any vendor."""
 
     part: Covered
     rows: Places
@@ -94,8 +94,7 @@ class _Judging:
         ours, surroundings = self.stored, self.context.surroundings
         stored = surroundings.coverage
         grave = [part for part in stored if part.reason.startswith(GRAVE)]
-        # Where the unit changes, only the edges are marked; without them, the next bars would be
-        # edges.
+        # At a change of unit only the edges are marked; without them, the next bars would be edges.
         edges = [part.span for part in grave if part.reason.endswith(UNDECIDED)]
         table = self._beside_each_other(subtract([part.span for part in grave], edges))
         new_graves = graves(self.context.series_of(table)) if len(self.answer.closed) else []
@@ -140,7 +139,7 @@ class _Judging:
     # --- bars stored as grave ---------------------------------------------------------------
 
     def _repeats(self, parts: Sequence[Covered], new_graves: Sequence[Grave]) -> Iterator[_Repeat]:
-        """Yield the rows in each stored span that are no better than those stored there."""
+        """Yield the rows in each stored span that are not better than those stored there."""
         new, old = self.answer.closed, self.stored.rebased
         stamps = [np.empty(0, np.int64), *(one.stamps for one in new_graves)]
         is_grave = among(new.stamps, distinct(np.concatenate(stamps)))
@@ -161,7 +160,7 @@ class _Judging:
                 yield _Repeat(part, rows[otherwise], is_same=False)
 
     def _after(self, repeat: _Repeat) -> Iterator[Covered]:
-        """Yield the marks for stored bars after the same rows, or equally bad ones, came again."""
+        """Yield the marks for stored bars after the same, or equally bad, rows were sent again."""
         part, now = repeat.part, self.context.now_ms
         for span in self._spans(self.answer.closed.stamps[repeat.rows], self.answer.closed.stamps):
             overlap = span.clip(part.span)

@@ -122,9 +122,9 @@ def _clock_is_behind(
 ) -> Suspicion | None:
     """Return why the date of the price adjustment is not known; None if it is.
 
-    The vendor sent no time, and our clock shows one that must be past according to the stored
-    data, so these prices may or may not include a split since then. They are fetched again at the
-    time found in the stored data.
+    The vendor sent no time, and our clock shows one that must be past according to the stored data.
+    These prices may or may not include a split since then. They are fetched again at the time found
+    in the stored data.
     """
     is_adjusted = fetched.basis.adjustment in ("split", "all")
     if fetched.dated or not is_adjusted or request.query.instrument.asset_class != "stock":
@@ -142,7 +142,7 @@ def _sent_again(
 ) -> Question:
     """Return the request, without the bars before it if too many of these were not sent.
 
-    New bars are not lost because of that: the stored bars stay, and are compared another time.
+    New bars are not lost because of that: the stored bars stay, and are compared later.
     """
     again = Span(question.stored.start, question.span.start)
     if again.is_empty:
@@ -326,7 +326,7 @@ def _verdicts(
 
 
 def common_basis(request: LaneRequest, received: ReceivedAnswer, book: ActionBook) -> CommonBasis:
-    """Return the basis of an answer; one that does not state its basis counts as ``split``."""
+    """Return the basis of an answer; ``split`` if the answer does not state it."""
     adjustment = received.fetched.basis.adjustment
     target = "split" if adjustment == "unknown" else adjustment
     step = request.grid.timeframe
@@ -337,7 +337,7 @@ def common_basis(request: LaneRequest, received: ReceivedAnswer, book: ActionBoo
 def _fixes(series: SeriesStore, sides: Sequence[Side], basis: CommonBasis) -> list[Fix] | None:
     """Return the actions that a vendor may have missed; None if no vendor could say.
 
-    If actions were never requested, a factor may as well be a split that the stored bars do not
+    If actions were never requested, a factor may also be a split that the stored bars do not
     reflect.
     """
     if basis.opened is None:
@@ -360,8 +360,8 @@ def _fixes(series: SeriesStore, sides: Sequence[Side], basis: CommonBasis) -> li
 def with_splices(commit: Commit, splices: Sequence[Splice], span: Span) -> Commit:
     """Return the commit for ``span`` with pieces that record where they meet others.
 
-    That is at its outermost new bars: those beyond may have been found equal to the stored ones,
-    and keep their source.
+    The splices are at its outermost new bars: bars beyond these may have been found equal to the
+    stored ones, and keep their source.
     """
     pieces = commit.pieces if splices else ()
     spans = [s for piece in pieces for s in subtract([piece.span], piece.holes)]
@@ -387,7 +387,7 @@ def _refuse_conflicts(
     """Raise if prices do not fit on one of the sides.
 
     Raises:
-        SpliceConflictError: The prices conflict; names the first such side.
+        SpliceConflictError: The prices conflict; the message names the first such side.
     """
     vendor, (start, end) = received.fetched.vendor, received.span
     for side, verdict in judged:
@@ -419,7 +419,7 @@ def drop_outdated(request: LaneRequest, series: SeriesStore, fetched: Fetched) -
     may not belong next to these any more. Older versions of the series keep what was removed.
 
     Returns:
-        Whether there were any.
+        Whether there were any such bars.
     """
     if not request.key.of_folder or not is_of_files(fetched.vendor):
         return False
@@ -440,7 +440,7 @@ def check_kind(kind: Kind | None, request: LaneRequest, fetched: Fetched) -> Non
     """Reject bars of another kind than those stored.
 
     Raises:
-        KindMismatchError: The kinds differ; names the attributes.
+        KindMismatchError: The kinds differ; the message names the attributes.
     """
     if kind is None or kind.agrees(fetched.kind):
         return

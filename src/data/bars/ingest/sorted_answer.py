@@ -93,7 +93,7 @@ class ClassifiedAnswer:
 
     @property
     def spans(self) -> list[Span]:
-        """The spans to use: all that it covers, or the requested parts of that."""
+        """The spans to use: all that the answer covers, or the requested parts of that."""
         return intersect([self.answered], self.stretches) if self.stretches else [self.answered]
 
     @property
@@ -143,18 +143,18 @@ def sorted_answer(
 
     Args:
         fetched: The answer.
-        checked: Its rows, judged.
+        checked: Rows of the answer, checked.
         segment: Requested span.
         grid: Positions at which bars are expected.
-        now_ms: Our time; the earlier of it and the vendor's own time counts.
+        now_ms: Our time; the earlier of our time and the vendor's is used.
         density: ``dense`` if every missing bar is a gap; ``sparse`` if bars without trades are not
             sent, so that a span is a gap only if it is far longer than the usual distance of its
-            bars or contains a whole session; ``unknown`` if nothing can be concluded. By default
-            as the answer declares.
+            bars or contains a whole session; ``unknown`` if nothing can be concluded. By default,
+            what the answer declares.
         least_share: Fraction of the expected bars that must have been received, gaps aside, and of
-            the bars that no other row may contradict. 0 trusts anything.
-        stretches: Ascending spans, if the answer is only wanted for these. It then has no other
-            rows, and lacks no other bars.
+            the bars that no other row may contradict. With 0, every answer is trusted.
+        stretches: Ascending spans, if the answer is only wanted for these. The result then has no
+            other rows, and lacks no other bars.
     """
     density = density or ("dense" if fetched.dense else "sparse")
     now = min(now_ms, fetched.server_now_ms)
@@ -180,7 +180,7 @@ def sorted_answer(
     disbelief = _disbelief(closed, len(bad), len(odd), least_share)
     unexpected = checked.unexpected[among(checked.unexpected, closed.stamps)]
     if fetched.kind.session == "extended":
-        unexpected = no_stamps()  # the calendar knows regular hours alone
+        unexpected = no_stamps()  # the calendar has only regular hours
     elif 0 < len(closed) == len(unexpected) and least_share > 0 and len(grid.opens(answered)):
         disbelief = f"all {len(closed)} bars stand where the calendar expects none"
     later = checked.good.within(Span(max(segment.start, end), segment.end))
@@ -245,7 +245,7 @@ def _slots(span: Span, rows: Sequence[BadRow], present: Stamps, grid: BarGrid) -
 def _disbelief(closed: BarTable, bad: int, odd: int, least_share: float) -> str:
     """Return why the rows as a whole are not trusted; empty if they are.
 
-    Rows that cannot be bars are requested from another vendor one by one; if they outnumber the
+    Rows that cannot be bars are requested from another vendor individually; if they outnumber the
     bars, the bars are doubted, too. If all rows are bad, there is nothing to doubt.
     """
     rows = len(closed) + bad
@@ -272,7 +272,7 @@ def _lacking(
     """Return the gaps, and why the answer is doubted if it lacks more than can be listed."""
     if density == "unknown":
         return [], ""
-    # Vendors are not required to have the others, so they are neither looked for nor counted.
+    # Vendors are not required to have the other bars, so these are neither sought nor counted.
     lacking = holes(answered, present, grid)
     required = grid.expects(lacking, required=True)
     absent = [hole for hole, is_required in zip(lacking, required, strict=True) if is_required]

@@ -64,7 +64,7 @@ from .sorted_answer import ClassifiedAnswer, Density, faults_of, sorted_answer
 # for rebased ones, where the rounding of an adjustment adds to that. Bars without corporate actions
 # are compared to the last bit.
 _AS_SENT, _REBASED = 1e-7, 1e-6
-# A shorter answer is stored quickly, and is not discarded when the call's time is over.
+# A shorter answer is stored quickly, so it is not discarded when the call's time is over.
 _WORTH_STOPPING = 10_000
 _ALL_DAYS = Span(day_ms(date(1800, 1, 1)), day_ms(date(9999, 1, 1)))
 # Reports of one action may have dates that differ by days.
@@ -230,7 +230,7 @@ def take_forming(
     return _forming(request, received, checked.good)
 
 
-# --- 3 to 5: what the rows are, whether they are trusted, and the actions sent with them
+# --- 3 to 5: checking the rows, deciding whether to trust them, and their actions
 
 
 def _check(request: LaneRequest, series: SeriesStore, fitted: FittedAnswer) -> CheckedAnswer:
@@ -257,7 +257,7 @@ def _refuse_unbelieved(request: LaneRequest, series: SeriesStore, checked: Check
     """Raise if bars are already stored in place of those that are not trusted.
 
     Raises:
-        QualityError: The answer is not trusted; says why.
+        QualityError: The answer is not trusted; the message says why.
     """
     answer, received = checked.answer, checked.fitted.received
     if answer.is_believed or not len(series.read(received.question.span)[0]):
@@ -331,7 +331,7 @@ def _stored(
     near = _ALL_DAYS if _is_of_days(request.grid.timeframe) else sides
     try:
         all_rows, all_coverage = series.read(near, is_use=False)
-    except CacheError:  # a year that cannot be read costs no other one its bars
+    except CacheError:  # a year that cannot be read does not affect the other years
         all_rows, all_coverage = series.read(sides, is_use=False)
     rows, coverage = all_rows.within(answered), all_coverage.within(answered)
     if answer.stretches:
@@ -355,7 +355,7 @@ def _stored(
     own = rebased(rows) if len(rows) else rows
     tolerance = _AS_SENT if own is rows else _REBASED
     surroundings = StoredRange(all_rows, rebased(all_rows, surely=True), all_coverage)
-    if len(all_rows) and not len(surroundings.rebased):  # of years ago not all need be known
+    if len(all_rows) and not len(surroundings.rebased):  # old ones may be unknown
         beside = all_rows.within(sides)
         parts = all_coverage.within(sides)
         surroundings = StoredRange(beside, rebased(beside, surely=True), parts)
@@ -601,10 +601,10 @@ def _due(
     answer: ClassifiedAnswer,
     commit: Commit,
 ) -> int | None:
-    """Return when fetching again could change the answer; None: as before.
+    """Return when fetching again could change the answer; None if that is unchanged.
 
-    All provisional bars count: one left behind by an earlier request must not be considered
-    settled because a later one reached up to now.
+    All provisional bars count: a bar left provisional by an earlier request must not be considered
+    settled because a later request reached up to now.
     """
     grid = request.grid
     now = _now_ms(series, fetched)
@@ -638,7 +638,7 @@ def _with_sides(grid: BarGrid, span: Span) -> Span:
     end = span.end
     try:
         start = grid.back(span.start, COMPARED)
-    except BadRangeError:  # no calendar reaches so far back
+    except BadRangeError:  # no calendar goes back that far
         start = span.start
     step = grid.timeframe.longest_ms
     return Span(min(start, span.start), max(end, end + 2 * COMPARED * step))

@@ -56,8 +56,8 @@ class Candidate:
         name: Vendor name, as the rules spell it.
         downloader: Our own, or anything with a ``get_ohlcv``.
         capabilities: Capabilities that it declares; None for a downloader that is not ours.
-        conversion: Conversion of its bars to the wanted kind, if they are of another; then
-            ``capabilities`` are those after the conversion.
+        conversion: Conversion of its bars to the wanted kind, if they are of another kind;
+            ``capabilities`` are then those after the conversion.
         own_sender: Limits, retries and counts the calls of a downloader that is not ours.
     """
 
@@ -138,7 +138,7 @@ class Candidate:
         return fetch_actions(self.downloader, instrument, span, now_ms, self.name)
 
     def is_shut(self, instrument: Instrument, timeframe: Timeframe) -> bool:
-        """Return whether its circuit breaker for such bars is open: it failed or refused recently.
+        """Return whether its circuit breaker for such bars is open, after a failure or a refusal.
 
         Raises:
             ConfigError: Its key is no longer set.
@@ -212,7 +212,7 @@ class LaneRoute:
     def by_days(
         self, lacking: Sequence[VendorDay], spans: Sequence[Span]
     ) -> Iterator[tuple[LaneRoute, list[Span]]]:
-        """Yield spans with this lane, with vendors that lack a day moved after the others.
+        """Yield spans with this lane, in which vendors that lack a day come after the others.
 
         The spans that no vendor lacks come first, so that the bars next to such a day are already
         stored.
@@ -226,7 +226,7 @@ class LaneRoute:
             yield replace(self, candidates=tuple(order)), intersect(spans, [span])
 
     def named(self, attempt: Attempt) -> Attempt:
-        """Return an attempt with a note on how its bars were converted to the lane's kind."""
+        """Return an attempt with a note about the conversion of its bars to the lane's kind."""
         conversions = {c.name: c.conversion for c in self.candidates if c.conversion is not None}
         if attempt.error is not None or attempt.provider not in conversions:
             return attempt
@@ -259,7 +259,7 @@ class Route:
 
 
 def candidates_of(selector: Selector, query: BarsQuery) -> list[Candidate]:
-    """Return the vendors in the rules (or only the pinned one) that exist, in order.
+    """Return the existing vendors that the rules name, in order, or only the pinned one.
 
     Raises:
         UnknownProviderError: The pinned vendor does not exist or cannot be built.
@@ -398,7 +398,8 @@ def route(
         stored: Kind of the bars in the default lane, if there are any; the other lanes are named
             by their differences from it.
         kind: The wanted kind, if it has already been decided (``selection.lanes``).
-        folder: Likewise, the lane part that names the folder of files whose bars are wanted.
+        folder: Lane part that names the folder of files whose bars are wanted, if it has been
+            decided.
         has_actions: Whether the splits and dividends since the start of the range are stored.
         proved: Vendors whose bars agree with the stored ones.
 
@@ -492,9 +493,9 @@ class _Placement(NamedTuple):
                     yield adjusted, one
 
     def _forms(self, candidate: Candidate) -> Sequence[Candidate]:
-        """Return the usable forms of a candidate's bars: converted to the wanted kind, and as is.
+        """Return the usable forms of a candidate's bars: in the wanted kind, or unchanged.
 
-        Extended hours are never used as is if regular ones are wanted.
+        Extended hours are never used unchanged if regular ones are wanted.
         """
         if _has_too_much(self.query, candidate):
             converted = candidate.converted(self.query, self.wanted)
@@ -524,7 +525,7 @@ class _Placement(NamedTuple):
     def _completes(self, candidate: Candidate, reader: Candidate) -> bool:
         """Return whether a vendor's bars may be next to those from files, as their owner declares.
 
-        Prices of shares only if their adjustment is declared.
+        Prices of shares may be only if their adjustment is declared.
         """
         query = self.query
         if query.instrument.asset_class == "stock" and reader.adjustment == "unknown":
@@ -625,7 +626,7 @@ def unknown_symbol(
 def _usual_kind(query: BarsQuery, first: Candidate, candidates: Iterable[Candidate]) -> Kind:
     """Return the kind that a series starts with: for extended hours, the regular one.
 
-    If possible, it is the same with and without the key for a vendor of extended hours.
+    If possible, the kind does not depend on whether the key for a vendor of extended hours is set.
     """
     instrument, timeframe = query.instrument, query.timeframe
     if not _has_too_much(query, first):

@@ -23,7 +23,7 @@ def unasked(
     Args:
         selector: The rules and the vendors built from them.
         query: The query.
-        all_there: Include vendors that the rules do not name for it.
+        all_there: Whether to include vendors that the rules do not name for it.
     """
     named = named_for(selector, query)
     reasons = {}
@@ -45,12 +45,12 @@ def left_out(
     Args:
         selector: Our selector, or a user's substitute for it, which need not know any rules.
         query: The query.
-        way: Where its bars may come from, or the error if there is no such place.
+        way: Where its bars may come from, or the error if no vendor can supply them.
         attempted: Vendors that were queried.
         out: Vendors that failed earlier in the call, with their errors.
     """
     named = named_for(selector, query) if hasattr(selector, "rule_for") else ()
-    if not isinstance(named, tuple):  # of a double
+    if not isinstance(named, tuple):  # a test double
         named = ()
     passed_over = dict(_passed_over(query, way)) if isinstance(way, Route) else {}
     reasons = {}
@@ -82,8 +82,8 @@ def with_reasons(selector: Any, query: BarsQuery, error: NoProviderError) -> NoP
 
 
 def _passed_over(query: BarsQuery, way: Route) -> Iterator[tuple[str, str]]:
-    """Yield the vendors that could be candidates, and why each is not, or need not be, queried."""
-    for lane in reversed(way.lanes):  # the reason of the first lane counts
+    """Yield possible candidates, and why each of them is not, or need not be, queried."""
+    for lane in reversed(way.lanes):  # the first lane's reason is used
         why = "offline=True allows no request" if query.offline else NOT_NEEDED
         if lane is not way.lanes[0] and not query.offline:
             why = f"only in whole, as a substitute: {differences(way.lanes[0], lane)}"

@@ -1,4 +1,4 @@
-"""Finds the lane that answers a query, by the current rules, whatever happens to be stored.
+"""Finds the lane that answers a query by the current rules, regardless of what is stored.
 
 An answer has the kind of the *first* vendor: the first in the order of the rules that can be
 built, serves the series and reaches into the range. Its bars are in the default lane, or in a lane
@@ -6,10 +6,10 @@ of their kind if the default lane holds bars of another kind; bars from files ar
 their folder. Everything that has to know where the bars for a query are uses this module: answers,
 plans, commands, jobs and feeds.
 
-Vendor names decide wherever they can: if the first vendor has supplied bars in the range to the
-default lane, or to one of its kind next to it, that is the lane, and no vendor is loaded.
-Otherwise the vendors' declarations are consulted, and remembered for as long as rules, keys and
-downloaders are the same.
+Vendor names decide if possible: if the first vendor has supplied bars in the range to the default
+lane, or to one of its kind next to it, that is the lane, and no vendor is loaded. Otherwise the
+vendors' declarations are consulted, and remembered for as long as rules, keys and downloaders are
+the same.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ class AnsweringLane(NamedTuple):
 
     @property
     def is_beside(self) -> bool:
-        """Whether it is next to a default lane that holds bars of another kind."""
+        """Whether the default lane next to it holds bars of another kind."""
         return self.default is not None and self.key.lane != self.home
 
 
@@ -183,7 +183,7 @@ class LaneFinder:
             return usual
         try:
             own = self.find(ask(lanes[0].symbol, lanes[0].timeframe)).key
-        except QueryError:  # its symbol means nothing by the rules, or has no such hours
+        except QueryError:  # no rule recognizes its symbol, or it has no such hours
             return usual
         return own if own in lanes else usual
 
@@ -198,7 +198,7 @@ class LaneFinder:
         return first_of(query, offers, lambda offer: offer.name in vendors)
 
     def order(self, instrument: Instrument, timeframe: Timeframe) -> Any:
-        """Return the rules' vendors in order, as far as that is known without loading any.
+        """Return the rules' vendors in order, as far as the order is known without loading any.
 
         Returns:
             An object that is the same, or equal, for as long as the rules decide the same: a

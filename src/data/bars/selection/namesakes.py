@@ -24,7 +24,7 @@ _COMPARED = 60
 
 
 class Namesakes:
-    """Queries vendors about what else a name may stand for. Thread-safe: it keeps no state.
+    """Finds out from vendors what else a name may stand for. Thread-safe: it keeps no state.
 
     Args:
         store: Stored bars.
@@ -40,7 +40,7 @@ class Namesakes:
     ) -> tuple[frozenset[str], list[Attempt]]:
         """Return the vendors among ``way.namesakes`` that list the same thing, and the attempts.
 
-        This takes one request per vendor; nothing of the answers is stored.
+        This takes one request per vendor; the answers are not stored.
         """
         proved: set[str] = set()
         attempts: list[Attempt] = []

@@ -41,8 +41,8 @@ class Offer(NamedTuple):
 def as_declared(stored: Kind, instrument: Instrument) -> Kind:
     """Return the kind of stored bars as their vendor declares it.
 
-    For crypto, a vendor declares the unit that it is queried for. A vendor that prices a
-    stablecoin pair in dollars only says so with its bars: their unit is not compared with the
+    For crypto, a vendor declares the unit for which it is queried. That a vendor prices a
+    stablecoin pair in dollars is known only from its bars, so their unit is not compared with the
     declaration.
     """
     is_as_asked = instrument.asset_class != "crypto" or stored.unit == instrument.quote
@@ -57,9 +57,9 @@ def first_of(
     Args:
         query: The query.
         offers: Declarations, in rule order.
-        has_bars: Returns whether bars from a vendor are stored in the range; if so, it serves the
-            range however old it is by now. If no vendor serves the range, the first of all is
-            returned.
+        has_bars: Returns whether bars from a vendor are stored in the range; if so, the vendor
+            serves the range, however old the bars are. If no vendor serves the range, the first of
+            all is returned.
     """
     nearest = None
     for offer in offers:

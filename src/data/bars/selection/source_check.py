@@ -34,7 +34,7 @@ class SourceCheck:
         self._verified: dict[SourceState, SourceState] = {}
 
     def is_current(self, instrument: Instrument, view: SeriesView, lane: str = "") -> bool:
-        """Return whether a stored lane may answer: always, unless its files have changed.
+        """Return whether a stored lane may answer, which is false only if its files have changed.
 
         Bars calculated by a job are not read from a file: they are updated when the job runs
         again.
@@ -50,7 +50,8 @@ class SourceCheck:
             return True
         from ...vendors.factory import downloader_for
 
-        # A relative name or a link may lead elsewhere by now; then this is another folder's lane.
+        # A relative name or a link may by now lead elsewhere; the lane then belongs to another
+        # folder.
         name = next((part.vendor for part in view.coverage if is_of_files(part.vendor)), _OF_RULES)
         downloader = self._selector.downloaders.get(name) if lane else None
         if downloader is None:

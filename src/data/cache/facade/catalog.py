@@ -242,7 +242,7 @@ class Catalogue:
         try:
             return read_legacy(self._disk, path, timeframe)
         except CorruptEntryError:
-            return BarTable.empty()  # the store says so when it takes the file over
+            return BarTable.empty()  # the store reports it when it imports the file
 
     def updated_ms(self, key: SeriesKey, year: int) -> int | None:
         """Return when a year was last updated, in UTC milliseconds; None if unknown."""
@@ -297,7 +297,7 @@ class Catalogue:
         for frame in self.timeframes(symbol) if frames is None else frames:
             key = SeriesKey(symbol, frame)
             years = list(self.older_files(key))
-            if years:  # the store looks for series in their own folders only
+            if years:  # the store searches only the series' own folders
                 self.store.clear_years(key, years)
             self.store.clear(symbol, frame)
         if frames is None:

@@ -1,4 +1,4 @@
-"""One cache folder: the meaning of its calls' arguments, its contents, and their removal."""
+"""One cache folder: its contents, their removal, and the meaning of the arguments of its calls."""
 
 from __future__ import annotations
 
@@ -184,19 +184,19 @@ class CacheFolder:
 
     def write_summaries(self) -> bool:
         """Update ``_metadata/*.json``; return whether it succeeded."""
-        if not self.ohlcv_dir.is_dir():  # removed meanwhile, and not for us to make again
+        if not self.ohlcv_dir.is_dir():  # removed meanwhile; not ours to recreate
             return False
         try:
             holdings = self._catalogue.holdings()
             return self._summarise(self._catalogue.stats(self.max_size_gb, holdings), holdings)
         except CacheError as exc:
-            log.debug("summaries were not made: %s", exc)
+            log.debug("summaries were not written: %s", exc)
             return False
 
     def finish(self) -> None:
         """Update the summaries if this object changed anything and the cache is small.
 
-        No process is kept from exiting by reading thousands of documents: jobs write summaries too.
+        A process does not delay its exit to read thousands of documents: jobs write summaries too.
         """
         self._retention_manager.write_uses()
         if self.store.changed and len(self.store.keys()) <= _MOST_SERIES_AT_EXIT:
@@ -360,7 +360,8 @@ class CacheFolder:
         """Delete data older than the rules' limit.
 
         If the clock is doubtful or everything would be deleted, this is logged once instead. The
-        age counts from the newest answer in the store: a clock that is ahead deletes nothing.
+        age counts from the newest answer in the store: a clock that is ahead does not delete
+        anything.
         """
         if self.max_age is None:
             return

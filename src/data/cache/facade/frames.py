@@ -1,4 +1,4 @@
-"""Turns callers' frames into commits, and stored bars into frames, without a request."""
+"""Turns callers' frames into commits, and stored bars into frames, without any requests."""
 
 from __future__ import annotations
 
@@ -49,9 +49,9 @@ if TYPE_CHECKING:
 
 # More gaps than this mean a thin market; there only those far longer than usual count as missing.
 _MOST_HOLES, _FAR_BEYOND = 64, 10
-# Asserted only by the caller: how long a stretch without bars is not requested again.
+# How long a stretch without bars is not requested again if only the caller asserts it.
 _EMPTY_FOR_MS = 24 * HOUR_MS
-# Asserted by the calendar: not for ever, because calendars are corrected.
+# The same if the calendar asserts it: not for ever, because calendars are corrected.
 _CLOSED_FOR_MS = 90 * DAY_MS
 _ANY_KIND = Kind(session="", anchor="")
 # Bars whose nominal end is this far in the past have closed according to any calendar.
@@ -231,7 +231,7 @@ def _closed_beside(extent: Span, grid: BarGrid, now_ms: int) -> list[Span]:
     A query that begins on a holiday can then be answered without a vendor or calendar.
     """
     spans = [Span(extent.end, min(grid.next_open(extent.end), now_ms))]
-    with suppress(BadRangeError):  # calendars do not reach so far back
+    with suppress(BadRangeError):  # calendars do not go back that far
         last = np.array([grid.back(extent.start, 1)], dtype=np.int64)
         is_intraday = grid.timeframe.is_intraday
         end = grid.closes(last) if is_intraday else next_stamps(last, grid.timeframe)

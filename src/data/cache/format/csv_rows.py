@@ -151,7 +151,7 @@ def _by_arrow(text: memoryview, columns: Sequence[str]) -> BarTable:
 
     names = ["timestamp", *columns]
     types: dict[str, Any] = {name: pa.float64() for name in columns}
-    read = csv.read_csv(  # what it refuses is a ValueError
+    read = csv.read_csv(  # it raises ValueError for invalid text
         pa.BufferReader(text),
         read_options=csv.ReadOptions(column_names=names, block_size=_PARSED),
         parse_options=csv.ParseOptions(quote_char=False, ignore_empty_lines=False),

@@ -408,7 +408,7 @@ def _with_unknown_keys(text: bytes, identity: str, problem: msgspec.DecodeError)
     plain = json_document.plain(text)
     ours = plain.get("onetape")
     if not isinstance(ours, dict):
-        raise json_document.DamagedError("it is not ours") from problem
+        raise json_document.DamagedError("this library did not write it") from problem
     json_document.check_format(ours, "metadata have")
     _check_words(ours)
     extra = {key: ours.pop(key) for key in ours.keys() - {*_Ours.__struct_fields__}}
@@ -429,7 +429,7 @@ def _check_words(ours: Mapping[str, Any]) -> None:
             entries = [(e["state"], e.get("basis", {})) for e in state["coverage"]] if state else []
             words = [(state, basis.get("adjustment", "raw")) for state, basis in entries]
         except (AttributeError, KeyError, TypeError):
-            continue  # that is damage
+            continue  # the document is damaged
         for state_word, adjustment in words:
             if state_word not in STATES or adjustment not in _ADJUSTMENTS:
                 raise FormatVersionError(

@@ -2,8 +2,8 @@
 
 A year file is a sequence of members; gzip tools see one plain CSV. Each member carries, in an extra
 field of its gzip header, its size, its digest and a description of its bars. Readers skip from one
-to the next without inflating; a file whose metadata is lost can be understood from its members
-only.
+member to the next without inflating it; if its metadata is lost, a file can still be understood
+from its members.
 """
 
 from __future__ import annotations
@@ -435,13 +435,12 @@ def summing(size: int) -> Callable[..., int]:
         size: Bytes that it will be used for, in any number of calls.
     """
     global summed_bytes
-    # Once loaded it is faster even for small inputs; many small inputs make loading it worthwhile.
+    # Once loaded, it is faster even for small inputs, so many small inputs make loading it
+    # worthwhile.
     if FAST_LIBRARY not in sys.modules:
         summed_bytes += size
         if not _is_worth_it(summed_bytes, LONG):
-            summed_bytes %= (
-                LONG  # where it is not installed, it is looked for once in so many bytes
-            )
+            summed_bytes %= LONG  # if not installed, it is searched for once per this many bytes
             return zlib.crc32
     summed: Callable[..., int] = _fast().crc32
     return summed

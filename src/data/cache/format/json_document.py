@@ -1,8 +1,8 @@
-"""JSON documents that can prove that they are complete.
+"""JSON documents that prove that they are complete.
 
 Every document contains ``sha256``, the digest of its canonical JSON (sorted keys, no spaces)
-without that key. One with a wrong or missing digest counts as lost: most bit flips leave a JSON
-text readable, and wrong.
+without that key. A document with a wrong or missing digest counts as lost: after most bit flips a
+JSON text is still readable, but wrong.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ def text_of(data: bytes) -> bytes:
     text = b"{" + data[_SEALED:].removesuffix(b"\n")
     if data.startswith(b"".join((_OPENING, _digest(text).encode("ascii"), b'",'))):
         return text  # the bytes of `dump`
-    document = plain(data)  # sound all the same where it was only laid out anew
+    document = plain(data)  # valid if it was only reformatted
     try:
         claim = document.pop(_KEY)
         text = canonical(document).encode("ascii")

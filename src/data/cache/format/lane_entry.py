@@ -18,7 +18,7 @@ from ...model.series import SeriesKey
 from ...model.span import Span
 from .documents import SeriesMeta, YearMeta
 
-Packed = bytes  # of a lane's own, which has an attribute of that name
+Packed = bytes  # for LaneEntry, which has an attribute called bytes
 # Version of the entries' content and byte format.
 VERSION = 3
 _DIGEST_BYTES = 16

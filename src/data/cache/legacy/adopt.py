@@ -71,7 +71,7 @@ class OldYears:
         self._layout = layout
         self._disk = disk
         self._memory = memory
-        # A separate cache: the other one records, for the same paths, whose the files are.
+        # A separate cache: for the same paths, the other one records who owns the files.
         self._read_files = memory.named("older")
         self._elsewhere: dict[SeriesKey, dict[int, Path]] = {}
 
@@ -112,7 +112,7 @@ class OldYears:
         try:
             meta = lane.meta(year)
         except DamagedError:
-            return False  # older tools' metadata carry no digest; the data tell whose they are
+            return False  # older tools' metadata has no digest; the data shows whose it is
         return meta is not None and meta.state.generation > 0
 
     def _look_elsewhere(self, lane: SeriesFiles) -> dict[int, Path]:
@@ -144,7 +144,7 @@ class OldYears:
 
 
 def _are_others(root: Path, key: SeriesKey, encoded: str) -> bool:
-    """Return whether the symbol has folders other than its own; nearly never."""
+    """Return whether the symbol has folders other than its own, which is very rare."""
     symbol, top = key.symbol, f"{root}{os.sep}"
     ours, low = f"{top}ohlcv{os.sep}", symbol.lower()
     places = {ours + symbol, ours + low, top + encoded, top + symbol, top + low} - {ours + encoded}

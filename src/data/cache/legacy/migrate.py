@@ -1,6 +1,6 @@
-"""Imports files from older tools on request, verified bar by bar before the old names go.
+"""Imports files from older tools on request; every bar is verified before old names are removed.
 
-The originals stay, under ``_legacy`` in the folder of their series. A process that dies midway
+The originals are kept under ``_legacy`` in the folder of their series. A process that dies midway
 leaves each of them under its old name or the new one, and the next run continues.
 """
 
@@ -91,7 +91,7 @@ def migrate_series(store: StoreParts, key: SeriesKey, *, dry_run: bool) -> list[
     store.disk.make_folders(lane.paths.folder)
     with store.disk.lock(lane.paths.lock, store.lock_timeout_s):
         for year in years:
-            sound_meta(lane, year)  # a writer may have died over it
+            sound_meta(lane, year)  # a writer may have died while writing it
     CommitRun(lane, Commit(), store.old).run(store.lock_timeout_s)
     with store.disk.lock(lane.paths.lock, store.lock_timeout_s):
         for year, old in years.items():
@@ -120,7 +120,7 @@ def _described(store: StoreParts, key: SeriesKey, year: int, path: Path) -> OldF
 def _hidden(
     store: StoreParts, lane: SeriesFiles, taken: Mapping[int, Path]
 ) -> list[tuple[int, Path]]:
-    """Return older files for years of which the series, or a better layout, has bars."""
+    """Return older files for years for which the series, or a preferred layout, has bars."""
     encoded = encode_symbol(lane.key.symbol)
     return [
         (year, path)
@@ -267,7 +267,7 @@ def _weigh(store: StoreParts, lane: SeriesFiles, year: int, path: Path) -> Prune
 
 
 def compared(one: Pruned, table: BarTable, now: BarTable, coverage: Coverage) -> Pruned:
-    """Return ``one`` with the fate of the bars in ``table``.
+    """Return ``one``, completed with what became of the bars in ``table``.
 
     Args:
         one: Original.

@@ -117,7 +117,7 @@ def _folders(root: Path, key: SeriesKey, encoded: str) -> list[str]:
     """Return the timeframe folders to search, best first."""
     symbols = dict.fromkeys((encoded, key.symbol, key.symbol.lower()))
     frames = dict.fromkeys((key.timeframe.folder, key.timeframe.label))
-    # As text: every first access to a series comes through here, nearly always in vain.
+    # As text: every first access to a series gets here, and nearly always finds nothing.
     names, top = [name for name in symbols if is_plain(name)], os.fspath(root)
     bases = (f"{top}{os.sep}ohlcv", top)
     places = [f"{base}{os.sep}{name}" for base in bases for name in names]
@@ -143,7 +143,7 @@ def is_plain(name: str) -> bool:
 
 def _names(folder: str | Path) -> list[str]:
     """Return the sorted names in ``folder``; empty if it does not exist."""
-    if not os.access(folder, os.F_OK):  # which takes a fraction of a failure
+    if not os.access(folder, os.F_OK):  # much faster than a failed scandir
         return []
     try:
         return sorted(os.listdir(folder))
@@ -214,7 +214,7 @@ def read_legacy(disk: Reads, path: Path, timeframe: Timeframe, year: int | None 
     """Read one year file from an older tool: ascending, unique, only bars of ``timeframe``.
 
     The time column is ``timestamp``, ``datetime`` or else the first; naive times mean UTC. Rows
-    that cannot be bars, belong to another year, or have an uncertain stamp are omitted and so
+    that cannot be bars, belong to another year, or have an uncertain stamp are omitted and thus
     become gaps. Unless given, the year is the one at the beginning of the file name.
 
     Raises:

@@ -1,4 +1,4 @@
-"""Columnar files next to the year files: read while valid, remade otherwise.
+"""Columnar files next to the year files: read while valid, otherwise rebuilt.
 
 A columnar file is trusted for a year if it was made from exactly the state that the year's metadata
 names, and the data file is the one that was verified then. Everything else is a miss: the year is
@@ -145,7 +145,7 @@ class Sidecars:
         file = self.opened(lane.key)
         if file is None or file.serves(identities):
             return file
-        file = self.on_disk(lane.key)  # it may be another one by now
+        file = self.on_disk(lane.key)  # the file may have been replaced by now
         if file is not None and not file.serves(identities):
             file = self._extended(lane, file, wanted) or file
         if file is not None:
@@ -241,12 +241,12 @@ class Sidecars:
                 elif now is not None and (now.inode, now.head) == (behind.inode, behind.head):
                     self._put_behind(key, now, parts)
         except LockTimeoutError:
-            log.debug("%s: another process is at the columnar file", key)
-        except DamagedColumnsError as damage:  # of years that were to be taken over
+            log.debug("%s: another process is writing the columnar file", key)
+        except DamagedColumnsError as damage:  # in years that were to be copied
             log.warning("%s: the columnar file is damaged (%s); it is made again", key, damage)
             self.drop(key)
         except (StorageError, ValueError) as exc:
-            log.debug("%s: no columnar file was written: %s", key, exc)
+            log.debug("%s: the columnar file was not written: %s", key, exc)
 
     def _need(self, path: Path, parts: Mapping[int, Part]) -> int:
         """Return the maximum number of bytes written: all existing content and the new rows."""
@@ -259,14 +259,14 @@ class Sidecars:
 
     def _put(self, key: SeriesKey, now: ColumnarFile | None, parts: Mapping[int, Part]) -> None:
         """Add whole years: rewrite only the header if possible, else append, else write a new file."""
-        from .columnar_writer import restamp, write_new  # what is held needs none
+        from .columnar_writer import restamp, write_new  # not needed if the file is cached
 
         lacking = dict(parts)
         if now is not None:
             lacking = {y: p for y, p in parts.items() if not now.serves({y: p.source[:3]})}
             if not lacking:
                 restamp(self._disk, now, {year: part.source for year, part in parts.items()})
-                self._memory.drop(("columns", key))  # it does not know the files by their new times
+                self._memory.drop(("columns", key))  # its header has the files' old times
                 return
             if min(lacking) > max(now.head.years) and len(lacking) == 1:
                 self._put_behind(key, now, lacking)
@@ -279,7 +279,7 @@ class Sidecars:
         ((year, part),) = parts.items()
         if append_rows(self._disk, now, year, part):
             return
-        if year in now.head.years:  # these are the new rows alone
+        if year in now.head.years:  # the part has only the new rows
             part = Part(part.source, concat([now.all_of(year), part.table]))
         write_new(self._disk, self.path(key), file_id(key, 0), now, {year: part})
 
@@ -289,7 +289,7 @@ class Sidecars:
         try:
             self._disk.remove(self.path(key))
         except StorageError as exc:
-            log.debug("%s: the columnar file stays: %s", key, exc)
+            log.debug("%s: the columnar file was not removed: %s", key, exc)
 
     def path(self, key: SeriesKey) -> Path:
         """Return the path of a series' columnar file, whether or not it exists."""

@@ -69,7 +69,7 @@ class ColumnarFile:
         self._map: mmap | None = None
         if may_map and head.size > MOST_READ:
             self._map = disk.map(handle, head.size, private=False)
-        # For a copy the index is recomputed, so that of a small file it is not even read.
+        # For a copy the index is recomputed, so for a small file it is not even read.
         names = head.columns if not may_map else tuple(n for n in head.columns if n != INDEX)
         self._columns = _columns(self._map, head) if self._map else _read(read, head, names)
         self.bytes = 0 if self._map else sum(c.nbytes for c in self._columns.values())
@@ -168,7 +168,7 @@ class ColumnarFile:
             finally:
                 self._disk.close(handle)
         except (StorageError, ValueError):
-            return None  # no descriptor or no address space is left: a copy will do
+            return None  # no file descriptor or address space left, so it is copied
 
     # --- verification --------------------------------------------------------------------------
 
@@ -226,7 +226,7 @@ def open_columns(
             return ColumnarFile(disk, handle, _read, head, inode, may_map=may_map)
         finally:
             disk.close(handle)
-    except (StorageError, ValueError):  # ValueError: shorter than a map of it
+    except (StorageError, ValueError):  # ValueError: the file is shorter than its map
         return None
 
 

@@ -44,7 +44,7 @@ def write_new(
     kept = {y: s for y, s in old.head.years.items() if y not in parts} if old else {}
     if old is not None:
         for year in kept:
-            old.all_of(year)  # what is damaged gets no new checksum
+            old.all_of(year)  # damaged rows must not get a new checksum
     years = dict(sorted((kept | {year: part.source for year, part in parts.items()}).items()))
     rows = sum(source.rows for source in years.values())
     head = Head(identity, 1, room_for(rows), years)

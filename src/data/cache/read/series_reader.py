@@ -107,10 +107,10 @@ def _patiently(
             return content(_preview(lane, year, lane.previews))
         except MismatchError as exc:
             raise _damaged(lane, year, exc) from exc
-    log.debug("%s %s: %s; looking again under the lock", lane.key, year, problem)
+    log.debug("%s %s: %s; reading again under the lock", lane.key, year, problem)
     try:
         with lane.disk.lock(lane.paths.lock, lock_timeout_s):
-            from ..recovery.recover import recover  # what is sound needs none
+            from ..recovery.recover import recover  # not needed for intact years
 
             return content(look()) if recover(lane, year) is not None else None
     except (MismatchError, DamagedError) as exc:
@@ -123,7 +123,7 @@ def _patiently(
 
 def _preview(lane: SeriesFiles, year: int, previews: dict[int, YearFile | None]) -> YearFile | None:
     if year not in previews:
-        from ..recovery.recover import preview  # what is sound needs none
+        from ..recovery.recover import preview  # not needed for intact years
 
         previews[year] = preview(lane, year)
     return previews[year]
@@ -217,7 +217,7 @@ class SeriesIndex:
             since: View obtained just before; its entry is returned without a check.
             tail: Whether the newest years suffice, see :meth:`BarStore.tail`.
         """
-        if lane.previews:  # the documents on the disk are not those that a repair would leave
+        if lane.previews:  # a repair would leave other documents than those on the disk
             return self._read(lane)
         place = "tail" if tail else "series", lane.key
         look: _Look | None = self._memory.get(place)
@@ -287,7 +287,7 @@ class SeriesIndex:
             if not (barred or SERIES in names):
                 raise
         if has_series and SERIES in names:
-            log.warning("%s: series.json is lost: %s is in its place", lane.key, names[SERIES])
+            log.warning("%s: series.json cannot be read: it is %s", lane.key, names[SERIES])
         readable = [year for year in own if year not in barred]
         has_series = has_series and SERIES not in names
         return self._of_years(lane, readable, has_series), tuple(barred)
@@ -387,7 +387,7 @@ def read_series(lane: SeriesFiles) -> SeriesMeta | None:
     try:
         return lane.series()
     except DamagedError as exc:
-        log.warning("%s: series.json is lost: %s", lane.key, exc)
+        log.warning("%s: series.json cannot be read: %s", lane.key, exc)
         return None
 
 
@@ -506,7 +506,7 @@ class RangeReader:
         self._sidecars.keep(lane, whole)
         states = {**states, **{year: content.state for year, content in whole.items()}}
         table = self._sidecars.read(lane, span, states)
-        if table is None:  # it cannot be kept on the disk
+        if table is None:  # columns cannot be kept on the disk
             whole |= self.read_whole(lane, {y: s for y, s in states.items() if y not in whole})
             for year, content in whole.items():
                 self._keep(lane.key, year, content)
@@ -529,7 +529,7 @@ class RangeReader:
         file = self._disk.stat(lane.paths.data(year)) or NO_FILE
         kept: WholeYear | None = self._memory.get(("year", lane.key, year))
         if kept is not None and (kept.file, kept.state.head) == (file, state.head):
-            return kept._replace(state=state)  # what is known of the bars may have changed
+            return kept._replace(state=state)  # the coverage may have changed
         content = read_year(lane, year, year_span(year), self._lock_timeout_s)
         return None if content is None else WholeYear(content[1], content[0], file)
 
@@ -537,7 +537,7 @@ class RangeReader:
         """Cache a year in memory."""
         arrays = [whole.table.stamps, *whole.table.values()]
         for values in arrays:
-            values.flags.writeable = False  # many answers are made of them
+            values.flags.writeable = False  # shared by many answers
         size = sum(values.nbytes for values in arrays)
         self._memory.put(("year", key, year), whole, size)
 

@@ -59,7 +59,7 @@ class YearFile:
     def _extents(self) -> tuple[Stamps, Stamps]:
         """The first and the last stamp of each member.
 
-        For one without bars the end is before the start.
+        For a member without bars, the end is before the start.
         """
         outermost = [(m.header.first, m.header.last) for m in self.members]
         extents = [(1, 0) if a is None or b is None else (a, b) for a, b in outermost]
@@ -68,7 +68,7 @@ class YearFile:
 
 
 def _decode(members: Sequence[Member], columns: tuple[str, ...]) -> None:
-    """Decode short members behind the first in one go; a damaged one is left to :func:`rows_of`."""
+    """Decode short members after the first together; :func:`rows_of` handles damaged ones."""
     short = [m for m in members if not m.decoded and m.header.rows < _SHORT]
     if len(short) < 2 or columns != BASE_COLUMNS:
         return

@@ -36,7 +36,7 @@ from .quarantine import barring
 from .recover import Diagnosis, examine
 
 _PROOF_LOST = "it is kept in quarantine; `onetape verify --sample` compares its bars again"
-_SET_ASIDE = "it is moved to quarantine; what the file held is asked again, or made from the others"
+_SET_ASIDE = "it is moved to quarantine; its content is requested again, or rebuilt"
 SERIES, ACTIONS, COLUMNS = "series.json", "actions.json", "columns"
 _MOST_TOLD = 20
 
@@ -200,7 +200,7 @@ def _findings(key: SeriesKey, ailments: Iterable[tuple[str, Ailment]]) -> list[F
 def _parts(
     store: StoreParts, lane: SeriesFiles, *, is_locked: bool
 ) -> Iterator[tuple[int, Iterable[tuple[str, Ailment]]]]:
-    """Yield the ailments of each year, then of the rest, each with its number of files."""
+    """Yield the defects of each year, then of the rest, each with its number of files."""
     barred = lane.barred()
     yield 0, [(name, Ailment(barring(what), _SET_ASIDE, "move")) for name, what in barred.items()]
     years = [year for year in lane.years() if year not in years_in(barred)]
@@ -241,7 +241,7 @@ def _older(store: StoreParts, lane: SeriesFiles, years: list[int]) -> Iterator[t
     try:
         files = sorted(store.old.of(lane, years).items())
     except FormatVersionError:
-        return  # told already; whose the files are, only a newer version knows
+        return  # already reported; only a newer version knows whose files these are
     for year, path in files:
         damage = store.old.read(lane.key, path).damage
         if damage:
@@ -291,7 +291,7 @@ def _differs(lane: SeriesFiles, year: int, file: ColumnarFile) -> bool:
         whole = open_year(lane, year, meta)
         truth = whole.table() if whole is not None else BarTable.empty()
     except (MismatchError, DamagedError, FormatVersionError):
-        return False  # then the year itself is what is wrong
+        return False  # the year itself is damaged
     return not same_bits(truth, file.all_of(year))
 
 
@@ -402,18 +402,18 @@ _WORDS = {
     ),
     "behind": (
         "committed but missing from the metadata, and so not read: {fresh}",
-        "they are taken in",
+        "they are added to the metadata",
     ),
     "torn": (
-        "{tail:,} bytes of a torn append stand behind the bars",
-        "they are kept in quarantine, and cut off",
+        "an interrupted append left {tail:,} bytes after the bars",
+        "they are moved to quarantine",
     ),
     "forward": ("a rewrite was not finished", "the new file is complete and is used"),
-    "back": ("a rewrite was not finished", "the old file stays"),
+    "back": ("a rewrite was not finished", "the old file is kept"),
     "rebuild": ("{document}", "they are rebuilt from the {left}"),
     "replace": (
         "the data are damaged at byte {end:,} of {size:,}",
-        "the file is kept in quarantine, and {left} of it in its place",
+        "the file is moved to quarantine; its replacement has {left}",
     ),
 }
 # Cases that a commit in progress can look like, unless a document is damaged.
@@ -452,7 +452,7 @@ def diagnose(lane: SeriesFiles, year: int, *, is_locked: bool = False) -> Ailmen
             return ailment
         if before == _states(lane, year):
             return None if ailment.in_flight and is_young(lane, year) else ailment
-    return None  # a writer is at it all the time
+    return None  # a writer keeps changing it
 
 
 def _states(lane: SeriesFiles, year: int) -> tuple[FileState | None, FileState | None]:
@@ -471,8 +471,8 @@ def _diagnosed(lane: SeriesFiles, year: int) -> Ailment | None:
     try:
         diagnosis = examine(lane, year)
     except FormatVersionError as exc:
-        what = (exc.__cause__ or exc).args[0]  # the finding names the file itself
-        return Ailment(str(what), "it is left as it is; update this library", "none")
+        what = (exc.__cause__ or exc).args[0]  # the finding already names the file
+        return Ailment(str(what), "it is not changed; update this library", "none")
     return _inside(year, diagnosis) if diagnosis.case == "sound" else _ailment(diagnosis)
 
 
@@ -509,7 +509,7 @@ def _document(diagnosis: Diagnosis) -> str:
 
 
 def _inside(year: int, diagnosis: Diagnosis) -> Ailment | None:
-    """Check for every bar whether it is where its member and the metadata say."""
+    """Check that every bar is where its member and the metadata say it is."""
     if diagnosis.state is None:
         return None
     last: int | None = None
@@ -540,9 +540,9 @@ def _misplaced(table: BarTable, span: Span, year: Span, last: int | None) -> str
     if not len(stamps):
         return ""
     if (np.diff(stamps) <= 0).any() or (last is not None and stamps[0] <= last):
-        return "stamps do not ascend"
+        return "stamps are not in ascending order"
     if gaps(Span(int(stamps[0]), int(stamps[-1]) + 1), [span.clip(year)]):
-        return "bars lie outside of what their member or year can hold"
+        return "bars lie outside the range of their member or year"
     return ""
 
 

@@ -1,4 +1,4 @@
-"""Keeps whatever cannot be trusted: bad files, torn tails, bad rows. Nothing is thrown away.
+"""Keeps everything that cannot be trusted: bad files, torn tails, bad rows. Nothing is discarded.
 
 Files are named after the digest of their bytes, so that identical files are kept only once; each
 has a JSON document next to it with the reason.
@@ -40,10 +40,10 @@ from ..write.series import SeriesFiles
 
 log = logging.getLogger(__name__)
 
-# For one stamp the last row counts; a few more show how its vendor errs. Of rows that cannot be
-# bars at most this many per year are kept.
+# For each stamp the last row counts; a few more show what errors its vendor makes. At most this
+# many rows that cannot be bars are kept per year.
 _MOST_OF_A_STAMP, MOST_ROWS = 3, 10_000
-# Prefixes of the reasons for rows that were not sent in place of bars.
+# Prefixes of the reasons for rows that do not replace a bar.
 _NOT_FOR_BARS = (WITHDRAWN, OFF_GRID)
 # Memory for parsed rows, as a multiple of the size of their file.
 _TIMES = 40
@@ -95,7 +95,7 @@ def keep_rows(lane: SeriesFiles, year: int, rows: Sequence[Suspect]) -> None:
         assert content is not None
         keep_bytes(lane, lane.paths.rows(year).name, content, "the file of bad rows is damaged")
     if len({row.bar.stamp_ms for row in rows}) == len(rows) and not any(map(_is_bar, rows)):
-        rows = rows[-MOST_ROWS:]  # more of them are not kept
+        rows = rows[-MOST_ROWS:]  # no more rows are kept
     cells = dict.fromkeys(kept or ())
     before = len(cells)
     cells |= dict.fromkeys(_cells(rows))
@@ -114,7 +114,7 @@ def keep_rows(lane: SeriesFiles, year: int, rows: Sequence[Suspect]) -> None:
     writer.writerows(newest)
     packed = zipped(text.getvalue().encode("utf-8"))
     write_atomically(lane.disk, lane.paths.rows(year), packed)
-    if not before and len(newest) == len(rows):  # then they need not be parsed
+    if not before and len(newest) == len(rows):  # then parsing is not necessary
         sent = [row for row in rows if not row.reason.startswith(_NOT_FOR_BARS)]
         lane.memory.wrote(lane.paths.rows(year), packed, sent, _TIMES)
 
@@ -126,7 +126,7 @@ def _is_bar(row: Suspect) -> bool:
 def _newest(cells: list[tuple[str, ...]]) -> list[tuple[str, ...]]:
     """Return the newest invalid rows for each stamp, and all withdrawn bars, which were once real.
 
-    A vendor that sends new invalid rows with each call must not make the file grow for ever.
+    The file must not grow for ever because of a vendor that sends new invalid rows with each call.
     """
     counts = Counter([row[0] for row in cells])
     if len(cells) <= MOST_ROWS and max(counts.values()) <= _MOST_OF_A_STAMP:

@@ -1,8 +1,8 @@
 """Makes a year valid again after a crash or damage.
 
-:func:`examine` decides what is wrong and what is left of the year; it changes nothing and needs no
-lock. Checks report its decision, previews read according to it, and :func:`recover` carries it out,
-only under the lane's lock. For data of ours, in this order:
+:func:`examine` decides what is wrong with the year and what can be kept of it; it changes nothing
+and needs no lock. Checks report its decision, previews read according to it, and :func:`recover`
+carries it out, only under the lane's lock. For data of ours, in this order:
 
 1. the data begins with a recorded state (committed or pending): members after it that are valid,
 chained and of this file are accepted (``behind``); a torn tail after those is quarantined and cut
@@ -61,13 +61,13 @@ Case = Literal[
 
 @dataclass(frozen=True)
 class Diagnosis:
-    """The condition of a year's files, and what a repair leaves of them.
+    """The condition of a year's files, and what would remain of them after a repair.
 
     Attributes:
         case: ``sound``: nothing is wrong. ``foreign``: the data is another tool's;
-            ``half_adopted``: so it is, with a document of ours. Without data: ``lost``, a damaged
-            document; ``unfinished``, the first file never got its name; ``gone``, there was one.
-            The others are those for data of ours, see above.
+            ``half_adopted``: another tool's data with a document of ours. Without data: ``lost``, a
+            damaged document; ``unfinished``, the first file never got its name; ``gone``, there was
+            a file. The other cases concern data of ours; see above.
         meta: Document; None if it is missing or damaged.
         flaw: Defect of a damaged document; otherwise empty.
         state: State of the year after a repair; None if nothing of ours remains.
@@ -103,7 +103,7 @@ def sound_meta(lane: SeriesFiles, year: int) -> YearMeta | None:
 
 
 def matched_meta(lane: SeriesFiles, year: int, meta: YearMeta | None) -> YearMeta | None:
-    """Return ``meta``, just read, if it matches the data, else what a repair leaves."""
+    """Return ``meta``, just read, if it matches the data; else the document after a repair."""
     handle = lane.disk.open_read(lane.paths.data(year))
     if handle is None:
         size, head = 0, None
@@ -180,7 +180,7 @@ def _make_durable(lane: SeriesFiles, year: int) -> None:
 
 
 def _put_back(lane: SeriesFiles, year: int, diagnosis: Diagnosis) -> None:
-    """Remove the document; another tool gets its own back, which our rewrite had moved away."""
+    """Remove the document; another tool's document, which our rewrite had moved, is restored."""
     path = lane.paths.metadata(year)
     before = None
     if diagnosis.case == "half_adopted":
@@ -336,7 +336,7 @@ def _of_recorded(
         appended = _with_appended(lane, year, meta, state, fresh)
         return Diagnosis("behind", meta, "", appended, seen.members, fresh, seen)
     case: Case = "torn" if seen.tail else "sound"
-    if meta.pending is not None:  # the data are one of the two files to the last byte
+    if meta.pending is not None:  # the data is exactly one of the two files
         case = "forward" if state is meta.pending else "back"
     return Diagnosis(case, meta, "", state, seen.members, seen=seen)
 
@@ -370,8 +370,8 @@ def _with_appended(
     lane: SeriesFiles, year: int, meta: YearMeta, state: YearState, fresh: list[Member]
 ) -> YearState:
     """Return the recorded state extended by the members after it."""
-    # A new generation: marks of the lost commits are lost, and anything derived from them must not
-    # be considered valid.
+    # A new generation: the marks of the lost commits are gone, and anything derived from them must
+    # not be considered valid.
     generation = _next_generation(lane, year, meta, fresh)
     target = Target(lane.key, year, state.columns, generation)
     coverage = after_members(state.coverage, (m.header for m in fresh))
@@ -400,7 +400,7 @@ def _next_generation(
     generations += [lane.logged_generation(year), meta.state.generation if meta else 0]
     generations += [meta.pending.generation if meta and meta.pending else 0]
     try:
-        # It is written last and may have survived the data that it describes.
+        # It is written last and may have outlived the data that it describes.
         series = lane.series()
     except (DamagedError, FormatVersionError):
         series = None
@@ -485,7 +485,7 @@ def salvage(seen: Scan, identity: str) -> list[YearSegment]:
     """Return the valid members of this file as segments, ascending.
 
     A member whose bars do not follow those before it is omitted: the file is a mixture, and it is
-    impossible to say which of the two is newer.
+    unknown which of the two is newer.
     """
     kept: list[YearSegment] = []
     for member in (*seen.members, *_behind(seen.content, seen.end)):

@@ -27,7 +27,7 @@ from .clear import files_aside, holding
 BY = "retention"
 # Clocks of machines that share a folder may differ by this much without being wrong.
 _SKEW_MS = MINUTE_MS
-_UNREADABLE = "stays: its newest bar is unknown until `onetape cache repair`"
+_UNREADABLE = "kept: its newest bar is unknown until `onetape cache repair`"
 
 
 @dataclass(frozen=True)
@@ -123,7 +123,7 @@ class AgeRetention:
                 path = foreign.get(year, lane.paths.data(year))
                 if self._disk.stat(path) is None:
                     continue  # it has no bars
-                is_younger = year_span(year).start >= before  # nothing of it need be read
+                is_younger = year_span(year).start >= before  # then nothing needs to be read
                 content = None if is_younger else holding(lane, year, foreign, self._parts.old)
                 if content is None or content.closed_ms > before:
                     collected.stay.add(BARS)
@@ -156,7 +156,7 @@ class AgeRetention:
                 if self._delete(one, aged.before, wait_s):
                     gone.append(one)
             except DataError as exc:
-                problems.append((one.key, f"{one.year} stays: {exc}"))
+                problems.append((one.key, f"{one.year} was not deleted: {exc}"))
         self._store.changed = self._store.changed or bool(gone)
         return replace(aged, years=tuple(gone), problems=tuple(problems))
 

@@ -144,7 +144,7 @@ def holding(
         data = lane.disk.stat(lane.paths.data(year))
         if meta is None or meta.pending is not None or data is None:
             return None
-        if data.size != meta.state.size:  # of what is behind it nothing tells
+        if data.size != meta.state.size:  # nothing describes the bytes after it
             return None
         bars, last = meta.state.rows, meta.state.last
     if not bars or last is None:
@@ -279,7 +279,7 @@ def evict_year(lane: SeriesFiles, year: int, generation: int) -> bool:
         if pins_in(disk, paths.versions):
             return False
         after = _without(lane, [m.state for m in metas.values() if m])
-        lane.write_series(after)  # durable with the folder, and nothing goes for good before
+        lane.write_series(after)  # made durable with the folder, before anything is deleted
         for path in (paths.metadata(year), paths.data(year)):
             disk.remove(path)
             disk.sync_folder(paths.folder)

@@ -27,7 +27,7 @@ _DATA = ".csv.gz"
 _EVERY_S = 60.0
 # Maximum number of files opened for the first time in one measurement; the rest wait for the next.
 _MOST_NEW = 500
-_SIZE_AT = 16  # of a member's own size, in its header
+_SIZE_AT = 16  # offset of a member's size in its header
 
 
 @dataclass(frozen=True)
@@ -116,7 +116,7 @@ class Gauge:
                 try:
                     self._fill = self._look()
                 except CacheError as exc:
-                    log.debug("the cache folder is not measured: %s", exc)
+                    log.debug("the cache folder was not measured: %s", exc)
             return self._fill
 
     def after_fork(self) -> None:
@@ -177,7 +177,7 @@ def _measured(path: str, entry: YearEntry, before: Measured | None) -> Measured 
             try:
                 hop(file, state.st_size, measured)
             except struct.error:
-                pass  # its end is torn
+                pass  # the end of the file is torn
             return measured
     except OSError:
         return None
@@ -193,7 +193,7 @@ def hop(file: IO[bytes], size: int, measured: Measured) -> None:
         if is_ours(start):
             (length,) = struct.unpack_from("<I", start, _SIZE_AT)
         if length <= _SIZE_AT:
-            return  # no member is so short
+            return  # shorter than any member
         file.seek(measured.packed + length - 4)
         (plain,) = struct.unpack("<I", file.read(4))
         measured.packed += length

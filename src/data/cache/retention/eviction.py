@@ -1,4 +1,4 @@
-"""Decides what may be dropped to stay within the cache's limit, and why the rest must stay.
+"""Decides what may be dropped to keep the cache within its limit, and why the rest must stay.
 
 Nothing that no vendor can supply again is ever dropped. Whether vendors can supply a stretch of
 bars is decided by ``must_keep``: see :class:`Keeps`.
@@ -27,14 +27,14 @@ _ANY_KIND = Kind(session="", anchor="")
 # A vendor that has supplied bars for a symbol this recently still has the symbol.
 ALIVE_MS = 30 * DAY_MS
 
-IN_USE = "in use just now"
+IN_USE = "in use at present"
 PINNED = "a version of the series is pinned"
 DOUBTED = "doubtful, or withdrawn by its vendor"
 UNKNOWN_BASIS = "the adjustment of its prices is unknown"
 HANDED_IN = "handed in by a program"
 FITTED = "fitted to bars of another vendor"
 MAYBE_DELISTED = f"no new bars of the symbol for {ALIVE_MS // DAY_MS} days: it may be delisted"
-UNREADABLE = "of an older tool, or its metadata cannot be read"
+UNREADABLE = "written by an older tool, or its metadata cannot be read"
 NO_TIME = "the time is not known until a vendor has answered again: `ohlcv/.time` was lost"
 NO_VENDOR = "no known vendor can supply it again"
 
@@ -53,7 +53,7 @@ class Keeps(Protocol):
 
 
 def keep_all(key: SeriesKey, part: Covered, now_ms: int) -> str:
-    """Keep everything, if it is not known what vendors could supply."""
+    """Keep everything; used if it is not known what vendors could supply."""
     return NO_VENDOR
 
 
@@ -152,7 +152,7 @@ def vouched_ms(lanes: Iterable[StoredLane]) -> int:
     """Return the latest time for which stored answers are evidence; 0 if there are none.
 
     An answer's time is at most that of its vendor's clock, a commit's that of ours; the earlier
-    counts, so a run with a clock that was ahead makes nothing older.
+    counts, so a clock that was once ahead does not make anything look older.
     """
     return max((min(one.entry.updated_ms, one.entry.answered_ms) for one in lanes), default=0)
 
@@ -182,7 +182,7 @@ class Judge:
         key, reasons = lane.key, self._reasons(lane.key, lane.entry)
         last_ms = max(use.last_ms, lane.entry.updated_ms)
         if last_ms > max(self._now_ms, self._latest_ms or 0) + IN_USE_MS:
-            last_ms = lane.entry.answered_ms  # of a run whose clock was ahead
+            last_ms = lane.entry.answered_ms  # set by a process whose clock was ahead
         in_use = IN_USE if last_ms > self._now_ms - IN_USE_MS else ""
         is_pinned = lane.entry.is_pinned
         for year, is_sound, size, _, generation in lane.entry.years:

@@ -128,7 +128,7 @@ class LaneIndex:
                 if is_of_version(db, VERSION, FILE):
                     yield from db.execute(query)
         except (sqlite3.Error, CacheError, ValueError) as exc:
-            log.debug("the index is not read: %s", exc)
+            log.debug("the index was not read: %s", exc)
             self._is_damaged = isinstance(exc, sqlite3.Error) and _is_damage(exc)
 
     # --- writing ---------------------------------------------------------------------------
@@ -192,11 +192,11 @@ class LaneIndex:
                 except sqlite3.DatabaseError as exc:
                     if not _is_damage(exc):
                         raise
-                    log.debug("the index is made anew: %s", exc)
+                    log.debug("the index is rebuilt: %s", exc)
                     self._remove()
                     self._transact(work)
         except (sqlite3.Error, CacheError, ValueError) as exc:
-            log.debug("the index is not written: %s", exc)
+            log.debug("the index was not written: %s", exc)
             return False
         return True
 

@@ -3,7 +3,7 @@
 The documents of a lane are read if the index has no entry for the lane folder in its current state.
 Every change to a document renames a file into that folder, which changes the folder's modification
 time; the same is true of its subfolders. Appending changes nothing in an entry except the log, and
-an entry is stored only from a moment in which no writer was active in the lane.
+an entry is stored only if no writer was active in the lane when it was built.
 """
 
 from __future__ import annotations
@@ -313,7 +313,7 @@ class Inventory:
         try:
             with self.without_writers(Path(path)):
                 learned = self.read_lane(key, path, part, known)
-        except (LockTimeoutError, StorageError):  # a writer is there, or nothing can be written
+        except (LockTimeoutError, StorageError):  # another writer, or a read-only disk
             return self.read_lane(key, path, part), False
         now = self._disk.now_ns()
         times = [state[2] for state in learned.entry.folders.values()]
@@ -322,7 +322,7 @@ class Inventory:
     def without_writers(self, folder: Path) -> AbstractContextManager[None]:
         """Keep writers out of a lane, if the result is to be stored."""
         lock = folder / ".lock"
-        if not self._keeps or self._disk.stat(lock) is None:  # no writer was ever there
+        if not self._keeps or self._disk.stat(lock) is None:  # there was never a writer
             return nullcontext()
         return self._disk.lock(lock, 0.0)
 
@@ -369,7 +369,7 @@ class Inventory:
         self._add_confirmed(entry, key, path, documents, states)
         entry.is_sound &= self._add_series(entry, key, documents)
         if not files and not folders and not self._is_listed(path):
-            entry.has_series, entry.is_sound = True, False  # what is in it cannot be told
+            entry.has_series, entry.is_sound = True, False  # the contents are unknown
         return entry, documents
 
     def _is_listed(self, path: str) -> bool:

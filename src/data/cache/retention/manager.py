@@ -157,15 +157,15 @@ class RetentionManager(StoreListener):
                 if decode_lane("", lane) is not None
                 for name in self._disk.list(self._folder.parent / symbol / lane)
             )
-        except CacheError:  # something else is in the place of a folder
+        except CacheError:  # a folder was replaced by something else
             return False
 
     def _begin(self, is_first: bool) -> None:
         if is_first:
             try:
                 self._time.begin()
-            except CacheError as exc:  # without it nothing is evicted, and no commit fails
-                log.debug("the time was not noted: %s", exc)
+            except CacheError as exc:  # nothing is evicted then, and no commit fails
+                log.debug("the time was not recorded: %s", exc)
 
     def has_room(self, need: int) -> bool:
         """Return whether there is room for ``need`` bytes of derived files."""
@@ -183,7 +183,7 @@ class RetentionManager(StoreListener):
 
         At most one thread does so; the others continue.
         """
-        if os.getpid() != self._pid:  # a thread of the parent may have held it at the fork
+        if os.getpid() != self._pid:  # a thread of the parent may have held the lock at the fork
             self._pid, self._looking = os.getpid(), threading.Lock()
         if self._looking.locked():
             return
@@ -191,7 +191,7 @@ class RetentionManager(StoreListener):
             try:
                 self._look()
             except CacheError as exc:
-                log.debug("the folder was not looked at: %s", exc)
+                log.debug("the folder was not scanned: %s", exc)
 
     def retain(self) -> None:
         """Delete data older than the rules' limit; failures are logged."""
@@ -199,7 +199,7 @@ class RetentionManager(StoreListener):
         try:
             self._limits.by_age()
         except DataError as exc:
-            log.debug("what is too old was not deleted: %s", exc)
+            log.debug("data beyond its maximum age was not deleted: %s", exc)
 
     def _look(self) -> None:
         if self._clock.monotonic() - self._retained_s >= _RETAINED_EVERY_S:
@@ -240,7 +240,7 @@ class RetentionManager(StoreListener):
                 try:
                     done = done.plus(trim_quarantine(self._parts.lane(lane.key), dry_run=dry_run))
                 except CacheError as exc:
-                    log.debug("%s: the quarantine stays: %s", lane.key, exc)
+                    log.debug("%s: the quarantine was not deleted: %s", lane.key, exc)
         return done
 
     def outdated(self) -> list[SeriesKey]:
@@ -268,9 +268,9 @@ class RetentionManager(StoreListener):
             with self._disk.lock(self._folder / ".eviction.lock", 0.0):
                 return self._enforce(limit, holdings or self.inventory.look())
         except LockTimeoutError:
-            log.debug("another process is keeping the limit")
-        except DataError as exc:  # also of what tells what vendors could supply
-            log.debug("the limit could not be kept: %s", exc)
+            log.debug("another process is enforcing the limit")
+        except DataError as exc:  # even from the code that finds out what vendors could supply
+            log.debug("the limit could not be enforced: %s", exc)
         return 0
 
     def _enforce(self, limit: int, holdings: Holdings) -> int:
@@ -294,7 +294,7 @@ class RetentionManager(StoreListener):
         try:
             return self._drop_derived(self.inventory.look().lanes, lack)
         except CacheError as exc:
-            log.debug("no room could be made: %s", exc)
+            log.debug("no space could be freed: %s", exc)
             return 0
 
     def _drop_derived(self, lanes: Iterable[StoredLane], lack: int) -> int:
@@ -305,7 +305,7 @@ class RetentionManager(StoreListener):
         try:
             return evict_year(self._parts.lane(one.key), one.year, one.generation)
         except DataError as exc:
-            log.debug("%s %s stays: %s", one.key, one.year, exc)
+            log.debug("%s %s was not deleted: %s", one.key, one.year, exc)
             return False
 
     def _say(self, left: int) -> None:
@@ -390,7 +390,7 @@ class LastUses:
                 self._fresh = {}
 
     def _guard(self) -> threading.Lock:
-        if os.getpid() != self._pid:  # what was noted before the fork is the parent's to write
+        if os.getpid() != self._pid:  # the parent writes what was noted before the fork
             self._begin()
             for noted in self._noted.values():
                 noted.take(0)

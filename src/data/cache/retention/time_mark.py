@@ -1,4 +1,4 @@
-"""The latest time seen, in a file next to the bars, so that no bars look young to a slow clock."""
+"""The latest time seen, in a file next to the bars: a slow clock must not make bars look young."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Deletes files that can be remade or are not needed.
+"""Deletes files that can be rebuilt or are not needed.
 
 These are columnar files, replaced year files, and old files in quarantine.
 """
@@ -184,11 +184,11 @@ def drop_file(store: StoreParts, path: Path) -> None:
 
 
 def _columns(store: StoreParts, last_used: Callable[[str], int]) -> Iterator[Found]:
-    from .inventory import listed  # with SQLite, which a cached answer does without
+    from .inventory import listed  # imports SQLite, which cached answers do not need
 
     for folder in listed(store.layout.root / FOLDER)[0]:
         for name, facts in listed(folder.path)[1].items():
-            if name == ".lock":  # a writer may wait for it; what a dead writer left goes
+            if name == ".lock":  # a writer may be waiting for it; a dead writer's files are removed
                 continue
             path = Path(folder.path, name)
             used = last_used(f"{folder.name}/{path.stem}")

@@ -61,7 +61,7 @@ class CommitRun:
         """Store everything; raises as :meth:`BarStore.commit` does."""
         disk, paths = self.lane.disk, self.lane.paths
         disk.make_folders(paths.folder.parents[2])
-        disk.make_folders(paths.folder, durable=False)  # the first commit sees to that
+        disk.make_folders(paths.folder, durable=False)  # the first commit makes it durable
         with disk.lock(paths.lock, lock_timeout_s):
             names = self.lane.sweep()
             self._look(names, years_in(self.lane.barred(names)))
@@ -105,14 +105,14 @@ class CommitRun:
         self.is_repaired = newest != self.series.years_generation and bool(self.series.next_due)
         self.generation = 1 + newest
         self.generation = max(self.generation, self.series.generation + 1)
-        if self.generation == 1:  # what was deleted left its log: its numbers are not given again
+        if self.generation == 1:  # deleted bars left a log, whose numbers are not reused
             logged = map(self.lane.logged_generation, self.lane.logged_years(names))
             self.generation = 1 + max(logged, default=0)
 
     def _leave_outdated(self) -> None:
         """Remove data that is no longer read from the years that change.
 
-        Otherwise it would stay for ever.
+        Otherwise that data would stay for ever.
         """
         now = self.lane.clock.now_ms()
         for year, part in self.parts.items():
@@ -191,7 +191,7 @@ class CommitRun:
     def _commit_year(self, year: int, part: YearPart) -> None:
         path = self.taken.get(year)
         if path is not None:
-            self.check = no_check  # what is set aside now comes back with the new file only
+            self.check = no_check  # files set aside now return only with the new file
             damage = self.old.read(self.lane.key, path).damage
             if damage:
                 content = self.lane.disk.read(path)
@@ -235,7 +235,7 @@ class CommitRun:
         after = replace(
             after,
             kind=kind,
-            # Before a repair it applied after the last bar at that time, which may be gone.
+            # Before a repair it was valid after the last bar at that time, which may be gone.
             next_due=None if self.is_repaired else after.next_due,
             lifetime=self._undisproved(after.lifetime),
             empties=after_marks(old, empties, lambda edges: np.zeros(len(edges), bool)),
@@ -252,7 +252,7 @@ class CommitRun:
             # It only saves requests. The content of the commit is stored.
             if SERIES not in self.lane.barred():
                 raise
-            log.warning("%s: series.json is not kept: %s", self.lane.key, exc)
+            log.warning("%s: series.json was not written: %s", self.lane.key, exc)
 
     def _undisproved(self, lifetime: Lifetime) -> Lifetime:
         """Return a lifetime without the bounds that a bar in this commit disproves."""

@@ -58,7 +58,7 @@ def by_year(commit: Commit) -> dict[int, YearPart]:
             own = marks._replace(starts=starts, ends=ends).take(starts < ends)
             if len(own.starts):
                 parts.setdefault(year, YearPart()).marks = Stretches.of(own)
-    whole, last = Span(0, 0), YearPart()  # most rows are of the year of the one before
+    whole, last = Span(0, 0), YearPart()  # most rows are in the same year as the previous row
     for suspect in commit.suspects:
         stamp = suspect.bar.stamp_ms
         if not whole.start <= stamp < whole.end:
@@ -84,8 +84,8 @@ def year_span(year: int) -> Span:
 def standing(part: YearPart, covered: Coverage) -> Stretches[Covered]:
     """Return the marks of a commit that are valid for a year that has just been repaired.
 
-    The caller examined the year before the repair: a doubt about bars that are gone would count as
-    an answer.
+    The caller examined the year before the repair: a doubt about bars that no longer exist would
+    count as an answer.
     """
     spans = [item.span for item in covered if item.state in _WITH_BARS]
     spans += [piece.span for piece in part.pieces]
@@ -131,7 +131,7 @@ def around(piece: CommitPiece, stamps: Stamps) -> list[CommitPiece]:
 def _after_answers(
     coverage: Coverage, answers: Iterable[tuple[Covered, Iterable[Span]]]
 ) -> Coverage:
-    """Return the coverage after new answers, each with its gaps, which become missing."""
+    """Return the coverage after new answers; the gaps of each become missing."""
     marks = [
         Columns(
             edges[:-1], edges[1:], np.arange(len(edges) - 1) % 2, (whole.at(_NO_SPAN), FORGOTTEN)
@@ -210,7 +210,7 @@ def _after_mark(before: Covered | None, mark: Covered, has_bars: bool) -> Covere
         # As stored: an empty stretch has no kind.
         return before if with_bars and has_bars else mark.having(kind=Kind(), basis=Basis())
     if before is None or not with_bars or (before.state == "suspect" and not has_bars):
-        # A verdict on bars says nothing of rejected rows, which keep their basis.
+        # A verdict on bars does not concern rejected rows, which keep their basis.
         is_kept = mark.state != "suspect" or (with_bars and mark.reason.startswith(GRAVE))
         return before if is_kept else mark
     return before.having(
@@ -267,7 +267,7 @@ def takes_trust(before: Coverage, after: Coverage) -> bool:
     """
     if "suspect" in map(_STATE, chain(before, after)):
         return True
-    same = set(map(id, after))  # nearly all of it, as a rule
+    same = set(map(id, after))  # usually nearly all of it
     changed = [item.span for item in before if item.state == "final" and id(item) not in same]
     return any(
         subtract([span], (item.span for item in after.touching(span) if item.state == "final"))

@@ -93,7 +93,7 @@ def entries_of(lines: Iterable[bytes]) -> Iterator[dict[str, Any]]:
 
 
 def folded(entries: Iterable[Entry], versions: Sequence[int]) -> list[dict[str, Any]]:
-    """Return one entry for all that lead up to each kept version, and one for those after the last.
+    """Return one entry for the commits up to each kept version, and one for those after the last.
 
     ``since`` in each is the first generation that it represents, up to its own.
     """

@@ -166,7 +166,7 @@ def with_pieces(
     new: list[YearSegment] = []
     end, pieces = 0, list(pieces)
     for piece in pieces:
-        if piece.span.start < end:  # it overlaps one before it
+        if piece.span.start < end:  # overlaps an earlier piece
             new = [part for s in new for part in _outside(s, piece.span)]
         end = max(end, piece.span.end)
         if len(piece.table):
@@ -369,7 +369,7 @@ def _is_closed(gap: Span, coverage: Coverage) -> bool:
 # have a basis of its own. Bars are never converted to another basis here.
 
 # Maximum number of days between a bar and its fetch for which the two count as one date: over
-# years, a split that no vendor has reported yet is not unlikely enough.
+# several years, a split that no vendor has reported yet is too likely.
 _MOST_DAYS = 14
 
 
@@ -407,7 +407,7 @@ class _Same:
         return header if basis == header.basis else replace(header, basis=basis)
 
     def of_bars(self, coverage: Coverage, headers: Iterable[Header]) -> list[Covered]:
-        """Return the stretches that add nothing to the member in them, with the member's basis."""
+        """Return the stretches that add nothing to their member, with the member's basis."""
         return [
             replace(part, basis=header.basis)
             for header in headers
@@ -416,7 +416,7 @@ class _Same:
         ]
 
     def _says(self, part: Covered, header: Header) -> bool:
-        """Return whether a stretch differs from the member in it but means the same."""
+        """Return whether a stretch differs from the member it contains but means the same."""
         mine, own = part.basis, header.basis
         if mine == own or mine.adjustment != own.adjustment or mine.as_of is None:
             return False

@@ -163,8 +163,8 @@ class SeriesFiles:
         except FormatVersionError as exc:
             raise exc if name == SERIES else self.newer(int(name[:4]), exc) from exc
         except DamagedError as exc:
-            if name == SERIES:  # it only saves requests
-                log.warning("%s: series.json is lost: %s", self.key, exc)
+            if name == SERIES:  # losing it only costs requests
+                log.warning("%s: series.json cannot be read: %s", self.key, exc)
             return None
 
     def newer(self, year: int, error: FormatVersionError) -> FormatVersionError:

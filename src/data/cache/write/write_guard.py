@@ -1,7 +1,7 @@
 """Detects folders that reject writes: read-only ones, and disks that are nearly full.
 
 A read-only folder is detected by the first write, reported once, and not tried again for a while.
-On a disk that is nearly full nothing is started that would fill it.
+On a disk that is nearly full, no write is started that would fill it.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ _warned_read_only: set[Path] = set()
 
 
 class ReadOnlyError(StorageError):
-    """Nothing was stored; the only consequence is a note in the answer."""
+    """Nothing was stored because the folder is read-only; this only adds a note to the answer."""
 
 
 class WriteGuard:
@@ -134,7 +134,7 @@ _BARE_FOR_S = 60.0
 # Folders on a full disk; a warning is issued for each once per process.
 warned_full: set[Path] = set()
 
-Makes = Callable[[int], int]  # frees so many bytes, or fewer, and returns how many
+Makes = Callable[[int], int]  # frees up to this many bytes and returns the number freed
 
 
 class NoRoomError(StorageError):
@@ -175,7 +175,7 @@ class FreeSpaceGuard:
             lack = self._lack(need)
         if lack > 0:
             # The error number is for callers that use it to detect a full disk.
-            raise self._refusal() from OSError(errno.ENOSPC, "the reserve must stay free")
+            raise self._refusal() from OSError(errno.ENOSPC, "the reserve must be kept free")
 
     def _dropped(self, lack: int) -> bool:
         now = self._clock.monotonic()

@@ -1,4 +1,4 @@
-"""One year's part of a commit: what must be written, and with which protocol."""
+"""One year's part of a commit: what is written, and with which protocol."""
 
 from __future__ import annotations
 
@@ -180,8 +180,8 @@ class YearCommit:
             return state.members + new >= _MOST_MEMBERS and state.open + new >= _FEWEST_OPEN
         if state.open + new >= _MOST_OPEN_INTRADAY:
             return True
-        # The newest bar shows whether a day has begun: a query made every night at eleven begins on
-        # the day of the previous night.
+        # The newest bar shows whether a day has begun: a nightly query at eleven begins on the day
+        # of the night before.
         newest = max(int(piece.table.stamps[-1]) for piece in self._with_bars)
         return state.open > 0 and date_of(newest) > date_of(state.last or 0)
 

@@ -195,7 +195,7 @@ def state_of(
 
 
 def _joinable(members: Sequence[Member], last: int | None, target: Target) -> int:
-    """Return how many appended members compaction may join with those before them.
+    """Return how many appended members compaction may join with earlier ones.
 
     A long member of intraday bars that begins on a new date is not counted: a whole day appended at
     once already has the form that compaction would give it.
@@ -247,7 +247,7 @@ def append(
             try:
                 lane.disk.truncate(handle, before.size)
             except StorageError as exc:
-                log.warning("%s %s: a torn tail stays for now: %s", lane.key, year, exc)
+                log.warning("%s %s: a torn tail was not removed: %s", lane.key, year, exc)
             raise
     finally:
         lane.disk.close(handle)
@@ -322,7 +322,7 @@ def keep(lane: SeriesFiles, year: int, generation: int, *, is_pinned: bool = Fal
             return
         if errno_of(exc) not in NO_LINKS:
             raise
-        log.debug("%s %s: this file system keeps no older versions: %s", lane.key, year, exc)
+        log.debug("%s %s: this file system cannot keep versions: %s", lane.key, year, exc)
     _drop(lane, expired(lane, year))
 
 

@@ -183,7 +183,7 @@ def _inode_of(path: Any) -> int | None:
 
 
 def adapted(session: Session) -> Session:
-    """Let the caller's own session reach the tables, which have no schema on SQLite."""
+    """Give the caller's own session access to the tables, which have no schema on SQLite."""
     if session.get_bind().dialect.name == "sqlite":
         session.connection().execution_options(schema_translate_map={SCHEMA: None})
     return session
@@ -205,7 +205,7 @@ def locked_rows(session: Session, statement: Select[Any]) -> Result[Any]:
 
 
 def once_more(function: Callable[P, T]) -> Callable[P, T]:
-    """Repeat a function that is one unit once, if the server ended the unit because of a deadlock."""
+    """Repeat a function, which is one unit, once if the server ended it after a deadlock."""
 
     @wraps(function)
     def run(*args: P.args, **kwargs: P.kwargs) -> T:

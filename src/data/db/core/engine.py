@@ -101,7 +101,7 @@ def _begin_sqlite(connection: Connection) -> None:
     """
     work = connection.get_execution_options().get(_WORK, "writing")
     if connection.info.get(_WORK) != work:
-        connection.info[_WORK] = ""  # of neither, where one of the two fails
+        connection.info[_WORK] = ""  # of neither, if one of the two fails
         cursor = connection.connection.cursor()
         cursor.execute(f"PRAGMA query_only = {work == 'reading':d}")
         cursor.execute(f"PRAGMA foreign_keys = {work != 'migrating':d}")
@@ -128,7 +128,7 @@ def typed_errors(url: DatabaseUrl) -> Iterator[None]:
         yield
     except (SQLAlchemyError, StorageError) as exc:
         raise _typed(exc, url) from exc
-    except UnicodeEncodeError as exc:  # of a driver, which does not wrap it
+    except UnicodeEncodeError as exc:  # from a driver, which does not wrap it
         raise QueryError(f"a text has half of a surrogate pair: {exc.object[:40]!a}") from exc
 
 

@@ -1,17 +1,16 @@
-"""The tables of a database: which state they are in, and how they come into this version's.
+"""The tables of a database: their states, and how they are brought to this version.
 
-=========  ==========================================================================================
-state      what happens at the first use
-=========  ==========================================================================================
-empty      the tables are made
-own        nothing: they are those of this version
-older      SQLite: a backup beside the file, then the upgrade; PostgreSQL: an error names the command
-newer      an error: a newer version of this library made them
-foreign    an error: the database has tables of others; ``onetape db init`` adds ours to them
-=========  ==========================================================================================
+========= ==========================================================================================
+state what happens at the first use =========
+========================================================================================== empty the
+tables are created own nothing: they are those of this version older SQLite: a backup next to the
+file, then the upgrade; PostgreSQL: an error names the command newer an error: a newer version of
+this library created them foreign an error: the database has other tables; ``onetape db init`` adds
+ours =========
+==========================================================================================
 
-All revisions of an upgrade are one transaction. Of several processes one makes the change, under a lock;
-the others wait, and then have nothing left to do.
+All revisions of an upgrade are one transaction. If there are several processes, one makes the
+change under a lock; the others wait, and then have nothing left to do.
 """
 
 from __future__ import annotations
@@ -44,7 +43,7 @@ _VERSION = Table(VERSION_TABLE, MetaData(), Column("version_num", String), schem
 # Scripts for Alembic; `versions` contains the revisions, whose file names begin with their
 # numbers.
 MIGRATIONS = Path(__file__).resolve().parents[1] / "migrations"
-_LOCK = 0x6F6E6574  # of PostgreSQL, for changes of the tables: any number that others do not use
+_LOCK = 0x6F6E6574  # PostgreSQL lock for changes of the tables: any number that others do not use
 _DISK = Disk(private=True)
 _log = logging.getLogger(__name__)
 
@@ -257,7 +256,7 @@ class Schema:
             if self._url.source == "user data folder":
                 _DISK.make_folders(path.parent)
             make_empty(_DISK, path, with_log=True)
-            if _DISK.stat(path) is None:  # a file system without links
+            if _DISK.stat(path) is None:  # the file system has no links
                 _DISK.close(_DISK.create(path))
 
     def _migrate(self, *, by_itself: bool) -> bool:

@@ -153,7 +153,7 @@ def _parsed(text: str, source: str) -> DatabaseUrl:
 def _read(text: str) -> URL | None:
     try:
         return make_url(text)
-    except (ArgumentError, ValueError):  # they may quote what they could not read
+    except (ArgumentError, ValueError):  # their text may quote the URL
         return None
 
 

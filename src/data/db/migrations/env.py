@@ -1,8 +1,8 @@
-"""What Alembic runs: the revisions on the connection of its caller, in the transaction of its caller."""
+"""The script that Alembic runs: revisions on the caller's connection, in its transaction."""
 
 from alembic import context
 
-if hasattr(context, "config"):  # Alembic runs it; else it is only imported
+if hasattr(context, "config"):  # run by Alembic; otherwise only imported
     attributes = context.config.attributes
     context.configure(
         connection=attributes["connection"],

@@ -169,7 +169,7 @@ class AlertsRepo(Repository):
         return True
 
     def delete(self, alert_id: int) -> bool:
-        """Remove an alert; return whether it existed. What it has fired is still delivered."""
+        """Remove an alert; return whether it existed. Its fired events are still delivered."""
         row = self.lock(alert_id)
         if row is not None:
             self.s.delete(row)

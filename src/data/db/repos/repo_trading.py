@@ -314,7 +314,7 @@ class PositionsRepo(Repository):
         name, now = f"{ex_date} {action_type}", self.now()
         may_concern = or_(Position.status == "open", Position.closed_at >= from_ms(begin))
         query = select(Position).where(Position.symbol == symbol, may_concern)
-        with self.s.begin_nested():  # a caller may go on after an error
+        with self.s.begin_nested():  # the caller may continue after an error
             changed = []
             for row in locked(self.s, query.order_by(Position.id)):
                 if row.qty_open and row.opened_at > now:

@@ -312,7 +312,7 @@ class VerificationRepo(Repository):
         if row is None:
             return None
         age_s = self.clock.now_ms() / 1000 - row.sent_time
-        if not -_SKEW_S <= age_s < expiry_seconds:  # a clock was ahead when it was sent
+        if not -_SKEW_S <= age_s < expiry_seconds:  # sent with a clock that was ahead, or too old
             return None
         if not hmac.compare_digest(row.code.encode(), str(code).encode(errors="replace")):
             row.wrong_tries += 1

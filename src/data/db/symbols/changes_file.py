@@ -139,7 +139,7 @@ def _interval(row: _Row, name: str) -> NameInterval:
 
 def _event(row: _Row, name: str) -> SymbolBoundary:
     day, kind, symbol = row.day("date"), row.text("type").lower(), row.symbol("symbol")
-    assert day is not None  # it is needed
+    assert day is not None  # a required cell
     if kind not in CHANGE_TYPES:
         raise QueryError(f"not a type: {kind!r:.40}; use one of {', '.join(CHANGE_TYPES)}")
     if (kind == "delisting") == bool(row.text("successor", needed=False)):

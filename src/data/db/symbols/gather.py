@@ -122,7 +122,7 @@ def gather(
 def _fundamentals(manager: DataManager, facts: SymbolFacts) -> None:
     import warnings
 
-    with warnings.catch_warnings():  # what is missing is told in `problems`
+    with warnings.catch_warnings():  # `problems` reports what is missing
         warnings.simplefilter("ignore")
         record = manager.get_fundamentals(facts.symbol)
     if not record:

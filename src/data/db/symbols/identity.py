@@ -189,7 +189,7 @@ class _Names:
         old = next((one for one in own if one.holds(last_day)), None)
         if old is None:
             if earlier := [one for one in own if one.end is None or one.end <= event.day]:
-                # When the name passed to another instrument is not guessed.
+                # The day on which the name passed to another instrument is not guessed.
                 raise _conflict(
                     f"the {event} ends a name that has already ended or begins on that day: "
                     f"{earlier[-1]}"

@@ -1,4 +1,4 @@
-"""Dated identity in its tables: imports, which are complete or not made at all, and queries."""
+"""The tables of dated identity: imports, which are complete or rejected, and queries."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from .identity import (
 )
 from .models import Boundary, CorporateAction, Symbol, SymbolAlias
 
-# Fifty thousand changes take four megabytes; a device would have no end.
+# Fifty thousand changes take four megabytes; the content of a device may never end.
 _MOST_BYTES = 50_000_000
 
 
@@ -106,7 +106,7 @@ def _replaced(
         else:
             gone.append((value, False))
             session.delete(row)
-    session.flush()  # what goes may have the key of what comes
+    session.flush()  # a deleted row may have the key of a new one
     if new:
         session.execute(insert(model), [row_of(value) | {"recorded_at": now} for value in new])
     return [*gone, *((value, True) for value in new)]

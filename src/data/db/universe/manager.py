@@ -48,7 +48,7 @@ Plan = Generator[_Work, Any, T]
 
 
 class _Plans:
-    """The course of each call, whatever runs its units.
+    """The steps of each call, whatever runs its units.
 
     Args:
         data_manager: Data manager that spells symbols and has the cached closes; by default that
@@ -109,7 +109,7 @@ class _Plans:
             return [storage.record(session, row, state, now) for state in states]
 
         refreshed = yield from self._written(unit, selection)
-        # If it got another definition in the meantime, that one counts.
+        # If the universe got another definition in the meantime, that one is used.
         return refreshed or (yield from self.refresh(name))
 
     def _state(

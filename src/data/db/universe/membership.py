@@ -397,7 +397,7 @@ def answer(
     listed: dict[str, set[str]] = {record.source: set() for record in seen.records}
     came: dict[int, set[str]] = {}
     left: dict[int, set[str]] = {}
-    if len(records) == 1:  # all rows are of it
+    if len(records) == 1:  # all rows are from this record
         listed[records[0].source] = {row[0] for row in rows}
         rows = ()
     for symbol, record, replaced_by in rows:

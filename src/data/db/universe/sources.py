@@ -24,7 +24,7 @@ from .storage import OWN_LIST, UniverseSource
 if TYPE_CHECKING:
     from ...data_manager import DataManager
 
-# Decades of an index take a few hundred kilobytes; a device would have no end.
+# Decades of an index take a few hundred kilobytes; the content of a device may never end.
 _MOST_BYTES = 20_000_000
 _PRICE_DAYS = 7
 _MOST_NAME = 60

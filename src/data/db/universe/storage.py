@@ -246,7 +246,7 @@ def record(session: Session, universe: Universe, state: UniverseSource, now: dat
             f"the source {state.source!r} of the universe {name!r} {kind} before",
             hint="name another source",
         )
-    known: dict[str, str] = {}  # of several sources, the first decides how a symbol is written
+    known: dict[str, str] = {}  # the first of several sources decides the spelling of a symbol
     for symbol in session.scalars(_READ_SYMBOLS, {"name": name}):
         known.setdefault(state.canonical(symbol), symbol)
     statement = respelled(statement, lambda symbol: known.get(state.canonical(symbol), symbol))
@@ -460,10 +460,10 @@ def summaries(session: Session) -> list[Summary]:
 
 
 def existing(session: Session, name: str) -> Summary:
-    """Return what there is of a universe.
+    """Return the summary of a universe.
 
     Raises:
-        UniverseError: there is no such universe.
+        UniverseError: The universe does not exist.
     """
     row = session.get(Universe, name)
     if row is None:

@@ -76,7 +76,7 @@ class BacktestFeed(BacktraderFeed):
         return False
 
     def _begin(self) -> None:
-        self.live_is_over = True  # as soon as its bars were given
+        self.live_is_over = True  # once all its bars were delivered
 
 
 def _nothing(symbol: str, timeframe: str) -> LiveFeed:

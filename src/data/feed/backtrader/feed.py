@@ -201,8 +201,8 @@ class BacktraderFeed(bt.DataBase):  # type: ignore[misc]
 
     params: tuple[tuple[str, Any], ...] = (("qcheck", 1.0), ("patience", 60.0))
     _qcheck: float
-    _env: Any = None  # until Cerebro gets it
-    live_lines: tuple[Any, ...]  # found once: by name they cost more than what is written
+    _env: Any = None  # set when it is added to Cerebro
+    live_lines: tuple[Any, ...]  # looked up once, because a lookup costs more than a write
 
     def __init__(
         self,
@@ -222,13 +222,13 @@ class BacktraderFeed(bt.DataBase):  # type: ignore[misc]
         self.live_is_up = False
         self.live_wanted, self.live_is_stopped = True, False
         self.live_lines = tuple(getattr(self.lines, name) for name in _LINES)
-        # Backtrader reads both at every bar and would otherwise search for them here in vain each
-        # time.
+        # Backtrader reads both at every bar; without these attributes, each lookup would fail here
+        # first.
         self.datetime, self.buflen = self.lines.datetime, self.lines.buflen
         self._name_by(stream.symbol, timeframe)
 
     def __repr__(self) -> str:
-        stream = self.__dict__.get("stream")  # Backtrader may show a data that is being made
+        stream = self.__dict__.get("stream")  # Backtrader may print it before it is complete
         of_what = repr(stream).partition(" ")[2] if stream is not None else "not made>"
         return f"<{type(self).__name__} {of_what}"
 
@@ -323,14 +323,14 @@ class BacktraderFeed(bt.DataBase):  # type: ignore[misc]
         return len(self.live_box) > 0 or self.should_stop or not self.stream.is_running
 
     def clone(self, **kwargs: Any) -> Any:
-        """Return a clone that follows this feed's clock, for resampling alongside it."""
+        """Return a clone that follows this feed's clock, for resampling next to it."""
         return _Clone(dataname=self, **kwargs)
 
     def _gettz(self) -> tzinfo | None:
         return localizing(self.p.tz)
 
     def _timeoffset(self) -> timedelta:
-        """Return the offset of the last bar from the wall clock, as resamplers follow the bars."""
+        """Return the last bar's offset from the wall clock, because resamplers follow the bars."""
         if self.live_seen_ms is None:
             return timedelta()
         return from_ms(self.live_seen_ms) - datetime.now(UTC).replace(tzinfo=None)
@@ -446,7 +446,7 @@ class BacktraderFeed(bt.DataBase):  # type: ignore[misc]
 
         ``notify_data`` receives the state and its reason as keywords.
         """
-        # Only after a first connection: Backtrader takes this to mean a broken one.
+        # Only after a first connection: Backtrader interprets this as a broken one.
         lost = (self.CONNBROKEN,) if self.live_is_up else ()
         notifications = _NOTIFICATIONS.get(status.state, lost)
         if self.live_is_up and self.CONNECTED in notifications:
@@ -472,7 +472,7 @@ class BacktraderFeed(bt.DataBase):  # type: ignore[misc]
         return True
 
     def _tick_fill(self, force: bool = False) -> None:
-        # Backtrader's own version looks up every line by name: a sixth of the total cost of a bar.
+        # Backtrader's own version looks up every line by name, a sixth of the total cost of a bar.
         if force or getattr(self, "tick_close", None) is None:
             _, first, high, low, close, volume, interest = self.live_lines
             self.tick_open, self.tick_high, self.tick_low = first[0], high[0], low[0]

@@ -279,7 +279,7 @@ class BaseLiveDataFeed(BacktraderFeed):
             raise ValueError(nothing) from NoDataError(nothing)
         instead = frame.attrs.get(ATTRS_KEY, {}).get("substitute")
         if instead and "provider" not in self._wishes():
-            # Live bars are of the requested kind: after these prices they would jump.
+            # Live bars are of the requested kind, so there would be a jump after these prices.
             raise ValueError(f"{nothing}: only a substitute is available ({instead}); try again")
         named = {theirs: ours for ours in _VALUES if (theirs := getattr(self.p, ours)) != ours}
         return frame.set_axis([named.get(column, column) for column in frame.columns], axis=1)
@@ -322,7 +322,7 @@ class SourcedLiveDataFeed(BaseLiveDataFeed):
     def _pin(self) -> str | None:
         """Return the only vendor that may be queried.
 
-        None stands for the vendor that would be queried first anyway: its bars belong to the usual
+        None means the vendor that would be queried first in any case: its bars belong to the usual
         series.
         """
         if self.provider is None or not is_manager(self.data_manager):
@@ -333,7 +333,7 @@ class SourcedLiveDataFeed(BaseLiveDataFeed):
 
     def _wishes(self) -> dict[str, Any]:
         usual = super()._wishes()
-        if not is_manager(self.data_manager):  # it may know the four usual arguments alone
+        if not is_manager(self.data_manager):  # it may take only the four usual arguments
             return usual
         pinned = self._pin()
         own = {"adjustment": self.adjustment} | ({} if pinned is None else {"provider": pinned})

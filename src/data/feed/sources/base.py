@@ -33,10 +33,10 @@ class Sink(Protocol):
 
 
 class Source(Protocol):
-    """Something that pushes bars in order, each closed bar once.
+    """An object that pushes bars in order, each closed bar once.
 
     A source is started at most once at a time. After :meth:`stop` it may be started again, with
-    all its state fresh.
+    completely new state.
     """
 
     def start(self, sink: Sink) -> None:
@@ -95,7 +95,7 @@ class ThreadedSource(ABC):
     Args:
         name: Name of the series, for the thread and for messages.
         clock: Clock used for waiting.
-        call: Makes a run a call: named in logs, with its final error reported.
+        call: Makes a run count as a call: named in logs, with its final error reported.
     """
 
     def __init__(
@@ -149,16 +149,16 @@ class ThreadedSource(ABC):
 
 
 def run_logged(name: str, run: Callable[[], None]) -> None:
-    """Do the work of a feed's thread; an error that ends it is logged under ``name``.
+    """Run the body of a feed's thread; an error that ends it is logged under ``name``.
 
     Raises:
         DataError: The error that ended the work; an error of another class becomes its cause.
     """
     try:
-        # The top of a thread: no caller would see an error, whether the library's or not.
+        # At the top of a thread, no caller would see an error, whether the library's or not.
         call_foreign(run, name)
     except DataError as error:
-        if error.provider == name:  # a feed is no vendor
+        if error.provider == name:  # a feed is not a vendor
             error.provider = None
         is_fault = isinstance(error, ForeignError)
         log.error("%s ends: %s", name, error, exc_info=error if is_fault else None)

@@ -64,7 +64,7 @@ class Filled(NamedTuple):
 
     @property
     def doubted(self) -> Filled:
-        """The same answer with its absent bars as missing ones, which may still arrive."""
+        """The same answer with its absent bars counted as missing, as they may still arrive."""
         holes = [*self.absent[:1], *([] if self.hole_ms is None else [self.hole_ms])]
         return Filled(self.bars, [], self.why or NO_BAR, min(holes, default=None))
 
@@ -328,9 +328,9 @@ def _stamps(
         try:
             coming = first_unclosed(market, timeframe, now_ms)
             start, end = market.back(timeframe, coming, count), market.back(timeframe, coming, 1)
-            return start, max(end, start + 1)  # one bar is a range too, and none may be empty
+            return start, max(end, start + 1)  # never empty, even for one bar
         except BadRangeError:
-            pass  # before all calendars: there is not so much of anything
+            pass  # earlier than any calendar: no history is that long
     step = timeframe.step_ms or _MONTH_MS * timeframe.count
     return now_ms - count * step, now_ms
 

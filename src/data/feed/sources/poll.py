@@ -56,7 +56,7 @@ class PollSource(ThreadedSource):
         running: Requests the forming bar; None if it is not wanted, since each call is a request.
         on_ask: Called before every request.
         clock: Clock used for waiting.
-        call: Makes a run a call: named in logs, with its final error reported.
+        call: Makes a run count as a call: named in logs, with its final error reported.
 
     Attributes:
         asked_ms: Time of the last request (UTC milliseconds), or None.
@@ -139,13 +139,14 @@ class PollSource(ThreadedSource):
         return self._judge(poll, coming, filled.why, sink)
 
     def _answered(self, sink: Sink) -> None:
-        """Report that the source is connected, as far as that applies without a connection."""
+        """Report that the source is connected, although it keeps no connection open."""
         if not self._is_up:
             self._is_up = True
             self._tell(sink, StreamState.BACKFILLING, "it answers")
 
     def _judge(self, poll: _Poll, coming: int, why: str, sink: Sink) -> bool:
-        # Bars may have closed during the request; one that closed a moment ago is still on its way.
+        # Bars may have closed during the request; one that closed a moment ago may not be available
+        # yet.
         on_its_way = self.clock.now_ms() - round(_GRACE_S * SECOND_MS)
         lacking = poll.line.gap(max(coming, self._coming(on_its_way)))
         if lacking is None:
@@ -166,7 +167,7 @@ class PollSource(ThreadedSource):
         return False
 
     def _look_until_due(self, poll: _Poll, sink: Sink, halt: Halt) -> None:
-        """Wait for the next close, requesting the forming bar now and then."""
+        """Wait for the next close, requesting the forming bar from time to time."""
         stamp = self._grid.next_open(poll.line.frontier)
         close = int(self._grid.closes(np.array([stamp]))[0])
         while not halt.is_set and (left := self._left_s(close)) > 0:
@@ -226,7 +227,7 @@ class _Poll:
         lacking = self.line.gap(coming_ms)
         if lacking is None:
             return None
-        # Bars after a gap were seen but not delivered, so they are included; those of history just
+        # Bars after a gap were received but not delivered, so they are included; those in history
         # wait.
         end = lacking.end if lacking.start < self.loaded_ms else coming_ms
         return Span(min([lacking.start, *self._recent]), end)

@@ -45,7 +45,7 @@ _REMEMBERED = 16
 _MOST_WAITING = 1000
 # For dense streams: seconds during which bars are requested again after the vendor reports none.
 _DOUBT_S = 60.0
-# Number of missing bars from which silence counts.
+# Number of missing bars from which silence is significant.
 _SILENT_BARS = 3
 
 
@@ -67,7 +67,7 @@ class StreamTimings:
 
     Attributes:
         tick: Interval between reads of the clock.
-        grace: Time after its close for which a bar may still be on its way from the stream.
+        grace: Time after its close in which a bar may still arrive from the stream.
         quiet: Minimum silence in an open market, which must also last for three bars, before the
             stream is doubted.
         retry: Waits between requests for the same gap.
@@ -112,7 +112,7 @@ class GapFreeSource:
         keep: Stores closed bars of the stream.
         correct: Takes a stream bar that was delivered before with other values.
         patience: Durations and limits.
-        call: Makes a run a call: named in logs, with its final error reported.
+        call: Makes a run count as a call: named in logs, with its final error reported.
     """
 
     def __init__(
@@ -175,7 +175,8 @@ class StreamThread:
     Attributes:
         inbox: Sink that the stream pushes into.
         thread: Thread of the run; must be started once.
-        passed_on: Number of bars of the stream that were left to history because too many waited.
+        passed_on: Number of stream bars that were dropped because too many were waiting; they come
+            from history.
     """
 
     def __init__(self, source: GapFreeSource, sink: Sink) -> None:
@@ -193,14 +194,14 @@ class StreamThread:
         self._early: deque[LiveBar] = deque()
         # Delivered bars, to be stored once our clock has reached their close.
         self._unkept: deque[LiveBar] = deque(maxlen=_MOST_WAITING)
-        self._loaded_ms = 0  # everything before this is of the history that it began with
+        self._loaded_ms = 0  # bars before this come from the initial history
         self._recent: deque[LiveBar] = deque(maxlen=_REMEMBERED)
         self._is_connected = False
         self._lost_reason = "not connected yet"
         # The feed itself has already reported that it is connecting.
         self._state, self._reason = StreamState.CONNECTING, self._lost_reason
-        self._backfill_until = 0  # bars expected before this are history's
-        self._denied_since: float | None = None  # a vendor lacks bars since, by its own word
+        self._backfill_until = 0  # bars expected before this come from history
+        self._denied_since: float | None = None  # since when a vendor reports that it lacks bars
         sent = replace(source.grid, timeframe=source.patience.sent or source.grid.timeframe)
         self._silence = SilenceWatch(sent, source.patience.quiet, self._now)
         self._questions = 0
@@ -227,7 +228,7 @@ class StreamThread:
         """Process items and deliver bars until the run is stopped or the stream ends.
 
         Raises:
-            DataError: The stream has ended for good, or there will never be such bars.
+            DataError: The stream has ended permanently, or there will never be such bars.
         """
         while not (self._is_stopped or self.inbox.is_over):
             self._read(self._patience.tick)
@@ -251,7 +252,7 @@ class StreamThread:
         if status.state is StreamState.DELAYED:
             self._backfill_up_to(status.at_ms)
             return
-        was_lost = not self._is_connected  # else it follows another connection without a gap
+        was_lost = not self._is_connected  # otherwise it follows another connection without a gap
         self._is_connected = status.state is StreamState.BACKFILLING
         if not self._is_connected:
             self._lost_reason = status.reason
@@ -269,7 +270,7 @@ class StreamThread:
         self._backfill_up_to(self._now.ms())
 
     def _backfill_up_to(self, closed_ms: int) -> None:
-        """Leave all bars that closed by ``closed_ms`` to history, unless already delivered."""
+        """Take all bars that closed by ``closed_ms`` from history, unless already delivered."""
         grid = self._source.grid
         until = first_unclosed(grid.calendar, grid.timeframe, closed_ms, grid.anchor)
         self._backfill_until = max(self._backfill_until, until)
@@ -300,7 +301,7 @@ class StreamThread:
             self._revised(bar)
 
     def _leave_to_history(self, bar: LiveBar) -> None:
-        """Drop a stream bar; it is fetched once all earlier bars have been delivered."""
+        """Drop a stream bar; history supplies it once all earlier bars have been delivered."""
         if not self.passed_on:
             log.warning("%d bars wait for earlier ones; newer ones are fetched", _MOST_WAITING)
         self.passed_on += 1
@@ -395,10 +396,10 @@ class StreamThread:
         return continuation
 
     def _judged(self, filled: Filled) -> tuple[Filled, bool]:
-        """Return the answer from history as it counts, and whether that is final.
+        """Return the answer from history as it is to be used, and whether that is final.
 
-        A vendor's report that there is no bar may be a hiccup; if silence is normal, it counts at
-        once.
+        A vendor's report that there is no bar may be a temporary error; if silence is normal, it is
+        accepted at once.
         """
         is_denied = filled.absent or not (filled.bars or self._continuation)
         if not (self._patience.dense and is_denied):
@@ -459,7 +460,7 @@ class StreamThread:
             self._silence.checked(missed=missed)
 
     def _failed(self, why: str) -> None:
-        """Record a failed request: the next report that there is no bar is doubted again."""
+        """Record a failed request; the next report that there is no bar is doubted again."""
         self._denied_since = None
         self._schedule(why)
 
@@ -532,7 +533,7 @@ class SilenceWatch:
         now: Source of the current time.
 
     Attributes:
-        is_stale: Whether something was missed during the silence, which still lasts.
+        is_stale: Whether bars were missed during the silence, which still lasts.
     """
 
     def __init__(self, grid: BarGrid, floor_s: float, now: SteadyNow) -> None:
@@ -551,7 +552,7 @@ class SilenceWatch:
         self.is_stale = False
 
     def restart(self) -> None:
-        """Restart the count: a new connection alone proves nothing."""
+        """Restart the count, because a new connection by itself proves nothing."""
         self._since_ms = self._now.ms()
 
     @property
@@ -563,18 +564,18 @@ class SilenceWatch:
         return open_ms(self._calendar, span) > self._limit_ms
 
     def is_after(self, stamp_ms: int) -> bool:
-        """Return whether a bar began after the last market data, so that nothing of it was sent."""
+        """Return whether a bar began after the last market data, so that no part of it was sent."""
         return stamp_ms >= self._market_ms - self._half_ms
 
     def checked(self, *, missed: bool) -> None:
-        """Record whether something was missed during the silence."""
+        """Record whether bars were missed during the silence."""
         if missed:
             self.is_stale = True
             self._missed_s = (self._now.ms() - self._since_ms) / SECOND_MS
         self.restart()
 
     def take_missed_s(self) -> float:
-        """Return, once, the seconds of a silence that just missed something; otherwise 0."""
+        """Return, once, the length in seconds of a silence that missed bars; otherwise 0."""
         seconds, self._missed_s = self._missed_s, 0.0
         return seconds
 
@@ -585,8 +586,8 @@ class SilenceWatch:
 class SteadyNow:
     """The wall time at the last :meth:`set`, advanced by a clock that never jumps.
 
-    If an administrator sets the clock, or at a leap second, no bar moves into the future or the
-    past. For one thread.
+    No bar moves into the future or the past if an administrator sets the clock, or at a leap
+    second. For one thread.
     """
 
     def __init__(self, clock: Clock) -> None:
@@ -598,7 +599,7 @@ class SteadyNow:
         self._wall_ms, self._since = self._clock.now_ms(), self._clock.monotonic()
 
     def set_by(self, event_ms: int) -> bool:
-        """Reread the wall clock if an event is current by it but not by our time.
+        """Reread the wall clock if it makes an event current that our time does not.
 
         In that case the clock was wrong at the last reading and has been corrected since. Return
         whether it was reread.

@@ -69,16 +69,16 @@ _LOGIN_S = 10.0
 # Share of the lifetime after which a new connection is opened, before the vendor closes the old
 # one.
 _EARLY = 0.95
-# Number of unreadable frames in a row that is no longer an accident.
+# Number of unreadable frames in a row that ends a connection.
 _MOST_UNREADABLE = 100
 # Seconds between watchdog checks while frames keep arriving.
 _LOOK_S = 0.1
 _MOST_LEFT = 1000
 # Number of closed bars remembered per topic, for their corrections.
 _REMEMBERED = 16
-# Number of rejections remembered per topic, so that the same one is reported only once.
+# Number of rejections remembered per topic, so that each one is reported only once.
 _TOLD = 16
-# The longest time that a message mentions.
+# The longest duration given in a message.
 _LONGEST_MS = 1 << 50
 _LEFT_S = 0.05
 # The topic of messages whose topic cannot be read.
@@ -112,9 +112,9 @@ class StreamSession:
         self._looked = 0.0
         self._due: deque[list[Topic]] = deque()
         self._unreadable = 0
-        self._spoilt_ms = 0  # the minute of the last message that was none
+        self._spoilt_ms = 0  # minute of the last unreadable message
         self._now, self._latest_ms = SteadyNow(owner.clock), 0
-        self._late_ms = 0  # running bars and trades that were sent before this are no news
+        self._late_ms = 0  # running bars and trades sent before this are outdated
         self._is_late(0)
         # Maps each topic to its last bar that was marked closed too early, if no more may follow.
         self._early: dict[Topic, Span] = {}
@@ -235,7 +235,7 @@ class StreamSession:
         elif isinstance(event, Subscribed):
             self._confirm()
         elif isinstance(event, StreamReply):
-            self._is_login_due = True  # no other text must be sent back
+            self._is_login_due = True  # only a login must be sent back
             self._wire.send(event.frame)
         elif isinstance(event, Leaving):
             self._is_leaving = True
@@ -264,7 +264,7 @@ class StreamSession:
     # --- items that cannot be bars or trades -------------------------------------------------
 
     def _is_due(self, stamp_ms: int, topic: Topic) -> bool:
-        """Return whether an item may begin by now; the clocks are read if it seems not to.
+        """Return whether an item may have begun by now; if it seems too early, the clocks are read.
 
         The current time is the wall clock's time when the socket was opened, advanced by the clock
         that never jumps: a wall clock that is set back or stops does not cause rejections. A wall
@@ -277,7 +277,7 @@ class StreamSession:
         return stamp_ms <= latest_live(Timeframe.parse(topic.timeframe), now_ms)
 
     def _is_late(self, sent_ms: int) -> bool:
-        """Return whether an item sent at that time is old news, by whichever clock is behind."""
+        """Return whether an item sent at that time is outdated, by whichever clock is behind."""
         self._late_ms = min(self._now.ms(), self._owner.clock.now_ms()) - LATE_MS
         return sent_ms < self._late_ms
 
@@ -293,7 +293,7 @@ class StreamSession:
                 self._early.pop(topic, None)
             return False
         self._note_refused(topic, bar.stamp_ms, EARLY, True, _AS_RUNNING)
-        if not self._traits.dense:  # this may be all that comes of it
+        if not self._traits.dense:  # nothing else may follow for it
             self._early[topic] = Span(bar.stamp_ms, close_ms)
         return True
 
@@ -310,7 +310,7 @@ class StreamSession:
         return False
 
     def _ask_for_early(self) -> None:
-        """Let listeners fetch from history the bars that were marked closed too early.
+        """Make listeners fetch from history the bars that were marked closed too early.
 
         By now these bars have closed.
         """
@@ -439,7 +439,7 @@ class StreamSession:
         """
         now, scale = self._owner.clock.monotonic(), self._owner.pulse.scale
         self._looked = now
-        self._is_late(0)  # keeps the bound near
+        self._is_late(0)  # keeps the bound recent
         self._subscribe()
         for topic, listener in self._owner.taken_new():
             if topic in self._confirmed:
@@ -483,7 +483,7 @@ class StreamSession:
 
 
 def _beside_time(stamp_ms: int) -> str:
-    """Return why no streamed item can begin at a stamp."""
+    """Return why no streamed item can begin at a stamp; empty if one can."""
     return AHEAD if stamp_ms > 0 else BEFORE_1970
 
 
@@ -599,7 +599,7 @@ class Connection:
             is_first, error = self._thread.ident is None, self._error
         if is_first:
             self._thread.start()
-        if error is not None:  # it ended meanwhile, and told the listeners of then alone
+        if error is not None:  # it ended meanwhile and notified only its earlier listeners
             listener.end(error)
 
     def remove(self, topic: Topic, listener: Listener) -> bool:
@@ -636,7 +636,7 @@ class Connection:
                 self._thread.join(_JOIN_S / _CUTS)
 
     def after_fork(self) -> None:
-        """Be over in a forked child: the thread and the socket belong to the parent."""
+        """End in a forked child, because the thread and the socket belong to the parent."""
         self._lock, self._stopped = threading.Lock(), threading.Event()
         self._stopped.set()
         self._wire = None
@@ -655,7 +655,7 @@ class Connection:
 
     @property
     def is_over(self) -> bool:
-        """Whether the connection was closed, or ended for good."""
+        """Whether the connection was closed, or has ended permanently."""
         return self._stopped.is_set() or self._error is not None
 
     # --- for the session -------------------------------------------------------------------
@@ -700,7 +700,7 @@ class Connection:
         wire = self._dialled()
         with self._lock:
             self._wire = wire
-        if self.is_stopped:  # closed while it was opened: it must be cut here
+        if self.is_stopped:  # stopped while connecting, so it is aborted here
             wire.abort()
         return wire
 
@@ -744,7 +744,7 @@ class Connection:
         try:
             StreamSession(self, self.open()).serve()
         except (ConfigError, AuthenticationError):
-            raise  # asking again cannot help
+            raise  # a retry cannot help
         except DataError as error:
             if isinstance(error, RateLimitedError):
                 self._limiter.pause(error.retry_after)  # for all processes

@@ -36,7 +36,7 @@ class Listener:
         """Take a trade."""
 
     def late_trade(self, trade: Trade) -> None:
-        """Take a trade that arrives so late that its price is old news."""
+        """Take a trade that arrives so late that its price is outdated."""
 
     def closes(self, stamp_ms: int) -> int:
         """Return the close of a bar of the topic, by default after one minute."""
@@ -51,11 +51,11 @@ class Listener:
         self._sink.status(StreamStatus(StreamState.DELAYED, why, span.end))
 
     def connected(self) -> None:
-        """Take a notice that everything arrives from now on."""
+        """Take a notice that everything is received from now on."""
         self._tell(StreamState.BACKFILLING, "connected")
 
     def lost(self, reason: str) -> None:
-        """Take a notice that nothing arrives until ``connected`` is called again."""
+        """Take a notice that nothing is received until ``connected`` is called again."""
         self._tell(StreamState.CONNECTING, reason)
 
     def end(self, error: DataError | None) -> None:
@@ -138,7 +138,7 @@ class BuildingListener(Listener):
             self._sink.status(StreamStatus(StreamState.DELAYED, why, owed_ms))
 
     def _leave(self, bar: LiveBar) -> None:
-        """Leave a bar to history if its parts are valid but do not add up to a valid bar.
+        """Take a bar from history if its parts are valid but do not add up to a valid bar.
 
         For example, its total volume may exceed any possible one.
         """

@@ -76,7 +76,7 @@ def _has_room(connection: Connection, topic: Topic) -> bool:
 
 
 class Subscription:
-    """One topic of a shared connection, as a stream of bars with whatever gaps it has.
+    """One topic of a shared connection, as a stream of bars that may have gaps.
 
     Args:
         hub: Pool of the shared connections.

@@ -37,8 +37,8 @@ class QualityCheck:
             bars are compared as in ``onetape verify``, stored reports as when answers are
             adjusted.
         level: Sources that it needs.
-        requests: What it costs at a vendor, in words; empty if it costs nothing. For the number
-            for a series: `onetape validate ... --dry-run`.
+        requests: The requests that it takes, in words; empty if it takes none. `onetape validate
+            ... --dry-run` gives the number for a series.
         takes_all: Whether it also checks rows that lack a price above zero.
     """
 
@@ -52,10 +52,11 @@ class QualityCheck:
 
 
 _FETCH = "fetch these bars again, or from another vendor: `onetape fetch ... --refresh --provider`"
-_VERIFY = "nothing, if the market moved; `onetape verify` asks the vendor again"
+_VERIFY = "nothing, if the market moved; `onetape verify` queries the vendor again"
 
-# In the order in which they run. The others see certain repairs by the first two already applied:
-# one wrong unit is not also an outlier, a missing split or an odd dividend.
+# In the order in which they run. For the others, the certain repairs from the first two are already
+# applied, so that one wrong unit is not also reported as an outlier, a missing split or an odd
+# dividend.
 CHECKS: tuple[QualityCheck, ...] = (
     QualityCheck("unit", "prices 100 times too large or too small", _FETCH, unit_errors),
     QualityCheck(
@@ -76,16 +77,16 @@ CHECKS: tuple[QualityCheck, ...] = (
     QualityCheck("outlier", "single bars far from their neighbours", _FETCH, outliers),
     QualityCheck("move", "very large moves", _VERIFY, extreme_moves),
     QualityCheck("no volume", "bars without volume", _VERIFY, zero_volume),
-    QualityCheck("volume", "volumes far beyond the usual", _VERIFY, volume_spikes),
+    QualityCheck("volume", "unusually large volumes", _VERIFY, volume_spikes),
     QualityCheck(
         "dividend",
-        "amounts that are wrong or that adj_close does not follow",
+        "wrong dividends, or dividends that adj_close does not follow",
         "compare with `onetape actions`; use adjustment='all' with another vendor's dividends",
         dividend_errors,
     ),
     QualityCheck(
         "beyond days",
-        "weeks and months beyond any day of theirs",
+        "weeks and months with prices outside those of their days",
         "build them from daily bars: fetch 1d and request the longer bars again",
         beyond_days,
     ),
@@ -153,7 +154,7 @@ def finding_of(check: QualityCheck, defect: Defect) -> QualityFinding:
     """Return a check's defect as a finding, with its name, level and next step.
 
     It is no more serious than the precision of its cause allows (:mod:`.precision`). Checks that
-    need a vendor report what sources say and judge nothing, so their severity is used as it is.
+    need a vendor only report its data and do not judge, so their severity is unchanged.
     """
     cause = defect.cause or check.name
     return QualityFinding(

@@ -1,9 +1,9 @@
 """Compares dividends with the price on their ex-dates and with the adjusted close.
 
-An amount, the step of ``adj_close`` across the ex-date and the fall of the price are three
-accounts of one dividend. If two disagree, the third one decides, if it can: the likelihood of the
-fall is computed under each, with tails as heavy as those of real returns, so that one odd day
-decides nothing.
+An amount, the step of ``adj_close`` across the ex-date and the fall of the price are three accounts
+of one dividend. If two disagree, the third one decides, if it can: the likelihood of the fall is
+computed under each, with tails as heavy as those of real returns, so that one odd day does not
+decide.
 """
 
 from __future__ import annotations
@@ -30,8 +30,8 @@ _NEAR_HUNDRED = (70.0, 140.0)
 # Odds of a thousand to one decide.
 _DECIDED = float(np.log(1000))
 # If a hundredth of an amount was paid the time before or after, half of the usual odds show that it
-# is off by a hundred. Several amounts with so large a yield, none of which the price followed, are
-# wrong together even if none is by itself.
+# is off by a hundred. Several amounts with such large yields, none of which the price followed,
+# prove an error together even if none proves it alone.
 _SAME_AMOUNT, _ALL_LARGE, _FOR_ALL = 0.05, 0.04, 3
 # A day is compared with the moves of its neighbours: a quarter before and after.
 _AROUND = 60
@@ -86,7 +86,7 @@ def dividend_errors(series: CheckedSeries) -> list[Defect] | str:
     if series.asset_class != "stock":
         return "it has no dividends"
     if not series.timeframe.is_intraday and series.timeframe.step_ms != DAY_MS:
-        return "inside weeks and months a dividend cannot be told from a move"
+        return "in weeks and months a dividend cannot be distinguished from a price move"
     if series.dividends is None:
         return "its dividends are not stored: `onetape actions` fetches them"
     payments = _payments(series)
@@ -129,7 +129,7 @@ def _days_between(one: int, other: int) -> int:
 
 
 def _scale(moves: np.ndarray) -> float:
-    """Return how far moves reach; robust for rarely traded shares, which mostly stand still."""
+    """Return the usual size of moves; robust for rarely traded shares with constant prices."""
     finite = moves[np.isfinite(moves)]
     if not len(finite):
         return 0.0
@@ -171,7 +171,7 @@ def _is_hundred(ratio: float) -> bool:
 
 
 def _judged(series: CheckedSeries, group: Sequence[_Payment], name: str) -> Iterator[Defect]:
-    """Yield whether amount or ``adj_close`` is wrong, for payments that are wrong alike."""
+    """Yield defects in the amount or ``adj_close``, for payments that are wrong in one way."""
     text = (
         f"adj_close follows {name} the dividend in {len(group)} of its ex-dates: on "
         f"{iso(group[0].event.at_ms)[:10]} {price_text(group[0].event.value)} were paid, "
@@ -186,7 +186,7 @@ def _judged(series: CheckedSeries, group: Sequence[_Payment], name: str) -> Iter
     )
     stamps = np.array([p.event.at_ms for p in group], dtype=np.int64)
     if is_missing:
-        # No step is not an amount: the alternative to this dividend is a hundredth of it.
+        # A missing step is not an amount: the alternative to this dividend is a hundredth of it.
         large = [p for p in group if _doubt(p, _median_of(series, p)) < -_DECIDED]
         amounts = {id(p): p.paid / (_HUNDRED if p in large else 1) for p in group}
         repairs = [_adjusting(series, p, 1 - amounts[id(p)]) for p in group]
@@ -197,7 +197,7 @@ def _judged(series: CheckedSeries, group: Sequence[_Payment], name: str) -> Iter
     elif odds > _DECIDED:
         repairs = [_adjusting(series, p, (1 - p.paid) / (1 - p.implied)) for p in group]
         yield Defect(
-            stamps, f"{text}, as the price says, too", "error", tuple(repairs), "adj_close"
+            stamps, f"{text}, which the price confirms", "error", tuple(repairs), "adj_close"
         )
     elif odds < -_DECIDED or all(p.paid >= 1 or _is_of_split(series, p) for p in group):
         repairs = [
@@ -214,14 +214,14 @@ def _judged(series: CheckedSeries, group: Sequence[_Payment], name: str) -> Iter
     else:
         yield Defect(
             stamps,
-            f"{text}; which of the two is right cannot be told",
+            f"{text}; which of the two is right is unknown",
             "warning",
             cause="dividend or adj_close",
         )
 
 
 def _is_of_split(series: CheckedSeries, payment: _Payment) -> bool:
-    """Return whether an amount is off by a nearby split because it is per share as shares were."""
+    """Return whether an amount is off by a nearby split because it refers to other shares."""
     ratio = payment.paid / payment.implied
     near = [s.value for s in series.splits or () if abs(s.at_ms - payment.event.at_ms) <= _TWICE_MS]
     return any(abs(ratio / value - 1) < _SAME / 5 for value in near)
@@ -342,7 +342,7 @@ def _double_payments(payments: Sequence[_Payment]) -> Iterator[Defect]:
             text = (
                 f"dividends of {price_text(one.event.value)} and {price_text(other.event.value)} on "
                 f"{iso(one.event.at_ms)[:10]} and {iso(other.event.at_ms)[:10]}: one, reported twice? "
-                f"The price says less for that of {iso(less.event.at_ms)[:10]}"
+                f"The price fits less well with that of {iso(less.event.at_ms)[:10]}"
             )
             yield Defect(stamps, text, "warning", cause="dividend twice")
 
@@ -363,5 +363,7 @@ def _unexplained_steps(series: CheckedSeries, payments: Sequence[_Payment]) -> I
     if odd:
         more = f" and on {counted(len(odd) - 1, 'other day')}" if len(odd) > 1 else ""
         step, day = abs(steps[odd[0] - 1]), iso(int(table.stamps[odd[0]]))[:10]
-        text = f"adj_close steps by {step:.2%} on {day}{more}, and no dividend is known of then"
+        text = (
+            f"adj_close steps by {step:.2%} on {day}{more}, but no dividend is known for that time"
+        )
         yield Defect(table.stamps[odd], text, "warning", cause="adj_close step")

@@ -60,9 +60,9 @@ def grave_of(stamps: Stamps, finding: QualityFinding) -> Grave:
     if prices:
         rows = np.unique(np.concatenate(prices))
     else:
-        # A dividend is in the bar for its ex-date, or in the next one.
+        # A dividend belongs to the bar for its ex-date, or to the next one.
         places = np.searchsorted(stamps, finding.rows)
         rows = stamps[np.unique(places[places < len(stamps)])]
-    # A source that ignores a split does so from the first bar on; after a gap, that is not known.
+    # A source that ignores a split does so from the first bar on; after a gap, this is unknown.
     is_first = finding.check == "split" and len(rows) > 0 and rows[0] == stamps[0]
     return Grave(rows, text, bool(is_first))

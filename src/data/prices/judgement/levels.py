@@ -30,16 +30,16 @@ _LOOKED_AT = 30.0
 _MOVES, _LEAST_DRIFT, _MOST_DRIFT = 8.0, 0.1, 0.5
 # A run this long at the end is the vendor's new unit, not a slip.
 _NEW_UNIT = 5
-# Among this many rows, one with mixed units does not decide.
+# With this many rows, a single row with mixed units does not decide.
 _MANY = 1000
-# Runs this long are not a slip; and how exactly their units must differ by a hundred.
+# Length from which runs are not a slip, and how exactly their units must differ by a hundred.
 _LONG, _EXACT_UNIT = 20, 0.03
 # Fraction of the traded rows that must be right for the others to be wrong beyond doubt.
 _MAJORITY = 2 / 3
 
-# A split can be told from a move if it is eight times the usual gap. Of 26,280 real overnight gaps
-# (SPY, AAPL, GOOG, ORCL, MSFT), one in 135 is beyond that, but only one reaches the size of a 3:2
-# split: AAPL on 2000-09-29, which fell by half on news.
+# A split can be distinguished from a move if it is eight times the usual gap. Of 26,280 real
+# overnight gaps (SPY, AAPL, GOOG, ORCL, MSFT), one in 135 is beyond that, but only one reaches the
+# size of a 3:2 split: AAPL on 2000-09-29, which fell by half on news.
 _GAPS, _SPLIT_GAPS = 8.0, 4.0
 _SPLIT_SLACK, _WIDE_SLACK, _LARGE_SPLIT = 0.1, 0.35, float(np.log(4))
 _NEAR_ROWS, _DATE_ROWS, _SHORT_ROWS, _VOLUME_ROWS = 10, 2, 60, 20
@@ -64,13 +64,13 @@ _CALM, _WILD = 2.5, 0.1
 # the day of a split, as much as usual (on AAPL's four: 0.6 to 1.6 times).
 _NEWS = 3.0
 # Number of days before and after whose volumes are compared, and the minimum of each. Medians over
-# as many days, with a few days of news in between, show how far volumes vary by themselves; the
-# last value is used if there are too few.
+# as many days, with a few days of news in between, show how much volumes normally vary; the last
+# value is used if there are too few days.
 _WEEKS, _FEW_WEEKS, _NEWS_ROWS, _FEW_STEPS, _USUAL_SCATTER = 50, 10, 3, 8, 0.35
 # Maximum distance of a step from that of the shares; the fraction of that scatter, and the minimum,
-# by which it is uncertain; days this many deviations away count less. Of 610 correct halves and
-# thirds planted into real series, none is certain by this, and one in fifty is likely; of 2:1
-# splits, a half and two thirds.
+# by which it is uncertain; days this many deviations away count less. Of 610 genuine price falls by
+# a half or two thirds, inserted into real series, none counts as a certain split and one in fifty
+# as a likely one; of 2:1 splits, half count as certain and two thirds as likely.
 _STEP_SLACK, _WIDE_STEP, _APART_SHARE, _LEAST_ERROR, _ODD_DAY = 0.5, 0.65, 0.35, 0.1, 1.5
 _QUIET, _MOST_QUIET, _WILDER = 1.5, 1.2, 1.0
 # Odds from which a split is certain, and from which it is likely.
@@ -127,7 +127,7 @@ def unit_errors(series: CheckedSeries) -> list[Defect] | str:
 def _off_by_unit(series: CheckedSeries, levels: Levels) -> Iterator[tuple[int, int]]:
     """Yield the runs in another unit, up to any jump inside them that no unit explains.
 
-    Behind such a jump nothing says which unit the rows have.
+    After such a jump, nothing shows which unit the rows have.
     """
     far = np.flatnonzero(np.abs(series.gaps) > np.log(_LOOKED_AT)) + 1
     # The four levels of a row are four bytes: one number.
@@ -162,7 +162,7 @@ def _is_within(levels: Levels, first: int, end: int) -> bool:
 def _is_of_wicks(series: CheckedSeries, levels: Levels, first: int, end: int) -> bool:
     """Return whether only highs and lows are off, in bars where they may be real trades.
 
-    Order books of coins are thin, and runaway orders for shares occur on days of heavy trading.
+    Order books of coins are thin, and erroneous orders for shares occur on days of heavy trading.
     """
     if (levels[first:end][:, (0, 3)] != 0).any():
         return False
@@ -220,7 +220,7 @@ def _right_level(series: CheckedSeries, levels: Levels) -> tuple[np.int8, bool]:
     is_doubted = bool((np.abs(series.from_days) > FAR).any())
     is_told = is_doubted and bool((series.from_days == 0).any())
     if is_told:
-        # Some contradict their daily bars; those that do not are in the unit of their daily bars.
+        # If some contradict their daily bars, the others are in the unit of their daily bars.
         counted = rows[series.from_days == 0]
     lowest = counted.min()
     counts = np.bincount(counted - lowest)
@@ -285,13 +285,13 @@ def _unit_finding(
     beside = rows[0] - 1 if rows[0] else min(stretch[1], len(series) - 1)
     doubt = "" if is_certain else UNDECIDED
     outside = price_text(series.table.close[beside])
-    text = f"{cells} 100 times too {size}: close {inside}, beside it {outside}"
+    text = f"{cells} 100 times too {size}: close {inside}, next to it {outside}"
     if not stretch[0] and len(series) < 2 * stretch[1] < 2 * len(series):
-        # These are most of the bars, up to a unit change; it is the change that deserves a look.
+        # These are most of the bars, up to a unit change; the change itself should be examined.
         rows = np.arange(stretch[1], len(series))
         text += f"; from {iso(int(stamps[rows[0]]))[:10]} on, {counted(len(rows), 'row')} in another unit"
     if not is_certain:
-        # Rows of both units, where one begins and the other ends.
+        # Rows with both units, at which one begins and the other ends.
         first, end = stretch
         edges = [
             *([first - 1, first] if first else []),
@@ -354,8 +354,8 @@ def _known_split_defects(series: CheckedSeries, size: float, dates: list[int]) -
     for first, end in pairwise(edges):
         stretch = (first, end, float(levels[first]))
         if not first and len(series) - end <= min(_SHORT_ROWS, len(series) // 3):
-            # All rows but the last few: then the last few are wrong, unless the split is at their
-            # start.
+            # All rows but the last few: in that case the last few are wrong, unless the split is at
+            # their start.
             stretch = stretch if _is_near(end, dates) else (end, len(series), -stretch[2])
         # Two splits of one size make two levels.
         if 0 < abs(stretch[2]) <= max(1, len(dates)) and stretch[0] < stretch[1]:
@@ -405,7 +405,7 @@ def _split_jumps(series: CheckedSeries, size: float, dates: list[int]) -> Floats
         if _is_coarse(series, row, size):
             jumps[row] = 0.0
     rows = np.flatnonzero(jumps)
-    if len(rows) > _MOST_JUMPS:  # a habit of the market
+    if len(rows) > _MOST_JUMPS:  # usual for this market
         return np.zeros(len(gaps))
     # Two consecutive jumps, there and back, enclose a run; one of them may be at the ex-date.
     pairs = [pair for pair in pairwise(rows.tolist()) if jumps[pair[0]] * jumps[pair[1]] < 0]
@@ -451,7 +451,7 @@ def _is_lone_split(series: CheckedSeries, row: int, sign: float, size: float) ->
     """Return whether a jump far from every ex-date is due to the split, not to the market."""
     if _is_news(series, row + 1) and (size < _LARGE_SPLIT or _is_busy(series, row + 1)):
         return False
-    if size >= _LARGE_SPLIT:  # and never to a quarter, to the last digit of a split that is known
+    if size >= _LARGE_SPLIT:  # a large split is never within a quarter of a known one
         return True
     if size < _LEAST_PAIR or not series.has_volume:
         return False
@@ -533,7 +533,7 @@ def _unknown_split_defects(series: CheckedSeries, free: Mask) -> Iterator[Defect
     for one, other in pairwise(candidates):
         if one in used or like[one] != like[other] or gaps[one] * gaps[other] > 0:
             continue
-        # A price may halve on news, and double on other news.
+        # A price may halve on news and double on later news.
         if any(_is_news(series, row + 1) and _is_busy(series, row + 1) for row in (one, other)):
             continue
         stretch = (one + 1, other + 1, float(np.sign(gaps[one])))
@@ -564,7 +564,7 @@ def _untold(series: CheckedSeries, row: int, size: float, about: str) -> Iterato
     if not _stays(series, row, size):
         return
     if series.from_days[row] == 0 and abs(series.from_days[row + 1]) > FAR:
-        return  # it is the bars behind the jump that contradict their days
+        return  # the bars after the jump contradict their daily bars
     terms = f"{about}1:{np.exp(size):.6g}" if gap > 0 else f"{about}{np.exp(size):.6g}:1"
     text = (
         f"close {price_text(table.close[row])}, then open {price_text(table.open[row + 1])}, and it stays "
@@ -575,22 +575,23 @@ def _untold(series: CheckedSeries, row: int, size: float, about: str) -> Iterato
     is_possible = not is_failure and _is_like_others(series, row, size)
     odds = _volume_odds(series, row, size) if is_possible else 0.0
     if odds > _CERTAIN_ODDS:
-        text += ", as the volume says, too: as many more shares have been traded since for as much money"
+        text += ", which the volume confirms: since then, so many more shares are traded for the same money"
         sign = float(np.sign(gap))
         repair = _split_finding(series, (0, row + 1, -sign), size).repairs
         # Within a week a split has no edge, and if the price also moved, its ratio is unknown.
         is_exact = not about and series.timeframe.longest_ms <= DAY_MS
         yield Defect(at, text, "error", repair if is_exact else (), "split by volume", before)
     elif _is_beyond_markets(series, row):
-        text += ": no market moves so far while no more shares are traded than ever"
+        text += ": no market moves that far without more shares being traded than before"
         # A company may fail, but none becomes worth eight times as much overnight.
         doubt = Defect(at, text, "warning", cause="split by size")
-        # Rows before another such jump are at a level of their own, which this one says nothing of.
+        # Rows before another such jump are at a different level, about which this jump shows
+        # nothing.
         jumps = np.flatnonzero(np.abs(series.gaps[:row]) >= _BEYOND_MARKETS)
         before = before[jumps[-1] + 1 :] if len(jumps) else before
         yield doubt._replace(severity="error", wrong=before) if gap > 0 else doubt
     elif odds > _LIKELY_ODDS:
-        text += ", as the volume says, too, but it moves as far by itself at times"
+        text += ", which the volume confirms, but at times the volume moves that far by itself"
         yield Defect(at, text, "warning", cause="split by volume")
     elif _is_like_others(series, row, size) and not about:
         yield Defect(at, f"{text}?", "warning", cause="split by gap")
@@ -615,7 +616,7 @@ def _is_beyond_markets(series: CheckedSeries, row: int) -> bool:
 def _is_calm(series: CheckedSeries, row: int) -> bool:
     """Return whether the days around a jump are as usual.
 
-    A failing company has fallen for weeks before, and trades wildly ever after.
+    The shares of a failing company fall for weeks before, and are volatile afterwards.
     """
     near = local_noise(series.move_ratios, row)
     return near <= min(_CALM * series.move_noise, _WILD)
@@ -671,7 +672,7 @@ def _is_like_others(series: CheckedSeries, row: int, size: float) -> bool:
 
 
 def _volume_odds(series: CheckedSeries, row: int, size: float) -> float:
-    """Return the log odds that volume steps at a gap as the number of shares did, and lastingly so.
+    """Return the log odds that volume changes lastingly at a gap, as the number of shares would.
 
     The step is compared with what it would be without a split, given how uncertain the volumes of
     these weeks are, and how far those of adjacent weeks differ elsewhere in the series. A day on
@@ -747,7 +748,7 @@ def _volume_scatter(shares: Floats, row: int) -> float:
 
 
 def _is_news(series: CheckedSeries, row: int) -> bool:
-    """Return whether a jump came with much more money than usual: a price move, not a split."""
+    """Return whether turnover at a jump was much higher than usual: a price move, not a split."""
     before, days = slice(max(0, row - _VOLUME_ROWS), row), slice(row, row + 2)
     money = series.table.close * series.table.volume
     usual = float(np.median(money[before])) if row else 0.0

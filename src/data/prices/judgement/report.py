@@ -55,7 +55,7 @@ class QualityFinding:
 
     Attributes:
         check: Name of the check that found it.
-        level: Sources it took: ``intrinsic`` (the series alone), ``corroborated`` (a second
+        level: Sources that were used: ``intrinsic`` (only the series), ``corroborated`` (a second
             vendor), ``authoritative`` (the exchange).
         severity: ``error``: bars are wrong. ``warning``: they probably are, or bars are missing.
             ``info``: unusual, but not a defect by itself.
@@ -81,7 +81,7 @@ class QualityFinding:
 
     @property
     def rows(self) -> Stamps:
-        """Stamps of the rows that it makes wrong, else of what it is about."""
+        """Stamps of the rows that it makes wrong; if there are none, of those that it concerns."""
         return self.stamps if self.wrong is None else self.wrong
 
     @property
@@ -93,8 +93,8 @@ class QualityFinding:
     def is_grave(self) -> bool:
         """Whether bars are almost certainly wrong.
 
-        An answer with such bars says so, and ``strict`` rejects it.
-        Rows that cannot be bars are never in an answer.
+        An answer with such bars reports them, and ``strict`` rejects it. Rows that cannot be bars
+        are never in an answer.
         """
         is_of_bars = self.level == "intrinsic" and self.check != "order"
         return self.severity == "error" and is_of_bars
@@ -163,7 +163,7 @@ class QualityReport(InLines):
         """The series with its bars and its score, in one line."""
         name = " ".join(filter(None, (self.symbol, self.timeframe, self.lane)))
         requests = f" · {counted(self.requests, 'request')}" if self.requests else ""
-        counts = (self.marked, "marked as grave"), (self.unmarked, "not marked any more")
+        counts = (self.marked, "marked as grave"), (self.unmarked, "no longer marked")
         changed = "".join(f" · {counted(count, 'bar')} {text}" for count, text in counts if count)
         return f"{name} · {counted(self.rows, 'bar')} · quality {self.score:.2f}{requests}{changed}"
 
@@ -209,9 +209,9 @@ def ranked(findings: Iterable[QualityFinding]) -> tuple[QualityFinding, ...]:
 def score_of(findings: Iterable[QualityFinding], rows: int) -> float:
     """Return the quality of a series, 0 to 1; without rows it is 0.
 
-    Each finding leaves a fraction of the score: an error takes away the fraction of rows that it
-    is about, and at least a tenth; a warning half of that fraction, and at least a twentieth;
-    ``info`` nothing.
+    Each finding reduces the score: an error by the fraction of rows that it concerns, and at least
+    a tenth; a warning by half of that fraction, and at least a twentieth; an ``info`` finding by
+    nothing.
     """
     score = 1.0 if rows else 0.0
     for finding in findings:

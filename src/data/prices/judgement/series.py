@@ -161,7 +161,7 @@ class CheckedSeries:
         step = self.timeframe.step_ms
         if self.timeframe.is_intraday or step == 86_400_000:
             return np.searchsorted(self.table.stamps, stamps)
-        # A week or month that contains the ex-date trades without it at its close.
+        # A week or month that contains the ex-date closes without the dividend.
         return np.maximum(np.searchsorted(self.table.stamps, stamps, side="right") - 1, 0)
 
 
@@ -217,7 +217,8 @@ def beyond(ratios: Floats, least: float) -> Rows:
 def local_noise(ratios: Floats, place: int, reach: int = 20) -> float:
     """Return the standard deviation of the logarithms around one ratio, excluding that ratio.
 
-    It is the larger of two quantiles: if most are zero, the others still show the size of moves.
+    It is the larger of two quantiles: if most moves are zero, the others still show their usual
+    size.
     """
     around = ratios[max(0, place - reach) : place], ratios[place + 1 : place + 1 + reach]
     near = np.abs(_log(np.concatenate(around)))

@@ -1,9 +1,9 @@
 """Compares hours and minutes with the daily bars of their sessions. Pure.
 
-No bar closes beyond the high and the low of its own day. A bar that does so by the ratio of a
-split or by a hundred has a different unit or adjustment than its day, and so do bars far from it
-by any factor if they are most of a session. Neighbouring bars do not show this if all of them are
-off alike.
+No bar closes beyond the high and the low of its own day. A bar that does so by the ratio of a split
+or by a hundred has a different unit or adjustment than its day, and so do bars far from it by any
+factor if they are most of a session. Neighbouring bars do not show this if all of them are off in
+the same way.
 """
 
 from __future__ import annotations
@@ -52,9 +52,9 @@ def daily_sessions(days: BarTable, calendar: MarketCalendar) -> DailySessions:
 def beside_days(series: CheckedSeries) -> list[Defect] | str:
     """Find hours and minutes that contradict the daily bar of their session."""
     if not series.timeframe.is_intraday:
-        return "it is for hours and minutes"
+        return "it applies only to hours and minutes"
     if series.sessions is None or not len(series.sessions.days):
-        return "no days of it are stored"
+        return "no daily bars are stored"
     stamps, close, days = series.table.stamps, series.table.close, series.sessions.days
     rows = np.flatnonzero(np.isfinite(series.from_days))
     away, places = series.from_days[rows], series.session_rows[rows]

@@ -20,7 +20,7 @@ _DENSE = 0.95
 _BEYOND_HABIT, _HABIT, _SHOWN = 10, 5, 3
 _MINUTES_MS = 5 * MINUTE_MS
 # With this many expected bars, a calendar shows on which weekdays a market opens; trading on
-# another weekday in fewer weeks than this fraction is not a habit.
+# another weekday in a smaller fraction of the weeks is not regular.
 _FEW_EXPECTED, _FEW_DAYS_OFF = 20, 0.05
 
 # A run is stale if one as long would occur by chance in one of a thousand such series.
@@ -29,17 +29,17 @@ _COPY_CHANCE, _MOST_COPIES = 0.01, 3
 # If this many bars that moved repeat those of the day before to the last share, they are a copy.
 _COPIED_BARS = 5
 
-# A spike leaves and returns by at least this many times the usual move, and by 5 %. Of the 202,557
-# real bars, one that was traded does; at half of that, two would.
+# A spike leaves and returns by at least this many times the usual move, and by 5 %. One genuine bar
+# of 202,557 does; with half these limits, two would.
 _SPIKE, _LEAST_SPIKE, _RETURN = 12.0, 0.05, 0.25
-# Distance of a high or low from all adjacent prices, with no more than the usual volume. Of 125,791
-# real bars of shares and currencies, the farthest not known to be wrong is a fifth away.
+# Distance of a high or low from all adjacent prices, with no more than the usual volume. Among
+# 125,791 real bars of shares and currencies, the largest distance not known to be wrong is a fifth.
 _WICK, _WICK_RANGES, _WICK_VOLUME, _AROUND = float(np.log(1.8)), 12.0, 2.0, 20
 _EXTREME, _EXTREME_NOISE, _MOST_SHOWN = 0.5, 20.0, 5
 
 _NO_VOLUME_SHARE, _QUIET_RUN = 0.05, 5
 _VOLUME_SPIKE = 20.0
-# Fixed distances for flagging moves and volumes: not defects, and common in every market.
+# Fixed limits for flagging moves and volumes, which are not defects and occur in every market.
 _RETURN_SDS, _VOLUME_SDS = 3.0, 5.0
 _OF_DAYS, _SAME_VOLUME, _FEW_DAYS = 1e-3, 0.02, 4
 
@@ -67,7 +67,7 @@ def calendar_errors(series: CheckedSeries) -> list[Defect] | str:
     """Find bars that the calendar expects and the series lacks, and bars outside its hours."""
     expected, stamps = series.expected, series.table.stamps
     if expected is None or not len(stamps):
-        return "the calendar does not say where its bars stand"
+        return "the calendar does not define when its bars open"
     expected = expected[slice(*np.searchsorted(expected, [stamps[0], stamps[-1] + 1]))]
     if np.array_equal(expected, stamps):
         return []
@@ -157,7 +157,7 @@ def stale_runs(series: CheckedSeries) -> list[Defect] | str:
         # Without volume, nothing was traded, and the price is that of the last trade.
         same &= table.volume[1:] > 0
         same_volume = same & (table.volume[1:] == table.volume[:-1])
-    elif same.mean() > _STILL:  # a share that is not traded at all
+    elif same.mean() > _STILL:  # a share that does not trade at all
         return days
     defects = days + list(_beyond_chance(series, same_volume, "prices and volume"))
     taken = {int(stamp) for one in defects for stamp in one.stamps}
@@ -175,10 +175,11 @@ def _copies(series: CheckedSeries, same: Mask, same_volume: Mask) -> Iterator[De
     copied = same_volume & (table.high[1:] > table.low[1:])
     if not copied.any():
         return
-    # The product of how often prices and volumes each repeat by themselves: both at once.
+    # The frequency of both repeating at once: the product of how often prices and volumes each
+    # repeat.
     volumes = table.volume[1:] == table.volume[:-1]
     rows, own = len(same), int(copied.sum())
-    if own > max(_MOST_COPIES, rows // 100):  # the habit of a market, or of its source
+    if own > max(_MOST_COPIES, rows // 100):  # usual for the market or the source
         return
     both = (same.sum() - own + 1) / (rows + 1) * (volumes.sum() - own + 1) / (rows + 1)
     if rows * both > _COPY_CHANCE:
@@ -323,14 +324,14 @@ def _wicks(series: CheckedSeries, taken: set[int]) -> Iterator[Defect]:
         name, price = ("high", table.high) if is_high else ("low", table.low)
         text = (
             f"a {name} of {price_text(price[row])} at {_when(series, table.stamps[row])} in a bar from "
-            f"{price_text(table.open[row])} to {price_text(table.close[row])}, with no more traded than ever"
+            f"{price_text(table.open[row])} to {price_text(table.close[row])}, with no more volume than usual"
         )
         severity: Severity = "warning" if is_sure else "info"
         yield Defect(table.stamps[row : row + 1], text, severity, cause="wick")
 
 
 def _returns(series: CheckedSeries, row: int, ways: Floats, least: float) -> bool:
-    """Return whether a bar goes out and comes back as far, and farther than its neighbours do."""
+    """Return whether a bar moves away and returns as far, and farther than its neighbours."""
     out, back = ways
     size = min(abs(out), abs(back))
     if not (size > least and out * back < 0 and abs(out + back) < _RETURN * size):
@@ -444,9 +445,9 @@ def volume_spikes(series: CheckedSeries) -> list[Defect] | str:
 def beyond_days(series: CheckedSeries) -> list[Defect] | str:
     """Find weekly and monthly bars whose prices are beyond all of their daily bars."""
     if series.timeframe.step_ms == 86_400_000 or series.timeframe.is_intraday:
-        return "it is for weeks and months"
+        return "it applies only to weeks and months"
     if series.days is None or not len(series.days):
-        return "no days of it are stored"
+        return "no daily bars are stored"
     days, table, stamps = series.days, series.table, series.table.stamps
     first, last = np.searchsorted(days.stamps, stamps), np.searchsorted(days.stamps, _ends(series))
     rows: list[int] = []
@@ -469,8 +470,9 @@ def beyond_days(series: CheckedSeries) -> list[Defect] | str:
     at = rows[0]
     part = slice(int(first[at]), int(last[at]))
     text = (
-        f"{counted(len(rows), 'bar')} beyond every day of theirs: that of {_when(series, stamps[at])} from "
-        f"{price_text(series.table.low[at])} to {price_text(series.table.high[at])}, its days from "
+        f"{counted(len(rows), 'bar')} with prices outside those of their days: that of "
+        f"{_when(series, stamps[at])} from {price_text(series.table.low[at])} to "
+        f"{price_text(series.table.high[at])}, its days from "
         f"{price_text(days.low[part].min())} to {price_text(days.high[part].max())}"
     )
     return [Defect(stamps[rows], text, "warning")]

@@ -45,7 +45,7 @@ _BEHIND_MS = 16 * MINUTE_MS
 # Largest number of bars in one response.
 PAGE_BARS = 10_000
 _TYPES = "cash_dividend,forward_split,reverse_split,stock_dividend,unit_split,spin_off,rights_distribution"
-# Actions are filed under the day they are processed, which for dividends is the pay date.
+# Actions are listed under the day on which they are processed, which for dividends is the pay date.
 _PAID_LATER_MS = 180 * DAY_MS
 _TAPE = Kind("regular", "session", "consolidated", volume="shares", feed="sip")
 _BARS = {
@@ -278,7 +278,7 @@ def read_actions(actions: Mapping[str, Any]) -> Iterator[Action]:
 
 
 def read_unapplied(actions: Mapping[str, Any]) -> Iterator[tuple[int, str]]:
-    """Parse actions other than splits and dividends as the stamp of their day and a description."""
+    """Parse actions other than splits and dividends: the stamp of their day and a description."""
 
     def told(day: str, text: str) -> tuple[int, str]:
         """Return the stamp of an ISO date, and the text with that date."""

@@ -56,6 +56,6 @@ def _ask(session: CarrierSession, request: HttpRequest) -> None:
         api_version=version,
         retry_exception_codes=[_NEVER],
     )
-    client._session.close()  # a version without it would send by itself
+    client._session.close()  # a version without the attribute would send by itself
     client._session = session
     client.get(path, dict(request.params))

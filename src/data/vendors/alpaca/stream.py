@@ -130,13 +130,13 @@ def _bar(m: dict[str, Any]) -> tuple[Topic, LiveBar]:
     time = m["t"]
     if time[19:].strip(".0123456789") != "Z":
         raise ValueError("a time that is not in UTC")
-    stamp = to_ms(datetime.fromisoformat(time[:19]))  # nanoseconds follow
+    stamp = to_ms(datetime.fromisoformat(time[:19]))  # cuts off the nanoseconds
     return topic_of(m["S"], "1m"), bar_of(stamp, (m[name] for name in "ohlcv"))
 
 
 def _refusal(message: dict[str, Any]) -> StreamEvent:
     code = int(message["code"])
-    if code == 403:  # we are in already
+    if code == 403:  # already authenticated
         return Heard("already authenticated")
     wait = _HELD_S if code == _TOO_MANY else 0.0
     return StreamRefusal(f"error {code}, {str(message.get('msg'))[:100]}", code in _FINAL, wait)

@@ -88,7 +88,7 @@ class AlphaVantageDataDownloader(BaseDataDownloader):
     aliases = VENDORS["alpha_vantage"].aliases
     secrets = VENDORS["alpha_vantage"].keys
     requires_api_key = VENDORS["alpha_vantage"].needs_keys
-    limits = Limits(per_minute=5, per_day=25, burst=1)  # of a free key
+    limits = Limits(per_minute=5, per_day=25, burst=1)  # limits of a free key
     default_base_url = "https://www.alphavantage.co"
     shapes = (
         *(("query", {"Meta Data": _META, **series}) for series in _SERIES),
@@ -107,7 +107,7 @@ class AlphaVantageDataDownloader(BaseDataDownloader):
             "crypto": Kind("24h", "clock", "aggregate", volume="base"),
         },
         adjustment="raw",
-        settle_ms=18 * HOUR_MS,  # a free key sees a session on the evening of its day
+        settle_ms=18 * HOUR_MS,  # free keys get a session on the evening of its day
         actions_apart=True,
         action_requests=2,
         # Their minute bars go back only a few days and cannot be requested by date.
@@ -159,9 +159,7 @@ class AlphaVantageDataDownloader(BaseDataDownloader):
     def classify(self, response: HttpResponse) -> DataError | None:
         """Read the sentence that is sent instead of data, with status 200."""
         error = error_of(response)
-        if (
-            error is not None or response.body[:1] != b"{"
-        ):  # CSV, or HTML that is told as such later
+        if error is not None or response.body[:1] != b"{":  # CSV, or HTML that is reported later
             return error
         body = response.json()
         if body == _NO_QUOTE:
@@ -270,12 +268,12 @@ def _first_of(stamp_ms: int) -> date:
 
 
 def _plain(name: str) -> str:
-    """Return "open" for "1. open" and for "1a. open (CNY)"."""
+    """Return the plain name of a value: "open" for "1. open" and for "1a. open (CNY)"."""
     return name.partition(". ")[2].partition(" (")[0]
 
 
 def _named(row: Row) -> Row:
-    """Name the values of a row; of two currencies the first one is the market's."""
+    """Name the values of a row; if there are two currencies, the first is the market's."""
     values: dict[str, Any] = {}
     for name, value in row.items():
         values.setdefault(_plain(name), value)
@@ -294,11 +292,11 @@ def error_of_sentence(sentence: str, is_error: bool) -> DataError:
         return AuthenticationError(
             "Alpha Vantage does not accept the key", hint="check that it is set and valid"
         )
-    if is_error:  # the same one for a parameter that it does not like
+    if is_error:  # also sent for an invalid parameter
         return SymbolNotFoundError(
             "Alpha Vantage rejects this as an invalid call; the symbol may be unknown"
         )
-    if "outputsize" in sentence:  # of this range alone: every plan has the last 100 days
+    if "outputsize" in sentence:  # concerns only this range: every plan has the last 100 days
         return CapabilityError("Alpha Vantage serves only the last 100 bars with this key")
     if _PREMIUM.search(sentence):
         return EntitlementError("Alpha Vantage", hint="your plan does not include it")

@@ -1,4 +1,4 @@
-"""Alpha Vantage: one overview of everything, and statements without their filing dates.
+"""Alpha Vantage: one overview with all fields, and statements without filing dates.
 
 All values are strings; a missing one is ``None`` or ``-``. Yields and margins are fractions; the
 share held by institutions is a percentage.

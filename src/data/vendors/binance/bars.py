@@ -90,7 +90,7 @@ class BinanceDataDownloader(FiguresDownloader):
     name = "binance"
     display_name = "Binance"
     aliases = VENDORS["binance"].aliases
-    # Weight per minute. The vendor allows 6000 per address (2023-08); we use only a part.
+    # Weight per minute. The vendor allows 6000 per address (2023-08); we use only part of it.
     limits = Limits(per_minute=1200)
     default_base_url = "https://data-api.binance.vision"
     # Open time, five values, close time, quote volume, trades, two taker-buy volumes, and one
@@ -125,7 +125,8 @@ class BinanceDataDownloader(FiguresDownloader):
         self, api_key: str | None = None, api_secret: str | None = None, **wired: Unpack[Wired]
     ) -> None:
         super().__init__(**wired)
-        # Perpetual futures confirmed by a response; one that has since been delisted does no harm.
+        # Perpetual futures confirmed by a response. It does not matter if one has been delisted
+        # since.
         self._perpetuals: set[str] = set()
 
     def bars_request(self, query: FetchQuery, cursor: str | None) -> HttpRequest:
@@ -139,7 +140,7 @@ class BinanceDataDownloader(FiguresDownloader):
             params={
                 "symbol": query.instrument.spelling(self.name).upper(),
                 "interval": self.capabilities.timeframes[query.timeframe.label],
-                # The vendor rejects times before 1970, for which it has no data anyway.
+                # The vendor rejects times before 1970, for which it has no data in any case.
                 "startTime": max(0, query.span.start),
                 "endTime": max(0, query.span.end - 1),
                 "limit": PAGE_BARS,
@@ -171,7 +172,7 @@ class BinanceDataDownloader(FiguresDownloader):
             return None
         code = _code(response)
         limited = isinstance(error, RateLimitedError) or code == -1003
-        if limited or response.status == 403:  # 403: the firewall, after too much
+        if limited or response.status == 403:  # 403: the firewall, after too many requests
             message = f"{self.display_name} reports too many requests"
             until = _BANNED_UNTIL.search(response.text)
             return RateLimitedError(

@@ -130,7 +130,7 @@ def _read(message: dict[str, Any]) -> Sequence[StreamEvent]:
     if sent >= _MICROSECONDS:
         sent //= 1000
     volume = float(k["v"])
-    if volume != volume:  # NaN, told without a call
+    if volume != volume:  # true for NaN, without a function call
         raise ValueError("a bar without a volume")
     if k["o"] is True or k["h"] is True or k["l"] is True or k["c"] is True:
         raise TypeError("true instead of a number")

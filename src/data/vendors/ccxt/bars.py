@@ -59,8 +59,7 @@ _ERRORS: dict[str, type[DataError]] = {
 USUAL_PAGE = 100
 # Exchanges that always return their newest bars, whatever is requested, and how many.
 _NEWEST_ONLY = {"kraken": 720}
-# ccxt counts the cost of a request in each exchange's own units; this pace is modest for all of
-# them.
+# ccxt counts the cost of a request in each exchange's own units; all exchanges tolerate this pace.
 _MOST_A_SECOND = 5.0
 
 
@@ -162,7 +161,7 @@ class CCXTDataDownloader(BaseDataDownloader):
         return error_of_answer(response, self.display_name)
 
     def _symbol(self, instrument: Instrument) -> str:
-        """Return a pair in ccxt's spelling, same for all exchanges; a user's own takes priority."""
+        """Return a pair in ccxt's spelling, which all exchanges share, or in the user's own."""
         for name in (self.name, "ccxt"):
             if name in instrument.spellings:
                 return instrument.spellings[name]

@@ -33,7 +33,7 @@ from ...net.package_session import CarrierSession
 ERROR_HEADER = "x-ccxt-error"
 # Errors raised by ccxt if an exchange returns something unexpected.
 _UNREADABLE = (AttributeError, IndexError, KeyError, TypeError, ValueError, ArithmeticError)
-# A pair missing from a list of this age may have been listed since.
+# A pair that is missing from a list older than this may have been listed since.
 _FRESH_S = 3600.0
 # Names of lists that exchanges send in addition to the bars.
 _BESIDE = re.compile("err|warn|messages?$|msg", re.IGNORECASE)
@@ -216,7 +216,7 @@ class CcxtCarrier:
         return url.removesuffix(f"/{self._exchange}/bars")
 
     def _know_pairs(self, made: Any, url: str, symbol: str) -> None:
-        """Make sure that the pairs are listed; all threads share one list."""
+        """Make sure that the list of pairs is loaded; all threads share it."""
         now, base = self._clock.monotonic(), self._base(url)
         with self._lock:
             then, markets = self._markets.get(base, (now, None))
@@ -242,7 +242,7 @@ def _library() -> ModuleType:
         raise MissingExtraError(
             "exchanges of the ccxt family need ccxt", hint=install_line("ccxt")
         ) from exc
-    if not hasattr(library, "exchanges"):  # a file of the user's with that name
+    if not hasattr(library, "exchanges"):  # a user's file with that name
         raise MissingExtraError(
             f"{library.__file__ or 'a folder'} is imported in place of ccxt",
             hint="rename it or start in another folder; if ccxt is not installed: "

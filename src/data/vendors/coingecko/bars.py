@@ -1,7 +1,7 @@
 """CoinGecko: averages over the world's venues, in many currencies, without volume.
 
-Without a paid plan's key it serves half-hour bars of the last day and four-hour bars of the last
-30 days. What it sends for longer ranges (four-day bars, with days counted back from now) is not
+Without a paid plan's key it serves half-hour bars of the last day and four-hour bars of the last 30
+days. The bars that it serves for longer ranges (four days long, counted back from now) are not
 requested.
 """
 
@@ -71,7 +71,7 @@ _BY_CODE: dict[int, type[DataError]] = {
     10005: EntitlementError,
     10010: AuthenticationError,
     10011: AuthenticationError,
-    10012: EntitlementError,  # with status 401: older than the plan reaches
+    10012: EntitlementError,  # with status 401: older than the plan allows
     10014: CapabilityError,
 }
 

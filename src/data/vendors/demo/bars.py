@@ -30,19 +30,17 @@ from ..base import BaseDataDownloader, Wired
 from ..us_equities import dividend, split, stamped
 from .carrier import PACKAGE, SYMBOLS, SampleCarrier
 
-# On the first day of a 2:1 split the sample has half of the traded volume. For Apple this was found
-# by comparing the volumes with those of Yahoo and QuantConnect; for Microsoft half a share lot
-# (28,707,750) reveals it. So these volumes are doubled.
+# On the first day of a 2:1 split the sample has half of the traded volume. For Apple a comparison
+# with the volumes of Yahoo and QuantConnect shows this; for Microsoft, a volume that is not a
+# multiple of 100 (28,707,750) does. These volumes are therefore doubled.
 _HALVED: Final = {("AAPL", "2000-06-21"), ("AAPL", "2005-02-28"), ("MSFT", "2003-02-18")}
 
 # Splits and dividends in the sample's years: ex-date and new shares per old share; ex-date and
-# dollars per share as shares were then. Apple paid no dividend between 1995 and 2012; Facebook and
-# Google paid none.
-#
-# Sources: the sample's own ``adj_close``, which is the close times a factor with exactly these
-# steps (for a dividend, C / (C + D), where C is the close of the ex-date); for Apple also
-# QuantConnect's factor file (Lean, Data/equity/usa/factor_files/aapl.csv), which changes after the
-# session before each of these dates and by these amounts.
+# dollars per share in terms of the shares at that time. Apple paid no dividend between 1995 and
+# 2012; Facebook and Google paid none. Sources: the sample's own ``adj_close``, which is the close
+# times a factor with exactly these steps (for a dividend, C / (C + D), where C is the close of the
+# ex-date); for Apple also QuantConnect's factor file (Lean, Data/equity/usa/factor_files/aapl.csv),
+# which changes after the session before each of these dates and by these amounts.
 _SPLITS: Final = {"AAPL": (("2000-06-21", 2), ("2005-02-28", 2)), "MSFT": (("2003-02-18", 2),)}
 _DIVIDENDS: Final = {
     "AAPL": """2012-08-09 2.65 2012-11-07 2.65 2013-02-07 2.65""",
@@ -77,13 +75,13 @@ _UNKNOWN_FROM: Final = date(2013, 3, 2)
 class DemoDataDownloader(BaseDataDownloader):
     """Real daily bars for AAPL, FB, GOOG, IBM and MSFT, 2000-03-01 to 2013-03-01.
 
-    It needs no network and no key. It answers only calls that name it (``provider="demo"``): no
-    rule can, its bars and actions are kept apart from those of all other vendors, and each answer
-    states that it is a sample.
+    It needs no network and no key. It answers only calls that name it (``provider="demo"``). Rules
+    cannot name it, its bars and actions are kept apart from those of all other vendors, and each
+    answer states that it is a sample.
 
-    Prices and volumes are as traded. The splits and dividends of these years are known, so bars
-    are available in every adjustment, as of the sample's end: a later split is in none of them.
-    The sample's ``adj_close`` is left out, because it is as of 2017.
+    Prices and volumes are as traded. The splits and dividends of these years are known, so bars are
+    available in every adjustment, as of the sample's end: later splits are never applied. The
+    sample's ``adj_close`` is left out, because it is as of 2017.
 
     Args:
         **wired: See :class:`BaseDataDownloader`.

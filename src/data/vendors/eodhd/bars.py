@@ -32,14 +32,14 @@ from ..registry import VENDORS
 from ..session import ACTIONS_ENDPOINT
 
 _NAMES = {"Stock Splits": "split", "Dividends": "value"}
-_ROUNDING = 1e-4  # of adjusted closes; a smaller split than this has never been
+_ROUNDING = 1e-4  # rounding of adjusted closes; no split was ever smaller
 _PRICES = ("open", "high", "low", "close")
 _DIVIDEND = {
     "date|declarationDate?|recordDate?|paymentDate?|period?|currency?": "text",
     "value|unadjustedValue?": "number",
 }
-# Minute bars of shares include the hours before and after the session, and hourly bars may begin
-# with the session or on the clock; five-minute bars were observed from the open to the close.
+# Minute bars of shares include the hours before and after the session, and hourly bars may begin at
+# the session's open or on the full hour; five-minute bars were observed from the open to the close.
 _SHARES = frozenset({"5m", "1d"})
 
 
@@ -58,7 +58,7 @@ class EODHDDataDownloader(BaseDataDownloader):
     requires_api_key = VENDORS["eodhd"].needs_keys
     limits = Limits(per_minute=100, per_day=100_000)
     default_base_url = "https://eodhd.com"
-    # Each as JSON, and as the table that is sent if JSON is not supported.
+    # Each of them as JSON, and as the table that is sent if JSON is not supported.
     shapes = (
         ("api/eod/*", [{"date": "text", "open|high|low|close|adjusted_close|volume": "number"}]),
         ("api/eod/*", [{"Date|Open|High|Low|Close|Adjusted_close|Volume": "text"}]),
@@ -84,7 +84,7 @@ class EODHDDataDownloader(BaseDataDownloader):
             "crypto": Kind("24h", "clock", "aggregate"),
         },
         adjustment="raw",
-        settle_ms=18 * HOUR_MS,  # a session comes two to three hours after its late trading
+        settle_ms=18 * HOUR_MS,  # published two to three hours after the late trading
         has_forming=False,
         actions_apart=True,
         action_requests=2,
@@ -209,7 +209,7 @@ def ratio_of(text: str) -> tuple[str, str]:
 
 
 def is_restated(table: BarTable) -> bool:
-    """Return whether splits may have followed some of these days: their adjusted close differs."""
+    """Return whether some days may precede a split, because their adjusted close differs."""
     adjusted = table.adj_close
     return adjusted is None or not np.allclose(adjusted, table.close, rtol=_ROUNDING, atol=0.0)
 

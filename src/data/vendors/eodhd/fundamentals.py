@@ -1,4 +1,4 @@
-"""EODHD: one response with everything, at the cost of ten calls; statements have filing dates."""
+"""EODHD: one response with all data, which costs ten calls; statements have filing dates."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _PARTS = (
 # Markers for missing values.
 _EMPTY = ("Other", "NA", "0000-00-00")
 _NO_TEXT = "There is no Profile data"
-# Fields that may or may not also be in hundredths if the shares are quoted in hundredths.
+# Fields that may also be in hundredths if the shares are quoted in hundredths.
 _IN_HUNDREDTHS = ("GBX", "GBp", "ZAC", "ZAc", "ILA")
 _IN_DOUBT = ("MarketCapitalization", "BookValue", "DividendShare", "EarningsShare", "DilutedEpsTTM")
 # Ten years of quarters; the vendor's data goes back to 1985.

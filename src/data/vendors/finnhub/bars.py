@@ -1,6 +1,6 @@
 """Finnhub: shares of the USA, and Binance's crypto pairs; a paid plan only, since 2023.
 
-Its minute bars of shares include the hours before and after the session, and were as traded while
+Its minute bars of shares include the hours before and after the session. They were as traded, while
 its daily bars were adjusted for splits (2021). Regular hours are cut out of them; its hourly bars,
 which straddle the open, are not requested.
 """
@@ -77,7 +77,7 @@ class FinnhubDataDownloader(BaseDataDownloader):
         asset_classes=frozenset({"stock", "crypto"}),
         # No monthly bars: they were thirty days each (2020).
         timeframes={"1m": "1", "5m": "5", "15m": "15", "30m": "30", "1h": "60", "1d": "D"},
-        # Longer ranges of minute bars were returned only in part or not at all (2020).
+        # Longer ranges of minute bars were returned only partly or not at all (2020).
         page_days={"1m": 3, "5m": 15, "15m": 30, "30m": 30, "1h": 30},
         kinds={
             "stock": Kind("regular", "session", "consolidated", volume="shares"),

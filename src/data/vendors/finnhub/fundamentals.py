@@ -1,4 +1,4 @@
-"""Finnhub: a profile and a long list of metrics, as far as a free key may request them.
+"""Finnhub: a profile and a long list of metrics, limited to what a free key may request.
 
 Only American companies are covered. Market capitalization, shares and volumes are sent in
 millions; yields, margins, returns, growth rates and the payout ratio as percentages.
@@ -20,8 +20,8 @@ _PROFILE_ASK = Ask("/api/v1/stock/profile2", {"symbol": SYMBOL})
 def _domestic(row: Mapping[str, Any]) -> Mapping[str, Any]:
     """Return the row of an American company, or an empty mapping for any other.
 
-    The currency next to the market capitalization is that of the reports. For foreign companies
-    the capitalization was observed in either currency, and in neither (2021).
+    The currency next to the market capitalization is that of the reports. For foreign companies the
+    capitalization was sometimes in one of the two currencies and sometimes in neither (2021).
     """
     return row if row.get("country") == "US" else {}
 

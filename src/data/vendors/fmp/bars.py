@@ -95,14 +95,15 @@ class FMPDataDownloader(BaseDataDownloader):
         # No 4h: those bars were labelled 12:00 and 16:00 (2020), which are neither opens nor
         # closes.
         timeframes=_MINUTES | {"1d": "full"},
-        # For a longer range it silently returns only the newest part. Daily bars: five years.
+        # For a longer range, the vendor silently returns only the newest part. For daily bars: five
+        # years.
         page_days={"1m": 2, "5m": 7, "15m": 21, "30m": 28, "1h": 28, "1d": 1800},
         kinds={
             "stock": Kind("regular", "session", "consolidated", volume="shares"),
             "index": Kind("regular", "session", ""),
         },
         adjustment="split",
-        settle_ms=20 * MINUTE_MS,  # cheaper plans see prices a quarter of an hour late
+        settle_ms=20 * MINUTE_MS,  # on cheaper plans prices are 15 minutes late
         actions_apart=True,
         action_requests=2,
     )

@@ -31,8 +31,8 @@ from ..base import BaseDataDownloader, Wired
 from ..us_equities import NEW_YORK, share
 from .carrier import CODE_HEADER, GatewayClient, IbkrCarrier
 
-# Maps our suffixes to primary exchanges. London is left out: whether its prices are in pence is not
-# stated.
+# Maps our suffixes to primary exchanges. London is left out because the vendor does not state
+# whether its prices are in pence.
 _EXCHANGES = {
     ".DE": "IBIS",
     ".PA": "SBF",
@@ -53,7 +53,7 @@ _NOT_SUBSCRIBED = (354, 10089, 10090, 10168, 10186, 10187, 10197)
 _CODES: dict[int, type[DataError]] = {
     200: SymbolNotFoundError,
     321: CapabilityError,
-    366: UnavailableError,  # the question was lost, mostly with its connection
+    366: UnavailableError,  # the request was lost, usually with its connection
     **dict.fromkeys(_NOT_SUBSCRIBED, EntitlementError),
     **dict.fromkeys((502, 504, 1100, 1101, 1300, 2103, 2105, 2110), UnavailableError),
 }
@@ -73,8 +73,8 @@ class IBKRDataDownloader(BaseDataDownloader):
     """Trades of shares within regular hours, adjusted for splits; midpoints of currency pairs.
 
     One-hour and four-hour bars of shares are not requested: here they are anchored to the full
-    hour, except for the first one of a day. They are built from shorter bars, as weeks and months
-    are from days.
+    hour, except for the first one of a day. They are built from shorter bars, as weekly and monthly
+    bars are built from daily ones.
 
     Args:
         ib_instance: An existing ``ib_async.IB``; by default one connects with the first request.
@@ -129,7 +129,7 @@ class IBKRDataDownloader(BaseDataDownloader):
         at = ibkr_gateway({"host": host, "port": port, "client_id": client_id})
         wired.setdefault("carrier", IbkrCarrier(at.client_id, ib_instance))
         wired.setdefault("base_url", f"ibkr://{at.host}:{at.port}")
-        # The same request may not be repeated at once, and the result hardly ever changes.
+        # The same request must not be repeated immediately, and the result hardly ever changes.
         self._firsts: dict[str, int] = {}
         super().__init__(**wired)
 
@@ -172,7 +172,7 @@ class IBKRDataDownloader(BaseDataDownloader):
         return self._firsts.setdefault(instrument.symbol, first)
 
     def bars_request(self, query: FetchQuery, cursor: str | None) -> HttpRequest:
-        """Request bars back from the end; as the duration counts trading days, more may arrive."""
+        """Request bars back from the end; the duration counts trading days, so more may arrive."""
         end = min(query.span.end, query.now_ms + HOUR_MS)
         days = max(1, -(-(end - query.span.start) // DAY_MS) + 1)
         return self._request(

@@ -37,7 +37,7 @@ _SILENT = logging.NullHandler()
 _GRACE_S = 0.5
 # The vendor counts a request that is repeated sooner as a pacing violation.
 _SAME_AGAIN_S = 15.0
-# ib_async takes this refusal for a warning and keeps waiting.
+# ib_async treats this refusal as a warning and keeps waiting.
 _REFUSED_AS_WARNING = frozenset({321})
 _GATEWAY_HINT = (
     "start TWS or IB Gateway, log in and allow API clients there (API settings: socket clients); "
@@ -71,7 +71,7 @@ class IbkrCarrier:
     """Keeps one connection to one gateway, in its own thread. Thread-safe and fork-aware.
 
     Requests are sent one after the other. Each one ends after at most ``connect_s`` plus
-    ``timeout_s``, whatever the gateway does and however many requests wait before it.
+    ``timeout_s``, whatever the gateway does and however many requests are waiting.
 
     Args:
         client_id: Number by which the gateway distinguishes its clients.
@@ -126,7 +126,7 @@ class IbkrCarrier:
         try:
             return waiting.result(self._total_s + _GRACE_S)
         except TimeoutError as exc:
-            waiting.cancel()  # others were before it, and it is not to be asked later
+            waiting.cancel()  # others were first, and it must not be sent later
             raise ProviderTimeoutError(
                 f"the gateway at {_at(request)} was busy with other requests for "
                 f"{duration(self._total_s)}"
@@ -147,7 +147,7 @@ class IbkrCarrier:
             raise ProviderTimeoutError(
                 f"the gateway at {_at(request)} did not answer within {duration(self._timeout_s)}"
             ) from exc
-        except OSError as exc:  # it has gone away meanwhile
+        except OSError as exc:  # the gateway has gone away meanwhile
             self._hang_up()
             raise UnavailableError(f"the gateway at {_at(request)} closed the connection") from exc
         return HttpResponse(200, {}, json.dumps(result).encode(), request.url)
@@ -183,7 +183,7 @@ class IbkrCarrier:
         ]
 
     async def _watched(self, client: GatewayClient, question: Awaitable[Any]) -> Any:
-        """Wait for an answer, a refusal that ib_async takes for a warning, or the timeout."""
+        """Wait for an answer, a refusal that ib_async treats as a warning, or the timeout."""
         answer = asyncio.ensure_future(question)
         warned: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 

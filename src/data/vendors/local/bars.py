@@ -63,7 +63,7 @@ _FILLED = "filled"
 _DAY = Timeframe.parse("1d")
 # Files do not describe themselves: what the rules do not declare is unknown.
 _UNKNOWN = Kind(session="", anchor="")
-# These trade around the clock, or nearly: there is no open to use as an anchor.
+# These trade around the clock, or nearly so: there is no open to use as an anchor.
 _BY_CLOCK = ("crypto", "forex")
 
 

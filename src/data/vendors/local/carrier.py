@@ -146,7 +146,7 @@ class FileCarrier:
             body = self._read(path)
             if _state(path.stat()) == state:
                 break
-        else:  # a number that is not written to its end is another number
+        else:  # a partly written number is a different number
             raise UnavailableError(f"{path.name:.80} changed while it was being read")
         others = [(other, table) for other, table in list(self._tables.items()) if other != path]
         self._tables = dict(others[1 - _MOST_TABLES :])
@@ -223,6 +223,6 @@ def _parquet_as_csv(path: Path, raw: BinaryIO) -> Iterator[bytes]:
                 csv.write_csv(part, text, csv.WriteOptions(include_header=number == 0))
                 yield text.getvalue()
     except (pa.ArrowException, OSError) as exc:
-        if getattr(exc, "errno", None) is not None:  # of the disk, not of what the file holds
+        if getattr(exc, "errno", None) is not None:  # an error from the disk, not from the content
             raise
         raise ResponseFormatError(f"{path.name} is not a readable Parquet table") from exc

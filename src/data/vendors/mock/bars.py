@@ -22,7 +22,7 @@ from ...symbols.classify import classify
 from ..base import BaseDataDownloader
 from ..paging import check_capability
 
-_A_DAY = 0.015  # the usual change of a price in a day, as a share of it
+_A_DAY = 0.015  # usual daily price change, as a fraction of the price
 _LONGEST_MS = 1024 * DAY_MS
 _DECIMALS = 6
 _GOLDEN, _MIX_1, _MIX_2 = 0x9E3779B97F4A7C15, 0xBF58476D1CE4E5B9, 0x94D049BB133111EB

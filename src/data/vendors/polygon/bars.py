@@ -77,7 +77,7 @@ class PolygonDataDownloader(BaseDataDownloader):
     default_base_url = "https://api.polygon.io"
     shapes = (
         ("v2/aggs/ticker/*", {**_ENVELOPE, "results": [_BAR]}),
-        ("v2/aggs/ticker/*", _ENVELOPE),  # without rows
+        ("v2/aggs/ticker/*", _ENVELOPE),  # an answer without rows
         ("v3/reference/splits", {**_LIST, "results": [_SPLIT]}),
         ("v3/reference/dividends", {**_LIST, "results": [_DIVIDEND]}),
     )
@@ -170,7 +170,7 @@ class PolygonDataDownloader(BaseDataDownloader):
 
         def read(body: Any) -> tuple[Iterator[Action], HttpRequest | None]:
             """Return the actions on one page, and the request for the next page, if any."""
-            check_status(body.get("status", "OK"))  # some of these answers have none
+            check_status(body.get("status", "OK"))  # some of these answers have no status
             cursor, rows = (
                 cursor_of(body),
                 rows_about(self.name, ticker, list_of(body["results"]), "ticker"),
@@ -192,7 +192,7 @@ class PolygonDataDownloader(BaseDataDownloader):
         return f"{'X' if instrument.asset_class == 'crypto' else 'C'}:{instrument.base}{instrument.quote}"
 
     def _following(self, cursor: str) -> HttpRequest:
-        """Request the page that a response names, at our host: the key goes nowhere else."""
+        """Request the page that a response names, always at our host: no other gets the key."""
         path, _, params = cursor.partition("?")
         return self._request(path, dict(parse_qsl(params)))
 

@@ -30,7 +30,7 @@ class ReplayDownloader(BaseDataDownloader):
     ``provider="replay:<folder>"`` queries the vendor whose answers are in the folder, without a
     network and without its keys: its requests are answered from the files, and its parser reads
     them. It answers only calls that name it; its bars and actions are kept apart from those of all
-    vendors. Requests made with a key that the vendor does not need (CoinGecko's) cannot be
+    other vendors. Requests made with a key that the vendor does not need (CoinGecko's) cannot be
     replayed.
 
     Raises:
@@ -148,7 +148,7 @@ def _named(name: str) -> Path:
 
 
 class _AnyKey(Mapping[str, str]):
-    """Has a key under every name: recorded requests are distinguished without keys."""
+    """Returns a key for every name: recorded requests are matched without their keys."""
 
     def __getitem__(self, name: str) -> str:
         return "recorded-answers-need-no-key"

@@ -245,8 +245,8 @@ def _exact(factor: float) -> Fraction:
 def _bar(row: Mapping[str, Any], query: FetchQuery) -> Bar:
     """Parse one row.
 
-    A raw week or month with a split in it is on two bases at once: its prices are left out, so
-    that it is missing rather than wrong.
+    A raw weekly or monthly bar that contains a split is on two bases at once: its prices are left
+    out, so that it is missing rather than wrong.
     """
     unit = query.timeframe.unit
     is_mixed = unit in "wM" and amount(row.get("splitFactor") or 1.0) != 1.0

@@ -67,7 +67,7 @@ _DAILY = TableAnswer(
     block="daily",
     is_optional=True,
 )
-# As restated since then: the filing date would belong to other numbers.
+# The numbers have been restated since, so the filing date would belong to other numbers.
 _REPORTS = Ask(f"/tiingo/fundamentals/{SYMBOL}/statements", {"asReported": "false"})
 _QUARTER = TableAnswer(
     _REPORTS,

@@ -53,8 +53,8 @@ VENUES = {
     "SZ": "XSHE",
 }
 _KEY = "TWELVE_DATA_API_KEY"
-# Largest number of rows in one response. Which end is cut if there are more is not documented, so
-# windows are short enough that there never are.
+# Largest number of rows in one response. It is not documented which end is cut if there are more,
+# so windows are short enough to avoid that.
 PAGE_BARS = 5000
 _INTRADAY = {
     "1m": "1min",
@@ -129,7 +129,7 @@ class TwelveDataDataDownloader(BaseDataDownloader):
         kinds={
             "stock": Kind("regular", "session", "", volume="shares"),
             "forex": Kind("24h", "clock", "aggregate", volume="none"),
-            # One exchange that the vendor chooses: never mixed with the bars of a known one.
+            # From one exchange that the vendor chooses, so never mixed with bars of a known one.
             "crypto": Kind("24h", "clock", "twelvedata", volume="none"),
         },
         adjustment="split",
@@ -181,7 +181,7 @@ class TwelveDataDataDownloader(BaseDataDownloader):
         """
         body = response.json()
         if body.get("status") == "error":
-            return BarPage(())  # what `classify` lets pass: nothing in this window
+            return BarPage(())  # an error that `classify` accepts: no bars in this window
         values, meta = list_of(body["values"]), body["meta"]
         for name, value in listing(query.instrument).items():
             if name in ("symbol", "mic_code"):
@@ -206,7 +206,7 @@ class TwelveDataDataDownloader(BaseDataDownloader):
             return RateLimitedError(message, retry_after_s(response) or wait)
         kind = _BY_CODE.get(code)
         if code == 404 and not _ABOUT_A_SYMBOL.search(text):
-            kind = ResponseFormatError  # of the address
+            kind = ResponseFormatError  # about the address
         if code in (400, 404):
             told_by = {" plan": EntitlementError, "**symbol** not found": SymbolNotFoundError}
             kind = next((k for word, k in told_by.items() if word in text), kind)
@@ -223,7 +223,7 @@ def listing(instrument: Instrument) -> dict[str, str]:
     if instrument.base is not None and instrument.quote is not None:
         own = "twelvedata" in instrument.spellings
         return {"symbol": spelled if own else f"{instrument.base}/{instrument.quote}"}
-    if instrument.calendar == "24/7":  # the caller's own word for it
+    if instrument.calendar == "24/7":  # the caller's own spelling
         return {"symbol": spelled}
     body, dot, suffix = spelled.rpartition(".")
     if not dot:

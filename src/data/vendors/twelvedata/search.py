@@ -44,7 +44,7 @@ def _read(body: Any) -> Iterator[Listing]:
 def _symbol(row: Any, kind: ListingType) -> str:
     symbol = str(row["symbol"])
     if kind in ("crypto", "forex"):
-        return symbol  # a slash parts the pair
+        return symbol  # a slash separates the pair
     if kind == "index":
         return f"^{symbol}"
     if row.get("country") == "United States":

@@ -80,7 +80,8 @@ _BROWSER = (
     "Chrome/131.0.0.0 Safari/537.36"
 )
 _NOTHING_THERE = re.compile(r"doesn't exist|no data .*(range|period)", re.IGNORECASE)
-# The last part of a range that is searched for a session: there is always one within so many days.
+# The last part of a range that is searched for a session: there is always one within this many
+# days.
 _SOME_SESSION_DAYS = 14
 # Requests for more than 100 years of daily bars are rejected.
 _CENTURY_DAYS = 36_500
@@ -92,7 +93,7 @@ class YahooDataDownloader(BaseDataDownloader):
     name = "yahoo"
     display_name = "Yahoo Finance"
     aliases = VENDORS["yahoo"].aliases
-    limits = Limits(per_minute=60, per_second=1.0, burst=1)  # no figure is published
+    limits = Limits(per_minute=60, per_second=1.0, burst=1)  # Yahoo publishes no limits
     default_base_url = "https://query1.finance.yahoo.com"
     shapes = tuple(
         ("v8/finance/chart/*", {"chart": {"result": [chart], "error": "any"}})
@@ -164,8 +165,9 @@ class YahooDataDownloader(BaseDataDownloader):
     def actions_of(self, instrument: Instrument, span: Span, now_ms: int) -> Sequence[Action]:
         """Return splits and dividends with an ex-date in ``span``, from one chart of daily bars.
 
-        The chart contains the last 100 years of the range: none are reported from before 1962. A
-        chart without a single day, although a session has closed, proves nothing about them.
+        The chart contains the last 100 years of the range; Yahoo reports no actions from before
+        1962. A chart without a single day, although a session has closed, proves nothing about
+        actions.
         """
         span = Span(max(span.start, span.end - _CENTURY_DAYS * DAY_MS), span.end)
         query = FetchQuery(instrument, Timeframe(1, "d"), span, now_ms)
@@ -227,7 +229,7 @@ def read_chart(payload: Any, query: FetchQuery, now_ms: int) -> BarPage:
     is_twice = len(labels) > 1 and labels[-1] == labels[-2]
     bars = _bars(result, stamps, query, now_ms, is_twice=is_twice)
     actions = _actions(result.get("events") or {}, zone, query.now_ms)
-    # For anything but a share this is only the time since when Yahoo has data.
+    # For anything but a share, this is only the time at which Yahoo's data begins.
     first = meta.get("firstTradeDate") if query.instrument.asset_class == "stock" else None
     listed_ms = None if first is None else int(first) * SECOND_MS
     return BarPage(bars, actions, unit=meta.get("currency") or "", listed_ms=listed_ms)
@@ -271,7 +273,7 @@ def _bars(
     if len(bars) > 1 and opens == bars[-2].stamp_ms and query.timeframe.unit in "wM":
         bars[-2:] = [_joined(*bars[-2:])]
     elif len(bars) > 1 and opens == bars[-2].stamp_ms and not math.isnan(bars[-2].close):
-        bars.pop()  # the last trade, repeated as a row of its own
+        bars.pop()  # the last trade, repeated as a separate row
     elif len(bars) > 1 and _is_last_trade(bars[-1], query.timeframe, hours):
         bars.pop()
     elif opens == _open_of(now_ms, query.timeframe, hours):

@@ -24,9 +24,9 @@ _VENDOR_HOSTS = ".yahoo.com"
 class YFinanceCarrier:
     """Sends requests with a browser's TLS fingerprint. Thread-safe.
 
-    With yfinance, it also sends yfinance's own requests for a cookie and a crumb; they are
-    counted, and the retries that yfinance would make after a refusal are not sent: retries are for
-    our own policy to decide. Requests go only to the requested host, except for yfinance's own
+    With yfinance, it also sends yfinance's own requests for a cookie and a crumb; they are counted,
+    and the retries that yfinance would make after a refusal are not sent, because our own policy
+    decides about retries. Requests go only to the requested host, except for yfinance's own
     requests, which go to other hosts of the vendor.
 
     Args:
@@ -118,7 +118,7 @@ def _value(answer: Any, request: HttpRequest, requests: int) -> HttpResponse:
 
 
 class _Answered(Exception):  # noqa: N818 - no error: the answer is there, nothing more is to be sent
-    """Stops whatever the package would do after the response has arrived."""
+    """Stops the package's further work once the response has arrived."""
 
 
 class _Carry(threading.local):
@@ -134,8 +134,8 @@ class _Carry(threading.local):
 
         Raises:
             _Answered: The response has already been received.
-            ResponseFormatError: The request would lead to another host; the error is also kept, as
-                the package may take it for one of its own.
+            ResponseFormatError: The request would lead to another host; the error is also kept,
+                because the package may mistake it for one of its own.
         """
         if self.answer is not None:
             raise _Answered
@@ -158,7 +158,7 @@ def _followed(url: str, target: str, send: Callable[..., Any]) -> Any:
         if answer.status_code not in REDIRECTS or "location" not in answer.headers:
             return answer
         url = address_on(url, str(answer.headers["location"]))
-        answer = send(url, params=None)  # they are part of the address by now
+        answer = send(url, params=None)  # already part of the address
     raise ResponseFormatError(f"{where(url)} redirects in circles")
 
 
@@ -181,7 +181,7 @@ class _Body:
 
 
 def _browser_session(max_bytes: int, *, through_sdk: bool) -> Any:
-    """Return a session of yfinance's HTTP library that keeps to its limits and to the vendor.
+    """Return a session of yfinance's HTTP library that obeys limits and uses only vendor hosts.
 
     It counts requests and observes the time left.
     """
@@ -189,13 +189,13 @@ def _browser_session(max_bytes: int, *, through_sdk: bool) -> Any:
     exceptions: Any = import_module("curl_cffi.requests.exceptions")
     stop: int = import_module("curl_cffi.curl").CURL_WRITEFUNC_ERROR
     yahoo_errors: tuple[type[Exception], ...] = ()
-    if through_sdk:  # alone the session needs nothing of yfinance, which takes a while to import
+    if through_sdk:  # otherwise yfinance, which is slow to import, is not needed
         yahoo_errors = (import_module("yfinance.exceptions").YFException,)
 
     class BrowserSession(library.Session):  # type: ignore[misc]
-        """Counts every request; a stand-in host also receives those for the vendor's others."""
+        """Counts every request; a stand-in host also receives those for the vendor's other ones."""
 
-        # Ours are included: the package takes some of them for its own and carries on.
+        # Our errors are included: the package mistakes some of them for its own and continues.
         library_errors = (
             exceptions.RequestException,
             OSError,
@@ -230,7 +230,7 @@ def _browser_session(max_bytes: int, *, through_sdk: bool) -> Any:
             self._carry.requests += 1
             # Less than a millisecond would mean no limit at all.
             options |= {"timeout": max(left_s(), 0.001), "content_callback": body.take}
-            options["verify"] = certificates(url) or True  # the library has an order of its own
+            options["verify"] = certificates(url) or True  # the library's own order differs
             answer = None
             try:
                 answer = super().request(method, url, *args, **options, allow_redirects=False)

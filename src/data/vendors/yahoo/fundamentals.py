@@ -1,4 +1,4 @@
-"""Yahoo Finance: a chart's information about its company, and time series of figures and reports.
+"""Yahoo Finance: company information from a chart, and time series of figures and reports.
 
 Neither needs a browser's cookie and crumb, which the address ``quoteSummary`` requires: data that
 only that address has (sector, industry, beta, the yield) is not available. Ratios are plain

@@ -1,1 +1,1 @@
-"""One file a revision; a file that was released is never changed."""
+"""One file per revision; a released file is never changed."""
