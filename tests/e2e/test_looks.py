@@ -59,12 +59,13 @@ def looks(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 def test_a_miss_looks_at_a_series_once_a_phase(
     symbol: str, timeframe: str, manager: DataManager, vendors: VendorServer, looks: list[str]
 ) -> None:
-    for day in ("2024-06-04", "2024-05-01"):
+    for day, spared in (("2024-06-04", 1), ("2024-05-01", 0)):
         looks.clear()
         requests = vendors.count()
         manager.get_ohlcv(symbol, timeframe, day, day)
         assert vendors.count() > requests
-        assert len(looks) == LOOKS + BESIDE
+        # That a folder does not exist is certain at once, that it is unchanged is not.
+        assert len(looks) == LOOKS + BESIDE - spared
 
 
 def test_a_hit_looks_twice(make: Make, looks: list[str]) -> None:

@@ -202,8 +202,8 @@ class ManagerBars(PortalSource):
         """Return how far bars are stored; if some of the question are missing, fetch more.
 
         A walk over stored bars thus costs no request, and a walk over others, forward or back, one
-        request for each series. Bars shorter than a day are fetched further back only for a
-        program that moves back: they take many requests.
+        request for each series. Bars shorter than a day take many requests, so they are
+        fetched further back only for a program that moves back.
         """
         span, horizon_ms = around.span, around.horizon_ms
         known = {n: self._known(n, timeframe, around) for n in assets.names}
