@@ -239,8 +239,11 @@ def test_a_symbol_without_an_answer_is_told_and_its_bars_stay(
         manager, ["AAPL", "NONE1"], "1d", "2024-01-02", "2024-03-08", provider="mock", offline=True
     )
     assert list(outcome.failed) == ["NONE1"]
-    assert bundle.state(manager).state == "stale"
+    state, (cause,) = bundle.state(manager)
+    assert state == "stale" and cause.startswith("NONE1: there has never been an answer: ")
     manager.clear_cache("AAPL")
+    causes = bundle.state(manager).causes
+    assert causes[0].startswith("AAPL: the cache no longer has an answer: ") and len(causes) == 2
     with pytest.raises(BundleError, match="the bundle was not changed"):
         bundle.refresh(manager, offline=True)
     assert len(PolarsParquetDailyReader(bundle.path).load_daily_bars([1], None, None)) == 47

@@ -429,7 +429,7 @@ def test_without_a_cache_the_source_is_asked_each_time(
         ({"assets": [None]}, QueryError, "; use a string or an object with .symbol"),
         ({"assets": [17]}, QueryError, "asset_finder"),
         ({"assets": [""]}, QueryError, "; use a string or an object with .symbol"),
-        ({"assets": ["../etc"]}, QueryError, ""),
+        ({"assets": ["../etc"]}, QueryError, "the symbol '../etc' is malformed"),
         ({"dt": "yesterday?"}, QueryError, "is not a time"),
         ({"dt": None}, QueryError, "is not a time"),
         ({"dt": pd.NaT}, QueryError, "is not a time"),

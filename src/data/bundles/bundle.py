@@ -911,7 +911,9 @@ def _missing(
 def _differences(symbol: str, before: SymbolSource | None, now: _Answer) -> Iterable[str]:
     """Yield the differences between an answer and the one that the bundle was made from."""
     if now.error:
-        yield f"{symbol}: the cache no longer has an answer: {now.error}"
+        had = before is not None and before.fingerprint is not None
+        what = "the cache no longer has an answer" if had else "there has never been an answer"
+        yield f"{symbol}: {what}: {now.error}"
         return
     if before is None or before.fingerprint is None:
         yield f"{symbol}: there was no answer when the bundle was written"

@@ -614,7 +614,7 @@ class BasePortal(ABC, Generic[S, F]):
             reach = Reach(start, until)
             if ahead_ms:
                 behind_ms = min(ahead_ms, _BEHIND_ROWS * timeframe.longest_ms)
-                back = max(_FIRST_MS, start - behind_ms)
+                back = min(start, max(_FIRST_MS, start - behind_ms))
                 around = Around(span, max(horizons), until, back, is_back)
                 reach = source.reach(question.assets, timeframe, around)
                 until = reach.until_ms
