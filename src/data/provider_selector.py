@@ -435,7 +435,7 @@ class ProviderSelector:
     def get_best_provider(self, symbol: Any, timeframe: str) -> str | None:
         """Return the first vendor that can be queried, or None.
 
-        If no rule lists the timeframe, this is the vendor of the bars that it is made from.
+        If no rule lists the timeframe, this is the vendor of the bars from which it is built.
         """
         named = self.get_provider_with_failover(symbol, timeframe)
         instrument = self._instrument_of(symbol)

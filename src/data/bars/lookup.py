@@ -89,7 +89,7 @@ class PartialHit:
 
 @dataclass(frozen=True)
 class Derived:
-    """The bars are to be made from shorter ones, although vendors serve them.
+    """The bars are to be built from shorter ones, although vendors serve them.
 
     Attributes:
         source: Length of the shorter bars.
@@ -378,8 +378,8 @@ class AnswerCache:
     def _is_of_series(self, query: BarsQuery, key: SeriesKey) -> bool:
         """Return whether the bars of ``key`` give the answer for as long as they stay the same.
 
-        Weekly and monthly bars of shares are better made from daily bars once there are any; other
-        bars are better than those made from shorter ones.
+        Weekly and monthly bars of shares are better built from daily bars once there are any; other
+        bars are better than those built from shorter ones.
         """
         if key != self._lanes.find(replace(query, timeframe=key.timeframe)).key:
             return False

@@ -100,7 +100,7 @@ class ActionBook:
 
     @cached_property
     def splits(self) -> tuple[Action, ...]:
-        """The splits that count, by ex-date; computed without looking at dividends."""
+        """The splits that are used, by ex-date; computed without reading dividends."""
         events = split_events(self.reports, self._asked_for)
         return tuple(sorted(e.action() for e in events if e.counts))
 

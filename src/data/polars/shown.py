@@ -61,7 +61,7 @@ class Shown:
 
     Args:
         read: Answers that were read.
-        panel: Panel made from them.
+        panel: Panel built from them.
         timeframe: Timeframe of the bars.
     """
 
@@ -81,7 +81,7 @@ class Shown:
             self.hand_over()
 
     def hand_over(self) -> None:
-        """Give the record everything that was shown since the last time."""
+        """Pass everything that was shown since the last call on to the record."""
         looks: list[Look] = []
         while self._looks:
             try:

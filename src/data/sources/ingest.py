@@ -327,7 +327,7 @@ async def ingested(
         folder: Folder of bundles; None: the configured one.
 
     Raises:
-        BundleError: The bundle belongs to another source, or was made from the store.
+        BundleError: The bundle belongs to another source, or was built from the store.
         DecimalRangeError: A value does not fit; nothing is written.
         DataError: See :func:`fetched`; nothing is written.
 

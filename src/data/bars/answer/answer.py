@@ -94,7 +94,7 @@ class Used(NamedTuple):
         book: Splits and dividends; None for an instrument without any.
         closes: Maps each ex-date to the close before it that was used; None if the bars are as
             stored.
-        source: For bars made from shorter ones, the stamps of those that were needed.
+        source: For bars built from shorter ones, the stamps of those that were needed.
     """
 
     book: ActionBook | None = None

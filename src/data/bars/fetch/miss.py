@@ -110,7 +110,7 @@ class MissHandler:
        one answers with rows, or its vendors report that there are none. If an outage leaves an
        answer incomplete, a complete substitute replaces it.
     4. :meth:`_by_proof`: if no lane does, vendors whose bars agree with the stored ones.
-    5. Otherwise a fallback: bars made from shorter ones, or stored ones, or the error with every
+    5. Otherwise a fallback: bars built from shorter ones, or stored ones, or the error with every
        reason.
 
     Args:
@@ -348,7 +348,7 @@ class MissHandler:
     def _is_same_thing(self, query: BarsQuery, way: Route | DataError, lane: AnsweringLane) -> bool:
         """Return whether the default lane's bars are provably for what the symbol names.
 
-        That is what its owner lists or, for bars made from shorter ones, what their vendor lists.
+        That is what its owner lists or, for bars built from shorter ones, what their vendor lists.
         """
         view = self._store.view(query.home_key)
         if lane.kind is None or view.kind is None or is_too_long(view.kind, query):

@@ -179,7 +179,7 @@ def request_start(
     grid: BarGrid,
     now_ms: int | None = None,
 ) -> int:
-    """Return the start of a request for ``span``, extended back as far as that costs no request.
+    """Return the start of a request for ``span``, as early as possible without a further request.
 
     The bars received since the last comparison are included, and at least a few.
     """

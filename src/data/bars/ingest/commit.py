@@ -222,7 +222,7 @@ class _CommitBuilder:
         return difference(self._unusable, edges_of(span for span, _ in self._kept))
 
     def _present(self, spans: Iterable[Span]) -> Edges:
-        """Return the parts of spans that are not without bars."""
+        """Return the parts of spans that may have bars."""
         edges, absent = edges_of(spans), self._absent
         if len(absent) and len(edges):
             first = absent[:, 1].searchsorted(edges.min(), "right")
