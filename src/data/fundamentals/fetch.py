@@ -70,7 +70,7 @@ class FundamentalsSupply:
         return len(asks), sum(ask.cost for ask in asks)
 
     def quotas(self, vendor: str, question: TableQuestion) -> tuple[Quota, ...]:
-        """Return the state of a vendor's limits; empty if it has none of ours."""
+        """Return the state of a vendor's limits; empty if we do not limit it."""
         downloader = downloader_for(self.selector, vendor)
         if not isinstance(downloader, BaseDataDownloader):
             return ()

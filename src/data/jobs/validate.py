@@ -224,7 +224,7 @@ def validate_all(
 
 
 def _of_task(task: tuple[ValidateQuestion, Path, Path | None]) -> QualityReport:
-    """Do one task; runs in any process that can access the folder, and counts nothing there."""
+    """Validate one series; runs in any process that can access the folder, without counters."""
     question, folder, rules = task
     return _report(services_of(folder, rules), question)
 

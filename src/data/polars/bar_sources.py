@@ -573,7 +573,7 @@ class ReaderBars(PolarsBars):
 
 @contextmanager
 def others_code(what: str, kind: type[DataError] = DataPortalError) -> Iterator[None]:
-    """Turn errors raised by a program's own code into an error of ours; our own pass through.
+    """Convert errors raised by a program's own code to one of our errors; ours pass through.
 
     Args:
         what: Description of the failure, for the message.

@@ -43,7 +43,7 @@ class ReadAhead:
         self.answers.append((answer, handed_on))
 
     def failed(self, query: BarsQuery, error: DataError) -> None:
-        """Pass on an error, because the program sees it."""
+        """Pass an error on to the record at once, because the program sees it."""
         self.record.failed(query, error)
 
     def can_be_cut(self) -> bool:

@@ -103,9 +103,9 @@ class Rebaser:
     def _whole(self, table: BarTable, coverage: Coverage) -> Rebased:
         """Return all rows in the requested adjustment; instruments without actions need none.
 
-        A lane named after its adjustment contains bars that cannot be converted, and so may that
-        of a pinned vendor. If such a lane is read because there is nothing better, its rows are
-        returned as they are, provided they share one basis.
+        The bars of a lane named after its adjustment cannot be converted, nor can some of a pinned
+        vendor's. If such a lane is read because there is nothing better, its rows are returned as
+        they are, provided they share one basis.
 
         Raises:
             ActionsMissingError: Actions are needed that were never requested.

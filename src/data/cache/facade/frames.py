@@ -216,7 +216,7 @@ def _faults(
 
 
 def _grid(present: Stamps, offer: FrameUpload, extent: Span) -> BarGrid | None:
-    """Return the grid that the bars in ``extent`` are on; None if they are on none of ours."""
+    """Return the grid that the bars in ``extent`` are on; None if they are on none."""
     calendar, step = calendar_for(offer.instrument), offer.timeframe
     anchors = ("session", "clock") if step.is_intraday else ("session",)
     grids = [BarGrid(calendar, step, anchor) for anchor in anchors]

@@ -217,7 +217,7 @@ class Pruned:
 
 
 def prune_series(store: StoreParts, key: SeriesKey, *, dry_run: bool) -> list[Pruned]:
-    """Delete the originals of a series whose bars it all has, or that have been superseded.
+    """Delete the originals of which the series has all bars, or whose bars vendors have replaced.
 
     Raises:
         LockTimeoutError: Another writer held the series for too long.
