@@ -54,7 +54,7 @@ def proved(root: Path, first: int = 0, end: int = 10) -> BarStore:
 
 
 def standing(root: Path) -> list[bool]:
-    return [stands for _, stands in store_in(root).confirmations(DAILY)]
+    return [is_valid for _, is_valid in store_in(root).confirmations(DAILY)]
 
 
 def indexed(root: Path) -> tuple[int, int]:

@@ -353,7 +353,7 @@ class BarsClient:
         Raises:
             CacheError: The store cannot be read.
         """
-        view = self._told(series)
+        view = self._view_of(series)
         return tuple(_spans(view, view.coverage))
 
     def outline(self, series: SeriesKey) -> SeriesOutline:
@@ -365,7 +365,7 @@ class BarsClient:
         """
         from .outline import outline_of
 
-        return outline_of(self._told(series), self.instrument(series))
+        return outline_of(self._view_of(series), self.instrument(series))
 
     def instrument(self, series: SeriesKey) -> Instrument:
         """Return the instrument of a stored series, in the session hours that its bars cover.
@@ -375,7 +375,7 @@ class BarsClient:
         """
         return self._selector.instrument(series.symbol).in_session(series.session)
 
-    def _told(self, series: SeriesKey) -> SeriesView:
+    def _view_of(self, series: SeriesKey) -> SeriesView:
         """Return the stored series; all of it is doubtful if the files behind it have changed."""
         view = self._store.view(series)
         if not series.of_folder:
@@ -550,8 +550,8 @@ class BarsClient:
                 one.first,
                 one.said,
             )
-            for one, stands in self._store.confirmations(series)
-            if stands
+            for one, is_valid in self._store.confirmations(series)
+            if is_valid
         )
 
     def mark(

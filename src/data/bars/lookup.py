@@ -296,7 +296,7 @@ class AnswerCache:
         entry: _Entry | None = None if place is None else self._memory.get(place)
         if entry is None:
             return MISS
-        if not self._stands(entry, query):
+        if not self._is_valid(entry, query):
             self._memory.drop(place)
             return MISS
         frame = entry.frame.copy(deep=True)
@@ -354,7 +354,7 @@ class AnswerCache:
             return day_span(query.instrument, session.coming).start
         return day_span(query.instrument, last_day).end
 
-    def _stands(self, entry: _Entry, query: BarsQuery) -> bool:
+    def _is_valid(self, entry: _Entry, query: BarsQuery) -> bool:
         if not entry.since <= query.now_ms < entry.until:
             return False
         if entry.orders and entry.orders != self._orders(query, entry.source):

@@ -480,8 +480,8 @@ class Bundle:
             before = symbols.get(symbol)
             sid = before.sid if before else 1 + max(taken, default=0)
             if answer.error:  # the bundle keeps the bars that it has
-                held = records.spans().get(sid, (0,))[0]
-                missing = max(0, answer.source.missing - held)
+                stored = records.spans().get(sid, (0,))[0]
+                missing = max(0, answer.source.missing - stored)
                 symbols[symbol] = replace(before or SymbolSource(sid), missing=missing)
                 continue
             others = before.others if before else {}

@@ -57,7 +57,7 @@ class FundamentalsSupply:
         With ``must_keep``, an answer that cannot be stored is also an error.
         """
         jobs = {
-            vendor: partial(self._asked_and_kept, vendor, question, must_keep) for vendor in vendors
+            vendor: partial(self._fetch_and_keep, vendor, question, must_keep) for vendor in vendors
         }
         return ask_all(jobs, self.clock, self.rules.budget_s)
 
@@ -77,7 +77,7 @@ class FundamentalsSupply:
         status = downloader.session.status(_endpoint(question))
         return () if status is None else status.health(question.now_ms).quotas
 
-    def _asked_and_kept(self, vendor: str, question: TableQuestion, must_keep: bool) -> Snapshot:
+    def _fetch_and_keep(self, vendor: str, question: TableQuestion, must_keep: bool) -> Snapshot:
         snapshot = self._job(vendor, question)()
         try:
             self.cache.keep(snapshot)

@@ -256,9 +256,9 @@ def add_cost(
             continue
         series = (verification.symbol, verification.timeframe, verification.start, verification.end)
         for vendor in filter(None, (verification.provider, verification.against)):
-            asked_anew = client.query(*series, wishes=Wishes(vendor, refresh=True))
+            requested_again = client.query(*series, wishes=Wishes(vendor, refresh=True))
             try:
-                _add_vendor(services, asked_anew, vendor, costs)
+                _add_vendor(services, requested_again, vendor, costs)
             except DataError as error:
                 skipped[check.name] = str(error)
     return skipped

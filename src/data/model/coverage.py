@@ -138,7 +138,7 @@ class Covered:
         """Whether prices are not the vendor's own: an adjustment that it had missed was applied."""
         return any(splice.verdict == "constant" for splice in self.splices)
 
-    def stands(self, now_ms: int) -> bool:
+    def is_valid(self, now_ms: int) -> bool:
         """Return whether the stretch is still valid at ``now_ms``, that is, has not expired."""
         return self.expires is None or now_ms < self.expires
 
@@ -492,11 +492,11 @@ class Coverage(Stretches[Covered]):
         ``span`` a folded stretch counts as a whole, even if parts of it have expired.
         """
         if self._items is None:
-            return self.spans(lambda source: source.stands(now_ms))
+            return self.spans(lambda source: source.is_valid(now_ms))
         spans: list[Span] = []
         for whole in self._items:
             is_far = span is not None and not whole.span.overlaps(span)
-            if whole.stands(now_ms) or (whole.parts and is_far):
+            if whole.is_valid(now_ms) or (whole.parts and is_far):
                 spans.append(whole.span)
             elif whole.parts:
                 spans += Coverage.of(whole.columns).standing(now_ms)

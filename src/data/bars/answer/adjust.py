@@ -38,7 +38,7 @@ from ..validity import TradingDay
 from .answer import Rebased, Used, is_at
 
 _A_DAY = timedelta(days=1)
-_RAW_IS_HELD = "these bars are stored as traded, so adjustment='raw' needs none"
+_STORED_RAW = "these bars are stored as traded, so adjustment='raw' needs none"
 _OWN_LANES = [(adjustment,) for adjustment in ADJUSTMENTS]
 
 
@@ -118,7 +118,7 @@ class Rebaser:
         own = _newest(parts, int(table.stamps[-1]))
         if all(p.basis.adjustment == "unknown" for p in parts):
             return Rebased(table, own)
-        book, vendor = self._book(table, own), self.query.teller
+        book, vendor = self._book(table, own), self.query.action_key
         if vendor is None:
             return self._brought(table, parts, own, book)
         mine = book.only(vendor)
@@ -138,7 +138,7 @@ class Rebaser:
         errors: list[ActionsMissingError] = []
         for rebaser in (replace(self, lenient=False), self):
             for book in books:
-                others = {a.source for a in book.answers} - {self.query.teller or ""}
+                others = {a.source for a in book.answers} - {self.query.action_key or ""}
                 try:
                     done = rebaser._brought(table, parts, own, book)
                 except ActionsMissingError as missing:
@@ -250,7 +250,7 @@ class Rebaser:
             f"{date_of(start)}..{date_of(end - 1)}, but {self.query.adjustment} prices need them",
             Span(start, end),
             symbol=self.key.symbol,
-            hint=_RAW_IS_HELD if {b.adjustment for b in bases} == {"raw"} else None,
+            hint=_STORED_RAW if {b.adjustment for b in bases} == {"raw"} else None,
         )
 
     def _book(self, table: BarTable, own: date) -> ActionBook:

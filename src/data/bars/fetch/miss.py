@@ -86,8 +86,8 @@ class _TriedLanes:
     def attempts(self, start: int = 0, *, aside: bool = False) -> list[Attempt]:
         """Return the attempts from a lane on; ``aside`` includes those for actions and closes."""
         lanes, tried = self.lanes[start:], () if start else self.earlier
-        asked = (a for one in lanes for a in (*one.attempts, *(one.side_attempts if aside else ())))
-        return [*tried, *asked]
+        found = (a for one in lanes for a in (*one.attempts, *(one.side_attempts if aside else ())))
+        return [*tried, *found]
 
     @property
     def unfilled(self) -> list[Unfilled]:
@@ -203,8 +203,8 @@ class MissHandler:
         try:
             answer = self._by(query, way, tried)
         finally:
-            asked = tried.attempts(aside=True)
-            down.update((a.provider, a) for a in asked if a.error and a.provider in tried.excluded)
+            found = tried.attempts(aside=True)
+            down.update((a.provider, a) for a in found if a.error and a.provider in tried.excluded)
         vendors = {attempt.provider for attempt in tried.attempts()}
         if not query.offline:  # a vendor that supplied stored bars need not be queried
             vendors |= set(_vendors(answer))

@@ -99,7 +99,7 @@ def receive(
         NoDataError: The answer contains only bars that were requested again.
     """
     if (
-        not question.with_own_before.is_empty
+        not question.with_own_bars_before.is_empty
         and not (fetched.table.stamps >= question.span.start).any()
     ):
         raise NoDataError(
