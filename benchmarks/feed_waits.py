@@ -111,13 +111,13 @@ class _Stand:
                 raise TimeoutError(f"the feed is {self.feed.status}")
             sleep(0.005)
 
-    def stands(self, state: StreamState) -> None:
+    def is_valid(self, state: StreamState) -> None:
         self.until(lambda: self.feed.status.state is state)
 
     def live(self) -> None:
         """Wait until the feed is live."""
         self.until(lambda: self.server.listening(self.topic))
-        self.stands(StreamState.LIVE)
+        self.is_valid(StreamState.LIVE)
 
 
 def _connecting(stand: _Stand) -> None:
@@ -135,7 +135,7 @@ def _filling(stand: _Stand) -> None:
 def _stale(stand: _Stand) -> None:
     stand.live()
     stand.clock.advance(400)
-    stand.stands(StreamState.STALE)
+    stand.is_valid(StreamState.STALE)
 
 
 def _called(stand: _Stand) -> None:

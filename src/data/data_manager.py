@@ -388,12 +388,12 @@ class DataManager:
 
         client, members = self._services.client, None
         if symbols is None or universe is not None or as_of is not None:
-            from .members import check_choice, member_frames, members_asked, warn_of_past
+            from .members import check_choice, member_frames, named_members, warn_of_past
 
             name, now_ms = check_choice(symbols, universe, as_of), self._services.clock.now_ms()
-            symbols = members = members_asked(self.universes, name, as_of, now_ms, strict=strict)
-        with listening(progress) as heard:
-            listener, names = None if heard is None else BatchProgress(client, heard), symbols
+            symbols = members = named_members(self.universes, name, as_of, now_ms, strict=strict)
+        with listening(progress) as reporter:
+            listener, names = None if reporter is None else BatchProgress(client, reporter), symbols
 
             def ask(wishes: Wishes) -> dict[str, pd.DataFrame]:
                 """Return the bars for each symbol."""

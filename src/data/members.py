@@ -36,7 +36,7 @@ _SHOWN = 10
 _NEAR = timedelta(days=2)
 
 
-def members_asked(
+def named_members(
     universes: Universes,
     name: str,
     as_of: Any,

@@ -81,10 +81,10 @@ class VendorOrder:
         self._factory = globals().get("DataDownloaderFactory")
         self._registered = program_offers()
 
-    def stands(self, downloaders: Mapping[str, Any]) -> bool:
+    def holds(self, downloaders: Mapping[str, Any]) -> bool:
         """Return whether choosing again would give the same result."""
         return (
-            self._keys.stands()
+            self._keys.holds()
             and self._factory is globals().get("DataDownloaderFactory")
             and self._registered is program_offers()
             and all(map(is_, map(downloaders.get, self._places), self._supplied))
@@ -356,7 +356,7 @@ class ProviderSelector:
             return list(self._choose(symbol, timeframe).names)  # may not be hashable
         slot = self._slots(symbol, timeframe)
         order = slot.order
-        if order is None or not order.stands(self.downloaders):
+        if order is None or not order.holds(self.downloaders):
             order = slot.order = self._choose(symbol, timeframe)
         return list(order.names)
 
@@ -371,10 +371,10 @@ class ProviderSelector:
             return None
         slot = self._slots(symbol, timeframe)
         order = slot.order
-        if order is not None and order.stands(self.downloaders):
+        if order is not None and order.holds(self.downloaders):
             return order
         order = slot.at_hand
-        if order is None or not order.stands(self.downloaders):
+        if order is None or not order.holds(self.downloaders):
             order = slot.at_hand = self._at_hand(symbol, timeframe)
         return order
 
@@ -383,7 +383,7 @@ class ProviderSelector:
         named = self._named(symbol, timeframe)
         with self._building:
             order = orders.get(("at hand", *named))
-            if order is not None and order.stands(self.downloaders):
+            if order is not None and order.holds(self.downloaders):
                 return order
             codes = {name: canonical_vendor(name) or name for name in named}
             keys = {code: self._credentials(code) for code in codes.values()}
@@ -423,7 +423,7 @@ class ProviderSelector:
         named = self._named(symbol, timeframe)
         with self._building:
             order = orders.get(named)
-            if order is not None and order.stands(self.downloaders):
+            if order is not None and order.holds(self.downloaders):
                 return order
             # Read before the choice, so that the next call notices a change made meanwhile.
             keys = KeyState(v for name in named for v in self._shop().variables(name))
@@ -435,7 +435,7 @@ class ProviderSelector:
     def get_best_provider(self, symbol: Any, timeframe: str) -> str | None:
         """Return the first vendor that can be queried, or None.
 
-        If no rule lists the timeframe, this is the vendor of the bars that it is made from.
+        If no rule lists the timeframe, this is the vendor of the bars from which it is built.
         """
         named = self.get_provider_with_failover(symbol, timeframe)
         instrument = self._instrument_of(symbol)

@@ -116,16 +116,16 @@ def test_of_several_substitutes_that_of_the_asked_adjustment_comes_first() -> No
 
 
 def test_where_somebody_tells_the_actions_all_prices_stand_in_one_lane_and_have_their_own() -> None:
-    teller = vendor("teller", TAPE, adjustment="raw", actions=True)
+    action_key = vendor("teller", TAPE, adjustment="raw", actions=True)
     raw = vendor("raw", TAPE, adjustment="raw")
     every = vendor("every", TAPE, adjustment="all")
     split = vendor("split", TAPE, adjustment="split")
-    found = lanes(every, raw, split, teller, of=query(SHARE, "1d"))
+    found = lanes(every, raw, split, action_key, of=query(SHARE, "1d"))
     assert found == [
         ((), ["every", "raw", "split", "teller"]), (("all",), ["every"]), (("raw",), ["raw"]),
     ]  # fmt: skip
-    ways = route(query(SHARE, "1d"), [every, teller], None).lanes
-    assert [[c.name for c in lane.tellers] for lane in ways] == [["teller"], ["teller"]]
+    ways = route(query(SHARE, "1d"), [every, action_key], None).lanes
+    assert [[c.name for c in lane.reporters] for lane in ways] == [["teller"], ["teller"]]
     pinned = query(SHARE, "1d", provider="every")
     assert lanes(every, of=pinned) == [(("every",), ["every"])]
 

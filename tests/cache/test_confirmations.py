@@ -54,7 +54,7 @@ def proved(root: Path, first: int = 0, end: int = 10) -> BarStore:
 
 
 def standing(root: Path) -> list[bool]:
-    return [stands for _, stands in store_in(root).confirmations(DAILY)]
+    return [is_valid for _, is_valid in store_in(root).confirmations(DAILY)]
 
 
 def indexed(root: Path) -> tuple[int, int]:
@@ -167,7 +167,7 @@ def test_a_torn_document_costs_the_proof_and_nothing_else(
     store = store_in(tmp_path)
     with caplog.at_level(logging.WARNING):
         assert store.confirmations(DAILY) == []
-    assert "confirmed.json is lost" in caplog.text
+    assert "confirmed.json cannot be read" in caplog.text
     found, left = repair_series(store.parts, store.parts.lane(DAILY))
     assert ([one.where for one in found], left) == ([CONFIRMED], [])
     assert not (lane_folder(tmp_path) / CONFIRMED).exists()

@@ -29,13 +29,13 @@ The order is that of a first run: five requests (a share over a split, ten days 
 last 50 hours, the running hour, three-hour bars) against a local server, first with an empty cache, then
 in a new process with a full one. A test repeats the run and compares it with this page.
 
-## Files that a request enters
+## Files that a request uses
 """
 _SECOND = """
 ## The second floor
 
-None of these requests enters the following files of the core. Damage, other commands and other vendors
-do: skip them at first.
+None of these requests uses the following files of the core. They are used after damage, and by other
+commands and other vendors: skip them at first.
 """
 
 

@@ -549,13 +549,13 @@ def test_what_no_vendor_has_is_not_noted_after_the_time_of_the_call(
 
     manager = DataManager(tmp_path / "cache", rules, clock=clock)
     ask = partial(manager.get_ohlcv, "BTCUSDT", "1m", "2024-05-01", "2024-05-04", provider="local")
-    noted, stands = list[object](), absence._stands
+    noted, is_valid = list[object](), absence._is_valid
 
     def counted(*arguments: Any) -> Any:
         noted.append(arguments)
-        return stands(*arguments)
+        return is_valid(*arguments)
 
-    monkeypatch.setattr(absence, "_stands", counted)
+    monkeypatch.setattr(absence, "_is_valid", counted)
     monkeypatch.setattr(fetcher, "_WORTH_STOPPING", 100)
     with monkeypatch.context() as patch:
         patch.setattr(fetcher, "take", slow)

@@ -79,12 +79,12 @@ class Exchange:
         """Wait until a minute has gone into the running bar, or has closed it."""
         close = self.vendors.truth.raw(*APPLE, stamp_ms, stamp_ms + 1)[0][4]
 
-        def is_heard() -> bool:
+        def has_listener() -> bool:
             shown = feed.snapshot()
             newest = shown.forming or shown.bars[-1]
             return newest.stamp_ms == stamp_ms // FIVE * FIVE and newest.close == close
 
-        wait_until(is_heard, "a running bar")
+        wait_until(has_listener, "a running bar")
 
     def minute(self, stamp_ms: int) -> dict[str, Any]:
         """Return the vendor's message about a minute."""

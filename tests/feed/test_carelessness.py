@@ -91,7 +91,7 @@ def test_an_async_loop_that_is_left_leaves_no_listener(stage: Stage, leaving: st
 
     feed, came = stage.feed(lookback=2), asyncio.Event()
     asyncio.run(leave(feed))
-    assert not feed._board.is_heard
+    assert not feed._board.has_listener
     assert feed.is_running
     feed.stop()
 

@@ -66,11 +66,11 @@ def test_a_lane_tells_whether_it_is_of_a_folder(
 
 
 @pytest.mark.parametrize(
-    ("lane", "teller"),
+    ("lane", "action_key"),
     [((), None), (("yahoo",), "yahoo"), (("demo",), "demo"), (("local.bd47413b",), "local.bd47413b"),
      (("replay.bd47413b",), "replay:bd47413b")],
 )  # fmt: skip
 def test_splits_of_a_recording_stand_under_its_folder(
-    lane: tuple[str, ...], teller: str | None
+    lane: tuple[str, ...], action_key: str | None
 ) -> None:
-    assert SeriesKey("AAPL", Timeframe.parse("1d"), lane).teller == teller
+    assert SeriesKey("AAPL", Timeframe.parse("1d"), lane).action_key == action_key

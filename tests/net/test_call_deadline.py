@@ -22,9 +22,9 @@ from src.data.net.deadline import (
     down_for,
     querying_once,
     run_call,
-    run_heard,
     run_job,
     run_part,
+    run_reported,
     seconds_of,
 )
 from src.data.net.retry import RetryPolicy
@@ -183,7 +183,7 @@ class TestSending:
                 run_job(clock, 100, lambda: sender.send(REQUEST, vendor="acme"))
 
         began_s = clock.monotonic()
-        run_heard(waits.append, job)
+        run_reported(waits.append, job)
         why = "for acme: its limit of 1 a minute is used up"
         assert [wait.text(began_s) for wait in waits] == [f"waits 60 seconds {why}"]
         assert waits[0].text(began_s + 45) == f"waits 15 seconds {why}"

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from src.data.net.unknown_symbols import Unknown, said_again
+from src.data.net.unknown_symbols import Unknown, reported_again
 
 HOUR = 3600.0
 WEEK = 7 * 86_400.0
@@ -10,7 +10,7 @@ def said_at(*instants: float) -> list[Unknown]:
     """Return what is believed after each of several words on one symbol."""
     found: list[Unknown] = []
     for now_s in instants:
-        found.append(said_again(found[-1] if found else None, now_s))
+        found.append(reported_again(found[-1] if found else None, now_s))
     return found
 
 
@@ -23,11 +23,11 @@ def test_the_first_word_is_believed_for_a_quarter_of_an_hour() -> None:
 
 def test_it_is_believed_for_twice_as_long_each_time_up_to_six_hours() -> None:
     at = 0.0
-    known = said_again(None, at)
+    known = reported_again(None, at)
     terms = [known.until_s - at]
     for _ in range(99):
         at = known.until_s
-        known = said_again(known, at)
+        known = reported_again(known, at)
         terms.append(known.until_s - at)
     assert [term / HOUR for term in terms[:7]] == [0.25, 0.5, 1, 2, 4, 6, 6]
     assert terms[-1] == 6 * HOUR

@@ -148,7 +148,7 @@ def in_threads(
         hear: Called with each item and its result, in order, in the calling thread.
     """
     if len(items) < 2:
-        return list(_heard(items, map(get, items), hear))
+        return list(_reporting(items, map(get, items), hear))
     from concurrent.futures import Future, ThreadPoolExecutor  # not needed if everything is stored
 
     work, pools = carried(get), dict[str, ThreadPoolExecutor]()
@@ -159,7 +159,7 @@ def in_threads(
             if vendor not in pools:
                 pools[vendor] = ThreadPoolExecutor(most, f"onetape-batch-{vendor}")
             futures.append(pools[vendor].submit(work, item))
-        return list(_heard(items, (future.result() for future in futures), hear))
+        return list(_reporting(items, (future.result() for future in futures), hear))
     finally:
         for pool in pools.values():
             pool.shutdown(wait=False, cancel_futures=True)
@@ -167,7 +167,7 @@ def in_threads(
             pool.shutdown()
 
 
-def _heard(
+def _reporting(
     items: Iterable[A], results: Iterable[R], hear: Callable[[A, R], object] | None
 ) -> Iterator[R]:
     for item, result in zip(items, results, strict=True):

@@ -82,8 +82,8 @@ class Lookup(NamedTuple):
         provenance: Entries that :meth:`BarsClient.get` would put in ``attrs["onetape"]`` of the
             answer; None if the store cannot answer by itself.
         missing: Spans of the query that are not stored or have expired; all of it if bars must be
-            re-examined or made from others. Empty if there is an answer.
-        source: Timeframe of the stored bars that the answer is made from, if it is made from
+            re-examined or built from others. Empty if there is an answer.
+        source: Timeframe of the stored bars from which the answer is built, if it is built from
             others.
     """
 
@@ -257,7 +257,7 @@ class BarsClient:
 
         This is only the first steps of :meth:`get`: documents are compared, bars are read without
         making a frame, and a fetch by another caller is not waited for. It therefore finds no
-        answer if more is needed: for a running bar, a refresh, or a timeframe that is made from
+        answer if more is needed: for a running bar, a refresh, or a timeframe that is built from
         another and was not requested before. For these, ``get`` of the same query with ``offline``
         returns what the store has.
 
@@ -279,7 +279,7 @@ class BarsClient:
         """Store the longer bars that all stored ``source`` bars make up; no vendor is queried.
 
         They are kept in a separate lane (``1h@from-1m``), which never answers a query, with the
-        vendors and states of their parts. For extended hours they are made from extended minutes
+        vendors and states of their parts. For extended hours they are built from extended minutes
         (``1h@extended@from-1m``). For a market with sessions, daily bars made this way lack the
         auctions.
 
@@ -289,7 +289,7 @@ class BarsClient:
             anew: Drop previously calculated bars first.
 
         Raises:
-            QueryError: Bars of this timeframe cannot be made from ``source`` bars.
+            QueryError: Bars of this timeframe cannot be built from ``source`` bars.
             NoDataError: No ``source`` bars are stored, or they do not make up a single whole bar.
             KindMismatchError: The ``source`` bars are in hours, or the longer bars are daily ones,
                 that the calendar cannot produce.
@@ -353,7 +353,7 @@ class BarsClient:
         Raises:
             CacheError: The store cannot be read.
         """
-        view = self._told(series)
+        view = self._view_of(series)
         return tuple(_spans(view, view.coverage))
 
     def outline(self, series: SeriesKey) -> SeriesOutline:
@@ -365,7 +365,7 @@ class BarsClient:
         """
         from .outline import outline_of
 
-        return outline_of(self._told(series), self.instrument(series))
+        return outline_of(self._view_of(series), self.instrument(series))
 
     def instrument(self, series: SeriesKey) -> Instrument:
         """Return the instrument of a stored series, in the session hours that its bars cover.
@@ -375,7 +375,7 @@ class BarsClient:
         """
         return self._selector.instrument(series.symbol).in_session(series.session)
 
-    def _told(self, series: SeriesKey) -> SeriesView:
+    def _view_of(self, series: SeriesKey) -> SeriesView:
         """Return the stored series; all of it is doubtful if the files behind it have changed."""
         view = self._store.view(series)
         if not series.of_folder:
@@ -550,8 +550,8 @@ class BarsClient:
                 one.first,
                 one.said,
             )
-            for one, stands in self._store.confirmations(series)
-            if stands
+            for one, is_valid in self._store.confirmations(series)
+            if is_valid
         )
 
     def mark(
@@ -563,7 +563,7 @@ class BarsClient:
     ) -> bool:
         """Store the findings of a check of the whole series, durably; every later answer has them.
 
-        The bars stay as they are. They are fetched again after an hour, a day and a week, like
+        The bars stay unchanged. They are fetched again after an hour, a day and a week, like
         bars that are judged on arrival.
 
         Args:
@@ -808,7 +808,7 @@ class BarsClient:
     def record_symbol_changes(
         self, changes: Mapping[str, Sequence[SymbolChange]]
     ) -> tuple[str, ...]:
-        """Record when symbols changed their meaning, durably; bars stay as they are.
+        """Record when symbols changed their meaning, durably; bars stay unchanged.
 
         From then on, errors and gaps for a former name report its successor, in all programs that
         use the folder. Recording changes for a name that was never fetched creates its folder.

@@ -33,7 +33,7 @@ from .answer.action_columns import KnownActions
 from .answer.reader import attempt_entries, dissent_of
 from .fetch.actions import ActionFetcher
 from .selection.candidates import LaneRoute, Selector, candidates_of
-from .series import TOLD_LATE_MS, Journal, LaneRequest, SeriesStore
+from .series import LATE_BY_MS, Journal, LaneRequest, SeriesStore
 from .turns import FindLeases, Turns
 from .validity import TradingDays
 
@@ -191,7 +191,7 @@ class ActionService:
             with one_call(), self._locks.hold(turn, self._clock), self._turns.take(turn):
                 lacking = _own(series.book(), vendor).lacking(wanted, today.news_ms)
                 if lacking:  # in one query: the missing parts are nearly always at the two ends
-                    late = lacking[-1].end - TOLD_LATE_MS
+                    late = lacking[-1].end - LATE_BY_MS
                     fetcher = ActionFetcher(self._clock, request, series, journal)
                     fetcher.ask(Span(min(lacking[0].start, late), lacking[-1].end))
             book = _own(series.book(), vendor)
@@ -220,8 +220,8 @@ class ActionService:
         now = self._clock.now_ms()
         query = BarsQuery(instrument, _DAY, Span(now, now + 1), now, provider=vendor)
         candidates = tuple(candidates_of(self._selector, query))
-        tellers = tuple(c for c in candidates if c.tells_actions)
-        lane = LaneRoute((), candidates, Kind(), tellers)
+        reporters = tuple(c for c in candidates if c.tells_actions)
+        lane = LaneRoute((), candidates, Kind(), reporters)
         key = SeriesKey(instrument.symbol, _DAY)
         return LaneRequest(query, key, lane, BarGrid(calendar_for(instrument), _DAY))
 
@@ -270,7 +270,7 @@ def _days(span: Span) -> dict[str, str]:
 
 def _failure(request: LaneRequest, journal: Journal) -> NoProviderError | AllProvidersFailedError:
     symbol = request.query.instrument.symbol
-    if not request.lane.tellers:
+    if not request.lane.reporters:
         return NoProviderError(
             f"No suitable provider found for the splits and dividends for {symbol}",
             symbol=symbol,

@@ -228,7 +228,7 @@ class FiguresService:
         place: tuple[TableStore, SeriesKey],
         done: _Done,
     ) -> None:
-        """Store the rows, and up to where they are settled; an empty answer settles nothing.
+        """Store the rows and the end of the settled part; an empty answer settles nothing.
 
         Rows in a damaged file that the vendor did not send again are not settled either; they are
         a gap.

@@ -87,7 +87,7 @@ class Pace:
         covered = [
             c.span
             for c in coverage
-            if c.span.end > first and c.state != "provisional" and c.stands(self.now_ms)
+            if c.span.end > first and c.state != "provisional" and c.is_valid(self.now_ms)
         ]
         lacking = subtract([Span(first, self.due + 1)], covered) if first <= self.due else []
         behind = sum(len(self.calendar.opens(self.timeframe, s, self.anchor)) for s in lacking)

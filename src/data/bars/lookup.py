@@ -89,7 +89,7 @@ class PartialHit:
 
 @dataclass(frozen=True)
 class Derived:
-    """The bars are to be made from shorter ones, although vendors serve them.
+    """The bars are to be built from shorter ones, although vendors serve them.
 
     Attributes:
         source: Length of the shorter bars.
@@ -296,7 +296,7 @@ class AnswerCache:
         entry: _Entry | None = None if place is None else self._memory.get(place)
         if entry is None:
             return MISS
-        if not self._stands(entry, query):
+        if not self._is_valid(entry, query):
             self._memory.drop(place)
             return MISS
         frame = entry.frame.copy(deep=True)
@@ -354,7 +354,7 @@ class AnswerCache:
             return day_span(query.instrument, session.coming).start
         return day_span(query.instrument, last_day).end
 
-    def _stands(self, entry: _Entry, query: BarsQuery) -> bool:
+    def _is_valid(self, entry: _Entry, query: BarsQuery) -> bool:
         if not entry.since <= query.now_ms < entry.until:
             return False
         if entry.orders and entry.orders != self._orders(query, entry.source):
@@ -378,8 +378,8 @@ class AnswerCache:
     def _is_of_series(self, query: BarsQuery, key: SeriesKey) -> bool:
         """Return whether the bars of ``key`` give the answer for as long as they stay the same.
 
-        Weekly and monthly bars of shares are better made from daily bars once there are any; other
-        bars are better than those made from shorter ones.
+        Weekly and monthly bars of shares are better built from daily bars once there are any; other
+        bars are better than those built from shorter ones.
         """
         if key != self._lanes.find(replace(query, timeframe=key.timeframe)).key:
             return False

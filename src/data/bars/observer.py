@@ -104,7 +104,7 @@ class Observer:
     def scored_low(self, answer: Answer, score: float, least: float) -> None:
         """Report that an answer is below the minimum in the rules; see :meth:`quality_low`."""
         query = answer.query
-        # Bars made from others belong to the lane of their sources, and change with them.
+        # Bars built from others belong to the lane of their sources, and change with them.
         stored = answer.facts.get("derived_from", answer.facts)
         lane = tuple(str(stored.get("lane") or "").split("@")[1:])
         problems = map(sentence, answer.facts.get("problems", ()))

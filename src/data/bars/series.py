@@ -53,7 +53,7 @@ from .selection.candidates import Candidate, LaneRoute
 from .validity import Expiry, first_session
 
 # Vendors report some splits and dividends days late, so this much is requested again.
-TOLD_LATE_MS = 14 * DAY_MS
+LATE_BY_MS = 14 * DAY_MS
 
 _LOG = logging.getLogger("onetape.routing")
 
@@ -122,7 +122,7 @@ class Question(NamedTuple):
     Attributes:
         span: Missing span.
         sides: Adjacent bars from other vendors, compared but not stored.
-        with_own_before: ``span`` with the vendor's own final bars before it, which are compared
+        with_own_bars_before: ``span`` with the vendor's own final bars before it, which are compared
             again; those that differ are stored.
         stretches: Missing parts of ``span`` if several are requested at once; only these are
             stored. Empty if all of it is missing.
@@ -131,14 +131,14 @@ class Question(NamedTuple):
 
     span: Span
     sides: Sequence[Side] = ()
-    with_own_before: Span = Span(0, 0)
+    with_own_bars_before: Span = Span(0, 0)
     stretches: tuple[Span, ...] = ()
     until: int = 0
 
     @property
     def stored(self) -> Span:
         """The span that the answer is stored for."""
-        return self.span if self.with_own_before.is_empty else self.with_own_before
+        return self.span if self.with_own_bars_before.is_empty else self.with_own_bars_before
 
     @property
     def reach(self) -> Span:
@@ -334,10 +334,10 @@ class SeriesStore:
         Raises:
             CacheError: The query requires storage, and the answer cannot be stored.
         """
-        teller = self._query.teller
-        if teller is not None and answer.source == self._query.provider != teller:
-            answer = answer._replace(source=teller)
-            actions = [replace(action, source=teller) for action in actions]
+        action_key = self._query.action_key
+        if action_key is not None and answer.source == self._query.provider != action_key:
+            answer = answer._replace(source=action_key)
+            actions = [replace(action, source=action_key) for action in actions]
         try:
             self._store.add_actions(self._key.symbol, actions, *answer, wait_s=_wait_s())
         except _REFUSED as error:
@@ -355,7 +355,7 @@ class SeriesStore:
             CacheError: The query requires storage, and the disk refuses.
         """
         try:
-            self._store.forget_actions(self._key.symbol, self._query.teller or "", _wait_s())
+            self._store.forget_actions(self._key.symbol, self._query.action_key or "", _wait_s())
         except _REFUSED as error:
             if self._query.must_store:
                 raise
@@ -413,7 +413,7 @@ class SeriesStore:
             return days
         if first_session(calendar, days.start, date_of(first_row_ms - 1)) is None:
             return days
-        missing = Span(min(days.start, first_row_ms - TOLD_LATE_MS), first_row_ms)
+        missing = Span(min(days.start, first_row_ms - LATE_BY_MS), first_row_ms)
         pieces = [piece.table.stamps for commit in self.unstored for piece in commit.pieces]
         try:
             pieces.append(self.read(missing)[0].stamps)
@@ -432,14 +432,14 @@ class SeriesStore:
             except CorruptEntryError:
                 self.snapshot.book = ActionBook()
         book = with_answers(self.snapshot.book, self.unstored_actions)
-        return book.for_bars_of(self._query.teller)
+        return book.for_bars_of(self._query.action_key)
 
     def _note(self, error: Exception) -> None:
         problem = f"not stored: {error}"
         if problem not in self.problems:
             # These two cause one warning, not one per request.
-            is_told = isinstance(error, ReadOnlyError | NoRoomError)
-            level = logging.DEBUG if is_told else logging.WARNING
+            is_reported = isinstance(error, ReadOnlyError | NoRoomError)
+            level = logging.DEBUG if is_reported else logging.WARNING
             self._log.log(level, "%s could not be stored: %s", self._query, error)
             self.problems.append(problem)
 

@@ -14,7 +14,7 @@ from ..model.query import BarsQuery
 from ..net.deadline import run_call
 from ..net.locks import SeriesLocks
 from ..observability.reads import missed, open_records, reads
-from .answer.answer import Answer, frame_of, harmful, note_nothing, note_unknown
+from .answer.answer import Answer, frame_of, harmful, note_empty, note_unknown
 from .answer.reader import Reader
 from .lookup import MISS, AnswerCache, CacheLookup, Derived, Hit, LookupResult
 from .observer import Call, Observer
@@ -193,7 +193,7 @@ class BarsService:
         call.answered(hit.answer)
         frame = hit.frame
         if frame is not None:
-            note_nothing(hit.answer)
+            note_empty(hit.answer)
         else:
             frame = frame_of(hit.answer)
             if query.wants_actions:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 FindLeases = Callable[[], "Leases | None"]
 # Waiting callers check for new pages within their own, much longer, time limit.
-_TOLD_EVERY_S = 1.0
+_REPORTED_EVERY_S = 1.0
 
 
 class Turn(NamedTuple):
@@ -65,21 +65,21 @@ class Turns:
         deadline = current_deadline(self._clock)
         with (
             leases.hold(f"bars {name}", deadline=deadline) as lease,
-            deadline.telling(_Teller(leases, lease, deadline, self._clock)),
+            deadline.telling(_Reporter(leases, lease, deadline, self._clock)),
         ):
             yield Turn(lease.has_waited, lease.vendor_days)
 
 
-class _Teller:
+class _Reporter:
     """Reports the pages that a lease holder receives to other processes, at intervals."""
 
     def __init__(self, leases: Leases, lease: Lease, deadline: Deadline, clock: Clock) -> None:
         self._leases, self._lease = leases, lease
         self._deadline, self._clock = deadline, clock
-        self._told_s = clock.monotonic()
+        self._reported_s = clock.monotonic()
 
     def __call__(self) -> None:
         now = self._clock.monotonic()
-        if self._lease.is_held and now - self._told_s >= _TOLD_EVERY_S:
-            self._told_s = now
+        if self._lease.is_held and now - self._reported_s >= _REPORTED_EVERY_S:
+            self._reported_s = now
             self._leases.renew(self._lease, pages=self._deadline.pages)

@@ -343,12 +343,12 @@ class TradingDays:
         """
         now = self._clock.now_ms()
         market = (instrument.calendar, instrument.timezone)
-        stands = self._days.get(market)
-        if stands is None or now not in stands[0]:
+        remembered = self._days.get(market)
+        if remembered is None or now not in remembered[0]:
             day = session_date(instrument, now)
-            stands = day_span(instrument, day), TradingDay(day, day + _A_DAY), _NEVER
-            self._days[market] = stands
-        return _with_news(stands[1], stands[2], now)
+            remembered = day_span(instrument, day), TradingDay(day, day + _A_DAY), _NEVER
+            self._days[market] = remembered
+        return _with_news(remembered[1], remembered[2], now)
 
     def current(self, instrument: Instrument) -> TradingDay:
         """Return the current trading day by the market's calendar.
@@ -364,9 +364,9 @@ class TradingDays:
         if not opened or not coming:  # no market is closed for that long
             return TradingDay(today, today + _A_DAY)
         latest, published = opened[-1], opened[-1].close_ms + _PUBLISHED_MS
-        stands = Span(latest.open_ms, coming[0].open_ms)
+        remembered = Span(latest.open_ms, coming[0].open_ms)
         day = TradingDay(latest.day, coming[0].day, latest.open_ms, opened[-2].day)
-        self._days[instrument.calendar, instrument.timezone] = stands, day, published
+        self._days[instrument.calendar, instrument.timezone] = remembered, day, published
         return _with_news(day, published, now)
 
 

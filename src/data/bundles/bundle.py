@@ -1,6 +1,6 @@
 """A bundle: an answer from ``get_ohlcv_batch`` as Parquet files, compared with the store by digest.
 
-The store is the truth; losing a bundle that was made from it costs time but no data. Rows that a
+The store is the truth; losing a bundle that was built from it costs time but no data. Rows that a
 user's program wrote into a bundle are *foreign*: they can be checked but not recreated.
 """
 
@@ -91,7 +91,7 @@ class BundleState(NamedTuple):
 
     Attributes:
         state: ``current``: the bundle holds what the store returns; ``stale``: the store now
-            returns something else; ``foreign``: the bundle was not made from the store;
+            returns something else; ``foreign``: the bundle was not built from the store;
             ``corrupt``: some files are not as they were written.
         causes: Differences that were found, as sentences.
     """
@@ -410,7 +410,7 @@ class Bundle:
     ) -> dict[str, SymbolSource] | None:
         """Return the symbol sources that remain without some partitions, from the bundle's rows.
 
-        Return None if the rows do not match the recorded digests, which were made from other
+        Return None if the rows do not match the recorded digests, which were computed from other
         floats.
         """
         try:
@@ -447,7 +447,7 @@ class Bundle:
         return sources
 
     def remove(self) -> None:
-        """Remove the whole bundle; a bundle made from the store can be created again.
+        """Remove the whole bundle; a bundle built from the store can be created again.
 
         The bundle is whole until it is gone, even if the process is killed. The next change or
         removal of a bundle with this name then finishes the work.
@@ -480,8 +480,8 @@ class Bundle:
             before = symbols.get(symbol)
             sid = before.sid if before else 1 + max(taken, default=0)
             if answer.error:  # the bundle keeps the bars that it has
-                held = records.spans().get(sid, (0,))[0]
-                missing = max(0, answer.source.missing - held)
+                stored = records.spans().get(sid, (0,))[0]
+                missing = max(0, answer.source.missing - stored)
                 symbols[symbol] = replace(before or SymbolSource(sid), missing=missing)
                 continue
             others = before.others if before else {}

@@ -353,7 +353,7 @@ class CatalogIndex:
         self._db, self._is_damaged, self.is_new = db, False, True
 
     def _check_replaceable(self) -> None:
-        """Refuse to replace a file that is not ours; a damaged file of ours may be replaced."""
+        """Refuse to replace a file of another program; a damaged file may be replaced."""
         if self._path is None:
             return
         check_places(self._path)

@@ -169,7 +169,7 @@ def check(
         StorageError, LockTimeoutError: The store cannot be read.
     """
     ordered = sorted(record.reads, key=lambda read: read.number)
-    today = partial(_asked_today, timeout=timeout) if as_today else _newest
+    today = partial(_requested_today, timeout=timeout) if as_today else _newest
     series = tuple(_checked(client, read, today) for read in ordered)
     return CheckReport(record, series, as_today)
 
@@ -267,7 +267,7 @@ def _newest(client: BarsClient, read: SeriesRead) -> _Now:
     return _Now(newest.table, newest.coverage, then.table, newest.applied)
 
 
-def _asked_today(client: BarsClient, read: SeriesRead, *, timeout: float | None) -> _Now:
+def _requested_today(client: BarsClient, read: SeriesRead, *, timeout: float | None) -> _Now:
     """Return the bars that the same calls return now; raises the errors of ``BarsClient.get``."""
     wishes = Wishes(
         read.provider,

@@ -408,7 +408,7 @@ class _Kept:
 
     Attributes:
         read: First answer.
-        made: Timeframes made from these bars, if the bars themselves were not read.
+        made: Timeframes built from these bars, if the bars themselves were not read.
         is_new: Whether no line has been written for it yet.
         is_changed: Whether it has reads that are not written yet.
         asked_ms: Time of the last read, UTC milliseconds.

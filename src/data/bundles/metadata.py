@@ -170,7 +170,7 @@ class BundleMetadata:
         records = bundle.records()
         one = cls._of(records)
         missing = sum(source.missing for source in records.origin.symbols.values())
-        told = {
+        facts = {
             "source_type": one.source_type,
             "source_url": records.origin.source.get("source_url"),
             "api_version": records.origin.source.get("api_version"),
@@ -190,7 +190,7 @@ class BundleMetadata:
         times = records.origin.created_at // 1000, records.origin.ingested_at // 1000
         return _row(
             bundle_name,
-            told,
+            facts,
             added or {},
             min(created or times[0], times[0]),
             max(updated, times[1]),
@@ -354,10 +354,10 @@ def _fits(number: int) -> bool:
 
 
 def _row(
-    name: str, told: Mapping[str, Any], added: Mapping[str, Any], created: int, updated: int
+    name: str, facts: Mapping[str, Any], added: Mapping[str, Any], created: int, updated: int
 ) -> dict[str, Any]:
     row = {"bundle_name": name, **dict.fromkeys(_ADDED), **added}
-    row.update((field, value) for field, value in told.items() if value is not None)
+    row.update((field, value) for field, value in facts.items() if value is not None)
     return {**row, "created_at": created, "updated_at": updated}
 
 

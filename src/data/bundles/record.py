@@ -55,7 +55,7 @@ class SeriesRead:
         adjustment: Adjustment of the prices.
         provider: Vendor that was pinned.
         applied: Splits and dividends known at the time.
-        made: Timeframes made from these bars; empty if the bars themselves were read.
+        made: Timeframes built from these bars; empty if the bars themselves were read.
         lacking: Stretches without bars in which the calendar expected some at the time.
         unexpected: Stretches with bars in which the calendar expected none.
         unstored: Bars that were returned but are not stored; at most :data:`MOST_LISTED`.

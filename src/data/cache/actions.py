@@ -91,7 +91,7 @@ class ActionBook:
     @cached_property
     def events(self) -> tuple[ActionEvent, ...]:
         """The reports grouped into events; :mod:`..prices.disputes` has the rule."""
-        return events_of(self.reports, self._asked_for)
+        return events_of(self.reports, self._queried)
 
     @cached_property
     def actions(self) -> tuple[Action, ...]:
@@ -100,8 +100,8 @@ class ActionBook:
 
     @cached_property
     def splits(self) -> tuple[Action, ...]:
-        """The splits that count, by ex-date; computed without looking at dividends."""
-        events = split_events(self.reports, self._asked_for)
+        """The splits that are used, by ex-date; computed without reading dividends."""
+        events = split_events(self.reports, self._queried)
         return tuple(sorted(e.action() for e in events if e.counts))
 
     @cached_property
@@ -287,7 +287,7 @@ class ActionBook:
             self, reports=tuple(sorted(reports)), answers=done, awaited=tuple(sorted(left))
         )
 
-    def _asked_for(self, day: date) -> set[str]:
+    def _queried(self, day: date) -> set[str]:
         """Return the vendors queried for ``day`` and the days around it late enough to know."""
         around = Span(day_ms(day) - _MARGIN_MS, day_ms(day) + DAY_MS + _MARGIN_MS)
         return {

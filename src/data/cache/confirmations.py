@@ -74,7 +74,7 @@ class Confirmation:
         """Whether every bar in the stretch is confirmed."""
         return self.confirmed == self.rows
 
-    def stands(self, disk: Disk, folder: str | Path, states: Mapping[int, YearState]) -> bool:
+    def is_valid(self, disk: Disk, folder: str | Path, states: Mapping[int, YearState]) -> bool:
         """Return whether the bars are still stored as they were compared, without reading them.
 
         Args:

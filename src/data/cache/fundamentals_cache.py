@@ -117,7 +117,7 @@ class FundamentalsCache(FundamentalsFolder):
         return files.payload(self._content(Path(file_path)))
 
     def latest(self, symbol: str, data_type: str | None = None) -> dict[str, Snapshot]:
-        """Return each vendor's newest copy that serves a type, or any type, however old.
+        """Return each vendor's newest copy with a data type, or with any, however old.
 
         Raises:
             BadSymbolError: The symbol cannot name a folder.

@@ -285,7 +285,7 @@ class Past:
             return False
 
     def _then(self, year: int, generation: int) -> tuple[int | None, int]:
-        """Return the generation of the year's last commit by then, and its number of bars."""
+        """Return a year's last commit up to a generation: its own generation and number of bars."""
         entries = [e for e in self._log[year] if e["generation"] <= generation]
         own = max((int(e["generation"]) for e in entries), default=None)
         return own, sum(e["added"] - e["removed"] for e in entries)

@@ -230,13 +230,13 @@ class Maintenance:
         self, keys: Sequence[SeriesKey], *, dry_run: bool = False
     ) -> tuple[list[OldFile], list[Problem]]:
         """Import older tools' files, verified bar by bar; the originals stay in ``_legacy``."""
-        wanted_keys = dict.fromkeys(map(self._as_asked, (key for key in keys if not key.lane)))
+        wanted_keys = dict.fromkeys(map(self._as_requested, (key for key in keys if not key.lane)))
         parts, problems = _each(
             wanted_keys, lambda key: migrate_series(self._parts, key, dry_run=dry_run)
         )
         return [file for part in parts for file in part], problems
 
-    def _as_asked(self, key: SeriesKey) -> SeriesKey:
+    def _as_requested(self, key: SeriesKey) -> SeriesKey:
         """Return the series under its canonical name: older tools wrote ``btcusdt``."""
         try:
             symbol = self._instrument_of(key.symbol).symbol

@@ -389,7 +389,7 @@ class BarStore:
         lane = self._lane(key)
         entries = read_confirmations(lane)
         states, _ = lane.documents(lane.years() if entries else [])
-        return [(one, one.stands(self._disk, lane.paths.text, states)) for one in entries]
+        return [(one, one.is_valid(self._disk, lane.paths.text, states)) for one in entries]
 
     def to_confirm(self, key: SeriesKey, span: Span) -> Confirmation | None:
         """Return the bars in ``span``, within one year, as an entry without a comparison.

@@ -460,14 +460,14 @@ class TableStore:
         return stored
 
     def _settled(
-        self, key: SeriesKey, year: int, *, moves: bool = False, is_told: bool = False
+        self, key: SeriesKey, year: int, *, moves: bool = False, is_logged: bool = False
     ) -> _Stored:
         """Read a year under its lock; set damaged files aside, whole and with the reason.
 
         Args:
             key, year: Table and year of the files.
             moves: Whether an object in place of a file, which may be a user's, is set aside too.
-            is_told: Whether the log already records what was lost with the data file.
+            is_logged: Whether the log already records what was lost with the data file.
 
         Raises:
             StorageError: An object takes the place of a file, and must not be moved.
@@ -482,14 +482,14 @@ class TableStore:
         # If only the document is damaged, the rows are still there.
         is_gone = files.data in [one.path for one in stored.damage]
         is_gone = is_gone or self._disk.stat(files.data) is None
-        lost = self._recorded(files.metadata) if is_gone and not is_told else nothing
+        lost = self._recorded(files.metadata) if is_gone and not is_logged else nothing
         for damage in stored.damage:
             # The data first: a document without data claims nothing, data without a document would
             # be trusted.
             self._keep(damage, lost)
             lost = nothing  # the loss is logged once
         if any(damage.barred for damage in stored.damage):  # more damage may now be visible
-            return self._settled(key, year, moves=moves, is_told=is_gone)
+            return self._settled(key, year, moves=moves, is_logged=is_gone)
         return self._stored(key, year)
 
     def _keep(self, damage: Damage, lost: Mapping[str, Any]) -> None:

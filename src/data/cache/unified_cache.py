@@ -223,9 +223,9 @@ class UnifiedCache(CacheFolder):
     def _put_table(
         self, df: pd.DataFrame, key: SeriesKey, offer: FrameUpload, data_type: str
     ) -> bool:
-        from .facade.frames import asked_span
+        from .facade.frames import requested_span
 
-        span = asked_span(offer, self._clock.now_ms())
+        span = requested_span(offer, self._clock.now_ms())
         return self.tables(data_type).put(key, df, span, offer.vendor) > 0
 
     def _after_put(self) -> None:

@@ -40,7 +40,7 @@ class CommitPiece:
         state: ``final`` or ``provisional``.
         holes: Parts of ``span`` for which the vendor had no bar although one was expected; they
             stay missing.
-        keeps: Whether stored bars in ``span`` that are not in ``table`` stay as they are, for
+        keeps: Whether stored bars in ``span`` that are not in ``table`` stay unchanged, for
             answers that do not claim to be complete.
         splices: Places where the bars were matched to those of other vendors.
     """

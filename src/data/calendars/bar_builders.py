@@ -251,10 +251,10 @@ class MinuteBars:
         """Return whether a bar was received from its beginning, without a long silence."""
         if span.start < self._since_ms:
             return False
-        heard = [span.start]
+        edges = [span.start]
         for stamp in sorted(self._minutes):
-            heard += (stamp, stamp + MINUTE_MS)
-        silences = zip(heard[::2], [*heard[1::2], until_ms], strict=True)
+            edges += (stamp, stamp + MINUTE_MS)
+        silences = zip(edges[::2], [*edges[1::2], until_ms], strict=True)
         return all(end - start <= self._silence_ms for start, end in silences)
 
     def _from(self, ms: int) -> Span:

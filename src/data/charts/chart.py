@@ -1,4 +1,4 @@
-"""The content of a chart of bars: a frozen value made from a frame and its provenance. Pure.
+"""The content of a chart of bars: a frozen value built from a frame and its provenance. Pure.
 
 Nothing is computed here that the answer does not contain already: gaps, states, vendors and doubts
 come from ``attrs["onetape"]`` and from the columns ``source``, ``state``, ``dividend`` and

@@ -1,6 +1,6 @@
 """The position of everything in a chart: shapes and texts in pixels, for any renderer. Pure.
 
-Every picture of a chart, whatever its format, is made from the same :class:`ChartLayout`.
+Every picture of a chart, whatever its format, is built from the same :class:`ChartLayout`.
 """
 
 from __future__ import annotations

@@ -204,12 +204,12 @@ def members_of(args: argparse.Namespace, start: Any = None, end: Any = None) -> 
         return None
     from ..clock import SystemClock
     from ..data_manager import get_universes
-    from ..members import members_asked
+    from ..members import named_members
 
     bounds, now_ms = (start, end), SystemClock().now_ms()
     with warnings.catch_warnings():  # the line below reports the same
         warnings.simplefilter("ignore", SurvivorshipWarning)
-        members = members_asked(get_universes(), args.universe, args.as_of, now_ms, bounds)
+        members = named_members(get_universes(), args.universe, args.as_of, now_ms, bounds)
     is_of_all = args.as_of is None and start is None
     every = f"{members.name} until {members.as_of}: {counted(len(members), 'symbol')} in total"
     note(every if is_of_all else str(members))

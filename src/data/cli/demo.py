@@ -39,7 +39,7 @@ def run(args: argparse.Namespace) -> int:
     """Show the demonstration; return 1 if there is neither a network nor sample bars."""
     from ..jobs.showcase import SAMPLE_QUESTION, Showcase
 
-    tell = _Teller(args)
+    tell = _Reporter(args)
     with _cache_folder(args) as folder:
         case = Showcase(folder, args.config, args.timeout)
         tell.opening(case, is_temporary=not args.cache_dir)
@@ -97,7 +97,7 @@ def _cache_folder(args: argparse.Namespace) -> Iterator[str | Path]:
         yield folder
 
 
-class _Teller:
+class _Reporter:
     """Reports what happens, as text while it is going on or as JSON at the end."""
 
     def __init__(self, args: argparse.Namespace) -> None:

@@ -175,25 +175,23 @@ def _ingested(args: argparse.Namespace) -> Report:
                 "DataSource.ingest_to_bundle"
             ),
         )
-    told = BundleMetadata.load(bundle.name, bundle.path.parent)
+    stored = BundleMetadata.load(bundle.name, bundle.path.parent)
     odd = getattr(source, "findings", {})  # set by adapters that validate their bars
     plain = {
         "source": name,
         "path": str(bundle.path),
-        **told.as_dict(),
+        **stored.as_dict(),
         "findings": {symbol: [one.as_dict() for one in found] for symbol, found in odd.items()},
     }
 
     def shown() -> Iterator[Any]:
-        bars = (
-            f"{told.frequency}  {told.row_count:,} bars for {counted(len(told.symbols), 'symbol')}"
-        )
-        yield titled(told.bundle_name, bars)
+        bars = f"{stored.frequency}  {stored.row_count:,} bars for {counted(len(stored.symbols), 'symbol')}"
+        yield titled(stored.bundle_name, bars)
         yield Line(str(bundle.path), "dim")
-        if told.start_date is not None and told.end_date is not None:
-            span = f"{told.start_date:%Y-%m-%d} to {told.end_date:%Y-%m-%d}"
-            yield f"{span}, from {told.source_type}"
-        yield f"quality {told.quality_score:.3f}, {told.missing_data_pct:.2f} % of the bars missing"
+        if stored.start_date is not None and stored.end_date is not None:
+            span = f"{stored.start_date:%Y-%m-%d} to {stored.end_date:%Y-%m-%d}"
+            yield f"{span}, from {stored.source_type}"
+        yield f"quality {stored.quality_score:.3f}, {stored.missing_data_pct:.2f} % of the bars missing"
         for symbol, found in odd.items():
             yield from (f"{symbol}: {one.text}" for one in found)
 
@@ -344,17 +342,17 @@ def _sources() -> Report:
 
 
 def _source_info(name: str) -> Report:
-    told = _plain(name)
-    every = told | told["metadata"]
+    stored = _plain(name)
+    every = stored | stored["metadata"]
     every |= every.pop("additional_info")
     lines = [(key, _text(value)) for key, value in every.items() if key != "metadata"]
-    return Report(told, lambda: [facts([(k.replace("_", " "), text) for k, text in lines], {})])
+    return Report(stored, lambda: [facts([(k.replace("_", " "), text) for k, text in lines], {})])
 
 
 def _plain(name: str) -> dict[str, Any]:
     """Return the registry's information on a source."""
-    told = DataSourceRegistry.get_source_info(name)
-    return told | {"metadata": asdict(told["metadata"])}
+    stored = DataSourceRegistry.get_source_info(name)
+    return stored | {"metadata": asdict(stored["metadata"])}
 
 
 def _text(value: Any) -> str:

@@ -184,10 +184,10 @@ class DataValidator:
     def _check_outliers(self, df: Any, symbol: str, timeframe: str) -> CheckResult:
         series = _series(df, symbol, timeframe)
         units, spikes = unit_errors(series), outliers(series)
-        told = [] if isinstance(spikes, str) else [one for one in spikes if one.severity != "info"]
+        odd = [] if isinstance(spikes, str) else [one for one in spikes if one.severity != "info"]
         return CheckResult(
             [] if isinstance(units, str) else [one.evidence for one in units],
-            [one.evidence for one in told],
+            [one.evidence for one in odd],
         )
 
 
@@ -291,8 +291,8 @@ def _is_text(column: pd.Series[Any]) -> bool:
     """Return whether a column contains anything other than numbers and missing values."""
     if pd.api.types.is_numeric_dtype(column) and not pd.api.types.is_bool_dtype(column):
         return False
-    held = [value for value in column.tolist() if not pd.isna(value)]
-    return any(isinstance(value, bool) or not isinstance(value, (Real, Decimal)) for value in held)
+    given = [value for value in column.tolist() if not pd.isna(value)]
+    return any(isinstance(value, bool) or not isinstance(value, (Real, Decimal)) for value in given)
 
 
 def _has_prices(frame: pd.DataFrame) -> Mask:

@@ -85,7 +85,7 @@ class TimeframeCalculator:
             ``rows_new``, ``error``, ``note``. ``statistics``: numbers and lists of symbols.
 
         Raises:
-            QueryError: Such bars are never made from minutes, or such workers are not available.
+            QueryError: Such bars are never built from minutes, or such workers are not available.
             ConfigError: The configuration is wrong.
         """
         began, interrupted = time.monotonic(), False

@@ -14,7 +14,7 @@ from ..clock import SystemClock
 from ..data_manager import get_universes
 from ..errors import QueryError
 from ..jobs.populate import DEFAULT_START, populate_cache
-from ..members import members_asked
+from ..members import named_members
 from ..model.caller import called_from, working_for
 from ..model.universe import Universes
 
@@ -115,7 +115,7 @@ class DataSyncManager:
         if not isinstance(universes, Mapping):
             universes = get_universes() if universes is None else universes
             bounds = self._start, None
-            return members_asked(universes, name, None, SystemClock().now_ms(), bounds)
+            return named_members(universes, name, None, SystemClock().now_ms(), bounds)
         if name not in universes:
             names = ", ".join(universes) or "none"
             raise QueryError(f"the universe does not exist: {name!r:.80}", hint=f"known: {names}")

@@ -11,7 +11,7 @@ from typing import Any
 from ..errors import BadTimeframeError, ConfigError
 from ..model.timeframe import Timeframe
 from .schema import Form, Path, Problem, number, record, table, text, whole
-from .settings import _APP, _user_folder, named_path, stands, working_dir
+from .settings import _APP, _user_folder, named_path, path_check, working_dir
 from .yaml_text import MAX_BYTES, read_yaml
 
 FRESHNESS_FILE = FilePath("config", "cache_freshness.yaml")
@@ -66,7 +66,7 @@ def freshness_settings(
     """
     here = working_dir() if cwd is None else cwd
     file_path = here / FRESHNESS_FILE if path is None else named_path(path, "the file", here)
-    if not stands(file_path.is_file, file_path):
+    if not path_check(file_path.is_file, file_path):
         if path is None:
             return {}
         raise ConfigError(f"{file_path} does not exist", hint=f"name a file like {FRESHNESS_FILE}")

@@ -69,7 +69,7 @@ def known_keys() -> Mapping[str, str]:
     """
     global _known
     noted, state, keys = _known
-    if noted != (tuple(noted_variables), tuple(handed_out)) or state is None or not state.stands():
+    if noted != (tuple(noted_variables), tuple(handed_out)) or state is None or not state.holds():
         # Each is read before it is used: a change that happens meanwhile is noticed by the next
         # call.
         variables = tuple(noted_variables)
@@ -173,7 +173,7 @@ class KeyState:
         self._names = tuple(map(encode, names))
         self._values = self._read()
 
-    def stands(self) -> bool:
+    def holds(self) -> bool:
         """Return whether the variables have the same values now."""
         is_same = self._environ is os.environ and self._private is private_values()
         return is_same and self._read() == self._values

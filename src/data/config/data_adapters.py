@@ -10,7 +10,7 @@ from typing import Any
 
 from ..errors import ConfigError
 from .schema import Form, Path, Problem, as_switch, attributes, number, record, switch, text, whole
-from .settings import stands, working_dir
+from .settings import path_check, working_dir
 from .yaml_text import MAX_BYTES, read_yaml
 
 ADAPTERS_FILE = FilePath("config", "data_adapters.yaml")
@@ -73,7 +73,7 @@ def adapter_settings(source: str, cwd: FilePath | None = None) -> Mapping[str, A
             line.
     """
     path = (working_dir() if cwd is None else cwd) / ADAPTERS_FILE
-    if not stands(path.is_file, path):
+    if not path_check(path.is_file, path):
         return {}
     try:
         with path.open("rb") as file:

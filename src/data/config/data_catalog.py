@@ -11,7 +11,7 @@ from typing import Any
 
 from ..errors import ConfigError
 from .schema import Form, Path, Problem, number, record, switch, text
-from .settings import _APP, _cache_dir, _user_folder, named_path, stands, working_dir
+from .settings import _APP, _cache_dir, _user_folder, named_path, path_check, working_dir
 from .yaml_text import MAX_BYTES, read_yaml
 
 CATALOG_FILE = FilePath("config", "data_catalog.yaml")
@@ -126,7 +126,7 @@ def cache_folder(
 
 def _of_file(path: FilePath) -> Mapping[str, str]:
     """Return the section ``catalog`` of the file; empty if there is no file."""
-    if not stands(path.is_file, path):
+    if not path_check(path.is_file, path):
         return {}
     try:
         with path.open("rb") as file:
@@ -150,6 +150,6 @@ def _parsed(path: FilePath, data: bytes) -> Mapping[str, str]:
         _log.warning("%s: cache: no effect yet", path)
     given = document.value.get("validation") or {}
     if other := [name for name, value in given.items() if value != _VALIDATION[name]]:
-        held = ", ".join(f"validation.{name} is always {_VALIDATION[name]}" for name in other)
-        _log.warning("%s: %s, whatever the file contains", path, held)
+        fixed = ", ".join(f"validation.{name} is always {_VALIDATION[name]}" for name in other)
+        _log.warning("%s: %s, whatever the file contains", path, fixed)
     return document.value.get("catalog") or {}

@@ -13,7 +13,7 @@ from ..errors import ConfigError
 from .packaged import packaged_path
 from .rules_file import RELATIVE
 from .schema import LOOPBACK, Form, Problem, number, record, switch, text, timeframe, whole
-from .settings import stands
+from .settings import path_check
 from .yaml_text import MAX_BYTES, read_yaml
 
 _FOLDER = RELATIVE.parent
@@ -78,7 +78,7 @@ def _find_preset(name: str | Path) -> tuple[Path, bytes, bool]:
     if str(name).endswith(".json"):
         return Path(name), _read(Path(name)), True
     own = _FOLDER / f"{name}.json"
-    if Path(name).name == str(name) and stands(own.is_file, own):
+    if Path(name).name == str(name) and path_check(own.is_file, own):
         return own, _read(own), False
     if str(name) in _PACKAGED:
         return own, _read(packaged_path(own.name)), True

@@ -113,7 +113,7 @@ def written_as_read(data: bytes) -> str:
 
 
 def _as_read(data: bytes) -> dict[str, Any] | None:
-    """Return the parsed form of the packaged file ``data``, if it was made from this content."""
+    """Return the parsed form of the packaged file ``data``, if it was built from this content."""
     try:
         document = json.loads(AS_READ.read_bytes())
         fits = document["sha256"] == sha256(data).hexdigest()

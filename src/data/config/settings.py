@@ -84,7 +84,7 @@ def find_rules(
         if not value:
             continue
         path = named_path(value, source, cwd)
-        if stands(path.is_file, path):
+        if path_check(path.is_file, path):
             if is_packaged(path, FILE_NAME):
                 return None
             if source == "ONETAPE_RULES" and not is_set(source, environ):
@@ -93,10 +93,10 @@ def find_rules(
         if Path(value) == RELATIVE:  # older programs pass the name of the default
             return None
         hint = "give the path of an existing rules file, or nothing to use the packaged rules"
-        lack = "is a folder" if stands(path.is_dir, path) else "does not exist"
+        lack = "is a folder" if path_check(path.is_dir, path) else "does not exist"
         raise ConfigError(f"the rules file {path} ({source}) {lack}", hint=hint)
     usual = cwd / RELATIVE
-    if not stands(usual.is_file, usual) or is_packaged(usual, FILE_NAME):
+    if not path_check(usual.is_file, usual) or is_packaged(usual, FILE_NAME):
         return None
     check_found_rules(usual)
     return usual
@@ -129,7 +129,7 @@ def _cache_dir(
     if variable := _variable("DATA_CACHE_DIR", environ):
         return named_path(variable, "DATA_CACHE_DIR", cwd), "DATA_CACHE_DIR"
     here = cwd / "data-cache"
-    if stands(here.is_dir, here):
+    if path_check(here.is_dir, here):
         return here, "./data-cache"
     return _user_folder("cache", environ) / _APP, "user cache folder"
 
@@ -159,7 +159,7 @@ def named_path(value: str | os.PathLike[str], source: str, cwd: Path) -> Path:
     return path
 
 
-def stands(look: Callable[[], bool], path: Path) -> bool:
+def path_check(look: Callable[[], bool], path: Path) -> bool:
     """Return the result of a check on a path, such as ``Path.is_file``.
 
     Raises:

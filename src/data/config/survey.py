@@ -110,15 +110,15 @@ def _settings(
 @contextmanager
 def _listening() -> Iterator[list[str]]:
     """Collect this package's warnings while the block runs."""
-    heard: list[str] = []
+    messages: list[str] = []
 
     class Ear(logging.Handler):
         def emit(self, record: logging.LogRecord) -> None:
-            heard.append(record.getMessage())
+            messages.append(record.getMessage())
 
     ear, logger = Ear(logging.WARNING), logging.getLogger(__package__)
     logger.addHandler(ear)
     try:
-        yield heard
+        yield messages
     finally:
         logger.removeHandler(ear)

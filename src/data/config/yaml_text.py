@@ -66,9 +66,9 @@ class YamlDocument:
             problems: At least one problem; if there are more than :data:`.schema.MOST_PROBLEMS`,
                 only the first ones are reported.
         """
-        told = list(dict.fromkeys(problems[:MOST_PROBLEMS]))
-        told.sort(key=lambda problem: self.line_of(problem.path) or 0)
-        texts = [self.describe(problem) for problem in told]
+        listed = list(dict.fromkeys(problems[:MOST_PROBLEMS]))
+        listed.sort(key=lambda problem: self.line_of(problem.path) or 0)
+        texts = [self.describe(problem) for problem in listed]
         has_more = len(problems) > MOST_PROBLEMS
         count = "1 mistake" if len(texts) == 1 else f"{len(texts)} mistakes"
         count += " or more; the first are" if has_more else ""

@@ -156,7 +156,7 @@ def content_of(path: Path | str, flags: int) -> tuple[bytes, FileState] | None:
 
 
 def check_size(size: int) -> None:
-    """Reject a file longer than any of ours; a sparse one uses no space on the disk.
+    """Reject a file longer than any file of the cache; a sparse one uses no space on the disk.
 
     Raises:
         OSError: The file is too long.

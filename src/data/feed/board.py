@@ -107,7 +107,7 @@ class Board:
         self.tell(StreamState.CLOSED, "it runs in the parent process")
 
     @property
-    def is_heard(self) -> bool:
+    def has_listener(self) -> bool:
         """Whether there is a listener."""
         return bool(self._boxes)
 

@@ -339,7 +339,7 @@ def _wake(loop: asyncio.AbstractEventLoop, woken: asyncio.Event) -> None:
 
 def _end_unheard(name: str, source: Source, run: Run) -> None:
     """End a run that can no longer be stopped, unless it has a listener."""
-    if run.is_over or run.board.is_heard:
+    if run.is_over or run.board.has_listener:
         return
     log.warning("%s was deleted without stop(), and has been stopped now", name)
 

@@ -44,7 +44,7 @@ class Mailbox:
         self._capacity = capacity
         self._wake = wake
         self._items: deque[Item] = deque()
-        self._is_over = self._is_told = False
+        self._is_over = self._is_reported = False
         self._error: DataError | None = None
         # Guards all of the above. It is taken directly because that happens for every bar; the
         # condition only waits and wakes.
@@ -130,7 +130,7 @@ class Mailbox:
     def is_over(self) -> bool:
         """Whether nothing waits, nothing will follow, and the error that ended it was raised."""
         with self._lock:
-            return self._is_over and not self._items and (self._is_told or self._error is None)
+            return self._is_over and not self._items and (self._is_reported or self._error is None)
 
     def __len__(self) -> int:
         return len(self._items)
@@ -146,7 +146,7 @@ class Mailbox:
     def _raise(self) -> None:
         """Raise the error that ended the feed, if any."""
         if self._error is not None:
-            self._is_told = True
+            self._is_reported = True
             raise self._error
 
     def _add(self, item: Item) -> None:

@@ -57,7 +57,7 @@ class FundamentalsSupply:
         With ``must_keep``, an answer that cannot be stored is also an error.
         """
         jobs = {
-            vendor: partial(self._asked_and_kept, vendor, question, must_keep) for vendor in vendors
+            vendor: partial(self._fetch_and_keep, vendor, question, must_keep) for vendor in vendors
         }
         return ask_all(jobs, self.clock, self.rules.budget_s)
 
@@ -70,14 +70,14 @@ class FundamentalsSupply:
         return len(asks), sum(ask.cost for ask in asks)
 
     def quotas(self, vendor: str, question: TableQuestion) -> tuple[Quota, ...]:
-        """Return the state of a vendor's limits; empty if it has none of ours."""
+        """Return the state of a vendor's limits; empty if we do not limit it."""
         downloader = downloader_for(self.selector, vendor)
         if not isinstance(downloader, BaseDataDownloader):
             return ()
         status = downloader.session.status(_endpoint(question))
         return () if status is None else status.health(question.now_ms).quotas
 
-    def _asked_and_kept(self, vendor: str, question: TableQuestion, must_keep: bool) -> Snapshot:
+    def _fetch_and_keep(self, vendor: str, question: TableQuestion, must_keep: bool) -> Snapshot:
         snapshot = self._job(vendor, question)()
         try:
             self.cache.keep(snapshot)

@@ -158,7 +158,7 @@ def _in_order(
     ranks = _ranks((s for s, _ in facts), order)
 
     def rank(entry: tuple[Snapshot, Fact]) -> tuple[bool, float, int]:
-        """Put fresh values first, then (depending on ``how``) valuable ones, then by vendor."""
+        """Sort by freshness, then (if ``how`` says so) by quality, then by the order of vendors."""
         one = entry[0]
         worth = quality(one.facts) * rules.grades.get(one.vendor, 3.0) if how == _BY_WORTH else 0.0
         return one.is_stale, -worth, ranks[one.vendor]

@@ -426,8 +426,8 @@ def evaluate_data(
     lasts = [key for key in before.problems if key in mine]
     past = [k for k in before.problems if k not in mine and not k.startswith(_LASTING)]
     events = [AlertEvent(alert.id, "data", apart(now_ms), now_ms, mine[key]) for key in new]
-    told = (*past[-_MOST_PAST:], *lasts, *new)
-    after = before if set(told) == set(before.problems) else replace(before, problems=told)
+    reported = (*past[-_MOST_PAST:], *lasts, *new)
+    after = before if set(reported) == set(before.problems) else replace(before, problems=reported)
     if newest_ms >= alert.expires_ms:
         after = _expired(alert, after, events)
     return _evaluation(before, after, events)

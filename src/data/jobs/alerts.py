@@ -401,9 +401,9 @@ def job_health(records: AlertRecords, now_ms: int) -> dict[str, Any]:
     Returns:
         ``alerts``: number of active alerts. ``ran_s``: seconds since the last run; None: never;
         below 0: the job's clock was ahead, so the time is not known. ``late_s``: seconds by which
-        the next run is late; 0: it is not. ``deliveries``: number of runs to deliver, by
-        ``pending`` and ``running``. ``oldest_s``: seconds since the oldest of them closed; 0: there
-        is none.
+            the next run is late; 0 if it is not. ``deliveries``: number of runs to deliver, by
+        ``pending`` and ``running``. ``oldest_s``: seconds since the oldest of their bars closed; 0
+            if there is none.
 
     Raises:
         DataError: The records cannot be read.

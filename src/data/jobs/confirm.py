@@ -122,8 +122,8 @@ def confirm_sample(
     services = build(cache_dir, config_path, retry=RetryPolicy(attempts=1))
     if on_event is not None:
         services.observer.on_event(on_event)
-    with job_signals() as signals, listening(progress) as heard:
-        listener = None if dry_run else heard
+    with job_signals() as signals, listening(progress) as reporter:
+        listener = None if dry_run else reporter
         report = _Run(services, share, requests, is_dry=dry_run, listener=listener).report()
         report |= {"interrupted": report["interrupted"] or signals.is_noted}
         return with_quotas(services, report)
@@ -502,9 +502,9 @@ class _Run:
         Entries for a file that has been rewritten since are kept if their bars are unchanged.
         """
         store, taken, same = self.services.cache.store, list[Span](), list[Confirmation]()
-        for one, stands in store.confirmations(key):
+        for one, is_valid in store.confirmations(key):
             is_now = one
-            if not stands:
+            if not is_valid:
                 renewed = store.renewed(key, one)
                 if renewed is None:
                     continue
@@ -534,8 +534,8 @@ class _Run:
                 if bars is not None:
                     stored = StoredBars(services, step.query, None)
                     compare = partial(stored.beside, vendor_actions=step.vendor_actions)
-                    asked = key, step.vendor, step.span
-                    comparison = run_job(services.clock, self._quiet_s(), compare, *asked)
+                    request = key, step.vendor, step.span
+                    comparison = run_job(services.clock, self._quiet_s(), compare, *request)
                     is_same = store.to_confirm(key, step.span) == bars
             except DataError as error:
                 failure = error
@@ -621,10 +621,10 @@ class _Run:
     def _joined(self, step: _Step, one: Confirmation) -> Confirmation:
         """Return an entry merged with the previous one if the same vendor confirmed all of both."""
         store = self.services.cache.store
-        for before, stands in store.confirmations(step.key) if one.is_whole else ():
+        for before, is_valid in store.confirmations(step.key) if one.is_whole else ():
             is_near = before.end <= one.start <= step.grid.next_open(before.end)
             is_alike = before.is_whole and before.vendor == one.vendor
-            if stands and is_near and is_alike and year_of(before.start) == year_of(one.start):
+            if is_valid and is_near and is_alike and year_of(before.start) == year_of(one.start):
                 both = store.to_confirm(step.key, Span(before.start, one.end))
                 rows = before.rows + one.rows
                 if both is not None and both.rows == rows and both.head == one.head:

@@ -187,8 +187,8 @@ class Exporter:
             now,
             offline=True,
             # Splits in a recording apply only to its own bars.
-            provider=key.teller if is_sample(key.teller) else None,
-            folder_lane=key.of_folder if is_sample(key.teller) else "",
+            provider=key.action_key if is_sample(key.action_key) else None,
+            folder_lane=key.of_folder if is_sample(key.action_key) else "",
             adjustment=wanted.adjustment or "split",
         )
         if wanted.adjustment is None:

@@ -349,7 +349,7 @@ class _Run:
 
     def _plan(self, missing: Sequence[_SeriesTask]) -> None:
         """Estimate each vendor's time from the plan for one of its series per timeframe."""
-        if not self._progress.is_heard:
+        if not self._progress.has_listener:
             return
         groups: dict[str, dict[str, list[_SeriesTask]]] = {}
         for task in missing:

@@ -159,7 +159,7 @@ class _Adjuster:
         self._is_share = services.selector.instrument(key.symbol).asset_class == "stock"
         dated = [part.basis for part in self._store.view(key).coverage if part.state != "empty"]
         self._newest = max(dated, key=lambda one: one.as_of or date.min, default=_UNKNOWN)
-        self._book = self._store.actions(key.symbol).for_bars_of(key.teller)
+        self._book = self._store.actions(key.symbol).for_bars_of(key.action_key)
 
     @cached_property
     def _past(self) -> list[tuple[BarTable, Coverage]]:
@@ -183,7 +183,7 @@ class _Adjuster:
             raise KindMismatchError(
                 "the bars around it have an older adjustment, or an unknown one"
             )
-        asked = [answer.span for answer in self._book.answers]
+        answered = [answer.span for answer in self._book.answers]
         brought = rebase(
             table,
             [BasisPart(place, own, vendor)],
@@ -193,7 +193,7 @@ class _Adjuster:
             own=self._book.of,
             intraday=self._key.timeframe.is_intraday,
             timeframe=self._key.timeframe,
-            fetched_dates=coalesce(asked),
+            fetched_dates=coalesce(answered),
         )
         return brought, goal
 

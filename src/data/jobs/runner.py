@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, Generic, NoReturn, TypeVar
 
 from ..disk.files import is_disk_done
 from ..model.capabilities import MOST_AT_ONCE
-from ..net.deadline import Wait, run_heard
+from ..net.deadline import Wait, run_reported
 from ..net.guarded_call import JobCalls
 from ..observability.logs import carried
 from ..progress.events import JobProgress, Running
@@ -265,7 +265,7 @@ class Runner(Generic[K, R]):
                 self._since[task] = time.monotonic()
             tell = partial(self._post, self._keep_state, task)
             try:
-                result = run_heard(partial(self._note_wait, task), self._work, task, tell)
+                result = run_reported(partial(self._note_wait, task), self._work, task, tell)
                 self._post(self._end, task, result)
             except BaseException as error:  # noqa: BLE001 - raised in the thread of the caller, by `_raise`
                 self._post(_raise, error)

@@ -286,7 +286,7 @@ def _state_file(folder: Path) -> tuple[Path, int | None]:
 # A series whose newest bar is older than this is no longer active.
 REST_DAYS = 30
 _MOST_LOOKED_AT = 3000
-_MOST_TOLD = 20
+_MOST_LISTED = 20
 _USUAL_SETTLE_MS = 2 * MINUTE_MS
 
 
@@ -423,4 +423,4 @@ def _summed(
         else:
             fresh += 1
     stale.sort(key=lambda one: (-one.freshness.behind, str(one.key)))
-    return SeriesHealth(fresh, len(stale), at_rest, unread, tuple(stale[:_MOST_TOLD]))
+    return SeriesHealth(fresh, len(stale), at_rest, unread, tuple(stale[:_MOST_LISTED]))

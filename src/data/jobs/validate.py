@@ -224,7 +224,7 @@ def validate_all(
 
 
 def _of_task(task: tuple[ValidateQuestion, Path, Path | None]) -> QualityReport:
-    """Do one task; runs in any process that can access the folder, and counts nothing there."""
+    """Validate one series; runs in any process that can access the folder, without counters."""
     question, folder, rules = task
     return _report(services_of(folder, rules), question)
 
@@ -256,9 +256,9 @@ def add_cost(
             continue
         series = (verification.symbol, verification.timeframe, verification.start, verification.end)
         for vendor in filter(None, (verification.provider, verification.against)):
-            asked_anew = client.query(*series, wishes=Wishes(vendor, refresh=True))
+            requested_again = client.query(*series, wishes=Wishes(vendor, refresh=True))
             try:
-                _add_vendor(services, asked_anew, vendor, costs)
+                _add_vendor(services, requested_again, vendor, costs)
             except DataError as error:
                 skipped[check.name] = str(error)
     return skipped

@@ -612,7 +612,7 @@ class StoredBars:
         stored = self._reader.answer(query, key, span, FetchOutcome(), lenient=True)
         goal = Basis(stored.facts.get("adjustment", query.adjustment), stored.as_of)
         book, grid = self._book(), self.grid_of(view)
-        actions = book.for_bars_of(key.teller).actions
+        actions = book.for_bars_of(key.action_key).actions
         refetcher = Refetcher(self._services.selector, self._services.clock, query, grid)
         today = refetcher.today()
         # An action on the first day does not affect these bars; today's may be reported later.
@@ -749,7 +749,7 @@ class StoredBars:
         spans = [s.clip(answer.span) for s in coalesce([*(c.span for c in mine), newer])]
         spans = [s for s in spans if not s.is_empty] or [answer.span]
         now = self._services.clock.now_ms()
-        late = [c.span for c in mine if c.state in _UNSETTLED or not c.stands(now)]
+        late = [c.span for c in mine if c.state in _UNSETTLED or not c.is_valid(now)]
         terms = ComparisonTerms(
             _REBASED if goal.as_of else 0.0,
             unsettled=[*late, newer],

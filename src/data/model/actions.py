@@ -113,7 +113,7 @@ class Action:
         return plain | {name: value for name, value in optional.items() if value}
 
 
-def told_date(value: Any) -> str:
+def vendor_date(value: Any) -> str:
     """Return a date from a source as ISO text.
 
     The result is empty for ``None``, ``0000-00-00`` and the like.
@@ -124,7 +124,7 @@ def told_date(value: Any) -> str:
         return ""
 
 
-def told_currency(value: Any) -> str:
+def vendor_currency(value: Any) -> str:
     """Return the currency code from a source; empty if it is missing or invalid."""
     text = value.strip() if isinstance(value, str) else ""
     return text.upper() if len(text) == 3 and text.isascii() and text.isalpha() else ""

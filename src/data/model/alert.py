@@ -776,7 +776,7 @@ class AlertRecords(Protocol):
     def settle_delivery(self, delivery: Delivery, outcome: Outcome, now_ms: int) -> None:
         """Store how an attempt ended (:meth:`DeliveryState.settled`) in each of its runs.
 
-        Runs that have ended, or have had another attempt since (``attempts``), stay as they are. If
+        Runs that have ended, or have had another attempt since (``attempts``), stay unchanged. If
         ``is_blocked``, every alert of that recipient on that channel is disabled with the reason,
         and their other open runs are refused with it.
         """

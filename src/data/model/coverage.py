@@ -30,7 +30,7 @@ STATES: tuple[State, ...] = ("final", "provisional", "empty", "suspect")
 # Folding starts above this number of small stretches within one source, and folds up to this many
 # into one.
 _FEW, _MOST_FOLDED = 8, 256
-# Two of the source, and more than a few others between them.
+# Minimum number of stretches to fold: two from the source, and more than a few others between them.
 _FEWEST_FOLDED = _FEW + 3
 _SMALL_MS = 6 * HOUR_MS
 
@@ -122,7 +122,7 @@ class Covered:
         order = np.argsort(small[:, 0], kind="stable")
         starts = self.span.start + small[order, 0]
         ends = starts + small[order, 1]
-        # The first source is in front of each of the others, and behind the last one.
+        # The first source precedes each of the others, and follows the last one.
         pairs = np.column_stack(
             [np.append(self.span.start, ends), np.append(starts, self.span.end)]
         )
@@ -138,12 +138,12 @@ class Covered:
         """Whether prices are not the vendor's own: an adjustment that it had missed was applied."""
         return any(splice.verdict == "constant" for splice in self.splices)
 
-    def stands(self, now_ms: int) -> bool:
+    def is_valid(self, now_ms: int) -> bool:
         """Return whether the stretch is still valid at ``now_ms``, that is, has not expired."""
         return self.expires is None or now_ms < self.expires
 
     def at(self, span: Span) -> Covered:
-        """Return the same stretch with another span; the parts of a folded one are left out."""
+        """Return the same stretch with another span and without parts."""
         if span == self.span:
             return self
         values = self.__dict__.copy()
@@ -151,7 +151,7 @@ class Covered:
         return _with_values(values)
 
     def having(self, **changes: Any) -> Covered:
-        """Return a copy with these fields changed, like `replace` but several times as fast."""
+        """Return a copy with these fields changed, like `replace` but several times faster."""
         return _with_values(self.__dict__ | changes)
 
     def clip(self, span: Span) -> Covered | None:
@@ -203,7 +203,7 @@ _new, _set = object.__new__, object.__setattr__
 
 
 def _with_values(values: dict[str, Any]) -> Covered:
-    """Return a stretch with these values; what was computed from earlier ones is dropped."""
+    """Return a stretch with these values; cached values computed from earlier ones are dropped."""
     if len(values) > len(_FIELDS):
         values.pop("columns", None)
         values.pop("text", None)
@@ -212,7 +212,7 @@ def _with_values(values: dict[str, Any]) -> Covered:
 
 # The fields of a source, in folded stretches and in the lists of a document.
 SOURCE = tuple(f for f in fields(Covered) if f.name not in ("span", "kind", "basis", "parts"))
-# What two stretches from one source share; what differs most often comes first.
+# Fields that are equal in two stretches from one source, those that differ most often first.
 _OF_SOURCE = ["reason", *(f.name for f in fields(Covered) if f.name not in ("span", "fetched_at"))]
 
 
@@ -243,13 +243,13 @@ class Columns(NamedTuple):
             self.codes[rows],
             self.sources,
         )
-        if len(codes) < len(sources):  # a few of many need not carry the sources of all
+        if len(codes) < len(sources):  # a few stretches do not need the sources of all
             present, codes = np.unique(codes, return_inverse=True)
             sources = tuple([sources[code] for code in present.tolist()])
         return Columns(starts, ends, codes, sources)
 
     def joined(self) -> Columns:
-        """Return the same, adjoining stretches of one source as one; the latest fetch time is kept."""
+        """Return columns with adjoining stretches of a source joined, with the latest fetch time."""
         starts, ends, codes, sources = self
         classes = _classes(sources)[codes]
         is_new = np.append(True, (starts[1:] != ends[:-1]) | (classes[1:] != classes[:-1]))
@@ -263,7 +263,7 @@ class Columns(NamedTuple):
         )
 
     def by(self, key: Callable[[Any], K]) -> dict[K, NDArray[np.intp]]:
-        """Return the places of the stretches for each key of their sources, by the first of each."""
+        """Return the positions of the stretches for each key of their sources, first ones first."""
         index: dict[K, int] = {}
         keys = [index.setdefault(key(one), len(index)) for one in self.sources]
         codes = np.array(keys, np.intp)[self.codes]
@@ -321,7 +321,7 @@ def _is_folded(part: object) -> bool:
 
 
 def _values(source: object) -> dict[str, Any]:
-    """Return the fields of an object without a span, and nothing that was computed from them."""
+    """Return the fields of an object except its span, and no cached value computed from them."""
     values = {**vars(source), "span": _NO_SPAN}
     return {name: values[name] for name in _FIELDS} if isinstance(source, Covered) else values
 
@@ -349,9 +349,9 @@ def _time(source: object) -> int:
 
 
 class Stretches(Sequence[T], Generic[T]):
-    """Stretches in any order, as objects or as columns: each form is made of the other if needed.
+    """Stretches in any order, as objects or as columns.
 
-    A source is such an object without its span.
+    Each form is built from the other on demand. A source is such an object without a span.
     """
 
     __slots__ = ("_columns", "_items")
@@ -401,7 +401,7 @@ class Stretches(Sequence[T], Generic[T]):
 
     @property
     def sources(self) -> Sequence[T]:
-        """The sources, by the first stretch of each; of objects the objects themselves."""
+        """The sources, in order of first use; for objects, the objects themselves."""
         if self._items is not None:
             return self._items
         _, _, codes, sources = self.columns
@@ -446,14 +446,14 @@ class Stretches(Sequence[T], Generic[T]):
 
 
 def stretches(parts: Iterable[T]) -> Stretches[T]:
-    """Return stretches in the form in which thousands of them cost little."""
+    """Return the form of the stretches in which thousands of them are fast."""
     return parts if isinstance(parts, Stretches) else Stretches(parts)
 
 
-# Changes the source of a stretch, or of a part without any, by a mark, if there are bars or not.
+# Returns the source of a stretch after a mark: (source or None, mark, whether there are bars).
 After = Callable[[Covered | None, Covered, bool], Covered | None]
 HasBars = Callable[[Edges], NDArray[np.bool_]]
-# As a mark: what is known of a stretch is forgotten.
+# A mark that removes a stretch from the coverage.
 FORGOTTEN = Covered(_NO_SPAN, "empty", "\0")
 
 
@@ -492,11 +492,11 @@ class Coverage(Stretches[Covered]):
         ``span`` a folded stretch counts as a whole, even if parts of it have expired.
         """
         if self._items is None:
-            return self.spans(lambda source: source.stands(now_ms))
+            return self.spans(lambda source: source.is_valid(now_ms))
         spans: list[Span] = []
         for whole in self._items:
             is_far = span is not None and not whole.span.overlaps(span)
-            if whole.stands(now_ms) or (whole.parts and is_far):
+            if whole.is_valid(now_ms) or (whole.parts and is_far):
                 spans.append(whole.span)
             elif whole.parts:
                 spans += Coverage.of(whole.columns).standing(now_ms)
@@ -575,12 +575,12 @@ class Coverage(Stretches[Covered]):
     def revised(
         self, marks: Stretches[Covered], after: After, has_bars: HasBars | None = None
     ) -> Coverage:
-        """Return the coverage after marks, of which later ones count.
+        """Return the coverage after marks; later marks override earlier ones.
 
         Args:
             marks: Marks in any order.
             after: Returns the source of a stretch after a mark, None for no stretch.
-            has_bars: Returns which spans have bars; needed if ``after`` depends on that.
+            has_bars: Returns a mask of the spans with bars; needed if ``after`` depends on that.
         """
         coverage = self
         for run in _ascending(marks.columns) if marks else ():
@@ -588,7 +588,7 @@ class Coverage(Stretches[Covered]):
         return coverage
 
     def _after(self, marks: Columns, after: After, has_bars: HasBars | None) -> Coverage:
-        """Return the coverage after ascending, disjoint marks; other stretches stay as they are."""
+        """Return the coverage after ascending, disjoint marks; other stretches are unchanged."""
         if self._items is None:
             return Coverage.of(_spliced(self.columns, marks, after, has_bars))
         first, last = _touched(self._items, Span(int(marks.starts[0]), int(marks.ends[-1])))
@@ -602,10 +602,10 @@ class Coverage(Stretches[Covered]):
 
 
 def _ascending(marks: Columns) -> Iterator[Columns]:
-    """Yield runs of ascending, disjoint marks, in whose order they count; empty ones are left out."""
+    """Yield runs of ascending, disjoint marks, to be applied in turn; empty marks are left out."""
     marks = marks.take(marks.starts < marks.ends)
     sorted_marks = marks.take(marks.starts.argsort(kind="stable"))
-    if (sorted_marks.starts[1:] >= sorted_marks.ends[:-1]).all():  # then their order says nothing
+    if (sorted_marks.starts[1:] >= sorted_marks.ends[:-1]).all():  # their order makes no difference
         yield from [sorted_marks] if len(marks.starts) else ()
         return
     cuts = np.flatnonzero(marks.starts[1:] < marks.ends[:-1]) + 1
@@ -614,9 +614,9 @@ def _ascending(marks: Columns) -> Iterator[Columns]:
 
 
 def _spliced(before: Columns, marks: Columns, after: After, has_bars: HasBars | None) -> Columns:
-    """Return ascending, disjoint stretches after such marks, of which few may concern many."""
+    """Return ascending, disjoint stretches after such marks, even if a few marks concern many."""
     starts, ends, codes, sources = before
-    # A stretch on each side may be joined to what it adjoins.
+    # The stretch on each side may be joined to its neighbour.
     first = max(int(ends.searchsorted(marks.starts[0], "right")) - 1, 0)
     last = int(starts.searchsorted(marks.ends[-1])) + 1
     changed = _revised(before.take(slice(first, last)), marks, after, has_bars)
@@ -633,8 +633,8 @@ def _spliced(before: Columns, marks: Columns, after: After, has_bars: HasBars | 
 def _revised(before: Columns, marks: Columns, after: After, has_bars: HasBars | None) -> Columns:
     """Return ascending, disjoint stretches after ascending, disjoint marks.
 
-    Between any two edges there is one source and one mark at most. These are a few pairs, and
-    ``after`` decides on each of them once.
+    Between two edges there is at most one source and one mark. There are only a few pairs of them,
+    so ``after`` is called once for each pair.
     """
     edges = distinct(np.concatenate([*before[:2], *marks[:2]]))
     starts, ends = edges[:-1], edges[1:]
@@ -727,13 +727,13 @@ class VendorDay:
 
 
 def _folded(columns: Columns) -> list[Covered]:
-    """Return stretches with runs of them folded into one, each as long as may be.
+    """Return stretches with runs of them folded into one, each as long as possible.
 
     A folded stretch begins and ends with parts of one source.
     """
     classes = _classes(columns.sources)[columns.codes]
     limits = _limits(columns, classes)
-    # The stretches class by class; keys count those of other classes in front of each.
+    # The stretches by class; keys count the stretches of other classes before each one.
     order = classes.argsort(kind="stable")
     behind = classes[order].searchsorted(classes[order], "right").tolist()
     keys = (order - np.arange(len(order))).tolist()
@@ -755,11 +755,11 @@ def _folded(columns: Columns) -> list[Covered]:
 
 
 def _limits(columns: Columns, classes: NDArray[np.intp]) -> list[int]:
-    """Return for each stretch the place of the first that cannot be folded into those of its source.
+    """Return for each stretch the position of the next one that cannot be folded into its source's.
 
-    That is a place further on, or its own if nothing can be folded into it. A stretch that is
-    requested again as soon as it has settled stays as it is, as do bars of another kind or basis,
-    bars of unknown adjustment from older tools, and long stretches of another source.
+    It is the stretch's own position if nothing can be folded into it. A stretch that is requested
+    again as soon as it has settled is not folded, as do bars of another kind or basis, bars of
+    unknown adjustment from older tools, and long stretches of another source.
     """
     starts, ends, codes, sources = columns
     count, none = len(starts), -1
@@ -791,7 +791,7 @@ def _limits(columns: Columns, classes: NDArray[np.intp]) -> list[int]:
 def _next_change(
     places: NDArray[np.intp], values: NDArray[np.intp], after: NDArray[np.intp]
 ) -> NDArray[np.intp]:
-    """Return, for each place in ``after``, the next of the places whose value is not the last one's.
+    """Return, for each position in ``after``, the next one whose value differs from the last one's.
 
     It is the number of values if there is none.
     """
@@ -808,7 +808,7 @@ def _may_fold(part: Covered) -> bool:
 
 
 def _fold(columns: Columns, classes: NDArray[np.intp]) -> Covered:
-    """Fold adjoining stretches, of which the first and the last share a source, into one.
+    """Fold adjoining stretches into one; the first and the last are from the same source.
 
     Those of one class differ only in their fetch time.
     """
@@ -819,7 +819,7 @@ def _fold(columns: Columns, classes: NDArray[np.intp]) -> Covered:
     base: Covered = sources[codes[0]].having(fetched_at=latest)
     others = Columns(starts[~own] - starts[0], (ends - starts)[~own], codes[~own], sources)
     places: dict[Covered, tuple[int, ...]] = {_source_of(base): ()}
-    # Sources that differ only in their kind or basis are one here.
+    # Here, sources that differ only in their kind or basis are the same.
     for source, rows in others.by(_source_of).items():
         places[source] = tuple(others.edges[rows].ravel().tolist())
     folded = base.having(
@@ -836,7 +836,7 @@ def _fold(columns: Columns, classes: NDArray[np.intp]) -> Covered:
         if part.state == "empty"
         else part.fetched_at == latest or not part.same_source(base)
         for part in present
-    ):  # it need not be unfolded again
+    ):  # so that it is not unfolded again
         folded.__dict__["columns"] = columns
     return folded
 

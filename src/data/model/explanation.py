@@ -226,8 +226,8 @@ class Explanation(InLines):
     def to_json(self) -> dict[str, Any]:
         """Return plain values; times are ISO 8601 in UTC."""
         what, span = self.instrument, self.span
-        asked = {"start": iso(span.start), "end": iso(span.end)} if span else {}
-        return asked | {
+        requested = {"start": iso(span.start), "end": iso(span.end)} if span else {}
+        return requested | {
             "symbol": what.symbol,
             "timeframe": self.timeframe.label,
             "now": iso(self.now_ms),

@@ -33,7 +33,7 @@ class Bound(NamedTuple):
     expires: int
     proof: str = ""
 
-    def stands(self, now_ms: int) -> bool:
+    def is_valid(self, now_ms: int) -> bool:
         """Return whether the bound is still valid at ``now_ms``.
 
         One learned in the future is not.
@@ -57,8 +57,8 @@ class Lifetime:
         """Return the stamps at which bars are possible, by the unexpired bounds."""
         first, last = self.listed, self.delisted
         return Span(
-            first.at if first is not None and first.stands(now_ms) else -_EVER,
-            last.at if last is not None and last.stands(now_ms) else _EVER,
+            first.at if first is not None and first.is_valid(now_ms) else -_EVER,
+            last.at if last is not None and last.is_valid(now_ms) else _EVER,
         )
 
     def for_gaps(self, now_ms: int) -> Span:

@@ -129,9 +129,9 @@ class BarsQuery:
         return SeriesKey(self.instrument.symbol, self.timeframe, self.pinned or self.home)
 
     @property
-    def teller(self) -> str | None:
+    def action_key(self) -> str | None:
         """The name under which the splits and dividends for a pinned vendor's bars are stored."""
-        return self.key.teller
+        return self.key.action_key
 
     def __str__(self) -> str:
         hours = " (extended hours)" if self.instrument.is_extended else ""

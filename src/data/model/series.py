@@ -75,7 +75,7 @@ class SeriesKey:
         return first if is_of_folder(first) else ""
 
     @property
-    def teller(self) -> str | None:
+    def action_key(self) -> str | None:
         """The name under which the actions for a pinned vendor's bars are stored.
 
         None means that all vendors' actions count. Actions from a recording are stored under its

@@ -39,7 +39,7 @@ _NOTHING = "nothing"
 # and the length shown are limited.
 _MOST_KEYS = 1000
 _MOST_FOUND = 100
-_MOST_TOLD = 8
+_MOST_LISTED = 8
 _LONGEST_KEY = 40
 _LONGEST_HEADER = 4096
 
@@ -151,7 +151,7 @@ def _is_of(shape: Any, value: Any) -> bool:
 def _differences(shape: Any, value: Any) -> tuple[KeyDifference, ...]:
     # First and last elements usually differ in the same way.
     unique = dict.fromkeys(islice(_compared(shape, value, ""), _MOST_FOUND))
-    return tuple(islice(unique, _MOST_TOLD))
+    return tuple(islice(unique, _MOST_LISTED))
 
 
 def _compared(shape: Any, value: Any, at: str) -> Iterator[KeyDifference]:

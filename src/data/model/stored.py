@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from .actions import Action, told_date
+from .actions import Action, vendor_date
 from .bars import Bar, BarTable
 from .instant import SECOND_MS, day_ms, iso
 from .kind import Basis
@@ -403,7 +403,7 @@ def _times(values: list[int] | list[int | None]) -> np.ndarray[Any, np.dtype[np.
 
 
 def _date_ms(text: str) -> int | None:
-    day = told_date(text)
+    day = vendor_date(text)
     return day_ms(date.fromisoformat(day)) if day else None
 
 

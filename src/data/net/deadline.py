@@ -270,7 +270,7 @@ def run_within(deadline: Deadline, function: Callable[..., R], *arguments: objec
     return copy_context().run(_with_deadline, deadline, function, arguments)
 
 
-def run_heard(
+def run_reported(
     listener: Callable[[Wait], object], function: Callable[..., R], *arguments: object
 ) -> R:
     """Return the result of ``function``, calling ``listener`` before each longer wait in it."""

@@ -27,7 +27,7 @@ from .own_network import attribute
 from .quota import QuotaReport
 from .state import State
 from .state_tables import Account, StateTables
-from .unknown_symbols import SymbolCheck, Unknown, said_again
+from .unknown_symbols import SymbolCheck, Unknown, reported_again
 
 _POLICY = CircuitPolicy()
 _LONGEST_REASON = 200
@@ -220,7 +220,7 @@ class GuardedCall:
             return not (after != before or keeps or forgets or is_failed or is_back), []
         if symbol is not None and keeps:
             place = (name, symbol.address, symbol.symbol)
-            tables.keep_unknown(*place, said_again(tables.unknown(*place), tables.now_s))
+            tables.keep_unknown(*place, reported_again(tables.unknown(*place), tables.now_s))
         if symbol is not None and forgets:
             tables.forget_unknown(name, symbol.address, symbol.symbol)
         changes = []

@@ -214,7 +214,7 @@ class Sender:
         try:
             response = self._answer(call)
         except DataError as exc:
-            self._blame(exc, call)
+            self._after_error(exc, call)
             raise
         self._record(call, "ok", None)
         return response
@@ -282,7 +282,7 @@ class Sender:
         )
         return paused_s
 
-    def _blame(self, error: DataError, call: _Call) -> None:
+    def _after_error(self, error: DataError, call: _Call) -> None:
         """Set the vendor of ``error``, and decide whether there is a next attempt."""
         error.provider = error.provider or call.vendor
         if call.is_sent and error.hidden_requests:

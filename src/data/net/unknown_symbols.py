@@ -66,7 +66,7 @@ class Unknown:
         )
 
 
-def said_again(before: Unknown | None, now_s: float) -> Unknown:
+def reported_again(before: Unknown | None, now_s: float) -> Unknown:
     """Return the record after a vendor has rejected a symbol at ``now_s``.
 
     Args:

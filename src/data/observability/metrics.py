@@ -54,7 +54,7 @@ class Timings:
         return sum(self._classes)
 
     def quantile(self, share: float) -> float | None:
-        """Return the duration that a fraction ``share`` of all do not exceed; None without any."""
+        """Return the duration that a fraction ``share`` of all do not exceed, if there are any."""
         count = self.count
         if not count:
             return None

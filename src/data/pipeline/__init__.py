@@ -1,1 +1,1 @@
-"""The pipeline of older programs: minute bars from vendors, then longer bars made from them."""
+"""The pipeline of older programs: minute bars from vendors, then longer bars built from them."""

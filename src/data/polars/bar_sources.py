@@ -486,7 +486,7 @@ class ReaderBars(PolarsBars):
             ``load_daily_bars`` and ``load_minute_bars``; None if there is none.
         calendar, cache, clock, validator: See :class:`PolarsBars`.
 
-    Other timeframes are made from days if they are longer than a day and a reader has days, and
+    Other timeframes are built from days if they are longer than a day and a reader has days, and
     from minutes otherwise. A bar is complete if one of the assets has a bar in or after its last
     minute (or day). Otherwise there is no bar, because the bundle might end within it.
     """
@@ -498,7 +498,7 @@ class ReaderBars(PolarsBars):
     def read(
         self, assets: Assets, timeframe: Timeframe, span: Span, ends: Mapping[str, int] = _NO_ENDS
     ) -> Read:
-        """Return the bars from the reader for this timeframe, or made from another timeframe."""
+        """Return the bars from the reader for this timeframe, or built from another timeframe."""
         source = self._made_of(timeframe)
         return (
             super().read(assets, timeframe, span)
@@ -518,7 +518,7 @@ class ReaderBars(PolarsBars):
         return Timeframe.parse(shorter[0]) if shorter else None
 
     def _made(self, assets: Assets, timeframe: Timeframe, span: Span, source: Timeframe) -> Read:
-        """Return bars made from shorter ones according to the calendar's sessions."""
+        """Return bars built from shorter ones according to the calendar's sessions."""
         calendar, now = self._calendar, self.now_ms()
         needed = source_span(span, timeframe, calendar, source=source)
         if needed.is_empty:
@@ -573,7 +573,7 @@ class ReaderBars(PolarsBars):
 
 @contextmanager
 def others_code(what: str, kind: type[DataError] = DataPortalError) -> Iterator[None]:
-    """Turn errors raised by a program's own code into an error of ours; our own pass through.
+    """Convert errors raised by a program's own code to one of our errors; ours pass through.
 
     Args:
         what: Description of the failure, for the message.

@@ -711,7 +711,7 @@ class _Panels:
         self._panels.drop_where(lambda key, _: key[-1] is record)
 
     def note(self, notice: CommitNotice) -> None:
-        """Drop the panels made from a series that has changed."""
+        """Drop the panels built from a series that has changed."""
         series = notice.series.symbol, notice.series.timeframe.label
         with self.guard:
             self.commits += 1

@@ -53,7 +53,7 @@ class PolarsParquetMinuteReader(ParquetReader):
         end_date: Any,
         fields: Sequence[str] | None = None,
     ) -> pl.DataFrame:
-        """Return a bar for each UTC day and series, made from its minute bars.
+        """Return a bar for each UTC day and series, built from its minute bars.
 
         A day without minute bars has no bar. The open is that of the first minute that has one,
         the close that of the last; the volume is the sum. For sessions that cross midnight UTC,

@@ -123,7 +123,7 @@ class ParquetWriter:
         Args:
             df: Bars to write.
             compression: ``zstd``, the only compression for bundles.
-            dataset_id: Id of the dataset in ``metadata.db``; None: an id made from the bundle's
+            dataset_id: Id of the dataset in ``metadata.db``; None: an id derived from the bundle's
                 path.
             source_metadata: Further facts about the source; ``source_type`` names it.
             bundle_name: Name to write into the files; None: the name of the folder.
@@ -192,8 +192,8 @@ class ParquetWriter:
                 f"there are no rows to write to bundle {self.bundle_path.name}",
                 hint="pass at least one row; nothing was changed",
             )
-        told = dict(source or {})
-        if odd := [key for key, fact in told.items() if cannot_be_written(f"{key}{fact}")]:
+        facts = dict(source or {})
+        if odd := [key for key, fact in facts.items() if cannot_be_written(f"{key}{fact}")]:
             raise QueryError(f"the {odd[0]!a:.40} of a source has half of a surrogate pair")
         with self._files.writing() as commit:
             records = self._records(commit)
@@ -209,8 +209,8 @@ class ParquetWriter:
             origin = replace(
                 records.origin,
                 bundle_name=name or records.origin.bundle_name,
-                source_type=str(told.pop("source_type", records.origin.source_type)),
-                source={**records.origin.source, **told},
+                source_type=str(facts.pop("source_type", records.origin.source_type)),
+                source={**records.origin.source, **facts},
                 dataset_id=dataset_id or records.origin.dataset_id,
                 resolutions={**records.origin.resolutions, frequency: timeframe},
             )
@@ -340,13 +340,13 @@ def rebuilt(files: BundleFiles, commit: FileChanges | None = None) -> Records:
             frame = parsed(data, name)
             measures.append(measured(place, data, frame, state))
             wide = frame.schema.get("volume") == WIDE_VOLUME
-            told = origin_of(pl.read_parquet_metadata(io.BytesIO(data)), name)
-            if told is not None and told.commit > origin.commit:
-                origin = told
-            if told is not None:
-                for symbol, source in told.symbols.items():
-                    if symbols.get(symbol, (0, source))[0] <= told.commit:
-                        symbols[symbol] = told.commit, source
+            facts = origin_of(pl.read_parquet_metadata(io.BytesIO(data)), name)
+            if facts is not None and facts.commit > origin.commit:
+                origin = facts
+            if facts is not None:
+                for symbol, source in facts.symbols.items():
+                    if symbols.get(symbol, (0, source))[0] <= facts.commit:
+                        symbols[symbol] = facts.commit, source
             origin = replace(origin, wide_volume=origin.wide_volume or wide)
     newest = {symbol: source for symbol, (_, source) in symbols.items()}
     return Records(replace(origin, symbols=newest), {}).with_files(measures)
@@ -583,11 +583,11 @@ class _PartitionChange:
     ) -> None:
         """Add the rows of series that are in no part, and join the parts that are smaller."""
         count, joined = 0 if new is None else len(new), list[str]()
-        left = {place: held for place, held in rows.items() if held}
-        for place, held in sorted(left.items(), key=lambda item: item[1]):
-            if count and held <= max(_FEW_ROWS, count):
+        left = {place: waiting for place, waiting in rows.items() if waiting}
+        for place, waiting in sorted(left.items(), key=lambda item: item[1]):
+            if count and waiting <= max(_FEW_ROWS, count):
                 joined.append(place)
-                count += held
+                count += waiting
         if self._main not in left and left:  # the first part always exists
             joined = list(left)
         if not count and not joined:

@@ -43,7 +43,7 @@ class ReadAhead:
         self.answers.append((answer, handed_on))
 
     def failed(self, query: BarsQuery, error: DataError) -> None:
-        """Pass on an error, because the program sees it."""
+        """Pass an error on to the record at once, because the program sees it."""
         self.record.failed(query, error)
 
     def can_be_cut(self) -> bool:
@@ -61,7 +61,7 @@ class Shown:
 
     Args:
         read: Answers that were read.
-        panel: Panel made from them.
+        panel: Panel built from them.
         timeframe: Timeframe of the bars.
     """
 
@@ -81,7 +81,7 @@ class Shown:
             self.hand_over()
 
     def hand_over(self) -> None:
-        """Give the record everything that was shown since the last time."""
+        """Pass everything that was shown since the last call on to the record."""
         looks: list[Look] = []
         while self._looks:
             try:

@@ -265,7 +265,7 @@ class BasisConversion:
     def pieces(self, group: Group, *, lenient: bool = False) -> Iterator[BasisPiece]:
         """Yield the rows of ``group``, latest first; ``lenient`` allows pieces without price."""
         first = int(self.stamps[group.rows.start])
-        self._check_asked(first, group.basis)
+        self._check_requested(first, group.basis)
         price: Fraction | None = _ONE
         splits, end = _ONE, group.rows.stop
         for action, power in self._moves(first, group.basis):
@@ -281,7 +281,7 @@ class BasisConversion:
             price = None if price is None or factor is None else price * factor**power
         yield BasisPiece(slice(group.rows.start, end), price, splits)
 
-    def _check_asked(self, first_ms: int, source: Basis) -> None:
+    def _check_requested(self, first_ms: int, source: Basis) -> None:
         if self.fetched_dates is None:
             return
         first = earliest_session(first_ms, self.intraday)

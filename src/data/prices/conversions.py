@@ -1,13 +1,13 @@
-"""Which bars can be made from which, exactly; and regular hours cut out of extended ones.
+"""Which bars can be built from which, exactly; and regular hours cut out of extended ones.
 
-* Daily and longer bars of a market with sessions are not made from intraday bars. The official
+* Daily and longer bars of a market with sessions are not built from intraday bars. The official
   close and its volume are those of the closing auction, which is printed after the last minute or
   not at all, and each currency vendor ends its days at a different hour. Daily bars of a 24/7
   market are exact.
 * Weekly and monthly bars of a market with sessions are made only from ``1d`` bars: a longer one
   can contain an ex-date, and then its parts have two bases. ``1w`` never fits into a month,
   ``2d`` not into a week.
-* Intraday bars are made from those whose step divides theirs. Only bars of at most 30 minutes can
+* Intraday bars are built from those whose step divides theirs. Only bars of at most 30 minutes can
   be moved from one anchor to the other, if the market opens on their grid.
 * Regular hours are cut out of bars of at most 30 minutes. No other session, venue or unit is ever
   converted to another.
@@ -111,7 +111,7 @@ def obstacle(
     anchor: str = "session",
     source_anchor: str = "session",
 ) -> str:
-    """Return why ``target`` bars are never made from ``source`` bars; empty if they can be.
+    """Return why ``target`` bars are never built from ``source`` bars; empty if they can be.
 
     Only the lengths and the market are considered. Arguments as for :func:`sources_for`;
     ``source`` is the length of the available bars.

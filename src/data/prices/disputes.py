@@ -36,9 +36,9 @@ _SATURDAY = 5
 # Reports are sorted by ex-date; at most this many events of one type occur within a few days.
 _MOST_NEAR = 8
 
-_TOLD_ORDER = attrgetter("ex_date", "fetched_at", "source")
+_REPORT_ORDER = attrgetter("ex_date", "fetched_at", "source")
 # Vendors that were queried for an ex-date, a week later or more, and answered.
-AskedFor = Callable[[date], Iterable[str]]
+Queried = Callable[[date], Iterable[str]]
 
 
 @dataclass(frozen=True)
@@ -110,8 +110,8 @@ class ActionEvent:
         mine = self._word("")
         votes = self._votes(mine)
         rivals = [word for word in self.words if not (word.is_value(mine) and word.is_date(mine))]
-        tellers = len({word.action.source for word in self.words})
-        return len(self.silent) != tellers and all(self._votes(r) < votes for r in rivals)
+        reporters = len({word.action.source for word in self.words})
+        return len(self.silent) != reporters and all(self._votes(r) < votes for r in rivals)
 
     def action(self, vendor: str = "") -> Action:
         """Return the action that counts; in a tie, for bars of ``vendor``."""
@@ -141,24 +141,24 @@ class ActionEvent:
         return len(alike), len({w.action.source for w in self.words if w.is_date(word)})
 
 
-def split_events(actions: Iterable[Action], asked_for: AskedFor) -> list[ActionEvent]:
+def split_events(actions: Iterable[Action], queried: Queried) -> list[ActionEvent]:
     """Group the reports of splits into events, as :func:`events_of` does."""
-    splits = [_Word(a) for a in sorted(actions, key=_TOLD_ORDER) if a.type == "split"]
-    return [_event(group, asked_for, None) for group in _groups(splits)]
+    splits = [_Word(a) for a in sorted(actions, key=_REPORT_ORDER) if a.type == "split"]
+    return [_event(group, queried, None) for group in _groups(splits)]
 
 
-def events_of(actions: Collection[Action], asked_for: AskedFor) -> tuple[ActionEvent, ...]:
+def events_of(actions: Collection[Action], queried: Queried) -> tuple[ActionEvent, ...]:
     """Group reports into events, by ex-date.
 
     Args:
         actions: Latest reports of every vendor.
-        asked_for: See :data:`AskedFor`; these vendors need not have reported anything.
+        queried: See :data:`Queried`; these vendors need not have reported anything.
     """
-    words, events = sorted(actions, key=_TOLD_ORDER), split_events(actions, asked_for)
+    words, events = sorted(actions, key=_REPORT_ORDER), split_events(actions, queried)
     applied = tuple(a for e in events if e.counts and (a := e.action()).is_sound)
     dividends = [_Word(a, applied) for a in words if a.type == "dividend"]
-    tellers = {word.action.source for word in dividends}
-    events += [_event(group, asked_for, tellers) for group in _groups(dividends)]
+    reporters = {word.action.source for word in dividends}
+    events += [_event(group, queried, reporters) for group in _groups(dividends)]
     return tuple(sorted(events, key=lambda e: (e.action().ex_date, e.action().type)))
 
 
@@ -204,14 +204,14 @@ def _is_one(one: _Word, other: _Word) -> bool:
     return near and not own and one.is_value(other)
 
 
-def _event(words: Sequence[_Word], asked_for: AskedFor, tellers: set[str] | None) -> ActionEvent:
-    """Build an event; vendors that are not among ``tellers`` are not expected to know it."""
-    first_told = sorted(words, key=lambda w: (w.action.fetched_at, w.action.source))
-    vendors = set(asked_for(ActionEvent(tuple(first_told)).action().ex_date))
+def _event(words: Sequence[_Word], queried: Queried, reporters: set[str] | None) -> ActionEvent:
+    """Build an event; vendors that are not among ``reporters`` are not expected to know it."""
+    first_reported = sorted(words, key=lambda w: (w.action.fetched_at, w.action.source))
+    vendors = set(queried(ActionEvent(tuple(first_reported)).action().ex_date))
     silent = vendors - {word.action.source for word in words}
-    if tellers is not None:
-        silent &= tellers
-    return ActionEvent(tuple(first_told), tuple(sorted(silent)))
+    if reporters is not None:
+        silent &= reporters
+    return ActionEvent(tuple(first_reported), tuple(sorted(silent)))
 
 
 def _ratio(split: Action) -> tuple[Fraction, Fraction]:

@@ -204,7 +204,7 @@ def judge(
     """Compare the closes at the stamps that two ascending tables have in common.
 
     Args:
-        stored: Stored bars, which stay as they are.
+        stored: Stored bars, which stay unchanged.
         fetched: Another vendor's bars, in the same basis.
         fixes: Known adjustments that may be missing; None if a constant factor is a conflict.
         tolerance: Tolerance for closes in the market in question.

@@ -117,7 +117,7 @@ class JobProgress:
         self._pace(vendor).left += parts
 
     @property
-    def is_heard(self) -> bool:
+    def has_listener(self) -> bool:
         """Whether anybody is listening, so that planning is worth its time."""
         return self._listener is not None
 

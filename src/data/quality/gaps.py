@@ -240,11 +240,11 @@ class _Classifier:
         before = [part.fetched_at for part in self._all if part.span.end <= span.start]
         fetched_at = max(before, default=0)
         if fetched_at and all(part.span.end <= span.start for part in self._all):
-            said = f"after everything that was requested; last request {_minute(fetched_at)} UTC"
+            words = f"after everything that was requested; last request {_minute(fetched_at)} UTC"
         else:
-            said = "no vendor has answered for it"
+            words = "no vendor has answered for it"
         unknown = self._grid.calendar.unrecorded(span)
-        return f"{said}; holidays at that time are unknown" if unknown else said
+        return f"{words}; holidays at that time are unknown" if unknown else words
 
     def _fetch(self, first: int, last: int) -> str:
         step = self._grid.timeframe

@@ -70,7 +70,7 @@ def validate(
     settled = [p.span for p in coverage if p.reason.startswith(SETTLED)]
     findings = [_as_settled(finding, settled) for finding in findings]
     findings += _doubted(coverage, series.table.stamps, findings)
-    findings += [*_bad_row_findings(bad_rows), *_never_asked(unasked)]
+    findings += [*_bad_row_findings(bad_rows), *_never_requested(unasked)]
     findings += _disputed(actions, series.table.stamps)
     stamps = series.table.stamps
     return QualityReport(
@@ -160,7 +160,7 @@ def _may_differ(
         return True
     as_of = common_as_of(chain(*both))
     return any(
-        client.lacks_actions(instrument.symbol, dates, stored.series.teller)
+        client.lacks_actions(instrument.symbol, dates, stored.series.action_key)
         for one, parts in zip((stored, beside), both, strict=True)
         for dates in needed_actions(
             Span(int(one.table.stamps[0]), int(one.table.stamps[-1]) + 1),
@@ -181,7 +181,7 @@ def _stored_actions(
 ) -> Sequence[KnownAction]:
     """Return the stored splits and dividends for these bars; none if they are damaged."""
     try:
-        return client.actions(instrument.symbol, key.teller)
+        return client.actions(instrument.symbol, key.action_key)
     except CorruptEntryError:
         return ()
 
@@ -248,7 +248,7 @@ def _doubted(
             yield replace(finding_of(check, Defect(rows, reason)), severity="error")
 
 
-def _never_asked(stamps: Stamps) -> Iterator[QualityFinding]:
+def _never_requested(stamps: Stamps) -> Iterator[QualityFinding]:
     """Yield the never-requested bars between stored spans, which do not affect the others."""
     if len(stamps):
         text = (
@@ -321,5 +321,5 @@ def _expected(
     except ConfigError:
         return None, no_rows()
     expected = max(both, key=lambda stamps: int(np.count_nonzero(among(table.stamps, stamps))))
-    was_asked = inside(expected, [part.span for part in coverage]) | among(expected, table.stamps)
-    return expected[was_asked], expected[~was_asked]
+    is_known = inside(expected, [part.span for part in coverage]) | among(expected, table.stamps)
+    return expected[is_known], expected[~is_known]

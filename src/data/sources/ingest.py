@@ -61,7 +61,7 @@ _tasks: set[asyncio.Task[Any]] = set()
 def begun(work: Callable[[], Path]) -> BundlePath | asyncio.Task[BundlePath]:
     """Return the path that ``work`` returns or, if a loop runs in this thread, a task for it.
 
-    The task begins at once, without being awaited; a thread of ours does the work.
+    The task begins at once, without being awaited; one of our threads does the work.
     """
     place = called_from()
 
@@ -327,7 +327,7 @@ async def ingested(
         folder: Folder of bundles; None: the configured one.
 
     Raises:
-        BundleError: The bundle belongs to another source, or was made from the store.
+        BundleError: The bundle belongs to another source, or was built from the store.
         DecimalRangeError: A value does not fit; nothing is written.
         DataError: See :func:`fetched`; nothing is written.
 

@@ -246,12 +246,12 @@ def answered_apart(
     """
     lacking = [symbol for symbol, one in kept.items() if not one.is_whole]
     others = [symbol for symbol in distinct_symbols(symbols) if symbol not in kept]
-    asked = [(others, end)] if others else []
+    requests = [(others, end)] if others else []
     histories = [([symbol], from_ms(kept[symbol].place - 1)) for symbol in lacking]
     answers, is_hit, nothing = list[SourceAnswer](), True, None
     for names, until, offline in (
         *((names, until, False) for names, until in histories),
-        *((names, until, False) for names, until in asked),
+        *((names, until, False) for names, until in requests),
         (list(kept), end, True),
     ):
         try:

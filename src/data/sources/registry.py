@@ -118,17 +118,17 @@ class DataSourceRegistry:
             UnknownProviderError, QueryError: See :meth:`get_source`.
         """
         source = cls.get_source(name)
-        told = source.get_metadata()
+        metadata = source.get_metadata()
         return {
             "name": name,
             "class_name": type(source).__name__,
-            "source_type": told.source_type,
+            "source_type": metadata.source_type,
             "supports_live": source.supports_live(),
-            "auth_required": told.auth_required,
-            "rate_limit": told.rate_limit,
-            "data_delay": told.data_delay,
-            "supported_frequencies": list(told.supported_frequencies),
-            "metadata": told,
+            "auth_required": metadata.auth_required,
+            "rate_limit": metadata.rate_limit,
+            "data_delay": metadata.data_delay,
+            "supported_frequencies": list(metadata.supported_frequencies),
+            "metadata": metadata,
         }
 
     @classmethod

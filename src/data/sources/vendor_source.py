@@ -367,7 +367,7 @@ class VendorDataSource(DataSource):
         selector = self.manager.provider_selector
         provider = selector.canonical(self.provider) or str(self.provider)
         facts = describe_vendor(selector, provider)
-        told = "asset_classes", "adjustment", "keys", "why_not"
+        reported = "asset_classes", "adjustment", "keys", "why_not"
         return DataSourceMetadata(
             source_type=self.name,
             source_url=facts["base_url"],
@@ -375,7 +375,7 @@ class VendorDataSource(DataSource):
             rate_limit=facts["per_minute"],
             auth_required=facts["requires_api_key"],
             supported_frequencies=tuple(facts["timeframes"]),
-            additional_info={"provider": provider} | {name: facts[name] for name in told},
+            additional_info={"provider": provider} | {name: facts[name] for name in reported},
         )
 
     def supports_live(self) -> bool:

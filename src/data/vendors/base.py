@@ -477,7 +477,7 @@ def is_ours(downloader: object) -> bool:
 def status_for(
     downloader: BaseDataDownloader, asset_class: AssetClass, timeframe: Timeframe
 ) -> VendorStatus | None:
-    """Return the vendor's limits and circuit for such bars, or None without a sender of ours.
+    """Return the vendor's limits and circuit for such bars, or None without one of our senders.
 
     Raises:
         MissingCredentialsError: A key is no longer set.

@@ -9,7 +9,7 @@ from typing import Any
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from ..calendars.localtime import local_date, local_to_utc
-from ..model.actions import Action, ActionType, told_currency, told_date
+from ..model.actions import Action, ActionType, vendor_currency, vendor_date
 from ..model.bars import NAN, Bar
 from ..model.capabilities import FetchQuery
 from ..model.instant import DAY_MS, SECOND_MS, date_of, day_ms, to_ms
@@ -178,8 +178,8 @@ class ActionReader:
             action,
             amount=amount(paid),
             as_paid=self.as_paid,
-            pay_date=told_date(pay_date),
-            currency=told_currency(currency),
+            pay_date=vendor_date(pay_date),
+            currency=vendor_currency(currency),
         )
 
     def _action(self, text: str, kind: ActionType) -> Action:

@@ -247,7 +247,7 @@ class DataDownloaderFactory:
 
 # --- downloaders created from the rules, and those that cannot be created -----------------------
 
-# All pools of the process: re-registering a class replaces the downloaders made from its last
+# All pools of the process: re-registering a class replaces the downloaders built from its last
 # version.
 _POOLS: WeakSet[DownloaderPool] = WeakSet()
 

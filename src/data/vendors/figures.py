@@ -182,7 +182,7 @@ def suppliers(selector: Any, symbol: str, measure: Measure) -> Iterator[Supplier
 def fetch_figures_of(
     downloader: Any, query: FigureQuery, name: str, make_sender: OwnSender | None = None
 ) -> FetchedFigures:
-    """Return all rows for ``query``, from a downloader of ours or of the program.
+    """Return all rows for ``query``, from one of our downloaders or of the program's.
 
     Args:
         downloader: Any object with a ``fetch_figures`` like that of :class:`FiguresDownloader`.

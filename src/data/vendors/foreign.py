@@ -246,7 +246,7 @@ class _Calling(Generic[T]):
         self.results: list[T] = []
 
     def send(self, request: HttpRequest) -> HttpResponse:
-        """Call; an error becomes the response's error, so that a rate limit is obeyed."""
+        """Call the function, and keep its error in ``error``, so that a rate limit is obeyed."""
         self.error = None
         try:
             self.results.append(call_foreign(self._call, self._name))

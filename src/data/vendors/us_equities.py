@@ -11,7 +11,7 @@ from zoneinfo import ZoneInfo
 
 from ..calendars.localtime import local_date, local_to_utc
 from ..errors import CapabilityError, DataError, NoDataError, ResponseFormatError
-from ..model.actions import Action, told_currency, told_date
+from ..model.actions import Action, vendor_currency, vendor_date
 from ..model.http import HttpRequest
 from ..model.instant import DAY_MS, day_ms
 from ..model.instrument import Instrument
@@ -90,8 +90,8 @@ def dividend(day: str, cash: Any, pay_date: Any = None, currency: Any = None) ->
         _ex_at(day),
         amount=amount(cash),
         as_paid=True,
-        pay_date=told_date(pay_date),
-        currency=told_currency(currency),
+        pay_date=vendor_date(pay_date),
+        currency=vendor_currency(currency),
     )
 
 

@@ -38,7 +38,7 @@ from ..validity import TradingDay
 from .answer import Rebased, Used, is_at
 
 _A_DAY = timedelta(days=1)
-_RAW_IS_HELD = "these bars are stored as traded, so adjustment='raw' needs none"
+_STORED_RAW = "these bars are stored as traded, so adjustment='raw' needs none"
 _OWN_LANES = [(adjustment,) for adjustment in ADJUSTMENTS]
 
 
@@ -103,9 +103,9 @@ class Rebaser:
     def _whole(self, table: BarTable, coverage: Coverage) -> Rebased:
         """Return all rows in the requested adjustment; instruments without actions need none.
 
-        A lane named after its adjustment contains bars that cannot be converted, and so may that
-        of a pinned vendor. If such a lane is read because there is nothing better, its rows are
-        returned as they are, provided they share one basis.
+        The bars of a lane named after its adjustment cannot be converted, nor can some of a pinned
+        vendor's. If such a lane is read because there is nothing better, its rows are returned as
+        they are, provided they share one basis.
 
         Raises:
             ActionsMissingError: Actions are needed that were never requested.
@@ -118,7 +118,7 @@ class Rebaser:
         own = _newest(parts, int(table.stamps[-1]))
         if all(p.basis.adjustment == "unknown" for p in parts):
             return Rebased(table, own)
-        book, vendor = self._book(table, own), self.query.teller
+        book, vendor = self._book(table, own), self.query.action_key
         if vendor is None:
             return self._brought(table, parts, own, book)
         mine = book.only(vendor)
@@ -138,7 +138,7 @@ class Rebaser:
         errors: list[ActionsMissingError] = []
         for rebaser in (replace(self, lenient=False), self):
             for book in books:
-                others = {a.source for a in book.answers} - {self.query.teller or ""}
+                others = {a.source for a in book.answers} - {self.query.action_key or ""}
                 try:
                     done = rebaser._brought(table, parts, own, book)
                 except ActionsMissingError as missing:
@@ -250,7 +250,7 @@ class Rebaser:
             f"{date_of(start)}..{date_of(end - 1)}, but {self.query.adjustment} prices need them",
             Span(start, end),
             symbol=self.key.symbol,
-            hint=_RAW_IS_HELD if {b.adjustment for b in bases} == {"raw"} else None,
+            hint=_STORED_RAW if {b.adjustment for b in bases} == {"raw"} else None,
         )
 
     def _book(self, table: BarTable, own: date) -> ActionBook:

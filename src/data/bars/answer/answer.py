@@ -94,7 +94,7 @@ class Used(NamedTuple):
         book: Splits and dividends; None for an instrument without any.
         closes: Maps each ex-date to the close before it that was used; None if the bars are as
             stored.
-        source: For bars made from shorter ones, the stamps of those that were needed.
+        source: For bars built from shorter ones, the stamps of those that were needed.
     """
 
     book: ActionBook | None = None
@@ -231,10 +231,10 @@ def lacking_spans(
     """
     reasons = _apart(unfilled)
     failures = _apart([u for u in unfilled if u.failed and not u.is_noted]) if reasons else []
-    answered = coverage.spans(lambda c: c.state != "empty" or c.stands(now_ms))
+    answered = coverage.spans(lambda c: c.state != "empty" or c.is_valid(now_ms))
     lacking = [gap for span in gaps(wanted, answered) for gap in _unanswered(span, reasons, traded)]
     found: list[Sequence[Gap]] = [lacking]
-    nothing = coverage.only(lambda c: c.state == "empty" and c.stands(now_ms)).within(wanted)
+    nothing = coverage.only(lambda c: c.state == "empty" and c.is_valid(now_ms)).within(wanted)
     for reason, rows in nothing.columns.by(_reason).items():
         edges = nothing.columns.edges[rows]
         is_early = edges[:, 1] <= traded.start
@@ -360,7 +360,7 @@ def frame_of(answer: Answer) -> pd.DataFrame:
     frame.attrs[ATTRS_KEY] = freeze(provenance(answer))
     trouble = answer.trouble
     if not trouble:
-        note_nothing(answer)
+        note_empty(answer)
         return frame
     message = f"{answer.query}: {'; '.join(trouble)}"
     if answer.query.strict:
@@ -398,13 +398,13 @@ def note_unknown(frame: pd.DataFrame, query: BarsQuery, problems: Sequence[str])
 
 def empty_because(answer: Answer) -> str:
     """Return why an answer has no bars, in a few words."""
-    from .empty import reason_of_nothing  # most answers have some
+    from .empty import reason_of_empty  # most answers have some
 
     reasons = [gap.reason for gap in harmful(answer.gaps) or answer.gaps]
-    return reason_of_nothing(answer.query, answer.kind, answer.coverage, reasons)
+    return reason_of_empty(answer.query, answer.kind, answer.coverage, reasons)
 
 
-def note_nothing(answer: Answer) -> None:
+def note_empty(answer: Answer) -> None:
     """Write one log record if an answer has no bars although nothing is missing."""
     if not (answer.table.stamps.size or answer.trouble):
         start, end = answer.query.span

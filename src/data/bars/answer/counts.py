@@ -46,8 +46,8 @@ def counted(answer: Answer, count: int, since_ms: int) -> Answer:
         since_ms: How far back the search went, in UTC milliseconds.
     """
     rows = closed_rows(answer)
-    is_told = any(not gap.harmless or gap.reason == BEFORE_FIRST for gap in answer.gaps)
-    if rows < count and not is_told:
+    is_explained = any(not gap.harmless or gap.reason == BEFORE_FIRST for gap in answer.gaps)
+    if rows < count and not is_explained:
         why = f"{rows} of the {count} requested bars: there are none before {iso(since_ms)}"
         answer = replace(answer, doubts=[*answer.doubts, why])
     return last_of(answer, count)

@@ -18,7 +18,7 @@ NOT_CLOSED = "no bar has closed yet"
 NO_PLACE = "no bar of this length opens in this range"
 
 
-def reason_of_nothing(
+def reason_of_empty(
     query: BarsQuery, kind: Kind, coverage: Coverage, reasons: Sequence[str]
 ) -> str:
     """Return why there are no bars, in a few words.

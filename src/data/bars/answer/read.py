@@ -60,7 +60,7 @@ class HandedOn(NamedTuple):
     def can_be_cut(self) -> bool:
         """Return whether :meth:`within` returns the same answer as a query for that part would.
 
-        False for bars made from shorter ones, and if the answer has unusual properties.
+        False for bars built from shorter ones, and if the answer has unusual properties.
         """
         return self.place() is not None and self.answer.used.source is None
 

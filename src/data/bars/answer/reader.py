@@ -99,7 +99,7 @@ class FetchOutcome:
             journal.scores,
             journal.attempts,
             closed_before=cap,
-            is_alone=request.query.provider is not None and not request.lane.tellers,
+            is_alone=request.query.provider is not None and not request.lane.reporters,
             snapshot=series.snapshot,
         )
 

@@ -1,1 +1,1 @@
-"""Longer bars made from an answer for shorter ones."""
+"""Longer bars built from an answer for shorter ones."""

@@ -49,7 +49,7 @@ class Calculator:
         self._store, self._lanes, self._ask = store, lanes, ask
 
     def calculate(self, query: BarsQuery, source: Timeframe, *, anew: bool = False) -> Calculated:
-        """Store the bars of ``query`` that can be made from all stored ``source`` bars, by year.
+        """Store the bars of ``query`` that can be built from all stored ``source`` bars, by year.
 
         Stored bars that would be the same again are left alone. For a market with sessions, daily
         bars made this way lack the auctions.
@@ -60,7 +60,7 @@ class Calculator:
             anew: Drop previously calculated bars first.
 
         Raises:
-            QueryError: Such bars cannot be made from ``source`` bars.
+            QueryError: Such bars cannot be built from ``source`` bars.
             NoDataError: No ``source`` bars are stored, or they do not make up a single whole bar.
             KindMismatchError: This market's days begin the evening before, or the source bars are
                 in hours that the calendar does not know.
@@ -152,7 +152,7 @@ class Calculator:
 
 
 def _reach(query: BarsQuery, stored: SeriesView) -> Span:
-    """Return the stamps of the bars that can be made from the stored bars, now or before."""
+    """Return the stamps of the bars that can be built from the stored bars, now or before."""
     bounds = stored.first or 0, min(stored.last or 0, query.now_ms)
     if not query.timeframe.is_intraday:
         first, last = (day_ms(session_date(query.instrument, bound)) for bound in bounds)

@@ -1,7 +1,7 @@
 """Answers longer bars from an answer for shorter ones, without storing the result.
 
 Only the shorter bars are stored. A split, a revision or a filled gap therefore shows in the longer
-ones at once, and none of them is ever made from prices of two bases.
+ones at once, and none of them is ever built from prices of two bases.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ NO_ANSWER = (NoProviderError, AllProvidersFailedError)
 
 
 class Deriver:
-    """Answers queries with bars made from shorter ones. Thread-safe: it keeps no state of its own.
+    """Answers queries with bars built from shorter ones. Thread-safe: it keeps no state of its own.
 
     Args:
         shorter: Chooses the shorter bars.
@@ -116,7 +116,7 @@ class Deriver:
         return stored if answer is None or _lack_ms(stored) < _lack_ms(answer) else answer
 
     def made(self, query: BarsQuery, attempts: Sequence[Attempt]) -> Answer | None:
-        """Return bars made from shorter ones; None if there are none to make them from.
+        """Return bars built from shorter ones; None if there are none to make them from.
 
         Args:
             query: Requested bars.

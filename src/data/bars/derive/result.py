@@ -1,4 +1,4 @@
-"""The provenance of bars made from shorter ones: source, state, gaps, running bar."""
+"""The provenance of bars built from shorter ones: source, state, gaps, running bar."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _WORSE = ("final", "provisional", "suspect")
 
 @dataclass(frozen=True)
 class DerivedAnswer:
-    """Bars made from another answer, with everything that is reported about them.
+    """Bars built from another answer, with everything that is reported about them.
 
     Attributes:
         query: Query that this answers.
@@ -94,7 +94,7 @@ class DerivedAnswer:
         bounds = np.array([part.span for part in self._sources], dtype=np.int64).reshape(-1, 2)
         first = np.searchsorted(bounds[:, 1], stamps, side="right")
         behind = np.searchsorted(bounds[:, 0], ends)
-        # One entry for neighbours that are made from the same parts.
+        # One entry for neighbours that are built from the same parts.
         new = (np.diff(first) != 0) | (np.diff(behind) != 0) | (until[:-1] != stamps[1:])
         begins = np.append(0, np.flatnonzero(new) + 1)
         lasts = np.append(begins[1:], len(stamps)) - 1

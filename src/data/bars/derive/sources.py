@@ -62,7 +62,7 @@ class SourceTimeframes:
         self._lanes = lanes
 
     def preferred(self, query: BarsQuery) -> Timeframe | None:
-        """Return 1d if a share's weekly or monthly bars are better made from daily ones, else None.
+        """Return 1d if a share's weekly or monthly bars are better built from daily ones, else None.
 
         A vendor's own weekly or monthly bars have a break at every split, and its running bar has a
         different stamp; its daily bars have neither problem. If the rules name different vendors
@@ -103,7 +103,7 @@ class SourceTimeframes:
         return ShorterBars(timeframe, tuple(vendors), view, kind)
 
     def _fit(self, query: BarsQuery, calendar: MarketCalendar) -> list[ShorterBars]:
-        """Return the bars that the requested ones can be made from exactly, longest first."""
+        """Return the bars that the requested ones can be built from exactly, longest first."""
         recent = Span(query.span.end - _HOURS_SEEN_MS, query.span.end)
         fit = []
         for timeframe in self._timeframes(query, calendar):

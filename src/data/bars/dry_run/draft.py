@@ -304,7 +304,7 @@ class OutlineStore:
 
     It has the methods of a :class:`DraftStore`, but returns only some of the drafted bars: the
     answer for years of minute bars would take gigabytes. If a number of bars is requested, or
-    longer bars are made from them, they are returned in full.
+    longer bars are built from them, they are returned in full.
     """
 
     def __init__(self, store: DraftStore, query: BarsQuery) -> None:

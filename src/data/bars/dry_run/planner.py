@@ -147,7 +147,7 @@ class _Composer:
         """Return the plan."""
         query, answer = self._query, self._answer
         segments, besides = self._segments()
-        stretches = _stored(answer, self._asked_spans()) if answer else ()
+        stretches = _stored(answer, self._requested_spans()) if answer else ()
         lacking = self._lacking(segments)
         bars = sum(part.bars for part in stretches)
         total = (self._rows(answer) if answer else 0) + sum(part.bars for part in lacking)
@@ -192,7 +192,7 @@ class _Composer:
             keys = [key for key in keys if key.folder == lane] or keys[-1:]
         return [(request, plan) for request, plan in plans if request.key in keys]
 
-    def _asked_spans(self) -> list[Span]:
+    def _requested_spans(self) -> list[Span]:
         """Return the spans requested from vendors that can add to the bars that answer."""
         names = {c.name for request, _ in self._plans for c in request.lane.candidates}
         steps = (step for step in self._run.steps if step.vendor in names or not self._plans)
@@ -352,7 +352,7 @@ def _reasons(span: Span, cap: int, coverage: Coverage, request: LaneRequest) -> 
         "refresh requested": request.query.refresh,
         "settled since it was fetched": any(p.state == "provisional" for p in parts),
         "no data last time, due again": any(
-            p.state == "empty" and not p.stands(now) for p in parts
+            p.state == "empty" and not p.is_valid(now) for p in parts
         ),
         "doubtful, fetched again": any(p.state == "suspect" for p in parts),
         **{_place(gap, coverage): True for gap in lacking},

@@ -66,7 +66,7 @@ def record_absence(
     names = {e.provider or "" for e in errors} - {""}
     vendor = ",".join(sorted(names))
     coverage = series.coverage().within(Span(lacking[0].start, lacking[-1].end))
-    standing = coverage.spans(lambda p: _stands(p, now) and not _is_news(p, vendor, names))
+    standing = coverage.spans(lambda p: _is_valid(p, now) and not _is_news(p, vendor, names))
     # Nearly all were answered a moment ago and are already marked.
     left = subtract(lacking, standing)
     lacking = [span for span in lacking if touching(left, span)] if left else []
@@ -108,7 +108,7 @@ def _none(
         late = first_unsettled(opens, request.grid, request.settle_ms, now)
     answered = segment if late is None else Span(segment.start, late)
     parts = coverage.within(answered)
-    standing = [part for part in parts if _stands(part, now)]
+    standing = [part for part in parts if _is_valid(part, now)]
     for part in standing:
         if _is_news(part, vendor, names):
             yield part.having(vendor=vendor)
@@ -116,8 +116,8 @@ def _none(
         yield from _nothing(request, series, span, parts.within(span), vendor, context)
 
 
-def _stands(part: Covered, now_ms: int) -> bool:
-    return part.state != "provisional" and part.stands(now_ms)
+def _is_valid(part: Covered, now_ms: int) -> bool:
+    return part.state != "provisional" and part.is_valid(now_ms)
 
 
 def _is_news(part: Covered, vendor: str, names: Set[str]) -> bool:
@@ -144,7 +144,7 @@ def _nothing(
         yield Covered(kept, "suspect", vendor, fetched_at=now, reason=LOST, expires=expires)
     for empty in subtract([span], stored):
         if len(grid.required(empty)):
-            parts, expiries = context.nothings(edges_of([empty]), coverage)
+            parts, expiries = context.empty_parts(edges_of([empty]), coverage)
             ends = zip(spans_of(parts), expiries.tolist(), strict=True)
             marks = [(part, grid.no_bar(part), expires) for part, expires in ends]
         else:

@@ -25,7 +25,7 @@ from ...model.span import Span
 from ...net.deadline import current_call, run_part
 from ...prices.adjustment import BasisPart, needed_actions
 from ..selection.candidates import Candidate
-from ..series import TOLD_LATE_MS, Journal, LaneRequest, SeriesStore
+from ..series import LATE_BY_MS, Journal, LaneRequest, SeriesStore
 from ..validity import TradingDays, first_session
 from .attempt import ask
 
@@ -63,7 +63,7 @@ class ActionFetcher:
         wanted = Span(span.start, min(span.end, end))
         if wanted.is_empty:
             return False
-        for candidate in request.lane.tellers:
+        for candidate in request.lane.reporters:
             if candidate.name in journal.without_actions or self._is_shut_out(candidate):
                 continue
             current_call().answered_ms = None
@@ -139,7 +139,7 @@ class ActionFetcher:
         )
         if not candidate.leans_on_actions(query) or candidate.adjustment in lane.lane_name:
             return
-        if query.adjustment == candidate.adjustment == "raw" and lane.tellers:
+        if query.adjustment == candidate.adjustment == "raw" and lane.reporters:
             return  # used as received; a query for other prices requests the actions itself
         if candidate.is_shut(query.instrument, self._request.grid.timeframe):
             return  # no bars are expected that would need them
@@ -148,8 +148,8 @@ class ActionFetcher:
         spans = needed_actions(span, [BasisPart(span, today)], "split", today.as_of)
         book = self._series.book()
         lacking = [needed for needed in spans if not book.covers(needed, day.news_ms)]
-        is_told = not lacking or self.ask(Span(lacking[0].start, lacking[-1].end))
-        if not is_told:
+        is_known = not lacking or self.ask(Span(lacking[0].start, lacking[-1].end))
+        if not is_known:
             why = "; ".join(f"{name}: {error}" for name, error in refusals.items())
             raise CapabilityError(
                 f"{candidate.name} has {candidate.adjustment} prices, which can be combined with "
@@ -190,6 +190,6 @@ def _lead(candidate: Candidate, span: Span) -> Span:
     known.
     """
     caps = candidate.capabilities
-    if caps is None or not caps.actions_by_bar or span.start <= TOLD_LATE_MS:
+    if caps is None or not caps.actions_by_bar or span.start <= LATE_BY_MS:
         return span
-    return Span(span.start - TOLD_LATE_MS, span.end)
+    return Span(span.start - LATE_BY_MS, span.end)

@@ -92,7 +92,7 @@ class _Segment:
         """Return the entry that passes ``spans`` on to the next candidate."""
         return _Segment(tuple(spans), self.position + 1, (*self.reasons, reason))
 
-    def asked_alone(self, span: Span) -> _Segment:
+    def requested_alone(self, span: Span) -> _Segment:
         """Return the entry for ``span`` with the same candidate, as if not requested yet."""
         return _Segment((span,), self.position, self.reasons)
 
@@ -295,7 +295,7 @@ class Fetcher:
             following = segment.passed_on(coalesce([*left, *rest]), excluded_by)
         done = group.whole if excluded_by else chunk
         return [
-            *map(segment.asked_alone, between),
+            *map(segment.requested_alone, between),
             _Segment(tuple(closed), len(request.lane.candidates), (reason,)),
             following,
             segment.behind(done, chunk_ms, rows_before),
@@ -374,7 +374,7 @@ class Fetcher:
                 check_kind(kind, request, fetched)
                 taken = take(request, series, journal.vendor_days, candidate, question, fetched)
             except FAILOVER_ERRORS as error:
-                _blame(candidate, query, error)
+                _report_bad_answer(candidate, query, error)
                 raise
             if taken.answer.refusal:
                 answers.blame(QualityError(taken.answer.refusal, provider=candidate.name))
@@ -414,7 +414,7 @@ def _has_none(coverage: Coverage, candidate: Candidate, segment: Span, now_ms: i
         part.span
         for part in parts
         if part.state == "empty"
-        and part.stands(now_ms)
+        and part.is_valid(now_ms)
         and (part.reason == CLOSED or candidate.has_answered(part))
         and (part.reason != BEFORE_FIRST or is_proof(part))
     ]
@@ -427,7 +427,7 @@ def _without_rows(answer: ClassifiedAnswer) -> list[Span]:
     return [s for s in answer.spans if stamps.searchsorted(s.start) == stamps.searchsorted(s.end)]
 
 
-def _blame(candidate: Candidate, question: FetchQuery, error: DataError) -> None:
+def _report_bad_answer(candidate: Candidate, question: FetchQuery, error: DataError) -> None:
     """Report to the vendor's circuit breaker that its answer failed our checks.
 
     An answer that does not fit next to another vendor's bars is not reported: either of the two

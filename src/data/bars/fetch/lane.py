@@ -26,7 +26,7 @@ from ..answer.counts import LOOKBACKS, closed_rows, counted
 from ..answer.reader import FetchOutcome, Reader
 from ..answer.slots import may_open
 from ..selection.source_check import SourceCheck
-from ..series import TOLD_LATE_MS, Journal, LaneRequest, SeriesStore
+from ..series import LATE_BY_MS, Journal, LaneRequest, SeriesStore
 from ..turns import Turns
 from ..validity import Expiry, after_change, is_older
 from .absence import prove_listing
@@ -285,7 +285,7 @@ class LaneRun:
         """
         view, now = self.series.view(), self.series.now_ms()
         closed = [s for s in plan.closed if s not in plan.segments]
-        closed = subtract(closed, (c.span for c in view.coverage if c.stands(now)))
+        closed = subtract(closed, (c.span for c in view.coverage if c.is_valid(now)))
         closed = [s for s in closed if not self._is_ahead(s)]
         if closed and view.exists and not any(map(is_older, view.coverage)):
             # Not forever: calendars get corrected.
@@ -307,7 +307,7 @@ class LaneRun:
                     break
                 last = needed.span
                 # Some are reported days late; checking the last days again costs nothing.
-                span = Span(min(needed.span.start, needed.span.end - TOLD_LATE_MS), needed.span.end)
+                span = Span(min(needed.span.start, needed.span.end - LATE_BY_MS), needed.span.end)
                 if self._action_fetcher.ask(span):
                     doubt_near_splits(self.request, self.series, self.journal)
                     self._fill_overdue(wanted)

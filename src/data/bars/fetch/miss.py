@@ -86,8 +86,8 @@ class _TriedLanes:
     def attempts(self, start: int = 0, *, aside: bool = False) -> list[Attempt]:
         """Return the attempts from a lane on; ``aside`` includes those for actions and closes."""
         lanes, tried = self.lanes[start:], () if start else self.earlier
-        asked = (a for one in lanes for a in (*one.attempts, *(one.side_attempts if aside else ())))
-        return [*tried, *asked]
+        found = (a for one in lanes for a in (*one.attempts, *(one.side_attempts if aside else ())))
+        return [*tried, *found]
 
     @property
     def unfilled(self) -> list[Unfilled]:
@@ -110,7 +110,7 @@ class MissHandler:
        one answers with rows, or its vendors report that there are none. If an outage leaves an
        answer incomplete, a complete substitute replaces it.
     4. :meth:`_by_proof`: if no lane does, vendors whose bars agree with the stored ones.
-    5. Otherwise a fallback: bars made from shorter ones, or stored ones, or the error with every
+    5. Otherwise a fallback: bars built from shorter ones, or stored ones, or the error with every
        reason.
 
     Args:
@@ -203,8 +203,8 @@ class MissHandler:
         try:
             answer = self._by(query, way, tried)
         finally:
-            asked = tried.attempts(aside=True)
-            down.update((a.provider, a) for a in asked if a.error and a.provider in tried.excluded)
+            found = tried.attempts(aside=True)
+            down.update((a.provider, a) for a in found if a.error and a.provider in tried.excluded)
         vendors = {attempt.provider for attempt in tried.attempts()}
         if not query.offline:  # a vendor that supplied stored bars need not be queried
             vendors |= set(_vendors(answer))
@@ -348,7 +348,7 @@ class MissHandler:
     def _is_same_thing(self, query: BarsQuery, way: Route | DataError, lane: AnsweringLane) -> bool:
         """Return whether the default lane's bars are provably for what the symbol names.
 
-        That is what its owner lists or, for bars made from shorter ones, what their vendor lists.
+        That is what its owner lists or, for bars built from shorter ones, what their vendor lists.
         """
         view = self._store.view(query.home_key)
         if lane.kind is None or view.kind is None or is_too_long(view.kind, query):

@@ -161,7 +161,7 @@ def doubt_near_splits(request: LaneRequest, series: SeriesStore, journal: Journa
     marks, now = doubted(coverage, near), series.now_ms()
     if marks:
         series.commit(Commit(marks=tuple(marks)))
-        journal.overdue += [mark.span for mark in marks if not mark.stands(now)]
+        journal.overdue += [mark.span for mark in marks if not mark.is_valid(now)]
 
 
 def plan_lacking(
@@ -203,15 +203,15 @@ def plan_lacking(
         segments = with_overlap(segments, coverage, grid, cap)
     is_first = not (view.exists or segments or journal.attempts)
     unfilled = coalesce(part.span for part in journal.unfilled)
-    worth_asking = [
+    worth_requesting = [
         s
         for s in lacking.closed
-        if is_first or _is_worth_asking(s, stored, request, unfilled, is_refresh=is_refresh)
+        if is_first or _is_worth_requesting(s, stored, request, unfilled, is_refresh=is_refresh)
     ]
-    to_ask = intersect(worth_asking, [past])
-    closed = tuple(subtract(lacking.closed, to_ask))
-    if to_ask:
-        segments = coalesce([*segments, *to_ask])
+    to_request = intersect(worth_requesting, [past])
+    closed = tuple(subtract(lacking.closed, to_request))
+    if to_request:
+        segments = coalesce([*segments, *to_request])
     # A number of bars is searched in steps; spans requested in earlier steps are not repeated.
     segments = subtract(segments, (Span(a.start_ms, a.end_ms) for a in journal.attempts))
     if query.include_forming and segments and segments[-1].end == past.end:
@@ -238,7 +238,7 @@ def _with_closed_hours(reach: Span, request: LaneRequest) -> Span:
     return Span(start, grid.next_open(end))
 
 
-def _is_worth_asking(
+def _is_worth_requesting(
     closed: Span,
     stored: Coverage,
     request: LaneRequest,
@@ -456,10 +456,10 @@ def requests_for(
         return archived + sum(requests_for(capabilities, part, grid) for part in rest)
     days = capabilities.page_days.get(grid.timeframe.label, 0)
     step = grid.timeframe.step_ms or 1
-    asked = windows(span, grid.timeframe, days=days)
+    chunks = windows(span, grid.timeframe, days=days)
     return sum(
         _pages(expected, window.end, capabilities.page_bars, step)
-        for window, expected in zip(asked, grid.outlines(asked), strict=True)
+        for window, expected in zip(chunks, grid.outlines(chunks), strict=True)
     )
 
 

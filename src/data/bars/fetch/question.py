@@ -54,7 +54,7 @@ def question_for(
         return Question(span, sides, stretches=tuple(spans), until=until)
     start = span.start if sides else _compared_from(request, series, candidate, span)
     compared = Span(start, span.end) if start < span.start else Span(0, 0)
-    return Question(span, sides, with_own_before=compared)
+    return Question(span, sides, with_own_bars_before=compared)
 
 
 # --- bars from other vendors next to a span
@@ -137,7 +137,7 @@ def _compared_from(
     if any(part.state != "empty" and part.span.end > span.end for part in parts):
         return span.start  # this is not the end of the series
     now = series.now_ms()
-    own = _own_before(parts, candidate, span.start)
+    own = _own_bars_before(parts, candidate, span.start)
     own = candidate.servable(own, request.grid.timeframe, now)
     return request_start(own, span, compared_at, caps, request.grid, now)
 
@@ -151,7 +151,7 @@ def _is_due(request: LaneRequest, series: SeriesStore, compared_at: int | None) 
     return doubt_at(split_windows(splits, request.grid.calendar, [now]), now) is None
 
 
-def _own_before(parts: Coverage, candidate: Candidate, edge: int) -> Span:
+def _own_bars_before(parts: Coverage, candidate: Candidate, edge: int) -> Span:
     """Return the span up to ``edge`` in which every bar is final and from the candidate."""
     start = edge
     before = (part for whole in reversed(parts) for part in reversed(whole.opened))
@@ -179,7 +179,7 @@ def request_start(
     grid: BarGrid,
     now_ms: int | None = None,
 ) -> int:
-    """Return the start of a request for ``span``, extended back as far as that costs no request.
+    """Return the start of a request for ``span``, as early as possible without a further request.
 
     The bars received since the last comparison are included, and at least a few.
     """

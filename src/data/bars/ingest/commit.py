@@ -180,8 +180,8 @@ class _CommitBuilder:
             pieces=tuple(pieces),
             marks=Stretches.chained(
                 [
-                    *self._nothings(free, spoken),
-                    list(self._nothings_beside([span for span, equal in runs if equal])),
+                    *self._empty_stretches(free, spoken),
+                    list(self._empty_beside([span for span, equal in runs if equal])),
                     self._bad_marks(),
                     equals,
                     self._unvouched(pieces),
@@ -222,7 +222,7 @@ class _CommitBuilder:
         return difference(self._unusable, edges_of(span for span, _ in self._kept))
 
     def _present(self, spans: Iterable[Span]) -> Edges:
-        """Return the parts of spans that are not without bars."""
+        """Return the parts of spans that may have bars."""
         edges, absent = edges_of(spans), self._absent
         if len(absent) and len(edges):
             first = absent[:, 1].searchsorted(edges.min(), "right")
@@ -288,7 +288,7 @@ class _CommitBuilder:
             if old is not None and old.reason.startswith(GRAVE):
                 # That another vendor lacks the bar does not show whether it is right.
                 expires = self.terms.now_ms + UNVOUCHED_MS
-                is_over = not old.stands(self.terms.now_ms)
+                is_over = not old.is_valid(self.terms.now_ms)
                 yield replace(old, span=span, expires=expires if is_over else old.expires)
             elif old is not None and self.answer.doubt:
                 # This vendor never had it, and no other is trusted more than the one that did.
@@ -329,7 +329,7 @@ class _CommitBuilder:
 
     def _is_answered(self, part: Covered) -> bool:
         """Return whether a span needs no answer: it has bars, or "no bar" is still valid."""
-        return part.state != "empty" or part.stands(self.terms.now_ms)
+        return part.state != "empty" or part.is_valid(self.terms.now_ms)
 
     def _equal(self, rows: BarTable) -> NDArray[np.bool_]:
         """Return, row by row, whether it equals the stored one, in an equally well known basis."""
@@ -430,14 +430,14 @@ class _CommitBuilder:
         middle = self.answer.finality.final_before(span)
         settled = max(middle, min(self.answer.finality.settled_before, span.end))
         for part in spans_of(self._present([span])):
-            for old in self._bars_held(part, Span(span.start, middle)):
+            for old in self._stored_bars(part, Span(span.start, middle)):
                 yield self._renewed(old, *(self._doubt or ("", None)))
-            for old in self._bars_held(part, Span(middle, settled)):
+            for old in self._stored_bars(part, Span(middle, settled)):
                 yield self._still_unvouched(old)
-            for old in self._bars_held(part, Span(settled, span.end)):
+            for old in self._stored_bars(part, Span(settled, span.end)):
                 yield replace(self._renewed(old, "", None), state="provisional")
 
-    def _bars_held(self, part: Span, within: Span) -> list[Covered]:
+    def _stored_bars(self, part: Span, within: Span) -> list[Covered]:
         parts = self.stored.coverage.within(part.clip(within))
         return [old for old in parts if old.state != "empty"]
 
@@ -448,7 +448,7 @@ class _CommitBuilder:
         first = self.answer.finality.vouched_before
         if first >= self.answer.answered.end:
             return Stretches()
-        # A span without bars before the first of them is not confirmed, either.
+        # A span without a bar before the first of them is not confirmed, either.
         alone = (
             piece.span
             if len(piece.table) and int(piece.table.stamps[0]) >= first
@@ -563,7 +563,7 @@ class _CommitBuilder:
         mark = self._blank.having(state="suspect", reason=reason)
         return spread(mark, edges, self._expiries(edges))
 
-    def _nothings(
+    def _empty_stretches(
         self, free: Sequence[Span], spoken: Sequence[Span]
     ) -> Iterator[Stretches[Covered]]:
         """Yield marks for spans that the vendor positively has no bars for."""
@@ -596,7 +596,7 @@ class _CommitBuilder:
             yield self._holes(lacking[is_unknown], HOLIDAYS_UNKNOWN)
         yield self._holes(slots, OFF_GRID)
 
-    def _nothings_beside(self, equal: Sequence[Span]) -> Iterator[Covered]:
+    def _empty_beside(self, equal: Sequence[Span]) -> Iterator[Covered]:
         """Yield marks for expected bars that were not sent among bars that came back equal.
 
         Equal bars are not written again, so nothing else records that these were requested. They
@@ -618,7 +618,7 @@ class _CommitBuilder:
     def _holes(self, holes: Edges, reason: str) -> Stretches[Covered]:
         if not len(holes):
             return Stretches()
-        edges, expires = self.terms.nothings(holes, self.stored.coverage)
+        edges, expires = self.terms.empty_parts(holes, self.stored.coverage)
         return spread(self._nothing.having(reason=reason), edges, self._vouched(edges, expires))
 
     @cached_property
@@ -770,16 +770,16 @@ class CommitContext:
         ``as_holes``: whether to use the times of gaps, for bars doubted because a dense vendor's
         bars are missing between them.
         """
-        again = meets(edges, merged(coverage.where(lambda c: not c.stands(self.now_ms))))
+        again = meets(edges, merged(coverage.where(lambda c: not c.is_valid(self.now_ms))))
         after = self.expiry.of_holes if as_holes else self.expiry.of
         return self._settled(edges, after(edges[:, 1], self.now_ms, again))
 
-    def nothings(self, holes: Edges, coverage: Coverage) -> tuple[Edges, Stamps]:
+    def empty_parts(self, holes: Edges, coverage: Coverage) -> tuple[Edges, Stamps]:
         """Split gaps into parts reported before and new ones; return when each is fetched again.
 
         An observation about one part proves nothing about the minutes of another.
         """
-        seen = coverage.where(lambda c: is_hole(c) and not c.stands(self.now_ms))
+        seen = coverage.where(lambda c: is_hole(c) and not c.is_valid(self.now_ms))
         new = difference(holes, seen) if len(seen) else holes
         parts = np.concatenate([new, difference(holes, new)]) if len(seen) else holes
         is_seen = np.arange(len(parts)) >= len(new)

@@ -121,8 +121,8 @@ class _Judging:
         doubted = [part.span for part in stored if part.state == "suspect"]
         counts = surroundings.rows.counts(doubted)
         bare = [span for span, n in zip(doubted, counts, strict=True) if not n]
-        to_ask = subtract([s for s in again if s in suspect], subtract(bare, self.answer.spans))
-        return replace(self.answer, closed=rows, verdicts=tuple(marks), grave=tuple(to_ask))
+        to_request = subtract([s for s in again if s in suspect], subtract(bare, self.answer.spans))
+        return replace(self.answer, closed=rows, verdicts=tuple(marks), grave=tuple(to_request))
 
     @property
     def _vendor(self) -> str:
@@ -167,7 +167,7 @@ class _Judging:
             cause = part.reason.removeprefix(GRAVE)
             if part.vendor != self._vendor and repeat.is_same:
                 yield _settled(part, overlap, f"{self._vendor} has the same: {cause}", now)
-            elif part.stands(now):
+            elif part.is_valid(now):
                 yield replace(part, span=overlap, splices=(), parts=())
             elif part.vendor != self._vendor:
                 yield _waiting(part, overlap, now, _waited(part))

@@ -1,7 +1,7 @@
 """The first two steps for an answer: its date, and how it fits the bars next to it.
 
 A span is requested together with a few adjacent bars that another vendor supplied. These are
-compared and not stored: the stored bars stay as they are.
+compared and not stored: the stored bars stay unchanged.
 """
 
 from __future__ import annotations
@@ -99,7 +99,7 @@ def receive(
         NoDataError: The answer contains only bars that were requested again.
     """
     if (
-        not question.with_own_before.is_empty
+        not question.with_own_bars_before.is_empty
         and not (fetched.table.stamps >= question.span.start).any()
     ):
         raise NoDataError(

@@ -93,7 +93,7 @@ class ClassifiedAnswer:
 
     @property
     def spans(self) -> list[Span]:
-        """The spans to use: all that the answer covers, or the requested parts of that."""
+        """The spans to use: everything that the answer covers, or its requested parts."""
         return intersect([self.answered], self.stretches) if self.stretches else [self.answered]
 
     @property

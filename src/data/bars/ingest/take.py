@@ -531,7 +531,7 @@ def _commit(
     ]
     marked = replace(commit, marks=Stretches.chained([outside, commit.marks]))
     spoken = Span(answer.answered.start, max(answer.answered.end, question.until))
-    is_compared = not view.rows or not question.with_own_before.is_empty
+    is_compared = not view.rows or not question.with_own_bars_before.is_empty
     whole = replace(
         with_splices(marked, checked.fitted.splices, received.span),
         next_due=_due(request, series, fetched, answer, marked),
@@ -545,7 +545,7 @@ def _commit(
         compared_at=series.now_ms() if is_compared else None,
         lifetime=_lifetime(request, series, fetched),
     )
-    return whole, tuple(mark.span for mark in outside if not mark.stands(now))
+    return whole, tuple(mark.span for mark in outside if not mark.is_valid(now))
 
 
 def _now_ms(series: SeriesStore, fetched: Fetched) -> int:

@@ -201,13 +201,13 @@ class LaneRoute:
         lane_name: Lane name; empty for the default one.
         candidates: Candidates in the order in which to query them.
         kind: Kind of its bars, as far as the first candidate declares it.
-        tellers: Vendors of all lanes that can be queried for splits and dividends, in order.
+        reporters: Vendors of all lanes that can be queried for splits and dividends, in order.
     """
 
     lane_name: tuple[str, ...]
     candidates: tuple[Candidate, ...]
     kind: Kind
-    tellers: tuple[Candidate, ...] = ()
+    reporters: tuple[Candidate, ...] = ()
 
     def by_days(
         self, lacking: Sequence[VendorDay], spans: Sequence[Span]
@@ -415,7 +415,7 @@ def route(
         NoProviderError: No vendor is left.
         UnknownSymbolError: Only vendors that may list something else are left.
     """
-    tellers = tuple(c for c in candidates if c.tells_actions)
+    reporters = tuple(c for c in candidates if c.tells_actions)
     done = _sorted(query, candidates, proved)
     if kind is None and (first := first_of(query, _offers(query, candidates, done))):
         kind, folder = first.kind, SeriesKey("", query.timeframe, first.lane_name or ()).of_folder
@@ -429,7 +429,7 @@ def route(
         # If a user's own bars state no kind, the first vendor's bars may be next to them.
         wanted = stored = stored.filled_from(wanted)
     lanes = dict[tuple[str, ...], list[Candidate]]()
-    placement = _Placement(query, stored, wanted, home, done.usable, has_actions or bool(tellers))
+    placement = _Placement(query, stored, wanted, home, done.usable, has_actions or bool(reporters))
     for parts, candidate in placement.places():
         lanes.setdefault(parts, []).append(candidate)
     if done.made_up:
@@ -441,7 +441,7 @@ def route(
     owner = done.owner
     return Route(
         tuple(
-            LaneRoute(p, tuple(c), c[0].kind(query.instrument, query.timeframe), tellers)
+            LaneRoute(p, tuple(c), c[0].kind(query.instrument, query.timeframe), reporters)
             for p, c in _ordered(lanes, query, home)
         ),
         home,

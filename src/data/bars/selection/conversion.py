@@ -2,7 +2,7 @@
 
 Regular hours are cut out of extended ones, and bars counted from the clock are rebuilt as counted
 from the open, or the other way round. Both need bars of at most 30 minutes. Daily bars are never
-made from them, because they would lack the auctions.
+built from them, because they would lack the auctions.
 """
 
 from __future__ import annotations
@@ -70,7 +70,7 @@ class Conversion:
         target: Length of the requested bars.
         source: Length of the bars to fetch; may be the same.
         own: Kind of those bars.
-        kind: Kind of the bars made from them.
+        kind: Kind of the bars built from them.
     """
 
     target: Timeframe
@@ -86,7 +86,7 @@ class Conversion:
 
     @property
     def anchors(self) -> tuple[str, str]:
-        """The anchors of the vendor's bars and of the bars made from them."""
+        """The anchors of the vendor's bars and of the bars built from them."""
         own = self.own.anchor or "session"
         return own, self.kind.anchor or own
 
@@ -110,7 +110,7 @@ class Conversion:
         return others if own is None else {**others, self.target.label: own}
 
     def fetch(self, query: FetchQuery, ask: Callable[[FetchQuery], Fetched]) -> Fetched:
-        """Return the requested bars, made from the answer of ``ask``; other lengths pass unchanged.
+        """Return the requested bars, built from the answer of ``ask``; other lengths pass unchanged.
 
         Bars that cannot be made completely are left out; then everything missing is a gap.
 
@@ -161,7 +161,7 @@ class _Made:
         return cls(conversion, query, fetched, checked.good, classified)
 
     def answer(self, needed: Span) -> Fetched:
-        """Return the bars made from the rows in ``needed``."""
+        """Return the bars built from the rows in ``needed``."""
         bars = self._bars(needed)
         table = merge(bars.with_whole_volumes(), self._running(bars))
         if not len(table):

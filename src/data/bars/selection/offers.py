@@ -45,8 +45,8 @@ def as_declared(stored: Kind, instrument: Instrument) -> Kind:
     stablecoin pair in dollars is known only from its bars, so their unit is not compared with the
     declaration.
     """
-    is_as_asked = instrument.asset_class != "crypto" or stored.unit == instrument.quote
-    return stored if is_as_asked else replace(stored, unit="")
+    is_as_requested = instrument.asset_class != "crypto" or stored.unit == instrument.quote
+    return stored if is_as_requested else replace(stored, unit="")
 
 
 def first_of(

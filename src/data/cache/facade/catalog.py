@@ -142,7 +142,7 @@ class Catalogue:
             if listed.get(own, _NONE) is None or listed.get(sample, _NONE) is None:
                 yield from self._years_read(self.lane_of(own))
             else:
-                yield from _years_told(lanes[key])
+                yield from _reported_years(lanes[key])
 
     def _years_read(self, key: SeriesKey) -> Iterator[YearInfo]:
         for year in self.years(key):
@@ -321,7 +321,7 @@ def _in_order(key: SeriesKey) -> tuple[str, bool, int]:
     return key.symbol, frame.unit == "M", frame.step_ms or frame.count
 
 
-def _years_told(lane: StoredLane) -> Iterator[YearInfo]:
+def _reported_years(lane: StoredLane) -> Iterator[YearInfo]:
     for year, outer in sorted((lane.outer or {}).items()):
         if outer.file_info.rows:
             frame = lane.key.timeframe.label

@@ -157,7 +157,7 @@ def _commit(checked: Checked, offer: FrameUpload, extent: Span, now_ms: int) -> 
         for span in subtract([extent], [*doubted, *lacking])
     ]
     closed = _closed_beside(extent, grid, now_ms) if grid else []
-    wanted_span = asked_span(offer, now_ms)
+    wanted_span = requested_span(offer, now_ms)
     wanted = [wanted_span] if wanted_span else []
     empties = subtract(wanted, [extent, *closed]) + intersect(wanted, lacking)
     expires, closed_until = now_ms + _EMPTY_FOR_MS, now_ms + _CLOSED_FOR_MS
@@ -216,7 +216,7 @@ def _faults(
 
 
 def _grid(present: Stamps, offer: FrameUpload, extent: Span) -> BarGrid | None:
-    """Return the grid that the bars in ``extent`` are on; None if they are on none of ours."""
+    """Return the grid that the bars in ``extent`` are on; None if they are on none."""
     calendar, step = calendar_for(offer.instrument), offer.timeframe
     anchors = ("session", "clock") if step.is_intraday else ("session",)
     grids = [BarGrid(calendar, step, anchor) for anchor in anchors]
@@ -262,7 +262,7 @@ def _basis(offer: FrameUpload, extent: Span, now_ms: int) -> Basis:
     return Basis(offer.adjustment, as_of if as_of > date_of(extent.start) else None)
 
 
-def asked_span(offer: FrameUpload, now_ms: int) -> Span | None:
+def requested_span(offer: FrameUpload, now_ms: int) -> Span | None:
     """Return the requested stamps, up to now; None if the bounds do not define any.
 
     A reversed range, or equal bounds around a single bar, claims nothing beyond the bars.

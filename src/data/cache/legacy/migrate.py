@@ -96,7 +96,7 @@ def migrate_series(store: StoreParts, key: SeriesKey, *, dry_run: bool) -> list[
     with store.disk.lock(lane.paths.lock, store.lock_timeout_s):
         for year, old in years.items():
             if old.pieces():
-                _check_held(lane, year, old)
+                _check_stored(lane, year, old)
             else:
                 _put_aside(lane, year, old.path, old.damage)
         for year, path in hidden:
@@ -152,7 +152,7 @@ def _prove(key: SeriesKey, year: int, old: OldYear) -> None:
         raise _unlike(key, year, "they differ after being written and read back; nothing was moved")
 
 
-def _check_held(lane: SeriesFiles, year: int, old: OldYear) -> None:
+def _check_stored(lane: SeriesFiles, year: int, old: OldYear) -> None:
     """Compare the series' current bars with the original under its new name."""
     file = open_year(lane, year, lane.meta(year))
     now = file.table() if file is not None else BarTable.empty()
@@ -217,7 +217,7 @@ class Pruned:
 
 
 def prune_series(store: StoreParts, key: SeriesKey, *, dry_run: bool) -> list[Pruned]:
-    """Delete the originals of a series whose bars it all has, or that have been superseded.
+    """Delete the originals of which the series has all bars, or whose bars vendors have replaced.
 
     Raises:
         LockTimeoutError: Another writer held the series for too long.

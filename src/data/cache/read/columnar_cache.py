@@ -1,6 +1,6 @@
 """Columnar files next to the year files: read while valid, otherwise rebuilt.
 
-A columnar file is trusted for a year if it was made from exactly the state that the year's metadata
+A columnar file is trusted for a year if it was built from exactly the state that the year's metadata
 names, and the data file is the one that was verified then. Everything else is a miss: the year is
 read and verified as usual, and the result is stored here for the next time.
 """

@@ -544,7 +544,7 @@ class RangeReader:
     def _mixed(
         self, lane: SeriesFiles, span: Span, old: list[int], ours: list[int]
     ) -> tuple[BarTable, list[Coverage]]:
-        """Read years of ours and of older tools, one by one."""
+        """Read our years and those of older tools, one by one."""
         tables: list[BarTable] = []
         coverages: list[Coverage] = []
         paths = self._old.of(lane, lane.years())

@@ -38,7 +38,7 @@ from .recover import Diagnosis, examine
 _PROOF_LOST = "it is kept in quarantine; `onetape verify --sample` compares its bars again"
 _SET_ASIDE = "it is moved to quarantine; its content is requested again, or rebuilt"
 SERIES, ACTIONS, COLUMNS = "series.json", "actions.json", "columns"
-_MOST_TOLD = 20
+_MOST_LISTED = 20
 
 
 @dataclass(frozen=True)
@@ -129,7 +129,7 @@ class Inspection:
             "files_read": self.files,
             "files_count": self.total,
             "damaged_count": len(damage),
-            "damage": damage[:_MOST_TOLD],
+            "damage": damage[:_MOST_LISTED],
         }
 
 

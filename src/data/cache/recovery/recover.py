@@ -70,7 +70,7 @@ class Diagnosis:
             a file. The other cases concern data of ours; see above.
         meta: Document; None if it is missing or damaged.
         flaw: Defect of a damaged document; otherwise empty.
-        state: State of the year after a repair; None if nothing of ours remains.
+        state: State of the year after a repair; None if nothing remains.
         members: Members of its file after a repair.
         fresh: Members after the recorded state, if they are accepted.
         seen: Data, if it is ours; otherwise empty.
@@ -124,7 +124,7 @@ def matched_meta(lane: SeriesFiles, year: int, meta: YearMeta | None) -> YearMet
 def recover(lane: SeriesFiles, year: int) -> YearMeta | None:
     """Repair ``year`` if necessary, and return its document; raises as :func:`sound_meta` does.
 
-    None means that nothing of ours is stored.
+    None means that this library has stored nothing.
     """
     lane.sweep()
     sweep_versions(lane, year)
@@ -149,7 +149,7 @@ def recover(lane: SeriesFiles, year: int) -> YearMeta | None:
 def preview(lane: SeriesFiles, year: int) -> YearFile | None:
     """Return what :func:`recover` would leave of ``year``, without changes or a lock.
 
-    None means that nothing of ours would be stored. Raises as :func:`examine` does.
+    None means that nothing would be stored. Raises as :func:`examine` does.
     """
     left = examine(lane, year)
     return None if left.state is None else YearFile(left.state, tuple(left.members))
@@ -308,7 +308,7 @@ def _of_document(lane: SeriesFiles, year: int, meta: YearMeta | None, flaw: str)
 def _of_data(
     lane: SeriesFiles, year: int, meta: YearMeta | None, flaw: str, seen: Scan
 ) -> Diagnosis:
-    """Examine data of ours."""
+    """Examine a data file that this library wrote."""
     recorded = _recorded_state(lane, meta, seen) if meta is not None else None
     if meta is not None and recorded is not None:
         if not seen.tail or not seen.goes_on():

@@ -218,7 +218,7 @@ class Inventory:
         for name, (key, path) in lanes.items():
             old = entries.pop(name, None)
             is_foreign = holdings.has_foreign(key.symbol)
-            if old is not None and (is_foreign or not self._stands(old.entry, path)):
+            if old is not None and (is_foreign or not self._is_valid(old.entry, path)):
                 old = None
             if old is None or (part and part not in old.parts):
                 old, may_keep = self._learn(key, path, part, old and old.entry)
@@ -292,7 +292,7 @@ class Inventory:
         if entry.is_dir():
             self._disk.list(entry.path)
 
-    def _stands(self, entry: LaneEntry, path: str) -> bool:
+    def _is_valid(self, entry: LaneEntry, path: str) -> bool:
         """Return whether the folders of a lane match its entry."""
         return all(
             self._disk.stat(f"{path}{os.sep}{name}" if name else path) == state
@@ -332,7 +332,7 @@ class Inventory:
         """Read the documents of a lane, or only its logs if ``known`` is still valid."""
         entry, documents = known, dict[str, bytes]()
         # A log is not a document: for an unchanged lane only the log is read.
-        if entry is None or part != "growth" or not self._stands(entry, path):
+        if entry is None or part != "growth" or not self._is_valid(entry, path):
             entry, documents = self._entry(key, path)
         parts: dict[str, Any] = {}
         if part == "outer_keys":
@@ -425,7 +425,7 @@ class Inventory:
         """Add the comparisons with second vendors that are valid for the current bars."""
         try:
             confirmations = load(documents[CONFIRMED], key) if CONFIRMED in documents else []
-            standing = [one for one in confirmations if one.stands(self._disk, path, states)]
+            standing = [one for one in confirmations if one.is_valid(self._disk, path, states)]
         except (FormatVersionError, StorageError):
             return
         entry.confirmed, entry.contradicted, entry.compared_ms = tallied(standing)

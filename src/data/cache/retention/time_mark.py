@@ -57,7 +57,7 @@ class TimeMark:
             self._keep({_LATEST: vouched_ms})
 
     def _load(self) -> dict[str, int] | None:
-        """Return the one value by its name; None if the file is lost, damaged or unreadable."""
+        """Return the stored time by its name; None if the file is lost, damaged or unreadable."""
         try:
             content = self._disk.read_if_exists(self._path)
             plain = {} if content is None else json_document.load(content)

@@ -39,7 +39,7 @@ class CommitRun:
         old: Finds files of older tools, which the first commit imports.
         check: Called until the first year is written; what it raises ends the commit.
         series: Content of ``series.json`` before the commit.
-        metas: Documents of all years before the commit; None for a year without anything of ours.
+        metas: Documents of all years before the commit; None for a year that we have not written.
         taken: Files of older tools by year.
         parts: Commit by year.
         generation: Generation of the commit.

@@ -193,7 +193,7 @@ def after_marks(coverage: Coverage, marks: Iterable[Covered], has_bars: HasBars)
     stored bars; if there are only bad rows, the later ones and their vendor count, but a verdict
     (``grave:``) leaves them as they are. ``empty`` never
     covers a stored bar. For stored bars the state, fetch time, reason, expiry and basis of a mark
-    count; vendor, kind and everything else stay as they were.
+    count; vendor, kind and everything else stay unchanged.
 
     Args:
         coverage: Coverage before the marks.

@@ -138,7 +138,7 @@ class SeriesFiles:
     ) -> tuple[dict[int, YearState], SeriesMeta | None]:
         """Return the states of ``years`` and ``series.json``, if they are valid and not pending.
 
-        Without ``has_series`` it is known that there is no ``series.json``.
+        If ``has_series`` is False, there is no ``series.json``.
 
         Raises:
             FormatVersionError: A document is from a newer version.

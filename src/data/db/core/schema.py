@@ -84,7 +84,7 @@ class SchemaState(NamedTuple):
     Attributes:
         name: Name of the state; see the module for what happens at the first use.
         revision: Revision of our tables; empty if there are none.
-        others: Tables of other programs, if there are none of ours.
+        others: Tables of other programs, if our tables do not exist.
     """
 
     name: StateName

@@ -282,7 +282,7 @@ class PositionsRepo(Repository):
         their amounts, so equal ones must be added up. A split multiplies the quantity by
         ``ratio`` (new shares for one) and divides prices by it; a dividend lowers prices by
         ``amount`` per share, and counts as cash. The prices are the mean price, and ``stop``,
-        ``stop_loss``, ``take_profit`` and ``threshold`` in the metadata. Trades stay as they were
+        ``stop_loss``, ``take_profit`` and ``threshold`` in the metadata. Trades stay unchanged
         executed.
 
         Returns:

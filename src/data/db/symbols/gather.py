@@ -130,12 +130,12 @@ def _fundamentals(manager: DataManager, facts: SymbolFacts) -> None:
         return
     about: Mapping[str, Mapping[str, Any]] = record["_metadata"]["fields"]
     for column in (*_TEXTS, "market_cap"):
-        value, told = record.get(column), about.get(column, {})
+        value, noted = record.get(column), about.get(column, {})
         if value is None:
             continue
-        more = {"currency": told["currency"]} if told.get("currency") else {}
+        more = {"currency": noted["currency"]} if noted.get("currency") else {}
         exact = round(value) if column == "market_cap" else value
-        facts.note(column, exact, told.get("source", ""), told.get("fetched_at", ""), **more)
+        facts.note(column, exact, noted.get("source", ""), noted.get("fetched_at", ""), **more)
 
 
 def _of_bars(manager: DataManager, facts: SymbolFacts, keys: Sequence[SeriesKey]) -> None:
@@ -143,17 +143,17 @@ def _of_bars(manager: DataManager, facts: SymbolFacts, keys: Sequence[SeriesKey]
     client = manager.client
     facts.values |= dict.fromkeys(_OF_BARS)
     coverage = {key: [p for p in client.coverage(key) if p.state != "empty"] for key in keys}
-    held = {key: parts for key, parts in coverage.items() if parts}
-    if not held:
+    with_parts = {key: parts for key, parts in coverage.items() if parts}
+    if not with_parts:
         return
-    timeframes = sorted({key.timeframe for key in held}, key=lambda one: one.longest_ms)
-    newest = max(part.fetched_at for parts in held.values() for part in parts)
+    timeframes = sorted({key.timeframe for key in with_parts}, key=lambda one: one.longest_ms)
+    newest = max(part.fetched_at for parts in with_parts.values() for part in parts)
     labels = [one.label for one in timeframes]
     facts.note("available_timeframes", labels, "coverage", _at(newest))
-    answering = [key for key in client.answering(held) if key in held]
+    answering = [key for key in client.answering(with_parts) if key in with_parts]
     days = next((key for key in answering if key.timeframe == _DAY), None)
-    key = days or max(answering or held, key=lambda one: one.timeframe.longest_ms)
-    parts = held[key]
+    key = days or max(answering or with_parts, key=lambda one: one.timeframe.longest_ms)
+    parts = with_parts[key]
     source, at = _vendors(parts), _at(max(part.fetched_at for part in parts))
     ends = [client.columns(key, parts[place].span).table.stamps for place in (0, -1)]
     for column, stamps, place in zip(_OF_BARS[:2], ends, (0, -1), strict=True):

@@ -275,16 +275,16 @@ def identity_of(symbol: str, on: date, intervals: Sequence[NameInterval]) -> Ide
     own = by_date(one for one in intervals if one.symbol == symbol)
     if not own:
         return Identity(symbol, on, symbol, current=symbol)
-    held = next((one for one in own if one.holds(on)), None)
-    if held is None:
+    valid = next((one for one in own if one.holds(on)), None)
+    if valid is None:
         known = "; ".join(map(str, own))
         raise QueryError(
             f"{symbol} refers to nothing on {on}; the recorded periods are {known}", symbol=symbol
         )
-    names = tuple(by_date(one for one in intervals if one.instrument == held.instrument))
+    names = tuple(by_date(one for one in intervals if one.instrument == valid.instrument))
     last = max(names, key=lambda one: (one.end or date.max, one.start or date.min))
     return Identity(
-        symbol, on, held.instrument, held.start, held.end, held.source, last.symbol, names
+        symbol, on, valid.instrument, valid.start, valid.end, valid.source, last.symbol, names
     )
 
 

@@ -252,8 +252,8 @@ def _around(session: Session, symbol: str) -> tuple[list[NameInterval], list[Sym
     """Return the intervals and boundaries of a symbol and of the other names in its boundaries."""
     near = _boundaries(session, {symbol})
     names = {symbol, *(name for one in near for name in (one.symbol, one.successor))} - {""}
-    held = select(SymbolAlias).where(SymbolAlias.symbol.in_(names))
-    return [_interval(row) for row in session.scalars(held)], _boundaries(session, names)
+    query = select(SymbolAlias).where(SymbolAlias.symbol.in_(names))
+    return [_interval(row) for row in session.scalars(query)], _boundaries(session, names)
 
 
 def _boundaries(session: Session, names: set[str]) -> list[SymbolBoundary]:

@@ -204,7 +204,7 @@ def _passed_over(title: str, rows: list[Row], read: set[str]) -> tuple[str, ...]
 
 
 def _counted_day(text: str, is_of_time: bool) -> date | None:
-    """Return the date that a number counts to, or None.
+    """Return the date that a number represents, or None.
 
     Excel counts days, other programs seconds or milliseconds since 1970.
 

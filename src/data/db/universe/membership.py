@@ -533,8 +533,8 @@ def _doubts(seen: View, unresolved: int) -> Iterable[str]:
         )
     elif is_before:
         first = seen.used + timedelta(days=1)
-        stands = "the earliest members that the log leads back to are used instead"
-        yield f"nothing is known before {first}; {stands} ({sources})"
+        used_instead = "the earliest members that the log leads back to are used instead"
+        yield f"nothing is known before {first}; {used_instead} ({sources})"
 
 
 def _corrections(

@@ -250,15 +250,15 @@ class _Gap(NamedTuple):
 
 def _gaps(frame: pd.DataFrame) -> list[_Gap]:
     """Return a frame's gaps according to its provenance, ascending, without off-calendar ones."""
-    told = frame.attrs.get(ATTRS_KEY, {})
-    has_failed = told.get("unanswered") is not None
+    facts = frame.attrs.get(ATTRS_KEY, {})
+    has_failed = facts.get("unanswered") is not None
     return [
         _Gap(
             Span(parse_iso(g["start"]), parse_iso(g["end"])),
             str(g["reason"]),
             has_failed,
         )
-        for g in told.get("gaps", ())
+        for g in facts.get("gaps", ())
         if g["reason"] != UNASKED
     ]
 

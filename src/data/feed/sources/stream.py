@@ -1,4 +1,4 @@
-"""A seamless source made from a stream with gaps: history first, then every gap filled.
+"""A seamless source built from a stream with gaps: history first, then every gap filled.
 
 The stream is subscribed to before history is loaded, so nothing is lost between the two. A gap
 caused by a lost connection or a lost message is filled by the data manager, with the same routing

@@ -77,7 +77,7 @@ _MOST_LEFT = 1000
 # Number of closed bars remembered per topic, for their corrections.
 _REMEMBERED = 16
 # Number of rejections remembered per topic, so that each one is reported only once.
-_TOLD = 16
+_SEEN = 16
 # The longest duration given in a message.
 _LONGEST_MS = 1 << 50
 _LEFT_S = 0.05
@@ -103,7 +103,7 @@ class StreamSession:
         self._wire = wire
         self._traits = owner.protocol.traits
         self._read, self._monotonic = owner.protocol.read, owner.clock.monotonic
-        self._opened = self._heard = self._traded = owner.clock.monotonic()
+        self._opened = self._received = self._traded = owner.clock.monotonic()
         self._due_since: float | None = self._opened  # the oldest request without an answer
         self._sent = -1e9
         self._is_ready = self._is_pinged = self._is_leaving = False
@@ -158,7 +158,7 @@ class StreamSession:
     def _take(self, frame: str | bytes | None) -> None:
         if frame is None:
             return
-        self._heard, self._is_pinged = self._monotonic(), False
+        self._received, self._is_pinged = self._monotonic(), False
         if frame:
             for event in self._read(frame):
                 self._dispatch(event)
@@ -189,7 +189,7 @@ class StreamSession:
             self._note_refused(topic, bar[0], LATE, False)
             return
         # Only market data proves that a connection works.
-        self._traded, self._owner.attempts, self._unreadable = self._heard, 0, 0
+        self._traded, self._owner.attempts, self._unreadable = self._received, 0, 0
         if bar[6] and sent_ms and self._is_outdated(topic, bar[0], sent_ms):
             return
         for listener in listeners:
@@ -208,7 +208,7 @@ class StreamSession:
         is_late = trade[0] < self._late_ms and self._is_late(trade[0])
         if is_late:
             self._note_refused(topic, trade[0] // MINUTE_MS * MINUTE_MS, LATE, False, _NO_PRICE)
-        self._traded, self._owner.attempts, self._unreadable = self._heard, 0, 0
+        self._traded, self._owner.attempts, self._unreadable = self._received, 0, 0
         for listener in listeners:
             if is_late:
                 listener.late_trade(trade)
@@ -351,11 +351,11 @@ class StreamSession:
 
         It is reported once per bar; for trades, once per minute.
         """
-        told, one = self._refused.setdefault(topic, deque(maxlen=_TOLD)), (stamp_ms, why, is_closed)
-        if one in told:
+        seen, one = self._refused.setdefault(topic, deque(maxlen=_SEEN)), (stamp_ms, why, is_closed)
+        if one in seen:
             return
-        level = logging.DEBUG if told else logging.WARNING
-        told.append(one)
+        level = logging.DEBUG if seen else logging.WARNING
+        seen.append(one)
         name, of = self._owner.protocol.display_name, f"{topic.symbol} {topic.timeframe}".strip()
         if why == AHEAD:
             # A number in a message may be arbitrarily large.
@@ -452,7 +452,7 @@ class StreamSession:
             self._suspect(*doubt)
         if self._due_since is not None and now - self._due_since > _LOGIN_S * scale:
             raise UnavailableError("it did not respond to our request")
-        silence, beat = now - self._heard, self._traits.beat_s * scale
+        silence, beat = now - self._received, self._traits.beat_s * scale
         if silence > beat:
             raise UnavailableError(f"nothing arrived for {duration(silence)}")
         if silence > beat / 2 and not self._is_pinged:
@@ -472,7 +472,7 @@ class StreamSession:
         old, now = self._wire, self._owner.clock.monotonic()
         self._is_leaving = self._is_ready = False
         self._wire = self._owner.open()
-        self._opened = self._heard = now
+        self._opened = self._received = now
         self._due_since = self._opened
         self._subscribed, self._confirmed, self._due = set(), set(), deque()
         self._begin()

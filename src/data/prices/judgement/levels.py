@@ -218,8 +218,8 @@ def _right_level(series: CheckedSeries, levels: Levels) -> tuple[np.int8, bool]:
     rows = np.sort(levels, axis=1)[:, 1] if len(levels) < _MANY else levels[:, 0]
     counted = rows[series.traded] if series.traded.any() else rows
     is_doubted = bool((np.abs(series.from_days) > FAR).any())
-    is_told = is_doubted and bool((series.from_days == 0).any())
-    if is_told:
+    is_reported = is_doubted and bool((series.from_days == 0).any())
+    if is_reported:
         # If some contradict their daily bars, the others are in the unit of their daily bars.
         counted = rows[series.from_days == 0]
     lowest = counted.min()
@@ -227,11 +227,11 @@ def _right_level(series: CheckedSeries, levels: Levels) -> tuple[np.int8, bool]:
     right = np.int8(np.argmax(counts) + lowest)
     share = float(counts.max() / counts.sum())
     changes = np.flatnonzero(np.diff(rows))
-    if series.units_vary and not is_told and len(changes) == 1 and rows[-1] != right:
+    if series.units_vary and not is_reported and len(changes) == 1 and rows[-1] != right:
         # The vendor has changed from pence to pounds; what it sends next is in the latest unit.
         is_lasting = len(rows) - 1 - changes[-1] >= _NEW_UNIT
         return (rows[-1], True) if is_lasting else (right, False)
-    return right, share >= _MAJORITY and (is_told or not is_doubted)
+    return right, share >= _MAJORITY and (is_reported or not is_doubted)
 
 
 def _fits(series: CheckedSeries, levels: Levels, first: int, end: int) -> bool:
@@ -537,13 +537,13 @@ def _unknown_split_defects(series: CheckedSeries, free: Mask) -> Iterator[Defect
         if any(_is_news(series, row + 1) and _is_busy(series, row + 1) for row in (one, other)):
             continue
         stretch = (one + 1, other + 1, float(np.sign(gaps[one])))
-        is_told = _NEW_UNIT <= other - one <= _LONGEST_PART
-        is_told = is_told and _volume_follows(series, stretch, like[one])
-        if is_told or other - one <= _NEW_UNIT:
+        is_reported = _NEW_UNIT <= other - one <= _LONGEST_PART
+        is_reported = is_reported and _volume_follows(series, stretch, like[one])
+        if is_reported or other - one <= _NEW_UNIT:
             used |= {one, other}
             stamps = series.table.stamps[stretch[0] : stretch[1]]
             defect = _split_finding(series, stretch, like[one])
-            if is_told:
+            if is_reported:
                 yield defect._replace(stamps=stamps, cause="split in part by volume")
             else:
                 yield Defect(stamps, defect.evidence, "warning", cause="split in part")

@@ -207,8 +207,8 @@ class AlpacaDataDownloader(BaseDataDownloader):
             for row in chain.from_iterable(body["corporate_actions"].values()):
                 named = (row.get(name) for name in ("symbol", "source_symbol", "old_symbol"))
                 check_symbol(self.name, symbol, next(filter(None, named), None))
-            told = read_unapplied(body["corporate_actions"])
-            unapplied.update(dict.fromkeys(text for day, text in told if day in span))
+            pairs = read_unapplied(body["corporate_actions"])
+            unapplied.update(dict.fromkeys(text for day, text in pairs if day in span))
             following = self._request("v1/corporate-actions", params, token) if token else None
             return read_actions(body["corporate_actions"]), following
 
@@ -280,16 +280,18 @@ def read_actions(actions: Mapping[str, Any]) -> Iterator[Action]:
 def read_unapplied(actions: Mapping[str, Any]) -> Iterator[tuple[int, str]]:
     """Parse actions other than splits and dividends: the stamp of their day and a description."""
 
-    def told(day: str, text: str) -> tuple[int, str]:
+    def pairs(day: str, text: str) -> tuple[int, str]:
         """Return the stamp of an ISO date, and the text with that date."""
         return day_ms(date.fromisoformat(day)), f"{text} on {day}"
 
     for row in actions.get("unit_splits", ()):
         into = f"{row['new_symbol']} and {row['alternate_symbol']}"
-        yield told(row["effective_date"], f"a unit split into {into}")
+        yield pairs(row["effective_date"], f"a unit split into {into}")
     for row in actions.get("spin_offs", ()):
         rate = amount(row["new_rate"]) / amount(row["source_rate"])
-        yield told(row["ex_date"], f"a spin-off of {rate:g} {row['new_symbol']} a share")
+        yield pairs(row["ex_date"], f"a spin-off of {rate:g} {row['new_symbol']} a share")
     for row in actions.get("rights_distributions", ()):
         rate = amount(row["rate"])
-        yield told(row["ex_date"], f"a rights distribution of {rate:g} {row['new_symbol']} a share")
+        yield pairs(
+            row["ex_date"], f"a rights distribution of {rate:g} {row['new_symbol']} a share"
+        )

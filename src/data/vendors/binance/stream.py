@@ -108,7 +108,7 @@ class BinanceFuturesStream(BinanceStream):
     name: ClassVar[str] = "binanceusdm"
     display_name: ClassVar[str] = "Binance Futures"
     default_url: ClassVar[str] = "wss://fstream.binance.com/market"
-    # Longer bars are made from daily bars by the source of the history.
+    # Longer bars are built from daily bars by the source of the history.
     traits: ClassVar[StreamTraits] = replace(
         BinanceStream.traits, timeframes={label: label for label in _SAME.split()[:-3]}
     )

@@ -212,8 +212,8 @@ class IbkrCarrier:
         self._client = client
         client.RaiseRequestErrors = True
         if not client.isConnected():
-            parts, heard = urlsplit(request.url), list[str]()
-            listen: Callable[..., None] = lambda _id, code, text, *_: heard.append(f"{code} {text}")  # noqa: E731 - removed again below
+            parts, codes = urlsplit(request.url), list[str]()
+            listen: Callable[..., None] = lambda _id, code, text, *_: codes.append(f"{code} {text}")  # noqa: E731 - removed again below
             client.errorEvent += listen
             try:
                 await client.connectAsync(
@@ -226,7 +226,7 @@ class IbkrCarrier:
                 )
             except (OSError, TimeoutError) as exc:
                 self._hang_up()
-                reason = f" ({heard[-1][:100]})" if heard else ""
+                reason = f" ({codes[-1][:100]})" if codes else ""
                 raise UnavailableError(
                     f"no gateway answers at {_at(request)}{reason}", hint=_GATEWAY_HINT
                 ) from exc

@@ -117,18 +117,18 @@ class _Replayed(BaseDataDownloader):
 
     def spelled(self, instrument: Instrument) -> str:
         """Return the name under which the vendor was queried."""
-        return super().spelled(self._as_asked(instrument))
+        return super().spelled(self._as_requested(instrument))
 
     def fetch(self, query: FetchQuery) -> Fetched:
         """Return the recorded bars; arguments and errors are those of the vendor's class."""
-        fetched = super().fetch(replace(query, instrument=self._as_asked(query.instrument)))
+        fetched = super().fetch(replace(query, instrument=self._as_requested(query.instrument)))
         if fetched.actions is None:
             return fetched
         return replace(fetched, actions=self._own(fetched.actions))
 
     def fetch_actions(self, instrument: Instrument, span: Span, now_ms: int) -> Sequence[Action]:
         """Return the recorded splits and dividends, as :meth:`fetch` does with bars."""
-        return self._own(super().fetch_actions(self._as_asked(instrument), span, now_ms))
+        return self._own(super().fetch_actions(self._as_requested(instrument), span, now_ms))
 
     def _own(self, actions: Sequence[Action]) -> Sequence[Action]:
         """Return splits and dividends under our own name: they count only for our own bars."""
@@ -137,7 +137,7 @@ class _Replayed(BaseDataDownloader):
             own.since, own.until = actions.since, actions.until
         return own
 
-    def _as_asked(self, instrument: Instrument) -> Instrument:
+    def _as_requested(self, instrument: Instrument) -> Instrument:
         spelling = instrument.spelling(self.recorded_vendor)
         return replace(instrument, spellings={**instrument.spellings, self.name: spelling})
 

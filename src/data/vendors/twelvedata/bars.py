@@ -208,8 +208,8 @@ class TwelveDataDataDownloader(BaseDataDownloader):
         if code == 404 and not _ABOUT_A_SYMBOL.search(text):
             kind = ResponseFormatError  # about the address
         if code in (400, 404):
-            told_by = {" plan": EntitlementError, "**symbol** not found": SymbolNotFoundError}
-            kind = next((k for word, k in told_by.items() if word in text), kind)
+            by_text = {" plan": EntitlementError, "**symbol** not found": SymbolNotFoundError}
+            kind = next((k for word, k in by_text.items() if word in text), kind)
         return kind(f"{self.display_name} returned code {code}") if kind else error_of(response)
 
 
