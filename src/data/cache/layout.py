@@ -13,7 +13,7 @@ import re
 import stat
 import unicodedata
 from collections.abc import Callable, Iterable
-from functools import cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path
 from urllib.parse import unquote_to_bytes
 
@@ -35,8 +35,11 @@ _RESERVED = re.compile(
 _FRAME = re.compile(r"([1-9][0-9]{0,3})(m|h|d|w|mo)")
 METADATA = ".metadata.json"
 OF_YEARS = (".csv.gz", METADATA)
+# Names kept, because one request needs the same one many times.
+_MOST_NAMES = 256
 
 
+@lru_cache(_MOST_NAMES)
 def encode_symbol(symbol: str) -> str:
     """Return the folder name for ``symbol``.
 
