@@ -136,8 +136,9 @@ class RetentionManager(StoreListener):
         is_first = not self._has_begun and self._is_first()
         yield
         self._begin(is_first)
+        marks = stretches(commit.marks).columns
         starts = [piece.span.start for piece in commit.pieces]
-        starts += stretches(commit.marks).columns.starts.tolist()
+        starts += marks.starts[marks.starts < marks.ends].tolist()
         if starts:
             lane.use.committed(min(starts), self._clock.now_ms())
         self._grown += need
