@@ -35,11 +35,9 @@ _RESERVED = re.compile(
 _FRAME = re.compile(r"([1-9][0-9]{0,3})(m|h|d|w|mo)")
 METADATA = ".metadata.json"
 OF_YEARS = (".csv.gz", METADATA)
-# Names kept, because one request needs the same one many times.
-_MOST_NAMES = 256
 
 
-@lru_cache(_MOST_NAMES)
+@lru_cache(256)  # one request needs the same name many times
 def encode_symbol(symbol: str) -> str:
     """Return the folder name for ``symbol``.
 

@@ -237,9 +237,9 @@ class Sidecars:
             with writing(self._disk, path.parent):
                 now = self.on_disk(key)
                 if behind is None:
-                    self._put(key, path, now, parts)
+                    self._put(key, now, parts)
                 elif now is not None and (now.inode, now.head) == (behind.inode, behind.head):
-                    self._put_behind(key, path, now, parts)
+                    self._put_behind(key, now, parts)
         except LockTimeoutError:
             log.debug("%s: another process is at the columnar file", key)
         except DamagedColumnsError as damage:  # of years that were to be taken over
@@ -257,9 +257,7 @@ class Sidecars:
             before = None
         return _HEAD + rows * _A_ROW + (before.size if before else 0)
 
-    def _put(
-        self, key: SeriesKey, path: Path, now: ColumnarFile | None, parts: Mapping[int, Part]
-    ) -> None:
+    def _put(self, key: SeriesKey, now: ColumnarFile | None, parts: Mapping[int, Part]) -> None:
         """Add whole years: rewrite only the header if possible, else append, else write a new file."""
         from .columnar_writer import restamp, write_new  # what is held needs none
 
@@ -271,13 +269,11 @@ class Sidecars:
                 self._memory.drop(("columns", key))  # it does not know the files by their new times
                 return
             if min(lacking) > max(now.head.years) and len(lacking) == 1:
-                self._put_behind(key, path, now, lacking)
+                self._put_behind(key, now, lacking)
                 return
-        write_new(self._disk, path, file_id(key, 0), now, lacking)
+        write_new(self._disk, self.path(key), file_id(key, 0), now, lacking)
 
-    def _put_behind(
-        self, key: SeriesKey, path: Path, now: ColumnarFile, parts: Mapping[int, Part]
-    ) -> None:
+    def _put_behind(self, key: SeriesKey, now: ColumnarFile, parts: Mapping[int, Part]) -> None:
         from .columnar_writer import append_rows, write_new
 
         ((year, part),) = parts.items()
@@ -285,7 +281,7 @@ class Sidecars:
             return
         if year in now.head.years:  # these are the new rows alone
             part = Part(part.source, concat([now.all_of(year), part.table]))
-        write_new(self._disk, path, file_id(key, 0), now, {year: part})
+        write_new(self._disk, self.path(key), file_id(key, 0), now, {year: part})
 
     def drop(self, key: SeriesKey) -> None:
         """Remove the columnar file of a series; frames mapped from it are not affected."""

@@ -242,8 +242,6 @@ class YearCommit:
 
     def _keep_withdrawn(self, gone: BarTable) -> None:
         """Quarantine stored bars that the new answer lacks, with the vendor that withdrew them."""
-        if not len(gone):
-            return
         rows = [
             row
             for piece in self.pieces
