@@ -357,6 +357,9 @@ class TradingDays:
             ConfigError: There is no such calendar.
         """
         now = self._clock.now_ms()
+        kept = self._days.get((instrument.calendar, instrument.timezone))
+        if kept is not None and kept[2] != _NEVER and now in kept[0]:
+            return _with_news(kept[1], kept[2], now)
         today = date_of(now)
         around = calendar_for(instrument).sessions(today - _NEAR, today + _NEAR)
         opened = [session for session in around if session.open_ms <= now]

@@ -13,7 +13,7 @@ import re
 import stat
 import unicodedata
 from collections.abc import Callable, Iterable
-from functools import cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path
 from urllib.parse import unquote_to_bytes
 
@@ -37,6 +37,7 @@ METADATA = ".metadata.json"
 OF_YEARS = (".csv.gz", METADATA)
 
 
+@lru_cache(256)  # one request needs the same name many times
 def encode_symbol(symbol: str) -> str:
     """Return the folder name for ``symbol``.
 

@@ -169,10 +169,9 @@ def among(stamps: Stamps, ascending: Stamps) -> NDArray[np.bool_]:
     """Return a mask of which ``stamps``, in any order, are also in ``ascending``."""
     if not (len(stamps) and len(ascending)):
         return np.zeros(len(stamps), dtype=bool)
-    if len(stamps) == len(ascending):  # the usual case: an answer with every expected bar
-        is_same: NDArray[np.bool_] = stamps == ascending
-        if is_same.all():
-            return is_same
+    # The usual case: an answer with every expected bar.
+    if len(stamps) == len(ascending) and (stamps == ascending).all():
+        return np.ones(len(stamps), dtype=bool)
     places = np.minimum(ascending.searchsorted(stamps), len(ascending) - 1)
     return np.equal(ascending[places], stamps)
 

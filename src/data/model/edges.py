@@ -22,9 +22,7 @@ def distinct(stamps: NDArray[np.int64]) -> NDArray[np.int64]:
     if (stamps[1:] > stamps[:-1]).all():
         return stamps
     ordered = np.sort(stamps)
-    is_last = np.ones(len(ordered), bool)
-    np.not_equal(ordered[1:], ordered[:-1], out=is_last[:-1])
-    return ordered[is_last]
+    return ordered.compress(np.concatenate([ordered[1:] != ordered[:-1], [True]]))
 
 
 def edges_of(spans: Iterable[Span] | Edges) -> Edges:
@@ -55,9 +53,8 @@ def holds(edges: Edges, stamps: NDArray[np.int64]) -> NDArray[np.bool_]:
     """Return which stamps are in one of the spans."""
     starts, ends = np.sort(edges[edges[:, 0] < edges[:, 1]], axis=0).T
     # A stamp is inside if more spans have begun than ended there.
-    rows: NDArray[np.bool_] = starts.searchsorted(stamps, "right") > ends.searchsorted(
-        stamps, "right"
-    )
+    begun, ended = starts.searchsorted(stamps, "right"), ends.searchsorted(stamps, "right")
+    rows: NDArray[np.bool_] = begun > ended
     return rows
 
 
@@ -73,7 +70,6 @@ def difference(edges: Edges, removed: Edges) -> Edges:
 def meets(edges: Edges, ascending: Edges) -> NDArray[np.bool_]:
     """Return which non-empty spans share a stamp with one of the ascending, disjoint ones."""
     starts, ends = ascending.T
-    rows: NDArray[np.bool_] = starts.searchsorted(edges[:, 1]) > ends.searchsorted(
-        edges[:, 0], "right"
-    )
+    begun, ended = starts.searchsorted(edges[:, 1]), ends.searchsorted(edges[:, 0], "right")
+    rows: NDArray[np.bool_] = begun > ended
     return rows

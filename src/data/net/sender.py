@@ -6,7 +6,7 @@ import logging
 import threading
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -319,8 +319,7 @@ class Sender:
             call.pause_s,
             call.is_sent,
         )
-        if _log.isEnabledFor(logging.DEBUG):
-            _log.debug("%s %s", record.vendor, record, extra=asdict(record))
+        _log.debug("%s %s", record.vendor, record, extra=vars(record))
         if call.is_sent:
             note_use(call.request, record, self._limiter.account)
         if self._on_attempt is not None:

@@ -144,14 +144,14 @@ class LaneRun:
         before = plan.stored
         plan = self._done(plan)
         answer = as_known(self._read(wanted, plan.cap))
-        for _ in range(_MOST_LOSSES):
-            if not (lost := self._lost(before, plan)):
+        for tries in range(_MOST_LOSSES + 1):
+            if not (lost := self._lost(before, plan)) or tries == _MOST_LOSSES:
                 break
             now = series.view().generation
             self._done(replace(plan, segments=tuple(lost), closed=(), generation=now))
             answer = as_known(self._read(wanted, plan.cap))
         doubts = [*answer.doubts, *self._unrefreshed()]
-        answer = replace(answer, gaps=self._gaps(answer, plan, before))
+        answer = replace(answer, gaps=self._gaps(answer, plan, lost))
         if journal.outdated:
             doubts.append(journal.outdated)
             # Their files have changed since, so none of these bars is final.
@@ -159,10 +159,10 @@ class LaneRun:
             answer = replace(answer, coverage=after_change(answer.coverage, now, journal.outdated))
         return replace(answer, doubts=doubts)
 
-    def _gaps(self, answer: Answer, plan: FetchPlan, before: Coverage) -> Sequence[Gap]:
+    def _gaps(self, answer: Answer, plan: FetchPlan, lost: Sequence[Span]) -> Sequence[Gap]:
         """Return the gaps in an answer: those in the store, lost bars, and spans not requested.
 
-        ``before`` is the coverage that the plan was based on.
+        ``lost`` are spans whose bars were deleted before they were read.
         """
         query, grid, wanted = self.request.query, self.request.grid, plan.wanted
         unfilled = self.journal.unfilled
@@ -173,7 +173,7 @@ class LaneRun:
         if len(answer.table) or not self._is_ahead(wanted):
             # Spans that a hit from the documents does not see are never reported here, either.
             unasked = [span for span in unasked if not self._is_ahead(span)]
-        found = _deleted(answer.gaps, self._lost(before, plan))
+        found = _deleted(answer.gaps, lost)
         lacking = joined(found, [not_asked(span) for span in unasked])
         gaps = real_gaps(lacking, plan.cap, grid, self.request.lane.kind)
         if not (gaps or len(answer.table) or query.offline):

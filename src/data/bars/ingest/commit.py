@@ -529,6 +529,8 @@ class _CommitBuilder:
 
     def _bad_marks(self) -> Stretches[Covered]:
         stored, answer = self._stored_stamps, self.answer
+        if not answer.bad:
+            return Stretches()
         edges, reasons = edges_of(answer.bad_spans), [row.reason for row in answer.bad]
         if stored:
             new = [row.bar.stamp_ms not in stored for row in answer.bad]

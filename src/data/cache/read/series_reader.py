@@ -461,11 +461,13 @@ class RangeReader:
             table, after = self._sidecars.read(lane, span, states), states
             if table is None and entry.is_ours:
                 table, after = self._with_columns(lane, span, states)
-            if table is not None and after == states:
-                return table, entry.view.coverage.within(span)
             if table is not None:
-                coverage = entry.view.coverage.without(year_span(year) for year in states)
-                return table, _overlaid(coverage, _coverages(after)).within(span)
+                coverage = entry.view.coverage
+                if after != states:
+                    coverage = coverage.without(year_span(year) for year in states)
+                    parts = [state.coverage for state in after.values()]
+                    coverage = reduce(Coverage.overlaid, parts, coverage)
+                return table, coverage.within(span)
         own = lane.years()
         if barred := lane.barred_years():
             check_barred(lane, span, barred)
@@ -475,13 +477,14 @@ class RangeReader:
         coverage = self._index.long_empties(lane, own)
         if old or not self._sidecars.are_kept:
             table, parts = self._mixed(lane, span, old, ours)
-            return table, _overlaid(coverage, parts).within(span)
+            return table, reduce(Coverage.overlaid, parts, coverage).within(span)
         documents = ((year, read_state(lane, year, self._lock_timeout_s)) for year in ours)
         states = {year: state for year, state in documents if state is not None}
         table = self._sidecars.read(lane, span, states)
         if table is None:
             table, states = self._with_columns(lane, span, states)
-        return table, _overlaid(coverage, _coverages(states)).within(span)
+        parts = [state.coverage for state in states.values()]
+        return table, reduce(Coverage.overlaid, parts, coverage).within(span)
 
     def seal(
         self, lane: SeriesFiles, span: Span, entry: IndexEntry
@@ -557,13 +560,3 @@ class RangeReader:
                 tables.append(mine[0])
                 coverages.append(mine[1].coverage)
         return concat(tables), coverages
-
-
-def _coverages(states: Mapping[int, YearState]) -> list[Coverage]:
-    return [state.coverage for state in states.values()]
-
-
-def _overlaid(coverage: Coverage, parts: Iterable[Coverage]) -> Coverage:
-    for part in parts:
-        coverage = coverage.overlaid(part)
-    return coverage

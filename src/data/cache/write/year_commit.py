@@ -266,8 +266,8 @@ class YearCommit:
         if not is_new:
             return {**self.meta.quality, **_plain(self.commit.quality)}
         rows = dict.fromkeys((part.reason for part in grave), 0)
-        counts = self._bars_in(edges_of(part.span for part in grave))
-        for part, count in zip(grave, counts.tolist(), strict=True):
+        counts = self._bars_in(edges_of(part.span for part in grave)).tolist() if grave else ()
+        for part, count in zip(grave, counts, strict=True):
             rows[part.reason] += count
         judged = quality_of(self._faults, state.rows, rows)
         return {**self.meta.quality, **judged, **_plain(self.commit.quality)}
