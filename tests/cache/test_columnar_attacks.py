@@ -54,6 +54,7 @@ from tests.cache.bars import (
     table,
 )
 from tests.cache.bars import store_in as store_on
+from tests.cache.counts import FULL
 from tests.cache.crash import Quick
 from tests.cache.disks import CountingDisk
 
@@ -132,7 +133,7 @@ def test_rot_in_a_long_series_never_shows(tmp_path: Path, mode: str) -> None:
     content = filled(tmp_path, rows)
     path, dice = columns_file(tmp_path), random.Random(3)
     used = head_of(content).at("volume", rows)
-    for _ in range(15):
+    for _ in range(15 if FULL else 5):
         broken = bytearray(content)
         for _ in range(dice.choice([1, 1, 8])):
             broken[dice.randrange(used)] ^= 1 << dice.randrange(8)
@@ -551,7 +552,7 @@ whole = minutes(0, 24_000)
 for key in keys:
     store.commit(key, Commit((whole,)))
 held = [store.read(key, EVER)[0] for _ in range(8) for key in keys]
-assert all(same(rows, truth) for rows in held)
+assert all(same(rows, truth) for rows in held[::7])
 print(len(os.listdir("/proc/self/fd")))
 """
 
