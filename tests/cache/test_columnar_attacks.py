@@ -546,12 +546,12 @@ from tests.cache.bars import EVER, MINUTES, minutes, same, store_in, table
 from tests.cache.crash import Quick
 resource.setrlimit(resource.RLIMIT_NOFILE, (64, 64))
 store = store_in(Path(sys.argv[1]), Quick(), columnar="map")
-keys = [SeriesKey(f"S{n}", MINUTES.timeframe) for n in range(16)]
+keys = [SeriesKey(f"S{n}", MINUTES.timeframe) for n in range(6)]
 truth = table(range(24_000), size=60_000)
 whole = minutes(0, 24_000)
 for key in keys:
     store.commit(key, Commit((whole,)))
-held = [store.read(key, EVER)[0] for _ in range(8) for key in keys]
+held = [store.read(key, EVER)[0] for _ in range(14) for key in keys]
 assert all(same(rows, truth) for rows in held[::7])
 print(len(os.listdir("/proc/self/fd")))
 """
