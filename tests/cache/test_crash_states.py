@@ -54,7 +54,7 @@ from tests.cache.crash import Platter, Promise, Quick, Recorder, State, states
 from tests.cache.disks import Killed
 
 # Of one instant: every single thing lost or alone kept comes first, chance only fills up the rest.
-MOST = 100 if FULL else 4
+MOST = 100 if FULL else 3
 KILLS = 99 if FULL else 3
 SLOTS = range(-12, 16)
 LATER = piece(12, 14)
