@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from hypothesis import settings
 
 from src.data.clock import ManualClock
 from src.data.model.instant import parse_iso
@@ -36,6 +37,8 @@ def pytest_configure(config: pytest.Config) -> None:
     """Keep tests off the network, and the programs that they start; give Ctrl-C its usual meaning."""
     # A shell that starts tests in the background has them ignore it, as do the programs that they start.
     signal.signal(signal.SIGINT, signal.default_int_handler)
+    settings.register_profile("any load", deadline=None)
+    settings.load_profile("any load")
     if hasattr(config, "workerinput") or not config.getoption("numprocesses", None):
         keep_programs_offline()
         if not os.environ.get("ONETAPE_LIVE"):

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from src.data.bars.answer.answer import Gap, Unfilled, lacking_spans
+from src.data.bars.answer.answer import Answer, Gap, Unfilled, lacking_spans, provenance
 from src.data.bars.fetch.lane import real_gaps
 from src.data.model.coverage import Coverage, Covered
 from src.data.model.instant import HOUR_MS
 from src.data.model.lifetime import Lifetime
-from src.data.model.reasons import AFTER_LAST, BEFORE_FIRST, CLOSED, NO_BAR, UNASKED
+from src.data.model.query import BarsQuery
+from src.data.model.reasons import AFTER_LAST, BEFORE_FIRST, CLOSED, GRAVE, NO_BAR, UNASKED
 from src.data.model.span import Span
 
-from .answers import HOURLY, LATER, final, hour, hours
+from .answers import COIN, HOURLY, KIND, LATER, bar, final, hour, hours, table
 
 EVER = Lifetime().for_gaps(LATER)
 
@@ -120,3 +121,18 @@ def test_marks_that_come_before_an_unfilled_stretch() -> None:
     early = [Gap(hours(0, 5), BEFORE_FIRST, harmless=True)]
     assert told(listing, parts[1], unfilled=(down,), traded=Span(hour(5), EVER.end)) == early
     assert told(*parts, unfilled=(down,), traded=Span(hour(5), EVER.end)) == early
+
+
+def test_wrong_bars_are_apart_from_doubted_ones_if_spans_are_merged() -> None:
+    reasons = [("", "final"), (f"{GRAVE}unit", "suspect"), ("off_grid", "suspect")] * 7
+    parts = [
+        Covered(hours(at, at + 1), state, "acme", reason=reason)  # type: ignore[arg-type]
+        for at, (reason, state) in enumerate([("", "final"), *reasons])
+    ]
+    query = BarsQuery(COIN, HOURLY.timeframe, hours(0, len(parts)), LATER)
+    bars = table(bar(at) for at in range(len(parts)))
+    spans = provenance(Answer(query, bars, Coverage(parts), kind=KIND))["spans"]
+    assert [(s["state"], s.get("reason"), s["rows"], s["merged"]) for s in spans] == [
+        ("final", None, 8, True), ("suspect", f"{GRAVE}unit", 7, True),
+        ("suspect", "off_grid", 7, True),
+    ]  # fmt: skip

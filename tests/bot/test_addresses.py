@@ -29,6 +29,7 @@ from src.data.db.services.telegram_service import TelegramService
 from src.data.db.services.users_service import UsersService
 from src.data.errors import QueryError
 
+# A domain may be one name: the mail program of a company's own network knows such hosts.
 GOOD = ("a@b", "Ann.O-x_1%2+tag@Example.co", "9@9.9", "x" * 64 + "@example.com", "a@b-c.d")
 BAD = (
     "|id|tee${IFS}x&@y", "/path@y", "a|b@y", "a@y|id", "a/b@y", "a@b/c", "`id`@y", "a$b@y", "a&b@y", "-oX@y",

@@ -416,8 +416,8 @@ def test_records_that_an_older_version_wrote_are_read(bundle: Bundle) -> None:
     path = bundle.path / "metadata.parquet"
     frame, metadata = pl.read_parquet(path), pl.read_parquet_metadata(path)
     lists = ["sid", "sid_rows", "sid_first", "sid_last"]
-    assert frame.columns[-6:] == [*lists, "inode", "mtime_ns"]
-    frame = frame.drop("inode", "mtime_ns")
+    assert frame.columns[-7:] == [*lists, "inode", "mtime_ns", "validated_ms"]
+    frame = frame.drop("inode", "mtime_ns", "validated_ms")
     texts = [
         json.dumps({sid: rest for sid, *rest in sorted(zip(*row, strict=True), reverse=True)})
         for row in frame.select(lists).rows()

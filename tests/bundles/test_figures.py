@@ -195,3 +195,44 @@ def test_a_checksum_has_the_time_at_which_its_file_was_written_or_found_equal(
         validated = db.execute("SELECT DISTINCT last_validated FROM checksums").fetchall()
     first = parse_iso("2024-06-03T10:00:00") // 1000
     assert times == [(first, first + 3600)] and validated == [(first + 3600,)]
+
+
+def test_validating_moves_the_time_of_the_files_that_are_as_they_were_written(
+    bundles: Path,
+) -> None:
+    """In the bundle's own SQLite file and in the catalog's; a damaged file keeps its time."""
+    clock = ManualClock(parse_iso("2024-06-03T10:00:00"))
+    writer = ParquetWriter(bundles / "mine", disk=Quick(), clock=clock)
+    for month in (1, 2, 3):
+        writer.write_daily_bars(days(date(2024, month, 2), 4))
+    written = clock.now_ms() // 1000
+    clock.advance(3600)
+    damaged = bundles / "mine" / "daily_bars/year=2024/month=02/data.parquet"
+    damaged.write_bytes(b"PAR1" + damaged.read_bytes())
+    bundle = Bundle("mine", bundles, disk=Quick(), clock=clock)
+    (problem,) = bundle.validate()
+    expected = [(1, written + 3600), (2, written), (3, written + 3600)]
+    DataCatalog(bundles / "metadata.db").find_dataset(["AAPL"], FIRST, LAST, "1d")
+    for file in (bundles / "mine" / "metadata.db", bundles / "metadata.db"):
+        with closing(sqlite3.connect(file)) as db:
+            rows = db.execute("SELECT file_path, last_validated FROM checksums ORDER BY 1")
+            assert [(int(place[-15:-13]), time) for place, time in rows] == expected, file
+    assert "month=02" in problem.place
+    # A change writes what it found by then.
+    clock.advance(3600)
+    writer.write_daily_bars(days(date(2024, 5, 2), 4))
+    with closing(sqlite3.connect(bundles / "mine" / "metadata.db")) as db:
+        times = db.execute("SELECT DISTINCT last_validated FROM checksums").fetchall()
+    assert times == [(written + 7200,)]
+
+
+def test_validating_writes_no_database_that_is_not_there_or_anothers(bundles: Path) -> None:
+    path = bundles / "mine" / "metadata.db"
+    ParquetWriter(bundles / "mine", disk=Quick()).write_daily_bars(days(date(2024, 1, 2), 4))
+    bundle = Bundle("mine", bundles, disk=Quick())
+    path.unlink()
+    assert bundle.validate() == () and not path.exists()
+    with closing(sqlite3.connect(path)) as db:
+        db.execute("CREATE TABLE theirs (a)")
+    before = path.read_bytes()
+    assert bundle.validate() == () and path.read_bytes() == before

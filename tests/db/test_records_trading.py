@@ -53,6 +53,7 @@ def _open(db: TradingService, direction: str = "long", **more: Any) -> Any:
 
 def test_a_position_is_averaged_reduced_and_closed(db: TradingService) -> None:
     number = _open(db)
+    assert is_random(number)
     db.apply_fill(number, action="buy", qty=1, price=100)
     row = db.apply_fill(number, action="buy", qty=1, price=110)
     assert (row["qty_open"], row["avg_price"]) == (2, 105)

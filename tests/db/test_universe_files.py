@@ -199,6 +199,57 @@ def test_what_is_not_a_day_is_passed_over(values: tuple[str, str]) -> None:
     assert found.symbols == ("AAA", "BBB") and found.passed_over == ("x",)
 
 
+@pytest.mark.parametrize(
+    ("name", "values"),
+    [
+        ("Inclusion", ("40238", "42005")),
+        ("Date of Inclusion", ("40238.0", "42005.5")),
+        ("date_x", ("1267401601", "1420156807")),
+        ("x", ("1267401600", "1420156800")),
+        ("x", ("1267401600000", "1420156800000")),
+        ("in", ("40238", "")),
+        ("Entry (local)", ("", "1267434000123")),
+    ],
+)
+@pytest.mark.parametrize("columns", ["symbol", "symbol,from,to"])
+def test_days_that_are_counted_are_not_lost(
+    columns: str, name: str, values: tuple[str, str]
+) -> None:
+    """Excel counts days since 1899, programs seconds or milliseconds since 1970."""
+    rest = ",2009-01-02," * (columns != "symbol")
+    with pytest.raises(UniverseError, match="which is not read") as caught:
+        read(f"{columns},{name}\nAAA{rest},{values[0]}\nBBB{rest},{values[1]}\n")
+    assert caught.value.line == 1
+
+
+@pytest.mark.parametrize(
+    ("name", "values"),
+    [
+        ("Employees", ("40238", "42005")),
+        ("CIK", ("66740", "20250")),
+        ("Market Cap", ("1267401601", "1420156807")),
+        ("Market Cap", ("1267401600001", "1420156800001")),
+        ("ratio_to_x", ("0.5", "1.25")),
+        ("Date", ("3", "999")),
+        ("until_x", ("99999", "70000")),
+    ],
+)
+def test_numbers_that_count_something_else_are_passed_over(
+    name: str, values: tuple[str, str]
+) -> None:
+    rows = [f"A,2009-01-02,,{values[0]}", f"B,2009-01-02,,{values[1]}"]
+    found = read("\n".join([f"symbol,from,to,{name}", *rows]))
+    assert len(found.passed_over) == 1
+
+
+@pytest.mark.parametrize("text", ["40238", "1267401600", "1267401600000", "1267434000123"])
+def test_a_day_that_is_counted_is_refused_with_the_day_that_it_counts_to(text: str) -> None:
+    with pytest.raises(UniverseError, match=r"line 2: not a date: '[0-9]+' \(.* 2010-03-01\)"):
+        read(f"symbol,from,to\nAAA,{text},\n")
+    with pytest.raises(UniverseError, match=r"not a date: '99999' \(use a form"):
+        read("symbol,added,removed\nAAA,99999,\n")
+
+
 def test_days_within_a_json_value_are_not_lost() -> None:
     entries = [{"symbol": "AAA", "member": {"since": "2010-03-01", "till": None}}, {"symbol": "B"}]
     with pytest.raises(UniverseError, match="'member', which is not read"):

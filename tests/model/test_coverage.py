@@ -7,6 +7,7 @@ import json
 from dataclasses import replace
 from datetime import date
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -177,6 +178,28 @@ def test_nothing_is_lost_by_folding(
     assert folded.without([span]).opened() == whole.without([span])
     fresh = [Covered(span, "final", "new")]
     assert folded.overlaid(fresh).opened() == whole.overlaid(fresh)
+
+
+@pytest.mark.parametrize("fetches", [1, 30, 60, 200])
+def test_folding_keeps_the_states_behind_many_fetches(fetches: int) -> None:
+    # The sources of the first stretches differ in their fetch time only, and are not folded.
+    early = [
+        Covered(Span(2 * at * 60_000, (2 * at + 1) * 60_000), "final", "v", fetched_at=1 + at)
+        for at in range(fetches)
+    ]
+    begin, late = 2 * fetches, []
+    for at in range(31):
+        span = Span((begin + at) * 60_000, (begin + at + 1) * 60_000)
+        late.append(
+            Covered(span, "suspect", "w", reason="odd", expires=7, fetched_at=at % 3)
+            if at % 2
+            else Covered(span, "final", "w", fetched_at=9)
+        )
+    whole = Coverage([*early, *late])
+    for coverage in (whole, Coverage.of(whole.columns)):
+        folded = stored(coverage.folded())
+        assert len(folded) == fetches + 1
+        assert folded.opened() == whole
 
 
 def test_many_small_stretches_are_one_to_those_who_do_not_open_it() -> None:

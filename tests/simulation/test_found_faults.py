@@ -639,3 +639,26 @@ def test_bars_fetched_near_a_split_stay_doubted_although_a_second_vendor_has_the
         seen, again = sim.ask(question), sim.ask(question)
     assert seen is not None and again is not None
     assert set(seen.state.values()) == set(again.state.values()) == {"suspect"}
+
+
+def test_spans_of_wrong_bars_that_are_merged_count_these_bars_alone() -> None:
+    with simulated(OWN_COINS, "2024-06-05T13:45") as sim:
+        whole = Question("BTCUSDT", "1h", "2024-06-04T12:00", "2024-06-05T13:00", options=ANEW)
+        sim.fault("own", FAULTS["changes its unit"]())
+        sim.ask(whole)
+        sim.heal()
+        sim.mark("BTCUSDT", "1h")
+        sim.advance(90_000)
+        sim.fault("own", FAULTS["sends a close x100"](), 1)
+        sim.ask(Question("BTCUSDT", "1h", "2024-06-02T10:00", "2024-06-04T12:00"))
+        sim.ask(Question("BTCUSDT", "1h", "2024-06-04T12:00", "2024-06-06T14:00"))
+        sim.fault("own", FAULTS["changes its unit"]())
+        sim.ask(Question("BTCUSDT", "1h", "2024-06-05T13:00", "2024-06-06T14:00", options=ANEW))
+        sim.heal()
+        sim.mark("BTCUSDT", "1h")
+        seen = sim.ask(
+            Question("BTCUSDT", "1h", "2024-06-02T10:00", "2024-06-06T13:00", options=OFFLINE)
+        )
+    assert seen is not None
+    assert all(span["merged"] for span in seen.facts["spans"])
+    assert seen.grave_count == len(seen.grave) == 19

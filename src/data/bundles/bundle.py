@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 from .._version import __version__
 from ..bars.client import Wishes
 from ..calendars.calendar import calendar_for
+from ..clock import Clock, SystemClock
 from ..disk.files import Disk
 from ..errors import (
     BadSymbolError,
@@ -52,7 +53,15 @@ from ..polars.partitions import last_day, partitions
 from ..polars.schemas import FIELDS, PRICES, Frequency, get_schema_for_frequency
 from .commit import METADATA, BundleFiles, FileChanges, checked_name
 from .folder import bundles_folder, registered, registered_names
-from .records import REWRITTEN, FileRecord, Records, SymbolSource, digest_of, set_aside
+from .records import (
+    REWRITTEN,
+    FileRecord,
+    Records,
+    SymbolSource,
+    digest_of,
+    has_database,
+    set_aside,
+)
 from .request import request_of, symbols_to_answer, widened
 
 if TYPE_CHECKING:
@@ -119,6 +128,7 @@ class Bundle:
             precedence.
         folder: Folder of bundles, or None for the configured one.
         disk: File access; None sets permissions according to the umask.
+        clock: Source of the time of :meth:`validate`; None is the system clock.
 
     Attributes:
         name: Name as passed.
@@ -131,9 +141,14 @@ class Bundle:
     """
 
     def __init__(
-        self, name: str, folder: str | PathLike[str] | None = None, *, disk: Disk | None = None
+        self,
+        name: str,
+        folder: str | PathLike[str] | None = None,
+        *,
+        disk: Disk | None = None,
+        clock: Clock | None = None,
     ) -> None:
-        self.name = checked_name(name)
+        self.name, self._clock = checked_name(name), clock or SystemClock()
         own = bundles_folder(folder) / name
         elsewhere = None if own.exists() else registered(own.parent, name)
         self.path, self.is_elsewhere = elsewhere or own, elsewhere is not None
@@ -534,9 +549,10 @@ class Bundle:
     def validate(self) -> tuple[FileProblem, ...]:
         """Return the files whose digests show that they are not as they were written.
 
-        Every file is read. If a file's content changed although its state did not, this is
-        recorded if the bundle can be written, so that :meth:`state` and :meth:`refresh` no longer
-        trust the file.
+        Every file is read. What was found is recorded if the bundle can be written: the time, for
+        each file with the recorded digest, as ``last_validated`` in ``metadata.db``; and if a
+        file's content changed although its state did not, :meth:`state` and :meth:`refresh` no
+        longer trust the file.
 
         Raises:
             BundleNotFoundError: The bundle does not exist.
@@ -545,18 +561,21 @@ class Bundle:
         # The writers' lock is not taken, so that this also works on a read-only bundle.
         records, problems = self._files.read_whole(partial(self._examined, thorough=True))
         wrong = {problem.place for problem in problems}
-        doubted = [
-            replace(record, state=None)
-            for place, record in records.files.items()
-            if place in wrong and record.is_unchanged(self._disk.stat(self.path / place))
-        ]
-        if doubted:
+        now_ms = self._clock.now_ms()
+        found = []
+        for place, record in records.files.items():
+            if place not in wrong:
+                found.append(replace(record, validated_ms=now_ms))
+            elif record.is_unchanged(self._disk.stat(self.path / place)):
+                found.append(replace(record, state=None))
+        if found:
             with (
                 suppress(StorageError, LockTimeoutError),
                 self._files.writing(make=False) as commit,
             ):
                 if Records.read(self._files, self._disk, self.path / METADATA) == records:
-                    records.with_files(doubted).put(commit, self._files, with_database=False)
+                    marked = records.with_files(found)
+                    marked.put(commit, self._files, with_database=has_database(self._files))
         return tuple(problems)
 
     def _examined(

@@ -216,6 +216,8 @@ class FileRecord:
         sids: Rows and stamps of each series in the file.
         state: State of the file when it was written, or None if unknown. A copy of it has another
             state.
+        validated_ms: When ``validate`` last read the file and found this digest, UTC
+            milliseconds; None: never.
     """
 
     place: str
@@ -225,6 +227,7 @@ class FileRecord:
     violations: int
     sids: SidRows
     state: FileState | None = field(default=None, compare=False)
+    validated_ms: int | None = field(default=None, compare=False)
 
     def is_unchanged(self, now: FileState | None) -> bool:
         """Return whether a file in this state is the one that was written, without reading it."""
@@ -380,9 +383,10 @@ class Records:
         records = [
             FileRecord(
                 place, sha256, size, rows, bad, of_file,
-                None if None in state else FileState(state[0], size, state[1]),
+                None if None in state else FileState(state[0], size, state[1]), validated,
             )
-            for (place, sha256, size, rows, bad, *state), of_file in zip(plain, sids, strict=True)
+            for (place, sha256, size, rows, bad, *state, validated), of_file
+            in zip(plain, sids, strict=True)
         ]  # fmt: skip
         return cls(origin, {record.place: record for record in records})
 
@@ -437,7 +441,10 @@ class Records:
             orient="row",
         )
         columns = zip(*(tuple(r.sids) for r in files), strict=True) if files else [()] * len(_LISTS)
-        states = [(None, None) if r.state is None else (r.state[0], r.state[2]) for r in files]
+        states = [
+            (*((None, None) if r.state is None else (r.state[0], r.state[2])), r.validated_ms)
+            for r in files
+        ]
         buffer = io.BytesIO()
         frame.with_columns(
             *(
@@ -482,6 +489,7 @@ class Records:
             ),
             tuple((r.place, r.sha256) for r in self.files.values()),
             tuple(self._covers(names)),
+            {r.place: r.validated_ms // 1000 for r in self.files.values() if r.validated_ms},
         )
 
     def request_key(self) -> str | None:
@@ -528,8 +536,9 @@ _COLUMNS: dict[str, Any] = {
     **dict.fromkeys(_LISTS, pl.List(pl.Int64)),
 }
 _OLDER = "sids"
-# State of each file when it was written; records from older versions lack these columns.
-_STATE: dict[str, Any] = {"inode": pl.Int64, "mtime_ns": pl.Int64}
+# State of each file when it was written, and when it was validated; records from older versions
+# lack these columns.
+_STATE: dict[str, Any] = {"inode": pl.Int64, "mtime_ns": pl.Int64, "validated_ms": pl.Int64}
 
 
 def _of_text(texts: pl.Series) -> list[pl.Series]:
@@ -568,6 +577,15 @@ def check_database(files: BundleFiles) -> None:
     is_database, application, version = header_of(data)
     if is_database and len(data) >= 100:
         check_owner(application, version, f"{DATABASE} in bundle {files.path.name}")
+
+
+def has_database(files: BundleFiles) -> bool:
+    """Return whether the bundle has a ``metadata.db`` that may be replaced."""
+    try:
+        check_database(files)
+    except (BundleError, FormatVersionError):
+        return False
+    return files.disk.stat(files.path / DATABASE) is not None
 
 
 def _full(given: str | None) -> str | None:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 import struct
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ..errors import BundleError, FormatVersionError
@@ -88,6 +88,8 @@ class Dataset:
         symbols, ranges: Rows in these tables.
         files: Place and SHA256 of each file.
         covers: Ranges by which the dataset is found.
+        validated: Time (UTC seconds) at which files were found to have these digests, by place; a
+            file without one, or with an earlier one, was found so by the last update.
     """
 
     dataset_id: str
@@ -105,6 +107,7 @@ class Dataset:
     ranges: tuple[RangeRow, ...] = ()
     files: tuple[tuple[str, str], ...] = ()
     covers: tuple[Cover, ...] = ()
+    validated: Mapping[str, int] = field(default_factory=dict)
 
     def columns(self) -> dict[str, Any]:
         """Return the columns of the dataset's row in ``datasets``."""
@@ -138,7 +141,10 @@ class Dataset:
         db.executemany(
             "INSERT INTO checksums (dataset_id, file_path, checksum, last_validated) "
             "VALUES (?, ?, ?, ?)",
-            [(own, *row, self.last_updated) for row in self.files],
+            [
+                (own, place, digest, max(self.last_updated, self.validated.get(place, 0)))
+                for place, digest in self.files
+            ],
         )
 
 

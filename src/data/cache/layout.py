@@ -236,10 +236,10 @@ class Layout:
 
         Links are rejected.
         """
-        below, mode = self._text, 0
+        below, mode = self._text, stat.S_IFDIR
         for name in names:
             below = f"{below}{os.sep}{name}"
-            mode = mode_of(below)
+            mode = mode and mode_of(below)
             if stat.S_ISLNK(mode):
                 raise StorageError(
                     f"the folder {'/'.join((self.ohlcv.name, *names)[-2:])} of the cache is a link "

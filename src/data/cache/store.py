@@ -40,7 +40,7 @@ from .confirmations import read as read_confirmations
 from .layout import Layout, decode_lane, decode_symbol
 from .legacy.adopt import OldYears
 from .read.columnar_cache import Columnar, Sidecars
-from .read.lru_cache import DocumentCache, LruCache
+from .read.lru_cache import NO_FILE, DocumentCache, LruCache
 from .read.series_reader import IndexEntry, RangeReader, SeriesIndex, check_barred
 from .recovery import quarantine
 from .recovery.quarantine import KeptFile
@@ -247,7 +247,7 @@ class BarStore:
             path = self._layout.actions(view.key.symbol)
             files[path] = state = self._memory.settled_state(path)
             # Checked before loading: the book is either of this state, or another object.
-            if state is None or self.actions(view.key.symbol) is not book:
+            if state in (None, NO_FILE) or self.actions(view.key.symbol) is not book:
                 return None
         if absent is not None:
             folder = self._lane(absent).paths.text

@@ -378,10 +378,12 @@ class FaultGroup(NamedTuple):
         None of these spans the end of a year.
         """
         count = len(self.edges)
+        if not count:
+            return
         every = 1 if total <= _MOST else -(-count // max(1, -(-count * _MOST // total)))
         years = self.edges[:, 0].astype("M8[ms]").astype("M8[Y]")
         cuts = np.append(np.flatnonzero(np.append(True, years[1:] != years[:-1])), count)
-        for begin, end in pairwise(cuts.tolist() if count else ()):
+        for begin, end in pairwise(cuts.tolist()):
             firsts = np.arange(begin, end, every)
             lasts = np.minimum(firsts + every, end) - 1
             spans = spans_of(np.column_stack([self.edges[firsts, 0], self.edges[lasts, 1]]))

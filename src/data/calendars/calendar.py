@@ -14,7 +14,7 @@ not; weeks start on Monday, with ``2w`` counted from Monday 1969-12-29; months f
 from __future__ import annotations
 
 from datetime import date, timedelta
-from functools import cache
+from functools import cache, lru_cache
 from typing import Any, Protocol
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
@@ -47,6 +47,8 @@ __all__ = [
 ]
 
 # Calendars whose day does not depend on the instrument's listing.
+# Results kept, because one request needs the same one in several places.
+_MOST_UNCLOSED = 32
 _RULED_ZONES = {ALWAYS_OPEN: "UTC", FOREX: "America/New_York"}
 
 
@@ -61,6 +63,9 @@ class MarketCalendar(Protocol):
     restarting after a break. ``clock``: at multiples of the step counted from midnight at the
     venue, if the step divides a day; the bar that contains the open is stamped before it.
     """
+
+    def __hash__(self) -> int:
+        """Return the hash of the object; results are cached by it."""
 
     @property
     def name(self) -> str:
@@ -203,6 +208,7 @@ def day_span(instrument: Instrument, day: date) -> Span:
     return Span(local_to_utc(zone, day_ms(day)), local_to_utc(zone, day_ms(day) + DAY_MS))
 
 
+@lru_cache(_MOST_UNCLOSED)
 def first_unclosed(
     calendar: MarketCalendar, timeframe: Timeframe, now_ms: int, anchor: str = "session"
 ) -> int:

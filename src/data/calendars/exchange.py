@@ -11,7 +11,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Iterator
 from datetime import date, time
-from functools import cache
+from functools import cache, lru_cache
 from typing import Any, NamedTuple
 from zoneinfo import ZoneInfo
 
@@ -33,6 +33,8 @@ _MARGIN_MS = 31 * DAY_MS
 _ERA_YEARS = 20  # about 0.1 s to build for New York
 _AN_ERA_BEGINS = 1990
 _NS_PER_MS = 1_000_000
+# Tables kept for the series of a job, whose dates are often the same.
+_MOST_TABLES = 32
 
 _BEFORE_OPEN_MS, _AFTER_CLOSE_MS = 330 * MINUTE_MS, 240 * MINUTE_MS
 
@@ -206,6 +208,7 @@ def _in_force(times: _Times, day: int) -> int | None:
     return [minutes for since, minutes in times if since <= day][-1]
 
 
+@lru_cache(_MOST_TABLES)
 def _load(name: str, first_ms: int, last_ms: int) -> SessionTable:
     """Return the sessions of an exchange dated ``[first, last]``."""
     eras = range(_era_of(first_ms), _era_of(last_ms) + 1)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import date
-from functools import cache
+from functools import cache, cached_property
 from zoneinfo import ZoneInfo
 
 import numpy as np
@@ -68,8 +68,9 @@ class SessionTable:
         end = int(np.searchsorted(self.days, last_ms, side="right"))
         return SessionTable(*(column[begin:end] for column in self.columns))
 
+    @cached_property
     def stretches(self) -> tuple[Stamps, Stamps]:
-        """Return the start and end of every uninterrupted trading period, ascending."""
+        """The start and end of every uninterrupted trading period, ascending."""
         begins = np.stack([self.opens, self.break_ends], axis=1).ravel()
         ends = np.stack([self.break_starts, self.closes], axis=1).ravel()
         traded = begins < ends
@@ -123,7 +124,7 @@ class SessionCalendar:
 
     def stretches(self, span: Span) -> tuple[Stamps, Stamps]:
         """Return the start and end of the uninterrupted trading periods around ``span``."""
-        return self._around(span).stretches()
+        return self._around(span).stretches
 
     def unrecorded(self, span: Span) -> list[Span]:
         """Return the parts of ``span`` with unknown holidays, where every weekday is a session."""
@@ -142,7 +143,7 @@ class SessionCalendar:
             stamps = self._grid(self._around(supported), step, anchor)
         else:
             stamps = self._buckets(timeframe, supported)
-        first, last = np.searchsorted(stamps, [supported.start, supported.end])
+        first, last = stamps.searchsorted([supported.start, supported.end]).tolist()
         return stamps[first:last]
 
     def required(self, timeframe: Timeframe, span: Span, anchor: str = "session") -> Stamps:
@@ -234,7 +235,9 @@ class SessionCalendar:
 
     def _table(self, first_ms: int, last_ms: int) -> SessionTable:
         """Return the sessions dated ``[first, last]`` within the supported years."""
-        first, last = max(first_ms, SUPPORTED.start), min(last_ms, SUPPORTED.end - DAY_MS)
+        # In whole days, which are the same for every instant of a day.
+        first = -(-max(first_ms, SUPPORTED.start) // DAY_MS) * DAY_MS
+        last = min(last_ms, SUPPORTED.end - DAY_MS) // DAY_MS * DAY_MS
         return self._load(first, last) if first <= last else SessionTable.of([])
 
     def _around(self, span: Span) -> SessionTable:
@@ -248,7 +251,7 @@ class SessionCalendar:
 
     def _grid(self, table: SessionTable, step: int, anchor: str) -> Stamps:
         """Return the stamps of all intraday bars of these sessions."""
-        begins, ends = table.stretches()
+        begins, ends = table.stretches
         on_clock = self._on_clock(step, anchor)
         if on_clock:
             begins = begins - (begins + self._offsets(begins)) % step
@@ -279,7 +282,7 @@ class SessionCalendar:
 
     def _from_opens(self, stamps: Stamps, local: Stamps, step: int) -> NDArray[np.bool_]:
         """Return, for each stamp, whether it is whole steps from its own or an adjacent open."""
-        begins, ends = self._around(Span(int(stamps.min()), int(stamps.max()) + 1)).stretches()
+        begins, ends = self._around(Span(int(stamps.min()), int(stamps.max()) + 1)).stretches
         if not len(begins):
             return np.asarray(local % step == 0, dtype=bool)
         opened = begins + self._offsets(begins)
@@ -291,7 +294,7 @@ class SessionCalendar:
         return np.asarray(fits, dtype=bool)
 
     def _intraday_closes(self, stamps: Stamps, step: int, anchor: str) -> Stamps:
-        begins, ends = self._around(Span(int(stamps.min()), int(stamps.max()))).stretches()
+        begins, ends = self._around(Span(int(stamps.min()), int(stamps.max()))).stretches
         closes = stamps + step
         # From the session: the trading period in which the bar opens. On the clock: the last it
         # reaches.

@@ -102,12 +102,8 @@ def append_line(disk: Disk, path: Path, line: bytes, *, durable: bool = False) -
     Raises:
         StorageError: The line was not written, or not completely.
     """
-    try:
-        handle, is_new = disk.open_write(path), False
-    except StorageError as exc:
-        if errno_of(exc) != errno.ENOENT:
-            raise
-        handle, is_new = disk.create(path), True
+    is_new = disk.stat(path) is None
+    handle = disk.create(path) if is_new else disk.open_write(path)
     try:
         size = disk.fstat(handle).size
         if size and disk.read_at(handle, size - 1, 1) != b"\n":

@@ -127,8 +127,11 @@ def check_folders(path: str, root: str) -> None:
     """
     place = path.find(os.sep, len(root) + 1)
     while place != -1:
-        if stat.S_ISLNK(mode_of(path[:place])):
+        mode = mode_of(path[:place])
+        if stat.S_ISLNK(mode):
             raise OSError(errno.ELOOP, f"the folder {os.path.basename(path[:place])} is a link")
+        if not mode:  # nothing exists below it either
+            return
         place = path.find(os.sep, place + 1)
 
 

@@ -297,7 +297,7 @@ class Disk:
         try:
             if self._root is not None and name in _ON_NAMES:
                 self._check(path, is_folder=name == "list")
-                if target is not None:
+                if target is not None and os.path.dirname(target) != os.path.dirname(path):
                     self._check(target)
             if not self._is_watched:
                 return call(*args)

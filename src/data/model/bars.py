@@ -151,8 +151,8 @@ class BarTable:
         """Return the rows whose stamps are in ``span``; the table must be in ascending order."""
         if not len(self) or (self.stamps[0] >= span.start and self.stamps[-1] < span.end):
             return self
-        first, last = np.searchsorted(self.stamps, [span.start, span.end])
-        return self.take(slice(int(first), int(last)))
+        first, last = self.stamps.searchsorted([span.start, span.end]).tolist()
+        return self.take(slice(first, last))
 
     def counts(self, spans: Iterable[Span] | Edges) -> list[int]:
         """Return the number of rows in each of ``spans``; the table must be in ascending order."""
@@ -167,13 +167,14 @@ class BarTable:
 
 def among(stamps: Stamps, ascending: Stamps) -> NDArray[np.bool_]:
     """Return a mask of which ``stamps``, in any order, are also in ``ascending``."""
-    if not len(ascending):
+    if not (len(stamps) and len(ascending)):
         return np.zeros(len(stamps), dtype=bool)
-    if np.array_equal(stamps, ascending):  # nearly always: an answer with every expected bar
-        return np.ones(len(stamps), dtype=bool)
-    places = np.minimum(np.searchsorted(ascending, stamps), len(ascending) - 1)
-    matches: NDArray[np.bool_] = ascending[places] == stamps
-    return matches
+    if len(stamps) == len(ascending):  # nearly always: an answer with every expected bar
+        is_same: NDArray[np.bool_] = stamps == ascending
+        if is_same.all():
+            return is_same
+    places = np.minimum(ascending.searchsorted(stamps), len(ascending) - 1)
+    return np.equal(ascending[places], stamps)
 
 
 def union(one: Stamps, other: Stamps) -> Stamps:

@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from functools import cached_property
 from itertools import groupby, repeat
-from operator import attrgetter
 from typing import Any, Generic, Literal, NamedTuple, Self, TypeVar, cast
 
 import numpy as np
@@ -21,6 +20,7 @@ from .reasons import FOLDED
 from .span import Span, coalesce
 
 T = TypeVar("T")
+K = TypeVar("K")
 State = Literal["final", "provisional", "empty", "suspect"]
 Condition = Literal["available", "degraded", "pending", "missing"]
 _NO_SPAN, _NO_KIND, _NO_BASIS = Span(0, 0), Kind(), Basis()
@@ -212,7 +212,6 @@ def _with_values(values: dict[str, Any]) -> Covered:
 
 # The fields of a source, in folded stretches and in the lists of a document.
 SOURCE = tuple(f for f in fields(Covered) if f.name not in ("span", "kind", "basis", "parts"))
-_key_of = attrgetter(*(f.name for f in SOURCE))
 # What two stretches from one source share; what differs most often comes first.
 _OF_SOURCE = ["reason", *(f.name for f in fields(Covered) if f.name not in ("span", "fetched_at"))]
 
@@ -262,6 +261,16 @@ class Columns(NamedTuple):
         return Columns(
             starts[firsts], ends[np.append(firsts[1:], len(ends)) - 1], by_time[latest], sources
         )
+
+    def by(self, key: Callable[[Any], K]) -> dict[K, NDArray[np.intp]]:
+        """Return the places of the stretches for each key of their sources, by the first of each."""
+        index: dict[K, int] = {}
+        keys = [index.setdefault(key(one), len(index)) for one in self.sources]
+        codes = np.array(keys, np.intp)[self.codes]
+        order = codes.argsort(kind="stable")
+        groups = np.split(order, np.flatnonzero(np.diff(codes[order])) + 1)
+        names = tuple(index)
+        return {names[codes[own[0]]]: own for own in sorted(groups, key=_first) if len(own)}
 
     @classmethod
     def chained(cls, parts: Sequence[Columns]) -> Columns:
@@ -322,6 +331,10 @@ def _made(kind: type[T], values: dict[str, Any]) -> T:
     made = _new(kind)
     _set(made, "__dict__", values)
     return made
+
+
+def _first(places: NDArray[np.intp]) -> int:
+    return int(places[0]) if len(places) else -1
 
 
 def _classes(sources: Sequence[Any]) -> NDArray[np.intp]:
@@ -577,7 +590,7 @@ class Coverage(Stretches[Covered]):
     def _after(self, marks: Columns, after: After, has_bars: HasBars | None) -> Coverage:
         """Return the coverage after ascending, disjoint marks; other stretches stay as they are."""
         if self._items is None:
-            return Coverage.of(_revised(self.columns, marks, after, has_bars))
+            return Coverage.of(_spliced(self.columns, marks, after, has_bars))
         first, last = _touched(self._items, Span(int(marks.starts[0]), int(marks.ends[-1])))
         touched = Columns.of_items(self._items[first:last]) if first < last else Columns.chained(())
         changed = Coverage.of(_revised(touched, marks, after, has_bars))
@@ -598,6 +611,23 @@ def _ascending(marks: Columns) -> Iterator[Columns]:
     cuts = np.flatnonzero(marks.starts[1:] < marks.ends[:-1]) + 1
     for first, end in zip([0, *cuts.tolist()], [*cuts.tolist(), len(marks.starts)], strict=True):
         yield marks.take(slice(first, end))
+
+
+def _spliced(before: Columns, marks: Columns, after: After, has_bars: HasBars | None) -> Columns:
+    """Return ascending, disjoint stretches after such marks, of which few may concern many."""
+    starts, ends, codes, sources = before
+    # A stretch on each side may be joined to what it adjoins.
+    first = max(int(ends.searchsorted(marks.starts[0], "right")) - 1, 0)
+    last = int(starts.searchsorted(marks.ends[-1])) + 1
+    changed = _revised(before.take(slice(first, last)), marks, after, has_bars)
+    if first == 0 and last >= len(starts):
+        return changed
+    return Columns(
+        np.concatenate([starts[:first], changed.starts, starts[last:]]),
+        np.concatenate([ends[:first], changed.ends, ends[last:]]),
+        np.concatenate([codes[:first], changed.codes + len(sources), codes[last:]]),
+        (*sources, *changed.sources),
+    )
 
 
 def _revised(before: Columns, marks: Columns, after: After, has_bars: HasBars | None) -> Columns:
@@ -701,80 +731,105 @@ def _folded(columns: Columns) -> list[Covered]:
 
     A folded stretch begins and ends with parts of one source.
     """
-    starts, ends, codes, sources = columns
-    breaks = np.append(np.flatnonzero(starts[1:] != ends[:-1]) + 1, len(starts))
-    is_long, classes = ends - starts > _SMALL_MS, _classes(sources)
-    near: dict[int, tuple[NDArray[np.intp], ...]] = {}
+    classes = _classes(columns.sources)[columns.codes]
+    limits = _limits(columns, classes)
+    # The stretches class by class; keys count those of other classes in front of each.
+    order = classes.argsort(kind="stable")
+    behind = classes[order].searchsorted(classes[order], "right").tolist()
+    keys = (order - np.arange(len(order))).tolist()
+    ranks, places = order.argsort().tolist(), order.tolist()
     folded: list[Covered] = []
-    place = 0
-    while place < len(starts):
-        base, end = codes[place], place + 1
-        limit = breaks[breaks.searchsorted(place, "right")]
-        if limit - place >= _FEWEST_FOLDED and _may_be_base(sources[base]):
-            if classes[base] not in near:
-                own = (classes == classes[base])[codes]
-                may = np.array([_may_fold(source, sources[base]) for source in sources])[codes]
-                near[classes[base]] = (
-                    np.flatnonzero(own),
-                    np.flatnonzero(~own),
-                    np.flatnonzero(~own & (is_long | ~may)),
-                )
-            owns, others, barred = near[classes[base]]
-            first = others.searchsorted(place)
-            stops = [limit, *barred[barred.searchsorted(place) :][:1]]
-            stops += others[first + _MOST_FOLDED :][:1].tolist()
-            end = owns[owns.searchsorted(min(stops)) - 1] + 1
-            if others.searchsorted(end) - first <= _FEW:
-                end = place + 1
-        part = columns.take(slice(place, end))
-        folded += Stretches.of(part) if end == place + 1 else [_fold(part, classes)]
-        place = int(end)
+    place = done = 0
+    while place < len(places):
+        rank, end = ranks[place], place
+        last = bisect_left(places, limits[place], rank, behind[rank])
+        last = bisect_right(keys, keys[rank] + _MOST_FOLDED, rank, last) - 1
+        if last > rank and keys[last] - keys[rank] > _FEW:
+            end = places[last] + 1
+            folded += Stretches.of(columns.take(slice(done, place)))
+            folded.append(_fold(columns.take(slice(place, end)), classes[place:end]))
+            done = end
+        place = max(end, place + 1)
+    folded += Stretches.of(columns.take(slice(done, place)))
     return folded
 
 
-def _may_be_base(base: Covered) -> bool:
-    return base.state != "empty" and _may_fold(base, base)
+def _limits(columns: Columns, classes: NDArray[np.intp]) -> list[int]:
+    """Return for each stretch the place of the first that cannot be folded into those of its source.
 
-
-def _may_fold(part: Covered, base: Covered) -> bool:
-    """Return whether a stretch may be folded into those of ``base``.
-
-    A stretch that is requested again as soon as it has settled stays as it is, as do bars of
-    another kind or basis, and bars of unknown adjustment from older tools.
+    That is a place further on, or its own if nothing can be folded into it. A stretch that is
+    requested again as soon as it has settled stays as it is, as do bars of another kind or basis,
+    bars of unknown adjustment from older tools, and long stretches of another source.
     """
-    if part.state == "provisional" and part.expires is None:
-        return False
-    if part.state == "empty":
-        return True
-    is_known = part.basis.adjustment != "unknown"
-    return is_known and (part.kind, part.basis) == (base.kind, base.basis)
+    starts, ends, codes, sources = columns
+    count, none = len(starts), -1
+    index: dict[tuple[Kind, Basis], int] = {}
+    groups = np.array(
+        [
+            index.setdefault((one.kind, one.basis), len(index)) if _may_fold(one) else none
+            for one in sources
+        ],
+        np.intp,
+    )[codes]
+    is_empty = np.array([one.state == "empty" for one in sources], bool)[codes]
+    everywhere = np.arange(count)
+    gaps = np.append(np.flatnonzero(starts[1:] != ends[:-1]) + 1, count)
+    long = np.append(np.flatnonzero(ends - starts > _SMALL_MS), count)
+    next_long = long[long.searchsorted(everywhere)]
+    is_own = np.append(classes, none)[next_long] == classes
+    limits = np.minimum.reduce(
+        [
+            gaps[gaps.searchsorted(everywhere, "right")],
+            _next_change(np.flatnonzero(~is_empty), groups, everywhere),
+            np.where(is_own, _next_change(long[:-1], classes, next_long), next_long),
+        ]
+    )
+    kept: list[int] = np.where(is_empty | (groups == none), everywhere, limits).tolist()
+    return kept
+
+
+def _next_change(
+    places: NDArray[np.intp], values: NDArray[np.intp], after: NDArray[np.intp]
+) -> NDArray[np.intp]:
+    """Return, for each place in ``after``, the next of the places whose value is not the last one's.
+
+    It is the number of values if there is none.
+    """
+    picked = values[places]
+    changes = np.append(places[1:][picked[1:] != picked[:-1]], len(values))
+    return changes[np.minimum(changes.searchsorted(after, "right"), len(changes) - 1)]
+
+
+def _may_fold(part: Covered) -> bool:
+    """Return whether a stretch that has bars may be folded at all."""
+    return (part.state, part.expires) != ("provisional", None) and (
+        part.basis.adjustment != "unknown"
+    )
 
 
 def _fold(columns: Columns, classes: NDArray[np.intp]) -> Covered:
-    """Fold adjoining stretches, of which the first and the last share a source, into one."""
+    """Fold adjoining stretches, of which the first and the last share a source, into one.
+
+    Those of one class differ only in their fetch time.
+    """
     starts, ends, codes, sources = columns
-    base: Covered = sources[codes[0]]
-    begin = int(starts[0])
-    own = (classes == classes[codes[0]])[codes]
+    own = classes == classes[0]
     present = [sources[code] for code in np.unique(codes)]
     latest = max(sources[code].fetched_at for code in np.unique(codes[own]))
-    key = _key_of(base.having(fetched_at=latest))
-    places: dict[tuple[Any, ...], list[NDArray[np.int64]]] = {key: []}
-    common = {key: _source_of(base.having(fetched_at=latest))}
-    edges = np.column_stack([starts - begin, ends - starts])[~own]
+    base: Covered = sources[codes[0]].having(fetched_at=latest)
+    others = Columns(starts[~own] - starts[0], (ends - starts)[~own], codes[~own], sources)
+    places: dict[Covered, tuple[int, ...]] = {_source_of(base): ()}
     # Sources that differ only in their kind or basis are one here.
-    for code in dict.fromkeys(codes[~own].tolist()):
-        key = _key_of(sources[code])
-        common.setdefault(key, _source_of(sources[code]))
-        places.setdefault(key, []).append(edges[codes[~own] == code])
+    for source, rows in others.by(_source_of).items():
+        places[source] = tuple(others.edges[rows].ravel().tolist())
     folded = base.having(
-        span=Span(begin, int(ends[-1])),
+        span=Span(int(starts[0]), int(ends[-1])),
         state="suspect",
         fetched_at=max(part.fetched_at for part in present),
         reason=FOLDED,
         expires=min([p.expires for p in present if p.expires is not None], default=None),
         splices=(),
-        parts=tuple((source, _flat(places[key])) for key, source in common.items()),
+        parts=tuple(places.items()),
     )
     if all(
         (part.kind, part.basis) == (_NO_KIND, _NO_BASIS)
@@ -784,12 +839,6 @@ def _fold(columns: Columns, classes: NDArray[np.intp]) -> Covered:
     ):  # it need not be unfolded again
         folded.__dict__["columns"] = columns
     return folded
-
-
-def _flat(groups: Sequence[Edges]) -> tuple[int, ...]:
-    """Return the starts and lengths of stretches in turn, by their starts."""
-    edges = np.concatenate([_NO_EDGES, *groups])
-    return tuple(edges[edges[:, 0].argsort(kind="stable")].ravel().tolist())
 
 
 def _source_of(part: Covered) -> Covered:

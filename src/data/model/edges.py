@@ -22,8 +22,9 @@ def distinct(stamps: NDArray[np.int64]) -> NDArray[np.int64]:
     if (stamps[1:] > stamps[:-1]).all():
         return stamps
     ordered = np.sort(stamps)
-    once: NDArray[np.int64] = ordered[np.append(ordered[1:] != ordered[:-1], True)]
-    return once
+    is_last = np.ones(len(ordered), bool)
+    np.not_equal(ordered[1:], ordered[:-1], out=is_last[:-1])
+    return ordered[is_last]
 
 
 def edges_of(spans: Iterable[Span] | Edges) -> Edges:
@@ -41,13 +42,13 @@ def spans_of(edges: Edges) -> list[Span]:
 def merged(edges: Edges) -> Edges:
     """Return the same set of stamps as ascending, disjoint spans; see :func:`coalesce`."""
     edges = edges[edges[:, 0] < edges[:, 1]]
+    if len(edges) < 2:
+        return edges
     edges = edges[edges[:, 0].argsort(kind="stable")]
     reach = np.maximum.accumulate(edges[:, 1])
-    if not len(edges):
-        return edges
-    firsts = np.flatnonzero(np.append(True, edges[1:, 0] > reach[:-1]))
-    lasts = np.append(firsts[1:], len(edges)) - 1
-    return np.column_stack([edges[firsts, 0], reach[lasts]])
+    cuts = (edges[1:, 0] > reach[:-1]).nonzero()[0]
+    starts = edges[np.concatenate([[0], cuts + 1]), 0]
+    return np.column_stack([starts, reach[np.concatenate([cuts, [-1]])]])
 
 
 def holds(edges: Edges, stamps: NDArray[np.int64]) -> NDArray[np.bool_]:
@@ -62,6 +63,8 @@ def holds(edges: Edges, stamps: NDArray[np.int64]) -> NDArray[np.bool_]:
 
 def difference(edges: Edges, removed: Edges) -> Edges:
     """Return the stamps of ``edges`` that are not in ``removed``; see :func:`subtract`."""
+    if not (len(edges) and len(removed)):
+        return merged(edges)
     cuts = distinct(np.concatenate([edges, removed]).ravel())
     kept = holds(edges, cuts[:-1]) & ~holds(removed, cuts[:-1])
     return merged(np.column_stack([cuts[:-1], cuts[1:]])[kept])

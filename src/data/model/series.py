@@ -37,6 +37,10 @@ class SeriesKey:
     timeframe: Timeframe
     lane: tuple[str, ...] = ()
 
+    def __hash__(self) -> int:
+        # Without the timeframe's own: every access to the store comes through here.
+        return hash((self.symbol, self.timeframe.count, self.timeframe.unit, self.lane))
+
     @property
     def lane_label(self) -> str:
         """The lane as one text; empty for the default lane."""

@@ -319,7 +319,8 @@ class Sender:
             call.pause_s,
             call.is_sent,
         )
-        _log.debug("%s %s", record.vendor, record, extra=asdict(record))
+        if _log.isEnabledFor(logging.DEBUG):
+            _log.debug("%s %s", record.vendor, record, extra=asdict(record))
         if call.is_sent:
             note_use(call.request, record, self._limiter.account)
         if self._on_attempt is not None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import replace
 from functools import partial
 from itertools import repeat
 from types import MappingProxyType
@@ -70,15 +71,35 @@ class Reach(NamedTuple):
     """How far bars can be read together with those of a question.
 
     Attributes:
+        start: Stamp of the first bar.
         until_ms: Instant by which the bars have closed.
         ends: Maps an asset to the stamp before which its bars end, if that is earlier than for
             the others.
         is_hit: Whether no vendor was queried to get this far.
     """
 
+    start: int
     until_ms: int
     ends: Mapping[str, int] = _NO_ENDS
     is_hit: bool = True
+
+
+class Around(NamedTuple):
+    """The bars to read together with those of a question, if they are there.
+
+    Attributes:
+        span: Stamps of the question and of the bars that may be read ahead.
+        horizon_ms: Instant by which the bars of the question have closed.
+        until_ms: Instant up to which bars may be read ahead.
+        back: Stamp from which earlier bars may be read.
+        is_back: Whether the program moves back in time, so that earlier bars are read.
+    """
+
+    span: Span
+    horizon_ms: int
+    until_ms: int
+    back: int
+    is_back: bool = False
 
 
 class Assets(NamedTuple):
@@ -112,18 +133,9 @@ class PortalSource(ABC):
     def markets(self, assets: Assets, timeframe: Timeframe) -> tuple[Market, ...]:
         """Return the assets grouped by market."""
 
-    def reach(
-        self, assets: Assets, timeframe: Timeframe, span: Span, horizon_ms: int, until_ms: int
-    ) -> Reach:
-        """Return how far to read the bars of a span that extends past a question's horizon.
-
-        Args:
-            assets, timeframe: Assets and timeframe of the bars.
-            span: Stamps of the question and of the bars that may be read ahead.
-            horizon_ms: Instant by which the bars of the question have closed.
-            until_ms: Instant up to which bars may be read ahead.
-        """
-        return Reach(until_ms)
+    def reach(self, assets: Assets, timeframe: Timeframe, around: Around) -> Reach:
+        """Return how far to read around the bars of a question."""
+        return Reach(around.back if around.is_back else around.span.start, around.until_ms)
 
     @abstractmethod
     def read(
@@ -186,50 +198,93 @@ class ManagerBars(PortalSource):
             places.setdefault(calendar_for(instrument), []).append(place)
         return tuple(Market(calendar, tuple(own)) for calendar, own in places.items())
 
-    def reach(
-        self, assets: Assets, timeframe: Timeframe, span: Span, horizon_ms: int, until_ms: int
-    ) -> Reach:
-        """Return how far bars are stored; if the end of the question is missing, fetch more.
+    def reach(self, assets: Assets, timeframe: Timeframe, around: Around) -> Reach:
+        """Return how far bars are stored; if some of the question are missing, fetch more.
 
-        A walk over stored bars thus costs no request, and a walk over others one request for each
-        series.
+        A walk over stored bars thus costs no request, and a walk over others, forward or back, one
+        request for each series. Bars shorter than a day are fetched further back only for a
+        program that moves back: they take many requests.
         """
-        known = {n: self._known(n, timeframe, span, horizon_ms, until_ms) for n in assets.names}
-        lacking = [name for name, one in known.items() if one.until_ms < horizon_ms]
+        span, horizon_ms = around.span, around.horizon_ms
+        known = {n: self._known(n, timeframe, around) for n in assets.names}
+        lacking = [
+            name
+            for name, one in known.items()
+            if one.until_ms < horizon_ms or (around.is_back and one.is_holed)
+        ]
         if lacking:
-            self.client.get_missing([known[name].query for name in lacking])
+            queries = [known[name].query for name in lacking]
+            if around.is_back or not timeframe.is_intraday:
+                queries = [self._further_back(query, around.back) for query in queries]
+            self.client.get_missing(queries)
             for name in lacking:
-                known[name] = self._known(name, timeframe, span, horizon_ms, until_ms)
+                known[name] = self._known(name, timeframe, around)
+        starts = [self._since(n, timeframe, around) for n in known] if around.is_back else []
         there = {name: one for name, one in known.items() if one.until_ms >= horizon_ms}
         until_ms = min(
             [horizon_ms] * (len(there) < len(known)) + [k.until_ms for k in there.values()]
         )
         ends = {name: one.end for name, one in there.items() if one.end is not None}
-        return Reach(until_ms, ends, not lacking)
+        return Reach(max(starts, default=span.start), until_ms, ends, not lacking)
 
-    def _known(
-        self, name: str, timeframe: Timeframe, span: Span, horizon_ms: int, until_ms: int
-    ) -> _Known:
+    def _further_back(self, query: BarsQuery, start: int) -> BarsQuery:
+        """Return a query that begins earlier, unless other bars would answer it.
+
+        A vendor with a short history answers only a query that begins late enough.
+        """
+        wider = replace(query, span=Span(start, query.span.end))
+        try:
+            is_same = self.client.series_of(wider) == self.client.series_of(query)
+        except DataError:  # the query itself reports it
+            return query
+        return wider if is_same else query
+
+    def _since(self, name: str, timeframe: Timeframe, around: Around) -> int:
+        """Return the stamp of the first bar from which on all before the question are stored."""
+        wider = self._further_back(self._query(name, timeframe, around.span), around.back)
+        before = Span(wider.span.start, around.span.start)
+        if before.is_empty:
+            return around.span.start
+        query, missing = self._missing(name, timeframe, before)
+        ends = [one.end for one in missing if one.start < before.end]
+        if not ends:
+            return before.start
+        grid = BarGrid(calendar_for(query.instrument), timeframe)
+        stamps = grid.opens(Span(max(ends), max(*ends, before.end)))
+        return int(stamps[0]) if len(stamps) else before.end
+
+    def _known(self, name: str, timeframe: Timeframe, around: Around) -> _Known:
         """Return how far the bars for an asset are stored without a gap after the question."""
-        query = self._query(name, timeframe, span)
-        found = self.client.lookup(query)
-        source = found.source
-        if source is not None:
-            query = self._query(name, source, span)
-            found = self.client.lookup(query)
+        query, missing = self._missing(name, timeframe, around.span)
         calendar = calendar_for(query.instrument)
         grid = BarGrid(calendar, query.timeframe)
-        for missing in found.missing:
-            stamps = grid.opens(missing)
-            # A gap within the question does not matter here; only bars missing at the end stop a
-            # walk.
-            if len(stamps) and (closes := grid.closes(stamps[[0, -1]]))[1] > horizon_ms:
-                known_ms = min(until_ms, int(closes[0]) - 1)
-                end = missing.start
-                if source is not None:
+        is_holed = False
+        for one in missing:
+            stamps = grid.opens(one)
+            if not len(stamps):
+                continue
+            first, last = (int(close) for close in grid.closes(stamps[[0, -1]]))
+            is_holed = is_holed or first <= around.horizon_ms
+            # A gap within the question does not stop a walk forward; only bars missing at the end
+            # do.
+            if last > around.horizon_ms:
+                known_ms = min(around.until_ms, first - 1)
+                end = one.start
+                if query.timeframe != timeframe:
                     end = first_unclosed(calendar, timeframe, known_ms)
-                return _Known(query, known_ms, end)
-        return _Known(query, until_ms)
+                return _Known(query, known_ms, end, is_holed)
+        return _Known(query, around.until_ms, None, is_holed)
+
+    def _missing(
+        self, name: str, timeframe: Timeframe, span: Span
+    ) -> tuple[BarsQuery, tuple[Span, ...]]:
+        """Return the query for the bars, or for those that they are made of, and what it lacks."""
+        query = self._query(name, timeframe, span)
+        found = self.client.lookup(query)
+        if found.source is not None:
+            query = self._query(name, found.source, span)
+            found = self.client.lookup(query)
+        return query, found.missing
 
     def _query(self, name: str, timeframe: Timeframe, span: Span) -> BarsQuery:
         bounds = from_ms(span.start), from_ms(span.end - 1)
@@ -263,11 +318,13 @@ class _Known(NamedTuple):
         query: Query for the bars, up to the end of the bars that are read ahead.
         until_ms: Instant by which every bar that closes is stored.
         end: Stamp before which the bars end, or None for the end of the span.
+        is_holed: Whether bars of the question are missing.
     """
 
     query: BarsQuery
     until_ms: int
     end: int | None = None
+    is_holed: bool = False
 
 
 def _refuse_failed(attrs: Mapping[str, Mapping[str, Any]]) -> None:

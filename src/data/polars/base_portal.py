@@ -26,12 +26,13 @@ from ..errors import LookaheadError, NoDataAvailableError, QueryError
 from ..forks import renew_after_fork
 from ..lru_cache import LruCache
 from ..model.caller import called_from, warn_user, working_for
-from ..model.instant import HOUR_MS, iso
+from ..model.instant import HOUR_MS, day_ms, iso
 from ..model.span import Span
 from ..model.suggestion import did_you_mean
 from ..model.timeframe import Timeframe
 from ..observability.reads import reads
 from .bar_sources import (
+    Around,
     Assets,
     ForeignBars,
     ManagerBars,
@@ -55,6 +56,11 @@ MOST_BYTES = 64 << 20
 _AHEAD_BYTES = 16 << 20
 _AHEAD_ROWS = 16384
 _AHEAD_MS = 366 * 24 * HOUR_MS
+# Number of earlier rows to read for a program that moves back; more than a year of days, and no
+# more than most vendors send in one page.
+_BEHIND_ROWS = 900
+# No bar is requested from before this time.
+_FIRST_MS = day_ms(date(1900, 1, 2))
 # Extra rows before the requested ones, for a bar that has not closed or a vendor with another
 # anchor.
 _SPARE_ROWS = 4
@@ -585,14 +591,19 @@ class BasePortal(ABC, Generic[S, F]):
         return built.found
 
     def _built(self, question: PortalQuestion, ahead_ms: int) -> _Built:
-        """Return a panel that is read now, up to ``ahead_ms`` after the requested time."""
+        """Return a panel that is read now, up to ``ahead_ms`` after the requested time.
+
+        If the kept panel begins too late, the program moves back in time, and earlier bars are
+        read too.
+        """
         source, timeframe, now = self._source, question.timeframe, self._source.now_ms()
         mark = 0 if self._panels is None else self._panels.commits
         markets = source.markets(question.assets, timeframe)
         horizons = self._horizons(question, [market.calendar for market in markets], now)
         rows = question.rows + _SPARE_ROWS
         is_hit = is_complete = True
-        panel: Panel | None = None
+        panel = None if self._panels is None else self._panels.get(_key(question))
+        is_back = panel is not None and panel.until_ms >= max(horizons)
         for look in range(_LOOKS_BACK):
             start = min(
                 start_of(market, timeframe, horizon, rows * 4**look)
@@ -600,11 +611,15 @@ class BasePortal(ABC, Generic[S, F]):
             )
             until = min(now, max(horizons) + ahead_ms)
             span = Span(start, max(end_of(market, timeframe, until) for market in markets))
-            reach = Reach(until)
+            reach = Reach(start, until)
             if ahead_ms:
-                reach = source.reach(question.assets, timeframe, span, max(horizons), until)
+                behind_ms = min(ahead_ms, _BEHIND_ROWS * timeframe.longest_ms)
+                back = max(_FIRST_MS, start - behind_ms)
+                around = Around(span, max(horizons), until, back, is_back)
+                reach = source.reach(question.assets, timeframe, around)
                 until = reach.until_ms
-                span = Span(start, max(end_of(market, timeframe, until) for market in markets))
+                end = max(end_of(market, timeframe, until) for market in markets)
+                span = Span(reach.start, end)
                 mark = 0 if self._panels is None else self._panels.commits
             read = source.read(question.assets, timeframe, span, reach.ends)
             is_hit = is_hit and read.is_hit and reach.is_hit

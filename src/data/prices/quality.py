@@ -225,24 +225,24 @@ def _refuse_misplaced(
     """Raise if the stamps as a whole cannot be those of the requested bars."""
     if not len(table):
         return
-    bounds = f"from {_when(table.stamps.min())} to {_when(table.stamps.max())}"
-    received = f"{len(table)} {timeframe} rows {bounds}"
-    unit = _unit_that_fits(table.stamps, span)
-    hint = f"they would fit if the stamps were in {unit}, not milliseconds" if unit else None
-    if not len(rows):
-        window = f"{_when(span.start)} to {_when(span.end)}"
-        raise QualityError(f"none of {received} is in the window {window}", hint=hint)
-    first, last = int(rows.stamps.min()), int(rows.stamps.max())
-    if first > latest_stamp(timeframe, now_ms):
-        raise QualityError(f"all of {received} are after {_when(now_ms)}, in the future", hint=hint)
-    if first in _SECONDS_AS_MS and last in _SECONDS_AS_MS and span.end > 365 * DAY_MS:
-        raise QualityError(
-            f"all of {received} are in January 1970", hint="seconds instead of milliseconds?"
-        )
+    hint: str | None = None
+    first, last = (int(rows.stamps.min()), int(rows.stamps.max())) if len(rows) else (0, 0)
     usual = _usual_distance(rows.stamps)
-    if usual is not None and 2 * usual < (timeframe.step_ms or 28 * DAY_MS):
+    if not len(rows):
+        fault = f"none of {{}} is in the window {_when(span.start)} to {_when(span.end)}"
+    elif first > latest_stamp(timeframe, now_ms):
+        fault = f"all of {{}} are after {_when(now_ms)}, in the future"
+    elif first in _SECONDS_AS_MS and last in _SECONDS_AS_MS and span.end > 365 * DAY_MS:
+        fault, hint = "all of {} are in January 1970", "seconds instead of milliseconds?"
+    elif usual is not None and 2 * usual < (timeframe.step_ms or 28 * DAY_MS):
+        fault = f"{{}} are only {usual / 1000:g} s apart"
         hint = "is it another timeframe or unit of time?"
-        raise QualityError(f"{received} are only {usual / 1000:g} s apart", hint=hint)
+    else:
+        return
+    bounds = f"from {_when(table.stamps.min())} to {_when(table.stamps.max())}"
+    if hint is None and (unit := _unit_that_fits(table.stamps, span)):
+        hint = f"they would fit if the stamps were in {unit}, not milliseconds"
+    raise QualityError(fault.format(f"{len(table)} {timeframe} rows {bounds}"), hint=hint)
 
 
 def _usual_distance(stamps: Stamps) -> float | None:

@@ -235,21 +235,26 @@ def lacking_spans(
     lacking = [gap for span in gaps(wanted, answered) for gap in _unanswered(span, reasons, traded)]
     found: list[Sequence[Gap]] = [lacking]
     nothing = coverage.only(lambda c: c.state == "empty" and c.stands(now_ms)).within(wanted)
-    for source in nothing.sources:
-        edges = nothing.where(lambda c, own=source: c is own)  # type: ignore[misc]
+    for reason, rows in nothing.columns.by(_reason).items():
+        edges = nothing.columns.edges[rows]
         is_early = edges[:, 1] <= traded.start
-        if is_unasked(source):
-            found.append(_each(not_asked(source.span), edges))
-        elif source.reason != CLOSED:
-            if failures and source.reason.startswith(NO_BAR):
+        if reason == UNASKED:
+            found.append(_each(not_asked(wanted), edges))
+        elif reason != CLOSED:
+            if failures and reason.startswith(NO_BAR):
                 spans = spans_of(edges[~is_early])
                 failed = [gap for span in spans for gap in _cut(span, failures)]
                 rest = subtract(spans, [gap.span for gap in failed])
-                found += [failed, _each(Gap(source.span, source.reason), edges_of(rest))]
+                found += [failed, _each(Gap(wanted, reason), edges_of(rest))]
             else:
-                found.append(_each(Gap(source.span, source.reason), edges[~is_early]))
-            found.append(_each(Gap(source.span, BEFORE_FIRST, harmless=True), edges[is_early]))
+                found.append(_each(Gap(wanted, reason), edges[~is_early]))
+            found.append(_each(Gap(wanted, BEFORE_FIRST, harmless=True), edges[is_early]))
     return joined(*found)
+
+
+def _reason(nothing: Covered) -> str:
+    """Return the reason of a gap for a stretch without bars."""
+    return UNASKED if is_unasked(nothing) else nothing.reason
 
 
 def _each(gap: Gap, edges: Edges) -> Stretches[Gap]:
@@ -527,17 +532,10 @@ def _spans(answer: Answer) -> list[dict[str, Any]]:
             for part, rows in zip(parts, counts[with_rows].tolist(), strict=True)
         ]
     columns = answer.coverage.columns.take(with_rows)
-    index: dict[tuple[str, str], int] = {}
-    of_source = [index.setdefault((c.vendor, c.state), len(index)) for c in columns.sources]
-    groups = np.array(of_source)[columns.codes]
-    firsts = np.unique(groups, return_index=True)[1]
+    groups = columns.by(lambda c: (c.vendor, c.state, c.reason.startswith(GRAVE))).values()
     return [
-        _merged_entry(
-            columns.take(groups == groups[first]),
-            counts[with_rows][groups == groups[first]],
-            answer.kind,
-        )
-        for first in np.sort(firsts)[:_MOST_SPANS]
+        _merged_entry(columns.take(rows), counts[with_rows][rows], answer.kind)
+        for rows in islice(groups, _MOST_SPANS)
     ]
 
 

@@ -69,7 +69,7 @@ def record_absence(
     standing = coverage.spans(lambda p: _stands(p, now) and not _is_news(p, vendor, names))
     # Nearly all were answered a moment ago, and are marked already.
     left = subtract(lacking, standing)
-    lacking = [span for span in lacking if touching(left, span)]
+    lacking = [span for span in lacking if touching(left, span)] if left else []
     context = CommitContext(
         request.grid,
         Basis(),

@@ -17,7 +17,7 @@ from ...calendars.finality import newest_settled, settles_at
 from ...errors import QualityError
 from ...model.bars import BadRow, Bar, BarTable, Stamps, among, distinct, inside
 from ...model.capabilities import Fetched
-from ...model.coverage import Coverage, Covered, State, Stretches, VendorDay, spread
+from ...model.coverage import Columns, Coverage, Covered, State, Stretches, VendorDay, spread
 from ...model.edges import Edges, difference, edges_of, meets, merged, spans_of
 from ...model.instant import DAY_MS, date_of
 from ...model.instrument import Instrument
@@ -184,7 +184,7 @@ class _CommitBuilder:
                     list(self._nothings_beside([span for span, equal in runs if equal])),
                     self._bad_marks(),
                     equals,
-                    list(self._unvouched(pieces)),
+                    self._unvouched(pieces),
                     list(self._trusted_marks(pieces)),
                     list(self._unexpected_marks()),
                     self._contradicted_marks(doubts),
@@ -192,11 +192,10 @@ class _CommitBuilder:
                     list(self._kept_marks()),
                     # After the marks of equal bars, which renew trust: otherwise the first repeat
                     # would end a doubt.
-                    [
-                        mark.at(span)
+                    *(
+                        Stretches.of(Columns.of_one(mark, self._present([mark.span])))
                         for mark in self.answer.verdicts
-                        for span in self._present(mark.span)
-                    ],
+                    ),
                 ]
             ),
             suspects=tuple(row for row in rows if row[0][0] not in stored) if stored else rows,
@@ -218,14 +217,17 @@ class _CommitBuilder:
         return spans_of(self._unusable)
 
     @cached_property
-    def _absent(self) -> list[Span]:
+    def _absent(self) -> Edges:
         """The spans without a bar, neither in the answer nor stored."""
-        return spans_of(difference(self._unusable, edges_of(span for span, _ in self._kept)))
+        return difference(self._unusable, edges_of(span for span, _ in self._kept))
 
-    def _present(self, span: Span) -> list[Span]:
-        """Return the parts of ``span`` that are not without bars."""
-        absent = touching(self._absent, span)
-        return subtract([span], absent) if absent else [span]
+    def _present(self, spans: Iterable[Span]) -> Edges:
+        """Return the parts of spans that are not without bars."""
+        edges, absent = edges_of(spans), self._absent
+        if len(absent) and len(edges):
+            first = absent[:, 1].searchsorted(edges.min(), "right")
+            absent = absent[first : absent[:, 0].searchsorted(edges.max())]
+        return difference(edges, absent) if len(absent) else edges
 
     # --- stored bars that the answer lacks -------------------------------------------------
 
@@ -414,7 +416,7 @@ class _CommitBuilder:
         """Yield a mark for the settled, trusted parts of pieces that contain untrusted bars."""
         if not self._untrusted or self._doubt:
             return
-        left_out = coalesce([*self._untrusted, *self._absent])
+        left_out = coalesce([*self._untrusted, *spans_of(self._absent)])
         for piece in pieces:
             if piece.state == "provisional":
                 settled = Span(piece.span.start, self.answer.finality.final_before(piece.span))
@@ -427,7 +429,7 @@ class _CommitBuilder:
         """Yield marks that renew trust in stored bars found equal; their source stays."""
         middle = self.answer.finality.final_before(span)
         settled = max(middle, min(self.answer.finality.settled_before, span.end))
-        for part in self._present(span):
+        for part in spans_of(self._present([span])):
             for old in self._bars_held(part, Span(span.start, middle)):
                 yield self._renewed(old, *(self._doubt or ("", None)))
             for old in self._bars_held(part, Span(middle, settled)):
@@ -441,15 +443,20 @@ class _CommitBuilder:
 
     # --- bars that have closed only by our own clock ----------------------------------------
 
-    def _unvouched(self, pieces: Sequence[CommitPiece]) -> Iterator[Covered]:
-        """Yield a mark for the new bars that are closed only by our own clock."""
+    def _unvouched(self, pieces: Sequence[CommitPiece]) -> Stretches[Covered]:
+        """Return marks for the new bars that are closed only by our own clock."""
         first = self.answer.finality.vouched_before
-        for piece in pieces if first < self.answer.answered.end else ():
-            # A span without a bar before the first of them is not vouched for, either.
-            is_alone = len(piece.table) and int(piece.table.stamps[0]) >= first
-            alone = piece.span if is_alone else Span(max(piece.span.start, first), piece.span.end)
-            for span in self._present(alone):
-                yield self._mark(span, "provisional", UNVOUCHED, self._unvouched_until)
+        if first >= self.answer.answered.end:
+            return Stretches()
+        # A span without a bar before the first of them is not vouched for, either.
+        alone = (
+            piece.span
+            if len(piece.table) and int(piece.table.stamps[0]) >= first
+            else Span(max(piece.span.start, first), piece.span.end)
+            for piece in pieces
+        )
+        mark = self._mark(self.answer.answered, "provisional", UNVOUCHED, self._unvouched_until)
+        return Stretches.of(Columns.of_one(mark, self._present(alone)))
 
     def _still_unvouched(self, old: Covered) -> Covered:
         """Return the mark for equal bars that no newer ones vouch for: final after a day."""
@@ -516,7 +523,7 @@ class _CommitBuilder:
         if doubt is None:
             return Stretches()
         spans = edges_of(piece.span.clip(settled) for piece in pieces)
-        edges = difference(spans, edges_of(self._absent))
+        edges = difference(spans, self._absent)
         mark = self._mark(settled, "suspect", *doubt)
         return spread(mark, edges, np.full(len(edges), doubt.expires))
 
@@ -551,6 +558,8 @@ class _CommitBuilder:
         edges = edges_of(self.answer.contradicted)
         if doubts:
             edges = difference(edges, doubts.columns.edges)
+        if not len(edges):
+            return Stretches()
         mark = self._blank.having(state="suspect", reason=reason)
         return spread(mark, edges, self._expiries(edges))
 
@@ -595,7 +604,7 @@ class _CommitBuilder:
         """
         answer, grid, now = self.answer, self.terms.grid, self.terms.now_ms
         kept = (span for span, _ in self._kept)
-        spoken = coalesce([*self._absent, *answer.off_slots, *kept]) if equal else []
+        spoken = coalesce([*spans_of(self._absent), *answer.off_slots, *kept]) if equal else []
         for run in equal:
             covered = [c.span for c in self.stored.coverage.within(run) if self._is_answered(c)]
             for part in subtract([run], [*covered, *touching(spoken, run)]):
@@ -607,6 +616,8 @@ class _CommitBuilder:
                     yield replace(mark, expires=closes) if is_last else mark
 
     def _holes(self, holes: Edges, reason: str) -> Stretches[Covered]:
+        if not len(holes):
+            return Stretches()
         edges, expires = self.terms.nothings(holes, self.stored.coverage)
         return spread(self._nothing.having(reason=reason), edges, self._vouched(edges, expires))
 

@@ -30,7 +30,7 @@ from ...calendars.grid import BarGrid
 from ...model.bars import BadRow, BarTable, Stamps, among, distinct, inside, merge, union
 from ...model.capabilities import Fetched
 from ...model.coverage import Covered
-from ...model.edges import edges_of, meets, merged
+from ...model.edges import edges_of, meets, merged, spans_of
 from ...model.instant import HOUR_MS, MINUTE_MS, date_of
 from ...model.reasons import DID_NOT_COME, NO_TRADE
 from ...model.span import Span, coalesce, intersect
@@ -225,7 +225,7 @@ def _stretches(stamps: Sequence[int], grid: BarGrid) -> tuple[Span, ...]:
     last = max(stamps)
     opens = np.append(grid.opens(Span(min(stamps), last + 1)), grid.next_open(last + 1))
     ends = opens[np.searchsorted(opens, stamps, side="right")]
-    return tuple(Span(stamp, int(end)) for stamp, end in zip(stamps, ends, strict=True))
+    return tuple(spans_of(np.column_stack([stamps, ends])))
 
 
 def _slots(span: Span, rows: Sequence[BadRow], present: Stamps, grid: BarGrid) -> Stamps:
@@ -376,7 +376,9 @@ def _missing(answer: ClassifiedAnswer, grid: BarGrid, stays: Stamps) -> Iterator
     for span in answer.spans:
         lacking = hole_edges(span, present[slice(*np.searchsorted(present, span))], grid)
         lacking = lacking[~meets(lacking, slots)]
-        opens = grid.required(span) if len(lacking) else no_stamps()
+        if not len(lacking):
+            continue
+        opens = grid.required(span)
         for year in years_of(span):
             part = np.clip(lacking, *year_span(year))
             places = opens.searchsorted(part)

@@ -161,7 +161,7 @@ class Header:
             kind=Kind.from_json(plain["kind"]),
             basis=basis,
             state=plain["state"],
-            holes=tuple(Span(*map(_number, hole)) for hole in plain.get("holes", ())),
+            holes=tuple([Span(_number(a), _number(b)) for a, b in plain.get("holes", ())]),
             spelled={k: plain[k] for k in _SPELLED if k in plain},
             extra={k: v for k, v in plain.items() if k not in (*_KNOWN, *_SPELLED)},
         )

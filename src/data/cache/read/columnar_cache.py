@@ -123,8 +123,11 @@ class Sidecars:
             return None
 
     def lacking(self, lane: SeriesFiles, states: States) -> list[int]:
-        """Return the years that the file lacks in their current state, and those changed since."""
-        file = self.opened(lane.key)
+        """Return the years that the file lacks in their current state, and those changed since.
+
+        The file is the one that :meth:`read` has just opened.
+        """
+        file: ColumnarFile | None = self._memory.get(("columns", lane.key))
         return [
             year
             for year, state in states.items()

@@ -10,10 +10,12 @@ from typing import Any, NamedTuple, TypeVar
 from ...disk.files import Disk, FileState
 from ...lru_cache import LruCache
 
-__all__ = ["DocumentCache", "LruCache"]
+__all__ = ["NO_FILE", "DocumentCache", "LruCache"]
 
 T = TypeVar("T")
 
+# State of a file or folder that does not exist.
+NO_FILE = FileState(0, 0, 0)
 # File times advance in steps of up to 10 ms: two changes within one step cannot be distinguished.
 _YOUNG_NS = 20_000_000
 # Memory for a document: this many bytes each, plus this multiple of its size.
@@ -125,11 +127,14 @@ class DocumentCache:
         return names
 
     def settled_state(self, path: Path | str) -> FileState | None:
-        """Return the state of ``path`` if any later change is certain to show in it, else None."""
+        """Return the state of ``path`` if any later change is certain to show in it, else None.
+
+        ``NO_FILE`` if it does not exist.
+        """
         state = self._disk.stat(path)
-        if state is None or self._disk.now_ns() - state.mtime_ns < _YOUNG_NS:
-            return None
-        return state
+        if state is None:
+            return NO_FILE
+        return state if self._disk.now_ns() - state.mtime_ns >= _YOUNG_NS else None
 
     def forget(self, path: Path) -> None:
         """Discard a cached file, so that it is read again next time."""

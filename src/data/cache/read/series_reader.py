@@ -29,7 +29,7 @@ from ..values import SeriesView, outdated_spans
 from ..write.coverage_update import year_span
 from ..write.series import SeriesFiles
 from .columnar_cache import Sidecars, WholeYear
-from .lru_cache import LruCache
+from .lru_cache import NO_FILE, LruCache
 from .year_file import MismatchError, YearFile, open_year
 
 T = TypeVar("T")
@@ -235,7 +235,7 @@ class SeriesIndex:
     def seal(self, lane: SeriesFiles, view: SeriesView) -> dict[str, FileState | None] | None:
         """Return the folder state that shows ``view`` is current as long as it is unchanged."""
         look: _Look | None = self._memory.get(("series", lane.key))
-        if look is None or look[0] is None or look[1].view is not view:
+        if look is None or look[0] in (None, NO_FILE) or look[1].view is not view:
             return None
         return {lane.paths.text: look[0]}
 
@@ -407,8 +407,6 @@ def kind_of(series: SeriesMeta | None, coverage: Iterable[Covered]) -> Kind | No
 
 # --- ranges ------------------------------------------------------------------------------
 
-_NO_FILE = FileState(0, 0, 0)
-
 
 class RangeReader:
     """Reads stretches of a series. Thread-safe; takes a lock only if a year needs repair.
@@ -460,12 +458,14 @@ class RangeReader:
     ) -> tuple[BarTable, Coverage]:
         if entry is not None and self._sidecars.are_kept:
             states = entry.years(span)
-            table = self._sidecars.read(lane, span, states)
-            if table is not None:
+            table, after = self._sidecars.read(lane, span, states), states
+            if table is None and entry.is_ours:
+                table, after = self._with_columns(lane, span, states)
+            if table is not None and after == states:
                 return table, entry.view.coverage.within(span)
-            if entry.is_ours:
+            if table is not None:
                 coverage = entry.view.coverage.without(year_span(year) for year in states)
-                return self._with_columns(lane, span, states, coverage)
+                return table, _overlaid(coverage, _coverages(after)).within(span)
         own = lane.years()
         if barred := lane.barred_years():
             check_barred(lane, span, barred)
@@ -480,8 +480,8 @@ class RangeReader:
         states = {year: state for year, state in documents if state is not None}
         table = self._sidecars.read(lane, span, states)
         if table is None:
-            return self._with_columns(lane, span, states, coverage)
-        return table, _overlaid(coverage, (s.coverage for s in states.values())).within(span)
+            table, states = self._with_columns(lane, span, states)
+        return table, _overlaid(coverage, _coverages(states)).within(span)
 
     def seal(
         self, lane: SeriesFiles, span: Span, entry: IndexEntry
@@ -495,16 +495,16 @@ class RangeReader:
         return files if files == verified else None
 
     def _with_columns(
-        self, lane: SeriesFiles, span: Span, states: dict[int, YearState], coverage: Coverage
-    ) -> tuple[BarTable, Coverage]:
+        self, lane: SeriesFiles, span: Span, states: Mapping[int, YearState]
+    ) -> tuple[BarTable, dict[int, YearState]]:
         """Read the years of ``states``, and store columns for those that have none yet.
 
-        ``coverage`` is that of the other years.
+        The second value has the states of the years as read.
         """
         lacking = self._sidecars.lacking(lane, states)
         whole = self.read_whole(lane, {year: states[year] for year in lacking})
         self._sidecars.keep(lane, whole)
-        states |= {year: content.state for year, content in whole.items()}
+        states = {**states, **{year: content.state for year, content in whole.items()}}
         table = self._sidecars.read(lane, span, states)
         if table is None:  # it cannot be kept on the disk
             whole |= self.read_whole(lane, {y: s for y, s in states.items() if y not in whole})
@@ -512,7 +512,7 @@ class RangeReader:
                 self._keep(lane.key, year, content)
             states = {year: whole[year].state for year in states if year in whole}
             table = concat(whole[year].table.within(span) for year in states)
-        return table, _overlaid(coverage, (s.coverage for s in states.values())).within(span)
+        return table, states
 
     def read_whole(
         self, lane: SeriesFiles, states: Mapping[int, YearState]
@@ -526,7 +526,7 @@ class RangeReader:
 
     def _whole(self, lane: SeriesFiles, year: int, state: YearState) -> WholeYear | None:
         # Checked before it is read, so that concurrent changes are noticed the next time.
-        file = self._disk.stat(lane.paths.data(year)) or _NO_FILE
+        file = self._disk.stat(lane.paths.data(year)) or NO_FILE
         kept: WholeYear | None = self._memory.get(("year", lane.key, year))
         if kept is not None and (kept.file, kept.state.head) == (file, state.head):
             return kept._replace(state=state)  # what is known of the bars may have changed
@@ -557,6 +557,10 @@ class RangeReader:
                 tables.append(mine[0])
                 coverages.append(mine[1].coverage)
         return concat(tables), coverages
+
+
+def _coverages(states: Mapping[int, YearState]) -> list[Coverage]:
+    return [state.coverage for state in states.values()]
 
 
 def _overlaid(coverage: Coverage, parts: Iterable[Coverage]) -> Coverage:

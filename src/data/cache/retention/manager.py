@@ -20,7 +20,6 @@ from typing import TYPE_CHECKING
 from ...clock import Clock
 from ...errors import CacheError, DataError, LockTimeoutError
 from ...model.coverage import stretches
-from ...model.edges import merged, spans_of
 from ...model.series import SeriesKey
 from ...model.span import Span
 from ..facade import summaries
@@ -137,10 +136,11 @@ class RetentionManager(StoreListener):
         is_first = not self._has_begun and self._is_first()
         yield
         self._begin(is_first)
-        marks = spans_of(merged(stretches(commit.marks).where(lambda _: True)))
-        spans = [*(part.span for part in commit.pieces), *marks]
-        if spans:
-            lane.use.committed(min(span.start for span in spans), self._clock.now_ms())
+        marks = stretches(commit.marks).columns
+        starts = [piece.span.start for piece in commit.pieces]
+        starts += marks.starts[marks.starts < marks.ends].tolist()
+        if starts:
+            lane.use.committed(min(starts), self._clock.now_ms())
         self._grown += need
         if self._is_time():
             self.look()

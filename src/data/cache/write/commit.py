@@ -64,7 +64,7 @@ class CommitRun:
         disk.make_folders(paths.folder, durable=False)  # the first commit sees to that
         with disk.lock(paths.lock, lock_timeout_s):
             names = self.lane.sweep()
-            self._look(years_in(names), years_in(self.lane.barred(names)))
+            self._look(names, years_in(self.lane.barred(names)))
             kind = self._checked_kind()
             self._check_generation()
             if not self.metas:
@@ -81,16 +81,16 @@ class CommitRun:
 
     # --- before ----------------------------------------------------------------------------
 
-    def _look(self, own: list[int], barred: list[int]) -> None:
+    def _look(self, names: list[str], barred: list[int]) -> None:
         """Read the current state, and repair the years that the commit concerns.
 
         Args:
-            own: Years that have data or metadata in the lane folder.
+            names: Names in the lane folder.
             barred: Years that cannot be read; they are left alone unless the commit concerns them.
         """
-        self.series = read_series(self.lane) or SeriesMeta()
+        self.series = (read_series(self.lane) if SERIES in names else None) or SeriesMeta()
         self.parts = by_year(self.commit)
-        own = [year for year in own if year in self.parts or year not in barred]
+        own = [year for year in years_in(names) if year in self.parts or year not in barred]
         for year in own:
             self.metas[year] = self._sound(year)
         ours = {year for year, meta in self.metas.items() if meta}
@@ -106,7 +106,7 @@ class CommitRun:
         self.generation = 1 + newest
         self.generation = max(self.generation, self.series.generation + 1)
         if self.generation == 1:  # what was deleted left its log: its numbers are not given again
-            logged = map(self.lane.logged_generation, self.lane.logged_years())
+            logged = map(self.lane.logged_generation, self.lane.logged_years(names))
             self.generation = 1 + max(logged, default=0)
 
     def _leave_outdated(self) -> None:

@@ -68,7 +68,9 @@ class YearSegment:
         table = whole.within(span)
         if not len(table):
             return None
-        header = _header_of(self.header, table, self.header.span.clip(span))
+        own = self.header.span.clip(span)
+        holes = tuple(intersect([own], self.header.holes))
+        header = replace(_header_of(self.header, table, own), holes=holes)
         return YearSegment(
             header, rows=table, columns=self.columns, lines=self._lines(whole, table)
         )
@@ -107,7 +109,6 @@ def _header_of(header: Header, table: BarTable, span: Span) -> Header:
         first=int(table.stamps[0]),
         last=int(table.stamps[-1]),
         span=Span(min(span.start, int(table.stamps[0])), max(span.end, int(table.stamps[-1]) + 1)),
-        holes=tuple(intersect([span], header.holes)),
         spelled={},
     )
 

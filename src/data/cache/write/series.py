@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -72,9 +72,12 @@ class SeriesFiles:
         """Return the years that have data or metadata, ascending."""
         return years_in(self.memory.list(self.paths.text))
 
-    def logged_years(self) -> list[int]:
-        """Return the years that have any file, even if only the log of deleted bars, ascending."""
-        names = self.memory.list(self.paths.text)
+    def logged_years(self, names: Sequence[str] | None = None) -> list[int]:
+        """Return the years that have any file, even if only the log of deleted bars, ascending.
+
+        ``names`` are the folder's contents, if already known.
+        """
+        names = self.memory.list(self.paths.text) if names is None else names
         logged = (name.partition(".log")[0] for name in names if name.endswith(".log"))
         return sorted({*years_in(names), *(int(year) for year in logged if year.isdecimal())})
 

@@ -22,7 +22,7 @@ import json
 import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from datetime import date
+from datetime import date, timedelta
 from itertools import zip_longest
 from typing import Any
 
@@ -64,6 +64,19 @@ _DAYLIKE = re.compile(
     r")(?:[T ].*|\s*[\[(*†].*)?",
     re.IGNORECASE,
 )
+
+# Dates as spreadsheets and programs count them, from 1950 to 2079. Other numbers look the same, so
+# the column must have a name of time, except for whole days in seconds or milliseconds.
+_COUNTED = re.compile(r"([0-9]{5,13})(?:\.[0-9]+)?")
+_SERIALS, _SECONDS = range(18_264, 65_745), range(631_152_000, 3_471_292_800)
+_NAME_OF_TIME = re.compile(
+    r"date|time|stamp|epoch|added|removed|joined|entered|exited|listed|dropped|deleted|since|until"
+    r"|inclusion|exclusion|effective"
+    r"|(?:^|_)(?:from|to|day|when|entry|exit|join|left|leave|start|end|begin|add|remove|ts|asof)(?:_|$)"
+    r"|^(?:in|out)$"
+)
+_FIRST_SERIAL = date(1899, 12, 30)
+_EPOCH = date(1970, 1, 1)
 
 Row = tuple[int, Mapping[str, str]]
 Canonical = Callable[[str], str]
@@ -175,8 +188,10 @@ def _passed_over(title: str, rows: list[Row], read: set[str]) -> tuple[str, ...]
     for name in names:
         values = [row[name] for _, row in rows if row[name]]
         # A JSON value of several parts has dates anywhere.
+        is_of_time = bool(_NAME_OF_TIME.search(name))
         days = sum(
             bool(_DAYLIKE.search(value) if value[0] in "[{" else _DAYLIKE.fullmatch(value))
+            or _counted_day(value, is_of_time) is not None
             for value in values
         )
         if values and 2 * days >= len(values):
@@ -186,6 +201,28 @@ def _passed_over(title: str, rows: list[Row], read: set[str]) -> tuple[str, ...]
                 hint=f"give the column the name of its meaning ({_SHAPES}), or remove it",
             )
     return tuple(names)
+
+
+def _counted_day(text: str, is_of_time: bool) -> date | None:
+    """Return the date that a number counts to, or None.
+
+    Excel counts days, other programs seconds or milliseconds since 1970.
+
+    Args:
+        text: Text of the number.
+        is_of_time: Whether the column has a name of time; otherwise only whole days in seconds or
+            milliseconds are dates.
+    """
+    match = _COUNTED.fullmatch(text)
+    if match is None:
+        return None
+    number = int(match[1])
+    if number in _SERIALS:
+        return _FIRST_SERIAL + timedelta(days=number) if is_of_time else None
+    for scale in (1, 1000):
+        if number // scale in _SECONDS and (is_of_time or number % (86_400 * scale) == 0):
+            return _EPOCH + timedelta(days=number // (86_400 * scale))
+    return None
 
 
 def read_day(text: str) -> date | None:
@@ -285,13 +322,11 @@ class _Reader:
     def _day(self, line: int, text: str) -> date:
         day = read_day(text)
         if day is None:
-            hint = "use a form such as 2025-07-08 or July 9, 2025"
-            raise _error(
-                self.title,
-                line,
-                f"not a date: {text!r:.80}" if text else "the date is missing",
-                hint,
-            )
+            counted = _counted_day(text, is_of_time=True)
+            what = f"not a date: {text!r:.80}" if text else "the date is missing"
+            if counted is not None:
+                what += f" (as a number, it counts to {counted})"
+            raise _error(self.title, line, what, "use a form such as 2025-07-08 or July 9, 2025")
         return day
 
 

@@ -196,28 +196,25 @@ def _copied_days(series: CheckedSeries) -> Iterator[Defect]:
     table = series.table
     if not series.timeframe.is_intraday or not series.has_volume:
         return
-    starts = np.flatnonzero(np.diff(table.stamps // DAY_MS, prepend=-1))
-    edges = [*starts.tolist(), len(table)]
-    columns = (*series.prices, table.volume)
-    for first, middle, end in zip(edges, edges[1:], edges[2:], strict=False):
-        shift = (table.stamps[middle] // DAY_MS - table.stamps[first] // DAY_MS) * DAY_MS
-        rows, before = np.arange(middle, end), table.stamps[first:middle]
-        places = np.searchsorted(before, table.stamps[middle:end] - shift)
-        places = first + np.minimum(places, len(before) - 1)
-        same = table.close[places] == table.close[middle:end]
-        if np.count_nonzero(same) < _COPIED_BARS:
-            continue
-        same &= table.stamps[places] == table.stamps[rows] - shift
-        for column in columns:
-            same &= column[places] == column[rows]
-        moved = (table.high[rows] > table.low[rows]) & (table.volume[rows] > 0)
-        if np.count_nonzero(same & moved) >= max(_COPIED_BARS, moved.sum() / 2):
-            day = iso(int(table.stamps[middle]))[:10]
-            text = (
-                f"{counted(int(same.sum()), 'bar')} of {day} repeat those of the day before in all prices "
-                "and in volume"
-            )
-            yield Defect(table.stamps[rows[same]], text, "error", cause="copied day")
+    days = table.stamps // DAY_MS
+    starts = np.flatnonzero(np.diff(days, prepend=days[0] - 1))
+    lengths = np.diff(starts, append=len(days))
+    # For each bar, the instant a traded day earlier, and the bar there; none on the first day.
+    shifts = np.diff(days[starts], prepend=days[0] - 1) * DAY_MS
+    wanted = table.stamps - np.repeat(shifts, lengths)
+    places = np.searchsorted(table.stamps, wanted)
+    same = table.stamps[places] == wanted
+    for column in (*series.prices, table.volume):
+        same &= column[places] == column
+    moved = (table.high > table.low) & (table.volume > 0)
+    both, moving = np.add.reduceat([same & moved, moved], starts, axis=1, dtype=np.int64)
+    for day in np.flatnonzero(both >= np.maximum(_COPIED_BARS, moving / 2)).tolist():
+        rows = starts[day] + np.flatnonzero(same[starts[day] :][: lengths[day]])
+        text = (
+            f"{counted(len(rows), 'bar')} of {iso(int(table.stamps[starts[day]]))[:10]} repeat those of "
+            "the day before in all prices and in volume"
+        )
+        yield Defect(table.stamps[rows], text, "error", cause="copied day")
 
 
 def _beyond_chance(series: CheckedSeries, same: Mask, what: str) -> Iterator[Defect]:
