@@ -691,12 +691,6 @@ FULL_ONLY: dict[str, dict[str, tuple[str, str]]] = {
             "test_a_frame_in_use_outlives_everything_that_happens_to_its_series",
         ),
     },
-    "tests/e2e/test_plan.py": {
-        "test_the_plan_of_a_hit_loads_no_vendor": (
-            "tests/e2e/test_hits.py",
-            "test_a_covered_range_loads_neither_calendar_nor_vendor_nor_http",
-        ),
-    },
     "tests/e2e/test_random_requests.py": {
         "test_whatever_is_asked_in_whatever_order_the_answer_is_true_or_says_what_it_lacks": (
             "tests/simulation/test_simulation.py",

@@ -362,12 +362,12 @@ def test_the_report_is_written(run: Run, tmp_path: Path, vendors: VendorServer) 
 
 
 def test_quiet_and_many_series(run: Run) -> None:
-    names = ",".join(f"Z{n}USDT" for n in range(7))
+    names = ",".join(f"Z{n}USDT" for n in range(50))
     ran = run("-q", "populate", "--symbols", f"BTCUSDT,{names}", "--timeframes", "1d", *MAY)
     assert ran.err == ""
     assert "BTCUSDT" not in ran.out, "what is complete of so many is not listed"
     assert (
-        "7 series (Z0USDT 1d, Z1USDT 1d, Z2USDT 1d, Z3USDT 1d, Z4USDT 1d and 2 more): "
+        "50 series (Z0USDT 1d, Z1USDT 1d, Z2USDT 1d, Z3USDT 1d, Z4USDT 1d and 45 more): "
         in " ".join(ran.out.split())
     )
 
