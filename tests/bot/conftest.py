@@ -6,6 +6,7 @@ import asyncio
 import importlib
 import itertools
 import logging
+import shutil
 import sys
 import threading
 import time
@@ -182,9 +183,21 @@ class Club(Chats):
         return [(r["telegram_user_id"], r["command"], r["success"]) for r in reversed(rows)]
 
 
+@pytest.fixture(scope="session")
+def _tables(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a file with the tables of the records, to be copied."""
+    from src.data.db.core.database import Database
+
+    path = tmp_path_factory.mktemp("records") / "records.db"
+    made = Database(f"sqlite:///{path}")
+    made.schema.prepare()
+    made.close()  # what is in the log beside it is not copied
+    return path
+
+
 @pytest.fixture
 def club(
-    load: Callable[[str], Any], quick: Any, vendors: VendorServer, people: Telegram,
+    load: Callable[[str], Any], quick: Any, vendors: VendorServer, people: Telegram, _tables: Path,
     manager: DataManager, clock: ManualClock, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
 ) -> Iterator[Club]:  # fmt: skip
     """Yield the running bot with one administrator, who has joined."""
@@ -194,7 +207,7 @@ def club(
     from src.data.jobs.alert_bars import ClientBars
     from src.data.jobs.alerts import AlertJob
 
-    database = Database(f"sqlite:///{tmp_path / 'records.db'}")
+    database = Database(f"sqlite:///{shutil.copy(_tables, tmp_path / 'records.db')}")
     db, codes = TelegramService.of(database, clock), dict[str, str]()
     now = SimpleNamespace(time=lambda: clock.now_ms() / 1000, monotonic=time.monotonic)
     monkeypatch.setattr(load("members"), "time", now)

@@ -29,8 +29,8 @@ def some(items: Sequence[T], few: int) -> list[T]:
 
 
 def examples(count: int) -> int:
-    """Return a third of ``count`` random examples but at least 20, or all in a full run."""
-    return count if FULL else min(count, max(20, count // 3))
+    """Return a tenth of ``count`` random examples but at least 12, or all in a full run."""
+    return count if FULL else min(count, max(12, count // 10))
 
 
 def crossed(*axes: Iterable[Any]) -> Collection[tuple[Any, ...]]:

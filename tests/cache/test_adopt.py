@@ -22,6 +22,7 @@ from tests.cache.bars import (
     store_in,
     table,
 )  # fmt: skip
+from tests.cache.counts import FULL
 from tests.cache.disks import DyingDisk, Killed
 
 OLD = "timestamp,open,high,low,close,volume\n" + "".join(
@@ -114,7 +115,7 @@ def test_made_up_bars_are_none(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("where", ["ohlcv/AAPL/1d", "AAPL/1d"])
 def test_death_while_taking_over_loses_nothing(tmp_path: Path, where: str) -> None:
-    for n in range(1, 60):
+    for n in range(1, 80, 1 if FULL else 4):
         root = tmp_path / str(n)
         leave(root / where)
         try:

@@ -42,7 +42,7 @@ from tests.cache.crash import Platter, Quick, Recorder, states
 from tests.cache.disks import DyingDisk, FailingDisk, HoldingDisk, Killed
 
 MODES = pytest.mark.parametrize("mode", ["map", "read"])
-MOST = 60 if FULL else 4  # states of one instant
+MOST = 60 if FULL else 3  # states of one instant
 ROWS = 1_000
 
 
@@ -156,7 +156,7 @@ def test_each_precaution_is_needed(
 def test_every_call_may_fail(tmp_path: Path, name: str, for_ever: bool) -> None:
     codes = [errno.ENOSPC, errno.EIO, errno.EACCES, errno.EMFILE]
     # Each call fails in one of the two ways, in a full run in both.
-    for n in range(1, 40) if FULL else range(1 + for_ever, 40, 2):
+    for n in range(1, 40) if FULL else range(1 + for_ever, 40, 4):
         root = tmp_path / str(n)
         store_in(root, Quick()).commit(MINUTES, prepared(root, name))
         disk = FailingDisk(n, codes[n // 2 % 4], for_ever=for_ever)

@@ -23,8 +23,8 @@ from tests.cache.crash import Quick
 ROOT = Path(__file__).parents[2]
 # Long enough to be mapped.
 LONG = 20_000
-READERS, APPENDS = (4, 60) if FULL else (2, 12)
-KILLS = 200 if FULL else 24
+READERS, APPENDS = (4, 60) if FULL else (2, 10)
+KILLS = 200 if FULL else 10
 
 WATCH = """
 import sys, threading

@@ -54,7 +54,7 @@ from tests.cache.crash import Platter, Promise, Quick, Recorder, State, states
 from tests.cache.disks import Killed
 
 # Of one instant: every single thing lost or alone kept comes first, chance only fills up the rest.
-MOST = 100 if FULL else 5
+MOST = 100 if FULL else 3
 KILLS = 99 if FULL else 3
 SLOTS = range(-12, 16)
 LATER = piece(12, 14)
@@ -705,7 +705,7 @@ def test_folders_that_a_killed_writer_made_are_synced(
 ) -> None:
     def all_of_them(root: Path) -> None:
         root.mkdir()
-        for dies_in in range(12) if FULL else range(0, 12, 2):
+        for dies_in in range(12) if FULL else range(0, 12, 3):
             after_a_kill(root, "first file", dies_in, commits_again, most=MOST)
 
     all_of_them(tmp_path / "with")

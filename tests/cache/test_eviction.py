@@ -602,7 +602,7 @@ def test_killed_during_an_eviction(tmp_path: Path) -> None:
         BarStore(tmp_path / "counted", counting, ManualClock(NOW)).parts.lane(DAILY), 2026, 1
     )
     calls = len(counting.deeds())
-    for dies_at in some(range(1, calls + 1), 6):
+    for dies_at in some(range(1, calls + 1), 3):
         root = tmp_path / str(dies_at)
         Cache(root).commit(replace(whole, next_due=year_start(2027)))
         lane = BarStore(root, DyingDisk(dies_at), ManualClock(NOW)).parts.lane(DAILY)

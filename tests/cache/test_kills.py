@@ -24,7 +24,7 @@ from tests.cache.writer import shift_of
 
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="no fork, no SIGKILL there")
 
-KILLS = 1000 if FULL else 30
+KILLS = 1000 if FULL else 12
 ROOT = Path(__file__).parents[2]
 
 

@@ -153,24 +153,20 @@ _PROGRAM = """
 import sys
 import pandas as pd
 from src.data.cache.unified_cache import UnifiedCache
-cache = UnifiedCache(sys.argv[1], 10.0)
+changed, unused = (UnifiedCache(folder, 10.0) for folder in sys.argv[1:])
 index = pd.date_range("2025-01-01", periods=3, freq="1h")
 frame = pd.DataFrame({c: 1.0 for c in ("open", "high", "low", "close", "volume")}, index=index)
-if sys.argv[2] == "put":
-    assert cache.put(frame, "BTCUSDT", "1h", None, None)
+assert changed.put(frame, "BTCUSDT", "1h", None, None)
 """
 
 
-@pytest.mark.parametrize(("deed", "written"), [("put", FILES), ("nothing", [])])
-def test_they_are_written_when_the_process_ends(
-    tmp_path: Path, deed: str, written: list[str]
-) -> None:
-    root = Path(__file__).resolve().parents[2]
-    subprocess.run(
-        [sys.executable, "-c", _PROGRAM, str(tmp_path), deed], cwd=root, check=True, timeout=300
-    )
-    folder = tmp_path / "ohlcv" / "_metadata"
-    assert sorted(p.name for p in folder.glob("*.json")) == written
+def test_they_are_written_when_the_process_ends(tmp_path: Path) -> None:
+    root, folders = Path(__file__).resolve().parents[2], [tmp_path / "changed", tmp_path / "unused"]
+    subprocess.run([sys.executable, "-c", _PROGRAM, *folders], cwd=root, check=True, timeout=300)
+    written = [
+        sorted(p.name for p in (one / "ohlcv" / "_metadata").glob("*.json")) for one in folders
+    ]
+    assert written == [FILES, []]
 
 
 def test_a_cache_that_was_deleted_is_not_made_again(cache: UnifiedCache) -> None:

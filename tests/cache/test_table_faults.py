@@ -300,7 +300,7 @@ def test_a_folder_that_can_only_be_read_serves_nothing_damaged(tmp_path: Path) -
 # --- writing that ends in the middle -------------------------------------------------------------
 
 # At which calls it ends; all of them in a full run.
-POINTS = range(1, 1000) if FULL else range(1, 1000, 9)
+POINTS = range(1, 1000) if FULL else range(1, 1000, 17)
 
 
 class Unsynced:
@@ -374,7 +374,7 @@ def test_the_power_fails_behind_any_call(tmp_path: Path) -> None:
     write_all(opened(root, disk), tell)
     found = states(before, disk.tape, 60 if FULL else 4)
     assert len(found) > 100
-    for state in found if FULL else found[::10]:
+    for state in found if FULL else found[::25]:
         for told, begun in state.promises:
             state.tree.put(root)
             check(root, told, begun)

@@ -34,7 +34,7 @@ from tests.processes import Talker
 
 T = TypeVar("T")
 
-WRITERS, THREADS, READERS, APPENDS = (8, 4, 4, 50) if FULL else (3, 2, 2, 3)
+WRITERS, THREADS, READERS, APPENDS = (8, 4, 4, 50) if FULL else (2, 2, 1, 3)
 MODES = ("off", "map", "read") if FULL else ("off", "map")
 # Bars that are there before; so many that their columns are mapped.
 HELD = 20_000

@@ -14,6 +14,7 @@ from src.data.charts.chart import chart_of
 from src.data.charts.html import MOST_COLUMNS, html_of
 from src.data.charts.picture import plot
 from src.data.model.instrument import Instrument
+from tests.cache.counts import FULL
 from tests.charts.frames import COIN, SHARE, frame_of, gap
 from tests.charts.pages import columns_of, read_page
 
@@ -55,7 +56,7 @@ def test_the_numbers_of_a_page_are_those_of_the_frame() -> None:
     ),
     st.sampled_from([1.0, 1e-6, -1.0]),
 )
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50 if FULL else 15, deadline=None)
 def test_any_numbers_come_back_with_nine_digits(rows: list[Any], scale: float) -> None:
     frame = frame_of([row[0] * scale for row in rows], symbol="BTCUSDT")
     frame["open"] = [row[1] * scale for row in rows]

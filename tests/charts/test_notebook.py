@@ -28,6 +28,7 @@ from src.data.model.texts import InLines
 from src.data.model.timeframe import Timeframe
 from src.data.prices.judgement.report import QualityFinding, QualityReport
 from src.data.quality.gaps import ClassifiedGap
+from tests.cache.counts import FULL
 from tests.charts.hostile import HOSTILE, shape
 
 DAY = Timeframe.parse("1d")
@@ -80,7 +81,7 @@ MANY: dict[str, Callable[[str, int], InLines]] = {
 }  # fmt: skip
 
 
-@settings(max_examples=40)
+@settings(max_examples=40 if FULL else 15)
 @given(HOSTILE)
 def test_what_is_hostile_stands_there_as_text(text: str) -> None:
     for name, made in MANY.items():

@@ -27,6 +27,7 @@ from src.data.charts.picture import ChartPicture
 from src.data.charts.png import png_of
 from src.data.charts.svg import svg_of
 from src.data.errors import MissingExtraError, QueryError, StorageError
+from tests.cache.counts import FULL
 from tests.charts.frames import SHARE, frame_of, gap
 from tests.programs import ROOT
 
@@ -144,7 +145,7 @@ def test_hostile_texts_are_texts_in_every_picture(text: str) -> None:
 
 
 @given(st.text(st.characters(exclude_categories=["Cs"]), max_size=20))
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40 if FULL else 15, deadline=None)
 def test_no_text_becomes_an_element(text: str) -> None:
     chart = chart_of(_with(text), {text: SHARE})
     tags = [e.tag for e in _elements(svg_of(chart)) if e.tag not in (f"{_SVG}path", f"{_SVG}text")]

@@ -23,6 +23,7 @@ from src.data.errors import CacheError, IncompleteDataWarning, QueryError, Stora
 from src.data.jobs.job_report import JobReport
 from src.data.jobs.populate import populate_cache
 from src.data.model.html import Html
+from tests.cache.counts import FULL
 from tests.charts.hostile import HOSTILE, shape
 from tests.charts.pages import Shown, differing, read_page
 from tests.cli.conftest import Run, bare, cache, fill, machine, rules, run
@@ -250,7 +251,7 @@ def test_what_is_hostile_is_shown_as_text(filled: Run, examples: dict[str, Any])
         filled("report", *words, "--json").json for words in (("HALTUSDT", "1h"), ("--all",))
     ]
 
-    @settings(max_examples=25, deadline=None)
+    @settings(max_examples=25 if FULL else 8, deadline=None)
     @given(HOSTILE)
     def check(text: str) -> None:
         for data in reports:
@@ -280,7 +281,7 @@ NIGHT: dict[str, Any] = {
 }  # fmt: skip
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25 if FULL else 12, deadline=None)
 @given(HOSTILE)
 def test_a_night_with_hostile_words_is_shown_as_text(text: str) -> None:
     spoilt = _spoilt(NIGHT, text) | {"requests": {text: NIGHT["requests"]["yahoo"]}}
@@ -470,7 +471,7 @@ def test_a_page_of_twice_as_many_series_is_twice_the_work() -> None:
         return calls_of(lambda: page_of(data, ()))
 
     page(1)
-    small, large = page(100) - page(50), page(200) - page(100)
+    small, large = page(40) - page(20), page(80) - page(40)
     assert 1.9 < large / small < 2.1
 
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import webbrowser
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
 
+from src.data.charts.documentation import PageSource, documentation
 from src.data.config import packaged
 from src.data.disk import atomic
 from src.data.disk.files import Disk
@@ -16,6 +18,24 @@ from tests.cli.conftest import Run
 from tests.contract.source import ROOT
 
 DOCS = ROOT / "docs"
+
+
+@pytest.fixture(scope="module")
+def _made() -> Callable[..., str]:
+    """Return what makes the file of all pages, once for all that ask for the same."""
+    made: dict[str, str] = {}
+
+    def once(title: str, sources: Sequence[PageSource], of: Callable[[str], bytes | None]) -> str:
+        return made.get(key := repr((title, sources))) or made.setdefault(
+            key, documentation(title, sources, of)
+        )
+
+    return once
+
+
+@pytest.fixture(autouse=True)
+def _once(_made: Callable[..., str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("src.data.cli.docs.documentation", _made)
 
 
 @pytest.fixture

@@ -15,7 +15,7 @@ from tests.cache.counts import FULL, MANY
 from .bench import Bench
 from .sheet import examined, sheet_of
 
-EXAMPLES = MANY if FULL else 12
+EXAMPLES = MANY if FULL else 6
 PAGED = [vendor for vendor in examined() if sheet_of(vendor).paging]
 
 

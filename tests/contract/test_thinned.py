@@ -15,10 +15,9 @@ from tests import thinned
 ROOT = Path(__file__).parents[2]
 
 
-@pytest.mark.parametrize("file", sorted({*thinned.VENDORS, *thinned.VALUES}))
-def test_each_thinned_test_exists(file: str) -> None:
+def names_in(file: str) -> set[str]:
     tree = ast.parse((ROOT / file).read_text())
-    names = {
+    return {
         f"{prefix}{one.name}"
         for prefix, body in [
             ("", tree.body),
@@ -27,8 +26,19 @@ def test_each_thinned_test_exists(file: str) -> None:
         for one in body
         if isinstance(one, ast.FunctionDef)
     }
-    listed = thinned.VENDORS.get(file, {}).keys() | thinned.VALUES.get(file, {}).keys()
-    assert listed <= names
+
+
+def test_each_thinned_test_exists() -> None:
+    for table in (thinned.VENDORS, thinned.VALUES, thinned.FULL_ONLY):
+        for file, tests in table.items():
+            assert set(tests) <= names_in(file), file
+
+
+def test_what_is_left_to_a_full_run_is_a_control_or_fails_with_a_test_that_is_not() -> None:
+    for tests in thinned.FULL_ONLY.values():
+        for file, test in set(tests.values()) - {thinned.CONTROL}:
+            assert test in names_in(file), test
+            assert test not in thinned.FULL_ONLY.get(file, {}), test
 
 
 @pytest.mark.parametrize("file", sorted(thinned.BOTH_ENGINES))
@@ -55,11 +65,24 @@ def test_a_new_case_of_another_test_is_never_left_out() -> None:
     assert len(left) == 5 and all(case in listed for case in left)
 
 
+def test_all_cases_of_a_test_for_full_runs_are_left_out() -> None:
+    file, tests = next(iter(thinned.FULL_ONLY.items()))
+    cases: list[Any] = [
+        SimpleNamespace(nodeid=f"{file}::{next(iter(tests))}[{n}]") for n in range(3)
+    ]
+    assert thinned.left_out(cases) == cases
+
+
 def test_a_full_run_takes_every_file_that_is_thinned() -> None:
     done = subprocess.run(
         ["make", "-s", "-f", "Makefile", "-f", "-", "counted", "PYTHON=python3", "UV="],
         cwd=ROOT, input="counted:; @echo $(COUNTED)", capture_output=True, text=True, check=True,
     )  # fmt: skip
     files = done.stdout.split()
-    assert {*thinned.VENDORS, *thinned.VALUES, "tests/db/test_universes.py"} <= set(files)
+    assert {
+        *thinned.VENDORS,
+        *thinned.VALUES,
+        *thinned.FULL_ONLY,
+        "tests/db/test_universes.py",
+    } <= set(files)
     assert all((ROOT / file).is_file() for file in files)

@@ -174,7 +174,7 @@ def test_killed_at_any_place_of_a_claim_and_a_delivery(crossing: Crossing) -> No
     crossing.check_told(ONCE)
     assert count > 300
     ways = Counter[str]()
-    for place in some(range(1, count + 1), 4):
+    for place in some(range(1, count + 1), 3):
         crossing.arm()
         assert killed_at(place, crossing.run, KILLED), place
         crossing.check_told(*MAYBE)
@@ -332,7 +332,7 @@ def test_a_server_that_goes_away_at_any_statement_loses_no_message(crossing: Cro
 
     count = away_at(0)
     assert count > 10
-    for place in some(range(1, count + 1), 4):
+    for place in some(range(1, count + 1), 3):
         crossing.arm()
         away_at(place)
         crossing.check_told(*MAYBE)

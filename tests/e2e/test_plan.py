@@ -147,7 +147,7 @@ def test_whatever_is_held_a_request_does_what_its_plan_says(
     manager: DataManager, vendors: VendorServer, clock: ManualClock, seed: int
 ) -> None:
     dice, kinds = random.Random(seed), set[str]()
-    for _ in range(20):
+    for _ in range(20 if FULL else 12):
         clock.advance(dice.choice([1, 300, 3600, 26 * 3600]))
         # No split is near: that one would be heard of, nobody can know beforehand.
         symbol, label = dice.choice(["BTCUSDT", "ETHUSDT", "AAPL", "MSFT"]), dice.choice([*STEPS])
@@ -178,7 +178,7 @@ def test_a_plan_read_in_outline_equals_one_read_in_full(
     manager.get_ohlcv("AAPL", "15m", "2024-06-05", "2024-06-07")
     manager.get_ohlcv("BTCUSDT", "1m", "2024-06-12T06:00", "2024-06-12T09:00")
     manager.get_ohlcv("BTCUSDT", "1h", "2024-06-10", "2024-06-11")
-    for _ in range(30):
+    for _ in range(30 if FULL else 12):
         symbol, label = dice.choice(["BTCUSDT", "AAPL"]), dice.choice(["1m", "15m", "45m", "1h"])
         step = STEPS.get(label, MINUTE_MS)
         end = clock.now_ms() - dice.choice([0, 5, 500]) * step

@@ -149,23 +149,20 @@ def test_a_pinned_vendors_series_has_versions_of_its_own(
     assert vendors.count() == 0
 
 
-@pytest.mark.parametrize(
-    "wrong, said",
-    [
+def test_what_makes_no_sense_is_refused(
+    manager: DataManager, vendors: VendorServer, grown: dict[int, pd.DataFrame]
+) -> None:
+    refused: list[tuple[dict[str, Any], str]] = [
         ({"version": 99}, "versions 1 to"),
         ({"version": 0}, "not a commit number"),
         ({"version": True}, "not a commit number"),
         ({"version": "1"}, "not a commit number"),
         ({"version": 1, "force_refresh": True}, "force_refresh for BTCUSDT cannot"),
         ({"version": 1, "include_forming": True}, "include_forming for BTCUSDT cannot"),
-    ],
-)
-def test_what_makes_no_sense_is_refused(
-    manager: DataManager, vendors: VendorServer, grown: dict[int, pd.DataFrame],
-    wrong: dict[str, Any], said: str,
-) -> None:  # fmt: skip
-    with pytest.raises(QueryError, match=said):
-        manager.get_ohlcv(*WEEK, **wrong)
+    ]
+    for wrong, said in refused:
+        with pytest.raises(QueryError, match=said):
+            manager.get_ohlcv(*WEEK, **wrong)
     assert vendors.count() == 0
 
 

@@ -20,7 +20,7 @@ from tests.vendor_server.faults import Fault
 
 from .conftest import BITCOIN, PATIENCE, Stage, bars_in, check_states, emptied, ours, wait_until
 
-DISCONNECTS = 500 if FULL else 25
+DISCONNECTS = 500 if FULL else 12
 
 
 def test_history_then_live_without_a_seam(stage: Stage) -> None:

@@ -27,7 +27,7 @@ from .conftest import PATIENCE, Stage, ours
 
 SOAK_S = 60 * float(os.environ.get("ONETAPE_SOAK_MINUTES", "0"))
 FEEDS = 3
-_SHORT = 120  # minutes of the market
+_SHORT = 72  # minutes of the market
 _PACE_S = 0.1
 _SAMPLES = 12
 _LIBC = ctypes.CDLL(None) if sys.platform == "linux" else None

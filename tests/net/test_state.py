@@ -20,6 +20,7 @@ from src.data.net.deadline import run_call
 from src.data.net.limiter import Limiter
 from src.data.net.state import FILE, SALT, State, boot
 from src.data.net.state_tables import Account, StateTables
+from tests.cache.counts import FULL
 from tests.net.guarding import Circuits
 from tests.net.scripted import NOW_MS
 
@@ -358,7 +359,7 @@ class TestForks:
         for thread in threads:
             thread.start()
         try:
-            for _ in range(10):
+            for _ in range(10 if FULL else 3):
                 child = fork(lambda: [state.run(count) for _ in range(3)])
                 assert os.waitpid(child, 0)[1] == 0
         finally:

@@ -13,6 +13,7 @@ from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 from typing import Any
 
+from tests.cache.counts import FULL
 from tests.contract.source import ROOT
 
 PACKED = (
@@ -25,7 +26,9 @@ PACKED = (
 def copy_tree(target: Path) -> Path:
     """Copy what a build reads: building in place would leave `build/` behind and share it."""
     target.mkdir(parents=True)
-    for name in PACKED:
+    # Of the tests two packages stand for all, unless all is asked for.
+    tests = () if FULL else ("tests/disk", "tests/packaging")
+    for name in (*(one for one in PACKED if not tests or one != "tests"), *tests):
         source = ROOT / name
         if source.is_dir():
             left = ("__pycache__", "ohlcv")  # bars that were cached in the checkout

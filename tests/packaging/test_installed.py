@@ -69,7 +69,7 @@ def test_the_wheel_holds_every_module_and_the_rules(wheel: Path) -> None:
     assert strangers == set()
 
 
-def test_the_source_archive_is_the_repository(wheel: Path) -> None:
+def test_the_source_archive_is_the_repository(wheel: Path, tree: Path) -> None:
     (archive,) = wheel.parent.glob("*.tar.gz")
     with tarfile.open(archive) as packed:
         members = packed.getmembers()
@@ -81,9 +81,9 @@ def test_the_source_archive_is_the_repository(wheel: Path) -> None:
         "tests/packaging/build.py",
     } <= names
     listed = {
-        f"tests/{p.relative_to(ROOT / 'tests').as_posix()}" for p in (ROOT / "tests").rglob("*.py")
+        f"tests/{p.relative_to(tree / 'tests').as_posix()}" for p in (tree / "tests").rglob("*.py")
     }
-    assert listed - names == set()
+    assert len(listed) > 4 and listed - names == set()
     assert len({one.mtime for one in members}) == 1
 
 

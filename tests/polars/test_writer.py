@@ -277,7 +277,7 @@ def _opens(frame: pl.DataFrame) -> list[int]:
 
 
 # Beyond the last step nothing fails.
-STEPS = range(1, 200, 1 if FULL else 13)
+STEPS = range(1, 200, 1 if FULL else 17)
 OLD_ROWS, NEW_ROWS = [10] * 4, [10] + [20] * 40
 
 

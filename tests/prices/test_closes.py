@@ -124,8 +124,8 @@ class TestByHand:
             closes(table, [part("unknown")], self.PAID)(EX)
 
     def test_each_close_is_read_once_however_many_dividends_there_are(self) -> None:
-        paid = [dividend(FIRST + timedelta(days=n), 0.01, as_paid=True) for n in range(1, 200)]
-        table = daily(FIRST, [50.0] * 200)
+        paid = [dividend(FIRST + timedelta(days=n), 0.01, as_paid=True) for n in range(1, 60)]
+        table = daily(FIRST, [50.0] * 60)
         read: list[date] = []
 
         def last_session(day: date) -> LastSession:

@@ -211,7 +211,7 @@ PAIRS = [  # source minutes, target minutes
 ]  # fmt: skip
 
 
-@settings(max_examples=60 if FULL else 10, derandomize=True, deadline=None)
+@settings(max_examples=60 if FULL else 4, derandomize=True, deadline=None)
 @given(
     code=st.sampled_from(sorted(MARKETS)),
     first=st.sampled_from(EDGES),
