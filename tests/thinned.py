@@ -429,6 +429,9 @@ VALUES: dict[str, dict[str, int]] = {
         "test_a_share_inside_and_outside_its_session": 3,
         "test_splits_holidays_ends_and_halts": 2,
     },
+    "tests/e2e/test_random_requests.py": {
+        "test_whatever_is_asked_in_whatever_order_the_answer_is_true_or_says_what_it_lacks": 1,
+    },
     "tests/e2e/test_read_only.py": {
         "test_in_a_home_that_cannot_be_written_answers_come_and_one_warning_names_the_variable": 2,
     },
@@ -452,6 +455,9 @@ VALUES: dict[str, dict[str, int]] = {
     },
     "tests/e2e/test_strange_files.py": {
         "test_nothing_in_the_place_of_a_file_is_waited_for_or_followed": 5,
+    },
+    "tests/e2e/test_workload.py": {
+        "test_a_week_of_nightly_updates_and_lookups": 1,
     },
     "tests/e2e/test_wrong_clocks.py": {
         "test_a_clock_ahead_during_one_fetch_costs_no_bar": 2,
@@ -629,12 +635,6 @@ FULL_ONLY: dict[str, dict[str, tuple[str, str]]] = {
     "tests/cache/test_columnar_crashes.py": {
         "test_each_precaution_is_needed": CONTROL,
     },
-    "tests/cache/test_columnar_processes.py": {
-        "test_readers_that_keep_columns_while_bars_are_added": (
-            "tests/cache/test_writers.py",
-            "test_writers_and_readers",
-        ),
-    },
     "tests/cache/test_crash_states.py": {
         "test_an_older_tools_file_is_kept_before_it_is_replaced": CONTROL,
         "test_another_order_breaks_a_rewrite": CONTROL,
@@ -646,10 +646,6 @@ FULL_ONLY: dict[str, dict[str, tuple[str, str]]] = {
         "test_careless_writers_are_found_out": CONTROL,
     },
     "tests/cache/test_processes.py": {
-        "test_a_killed_writer_loses_nothing_it_acknowledged": (
-            "tests/cache/test_kills.py",
-            "test_what_was_acknowledged_survives",
-        ),
         "test_two_processes_and_a_reader": (
             "tests/cache/test_writers.py",
             "test_writers_and_readers",
@@ -677,30 +673,6 @@ FULL_ONLY: dict[str, dict[str, tuple[str, str]]] = {
         "test_what_is_served_and_stored_is_answered_without_all_of_this": (
             "tests/e2e/test_hits.py",
             "test_a_covered_range_loads_neither_calendar_nor_vendor_nor_http",
-        ),
-    },
-    "tests/e2e/test_effort_of_faults.py": {
-        "test_faults_cost_no_more_than_in_proportion_to_the_rows": (
-            "tests/e2e/test_effort_of_faults.py",
-            "test_an_hour_with_faults_takes_a_small_multiple_of_the_work_of_a_clean_one",
-        ),
-    },
-    "tests/e2e/test_frames_in_use.py": {
-        "test_a_frame_outlives_its_series": (
-            "tests/cache/test_columnar.py",
-            "test_a_frame_in_use_outlives_everything_that_happens_to_its_series",
-        ),
-    },
-    "tests/e2e/test_random_requests.py": {
-        "test_whatever_is_asked_in_whatever_order_the_answer_is_true_or_says_what_it_lacks": (
-            "tests/simulation/test_simulation.py",
-            "test_whatever_happens_an_answer_is_what_vendors_told_or_says_what_it_lacks",
-        ),
-    },
-    "tests/e2e/test_workload.py": {
-        "test_a_week_of_nightly_updates_and_lookups": (
-            "tests/e2e/test_nights.py",
-            "test_nine_nights_and_one_call_have_one_fingerprint",
         ),
     },
 }
