@@ -256,9 +256,13 @@ def test_the_statistics_keep_their_keys() -> None:
 
 
 def test_collections_are_as_rare_as_before_when_a_job_is_over() -> None:
-    before, during = gc.get_threshold(), []
+    of_tests, during = gc.get_threshold(), []
     client = Client(lambda *_: during.append(gc.get_threshold()) or bars())
-    fill(client, job(["A"], ["1d"]))
-    with pytest.raises(ZeroDivisionError):
-        fill(Client(lambda *_: ZeroDivisionError()), job(["A"], ["1d"]))
-    assert during[0] > before == gc.get_threshold()
+    gc.set_threshold(700, 10, 10)
+    try:
+        fill(client, job(["A"], ["1d"]))
+        with pytest.raises(ZeroDivisionError):
+            fill(Client(lambda *_: ZeroDivisionError()), job(["A"], ["1d"]))
+        assert during[0] > (700, 10, 10) == gc.get_threshold()
+    finally:
+        gc.set_threshold(*of_tests)

@@ -299,7 +299,7 @@ def test_what_came_before_sigterm_is_kept(
         "1h,4h,15m",
     ]
     assert run_pipeline.main([*options, *RANGE]) == 1
-    assert "run it again to go on" in said(capsys)
+    assert "run it again to continue" in said(capsys)
     assert lanes(folder, "BTCUSDT") == ["1h@from-1m", "1m"]
     monkeypatch.setattr(BarsClient, "calculate", calculate)
     assert run_pipeline.main([*options, *RANGE]) == 0
