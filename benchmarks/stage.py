@@ -116,7 +116,8 @@ def commit(
     span: Span = YEAR,
 ) -> None:  # fmt: skip
     table = made_up_at(stamps)
-    piece = CommitPiece(table, span, "sample", FETCHED, kind, basis, "final")
+    vendor = "binance" if kind is COIN else "yahoo"
+    piece = CommitPiece(table, span, vendor, FETCHED, kind, basis, "final")
     store.commit(SeriesKey(symbol, Timeframe.parse(label)), Commit((piece,), kind=kind))
 
 
