@@ -12,7 +12,6 @@ from .bench import Bench
 from .checks import CHECKS
 from .sheet import ABSENT, examined, sheet_of
 
-
 # Each vendor has lines of its own for these, which no check of another one would find broken.
 OF_EACH = ("another_symbol_is_never_the_one_asked_for", "splits_of_another_symbol_are_refused")
 
