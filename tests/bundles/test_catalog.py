@@ -430,7 +430,15 @@ def test_a_lane_that_a_backtest_was_linked_to_stays_named_when_it_is_gone(
     other = DataCatalog(path, manager=DataManager(tmp_path / "cache"))
     info = other.get_dataset_info(own)
     assert info["kind"] == "read" and before["kind"] == "lane"
-    for name in ("source", "resolution", "start_date", "end_date", "row_count", "symbols"):
+    for name in (
+        "source",
+        "resolution",
+        "start_date",
+        "end_date",
+        "row_count",
+        "symbols",
+        "checksum",
+    ):
         assert info[name] == before[name]
     assert [row[0] for row in rows(path, JOIN, "a")] == [own]
 
