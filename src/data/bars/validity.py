@@ -138,7 +138,7 @@ def _is_at_such_hours(bars: Span, closed: Span) -> bool:
 
 
 def fetched_ahead(view: SeriesView, now_ms: int) -> list[Covered]:
-    """Return what was stored for a series with a time in the future; it is fetched again.
+    """Return the stretches of a series that were stored with a time in the future, to be fetched again.
 
     Only the last day of final bars is returned: earlier bars had closed whatever the clock showed,
     because their vendor had newer ones. Bars from older tools are never returned: their time is

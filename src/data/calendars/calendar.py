@@ -46,9 +46,9 @@ __all__ = [
     "session_date",
 ]
 
-# Calendars whose day does not depend on the instrument's listing.
 # Results kept, because one request needs the same one in several places.
 _MOST_UNCLOSED = 32
+# Calendars whose day does not depend on the instrument's listing.
 _RULED_ZONES = {ALWAYS_OPEN: "UTC", FOREX: "America/New_York"}
 
 

@@ -44,7 +44,7 @@ Flags = NDArray[np.bool_]
 NO_NUMBER, DOUBLED = "price that is not a number", "time that occurs twice"
 # Prices beyond this cannot be placed on an axis.
 _LARGEST = 1e300
-# Maximum number of slots for a gap if there is no calendar.
+# Maximum number of slots for a gap without a calendar.
 _WIDEST_GAP = 1000
 # A range with more bars than this has no slots for bars missing outside gaps.
 _MOST_SLOTS = 10_000_000

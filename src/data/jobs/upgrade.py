@@ -20,7 +20,7 @@ _MOST_NAMED = 3
 def upgrade(
     catalogue: Catalogue, holdings: Holdings, selector: ProviderSelector, now_ms: int
 ) -> tuple[str, str]:
-    """Return what is not read, is requested again or was never checked, and what to do about it.
+    """Return sentences about stored data that this version does not use as it is, and the advice.
 
     Both texts are empty if this version adopts everything that is stored. No vendor is queried, and
     no bar is read.

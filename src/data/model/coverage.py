@@ -268,9 +268,10 @@ class Columns(NamedTuple):
         keys = [index.setdefault(key(one), len(index)) for one in self.sources]
         codes = np.array(keys, np.intp)[self.codes]
         order = codes.argsort(kind="stable")
-        groups = np.split(order, np.flatnonzero(np.diff(codes[order])) + 1)
+        cuts = np.flatnonzero(np.diff(codes[order], prepend=-1))
         names = tuple(index)
-        return {names[codes[own[0]]]: own for own in sorted(groups, key=_first) if len(own)}
+        groups = sorted(np.split(order, cuts)[1:], key=lambda own: int(own[0]))
+        return {names[codes[own[0]]]: own for own in groups}
 
     @classmethod
     def chained(cls, parts: Sequence[Columns]) -> Columns:
@@ -331,10 +332,6 @@ def _made(kind: type[T], values: dict[str, Any]) -> T:
     made = _new(kind)
     _set(made, "__dict__", values)
     return made
-
-
-def _first(places: NDArray[np.intp]) -> int:
-    return int(places[0]) if len(places) else -1
 
 
 def _classes(sources: Sequence[Any]) -> NDArray[np.intp]:

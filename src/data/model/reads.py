@@ -44,7 +44,7 @@ class AppliedActions:
     def of_book(
         cls, book: Any, as_of: date | None, closes: Mapping[date, float | None] | None
     ) -> AppliedActions:
-        """Return the actions that count in a book; none if there is no book.
+        """Return the actions that count in a book, or no actions without a book.
 
         A book has ``actions``, ``disputed`` and ``of(vendor)``. If vendors disagree, each one that
         reported on the disputed actions has its own rows; for bars of any other vendor the common

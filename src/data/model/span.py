@@ -121,6 +121,3 @@ def intersect(ones: Iterable[Span], others: Iterable[Span]) -> list[Span]:
             common.append(one.clip(rights[at]))
             at += 1
     return common
-
-
-# --- many spans at once ------------------------------------------------------------------

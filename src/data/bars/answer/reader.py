@@ -195,7 +195,7 @@ class Reader:
         outdated = _outdated(done, query)
         facts |= {"problems": [*outdated, *facts["problems"]]}
         if done.is_awaited and not _holds(done.table, done.unknown_since):
-            outdated = []  # the basis named in the answer is correct, and there is no newer one
+            outdated = []  # the basis named in the answer is correct, and is the newest
         return Answer(
             query=query,
             table=done.table,

@@ -460,7 +460,7 @@ class StreamThread:
             self._silence.checked(missed=missed)
 
     def _failed(self, why: str) -> None:
-        """Record a failed request; the next report that there is no bar is doubted again."""
+        """Record a failed request; the next report of a missing bar is doubted again."""
         self._denied_since = None
         self._schedule(why)
 

@@ -31,7 +31,7 @@ _NEAR_HUNDRED = (70.0, 140.0)
 _DECIDED = float(np.log(1000))
 # If a hundredth of an amount was paid the time before or after, half of the usual odds show that it
 # is off by a hundred. Several amounts with such large yields, none of which the price followed,
-# prove an error together even if none proves it alone.
+# prove an error together even if each alone does not.
 _SAME_AMOUNT, _ALL_LARGE, _FOR_ALL = 0.05, 0.04, 3
 # A day is compared with the moves of its neighbours: a quarter before and after.
 _AROUND = 60
