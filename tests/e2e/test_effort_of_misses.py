@@ -5,12 +5,15 @@ A job has thousands of them, and all of its threads share one interpreter.
 
 from __future__ import annotations
 
+import traceback
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import pytest
 
+from src.data.bars.answer.answer import Answer
+from src.data.bars.fetch.lane import LaneRun
 from src.data.clock import ManualClock
 from src.data.data_manager import DataManager
 from src.data.model.instant import parse_iso
@@ -66,3 +69,23 @@ def test_a_small_miss_takes_no_more_work_than_noted(manager: DataManager, label:
     most_calls, most_files = MOST[label]
     assert calls <= most_calls
     assert files <= most_files
+
+
+def test_six_functions_decide_before_a_lane_is_filled(
+    manager: DataManager, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The way of a miss, from the service to its lane; another frame on it is seen here."""
+    names: list[str] = []
+    fill = LaneRun.answer
+
+    def seen(run: LaneRun) -> Answer:
+        stack = [frame.f_code.co_qualname for frame, _ in traceback.walk_stack(None)]
+        names[:] = reversed(stack[1:])
+        return fill(run)
+
+    monkeypatch.setattr(LaneRun, "answer", seen)
+    assert len(manager.get_ohlcv("QQQQ", "1d", *MONTH)) == 22
+    assert names[names.index("BarsService.get") :] == [
+        "BarsService.get", "BarsService._get",
+        "MissHandler.answer", "MissHandler._from_vendors", "MissHandler._through", "MissHandler._by_lane",
+    ]  # fmt: skip

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, cast
 from ..cache.store import BarStore
 from ..clock import Clock
 from ..config.rules import ValidationRules
-from ..errors import ANSWERS, AllProvidersFailedError, CacheError, DataError
+from ..errors import ANSWERS, DataError
 from ..model.query import BarsQuery
 from ..net.deadline import run_call
 from ..net.locks import SeriesLocks
 from ..observability.reads import missed, open_records, reads
-from .answer.answer import Answer, frame_of, harmful, note_empty, note_unknown
+from .answer.answer import Answer, frame_of, note_empty, note_unknown
 from .answer.reader import Reader
 from .lookup import MISS, AnswerCache, CacheLookup, Derived, Hit, LookupResult
 from .observer import Call, Observer
@@ -108,9 +108,12 @@ class BarsService:
 
     def _get(self, query: BarsQuery) -> pd.DataFrame:
         with self._observer.call(query, self._checks.min_quality_score) as call:
-            result = self._answers.find(query)
+            result: LookupResult = self._answers.find(query)
             if not isinstance(result, Hit):
-                result = Hit(self.answer(query, call))
+                result = self.find_stored(query)
+            if not isinstance(result, Hit):
+                call.missed(self._store.actions)
+                result = Hit(self.misses().answer(query, result))
             return self._frame(query, call, result)
 
     def answered(self, query: BarsQuery) -> Answer:
@@ -123,7 +126,11 @@ class BarsService:
 
     def _answered(self, query: BarsQuery) -> Answer:
         with self._observer.call(query, self._checks.min_quality_score) as call:
-            return call.answered(self.answer(query, call))
+            result = self.find_stored(query)
+            if isinstance(result, Hit):
+                return call.answered(result.answer)
+            call.missed(self._store.actions)
+            return call.answered(self.misses().answer(query, result))
 
     def lookup(self, query: BarsQuery, *, with_frame: bool = True) -> LookupResult:
         """Return what memory and store have for a query; a hit has its frame if that is wanted.
@@ -136,7 +143,7 @@ class BarsService:
         with self._observer.call(query, self._checks.min_quality_score) as call:
             result: LookupResult = self._answers.find(query)
             if not isinstance(result, Hit):
-                result = self._look_up(query)
+                result = self.find_stored(query)
             if isinstance(result, Hit):
                 if query.wants_actions and not self._knows_actions(query, result.answer):
                     return MISS
@@ -145,42 +152,12 @@ class BarsService:
                 call.answered(result.answer)
             return result
 
-    def answer(self, query: BarsQuery, call: Call) -> Answer:
-        """Return the answer that :meth:`get` makes its frame from; ``call`` notes a miss.
+    def find_stored(self, query: BarsQuery) -> LookupResult:
+        """Return the store's own result for a query; it is not counted.
 
         Raises:
-            NoProviderError, AllProvidersFailedError: As for :meth:`get`.
+            QueryError: This version of the series does not exist or is no longer kept.
         """
-        result = self._look_up(query)
-        if isinstance(result, Hit):
-            return result.answer
-        call.missed(self._store.actions)
-        try:
-            answer = run_call(self._clock, query.timeout_s, self.misses().answer, query, result)
-        except AllProvidersFailedError as error:
-            from .nearest_names import explain  # most symbols are known
-
-            explain(error, query, self._store)
-            raise
-        # Changes are read only for shares, or if bars are missing.
-        if query.instrument.asset_class == "stock" or harmful(answer.gaps):
-            return self._with_changes(answer)
-        return answer
-
-    def _with_changes(self, answer: Answer) -> Answer:
-        """Return an answer that names what its symbol was renamed to, or named before."""
-        try:
-            changes = self._store.actions(answer.query.instrument.symbol).changes
-        except CacheError:
-            return answer  # reported where the splits and dividends are needed
-        if not changes:
-            return answer
-        from .symbol_changes import with_changes  # few symbols ever change
-
-        return with_changes(answer, changes)
-
-    def _look_up(self, query: BarsQuery) -> LookupResult:
-        """Return the store's own result for a query."""
         if query.version is not None:
             from .versions import Versions
 

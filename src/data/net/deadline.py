@@ -237,22 +237,45 @@ def call_left_s() -> float:
     return math.inf if call is None else call.left_s()
 
 
+@contextmanager
+def call_time(clock: Clock, timeout_s: float | None) -> Iterator[None]:
+    """Make the block one call with its own time, or part of the current call.
+
+    Use it where the context ends with the caller; :func:`run_call` has a context of its own.
+
+    Args:
+        clock: Clock for measuring.
+        timeout_s: Time limit in seconds; None if the call ends after a time without a page. Inside
+            another call, the limit is at most what is left of that one.
+    """
+    outer = _call.get()
+    if outer is not None and timeout_s is None:
+        yield
+        return
+    token = _call.set(Deadline(clock, timeout_s, outer=outer))
+    try:
+        yield
+    finally:
+        _call.reset(token)
+
+
 def run_call(
     clock: Clock, timeout_s: float | None, function: Callable[..., R], *arguments: object
 ) -> R:
     """Return the result of ``function``, run as one call or as part of the current one.
 
     Args:
-        clock: Clock for measuring.
-        timeout_s: Time limit in seconds; None if the call ends after a time without a page. Inside
-            another call, the limit is at most what is left of that one.
+        clock, timeout_s: As for :func:`call_time`.
         function, arguments: Function to call, and its arguments.
     """
-    outer = _call.get()
-    if outer is not None and timeout_s is None:
+    return copy_context().run(_with_call_time, clock, timeout_s, function, arguments)
+
+
+def _with_call_time(
+    clock: Clock, timeout_s: float | None, function: Callable[..., R], arguments: tuple[object, ...]
+) -> R:
+    with call_time(clock, timeout_s):
         return function(*arguments)
-    deadline = Deadline(clock, timeout_s, outer=outer)
-    return copy_context().run(_with_deadline, deadline, function, arguments)
 
 
 def run_job(clock: Clock, quiet_s: float, function: Callable[..., R], *arguments: object) -> R:

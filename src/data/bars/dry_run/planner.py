@@ -30,7 +30,8 @@ from ...model.timeframe import Timeframe
 from ..answer.answer import Answer
 from ..answer.reader import Reader
 from ..fetch.plan import FetchPlan
-from ..observer import Call, Observer
+from ..lookup import Hit
+from ..observer import Observer
 from ..selection.candidates import Route
 from ..selection.exclusions import differences, unasked
 from ..series import LaneRequest
@@ -95,7 +96,11 @@ class RequestPlanner:
         runner.on_plan = lambda request, plan: run.plans.append((request, plan))
         runner.reader = Reader(cast(BarStore, OutlineStore(run.store, query)), self.clock)
         try:
-            run.answer = service.answer(query, Call(observer, self.clock, query))
+            found = service.find_stored(query)
+            if isinstance(found, Hit):
+                run.answer = found.answer
+            else:
+                run.answer = service.misses().answer(query, found)
         except (NoProviderError, AllProvidersFailedError, UnknownProviderError) as error:
             run.error = error
         return run

@@ -15,6 +15,7 @@ from ...calendars.grid import BarGrid
 from ...errors import (
     AllProvidersFailedError,
     Attempt,
+    CacheError,
     CorruptEntryError,
     DataError,
     KindMismatchError,
@@ -30,7 +31,7 @@ from ...model.query import BarsQuery
 from ...model.series import SeriesKey
 from ...model.span import Span
 from ...model.timeframe import Timeframe
-from ...net.deadline import down_for, one_call
+from ...net.deadline import call_time, down_for, one_call
 from ...net.locks import SeriesLocks
 from ...prices.adjustment import DividendError
 from ...symbols.assets import Listed, is_proved
@@ -152,24 +153,56 @@ class MissHandler:
         Raises:
             NoProviderError, AllProvidersFailedError: As for ``BarsService.get``.
         """
-        with one_call():
-            if isinstance(result, Derived):
-                return self._deriver.of_days(query, result.source)
+        with call_time(self._clock, query.timeout_s), one_call():
             try:
-                answer, tried = self._from_vendors(query, {}, _lane_of(result))
-            except NO_ANSWER as error:
-                answer = self._deriver.instead(query, error, self._from_store_alone)
-                if isinstance(error, NoProviderError):
-                    return answer
-                answer = self._marked(query, answer)
-                return replace(answer, depends_on=None)  # the vendors may work again the next time
-            is_alone = sum(one.has_rows for one in tried.lanes) == 1
-            if not (is_alone and _is_cut_off(answer)):
-                return answer
-            derived = self._deriver.made(query, tried.attempts())
-            if derived is None or not _is_whole(derived, answer):
-                return answer
-            return replace(self._marked(query, derived), depends_on=None)
+                if isinstance(result, Derived):
+                    answer = self._deriver.of_days(query, result.source)
+                else:
+                    try:
+                        answer, tried = self._from_vendors(query, {}, _lane_of(result))
+                    except NO_ANSWER as error:
+                        answer = self._instead(query, error)
+                    else:
+                        answer = self._completed(query, answer, tried)
+            except AllProvidersFailedError as error:
+                from ..nearest_names import explain  # most symbols are known
+
+                explain(error, query, self._store)
+                raise
+        # Changes are read only for shares, or if bars are missing.
+        if query.instrument.asset_class == "stock" or harmful(answer.gaps):
+            return self._with_changes(answer)
+        return answer
+
+    def _instead(self, query: BarsQuery, error: DataError) -> Answer:
+        """Answer from shorter or stored bars if no vendor supplied any; else raise ``error``."""
+        answer = self._deriver.instead(query, error, self._from_store_alone)
+        if isinstance(error, NoProviderError):
+            return answer
+        # The vendors may work again the next time.
+        return replace(self._marked(query, answer), depends_on=None)
+
+    def _completed(self, query: BarsQuery, answer: Answer, tried: _TriedLanes) -> Answer:
+        """Return the vendors' answer, or bars built from shorter ones if only these are whole."""
+        is_alone = sum(one.has_rows for one in tried.lanes) == 1
+        if not (is_alone and _is_cut_off(answer)):
+            return answer
+        derived = self._deriver.made(query, tried.attempts())
+        if derived is None or not _is_whole(derived, answer):
+            return answer
+        return replace(self._marked(query, derived), depends_on=None)
+
+    def _with_changes(self, answer: Answer) -> Answer:
+        """Return an answer that names what its symbol was renamed to, or named before."""
+        try:
+            changes = self._store.actions(answer.query.instrument.symbol).changes
+        except CacheError:
+            return answer  # reported where the splits and dividends are needed
+        if not changes:
+            return answer
+        from ..symbol_changes import with_changes  # few symbols ever change
+
+        return with_changes(answer, changes)
 
     def _marked(self, query: BarsQuery, answer: Answer) -> Answer:
         """Return derived bars, marked as a substitute if the rules require another kind."""
@@ -201,7 +234,9 @@ class MissHandler:
         out = {a.provider: a.error for a in earlier if a.error is not None} | dict(excluded)
         way, tried = self.route_of(query, lane), _TriedLanes(out, earlier)
         try:
-            answer = self._by(query, way, tried)
+            answer = self._through(query, way, way.lanes, tried)
+            if answer is None:
+                answer = self._otherwise(query, way, tried)
         finally:
             found = tried.attempts(aside=True)
             down.update((a.provider, a) for a in found if a.error and a.provider in tried.excluded)
@@ -215,11 +250,8 @@ class MissHandler:
             facts["unanswered"] = next(failed, None)
         return replace(answer, facts=answer.facts | facts), tried
 
-    def _by(self, query: BarsQuery, way: Route, tried: _TriedLanes) -> Answer:
-        """Answer by a route, or by one extended with proved vendors; record what was tried."""
-        answer = self._through(query, way, way.lanes, tried)
-        if answer is not None:
-            return answer
+    def _otherwise(self, query: BarsQuery, way: Route, tried: _TriedLanes) -> Answer:
+        """Answer if no lane of the route does: with nothing, or from proved vendors; else raise."""
         first = tried.lanes[0]
         if first.answer is not None and first.is_truth:
             return first.answer
