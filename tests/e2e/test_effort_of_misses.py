@@ -5,6 +5,7 @@ A job has thousands of them, and all of its threads share one interpreter.
 
 from __future__ import annotations
 
+import sys
 import traceback
 from pathlib import Path
 from typing import Any
@@ -79,8 +80,8 @@ def test_six_functions_decide_before_a_lane_is_filled(
     fill = LaneRun.answer
 
     def seen(run: LaneRun) -> Answer:
-        stack = [frame.f_code.co_qualname for frame, _ in traceback.walk_stack(None)]
-        names[:] = reversed(stack[1:])
+        stack = traceback.walk_stack(sys._getframe(1))
+        names[:] = reversed([frame.f_code.co_qualname for frame, _ in stack])
         return fill(run)
 
     monkeypatch.setattr(LaneRun, "answer", seen)
