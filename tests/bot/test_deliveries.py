@@ -8,7 +8,7 @@ from typing import Any, NoReturn
 
 import pytest
 
-from src.data.model import alert as model
+from src.data.jobs import alert_values as model
 from tests.vendor_server import Fault, VendorServer
 from tests.vendor_server.bot_api import TOKEN, Telegram
 

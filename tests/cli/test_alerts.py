@@ -14,7 +14,7 @@ import pytest
 import src.data.cli.alerts as command
 from src.data.clock import ManualClock
 from src.data.errors import ConfigError
-from src.data.model.alert import Alert, Beat, Rearm
+from src.data.jobs.alert_values import Alert, Beat, Rearm
 from src.data.model.instant import DAY_MS, MINUTE_MS
 from tests.cli.conftest import Run
 from tests.jobs.alert_records import MemoryRecords

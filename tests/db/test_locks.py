@@ -22,16 +22,10 @@ from src.data.db.repos.repo_users import UsersRepo
 from src.data.db.services.database_service import DatabaseService
 from src.data.db.services.telegram_service import TelegramService
 from src.data.errors import DatabaseError
+from src.data.jobs.alert_values import AlertEvent, AlertRun, AlertState, Delivery, EvaluatedAlert
 from src.data.jobs.reports import next_report
-from src.data.model.alert import (
-    AlertEvent,
-    AlertRun,
-    AlertState,
-    Delivery,
-    EvaluatedAlert,
-    Outcome,
-)
 from src.data.model.instant import parse_iso
+from src.data.model.outcome import Outcome
 
 NOW_MS = parse_iso("2024-06-12T15:00:00")
 DAY_MS = 86_400_000

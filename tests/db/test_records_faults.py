@@ -33,9 +33,10 @@ from src.data.db.services.trading_service import TradingService
 from src.data.errors import DatabaseError
 from src.data.jobs import alerts as job
 from src.data.jobs.alert_evaluator import ClosedBars
+from src.data.jobs.alert_values import LOCAL, Alert, AlertRun, Delivery
 from src.data.jobs.alerts import LEASE_MS, AlertJob, WantedBars
-from src.data.model.alert import LOCAL, Alert, AlertRun, Delivery, Outcome
 from src.data.model.instant import DAY_MS, MINUTE_MS, parse_iso
+from src.data.model.outcome import Outcome
 from tests.cache.counts import FULL, some
 from tests.db.test_faults import end_connections
 from tests.jobs.alert_schedules import Make, run_schedule

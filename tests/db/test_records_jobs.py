@@ -29,8 +29,9 @@ from src.data.db.services.database_service import DatabaseService
 from src.data.db.services.jobs_service import JobsService
 from src.data.db.services.telegram_service import TelegramService
 from src.data.errors import QueryError
-from src.data.model.alert import AlertEvent, AlertRun, AlertState, Beat, EvaluatedAlert, Outcome
-from src.data.model.cron import Cron
+from src.data.jobs.alert_values import AlertEvent, AlertRun, AlertState, Beat, EvaluatedAlert
+from src.data.jobs.cron import Cron
+from src.data.model.outcome import Outcome
 
 NOW = 1_790_000_000
 NOW_MS = NOW * 1000

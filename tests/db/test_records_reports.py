@@ -15,10 +15,11 @@ from src.data.db.core.database import Database
 from src.data.db.models.model_jobs import ScheduleCreate
 from src.data.db.services.jobs_service import JobsService
 from src.data.db.services.telegram_service import TelegramService
+from src.data.jobs.alert_values import AlertRun, Beat
+from src.data.jobs.cron import Cron, cron_line
 from src.data.jobs.reports import next_report
-from src.data.model.alert import AlertRun, Beat, Outcome
-from src.data.model.cron import Cron, cron_line
 from src.data.model.instant import iso, parse_iso
+from src.data.model.outcome import Outcome
 
 DAY_S = 86_400
 CHANNELS = ["telegram", "local"]

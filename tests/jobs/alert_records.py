@@ -8,7 +8,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from src.data.model.alert import (
+from src.data.jobs.alert_values import (
     Alert,
     AlertRun,
     AlertState,
@@ -17,11 +17,11 @@ from src.data.model.alert import (
     EvaluatedAlert,
     ListedAlert,
     NextReport,
-    Outcome,
     StoredAlert,
     next_delivery,
     overdue,
 )
+from src.data.model.outcome import Outcome
 
 
 class MemoryRecords:

@@ -16,16 +16,10 @@ import numpy as np
 
 from src.data.clock import ManualClock
 from src.data.jobs.alert_evaluator import ClosedBars, evaluate
+from src.data.jobs.alert_values import Alert, AlertRecords, AlertRun, Delivery, Rearm
 from src.data.jobs.alerts import AlertJob, NoBars, WantedBars
-from src.data.model.alert import (
-    Alert,
-    AlertRecords,
-    AlertRun,
-    Delivery,
-    Outcome,
-    Rearm,
-)
 from src.data.model.instant import MINUTE_MS, parse_iso
+from src.data.model.outcome import Outcome
 
 Make = Callable[[Sequence[Alert]], tuple[AlertRecords, Callable[[], Sequence[AlertRun]]]]
 

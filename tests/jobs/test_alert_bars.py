@@ -20,12 +20,13 @@ from src.data.data_manager import DataManager
 from src.data.errors import IncompleteDataWarning
 from src.data.jobs.alert_bars import ClientBars
 from src.data.jobs.alert_evaluator import BarsNeeded, ClosedBars
+from src.data.jobs.alert_values import Alert, Delivery, Rearm
 from src.data.jobs.alerts import AlertJob, NoBars, RunReport, WantedBars, WithAlertJob
 from src.data.jobs.perishable import perishable
-from src.data.model.alert import Alert, Delivery, Outcome, Rearm
 from src.data.model.bars import Bar, BarTable
 from src.data.model.instant import DAY_MS, HOUR_MS, MINUTE_MS, day_ms, parse_iso
 from src.data.model.kind import Basis, Kind
+from src.data.model.outcome import Outcome
 from src.data.model.series import SeriesKey
 from src.data.model.span import Span
 from src.data.model.timeframe import Timeframe

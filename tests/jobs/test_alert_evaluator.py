@@ -21,7 +21,7 @@ from src.data.jobs.alert_evaluator import (
     evaluate_data,
     evaluate_failure,
 )
-from src.data.model.alert import Alert, AlertEvent, AlertState, Rearm, StoredAlert
+from src.data.jobs.alert_values import Alert, AlertEvent, AlertState, Rearm, StoredAlert
 from src.data.model.instant import DAY_MS, HOUR_MS, iso, parse_iso
 from tests.cache.counts import examples
 from tests.prices.judgement.market import load, needs_market

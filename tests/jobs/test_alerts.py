@@ -15,8 +15,7 @@ import pytest
 from src.data.clock import ManualClock
 from src.data.errors import CacheError, QueryError
 from src.data.jobs.alert_evaluator import ClosedBars
-from src.data.jobs.alerts import AlertJob, NoBars, WantedBars, job_health, job_health_in_words
-from src.data.model.alert import (
+from src.data.jobs.alert_values import (
     Alert,
     AlertRun,
     AlertState,
@@ -24,11 +23,12 @@ from src.data.model.alert import (
     Delivery,
     DeliveryState,
     EvaluatedAlert,
-    Outcome,
     Rearm,
     next_delivery,
 )
+from src.data.jobs.alerts import AlertJob, NoBars, WantedBars, job_health, job_health_in_words
 from src.data.model.instant import DAY_MS, HOUR_MS, MINUTE_MS, parse_iso
+from src.data.model.outcome import Outcome
 from src.data.prices import indicators
 from tests.cache.counts import FULL
 from tests.jobs.alert_records import MemoryRecords

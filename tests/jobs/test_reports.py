@@ -7,9 +7,9 @@ from datetime import UTC, datetime
 import pytest
 
 from src.data.errors import QueryError
+from src.data.jobs.alert_values import DueReport
+from src.data.jobs.cron import Cron, cron_line
 from src.data.jobs.reports import next_report
-from src.data.model.alert import DueReport
-from src.data.model.cron import Cron, cron_line
 from src.data.model.instant import iso, parse_iso
 
 

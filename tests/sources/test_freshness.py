@@ -10,7 +10,6 @@ import exchange_calendars
 import pandas as pd
 import pytest
 
-from src.data.config.cache_freshness import MAX_SIZE, freshness_settings
 from src.data.errors import BadTimeframeError, ConfigError, QueryError, RulesError
 from src.data.sources import (
     AlwaysStaleFreshnessPolicy,
@@ -23,6 +22,7 @@ from src.data.sources import (
     TTLFreshnessPolicy,
 )
 from src.data.sources.freshness import is_fresh_by
+from src.data.sources.freshness_settings import MAX_SIZE, freshness_settings
 from src.data.sources.vendor_source import VendorDataSource
 
 XNYS = exchange_calendars.get_calendar("XNYS")

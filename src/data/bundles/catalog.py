@@ -17,7 +17,6 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import pandas as pd
 
-from ..config.data_catalog import metadata_db_setting
 from ..disk.files import Disk
 from ..errors import BundleError, DataError, FormatVersionError, QueryError
 from ..model.instant import iso
@@ -37,6 +36,7 @@ from .catalog_index import (
 from .catalog_lanes import LaneDatasets
 from .catalog_log import CatalogLog, entry_of
 from .commit import BundleFiles, checked_name
+from .data_catalog_settings import metadata_db_setting
 from .folder import bundles_folder
 from .lineage import client_of
 from .metadata import BundleMetadata

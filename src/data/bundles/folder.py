@@ -7,10 +7,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from ..config.data_catalog import bundles_setting, cache_folder
 from ..errors import ConfigError, QueryError
 from .catalog_log import CatalogLog
 from .commit import checked_name
+from .data_catalog_settings import bundles_setting, cache_folder
 
 BUNDLE = "bundle"
 

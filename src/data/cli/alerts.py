@@ -10,8 +10,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from ..errors import ConfigError, DataError, QueryError
-from ..jobs.signals import job_signals
-from ..model.alert import (
+from ..jobs.alert_values import (
     CONDITIONS,
     DATA_PROBLEMS,
     LOCAL,
@@ -20,18 +19,19 @@ from ..model.alert import (
     Delivery,
     EvaluatedAlert,
     ListedAlert,
-    Outcome,
     StoredAlert,
 )
+from ..jobs.signals import job_signals
 from ..model.instant import iso
+from ..model.outcome import Outcome
 from .arguments import add_output, add_timeout, command, every, positive
 from .output import complain_about, note
 from .report import FAILED, OK, Line, Report, Shown
 from .tables import TextTable, counted
 
 if TYPE_CHECKING:
+    from ..jobs.alert_values import AlertBook
     from ..jobs.alerts import AlertJob, RunReport
-    from ..model.alert import AlertBook
     from ..wiring import Services
 
 _RECORDS = "db.alert_records"

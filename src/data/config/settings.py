@@ -28,7 +28,7 @@ from .rules import RATE_LIMITS
 from .rules_file import FILE_NAME, RELATIVE, check_found_rules, load_rules
 from .schema import nearest
 
-_APP = "onetape"
+APP = "onetape"
 # The XDG names of the folders below ``~/.local``.
 _LOCAL = {"state": "state", "data": "share"}
 _log = logging.getLogger(__name__)
@@ -55,9 +55,9 @@ def load_settings(
         RulesError: The rules file has mistakes.
     """
     here = working_dir() if cwd is None else cwd
-    cache, cache_from = _cache_dir(cache_dir, environ, here)
+    cache, cache_from = cache_folder_of(cache_dir, environ, here)
     rules_path = find_rules(config_path, environ, here)
-    record = _variable("ONETAPE_RECORD", environ)
+    record = variable_of("ONETAPE_RECORD", environ)
     return Settings(
         cache_dir=cache,
         cache_dir_from=cache_from,
@@ -65,7 +65,7 @@ def load_settings(
         rules_path=rules_path,
         max_size_gb=_max_size(environ, rules_path),
         credentials=all_credentials(environ),
-        rate_limits=_rate_limits(_variable("PROVIDER_RATE_LIMITS", environ)),
+        rate_limits=_rate_limits(variable_of("PROVIDER_RATE_LIMITS", environ)),
         record_dir=named_path(record, "ONETAPE_RECORD", here) if record else None,
     )
 
@@ -79,7 +79,7 @@ def find_rules(
         ConfigError: A file that was named does not exist.
         RulesError: A file that was only found has mistakes, or names foreign hosts or keys.
     """
-    named = [(config_path, "config_path"), (_variable("ONETAPE_RULES", environ), "ONETAPE_RULES")]
+    named = [(config_path, "config_path"), (variable_of("ONETAPE_RULES", environ), "ONETAPE_RULES")]
     for value, source in named:
         if not value:
             continue
@@ -121,23 +121,23 @@ def meaning_of(symbol: str) -> Instrument | SymbolRefusal:
     return classify(symbol, rules.classification)
 
 
-def _cache_dir(
+def cache_folder_of(
     argument: str | os.PathLike[str] | None, environ: Mapping[str, str] | None, cwd: Path
 ) -> tuple[Path, str]:
     if argument:
         return named_path(argument, "cache_dir", cwd), "argument"
-    if variable := _variable("DATA_CACHE_DIR", environ):
+    if variable := variable_of("DATA_CACHE_DIR", environ):
         return named_path(variable, "DATA_CACHE_DIR", cwd), "DATA_CACHE_DIR"
     here = cwd / "data-cache"
     if path_check(here.is_dir, here):
         return here, "./data-cache"
-    return _user_folder("cache", environ) / _APP, "user cache folder"
+    return user_folder("cache", environ) / APP, "user cache folder"
 
 
 def _state_dir(environ: Mapping[str, str] | None, cwd: Path) -> Path:
-    if variable := _variable("ONETAPE_STATE_DIR", environ):
+    if variable := variable_of("ONETAPE_STATE_DIR", environ):
         return named_path(variable, "ONETAPE_STATE_DIR", cwd)
-    return _user_folder("state", environ) / _APP
+    return user_folder("state", environ) / APP
 
 
 def named_path(value: str | os.PathLike[str], source: str, cwd: Path) -> Path:
@@ -189,7 +189,7 @@ def working_dir() -> Path:
         ) from exc
 
 
-def _user_folder(purpose: str, environ: Mapping[str, str] | None) -> Path:
+def user_folder(purpose: str, environ: Mapping[str, str] | None) -> Path:
     """Return the platform's folder for a user's ``cache``, ``state`` or ``data``.
 
     Raises:
@@ -216,7 +216,7 @@ def _user_folder(purpose: str, environ: Mapping[str, str] | None) -> Path:
 
 
 def _max_size(environ: Mapping[str, str] | None, rules_path: Path | None) -> float:
-    variable = _variable("CACHE_MAX_SIZE_GB", environ)
+    variable = variable_of("CACHE_MAX_SIZE_GB", environ)
     if not variable:
         return load_rules(rules_path).cache.max_size_gb
     try:
@@ -273,7 +273,7 @@ def _is_limit(key: str, value: Any) -> bool:
     return key in RATE_LIMITS and value is not None and not any(RATE_LIMITS[key].check(value, ()))
 
 
-def _variable(name: str, environ: Mapping[str, str] | None) -> str:
+def variable_of(name: str, environ: Mapping[str, str] | None) -> str:
     """Return a variable, or else the private module's value for it; blank counts as not set."""
     if environ is not None:
         return environ.get(name, "").strip()
@@ -296,7 +296,8 @@ class LogSettings:
 def log_settings(environ: Mapping[str, str] | None = None) -> LogSettings:
     """Read the two variables; None means the process' own environment."""
     return LogSettings(
-        _variable("ONETAPE_LOG", environ).lower(), _variable("ONETAPE_LOG_LEVEL", environ).lower()
+        variable_of("ONETAPE_LOG", environ).lower(),
+        variable_of("ONETAPE_LOG_LEVEL", environ).lower(),
     )
 
 
@@ -310,7 +311,7 @@ def uses_polars(environ: Mapping[str, str] | None = None) -> bool:
     Raises:
         ConfigError: The value is neither 0 nor 1.
     """
-    value = _variable(_PORTALS, environ) or "1"
+    value = variable_of(_PORTALS, environ) or "1"
     if value not in ("0", "1"):
         raise ConfigError(
             f"{_PORTALS} is {value!r:.40}, but must be 0 or 1", hint="1: Polars; 0: pandas"
@@ -320,4 +321,4 @@ def uses_polars(environ: Mapping[str, str] | None = None) -> bool:
 
 def without_effect(environ: Mapping[str, str] | None = None) -> tuple[str, ...]:
     """Return the variables of portals that are set but have no effect yet."""
-    return tuple(name for name in _LATER if _variable(name, environ))
+    return tuple(name for name in _LATER if variable_of(name, environ))

@@ -88,7 +88,7 @@ def _settings(
     errors: list[ConfigError],
 ) -> Settings:
     """Return the settings, with a cache size limit from wherever one can be read."""
-    folder, source = reading._cache_dir(cache_dir, environ, here)
+    folder, source = reading.cache_folder_of(cache_dir, environ, here)
     try:
         limit = reading._max_size(environ, rules_path)
     except ConfigError as error:
@@ -103,7 +103,7 @@ def _settings(
         rules_path=rules_path,
         max_size_gb=limit,
         credentials=all_credentials(environ),
-        rate_limits=reading._rate_limits(reading._variable("PROVIDER_RATE_LIMITS", environ)),
+        rate_limits=reading._rate_limits(reading.variable_of("PROVIDER_RATE_LIMITS", environ)),
     )
 
 

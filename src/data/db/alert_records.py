@@ -11,7 +11,7 @@ from typing import Any
 from sqlalchemy import select, update
 
 from ..clock import Clock
-from ..model.alert import (
+from ..jobs.alert_values import (
     Alert,
     AlertBook,
     AlertRun,
@@ -22,12 +22,12 @@ from ..model.alert import (
     EvaluatedAlert,
     ListedAlert,
     NextReport,
-    Outcome,
     StoredAlert,
     next_delivery,
     overdue,
 )
 from ..model.instant import from_ms, to_ms
+from ..model.outcome import Outcome
 from .core.database import Database, get_database, locked, locked_rows, once_more
 from .models.model_jobs import Alert as AlertRow
 from .models.model_jobs import JobType, RunStatus, Schedule, ScheduleRun
@@ -55,7 +55,7 @@ _STATUS = {
 
 
 class StoredAlerts:
-    """An ``AlertBook`` (see ``model.alert``) in a database. Thread-safe; each method is one unit.
+    """An ``AlertBook`` of ``jobs.alert_values`` in a database. Thread-safe; each method is one unit.
 
     Args:
         database: Database with the tables.

@@ -18,13 +18,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import QueryError
-from ..model.alert import Alert, AlertEvent, AlertState, EventName, StoredAlert
 from ..model.bars import Stamps
 from ..model.instant import DAY_MS, MINUTE_MS, SECOND_MS, date_of, iso
 from ..model.reasons import sentence
 from ..model.texts import plain_number
 from ..model.timeframe import Timeframe
 from ..prices.indicators import IndicatorUse, parse_indicator
+from .alert_values import Alert, AlertEvent, AlertState, EventName, StoredAlert
 
 __all__ = [
     "BarsNeeded",

@@ -18,19 +18,8 @@ from typing import Any, NamedTuple, Protocol
 
 from ..clock import Clock
 from ..errors import DataError, QueryError
-from ..model.alert import (
-    Alert,
-    AlertEvent,
-    AlertRecords,
-    AlertRun,
-    AlertState,
-    Beat,
-    Delivery,
-    EvaluatedAlert,
-    Outcome,
-    StoredAlert,
-)
 from ..model.instant import DAY_MS, HOUR_MS, MINUTE_MS, SECOND_MS, iso
+from ..model.outcome import Outcome
 from ..model.texts import counted, duration
 from ..observability.prometheus import HasMetrics
 from ..vendors.foreign import call_foreign
@@ -44,6 +33,17 @@ from .alert_evaluator import (
     evaluate_data,
     evaluate_failure,
     events_by_bar,
+)
+from .alert_values import (
+    Alert,
+    AlertEvent,
+    AlertRecords,
+    AlertRun,
+    AlertState,
+    Beat,
+    Delivery,
+    EvaluatedAlert,
+    StoredAlert,
 )
 from .reports import next_report
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from datetime import UTC
 
 from ..errors import QueryError
-from ..model.alert import AlertEvent, AlertRun, DueReport
-from ..model.cron import Cron
 from ..model.instant import MINUTE_MS, from_ms, iso, to_ms
+from .alert_values import AlertEvent, AlertRun, DueReport
+from .cron import Cron
 
 __all__ = ["next_report"]
 

@@ -10,8 +10,8 @@ from urllib.parse import urlsplit
 
 from ..clock import Clock
 from ..errors import ConfigError, DataError, QueryError, TransientError
-from ..model.alert import Outcome
 from ..model.http import HttpRequest
+from ..model.outcome import Outcome
 from .faults import check_address
 from .http import HttpTransport, Transport
 from .redact import hiding_path

@@ -29,12 +29,6 @@ from ..bundles.folder import outside_of_the_cache
 from ..bundles.tables import request_key
 from ..call_threads import awaited
 from ..clock import Clock, SystemClock
-from ..config.cache_freshness import (
-    MAX_SIZE,
-    checked_settings,
-    foreign_setting,
-    freshness_settings,
-)
 from ..data_manager import DataManager
 from ..errors import LockTimeoutError, NoDataAvailableError, QueryError, StorageError
 from ..forks import renew_after_fork
@@ -43,6 +37,12 @@ from ..model.timeframe import Timeframe
 from .base import DataSource, DataSourceMetadata
 from .frame_cache import CachedFrame, FrameCache, KeyTurn
 from .freshness import FreshnessPolicyFactory, source_name
+from .freshness_settings import (
+    MAX_SIZE,
+    checked_settings,
+    foreign_setting,
+    freshness_settings,
+)
 from .ingest import PATIENCE_S, BundlePath, SourceQuestion, fetched, ingested
 from .newest_bars import answered_apart, continued, first_due, frame_state, kept_back
 from .vendor_source import SourceAnswer, VendorDataSource

@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from ..bundles.bundle import Bundle, BundleChange
-from ..config.data_adapters import adapter_settings
 from ..data_manager import DataManager
 from ..errors import QualityError, QueryError
 from ..polars import pl
+from .adapter_settings import adapter_settings
 from .vendor_source import SourceAnswer, VendorDataSource, manager_like
 
 __all__ = ["CSVConfig", "CSVDataSource", "SchemaMapping"]

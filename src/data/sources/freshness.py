@@ -17,11 +17,11 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ..calendars.calendar import named_calendar
 from ..clock import SystemClock
-from ..config.cache_freshness import checked_settings, freshness_settings
 from ..errors import QueryError
 from ..model.instant import date_of, from_ms, parse_iso, to_ms
 from ..model.timeframe import Timeframe
 from ..vendors.registry import canonical_vendor, is_of_files
+from .freshness_settings import checked_settings, freshness_settings
 from .vendor_source import VendorDataSource
 
 if TYPE_CHECKING:

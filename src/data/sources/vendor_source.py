@@ -12,7 +12,6 @@ from .. import errors
 from ..bundles.bundle import Bundle, BundleChange
 from ..call_threads import awaited
 from ..config.credentials import note_key
-from ..config.data_adapters import adapter_settings
 from ..data_manager import DataManager, get_data_manager
 from ..errors import (
     DataError,
@@ -31,6 +30,7 @@ from ..model.suggestion import did_you_mean
 from ..model.timeframe import Timeframe
 from ..polars import pl  # its error names the missing extra
 from ..polars.decimals import decimal_frame
+from .adapter_settings import adapter_settings
 from .base import DataSource, DataSourceMetadata
 from .ingest import BundlePath, begun
 

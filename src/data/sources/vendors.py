@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..config.data_adapters import adapter_settings
 from ..data_manager import DataManager
+from .adapter_settings import adapter_settings
 from .vendor_source import VendorDataSource
 
 __all__ = [

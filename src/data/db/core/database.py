@@ -12,7 +12,6 @@ from sqlalchemy import Engine, Result, Select
 from sqlalchemy.engine import ScalarResult
 from sqlalchemy.orm import DeclarativeBase, Session, sessionmaker
 
-from ...config.database import may_drop_tables
 from ...disk.files import Disk
 from ...errors import DatabaseError, SchemaError
 from ...forks import close_before_fork, renew_after_fork
@@ -21,6 +20,7 @@ from . import engine as engines
 from .base import SCHEMA, Base
 from .engine import WAIT_S, Work, for_work, typed_errors
 from .schema import Schema
+from .settings import may_drop_tables
 from .url import DatabaseUrl, database_url
 
 __all__ = ["Database", "adapted", "get_database", "locked", "once_more"]

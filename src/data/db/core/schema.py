@@ -25,13 +25,13 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 from sqlalchemy import Column, Connection, Engine, MetaData, String, Table, select, text
 from sqlalchemy.sql.schema import BLANK_SCHEMA
 
-from ...config.database import may_drop_tables
 from ...disk.database import check_places, copy_whole, make_empty
 from ...disk.files import Disk
 from ...errors import DatabaseError, SchemaError
 from ...forks import renew_after_fork
 from .base import SCHEMA
 from .engine import for_work, typed_errors
+from .settings import may_drop_tables
 from .url import DatabaseUrl
 
 if TYPE_CHECKING:

@@ -12,7 +12,8 @@ from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError
 
 from ...config.credentials import note_key
-from ...config.database import (
+from ...errors import DatabaseUrlError
+from .settings import (
     DATABASE_URL,
     DB_URL,
     SERVER_PARTS,
@@ -20,7 +21,6 @@ from ...config.database import (
     database_url_text,
     server_parts,
 )
-from ...errors import DatabaseUrlError
 
 _log = logging.getLogger(__name__)
 _FORMS = "such as sqlite:////data/onetape.db or postgresql://user:password@host:5432/name"

@@ -15,9 +15,9 @@ from typing import Any
 from sqlalchemy import Select, delete, func, or_, select
 
 from ...errors import QueryError
-from ...model.alert import LOCAL
-from ...model.alert import Alert as AlertValue
-from ...model.cron import Cron, cron_line
+from ...jobs.alert_values import LOCAL
+from ...jobs.alert_values import Alert as AlertValue
+from ...jobs.cron import Cron, cron_line
 from ...model.instant import from_ms
 from ...model.printable import printable
 from ...model.suggestion import check_names
@@ -67,7 +67,7 @@ class AlertsRepo(Repository):
         rearm: Any = None,
         since_ms: int | None = None,
     ) -> Alert:
-        """Add an alert; ``config`` is as for ``Alert.parse`` in ``model.alert``, or its JSON text.
+        """Add an alert; ``config`` is a mapping for ``Alert.parse`` in ``jobs.alert_values``, or its JSON.
 
         Raises:
             QueryError: The alert is invalid, or the user already has the maximum number of

@@ -21,12 +21,12 @@ from ...calendars.localtime import FIRST_YEAR
 from ...config.settings import meaning_of
 from ...errors import BadTimeframeError, QueryError
 from ...model.instant import from_ms, to_ms
-from ...model.position import ACTIONS, DIRECTIONS, PositionState, rounded
 from ...model.timeframe import Timeframe
 from ...symbols.classify import SymbolRefusal
 from ..core.database import locked
 from ..core.texts import key
 from ..models.model_trading import BotInstance, PerformanceMetric, Position, Trade
+from ..position import ACTIONS, DIRECTIONS, PositionState, rounded
 from .rows import Repository, as_dict, assign, claim, exact, page
 
 __all__ = ["BotsRepo", "MetricsRepo", "PositionsRepo", "TradeRepository", "TradesRepo"]

@@ -8,10 +8,21 @@ from functools import lru_cache
 from pathlib import Path as FilePath
 from typing import Any
 
+from ..config.schema import (
+    Form,
+    Path,
+    Problem,
+    as_switch,
+    attributes,
+    number,
+    record,
+    switch,
+    text,
+    whole,
+)
+from ..config.settings import path_check, working_dir
+from ..config.yaml_text import MAX_BYTES, read_yaml
 from ..errors import ConfigError
-from .schema import Form, Path, Problem, as_switch, attributes, number, record, switch, text, whole
-from .settings import path_check, working_dir
-from .yaml_text import MAX_BYTES, read_yaml
 
 ADAPTERS_FILE = FilePath("config", "data_adapters.yaml")
 _A_DAY_S = 86_400

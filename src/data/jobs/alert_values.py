@@ -20,10 +20,11 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal, NamedTuple, Protocol, get_args
 
 from ..errors import QueryError
-from .instant import DAY_MS, MINUTE_MS, SECOND_MS, parse_iso
-from .suggestion import check_names, did_you_mean
-from .texts import plain_number
-from .timeframe import Timeframe
+from ..model.instant import DAY_MS, MINUTE_MS, SECOND_MS, parse_iso
+from ..model.outcome import Outcome
+from ..model.suggestion import check_names, did_you_mean
+from ..model.texts import plain_number
+from ..model.timeframe import Timeframe
 
 __all__ = [
     "CONDITIONS",
@@ -42,7 +43,6 @@ __all__ = [
     "DueReport",
     "ListedAlert",
     "NextReport",
-    "Outcome",
     "Rearm",
     "StoredAlert",
     "next_delivery",
@@ -189,7 +189,7 @@ class Alert:
 
     def to_json(self) -> dict[str, Any]:
         """Return the plain mapping that :meth:`parse` reads as ``config``."""
-        from .instant import iso
+        from ..model.instant import iso
 
         shared = {"alert_type": self.kind, "ticker": self.symbol, "timeframe": self.timeframe}
         shared |= {"alert_action": self.channel, "expires": iso(self.expires_ms)}
@@ -425,26 +425,6 @@ _LONGEST_ASKED_MS = 60 * MINUTE_MS
 # Twice the lease that the job takes, because the clocks of several machines differ.
 _LONGEST_LEASE_MS = 10 * MINUTE_MS
 _MOST_REASON = 200
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """How one attempt at a delivery ended.
-
-    Attributes:
-        status: ``sent``: accepted; ``refused``: will never be accepted as it is; ``unknown``: the
-            answer was lost, so the message may have been accepted; ``later``: certainly not
-            accepted this time.
-        reason: Explanation of the status, without secrets.
-        wait_s: Seconds that the other side requires us to wait.
-        is_blocked: Whether the recipient accepts nothing more from us, so that their alerts are
-            paused.
-    """
-
-    status: Literal["sent", "refused", "unknown", "later"]
-    reason: str = ""
-    wait_s: float = 0.0
-    is_blocked: bool = False
 
 
 @dataclass(frozen=True)
@@ -708,7 +688,7 @@ class DueReport(NamedTuple):
     Attributes:
         id: Number of the schedule's record.
         recipient, channel: Whom the report is delivered to, and how.
-        cron: Times of the schedule, in the form read by ``Cron.parse`` in ``model.cron``.
+        cron: Times of the schedule, in the form read by ``Cron.parse`` in ``jobs.cron``.
         report: Content of the report, as understood by the channel's program.
         due_ms: First time for which nothing has been sent.
     """

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from .settings import _APP, _user_folder, _variable
+from ...config.settings import APP, user_folder, variable_of
 
 # In this order; all parts of a server's address are needed.
 DB_URL, DATABASE_URL = "DB_URL", "DATABASE_URL"
@@ -21,12 +21,12 @@ _FILE = "onetape.db"
 
 def database_url_text(name: str, environ: Mapping[str, str] | None = None) -> str:
     """Return the URL in a variable or in the optional private module; empty if it is not set."""
-    return _variable(name, environ)
+    return variable_of(name, environ)
 
 
 def server_parts(environ: Mapping[str, str] | None = None) -> dict[str, str]:
     """Return the parts of a server's address that are set in ``POSTGRES_*``."""
-    values = {part: _variable(name, environ) for part, name in SERVER_PARTS.items()}
+    values = {part: variable_of(name, environ) for part, name in SERVER_PARTS.items()}
     return {part: value for part, value in values.items() if value}
 
 
@@ -36,9 +36,9 @@ def database_file(environ: Mapping[str, str] | None = None) -> Path:
     Raises:
         ConfigError: The user has no home folder.
     """
-    return _user_folder("data", environ) / _APP / _FILE
+    return user_folder("data", environ) / APP / _FILE
 
 
 def may_drop_tables(environ: Mapping[str, str] | None = None) -> bool:
     """Return whether ``ALLOW_DROP_TABLES`` is 1."""
-    return _variable("ALLOW_DROP_TABLES", environ) == "1"
+    return variable_of("ALLOW_DROP_TABLES", environ) == "1"

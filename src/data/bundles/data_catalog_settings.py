@@ -9,10 +9,10 @@ from functools import lru_cache
 from pathlib import Path as FilePath
 from typing import Any
 
+from ..config.schema import Form, Path, Problem, number, record, switch, text
+from ..config.settings import APP, cache_folder_of, named_path, path_check, user_folder, working_dir
+from ..config.yaml_text import MAX_BYTES, read_yaml
 from ..errors import ConfigError
-from .schema import Form, Path, Problem, number, record, switch, text
-from .settings import _APP, _cache_dir, _user_folder, named_path, path_check, working_dir
-from .yaml_text import MAX_BYTES, read_yaml
 
 CATALOG_FILE = FilePath("config", "data_catalog.yaml")
 _BUNDLES = "bundles"
@@ -95,7 +95,7 @@ def bundles_setting(
         return named_path(given, "the folder of bundles", here), "argument"
     if (named := _of_file(here / CATALOG_FILE).get("parquet_dir")) is not None:
         return named_path(named, str(CATALOG_FILE), here), str(CATALOG_FILE)
-    return _user_folder("data", environ) / _APP / _BUNDLES, "user data folder"
+    return user_folder("data", environ) / APP / _BUNDLES, "user data folder"
 
 
 def metadata_db_setting(cwd: FilePath | None = None) -> FilePath | None:
@@ -121,7 +121,7 @@ def cache_folder(
     Raises:
         ConfigError: The path cannot be used, or the user has no home folder.
     """
-    return _cache_dir(given, environ, working_dir())[0]
+    return cache_folder_of(given, environ, working_dir())[0]
 
 
 def _of_file(path: FilePath) -> Mapping[str, str]:

@@ -8,11 +8,11 @@ from functools import lru_cache
 from pathlib import Path as FilePath
 from typing import Any
 
+from ..config.schema import Form, Path, Problem, number, record, table, text, whole
+from ..config.settings import APP, named_path, path_check, user_folder, working_dir
+from ..config.yaml_text import MAX_BYTES, read_yaml
 from ..errors import BadTimeframeError, ConfigError
 from ..model.timeframe import Timeframe
-from .schema import Form, Path, Problem, number, record, table, text, whole
-from .settings import _APP, _user_folder, named_path, path_check, working_dir
-from .yaml_text import MAX_BYTES, read_yaml
 
 FRESHNESS_FILE = FilePath("config", "cache_freshness.yaml")
 MAX_SIZE = "cache.max_size_bytes"
@@ -128,7 +128,7 @@ def foreign_setting(given: str | os.PathLike[str] | None = None) -> FilePath:
         ConfigError: The path cannot be used, or the user has no home folder.
     """
     if given is None:
-        return _user_folder("cache", None) / f"{_APP}-foreign"
+        return user_folder("cache", None) / f"{APP}-foreign"
     if not os.fspath(given):
         raise ConfigError("cache_dir is empty", hint="name a folder, or omit the argument")
     return named_path(given, "cache_dir", working_dir())

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from src.data.config.data_adapters import adapter_settings
 from src.data.errors import ConfigError, RulesError
+from src.data.sources.adapter_settings import adapter_settings
 
 # As the documents print it.
 PRINTED = """

@@ -1,0 +1,26 @@
+"""The outcome of sending a message once."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How one attempt at a delivery ended.
+
+    Attributes:
+        status: ``sent``: accepted; ``refused``: will never be accepted as it is; ``unknown``: the
+            answer was lost, so the message may have been accepted; ``later``: certainly not
+            accepted this time.
+        reason: Explanation of the status, without secrets.
+        wait_s: Seconds that the other side requires us to wait.
+        is_blocked: Whether the recipient accepts nothing more from us, so that their alerts are
+            paused.
+    """
+
+    status: Literal["sent", "refused", "unknown", "later"]
+    reason: str = ""
+    wait_s: float = 0.0
+    is_blocked: bool = False
