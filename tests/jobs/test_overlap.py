@@ -51,7 +51,7 @@ class SharedClock(ManualClock):
             heapq.heappush(self._wakes, until)
             self._go_on()
             while self._elapsed < until:
-                if not self._change.wait(20.0):
+                if not self._change.wait(120.0):
                     self.is_stalled = True
                     self._go_on()
 
