@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import threading
 from pathlib import Path
+from time import sleep
 
 import pytest
 
+from src.data.bars.batch import in_threads
 from src.data.clock import ManualClock, SystemClock
 from src.data.model.capabilities import Limits
 from src.data.net.computing import MOST_COMPUTING, computing, turns, waiting
@@ -131,3 +133,24 @@ def test_who_waits_for_another_process_lets_others_compute(tmp_path: Path) -> No
         assert free(shared) == MOST_COMPUTING - 1
     assert seen
     assert set(seen) == {MOST_COMPUTING}
+
+
+def test_a_batch_computes_in_turns_too() -> None:
+    guard, inside, most = threading.Lock(), 0, 0
+
+    def get(item: int) -> int:
+        nonlocal inside, most
+        for _ in range(20):
+            with guard:
+                inside += 1
+                most = max(most, inside)
+            for _ in range(20):
+                sleep(0)  # lets any other thread run that could
+            with guard:
+                inside -= 1
+            with waiting():
+                sleep(0)
+        return -item
+
+    assert in_threads(get, range(12), lambda item: "ab"[item % 2], 6) == [-n for n in range(12)]
+    assert 1 <= most <= MOST_COMPUTING
