@@ -3,6 +3,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable, Iterable
+from time import sleep
 from typing import Any
 
 import pytest
@@ -10,6 +11,7 @@ import pytest
 from src.data.clock import SystemClock
 from src.data.jobs import runner as module
 from src.data.jobs.runner import INTERRUPTED, Runner, TaskState, VendorTask
+from src.data.net.computing import MOST_COMPUTING, waiting
 from src.data.net.deadline import note_wait
 from src.data.progress.events import JobProgress, Progress
 from src.data.progress.report import SeriesResult
@@ -82,7 +84,8 @@ def test_a_slow_group_holds_up_its_own_alone() -> None:
 
     def work(item: str, _: Callable[[Any], None]) -> bool:
         if item.startswith("slow"):
-            return quick_is_over.wait(_LONG_S)
+            with waiting():
+                return quick_is_over.wait(_LONG_S)
         nonlocal count
         count += 1
         if count == 20:
@@ -104,12 +107,35 @@ def test_of_each_group_so_many_work_at_once() -> None:
         with guard:
             at_work[group] += 1
             most[group] = max(most[group], at_work[group])
-        full.wait()
+        with waiting():
+            full.wait()
         with guard:
             at_work[group] -= 1
 
     Ran(work, most=3).run([(name, f"{name}{n}") for name in "ab" for n in range(9)])
     assert most == {"a": 3, "b": 3}
+
+
+def test_few_compute_at_once_however_many_work() -> None:
+    guard, inside, most = threading.Lock(), 0, 0
+
+    def work(item: str, _: Callable[[Any], None]) -> None:
+        nonlocal inside, most
+        for _ in range(20):
+            with guard:
+                inside += 1
+                most = max(most, inside)
+            for _ in range(20):
+                sleep(0)  # lets any other thread run that could
+            with guard:
+                inside -= 1
+            with waiting():
+                sleep(0)
+
+    ran = Ran(work, most=6)
+    ran.run([(vendor, f"{vendor}{n}") for vendor in "abc" for n in range(6)])
+    assert len(ran.done) == 18
+    assert 1 <= most <= MOST_COMPUTING
 
 
 def test_a_result_may_add_tasks_of_its_group_and_of_others() -> None:

@@ -19,6 +19,7 @@ from ..model.instant import iso
 from ..model.provenance import ATTRS_KEY, freeze
 from ..model.query import BarsQuery, distinct_symbols
 from ..model.series import SeriesKey
+from ..net.computing import computing, turns
 from ..net.deadline import current_deadline, run_call
 from ..observability.logs import carried, running, subject_of
 from .answer.answer import Answer, Gap, provenance
@@ -151,7 +152,14 @@ def in_threads(
         return list(_reporting(items, map(get, items), hear))
     from concurrent.futures import Future, ThreadPoolExecutor  # not needed if everything is stored
 
-    work, pools = carried(get), dict[str, ThreadPoolExecutor]()
+    shared, pools = turns(), dict[str, ThreadPoolExecutor]()
+
+    def in_turn(item: A) -> R:
+        """Return the result for an item, computed in turn with few others."""
+        with computing(shared):
+            return get(item)
+
+    work = carried(in_turn)
     futures: list[Future[R]] = []
     try:
         for item in items:

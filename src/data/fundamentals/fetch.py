@@ -23,6 +23,7 @@ from ..model.fundamentals import Snapshot, snapshot_of
 from ..model.health import Quota
 from ..model.texts import duration
 from ..net.background import BackgroundCall
+from ..net.computing import waiting
 from ..net.deadline import current_deadline
 from ..vendors.base import BaseDataDownloader
 from ..vendors.factory import downloader_for, own_sender
@@ -129,11 +130,12 @@ def ask_all(jobs: Mapping[str, Job], clock: Clock, budget_s: float) -> dict[str,
     if not deadline.is_fixed:
         seconds = min(seconds, budget_s)
     until = _CLOCK.monotonic() + seconds
-    begun = {vendor: _begun(vendor, job) for vendor, job in jobs.items()}
     outcomes = {}
-    for vendor, call in begun.items():
-        late = _late(vendor, seconds, deadline.is_fixed)
-        outcomes[vendor] = call if isinstance(call, DataError) else _outcome(call, until, late)
+    with waiting():
+        begun = {vendor: _begun(vendor, job) for vendor, job in jobs.items()}
+        for vendor, call in begun.items():
+            late = _late(vendor, seconds, deadline.is_fixed)
+            outcomes[vendor] = call if isinstance(call, DataError) else _outcome(call, until, late)
     return outcomes
 
 

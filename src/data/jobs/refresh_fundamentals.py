@@ -30,6 +30,7 @@ from ..fundamentals.request import Wish, data_type_of
 from ..fundamentals.service import FundamentalsPlan
 from ..model.fundamentals import Snapshot
 from ..model.instant import DAY_MS
+from ..net.computing import waiting
 from ..net.deadline import run_call, seconds_of
 from ..observability.logs import Subject, level_of, running
 from ..progress.bar import listening
@@ -472,7 +473,8 @@ class _Run:
         """Query a vendor for one symbol; runs in one of the job's threads."""
         clock, vendor = self._services.clock, task.vendor
         if self._wanted.delay_s and vendor in self._begun:  # with a delay, a vendor has one thread
-            clock.sleep(self._wanted.delay_s)
+            with waiting():
+                clock.sleep(self._wanted.delay_s)
         self._begun.add(vendor)
         for part in task.types:
             if self._runner.stopped or part.plan is None:

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, Generic, NoReturn, TypeVar
 
 from ..disk.files import is_disk_done
 from ..model.capabilities import MOST_AT_ONCE
+from ..net.computing import computing
 from ..net.deadline import Wait, run_reported
 from ..net.guarded_call import JobCalls
 from ..observability.logs import carried
@@ -255,24 +256,31 @@ class Runner(Generic[K, R]):
         self._post(self._keep_wait, task, wait)
 
     def _take_all(self, vendor: str) -> None:
+        is_over = False
+        while not is_over:
+            with computing(self._vendor_calls.turns):
+                is_over = self._take_next(vendor)
+
+    def _take_next(self, vendor: str) -> bool:
+        """Work on the vendor's next task; return whether this thread has none left."""
         waiting = self._waiting[vendor]
-        while True:
+        with self._guard:
+            if self.stopped or not waiting:
+                self._alive[vendor] -= 1
+                return True
+            task = waiting.popleft()
+            self._since[task] = time.monotonic()
+        tell = partial(self._post, self._keep_state, task)
+        try:
+            result = run_reported(partial(self._note_wait, task), self._work, task, tell)
+            self._post(self._end, task, result)
+        except BaseException as error:  # noqa: BLE001 - raised in the thread of the caller, by `_raise`
+            self._post(_raise, error)
+            return True
+        finally:
             with self._guard:
-                if self.stopped or not waiting:
-                    self._alive[vendor] -= 1
-                    break
-                task = waiting.popleft()
-                self._since[task] = time.monotonic()
-            tell = partial(self._post, self._keep_state, task)
-            try:
-                result = run_reported(partial(self._note_wait, task), self._work, task, tell)
-                self._post(self._end, task, result)
-            except BaseException as error:  # noqa: BLE001 - raised in the thread of the caller, by `_raise`
-                self._post(_raise, error)
-                break
-            finally:
-                with self._guard:
-                    del self._since[task]
+                del self._since[task]
+        return False
 
 
 def _raise(error: BaseException) -> NoReturn:

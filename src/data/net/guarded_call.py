@@ -22,6 +22,7 @@ from ..errors import (
 from ..model.capabilities import Limits
 from ..model.texts import time_until
 from .circuit_breaker import Circuit, CircuitPolicy, outcome_of
+from .computing import turns, waiting
 from .deadline import current_deadline
 from .own_network import attribute
 from .quota import QuotaReport
@@ -60,9 +61,13 @@ class JobCalls:
 
     It also keeps the open circuits that the job has logged, since each would refuse hundreds of
     its calls.
+
+    Attributes:
+        turns: The turns in which its tasks compute.
     """
 
     def __init__(self) -> None:
+        self.turns = turns()
         self._places: dict[str, threading.Semaphore] = {}
         self._logged: dict[tuple[str, str, float], object] = {}
 
@@ -94,21 +99,27 @@ def place_of_job(vendor: str, limits: Limits, clock: Clock) -> Iterator[None]:
     """Run the block as one of the few calls to ``vendor`` that its job makes at once.
 
     Their number follows from ``limits``, which are observed in any case. The time that other calls
-    of the job take does not count for this one. Calls made by the block itself, such as to another
-    downloader that a program's own one uses, do not wait for a second place.
+    of the job take does not count for this one. Another task computes meanwhile. Calls made by the
+    block itself, such as to another downloader that a program's own one uses, do not wait for a
+    second place.
     """
-    if (job := _job.get()) is None or _has_place.get():
+    if _has_place.get():
         yield
         return
+    if (job := _job.get()) is None:
+        with waiting():
+            yield
+        return
     place = job.place(vendor, limits.at_once)
-    with current_deadline(clock).stopped():
-        place.acquire()
-    token = _has_place.set(True)
-    try:
-        yield
-    finally:
-        _has_place.reset(token)
-        place.release()
+    with waiting(clock):
+        with current_deadline(clock).stopped():
+            place.acquire()
+        token = _has_place.set(True)
+        try:
+            yield
+        finally:
+            _has_place.reset(token)
+            place.release()
 
 
 class EndedRequest(NamedTuple):

@@ -12,6 +12,7 @@ from functools import partial
 
 from ..errors import ProviderTimeoutError
 from ..model.coverage import VendorDay
+from .computing import waiting
 from .deadline import QUIET_S, Deadline, current_deadline
 from .state import State
 from .state_tables import LeaseRow, StateTables
@@ -124,7 +125,8 @@ class Leases:
             if (left := deadline.left_s()) <= 0:
                 deadline.waited_for = "another process is fetching the series"
                 return Lease(name, False, True, holder)
-            clock.sleep(min(left, poll * (1 + clock.jitter())))
+            with waiting():
+                clock.sleep(min(left, poll * (1 + clock.jitter())))
             poll = min(_LONGEST_POLL_S, poll * _GROWTH)
 
     def _take(

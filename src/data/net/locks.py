@@ -8,6 +8,7 @@ from contextlib import contextmanager
 
 from ..clock import Clock
 from ..forks import renew_after_fork
+from .computing import waiting
 from .deadline import Deadline, MustWait, current_deadline
 
 # Seconds between a waiting thread's checks whether the holder has taken a page.
@@ -29,6 +30,10 @@ class SeriesLock:
         A page that the holder takes counts as progress of the waiting call.
         """
         with self.freed:
+            if self.token is None:
+                self._grant(token, deadline)
+                return
+        with waiting(), self.freed:
             while self.token is not None:
                 holder, pages = self.deadline, self._pages
                 if deadline.is_over:
@@ -37,7 +42,10 @@ class SeriesLock:
                 self.freed.wait(min(POLL_S, deadline.left_s()))
                 if self.deadline is holder is not deadline and self._pages > pages:
                     deadline.progress()
-            self.token, self.thread, self.deadline = token, threading.get_ident(), deadline
+            self._grant(token, deadline)
+
+    def _grant(self, token: object, deadline: Deadline) -> None:
+        self.token, self.thread, self.deadline = token, threading.get_ident(), deadline
 
     def leave(self, token: object) -> None:
         """Free the lock if ``token`` holds it."""
