@@ -12,9 +12,11 @@ import pytest
 
 from src.data import DataManager
 from src.data.bundles.metadata import BundleMetadata
+from src.data.model.capabilities import Fetched, FetchQuery
 from src.data.model.interchange import to_polars
 from src.data.polars import PolarsDataPortal
 from src.data.sources import VendorDataSource
+from src.data.vendors.mock.bars import MockDataDownloader
 
 YEAR = ("1d", "2023-01-01", "2023-12-31", 365)
 DECADE = ("1d", "2013-01-01", "2022-12-31", 3652)
@@ -32,39 +34,53 @@ def highest(work: Callable[[], object]) -> int:
         tracemalloc.stop()
 
 
-# They took 437 KB, 947 KB and 11.6 MB when this was written: one more copy of the bars of ten years takes
+@pytest.fixture
+def made_before(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have each answer of the vendor made once: to make bars up takes more memory than to keep them."""
+    answers, real = dict[object, Fetched](), MockDataDownloader.fetch
+
+    def fetch(self: MockDataDownloader, query: FetchQuery) -> Fetched:
+        key = query.instrument.symbol, query.timeframe, query.span
+        if key not in answers:
+            answers[key] = real(self, query)
+        return answers[key]
+
+    monkeypatch.setattr(MockDataDownloader, "fetch", fetch)
+
+
+# They took 464 KB, 824 KB and 11.6 MB when this was written. One more copy of the bars of ten years takes
 # 175 KB, and one of a month of minutes 2.1 MB.
 @pytest.mark.parametrize(
-    ("question", "most"), [(YEAR, 500_000), (DECADE, 1_050_000), (MONTH, 12_500_000)]
+    ("question", "most"), [(YEAR, 520_000), (DECADE, 910_000), (MONTH, 12_500_000)]
 )
 def test_the_highest_memory_of_a_fetch_is_bounded(
-    tmp_path: Path, question: tuple[str, str, str, int], most: int
+    tmp_path: Path, made_before: None, question: tuple[str, str, str, int], most: int
 ) -> None:
     timeframe, first, last, count = question
-    manager = DataManager(tmp_path)
-    to_polars(manager.get_ohlcv("ETHUSDT", timeframe, first, first, provider="mock"))
 
-    def fetch() -> None:
+    def fetch(folder: str) -> None:
+        manager = DataManager(tmp_path / folder)
         bars = to_polars(manager.get_ohlcv("BTCUSDT", timeframe, first, last, provider="mock"))
         assert bars.height == count
 
-    assert highest(fetch) < most
+    fetch("first")
+    assert highest(partial(fetch, "second")) < most
 
 
-# They took 428 KB and 964 KB when this was written.
-@pytest.mark.parametrize(("question", "most"), [(YEAR, 500_000), (DECADE, 1_070_000)])
+# They took 466 KB and 919 KB when this was written.
+@pytest.mark.parametrize(("question", "most"), [(YEAR, 520_000), (DECADE, 1_000_000)])
 def test_the_highest_memory_of_writing_days_is_bounded(
-    tmp_path: Path, question: tuple[str, str, str, int], most: int
+    tmp_path: Path, made_before: None, question: tuple[str, str, str, int], most: int
 ) -> None:
-    source = VendorDataSource(DataManager(tmp_path / "cache"), provider="mock")
     timeframe, first, last, count = question
-    source.ingest_to_bundle("warm", ["ETHUSDT"], first, last, timeframe, folder=tmp_path)
 
-    def write() -> None:
-        path = source.ingest_to_bundle("own", ["BTCUSDT"], first, last, timeframe, folder=tmp_path)
-        assert BundleMetadata.load("own", Path(path).parent).row_count == count
+    def write(place: str) -> None:
+        source = VendorDataSource(DataManager(tmp_path / f"{place} cache"), provider="mock")
+        source.ingest_to_bundle("own", ["BTCUSDT"], first, last, timeframe, folder=tmp_path / place)
+        assert BundleMetadata.load("own", tmp_path / place).row_count == count
 
-    assert highest(write) < most
+    write("first")
+    assert highest(partial(write, "second")) < most
 
 
 def test_the_highest_memory_of_a_window_of_twenty_bars_is_bounded(tmp_path: Path) -> None:
