@@ -15,6 +15,7 @@ import pandas as pd
 import polars as pl
 import pytest
 
+from src.data.clock import ManualClock
 from src.data.data_manager import DataManager
 from src.data.sources import CachedDataSource, VendorDataSource
 from src.data.sources.ingest import SourceQuestion
@@ -22,6 +23,7 @@ from src.data.sources.vendor_source import SourceAnswer
 from tests.cache.disks import CountingDisk
 from tests.effort import calls_of, effort_of
 from tests.vendor_server import VendorServer
+from tests.vendor_server.keyed import KEY
 
 from .foreign_stage import YEAR, Own, at, got, minutes
 
@@ -164,6 +166,37 @@ def test_a_fetch_costs_as_many_requests_for_a_long_range_as_for_two_days(
     requests(symbols[:1], *two_days)  # what is learned once: actions, listings
     assert requests(symbols[1:2], *two_days) == requests(symbols[2:], *span) == 1
     assert requests(symbols[1:], *two_days) == requests(symbols[2:], *span) == 0
+
+
+@pytest.mark.parametrize(
+    ("provider", "symbols", "timeframe", "most"),
+    [
+        ("polygon", ("MSFT", "AAPL", "SPY"), "1m", 3),  # bars, splits, dividends
+        ("ccxt:binance", ("BTCUSDT", "ETHUSDT", "SOLUSDT"), "1h", 1),
+    ],
+)
+def test_a_fetch_of_a_month_of_minutes_or_hours_costs_no_request_more(
+    tmp_path: Path, vendors: VendorServer, clock: ManualClock, monkeypatch: pytest.MonkeyPatch,
+    provider: str, symbols: tuple[str, ...], timeframe: str, most: int,
+) -> None:  # fmt: skip
+    if provider.startswith("ccxt"):
+        pytest.importorskip("ccxt", reason="ccxt is not installed")
+    monkeypatch.setenv("POLYGON_API_KEY", KEY)
+    fast = {"requests_per_minute": 60_000, "requests_per_second": 1000, "burst_size": 1000}
+    settings = {
+        "base_url": vendors.base_url(provider.removeprefix("ccxt:")),
+        "rate_limits": fast,
+    }
+    rules = tmp_path / "one.yaml"
+    rules.write_text(json.dumps({"providers": {provider: settings}}))
+    manager = DataManager(tmp_path / "cache", rules, clock=clock)
+    source = VendorDataSource(manager, provider=provider)
+    taken = []
+    for symbol, first in zip(symbols, ("2024-06-04", "2024-06-04", "2024-05-13"), strict=True):
+        before = vendors.count()
+        assert len(source.answer([symbol], first, "2024-06-05", timeframe, refresh=False).frame)
+        taken.append(vendors.count() - before)
+    assert taken[1:] == [most, most]  # the first one learns what there is
 
 
 def test_a_kept_source_of_ours_costs_the_requests_of_a_bare_one(
