@@ -8,12 +8,14 @@ import inspect
 import os
 import sqlite3
 import threading
+import time
 from collections.abc import Callable, Sequence
 from contextlib import closing
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 import pandas as pd
 import polars as pl
@@ -567,25 +569,35 @@ def info_of(adapter: BaseDataAdapter, folder: Path, question: Any = QUESTION) ->
     return catalog.get_dataset_info(dataset)
 
 
-def test_a_dataset_has_its_figures_under_its_source(tmp_path: Path) -> None:
+def test_all_that_is_known_about_a_dataset(tmp_path: Path) -> None:
     frame = pl.concat([bars(8, ["AAPL"]), bars(5, ["MSFT"])])
+    begun = int(time.time())
     info = info_of(Given(frame), tmp_path)
     (path,) = tmp_path.rglob("data.parquet")
-    assert (info["source"], info["row_count"]) == ("given", 13)
-    assert info["size_bytes"] == path.stat().st_size > 0
-    place = "daily_bars/year=2023/month=01/data.parquet"
-    assert info["checksums"] == {place: calculate_checksum(path)}
+    assert begun <= info.pop("created_at") == info.pop("last_updated") <= time.time()
+    assert str(UUID(info.pop("dataset_id")))
     first = int(datetime(2023, 1, 3, tzinfo=UTC).timestamp())
-    assert [(one["symbol"], one["bar_count"]) for one in info["date_ranges"]] == [
-        ("AAPL", 8),
-        ("MSFT", 5),
-    ]
-    assert [
-        (one["start_date"] - first, one["end_date"] - first) for one in info["date_ranges"]
-    ] == [
-        (0, 8 * 86400 - 1),
-        (0, 5 * 86400 - 1),
-    ]
+    ranges = [
+        {"symbol": symbol, "start_date": first, "end_date": first + days * 86400 - 1,
+         "bar_count": days, "has_gaps": lacks}
+        for symbol, days, lacks in (("AAPL", 8, False), ("MSFT", 5, False))
+    ]  # fmt: skip
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    place = "daily_bars/year=2023/month=01/data.parquet"
+    assert info == {
+        "source": "given",
+        "kind": "line",
+        "symbols": ["AAPL", "MSFT"],
+        "resolution": "1d",
+        "start_date": first,
+        "end_date": first + 8 * 86400 - 1,
+        "row_count": 13,
+        "size_bytes": path.stat().st_size,
+        "date_ranges": ranges,
+        "parquet_path": str(tmp_path / "own" / "daily_bars"),
+        "checksum": hashlib.sha256(f"{digest}  {place}\n".encode()).hexdigest(),
+        "checksums": {place: digest},
+    }
     assert Bundle("own", tmp_path).records().origin.source_type == "given"
 
 

@@ -307,7 +307,7 @@ def test_bundles_that_are_not_there_or_there_already(
 
 def test_metadata_as_a_value(bundle: Bundle) -> None:
     told = BundleMetadata.load("mine", bundle.path.parent)
-    assert told.symbols == ["MSFT", "AAPL"]
+    assert (told.bundle_name, told.symbols) == ("mine", ["MSFT", "AAPL"])
     assert (told.start_date, told.end_date) == (
         pd.Timestamp("2024-01-02"),
         pd.Timestamp("2024-03-08"),

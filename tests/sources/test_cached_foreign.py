@@ -14,7 +14,7 @@ import threading
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -153,6 +153,28 @@ def test_a_key_is_of_one_question(one: Any, other: Any, sources: tuple[str, str]
     is_same = (set(one[0]), *questions[0][1:]) == (set(other[0]), *questions[1][1:])
     other_key = second._generate_cache_key(*questions[1])
     assert (other_key == key) is (is_same and sources[0] == sources[1])
+
+
+@settings(max_examples=TIMES, deadline=None)
+@given(
+    one=QUESTIONS,
+    other=QUESTIONS,
+    sources=st.tuples(st.text(min_size=1), st.text(min_size=1)),
+    sooner=st.timedeltas(timedelta(microseconds=1), timedelta(days=999)),
+)
+def test_a_key_has_each_field_of_its_question(
+    one: Any, other: Any, sources: tuple[str, str], sooner: timedelta
+) -> None:
+    """Two questions that differ in one field alone, by however little, have two keys."""
+    (symbols, timeframe), (first, last) = (one[0], one[3]), sorted(one[1:3])
+    own, another = (CachedDataSource(Own([], name))._generate_cache_key for name in sources)
+    key = own(symbols, first, last, timeframe)
+    assert own(symbols, first - sooner, last, timeframe) != key
+    assert own(symbols, first, last + sooner, timeframe) != key
+    assert own([*symbols, "seventh"], first, last, timeframe) != key
+    assert (own(other[0], first, last, timeframe) == key) is ({*other[0]} == {*symbols})
+    assert (own(symbols, first, last, other[3]) == key) is (other[3] == timeframe)
+    assert (another(symbols, first, last, timeframe) == key) is (sources[0] == sources[1])
 
 
 BASE: dict[str, Any] = {
