@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from src.data.clock import ManualClock
-from tests.vendor_server import Fault, VendorServer
+from tests.vendor_server import Fault, VendorServer, chat
 from tests.vendor_server.bot_api import TOKEN
 
 from .conftest import ADMIN, ANN, BOB, Club, wait_for_attempts
@@ -49,6 +49,15 @@ def test_the_senders_that_are_kept_are_bounded(load: Any) -> None:
     for number in range(module.MOST_SENDERS + 500):
         senders.hears(str(number))
     assert len(senders.known) == module.MOST_SENDERS
+
+
+def test_lines_pasted_into_the_chat_of_the_terminal_are_all_answered(
+    club: Club, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The bot keeps five of a sender's messages, and drops the others."""
+    monkeypatch.setattr(chat, "PATIENCE_S", 10.0)
+    chat.talk(club.people, ["/start"] * 12)
+    assert len(club.people.sent(chat.USER)) == 12
 
 
 def test_who_waits_takes_no_slot(club: Club, vendors: VendorServer, load: Any) -> None:

@@ -123,6 +123,16 @@ def test_a_column_of_which_less_than_half_are_days_is_passed_over() -> None:
     assert (found.symbols, found.passed_over) == (("AAA", "BBB", "CCC", "DDD"), ("x", "note"))
 
 
+@pytest.mark.parametrize(
+    "nothing", ["-", "\N{EN DASH}", "?", "N/A", "NaN", "NaT", "None", "NULL", "present", "Current", "active"]
+)  # fmt: skip
+def test_words_for_no_day_are_cells_without_a_value(nothing: str) -> None:
+    """Most members have not left: their cells do not outvote the days of those that did."""
+    with pytest.raises(UniverseError, match="'gone', which is not read"):
+        read(f"symbol,Gone\nAAA,{nothing}\nBBB,{nothing}\nCCC,2010-03-01\n")
+    assert read(f"symbol,Gone\nAAA,{nothing}\nBBB,{nothing}\n").passed_over == ("gone",)
+
+
 def test_abutting_intervals_are_two_memberships() -> None:
     listed = read("symbol,from,to\nA,2015-01-02,2016-01-04\nA,2016-01-04,\n")
     assert listed.intervals is not None and len(listed.intervals) == 2

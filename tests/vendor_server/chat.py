@@ -27,6 +27,8 @@ from .server import VendorServer
 USER = 1
 _LIMITS = "{requests_per_minute: 60000, requests_per_second: 1000, burst_size: 1000}"
 PATIENCE_S = 120.0
+# The bot keeps five messages of a sender, of which one may have just been answered.
+MOST_WAITING = 4
 _RULES = """\
 crypto: {{backup: [yahoo]}}
 providers:
@@ -71,10 +73,10 @@ def talk(people: Telegram, lines: Iterable[str]) -> None:
     """Write each line to the bot; a number presses a button. Return when all of them have an answer."""
     count = 0
     for line in (line.strip() for line in lines):
-        # What is piped in is faster than the answer that has the button.
-        messages = (
-            people.wait_sent(USER, count, PATIENCE_S) if line.isdecimal() else people.sent(USER)
-        )
+        # What is piped in is faster than the answer that has the button, and than the bot, which
+        # drops what is too much.
+        answered = count if line.isdecimal() else count + 1 - MOST_WAITING
+        messages = people.wait_sent(USER, answered, PATIENCE_S)
         buttons = messages[-1].data if messages else []
         if line.isdecimal() and 1 <= int(line) <= len(buttons):
             people.press(messages[-1], buttons[int(line) - 1])

@@ -75,6 +75,11 @@ _NAME_OF_TIME = re.compile(
     r"|(?:^|_)(?:from|to|day|when|entry|exit|join|left|leave|start|end|begin|add|remove|ts|asof)(?:_|$)"
     r"|^(?:in|out)$"
 )
+# Words in place of a date, in the cells of members that have not left.
+_NO_DAY = frozenset(
+    "- -- \u2013 \u2014 ? na n/a nan nat nil none null tbd "
+    "active current now ongoing open present today".split()
+)
 _FIRST_SERIAL = date(1899, 12, 30)
 _EPOCH = date(1970, 1, 1)
 
@@ -182,11 +187,13 @@ def _passed_over(title: str, rows: list[Row], read: set[str]) -> tuple[str, ...]
     """Return the names of the columns that are not read.
 
     Raises:
-        UniverseError: At least half of the values in such a column are dates.
+        UniverseError: At least half of the values in such a column are dates. Words for no date
+            are not values.
     """
     names = [name for name in rows[0][1] if name not in read]
     for name in names:
-        values = [row[name] for _, row in rows if row[name]]
+        cells = [row[name] for _, row in rows if row[name]]
+        values = [one for one in cells if one.lower() not in _NO_DAY]
         # A JSON value of several parts has dates anywhere.
         is_of_time = bool(_NAME_OF_TIME.search(name))
         days = sum(
