@@ -69,12 +69,12 @@ def _lines(halves: Halves, answers: Answered) -> Iterator[str]:
     wrong = sum(count.raised - count.right for count in both.clean.values())
     right = sum(count.right for count in both.clean.values())
     yield (
-        f"In the series as they were recorded: {right} alarms on rows that the list has as wrong, "
-        f"{wrong} on others."
+        f"The series as recorded raise {right} alarms on rows that the list names as wrong, and "
+        f"{wrong} on other rows."
     )
     yield ""
     yield (
-        f"Answers: of {answers.clean} clean series as a vendor sends them {len(answers.doubted)} are doubted."
+        f"Of {answers.clean} answers with clean series, {len(answers.doubted)} are doubted."
     )
     yield ""
     yield (
