@@ -73,9 +73,7 @@ def _lines(halves: Halves, answers: Answered) -> Iterator[str]:
         f"{wrong} on other rows."
     )
     yield ""
-    yield (
-        f"Of {answers.clean} answers with clean series, {len(answers.doubted)} are doubted."
-    )
+    yield (f"Of {answers.clean} answers with clean series, {len(answers.doubted)} are doubted.")
     yield ""
     yield (
         "| Planted | `validate`, first half | `validate`, held out | Answers | Reported by the answer "
