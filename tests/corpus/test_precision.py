@@ -20,7 +20,7 @@ from .__main__ import measured_halves
 from .answers import answered
 from .labels import digest, entries
 from .measure import clean_series, measure
-from .page import part, precisions, total, written
+from .page import part, precisions, title_of, total, written
 from .planting import KINDS
 
 FULL = bool(os.environ.get("ONETAPE_FULL"))
@@ -94,7 +94,7 @@ def test_the_page_says_of_each_kind_what_answers_report_and_of_clean_series_noth
     rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in page.splitlines()]
     shown = {row[0]: row[3:] for row in rows if len(row) == 7}
     for kind in KINDS:
-        cells = shown[f"{kind.name} (right)" if kind.is_right else kind.name]
+        cells = shown[title_of(kind)]
         if cells[0]:
             planted, reported, refused, _ = map(int, cells)
             assert refused == reported <= planted, kind.name
