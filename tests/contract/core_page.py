@@ -26,8 +26,8 @@ python -m tests.contract.core_page    # this page
 ```
 
 The order is that of a first run: five requests (a share over a split, ten days of a coin's hourly bars, its
-last 50 hours, the running hour, three-hour bars) against a local server, first with an empty cache, then
-in a new process with a full one. A test repeats the run and compares it with this page.
+last 50 hours, the hour that is still forming, three-hour bars) against a local server, first with an empty
+cache, then in a new process with a full one. A test repeats the run and compares it with this page.
 
 ## Files that a request uses
 """

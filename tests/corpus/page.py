@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
@@ -11,7 +12,7 @@ from src.data.prices.judgement.precision import LEAST, Precision
 from .answers import Answered, Reported
 from .labels import Half, digest
 from .measure import Count, Measured
-from .planting import KINDS
+from .planting import KINDS, Kind
 
 ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "docs" / "validation.md"
@@ -69,13 +70,11 @@ def _lines(halves: Halves, answers: Answered) -> Iterator[str]:
     wrong = sum(count.raised - count.right for count in both.clean.values())
     right = sum(count.right for count in both.clean.values())
     yield (
-        f"In the series as they were recorded: {right} alarms on rows that the list has as wrong, "
-        f"{wrong} on others."
+        f"The series as recorded raise {right} alarms on rows that the list names as wrong, and "
+        f"{wrong} on other rows."
     )
     yield ""
-    yield (
-        f"Answers: of {answers.clean} clean series as a vendor sends them {len(answers.doubted)} are doubted."
-    )
+    yield (f"Of {answers.clean} answers with clean series, {len(answers.doubted)} are doubted.")
     yield ""
     yield (
         "| Planted | `validate`, first half | `validate`, held out | Answers | Reported by the answer "
@@ -89,8 +88,17 @@ def _lines(halves: Halves, answers: Answered) -> Iterator[str]:
         one = answers.kinds.get(kind.name, Reported())
         numbers = (one.planted, one.by_answer, one.by_strict, one.by_validate)
         cells += [str(number) if one.planted else "" for number in numbers]
-        name = f"{kind.name} (right)" if kind.is_right else kind.name
-        yield f"| {name} | " + " | ".join(cells) + " |"
+        yield f"| {title_of(kind)} | " + " | ".join(cells) + " |"
+
+
+def title_of(kind: Kind) -> str:
+    """Return the name of a kind as the page shows it.
+
+    The names themselves do not change: what is planted depends on them.
+    """
+    name = kind.name.replace("never asked for", "never requested")
+    title = re.sub(r"\b(un)?told\b", lambda word: f"{word[1] or ''}reported", name)
+    return f"{title} (right)" if kind.is_right else title
 
 
 def written() -> str:

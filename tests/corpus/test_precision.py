@@ -20,7 +20,7 @@ from .__main__ import measured_halves
 from .answers import answered
 from .labels import digest, entries
 from .measure import clean_series, measure
-from .page import part, precisions, total, written
+from .page import part, precisions, title_of, total, written
 from .planting import KINDS
 
 FULL = bool(os.environ.get("ONETAPE_FULL"))
@@ -90,11 +90,11 @@ def test_the_page_has_the_table_of_the_code_and_the_digest_of_the_list() -> None
 
 def test_the_page_says_of_each_kind_what_answers_report_and_of_clean_series_nothing() -> None:
     page = written()
-    assert re.search(r"of [1-9]\d* clean series as a vendor sends them 0 are doubted", page)
+    assert re.search(r"[Oo]f [1-9]\d* answers with clean series, 0 are doubted", page)
     rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in page.splitlines()]
     shown = {row[0]: row[3:] for row in rows if len(row) == 7}
     for kind in KINDS:
-        cells = shown[f"{kind.name} (right)" if kind.is_right else kind.name]
+        cells = shown[title_of(kind)]
         if cells[0]:
             planted, reported, refused, _ = map(int, cells)
             assert refused == reported <= planted, kind.name

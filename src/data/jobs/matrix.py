@@ -34,8 +34,9 @@ vendors of [other packages](adding-a-provider.md), run `onetape providers --matr
 this page from what the vendors' files declare.
 
 A page is the most that one request returns. Depth is how far back the bars reach. A closed bar that may
-still change is *provisional* until it has settled; it is then fetched again. The running bar is
-never cached, whether the vendor sends it or not. Extended hours: `session="extended"`.
+still change is *provisional* until it has settled; it is then fetched again. The running bar is the one
+that is still forming; it is never cached, whether or not the vendor sends it. The last column shows
+whether `session="extended"` is available.
 """
 # Any stock, with the hours before the open and after the close.
 _IN_EXTENDED_HOURS = Instrument("ANY", "stock").extended()
@@ -179,8 +180,8 @@ def vendor_page(name: str) -> str:
     parts.append(_table(("", ""), _facts(name, cls)))
     if entries:
         parts += [
-            "## Bars\n\nThe columns: [what each vendor serves](../providers.md). Words: "
-            "[glossary](../glossary.md).\n",
+            "## Bars\n\nThe columns are explained under [what each vendor serves](../providers.md), "
+            "the terms in the [glossary](../glossary.md).\n",
             _table(BOUNDS[1:], [row[1:] for row in bounds_table(entries)]),
             _table(KINDS[1:], [row[1:] for row in kinds_table(entries)]),
         ]
@@ -258,7 +259,7 @@ def _order() -> str:
     return f"""## Order of the vendors
 
 {_table(("rule", "vendors of the packaged rules, in order"), rows)}
-With all their keys, `ProviderSelector().get_provider_with_failover("AAPL", "5m")` returns
+If all keys are set, `ProviderSelector().get_provider_with_failover("AAPL", "5m")` returns
 `{json.dumps(share)}`, and
 `get_provider_with_failover("BTCUSDT", "1h")` returns `{json.dumps(coin)}`.
 Vendors without a key are left out; without any key the first call returns `["yahoo"]`. Older documents of
