@@ -420,7 +420,7 @@ class _CommitBuilder:
         for piece in pieces:
             if piece.state == "provisional":
                 settled = Span(piece.span.start, self.answer.finality.final_before(piece.span))
-                is_plain = piece.basis == self.terms.basis  # if so, later marks may overlap this one
+                is_plain = piece.basis == self.terms.basis  # then later marks may overlap this
                 removed = () if is_plain else touching(left_out, settled)
                 for span in subtract([settled], removed):
                     yield self._mark(span, "final", "", None)
@@ -663,8 +663,7 @@ def _is_bare(part: Covered) -> bool:
 
 
 def are_many(lost: int, stored: int) -> bool:
-    """Return whether an answer lacks so many stored bars (``lost`` of ``stored``) that it is not trusted.
-    """
+    """Return whether an answer that lacks ``lost`` of ``stored`` bars is not to be trusted."""
     return lost > max(2, stored // 100)
 
 
@@ -722,14 +721,12 @@ class StoredRange:
         return part is not None and (part.state == "provisional" or part.reason == UNEXPECTED)
 
     def is_doubted(self, stamp: int) -> bool:
-        """Return whether the bar stored at a timestamp was doubtful from the start, so that it is no loss.
-        """
+        """Return whether the bar stored at a timestamp was doubtful from the start."""
         part = self._at(stamp)
         return part is not None and part.reason.startswith((UNEXPECTED, DOUBTFUL, GRAVE))
 
     def doubted(self, stamp: int) -> Covered | None:
-        """Return the coverage that marks a bar as grave, or its whole answer as doubtful; otherwise None.
-        """
+        """Return the coverage that marks a bar as grave or its answer as doubtful, or None."""
         part = self._at(stamp)
         return part if part is not None and part.reason.startswith((DOUBTFUL, GRAVE)) else None
 

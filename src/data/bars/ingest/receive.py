@@ -1,7 +1,7 @@
-"""The first two steps for an answer: its date, and how it fits the bars next to it.
+"""The first two steps for an answer: determining its date, and fitting it to the adjacent bars.
 
 A span is requested together with a few adjacent bars that another vendor supplied. These are
-compared and not stored: the stored bars stay unchanged.
+compared but not stored again; the stored bars stay unchanged.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ _NEAR = timedelta(days=14)
 
 
 class Sessions(NamedTuple):
-    """Stamps of the last session that had opened at an answer, and of the next one to open.
+    """Timestamps of the last session that had opened at the time of an answer, and of the next one.
 
     ``opened`` is None for an instrument without splits and dividends.
     """
@@ -62,12 +62,12 @@ class ReceivedAnswer:
     """A vendor's answer.
 
     Attributes:
-        candidate: The vendor.
-        fetched: All that was received; of unknown basis if ``behind`` is set.
-        question: The request, without bars before it that were not sent again.
+        candidate: Vendor that answered.
+        fetched: Everything that was received; its basis is unknown if ``behind`` is set.
+        question: Request that was answered, reduced by earlier bars that were not sent again.
         sessions: Sessions around the time of the answer.
-        actions: Ex-dates whose splits and dividends it reports, if it reports any.
-        behind: Why the date of its price adjustment is not known; None if it is.
+        actions: Ex-dates whose splits and dividends the answer reports, if it reports any.
+        behind: Why the date of the price adjustment is unknown; None if it is known.
     """
 
     candidate: Candidate
@@ -79,7 +79,7 @@ class ReceivedAnswer:
 
     @property
     def span(self) -> Span:
-        """The span of it that is to be stored."""
+        """The span of the answer that is to be stored."""
         return self.question.stored
 
 
@@ -90,10 +90,10 @@ def receive(
     question: Question,
     fetched: Fetched,
 ) -> ReceivedAnswer:
-    """Return an answer with its request and the ex-dates that it reports on.
+    """Combine an answer with its request and the ex-dates that it reports on.
 
-    If the clock is behind, the basis becomes unknown before anything is compared; and bars that
-    were not sent again shorten the span before ex-dates are limited to it.
+    If our clock is behind, the basis becomes unknown before anything is compared. If earlier bars
+    were not sent again, the span is shortened before the ex-dates are limited to it.
 
     Raises:
         NoDataError: The answer contains only bars that were requested again.
@@ -120,11 +120,11 @@ def receive(
 def _clock_is_behind(
     request: LaneRequest, series: SeriesStore, fetched: Fetched
 ) -> Suspicion | None:
-    """Return why the date of the price adjustment is not known; None if it is.
+    """Return the reason why the date of the price adjustment is unknown; None if it is known.
 
-    The vendor sent no time, and our clock shows one that must be past according to the stored data.
-    These prices may or may not include a split since then. They are fetched again at the time found
-    in the stored data.
+    The vendor sent no time, and the stored data shows that our clock is behind, so these prices may
+    or may not include a recent split. They are fetched again at the time that the stored data
+    shows.
     """
     is_adjusted = fetched.basis.adjustment in ("split", "all")
     if fetched.dated or not is_adjusted or request.query.instrument.asset_class != "stock":
@@ -140,9 +140,9 @@ def _clock_is_behind(
 def _sent_again(
     request: LaneRequest, series: SeriesStore, question: Question, fetched: Fetched
 ) -> Question:
-    """Return the request, without the bars before it if too many of these were not sent.
+    """Return the request without the bars before it if too many of these were not sent again.
 
-    New bars are not lost because of that: the stored bars stay, and are compared later.
+    New bars are not lost because of that; the stored bars stay, and are compared later.
     """
     again = Span(question.stored.start, question.span.start)
     if again.is_empty:
@@ -176,11 +176,11 @@ def sessions_around(request: LaneRequest, fetched: Fetched) -> Sessions:
 def _ex_dates(
     request: LaneRequest, candidate: Candidate, fetched: Fetched, span: Span, near: Sessions
 ) -> Asked | None:
-    """Return the ex-dates whose splits and dividends an answer reports, if it reports any.
+    """Return the ex-dates whose splits and dividends an answer reports, if any.
 
-    A declaration is not enough: an answer that does not mention them has not reported that there
-    are none. Nothing is known yet about a session that has not opened, and minute bars include
-    actions at an open only if that open is among them.
+    A vendor's declaration is not enough: an answer that does not mention actions has not reported
+    that there are none. Nothing is known yet about a session that has not opened, and minute bars
+    include actions at an open only if the minute of the open is among them.
     """
     caps = candidate.capabilities
     if caps is None or not caps.actions or fetched.actions is None:

@@ -144,14 +144,23 @@ def take(
 
     The steps, each of which uses the results of those before it:
 
-    1. :func:`receive`: determine the requested span, the date of the answer, and the ex-dates it reports on.
-    2. :func:`fit`: compare the answer with adjacent bars from other vendors, using its own splits and dividends, which are not stored yet; then drop rows that were not missing.
-    3. :func:`_check`: check the rows, and sort them by finality. This follows 2, which may multiply them.
-    4. :func:`_refuse_unbelieved`: reject an untrusted answer. This is before 5, because its splits must not be stored.
-    5. :func:`_store_actions`: store splits and dividends. This is before 6, which compares in the basis that they define.
-    6. :func:`_compare`: read the stored bars, once; the view from this read is used from here on, so the kind is checked again. Rows whose prices came back multiplied by a factor are dropped; if there are many, the answer is rejected.
-    7. :func:`_judge`: find bars that are almost certainly wrong in comparison with neighbours and stored rows.
-    8. :func:`_commit`: build the commit. Marks follow from 7, and doubts near splits from 5; the faults are those of the remaining rows.
+    1. :func:`receive`: determine the requested span, the date of the answer, and the ex-dates it
+       reports on.
+    2. :func:`fit`: compare the answer with adjacent bars from other vendors, using its own splits
+       and dividends, which are not stored yet; then drop rows that were not missing.
+    3. :func:`_check`: check the rows, and sort them by finality. This follows 2, which may multiply
+       them.
+    4. :func:`_refuse_unbelieved`: reject an untrusted answer. This is before 5, because its splits
+       must not be stored.
+    5. :func:`_store_actions`: store splits and dividends. This is before 6, which compares in the
+       basis that they define.
+    6. :func:`_compare`: read the stored bars, once; the view from this read is used from here on,
+       so the kind is checked again. Rows whose prices came back multiplied by a factor are dropped;
+       if there are many, the answer is rejected.
+    7. :func:`_judge`: find bars that are almost certainly wrong in comparison with neighbours and
+       stored rows.
+    8. :func:`_commit`: build the commit. Marks follow from 7, and doubts near splits from 5; the
+       faults are those of the remaining rows.
     9. Store the commit in the series, which keeps anything that the disk refuses.
 
     Args:
