@@ -1,4 +1,4 @@
-"""The one interface for bars: facade, feeds, jobs and all packages above use it, and nothing below.
+"""The interface for bars, which the facade, feeds, jobs and all packages above use exclusively.
 
 Queries are typed values (:class:`~..model.query.BarsQuery`, :class:`~..model.series.SeriesKey`);
 :meth:`BarsClient.query` builds one from user input. Instants are UTC milliseconds, spans are
@@ -71,20 +71,20 @@ if TYPE_CHECKING:
 __all__ = ["BarsClient", "Lookup", "Wishes"]
 
 _USUAL = Wishes()
-# Every session is within two days of the UTC date it is named after.
+# Every session is within two days of its date in UTC.
 _NEAR = timedelta(days=2)
 
 
 class Lookup(NamedTuple):
-    """The store's own answer to a query.
+    """The answer to a query from the store alone.
 
     Attributes:
         provenance: Entries that :meth:`BarsClient.get` would put in ``attrs["onetape"]`` of the
             answer; None if the store cannot answer by itself.
-        missing: Spans of the query that are not stored or have expired; all of it if bars must be
-            re-examined or built from others. Empty if there is an answer.
-        source: Timeframe of the stored bars from which the answer is built, if it is built from
-            others.
+        missing: Spans of the query that are not stored or have expired. Empty if there is an
+            answer; the whole span if bars must be re-examined or built from others.
+        source: Timeframe of the stored bars from which the answer is built; None if it is not built
+            from others.
     """
 
     provenance: Mapping[str, Any] | None
@@ -98,7 +98,7 @@ class Lookup(NamedTuple):
 
 
 class BarsClient:
-    """The bars of one installation, and what is known about them. Thread-safe.
+    """Client for the bars of an installation, with their coverage, actions and history. Thread-safe.
 
     Args:
         store: Store for bars.
@@ -106,8 +106,8 @@ class BarsClient:
         clock: Source of the current time.
         service: Answers queries for bars.
         observer: Counts and reports calls.
-        leases: Lets processes fetch one at a time.
-        expiry, checks: The same as the service's; used for plans.
+        leases: Ensures that only one process at a time fetches a series.
+        expiry, checks: Settings of the service, which plans need too.
     """
 
     def __init__(
@@ -147,8 +147,8 @@ class BarsClient:
 
         Args:
             symbol, timeframe: For example ``AAPL``, ``1h``.
-            start, end: As for ``DataManager.get_ohlcv``: datetimes are UTC instants (naive means
-                UTC), both inclusive on the open stamp; dates are whole session dates of the venue.
+            start, end: See ``DataManager.get_ohlcv``. Datetimes are instants (naive means UTC),
+                both inclusive for a bar's open; dates are whole session dates of the venue.
             bars: Number of closed bars to return, counted back from the end; not together with
                 ``start``.
             wishes: Other options: vendor, adjustment, version, columns and so on.
@@ -165,13 +165,13 @@ class BarsClient:
     # --- bars ------------------------------------------------------------------------------
 
     def get(self, query: BarsQuery) -> pd.DataFrame:
-        """Return bars, from the store if they are there, otherwise from vendors.
+        """Return bars from the store or, if they are missing there, from vendors.
 
         Returns:
-            The frame of ``DataManager.get_ohlcv``: naive UTC index ``timestamp`` (open stamps, ns,
-            ascending, unique), float64 columns ``open high low close volume`` and
-            ``adj_close`` if known, then ``query.columns``; its provenance is in
-            ``attrs["onetape"]``. The caller owns it.
+            The frame of ``DataManager.get_ohlcv``: naive UTC index ``timestamp`` (open times, ns,
+                ascending, unique), float64 columns ``open high low close volume`` and ``adj_close``
+                if known, then ``query.columns``; its provenance is in ``attrs["onetape"]``. The
+                caller owns it.
 
         Raises:
             NoProviderError: No vendor is configured for the series and nothing is stored.
@@ -186,9 +186,9 @@ class BarsClient:
         return self._service.get(query)
 
     def get_provenance(self, query: BarsQuery) -> Mapping[str, Any]:
-        """Do the same as :meth:`get`, but return only its ``attrs["onetape"]``; no frame is made.
+        """Get bars like :meth:`get`, but return only ``attrs["onetape"]`` without building a frame.
 
-        Missing bars are reported only there: nothing is logged and no warning is issued.
+        Missing bars are reported only in the result; nothing is logged and no warning is issued.
 
         Raises:
             NoProviderError, AllProvidersFailedError, QueryError: As for :meth:`get`.
@@ -201,17 +201,17 @@ class BarsClient:
         """Return one frame for each query, in the order given.
 
         Stored bars are read in the caller's thread; missing ones are fetched by a few threads. A
-        query that failed has an empty frame with its error (``type``, ``message``, ``reason``,
-        ``brief``, ``candidates``) in ``attrs["onetape"]["error"]``; nothing is raised for it.
+        query that fails does not raise: it gets an empty frame with the error (``type``,
+        ``message``, ``reason``, ``brief``, ``candidates``) in ``attrs["onetape"]["error"]``.
         """
         from .batch import get_batch
 
         return get_batch(self._service, queries)
 
     def get_missing(self, queries: Sequence[BarsQuery]) -> None:
-        """Fetch the bars that some queries lack into the store, a few queries at a time.
+        """Fetch the bars that queries lack into the store, a few queries at a time.
 
-        Bars that could not be fetched are not an error here; :meth:`get` of the same query reports
+        Bars that cannot be fetched are not an error here; :meth:`get` for the same query reports
         them.
         """
         from .batch import get_missing
@@ -219,7 +219,7 @@ class BarsClient:
         get_missing(self._service, queries)
 
     def as_one_call(self) -> AbstractContextManager[None]:
-        """Return a context in which a vendor that was down is not queried again for a symbol.
+        """Return a context manager in which a vendor that was down for a symbol is not queried again.
 
         A later query in the ``with`` block is answered without that vendor, and reports its
         failure.
@@ -234,14 +234,14 @@ class BarsClient:
         wishes: Wishes = _USUAL,
         listener: BatchListener | None = None,
     ) -> dict[str, pd.DataFrame]:
-        """Return a frame for each symbol, keyed as typed: :meth:`query` and :meth:`get_batch`.
+        """Return a frame for each symbol, keyed as typed; combines :meth:`query` and :meth:`get_batch`.
 
-        An invalid symbol has an empty frame with its error, like one that failed.
+        An invalid symbol gets an empty frame with its error, like a query that failed.
 
         Args:
-            symbols: For example ``["AAPL", "BTCUSDT"]``; each is answered once.
-            timeframe, wishes: As for :meth:`query`.
-            bounds: Start, end and number of bars as for :meth:`query`.
+            symbols: For example ``["AAPL", "BTCUSDT"]``; duplicates are dropped.
+            timeframe, wishes: See :meth:`query`.
+            bounds: Start, end and number of bars; see :meth:`query`.
             listener: Notified of the queries that are sent to vendors.
 
         Raises:
@@ -253,13 +253,13 @@ class BarsClient:
         return get_by_symbol(self._parser, self._service, symbols, shared, listener)
 
     def lookup(self, query: BarsQuery) -> Lookup:
-        """Return the store's own answer to a query, or what is missing; never queries a vendor.
+        """Return the store's own answer to a query, or the missing spans; never queries a vendor.
 
-        This is only the first steps of :meth:`get`: documents are compared, bars are read without
-        making a frame, and a fetch by another caller is not waited for. It therefore finds no
-        answer if more is needed: for a running bar, a refresh, or a timeframe that is built from
-        another and was not requested before. For these, ``get`` of the same query with ``offline``
-        returns what the store has.
+        This performs only the first steps of :meth:`get`: it compares documents, reads bars without
+        building a frame, and does not wait for another caller's fetch. If more is needed, there is
+        no answer: for a running bar, a refresh, or a timeframe that is built from another and was
+        not requested before. In these cases, :meth:`get` for the same query with ``offline``
+        returns the bars that are stored.
 
         Raises:
             QueryError: This version of the series does not exist or is no longer kept.
@@ -276,23 +276,23 @@ class BarsClient:
         return Lookup(None, result.missing if isinstance(result, PartialHit) else (query.span,))
 
     def calculate(self, query: BarsQuery, source: Timeframe, *, anew: bool = False) -> Calculated:
-        """Store the longer bars that all stored ``source`` bars make up; no vendor is queried.
+        """Build longer bars from all stored ``source`` bars and store them; no vendor is queried.
 
-        They are kept in a separate lane (``1h@from-1m``), which never answers a query, with the
-        vendors and states of their parts. For extended hours they are built from extended minutes
-        (``1h@extended@from-1m``). For a market with sessions, daily bars made this way lack the
-        auctions.
+        They are stored in a separate lane (``1h@from-1m``), from which queries are never answered,
+        with the vendors and states of their parts. For extended hours they are built from extended
+        minutes (``1h@extended@from-1m``). In a market with sessions, daily bars built this way lack
+        the auctions.
 
         Args:
             query: Symbol and timeframe of the longer bars; its span is ignored.
             source: Timeframe of the bars that they are made from.
-            anew: Drop previously calculated bars first.
+            anew: Whether to drop previously calculated bars first.
 
         Raises:
             QueryError: Bars of this timeframe cannot be built from ``source`` bars.
-            NoDataError: No ``source`` bars are stored, or they do not make up a single whole bar.
-            KindMismatchError: The ``source`` bars are in hours, or the longer bars are daily ones,
-                that the calendar cannot produce.
+            NoDataError: No ``source`` bars are stored, or not enough for a single complete bar.
+            KindMismatchError: The calendar does not know the trading hours of the ``source`` bars,
+                or cannot produce such daily bars.
             CacheError: The store cannot be read or written.
         """
         from .derive.calculated import Calculator
@@ -301,9 +301,9 @@ class BarsClient:
         return calculator.calculate(query, source, anew=anew)
 
     def plan(self, query: BarsQuery) -> Plan:
-        """Return what :meth:`get` would do: stored, missing, requests, quota, waits; see ``Plan``.
+        """Return a plan of what :meth:`get` would do: stored and missing bars, requests, quota, waits.
 
-        No vendor is queried and nothing is written; damaged data is read as a repair would leave
+        No vendor is queried and nothing is written. Damaged data is read as a repair would leave
         it.
 
         Raises:
@@ -312,7 +312,7 @@ class BarsClient:
         return self._planner().plan(query)
 
     def explain(self, query: BarsQuery) -> Explanation:
-        """Return which vendors are queried for a series and why, which are not, and their state.
+        """Explain which vendors are queried for a series, which are not and why, and their state.
 
         No vendor is queried and nothing is written.
 
@@ -324,14 +324,14 @@ class BarsClient:
         return explain(self._planner(), query)
 
     def supply(self, query: BarsQuery) -> Supply:
-        """Return the vendor queried first for a series, and how far back the series' vendors go.
+        """Return the vendor queried first for a series, and how far back its vendors' history goes.
 
         No vendor is queried. Health and quota are not considered; use :meth:`plan` for that.
         """
         return self._selector.supply(query.instrument, query.timeframe, query.provider)
 
     def requests(self) -> Mapping[str, tuple[int, int]]:
-        """Return, for each vendor, how many requests this process sent and how many it answered."""
+        """Return, for each vendor, the numbers of requests sent by this process and answered."""
         vendors = self._observer.metrics.snapshot()["vendors"]
         return {name: (counts["requests"], counts["ok"]) for name, counts in vendors.items()}
 
@@ -346,9 +346,9 @@ class BarsClient:
     def coverage(self, series: SeriesKey) -> tuple[CoverageSpan, ...]:
         """Return the coverage of a series, span by span, ascending and disjoint.
 
-        The ranges between the spans were never requested from a vendor. Empty if the series is not
-        stored. ``next_due`` of a span is in UTC milliseconds, or None if fetching again cannot
-        change it.
+        The ranges between the spans were never requested from a vendor. The result is empty if the
+        series is not stored. ``next_due`` of a span is in UTC milliseconds, or None if fetching
+        again cannot change the span.
 
         Raises:
             CacheError: The store cannot be read.
@@ -376,7 +376,7 @@ class BarsClient:
         return self._selector.instrument(series.symbol).in_session(series.session)
 
     def _view_of(self, series: SeriesKey) -> SeriesView:
-        """Return the stored series; all of it is doubtful if the files behind it have changed."""
+        """Return the stored series; if it came from files that have changed, all of it is doubtful."""
         view = self._store.view(series)
         if not series.of_folder:
             return view
@@ -384,10 +384,11 @@ class BarsClient:
         return self._service.lanes.sources.as_now(instrument, view, self._clock.now_ms())
 
     def series_of(self, query: BarsQuery) -> SeriesKey:
-        """Return the series whose bars answer ``query``: the pinned vendor's, or that of the rules.
+        """Return the series from which ``query`` is answered.
 
-        By the rules, it is the series of the first vendor that serves the query, whatever else is
-        stored; it need not be stored itself. No vendor is queried.
+        If the query pins a vendor, it is that vendor's series. Otherwise it is the series of the
+        first vendor in the rules that serves the query, regardless of what is stored; it need not
+        be stored itself. No vendor is queried.
 
         Raises:
             CacheError: The store cannot be read.
@@ -395,10 +396,11 @@ class BarsClient:
         return self._service.lanes.find(query).key
 
     def question_for(self, series: SeriesKey, start: Any, end: Any) -> BarsQuery | None:
-        """Return a query for a range that is answered from a given series; no vendor is queried.
+        """Return a query for a range that would be answered from a given series, or None.
 
-        The query names no vendor if the rules lead to the series; otherwise it names the vendor
-        that owns the lane. None if no query under the current rules is answered from the series.
+        The query names a vendor only if the rules do not lead to the series; this is the vendor
+        that owns the lane. The result is None if no query under the current rules would be answered
+        from the series. No vendor is queried.
 
         Args:
             series: A stored series.
@@ -426,7 +428,7 @@ class BarsClient:
     def lanes(self, symbol: str, timeframe: Timeframe) -> list[SeriesKey]:
         """Return the stored series for a symbol and timeframe, in all their lanes.
 
-        The one that answers by the rules comes first, then the default one.
+        The one from which queries are answered under the rules comes first, then the default one.
 
         Args:
             symbol: Canonical symbol, as in ``query().instrument.symbol``.
@@ -442,10 +444,10 @@ class BarsClient:
     def answering(
         self, keys: Iterable[SeriesKey], session: AskedSession = "regular"
     ) -> list[SeriesKey]:
-        """Return the series among ``keys`` that answer by the rules, one per symbol and timeframe.
+        """Return the series in ``keys`` from which queries are answered, one per symbol and timeframe.
 
-        If ``keys`` has only the default lane for a symbol and timeframe, that one is returned,
-        whatever its kind. If the lane of the rules is not among them, the default one is returned.
+        This is the one in the lane that the rules select. If that is not in ``keys``, or if only
+        the default lane is, the default one is returned regardless of its kind.
 
         Args:
             keys: Stored series.
@@ -465,15 +467,14 @@ class BarsClient:
         return self._service.lanes.answering(keys, ask)
 
     def columns(self, series: SeriesKey, span: Span, *, is_use: bool = True) -> StoredColumns:
-        """Return the stored bars with open stamps in ``span``, as columns, with their generation.
+        """Return the stored bars that open in ``span``, as columns, with their generation.
 
-        ``table.stamps`` is int64 UTC milliseconds; prices and volume are float64, ``adj_close`` is
-        float64 or None. Values are as they were fetched: ``coverage`` says what each part was
-        adjusted for; :meth:`get` converts them to one adjustment. The arrays are read-only. If the
-        columns are mapped from disk, the arrays are views of them, and nothing is copied. Later
-        commits do not change them. The call waits for a commit in progress, so bars and generation
-        always match. With ``is_use``, the read counts as a use, which protects the bars from
-        eviction.
+        ``table.stamps`` is int64 UTC milliseconds; prices and volume are float64; ``adj_close`` is
+        float64 or None. Values are as they were fetched, and ``coverage`` gives the adjustment of
+        each part; :meth:`get` converts them to one adjustment. The arrays are read-only, and later
+        commits do not change them. If the columns are mapped from disk, the arrays are views of
+        them without a copy. The call waits for a commit in progress, so bars and generation always
+        match. With ``is_use``, the read counts as a use, which protects the bars from eviction.
 
         Raises:
             CacheError: The store cannot be read.
@@ -561,10 +562,10 @@ class BarsClient:
         doubts: Sequence[tuple[Span, str]],
         ended: Sequence[Span],
     ) -> bool:
-        """Store the findings of a check of the whole series, durably; every later answer has them.
+        """Mark bars as wrong after a check of the whole series, durably, so that later answers say so.
 
-        The bars stay unchanged. They are fetched again after an hour, a day and a week, like
-        bars that are judged on arrival.
+        The bars stay unchanged. They are fetched again after an hour, a day and a week, like bars
+        that are found to be wrong when they arrive.
 
         Args:
             series: Series to mark.
@@ -573,7 +574,7 @@ class BarsClient:
             ended: Marked spans that are no longer found wrong; they become final again.
 
         Returns:
-            Whether the findings were stored; False if the series has changed since.
+            Whether the marks were stored; False if the series has changed since.
 
         Raises:
             CacheError: The store cannot be written.
@@ -595,7 +596,7 @@ class BarsClient:
         return True
 
     def quarantined(self, series: SeriesKey) -> Quarantined:
-        """Return the rows and files of a series that are in quarantine, and why; repairs nothing.
+        """Return the quarantined rows and files of a series, with the reasons; repairs nothing.
 
         Raises:
             StorageError: The store cannot be read.
@@ -619,7 +620,7 @@ class BarsClient:
         """Return the last price of a symbol; see ``DataManager.get_quote``.
 
         Args:
-            symbol, max_age, timeout, session: As for that method.
+            symbol, max_age, timeout, session: See that method.
             live: Returns the latest price of a running stream for an instrument, if there is one.
 
         Raises:
@@ -650,8 +651,8 @@ class BarsClient:
     def _quotes(self) -> QuoteService:
         from .quotes import QuoteService
 
-        # If two are created at once, everyone keeps the same one: it lets only one thread query at
-        # a time.
+        # If two threads create one at once, both use the same, because it lets only one thread
+        # query at a time.
         service: QuoteService = self.__dict__.setdefault(
             "_quote_service",
             QuoteService(self._service, self._parser, self._selector, self._clock, self._observer),
@@ -663,10 +664,10 @@ class BarsClient:
     def pin(self, series: SeriesKey, generation: int) -> None:
         """Keep everything needed to read a series as it was after commit ``generation``.
 
-        From then on, ``get`` of a query with that ``version`` returns those bars, even if they are
-        revised, compacted, or dropped because of the cache's size or age limit. A pin is durable
-        and holds for every process that uses the folder until :meth:`unpin`; setting it twice is
-        the same as once. A call that deletes bars (``clear``) also deletes pinned ones.
+        From then on, :meth:`get` for a query with that ``version`` returns those bars, even if they
+        have been revised, compacted, or dropped because of the cache's size or age limit. A pin is
+        durable and applies to every process that uses the folder, until :meth:`unpin`. Setting it
+        twice has no further effect. A call that deletes bars (``clear``) deletes pinned ones too.
 
         Args:
             series: Series to pin.
@@ -682,8 +683,8 @@ class BarsClient:
     def unpin(self, series: SeriesKey, generation: int) -> None:
         """Release a pinned generation; the next rewrite of a year drops data that only it needed.
 
-        Without such a pin, nothing happens. A pin has no owner, so it is removed for every program
-        that set it.
+        If the generation is not pinned, nothing happens. A pin has no owner, so it is removed for
+        all programs that set it.
 
         Raises:
             LockTimeoutError, StorageError: The pin could not be removed.
@@ -691,11 +692,11 @@ class BarsClient:
         self._store.unpin(series, generation)
 
     def read_again(self, read: StoredRead) -> ReadAgain:
-        """Return stored bars again, for the given generation and the given splits and dividends.
+        """Read stored bars as of a given generation, with given splits and dividends.
 
-        With both taken from a recorded read, the bars are bit for bit the ones read then. No
-        vendor is queried. Bars that were never stored (running ones, rows that cannot be bars) are
-        not included, nor are bars before a dividend that cannot be applied.
+        If both come from a recorded read, the bars are bit for bit the same as then. No vendor is
+        queried. Bars that were never stored (running ones, rows that cannot be bars) are not
+        included, nor are bars before a dividend that cannot be applied.
 
         Raises:
             QueryError: The generation does not exist or is no longer kept.
@@ -716,16 +717,14 @@ class BarsClient:
         return self._store.root
 
     def subscribe(self, callback: Callable[[CommitNotice], object]) -> Callable[[], None]:
-        """Call ``callback`` with every commit of bars to this cache folder as it happens.
+        """Call ``callback`` for every commit of bars to this cache folder as it happens.
 
-        It is called for commits of this process, by any manager, feed or cache object. For those
-        of other processes, use ``commits`` and the generation of ``columns``. Deletions are not
-        commits.
-
-        The callback runs in the committing thread, after the commit is durable and its lock is
-        released; that thread waits for it. It must not request the same series there; it should
-        hand the notice over and return. An exception it raises is logged once and affects neither
-        the commit nor the answer.
+        This includes commits by any manager, feed or cache object in this process. For commits by
+        other processes, use ``commits`` and the generation in ``columns``. Deletions are not
+        commits. The callback runs in the committing thread, which waits for it, after the commit is
+        durable and its lock is released. It should hand the notice over and return, and must not
+        request the same series. An exception that it raises is logged once and affects neither the
+        commit nor the answer.
 
         Returns:
             A function that removes the callback.
@@ -737,8 +736,8 @@ class BarsClient:
     def actions(self, symbol: str, vendor: str | None = None) -> tuple[KnownAction, ...]:
         """Return the stored splits and dividends of a symbol, by ex-date; no vendor is queried.
 
-        Those that do not count are included (see ``counts``). Empty for anything but shares. For
-        bars from a sample-data vendor, only that vendor's own actions count.
+        Actions that do not count are included (see ``counts``). The result is empty for anything
+        but stocks. For bars from a vendor of sample data, only that vendor's own actions count.
 
         Raises:
             QueryError: The symbol is invalid.
@@ -748,12 +747,12 @@ class BarsClient:
         return self._action_service.stored(self._selector.instrument(symbol), vendor)
 
     def lacks_actions(self, symbol: str, dates: Span, vendor: str | None = None) -> bool:
-        """Return True if a share's actions for some of these ex-dates were never requested.
+        """Return whether a stock's actions for some of these ex-dates were never requested.
 
         Args:
             symbol: Symbol as the user types it.
-            dates: Ex-dates, as stamps of session dates.
-            vendor: As for :meth:`actions`.
+            dates: Span of ex-dates, as timestamps.
+            vendor: See :meth:`actions`.
 
         Raises:
             QueryError: The symbol is invalid.
@@ -768,18 +767,18 @@ class BarsClient:
         last: date | None = None,
         timeout: float | None = None,
     ) -> FoundActions:
-        """Return splits and dividends, fetching those that are missing or due.
+        """Return splits and dividends, after fetching those that are missing or due.
 
         Args:
             symbol: Symbol as the user types it.
-            first, last: Ex-dates, both inclusive; None: unlimited.
-            timeout: Seconds after which the call stops waiting for vendors and other callers;
-                None: 30 s without an answer from any vendor.
+            first, last: Ex-dates, both inclusive; None for no limit.
+            timeout: Seconds after which the call stops waiting for vendors and other callers; None
+                for 30 s without an answer from any vendor.
 
         Raises:
             QueryError: The symbol is invalid, or ``timeout`` is not a valid time.
-            NoProviderError: No vendor in the rules reports any, and none was ever queried.
-            AllProvidersFailedError: No vendor answered, and none ever has.
+            NoProviderError: No vendor in the rules reports actions, and no vendor was ever queried.
+            AllProvidersFailedError: No vendor answered, now or earlier.
 
         Warns:
             IncompleteDataWarning: No vendor could be queried for some ex-dates; ``lacking`` lists
@@ -797,7 +796,7 @@ class BarsClient:
         return result
 
     def symbol_changes(self, symbol: str) -> tuple[SymbolChange, ...]:
-        """Return the recorded changes of a symbol's meaning, by date; no vendor is queried.
+        """Return the recorded changes in a symbol's meaning, by date; no vendor is queried.
 
         Raises:
             QueryError: The symbol is invalid.
@@ -810,17 +809,17 @@ class BarsClient:
     ) -> tuple[str, ...]:
         """Record when symbols changed their meaning, durably; bars stay unchanged.
 
-        From then on, errors and gaps for a former name report its successor, in all programs that
-        use the folder. Recording changes for a name that was never fetched creates its folder.
-        Recording the same changes again writes nothing. If the process is killed half-way, some
-        symbols have their changes and the others do not.
+        From then on, errors and gaps for a former name mention its successor, in all programs that
+        use the folder. For a name that was never fetched, this creates the folder. Recording the
+        same changes again does not write anything. If the process is killed halfway, only some
+        symbols have their changes.
 
         Args:
-            changes: Maps each symbol to all changes that concern it, in any order. They replace
-                those recorded before; an empty list removes them.
+            changes: Maps each symbol to all changes that concern it, in any order. They replace any
+                changes recorded before; an empty list removes those.
 
         Returns:
-            The symbols whose recorded changes are now different.
+            The symbols whose recorded changes are different now.
 
         Raises:
             QueryError: A symbol is invalid, or a change is impossible; nothing is recorded.
@@ -838,10 +837,10 @@ class BarsClient:
         return self._service.actions()
 
     def sessions(self, instrument: Instrument, span: Span) -> tuple[SessionHours, ...]:
-        """Return the sessions that trade at any time in ``span`` (UTC milliseconds), ascending.
+        """Return the sessions that overlap ``span`` (UTC milliseconds), ascending.
 
-        Only the market's calendar is used, and the future is included; a market that never closes
-        has one session for each UTC day.
+        Only the market's calendar is used, and ``span`` may be in the future. A market that never
+        closes has one session for each UTC day.
 
         Raises:
             ConfigError: There is no such calendar.
@@ -868,7 +867,7 @@ def _spans(view: SeriesView, coverage: Coverage) -> Iterator[CoverageSpan]:
     for part in coverage.opened():
         due = part.expires
         if part.state == "provisional" and due is None:
-            # A closed bar may change until it has settled; at that time the whole series is due.
+            # A closed bar may change until it has settled, so the span is due when the series is.
             due = view.next_due or part.fetched_at
         yield CoverageSpan(
             part.span,

@@ -1,4 +1,4 @@
-"""Splits and dividends for a symbol by themselves, fetched if they are missing or due."""
+"""Splits and dividends for a symbol, independent of bars; fetched if they are missing or due."""
 
 from __future__ import annotations
 
@@ -52,11 +52,11 @@ class FoundActions(NamedTuple):
     Attributes:
         symbol: Canonical symbol.
         actions: Actions with an ex-date in the requested range, by ex-date.
-        attempts: Queries just sent to vendors, in order.
-        lacking: Ex-dates that no vendor was queried for, as stamps of session dates.
-        awaited: Ex-dates that were requested and that the vendor reports with the bar for their
-            day.
-        problems: Reasons why some are lacking, and what could not be stored.
+        attempts: Queries sent to vendors by this call, in order.
+        lacking: Ex-dates that no vendor was queried for, as spans of session dates.
+        awaited: Requested ex-dates whose actions the vendor will report together with the bar of
+            the day.
+        problems: Reasons for missing actions, and failures to store some.
     """
 
     symbol: str
@@ -89,9 +89,9 @@ class ActionService:
 
     Args:
         store: Store that keeps the actions.
-        selector: Selects the vendors: those that the rules name for daily bars.
+        selector: Selects the vendors, which are those in the rules for daily bars.
         clock: Source of the current time.
-        leases: Lets processes fetch one at a time.
+        leases: Let only one process fetch at a time.
     """
 
     def __init__(
@@ -102,7 +102,7 @@ class ActionService:
         self._locks, self._turns = SeriesLocks(), Turns(store.root, clock, leases)
 
     def stored(self, instrument: Instrument, vendor: str | None = None) -> tuple[KnownAction, ...]:
-        """Return the stored actions that apply to bars from ``vendor``; empty if not a share.
+        """Return the stored actions that apply to bars from ``vendor``; empty if not a stock.
 
         Raises:
             CorruptEntryError: The stored actions are damaged; the next fetch starts over.
@@ -113,12 +113,12 @@ class ActionService:
         return known_actions(book, self._days.current(instrument).day, instrument.quote or "")
 
     def lacks(self, instrument: Instrument, dates: Span, vendor: str | None = None) -> bool:
-        """Return True if a share's actions for some of these ex-dates were never requested.
+        """Return whether a stock's actions for some of these ex-dates were never requested.
 
         Args:
-            instrument: The share; always False for an instrument that has no actions.
+            instrument: The stock; for other instruments, the result is False.
             dates: Ex-dates, as stamps of session dates.
-            vendor: As for :meth:`stored`.
+            vendor: See :meth:`stored`.
 
         Raises:
             CorruptEntryError: The stored actions are damaged.
@@ -130,13 +130,14 @@ class ActionService:
     def of_rows(self, query: BarsQuery, dates: Span, as_of: date | None) -> KnownActions:
         """Return the actions for an answer's rows, fetching missing ones; see ``action_columns``.
 
-        If a vendor is pinned and reports its own actions, those are fetched and used; otherwise
-        all stored ones are used, as for its prices. Actions that cannot be had are unknown.
+        If a pinned vendor reports its own actions, only those are fetched and used; otherwise the
+        actions from all vendors are used, as for its prices. Actions that cannot be fetched are
+        unknown.
 
         Args:
             query: Query for bars; if it is offline or for a version, no vendor is queried.
             dates: Ex-dates, as stamps of session dates.
-            as_of: Date whose shares the amounts refer to.
+            as_of: Date that determines which splits the amounts per share reflect.
         """
         instrument, vendor, problems = query.instrument, query.provider, []
         today = self._days.current(instrument)
@@ -170,12 +171,12 @@ class ActionService:
         """Return the actions with an ex-date from ``first`` to ``last``, fetching any that are due.
 
         With ``vendor``, only that vendor is queried and only its actions count. Ex-dates up to the
-        next session are requested once. The two weeks before the requested range are requested
-        with it, because vendors report some actions days late.
+        next session are requested once. The two weeks before the requested range are requested,
+        too, because vendors report some actions days late.
 
         Raises:
-            NoProviderError: No vendor in the rules reports any, and none was ever queried.
-            AllProvidersFailedError: No vendor answered, and none ever has.
+            NoProviderError: No vendor in the rules reports actions, and none was ever queried.
+            AllProvidersFailedError: No vendor answered, now or earlier.
         """
         if instrument.asset_class != "stock":
             return FoundActions(instrument.symbol)
@@ -190,7 +191,7 @@ class ActionService:
             turn = SeriesKey(instrument.symbol, _DAY, ("actions",))
             with one_call(), self._locks.hold(turn, self._clock), self._turns.take(turn):
                 lacking = _own(series.book(), vendor).lacking(wanted, today.news_ms)
-                if lacking:  # in one query: the missing parts are nearly always at the two ends
+                if lacking:  # one query, because missing parts are nearly always at the two ends
                     late = lacking[-1].end - LATE_BY_MS
                     fetcher = ActionFetcher(self._clock, request, series, journal)
                     fetcher.ask(Span(min(lacking[0].start, late), lacking[-1].end))
@@ -209,7 +210,7 @@ class ActionService:
         return FoundActions(instrument.symbol, inside, attempts, lacking, awaited, problems)
 
     def _book(self, instrument: Instrument) -> ActionBook:
-        """Return the stored actions; a damaged book counts as empty and is started over."""
+        """Return the stored actions; if they are damaged, return none, and the next fetch starts over."""
         try:
             return self._store.actions(instrument.symbol)
         except CorruptEntryError:
@@ -229,7 +230,7 @@ class ActionService:
 def known_actions(book: ActionBook, day: date, currency: str = "") -> tuple[KnownAction, ...]:
     """Return the actions in a book, by ex-date, with amounts also per share as of ``day``.
 
-    ``currency``: Currency of the share's prices, if it is known.
+    ``currency`` is the currency of the prices, if known.
     """
     splits = [action for action in book.splits if action.is_sound]
 
@@ -244,8 +245,8 @@ def known_actions(book: ActionBook, day: date, currency: str = "") -> tuple[Know
         if action.type == "split" or not action.is_sound:
             return plain
         amount, paid = (float(amount_on(action, splits, on)) for on in (day, None))
-        # The vendor of the amount may not report the pay date, so vendors that agree with it count,
-        # too.
+        # The vendor of the amount may not report the pay date, so reports of vendors that agree
+        # with it are used, too.
         agreeing = [action, *(a for a in event.reports if a.ex_date == action.ex_date)]
         return replace(
             plain,
@@ -259,7 +260,7 @@ def known_actions(book: ActionBook, day: date, currency: str = "") -> tuple[Know
 
 
 def _own(book: ActionBook, vendor: str | None) -> ActionBook:
-    """Return one vendor's reports, or all vendors' for None."""
+    """Return one vendor's reports, or all reports if ``vendor`` is None."""
     return book if vendor is None else book.only(vendor)
 
 

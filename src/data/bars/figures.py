@@ -51,7 +51,7 @@ _PERPETUAL = "_PERP"
 _USUAL_DAYS = 29
 # Number of attempts if another caller keeps deleting the rows to be read.
 _MOST_LOOKS = 3
-# Allows for a difference between the vendor's clock and ours.
+# Allowance for a difference between the vendor's clock and ours.
 _GRACE_MS = 10 * MINUTE_MS
 
 
@@ -62,7 +62,7 @@ class _Done:
     Attributes:
         frames: Fetched rows.
         attempts: Queries sent to vendors.
-        gaps: Spans that could not be fetched, and why.
+        gaps: Spans that could not be fetched, with reasons.
         damaged: Files in quarantine that may have held the missing rows.
     """
 
@@ -82,7 +82,8 @@ class FiguresService:
     """Answers queries for figures of perpetual futures. Thread-safe.
 
     A span that a vendor has answered is not requested again, except for its latest rows, which may
-    not have been published yet. Rows that a vendor keeps for only a month stay in the cache.
+    not have been published yet. Rows stay in the cache even if the vendor itself keeps them for
+    only a month.
     """
 
     def __init__(
@@ -109,7 +110,7 @@ class FiguresService:
         refresh: bool,
         timeout: Any = None,
     ) -> pd.DataFrame:
-        """Return the rows of ``measure`` in the bounds; empty if there are none.
+        """Return the rows of ``measure`` in the bounds; the frame is empty if no rows exist.
 
         The call takes at most ``timeout`` seconds or, without one, continues as long as pages
         arrive.
@@ -148,7 +149,7 @@ class FiguresService:
     def _query(
         self, measure: Measure, symbol: Any, period: Any, bounds: tuple[Any, Any], refresh: bool
     ) -> FigureQuery:
-        """Return the validated query; ``BTCUSD_PERP`` is the perpetual future of ``BTCUSD``."""
+        """Return the validated query; ``BTCUSD_PERP`` means the perpetual future of ``BTCUSD``."""
         text = symbol
         if isinstance(symbol, str) and symbol.strip().upper().endswith(_PERPETUAL):
             text = symbol.strip()[: -len(_PERPETUAL)]
@@ -230,8 +231,7 @@ class FiguresService:
     ) -> None:
         """Store the rows and the end of the settled part; an empty answer settles nothing.
 
-        Rows in a damaged file that the vendor did not send again are not settled either; they are
-        a gap.
+        Rows in a damaged file that the vendor did not send again count as a gap, not as settled.
         """
         (vendor, fetched), (table, key) = answer, place
         served = vendor.served
@@ -257,7 +257,7 @@ def _not_sent_again(
 ) -> list[Span]:
     """Return the parts of ``span`` whose rows are in a damaged file but not in any answer.
 
-    If the file had no more rows than there are now, none of its rows are missing.
+    If the file had no more rows than are stored now, none of its rows is missing.
     """
     sent = np.array([row.stamp_ms for row in fetched.rows], dtype=np.int64)
     lacking = []
@@ -275,11 +275,11 @@ def _not_sent_again(
 def _rowless(span: Span, stamps: Stamps, step_ms: int) -> list[Span]:
     """Return the periods of ``span`` without a row; rows are at whole periods of the UTC day.
 
-    Rates that are paid more often are paid at these times as well.
+    Rates that are paid more often also have rows at these times.
     """
     first = -(-span.start // step_ms) * step_ms
     expected = np.arange(first, span.end, step_ms, dtype=np.int64)
-    # A rate is stamped with the moment of its calculation, milliseconds later.
+    # The timestamp of a rate is the moment of its calculation, some milliseconds later.
     before, behind = (np.searchsorted(stamps, expected + side) for side in (-MINUTE_MS, MINUTE_MS))
     starts = expected[before == behind].tolist()
     return coalesce(Span(start, min(start + step_ms, span.end)) for start in starts)
@@ -291,10 +291,10 @@ def _in_quarantine(files: Sequence[str]) -> str:
 
 
 def _answer(query: FigureQuery, stored: pd.DataFrame | None, done: _Done) -> pd.DataFrame:
-    """Build the frame with its provenance; report once what it lacks.
+    """Build the frame with its provenance, and warn once about missing rows.
 
     Raises:
-        AllProvidersFailedError: There are no rows although some should exist.
+        AllProvidersFailedError: The answer has no rows although some should exist.
     """
     import pandas as pd
 

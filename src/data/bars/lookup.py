@@ -66,8 +66,8 @@ class Hit:
     """The whole answer.
 
     Attributes:
-        answer: Answer that the frame is made from.
-        frame: Frame owned by the caller; None until it is made.
+        answer: Answer that the frame is built from.
+        frame: Frame owned by the caller; None until it is built.
     """
 
     answer: Answer
@@ -80,7 +80,7 @@ class PartialHit:
 
     Attributes:
         missing: Spans of the missing bars, ascending.
-        lane: Lane that they belong to; None if it was not looked at.
+        lane: Lane of the missing bars; None if it was not determined.
     """
 
     missing: tuple[Span, ...]
@@ -89,7 +89,7 @@ class PartialHit:
 
 @dataclass(frozen=True)
 class Derived:
-    """The bars are to be built from shorter ones, although vendors serve them.
+    """The bars are to be built from shorter ones, although vendors supply bars of this length.
 
     Attributes:
         source: Length of the shorter bars.
@@ -100,10 +100,10 @@ class Derived:
 
 @dataclass(frozen=True)
 class Miss:
-    """Nothing is stored, or comparing documents cannot decide.
+    """Nothing is stored, or the stored documents are not enough to decide.
 
     Attributes:
-        lane: Lane that the bars would be in; None if it was not looked at.
+        lane: Lane in which the bars would be stored; None if it was not determined.
     """
 
     lane: AnsweringLane | None = field(default=None, compare=False, repr=False)
@@ -117,9 +117,10 @@ MISS = Miss()
 
 
 class CacheLookup:
-    """Answers from the store if querying a vendor cannot change the answer. Thread-safe; no lock.
+    """Answers from the store if querying a vendor cannot change the answer.
 
-    Documents are compared; a calendar is read only if a number of bars is requested.
+    Thread-safe without a lock. A calendar is read only if a number of bars is requested;
+    otherwise stored documents are compared.
     """
 
     def __init__(self, store: BarStore, lanes: LaneFinder, reader: Reader, clock: Clock) -> None:
@@ -190,7 +191,7 @@ class CacheLookup:
         return self._read(query, view, wanted, min(ends, default=_NEVER))
 
     def _read(self, query: BarsQuery, view: SeriesView, wanted: Span, until: int) -> LookupResult:
-        """Read the bars, none of which need to be requested before ``until`` (UTC ms)."""
+        """Read the stored bars; none of them is due to be fetched again before ``until`` (UTC ms)."""
         try:
             stock = query.instrument.asset_class == "stock"
             book = self._store.actions(view.key.symbol) if stock else None
@@ -227,7 +228,7 @@ class CacheLookup:
 
 
 def _hit(answer: Answer, book: ActionBook | None) -> Hit:
-    """Return the hit, which names what its symbol was renamed to, or named before."""
+    """Return the hit; its answer names earlier or later symbols of the same instrument."""
     if book is None or not book.changes:
         return Hit(answer)
     from .symbol_changes import with_changes  # few symbols ever change
@@ -245,12 +246,13 @@ def _end(view: SeriesView) -> int:
 
 @dataclass(frozen=True)
 class _Entry:
-    """One answer, with the evidence that it is still valid, and until when (UTC ms) it can be.
+    """One answer, with the data needed to check whether it is still valid.
 
     The entry refers to the instrument because its cache key contains the instrument's ``id``:
-    while the entry exists, no other object gets that ``id``. ``orders`` are the vendor orders by
-    which the lane was found: for the query's timeframe and, if different, for the timeframe
-    ``source`` that the answer is made from. Empty for a pinned vendor.
+    while the entry exists, no other object gets that ``id``. ``orders`` are the vendor orders
+    by which the lane was found: the order for the query's timeframe and, if different, the
+    order for the timeframe ``source`` that the answer is built from. ``orders`` is empty for a
+    pinned vendor.
     """
 
     instrument: Instrument
@@ -272,11 +274,11 @@ class _Entry:
 
 
 class AnswerCache:
-    """Complete, final answers from the store alone, kept in its memory by query. Thread-safe.
+    """Keeps complete, final answers from the store in memory, by query. Thread-safe.
 
-    An answer is kept when its query is answered for the second time, because most are never
-    repeated. Callers get copies of the frames kept here. Whether an answer is still valid is
-    checked on disk each time, as if it had to be read.
+    An answer is kept when its query is answered for the second time, because most queries are
+    never repeated. Callers get copies of the kept frames. Each time, files on disk are checked
+    to see whether the answer is still valid.
 
     Args:
         store: Store that the answers were read from.
@@ -291,7 +293,7 @@ class AnswerCache:
         self._days = days
 
     def find(self, query: BarsQuery) -> Hit | Miss:
-        """Look for the answer to the same query; it is a hit while it is still valid."""
+        """Look for a kept answer to the same query; the result is a hit if that answer is still valid."""
         place = place_of(query)
         entry: _Entry | None = None if place is None else self._memory.get(place)
         if entry is None:
@@ -345,7 +347,7 @@ class AnswerCache:
         self._memory.put(place, entry, entry.size)
 
     def _actions_due(self, query: BarsQuery, answer: Answer, book: ActionBook | None) -> int:
-        """Return when a session may begin whose splits and dividends are not known."""
+        """Return the time (UTC ms) from which a session with unknown splits and dividends may begin."""
         if book is None or answer.as_of is None or query.adjustment == "raw":
             return _NEVER
         last_day = book.known_until(answer.as_of)
@@ -376,10 +378,11 @@ class AnswerCache:
         return (own,) if source == query.timeframe else (own, order(instrument, source))
 
     def _is_of_series(self, query: BarsQuery, key: SeriesKey) -> bool:
-        """Return whether the bars of ``key`` give the answer for as long as they stay the same.
+        """Return whether the answer stays valid until the bars of ``key`` change.
 
-        Weekly and monthly bars of shares are better built from daily bars once there are any; other
-        bars are better than those built from shorter ones.
+        Answers for weekly and monthly bars of stocks are built from daily bars once daily bars
+        are stored. For other timeframes, bars built from shorter ones are replaced by a
+        vendor's own.
         """
         if key != self._lanes.find(replace(query, timeframe=key.timeframe)).key:
             return False
@@ -387,9 +390,9 @@ class AnswerCache:
 
 
 def place_of(query: BarsQuery) -> tuple[Hashable, ...] | None:
-    """Return a key that is equal for equivalent queries; None if the answer depends on more.
+    """Return a key that is equal for equivalent queries; None if answers cannot be reused.
 
-    A query that reaches up to now is equivalent to itself a moment later.
+    A query that ends now is equivalent to the same query a moment later.
     """
     is_more = query.refresh or query.include_forming or query.columns
     if is_more or query.closed_by_ms is not None or query.version is not None:
@@ -409,7 +412,7 @@ def place_of(query: BarsQuery) -> tuple[Hashable, ...] | None:
 
 
 def _is_final(query: BarsQuery, answer: Answer) -> bool:
-    """Return whether an answer is complete and will not change unless the store does."""
+    """Return whether an answer is complete and can only change if the store changes."""
     if answer.flagged or answer.doubts or answer.substitute:
         return False
     if any(gap.reason != UNASKED for gap in answer.gaps) or len(answer.table) > MOST_ROWS:

@@ -1,4 +1,4 @@
-"""Counters, hooks and log records of the steps to an answer. They never influence it."""
+"""Counters, hooks and log records for the steps of a request. They never influence the answer."""
 
 from __future__ import annotations
 
@@ -44,12 +44,12 @@ Books = Callable[[str], ActionBook]
 
 
 class Observer:
-    """Observes every call of one data manager and every attempt of its senders. Thread-safe.
+    """Observes every call of one data manager and every request it sends to a vendor. Thread-safe.
 
     Args:
         clock: Stamps events and measures calls.
         gauge: Measures the cache folder; without it, nothing is reported about the cache.
-        routing_log: Logger for a request's dealings with vendors.
+        routing_log: Logger for the selection of vendors and the attempts to query them.
 
     Attributes:
         metrics: The counters.
@@ -98,11 +98,11 @@ class Observer:
         return remove
 
     def call(self, query: BarsQuery, least_score: float = 0.0) -> Call:
-        """Return a context for a call for ``query``; answers with lower scores are reported."""
+        """Return a context manager for a call; answers with a score below ``least_score`` are reported."""
         return Call(self, self._clock, query, least_score)
 
     def scored_low(self, answer: Answer, score: float, least: float) -> None:
-        """Report that an answer is below the minimum in the rules; see :meth:`quality_low`."""
+        """Report that an answer's score is below the minimum in the rules; see :meth:`quality_low`."""
         query = answer.query
         # Bars built from others belong to the lane of their sources, and change with them.
         stored = answer.facts.get("derived_from", answer.facts)
@@ -120,7 +120,7 @@ class Observer:
         least: float,
         causes: tuple[str, ...],
     ) -> bool:
-        """Report that a series is below the minimum in the rules, once per state and process.
+        """Report that a series scores below the minimum in the rules, once per state and process.
 
         Args:
             key: The series.
@@ -129,7 +129,7 @@ class Observer:
             causes: Reasons, in words.
 
         Returns:
-            Whether it was reported now.
+            Whether this call reported it.
         """
         from ..observability.events import QualityLow
 
@@ -141,9 +141,9 @@ class Observer:
 
     @contextmanager
     def call_beside(self, symbol: Any, timeframe: Any) -> Iterator[None]:
-        """Run the block as a call for something other than bars, with its name in logs.
+        """Run the block as a call for something other than bars, and name its subject in logs.
 
-        An error in the block is reported, too.
+        An error raised in the block is reported, too.
 
         Args:
             symbol, timeframe: Subject of the call as the caller wrote it; values that are not
@@ -157,9 +157,9 @@ class Observer:
                 raise
 
     def failed(self, error: BaseException) -> None:
-        """Count a call that ended with ``error``, and report it.
+        """Count a call that ended with ``error``, and report the error.
 
-        An error that ends a nested call ends both calls; it is reported once.
+        An error that ends a nested call also ends the outer call; it is reported once.
         """
         request = context()["request"]
         if request and getattr(error, "_ended", "") == request:
@@ -172,7 +172,7 @@ class Observer:
             self.tell(CallFailed, error=type(error).__name__, message=str(error))
 
     def attempted(self, record: SendRecord) -> None:
-        """Count a sender's attempt, and report its failure.
+        """Count an attempt to query a vendor, and report a failed one.
 
         An attempt that our own limiter held back was never sent to the vendor; it is counted
         separately.
@@ -209,7 +209,7 @@ class Observer:
             self.tell(VendorPaused, vendor=record.vendor, seconds=record.pause_s)
 
     def _reshaped(self, vendor: str, change: ShapeChange) -> None:
-        """Count an answer whose shape its parser does not know; report the first one of a day."""
+        """Count an answer in a format unknown to its parser; report the first one of a day."""
         changes = [one.change for one in change.differences]
         if not self.metrics.reshaped(vendor, changes, self._clock.now_ms() // DAY_MS):
             return
@@ -275,7 +275,7 @@ class Enrolled:
 
 
 class Call:
-    """One call in progress: its number in the log, its duration, and its result.
+    """One call in progress, with its number in the log, its duration, and its result.
 
     Used by one thread. A call inside another call belongs to the outer one and is not counted.
     """
@@ -322,7 +322,10 @@ class Call:
         return self
 
     def missed(self, books: Books) -> None:
-        """Note that the store had no answer; ``books`` returns the known actions of a symbol."""
+        """Record that the store had no answer.
+
+        ``books`` returns the known splits and dividends of a symbol.
+        """
         if self._query.instrument.asset_class == "stock":
             self._books, self._before = books, _splits(books, self.symbol)
 
@@ -362,7 +365,7 @@ class Call:
             observer.failed(error)
 
     def _tell_about(self, answer: Answer, attempts: Sequence[Mapping[str, Any]]) -> None:
-        """Report the vendors of what was just fetched, its quality, and any new splits."""
+        """Report fallbacks to other vendors, the scores of the fetched bars, and any new splits."""
         from ..observability.events import FellBack, SplitFound
 
         for vendor, score in _scores(attempts, answer.scores):
@@ -398,7 +401,7 @@ def _splits(books: Books, symbol: str) -> tuple[Action, ...] | None:
 def _scores(
     attempts: Sequence[Mapping[str, Any]], scores: Sequence[float]
 ) -> Iterable[tuple[str, float]]:
-    """Pair the scores with the vendors they belong to: those of the last successful attempts."""
+    """Pair each score with its vendor; the scores belong to the last successful attempts."""
     well = [attempt["provider"] for attempt in attempts if attempt["outcome"] == "ok"]
     count = min(len(well), len(scores))
     return zip(well[len(well) - count :], scores[len(scores) - count :], strict=True)
@@ -407,7 +410,7 @@ def _scores(
 def _fallbacks(
     attempts: Sequence[Mapping[str, Any]],
 ) -> dict[str, tuple[list[str], int]]:
-    """Return, for each fallback vendor, the vendors it stood in for and its number of bars."""
+    """Return, for each fallback vendor, the vendors that it replaced and its number of bars."""
     fallbacks: dict[str, tuple[list[str], int]] = {}
     for place, entry in enumerate(attempts):
         if entry["outcome"] != "ok" or not entry["rows"]:

@@ -2,7 +2,7 @@
 
 Bars are requested in the usual way (:class:`~.service.BarsService`: vendors in the order of the
 rules, limits, circuits, the call's deadline). Quotes are kept only in memory, for as long as
-callers allow, and are never stored as bars.
+callers allow; they are not stored as bars.
 """
 
 from __future__ import annotations
@@ -50,14 +50,15 @@ from .service import BarsService
 Live = Callable[[Instrument], LivePrice | None]
 
 _MINUTE, _DAY = Timeframe(1, "m"), Timeframe(1, "d")
-# How long a price counts as current while a market is open: vendors publish a minute with a delay.
+# Time for which a price counts as current while a market is open, as vendors publish a minute with
+# a delay.
 _NEW_MS = 2 * MINUTE_MS
-# By its calendar, no market is closed for longer than this.
+# No market's calendar has a closure longer than this.
 _NEAR = timedelta(days=15)
-# How far back the first search for a price in the running session goes. One more minute would be
-# fetched again each minute, as soon as it has settled.
+# Range of the first search for a price in the running session. A longer one would fetch another
+# minute again each minute, as soon as it has settled.
 _FIRST_LOOK_MS = 2 * MINUTE_MS
-# How far the next search goes; this many minutes fit into one page from every vendor.
+# Range of the next search; this many minutes fit into one page from every vendor.
 _LOOK_BACK_MS = 12 * 60 * MINUTE_MS
 _LONGEST_AGE_S = 86_400.0
 # Threads per vendor.
@@ -84,7 +85,7 @@ class _Market(NamedTuple):
 
 
 class _Price(NamedTuple):
-    """The last price of an answer, with its time (UTC milliseconds), its span and the answer."""
+    """The last price in an answer, with its time (UTC milliseconds), its coverage and the answer."""
 
     value: float
     time_ms: int
@@ -93,7 +94,7 @@ class _Price(NamedTuple):
 
     @property
     def unit(self) -> str:
-        """The unit of the price: that of its span or, if unknown, of the answer."""
+        """The unit of the price, from its coverage or else from the answer."""
         return self.part.kind.unit or self.answer.kind.unit
 
 
@@ -103,8 +104,8 @@ class _Kept:
 
     Attributes:
         quote: The quote as it was returned.
-        asked_ms: When it was requested.
-        until_ms: When its market next opens or closes; it is not reused after that.
+        asked_ms: Time of the request.
+        until_ms: Time at which its market next opens or closes, after which it is not reused.
     """
 
     quote: Quote
@@ -113,7 +114,7 @@ class _Kept:
 
 
 class QuoteService:
-    """Last prices. Thread-safe: of several callers requesting a symbol, one queries the vendors.
+    """Service for last prices. Thread-safe; if several callers request a symbol, only one queries vendors.
 
     Args:
         bars: Answers queries for minute and daily bars.
@@ -134,14 +135,14 @@ class QuoteService:
         self._bars, self._parser, self._selector = bars, parser, selector
         self._clock, self._observer = clock, observer
         self._locks = SeriesLocks()
-        # Map each instrument, in its session hours, to its last quote, its last failure and the
-        # close of the session before its last. Entries are replaced, never modified; a full table
-        # is cleared.
+        # These map each instrument, with its session hours, to its last quote, its last failure,
+        # and the close of the session before its last. Entries are replaced, never modified; a full
+        # table is cleared.
         self._quotes: dict[Instrument, _Kept] = {}
         self._failures: dict[Instrument, tuple[int, DataError]] = {}
         self._closes: dict[Instrument, tuple[int, date, _Price]] = {}
-        # Numbers calls and failures: a failure while a call waited for its turn is that call's
-        # failure, too.
+        # Counter for calls and failures. A failure that happens while a call waits for its turn is
+        # that call's failure too.
         self._numbers = count(1)
 
     def get(
@@ -219,30 +220,30 @@ class QuoteService:
                 raise
 
     def _kept(self, instrument: Instrument, since_ms: int) -> Quote | None:
-        """Return a quote requested at ``since_ms`` or later, if it is still the last one."""
+        """Return a quote requested at ``since_ms`` or later, if it is still current."""
         kept, now = self._quotes.get(instrument), self._clock.now_ms()
         if kept is None or not since_ms <= kept.asked_ms <= now < kept.until_ms:
             return None
         return kept.quote
 
     def _raise_failure(self, instrument: Instrument, number: int) -> None:
-        """Raise the error that ended the call which this one waited for."""
+        """Raise the error of the call that this one waited for, if that failed."""
         failure = self._failures.get(instrument)
         if failure is not None and failure[0] > number:
             raise copy.copy(failure[1])  # each thread needs its own traceback
 
     def _note_failure(self, instrument: Instrument, error: DataError) -> None:
-        """Keep a failure for waiting callers, unless it is only that a call ran out of time."""
+        """Keep a failure for waiting callers, unless a call merely ran out of its own time."""
         attempts = getattr(error, "attempts", ())
         if any(getattr(attempt.error, "by_caller", False) for attempt in attempts):
             return
         _put(self._failures, instrument, (next(self._numbers), error))
 
     def _fetch_quote(self, instrument: Instrument) -> Quote:
-        """Query vendors for the running minute, or for the last close.
+        """Query vendors for the running minute or the last close, and return the quote.
 
         Raises:
-            DataError: There is no price.
+            DataError: No price could be found.
         """
         asked_ms = self._clock.now_ms()
         market = market_at(instrument, asked_ms)
@@ -277,10 +278,10 @@ class QuoteService:
     def _price(
         self, instrument: Instrument, market: _Market, asked_ms: int
     ) -> tuple[_Price, DataError | None]:
-        """Return the latest available price, and the error that prevented a newer one.
+        """Return the latest available price, and the error that prevented finding a newer one.
 
         Raises:
-            DataError: There is no price; the error of the first query.
+            DataError: No price could be found; this is the error of the first query.
         """
         ways = self._ways(instrument, market, asked_ms)
         newest: _Price | None = None
@@ -292,7 +293,7 @@ class QuoteService:
                 raise
             except DataError as error:
                 if failure is None and len(ways) > 1 and error.reason not in _BARREN:
-                    del ways[0]  # the same vendors, which cannot be queried now
+                    del ways[0]  # it would query the same vendors, which cannot be queried now
                 failure = failure or error
                 continue
             if price is not None and (newest is None or price.time_ms > newest.time_ms):
@@ -311,7 +312,7 @@ class QuoteService:
         day = partial(self._day, instrument, asked_ms)
         ways: list[Callable[[], _Price | None]] = [minute, day]
         if market.session is not None and market.newest_ms == market.session.close_ms:
-            ways = [day, minute]  # a session's close is the close of its daily bar
+            ways = [day, minute]  # the close of a session is that of its daily bar
         elif market.session is not None and market.is_open:
             opened = market.session.open_ms
             minute_ms = asked_ms // MINUTE_MS * MINUTE_MS
@@ -332,9 +333,9 @@ class QuoteService:
         """Return the last price from minute bars.
 
         Args:
-            instrument, asked_ms: Those of the quote.
-            start_ms, end_ms: Range to search; without an end it reaches up to now and includes the
-                running bar. Without either: only the last closed bar.
+            instrument, asked_ms: Instrument and time of the quote.
+            start_ms, end_ms: Range to search. Without an end it extends to now and includes the
+                running bar; without either, only the last closed bar is used.
         """
         start = None if start_ms is None else aware(start_ms)
         end = None if end_ms is None else aware(end_ms - 1)
@@ -357,8 +358,8 @@ class QuoteService:
     def _last(self, answer: Answer, asked_ms: int, day: date | None = None) -> _Price | None:
         """Return the last price in an answer, or that of a given session date.
 
-        Rows that cannot be bars are skipped. So are bars without trades from a vendor that sends a
-        bar for every minute: their price is older than the bar.
+        Rows that cannot be bars are skipped. Bars without trades are skipped too if the vendor
+        sends a bar for every minute, because their price is older than the bar.
         """
         instrument, step = answer.query.instrument, answer.query.timeframe
         table, bad = answer.table, {stamp for stamp, _ in answer.flagged}
@@ -379,7 +380,7 @@ class QuoteService:
         return None
 
     def _is_dense(self, vendor: str) -> bool:
-        """Return whether a vendor sends minute bars without trades."""
+        """Return whether a vendor sends minute bars even if nothing was traded."""
         tell = getattr(self._selector.downloaders.get(vendor), "is_dense", None)
         return tell is not None and bool(tell(_MINUTE))
 
@@ -425,7 +426,7 @@ def market_at(instrument: Instrument, now_ms: int) -> _Market:
 
 
 def session_before(instrument: Instrument, time_ms: int) -> date | None:
-    """Return the session date before a price's own; its time may be the end of its session."""
+    """Return the session date before that of a price, whose time may be the end of its session."""
     day = session_date(instrument, time_ms - 1)
     earlier = calendar_for(instrument).sessions(day - _NEAR, day - timedelta(days=1))
     return earlier[-1].day if earlier else None
@@ -439,7 +440,7 @@ def state_of(time_ms: int, market: _Market) -> QuoteState:
 
 
 def _note(state: QuoteState, market: _Market, price: _Price, why: DataError | None) -> str:
-    """Return what the user should know in addition to the state."""
+    """Return remarks for the user about the state of a price; may be empty."""
     remarks = []
     if not market.is_open:
         remarks.append(f"the market is closed until {iso(market.until_ms)}")
@@ -490,7 +491,7 @@ def _are_comparable(instrument: Instrument, price: _Price, close: _Price) -> boo
 
 
 def _with_change(quote: Quote, close: float) -> Quote:
-    # In decimal, as the prices are written: 79.6 less 79.427 is exactly 0.173.
+    # Computed in decimal, as prices are written, so that 79.6 less 79.427 is exactly 0.173.
     change = float(Decimal(repr(quote.price)) - Decimal(repr(close)))
     percent = change / close * 100 if close else None
     return replace(quote, previous_close=close, change=change, change_percent=percent)

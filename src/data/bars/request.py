@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Wishes:
-    """Options of a query other than the bars requested; the keyword arguments of the facade."""
+    """Options of a query besides the requested bars; the keyword arguments of the facade."""
 
     provider: str | None = None
     adjustment: str = "split"
@@ -66,11 +66,11 @@ class RequestParser:
         Args:
             symbol: Symbol as the user types it; ``BINANCE:BTCUSDT`` pins the vendor in front.
             timeframe: Timeframe such as ``1h``.
-            bounds: Start, end and number of bars, as for the facade.
+            bounds: Start, end and number of bars, as passed to the facade.
             wishes: The other options.
 
         Raises:
-            QueryError: An argument is invalid, or symbol and wishes name two vendors.
+            QueryError: An argument is invalid, or symbol and options name two different vendors.
             UnknownProviderError: The pinned vendor does not exist.
         """
         try:
@@ -91,7 +91,7 @@ class RequestParser:
             closed_by = closing_time(instrument, closed_by, now)
         span, count = resolve_range(instrument, step, start, end, now, bars, closed_by)
         if count is not None:
-            # Even a bar off the calendar's grid counts only if it has closed by the end.
+            # A bar off the calendar's grid, too, counts only if it has closed by the end.
             ended = closing_time(instrument, end, now)
             if ended is not None and ended < now:
                 closed_by = ended if closed_by is None else min(closed_by, ended)
@@ -121,10 +121,10 @@ class RequestParser:
         )
 
     def for_nothing(self, symbol: Any, timeframe: Any, wishes: Wishes) -> BarsQuery:
-        """Return a query for no bars, in place of one whose symbol is invalid.
+        """Return a query for an empty span, used instead of a query whose symbol is invalid.
 
         Raises:
-            QueryError, UnknownProviderError: As for :meth:`check_shared`.
+            QueryError, UnknownProviderError: See :meth:`check_shared`.
         """
         now = self._clock.now_ms()
         return BarsQuery(
@@ -168,7 +168,7 @@ class RequestParser:
 
 
 def in_session(instrument: Instrument, session: Any, timeframe: Timeframe) -> Instrument:
-    """Return an instrument as it trades in the requested session.
+    """Return an instrument with the trading hours of the requested session.
 
     Args:
         instrument: Instrument as the rules resolve its symbol.
@@ -176,7 +176,7 @@ def in_session(instrument: Instrument, session: Any, timeframe: Timeframe) -> In
         timeframe: Length of the bars.
 
     Raises:
-        QueryError: The session does not exist, or not for this market or bar length.
+        QueryError: The session does not exist, or is not available for this market or bar length.
     """
     symbol = instrument.symbol
     check_session(session, symbol)
@@ -211,7 +211,7 @@ def _check(wishes: Wishes, symbol: str) -> None:
     """Check the options other than the range and the vendor.
 
     Raises:
-        QueryError: An argument is invalid, or two exclude each other.
+        QueryError: An argument is invalid, or two arguments exclude each other.
     """
     if wishes.adjustment not in ADJUSTMENTS:
         raise QueryError(

@@ -1,4 +1,4 @@
-"""One request on its way through one lane: the query, the attempts, and the stored series."""
+"""The parts of one request to one lane: the request, its journal, and the stored series."""
 
 from __future__ import annotations
 
@@ -52,14 +52,14 @@ from .answer.answer import Unfilled
 from .selection.candidates import Candidate, LaneRoute
 from .validity import Expiry, first_session
 
-# Vendors report some splits and dividends days late, so this much is requested again.
+# Days that are requested again because vendors report some splits and dividends late.
 LATE_BY_MS = 14 * DAY_MS
 
 _LOG = logging.getLogger("onetape.routing")
 
-# Errors that concern a span, not the vendor.
+# Errors that concern a span of bars, not the vendor as a whole.
 _OF_A_STRETCH = (NoDataError, QualityError, CapabilityError, SpliceConflictError)
-# Errors that say nothing about the vendor's answers for bars of another length or kind.
+# Errors that do not imply anything about the vendor's answers for bars of another length or kind.
 _OF_THE_QUESTION = (QualityError, CapabilityError, KindMismatchError, EntitlementError)
 
 
@@ -71,9 +71,9 @@ class LaneRequest:
         query: The query.
         key: The series, and its place in the store.
         lane: Vendors that may answer, in order.
-        grid: Positions of the bars in time.
+        grid: Grid of the series.
         is_last_lane: Whether no other lane is tried after this one.
-        expiry: How long spans that vendors do not have stay valid.
+        expiry: Time for which the absence of bars at vendors stays valid.
         checks: Rules for checking answers.
         log: Logger for the request.
     """
@@ -100,13 +100,13 @@ class LaneRequest:
 
 
 class Side(NamedTuple):
-    """Bars from other vendors on one side of a span.
+    """Bars from another vendor on one side of a span.
 
     Attributes:
-        vendor: Vendor whose bars are adjacent.
-        span: Span to request next to it; empty if nothing is final.
-        rows, coverage: Bars to compare with, as stored, and their origin.
-        is_later: Whether they come after the span.
+        vendor: Vendor of the adjacent bars.
+        span: Span of these bars to request as well; empty if none is final.
+        rows, coverage: Bars to compare with, as stored, and their coverage.
+        is_later: Whether the bars are after the span.
     """
 
     vendor: str
@@ -121,11 +121,11 @@ class Question(NamedTuple):
 
     Attributes:
         span: Missing span.
-        sides: Adjacent bars from other vendors, compared but not stored.
-        with_own_bars_before: ``span`` with the vendor's own final bars before it, which are compared
-            again; those that differ are stored.
+        sides: Adjacent bars from other vendors, which are compared but not stored again.
+        with_own_bars_before: ``span`` extended by the vendor's own final bars before it, which are
+            compared again; those that differ are stored.
         stretches: Missing parts of ``span`` if several are requested at once; only these are
-            stored. Empty if all of it is missing.
+            stored. Empty if all of ``span`` is missing.
         until: End of the range after ``span`` in which nothing else is missing.
     """
 
@@ -142,7 +142,7 @@ class Question(NamedTuple):
 
     @property
     def reach(self) -> Span:
-        """The span that the vendor is queried for, including adjacent bars to compare."""
+        """The span for which the vendor is queried, including adjacent bars to compare."""
         span = self.stored
         return Span(
             min([span.start, *(s.span.start for s in self.sides)]),
@@ -161,23 +161,24 @@ class Forming(NamedTuple):
 
 @dataclass
 class Journal:
-    """What a request tried, and the results. Used by one thread only; entries are kept.
+    """Record of what a request tried, and the results. Used by one thread only.
 
     Attributes:
         attempts: Every query for bars to a vendor, in order.
-        side_attempts: Queries for the splits, dividends and daily closes that bars are adjusted
-            with.
+        side_attempts: Queries for the splits, dividends and daily closes with which bars are
+            adjusted.
         excluded: Vendors that this request must not query again, with the reason.
-        without_actions: Vendors that failed to report splits and dividends, and why.
+        without_actions: Vendors that failed to report splits and dividends, with the reason.
         unfilled: Spans that no vendor supplied.
-        fetched: Spans that a vendor answered just now.
-        overdue: Stored bars that an answer made doubtful and that can be fetched again at once.
+        fetched: Spans for which a vendor answered just now.
+        overdue: Spans of stored bars that an answer made doubtful and that can be fetched again at
+            once.
         forming: The running bar, if it was received.
         problems: Sentences for the provenance.
         scores: Scores of the answers, 0 to 1.
         vendor_days: Sessions of these bars that vendors lack for most of their symbols, as known
-            when this request's turn came.
-        outdated: Why data read from the user's files is doubted although the files are not read
+            when it was this request's turn.
+        outdated: Why data read from the user's files is doubtful although the files are not read
             again; otherwise empty.
     """
 
@@ -200,7 +201,7 @@ class Journal:
         return sum(attempt.rows for attempt in self.attempts)
 
     def note(self, attempt: Attempt) -> None:
-        """Add an attempt; a vendor that is down or refuses is not queried again."""
+        """Add an attempt; exclude a vendor that is down or refuses."""
         self.attempts.append(attempt)
         if attempt.error is not None and not isinstance(attempt.error, _OF_A_STRETCH):
             self.excluded[attempt.provider] = attempt.error
@@ -209,14 +210,14 @@ class Journal:
 def is_down(error: DataError) -> bool:
     """Return whether a vendor failed in a way that another query would not change."""
     if isinstance(error, RegionError):
-        return True  # no other query is served from here, either
+        return True  # other queries from here are not served either
     if isinstance(error, ProviderTimeoutError) and error.by_caller:
         return False
     return not isinstance(error, (*_OF_THE_QUESTION, NoDataError))
 
 
 def is_outage(errors: Sequence[DataError]) -> bool:
-    """Return whether all vendors that serve such bars were down, judging by their errors."""
+    """Return whether all vendors that serve such bars were down, according to their errors."""
     serving = [error for error in errors if not isinstance(error, UnsupportedError)]
     return bool(serving) and all(map(is_down, serving))
 
@@ -224,25 +225,26 @@ def is_outage(errors: Sequence[DataError]) -> bool:
 # --- the series that the request is for
 
 
-# Data received in time is stored even after the deadline, unless a writer is stuck.
+# Minimum wait, so that data received in time is stored even after the deadline unless a writer is
+# stuck.
 _LEAST_WAIT_S = 0.1
 _REFUSED = (StorageError, LockTimeoutError, CorruptEntryError)
 
 
 @dataclass
 class SeriesSnapshot:
-    """The data on which one phase of a request bases its decisions, read once, on first use.
+    """The stored data on which one phase of a request bases its decisions, read on first use.
 
-    A phase ends when something that was read may have changed: after a wait for another caller, a
-    query to a vendor, or a commit. A read may repair the data, so the view that belongs to it
+    A phase ends when the data may have changed: after a wait for another caller, a query to a
+    vendor, or a commit. Reading bars may repair the data, so the view that such a read returns
     replaces the previous one.
 
     Attributes:
         now_ms: Time of the phase, in UTC milliseconds.
         view: The stored series.
         book: Splits and dividends of its symbol; empty if they are damaged.
-        before: View from the previous phase. No decision is based on it, but a read may start from
-            it, because the series is checked again after every read.
+        before: View from the previous phase. Decisions are not based on it, but a read may start
+            from it, because the series is checked again after every read.
     """
 
     now_ms: int | None = None
@@ -259,13 +261,10 @@ class SeriesSnapshot:
 class SeriesStore:
     """Reads one series and commits to it, for one request. Used by one thread only.
 
-    Each phase reads the series once, see :class:`SeriesSnapshot`; the result includes data that
-    could not be stored.
-
-    If the disk refuses a write, or another writer holds the series for longer than the call has
-    time, no bar is lost: the unstored data is kept here, is part of the request's answer, and is
-    fetched again by the next request. A job, whose bars must be stored, ends with the error
-    instead.
+    The series is read once in each phase; see :class:`SeriesSnapshot`. If the disk refuses a write,
+    or another writer holds the lock for longer than the call has time, no bar is lost: the data is
+    kept here, is part of this request's answer, and is fetched again by the next request. A job,
+    whose bars must be stored, ends with the error instead.
 
     Args:
         store: The store.
@@ -277,9 +276,9 @@ class SeriesStore:
     Attributes:
         snapshot: Snapshot of the request's current phase.
         stored: Spans with bars, and empty spans, that the request has stored.
-        unstored, unstored_actions: Data that the disk refused.
-        problems: Sentences for the provenance about refused data.
-        source: State of the files in the lane's folder before any was read.
+        unstored, unstored_actions: Data that could not be stored.
+        problems: Sentences for the provenance about such data.
+        source: State of the files that the lane's bars come from, before any was read.
     """
 
     def __init__(
@@ -308,12 +307,12 @@ class SeriesStore:
         self.snapshot = SeriesSnapshot(before=self.snapshot.since)
 
     def commit(self, commit: Commit, check: Callable[[], object] = no_check) -> None:
-        """Store a commit, or keep it in ``self.unstored``; ``check`` may stop it first.
+        """Store a commit, or keep it in ``self.unstored``; ``check`` may stop it before it is written.
 
         Raises:
             CacheError: The query requires storage, and the commit cannot be stored.
         """
-        # Added to every commit, because another caller may have found the files changed meanwhile.
+        # Added to every commit, because another caller may have detected changed files meanwhile.
         whole = commit if self.source is None else replace(commit, source=self.source)
         try:
             self._store.commit(self._key, whole, _wait_s(), check)
@@ -329,7 +328,7 @@ class SeriesStore:
             self.snapshot = SeriesSnapshot()
 
     def add_actions(self, actions: Sequence[Action], answer: Asked) -> None:
-        """Store a vendor's answer about splits and dividends, or keep it as refused.
+        """Store a vendor's answer about splits and dividends, or keep it if it cannot be stored.
 
         Raises:
             CacheError: The query requires storage, and the answer cannot be stored.
@@ -349,7 +348,7 @@ class SeriesStore:
             self.snapshot.book = None
 
     def forget_actions(self) -> None:
-        """Drop the actions from a recording that has since been replaced; report a disk failure.
+        """Remove the actions of a recording that has been replaced; report a failure of the disk.
 
         Raises:
             CacheError: The query requires storage, and the disk refuses.
@@ -364,7 +363,7 @@ class SeriesStore:
             self.snapshot.book = None
 
     def now_ms(self) -> int:
-        """Return the time of the current phase."""
+        """Return the time at which the current phase began."""
         if self.snapshot.now_ms is None:
             self.snapshot.now_ms = self._clock.now_ms()
         return self.snapshot.now_ms
@@ -383,7 +382,7 @@ class SeriesStore:
         return stretch.table, stretch.coverage
 
     def read_with_unstored(self, span: Span) -> tuple[BarTable, Coverage]:
-        """Return the result of :meth:`read`, combined with the data that the disk refused."""
+        """Return the result of :meth:`read` combined with the data that could not be stored."""
         rows, parts = self.read(span)
         for commit in self.unstored:
             rows, parts = laid_over(rows, parts, commit)
@@ -404,10 +403,10 @@ class SeriesStore:
         return life
 
     def behind_a_cut(self, days: Span, first_row_ms: int | None, calendar: MarketCalendar) -> Span:
-        """Return the ex-dates an answer covers; if cut off, only those from its first row on.
+        """Return the ex-dates that an answer covers; if it was cut off, only those from its first row on.
 
-        It is cut off if a session has no row although bars from these days, or from the two weeks
-        before its first row, are known: a split on a day without a row would not be reported.
+        It was cut off if a session has no row although bars from these days, or from the two weeks
+        before its first row, are known. A split on a day without a row would then not be reported.
         """
         if first_row_ms is None or first_row_ms <= days.start:
             return days
@@ -437,7 +436,7 @@ class SeriesStore:
     def _note(self, error: Exception) -> None:
         problem = f"not stored: {error}"
         if problem not in self.problems:
-            # These two cause one warning, not one per request.
+            # These two errors cause one warning, not one for each request.
             is_reported = isinstance(error, ReadOnlyError | NoRoomError)
             level = logging.DEBUG if is_reported else logging.WARNING
             self._log.log(level, "%s could not be stored: %s", self._query, error)
@@ -445,7 +444,7 @@ class SeriesStore:
 
 
 def _wait_s() -> float:
-    """Return how long this call may wait for another writer of the series."""
+    """Return the seconds for which this call may wait for another writer to the series."""
     return max(_LEAST_WAIT_S, call_left_s())
 
 

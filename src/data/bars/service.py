@@ -32,7 +32,9 @@ if TYPE_CHECKING:
 
 
 class BarsService:
-    """Bars for queries, gap by gap. Thread-safe; one series is fetched by one thread at a time.
+    """Answers queries for bars; only gaps are fetched.
+
+    Thread-safe; a series is fetched by one thread at a time.
 
     The steps of :meth:`get`:
 
@@ -48,8 +50,8 @@ class BarsService:
        frame.
     5. ``AnswerCache.keep`` keeps the answer if it would be the same again.
 
-    A stored bar is returned until a better one replaces it; the state of its span shows how far it
-    can be trusted. ``provisional``: it may change until it has settled; then it is fetched again.
+    A stored bar is returned until a better one replaces it; the state of its span shows how
+    reliable it is. ``provisional``: it may change until it has settled; then it is fetched again.
     ``suspect``: it is fetched again when its doubt expires; until then it is the best one
     available. A ``strict`` request accepts both. It rejects gaps, rows that cannot be bars, bars
     that are almost certainly wrong (a reason that begins with ``grave:``), answers that lack much
@@ -117,10 +119,10 @@ class BarsService:
             return self._frame(query, call, result)
 
     def answered(self, query: BarsQuery) -> Answer:
-        """Return the answer that :meth:`get` makes its frame from; it is counted, without warnings.
+        """Return the answer from which :meth:`get` builds its frame; the call is counted, without warnings.
 
         Raises:
-            NoProviderError, AllProvidersFailedError: As for :meth:`get`.
+            NoProviderError, AllProvidersFailedError: See :meth:`get`.
         """
         return copy_context().run(self._answered, query)
 
@@ -133,7 +135,7 @@ class BarsService:
             return call.answered(self.misses().answer(query, result))
 
     def lookup(self, query: BarsQuery, *, with_frame: bool = True) -> LookupResult:
-        """Return what memory and store have for a query; a hit has its frame if that is wanted.
+        """Look a query up in memory and store; with ``with_frame``, a hit has its frame.
 
         Raises:
             IncompleteDataError: ``strict`` is set and the answer is incomplete in a way that its
@@ -153,7 +155,7 @@ class BarsService:
             return result
 
     def find_stored(self, query: BarsQuery) -> LookupResult:
-        """Return the store's own result for a query; it is not counted.
+        """Look a query up in the store only; the result is not counted.
 
         Raises:
             QueryError: This version of the series does not exist or is no longer kept.
@@ -166,7 +168,7 @@ class BarsService:
         return self._lookup.find(query) if days is None else Derived(days)
 
     def _frame(self, query: BarsQuery, call: Call, hit: Hit) -> pd.DataFrame:
-        """Return the frame of a hit; the hit is counted and kept."""
+        """Return the frame of a hit, after counting and keeping it."""
         call.answered(hit.answer)
         frame = hit.frame
         if frame is not None:
@@ -183,7 +185,7 @@ class BarsService:
         return frame
 
     def _handed_on(self, answer: Answer) -> HandedOn:
-        """Return an answer in the form in which a record of reads stores a new one."""
+        """Return an answer in the form in which the record of reads keeps it."""
         from .answer.read import HandedOn  # few programs record what they read
 
         return HandedOn(self._store.root, answer)
@@ -195,7 +197,7 @@ class BarsService:
         if self._action_service is None:
             from .corporate_actions import ActionService
 
-            # Threads that need it first at the same time may create two; at worst, something is
+            # Two threads that need it at the same time may each create one; at worst, something is
             # fetched twice.
             self._action_service = ActionService(
                 self._store, self._selector, self._clock, self._leases

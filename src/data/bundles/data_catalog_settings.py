@@ -62,7 +62,7 @@ _FORM = record(
 )
 
 
-# The checks of bars from a program's own adapter, which no file can change.
+# Checks of bars from a program's own adapter, which a file cannot change.
 _VALIDATION = {
     "ohlcv_checks": True,
     "outlier_detection": True,

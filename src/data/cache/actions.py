@@ -39,18 +39,19 @@ from .read.lru_cache import DocumentCache
 # bars, which come without actions, had been requested. Those entries lack the key below.
 _NOT_BELIEVED = frozenset({"alpaca", "polygon", "tiingo"})
 _TOLD = "told"
-# Time within which a vendor may report an action late; until then, a missing report means nothing.
+# Time within which a vendor may still report an action; before that, a missing report means
+# nothing.
 _SETTLED_MS = 7 * DAY_MS
 # Vendors' dates for one action differ by up to this much.
 _MARGIN_MS = 4 * DAY_MS
 
 
 class Asked(NamedTuple):
-    """Ex-dates (stamps of session dates) for which a vendor was queried and answered.
+    """A span of ex-dates, as timestamps, for which a vendor was queried and answered.
 
     All of them were requested at ``fetched_at`` or later, except those so old that the time does
-    not matter; see :attr:`settled`. A vendor that sends actions with the bars of their days has
-    reported only those before ``until``.
+    not matter; see :attr:`settled`. A vendor that sends actions together with bars has reported
+    only those before ``until``.
     """
 
     span: Span
@@ -60,24 +61,25 @@ class Asked(NamedTuple):
 
     @property
     def settled(self) -> Span:
-        """The ex-dates requested so late that the vendor does not know of any unreported action."""
+        """The ex-dates that were requested late enough for the vendor to have known all actions."""
         return self.span.clip(Span(self.span.start, self.fetched_at - _SETTLED_MS))
 
 
 @dataclass(frozen=True)
 class ActionBook:
-    """Everything known about the actions of a symbol.
+    """All splits and dividends reported for a symbol, and the queries for them.
 
     Attributes:
         reports: Every vendor's latest report of every action, by ex-date.
-        answers: Ex-dates that vendors were queried for and answered.
-        awaited: Ex-dates that vendors were queried for, and will publish with the bars of those
-            days; the latest query for each vendor.
+        answers: Ex-dates for which vendors were queried and answered.
+        awaited: Ex-dates for which vendors were queried but whose actions they publish only with
+            the bars; the latest query for each vendor.
         samples: Reports from vendors of sample bars; they count only for their own bars
             (:meth:`only`).
         changes: Changes in what the symbol names, by date.
         extra: Keys from other versions, kept as they are.
-        has_unbelieved: Whether the document has answers to queries that were never sent: see above.
+        has_unbelieved: Whether the document lists answers to queries that were never sent, as
+            versions up to 0.1.0 did.
     """
 
     reports: tuple[Action, ...] = ()
@@ -100,7 +102,7 @@ class ActionBook:
 
     @cached_property
     def splits(self) -> tuple[Action, ...]:
-        """The splits that are used, by ex-date; computed without reading dividends."""
+        """The splits that count, by ex-date; computed without grouping dividends."""
         events = split_events(self.reports, self._queried)
         return tuple(sorted(e.action() for e in events if e.counts))
 
@@ -124,9 +126,9 @@ class ActionBook:
         return tuple(event for event in self.events if event.is_disputed)
 
     def of(self, vendor: str) -> tuple[Action, ...]:
-        """Return the actions for bars from ``vendor``.
+        """Return the actions that apply to bars from ``vendor``.
 
-        If vendors disagree, its own report counts.
+        In a tie between vendors, its own report counts.
         """
         if not self.disputed:
             return self.actions
@@ -163,23 +165,20 @@ class ActionBook:
     def covers(self, span: Span, since_ms: int | None = None) -> bool:
         """Return whether every ex-date in ``span`` was requested from some vendor.
 
-        With ``since_ms``, dates awaited since then count too: another query would return nothing
-        new.
+        With ``since_ms``, dates that are awaited since then count too, because another query would
+        not return anything new.
         """
         return not self.lacking(span, since_ms)
 
     def lacking(self, span: Span, since_ms: int | None = None) -> list[Span]:
-        """Return the ex-dates in ``span`` that were requested from no vendor.
-
-        See :meth:`covers`.
-        """
+        """Return the ex-dates in ``span`` that were not requested from any vendor; see :meth:`covers`."""
         awaited = () if since_ms is None else self._awaited_since(since_ms)
         return gaps(span, [part.span for part in (*self.answers, *awaited)])
 
     def awaited_from(self, day: date, since_ms: int) -> date | None:
-        """Return the first ex-date up to ``day`` that was requested but is not reported yet.
+        """Return the first ex-date, up to ``day``, that was requested but whose actions are still awaited.
 
-        Return None if ``day`` is known, or was not requested since ``since_ms``.
+        The result is None if ``day`` is known, or was not requested since ``since_ms``.
         """
         span = Span(day_ms(day), day_ms(day) + DAY_MS)
         if self.covers(span):
@@ -193,17 +192,17 @@ class ActionBook:
     def is_quiet(self, days: Span, *, settled: bool) -> bool:
         """Return whether all ex-dates in ``days`` were requested and no vendor reported an action.
 
-        With ``settled``, they must have been requested so late that a late report would be known by
-        now.
+        With ``settled``, they must have been requested late enough that a late report would be
+        known.
         """
         if gaps(days, [part.settled if settled else part.span for part in self.answers]):
             return False
         return not any(day_ms(action.ex_date) in days for action in self.reports)
 
     def by(self, now_ms: int) -> ActionBook:
-        """Return the book without the queries made by a clock that was ahead, if there are any.
+        """Return the book without queries that were recorded by a clock that was ahead.
 
-        Events between their real time and the time shown were requested from no vendor.
+        Actions between the real and the recorded time of such a query have not been requested.
         """
         sound = tuple(a for a in self.answers if a.fetched_at <= now_ms + HOUR_MS)
         awaited = tuple(a for a in self.awaited if a.fetched_at <= now_ms)
@@ -216,7 +215,7 @@ class ActionBook:
         return replace(self, answers=sound, awaited=awaited, samples=samples)
 
     def known_until(self, day: date) -> date:
-        """Return the last ex-date after ``day`` up to which every date was requested."""
+        """Return the last ex-date up to which every date from ``day`` on was requested."""
         edge = day_ms(day) + DAY_MS
         for span in sorted(a.span for a in self.answers):
             if span.start <= edge < span.end:
@@ -236,8 +235,9 @@ class ActionBook:
     def with_answer(self, actions: Sequence[Action], answer: Asked) -> ActionBook:
         """Return the book after an answer.
 
-        A source that corrects itself is trusted. An action missing from an answer stays: vendors
-        forget more often than companies cancel. Several dividends on one day count as one.
+        A source's corrections of its own reports are accepted. An action that is missing from a new
+        answer is kept, because vendors omit actions more often than companies cancel them. Several
+        dividends on one day count as one.
         """
         if is_sample(answer.source):
             return replace(self, samples=(self.samples or ActionBook())._after(actions, answer))
@@ -288,7 +288,7 @@ class ActionBook:
         )
 
     def _queried(self, day: date) -> set[str]:
-        """Return the vendors queried for ``day`` and the days around it late enough to know."""
+        """Return the vendors queried for ``day`` and adjacent days late enough to know actions."""
         around = Span(day_ms(day) - _MARGIN_MS, day_ms(day) + DAY_MS + _MARGIN_MS)
         return {
             source
@@ -300,8 +300,8 @@ class ActionBook:
 def _with_asked(old: tuple[Asked, ...], new: Asked) -> tuple[Asked, ...]:
     """Return the list with ``new`` added, and adjoining spans from its source joined.
 
-    Settled spans get the latest query time, fresh ones the earliest: none may appear to have been
-    requested later than it was.
+    Joined settled spans get the latest query time, and joined fresh spans the earliest, because no
+    fresh span may appear to have been requested later than it was.
     """
     same = [a for a in (*old, new) if a.source == new.source]
     late = _joined([a._replace(span=a.settled) for a in same], max)
@@ -454,7 +454,7 @@ class ActionStore:
 
 
 def _words(book: ActionBook) -> list[tuple[str, str, tuple[float, ...]]]:
-    """Return the details that are kept although they do not affect prices."""
+    """Return the reports' details that do not affect prices, to detect changes in them."""
     reports = (*book.reports, *(book.samples.reports if book.samples else ()))
     return [(action.pay_date, action.currency, action.parts) for action in reports]
 

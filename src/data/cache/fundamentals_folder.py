@@ -90,11 +90,11 @@ class FundamentalsFolder:
     def tidy(
         self, symbol: str, copies: int = 1, min_quality: float = 0.8, *, dry_run: bool = False
     ) -> list[str]:
-        """Delete copies that newer and good ones have replaced; return their paths.
+        """Delete copies that newer, good copies have replaced; return their paths.
 
-        For each vendor and type the newest ``copies`` good ones stay, and anything newer than them.
-        A copy is good if its quality is at least ``min_quality`` times that of the best copy. A dry
-        run returns the paths and deletes nothing.
+        For each vendor and type the newest ``copies`` good copies stay, and so does any copy newer
+        than these. A copy is good if its quality is at least ``min_quality`` times that of the best
+        copy. A dry run returns the paths without deleting anything.
         """
         groups: dict[tuple[str, tuple[str, ...]], list[tuple[Entry, FundamentalsDocument]]] = {}
         for entry in sorted(self._entries(symbol), key=newest_first):
@@ -186,7 +186,7 @@ class FundamentalsFolder:
         ]
 
     def repair(self, symbol: str) -> None:
-        """Move files that cannot be trusted to the quarantine, however new they are."""
+        """Move files that cannot be trusted to the quarantine, even new ones."""
         for damage in self.damage(symbol):
             self._set_aside(symbol, damage)
 
@@ -330,7 +330,7 @@ LOG = "files.log"
 VERSION = "1.0"
 _NAME = re.compile(r"(?P<vendor>[A-Za-z0-9_.-]+)_(?P<stamp>\d{8}_\d{6})\.json")
 _STAMP = "%Y%m%d_%H%M%S"
-# An unreadable file may still be being written by another program until this age.
+# Age up to which an unreadable file may be one that another program is still writing.
 _SETTLED_NS = 60 * 10**9
 
 

@@ -1,4 +1,4 @@
-"""The history of a series: the log of its commits, and the bars after one of them."""
+"""The history of a series: the log of its commits, and its bars as they were after a commit."""
 
 from __future__ import annotations
 
@@ -35,7 +35,8 @@ def commits_of(lane: SeriesFiles) -> list[dict[str, Any]]:
 
     Each has ``generation``, ``time``, ``vendor``, ``span``, ``added``, ``changed``, ``removed``,
     ``size`` (bytes of the year files afterwards), ``years``, ``recovered``, ``deleted`` (the call
-    that deleted, or None) and ``kept``: whether the series can still be read as of this commit.
+    that deleted bars, or None) and ``kept`` (whether the series can still be read as of this
+    commit).
     """
     past = Past(lane)
     kept = set(past.kept())
@@ -64,8 +65,7 @@ def _as_one(generation: int, entries: Sequence[Entry]) -> dict[str, Any]:
 def read_version(lane: SeriesFiles, span: Span, generation: int) -> tuple[BarTable, Coverage]:
     """Return the bars in ``span`` as they were right after commit ``generation``.
 
-    The coverage is derived from the bars themselves; anything that only the metadata knew then is
-    lost.
+    The coverage is derived from the bars themselves, because the metadata of that time is lost.
 
     Raises:
         QueryError: The generation never existed, or its bars are no longer kept.
@@ -117,7 +117,7 @@ def _sync_if_there(disk: Disk, path: Path) -> None:
 
 
 def unpin(lane: SeriesFiles, generation: int, lock_timeout_s: float) -> None:
-    """Remove the pin of a generation, if any: the next rewrite drops files that only it needed.
+    """Remove the pin of a generation, if any; the next rewrite removes files that only it needed.
 
     Raises:
         LockTimeoutError, StorageError: The pin stays.
@@ -141,7 +141,7 @@ def _not_kept(past: Past, year: int, generation: int) -> QueryError:
 
 
 def ranges(numbers: Sequence[int]) -> str:
-    """Return ascending numbers in words: ``3, 8 to 17``."""
+    """Return ascending numbers as text, such as ``3, 8 to 17``."""
     runs: list[list[int]] = []
     for number in numbers:
         if runs and number == runs[-1][-1] + 1:
@@ -169,16 +169,14 @@ class _File:
         return concat(tables)
 
     def stamps(self) -> list[int]:
-        """Return all stamps in the file."""
+        """Return the timestamps of all bars in the file."""
         if self._stamps is None:
             self._stamps = self.rows(self.members).stamps.tolist()
         return self._stamps
 
 
 class Past:
-    """The former states of one series that can still be read.
-
-    Used once, by one thread; takes no lock.
+    """The former states of a series that can still be read. Used once, by one thread, without a lock.
 
     Args:
         lane: Series to read.
@@ -220,7 +218,7 @@ class Past:
                 raise _not_kept(self, year, generation)
 
     def _newest(self) -> int:
-        """Return the newest generation: that of the series if its last commit touched no year.
+        """Return the newest generation, even if its commit did not change any year.
 
         If the log lacks a commit to a year, the result is the newest generation in the log.
         """
@@ -235,7 +233,7 @@ class Past:
         return max(logged, series.generation if series else 0)
 
     def year(self, year: int, generation: int) -> tuple[BarTable, Coverage] | None:
-        """Return the bars of one year as they were then; None if they are no longer kept."""
+        """Return the bars of one year as of a generation; None if they are no longer kept."""
         if self._is_folded(year, generation):
             return None
         own, count = self._then(year, generation)
@@ -260,7 +258,7 @@ class Past:
         return rows, coverage if len(rows) else Coverage()
 
     def _end(self, year: int, own: int, file: _File, rows: BarTable) -> int:
-        """Return the end of the answered stamps at that time, as far as the log shows."""
+        """Return the end of the answered span at that time, as far as the log shows it."""
         spans = [e["span"] for e in self._log[year] if e["generation"] <= own and e.get("span")]
         last = int(rows.stamps[-1]) + 1
         later = file.stamps()[len(rows) :]
@@ -291,7 +289,7 @@ class Past:
         return own, sum(e["added"] - e["removed"] for e in entries)
 
     def _file(self, year: int, own: int) -> _File:
-        """Return the oldest kept file that held the year at generation ``own`` or later."""
+        """Return the oldest kept file of the year from generation ``own`` or later."""
         newest = max(int(entry["generation"]) for entry in self._log[year])
         kept = (version for version in versions(self.lane, year) if version[0] >= own)
         generation, path = next(kept, (newest, self.lane.paths.data(year)))
@@ -300,9 +298,9 @@ class Past:
         return self._files[path]
 
     def _only_grew(self, file: _File, year: int, own: int, count: int) -> bool:
-        """Return whether all later changes to the file only added bars after its first ones.
+        """Return whether all changes since generation ``own`` only added bars after the first ``count``.
 
-        Compaction joins members permanently; the log then shows where each commit began.
+        Compaction joins members permanently, so the log is needed to show where each commit began.
         """
         stamps, rows = file.stamps(), count
         for entry in sorted(self._log[year], key=lambda e: int(e["generation"])):

@@ -1,7 +1,7 @@
 """Maintenance of a cache folder: check, repair, compact, migrate, and report its history.
 
-Series are processed one after another; one that fails is reported with the reason, and the others
-continue. Only one series is locked at a time, and only if something is changed.
+Series are processed one after another. One that fails is reported with the reason, and the others
+are still processed. Only one series is locked at a time, and only if something is changed.
 """
 
 from __future__ import annotations
@@ -91,9 +91,9 @@ class Maintenance:
     def series(
         self, symbol: str | None = None, timeframe: Timeframe | None = None
     ) -> list[SeriesKey]:
-        """Return the stored series in all their lanes; all of them by default.
+        """Return the stored series of a symbol or timeframe, or all of them, in all lanes.
 
-        Series of older tools are included.
+        Series from older tools are included.
         """
         return [
             key
@@ -122,7 +122,7 @@ class Maintenance:
     # --- checks and repair ---------------------------------------------------------------------
 
     def check(self, keys: Sequence[SeriesKey]) -> tuple[list[Finding], list[Problem]]:
-        """Return defects in the series, and series that could not be read; nothing is changed."""
+        """Check series, without changing anything; return defects, and series that could not be read."""
         parts, problems = _each(keys, lambda key: check_series(self._parts, key))
         findings = [finding for part in parts for finding in part]
         symbols = dict.fromkeys(key.symbol for key in keys)
@@ -138,8 +138,8 @@ class Maintenance:
     def inspect(self, seconds: float | None, holdings: Holdings | None = None) -> Inspection:
         """Read as much as possible within ``seconds`` (None: everything) and report damage.
 
-        ``holdings`` are the folder's contents, if already known. Each call begins at a different
-        series, and every other second at tables and fundamentals, so that repeated inspections
+        ``holdings`` are the folder's contents, if already known. The starting point depends on the
+        time, and is every other second among tables and fundamentals, so that repeated inspections
         eventually cover everything.
         """
         clock, turn, listed = self._clock, self._clock.now_ms(), self._catalogue.listing(holdings)
@@ -152,7 +152,7 @@ class Maintenance:
         until = None if seconds is None else clock.monotonic() + seconds
 
         def has_time() -> bool:
-            """Return whether another file may be read; always True if ``seconds`` is None."""
+            """Return whether there is time to read another file; always True if ``seconds`` is None."""
             return until is None or clock.monotonic() < until
 
         def bars() -> Inspection:
@@ -237,7 +237,7 @@ class Maintenance:
         return [file for part in parts for file in part], problems
 
     def _as_requested(self, key: SeriesKey) -> SeriesKey:
-        """Return the series under its canonical name: older tools wrote ``btcusdt``."""
+        """Return the series with the canonical symbol; older tools wrote ``btcusdt``, for example."""
         try:
             symbol = self._instrument_of(key.symbol).symbol
         except QueryError:
@@ -265,8 +265,8 @@ class Maintenance:
     def growth(self, holdings: Holdings) -> list[dict[str, Any]]:
         """Return the daily growth of the cache in bars and in bytes of their files, in order.
 
-        Each entry has ``date`` (UTC), ``bars`` and ``bytes``, derived from the commit logs: commits
-        that a long log has merged into one count for the day of the last of them.
+        Each entry has ``date`` (UTC), ``bars`` and ``bytes``, derived from the commit logs. Commits
+        that a long log has merged into one entry count for the day of the last of them.
 
         Args:
             holdings: Contents of the folder, with the growth of its lanes.
@@ -301,8 +301,8 @@ def _each(
 def repair_series(store: StoreParts, lane: SeriesFiles) -> tuple[list[Finding], list[Finding]]:
     """Repair a series under its lock; return the findings before and after.
 
-    This also includes data committed just before a power loss. Bars that cannot be kept count as
-    missing afterwards; files are copied to the quarantine before anything is removed from them.
+    This also recovers data committed just before a power loss. Bars that cannot be kept are missing
+    afterwards. Files are copied to the quarantine before anything is removed from them.
 
     Raises:
         LockTimeoutError: Another writer held the series for too long.
@@ -312,7 +312,7 @@ def repair_series(store: StoreParts, lane: SeriesFiles) -> tuple[list[Finding], 
         return [], []
     with store.disk.lock(lane.paths.lock, store.lock_timeout_s):
         findings = []
-        if barred := lane.barred():  # they may hide other defects, which show once they are gone
+        if barred := lane.barred():  # they may hide other defects, which show only afterwards
             findings = check_series(store, lane.key, is_locked=True)
             findings = [finding for finding in findings if finding.cure == "move"]
         for name, what in barred.items():
@@ -328,9 +328,10 @@ def repair_series(store: StoreParts, lane: SeriesFiles) -> tuple[list[Finding], 
 def repair_actions(
     store: StoreParts, clock: Clock, symbol: str
 ) -> tuple[list[Finding], list[Finding]]:
-    """Set aside whatever takes the place of a symbol's actions file; see :func:`repair_series`.
+    """Move something other than a file that has the name of a symbol's actions file aside.
 
-    A damaged file is left alone: it is set aside when the actions are fetched again.
+    A damaged file is left alone; it is set aside when the actions are fetched again. See
+    :func:`repair_series` for the result.
 
     Raises:
         LockTimeoutError: Another writer held the file for too long.

@@ -1,8 +1,8 @@
-"""The store of bars: what every other part of the library reads from and commits to.
+"""The store of bars, from which all other parts of the library read and to which they commit.
 
-Readers take no lock and see each year either before or after a commit. Writers of one series wait
-for each other, across all threads and processes. An acknowledged commit survives a crash of the
-process or of the machine.
+Readers do not take a lock, and see each year as it was either before or after a commit. Writers to
+one series wait for each other, across all threads and processes. A completed commit survives a
+crash of the process or of the machine.
 """
 
 from __future__ import annotations
@@ -81,20 +81,20 @@ class BarStore:
         root: Cache folder; it is created with the first commit.
         disk: File system; tests pass one that fails or records.
         clock: Source of the time of commits.
-        lock_timeout_s: How long to wait for another writer of the same series.
+        lock_timeout_s: Maximum wait for another writer to the same series, in seconds.
         vendor_facts: Maps each vendor to its ``reliability`` and ``rate_limit``, which are written
             to the metadata for other tools.
-        columnar: Whether bars are also kept as columns next to their files, for speed: ``map`` them
-            into memory, ``read`` them if memory maps are not to be trusted, or ``off``.
-        retention: How many year files replaced by a rewrite are kept, and for how long.
+        columnar: Whether, for speed, bars are also kept as columns next to their files: ``map``
+            (mapped into memory), ``read`` (read, if memory maps are unreliable) or ``off``.
+        retention: Number of replaced year files to keep, and for how long.
 
     Attributes:
-        root: The argument.
+        root: Cache folder.
         changed: Whether this object has committed anything.
-        memory: Cache for answers, documents and columns.
-        parts: Parts used by the maintenance of the folder.
-        listener: Retention manager for the folder; one that does nothing until it is set.
-        commit_feed: Publishes commits to this folder, by any store in this process.
+        memory: In-memory cache for answers, documents and columns.
+        parts: Parts of the store that maintenance uses.
+        listener: Retention manager of the folder; until it is set, one that does nothing.
+        commit_feed: Feed of the commits to this folder by any store in this process.
     """
 
     def __init__(
@@ -146,9 +146,10 @@ class BarStore:
     def preview(self) -> BarStore:
         """Return a view of the store for planning: its reads change nothing on the disk.
 
-        Reads repair nothing: damaged years read as a repair would leave them. They write no derived
-        files and do not count as use. The view is for one caller and a short time: it does not look
-        again at files that it has found damaged. Not thread-safe.
+        Reads do not repair anything; damaged years are read as a repair would leave them. Reads do
+        not write derived files or count as use. The view is for one caller and a short time,
+        because it does not check again whether files that it found damaged have been repaired. Not
+        thread-safe.
         """
         shown = copy(self)
         shown._lanes, shown._is_preview = {}, True
@@ -168,7 +169,7 @@ class BarStore:
         return self._index.entry(self._lane(key)).view
 
     def check(self, view: SeriesView, span: Span) -> None:
-        """Reject a stretch that contains a year marked as unreadable in the view.
+        """Reject a span that contains a year marked as unreadable in the view.
 
         Raises:
             StorageError: The path of one of the year's files holds something else; the message
@@ -178,19 +179,19 @@ class BarStore:
             check_barred(self._lane(view.key), span, view.barred)
 
     def tail(self, key: SeriesKey) -> SeriesView:
-        """Return a view that shows how far a series reaches, from the documents of a few years.
+        """Return a view based on only the newest few years, to find out how far a series reaches.
 
-        ``last``, ``kind`` and, from the newest final bar on, ``coverage`` are those of
+        ``last``, ``kind`` and, from the newest final bar on, ``coverage`` are the same as in
         :meth:`view`. Everything else covers only those years, and ``next_due`` is None. Raises as
         :meth:`view` does.
         """
         return self._index.entry(self._lane(key), tail=True).view
 
     def read(self, key: SeriesKey, span: Span) -> tuple[BarTable, Coverage]:
-        """Return the bars whose stamps are in ``span``, and their coverage.
+        """Return the bars in ``span``, and their coverage.
 
-        For each year the two are from the same commit. Damage found on the way is repaired:
-        anything that could not be kept is missing from both. Raises as :meth:`view` does.
+        For each year both are from the same commit. Damage found on the way is repaired, and
+        anything that cannot be kept is missing from both. Raises as :meth:`view` does.
         """
         lane = self._lane(key)
         lane.use.read(span.start)
@@ -205,14 +206,12 @@ class BarStore:
         is_use: bool = True,
         bad_rows: bool = True,
     ) -> Stretch:
-        """Return everything stored for ``span``, with the view that it belongs to.
+        """Return everything stored for ``span``, with the view that it is consistent with.
 
-        After the read the series is checked, and read again, at most a few times, if another writer
-        has changed it meanwhile. Raises as :meth:`view` does.
-
-        ``since`` is the view obtained last, which is used as the start without a check. Without
-        ``is_use`` the bars may be evicted as if they had not been read. Without ``bad_rows`` these
-        are not read.
+        If another writer has changed the series meanwhile, it is read again, at most a few times.
+        Raises as :meth:`view` does. ``since`` is the view obtained last, which is used without a
+        check. If ``is_use`` is False, the read does not count as use, so the bars may be evicted as
+        if they had not been read. If ``bad_rows`` is False, the quarantine is not read.
         """
         lane = self._lane(key)
         if is_use:
@@ -229,10 +228,10 @@ class BarStore:
     def seal(
         self, view: SeriesView, span: Span, book: ActionBook | None, absent: SeriesKey | None = None
     ) -> Seal | None:
-        """Return a seal that shows whether bars in ``span`` still match ``view`` and ``book``.
+        """Return a seal by which to check later that bars in ``span`` still match ``view`` and ``book``.
 
-        Return None if that cannot be determined from outside, or is no longer the case. ``absent``
-        is a series that must not come into existence.
+        The result is None if file states cannot show this, or if they do not match even now.
+        ``absent`` is a series that must not come into existence.
         """
         lane = self._lane(view.key)
         files = self._index.seal(lane, view)
@@ -246,7 +245,8 @@ class BarStore:
         if book is not None:
             path = self._layout.actions(view.key.symbol)
             files[path] = state = self._memory.settled_state(path)
-            # Checked before loading: the book is either of this state, or another object.
+            # Checked before loading, so that the book either belongs to this state or is another
+            # object.
             if state in (None, NO_FILE) or self.actions(view.key.symbol) is not book:
                 return None
         if absent is not None:
@@ -262,9 +262,9 @@ class BarStore:
         return self._disk.are_unchanged(seal.files)
 
     def suspects(self, key: SeriesKey, span: Span) -> tuple[Suspect, ...]:
-        """Return the bad rows in ``span`` for whose stamps no good bar is stored, by stamp.
+        """Return the bad rows in ``span`` for timestamps without a good bar, in order.
 
-        Of several for one stamp the last one counts. Raises as :meth:`view` does.
+        If there are several for a timestamp, the last one counts. Raises as :meth:`view` does.
         """
         lane = self._lane(key)
         return self._suspects(lane, span, self._index.entry(lane))
@@ -275,7 +275,7 @@ class BarStore:
         return quarantine.standing_in(lane, span, lambda: self._index.entry(lane).view.coverage)
 
     def quarantined(self, key: SeriesKey) -> tuple[list[Suspect], list[KeptFile]]:
-        """Return the quarantined rows, by year as they arrived, and files; nothing is repaired."""
+        """Return the quarantined rows, by year in order of arrival, and files; nothing is repaired."""
         lane = self._lane(key)
         years = quarantine.years_with_rows(lane)
         rows = [row for year in years for row in quarantine.rows_kept(lane, year)]
@@ -290,16 +290,16 @@ class BarStore:
     ) -> None:
         """Store new answers and facts.
 
-        Waits for another writer of the series for ``wait_s`` seconds, at most the usual time. When
-        the call returns, the bars are durable. Each year is changed entirely or not at all; within
-        a piece's span the piece is authoritative, and stored bars that it lacks go to the
-        quarantine. ``check`` is called from time to time until the first year is written; what it
-        raises ends the commit.
+        Waits for another writer to the series for ``wait_s`` seconds, but at most the usual time.
+        When the call returns, the bars are durable. Each year is changed entirely or not at all.
+        Within its span a piece is authoritative, and stored bars that it lacks go to the
+        quarantine. ``check`` is called from time to time until the first year is written; an
+        exception from it ends the commit.
 
         Raises:
             ValueError: A piece or a mark violates its contract; nothing was written.
-            KindMismatchError: A piece is of another kind than the series; nothing was written.
-            LockTimeoutError: Another writer held the series for too long.
+            KindMismatchError: A piece differs in kind from the series; nothing was written.
+            LockTimeoutError: Another writer held the lock for too long.
             FormatVersionError: A newer version of this library wrote the series.
             StorageError: The disk refused; previously stored data is intact.
         """
@@ -315,7 +315,7 @@ class BarStore:
             self.commit_feed.announce(key, commit, run.generation, self._clock.now_ms())
 
     def repair(self, key: SeriesKey) -> SeriesView:
-        """Check every year of a series under its lock, repair it if necessary, and return the view.
+        """Check each year of a series under its lock, repair it if necessary, and return the view.
 
         This also recovers data committed just before a power loss. Raises as :meth:`commit` does.
         """
@@ -331,16 +331,16 @@ class BarStore:
     # --- the past --------------------------------------------------------------------------
 
     def log(self, key: SeriesKey) -> list[dict[str, Any]]:
-        """Return the commits to a series, oldest first: generation, time, vendor, span, counts.
+        """Return the log of commits to a series, oldest first: generation, time, vendor, span, counts.
 
-        The log is not durable and may lack the commits before a power loss.
+        The log is not durable, so it may lack the last commits before a power loss.
         """
         from .history import log_of
 
         return log_of(self._lane(key))
 
     def commits(self, key: SeriesKey) -> list[dict[str, Any]]:
-        """Return the logged commits, one entry per commit to several years; see ``commits_of``."""
+        """Return the logged commits, with one entry for a commit to several years; see ``commits_of``."""
         from .history import commits_of
 
         return commits_of(self._lane(key))
@@ -382,7 +382,7 @@ class BarStore:
     # --- comparisons with second vendors -----------------------------------------------------
 
     def confirmations(self, key: SeriesKey) -> list[tuple[Confirmation, bool]]:
-        """Return the comparisons with a second vendor, each with whether it is still valid.
+        """Return the comparisons with a second vendor, each with a flag for whether it is still valid.
 
         Raises as :func:`.confirmations.load` and :meth:`view` do.
         """
@@ -392,10 +392,10 @@ class BarStore:
         return [(one, one.is_valid(self._disk, lane.paths.text, states)) for one in entries]
 
     def to_confirm(self, key: SeriesKey, span: Span) -> Confirmation | None:
-        """Return the bars in ``span``, within one year, as an entry without a comparison.
+        """Return a new entry for a comparison of the bars in ``span``, which is within one year.
 
-        Return None if there are no bars, or if a writer has changed them meanwhile. Raises as
-        :meth:`view` does.
+        The result is None if there are no bars, or if a writer has changed them meanwhile. Raises
+        as :meth:`view` does.
         """
         lane, year = self._lane(key), year_of(span.start)
         before = lane.documents([year])[0].get(year)
@@ -405,7 +405,7 @@ class BarStore:
         return Confirmation(*span, _fingerprint(table), len(table), **head_of(before))
 
     def renewed(self, key: SeriesKey, one: Confirmation) -> Confirmation | None:
-        """Return a comparison with the current file and fingerprint; None if the bars differ.
+        """Return a comparison updated to the current file and fingerprint; None if the bars have changed.
 
         An entry from an older version of this library is recognised by its version of the
         fingerprint. Raises as :meth:`view` does.
@@ -431,8 +431,8 @@ class BarStore:
         """Return the splits and dividends for ``symbol``.
 
         Raises:
-            CorruptEntryError: The document is damaged and the actions must be fetched again:
-                adjusted prices are not available.
+            CorruptEntryError: The document is damaged. The actions must be fetched again; until
+                then, adjusted prices are not available.
         """
         return self._actions.load(symbol).by(self._clock.now_ms())
 
@@ -448,8 +448,8 @@ class BarStore:
     ) -> ActionBook:
         """Add the answer of ``source`` for the ex-dates in ``dates``, durably.
 
-        From ``until`` on the vendor can report actions only with their bars. Waits for another
-        writer for ``wait_s`` seconds, at most the usual time.
+        From ``until`` on, the vendor can report actions only together with bars. Waits for another
+        writer for ``wait_s`` seconds, but at most the usual time.
 
         Raises:
             LockTimeoutError, StorageError: Nothing was changed.
@@ -460,10 +460,10 @@ class BarStore:
             return self._actions.add(symbol, actions, answered, wait_s)
 
     def _drop_confirmations(self, symbol: str, actions: Sequence[Action], answer: Asked) -> None:
-        """Drop the confirmations of bars before a split whose status an answer changes.
+        """Drop the confirmations of bars before any split whose status an answer changes.
 
-        This happens before the answer is written: no bar may count as confirmed on the basis of an
-        unconfirmed split.
+        This happens before the answer is written, because a bar must not count as confirmed on the
+        basis of an unconfirmed split.
         """
         try:
             book = self.actions(symbol)
@@ -480,12 +480,12 @@ class BarStore:
                     drop_confirmations(self._lane(key), until, self._lock_timeout_s)
 
     def forget_actions(self, symbol: str, source: str, wait_s: float = math.inf) -> None:
-        """Remove a sample vendor's reports and queries; raises as :meth:`add_actions` does."""
+        """Remove a sample vendor's reports of actions; raises as :meth:`add_actions` does."""
         with self._guard.writing(self._layout.symbol(symbol)):
             self._actions.forget(symbol, source, wait_s)
 
     def record_changes(self, symbol: str, changes: Sequence[SymbolChange]) -> bool:
-        """Replace the recorded changes of a symbol's name, durably; return whether they differ.
+        """Replace the recorded changes in a symbol's meaning, durably; return whether they differ.
 
         The folder of a symbol that was never fetched is created.
 
@@ -498,7 +498,7 @@ class BarStore:
     # --- the whole -------------------------------------------------------------------------
 
     def symbols(self) -> list[str]:
-        """Return the symbols that have a folder, whatever its content.
+        """Return the symbols that have a folder, even an empty one.
 
         This takes a single directory listing.
 
@@ -509,9 +509,9 @@ class BarStore:
         return [symbol for name in names if (symbol := decode_symbol(name)) is not None]
 
     def keys(self) -> list[SeriesKey]:
-        """Return every stored series that is still read, in the order of their folders.
+        """Return every stored series, in the order of the folders.
 
-        Those of earlier versions that are no longer read are left out.
+        Series from earlier versions that are no longer read are left out.
         """
         return [key for key in self.held() if not key.is_outdated]
 
@@ -520,14 +520,14 @@ class BarStore:
         return self._layout.series(self._disk.list)
 
     def outdated(self, key: SeriesKey) -> list[Span]:
-        """Return the stretches of a series that are stored but never read again."""
+        """Return the spans of a series that are stored but no longer read."""
         lane = self._lane(key)
         if key.is_outdated:
             return [year_span(year) for year in lane.years()]
         return list(self._index.entry(lane).outdated)
 
     def remove_outdated(self, key: SeriesKey, *, by: str) -> None:
-        """Remove the parts of a series that are never read again; raises as :meth:`commit` does."""
+        """Remove the parts of a series that are no longer read; raises as :meth:`commit` does."""
         lane = self._lane(key)
         if key.is_outdated:
             clear_lane(lane, self._old, self._lock_timeout_s, by)
@@ -548,7 +548,7 @@ class BarStore:
         return [key for key in keys if self.view(key).exists]
 
     def lanes_beside(self, symbol: str, timeframe: Timeframe) -> list[SeriesKey]:
-        """Return a symbol and timeframe's lanes that have a folder, except the default one.
+        """Return the lanes of a symbol and timeframe that have a folder, other than the default lane.
 
         The folders are not examined and may be empty.
         """
@@ -568,13 +568,13 @@ class BarStore:
         *,
         by: str = "clear",
     ) -> None:
-        """Remove bars permanently: those of one series in all its lanes, of a symbol, or all.
+        """Remove bars permanently: those of a series in all its lanes, of a symbol, or all bars.
 
-        Actions are removed only with the whole symbol. Lock files stay, and so do the logs, in
-        which ``by`` names the deleting call.
+        Actions are removed only with the whole symbol. Lock files and logs stay; ``by`` is the name
+        of the deleting call for the logs.
 
         Raises:
-            LockTimeoutError, StorageError: Anything not removed yet is intact.
+            LockTimeoutError, StorageError: The removal failed; anything not removed yet is intact.
         """
         symbols = {key.symbol for key in self.held()} if symbol is None else {symbol}
         for name in sorted(symbols):
@@ -596,18 +596,16 @@ class BarStore:
         closed_by: int | None = None,
         wait_s: float | None = None,
     ) -> int:
-        """Remove single years of one series permanently; return how many of them had bars.
-
-        The log stays, in which ``by`` names the deleting call.
+        """Remove single years of a series permanently; return how many of them had bars. The log stays.
 
         Args:
             key, years: Series and years to remove.
-            by: Name of the call.
-            closed_by: Years that may have a bar which closed after this instant are kept.
-            wait_s: How long to wait for a writer; None for the usual time.
+            by: Name of the deleting call, for the log.
+            closed_by: If given, years that may have a bar that closed after this instant are kept.
+            wait_s: Maximum wait for a writer; None for the usual time.
 
         Raises:
-            LockTimeoutError, StorageError: Anything not removed yet is intact.
+            LockTimeoutError, StorageError: The removal failed; anything not removed yet is intact.
         """
         lane, wait_s = self._lane(key), self._lock_timeout_s if wait_s is None else wait_s
         self._disk.make_folders(lane.paths.folder)
@@ -650,8 +648,8 @@ class StoreParts:
 
     Attributes:
         layout, disk, old, sidecars: Parts with these names in the store.
-        lane: Returns the lane of a series.
-        lock_timeout_s: How long to wait for another writer.
+        lane: Returns the files of a series.
+        lock_timeout_s: Maximum wait for another writer, in seconds.
     """
 
     layout: Layout
@@ -666,9 +664,9 @@ class StoreParts:
 
 
 class StoreListener:
-    """Base for the retention manager: receives a store's notices. Thread-safe.
+    """Base class of the retention manager, which a store notifies.
 
-    The base class itself does nothing.
+    Thread-safe. The methods of the base class do nothing.
     """
 
     def use_of(self, key: SeriesKey) -> LaneUse:
@@ -676,7 +674,7 @@ class StoreListener:
         return LaneUse()
 
     def used(self, key: SeriesKey, span: Span) -> None:
-        """Note that ``span`` of a series is about to be needed."""
+        """Called when ``span`` of a series is about to be needed."""
 
     @contextmanager
     def committing(self, lane: SeriesFiles, commit: Commit) -> Iterator[None]:
@@ -698,7 +696,10 @@ Sink = Callable[[CommitNotice], object]
 
 
 class CommitFeed:
-    """Passes every commit to its subscribers. Thread-safe: the list is replaced, never modified."""
+    """A feed that passes every commit to its subscribers.
+
+    Thread-safe, because the list of them is replaced and never modified.
+    """
 
     def __init__(self) -> None:
         self._sinks: tuple[Sink, ...] = ()

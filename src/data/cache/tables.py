@@ -2,9 +2,9 @@
 
 ``<cache>/<data type>/<SYMBOL>/<timeframe>/<YYYY>.csv.gz`` has ``<YYYY>.metadata.json`` next to it,
 which contains the digest of the data. Tables are small and change rarely, so a change rewrites the
-year: first a document with the digests of both states, then the data, then the document of the new
-state. Readers take no lock; damaged files go to the quarantine, and the stamps that they covered
-count as missing.
+year: first a document with the digests of the old and the new data, then the data, then the final
+document. Readers do not take a lock. Damaged files go to the quarantine, and the spans that they
+covered count as missing.
 """
 
 from __future__ import annotations
@@ -50,10 +50,10 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 _DATA_TYPE = re.compile(r"[a-z][a-z0-9_]{0,40}")
-# Folders in the cache that contain something else.
+# Folders in the cache that do not contain tables.
 _TAKEN = frozenset({"ohlcv", "fundamentals"})
-# Number of reads: a commit by another process between two reads looks like damage once, not three
-# times.
+# Number of reads before a file counts as damaged. A commit by another process between two reads
+# looks like damage once, but not three times.
 _LOOKS = 3
 
 
@@ -70,7 +70,7 @@ class LostYear(NamedTuple):
     """The former content of a data file in quarantine.
 
     Attributes:
-        span: Stamps that the file answered for; the whole year if unknown.
+        span: Span that the file answered for; the whole year if unknown.
         rows: Number of rows in the file; None if unknown.
         file: Path below the cache folder, and why the file was set aside.
     """
@@ -86,8 +86,8 @@ class _Stored:
 
     Attributes:
         rows: Rows of the year; None if no file has any.
-        record: Content of our document under ``onetape``; empty if another tool wrote the document.
-        answered: Stamps that were requested and answered, within the year.
+        record: Content under ``onetape`` in our document; empty if another tool wrote it.
+        answered: Spans that were requested and answered, within the year.
         digest: Digest of the data file.
         damage: Files that cannot be trusted; if there are any, the other attributes are empty.
     """
@@ -123,9 +123,9 @@ class TableStore:
         if not _DATA_TYPE.fullmatch(str(data_type)) or data_type in _TAKEN:
             raise QueryError(f"{data_type!r} is not a data type of tables")
         self.data_type = data_type
-        # Numeric columns; for other types of tables they are unknown.
+        # Numeric columns, which are known only for some types of tables.
         self._numbers = MEASURES[data_type].columns if data_type in MEASURES else ()
-        # Maps each file to its digest and rows: an answer reads each one twice. Entries are
+        # Cache of digest and rows by file, because an answer reads each file twice. Entries are
         # replaced as a whole.
         self._parsed: dict[Path, tuple[str, pd.DataFrame]] = {}
         self._folder = root / data_type
@@ -147,10 +147,10 @@ class TableStore:
         Args:
             key: Series of the table.
             frame: Rows on a ``DatetimeIndex`` (aware stamps are converted, naive ones mean UTC).
-            span: Stamps that were requested and answered; None if unknown.
+            span: Span that was requested and answered; None if unknown.
             vendor: Vendor that answered.
-            lacking: Parts of ``span`` whose answer lacks rows that are known to exist; they count
-                as not answered.
+            lacking: Parts of ``span`` for which the answer lacks rows that are known to exist; they
+                count as not answered.
 
         Raises:
             ResponseFormatError: The frame has no time index, or text instead of a number.
@@ -171,7 +171,7 @@ class TableStore:
         return len(rows)
 
     def read(self, key: SeriesKey, span: Span) -> pd.DataFrame | None:
-        """Return the rows whose stamps are in ``span``, or None if there are none."""
+        """Return the rows in ``span``, or None if there are none."""
         import pandas as pd
 
         frames = (self._sound(key, year).rows for year in self._years(key, span))
@@ -184,19 +184,19 @@ class TableStore:
         return inside if len(inside) else None
 
     def answered(self, key: SeriesKey, span: Span | None = None) -> list[Span]:
-        """Return the stamps that were requested and answered, coalesced; none for damaged years.
+        """Return the spans that were requested and answered, coalesced, without damaged years.
 
         Args:
             key: Series of the table.
-            span: Limits the years that are read to those it touches; default: all.
+            span: Only years that overlap this are read; None for all years.
         """
         years = self.years(key) if span is None else self._years(key, span)
         return coalesce(part for year in years for part in self._sound(key, year).answered)
 
     def answered_until(self, key: SeriesKey) -> int | None:
-        """Return the end of the answered stamps, from the documents only.
+        """Return the end of the last answered span (UTC milliseconds), from the documents only.
 
-        The result is in UTC milliseconds; None if no document contains any.
+        The result is None if no document contains such a span.
         """
         for year in reversed(self.years(key)):
             try:
@@ -209,7 +209,7 @@ class TableStore:
         return None
 
     def quarantined(self, key: SeriesKey, span: Span) -> list[LostYear]:
-        """Return the known content, within ``span``, of data files that were set aside."""
+        """Return the known content of data files in the quarantine, for the years in ``span``."""
         years = {f"{year:04d}" for year in _years(span)}
         lane = self._lane(key)
         kept = [
@@ -230,7 +230,7 @@ class TableStore:
         return lost
 
     def years(self, key: SeriesKey) -> list[int]:
-        """Return the years for which rows are stored, ascending."""
+        """Return the years with stored rows, ascending."""
         names = self._disk.list(self._lane(key))
         return sorted({y for n in names if n.endswith(".gz") and (y := year_of_name(n))})
 
@@ -256,9 +256,9 @@ class TableStore:
     def log(self, key: SeriesKey) -> list[dict[str, Any]]:
         """Return the log of a table, oldest first: commits, deletions, damaged files set aside.
 
-        Each entry has ``time``, ``year``, ``vendor``, ``span``, rows ``added``, ``changed`` and
-        ``removed`` (None if unknown), ``size``, ``deleted`` (the call that deleted) and
-        ``quarantined`` with its ``reason``.
+        Each entry has ``time``, ``year``, ``vendor``, ``span``, the numbers of rows ``added``,
+        ``changed`` and ``removed`` (None if unknown), ``size``, ``deleted`` (the call that deleted
+        the rows) and ``quarantined`` with its ``reason``.
         """
         lane = self._lane(key)
         entries = [
@@ -276,7 +276,7 @@ class TableStore:
         return [k for n, k in keys.items() if k and logged_years(self._disk.list(folder / n))]
 
     def repair(self, key: SeriesKey) -> None:
-        """Set damaged files aside; the stamps that they covered are requested again.
+        """Move damaged files to the quarantine, so that the spans they covered are requested again.
 
         Raises as :meth:`put` does.
         """
@@ -295,9 +295,9 @@ class TableStore:
     def clear(
         self, symbol: str | None = None, key: SeriesKey | None = None, *, by: str = "clear"
     ) -> None:
-        """Remove the tables of one series, of a symbol, or all; lock files and logs stay.
+        """Remove the tables of a series, of a symbol, or all; lock files and logs stay.
 
-        In the logs ``by`` names the deleting call.
+        ``by`` is the name of the deleting call for the logs.
         """
         if key is not None:
             return self._clear_lane(self._lane(key), by)
@@ -318,14 +318,14 @@ class TableStore:
     ) -> int:
         """Remove years of a table whose newest row is not newer than ``closed_by``.
 
-        Each year is checked under the lock; the log stays, in which ``by`` names the call.
-        ``wait_s`` is how long to wait for a writer; None for the usual time.
+        Each year is checked under the lock. The log stays; ``by`` is the name of the deleting call
+        for it. ``wait_s`` is the maximum wait for a writer; None for the usual time.
 
         Returns:
             Number of years removed.
 
         Raises:
-            LockTimeoutError, StorageError: Anything not removed yet is intact.
+            LockTimeoutError, StorageError: The removal failed; years not removed yet are intact.
         """
         folder, gone = self._lane(key), 0
         wait_s = self._lock_timeout_s if wait_s is None else wait_s
@@ -338,7 +338,7 @@ class TableStore:
         return gone
 
     def holding(self, key: SeriesKey, year: int) -> tuple[int, int] | None:
-        """Return a year's number of rows, and the stamp of the newest, in UTC milliseconds.
+        """Return a year's number of rows, and the timestamp of the newest, in UTC milliseconds.
 
         Return None if the year has no rows or cannot be read; nothing is changed.
         """
@@ -351,7 +351,7 @@ class TableStore:
         return len(rows), to_ms(rows.index[-1])
 
     def files(self, key: SeriesKey, year: int) -> list[Path]:
-        """Return the files that a deletion of the year removes, including those in quarantine."""
+        """Return the files that deleting a year would remove, including those in quarantine."""
         lane = self._lane(key)
         return _files_of(self._disk, lane, f"{year:04d}")
 
@@ -396,7 +396,7 @@ class TableStore:
             write_atomically(self._disk, files.metadata, metadata.dump(facts))
 
         if digest != stored.digest:
-            # Whichever of the two data files a crash leaves behind, the document has its digest.
+            # The document has the digests of both data files, so a crash may leave either.
             answered = [list(part) for part in stored.answered]
             state = self._disk.stat(files.data)
             write(
@@ -417,7 +417,7 @@ class TableStore:
         return TableYear(*(lane / f"{year:04d}{end}" for end in ends))
 
     def document(self, key: SeriesKey, year: int) -> dict[str, Any] | None:
-        """Return the documented keys for a year, by this library or another tool, or None."""
+        """Return the documented keys in a year's document, whichever tool wrote it, or None."""
         try:
             content = self._disk.read_if_exists(self._files(key, year).metadata)
             plain = json.loads(content) if content else None
@@ -451,7 +451,7 @@ class TableStore:
             return _Stored()
 
     def _looked(self, key: SeriesKey, year: int) -> _Stored:
-        """Read a year without its lock, repeatedly if a commit may have intervened."""
+        """Read a year without its lock, and read again if a commit may have happened in between."""
         stored = self._stored(key, year)
         for _ in range(_LOOKS - 1):
             if not stored.damage:
@@ -466,11 +466,12 @@ class TableStore:
 
         Args:
             key, year: Table and year of the files.
-            moves: Whether an object in place of a file, which may be a user's, is set aside too.
+            moves: Whether to set aside a folder, link or the like that has the name of a file,
+                which may be the user's.
             is_logged: Whether the log already records what was lost with the data file.
 
         Raises:
-            StorageError: An object takes the place of a file, and must not be moved.
+            StorageError: Something other than a file has the name of one, and ``moves`` is False.
         """
         stored = self._stored(key, year)
         if not stored.damage:
@@ -484,10 +485,10 @@ class TableStore:
         is_gone = is_gone or self._disk.stat(files.data) is None
         lost = self._recorded(files.metadata) if is_gone and not is_logged else nothing
         for damage in stored.damage:
-            # The data first: a document without data claims nothing, data without a document would
-            # be trusted.
+            # The data first, because a document without data claims nothing, but data without a
+            # document would be trusted.
             self._keep(damage, lost)
-            lost = nothing  # the loss is logged once
+            lost = nothing  # the loss is logged only once
         if any(damage.barred for damage in stored.damage):  # more damage may now be visible
             return self._settled(key, year, moves=moves, is_logged=is_gone)
         return self._stored(key, year)
@@ -500,7 +501,7 @@ class TableStore:
         append_entry(self._disk, lane / f"{damage.path.name[:4]}.log", self._clock, entry)
 
     def _refuse_barred(self, stored: _Stored) -> None:
-        """Raise the ``StorageError`` that names the object in place of one of a year's files."""
+        """Raise a ``StorageError`` that names the folder, link or the like in place of a year's file."""
         for damage in stored.damage:
             if damage.barred:
                 self._disk.read_if_exists(damage.path)
@@ -615,9 +616,9 @@ class TableStore:
             append_entry(self._disk, lane / f"{year:04d}.log", self._clock, gone | entry)
 
     def _recorded(self, document: Path) -> dict[str, Any]:
-        """Return the recorded facts about rows to be deleted: ``span`` answered, rows ``removed``.
+        """Return the facts to log about rows to be deleted: the answered ``span``, and ``removed`` rows.
 
-        Facts that the document lacks, or that can no longer be read, are None.
+        Facts that the document lacks, or that cannot be read, are None.
         """
         try:
             plain = json.loads(self._disk.read_if_exists(document) or b"null")
@@ -694,7 +695,7 @@ def _digest(content: bytes) -> str:
 
 
 def _record(document: bytes | None, key: SeriesKey, year: int) -> dict[str, Any]:
-    """Return our document's content under ``onetape``; {} if another tool wrote it, or none exists.
+    """Return the content under ``onetape`` in our document; {} for another tool's or none.
 
     Raises:
         DamagedError: The document was altered, or is about another table.
@@ -727,7 +728,7 @@ def _is_of_another_tool(document: bytes) -> bool:
 
 
 def _answered(record: dict[str, Any], year: int) -> tuple[Span, ...]:
-    """Return the answered stamps in a document, limited to its own year.
+    """Return the answered spans in a document, limited to its own year.
 
     Raises:
         DamagedError: The entries are not spans.
@@ -740,13 +741,13 @@ def _answered(record: dict[str, Any], year: int) -> tuple[Span, ...]:
 
 
 def _check_digest(record: dict[str, Any], digest: str) -> None:
-    """Raise ``DamagedError`` if the data has another digest; older files have none recorded."""
+    """Raise ``DamagedError`` if the data has another digest; older documents have none."""
     if "digest" in record and digest not in (record["digest"], record.get("pending")):
         raise metadata.DamagedError("its digest is not the one in the document")
 
 
 def _changes(before: pd.DataFrame | None, after: pd.DataFrame) -> dict[str, int]:
-    """Return how many rows are new, and how many of the others have changed values."""
+    """Return the number of new rows, and the number of other rows whose values have changed."""
     if before is None:
         return {"added": len(after), "changed": 0}
     one, other = before.align(after.loc[before.index], axis=None)

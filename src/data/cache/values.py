@@ -28,11 +28,11 @@ from ..vendors.registry import is_of_files
 
 @dataclass(frozen=True)
 class CommitPiece:
-    """Bars to store, and the stretch to which they are the complete answer.
+    """Bars to store, and the span for which they are the complete answer.
 
     Attributes:
         table: Rows, ascending, unique, checked, all inside ``span``; may be empty.
-        span: Stamps that were requested and answered; here the new answer is authoritative.
+        span: Span that was requested and answered, in which the new answer is authoritative.
         vendor: Vendor that answered.
         fetched_at: Time of the request, UTC milliseconds.
         kind: Kind of the bars.
@@ -40,9 +40,9 @@ class CommitPiece:
         state: ``final`` or ``provisional``.
         holes: Parts of ``span`` for which the vendor had no bar although one was expected; they
             stay missing.
-        keeps: Whether stored bars in ``span`` that are not in ``table`` stay unchanged, for
-            answers that do not claim to be complete.
-        splices: Places where the bars were matched to those of other vendors.
+        keeps: Whether stored bars in ``span`` that are not in ``table`` stay unchanged, for answers
+            that do not claim to be complete.
+        splices: Results of comparing the bars with other vendors' where they meet.
     """
 
     table: BarTable
@@ -60,7 +60,7 @@ class CommitPiece:
         """Check the contract described above.
 
         Raises:
-            ValueError: The rows cannot be stored as they are: the caller's mistake.
+            ValueError: The piece violates the contract, which is a mistake of the caller.
         """
         wrong = self._wrong()
         if wrong:
@@ -84,7 +84,7 @@ class CommitPiece:
 
 
 def removal(part: Covered, now_ms: int) -> CommitPiece:
-    """Return a piece that removes the bars in a stretch, which then counts as never requested."""
+    """Return a piece that removes the bars of a coverage entry, as if they had never been requested."""
     return CommitPiece(
         BarTable.empty(),
         part.span,
@@ -98,9 +98,9 @@ def removal(part: Covered, now_ms: int) -> CommitPiece:
 
 
 def outdated_spans(key: SeriesKey, coverage: Coverage) -> list[Span]:
-    """Return the stretches from files that are not in a lane for their folder.
+    """Return the spans with bars from files that are not in a lane for the files' folder.
 
-    Earlier versions mixed folders; bars stored that way are never read again.
+    Earlier versions mixed folders; bars stored that way are no longer read.
     """
     if key.of_folder:
         return []
@@ -110,13 +110,13 @@ def outdated_spans(key: SeriesKey, coverage: Coverage) -> list[Span]:
 
 
 class Seal(NamedTuple):
-    """The facts that show, without reading it, whether a stored stretch is unchanged.
+    """A seal on stored bars, which shows whether they are unchanged without reading them.
 
     Attributes:
         files: Maps each path to its state at the time: folders, data files, splits and dividends;
             None if it did not exist.
         use: Records reads of the series.
-        span: Stretch that is sealed.
+        span: Span that is sealed.
     """
 
     files: Mapping[str, FileState | None]
@@ -124,7 +124,7 @@ class Seal(NamedTuple):
     span: Span
 
 
-# A row that cannot be a bar, kept next to the series.
+# A row that cannot be a bar, kept in the quarantine of the series.
 Suspect = BadRow
 
 
@@ -132,8 +132,8 @@ Suspect = BadRow
 class SeriesFacts:
     """The facts in ``series.json`` about a whole series; each field is declared only here.
 
-    A field with its default value is unknown. :class:`Commit` has the newly learned facts;
-    :class:`SeriesView` and the document itself have the stored ones.
+    A field with its default value is unknown. :class:`Commit` contains newly learned facts;
+    :class:`SeriesView` and the document itself contain the stored ones.
 
     Attributes:
         kind: Kind of the bars.
@@ -141,8 +141,8 @@ class SeriesFacts:
         compared_at: Time (UTC milliseconds) at which the newest final bars were last compared with
             their vendor.
         lifetime: First and last time at which bars can exist.
-        source: State of the files from which the bars in a folder's lane were read, taken before
-            reading.
+        source: State of the local files from which the bars were read, as it was before reading;
+            only for a lane of a folder.
     """
 
     kind: Kind | None = None
@@ -160,7 +160,7 @@ class SeriesFacts:
         return {name: fact for name, fact in self.facts().items() if fact != FACTS[name]}
 
     def updated(self, news: SeriesFacts) -> Self:
-        """Return a copy with the facts in ``news``; those unknown there keep their value."""
+        """Return a copy updated with the known facts in ``news``."""
         lifetime = self.lifetime.updated(news.lifetime)
         return replace(self, **news.known_facts() | {"lifetime": lifetime})
 
@@ -171,7 +171,7 @@ _facts_of = attrgetter(*FACTS)
 
 
 def no_check() -> None:
-    """Do nothing, so that a commit runs to its end."""
+    """Do nothing, so that the commit is not interrupted."""
 
 
 class SeriesChangedError(CacheError):
@@ -180,23 +180,23 @@ class SeriesChangedError(CacheError):
 
 @dataclass(frozen=True)
 class Commit(SeriesFacts):
-    """One change to a series; each year is changed entirely or not at all.
+    """A change to a series, in which each year is changed entirely or not at all.
 
-    The facts are newly learned; if one is unknown, the stored one stays.
+    Of the inherited facts, those that are unknown here leave the stored ones unchanged.
 
     Attributes:
         pieces: Bars; if pieces overlap, the later one counts.
-        marks: Findings without bars: ``empty`` stretches, ``final`` for stored bars that were
-            fetched again and found equal, ``suspect`` for stretches that are not to be trusted.
+        marks: Changes of coverage without bars: ``empty`` spans, ``final`` for stored bars that
+            were fetched again and found equal, ``suspect`` for spans that are not to be trusted.
         suspects: Bad rows, for the quarantine.
         quality: ``score``, ``validation_errors``, ``gaps`` and ``duplicates`` of the years, if the
             caller knows more than the faults of their answers show.
-        judged: Stretch whose faults are replaced; None if nothing was checked.
-        faults: Defects of that answer, none of which spans the end of a year.
-        has_verdicts: Whether bars were judged next to their neighbours; the marks have the
-            findings.
-        at_generation: Generation that the series must still be at, for marks that were based on it;
-            None if it may be any.
+        judged: Span whose faults are replaced; None if nothing was checked.
+        faults: Defects of the answer for that span, none of which extends across the end of a year.
+        has_verdicts: Whether bars were checked together with their neighbours; the marks contain
+            the findings.
+        at_generation: Generation that the series must still have, for marks that depend on it; None
+            for any.
     """
 
     pieces: tuple[CommitPiece, ...] = ()
@@ -212,7 +212,7 @@ class Commit(SeriesFacts):
         """Check the contract of pieces and marks.
 
         Raises:
-            ValueError: Something could not be read back as it is: the caller's mistake.
+            ValueError: The commit violates the contract, which is a mistake of the caller.
         """
         for piece in self.pieces:
             piece.check()
@@ -223,7 +223,7 @@ class Commit(SeriesFacts):
 
     @property
     def is_empty(self) -> bool:
-        """Whether there is nothing at all to write."""
+        """Whether the commit would not change anything."""
         return not any((self.pieces, self.marks, self.suspects, self.known_facts()))
 
 
@@ -231,8 +231,8 @@ class Commit(SeriesFacts):
 class SeriesView(SeriesFacts):
     """A summary of a stored series, known without opening a data file.
 
-    If the document is lost, the kind is taken from the bars; ``next_due`` is valid only while the
-    years are as they were when it was written.
+    If the series' document is lost, the kind is taken from the bars. ``next_due`` is known only if
+    the years have not changed since the document was written.
 
     Attributes:
         key: Series that is summarised.
@@ -241,8 +241,8 @@ class SeriesView(SeriesFacts):
         rows: Number of bars stored.
         first, last: Stamps of the first and last bar, or None.
         faults: Defects of the answers in which the bars arrived.
-        barred: Years that cannot be read because something else is in the place of a document; no
-            other attribute covers them.
+        barred: Years that cannot be read because a folder, a link or the like has the name of their
+            document. The other attributes do not include them.
     """
 
     key: SeriesKey
@@ -261,13 +261,13 @@ class SeriesView(SeriesFacts):
 
 
 class Stretch(NamedTuple):
-    """The stored content of a stretch.
+    """Everything stored for a span of a series.
 
     Attributes:
         view: View of the whole series.
-        table: Bars in the stretch.
-        coverage: Coverage of the stretch.
-        suspects: Bad rows for whose stamps there is no good bar.
+        table: Bars in the span.
+        coverage: Coverage of the span.
+        suspects: Bad rows for timestamps without a good bar.
     """
 
     view: SeriesView
@@ -286,20 +286,21 @@ MISSING, MISSING_VOLUME, BAD, CONTRADICTED, DUPLICATE, NOTE = (
     "duplicate",
     "note",
 )
-# Neighbours are merged until there are about this many faults; a kind may have one more.
+# Neighbouring faults are merged until there are about this many; each kind may have one more.
 _MOST, _KINDS, _MOST_SENTENCES = 64, 8, 20
 
 
 class Fault(NamedTuple):
-    """One defect of an answer.
+    """A defect of an answer.
 
     Attributes:
-        span: Stamps concerned; for a fault of no particular bar, the first stamp of the answer.
+        span: Span concerned; for a fault that does not concern particular bars, the start of the
+            answer.
         kind: ``missing`` (expected bars that did not arrive), ``missing_volume`` (bars without the
             volume that their vendor declares), ``bad`` (rows that cannot be bars), ``contradicted``
             (bars whose rows differed), ``duplicate`` or ``note``.
         number: Number of bars or rows.
-        text: Reason for a bad row; sentence of a note.
+        text: Reason for a bad row, or the text of a note.
     """
 
     span: Span
@@ -308,16 +309,16 @@ class Fault(NamedTuple):
     text: str = ""
 
     def to_json(self) -> list[Any]:
-        """Return the plain values that are stored."""
+        """Return the list of values that is stored."""
         return [*self.span, self.kind, self.number, self.text]
 
     @property
     def is_of_bars(self) -> bool:
-        """Whether it is about existing bars, or is not a defect of an answer."""
+        """Whether the fault is about existing bars, or is not a defect at all."""
         return self.kind in (MISSING_VOLUME, DUPLICATE, NOTE) or self.text == NO_TRADE
 
     def clip(self, span: Span) -> Fault | None:
-        """Return the part in ``span``, with its share of the count; None if there is none."""
+        """Return the part of the fault in ``span``, with its share of the number, or None."""
         part, whole = self.span.clip(span), self.span.end - self.span.start
         if part.is_empty:
             return None
@@ -326,7 +327,7 @@ class Fault(NamedTuple):
         )
 
     def outside(self, span: Span) -> list[Fault]:
-        """Return the parts outside ``span``, with their share of the count."""
+        """Return the parts of the fault outside ``span``, with their share of the number."""
         if not self.span.overlaps(span):
             return [self]
         whole = self.span.end - self.span.start
@@ -337,11 +338,11 @@ class Fault(NamedTuple):
 
 
 def without_volume(bare: Stamps, answered: Span) -> Iterator[Fault]:
-    """Yield the bars in ``answered`` that lack a volume, as one fault per year.
+    """Yield one fault per year for the bars in ``answered`` that lack a volume.
 
     Args:
-        bare: Stamps of bars without a volume, ascending.
-        answered: Stretch that is judged.
+        bare: Timestamps of bars without a volume, ascending.
+        answered: Span that was checked.
     """
     bare = bare[(bare >= answered.start) & (bare < answered.end)]
     if not len(bare):
@@ -373,9 +374,10 @@ class FaultGroup(NamedTuple):
         return cls(kind, np.column_stack([stamps, stamps + 1]), np.ones(len(stamps), int), texts)
 
     def faults(self, total: int) -> Iterator[Fault]:
-        """Yield the faults; if all groups have more than 64 in total, neighbours as one.
+        """Yield the faults; if all groups together have more than 64, merge neighbours.
 
-        None of these spans the end of a year.
+        ``total`` is the number in all groups. A merged fault does not extend across the end of a
+        year.
         """
         count = len(self.edges)
         if not count:
@@ -393,7 +395,7 @@ class FaultGroup(NamedTuple):
 
 
 def after(old: Iterable[Fault], answered: Span, fresh: Iterable[Fault]) -> tuple[Fault, ...]:
-    """Return the faults of a year after an answer for ``answered``, where only the new ones count.
+    """Return the faults of a year after a new answer for ``answered``, which replaces the old faults there.
 
     Beyond 64 faults, neighbours of one kind are merged.
     """
@@ -422,16 +424,16 @@ def within(faults: Iterable[Fault], span: Span) -> list[Fault]:
 def quality_of(
     faults: Sequence[Fault], rows: int, grave: Mapping[str, int] | None = None
 ) -> Mapping[str, Any]:
-    """Return the quality of ``rows`` stored bars: score, sentences, gaps and duplicates.
+    """Return the quality of ``rows`` stored bars: score, descriptions, gaps and duplicates.
 
-    The score is the product of four shares: good rows among good and bad ones; expected bars that
-    exist, counting bad rows; rows that are not contradicted; rows that do not lack a volume. Rows
-    that are almost certainly wrong reduce it by their share, as in the score of an answer.
+    The score is the product of four fractions: good rows among good and bad ones; existing among
+    expected bars, including bad rows; rows without contradictions; rows that do not lack a volume.
+    Rows that are almost certainly wrong reduce it by their fraction, as in the score of an answer.
 
     Args:
         faults: Faults of the answers.
         rows: Number of stored bars.
-        grave: Maps each verdict to the number of bars that it concerns.
+        grave: Maps each reason for which bars are almost certainly wrong to their number.
     """
     grave = grave or {}
     by_kind = {kind: [f for f in faults if f.kind == kind] for kind in (MISSING, BAD, CONTRADICTED)}
@@ -451,7 +453,7 @@ def quality_of(
 
 
 def sentences(faults: Sequence[Fault], rows: int) -> list[str]:
-    """Return the faults in words, at most 20."""
+    """Describe the faults, in at most 20 sentences."""
     missing = _count([f for f in faults if f.kind == MISSING])
     bad = [f for f in faults if f.kind == BAD]
     odd = [f for f in faults if f.kind == CONTRADICTED]
@@ -480,26 +482,27 @@ IN_USE_MS = 5 * MINUTE_MS
 
 
 class Use(NamedTuple):
-    """The last use of a lane: its time and the first stamp used, in UTC milliseconds."""
+    """The last use of a lane: its time, and the timestamp of the first bar used, in UTC milliseconds."""
 
     last_ms: int = 0
     from_ms: int = 0
 
     def after(self, before: Use) -> Use:
-        """Combine two uses: if they are close in time, the earlier stamp of the two counts."""
+        """Combine two uses; if they are close in time, the earlier of the two timestamps counts."""
         first, then = sorted((self, before))
         is_soon = then.last_ms - first.last_ms < IN_USE_MS
         return Use(then.last_ms, min(first.from_ms, then.from_ms) if is_soon else then.from_ms)
 
     def needs(self, until_ms: int, now_ms: int) -> bool:
-        """Return whether bars up to a stamp may be in use now."""
+        """Return whether bars before a timestamp may be in use now."""
         return self.last_ms > now_ms - IN_USE_MS and self.from_ms < until_ms
 
 
 class LaneUse:
-    """Records the uses of one lane until they are taken. Thread-safe: at most one use may be lost.
+    """Recorder of the uses of a lane.
 
-    Reads do not query a clock: a read counts for the time at which it is taken.
+    Thread-safe, although a use may be lost. To save time, reads do not query a clock; a read counts
+    for the time at which :meth:`take` is called.
     """
 
     __slots__ = ("_committed_ms", "_from_ms", "_is_read")

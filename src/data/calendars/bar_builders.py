@@ -1,4 +1,4 @@
-"""Builds intraday bars from a stream's trades, or from its closed minutes."""
+"""Builds intraday bars from a stream's trades, or from its closed minute bars."""
 
 from __future__ import annotations
 
@@ -28,21 +28,21 @@ def bar_span(grid: BarGrid, ms: int) -> Span | None:
 class TradeBars:
     """Builds bars of intraday timeframes from trades. Not thread-safe.
 
-    A bar is closed by the first trade after it, or by the clock once ``late_ms`` have passed since
-    its close, because trades arrive late. A bar whose beginning was missed is never reported as
-    closed: it has to come from history once it is over. A price without a size (0) updates the
-    running bar but opens none. Trades that arrive after their bar was closed, or off-calendar,
-    change nothing.
+    A bar is closed by the first trade after it, or by the clock when ``late_ms`` have passed since
+    its end, because trades arrive late. A bar whose beginning was missed is never reported as
+    closed; once it is over, it must be fetched from history. A price without a trade (size 0)
+    updates the running bar but does not start a new one. Trades that arrive after their bar was
+    closed, or at a time without a bar, change nothing.
 
     Args:
         grid: Positions of the bars in time.
-        late_ms: How late a trade may be, and how far our clock may be behind the vendor's.
+        late_ms: Maximum delay of a trade, plus the maximum lag of our clock behind the vendor's.
 
     Attributes:
         grid: As passed.
         late: Number of trades that arrived after their bar was closed.
-        owed_ms: End of the last bar that is over and must come from history, in UTC milliseconds;
-            the caller sets it to None after fetching that bar.
+        owed_ms: End (UTC milliseconds) of the last bar that is over and must be fetched from
+            history; the caller sets it to None after fetching that bar.
     """
 
     def __init__(self, grid: BarGrid, late_ms: int = 2_000) -> None:
@@ -68,7 +68,7 @@ class TradeBars:
         self._since_ms, self._unheard_ms = _NEVER, None
 
     def spoil(self, ms: int) -> None:
-        """Take the bar that contains ``ms`` from history: one of its trades was unusable."""
+        """Mark the bar that contains ``ms`` as one to fetch from history: a trade in it was unusable."""
         span = bar_span(self.grid, ms)
         if span is None or span.start < self._span.start or self._since_ms == _NEVER:
             return
@@ -80,7 +80,7 @@ class TradeBars:
 
         Args:
             trade: Trade that arrived.
-            now_ms: When it arrived. If its bar is over by then, the bar is left to history,
+            now_ms: Time of its arrival. If its bar is over by then, the bar is left to history,
                 because other trades in it may still arrive.
         """
         if trade.stamp_ms < self._span.start:
@@ -102,13 +102,13 @@ class TradeBars:
         return [*closed, *self._moved(trade)]
 
     def closed_by(self, now_ms: int) -> list[LiveBar]:
-        """Return the running bar as closed if its time is over."""
+        """Close the running bar if its time is over, and return it."""
         if self._unheard_ms is not None and now_ms >= self._unheard_ms + self._late_ms:
             self.owed_ms, self._unheard_ms = self._unheard_ms, None
         if self._bar is None or now_ms < self._span.end + self._late_ms:
             return []
         closed = self._finished()
-        # More trades in this bar may arrive, and will count as late.
+        # Further trades in this bar will count as late.
         self._span = Span(self._span.end, self._span.end)
         return closed
 
@@ -136,34 +136,36 @@ class TradeBars:
 
 # --- from a stream's closed minute bars to longer bars ---------------------------------------
 #
-# The result equals what :mod:`..prices.resample` makes from the same minutes, to the last bit.
+# The result is identical, to the last bit, to that of :mod:`..prices.resample` for the same
+# minutes.
 
-# A stream of the delayed tape is a quarter of an hour behind; a lag beyond this is not a delay.
+# Longest lag that is treated as a delayed stream; the delayed tape is a quarter of an hour behind.
 _MOST_LAG_MS = 20 * MINUTE_MS
-# Corrections arrive half a minute after a bar, or a few minutes.
+# Corrections arrive between half a minute and a few minutes after a bar.
 _REMEMBERED = 16
 
 
 class MinuteBars:
     """Builds bars of intraday timeframes from closed minutes. Not thread-safe.
 
-    A bar is closed by its last minute, by the first minute after it, or by the clock once
-    ``late_ms`` have passed since its close; if the stream is delayed, correspondingly later. A
-    minute without trades is not sent. A bar is never emitted as closed, and must come from
-    history, if its first minute was missed, or if no minute arrived for longer than ``quiet_ms``:
-    then a lack of trades cannot be distinguished from a broken stream. A minute that arrives
-    again, or late, replaces the earlier one; if its bar was already closed, that bar is returned
-    once more.
+    A bar is closed by its last minute, by the first minute after it, or by the clock when
+    ``late_ms`` have passed since its end (correspondingly later if the stream is delayed). Minutes
+    without trades are not sent. A bar is not emitted as closed, and must be fetched from history,
+    if its first minute was missed or if no minute arrived for longer than ``quiet_ms``, because a
+    lack of trades then cannot be distinguished from a broken stream. A minute that arrives again,
+    or late, replaces the earlier one; if its bar was already closed, the corrected bar is returned
+    as well.
 
     Args:
-        grid: Positions of the longer bars; their length is a multiple of a minute.
+        grid: Grid of the bars to build, whose length is a multiple of a minute.
         quiet_ms: Longest silence of a healthy stream while shares are traded.
-        late_ms: How late a minute may be sent, and how far our clock may differ from the vendor's.
+        late_ms: Maximum delay of a minute, plus the maximum difference between our clock and the
+            vendor's.
 
     Attributes:
         grid: As passed.
-        owed_ms: End of the last bar that is over and must come from history, in UTC milliseconds;
-            the caller sets it to None after fetching that bar.
+        owed_ms: End (UTC milliseconds) of the last bar that is over and must be fetched from
+            history; the caller sets it to None after fetching that bar.
     """
 
     def __init__(self, grid: BarGrid, quiet_ms: int, late_ms: int = 4_000) -> None:
@@ -190,17 +192,17 @@ class MinuteBars:
         self._span = None
 
     def spoil(self, ms: int) -> None:
-        """Take the bar that contains ``ms`` from history: one of its minutes was unusable."""
+        """Mark the bar that contains ``ms`` as one to fetch from history: a minute in it was unusable."""
         span = bar_span(self.grid, ms)
         if span is not None and self._span is not None and span.start >= self._span.start:
             self._since_ms = max(self._since_ms, span.start + 1)
 
     def take(self, minute: LiveBar, now_ms: int) -> list[LiveBar]:
-        """Return the bars that a minute closes or corrects, and the running one if it is complete.
+        """Return the bars that a minute closes or corrects, and the running one if it is complete so far.
 
         Args:
             minute: Closed minute bar.
-            now_ms: When it arrived.
+            now_ms: Time of its arrival.
         """
         if minute.stamp_ms >= self._newest_ms:
             behind = now_ms - minute.stamp_ms - MINUTE_MS
@@ -220,14 +222,14 @@ class MinuteBars:
         return bars
 
     def closed_by(self, now_ms: int) -> list[LiveBar]:
-        """Return the bars whose time is over, as closed."""
+        """Close the bars whose time is over, and return them."""
         bars: list[LiveBar] = []
         while self._span and now_ms >= self._span.end + self._late_ms + self._lag_ms:
             bars += self._finished(self._span)
         return bars
 
     def _finished(self, span: Span) -> list[LiveBar]:
-        """Move on to the next bar; return the previous one if it can be trusted."""
+        """Close the running bar and move on to the next; return the closed one if it is complete."""
         minutes, is_whole = self._minutes, self._is_whole(span, span.end)
         self._move(self._from(span.end))
         if not is_whole:

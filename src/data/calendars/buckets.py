@@ -1,7 +1,7 @@
 """Numbered buckets of days, weeks or months, and the conversion between numbers and timestamps.
 
-Bucket ``k`` of a fixed step contains the stamps ``[origin + k * step, origin + (k + 1) * step)``.
-Days and shorter steps are counted from 1970-01-01, as Binance counts ``3d``; weeks from Monday
+Bucket ``k`` of a fixed step covers the time ``[origin + k * step, origin + (k + 1) * step)``. Days
+and shorter steps are counted from 1970-01-01, as Binance counts ``3d``; weeks from Monday
 1969-12-29; months from January 1970, so that ``3M`` is a calendar quarter.
 """
 

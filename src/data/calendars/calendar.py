@@ -1,14 +1,15 @@
-"""When a market trades: which bars to expect, when each one closes and when it settles.
+"""When a market trades: the bars to expect, and when each one closes and settles.
 
 Three kinds of calendar have the same interface: ``24/7`` by arithmetic, ``FX`` by a rule, and an
 exchange by ``exchange_calendars``. None of them reads a clock. Heavy imports are deferred until an
 exchange is queried: importing this module, ``24/7``, ``FX``, and :func:`day_span` for a share do
 not load pandas.
 
-Stamps are those of :mod:`..model.bars`: the UTC instant at which an intraday bar opens; for daily
-and longer bars, 00:00 of the session date as if it were UTC. ``3d`` and the like are counted in
-calendar days from 1970-01-01 and stamped with the first day of their bucket, whether it trades or
-not; weeks start on Monday, with ``2w`` counted from Monday 1969-12-29; months from January 1970.
+Timestamps ("stamps") are those of :mod:`..model.bars`: the UTC instant at which an intraday bar
+opens, and 00:00 of the session date, as if it were UTC, for daily and longer bars. Bars of several
+days such as ``3d`` are counted in calendar days from 1970-01-01, and have the timestamp of the
+first day of their bucket even without trading on it. Weeks start on Monday, with ``2w`` counted
+from Monday 1969-12-29; months are counted from January 1970.
 """
 
 from __future__ import annotations
@@ -46,7 +47,7 @@ __all__ = [
     "session_date",
 ]
 
-# Results kept, because one request needs the same one in several places.
+# Number of results kept, because a request needs the same one in several places.
 _MOST_UNCLOSED = 32
 # Calendars whose day does not depend on the instrument's listing.
 _RULED_ZONES = {ALWAYS_OPEN: "UTC", FOREX: "America/New_York"}
@@ -56,16 +57,17 @@ class MarketCalendar(Protocol):
     """When the bars of a market open, close and settle. Thread-safe; reads no clock.
 
     ``stamps`` are int64 arrays of shape (n,), UTC milliseconds, ascending or not; results for them
-    have the same shape. ``span`` is half-open. ``settle_ms``: how long after its close the vendor
-    may still change an intraday bar.
+    have the same shape. ``span`` is half-open. ``settle_ms`` is the time after its close during
+    which the vendor may still change an intraday bar.
 
-    ``anchor`` matters only for intraday bars. ``session``: counted from the session's open,
-    restarting after a break. ``clock``: at multiples of the step counted from midnight at the
-    venue, if the step divides a day; the bar that contains the open is stamped before it.
+    ``anchor`` matters only for intraday bars. ``session`` means that they are counted from the
+    session's open, starting again after a break. ``clock`` means that they begin at multiples of
+    their length counted from midnight at the venue, if the length divides a day; the bar that
+    contains the open then begins before it.
     """
 
     def __hash__(self) -> int:
-        """Return the hash of the object; results are cached by it."""
+        """Return a hash of the calendar's identity, because results are cached by calendar."""
 
     @property
     def name(self) -> str:
@@ -89,30 +91,30 @@ class MarketCalendar(Protocol):
         """Return the stamps of all expected bars in ``[start, end)``, ascending."""
 
     def required(self, timeframe: Timeframe, span: Span, anchor: str = "session") -> Stamps:
-        """Return the stamps of the expected bars that no vendor may lack, ascending.
+        """Return the timestamps of the expected bars that every vendor must have, ascending.
 
-        Fewer than ``opens`` when dealers keep different hours: currencies around Christmas and New
-        Year. At those times, a bar that is sent counts like any other, and one that is not sent is
-        not a gap.
+        These are fewer than ``opens`` at times when dealers of currencies keep different hours,
+        around Christmas and New Year. A bar at such a time counts like any other if it is sent, and
+        is not a gap if it is not.
         """
 
     def aligned(
         self, timeframe: Timeframe, stamps: Stamps, anchor: str = "session"
     ) -> NDArray[np.bool_]:
-        """Return, for each stamp, whether a bar could open there if the market were open then.
+        """Return, for each timestamp, whether a bar could open then if the market were open.
 
-        Daily and longer: the first date of their bucket. Intraday: whole steps from midnight under
-        the ``clock`` anchor; otherwise whole steps from the open of the trading period that
-        contains the stamp or, outside of trading, of the one before or after it. Steps are counted
-        in the venue's local time.
+        A daily or longer bar opens on the first date of its bucket. Under the ``clock`` anchor, an
+        intraday bar opens a whole number of steps after midnight. Otherwise it opens a whole number
+        of steps from the open of the trading period that contains the timestamp or, outside of
+        trading, of the period before or after it. Steps are counted in the venue's local time.
         """
 
     def closes(self, timeframe: Timeframe, stamps: Stamps, anchor: str = "session") -> Stamps:
         """Return the UTC instant at which each bar closes.
 
-        That is min(open + step, session close); a week or month closes with its last session. For
-        a stamp at which nothing trades: open + step; for daily and longer bars, the end of the
-        last local day.
+        An intraday bar closes one step after its open, or with its session if that is earlier. A
+        week or month closes with its last session. For a timestamp without trading the result is
+        one step later or, for daily and longer bars, the end of the bar's last local day.
         """
 
     def settles(
@@ -120,8 +122,9 @@ class MarketCalendar(Protocol):
     ) -> Stamps:
         """Return the UTC instant from which each bar no longer changes.
 
-        Intraday and 24/7: ``settle_ms`` after the close. Daily and longer bars of an exchange or
-        of FX: when the next session opens, but at the earliest ``settle_ms`` after the close.
+        Intraday bars, and all bars of a 24/7 market, settle ``settle_ms`` after their close. Daily
+        and longer bars from an exchange or from FX settle when the next session opens, but not
+        before ``settle_ms`` after their close.
         """
 
     def next_open(self, timeframe: Timeframe, stamp_ms: int, anchor: str = "session") -> int:
@@ -140,7 +143,7 @@ class MarketCalendar(Protocol):
 
 
 def calendar_for(instrument: Instrument) -> MarketCalendar:
-    """Return the calendar of an instrument; one object per process and calendar.
+    """Return the calendar of an instrument; there is one object per calendar in a process.
 
     An unknown exchange raises ``ConfigError`` on first use, because checking the code earlier
     would import the library.
@@ -150,7 +153,7 @@ def calendar_for(instrument: Instrument) -> MarketCalendar:
 
 @cache
 def _calendar(name: str) -> MarketCalendar:
-    # Imported here: the calendars themselves import the values above.
+    # Imported here because the calendars themselves import the values above.
     if name == ALWAYS_OPEN:
         from .continuous import ContinuousCalendar
 
@@ -169,7 +172,7 @@ def _calendar(name: str) -> MarketCalendar:
 
 
 def named_calendar(calendar: Any) -> MarketCalendar | None:
-    """Return the calendar with a name, or for an object that has one; None for None.
+    """Return the calendar for a name, or for an object with a ``name``; None for None.
 
     Raises:
         QueryError: The value has no name.
@@ -186,11 +189,12 @@ def named_calendar(calendar: Any) -> MarketCalendar | None:
 
 
 def day_span(instrument: Instrument, day: date) -> Span:
-    """Return the UTC instants ``[start, end)`` that a date-only bound means at the venue.
+    """Return the UTC span ``[start, end)`` that a date without a time means at the venue.
 
-    24/7: the UTC day. FX: 17:00 New York time on the previous day to 17:00, on any day of the
-    week. Futures: the session's open to its close; the usual times if there is no session. All
-    others: the venue's local day, by its time zone only, which needs no calendar.
+    For 24/7 markets this is the UTC day; for FX it is from 17:00 New York time on the previous day
+    to 17:00, on any day of the week. For futures it is the session's open to its close, at the
+    usual times if there is no session. For all others it is the venue's local day, for which only
+    the time zone is needed and not the calendar.
 
     Raises:
         ConfigError: The instrument's time zone does not exist.
@@ -215,7 +219,7 @@ def first_unclosed(
 ) -> int:
     """Return the stamp of the first expected bar that has not closed at ``now_ms``.
 
-    Every expected bar before it has closed; the bar itself may be running or still to come.
+    All expected bars before it have closed; the bar itself may be running or in the future.
 
     Args:
         calendar: Calendar of the market.
@@ -240,7 +244,7 @@ def first_unclosed(
 
 
 def session_date(instrument: Instrument, now_ms: int) -> date:
-    """Return the session date that ``now_ms`` belongs to at the venue, whether it trades or not.
+    """Return the session date that ``now_ms`` belongs to at the venue, even without trading.
 
     Raises:
         ConfigError: The instrument's time zone does not exist.
@@ -250,7 +254,7 @@ def session_date(instrument: Instrument, now_ms: int) -> date:
 
 
 def closes_early(instrument: Instrument, session: Session) -> bool:
-    """Return whether a session of an exchange closes before that day's usual hour.
+    """Return whether an exchange's session closes earlier than usual for that day.
 
     Raises:
         ConfigError: There is no such calendar.

@@ -18,7 +18,10 @@ from .session import ALWAYS_OPEN, Session
 
 
 class ContinuousCalendar:
-    """24/7 in UTC; see :class:`~.calendar.MarketCalendar`. Anchors make no difference here."""
+    """The calendar of a 24/7 market in UTC; anchors make no difference.
+
+    See :class:`~.calendar.MarketCalendar`.
+    """
 
     name = ALWAYS_OPEN
     timezone = "UTC"
@@ -29,7 +32,7 @@ class ContinuousCalendar:
         return [Session(day, day_ms(day), day_ms(day) + DAY_MS) for day in days]
 
     def unrecorded(self, span: Span) -> list[Span]:
-        """Return an empty list: there are no holidays."""
+        """Return an empty list, because there are no holidays."""
         return []
 
     def opens(self, timeframe: Timeframe, span: Span, anchor: str = "session") -> Stamps:
@@ -50,7 +53,7 @@ class ContinuousCalendar:
         return np.asarray(start_of(timeframe, bucket_of(timeframe, stamps)) == stamps, dtype=bool)
 
     def closes(self, timeframe: Timeframe, stamps: Stamps, anchor: str = "session") -> Stamps:
-        """Return the UTC instant at which each bar closes; off the grid, stamp + step."""
+        """Return the UTC instant at which each bar closes, one step after its timestamp."""
         step = timeframe.step_ms
         if step is None:
             return start_of(timeframe, bucket_of(timeframe, stamps) + 1)

@@ -16,7 +16,7 @@ CLOSED: dict[str, dict[str, str]] = {
         "2023-09-01": "https://www.hkex.com.hk/News/Market-Communications/2023/2309012news",
         "2023-09-08": "https://www.hkex.com.hk/News/Market-Communications/2023/2309083news",
     },
-    # The longest recent closure of Moscow, for shares; a buyback aside.
+    # The longest recent closure of Moscow for shares, apart from a buyback.
     "XMOS": {
         f"2022-{day}": "https://cbr.ru/eng/press/pr/?file=02032022_080000ENG_PP02032022_114139.htm"
         for day in (
@@ -49,7 +49,7 @@ CLOSED: dict[str, dict[str, str]] = {
     "XTAE": {
         # Municipal elections.
         "2024-02-27": "https://www.tase.co.il/en/content/knowledge_center/trading_vacation_schedule",
-        # The Sunday before the first week from Monday to Friday.
+        # The Sunday before the first week with trading from Monday to Friday.
         "2026-01-04": "https://www.newsru.co.il/finance/25dec2025/tase304.html",
     },
     "XTAI": {
@@ -69,9 +69,9 @@ LATE_OPENS: dict[str, dict[str, time]] = {
     },
 }
 
-# The usual close, each time with the date from which it applies; None: from the beginning.
+# The usual closing times, each with the date from which it applies (None: from the beginning).
 CLOSE_TIMES: dict[str, tuple[tuple[str | None, time], ...]] = {
-    # The library lets futures trade through Globex maintenance, until 17:00 in Chicago.
+    # The library has futures trade through Globex maintenance, until 17:00 in Chicago.
     # Before: https://daytradetowin.com/e-mini-other-futures-change-closing-times-nov-18-2012
     # From then on: https://ninjatrader.com/Advisories/Advisory25
     "CMES": ((None, time(16, 15)), ("2015-09-21", time(16))),
@@ -93,7 +93,7 @@ class SessionPause(NamedTuple):
     until: date
 
 
-# Pauses by the calendar of these products, which is otherwise the exchange's.
+# Pauses, by the name of the calendar for these products, which is otherwise the exchange's.
 PAUSES: dict[str, SessionPause] = {
     # Equity index futures pause while the stock market's day is settled. The last time was on
     # Friday 2021-06-25: https://www.cmegroup.com/notices/electronic-trading/2021/06/20210621.html

@@ -1,8 +1,8 @@
 """The calendars of exchanges, taken from ``exchange_calendars``.
 
-Sessions are built in eras of twenty years, each when it is first needed, so that neither the clock
-nor the range of one request determines the sessions. If the library has no record (beyond its
-bounds, or for a calendar that it cannot build), every weekday trades at the usual times, and
+Sessions are built in eras of twenty years, each when it is first needed, so that they depend
+neither on the clock nor on the range of a request. If the library has no record (beyond its bounds,
+or for a calendar that it cannot build), every weekday counts as a session at the usual times, and
 ``unrecorded`` reports this.
 """
 
@@ -33,14 +33,15 @@ _MARGIN_MS = 31 * DAY_MS
 _ERA_YEARS = 20  # about 0.1 s to build for New York
 _AN_ERA_BEGINS = 1990
 _NS_PER_MS = 1_000_000
-# Tables kept for the series of a job, whose dates are often the same.
+# Number of tables kept, for jobs whose series often request the same dates.
 _MOST_TABLES = 32
 
 _BEFORE_OPEN_MS, _AFTER_CLOSE_MS = 330 * MINUTE_MS, 240 * MINUTE_MS
 
 _EVER = day_ms(date(FIRST_YEAR, 1, 1)) - 2 * DAY_MS
 
-# Minutes after midnight, each with the stamp from which it applies; None if there is no such time.
+# Times of day in minutes after midnight, each with the date from which it applies; None if there is
+# no such time.
 _Times = tuple[tuple[int, int | None], ...]
 
 
@@ -61,7 +62,7 @@ class ExchangeCalendar(SessionCalendar):
     def _end_of(self, day: int) -> int:
         """Return the end of a date without a session.
 
-        It is the usual close if sessions begin the evening before; otherwise midnight.
+        This is the usual close if sessions begin the evening before, and otherwise midnight.
         """
         usual = _usual(self.name)
         begins_before = day >= _EVER and (_in_force(usual.opens, day) or 0) < 0
@@ -110,8 +111,8 @@ def _of_day(at: time) -> int:
 class ExtendedCalendar(SessionCalendar):
     """The calendar of an exchange with trading before its open and after its close.
 
-    New York trades from 04:00 to 20:00, on half days until 17:00. Other exchanges get the same
-    time before any open and after any close.
+    New York trades from 04:00 to 20:00, and until 17:00 on half days. For other exchanges, the same
+    lengths of time before the open and after the close are assumed.
     """
 
     def __init__(self, name: str) -> None:
@@ -124,7 +125,7 @@ class ExtendedCalendar(SessionCalendar):
         self._regular = ExchangeCalendar(name)
 
     def required(self, timeframe: Timeframe, span: Span, anchor: str = "session") -> Stamps:
-        """Return the stamps of the expected bars that every vendor has: minutes in regular hours.
+        """Return the timestamps of the expected bars that every vendor has: those in regular hours.
 
         Before the open and after the close, minutes without a trade are common. Hourly bars are
         all required.
@@ -146,10 +147,11 @@ def _widened(table: SessionTable) -> SessionTable:
 
 
 def trading_hours(name: str, day: date) -> Span:
-    """Return the open and close of the session dated ``day``, at the latest the usual close.
+    """Return the open of the session dated ``day``, and its close or the usual one if later.
 
-    The hours after an early close still belong to that date: products that follow the exchange's
-    calendar need not close as early. If there is no session, these are the usual hours.
+    The hours after an early close still belong to that date, because products that follow the
+    exchange's calendar need not close as early. If there is no session, the result is the usual
+    hours.
 
     Raises:
         ConfigError: The library does not know the code.
@@ -163,7 +165,7 @@ def trading_hours(name: str, day: date) -> Span:
 
 
 def usual_close(name: str, day: date) -> int:
-    """Return the instant at which the exchange closes on ``day`` if that is an ordinary day.
+    """Return the instant at which the exchange would close on ``day`` if it were an ordinary day.
 
     Raises:
         ConfigError: The library does not know the code.
@@ -172,7 +174,7 @@ def usual_close(name: str, day: date) -> int:
 
 
 class _Usual(NamedTuple):
-    """The hours of an exchange on an ordinary day, over the years, as the library declares them."""
+    """The hours of an exchange on ordinary days over the years, as the library declares them."""
 
     zone: ZoneInfo
     weekmask: str
@@ -221,7 +223,7 @@ def _era_of(ms: int) -> int:
 
 @once
 def era_sessions(name: str, era: int) -> SessionTable:
-    """Return all sessions in one era: the recorded ones, and usual ones where none are recorded."""
+    """Return all sessions in an era: recorded ones, and ordinary ones for dates without a record."""
     whole, (dates, recorded) = _dates_of(era), _recorded(name, era)
     usual = _usual(name)
     if dates.is_empty:
@@ -232,7 +234,7 @@ def era_sessions(name: str, era: int) -> SessionTable:
 
 
 def _dates_of(era: int) -> Span:
-    """Return the dates of an era within the supported years, as stamps ``[start, end)``."""
+    """Return the dates of an era within the supported years, as a half-open span."""
     year = _AN_ERA_BEGINS + era * _ERA_YEARS
     first = day_ms(date(max(year, FIRST_YEAR), 1, 1))
     return Span(first, day_ms(date(min(year + _ERA_YEARS - 1, LAST_YEAR), 12, 31)) + DAY_MS)
@@ -240,9 +242,9 @@ def _dates_of(era: int) -> Span:
 
 @once
 def _recorded(name: str, era: int) -> tuple[Span, SessionTable]:
-    """Return the dates in an era that the library covers, and its sessions on them.
+    """Return the dates in an era that the library covers, and its sessions on these dates.
 
-    Both are empty if it cannot build the calendar.
+    Both are empty if the library cannot build the calendar.
     """
     nothing = Span(0, 0), SessionTable.of([])
     bounds = _bounds(name)
@@ -262,7 +264,7 @@ def table_of(name: str, dates: Span) -> SessionTable:
 
     Args:
         name: Code of the exchange.
-        dates: Stamps ``[start, end)`` of the session dates, within the library's bounds.
+        dates: Half-open span of session dates, within the library's bounds.
     """
     with warnings.catch_warnings():
         # Warnings about the library's own use of pandas do not concern our callers.
@@ -302,7 +304,7 @@ def _usual(name: str) -> _Usual:
 
 
 def _times(declared: Any, days: int) -> _Times:
-    """Parse times of day as ``(in force from, time)``; ``days`` is their offset from the date."""
+    """Convert the library's times of day to minutes after midnight, shifted by ``days``."""
     shift = days * DAY_MS // MINUTE_MS
     return tuple(
         (_since(since), None if at is None else shift + at.hour * 60 + at.minute)
@@ -319,10 +321,10 @@ def _bounds(name: str) -> Span:
 
 
 def _since(day: Any) -> int:
-    """Return the stamp of a first date as the library writes it; None means from the beginning."""
+    """Convert a first date of the library to milliseconds; None means from the beginning."""
     return _EVER if day is None else to_ms(day)
 
 
 def _until(day: Any) -> int:
-    """Return the stamp of a last date as the library writes it; None means forever."""
+    """Convert a last date of the library to milliseconds; None means forever."""
     return day_ms(date(LAST_YEAR, 12, 31)) if day is None else to_ms(day)

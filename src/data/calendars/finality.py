@@ -1,7 +1,7 @@
-"""When bars become final, and when that next changes: all comparisons with the settling time.
+"""When bars become final, and when that can next change.
 
-A bar is final once it has closed and settled, by the earlier of our clock and the vendor's. "Now"
-is an argument.
+A bar is final when it has closed and settled, according to our clock or the vendor's, whichever is
+behind. The current time is always an argument.
 """
 
 from __future__ import annotations
@@ -18,14 +18,15 @@ from ..model.span import Span, coalesce
 from .calendar import first_unclosed
 from .grid import BarGrid
 
-# Bars that opened before this had closed when this was written, whatever a clock shows.
+# Bars that opened before this time are certainly closed, even if the clock is wrong.
 _LONG_PAST_MS = day_ms(date(2020, 1, 1))
-# A bar that stays unsettled for this many bars has no next session.
+# Number of bars to go back at most. A bar that is still unsettled so many bars later has no next
+# session.
 _LONGEST_UNSETTLED = 3
 
 
 def settles_at(stamp: int, grid: BarGrid, settle_ms: int) -> int:
-    """Return the instant from which the bar with a given stamp is final.
+    """Return the instant from which the bar with a given timestamp is final.
 
     Args:
         stamp: Open stamp of the bar, UTC milliseconds.
@@ -36,7 +37,7 @@ def settles_at(stamp: int, grid: BarGrid, settle_ms: int) -> int:
 
 
 def newest_settled(grid: BarGrid, settle_ms: int, now_ms: int) -> int | None:
-    """Return the stamp of the latest expected bar that is final by ``now_ms``; None if none is."""
+    """Return the timestamp of the latest expected bar that is final at ``now_ms``, or None."""
     cursor = first_unclosed(grid.calendar, grid.timeframe, now_ms - settle_ms, grid.anchor)
     for _ in range(_LONGEST_UNSETTLED):
         cursor = grid.back(cursor, 1)
@@ -46,7 +47,7 @@ def newest_settled(grid: BarGrid, settle_ms: int, now_ms: int) -> int | None:
 
 
 def first_unsettled(stamps: Stamps, grid: BarGrid, settle_ms: int, now_ms: int) -> int | None:
-    """Return the first of ascending stamps whose bar is not final by ``now_ms``, if any."""
+    """Return the first of ascending timestamps whose bar is not final at ``now_ms``, or None."""
     if not len(stamps):
         return None
     final = int(np.count_nonzero(grid.settles(stamps, settle_ms) <= now_ms))
@@ -54,29 +55,30 @@ def first_unsettled(stamps: Stamps, grid: BarGrid, settle_ms: int, now_ms: int) 
 
 
 class Finality(NamedTuple):
-    """How far the bars of an answer are final.
+    """Up to which timestamp the bars of an answer are final.
 
     Attributes:
-        settled_before: Bars stamped before this have settled.
-        vouched_before: From this stamp on, only our own clock shows that bars have closed.
+        settled_before: Bars before this timestamp have settled.
+        vouched_before: From this timestamp on, nothing but our own clock shows that bars have
+            closed.
     """
 
     settled_before: int
     vouched_before: int
 
     def final_before(self, span: Span) -> int:
-        """Return the stamp before which the bars in ``span`` are final."""
+        """Return the timestamp before which the bars in ``span`` are final."""
         return min(max(span.start, min(self)), span.end)
 
     def is_vouched(self, span: Span) -> bool:
-        """Return whether more than our own clock shows that all of ``span`` is over."""
+        """Return whether something other than our own clock shows that all of ``span`` is over."""
         return span.end <= self.vouched_before
 
 
 def finality_of(
     answered: Span, stamps: Stamps, grid: BarGrid, settle_ms: int, now_ms: int, *, is_dated: bool
 ) -> Finality:
-    """Return how far the bars of an answer are final.
+    """Determine up to which timestamp the bars of an answer are final.
 
     Args:
         answered: Span that the answer covers.
@@ -84,8 +86,8 @@ def finality_of(
         grid: Calendar, timeframe and anchor of the series.
         settle_ms: How long after its close an intraday bar may still change.
         now_ms: Time of the answer, UTC milliseconds.
-        is_dated: Whether the vendor reported the time. Otherwise the time is that of our own clock,
-            and only bars a day older than the newest, or long past, are confirmed.
+        is_dated: Whether the vendor reported the time. If not, the time is that of our own clock,
+            which confirms only bars a day older than the newest, or long past.
     """
     late = first_unsettled(stamps, grid, settle_ms, now_ms)
     settled_before = answered.end if late is None else late
@@ -100,7 +102,7 @@ def finality_of(
 def due_spans(coverage: Coverage, grid: BarGrid, settle_ms: int, now_ms: int) -> list[Span]:
     """Return the provisional spans that have settled by ``now_ms`` and must be fetched again.
 
-    Spans with an expiry wait for that.
+    A span with an expiry is not due before that.
 
     Args:
         coverage: Spans that have been answered.
@@ -132,16 +134,17 @@ def next_due(
 ) -> int:
     """Return the earliest instant (UTC milliseconds) at which a request could change the answer.
 
-    That is the close of the next bar, or the settling of the first provisional one. It may be in
-    the past: a bar that has closed but is not stored may become available at any moment.
+    This is when the next bar closes or the first provisional one settles, whichever is earlier. It
+    may be in the past, because a bar that has closed but is not stored may become available at any
+    moment.
 
     Args:
         grid: Positions at which bars are expected.
         now_ms: Current time in UTC milliseconds.
         settle_ms: How long after its close an intraday bar may still change.
-        last_stamp: Last stamp for which the series has an answer, even if it is "no bar"; None if
-            it has none, which makes the bar running at ``now_ms`` the next one.
-        provisional_from: Stamp of the first provisional bar, or None if all are final.
+        last_stamp: Last timestamp for which the series has an answer, even if it is "no bar". None
+            if there is none; the next bar is then the one running at ``now_ms``.
+        provisional_from: Timestamp of the first provisional bar, or None if all are final.
 
     Raises:
         BadRangeError: No bar is expected before the year 2262.

@@ -1,4 +1,4 @@
-"""The spans to fetch: the requested ones minus the covered ones, by the market's calendar."""
+"""The spans to fetch: those requested and not covered, adjusted to the market's calendar."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from .grid import BarGrid
 
 
 class Missing(NamedTuple):
-    """The parts that a request lacks.
+    """The parts of a request that no stored answer covers.
 
     Attributes:
         segments: Spans to fetch; each contains an expected bar, or bars to fetch again.
@@ -27,17 +27,17 @@ class Missing(NamedTuple):
 
 
 def missing(wanted: Span, covered: Sequence[Span], due: Sequence[Span], grid: BarGrid) -> Missing:
-    """Return what to fetch within ``wanted``.
+    """Find the spans to fetch within ``wanted``.
 
     Args:
-        wanted: Requested stamps, already cut before the first bar that has not closed.
+        wanted: Requested span, already cut before the first bar that has not closed.
         covered: Covered spans, which need not be fetched.
-        due: Covered spans to fetch again (settled meanwhile).
+        due: Covered spans to fetch again because their bars have settled.
         grid: Positions at which bars are expected.
 
-    The end of a segment is moved up to the next expected bar, so that coverage has no seams in the
-    hours when the market is closed. Such hours right before a segment belong to it, even if part
-    of them is covered: vendors send bars there that no calendar expects.
+    The end of a segment is moved up to the next expected bar, so that coverage is not broken up
+    while the market is closed. Hours when the market is closed right before a segment belong to it,
+    even if part of them is covered, because vendors send bars in them that no calendar expects.
     """
     trusted = subtract(covered, due)
     again = intersect([wanted], due)
@@ -70,11 +70,11 @@ def holes(answered: Span, present: Stamps, grid: BarGrid) -> list[Span]:
 def hole_edges(answered: Span, present: Stamps, grid: BarGrid) -> Edges:
     """Return the parts of ``answered`` that lack an expected bar, each up to the next bar.
 
-    A gap before the first bar begins with ``answered``.
+    A part before the first bar begins with ``answered`` itself.
 
     Args:
-        answered: Stamps ``[start, end)`` that the answer is for.
-        present: Ascending stamps of the answer, int64, UTC milliseconds.
+        answered: Half-open span that the answer is for.
+        present: Timestamps of the answer's bars, ascending, int64, UTC milliseconds.
         grid: Positions at which bars are expected.
     """
     expected = grid.opens(answered)

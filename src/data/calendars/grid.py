@@ -1,4 +1,4 @@
-"""The grid of a series: the timestamps at which its bars can open, by the market's calendar."""
+"""The grid of a series: the timestamps at which its bars can open according to the calendar."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from ..model.span import Span
 from ..model.timeframe import Timeframe
 from .calendar import MarketCalendar
 
-# Length of the parts in which stamps are counted.
+# Length of the parts in which timestamps are counted.
 _PART_MS = 90 * DAY_MS
 
 
 class GridOutline(NamedTuple):
-    """The number of expected bars in a span, with the stamps of the first and the last one."""
+    """The number of expected bars in a span, and the timestamps of the first and the last."""
 
     bars: int
     first: int | None
@@ -32,7 +32,7 @@ class GridOutline(NamedTuple):
 
 @dataclass(frozen=True)
 class BarGrid:
-    """The possible positions of one series' bars: its calendar, timeframe and anchor."""
+    """The timestamps at which a series' bars can open, by its calendar, timeframe and anchor."""
 
     calendar: MarketCalendar
     timeframe: Timeframe
@@ -54,7 +54,7 @@ class BarGrid:
         return GridOutline(count, first, last)
 
     def outlines(self, spans: Iterable[Span]) -> Iterator[GridOutline]:
-        """Yield the outline of each of ascending, disjoint spans; short ones share a lookup."""
+        """Yield the outline of each span; the spans must be ascending and disjoint."""
         for group in _of_at_most(spans, _PART_MS):
             if len(group) == 1:
                 yield self.outline(group[0])
@@ -65,7 +65,7 @@ class BarGrid:
                 yield GridOutline(end - first, *ends)
 
     def required(self, span: Span) -> Stamps:
-        """Return the stamps of the expected bars in ``span`` that no vendor may lack."""
+        """Return the timestamps of the expected bars in ``span`` that every vendor must have."""
         return self.calendar.required(self.timeframe, span, self.anchor)
 
     def expects(
@@ -74,9 +74,8 @@ class BarGrid:
         """Return, for each span, whether a bar is expected in it.
 
         Args:
-            spans: Spans to check. Short ones that follow each other closely are looked up
-                together.
-            required: Count only the bars that no vendor may lack.
+            spans: Spans to check. Short ones that follow each other closely are looked up together.
+            required: Whether to count only the bars that every vendor must have.
         """
         edges = edges_of(spans)
         reach = edges[1:, 1] - edges[:-1, 0]
@@ -95,11 +94,11 @@ class BarGrid:
         return found
 
     def no_bar(self, span: Span) -> str:
-        """Return the reason for a span in which bars are expected but vendors have none."""
+        """Return the reason to record for a span in which bars are expected but vendors have none."""
         return HOLIDAYS_UNKNOWN if self.calendar.unrecorded(span) else NO_BAR
 
     def aligned(self, stamps: Stamps) -> NDArray[np.bool_]:
-        """Return, for each stamp, whether a bar could open there if the market were open then."""
+        """Return, for each timestamp, whether a bar could open then if the market were open."""
         return self.calendar.aligned(self.timeframe, stamps, self.anchor)
 
     def has_place(self, span: Span) -> bool:
@@ -129,10 +128,10 @@ class BarGrid:
         return self.calendar.back(self.timeframe, end_ms, count, self.anchor)
 
     def first_open(self, cap: int, now_ms: int) -> int:
-        """Return the first stamp whose bar may not have closed, whether it is expected or not.
+        """Return the first timestamp whose bar may not have closed, expected or not.
 
-        ``cap`` is that of the first expected one. While the market is closed, an off-calendar bar
-        may come before that, and may not have closed yet.
+        ``cap`` is the timestamp of the first expected bar that has not closed. While the market is
+        closed, an off-calendar bar may open before that and may not have closed either.
         """
         step = self.timeframe.step_ms
         if cap <= now_ms or step is None or step > DAY_MS:
@@ -146,7 +145,10 @@ class BarGrid:
 
 
 def _of_at_most(spans: Iterable[Span], length: int) -> Iterator[list[Span]]:
-    """Yield groups of ascending spans that cover at most ``length``, or that are a single span."""
+    """Split ascending spans into groups, each at most ``length`` long from start to end.
+
+    A longer span is a group of its own.
+    """
     group: list[Span] = []
     for span in spans:
         if group and span.end - group[0].start > length:

@@ -1,10 +1,9 @@
-"""The classes of ``exchange_calendars``, corrected to mean what they declare under every pandas.
+"""The classes of ``exchange_calendars``, corrected so that their declarations work under every pandas.
 
 The library declares holidays and changed weeks by subclassing pandas offsets. From pandas 3 on, the
-methods that these override are not called: Orthodox Easter raises, Passover falls on Easter, and a
-week that changes is silently taken for Monday to Friday. Here, such rules are applied one date at a
-time, and the trading days are passed as plain dates. Hours, breaks and half days are still the
-library's.
+overridden methods are not called: Orthodox Easter raises, Passover falls on Easter, and changed
+weeks are silently treated as Monday to Friday. This module applies such rules one date at a time,
+and passes the trading days as plain dates. Hours, breaks and half days are still the library's.
 """
 
 from __future__ import annotations
@@ -24,10 +23,10 @@ from .corrections import CLOSE_TIMES, CLOSED, LATE_OPENS, PAUSES
 
 @cache
 def library_class(name: str) -> Any:
-    """Return the library's class for an exchange, fixed and corrected; the original is unchanged.
+    """Return a corrected subclass of the library's class for an exchange.
 
-    The library's public ``get_calendar`` builds immediately and keeps one calendar per name for the
-    whole process; using a class does not affect a user's own calendars.
+    The library's public ``get_calendar`` is not used because it builds a calendar immediately and
+    keeps one per name for the whole process. Using a class does not affect a user's own calendars.
 
     Raises:
         ConfigError: The library does not know the code.
@@ -52,7 +51,7 @@ def days_of_trading(calendar: Any, dates: Span) -> NDArray[np.datetime64]:
 
     Args:
         calendar: Instance of the library's class, built or not.
-        dates: Range of dates, as stamps.
+        dates: Half-open range of dates, in milliseconds.
     """
     days = np.arange(dates.start // DAY_MS, dates.end // DAY_MS).astype("M8[D]")
     weekdays = (days.astype(np.int64) + 3) % 7  # 1970-01-01 was a Thursday
@@ -87,7 +86,7 @@ def _mended(declared: Any) -> Any:
     """Return a subclass that applies rules date by date, and lists its trading days explicitly."""
 
     class Mended(declared):  # type: ignore[misc]
-        dates = Span(0, 0)  # dates for which it is built; set by a subclass
+        dates = Span(0, 0)  # dates for which the calendar is built; set by a subclass
 
         @cached_property  # cached because it keeps the dates that it found
         def regular_holidays(self) -> Any:
@@ -145,7 +144,7 @@ def built(name: str, dates: Span) -> Any:
 
     Args:
         name: Code of the exchange.
-        dates: Stamps ``[start, end)`` of its dates, within its bounds.
+        dates: Half-open range of dates, in milliseconds, within the calendar's bounds.
     """
     known = library_class(name)
     bounds = (date_of(ms).isoformat() for ms in (dates.start, dates.end - DAY_MS))
@@ -162,7 +161,7 @@ def _index(days: Iterable[Any]) -> Any:
 
 
 def _working(days: Any) -> Any:
-    """Return a holiday calendar in which every rule works; anything else is returned unchanged."""
+    """Fix the rules of a holiday calendar that pandas ignores; anything else is returned unchanged."""
     rules = getattr(days, "rules", ())
     if not any(map(_is_overridden, rules)):
         return days
@@ -174,7 +173,7 @@ def _is_overridden(rule: Any) -> bool:
 
 
 def _applies_itself(offset: Any) -> bool:
-    """Return whether an offset is of a library class that overrides how it is applied."""
+    """Return whether an offset's class, from the library, overrides how the offset is applied."""
     return any(
         "_apply" in vars(one) and one.__module__.startswith("exchange_calendars")
         for one in type(offset).__mro__
@@ -187,12 +186,12 @@ def _offsets(rule: Any) -> list[Any]:
 
 
 def _by_date(rule: Any) -> Any:
-    """Return an equivalent rule whose offsets are applied one date at a time by their overrides."""
+    """Return an equivalent rule that applies its offsets' overrides one date at a time."""
     from pandas import Timestamp
     from pandas.tseries.holiday import Holiday
 
     def observed(day: Any) -> Any:
-        """Return the date on which a holiday on that date is observed."""
+        """Return the date on which a holiday that falls on ``day`` is observed."""
         for offset in _offsets(rule):
             day = Timestamp(offset._apply(day)) if _applies_itself(offset) else day + offset
         return day

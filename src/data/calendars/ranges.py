@@ -1,10 +1,11 @@
-"""Turns the bounds that callers give into timestamps.
+"""Converts the range bounds that callers pass into timestamps.
 
-A datetime is an instant: naive means UTC, aware is converted, and both ends are inclusive on the
-bar's stamp. Equal instants mean one bar of minutes or hours, but no daily bar. A date (``date``,
-``"2024-12-31"``, a ``numpy.datetime64`` in days) is a whole session date of the venue. A year or a
-month (``"2024"``, ``"2024-06"``) means its first date as a start and its last one as an end.
-:mod:`.written_times` handles times relative to now (``"today"``, ``"-30d"``).
+A datetime is an instant. Naive means UTC, aware is converted. A bar is included if its timestamp is
+from the first instant to the last, both inclusive. Two equal instants therefore select one intraday
+bar; for daily bars they are rejected. A date (``date``, ``"2024-12-31"``, a ``numpy.datetime64`` in
+days) is a whole session date of the venue. A year or a month (``"2024"``, ``"2024-06"``) means its
+first date as a start and its last one as an end. :mod:`.written_times` handles times relative to
+now (``"today"``, ``"-30d"``).
 """
 
 from __future__ import annotations
@@ -35,10 +36,12 @@ from .calendar import (
 from .written_times import Period, days_of, period_start, relative
 
 DEFAULT_BARS = 500
-# For bars so long that 500 would go beyond the calendars: as many as fit into a century.
+# Number of bars requested by default if bars are so long that 500 would go beyond the calendars: as
+# many as fit into a century.
 _CENTURY_MS, _MONTH_MS = 36_524 * DAY_MS, 31 * DAY_MS
 
-# Excludes weeks and ordinal days, which Python parses but users do not mean: 2024-W05, 2024-200.
+# Excludes weeks and ordinal days, such as 2024-W05 and 2024-200, which Python parses but users do
+# not mean.
 _TEXT = re.compile(r"(\d{4}-?\d{2}-?\d{2})([T ].+)?")
 _ACCEPTED = (
     "use a datetime (naive means UTC), a date, or text such as 2024-12-31T14:30, 2024-12-31, "
@@ -46,7 +49,7 @@ _ACCEPTED = (
 )
 _PERIODS = "use a form such as 90m, 12h, 30d, 2w, 6mo, 1y, ytd, max"
 _LONGEST_TEXT = 80
-# No series has this many bars; larger numbers must not cause a calendar error.
+# More than any series has. Larger numbers are rejected before they cause a calendar error.
 _MOST_BARS = 1 << 62
 _LONGEST_MONTH_MS = 31 * DAY_MS
 _ANCHORS = ("session", "clock")
@@ -63,25 +66,26 @@ def resolve_range(
     bars: Any = None,
     closed_by_ms: int | None = None,
 ) -> tuple[Span, int | None]:
-    """Return the stamps that the bounds mean, and the number of bars if one was requested.
+    """Convert bounds into a span of timestamps; also return the number of bars, if requested.
 
     Args:
         instrument: Instrument of the bars; its venue defines what a date means.
         timeframe: Length of the bars.
-        start: First stamp requested, or a :class:`~.written_times.Period` before the end; None
-            together with ``bars`` None means the last 500 closed bars, or as many as fit into a
-            century.
-        end: Last stamp requested, inclusive; None, or anything in the future, means now. With a
-            count, it is the instant by which the bars must have closed.
+        start: First timestamp requested, or a :class:`~.written_times.Period` before the end. If
+            ``start`` and ``bars`` are both None, the last 500 closed bars are meant, or as many as
+            fit into a century.
+        end: Last timestamp requested, inclusive; None, or anything in the future, means now. If
+            ``bars`` is given, it is the instant by which the bars must have closed.
         now_ms: Current time in UTC milliseconds.
         bars: Number of bars requested up to ``end``; not together with ``start``.
-        closed_by_ms: Bars that close later are excluded (:func:`closing_time`); it need not be
-            within the other bounds, and the result may be empty.
+        closed_by_ms: Bars that close later are excluded; see :func:`closing_time`. This may be
+            outside the other bounds, and the result may be empty.
 
     Returns:
-        The half-open span of stamps, and the count or None. With a count, the span begins with the
-        first bar that the calendar expects under the session anchor; it ends before the first
-        stamp whose bar has not closed by ``end``, under either anchor, or by now.
+        The half-open span of timestamps, and the number of bars or None. If there is a number, the
+        span begins with the first bar that the calendar expects under the session anchor. It ends
+        before the first timestamp whose bar has not closed by ``end``, under either anchor, or by
+        now.
 
     Raises:
         BadRangeError: A bound is not a time, or is outside the years 1900 to 2261; the start is in
@@ -112,7 +116,7 @@ def _usual_count(timeframe: Timeframe) -> int:
 
 
 def closing_time(instrument: Instrument, closed_by: Any, now_ms: int) -> int | None:
-    """Return the instant by which bars must have closed, now at the latest; None stays None.
+    """Return the instant by which bars must have closed, at most now; None for None.
 
     A date means the end of that session date at the venue.
 
@@ -124,7 +128,7 @@ def closing_time(instrument: Instrument, closed_by: Any, now_ms: int) -> int | N
 
 
 def resolve_instants(instrument: Instrument, start: Any, end: Any, now_ms: int) -> Span:
-    """Return the instants that two bounds mean, both inclusive; they may be in the future.
+    """Convert two bounds, both inclusive, into a span of instants, which may be in the future.
 
     A date means its hours at the venue, as everywhere.
 
@@ -145,12 +149,12 @@ def resolve_instants(instrument: Instrument, start: Any, end: Any, now_ms: int) 
 def resolve_days(
     instrument: Instrument, start: Any, end: Any, now_ms: int
 ) -> tuple[date | None, date | None]:
-    """Return the session dates that two bounds mean, both inclusive; None stays None.
+    """Convert two bounds into session dates, both inclusive; None for None.
 
     An instant means the session date that it belongs to at the venue.
 
     Raises:
-        BadRangeError: As for :func:`resolve_instants`.
+        BadRangeError: The same errors as in :func:`resolve_instants`.
     """
     high = _bound("end", end, instrument, now_ms)
     low = _bound("start", start, instrument, now_ms, high)
@@ -164,11 +168,11 @@ def resolve_days(
 
 
 def resolve_day(subject: str, name: str, value: Any, now_ms: int) -> date | None:
-    """Return the UTC date that a value means if no venue defines what a date is; None stays None.
+    """Convert a bound to a UTC date, for requests without a venue; None for None.
 
     Args:
         subject, name: Subject of the request, and name of the argument, for messages.
-        value: Bound as for :func:`resolve_range`; an instant means its UTC date; a month or year
+        value: Bound, as in :func:`resolve_range`. An instant means its UTC date. A month or year
             means its last date or, if ``name`` is ``start``, its first.
         now_ms: Current time in UTC milliseconds.
 
@@ -183,10 +187,10 @@ class _Bound(NamedTuple):
     """One parsed bound.
 
     Attributes:
-        text: Its name and value, for messages.
-        first_ms: First millisecond not before it; for a date, the start of its hours.
-        end_ms: First millisecond after it; for a date, the end of its hours.
-        day: Session date, if it is a date.
+        text: The bound's name and value, for messages.
+        first_ms: First millisecond not before the bound; for a date, the start of its hours.
+        end_ms: First millisecond after the bound; for a date, the end of its hours.
+        day: Session date, if the bound is a date.
     """
 
     text: str
@@ -196,17 +200,17 @@ class _Bound(NamedTuple):
 
     @property
     def last_ms(self) -> int:
-        """The last instant at which a bar may close; for a date, the end of its hours included."""
+        """The last instant at which a bar may close; for a date, this includes the end of its hours."""
         return self.end_ms if self.day else self.end_ms - 1
 
     def first_stamp(self, timeframe: Timeframe) -> int:
-        """Return the first stamp that it includes as a start."""
+        """Return the first timestamp that the bound includes if it is the start of a range."""
         if self.day is None or timeframe.is_intraday:
             return self.first_ms
         return day_ms(self.day)
 
     def stamp_behind(self, timeframe: Timeframe) -> int:
-        """Return the first stamp that it excludes as an end."""
+        """Return the first timestamp that the bound excludes if it is the end of a range."""
         if self.day is None or timeframe.is_intraday:
             return self.end_ms
         return day_ms(self.day) + DAY_MS
@@ -215,7 +219,7 @@ class _Bound(NamedTuple):
 def _between(
     instrument: Instrument, timeframe: Timeframe, low: _Bound, high: _Bound | None, now_ms: int
 ) -> Span:
-    """Return the stamps from ``low`` to ``high``, but at most up to now."""
+    """Return the span of timestamps from ``low`` to ``high``, up to now at most."""
     if low.first_ms > now_ms:
         raise _refused(instrument, f"{low.text} is in the future (now: {iso(now_ms)})")
     first = low.first_stamp(timeframe)
@@ -243,7 +247,10 @@ def _last_bars(
     times: tuple[int, int],
     count: int,
 ) -> Span:
-    """Return the stamps of the last ``count`` bars closed by ``high``; ``times``: now, known by."""
+    """Return the span of the last ``count`` bars that closed by ``high`` and by both ``times``.
+
+    These are the current time and the time by which bars must be known.
+    """
     now_ms, closed_by = times
     if high is not None:
         closed_by = min(closed_by, high.last_ms)
@@ -262,10 +269,10 @@ def _last_bars(
 def _closed_by(
     instrument: Instrument, timeframe: Timeframe, span: Span, times: tuple[int, int]
 ) -> Span:
-    """Return the part of ``span`` whose bars closed by the second of ``times``: now, known by.
+    """Return the part of ``span`` whose bars had closed by the second of ``times``.
 
-    Vendors choose what bars are counted from: every bar before the end of the result has closed,
-    under either anchor.
+    The first one is the current time. Vendors count bars from the session's open or on the clock,
+    so every bar before the end of the result must have closed under either anchor.
     """
     now_ms, known_ms = times
     longest = timeframe.step_ms or timeframe.count * _LONGEST_MONTH_MS
@@ -289,7 +296,7 @@ def _first_unknown(calendar: MarketCalendar, timeframe: Timeframe, known_ms: int
 
 
 def _end_of_now(instrument: Instrument, timeframe: Timeframe, now_ms: int) -> int:
-    """Return the stamp after the last one that can have begun by now.
+    """Return the end of the span of timestamps whose bars can have begun by now.
 
     A session in Sydney or of FX begins before the UTC day that it is named after.
     """
@@ -304,7 +311,7 @@ def _end_of_now(instrument: Instrument, timeframe: Timeframe, now_ms: int) -> in
 def _begun(
     value: Period, high: _Bound | None, instrument: Instrument, now_ms: int
 ) -> date | datetime | None:
-    """Return the start of a period, counted back from the end, or from now."""
+    """Return the start of a period by counting back from the end, or from now."""
     end_ms = now_ms if high is None else min(now_ms, high.last_ms)
     day = high.day if high is not None and high.day else session_date(instrument, end_ms)
     day = min(day, session_date(instrument, now_ms))
@@ -314,7 +321,7 @@ def _begun(
 def _bound(
     name: str, value: Any, instrument: Instrument, now_ms: int, high: _Bound | None = None
 ) -> _Bound | None:
-    """Parse one bound; None stays None, and a period counts back from ``high``.
+    """Parse one bound; None for None. A period counts back from ``high``.
 
     Raises:
         BadRangeError: The value is not a time, or is outside the supported years.
@@ -345,7 +352,7 @@ def _bound(
 
 
 def _read(name: str, value: Any, instrument: Instrument) -> _Bound | None:
-    """Parse one bound that means the same at any time; None if it does not.
+    """Parse a bound whose meaning does not depend on the current time; None for any other.
 
     Raises:
         BadRangeError: The value is outside the supported years.
@@ -374,14 +381,14 @@ def _shown(name: str, value: Any) -> str:
 
 
 def moment_of(value: Any) -> date | datetime | None:
-    """Return a time, or an ISO string of one, as a date or a datetime; None if it is neither."""
+    """Convert a time or an ISO string to a date or a datetime; None if it is neither."""
     if isinstance(value, np.datetime64):
         return _of_numpy(value)
     if isinstance(value, str):
         return _of_text(value.strip())
     if not isinstance(value, date):
         return None
-    # NaT is the one datetime (according to pandas) that differs from itself.
+    # NaT, which pandas makes a datetime, is the only one that does not equal itself.
     return value if value == value else None
 
 
@@ -396,7 +403,7 @@ def _of_text(text: str) -> date | datetime | None:
 
 
 def _of_numpy(value: np.datetime64) -> date | datetime | None:
-    """Return a date for units of days, a datetime for finer ones; None for years and months."""
+    """Convert to a date if the unit is days, or a datetime if it is finer; None for years and months."""
     unit, _ = np.datetime_data(value.dtype)
     if np.isnat(value) or unit in _COARSE_UNITS:
         return None
@@ -408,7 +415,7 @@ def _of_numpy(value: np.datetime64) -> date | datetime | None:
 
 
 def _is_finer(moment: datetime, value: Any) -> bool:
-    """Return whether an instant is between two whole milliseconds."""
+    """Return whether an instant is more precise than a millisecond."""
     if isinstance(value, np.datetime64):
         return bool(value != value.astype("datetime64[ms]"))
     return bool(moment.microsecond % 1000 or getattr(moment, "nanosecond", 0))

@@ -1,4 +1,4 @@
-"""A trading session, and the names of the calendars that follow a rule."""
+"""A trading session, and the names of the calendars that are defined by a rule."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ class Session(NamedTuple):
     """One trading day.
 
     Attributes:
-        day: Session date, which daily bars are named after.
+        day: Session date, which is the date of the daily bar.
         open_ms, close_ms: UTC instants ``[open, close)``; futures and FX open the evening before.
         breaks: Pauses in between, such as lunch; they are not gaps.
     """

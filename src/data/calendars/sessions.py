@@ -1,4 +1,4 @@
-"""Calendars made of sessions: bars on a table of trading hours, and the calendar for currencies."""
+"""Calendars that consist of sessions, based on a table of trading hours, and the one for currencies."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ _CLOSURE_MS = 60 * DAY_MS
 
 @dataclass(frozen=True)
 class SessionTable:
-    """Sessions as ascending columns of UTC milliseconds; read-only.
+    """A table of sessions: ascending columns of UTC milliseconds, read-only.
 
     Attributes:
-        days: Session dates, as stamps.
+        days: Session dates, as timestamps.
         opens, closes: Trading hours ``[open, close)``.
-        break_starts, break_ends: The pause; both equal the close if there is none.
+        break_starts, break_ends: Start and end of the pause; both equal the close if there is none.
     """
 
     days: Stamps
@@ -44,7 +44,7 @@ class SessionTable:
 
     @classmethod
     def of(cls, rows: Iterable[tuple[int, int, int, int, int]]) -> SessionTable:
-        """Build the columns from ``(day, open, close, break start, break end)``."""
+        """Build the table from rows ``(day, open, close, break start, break end)``."""
         columns = np.array(list(rows), dtype=np.int64).reshape(-1, 5)
         return cls(*(np.ascontiguousarray(columns[:, i]) for i in range(5)))
 
@@ -63,7 +63,7 @@ class SessionTable:
         return self.days, self.opens, self.closes, self.break_starts, self.break_ends
 
     def dated(self, first_ms: int, last_ms: int) -> SessionTable:
-        """Return the sessions dated ``[first, last]``."""
+        """Return the sessions dated from ``first_ms`` to ``last_ms``, both inclusive."""
         begin = int(np.searchsorted(self.days, first_ms, side="left"))
         end = int(np.searchsorted(self.days, last_ms, side="right"))
         return SessionTable(*(column[begin:end] for column in self.columns))
@@ -78,14 +78,15 @@ class SessionTable:
 
 
 class SessionCalendar:
-    """Implements :class:`~.calendar.MarketCalendar` on a table of sessions.
+    """Implementation of :class:`~.calendar.MarketCalendar` on a table of sessions.
 
     Args:
         name: Code of the calendar.
         zone: Returns the venue's time zone; called when first needed.
-        load: Returns all sessions dated ``[first, last]``, given as stamps.
-        clock: Whether intraday bars follow the clock whatever anchor is requested.
-        unrecorded: Returns the parts of a span whose holidays are unknown; by default none.
+        load: Returns all sessions dated from a first to a last timestamp, both inclusive.
+        clock: Whether intraday bars follow the clock regardless of the requested anchor.
+        unrecorded: Returns the parts of a span whose holidays are unknown; by default there are
+            none.
     """
 
     def __init__(
@@ -123,7 +124,7 @@ class SessionCalendar:
         ]
 
     def stretches(self, span: Span) -> tuple[Stamps, Stamps]:
-        """Return the start and end of the uninterrupted trading periods around ``span``."""
+        """Return the starts and ends of all uninterrupted trading periods in and near ``span``."""
         return self._around(span).stretches
 
     def unrecorded(self, span: Span) -> list[Span]:
@@ -147,13 +148,13 @@ class SessionCalendar:
         return stamps[first:last]
 
     def required(self, timeframe: Timeframe, span: Span, anchor: str = "session") -> Stamps:
-        """Return the same as :meth:`opens`: members of an exchange trade the same hours."""
+        """Return the same as :meth:`opens`, because an exchange has the same hours for everyone."""
         return self.opens(timeframe, span, anchor)
 
     def aligned(
         self, timeframe: Timeframe, stamps: Stamps, anchor: str = "session"
     ) -> NDArray[np.bool_]:
-        """Return, for each stamp, whether a bar could open there if the market were open then."""
+        """Return, for each timestamp, whether a bar could open then if the market were open."""
         stamps = np.asarray(stamps, dtype=np.int64)
         step = timeframe.step_ms
         if not timeframe.is_intraday or step is None:
@@ -166,7 +167,7 @@ class SessionCalendar:
         return self._from_opens(stamps, local, step)
 
     def closes(self, timeframe: Timeframe, stamps: Stamps, anchor: str = "session") -> Stamps:
-        """Return when each bar closes: after its step, or with its session if that is earlier."""
+        """Return when each bar closes: one step after its open, or with its session if that is earlier."""
         stamps = np.asarray(stamps, dtype=np.int64)
         if not len(stamps):
             return stamps
@@ -178,11 +179,11 @@ class SessionCalendar:
     def settles(
         self, timeframe: Timeframe, stamps: Stamps, settle_ms: int, anchor: str = "session"
     ) -> Stamps:
-        """Return when each bar is final.
+        """Return when each bar becomes final.
 
-        Intraday: ``settle_ms`` after the close. Longer: at the next session's open, but not before
-        that; FX sessions are contiguous, so ``settle_ms`` is what counts there from Monday to
-        Thursday.
+        An intraday bar is final ``settle_ms`` after its close. A longer bar is final at the next
+        session's open, but not before ``settle_ms`` after its close. The latter matters for FX from
+        Monday to Thursday, whose sessions are contiguous.
         """
         closes = self.closes(timeframe, stamps, anchor)
         if timeframe.is_intraday or not len(closes):
@@ -216,7 +217,8 @@ class SessionCalendar:
         """
         if count < 1:
             raise BadRangeError(f"bars must be positive, not {count}")
-        # Every week and month trades; usually at least every second day or hour does.
+        # There is trading in every week and month, and usually on at least every second day or
+        # hour.
         wide = 1 if timeframe.unit in "wM" else 2
         reach = wide * count * timeframe.longest_ms + 7 * DAY_MS
         while True:
@@ -241,11 +243,12 @@ class SessionCalendar:
         return self._load(first, last) if first <= last else SessionTable.of([])
 
     def _around(self, span: Span) -> SessionTable:
-        """Return every session that may be relevant to the instants in ``span``."""
+        """Return the sessions in and near ``span``: all that may be relevant to an instant in it."""
         return self._table(span.start - _REACH_MS, span.end + _REACH_MS)
 
     def _on_clock(self, step: int, anchor: str) -> bool:
-        # A step that does not divide a day cannot follow the clock, so it is counted from the open.
+        # Bars whose length does not divide a day cannot follow the clock, so they are counted from
+        # the open.
         return (self._clock or anchor == "clock") and DAY_MS % step == 0
 
     def _grid(self, table: SessionTable, step: int, anchor: str) -> Stamps:
@@ -263,7 +266,7 @@ class SessionCalendar:
         return stamps[fresh]
 
     def _offsets(self, instants: Stamps) -> Stamps:
-        """Return how far local time is ahead of UTC; looked up daily unless the clock changes."""
+        """Return how far local time is ahead of UTC; looked up once a day unless the clock changes."""
         zone = self._zone()
         days, at = np.unique(instants // DAY_MS, return_inverse=True)
         edges = np.append(days, days + 1).tolist()
@@ -280,7 +283,10 @@ class SessionCalendar:
         return start_of(timeframe, distinct(bucket_of(timeframe, days)))
 
     def _from_opens(self, stamps: Stamps, local: Stamps, step: int) -> NDArray[np.bool_]:
-        """Return, for each stamp, whether it is whole steps from its own or an adjacent open."""
+        """Return, for each timestamp, whether it is a whole number of steps from a session's open.
+
+        That is the open of its own trading period or, outside of trading, of an adjacent one.
+        """
         begins, ends = self._around(Span(int(stamps.min()), int(stamps.max()) + 1)).stretches
         if not len(begins):
             return np.asarray(local % step == 0, dtype=bool)
@@ -295,8 +301,8 @@ class SessionCalendar:
     def _intraday_closes(self, stamps: Stamps, step: int, anchor: str) -> Stamps:
         begins, ends = self._around(Span(int(stamps.min()), int(stamps.max()))).stretches
         closes = stamps + step
-        # From the session: the trading period in which the bar opens. On the clock: the last one
-        # that it overlaps.
+        # Counted from the open, a bar belongs to the trading period in which it opens; on the
+        # clock, to the last one that it overlaps.
         reached = closes - 1 if self._on_clock(step, anchor) else stamps
         at = np.searchsorted(begins, reached, side="right") - 1
         traded = at >= 0
@@ -317,7 +323,7 @@ class SessionCalendar:
         return closes
 
     def _end_of(self, day: int) -> int:
-        """Return the end of a date on which nothing trades: its local midnight."""
+        """Return the end of a date without a session: the local midnight after it."""
         return local_to_utc(self._zone(), day + DAY_MS)
 
 
@@ -326,15 +332,15 @@ class SessionCalendar:
 _NEW_YORK = ZoneInfo("America/New_York")
 _ROLL_MS = 17 * HOUR_MS  # the trading day changes at 17:00 New York, summer and winter
 _CLOSED = {(1, 1), (12, 25)}
-# Hours of a session date, counted from its midnight, in which only some dealers trade, as their
-# series show: tests/calendars/test_forex.py.
+# Hours of a session date, counted from its midnight, in which only some dealers trade. The dealers'
+# series in tests/calendars/test_forex.py show this.
 _DIFFERING = {
     (12, 24): (13, 17),
     (12, 26): (-24, 8),
     (12, 31): (13, 17),
     (1, 2): (-24, 0),
 }
-# The same for a Monday after a holiday on Sunday.
+# The hours for a Monday after a holiday on Sunday.
 _SUBSTITUTE = (-24, 17)
 
 
@@ -343,8 +349,8 @@ class ForexCalendar(SessionCalendar):
 
     A session is dated by the day on which it closes. There are none on 1 January and 25 December.
     Intraday bars follow the New York clock, so a ``4h`` bar may span the change of day. Around
-    these holidays, dealers keep different hours: sessions include all of them, and an intraday bar
-    is only required when every dealer trades.
+    these holidays, dealers keep different hours. Sessions include the hours of all dealers, and an
+    intraday bar is required only when every dealer trades.
     """
 
     def __init__(self) -> None:

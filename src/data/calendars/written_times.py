@@ -1,4 +1,4 @@
-"""Parses times as people write them (``2024``, ``2024-06``, ``today``, ``-30d``) and lengths.
+"""Parses times as people write them (``2024``, ``2024-06``, ``today``, ``-30d``), and durations.
 
 Units are ``m`` or ``min``, ``h``, ``d``, ``w`` or ``wk``, ``M`` or ``mo``, ``y``. Case matters
 only for ``m`` and ``M``. A length is a number and a unit, such as ``1y``. Minutes and hours give
@@ -18,9 +18,9 @@ from ..model.length import UNIT_MONTHS, UNIT_MS, months_before, split_length
 
 _UNITS = {"min": "m", "wk": "w", "M": "mo"} | {unit: unit for unit in (*UNIT_MS, *UNIT_MONTHS)}
 _YEAR_OR_MONTH = re.compile(r"([0-9]{4})(?:-([0-9]{2}))?")
-# A range as freqtrade writes it; either end may be omitted.
+# A range in freqtrade's notation; either end may be omitted.
 _TIMERANGE = re.compile(r"([0-9]{8})?-([0-9]{8})?")
-# Start of a range that goes back to the first bar there is.
+# Start of a range that goes back as far as possible.
 FIRST_DAY = date(1900, 1, 1)
 
 
@@ -49,9 +49,9 @@ class Length(NamedTuple):
 
 
 class Period(NamedTuple):
-    """How far back from its end a range goes, as given by the argument ``period``.
+    """The argument ``period``: how far back from its end a range goes.
 
-    A start bound for :func:`~.ranges.resolve_range`.
+    It is passed to :func:`~.ranges.resolve_range` as the start.
     """
 
     value: Any
@@ -61,7 +61,7 @@ class Period(NamedTuple):
 
 
 def length_of(value: Any) -> Length | None:
-    """Return the length that a string such as ``30d`` or a timedelta means; None for other values.
+    """Parse a duration, a string such as ``30d`` or a timedelta; return None for other values.
 
     The sign of a timedelta is ignored.
     """
@@ -77,7 +77,7 @@ def length_of(value: Any) -> Length | None:
 
 
 def days_of(text: str) -> Days | None:
-    """Return the dates that ``2024``, ``2024-06``, ``20200101-`` or ``-20200131`` means."""
+    """Parse ``2024``, ``2024-06``, ``20200101-`` or ``-20200131`` into its first and last date."""
     if match := _YEAR_OR_MONTH.fullmatch(text):
         year, month = int(match[1]), int(match[2] or 0)
         if year < 1 or month > 12 or match[2] == "00":
@@ -92,11 +92,11 @@ def days_of(text: str) -> Days | None:
 
 
 def relative(value: Any, today: date, now_ms: int) -> date | datetime | None:
-    """Return the meaning of a time relative to now; None if the value is not one.
+    """Resolve a time relative to now; return None if the value is not one.
 
     Args:
-        value: ``now``, ``today``, ``yesterday``, a length after a minus sign (``-30d``), or a
-            timedelta, which means that long before now whatever its sign.
+        value: ``now``, ``today``, ``yesterday``, a duration after a minus sign (``-30d``), or a
+            timedelta, which means that long before now regardless of its sign.
         today: Current date at the venue.
         now_ms: Current time in UTC milliseconds.
     """
@@ -117,10 +117,10 @@ def period_start(value: Any, day: date, now_ms: int) -> date | datetime | None:
     """Return the start of a period that ends with ``day`` or at ``now_ms``; None if invalid.
 
     Args:
-        value: Length above zero (``1y``, ``6mo``, ``90d``, a timedelta), ``ytd`` (1 January of the
-            year of its end), or ``max`` (1900-01-01).
-        day: Date of its end at the venue.
-        now_ms: Instant of its end, UTC milliseconds.
+        value: Duration above zero (``1y``, ``6mo``, ``90d``, a timedelta), ``ytd`` (since 1 January
+            of the year in which the period ends), or ``max`` (since 1900-01-01).
+        day: Date on which the period ends, at the venue.
+        now_ms: Instant at which the period ends, UTC milliseconds.
     """
     if isinstance(value, str) and value.strip().lower() in ("ytd", "max"):
         return date(day.year, 1, 1) if value.strip().lower() == "ytd" else FIRST_DAY

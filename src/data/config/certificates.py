@@ -1,4 +1,4 @@
-"""The certificates named in the environment, found by one rule for requests and live streams."""
+"""Finds the certificates named in the environment, for requests and live streams alike."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ VARIABLES: Final = ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE")
 
 
 class CertificateBundle(NamedTuple):
-    """A file or folder of certificates, and the variable that names it."""
+    """The path of a file or folder of certificates, and the environment variable that names it."""
 
     path: str
     variable: str

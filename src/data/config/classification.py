@@ -1,4 +1,4 @@
-"""The section ``symbol_classification`` of a rules file: the tables for classifying symbols."""
+"""The section ``symbol_classification`` of a rules file: the tables by which symbols are classified."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _CLASSES = ("crypto", "stock", "forex", "index", "future")
 
 @form(str.upper)
 def _symbol(value: Any, path: Path) -> Iterator[Problem]:
-    """Accept a possible symbol."""
+    """Accept a string that could be a symbol."""
     refusal = malformed(value)
     if refusal is not None:
         yield Problem(path, refusal.message)
@@ -44,7 +44,7 @@ def _suffix(value: Any, path: Path) -> Iterator[Problem]:
 
 
 def _exchanges(plain: Mapping[str, Any] | None) -> dict[str, Exchange]:
-    """Return the venues by suffix; suffixes of one venue share its value."""
+    """Parse the exchanges by suffix; suffixes of one venue share one value."""
     entries = {
         k.upper(): {"name": v} if isinstance(v, str) else dict(v) for k, v in (plain or {}).items()
     }
@@ -120,7 +120,7 @@ CLASSIFICATION = record(
 
 
 def check_whole(plain: Mapping[str, Any]) -> Iterator[Problem]:
-    """Yield names in a complete, otherwise correct section that refer to nothing."""
+    """Yield dangling references in a complete, otherwise correct section."""
     suffixes = (plain.get("stock") or {}).get("exchange_suffixes") or {}
     at = ("symbol_classification", "stock", "exchange_suffixes")
     for suffix, venue in suffixes.items():
@@ -135,7 +135,7 @@ def check_whole(plain: Mapping[str, Any]) -> Iterator[Problem]:
 
 
 def check_symbols(tables: Classification) -> list[Problem]:
-    """Return problems for the user's symbols whose meaning is not understood."""
+    """Return the user's symbols whose configured meaning cannot be understood, as problems."""
     verdicts = ((text, classify(text, tables)) for text in tables.symbols)
     return first_of(
         Problem(("symbol_classification", "symbols", text), verdict.message)

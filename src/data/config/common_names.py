@@ -1,6 +1,7 @@
 """Names of well-known shares and coins, for recognizing misspellings without a network.
 
-They are suggestions and never decide what a symbol means. The file names their sources.
+They only serve as suggestions, and never decide what a symbol means. The data file names its
+sources.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""Vendor keys: read from the environment at each use, never shown.
+"""Vendors' keys, which are read from the environment at each use and never shown.
 
-A key may be set under any of its usual names. Values are looked up when requested, so a rotated key
-takes effect with the next request.
+A key may be set under any of its usual names. Because values are looked up at each use, a rotated
+key takes effect with the next request.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from ..vendors.registry import VENDORS, key_names, row_of
 from .donotshare import private_setting, private_values, variable_behind
 
 _KEYS = tuple(key for row in VENDORS.values() for key in row.keys)
-# All names of each key: a key requested by one name is found under any of them.
+# All names of each key. A key requested under one name is found under any of them.
 _GROUP = {name: group for group in _KEYS if not isinstance(group, str) for name in group}
 _ALL = tuple(name for vendor in VENDORS for name in key_names(vendor))
 # Placeholders that documentation prints in place of a key.
@@ -35,20 +35,19 @@ _PLACEHOLDERS = frozenset(
 )
 
 
-# Keys that this process handed out, and other variables that rules name for keys: none is ever
-# shown.
+# Keys that this process has used, and additional variables that rules name for keys. None of these
+# is ever shown.
 handed_out: dict[str, None] = {}
 noted_variables: dict[str, None] = {}
 _MOST_KEPT = 256
-# The last result of `known_keys`: its variables and keys, the state in which it is valid, and the
-# result.
+# The last result of `known_keys`, with the variables, keys and state for which it is valid.
 _known: tuple[object, KeyState | None, Mapping[str, str]] = (None, None, {})
 
 
 def note_key(key: str) -> None:
-    """Register a key in use, wherever it comes from, so that it is masked in texts from others.
+    """Register a key in use, from any source, so that it is masked in texts from elsewhere.
 
-    Replaced keys are kept as well; if there are very many, only the newest.
+    Keys that have been replaced stay registered; if there are very many, only the newest do.
     """
     if key not in handed_out:
         handed_out[key] = None
@@ -57,21 +56,21 @@ def note_key(key: str) -> None:
 
 
 def note_variables(*names: str | None) -> None:
-    """Register variables that hold keys under the user's own names."""
+    """Register variables in which the user keeps keys under names of their own."""
     noted_variables.update(dict.fromkeys(name for name in names if name))
 
 
 def known_keys() -> Mapping[str, str]:
     """Return every key that must never be shown, each under a name.
 
-    These are the keys set now, under the usual names and those in the rules, and all keys used so
-    far. They are looked up again only if one of them, a variable or the private file has changed.
+    These are the keys that are currently set, under the usual names and those in the rules, and all
+    keys used so far. They are looked up again only if a key, a variable or the private file has
+    changed.
     """
     global _known
     noted, state, keys = _known
     if noted != (tuple(noted_variables), tuple(handed_out)) or state is None or not state.holds():
-        # Each is read before it is used: a change that happens meanwhile is noticed by the next
-        # call.
+        # The state is read before the keys, so that the next call notices a change in between.
         variables = tuple(noted_variables)
         state = KeyState(all_credentials().variables | set(variables))
         named = credentials_for([*_ALL, *variables])
@@ -84,7 +83,7 @@ def known_keys() -> Mapping[str, str]:
 
 
 class Credentials(Mapping[str, str]):
-    """Maps names to keys, looked up at each access; it contains only those that are set now.
+    """A mapping of names to keys that looks them up at each access; keys that are not set are absent.
 
     A value that is a placeholder from documentation counts as not set. Neither ``repr`` nor
     ``str`` shows a key. Thread-safe.
@@ -124,12 +123,12 @@ class Credentials(Mapping[str, str]):
 
     @property
     def variables(self) -> frozenset[str]:
-        """Every variable that is read."""
+        """Names of all variables that are read."""
         return frozenset(v for spellings in self._variables.values() for v in spellings)
 
     @property
     def missing(self) -> tuple[str, ...]:
-        """The names that have no key now."""
+        """The names without a key at the moment."""
         return tuple(name for name in self._variables if name not in self)
 
     @property
@@ -138,7 +137,7 @@ class Credentials(Mapping[str, str]):
         return tuple(name for name in self.missing if any(self._values(name)))
 
     def _value_of(self, name: str) -> str:
-        """Return the key under ``name``, or an empty text if there is none."""
+        """Return the key under ``name``, or an empty string."""
         return next((value for value in self._values(name) if not is_placeholder(value)), "")
 
     def _values(self, name: str) -> Iterator[str]:
@@ -154,13 +153,13 @@ class Credentials(Mapping[str, str]):
 
 
 class KeyState:
-    """The values of some variables now, for comparison with later values. Immutable.
+    """A snapshot of variables' values, for detecting later changes.
 
-    A comparison decodes nothing and takes a fraction of a microsecond.
+    Immutable. A comparison decodes nothing and takes a fraction of a microsecond.
 
     Args:
-        variables: Names of the variables; variables from which the private file reads such keys are
-            added.
+        variables: Names of the variables. If the private file reads one of these keys from another
+            variable, that one is added.
     """
 
     __slots__ = ("_environ", "_names", "_private", "_values")
@@ -174,7 +173,7 @@ class KeyState:
         self._values = self._read()
 
     def holds(self) -> bool:
-        """Return whether the variables have the same values now."""
+        """Return whether the variables still have the same values."""
         is_same = self._environ is os.environ and self._private is private_values()
         return is_same and self._read() == self._values
 
@@ -185,7 +184,7 @@ class KeyState:
 
 
 def spellings_of(names: Sequence[str]) -> tuple[str, ...]:
-    """Return all usual names of some keys, which are given by the first name of each."""
+    """Return all usual names of some keys, each given by its first name."""
     return tuple(dict.fromkeys(s for name in names for s in _GROUP.get(name, (name,))))
 
 
@@ -197,7 +196,7 @@ def is_placeholder(value: str) -> bool:
 def credentials_for(
     secrets: Sequence[str | Sequence[str]], environ: Mapping[str, str] | None = None
 ) -> Credentials:
-    """Return the keys that a vendor's file declares, each found under any of its spellings.
+    """Return a mapping for the keys that a vendor's module declares, each found under any spelling.
 
     Args:
         secrets: Names; a sequence lists spellings of the same key.
@@ -221,10 +220,11 @@ def vendor_credentials(
     *,
     names: Sequence[str | Sequence[str]] = (),
 ) -> Credentials:
-    """Return the keys of one vendor; ``key_env`` and ``secret_env`` are the rules' own variables.
+    """Return a mapping for one vendor's keys.
 
-    If the rules name a variable, only that one is read, whatever name the vendor uses. ``names``
-    are those that a vendor from another package uses; a sequence lists spellings of one key.
+    ``key_env`` and ``secret_env`` are variables that the rules name; if set, only these are read.
+    ``names`` are the key names of a vendor from another package; a sequence lists spellings of one
+    key.
     """
     own_names = (key_env, secret_env)
     note_variables(*own_names)
@@ -241,12 +241,13 @@ def vendor_credentials(
 
 
 def lacks_key(vendor: str, credentials: Credentials) -> bool:
-    """Return whether a key that every request to a vendor needs is not set.
+    """Return whether a vendor needs a key for every request and it is not set.
 
-    Its class is not loaded.
+    The vendor's class is not loaded.
 
     Args:
-        vendor: Canonical name; nothing is known about a vendor from another package.
+        vendor: Canonical name. The result is False for a vendor from another package, about which
+            nothing is known.
         credentials: Keys of the vendor, as returned by :func:`vendor_credentials`.
     """
     if not row_of(vendor).needs_keys:
@@ -255,5 +256,5 @@ def lacks_key(vendor: str, credentials: Credentials) -> bool:
 
 
 def all_credentials(environ: Mapping[str, str] | None = None) -> Credentials:
-    """Return every key that any vendor accepts."""
+    """Return a mapping for the keys of all vendors."""
     return credentials_for(_ALL, environ)

@@ -1,10 +1,10 @@
 """The optional file ``config/donotshare/donotshare.py`` of older installations.
 
-It is read as text and never executed, because it merely happens to be in the folder where a
-program was started. Top-level assignments of a literal, of ``os.getenv("NAME")`` (possibly with a
-literal default), of ``os.environ["NAME"]`` or of ``os.environ.get("NAME")`` count; any other value
-is left out, with one warning that names its line. Only names that this library knows are looked
-up, and the environment takes precedence.
+It is read as text and never executed, because it merely happens to be in the folder where a program
+was started. It may assign, at the top level, a literal, ``os.getenv("NAME")`` (possibly with a
+literal default), ``os.environ["NAME"]`` or ``os.environ.get("NAME")``. Any other value is ignored
+with one warning that names its line. Only names that this library knows are looked up, and the
+environment takes precedence.
 """
 
 from __future__ import annotations
@@ -51,13 +51,13 @@ def private_setting(name: str) -> str:
 
 
 def private_values() -> object | None:
-    """Return an object for the file's content: the same object while nothing has changed."""
+    """Return an object that stays the same as long as the file's content does not change."""
     path = private_path()
     return None if path is None else content_of(path)[0]
 
 
 def variable_behind(name: str) -> str:
-    """Return the variable that the file reads for ``name``, or an empty text if there is none."""
+    """Return the environment variable from which the file takes ``name``, or an empty string."""
     path = private_path()
     value = None if path is None else content_of(path)[0].get(name)
     return value.variable if value is not None else ""
@@ -70,9 +70,9 @@ def is_set(name: str, environ: Mapping[str, str] | None) -> bool:
 
 @lru_cache(maxsize=1)
 def private_path() -> Path | None:
-    """Return the file below the first entry of the import path that has one, or None.
+    """Return the path of the file below the first entry of the import path that has one, or None.
 
-    It is searched for once per process, as keys are looked up for every request.
+    The search is done once per process, because keys are looked up for every request.
     """
     for entry in dict.fromkeys(["", *sys.path]):
         path = Path(entry) / _RELATIVE
@@ -86,7 +86,7 @@ def private_path() -> Path | None:
 
 @lru_cache(maxsize=4)
 def content_of(path: Path) -> tuple[Mapping[str, _Value], Mapping[str, int]]:
-    """Return a file's values by name, and the lines of names whose value is not readable."""
+    """Return a file's values by name, and the line of each name whose value is not supported."""
     values: dict[str, _Value] = {}
     unreadable: dict[str, int] = {}
     for name, node in _assignments(path):
@@ -134,7 +134,7 @@ def _value(node: ast.expr) -> _Value | None:
 
 
 def _looked_up(arguments: Sequence[ast.expr]) -> _Value | None:
-    """Return a variable by its literal name, with its literal default if there is one."""
+    """Parse the arguments of a variable's lookup: its name and perhaps its default, as literals."""
     literals = [a.value for a in arguments if isinstance(a, ast.Constant)]
     if len(literals) != len(arguments) or len(literals) not in (1, 2):
         return None

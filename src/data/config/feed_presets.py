@@ -58,7 +58,7 @@ def load_preset(name: str | Path) -> dict[str, Any]:
 
 
 def _market(preset: dict[str, Any]) -> Iterator[Problem]:
-    """Yield problems if a preset requests a market other than the usual one of its source."""
+    """Yield a problem if a preset requests a market that its source does not have here."""
     if preset.get("market", "spot") == "spot":
         return
     source = preset["data_source"]

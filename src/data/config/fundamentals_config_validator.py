@@ -1,4 +1,4 @@
-"""Checks a fundamentals file for programs that want a verdict instead of an error."""
+"""Checks a fundamentals file and returns the result instead of raising an error."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ Verdict = tuple[bool, list[str]]
 
 
 class FundamentalsConfigValidator:
-    """Reports whether a fundamentals configuration is correct, and every mistake in it."""
+    """Checker that reports whether a fundamentals configuration is correct, and all mistakes in it."""
 
     def validate_config(self, config: Any) -> Verdict:
         """Return whether a mapping is correct, and its mistakes as texts."""

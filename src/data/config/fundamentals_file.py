@@ -24,9 +24,9 @@ _log = logging.getLogger(__name__)
 
 
 def find_file(rules_path: Path | None = None, cwd: Path | None = None) -> Path | None:
-    """Return the user's file: next to the rules file, or in the usual place, or None.
+    """Return the path of the user's file, next to the rules file or in the usual place, or None.
 
-    The packaged file itself does not count as the user's.
+    The packaged file does not count as the user's.
 
     Raises:
         RulesError: The file in the usual place has mistakes, or names variables of other keys.
@@ -44,7 +44,7 @@ def find_file(rules_path: Path | None = None, cwd: Path | None = None) -> Path |
 
 
 def _check_found(path: Path) -> None:
-    """Reject a found file that names variables other than the vendor's own keys."""
+    """Reject a file that was not named by the user if it names variables other than a vendor's own."""
     data = _read(path)
     settings = checked(data, str(path)).get("provider_settings") or {}
     problems = [
@@ -89,7 +89,7 @@ def _user(path: Path, data: bytes) -> FundamentalsRules:
 
 
 def checked(data: bytes, name: str) -> Mapping[str, Any]:
-    """Return the mapping in the bytes of a file.
+    """Parse and check the content of a fundamentals file.
 
     Raises:
         RulesError: The file has mistakes; all of them are listed with their lines.

@@ -42,7 +42,7 @@ PRIORITY_GROUPS = (
     "calendar_events",
     "dividends",
 )
-# Keys in older files that are now set elsewhere: they have no effect, and a warning states this.
+# Keys in older files that are now set elsewhere. They have no effect, which a warning says.
 ELSEWHERE = {
     ("error_handling", "max_retries"): "failover.max_retries in provider_rules.yaml",
     ("error_handling", "retry_delay_seconds"): "failover.retry_delay in provider_rules.yaml",
@@ -61,21 +61,21 @@ class FundamentalsRules:
     Attributes:
         sequences: Maps each data type to its vendors, most trusted first.
         ttl_ms: Maps each data type to the time for which an answer is fresh.
-        default_ttl_ms: The same for types that are not named.
-        field_priorities: Maps each field to the vendors that precede the sequence for it.
+        default_ttl_ms: Time for which an answer of any other data type is fresh.
+        field_priorities: Maps each field to the vendors that come before the usual sequence for it.
         grades: Maps each vendor to its quality, 1 to 5, for ``quality_based``.
-        tolerance, consensus_tolerance: Relative difference from which values conflict, and up to
-            which they may be averaged.
-        consensus_fallback: Strategy to use if values may not be averaged.
+        tolerance: Relative difference from which values conflict.
+        consensus_tolerance: Relative difference up to which values may be averaged.
+        consensus_fallback: Strategy to use if the values differ too much to be averaged.
         reports_conflicts: Whether a record lists conflicts.
         required_fields: Fields that a record lists if they are missing.
-        min_quality: Fraction of an older copy's quality that a newer one needs to replace it.
-        stale_ms: Maximum age of a copy that replaces the answer of a failed vendor.
-        serves_stale: Whether copies may replace such answers.
-        asks_others: Whether vendors after the first of a sequence are queried.
+        min_quality: Fraction of an older copy's quality that a newer copy needs to replace it.
+        stale_ms: Maximum age of a stored copy that is returned because the vendor failed.
+        serves_stale: Whether a stored copy may be returned if the vendor fails.
+        asks_others: Whether vendors after the first in a sequence are queried.
         budget_s: Seconds that a lookup may take, however many vendors are queried.
         cleans_up: Whether older copies are deleted.
-        copies: Number of copies of a vendor and type that are then kept.
+        copies: Number of copies to keep for each vendor and type if older ones are deleted.
         symbols: Maps each symbol to the name under which vendors are queried for it.
     """
 
@@ -99,11 +99,11 @@ class FundamentalsRules:
     symbols: Mapping[str, str] = field(default_factory=dict)
 
     def ttl_of(self, data_type: str) -> int:
-        """Return the milliseconds for which an answer of a type is fresh."""
+        """Return the time in milliseconds for which an answer of a data type is fresh."""
         return self.ttl_ms.get(data_type, self.default_ttl_ms)
 
     def order(self, data_type: str, name: str = "") -> tuple[str, ...]:
-        """Return the vendors, most trusted first; those for one field if a name is given."""
+        """Return the vendors for a data type or, if ``name`` is given, for a field; most trusted first."""
         usual = self.sequences.get(data_type, self.sequences.get("profile", ()))
         own = self.field_priorities.get(canonical_field(name), ()) if name else ()
         return tuple(dict.fromkeys((*own, *usual)))
@@ -145,12 +145,12 @@ def _one_of(names: tuple[str, ...], what: str) -> Form:
 
 
 def _by_field(groups: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
-    """Return the entry for each field in a table of groups."""
+    """Flatten a table of groups of fields into one entry for each field."""
     return {canonical_field(name): v for group in groups.values() for name, v in group.items()}
 
 
 def _days(low: float) -> Form:
-    """Accept up to ten years in days, and parse them to milliseconds."""
+    """Accept a number of days up to ten years, and parse it into milliseconds."""
     return number(low, 3650).to(lambda days: round(days * DAY_MS))
 
 
@@ -249,7 +249,7 @@ def parse(plain: Mapping[str, Any]) -> FundamentalsRules:
     """Convert a checked mapping to rules; keys that it does not contain get their defaults."""
     values = attributes(_file.keys, plain)
     settings = values.pop("settings", {})
-    # A vendor that a sequence does not name comes after it, by its own priority if it has one.
+    # A vendor that a sequence does not name, but that has a priority, is added at the end of it.
     ranked = sorted(
         (name for name in settings if "priority" in settings[name]),
         key=lambda name: settings[name]["priority"],
@@ -263,7 +263,7 @@ def parse(plain: Mapping[str, Any]) -> FundamentalsRules:
 
 
 def unread(mapping: Mapping[str, Any]) -> list[str]:
-    """Return the keys of a correct mapping that are set elsewhere, and where that is."""
+    """Return the keys in a correct mapping that have no effect because they are set elsewhere."""
     return [
         f"{section}.{key} is set by {place}"
         for (section, key), place in ELSEWHERE.items()

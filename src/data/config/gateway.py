@@ -12,7 +12,7 @@ from .schema import LOOPBACK
 
 
 class Gateway(NamedTuple):
-    """Host and port of a gateway, and the number by which it distinguishes its clients."""
+    """Host and port of a gateway, and the number by which it identifies this client."""
 
     host: str = "127.0.0.1"
     port: int = 7497
@@ -25,7 +25,7 @@ def ibkr_gateway(
     """Return the address of the Interactive Brokers gateway from ``options`` or the environment.
 
     Args:
-        options: ``host``, ``port`` and ``client_id``, as far as they are known.
+        options: Any of ``host``, ``port`` and ``client_id``; the others come from the environment.
         environ: Variables to read; None for the process' environment, then the optional private
             module.
 

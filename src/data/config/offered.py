@@ -1,9 +1,9 @@
-"""The names of vendors that other installed packages offer, found without importing those packages.
+"""Vendors that other installed packages offer, found without importing those packages.
 
 A package offers a vendor under the entry-point group ``onetape.providers``, and its fundamentals
-table and stream under the same name. Installed packages are looked up once, and only when a name
-that is not one of ours, or a list of all names, is requested. A program may also offer its own
-class.
+table and stream under the same name. Installed packages are looked up once, when a name that is not
+one of ours, or a list of all names, is first requested. A program may also offer a class of its
+own.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ _INSTALL_HINT = (
 
 @dataclass(frozen=True)
 class ProgramOffer:
-    """A class that a program has registered, in the form of an entry point.
+    """A class that the program has registered, with the interface of an entry point.
 
     Attributes:
         name: Name of the vendor.
@@ -60,12 +60,12 @@ class ProgramOffer:
 
 
 Offer: TypeAlias = "EntryPoint | ProgramOffer"
-# Replaced as a whole: readers in other threads see either the old or the new mapping.
+# Replaced as a whole, so that other threads see either the old or the new mapping.
 _registered: Mapping[str, ProgramOffer] = {}
 
 
 def add_offer(name: object, cls: type) -> None:
-    """Offer a program's class under a vendor's name, replacing an earlier one.
+    """Register a program's class as a vendor, replacing an earlier one of that name.
 
     Raises:
         ConfigError: The name is invalid, or belongs to onetape or to another package.
@@ -86,7 +86,7 @@ def program_offer(vendor: str) -> ProgramOffer | None:
 
 
 def program_offers() -> Mapping[str, ProgramOffer]:
-    """Return the program's registered classes: another object after each registration."""
+    """Return the classes that the program registered; each registration creates a new mapping."""
     return _registered
 
 
@@ -98,17 +98,17 @@ def forget_offers() -> None:
 
 
 def offers(group: str = PROVIDERS) -> Mapping[str, Offer]:
-    """Return the offers of packages and the program in a group, by vendor; nothing is imported."""
+    """Return the offers of packages and the program in a group, by vendor, without importing them."""
     installed = _installed_offers()[group]
     return {**installed, **_registered} if group == PROVIDERS and _registered else installed
 
 
 @lru_cache(1)
 def _installed_offers() -> Mapping[str, Mapping[str, EntryPoint]]:
-    """Return other packages' offers by group and vendor; nothing is imported.
+    """Return other packages' offers by group and vendor, without importing them.
 
-    A name that is invalid, or already used by us or by another package, is left out with a
-    warning, and so is a table or a stream for a vendor that no package offers.
+    An offer is left out with a warning if its name is invalid or already used by us or by another
+    package, or if it is a table or a stream for a vendor that no package offers.
     """
     kept: dict[str, dict[str, EntryPoint]] = {}
     for group in (PROVIDERS, FUNDAMENTALS, STREAMS):
@@ -125,7 +125,7 @@ def _installed_offers() -> Mapping[str, Mapping[str, EntryPoint]]:
 
 
 def offer_of(group: str, vendor: str) -> Offer | None:
-    """Return another package's offer for a vendor, or None if the vendor is ours or has none."""
+    """Return an offer for a vendor in a group, or None for our own vendors and unknown ones."""
     return offers(group).get(vendor) if canonical_vendor(vendor) is None else None
 
 
@@ -139,7 +139,7 @@ def known_vendor(name: str) -> str | None:
 
 
 def install_hint(name: object) -> str:
-    """Return advice on how to add a vendor of that name; empty for onetape's own names."""
+    """Return advice on how to add a vendor; empty if the name is one of onetape's own."""
     is_own = isinstance(name, str) and canonical_vendor(name) is not None
     return "" if is_own else _INSTALL_HINT
 
@@ -155,12 +155,12 @@ def known_names() -> tuple[str, ...]:
 
 
 def described(offer: Offer) -> str:
-    """Return a description of an offer for messages: its object and the package it comes from."""
+    """Describe an offer for messages: its object and the package that it comes from."""
     return f"the {_WHAT[offer.group]} {offer.name!r}, {offer.value} from {_package(offer)},"
 
 
 def _installed(group: str) -> Iterator[EntryPoint]:
-    """Yield the offers in an order that does not depend on the disk; none twice."""
+    """Yield the offers of installed packages, without duplicates and in a fixed order."""
     from importlib.metadata import entry_points
 
     seen: set[tuple[str, str]] = set()
@@ -172,7 +172,7 @@ def _installed(group: str) -> Iterator[EntryPoint]:
 
 
 def _objection(offer: EntryPoint, kept: Mapping[str, Mapping[str, EntryPoint]]) -> str:
-    """Return why an offer cannot be accepted, or an empty text."""
+    """Return why an offer cannot be accepted, or an empty string."""
     if why := _name_fault(offer.name):
         return why
     if offer.name in kept[offer.group]:
@@ -183,7 +183,7 @@ def _objection(offer: EntryPoint, kept: Mapping[str, Mapping[str, EntryPoint]]) 
 
 
 def _name_fault(name: object) -> str:
-    """Return why another package's vendor cannot have this name, or an empty text."""
+    """Return why another package's vendor cannot have this name, or an empty string."""
     if not isinstance(name, str) or not _NAME.fullmatch(name):
         return _NAME_RULE
     return "" if canonical_vendor(name) is None else "the name is one of onetape's own"

@@ -25,8 +25,8 @@ def page_path(name: str) -> Path:
     """Return the path of a packaged file in ``docs``.
 
     Args:
-        name: Path relative to that folder, as listed by this package itself; never a name from
-            outside.
+        name: Path relative to that folder. It must be one that this package itself lists, never
+            user input.
     """
     return _path("documentation", PAGES, name)
 
@@ -37,7 +37,7 @@ def example_path(name: str) -> Path:
 
 
 def _path(package: str, folder: Path, name: str) -> Path:
-    """Return the path of a file: in ``package`` of a wheel, or else in ``folder`` of the tree."""
+    """Return a file's path, in ``package`` if installed from a wheel, else in ``folder``."""
     try:
         # The package exists only in a wheel, where the folder is mapped onto it.
         importlib.import_module(f"{_ROOT}.{package}")
@@ -50,7 +50,7 @@ def _path(package: str, folder: Path, name: str) -> Path:
 
 
 def is_packaged(path: Path, name: str) -> bool:
-    """Return whether ``path`` is the packaged file of that name itself, as in the source tree."""
+    """Return whether ``path`` is the packaged file itself, in a source tree."""
     return path.resolve() == TREE / name
 
 

@@ -1,8 +1,8 @@
-"""The rules of an installation: the contents of a rules file, and the values they represent.
+"""The rules of an installation: the contents of a rules file, and their parsed form.
 
-Each section is a dataclass whose fields declare check, parsing and default. :func:`check` finds
-every mistake at once, :func:`overlay` overrides the packaged mapping with a user's, and
-:func:`parse` converts a checked mapping to :class:`Rules`; all of them are pure functions.
+Each section is a dataclass whose fields declare how a value is checked and parsed, and its default.
+:func:`check` finds every mistake at once, :func:`overlay` overrides the packaged mapping with a
+user's, and :func:`parse` converts a checked mapping to :class:`Rules`. All are pure functions.
 """
 
 from __future__ import annotations
@@ -46,13 +46,13 @@ from .schema import (
 
 STOCK_RULES = ("stock_intraday", "stock_daily", "stock_weekly_monthly")
 RULES = ("crypto", *STOCK_RULES, "forex", "index", "future")
-# Descriptions of a vendor for people, in the order in which they are shown.
+# Settings that describe a vendor to people, in the order in which they are shown.
 FACTS = ("type", "cost", "data_quality", "reliability", "coverage", "description")
 
 
 @form(vendor_name)
 def _candidate(value: Any, path: Path) -> Iterator[Problem]:
-    """Accept a vendor that can be queried: a member of a family, but not the family itself."""
+    """Accept a vendor that can be queried; for a family of vendors, a member but not the family."""
     yield from vendor.check(value, path)
     if isinstance(value, str) and canonical_vendor(value) in FAMILIES:
         yield Problem(path, f"{value} is a family of vendors; name one of them", f"{value}:kraken")
@@ -62,7 +62,7 @@ def _candidate(value: Any, path: Path) -> Iterator[Problem]:
 
 @form()
 def _age(value: Any, path: Path) -> Iterator[Problem]:
-    """Accept an age such as 5y, or nothing."""
+    """Accept an age such as ``5y``, or null."""
     try:
         _ = value is None or Age.parse(value)
     except QueryError as exc:
@@ -71,7 +71,7 @@ def _age(value: Any, path: Path) -> Iterator[Problem]:
 
 @form()
 def _delimiter(value: Any, path: Path) -> Iterator[Problem]:
-    """Accept a character that separates CSV fields, or nothing."""
+    """Accept a character that separates CSV fields, or null."""
     if value is not None and value not in (",", ";", "|", "\t"):
         shown = repr(value) if isinstance(value, str) else type(value).__name__
         yield Problem(path, f'it is {shown}, but must be one of "," ";" "|" "\\t"')
@@ -84,7 +84,7 @@ _LONGEST_PATTERN = 200
 
 
 def pattern_fault(pattern: str) -> str:
-    """Return why a text is not a pattern of file names, or an empty text."""
+    """Return why a string is not a pattern for file names, or an empty string."""
     accepted = "only {symbol} and {timeframe} are filled in"
     if len(pattern) > _LONGEST_PATTERN:
         return f"it has {len(pattern):,} characters; at most {_LONGEST_PATTERN} are allowed"
@@ -102,7 +102,7 @@ def pattern_fault(pattern: str) -> str:
 
 @form()
 def _pattern(value: Any, path: Path) -> Iterator[Problem]:
-    """Accept a pattern of file names, or nothing."""
+    """Accept a pattern for file names, or null."""
     yield from _maybe.check(value, path)
     if isinstance(value, str) and (why := pattern_fault(value)):
         yield Problem(path, why)
@@ -111,7 +111,8 @@ def _pattern(value: Any, path: Path) -> Iterator[Problem]:
 _rate = number(0, nullable=True).to(lambda value: None if value is None else float(value))
 _count = whole(0, nullable=True).to(_rate.parse)
 _grade = number(1, 5)
-# Limits on requests to a vendor; half a request per minute must not become none.
+# Limits on requests to a vendor. Fractions are allowed, because half a request per minute is not
+# none.
 RATE_LIMITS = {
     "requests_per_minute": _count,
     "requests_per_second": _rate,
@@ -123,14 +124,14 @@ RATE_LIMITS = {
 
 @dataclass(frozen=True)
 class Rule:
-    """The vendors for one class of bars, in order.
+    """A rule: the vendors for one class of bars, in order.
 
     Attributes:
-        name: Name such as ``stock_daily``.
+        name: Name of the rule, such as ``stock_daily``.
         primary: Vendor queried first, by its canonical name.
         backup: Vendors queried next, in order.
         timeframes: Labels of the bars that the rule serves.
-        description: Description for people.
+        description: Text for people, without effect.
     """
 
     name: str
@@ -153,11 +154,12 @@ class ProviderRules:
         name: Canonical name.
         title: Name for people.
         type, description, cost, data_quality, reliability, coverage: The :attr:`facts`.
-        rate_limits: Limits that are set.
-        api_key_env, secret_key_env: Variables that hold its keys, if not the usual ones.
+        rate_limits: Limits that the file sets.
+        api_key_env, secret_key_env: Environment variables that contain the vendor's keys, if not
+            the usual ones.
         settle_minutes: Time after its close for which an intraday bar may still change.
-        options: Settings that only one vendor has: folder and columns of ``local``, host of
-            ``ibkr``.
+        options: Settings that only this vendor has, such as the folder and columns of ``local`` or
+            the host of ``ibkr``.
     """
 
     name: str
@@ -180,14 +182,14 @@ class ProviderRules:
 
     @property
     def facts(self) -> dict[str, Any]:
-        """The facts shown and stored with its bars: those in :data:`FACTS` that are set."""
+        """Facts about the vendor that are set, to be shown and stored with its bars; see :data:`FACTS`."""
         facts = {name: getattr(self, name) for name in FACTS}
         return {name: value for name, value in facts.items() if value is not None}
 
 
 @dataclass(frozen=True)
 class Failover:
-    """Retries of a request to one vendor: their number, and the waits before them in seconds."""
+    """Settings for retrying a request to a vendor: the number of retries, and the delays in seconds."""
 
     enabled: bool = setting(switch, True)
     max_retries: int = setting(number(0, 20), 3)
@@ -197,21 +199,26 @@ class Failover:
 
 @dataclass(frozen=True)
 class JobRules:
-    """How long a job's request continues without a page from any vendor, in seconds."""
+    """Settings for jobs.
+
+    ``timeout_s`` is the time in seconds after which a job's request ends if no vendor has returned
+    another page.
+    """
 
     timeout_s: float = setting(number(0.1, 86_400), 600.0)
 
 
 @dataclass(frozen=True)
 class CacheRules:
-    """Settings of the cache; ``max_size_gb`` 0 means no limit.
+    """Settings of the cache.
 
-    Without ``enabled`` the cache is a temporary folder of the process, deleted at its exit.
-    ``keep_versions`` year files are kept when bars are revised, for at most
-    ``keep_versions_days``. ``min_free_mb`` MiB stay free on the disk; None: one hundredth of it,
-    64 to 1,024 MiB. ``private`` files and folders are accessible only to their owner.
-    ``retention`` is an age such as ``5y``: whole years whose newest bar is older are deleted;
-    None: none are.
+    ``max_size_gb`` is its size limit; 0 means no limit. If ``enabled`` is false, the cache is a
+    temporary folder that is deleted when the process exits. ``keep_versions`` is the number of
+    replaced year files to keep when bars are revised, for at most ``keep_versions_days``.
+    ``min_free_mb`` is the space to leave free on the disk in MiB; None means one hundredth of the
+    disk, between 64 and 1,024 MiB. If ``private``, files and folders are accessible only to their
+    owner. ``retention`` is an age such as ``5y``: a year whose newest bar is older is deleted. None
+    means that nothing is.
     """
 
     enabled: bool = setting(switch, True)
@@ -238,7 +245,7 @@ class CacheRules:
 
 @dataclass(frozen=True)
 class ValidationRules:
-    """Checks of answers; the score is from 0 to 1."""
+    """Settings for the checks of answers; the score is from 0 to 1."""
 
     enabled: bool = setting(switch, True)
     min_quality_score: float = setting(number(0, 1), 0.8)
@@ -271,7 +278,7 @@ _options: dict[str | None, dict[str, Form]] = {
 
 
 def _check_providers(value: Any, path: Path) -> Iterator[Problem]:
-    """Check the vendors' settings; some vendors have their own keys."""
+    """Check the settings of vendors, some of which have keys of their own."""
     yield from table(anything, vendor).check(value, path)
     for name, settings in value.items() if isinstance(value, Mapping) else ():
         keys = _provider | _options.get(canonical_vendor(str(name)), {})
@@ -279,7 +286,7 @@ def _check_providers(value: Any, path: Path) -> Iterator[Problem]:
 
 
 def _parse_providers(plain: Mapping[str, Any] | None) -> dict[str, ProviderRules]:
-    """Return the settings of each vendor; those of a family also apply to its members."""
+    """Parse the settings of each vendor; settings of a family also apply to its members."""
     entries = plain or {}
     return {
         name: _provider_rules(name, {**(entries.get(family_of(name)) or {}), **(entry or {})})
@@ -310,7 +317,7 @@ _live_feeds = Form(
 
 @dataclass(frozen=True)
 class Rules:
-    """A complete rules file, checked; ``plain`` is the mapping it was read from."""
+    """The checked content of a complete rules file; ``plain`` is the mapping it was parsed from."""
 
     rules: Mapping[str, Rule]
     providers: Mapping[str, ProviderRules] = setting(
@@ -327,9 +334,9 @@ class Rules:
     plain: Mapping[str, Any] = field(default_factory=dict, repr=False)
 
     def rule_for(self, asset_class: str, timeframe: Timeframe) -> Rule | None:
-        """Return the rule that serves such bars, or None.
+        """Return the rule for an asset class and timeframe, or None.
 
-        If two stock rules list a timeframe, the one that is named after it serves it.
+        If two stock rules list a timeframe, the one that is named after it applies.
         """
         names = (
             _usual_rule(asset_class, timeframe),
@@ -339,19 +346,19 @@ class Rules:
         return next((rule for rule in rules if timeframe.label in rule.timeframes), None)
 
     def provider(self, name: str) -> ProviderRules:
-        """Return the settings of a vendor, or else of its family, or else empty ones."""
+        """Return the settings of a vendor or, if it has none, of its family; otherwise defaults."""
         rules = self.providers.get(name) or self.providers.get(family_of(name))
         return replace(rules, name=name) if rules else ProviderRules(name)
 
     @property
     def members(self) -> tuple[str, ...]:
-        """The members of families that rules or settings name, such as ``ccxt:kraken``."""
+        """The members of vendor families, such as ``ccxt:kraken``, that rules or settings name."""
         named = [*self.providers, *(v for rule in self.rules.values() for v in rule.vendors)]
         return tuple(dict.fromkeys(name for name in named if name != family_of(name)))
 
 
 def _usual_rule(asset_class: str, timeframe: Timeframe) -> str:
-    """Return the name of the rule that serves such bars unless a file overrides it."""
+    """Return the name of the rule that applies unless a file says otherwise."""
     if asset_class != "stock":
         return asset_class
     return STOCK_RULES[0 if timeframe.is_intraday else 1 if timeframe.unit == "d" else 2]
@@ -367,12 +374,12 @@ _file = record(
 
 
 def check(mapping: Any) -> list[Problem]:
-    """Return the mistakes in a rules mapping (see ``first_of``); keys may be absent."""
+    """Return the mistakes in a rules mapping, up to the limit of ``first_of``; keys may be absent."""
     return first_of(_file.check(mapping, ()))
 
 
 def check_whole(plain: Mapping[str, Any]) -> list[Problem]:
-    """Return what a complete, otherwise correct mapping lacks, and names that refer to nothing."""
+    """Return missing keys and dangling references in a complete, otherwise correct mapping."""
     return first_of(_of_whole(plain))
 
 
@@ -384,10 +391,10 @@ def _of_whole(plain: Mapping[str, Any]) -> Iterator[Problem]:
 
 
 def not_obeyed(mapping: Mapping[str, Any]) -> list[Problem]:
-    """Return the settings of a correct mapping that are not followed, and what applies instead.
+    """Return the settings in a correct mapping that have no effect, and what applies instead.
 
-    Older files switch off checks that keep wrong bars out of the store: the files still work, but
-    these keys do not.
+    Older files switch off checks that keep wrong bars out of the store. The files still work, but
+    these keys have no effect.
     """
     cache, validation = (mapping.get(name) or {} for name in ("cache", "validation"))
     problems = []
@@ -402,10 +409,10 @@ def not_obeyed(mapping: Mapping[str, Any]) -> list[Problem]:
 
 
 def overlay(base: Mapping[str, Any], user: Mapping[str, Any]) -> dict[str, Any]:
-    """Override a base with a checked user's mapping, key by key; neither is changed.
+    """Override a base mapping with a user's checked one, key by key; neither is modified.
 
-    Lists are replaced as a whole; an empty section changes nothing. A timeframe that one of the
-    user's rules lists is removed from the base rules that the user's file does not list.
+    Lists are replaced as a whole, and an empty section changes nothing. If one of the user's rules
+    lists a timeframe, it is removed from those base rules that the user's file does not override.
     """
     merged: dict[str, Any] = _overlaid(base, _canonical_keys(user))
     claimed = {name: _labels(user[name]) for name in RULES if _labels(user.get(name))}
@@ -432,13 +439,13 @@ def _overlaid(base: Any, user: Any) -> Any:
         return user
     if user is None:
         return dict(base)
-    if isinstance(user, str):  # only the name of an exchange
+    if isinstance(user, str):  # a string means only the name of an exchange
         return {**base, "name": user}
     return {**base, **{k: _overlaid(base[k], v) if k in base else v for k, v in user.items()}}
 
 
 def _canonical_keys(mapping: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the mapping with vendors under their canonical names if they are keys."""
+    """Return the mapping with the vendors that are keys under their canonical names."""
     plain = dict(mapping)
     for name in ("providers", "live_feeds"):
         if plain.get(name):

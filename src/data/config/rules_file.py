@@ -1,8 +1,8 @@
-"""The rules file: its location, and the packaged defaults.
+"""Loads the user's rules file and the packaged defaults.
 
-Reading and checking a YAML file takes longer than most short programs run, so the packaged one also
-comes parsed, as JSON, with the digest of its source file: `make docs` writes it. If the two do not
-match, as after a manual change, the YAML file is used.
+Reading and checking a YAML file takes longer than most short programs run. The packaged file
+therefore also comes in parsed form, as JSON with the digest of the YAML file, which `make docs`
+writes. If the digest does not match, as after a manual change, the YAML file is used.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ def load_rules(path: Path | None = None) -> Rules:
 
 
 def check_found_rules(path: Path) -> None:
-    """Reject a rules file that was only found and names foreign hosts or variables.
+    """Reject a rules file that was found, not named by the user, if it names foreign hosts or variables.
 
     Raises:
         RulesError: The file has mistakes, or names something that only a file named by the user
@@ -76,7 +76,7 @@ def rules_of(mapping: Mapping[str, Any], name: str = "the mapping") -> Rules:
 
 @lru_cache(maxsize=4)
 def _user_rules(path: Path, data: bytes) -> Rules:
-    """Read a user's file; settings, selector and wiring all request the same one."""
+    """Parse a user's file; cached because several parts of the library load the same one."""
     from .rules_parser import read_rules
 
     return read_rules(data, str(path), packaged_rules().plain)
@@ -100,7 +100,7 @@ def packaged_bytes() -> bytes:
 
 
 def written_as_read(data: bytes) -> str:
-    """Return the JSON form of the packaged file ``data``.
+    """Return the parsed form of the packaged file, as JSON.
 
     Raises:
         RulesError: The file has mistakes.
@@ -113,7 +113,7 @@ def written_as_read(data: bytes) -> str:
 
 
 def _as_read(data: bytes) -> dict[str, Any] | None:
-    """Return the parsed form of the packaged file ``data``, if it was built from this content."""
+    """Load the parsed form of the packaged file; None if it was not made from this content."""
     try:
         document = json.loads(AS_READ.read_bytes())
         fits = document["sha256"] == sha256(data).hexdigest()

@@ -23,7 +23,7 @@ def read_rules(data: bytes, name: str, beneath: Mapping[str, Any] | None = None)
     Args:
         data: Content of the file.
         name: Name of the file, for messages.
-        beneath: A checked mapping that the file overrides.
+        beneath: Checked mapping that the file overrides; None if the file is complete by itself.
 
     Raises:
         RulesError: The file has mistakes; all of them are listed with their lines.
@@ -48,7 +48,7 @@ def checked_rules(mapping: Mapping[str, Any], name: str) -> Rules:
 
 
 def found_error(path: Path, data: bytes, problems: Sequence[Problem]) -> RulesError:
-    """Return the error, with lines, for names that a merely found file must not contain."""
+    """Return an error for entries that are not allowed in a file that the user did not name."""
     document = read_yaml(data)
     listed = [document.describe(problem) for problem in problems]
     return RulesError(
@@ -60,7 +60,7 @@ def found_error(path: Path, data: bytes, problems: Sequence[Problem]) -> RulesEr
 
 
 def _whole(mapping: Mapping[str, Any], document: YamlDocument, name: str) -> Rules:
-    """Convert a checked mapping to rules, with the checks that need the whole mapping."""
+    """Run the checks that need the complete mapping, and convert it to rules."""
     _raise_for(check_whole(mapping), document, name)
     rules = parse(mapping)
     _raise_for(check_symbols(rules.classification), document, name)

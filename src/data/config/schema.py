@@ -1,4 +1,4 @@
-"""A small strict language for configuration: what is allowed where, and what it means.
+"""A small, strict schema language for configuration files: the allowed values, and their parsing.
 
 A :class:`Form` checks a value and parses it. A dataclass declares the keys of its section, each
 field with a :func:`setting`; :func:`record` lists the keys of a section whose layout differs from
@@ -31,7 +31,7 @@ _SWITCHES = {"yes": True, "on": True, "true": True, "no": False, "off": False, "
 
 @dataclass(frozen=True)
 class Problem:
-    """One mistake: its location, a description, and the nearest valid spelling if there is one."""
+    """A mistake: its location, a description, and the nearest valid spelling, if any."""
 
     path: Path
     what: str
@@ -48,7 +48,7 @@ class Problem:
 
 
 Check = Callable[[Any, Path], Iterator[Problem]]
-# The number of mistakes that are searched for and reported; a file with more is not one of ours.
+# Maximum number of mistakes to find and report; a file with more is not meant for this library.
 MOST_PROBLEMS = 100
 
 
@@ -64,8 +64,8 @@ class Form:
         check: Takes a value and its path, and yields a problem for each mistake in it; never
             raises.
         parse: Converts a value without mistakes to the one that programs use.
-        keys: Keys of a record.
-        attribute: Field for the parsed value, used by :func:`attributes`.
+        keys: Keys of a record, each with its form.
+        attribute: Name of the dataclass field for the parsed value; see :func:`attributes`.
     """
 
     check: Check
@@ -78,32 +78,32 @@ class Form:
         return replace(self, parse=lambda value: convert(self.parse(value)))
 
     def named(self, attribute: str) -> Form:
-        """Return the form with the name of the field for its values."""
+        """Return the form with the name of the dataclass field that its value is for."""
         return replace(self, attribute=attribute)
 
     def into(self, cls: Callable[..., Any]) -> Form:
-        """Return the form of a record whose :func:`attributes` are passed to a class."""
+        """Return the form with a parser that passes a record's :func:`attributes` to a class."""
         return replace(self, parse=lambda plain: cls(**attributes(self.keys, plain)))
 
 
 def form(parse: Callable[[Any], Any] = _as_it_is) -> Callable[[Check], Form]:
-    """Make a form from the check function that this decorates."""
+    """Return a decorator that turns a check function into a form."""
     return lambda check: Form(check, parse)
 
 
 def setting(form: Form, default: Any = MISSING, *, factory: Any = MISSING, key: str = "") -> Any:
-    """Declare a field of a section.
+    """Declare a dataclass field that is a key of a section.
 
     Args:
         form: Values allowed for the field.
-        default: Value if the file has none; ``factory`` creates a mutable one.
-        key: Name in the file, if different from the field's.
+        default: Value if the file has none; for a mutable one, ``factory`` creates it.
+        key: Name of the key in the file, if different from the field's.
     """
     return field(default=default, default_factory=factory, metadata={"form": form, "key": key})
 
 
 def settings_of(cls: type[Any]) -> dict[str, Form]:
-    """Return the keys that a dataclass declares, in the order of its fields."""
+    """Return the form of each key that a dataclass declares, in the order of its fields."""
     return {
         f.metadata["key"] or f.name: f.metadata["form"].named(f.name)
         for f in fields(cls)
@@ -112,12 +112,12 @@ def settings_of(cls: type[Any]) -> dict[str, Form]:
 
 
 def section(cls: type[Any]) -> Form:
-    """Accept the keys that a dataclass declares, and parse them to an instance of it."""
+    """Accept the keys that a dataclass declares, and parse them into an instance of it."""
     return record(settings_of(cls)).into(cls)
 
 
 def attributes(keys: Mapping[str, Form], plain: Mapping[str, Any] | None) -> dict[str, Any]:
-    """Return the parsed values of a record and its nested records, by the fields for them."""
+    """Parse a record and its nested records; return the values by the names of their fields."""
     values: dict[str, Any] = {}
     for key, value in (plain or {}).items():
         form = keys.get(key, anything)
@@ -129,12 +129,12 @@ def attributes(keys: Mapping[str, Form], plain: Mapping[str, Any] | None) -> dic
 
 
 def first_of(problems: Iterable[Problem]) -> list[Problem]:
-    """Return the problems to report, plus one if there are more."""
+    """Return the first problems, and one more than the limit if there are more."""
     return list(islice(problems, MOST_PROBLEMS + 1))
 
 
 def nearest(name: str, valid: Iterable[str]) -> str:
-    """Return the valid name most similar to ``name``, or an empty text."""
+    """Return the valid name most similar to ``name``, or an empty string."""
     matches = difflib.get_close_matches(name, list(valid), n=1, cutoff=0.6)
     return matches[0] if matches else ""
 
@@ -151,7 +151,7 @@ def vendor_name(name: str) -> str:
 
 
 def text(*choices: str, nullable: bool = False) -> Form:
-    """Accept a text that is not empty, or one of ``choices``."""
+    """Accept a non-empty string or, if ``choices`` are given, one of them."""
 
     def _check(value: Any, path: Path) -> Iterator[Problem]:
         if value is None and nullable:
@@ -224,7 +224,7 @@ def timeframe(value: Any, path: Path) -> Iterator[Problem]:
 
 @form(vendor_name)
 def vendor(value: Any, path: Path) -> Iterator[Problem]:
-    """Accept a vendor that exists, here or in another package, or that other versions serve."""
+    """Accept a known vendor: one of ours, one from another package, or one that other versions serve."""
     if not isinstance(value, str) or known_vendor(value) is None:
         near = nearest(str(value).lower(), known_names())
         why = "which is not a vendor" if near else f"which is not a vendor; {install_hint(value)}"
@@ -232,12 +232,12 @@ def vendor(value: Any, path: Path) -> Iterator[Problem]:
 
 
 def url(scheme: str) -> Form:
-    """Accept an address with ``scheme`` over TLS; without TLS only on this machine."""
+    """Accept a URL with ``scheme`` over TLS, or without TLS if it is on this machine."""
 
     def _check(value: Any, path: Path) -> Iterator[Problem]:
         if value is None:
             return
-        # The value is never shown: people put keys into addresses.
+        # The value is never shown, because people put keys into URLs.
         try:
             parts = urlsplit(value if isinstance(value, str) else "")
             host, carries = parts.hostname, "@" in parts.netloc or bool(parts.query)
@@ -254,7 +254,7 @@ def url(scheme: str) -> Form:
 
 
 def items(item: Form) -> Form:
-    """Accept a list of such items, and parse it to a tuple."""
+    """Accept a list in which each element fits ``item``, and parse it into a tuple."""
 
     def _check(value: Any, path: Path) -> Iterator[Problem]:
         if not isinstance(value, list):
@@ -267,7 +267,7 @@ def items(item: Form) -> Form:
 
 
 def record(keys: Mapping[str, Form], *required: str) -> Form:
-    """Accept a mapping with no keys other than ``keys``, and parse it without its empty ones."""
+    """Accept a mapping with only these keys; empty values are dropped in parsing."""
 
     def _check(value: Any, path: Path) -> Iterator[Problem]:
         if value is None:
@@ -293,7 +293,7 @@ def record(keys: Mapping[str, Form], *required: str) -> Form:
 
 
 def table(value_form: Form, key_form: Form | None = None) -> Form:
-    """Accept a mapping of any keys (or those of ``key_form``) to such values."""
+    """Accept a mapping whose values fit ``value_form``, with any keys or those that fit ``key_form``."""
 
     def _check(value: Any, path: Path) -> Iterator[Problem]:
         if value is None:
@@ -323,7 +323,7 @@ def text_or(other: Form) -> Form:
 
 
 def _as_list(value: Any) -> str:
-    """Return a single value in the form of a list."""
+    """Return a single value written as a list, as a suggestion."""
     return f"[{value}]" if isinstance(value, str | int | float) and value != "" else ""
 
 

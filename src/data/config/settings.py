@@ -1,7 +1,7 @@
-"""Locations and limits: from arguments, then the environment, then defaults.
+"""Locations and limits of an installation.
 
-They are looked up in this order: the argument, the variable, the optional private module, the
-rules file, the default.
+Each is looked up in this order: the argument, the environment variable, the optional private
+module, the rules file, the default.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from .rules_file import FILE_NAME, RELATIVE, check_found_rules, load_rules
 from .schema import nearest
 
 APP = "onetape"
-# The XDG names of the folders below ``~/.local``.
+# Names of XDG folders below ``~/.local``.
 _LOCAL = {"state": "state", "data": "share"}
 _log = logging.getLogger(__name__)
 
@@ -73,11 +73,12 @@ def load_settings(
 def find_rules(
     config_path: str | os.PathLike[str] | None, environ: Mapping[str, str] | None, cwd: Path
 ) -> Path | None:
-    """Return the user's rules file, or None if only the packaged one applies.
+    """Return the path of the user's rules file, or None if only the packaged one applies.
 
     Raises:
-        ConfigError: A file that was named does not exist.
-        RulesError: A file that was only found has mistakes, or names foreign hosts or keys.
+        ConfigError: A file that the user named does not exist.
+        RulesError: A file that was merely found in the working directory has mistakes, or names
+            foreign hosts or keys.
     """
     named = [(config_path, "config_path"), (variable_of("ONETAPE_RULES", environ), "ONETAPE_RULES")]
     for value, source in named:
@@ -103,7 +104,7 @@ def find_rules(
 
 
 def is_private() -> bool:
-    """Return whether the rules of this installation restrict the cache's files to their owner.
+    """Return whether the rules make the cache's files accessible only to their owner.
 
     Raises:
         ConfigError: The configuration is wrong.
@@ -112,7 +113,7 @@ def is_private() -> bool:
 
 
 def meaning_of(symbol: str) -> Instrument | SymbolRefusal:
-    """Return the instrument for a symbol by this installation's rules, or why there is none.
+    """Return the instrument that a symbol means under this installation's rules, or why none.
 
     Raises:
         ConfigError: The configuration is wrong.
@@ -141,7 +142,7 @@ def _state_dir(environ: Mapping[str, str] | None, cwd: Path) -> Path:
 
 
 def named_path(value: str | os.PathLike[str], source: str, cwd: Path) -> Path:
-    """Return a path that was named.
+    """Resolve a path that the user named.
 
     Raises:
         ConfigError: The value cannot be a path, or belongs to a user that does not exist.
@@ -163,7 +164,7 @@ def path_check(look: Callable[[], bool], path: Path) -> bool:
     """Return the result of a check on a path, such as ``Path.is_file``.
 
     Raises:
-        ConfigError: The folder may not be searched, or the disk fails.
+        ConfigError: This user may not search the folder, or the disk fails.
     """
     try:
         return look()
@@ -232,7 +233,7 @@ def _max_size(environ: Mapping[str, str] | None, rules_path: Path | None) -> flo
 
 
 def _rate_limits(text: str) -> dict[str, dict[str, float]]:
-    """Read ``PROVIDER_RATE_LIMITS``; invalid entries are ignored, with one warning."""
+    """Parse ``PROVIDER_RATE_LIMITS``; invalid entries are ignored with one warning."""
     if not text:
         return {}
     try:
@@ -245,7 +246,7 @@ def _rate_limits(text: str) -> dict[str, dict[str, float]]:
     limits: dict[str, dict[str, float]] = {}
     wrong: list[str] = []
     for name, values in plain.items():
-        # Any other name may belong to a downloader from the program.
+        # Any other name may be that of a downloader defined by the program.
         vendor = known_vendor(name) or name
         if not isinstance(values, dict):
             wrong.append(name)
@@ -261,7 +262,7 @@ def _rate_limits(text: str) -> dict[str, dict[str, float]]:
 
 
 def _slip(name: str) -> str:
-    """Return a remark on a name that resembles a vendor's but is not one, or an empty text."""
+    """Return a remark about a name that may be a misspelt vendor, or an empty string."""
     near = "" if known_vendor(name) else nearest(name, known_names())
     return near and (
         f"{name} is not a vendor (did you mean {near}?), unless it is a downloader of your own"
@@ -274,7 +275,7 @@ def _is_limit(key: str, value: Any) -> bool:
 
 
 def variable_of(name: str, environ: Mapping[str, str] | None) -> str:
-    """Return a variable, or else the private module's value for it; blank counts as not set."""
+    """Return a variable's value, or else the private module's; a blank value counts as not set."""
     if environ is not None:
         return environ.get(name, "").strip()
     return os.environ.get(name, "").strip() or private_setting(name).strip()
@@ -294,7 +295,7 @@ class LogSettings:
 
 
 def log_settings(environ: Mapping[str, str] | None = None) -> LogSettings:
-    """Read the two variables; None means the process' own environment."""
+    """Read the two logging variables; None means the environment of the process."""
     return LogSettings(
         variable_of("ONETAPE_LOG", environ).lower(),
         variable_of("ONETAPE_LOG_LEVEL", environ).lower(),
@@ -306,7 +307,7 @@ _LATER = ("RUSTYBT_HOT_CACHE_SIZE_MB", "RUSTYBT_COLD_CACHE_SIZE_MB")
 
 
 def uses_polars(environ: Mapping[str, str] | None = None) -> bool:
-    """Return whether portals answer in Polars; ``RUSTYBT_USE_POLARS`` is 1 if it is not set.
+    """Return whether portals answer with Polars frames; ``RUSTYBT_USE_POLARS`` is 1 if not set.
 
     Raises:
         ConfigError: The value is neither 0 nor 1.

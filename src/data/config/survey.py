@@ -26,10 +26,11 @@ class Survey:
     Attributes:
         settings: Settings as far as they are usable. ``rules_path`` is None if the rules file has
             mistakes: then only the packaged rules apply.
-        rules_path: The rules file in force, usable or not; None if there is none.
+        rules_path: Path of the rules file that applies, usable or not; None without one.
         errors: Reasons why parts of the configuration cannot be used, in the order of reading.
-        remarks: Ignored settings, in the words of the log.
-        is_found: Whether the rules file was only found, and not named by the user.
+        remarks: Warnings about ignored settings, as logged.
+        is_found: Whether the rules file was merely found in the working directory, not named by the
+            user.
     """
 
     settings: Settings
@@ -87,7 +88,7 @@ def _settings(
     here: Path,
     errors: list[ConfigError],
 ) -> Settings:
-    """Return the settings, with a cache size limit from wherever one can be read."""
+    """Return the settings; if the cache's size limit cannot be read, that of the rules is used."""
     folder, source = reading.cache_folder_of(cache_dir, environ, here)
     try:
         limit = reading._max_size(environ, rules_path)

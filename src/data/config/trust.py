@@ -1,9 +1,9 @@
 """Restrictions on a configuration file that was merely found in the working directory.
 
-A file that the user named (by argument or variable) is trusted. One that merely happens to be in
-the folder where a program was started may come from an archive or a cloned repository: it must not
-send a key from the environment anywhere except to the key's own vendor, nor a request to a host of
-its choice.
+A file that the user named, by argument or variable, is trusted. A file that happens to be in the
+folder where a program was started may come from an archive or a cloned repository. It must not
+cause a key to be sent to anyone but the key's own vendor, or a request to be sent to a host of its
+choice.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _VARIABLES = ("api_key_env", "secret_key_env")
 
 
 def provider_problems(vendor: str, entry: ProviderRules) -> Iterator[Problem]:
-    """Yield the forbidden names in a vendor's entry of a found rules file."""
+    """Yield the forbidden hosts and variables in a vendor's entry in such a rules file."""
     for key in _ADDRESSES:
         address = getattr(entry, key)
         if address and not is_own_host(vendor, host_of(address)):
@@ -39,7 +39,7 @@ def provider_problems(vendor: str, entry: ProviderRules) -> Iterator[Problem]:
 
 
 def variable_problems(vendor: str, name: Any, path: tuple[str, ...]) -> Iterator[Problem]:
-    """Yield a problem if ``name`` is not a variable of the vendor's own keys."""
+    """Yield a problem if ``name`` is not a variable for one of the vendor's own keys."""
     own = spellings_of(key_names(vendor))
     if name and name not in own:
         listed = f"its own variables are {', '.join(own)}" if own else "it does not use a key"

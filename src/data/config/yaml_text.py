@@ -1,9 +1,9 @@
-"""YAML for configuration files: strict, bounded, every mistake reported with its line.
+"""A strict YAML reader for configuration files, which reports every mistake with its line.
 
-The texts `yes`, `NO`, `1:30` and `2024-01-01` remain texts; only true, false, null and plain
-numbers become anything else. Duplicate keys (YAML would silently keep the last), anchors, aliases
-and tags (which can make small files huge), nesting deeper than 20 and more than one document are
-rejected.
+Scalars such as `yes`, `NO`, `1:30` and `2024-01-01` remain strings; only true, false, null and
+plain numbers are converted. Rejected are duplicate keys (YAML would silently keep the last),
+anchors, aliases and tags (which can make small files huge), nesting deeper than 20, and more than
+one document.
 """
 
 from __future__ import annotations
@@ -35,12 +35,11 @@ class _TooDeepError(Exception):
 
 @dataclass
 class YamlDocument:
-    """The content of one file.
+    """The content of a YAML file.
 
     Attributes:
-        value: The mapping; empty if nothing could be read.
-        lines: Maps each path to its line, counted from 1.
-        problems: Mistakes of form, with their lines in :attr:`lines`.
+        value: The mapping; empty if nothing could be read. lines: Maps each path to its line,
+        counted from 1. problems: Syntax mistakes, with their lines in :attr:`lines`.
     """
 
     value: dict[str, Any] = field(default_factory=dict)
@@ -59,7 +58,7 @@ class YamlDocument:
         return f"{problem} (line {line})" if line and problem.path else str(problem)
 
     def error(self, name: str, problems: Sequence[Problem]) -> RulesError:
-        """Return the error for a file with mistakes, in the order of its lines.
+        """Return an error that lists a file's mistakes in the order of its lines.
 
         Args:
             name: Name of the file.
@@ -170,7 +169,7 @@ class _Reader:
         return {key: value for key, value in values.items() if value is not _REFUSED}
 
     def _key(self, event: Any, path: Path) -> str | None:
-        """Return a key as written; keys are always texts."""
+        """Return a key as written; keys are always strings."""
         if isinstance(event, yaml.ScalarEvent) and event.anchor is None:
             return str(event.value)
         self._refuse(path, f"a key must be plain text (line {event.start_mark.line + 1})")

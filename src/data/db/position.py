@@ -1,4 +1,4 @@
-"""Positions built from fills, exactly: fractions inside, decimals in results. Pure."""
+"""Positions computed exactly from fills: with fractions inside, and decimals in results. Pure."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Direction = Literal["long", "short"]
 Action = Literal["buy", "sell"]
 DIRECTIONS: tuple[Direction, ...] = get_args(Direction)
 ACTIONS: tuple[Action, ...] = get_args(Action)
-# Decimal places of results that do not end, such as a third, and of a quantity after a split.
+# Decimal places of non-terminating results, such as a third, and of a quantity after a split.
 PLACES = 18
 _WIDE = Context(prec=2_100)
 _NOTHING = Decimal(0)
@@ -23,7 +23,7 @@ _NOTHING = Decimal(0)
 
 @dataclass(frozen=True)
 class PositionState:
-    """An open position, and the cash flow of its fills so far.
+    """A position with the cash flow of its fills so far.
 
     Attributes:
         direction: ``long`` or ``short``.
@@ -39,7 +39,7 @@ class PositionState:
 
     @property
     def realized(self) -> Fraction:
-        """The profit or loss on the part that is no longer open."""
+        """The profit or loss on the part of the position that is no longer open."""
         if self.price is None:
             return Fraction(self.cash)
         cost = self.price * Fraction(self.quantity)
@@ -85,10 +85,10 @@ class PositionState:
     def paid(
         self, quantity: Decimal, amount: Decimal, left: Fraction = Fraction(1)
     ) -> PositionState:
-        """Return the state after a dividend on shares held before; a short position pays it.
+        """Return the state after a dividend; a short position pays it.
 
         Args:
-            quantity: Number of shares held.
+            quantity: Number of shares held before the ex-date.
             amount: Dividend per share.
             left: Fraction of the shares' cost that is still in the mean price. The dividend lowers
                 the mean price by this fraction and counts as earned for the rest.

@@ -1,7 +1,6 @@
-"""System calls as this library makes them, whatever the system.
+"""The system calls that this library makes, with the same behaviour on every operating system.
 
-A file is opened only by :func:`open_file`: without blocking, whatever is there, and never by
-following a link.
+Files are opened only through :func:`open_file`, which never blocks and never follows a link.
 """
 
 from __future__ import annotations
@@ -18,13 +17,13 @@ from typing import NamedTuple, TypeVar
 from ..errors import StorageError
 
 T = TypeVar("T")
-# Used if it is unknown how many files a process may have open.
+# Assumed if the number of files that a process may have open is unknown.
 _MOST_OPEN = 1024
-# Used if it is unknown how much memory there is.
+# Assumed if the size of the memory is unknown.
 _MEMORY = 2 << 30
 # Our files are never longer; a longer one is not read into memory.
 MOST_BYTES = 1 << 28
-# Opening never blocks (as it would for a pipe), and a link in place of the file is an error.
+# Flags so that opening never blocks (as it would for a pipe), and so that a link is an error.
 _AT_ONCE = getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0) | getattr(os, "O_CLOEXEC", 0)
 _NO_LINK = getattr(os, "O_NOFOLLOW", 0)
 # The memory limit of a container.
@@ -65,12 +64,12 @@ def state_at(path: Path | str) -> FileState | None:
         facts = os.stat(path)
     except (FileNotFoundError, NotADirectoryError):
         return None
-    # Same as `state_of`: inlined because every answer from the cache comes through here.
+    # The same as `state_of`, inlined because every answer from the cache comes through here.
     return FileState(facts.st_ino, facts.st_size, facts.st_mtime_ns)
 
 
 def mode_of(path: str) -> int:
-    """Return the mode of ``path``, for a link its own; 0 if nothing can be seen there."""
+    """Return the mode of ``path`` without following a link; 0 if it does not exist or is inaccessible."""
     try:
         return os.lstat(path).st_mode
     except (OSError, ValueError):  # ValueError: the name is impossible
@@ -78,7 +77,7 @@ def mode_of(path: str) -> int:
 
 
 def what_bars(path: str) -> str:
-    """Describe an object in place of a regular file in a word or two; empty if there is none."""
+    """Describe what ``path`` is if not a regular file, such as ``a folder``; empty otherwise."""
     mode = mode_of(path)
     if not mode or stat.S_ISREG(mode):
         return ""
@@ -120,7 +119,7 @@ def _opened(path: Path | str, flags: int, mode: int) -> tuple[int, os.stat_resul
 
 
 def check_folders(path: str, root: str) -> None:
-    """Reject a path below ``root`` that contains a link to a folder, which would lead out.
+    """Reject a path below ``root`` with a folder that is a link, which might lead out of it.
 
     Raises:
         OSError: A folder on the path is a link.
@@ -156,7 +155,7 @@ def content_of(path: Path | str, flags: int) -> tuple[bytes, FileState] | None:
 
 
 def check_size(size: int) -> None:
-    """Reject a file longer than any file of the cache; a sparse one uses no space on the disk.
+    """Reject a file that is longer than any file of the cache, such as a huge sparse file.
 
     Raises:
         OSError: The file is too long.
@@ -175,7 +174,7 @@ def space_of(folder: Path) -> Space:
 
 
 def most_open() -> int:
-    """Return how many files this process may have open."""
+    """Return the maximum number of files that this process may have open."""
     try:
         most = os.sysconf("SC_OPEN_MAX")
     except (AttributeError, OSError, ValueError):
@@ -210,13 +209,14 @@ def make_folder(path: Path, mode: int) -> None:
     try:
         os.mkdir(path, mode)
     except FileExistsError:
-        # Another process may have been faster, which is fine; a file in the way is not.
+        # If another process has created the folder meanwhile, that is fine; a file with that name
+        # is not.
         if not path.is_dir():
             raise
 
 
 def full_sync(fd: int, sync: Callable[[int], None]) -> None:
-    """Sync to the physical medium; macOS' own fsync stops at the drive's cache."""
+    """Sync to the physical medium; on macOS ``fsync`` would sync only to the drive's cache."""
     if sys.platform == "darwin":
         import fcntl
 
@@ -226,7 +226,7 @@ def full_sync(fd: int, sync: Callable[[int], None]) -> None:
 
 
 def sync_folder(folder: Path) -> None:
-    """Make the names in a folder durable."""
+    """Make a folder's directory entries durable."""
     if os.name == "nt":  # folders cannot be opened there, and names need no sync
         return
     fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NONBLOCK)
@@ -245,7 +245,7 @@ def pread(fd: int, count: int, offset: int) -> bytes:
 
 
 def pwrite(fd: int, data: memoryview, offset: int) -> int:
-    """Write some of ``data`` at ``offset`` and return how many bytes were taken."""
+    """Write some of ``data`` at ``offset``; return the number of bytes written."""
     if hasattr(os, "pwrite"):
         return os.pwrite(fd, data, offset)
     os.lseek(fd, offset, os.SEEK_SET)
@@ -296,7 +296,7 @@ def errno_of(error: StorageError) -> int | None:
     return error.__cause__.errno if isinstance(error.__cause__, OSError) else None
 
 
-# After these errors nothing more can be stored, whatever the file.
+# After these errors nothing more can be stored in any file.
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 
 

@@ -1,6 +1,7 @@
-"""SQLite files: opened safely, with damaged, busy and newer files recognised.
+"""Opens SQLite files safely, and recognises damaged, busy and newer ones.
 
-Only SQLite may open such a file: closing a second descriptor would drop SQLite's locks.
+Only SQLite itself may open such a file, because closing a second descriptor would drop SQLite's
+locks.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from .calls import mode_of
 from .files import Disk, errno_of
 
 if TYPE_CHECKING:
-    import sqlite3  # imported with the first file, because cache hits do not need it
+    import sqlite3  # imported when a file is first opened, because cache hits do not need it
 
 
 def check_places(path: Path) -> None:
@@ -42,15 +43,16 @@ def check_places(path: Path) -> None:
 
 
 def make_empty(disk: Disk, path: Path, *, with_log: bool = False) -> None:
-    """Create an empty file if there is none: SQLite would leave its mode to the umask.
+    """Create an empty database file with the right mode if it does not exist.
 
-    It gets its name after it is closed, so that nothing can hold a lock on it. SQLite's own files
-    next to it take their modes from it.
+    SQLite would leave the mode to the umask; it gives its own files next to this one the same mode.
+    The file gets its name only after it is closed, so that nothing can hold a lock on it.
 
     Args:
         disk, path: Location of the file.
-        with_log: Whether changes are logged next to it, so that readers and a writer do not wait
-            for each other; several processes would have to agree to change that later.
+        with_log: Whether to use a write-ahead log, so that readers and a writer do not wait for
+            each other. This is decided here because processes would have to agree to change it
+            later.
 
     Raises:
         StorageError: The file cannot be created.
@@ -63,7 +65,8 @@ def make_empty(disk: Disk, path: Path, *, with_log: bool = False) -> None:
             _keep_log(empty)
         disk.link(empty, path)
     except StorageError as exc:
-        # Another process was faster, or there are no links: such file systems have no modes either.
+        # Another process was faster, or the file system has no links; such a file system has no
+        # modes either.
         if errno_of(exc) not in (errno.EEXIST, *NO_LINKS):
             raise
     finally:
@@ -88,7 +91,8 @@ def connect(
     Args:
         path: Path of the file.
         wait_s: How long to wait for another process that writes.
-        synchronous: Possible effect of a power loss: undo the last second, or tear the file.
+        synchronous: SQLite setting. After a power loss, ``NORMAL`` may lose the last second, and
+            ``OFF`` may corrupt the file.
 
     Raises:
         sqlite3.Error: The file cannot be opened.
@@ -156,7 +160,7 @@ def copy_whole(db: sqlite3.Connection, disk: Disk, target: Path) -> None:
 
 
 def is_of_version(db: sqlite3.Connection, version: int, name: str) -> bool:
-    """Return whether a file has this version's tables, rather than an older version's or none.
+    """Return whether a file has this version's tables; False for an older version's or none.
 
     Raises:
         FormatVersionError: A newer version of this library wrote the file, whose name is ``name``.
@@ -168,7 +172,7 @@ def is_of_version(db: sqlite3.Connection, version: int, name: str) -> bool:
 
 
 def make_tables(db: sqlite3.Connection, statements: Iterable[str], version: int) -> None:
-    """Create tables and record their version, in the caller's transaction."""
+    """Create tables and record their version, within the caller's transaction."""
     for statement in statements:
         db.execute(statement)
     db.execute(f"PRAGMA user_version = {version}")
@@ -189,5 +193,5 @@ def is_busy(exc: Exception) -> bool:
 
 
 def _code(exc: Exception) -> int:
-    # Extended codes have the basic one in their lowest byte.
+    # Extended error codes have the basic one in their lowest byte.
     return (getattr(exc, "sqlite_errorcode", None) or 0) & 0xFF

@@ -1,8 +1,8 @@
-"""Files, one system call at a time, behind a seam that tests can make fail, count and record.
+"""File access, one system call at a time, through a method that tests can override to inject faults.
 
 Everything that reaches the disk goes through :meth:`Disk.perform`, with one :class:`DiskStep` per
-call. A subclass that overrides it sees every call with its arguments in advance; it may raise
-``OSError`` instead, or record it to replay a crash. Every ``OSError`` becomes a
+call. A subclass that overrides it sees every call and its arguments before it is made, and may
+raise ``OSError`` instead or record it to replay a crash. Every ``OSError`` becomes a
 :class:`StorageError` that names the failed operation and the file.
 """
 
@@ -29,7 +29,7 @@ T = TypeVar("T")
 _READ = os.O_RDONLY
 _WRITE = os.O_RDWR
 _CREATE = os.O_RDWR | os.O_CREAT | os.O_EXCL
-# Steps that act on a name; the others act on an open file, or only look at the name.
+# Steps that act on a path; the others act on an open file, or only read a path's state.
 _ON_NAMES = frozenset({"open", "create", "replace", "link", "unlink", "mkdir", "list"})
 
 
@@ -61,15 +61,16 @@ class Handle(NamedTuple):
 
 
 class Disk:
-    """The file system as the store sees it. Thread-safe: it has only settings and locks.
+    """The file system, as the store uses it.
 
-    Anything in place of a file (a pipe, a device, a link, something huge) is an error; nothing
-    blocks.
+    Thread-safe, because it contains only settings and locks. If a path that should be a regular
+    file is a pipe, a device, a link or huge, this is an error and never blocks.
 
     Args:
-        private: Whether only their owner may access new files and folders: 0600 and 0700, from the
-            first byte. Otherwise the umask decides.
-        root: Folder whose content must not lead out of it; the folder itself may be a link.
+        private: Whether new files and folders are accessible only to their owner, with modes 0600
+            and 0700 from the start. Otherwise the umask decides.
+        root: Folder below which links that lead out of it are rejected; the folder itself may be a
+            link.
     """
 
     def __init__(self, *, private: bool = False, root: Path | None = None) -> None:
@@ -84,15 +85,16 @@ class Disk:
 
     @property
     def _is_watched(self) -> bool:
-        # Every answer from the cache checks files: unless a subclass watches, no steps are created.
+        # Every answer from the cache checks files, so steps are created only if a subclass watches
+        # them.
         return getattr(self.perform, "__func__", None) is not _UNWATCHED
 
     def now_ns(self) -> int:
-        """Return the wall-clock time with which file times are compared, in nanoseconds."""
+        """Return the current time for comparison with file times, in nanoseconds."""
         return time.time_ns()
 
     def most_open(self) -> int:
-        """Return how many files this process may have open."""
+        """Return the maximum number of files that this process may have open."""
         return calls.most_open()
 
     def lock(self, path: Path, timeout_s: float) -> AbstractContextManager[None]:
@@ -111,7 +113,7 @@ class Disk:
         return self._run("stat", path, calls.state_at, path)
 
     def are_unchanged(self, states: Mapping[str, FileState | None]) -> bool:
-        """Return whether each path is in the given state; None means that it does not exist."""
+        """Return whether each path is still in the given state, where None means nonexistent."""
         for path, state in states.items():  # noqa: SIM110 - no generator in each answer from the cache
             if self.stat(path) != state:
                 return False
@@ -157,7 +159,7 @@ class Disk:
     def read_all(
         self, folder: str, names: Iterable[str]
     ) -> Sequence[tuple[bytes, FileState] | None]:
-        """Return the same for several files in one folder, in order."""
+        """Return content and state, as :meth:`read_with_state` does, for several files in a folder."""
         start = folder + os.sep
         if self._is_watched:
             return [self._watched(Path(start + name)) for name in names]
@@ -173,7 +175,7 @@ class Disk:
         return contents
 
     def _watched(self, path: Path) -> tuple[bytes, FileState] | None:
-        """Return a file and its state, step by step; None if it does not exist."""
+        """Return a file's content and state, making each step visible to :meth:`perform`."""
         handle = self.open_read(path)
         if handle is None:
             return None
@@ -269,11 +271,11 @@ class Disk:
         self._run("unlink", path, calls.or_none, calls.remove_whole, path)
 
     def sync_folder(self, folder: Path) -> None:
-        """Make the names in ``folder`` durable."""
+        """Make the folder's directory entries durable, so that created and renamed files survive."""
         self._run("fsync_dir", folder, calls.sync_folder, folder)
 
     def make_folders(self, folder: Path, *, durable: bool = True) -> None:
-        """Create ``folder`` and its missing parents; ``durable`` ones survive a power loss."""
+        """Create ``folder`` and its missing parents; if ``durable``, they survive a power loss."""
         missing: list[Path] = []
         while self.stat(folder) is None:
             missing.append(folder)
@@ -308,7 +310,7 @@ class Disk:
             raise refused(name, Path(path), exc) from exc
 
     def _check(self, path: Path | str, *, is_folder: bool = False) -> None:
-        """Reject a path that leads out of the root by a link; raises ``OSError``."""
+        """Raise ``OSError`` if a path leads out of the root through a link."""
         root, text = self._root, os.fspath(path)
         if root is not None and text.startswith(root + os.sep):
             calls.check_folders(text + os.sep if is_folder else text, root)

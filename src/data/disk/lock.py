@@ -1,8 +1,8 @@
-"""One lock file, held against threads and processes alike.
+"""Lock files that exclude other threads as well as other processes.
 
-On POSIX it is ``flock``, which the system ties to the open file; a forked child inherits that file
-and would keep the lock for as long as it lives, even after its parent. A child therefore closes
-inherited lock files before anything else runs in it. On Windows it is ``filelock``.
+On POSIX they use ``flock``, which the system ties to the open file. A forked child inherits that
+file and would keep the lock for as long as it lives, even after its parent ends, so a child closes
+inherited lock files before it runs anything else. On Windows they use ``filelock``.
 """
 
 from __future__ import annotations
@@ -31,9 +31,9 @@ _NOTE_BYTES = 24
 class Locks:
     """Lock files that are created when first needed and never deleted. Thread-safe and fork-aware.
 
-    A file lock by itself would be enough, but waiting for it means polling: threads in one process
-    first queue for a thread lock, so that only one of them polls. After a fork the child starts
-    without locks, whatever its parent's other threads were doing.
+    A file lock by itself would be enough, but waiting for it requires polling. Threads in one
+    process therefore first queue for a thread lock, so that only one of them polls. After a fork
+    the child starts without any locks, even if other threads of its parent held some.
 
     Args:
         file_mode: Permissions of a new lock file, before the umask.
@@ -55,7 +55,8 @@ class Locks:
         deadline = time.monotonic() + timeout_s
         mine, taken, lock = self._thread_lock(path), list[bool](), None
         try:
-            # In one step, so that the list shows after an interrupt whether the lock was taken.
+            # Done in one step, so that after an interrupt the list shows whether the lock was
+            # taken.
             taken.extend(map(mine.acquire, (True,), (max(0.0, timeout_s),)))
             if not taken[0]:
                 raise _too_long(path, timeout_s)
@@ -77,12 +78,12 @@ class Locks:
     def _thread_lock(self, path: Path) -> threading.Lock:
         if os.getpid() != self._pid:
             self._pid, self._threads = os.getpid(), {}
-        # Atomic; and even if there were two thread locks, the file lock would decide.
+        # This is atomic, and even with two thread locks the file lock would still exclude others.
         return self._threads.setdefault(path, threading.Lock())
 
 
 def _acquire(path: Path, left_s: float, timeout_s: float, mode: int) -> FileLock | BaseFileLock:
-    """Take the file lock; a new object each time because one inherited by a fork is useless."""
+    """Take the file lock with a new object, because one inherited through a fork is useless."""
     deadline, name = time.monotonic() + left_s, os.fspath(path)
     try:
         while (lock := take(name, mode)) is None:
@@ -128,7 +129,7 @@ def _refused(path: Path, exc: OSError) -> StorageError:
 
 
 def holder_of(path: Path) -> int | None:
-    """Return the process that last took the lock, or None if unknown."""
+    """Return the id of the process that last took the lock, or None if unknown."""
     try:
         fd = open_file(path, os.O_RDONLY)
     except OSError:
@@ -160,7 +161,7 @@ def _leave_note(path: Path) -> None:
 # Error numbers if the file system, or the operating system, does not support such locks.
 NOT_THERE = (errno.ENOSYS, errno.ENOTSUP)
 _held_locks: WeakSet[FileLock] = WeakSet()
-# Guards the set and the descriptors in it, also against a fork in between.
+# Guards the set and the descriptors in it, even against a fork in between.
 _guard = threading.RLock()
 
 
@@ -200,7 +201,7 @@ class FileLock:
                     os.close(fd)
 
     def drop_inherited(self) -> None:
-        """Close the file in a child: the lock belongs to its parent."""
+        """Close the file in a forked child, where the lock belongs to the parent."""
         fd, self._fd = self._fd, None
         if fd is not None:
             os.close(fd)

@@ -1,4 +1,4 @@
-"""The kind of file system a folder is on: over a network, maps and locks are unreliable."""
+"""Detects network file systems, on which memory maps and locks are unreliable."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ MOUNTS = Path("/proc/self/mountinfo")
 _NETWORK = frozenset(
     "nfs nfs4 cifs smb smb2 smb3 smbfs ncpfs afs ceph glusterfs lustre gpfs beegfs davfs 9p".split()
 )
-# User-space file systems on a local disk; others may well be remote.
+# User-space file systems on a local disk; other ones may well be remote.
 _LOCAL_FUSE = frozenset(
     "fuse.fuse-overlayfs fuse.mergerfs fuse.gocryptfs fuse.cryfs fuse.encfs fuse.bindfs "
     "fuse.unionfs fuse.portal fuse.lxcfs".split()
@@ -21,8 +21,8 @@ _ESCAPED = re.compile(r"\\([0-7]{3})")
 def network_file_system(folder: Path) -> str:
     """Return the kind of network file system that ``folder`` is on, such as ``nfs4``.
 
-    Empty for a local disk, and if the system does not report it: on anything but Linux, except for
-    Windows' own names of shares. The folder need not exist.
+    The result is empty for a local disk. It is also empty if the system does not report the kind,
+    which means anywhere but on Linux, except for Windows share names. The folder need not exist.
     """
     if str(folder).startswith("\\\\"):
         return "smb"
@@ -37,7 +37,7 @@ def network_file_system(folder: Path) -> str:
 
 
 def _kind_of(place: Path, lines: list[str]) -> str:
-    """Return the kind of the innermost mount above ``place``; of two on one point, the later."""
+    """Return the file system of the innermost mount above ``place``; of two at one point, the later."""
     kind, deepest = "", -1
     for line in lines:
         before, _, behind = line.partition(" - ")

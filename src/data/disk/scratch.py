@@ -1,4 +1,4 @@
-"""Temporary folders, and a folder's properties: writable, free space, readable by other users."""
+"""Temporary folders, and checks of folders: writable, free space, readable by other users."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def process_folder(prefix: str) -> Path:
 
 
 def refusal_to_write(folder: Path) -> str:
-    """Return why nothing can be written to ``folder``; empty if it can.
+    """Return the reason why ``folder`` is not writable; empty if it is.
 
     An existing folder is tested with a small file that is removed at once. For a folder that does
     not exist yet, its nearest existing parent is checked; nothing is created.
@@ -98,9 +98,9 @@ _ENTER = stat.S_IXGRP | stat.S_IXOTH
 
 
 def readable_by_others(folder: Path) -> Iterator[Path]:
-    """Yield each file below ``folder`` that other users can access, according to the modes.
+    """Yield each file below ``folder`` that other users can read, according to the modes.
 
-    A folder that no other user can enter hides everything in it, whatever the modes of the files.
+    A folder that no other user can enter hides everything in it, regardless of the files' modes.
     Nothing is yielded on systems without such modes.
     """
     if os.name == "nt" or not folder.is_dir():

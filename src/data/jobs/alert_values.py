@@ -3,13 +3,13 @@
 Everything here consists of plain JSON values and converts to and from them (``to_json``,
 ``parse``), so any record store can keep it. Instants are UTC milliseconds.
 
-From an alert to its delivery::
+How an alert becomes a delivered message::
 
-    Alert + AlertState + closed bars  ->  AlertState + AlertEvents     (jobs/alert_evaluator.py)
-    the events of one alert on one bar = AlertRun                    (one row; its key is the claim)
-    open runs of one recipient on one bar = Delivery                   (one message; next_delivery)
-    a schedule's report that is due        = AlertRun                   (jobs/reports.py)
-    Delivery + Outcome  ->  DeliveryState                              (stored in each run)
+    Alert + AlertState + closed bars    ->  AlertState + AlertEvents   (jobs/alert_evaluator.py) the
+    events of one alert on one bar   =  AlertRun                   (one row; its key is the claim) a
+    schedule's report that is due      =  AlertRun                   (jobs/reports.py) open runs of
+    one recipient on a bar  =  Delivery                   (one message; next_delivery) Delivery +
+    Outcome                  ->  DeliveryState              (stored in each run)
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ DataProblem = Literal["stale", "gap", "grave", "quality", "key", "perishes", "sh
 KINDS: tuple[AlertKind, ...] = get_args(AlertKind)
 CONDITIONS: tuple[Condition, ...] = get_args(Condition)
 DATA_PROBLEMS: tuple[DataProblem, ...] = get_args(DataProblem)
-# Channel through which the command delivers, and the name of its only recipient.
+# Channel through which the command line delivers, and the name of its only recipient.
 LOCAL = "local"
 # Time after which an alert without an expiry of its own expires.
 LIFETIME_MS = 90 * DAY_MS
@@ -74,9 +74,11 @@ class Rearm:
     """When an alert may fire again, and how long its condition must hold before it fires.
 
     Attributes:
-        hysteresis: How far the value must come back past the threshold; 0 means to the threshold.
-        hysteresis_type: ``fixed``: in the units of the value; ``percentage``: of the threshold.
-        cooldown_minutes: Minimum time between the closes of two bars that the alert fires on.
+        hysteresis: How far the value must move back past the threshold before the alert can fire
+            again; 0 means only back to the threshold.
+        hysteresis_type: Unit of ``hysteresis``: ``fixed`` for the unit of the value, ``percentage``
+            for percent of the threshold.
+        cooldown_minutes: Minimum time between the closes of two bars on which the alert fires.
         persistence_bars: Number of consecutive closed bars beyond the threshold needed to fire.
     """
 
@@ -108,21 +110,23 @@ class Rearm:
         )
 
     def to_json(self) -> dict[str, Any]:
-        """Return the plain mapping that :meth:`parse` reads."""
+        """Return the JSON-compatible dictionary that :meth:`parse` reads."""
         return asdict(self)
 
 
 @dataclass(frozen=True)
 class Alert:
-    """What is watched, for whom, and since when. Prices are adjusted for splits, like the bars.
+    """An alert: what to watch, for whom, and since when.
+
+    Prices are adjusted for splits, like the bars.
 
     Attributes:
         id: Number of the alert's record.
         recipient: Person or account to deliver to, as the channel names them.
-        channel: How the alert is delivered; ``local`` by the command, ``telegram`` by a bot.
+        channel: How the alert is delivered: ``local`` by the command line, ``telegram`` by a bot.
         kind: ``price``; ``indicator``; ``custom`` (an indicator that a program registered);
             ``data`` (about the bars themselves).
-        symbol, timeframe: Series to watch; for ``data`` also ``*``: all series on which the
+        symbol, timeframe: Series to watch. For ``data``, ``*`` means every series on which the
             recipient has alerts.
         quantity: ``close``, an indicator such as ``rsi(14)``, or for ``data`` one of
             :data:`DATA_PROBLEMS`.
@@ -188,7 +192,7 @@ class Alert:
         )
 
     def to_json(self) -> dict[str, Any]:
-        """Return the plain mapping that :meth:`parse` reads as ``config``."""
+        """Return the JSON-compatible dictionary that :meth:`parse` reads as ``config``."""
         from ..model.instant import iso
 
         shared = {"alert_type": self.kind, "ticker": self.symbol, "timeframe": self.timeframe}
@@ -202,12 +206,12 @@ class Alert:
 
     @property
     def is_of_all(self) -> bool:
-        """Whether the alert covers the data of every series on which the recipient has alerts."""
+        """Whether this data alert covers every series on which the recipient has alerts."""
         return self.symbol == _EVERYTHING
 
     @property
     def series(self) -> str:
-        """Symbol and timeframe in words.
+        """Symbol and timeframe as text.
 
         A recipient's alerts with the same text and bar share a message.
         """
@@ -233,7 +237,7 @@ def _kind_of(config: Mapping[str, Any]) -> AlertKind:
 
 
 def _crossing_parts(config: Mapping[str, Any], kind: AlertKind) -> dict[str, Any]:
-    """Return the quantity, condition and value to compare."""
+    """Parse the fields of an alert that fires when a quantity crosses a value."""
     condition = config.get("condition")
     if condition not in CONDITIONS:
         raise _wrong("condition", condition, _choices(str(condition), CONDITIONS))
@@ -245,7 +249,7 @@ def _crossing_parts(config: Mapping[str, Any], kind: AlertKind) -> dict[str, Any
 
 
 def _data_parts(config: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the data problem to watch for, as the alert's quantity."""
+    """Parse the field of a data alert: the problem to watch for, as its quantity."""
     problem = config.get("problem")
     if problem not in DATA_PROBLEMS:
         raise _wrong("problem", problem, _choices(str(problem), DATA_PROBLEMS))
@@ -284,7 +288,7 @@ def _text(config: Mapping[str, Any], name: str, usual: str | None = None) -> str
 def _number(
     config: Mapping[str, Any], name: str, usual: float | None, least: float, most: float
 ) -> float:
-    """Return a finite number from a configuration."""
+    """Return a finite number from a configuration, checked against its bounds."""
     value = config.get(name, usual)
     is_number = not isinstance(value, bool) and isinstance(value, int | float | str)
     try:
@@ -315,21 +319,21 @@ _PHASES: tuple[Phase, ...] = get_args(Phase)
 
 @dataclass(frozen=True)
 class AlertState:
-    """What an alert remembers from bar to bar. Plain JSON.
+    """State of an alert that is kept from bar to bar. Plain JSON.
 
     Attributes:
         serial: Number of evaluations stored; two processes cannot both store the same one.
-        phase: ``new``: has seen no value yet; ``armed``: fires at the next crossing; ``waiting``:
-            is beyond the threshold, or has fired, and must come back first; ``done``: never fires
-            again.
-        seen_ms: Open stamp of the last closed bar seen; None before the first.
+        phase: ``new``: no value seen yet; ``armed``: fires at the next crossing; ``waiting``: the
+            value is beyond the threshold, or the alert has fired, and the value must come back
+            first; ``done``: never fires again.
+        seen_ms: Open time of the last closed bar seen; None before the first.
         beyond: Number of consecutive bars beyond the threshold.
-        fired_ms: Close time of the bar that the alert last fired on; None if it has not fired.
-        scale: New shares per old share over all splits since the threshold was set: prices are
+        fired_ms: Close time of the bar on which the alert last fired; None if it has not fired.
+        scale: New shares per old share over all splits since the threshold was set. Prices are
             compared with the threshold divided by this.
         rebased: Factor by which prices differ from those seen before, without a reported split; 1
             if they do not.
-        marks: Stamps and closes of the last bars seen, used to detect re-based prices.
+        marks: Open times and closes of the last bars seen, used to detect re-based prices.
         splits: Ex-dates (00:00 UTC) and ratios that are already in ``scale``, or predate it.
         withheld: Why the last bar was not used; empty if it was.
         problems: Data problems that have been reported and persist.
@@ -348,7 +352,7 @@ class AlertState:
     problems: tuple[str, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
-        """Return the plain mapping."""
+        """Return a JSON-compatible dictionary."""
         pairs = {name: [list(pair) for pair in getattr(self, name)] for name in ("marks", "splits")}
         return vars(self) | pairs | {"problems": list(self.problems)}
 
@@ -382,7 +386,7 @@ EventName = Literal[
 
 @dataclass(frozen=True)
 class AlertEvent:
-    """Something to report to the recipient of an alert. Plain JSON.
+    """An event to report to the recipient of an alert. Plain JSON.
 
     Attributes:
         alert_id: Number of the alert.
@@ -392,10 +396,10 @@ class AlertEvent:
             ``data``: a data problem; ``silent``: the job did not run for a while; ``failed``: the
             alert could not be evaluated; ``due``: a schedule's report is due, and the topic of its
             run gives its subject.
-        bar_ms: Open stamp of the bar; for events that concern no bar, the time of the event.
+        bar_ms: Open time of the bar; for events that do not concern a bar, the time of the event.
         at_ms: Close time of the bar, or the time of the event.
         text: One sentence, with the bar's time (UTC).
-        value, threshold: The two numbers compared, on the basis of the bars; None if none were.
+        value, threshold: The two numbers compared, adjusted like the bars; None if none were.
     """
 
     alert_id: int
@@ -407,7 +411,7 @@ class AlertEvent:
     threshold: float | None = None
 
     def to_json(self) -> dict[str, Any]:
-        """Return the plain mapping."""
+        """Return a JSON-compatible dictionary."""
         return dict(vars(self))
 
     @classmethod
@@ -456,7 +460,7 @@ class DeliveryState:
         return self.status in ("pending", "running")
 
     def started(self, id: str, now_ms: int, lease_ms: int) -> DeliveryState:
-        """Return the state with one more attempt, which counts as failed once its lease ends."""
+        """Return the state with one more attempt in progress, until its lease ends."""
         due_ms, attempts = now_ms + lease_ms, self.attempts + 1
         return replace(self, status="running", id=id, attempts=attempts, due_ms=due_ms)
 
@@ -481,10 +485,8 @@ class DeliveryState:
     def after_lease(self, now_ms: int) -> DeliveryState:
         """Return the state with an expired lease resolved.
 
-        An attempt whose process died ended as unknown.
-
-        A lease that ends later than any lease can was taken by a clock that was ahead, so it counts
-        as expired.
+        If the process died during its attempt, the attempt ended as unknown. A lease that ends
+        later than is possible was taken by a process whose clock was ahead, and counts as expired.
         """
         if self.status != "running" or 0 < self.due_ms - now_ms <= _LONGEST_LEASE_MS:
             return self
@@ -492,7 +494,7 @@ class DeliveryState:
         return replace(self.settled(died, now_ms), due_ms=now_ms)
 
     def to_json(self) -> dict[str, Any]:
-        """Return the plain mapping."""
+        """Return a JSON-compatible dictionary."""
         return dict(vars(self))
 
     @classmethod
@@ -503,11 +505,11 @@ class DeliveryState:
 
 @dataclass(frozen=True)
 class AlertRun:
-    """The events of one alert on one bar, and the progress of their delivery: one row.
+    """The events of one alert on one bar, and the progress of their delivery: one row in the store.
 
-    ``(alert_id, bar_ms)`` is its key: the process that inserts it has claimed the bar for the
-    alert. For a schedule's report the key is the number of the schedule, which no alert has, and
-    the time at which the report is due.
+    Its key is ``(alert_id, bar_ms)``: the process that inserts it has claimed the bar for the
+    alert. The row of a schedule's report has as its key the number of the schedule, which is never
+    the number of an alert, and the time at which the report is due.
 
     Attributes:
         alert_id, bar_ms: Alert and bar of the run.
@@ -528,7 +530,7 @@ class AlertRun:
 
     @property
     def key(self) -> str:
-        """Alert and bar as one text."""
+        """The run's key as text: the alert's number and the bar."""
         return f"{self.alert_id}-{self.bar_ms}"
 
     def is_due(self, now_ms: int) -> bool:
@@ -542,14 +544,14 @@ class AlertRun:
     def message(self) -> tuple[object, ...]:
         """Key shared by the runs in one message.
 
-        It is the message's id or, before the first attempt, channel, recipient, topic and bar.
+        It is the message's id or, before the first attempt, the channel, recipient, topic and bar.
         """
         if self.delivery.id:
             return (self.delivery.id,)
         return (self.channel, self.recipient, self.topic, self.bar_ms)
 
     def to_json(self) -> dict[str, Any]:
-        """Return the plain mapping."""
+        """Return a JSON-compatible dictionary."""
         events = [event.to_json() for event in self.events]
         return vars(self) | {"events": events, "delivery": self.delivery.to_json()}
 
@@ -570,7 +572,7 @@ class Delivery:
         recipient, channel: Whom the message goes to, and how.
         topic, bar_ms: Series and bar of the message.
         events: Events of all alerts on that bar, in the order of the alert numbers.
-        is_copy: Whether an earlier attempt may have arrived.
+        is_copy: Whether the message may already have arrived in an earlier attempt.
         attempt: Number of the attempt, from 1.
         runs: Rows that make up the message.
     """
@@ -587,7 +589,7 @@ class Delivery:
 
     @property
     def until_ms(self) -> int:
-        """The time from which the process making this attempt counts as dead."""
+        """Time (UTC milliseconds) from which the process making this attempt counts as dead."""
         return min(run.delivery.due_ms for run in self.runs)
 
     @property
@@ -597,7 +599,7 @@ class Delivery:
         return "\n".join([*([f"(perhaps repeated: {self.id})"] if self.is_copy else ()), *lines])
 
     def to_json(self) -> dict[str, Any]:
-        """Return the plain mapping that a webhook receives."""
+        """Return the JSON-compatible dictionary that a webhook receives."""
         return {
             "id": self.id,
             "recipient": self.recipient,
@@ -650,7 +652,7 @@ def next_delivery(runs: Iterable[AlertRun], now_ms: int, lease_ms: int) -> Deliv
 
 
 def overdue(runs: Iterable[AlertRun], now_ms: int) -> list[AlertRun]:
-    """Return the runs that end as unknown because their last process died, with their new state."""
+    """Return the runs whose delivery ends as unknown because their last process died."""
     after = [replace(run, delivery=run.delivery.after_lease(now_ms)) for run in runs]
     return [run for run in after if run.delivery.status == "unknown"]
 
@@ -669,7 +671,7 @@ class StoredAlert(NamedTuple):
 
 
 class Beat(NamedTuple):
-    """The last run of the alert job: when it ended, and by when the next one is due."""
+    """The last run of the alert job: when it ended, and when the next one is due."""
 
     at_ms: int
     due_ms: int
@@ -689,8 +691,8 @@ class DueReport(NamedTuple):
         id: Number of the schedule's record.
         recipient, channel: Whom the report is delivered to, and how.
         cron: Times of the schedule, in the form read by ``Cron.parse`` in ``jobs.cron``.
-        report: Content of the report, as understood by the channel's program.
-        due_ms: First time for which nothing has been sent.
+        report: Content of the report, in the form that the channel's program expects.
+        due_ms: First scheduled time for which nothing has been sent.
     """
 
     id: int
@@ -706,7 +708,7 @@ NextReport = Callable[[DueReport, int], tuple[AlertRun, int | None]]
 
 
 class EvaluatedAlert(NamedTuple):
-    """An evaluation to store: the states before and after it, and the runs that it claims."""
+    """An evaluation to store: an alert's state before and after it, and the runs that it claims."""
 
     alert: Alert
     before: AlertState | None
@@ -729,25 +731,25 @@ class AlertRecords(Protocol):
         """Store evaluations, each with its state and claimed runs; return which were still due.
 
         An evaluation is not due if the stored state is no longer ``before`` (compare ``serial``;
-        None: none is stored), or if the alert has been disabled or changed since (``since_ms``):
-        then nothing of it is stored. A run whose key exists is left unchanged. An ``after`` that is
-        ``done`` disables the alert.
+        None means that none is stored), or if the alert has been disabled or changed since
+        (``since_ms``). Nothing is stored for it then. A run whose key exists is left unchanged. An
+        ``after`` that is ``done`` disables the alert.
         """
 
     def claim_reports(
         self, channels: Collection[str], now_ms: int, decide: NextReport
     ) -> Sequence[AlertRun]:
-        """Claim the runs of due reports scheduled on these channels; return the claimed runs.
+        """Claim the runs for reports that are due on these channels; return the claimed runs.
 
-        For each report the run and the next time are stored together, once across all processes. An
-        earlier run that is still to be delivered, and certainly did not arrive, ends: the newer one
-        takes its place.
+        For each report the run and the next time are stored together, by exactly one process. An
+        earlier run that is undelivered, and certainly did not arrive, is ended in favour of the
+        newer one.
         """
 
     def take_delivery(
         self, channels: Collection[str], now_ms: int, lease_ms: int
     ) -> Delivery | None:
-        """Return the message to try now; see :func:`next_delivery`.
+        """Return the message to send now; see :func:`next_delivery`.
 
         One transaction locks the open runs of the channels and stores the new state of the runs in
         :func:`overdue` and in the result.
@@ -775,9 +777,9 @@ class AlertRecords(Protocol):
 
 
 class ListedAlert(NamedTuple):
-    """An alert with its state, active or not.
+    """An alert, active or not, with its state.
 
-    ``reason`` is why the alert is inactive, if that is stored.
+    ``reason`` explains why the alert is inactive, if that is stored.
     """
 
     alert: Alert

@@ -1,4 +1,7 @@
-"""Times in a cron line (minute, hour, day, month, weekday), in UTC or a time zone. Pure."""
+"""Times described by a cron line (minute, hour, day, month, weekday), in UTC or a time zone.
+
+Pure.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +19,7 @@ _NAMES = {
     "month": "jan feb mar apr may jun jul aug sep oct nov dec".split(),
     "weekday": "sun mon tue wed thu fri sat".split(),
 }
-# The next 29 February is never more than eight years away.
+# Number of days to search: the next 29 February is never more than eight years away.
 _MOST_DAYS = 8 * 366 + 1
 # The zone prefix that other cron programs use, too.
 _ZONE = "CRON_TZ="
@@ -25,14 +28,14 @@ _HINT = "such as 09:30, mon-fri 09:30, or 30 9 * * 1-5; add a zone if not UTC, s
 
 @dataclass(frozen=True)
 class Cron:
-    """The times at which a job is due.
+    """A schedule: the times at which a job is due.
 
     Attributes:
-        minute, hour, day, month, weekday: Values of each field; Sunday is 0.
+        minute, hour, day, month, weekday: Values that each field matches; Sunday is 0.
         is_either: Whether day and weekday are both restricted, so that matching one of them is
             enough, as in cron.
-        zone: Time zone of the fields. A time that occurs twice on a day means the first one; a time
-            that a day lacks because clocks go forward is shifted by the same amount.
+        zone: Time zone of the fields. If clock changes make a time occur twice, the first one is
+            meant; if they skip a time, it is shifted forward by the same amount.
     """
 
     minute: frozenset[int]
@@ -47,8 +50,8 @@ class Cron:
     def parse(cls, line: str) -> Cron:
         """Parse a line such as ``30 9 * * 1-5``.
 
-        Fields are ``*``, numbers, ranges, lists, steps and names, in UTC. With
-        ``CRON_TZ=Europe/Paris`` in front, the fields are in that zone.
+        Fields may contain ``*``, numbers, ranges, lists, steps and names. They are in UTC, or in
+        the zone that a prefix such as ``CRON_TZ=Europe/Paris`` names.
 
         Raises:
             QueryError: The line is not a cron line, its zone is unknown, or its days never occur,
@@ -96,7 +99,7 @@ class Cron:
         raise QueryError("this cron line has never run: no date matches its days")
 
     def _times(self, day: date) -> Iterator[datetime]:
-        """Yield the matching times on a day in the zone, in UTC."""
+        """Yield the times that match on a day in the schedule's zone, converted to UTC."""
         in_month, in_week = day.day in self.day, day.isoweekday() % 7 in self.weekday
         is_own = in_month or in_week if self.is_either else in_month and in_week
         if day.month not in self.month or not is_own:
@@ -116,7 +119,7 @@ def _zone(name: str) -> tzinfo:
 
 
 def _values(part: str, name: str, least: int, most: int) -> frozenset[int]:
-    """Return the values of one field."""
+    """Parse one field of a cron line into the set of values that it matches."""
     chosen: set[int] = set()
     for item in part.split(","):
         span, _, step = item.partition("/")
@@ -143,7 +146,7 @@ def _number(text: str, name: str, least: int, most: int) -> int:
 
 
 def cron_line(times: str) -> str:
-    """Return the cron line for a schedule as written by a user.
+    """Convert a schedule as users write it into a cron line.
 
     Args:
         times: ``09:30`` (every day), ``mon-fri 09:30``, or a cron line; followed by a zone if not
@@ -173,7 +176,7 @@ def cron_line(times: str) -> str:
 
 
 def _of_day(text: str) -> str:
-    """Return the minute and hour fields for ``HH:MM``."""
+    """Convert ``HH:MM`` into the minute and hour fields of a cron line."""
     hour, colon, minute = text.partition(":")
     is_time = bool(colon) and len(minute) == 2 and (hour + minute).isascii()
     is_time = is_time and hour.isdigit() and minute.isdigit() and len(hour) <= 2

@@ -1,4 +1,4 @@
-"""Corporate actions: splits and cash dividends, and their arithmetic."""
+"""Corporate actions (splits and cash dividends) and their arithmetic."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ class ActionList(list["Action"]):
     """Splits and dividends in a span of ex-dates, as returned by a vendor.
 
     Attributes:
-        since: First ex-date (stamp, UTC milliseconds) with a row in an answer that has one row per
-            day; None if the vendor reports actions separately from bars.
-        until: First ex-date (stamp, UTC milliseconds) that the vendor cannot answer for yet; None
-            if the answer covers the whole span.
-        unapplied: Other events that the vendor reports in the span, in words: events that change
-            the value of a share but are neither a split nor a dividend.
+        since: First ex-date (UTC milliseconds) with a row in an answer that has one row per day;
+            None if the vendor reports actions separately from bars.
+        until: First ex-date (UTC milliseconds) that the vendor cannot answer for yet; None if the
+            answer covers the whole span.
+        unapplied: Descriptions of other events in the span that change the value of a share but are
+            neither a split nor a dividend.
     """
 
     since: int | None = None
@@ -41,14 +41,14 @@ class Action:
         ex_at: UTC start of that session in milliseconds; intraday bars are compared with it.
         numerator, denominator: Terms of a split; 4-for-1 is 4 and 1, so older prices are divided by
             four.
-        amount: Cash per share, in the unit and on the share basis that the source uses.
+        amount: Cash per share, in the unit that the source uses; ``as_paid`` says which shares.
         source: Vendor that reported the action.
         fetched_at: Time of the request, UTC milliseconds.
-        as_paid: Whether ``amount`` is per share as of its own ex-date; otherwise it is per share as
-            of ``fetched_at``, with the splits since then applied.
+        as_paid: Whether ``amount`` is per share as of the ex-date; otherwise it is per share as of
+            ``fetched_at``, that is, adjusted for the splits between the two.
         pay_date: ISO date on which a dividend is paid; empty if the source gives none.
         currency: Currency of ``amount``, as given by the source; empty if it gives none.
-        parts: Amounts of the dividends on one day that ``amount`` is the sum of; empty for a single
+        parts: Amounts of the day's dividends, which add up to ``amount``; empty for a single
             dividend. ``pay_date``, ``currency`` and ``parts`` are ignored in comparisons: two
             reports that differ only in them are the same dividend.
     """
@@ -84,7 +84,7 @@ class Action:
         return all(math.isfinite(part) and part > 0 for part in (self.numerator, self.denominator))
 
     def is_in(self, adjustment: str, as_of: date | None) -> bool:
-        """Return whether older prices with this adjustment as of ``as_of`` reflect the action."""
+        """Return whether prices with this adjustment as of ``as_of`` already reflect the action."""
         concerns = adjustment == "all" or (adjustment == "split" and self.type == "split")
         return concerns and as_of is not None and self.ex_date <= as_of
 
@@ -93,7 +93,7 @@ class Action:
         return f"{self.type} of {terms if self.type == 'split' else self.amount} on {self.ex_date}"
 
     def to_json(self) -> dict[str, Any]:
-        """Return the plain mapping that is stored."""
+        """Return the JSON-compatible dictionary that is stored."""
         plain: dict[str, Any] = {
             "type": self.type,
             "ex_date": self.ex_date.isoformat(),
@@ -133,8 +133,8 @@ def vendor_currency(value: Any) -> str:
 def current(actions: Iterable[Action]) -> list[Action]:
     """Return the actions that count, in ascending order: one for each ex-date and type.
 
-    Of several reports the one fetched last counts; different dividends from one fetch (a regular
-    and a special one) are added up.
+    If there are several reports, the one fetched last counts. Different dividends from one fetch (a
+    regular and a special one) are added up.
     """
     events: dict[tuple[date, str], list[Action]] = {}
     for action in sorted(set(actions), key=lambda a: (a.fetched_at, a.source, a)):
@@ -153,12 +153,12 @@ def _summed(group: list[Action]) -> Action:
 
 
 def amount_on(dividend: Action, splits: Iterable[Action], day: date | None) -> Fraction:
-    """Return the amount that a dividend pays per share, in terms of the shares on ``day``.
+    """Return a dividend's amount per share, in terms of the shares on ``day``.
 
     Args:
         dividend: Dividend as reported; see ``as_paid``.
-        splits: Sound splits, in any order; those up to the dividend's ex-date are already in its
-            amount.
+        splits: Valid splits, in any order; those up to the dividend's ex-date are already reflected
+            in its amount.
         day: Day whose shares the amount refers to; None for the dividend's ex-date.
     """
     told_on = date_of(0 if dividend.as_paid else dividend.fetched_at)

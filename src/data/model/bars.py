@@ -1,4 +1,4 @@
-"""Bars as vendors send them, and as columns."""
+"""Bars as rows, as vendors send them, and as columns."""
 
 from __future__ import annotations
 
@@ -22,16 +22,16 @@ PRICES = ("open", "high", "low", "close")
 NAN = float("nan")
 # Below this many values a Python loop is faster than numpy.
 _FEW = 32
-# First line of a fingerprint's input. The first version is for frames whose ``adj_close`` counted
-# too.
+# First line of a fingerprint's input. The first version was for frames whose ``adj_close`` was
+# included.
 FIRST_FRAME, FRAME = b"onetape-frame-1\n", b"onetape-frame-2\n"
 
 
 class Bar(NamedTuple):
-    """One bar as a vendor sent it: stamp in UTC milliseconds, plain floats.
+    """One bar as a vendor sent it, with a timestamp in UTC milliseconds and plain floats.
 
-    The stamp is the bar's open in UTC; for daily and longer bars it is 00:00 of the session date
-    (Monday for weeks, the 1st for months). A missing value is NaN.
+    The timestamp is the bar's open in UTC; for daily and longer bars it is 00:00 of the session
+    date (Monday for weeks, the 1st for months). A missing value is NaN.
     """
 
     stamp_ms: int
@@ -44,7 +44,7 @@ class Bar(NamedTuple):
 
 
 class BadRow(NamedTuple):
-    """A row that cannot be a bar, as received, and a short stable text with the reason."""
+    """A row, as received, that cannot be a bar, and the reason as a short, stable text."""
 
     bar: Bar
     reason: str
@@ -58,7 +58,7 @@ class BarTable:
         stamps: int64, shape (n,), UTC milliseconds; see :class:`Bar`.
         open, high, low, close, volume: float64, shape (n,); a missing value is NaN.
         adj_close: float64, or None if the vendor has none.
-        index: The stamps in nanoseconds, set only if this table is the sole owner of its arrays, so
+        index: Timestamps in nanoseconds. Set only if this table is the sole owner of its arrays, so
             that a frame may take them without a copy.
     """
 
@@ -72,7 +72,7 @@ class BarTable:
     index: Stamps | None = None
 
     def read_only(self) -> BarTable:
-        """Return views of the columns that cannot be written to; nothing is copied."""
+        """Return a table of read-only views of the columns; nothing is copied."""
         views: dict[str, Any] = {}
         for name, values in vars(self).items():
             views[name] = values if values is None else values.view()
@@ -120,7 +120,7 @@ class BarTable:
         return values if self.adj_close is None else [*values, self.adj_close]
 
     def bars(self) -> list[Bar]:
-        """Return the rows, one by one."""
+        """Return the rows as a list of bars."""
         columns = [self.stamps.tolist(), *(values.tolist() for values in self.values())]
         if self.adj_close is None:
             columns.append([NAN] * len(self))
@@ -148,7 +148,7 @@ class BarTable:
         )
 
     def within(self, span: Span) -> BarTable:
-        """Return the rows whose stamps are in ``span``; the table must be in ascending order."""
+        """Return the rows with a timestamp in ``span``; the table must be in ascending order."""
         if not len(self) or (self.stamps[0] >= span.start and self.stamps[-1] < span.end):
             return self
         first, last = self.stamps.searchsorted([span.start, span.end]).tolist()
@@ -166,7 +166,7 @@ class BarTable:
 
 
 def among(stamps: Stamps, ascending: Stamps) -> NDArray[np.bool_]:
-    """Return a mask of which ``stamps``, in any order, are also in ``ascending``."""
+    """Return a mask of the ``stamps``, in any order, that are also in ``ascending``."""
     if not (len(stamps) and len(ascending)):
         return np.zeros(len(stamps), dtype=bool)
     # The usual case: an answer with every expected bar.
@@ -177,21 +177,21 @@ def among(stamps: Stamps, ascending: Stamps) -> NDArray[np.bool_]:
 
 
 def union(one: Stamps, other: Stamps) -> Stamps:
-    """Merge two ascending arrays of stamps into one, each stamp once.
+    """Merge two ascending arrays of timestamps, without duplicates.
 
-    If ``other`` adds nothing to ``one``, the cost is one search per stamp of ``other``.
+    If ``other`` adds nothing to ``one``, the cost is one search per timestamp in ``other``.
     """
     new = other[~among(other, one)]
     return np.insert(one, np.searchsorted(one, new), new) if len(new) else one
 
 
 def inside(stamps: Stamps, spans: Iterable[Span] | Edges) -> NDArray[np.bool_]:
-    """Return a mask of which ``stamps``, in any order, are in one of ``spans``."""
+    """Return a mask of the ``stamps``, in any order, that are in one of ``spans``."""
     return holds(edges_of(spans), stamps)
 
 
 def concat(tables: Iterable[BarTable]) -> BarTable:
-    """Concatenate tables; ``adj_close`` is NaN in the parts that have none."""
+    """Concatenate tables; if only some have ``adj_close``, it is NaN in the rows of the others."""
     parts = [t for t in tables if len(t)]
     if not parts:
         return BarTable.empty()
@@ -207,7 +207,7 @@ def concat(tables: Iterable[BarTable]) -> BarTable:
 
 
 def merge(old: BarTable, new: BarTable) -> BarTable:
-    """Merge two tables, ascending and unique; if both have a stamp, the new row wins."""
+    """Merge two tables into ascending, unique rows; for a timestamp in both, the new row wins."""
     both = concat([old, new])
     if (both.stamps[1:] > both.stamps[:-1]).all():  # usually the new bars follow the old ones
         return both
@@ -220,7 +220,7 @@ def merge(old: BarTable, new: BarTable) -> BarTable:
 def fingerprint_of(
     stamps: Stamps, columns: Iterable[tuple[str, Floats]], line: bytes = FRAME
 ) -> str:
-    """Return the digest of bars that :func:`~.proof.fingerprint` describes.
+    """Return the digest of bars in the format described in :func:`~.proof.fingerprint`.
 
     Args:
         stamps: Stamps in UTC milliseconds.

@@ -1,4 +1,4 @@
-"""Warnings that point at the line of the program that called this library."""
+"""Warnings that point at the line in the user's program that called this library."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class Place(NamedTuple):
 
     Attributes:
         filename, line, module: Location of the line.
-        registry: Python's record of the warnings already issued there.
+        registry: Python's record of the warnings already issued in that module.
     """
 
     filename: str
@@ -30,7 +30,7 @@ class Place(NamedTuple):
     registry: dict[Any, Any]
 
 
-# The origin of the call that one of our threads works for; None in the caller's own thread.
+# Origin of the call on whose behalf one of our threads is working; None in the caller's own thread.
 _called_from: ContextVar[Place | None] = ContextVar("onetape_called_from", default=None)
 
 
@@ -43,7 +43,7 @@ def warn_user(message: str, category: type[Warning] = UserWarning) -> None:
 
 
 def called_from() -> Place:
-    """Return the line outside this library that started the call this thread works for."""
+    """Return the line outside this library from which the current call was made."""
     place = _called_from.get()
     if place is not None:
         return place
@@ -57,7 +57,7 @@ def called_from() -> Place:
 
 @contextmanager
 def working_for(place: Place) -> Iterator[None]:
-    """Make warnings in the block point at ``place``, for threads that work on behalf of a call."""
+    """Make warnings in the block point at ``place``; for threads that work on behalf of a call."""
     token = _called_from.set(place)
     try:
         yield

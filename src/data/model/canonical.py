@@ -1,4 +1,4 @@
-"""Canonical JSON: sorted keys, no spaces, ASCII, so that equal values have equal texts."""
+"""Canonical JSON: sorted keys, no spaces and ASCII only, so that equal values have equal texts."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ _text = json.JSONEncoder(sort_keys=True, separators=(",", ":"), allow_nan=False)
 
 
 def canonical(value: Any) -> str:
-    """Return the canonical text of plain values.
+    """Return the canonical JSON text of a value.
 
     Raises:
         TypeError: A value is not a JSON type.
@@ -20,9 +20,9 @@ def canonical(value: Any) -> str:
 
 
 def canonical_with(value: Mapping[str, Any], key: str, text: str) -> str:
-    """Return the canonical text of ``value`` with ``key`` added, whose value is the JSON ``text``.
+    """Return the canonical JSON text of ``value`` with ``key`` added, whose value is given as JSON.
 
-    A long part that hardly ever changes thus has to be encoded only once.
+    A long part that hardly ever changes then has to be encoded only once.
     """
     before = {k: v for k, v in value.items() if k < key}
     after = {k: v for k, v in value.items() if k > key}

@@ -1,4 +1,4 @@
-"""A vendor's declared capabilities, the queries that it receives, and its answers."""
+"""Capabilities that a vendor declares, the queries sent to it, and its answers."""
 
 from __future__ import annotations
 
@@ -17,22 +17,22 @@ from .span import Span
 from .timeframe import Timeframe
 
 _UNDECLARED = Kind()
-# Bounds on a job's simultaneous calls to one vendor. With at least two, one that hangs does not
-# hold up the others.
+# Bounds on a job's simultaneous calls to one vendor. There are at least two, so that a call that
+# hangs does not hold up the others.
 MOST_AT_ONCE = 10
 _LEAST_AT_ONCE = 2
-# For a vendor that declares no limit; that does not mean it tolerates any number of calls.
+# Used for a vendor that declares no limit, which does not mean that it tolerates any number.
 _UNDECLARED_AT_ONCE = 4
-# Calls allowed by the limits while a slow answer arrives: more would only wait for each other.
+# Time that a slow answer takes. More calls than the limits allow in it would only wait.
 _SLOW_ANSWER_S = 6.0
 
 
 @dataclass(frozen=True)
 class Limits:
-    """How often a vendor may be queried; 0 means that there is no such limit.
+    """Limits on how often a vendor may be queried; 0 means no limit.
 
     Attributes:
-        per_minute, per_second, per_day, per_month: Units of cost allowed in that time.
+        per_minute, per_second, per_day, per_month: Units of cost allowed in that period.
         burst: Units that may be sent at once.
     """
 
@@ -62,30 +62,31 @@ class Capabilities:
     Attributes:
         asset_classes: Asset classes that the vendor serves.
         timeframes: Maps each of our labels to the vendor's spelling.
-        page_bars: Maximum number of bars in one answer; 0 if one answer holds any range.
-        page_days: Maximum number of calendar days in one answer, by label; absent means no limit.
-        depth_days: How far back the history goes, by label; absent means as far as the listing.
+        page_bars: Maximum number of bars in one answer; 0 if an answer can hold any number.
+        page_days: Maximum number of calendar days in one answer, by timeframe; no limit if absent.
+        depth_days: How many days back the history goes, by timeframe; if absent, back to the
+            listing.
         kinds: Maps each asset class to the kind of its bars; an empty ``unit`` is taken from the
             answer or the instrument.
-        intraday_kinds: The same for intraday bars, for classes in which they are of another kind
-            than daily bars, such as minutes of extended hours and days of the official session.
-        adjustment: What prices are adjusted for: ``raw``, ``split``, ``all`` or ``unknown``.
-        intraday_adjustment: The same for intraday bars, if their adjustment differs.
-        settle_ms: How long after its close an intraday bar may still change.
+        intraday_kinds: Kinds of intraday bars, for the asset classes in which they differ from
+            daily bars: for example, minute bars include extended hours and daily bars do not.
+        adjustment: Adjustment of the prices: ``raw``, ``split``, ``all`` or ``unknown``.
+        intraday_adjustment: Adjustment of intraday prices, if it differs.
+        settle_ms: Time after its close during which an intraday bar may still change.
         dense: Whether bars without trades are sent as well, so that a missing bar is a gap.
         actions: Whether bars come with the splits and dividends on their days.
-        actions_only: Labels of the bars that come with actions, if not all of them do.
+        actions_only: Timeframes whose bars come with actions, if not all of them do.
         has_forming: Whether answers include the running bar.
         actions_apart: Whether there are separate requests for splits and dividends.
-        action_requests: Number of such requests needed, if each answer is one page.
-        actions_by_bar: Whether actions are attached to the bar of their ex-date, so that nothing is
-            known about a session before its bar is published.
+        action_requests: Number of separate requests needed for actions, if each answer is one page.
+        actions_by_bar: Whether actions are attached to the bar of their ex-date, so that the
+            actions of a session are unknown until its bar is published.
         archive_days: Days from the end of a month until its bars, all of them final, are available
             as a file in the vendor's archive; 0 if there is no archive.
-        only: Maps an asset class to the labels served for it, if not all of them are.
-        made_up: Whether the bars are invented, and so never appear next to real ones.
-        extended: Labels of the stock bars that are also served with pre-market and after-hours
-            trading on request. Bars that ``intraday_kinds`` declares to be of extended hours
+        only: Maps an asset class to the timeframes served for it, if not all of them are.
+        made_up: Whether the bars are synthetic, and so are never combined with real ones.
+        extended: Timeframes of the stock bars that are also served, on request, with pre-market and
+            after-hours trading. Bars that ``intraday_kinds`` declares to be of extended hours
             include it anyway.
     """
 
@@ -119,7 +120,7 @@ class Capabilities:
     def at(self, timeframe: Timeframe) -> Capabilities:
         """Return the capabilities for bars of ``timeframe``.
 
-        Their adjustment, and whether actions come with them, may differ.
+        Adjustment and actions may depend on the timeframe.
         """
         own = self.intraday_adjustment if timeframe.is_intraday else None
         sent = self.actions and (not self.actions_only or timeframe.label in self.actions_only)
@@ -147,13 +148,13 @@ class Capabilities:
     def sends_forming(self, asset_class: AssetClass, timeframe: Timeframe) -> bool:
         """Return whether answers include the running bar.
 
-        They do not if splits are attached to it.
+        They do not if splits are attached to the bar of their ex-date.
         """
         is_late = self.actions_by_bar and asset_class == "stock" and not timeframe.is_intraday
         return self.has_forming and not is_late
 
     def labels(self, asset_class: AssetClass) -> list[str]:
-        """Return our labels of the timeframes served for ``asset_class``."""
+        """Return the timeframes served for ``asset_class``, by our labels."""
         if asset_class not in self.asset_classes:
             return []
         only = self.only.get(asset_class, self.timeframes)
@@ -184,26 +185,26 @@ class Supply(NamedTuple):
 
     Attributes:
         vendor: Vendor that is queried first; empty if none is configured.
-        depth_days: How far back the available vendors go; None if one has the whole history.
+        depth_days: How many days back the available vendors go; None if one has the whole history.
     """
 
     vendor: str
     depth_days: int | None
 
     def lost_ms(self, missing_ms: int) -> float:
-        """Return when a bar of ``missing_ms`` ceases to be available, both in UTC milliseconds."""
+        """Return the time (UTC milliseconds) from which the bar at ``missing_ms`` is unavailable."""
         return math.inf if self.depth_days is None else missing_ms + self.depth_days * DAY_MS
 
 
 @dataclass(frozen=True)
 class FetchQuery:
-    """What to fetch from one vendor: stamps ``[start, end)`` of one instrument.
+    """A query to one vendor: bars ``[start, end)`` of one instrument.
 
     Attributes:
         instrument, timeframe: Bars to fetch.
-        span: Stamps in UTC milliseconds.
+        span: Half-open span, in UTC milliseconds.
         now_ms: Time of the request, UTC milliseconds, for vendors that need a range "up to now".
-        insist: Query even for a symbol that the vendor recently did not know.
+        insist: Whether to query even if the vendor recently did not know the symbol.
         adjustment: Set by direct callers of a vendor that offers a choice; None means the
             adjustment that it declares.
     """
@@ -230,15 +231,15 @@ class Derivative(NamedTuple):
 
 @dataclass(frozen=True)
 class BarPage:
-    """One answer, parsed.
+    """One page of a vendor's answer, parsed.
 
     Attributes:
-        bars: Bars in any order, exactly as sent, with stamps in our terms; nothing is dropped.
-        actions: Splits and dividends on the days of this page; None if the page does not cover
-            them, which is not the same as none.
+        bars: Bars in any order, exactly as sent but with our timestamps; nothing is dropped.
+        actions: Splits and dividends on the days of this page; empty if there are none, None if the
+            page does not contain such data.
         cursor: Start of the next page, in the vendor's own terms; None if this is the last.
         unit: Currency or unit of prices, if the answer gives it.
-        next_ms: Stamp from which to continue if the vendor pages by time; None when done.
+        next_ms: Time from which to continue if the vendor pages by time; None when done.
         listed_ms: Time of the first trade, in UTC milliseconds, if the vendor gives it.
     """
 
@@ -263,10 +264,10 @@ class Fetched:
             vendor's is its ``Date`` header less the time that the answer took.
         requests: Number of HTTP requests sent.
         settle_ms, dense: As declared by the vendor.
-        way: How the bars were fetched if not page by page, or why the archive was not used.
+        way: How the bars were fetched, if not page by page, or why the archive was not used.
         listed_ms: Time of the first trade, in UTC milliseconds, if the vendor gives it.
         seams: Spans between the last bar of one page and the first of the next.
-        dated: Whether every answer carried the vendor's time. Without it only our own clock decides
+        dated: Whether every answer carried the vendor's time. If not, our own clock alone decides
             which bars have closed.
         vendor_now_ms: Time of the request by the vendor's clock; None if the vendor gave none.
     """
@@ -290,7 +291,7 @@ class Fetched:
     def adjusted_at_ms(self) -> int:
         """The instant as of which prices are adjusted, in UTC milliseconds.
 
-        The vendor's clock is used because the vendor adjusts the prices: ours may be behind, and a
-        split between the two times would be applied twice.
+        The vendor's clock is used because the vendor adjusts the prices. Our clock may be behind,
+        and a split between the two times would then be applied twice.
         """
         return self.server_now_ms if self.vendor_now_ms is None else self.vendor_now_ms

@@ -1,4 +1,4 @@
-"""Exchanges, and the tables for classifying symbols."""
+"""Exchanges, and the tables by which symbols are classified."""
 
 from __future__ import annotations
 
@@ -14,9 +14,11 @@ class Exchange:
     """A stock exchange, identified by its suffix.
 
     Attributes:
-        suffix: Canonical suffix, such as ``.L``; ``code`` is the short name, such as ``LSE``.
+        suffix: Canonical suffix of its symbols, such as ``.L``; ``code`` is the short name, such as
+            ``LSE``.
         quote: Unit of prices; None if it varies from share to share.
-        market: UK, EU, ASIA and so on, for fundamentals.
+        market: Region that decides who is queried for fundamentals: ``UK``, ``EU``, ``ASIA`` and so
+            on.
         bare: Whether the canonical spelling of its symbols has no suffix.
     """
 
@@ -34,10 +36,10 @@ class Exchange:
 
 @dataclass(frozen=True)
 class Classification:
-    """The tables for classifying symbols; all texts are uppercase.
+    """The tables by which symbols are classified; all texts are uppercase.
 
-    ``suffixes`` are possible endings of a pair other than stablecoins; ``venues`` are the suffixes
-    of the exchanges of indices.
+    ``suffixes`` are possible endings of a pair other than stablecoins. ``venues`` maps each index
+    to the suffix of its exchange.
     """
 
     symbols: Mapping[str, str | Mapping[str, Any]] = field(default_factory=dict)

@@ -1,4 +1,8 @@
-"""Coverage: which timestamps of a series have been answered, in which state and by which vendor."""
+"""Coverage of a series: which timestamps have been answered, in which state and by which vendor.
+
+A *stretch* is a span with the same state and source throughout. A *source* is the rest of a
+stretch: everything but its span. A *mark* is a stretch that changes the coverage it is applied to.
+"""
 
 from __future__ import annotations
 
@@ -36,23 +40,24 @@ _SMALL_MS = 6 * HOUR_MS
 
 
 def less_grave(score: float, grave: int, rows: int) -> float:
-    """Return the score of ``rows`` bars, reduced for the grave ones among them.
+    """Return the score of ``rows`` bars, lowered if some of them are grave.
 
-    It is reduced by the share of grave bars, but by at least a tenth.
+    A grave bar is almost certainly wrong. The score drops by the fraction of grave bars, but by at
+    least a tenth.
     """
     return score * (1 - max(_LEAST_GRAVE, grave / rows)) if grave else score
 
 
 @dataclass(frozen=True)
 class Splice:
-    """Result of comparing one vendor's bars with another's at the point where the two meet.
+    """Result of comparing two vendors' bars at the point where they meet in a series.
 
     Attributes:
-        at: Stamp of the border, in milliseconds.
-        other: Vendor on the other side.
+        at: Timestamp of that point, in milliseconds.
+        other: Vendor on the other side of it.
         verdict: ``equal``; ``constant`` (an adjustment had been missed, and was corrected before
             the bars were stored); ``unchecked`` (there was too little to compare).
-        ratio: Median ratio of the closes as fetched to those of the other vendor; 1 when unchecked.
+        ratio: Median ratio of the closes as fetched to those of the other vendor; 1 if unchecked.
         common: Number of bars compared.
         because: What was corrected and how, or why nothing was compared.
     """
@@ -65,7 +70,7 @@ class Splice:
     because: str = ""
 
     def to_json(self) -> dict[str, Any]:
-        """Return the plain mapping that is stored."""
+        """Return the JSON-compatible dictionary that is stored."""
         plain = {
             "at": self.at,
             "with": self.other,
@@ -78,23 +83,23 @@ class Splice:
 
 @dataclass(frozen=True)
 class Covered:
-    """One stretch of a series that was requested and answered.
+    """A stretch of a series: one span that was requested and answered.
 
     Attributes:
-        span: Stamps ``[start, end)`` that the answer covers.
+        span: Half-open span ``[start, end)`` that the answer covers.
         state: ``final``; ``provisional`` (closed, not settled); ``empty`` (no bars, with
             ``reason``, until ``expires``); ``suspect`` (fetched, but not to be trusted; not
             requested again before ``expires``).
         vendor, kind, basis, fetched_at: Where the answer came from.
         reason: Why the stretch is empty or suspect.
-        expires: Time (UTC milliseconds) from which an empty or suspect stretch is requested again,
-            or one that is provisional because nothing confirmed the clock; None for never.
-        splices: Where these bars were matched to those of other vendors; a part of a stretch keeps
-            those of the whole.
-        parts: Components of a folded stretch, empty for any other. Each is a source, which is a
-            stretch without span, kind and basis, with a flat list of the start and length of each
-            of its stretches, counted from the start of the whole. The first source fills everything
-            that the others do not.
+        expires: Time (UTC milliseconds) from which the stretch is requested again if it is empty
+            or suspect, or provisional because nothing confirmed the clock; None for never.
+        splices: Comparisons with other vendors' bars at the points where they meet. A part of a
+            stretch keeps the comparisons of the whole.
+        parts: Components of a folded stretch, in which many small ones are stored as one; otherwise
+            empty. Each component is a source (a stretch without span, kind and basis) with a flat
+            list of the start and length of each of its stretches, counted from the start of the
+            whole. The first source covers everything that the others do not.
     """
 
     span: Span
@@ -110,12 +115,12 @@ class Covered:
 
     @property
     def opened(self) -> Sequence[Covered]:
-        """The stretches that were folded into this one, ascending; otherwise only itself."""
+        """The stretches folded into this one, in ascending order; only itself if none were."""
         return Stretches.of(self.columns) if self.parts else (self,)
 
     @cached_property
     def columns(self) -> Columns:
-        """The stretches that were folded into this one, ascending, as columns."""
+        """The stretches that were folded into this one, in ascending order, as columns."""
         places = [np.array(at, np.int64).reshape(-1, 2) for _, at in self.parts[1:]]
         small = np.concatenate([_NO_EDGES, *places])
         codes = np.repeat(np.arange(1, len(places) + 1), [len(part) for part in places])
@@ -135,7 +140,7 @@ class Covered:
 
     @property
     def is_rescaled(self) -> bool:
-        """Whether prices are not the vendor's own: an adjustment that it had missed was applied."""
+        """Whether the prices were rescaled, because the vendor had missed an adjustment."""
         return any(splice.verdict == "constant" for splice in self.splices)
 
     def is_valid(self, now_ms: int) -> bool:
@@ -151,7 +156,7 @@ class Covered:
         return _with_values(values)
 
     def having(self, **changes: Any) -> Covered:
-        """Return a copy with these fields changed, like `replace` but several times faster."""
+        """Return a copy with these fields changed, like ``replace`` but several times faster."""
         return _with_values(self.__dict__ | changes)
 
     def clip(self, span: Span) -> Covered | None:
@@ -164,7 +169,7 @@ class Covered:
         return None if part.is_empty else self.at(part)
 
     def same_source(self, other: Covered) -> bool:
-        """Return whether the two can be one entry: all but span and fetch time are equal."""
+        """Return whether the two stretches can be merged: only span and fetch time may differ."""
         mine, theirs = self.__dict__, other.__dict__
         for name in _OF_SOURCE:
             one, two = mine[name], theirs[name]
@@ -173,7 +178,7 @@ class Covered:
         return not self.parts
 
     def to_json(self) -> dict[str, Any]:
-        """Return the plain mapping that is stored; defaults are left out."""
+        """Return the JSON-compatible dictionary that is stored; defaults are left out."""
         plain: dict[str, Any] = {"span": list(self.span)}
         if self.state != "empty":
             plain |= {"kind": self.kind.to_json(), "basis": self.basis.to_json()}
@@ -193,7 +198,7 @@ class Covered:
     def text(self) -> str:
         """Canonical JSON of :meth:`to_json`.
 
-        Cached because each commit writes all stretches again.
+        Cached because each commit writes every stretch again.
         """
         return canonical(self.to_json())
 
@@ -203,7 +208,7 @@ _new, _set = object.__new__, object.__setattr__
 
 
 def _with_values(values: dict[str, Any]) -> Covered:
-    """Return a stretch with these values; cached values computed from earlier ones are dropped."""
+    """Return a stretch with these values, without any values cached from earlier ones."""
     if len(values) > len(_FIELDS):
         values.pop("columns", None)
         values.pop("text", None)
@@ -217,12 +222,12 @@ _OF_SOURCE = ["reason", *(f.name for f in fields(Covered) if f.name not in ("spa
 
 
 class Columns(NamedTuple):
-    """Stretches as columns: thousands of small ones have a few sources.
+    """Stretches of coverage as columns, which suits thousands of small ones from a few sources.
 
     Attributes:
-        starts, ends: Their spans.
-        codes: Index of the source of each.
-        sources: Stretches without a span, each with everything else.
+        starts, ends: Starts and ends of their spans.
+        codes: Index of each stretch's source in ``sources``.
+        sources: Stretches without a span, which hold everything else.
     """
 
     starts: NDArray[np.int64]
@@ -232,7 +237,7 @@ class Columns(NamedTuple):
 
     @property
     def edges(self) -> Edges:
-        """The spans, one in each row."""
+        """The spans as an array with one row each."""
         return np.column_stack([self.starts, self.ends])
 
     def take(self, rows: NDArray[Any] | slice) -> Columns:
@@ -249,7 +254,10 @@ class Columns(NamedTuple):
         return Columns(starts, ends, codes, sources)
 
     def joined(self) -> Columns:
-        """Return columns with adjoining stretches of a source joined, with the latest fetch time."""
+        """Return the columns with adjoining stretches from one source joined into one.
+
+        A joined stretch has the latest fetch time of its parts.
+        """
         starts, ends, codes, sources = self
         classes = _classes(sources)[codes]
         is_new = np.append(True, (starts[1:] != ends[:-1]) | (classes[1:] != classes[:-1]))
@@ -263,7 +271,10 @@ class Columns(NamedTuple):
         )
 
     def by(self, key: Callable[[Any], K]) -> dict[K, NDArray[np.intp]]:
-        """Return the positions of the stretches for each key of their sources, first ones first."""
+        """Group the stretches by a key of their source; return their positions for each key.
+
+        Keys are in order of first occurrence.
+        """
         index: dict[K, int] = {}
         keys = [index.setdefault(key(one), len(index)) for one in self.sources]
         codes = np.array(keys, np.intp)[self.codes]
@@ -275,7 +286,7 @@ class Columns(NamedTuple):
 
     @classmethod
     def chained(cls, parts: Sequence[Columns]) -> Columns:
-        """Return stretches one after another, each source once."""
+        """Concatenate stretches; a source that occurs in several parts is listed once."""
         index: dict[Any, int] = {}
         codes = [
             np.array([index.setdefault(one, len(index)) for one in part.sources], np.intp)[
@@ -293,14 +304,14 @@ class Columns(NamedTuple):
 
     @classmethod
     def of_one(cls, source: Any, edges: Edges) -> Columns:
-        """Return the stretches of one source."""
+        """Return stretches that all have the same source, one for each span."""
         starts, ends = edges.T
         codes = np.zeros(len(edges), np.intp)
         return cls(starts, ends, codes, (_made(type(source), _values(source)),))
 
     @classmethod
     def of_items(cls, items: Iterable[Any]) -> Columns:
-        """Return stretches as columns, folded ones by their parts."""
+        """Return stretches as columns; a folded stretch is replaced by its parts."""
         parts: list[Columns] = []
         for is_folded, group in groupby(items, _is_folded):
             if is_folded:
@@ -322,20 +333,20 @@ def _is_folded(part: object) -> bool:
 
 
 def _values(source: object) -> dict[str, Any]:
-    """Return the fields of an object except its span, and no cached value computed from them."""
+    """Return an object's fields with an empty span and without any cached values."""
     values = {**vars(source), "span": _NO_SPAN}
     return {name: values[name] for name in _FIELDS} if isinstance(source, Covered) else values
 
 
 def _made(kind: type[T], values: dict[str, Any]) -> T:
-    """Return an object of a frozen dataclass; neither defaults nor checks are applied."""
+    """Create an instance of a frozen dataclass directly, without applying defaults or checks."""
     made = _new(kind)
     _set(made, "__dict__", values)
     return made
 
 
 def _classes(sources: Sequence[Any]) -> NDArray[np.intp]:
-    """Return a number for each source, the same for those that differ only in the fetch time."""
+    """Return a class number for each source; sources that differ only in fetch time share one."""
     index: dict[Any, int] = {}
     timeless = (one.having(fetched_at=0) if _time(one) else one for one in sources)
     return np.array([index.setdefault(one, len(index)) for one in timeless], np.intp)
@@ -346,9 +357,9 @@ def _time(source: object) -> int:
 
 
 class Stretches(Sequence[T], Generic[T]):
-    """Stretches in any order, as objects or as columns.
+    """Stretches of coverage in any order, held as objects or as columns.
 
-    Each form is built from the other on demand. A source is such an object without a span.
+    Each form is built from the other on demand. A source is a stretch without a span.
     """
 
     __slots__ = ("_columns", "_items")
@@ -366,7 +377,7 @@ class Stretches(Sequence[T], Generic[T]):
 
     @classmethod
     def chained(cls, parts: Iterable[Sequence[T]]) -> Self:
-        """Return stretches one after another."""
+        """Return these sequences of stretches as one."""
         columns = [
             p.columns if isinstance(p, Stretches) else Columns.of_items(p) for p in parts if p
         ]
@@ -391,14 +402,14 @@ class Stretches(Sequence[T], Generic[T]):
 
     @property
     def columns(self) -> Columns:
-        """The stretches as columns, folded ones by their parts."""
+        """The stretches as columns, with folded ones replaced by their parts."""
         if self._columns is None:
             self._columns = Columns.of_items(self.items)
         return self._columns
 
     @property
     def sources(self) -> Sequence[T]:
-        """The sources, in order of first use; for objects, the objects themselves."""
+        """The distinct sources in order of first use; if held as objects, the stretches."""
         if self._items is not None:
             return self._items
         _, _, codes, sources = self.columns
@@ -443,11 +454,11 @@ class Stretches(Sequence[T], Generic[T]):
 
 
 def stretches(parts: Iterable[T]) -> Stretches[T]:
-    """Return the form of the stretches in which thousands of them are fast."""
+    """Return ``parts`` as :class:`Stretches`, which handles thousands of stretches fast."""
     return parts if isinstance(parts, Stretches) else Stretches(parts)
 
 
-# Returns the source of a stretch after a mark: (source or None, mark, whether there are bars).
+# Returns a stretch's new source when a mark is applied: (old source or None, mark, has bars).
 After = Callable[[Covered | None, Covered, bool], Covered | None]
 HasBars = Callable[[Edges], NDArray[np.bool_]]
 # A mark that removes a stretch from the coverage.
@@ -455,10 +466,10 @@ FORGOTTEN = Covered(_NO_SPAN, "empty", "\0")
 
 
 class Coverage(Stretches[Covered]):
-    """Ascending, disjoint stretches; anything outside them is missing.
+    """Coverage of a series: ascending, disjoint stretches. Everything outside them is missing.
 
     Many small stretches within one source, such as those of an answer with bad rows, may be folded
-    (:meth:`folded`): iteration yields the folded stretch as one that is suspect as a whole. Methods
+    into one (:meth:`folded`). Iteration yields a folded stretch as a single, suspect one; methods
     that take a span (:meth:`within`, :meth:`held`, ...) return its parts.
     """
 
@@ -468,13 +479,13 @@ class Coverage(Stretches[Covered]):
     def joined(cls, ascending: Iterable[Covered]) -> Coverage:
         """Build a coverage from ascending, disjoint stretches.
 
-        Adjoining ones of one source are joined.
+        Adjoining stretches from the same source are joined.
         """
         return cls(_joined(ascending))
 
     @property
     def text(self) -> str:
-        """Canonical JSON of the stored mappings."""
+        """Canonical JSON of the list of stretches, as it is stored."""
         return "[" + ",".join([part.text for part in self]) + "]"
 
     @property
@@ -483,7 +494,7 @@ class Coverage(Stretches[Covered]):
         return self._items is None or not any(map(_is_folded, self._items))
 
     def standing(self, now_ms: int, span: Span | None = None) -> list[Span]:
-        """Return the stamps that need not be requested at ``now_ms``, coalesced.
+        """Return the spans that need not be requested at ``now_ms``, coalesced.
 
         Provisional stretches are included: the fetch plan decides whether they are due. Outside
         ``span`` a folded stretch counts as a whole, even if parts of it have expired.
@@ -500,7 +511,7 @@ class Coverage(Stretches[Covered]):
         return coalesce(spans)
 
     def spans(self, test: Callable[[Covered], bool]) -> list[Span]:
-        """Return the stamps of the stretches whose source passes a test, coalesced."""
+        """Return the spans of the stretches whose source passes a test, coalesced."""
         return spans_of(merged(self.where(test)))
 
     def within(self, span: Span) -> Coverage:
@@ -516,7 +527,7 @@ class Coverage(Stretches[Covered]):
         return Coverage(part for c in touching if (part := c.clip(span)) is not None)
 
     def touching(self, span: Span) -> Coverage:
-        """Return the stretches that share a stamp with ``span``, unclipped and unfolded."""
+        """Return the stretches that overlap ``span``, unclipped and unfolded."""
         if span.is_empty or not self:
             return Coverage()
         parts = self
@@ -533,7 +544,7 @@ class Coverage(Stretches[Covered]):
         return Coverage.of(parts.columns.take(slice(first, last)))
 
     def opened(self, span: Span | None = None) -> Coverage:
-        """Return the coverage with the stretches that overlap ``span``, or all, unfolded."""
+        """Return the coverage with stretches unfolded: those that overlap ``span``, or all."""
         if self._is_opened:
             return self
         if span is None or all(whole.span.overlaps(span) for whole in self if whole.parts):
@@ -561,23 +572,28 @@ class Coverage(Stretches[Covered]):
         return self if len(done) == len(self) else Coverage(done)
 
     def overlaid(self, newer: Iterable[Covered]) -> Coverage:
-        """Return the coverage after ``newer`` answers, which replace older ones they overlap."""
+        """Return the coverage after adding ``newer`` answers, which replace older ones.
+
+        Only the parts of older answers that a newer one overlaps are replaced.
+        """
         return self.revised(Stretches(newer), lambda _before, fresh, _has_bars: fresh)
 
     def without(self, spans: Iterable[Span]) -> Coverage:
-        """Return the coverage without ``spans``, which then count as never answered."""
+        """Return the coverage without ``spans``, as if they had never been answered."""
         gone = Stretches[Covered].of(Columns.of_one(FORGOTTEN, edges_of(coalesce(spans))))
         return self.revised(gone, lambda _before, _gone, _has_bars: None)
 
     def revised(
         self, marks: Stretches[Covered], after: After, has_bars: HasBars | None = None
     ) -> Coverage:
-        """Return the coverage after marks; later marks override earlier ones.
+        """Return the coverage after applying marks; later marks override earlier ones.
 
         Args:
-            marks: Marks in any order.
-            after: Returns the source of a stretch after a mark, None for no stretch.
-            has_bars: Returns a mask of the spans with bars; needed if ``after`` depends on that.
+            marks: Stretches that change the coverage, in any order.
+            after: Returns the new source of a stretch that a mark is applied to, or None to remove
+                it.
+            has_bars: Returns a mask of the spans that have bars; needed if ``after`` depends on
+                that.
         """
         coverage = self
         for run in _ascending(marks.columns) if marks else ():
@@ -585,7 +601,7 @@ class Coverage(Stretches[Covered]):
         return coverage
 
     def _after(self, marks: Columns, after: After, has_bars: HasBars | None) -> Coverage:
-        """Return the coverage after ascending, disjoint marks; other stretches are unchanged."""
+        """Apply ascending, disjoint marks; the stretches that they do not touch are unchanged."""
         if self._items is None:
             return Coverage.of(_spliced(self.columns, marks, after, has_bars))
         first, last = _touched(self._items, Span(int(marks.starts[0]), int(marks.ends[-1])))
@@ -599,7 +615,7 @@ class Coverage(Stretches[Covered]):
 
 
 def _ascending(marks: Columns) -> Iterator[Columns]:
-    """Yield runs of ascending, disjoint marks, to be applied in turn; empty marks are left out."""
+    """Split marks into ascending, disjoint runs to be applied in turn; empty marks are left out."""
     marks = marks.take(marks.starts < marks.ends)
     sorted_marks = marks.take(marks.starts.argsort(kind="stable"))
     if (sorted_marks.starts[1:] >= sorted_marks.ends[:-1]).all():  # their order makes no difference
@@ -611,7 +627,10 @@ def _ascending(marks: Columns) -> Iterator[Columns]:
 
 
 def _spliced(before: Columns, marks: Columns, after: After, has_bars: HasBars | None) -> Columns:
-    """Return ascending, disjoint stretches after such marks, even if a few marks concern many."""
+    """Return the stretches after applying marks to them; both are ascending and disjoint.
+
+    Only the part of ``before`` that the marks touch is recomputed.
+    """
     starts, ends, codes, sources = before
     # The stretch on each side may be joined to its neighbour.
     first = max(int(ends.searchsorted(marks.starts[0], "right")) - 1, 0)
@@ -628,10 +647,11 @@ def _spliced(before: Columns, marks: Columns, after: After, has_bars: HasBars | 
 
 
 def _revised(before: Columns, marks: Columns, after: After, has_bars: HasBars | None) -> Columns:
-    """Return ascending, disjoint stretches after ascending, disjoint marks.
+    """Apply marks to stretches of coverage, and return the stretches that result.
 
-    Between two edges there is at most one source and one mark. There are only a few pairs of them,
-    so ``after`` is called once for each pair.
+    Both arguments and the result are ascending and disjoint. Their edges cut the timeline into
+    pieces, each with at most one old source and one mark. There are few different pairs of these,
+    so ``after`` is called only once for each pair and each value of its last argument.
     """
     edges = distinct(np.concatenate([*before[:2], *marks[:2]]))
     starts, ends = edges[:-1], edges[1:]
@@ -657,7 +677,7 @@ def _revised(before: Columns, marks: Columns, after: After, has_bars: HasBars | 
 
 
 def _owners(columns: Columns, stamps: NDArray[np.int64]) -> NDArray[np.intp]:
-    """Return the source of the stretch that contains each stamp, counted from 1; 0 for none."""
+    """Return, for each timestamp, the number of the source that covers it, counted from 1, or 0."""
     if not len(columns.starts):
         return np.zeros(len(stamps), np.intp)
     places = columns.starts.searchsorted(stamps, "right") - 1
@@ -666,7 +686,7 @@ def _owners(columns: Columns, stamps: NDArray[np.int64]) -> NDArray[np.intp]:
 
 
 def _touched(ascending: Sequence[Covered], span: Span) -> tuple[int, int]:
-    """Return the index range of the stretches that share a stamp with the non-empty ``span``."""
+    """Return the index range of the stretches that overlap the non-empty ``span``."""
     first = bisect_right(ascending, span.start, key=_end)
     return first, bisect_left(ascending, span.end, lo=first, key=_start)
 
@@ -681,18 +701,18 @@ def _end(part: Covered) -> int:
 
 @dataclass(frozen=True)
 class VendorDay:
-    """A session that a vendor lacks for most of its symbols.
+    """A session for which a vendor lacks bars of most of its symbols.
 
     It is part of an incident, and is one entry however many gaps it causes.
 
     Attributes:
         vendor, calendar, timeframe: Vendor, market calendar and bar length concerned.
         day: Session date, ISO.
-        span: Stamps of the session's bars, half-open, up to the next session.
+        span: Half-open span of the session's bars, up to the next session.
         condition: ``pending`` (it closed less than a day ago), ``missing`` (entirely, for most
             symbols) or ``degraded`` (partly, for most symbols). Every other day is ``available``.
         symbols: Number of symbols for which it is known whether the vendor has the session.
-        lacking: Number of those with no bar or only some bars of the session.
+        lacking: Number of those symbols with no bars, or only some of the bars, of the session.
     """
 
     vendor: str
@@ -709,13 +729,13 @@ class VendorDay:
         return f"{self.vendor} {self.day} {self.timeframe}: {self.condition} for {counts}"
 
     def to_json(self) -> dict[str, Any]:
-        """Return plain values."""
+        """Return a JSON-compatible dictionary."""
         plain = {**vars(self), "start": iso(self.span.start), "end": iso(self.span.end)}
         return {name: value for name, value in plain.items() if name != "span"}
 
     @classmethod
     def from_json(cls, plain: Mapping[str, Any]) -> VendorDay:
-        """Parse the plain values written by :meth:`to_json`."""
+        """Parse the dictionary written by :meth:`to_json`."""
         facts = {name: value for name, value in plain.items() if name not in ("start", "end")}
         return cls(**facts, span=Span(parse_iso(plain["start"]), parse_iso(plain["end"])))
 
@@ -724,9 +744,9 @@ class VendorDay:
 
 
 def _folded(columns: Columns) -> list[Covered]:
-    """Return stretches with runs of them folded into one, each as long as possible.
+    """Return the stretches with runs of small ones folded into one, each run as long as possible.
 
-    A folded stretch begins and ends with parts of one source.
+    The first and the last stretch of a run come from the same source.
     """
     classes = _classes(columns.sources)[columns.codes]
     limits = _limits(columns, classes)
@@ -752,10 +772,10 @@ def _folded(columns: Columns) -> list[Covered]:
 
 
 def _limits(columns: Columns, classes: NDArray[np.intp]) -> list[int]:
-    """Return for each stretch the position of the next one that cannot be folded into its source's.
+    """Return, for each stretch, the position of the next one that may not be folded with it.
 
-    It is the stretch's own position if nothing can be folded into it. A stretch that is requested
-    again as soon as it has settled is not folded, as do bars of another kind or basis, bars of
+    This is the stretch's own position if nothing may be folded into it. Not foldable are stretches
+    that are requested again as soon as they have settled, bars of another kind or basis, bars of
     unknown adjustment from older tools, and long stretches of another source.
     """
     starts, ends, codes, sources = columns
@@ -788,9 +808,10 @@ def _limits(columns: Columns, classes: NDArray[np.intp]) -> list[int]:
 def _next_change(
     places: NDArray[np.intp], values: NDArray[np.intp], after: NDArray[np.intp]
 ) -> NDArray[np.intp]:
-    """Return, for each position in ``after``, the next one whose value differs from the last one's.
+    """Return, for each position in ``after``, the next position at which the value changes.
 
-    It is the number of values if there is none.
+    The result is the number of values if there is none. ``places`` lists the positions whose values
+    are compared.
     """
     picked = values[places]
     changes = np.append(places[1:][picked[1:] != picked[:-1]], len(values))
@@ -805,9 +826,9 @@ def _may_fold(part: Covered) -> bool:
 
 
 def _fold(columns: Columns, classes: NDArray[np.intp]) -> Covered:
-    """Fold adjoining stretches into one; the first and the last are from the same source.
+    """Fold adjoining stretches into one; the first and the last come from the same source.
 
-    Those of one class differ only in their fetch time.
+    Stretches with the same class number differ only in their fetch time.
     """
     starts, ends, codes, sources = columns
     own = classes == classes[0]
@@ -816,7 +837,7 @@ def _fold(columns: Columns, classes: NDArray[np.intp]) -> Covered:
     base: Covered = sources[codes[0]].having(fetched_at=latest)
     others = Columns(starts[~own] - starts[0], (ends - starts)[~own], codes[~own], sources)
     places: dict[Covered, tuple[int, ...]] = {_source_of(base): ()}
-    # Here, sources that differ only in their kind or basis are the same.
+    # Sources that differ only in their kind or basis are treated as one here.
     for source, rows in others.by(_source_of).items():
         places[source] = tuple(others.edges[rows].ravel().tolist())
     folded = base.having(
@@ -839,7 +860,7 @@ def _fold(columns: Columns, classes: NDArray[np.intp]) -> Covered:
 
 
 def _source_of(part: Covered) -> Covered:
-    """Return a stretch without its span, kind and basis."""
+    """Return a stretch's source, without kind and basis."""
     return part.having(span=_NO_SPAN, kind=_NO_KIND, basis=_NO_BASIS)
 
 
@@ -872,7 +893,7 @@ def _as_one(run: list[Covered]) -> Covered:
 def spread(
     mark: Covered, edges: Edges, expires: NDArray[np.int64], reasons: Sequence[str] = ()
 ) -> Stretches[Covered]:
-    """Return a mark for each of many spans, with its own expiry and perhaps its own reason."""
+    """Return a copy of ``mark`` for each span, with the span's own expiry and, if given, reason."""
     index: dict[tuple[str, int], int] = {}
     keys = zip(reasons or repeat(mark.reason, len(edges)), expires.tolist(), strict=True)
     codes = np.array([index.setdefault(key, len(index)) for key in keys], np.intp)

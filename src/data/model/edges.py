@@ -1,4 +1,4 @@
-"""Many spans as arrays of their starts and ends: arithmetic in one pass."""
+"""Arithmetic on many spans at once, as arrays of their starts and ends."""
 
 from __future__ import annotations
 
@@ -10,14 +10,15 @@ from numpy.typing import NDArray
 
 from .span import Span
 
-# Many spans: one in each row, of an array with two columns.
+# Many spans, as an array with one row for each and two columns, start and end.
 Edges = NDArray[np.int64]
 
 
 def distinct(stamps: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Return the distinct stamps in ascending order; the input may be in any order.
+    """Return the distinct timestamps in ascending order; the input may be in any order.
 
-    ``np.unique`` hashes integers, which takes many times as long if they are sorted.
+    ``np.unique`` is not used because it hashes integers, which takes many times as long if they are
+    already sorted.
     """
     if (stamps[1:] > stamps[:-1]).all():
         return stamps
@@ -26,19 +27,19 @@ def distinct(stamps: NDArray[np.int64]) -> NDArray[np.int64]:
 
 
 def edges_of(spans: Iterable[Span] | Edges) -> Edges:
-    """Return spans as an array; an array is returned unchanged."""
+    """Convert spans to an array; an array is returned unchanged."""
     if isinstance(spans, np.ndarray):
         return spans
     return np.fromiter(chain.from_iterable(spans), np.int64).reshape(-1, 2)
 
 
 def spans_of(edges: Edges) -> list[Span]:
-    """Return the rows of an array as spans."""
+    """Convert an array to a list of spans."""
     return list(map(Span._make, edges.tolist()))
 
 
 def merged(edges: Edges) -> Edges:
-    """Return the same set of stamps as ascending, disjoint spans; see :func:`coalesce`."""
+    """Merge spans into ascending, disjoint ones that cover the same time; see :func:`coalesce`."""
     edges = edges[edges[:, 0] < edges[:, 1]]
     if len(edges) < 2:
         return edges
@@ -50,16 +51,16 @@ def merged(edges: Edges) -> Edges:
 
 
 def holds(edges: Edges, stamps: NDArray[np.int64]) -> NDArray[np.bool_]:
-    """Return which stamps are in one of the spans."""
+    """Return a mask of the timestamps that are in one of the spans."""
     starts, ends = np.sort(edges[edges[:, 0] < edges[:, 1]], axis=0).T
-    # A stamp is inside if more spans have begun than ended there.
+    # A timestamp is inside if more spans have begun than ended at that point.
     begun, ended = starts.searchsorted(stamps, "right"), ends.searchsorted(stamps, "right")
     rows: NDArray[np.bool_] = begun > ended
     return rows
 
 
 def difference(edges: Edges, removed: Edges) -> Edges:
-    """Return the stamps of ``edges`` that are not in ``removed``; see :func:`subtract`."""
+    """Return the parts of ``edges`` that are not in ``removed``; see :func:`subtract`."""
     if not (len(edges) and len(removed)):
         return merged(edges)
     cuts = distinct(np.concatenate([edges, removed]).ravel())
@@ -68,7 +69,7 @@ def difference(edges: Edges, removed: Edges) -> Edges:
 
 
 def meets(edges: Edges, ascending: Edges) -> NDArray[np.bool_]:
-    """Return which non-empty spans share a stamp with one of the ascending, disjoint ones."""
+    """Return a mask of the non-empty spans that overlap one of the ascending, disjoint spans."""
     starts, ends = ascending.T
     begun, ended = starts.searchsorted(edges[:, 1]), ends.searchsorted(edges[:, 0], "right")
     rows: NDArray[np.bool_] = begun > ended

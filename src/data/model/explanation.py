@@ -1,4 +1,4 @@
-"""Explanation of a series: vendors in order, exclusions with reasons, stored bars."""
+"""Explanation of a series: vendors in order, excluded vendors with the reasons, stored bars."""
 
 from __future__ import annotations
 
@@ -33,11 +33,11 @@ class Way:
         vendor: Name of the vendor, as spelled in the rules.
         health: Health of the vendor for these bars.
         spelling: The vendor's spelling of the symbol.
-        adjustment: What the vendor's prices are adjusted for.
-        depth_days: How far back the vendor's history goes; None for as far as the listing.
-        substitute: Why the vendor is queried only if those before it have nothing, or are down and
-            bars are missing, and then for the whole range; empty for vendors that complete each
-            other.
+        adjustment: Adjustment of the vendor's prices.
+        depth_days: How many days back the vendor's history goes; None if back to the listing.
+        substitute: Why the vendor's bars cannot be combined with the others': it is queried for the
+            whole range, and only if the vendors before it have nothing, or are down and bars are
+            missing. Empty for vendors that complete each other.
     """
 
     vendor: str
@@ -58,7 +58,7 @@ class Way:
         return f"{self.adjustment} prices, {depth}"
 
     def to_json(self) -> dict[str, Any]:
-        """Return plain values."""
+        """Return a JSON-compatible dictionary."""
         return {
             "vendor": self.vendor,
             "spelling": self.spelling,
@@ -75,12 +75,12 @@ class StoredSeries:
 
     Attributes:
         lane: Folder of the lane, such as ``1d`` or ``1d@yahoo``.
-        rows, first, last: Number of bars, and the stamps of the first and last.
-        states: Maps each state to the number of stretches in it.
+        rows, first, last: Number of bars, and the open times of the first and last.
+        states: Maps each state to the number of spans in it.
         vendors: Vendors that supplied the bars.
         generation: Number that increases with every commit.
-        next_due: Time from which a request could bring more bars, in UTC milliseconds; None if
-            unknown, so that every request that reaches further queries the vendor.
+        next_due: Time from which a request could return more bars, in UTC milliseconds. None if
+            unknown: any request that reaches beyond the stored bars then queries the vendor.
         lifetime: First and last time at which bars can exist, as far as it is known.
     """
 
@@ -114,7 +114,7 @@ class StoredSeries:
         return f"nothing newer before {stamp(self.next_due)} (in {wait})"
 
     def to_json(self) -> dict[str, Any]:
-        """Return plain values."""
+        """Return a JSON-compatible dictionary."""
         return {
             "lane": self.lane,
             "rows": self.rows,
@@ -130,22 +130,23 @@ class StoredSeries:
 
 @dataclass(frozen=True, repr=False)
 class Explanation(InLines):
-    """The vendors for a series, queried or not, with reasons and state, and the stored bars.
+    """An explanation of where the bars of a series come from: its vendors, and the stored bars.
 
     Attributes:
         instrument: Meaning of the symbol.
         timeframe: Timeframe of the series.
         now_ms: Time of the explanation, UTC milliseconds.
-        rule: Name of the rule that applies, or an empty text.
+        rule: Name of the rule that applies, or an empty string.
         rule_from: File that contains the rule.
         named: Vendors that the rule names.
         ways: Vendors that are queried, in order.
         unasked: Maps each vendor that is not queried to the reason.
         stored: Stored bars, by lane.
-        source: Shorter bars from which these are or would be built, or an empty text.
-        why_not: Why no vendor can be queried, or an empty text.
+        source: Timeframe of the shorter bars from which these are or would be built, or an empty
+            string.
+        why_not: Why no vendor can be queried, or an empty string.
         lacking: Sessions that one of the vendors lacks for most of its symbols.
-        span: Stamps that the explanation is about, half-open; None for the series as a whole.
+        span: Half-open span that the explanation is about; None for the series as a whole.
     """
 
     instrument: Instrument
@@ -182,7 +183,7 @@ class Explanation(InLines):
         return f"{self.instrument.symbol} {self.timeframe}: {made}"
 
     def lines(self) -> Iterator[Line]:
-        """Yield a name and a text for each fact."""
+        """Yield the facts of the explanation, each as a name and a text."""
         yield "instrument", self._instrument()
         if self.rule and self.named:
             order = ", then ".join(self.named)
@@ -224,7 +225,7 @@ class Explanation(InLines):
         return f"{what.asset_class}{where}, calendar {what.calendar} ({what.timezone}){unit}"
 
     def to_json(self) -> dict[str, Any]:
-        """Return plain values; times are ISO 8601 in UTC."""
+        """Return a JSON-compatible dictionary; times are ISO 8601 in UTC."""
         what, span = self.instrument, self.span
         requested = {"start": iso(span.start), "end": iso(span.end)} if span else {}
         return requested | {

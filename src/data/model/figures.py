@@ -1,4 +1,4 @@
-"""Figures for perpetual futures other than bars: funding, open interest, long/short ratio."""
+"""Data on perpetual futures other than bars: funding, open interest, long/short ratio."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ class Measure:
     """A measured quantity.
 
     Attributes:
-        name: Name of its folder in the cache.
-        columns: Columns of the frame, with the exchange's names.
+        name: Name of the quantity's folder in the cache.
+        columns: Columns of the frame, named as the exchange names them.
         title: Name for display.
     """
 
@@ -42,12 +42,12 @@ LONG_SHORT = Measure(
     "long_short_ratio", ("longShortRatio", "longAccount", "shortAccount"), "long/short ratios"
 )
 MEASURES = {measure.name: measure for measure in (FUNDING, OPEN_INTEREST, LONG_SHORT)}
-# Funding rates have no fixed period (mostly 8 hours); this label names their folder.
+# Funding rates have no fixed period (it is mostly 8 hours); this label names their folder.
 FUNDING_PERIOD = "8h"
 
 
 class Figure(NamedTuple):
-    """One row: its stamp in UTC milliseconds, and the values of the measure's columns."""
+    """One row: its timestamp in UTC milliseconds, and the values of the measure's columns."""
 
     stamp_ms: int
     values: tuple[float, ...]
@@ -55,15 +55,15 @@ class Figure(NamedTuple):
 
 @dataclass(frozen=True)
 class FigureQuery:
-    """What to fetch from one vendor: stamps ``[start, end)`` of one perpetual future.
+    """A query to one vendor: rows ``[start, end)`` for one perpetual future.
 
     Attributes:
         measure: Quantity to fetch.
-        instrument: Pair; one quoted in ``USD`` means the future that is settled in the coin.
-        period: Time between two rows; for funding rates only a name.
-        span: Stamps in UTC milliseconds.
+        instrument: Pair; if quoted in ``USD``, it means the future that is settled in the coin.
+        period: Time between two rows; for funding rates only a label.
+        span: Half-open span, in UTC milliseconds.
         now_ms: Time of the request.
-        insist: Query even for a symbol that the vendor recently did not know.
+        insist: Whether to query even if the vendor recently did not know the symbol.
     """
 
     measure: Measure
@@ -84,9 +84,8 @@ class Served:
     Attributes:
         page_rows: Maximum number of rows in one answer.
         periods: Labels of the periods served; empty if rows have no fixed period.
-        depth_days: How far back the history goes; 0 means to the listing.
-        settle_ms: Time after a stamp, in addition to one period, by which its row is certain to be
-            available.
+        depth_days: How many days back the history goes; 0 means back to the listing.
+        settle_ms: Time after the end of a row's period by which the row is certain to be available.
     """
 
     page_rows: int

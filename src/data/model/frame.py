@@ -1,4 +1,4 @@
-"""Builds the canonical frame of bars, and reads frames of bars made by others."""
+"""Building the canonical frame of bars, and reading frames of bars made by other programs."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ REQUIRED_COLUMNS = ("open", "high", "low", "close", "volume")
 _TIME_COLUMNS = ("timestamp", "datetime", "date", "time", "open_time")
 
 
-# Used for rows that are in no stretch.
+# Used for rows that no coverage entry contains.
 _UNCOVERED = Covered(Span(0, 0), "suspect")
 NS_IN_MS = 1_000_000
 # From this number of rows on, copying columns takes longer than building a frame from many.
@@ -45,7 +45,7 @@ def build_frame(
 
     Args:
         table: Bars; rows keep their order.
-        coverage: Ascending, disjoint stretches; needed only for ``extra``.
+        coverage: Ascending, disjoint entries, from which ``extra`` is taken; otherwise not needed.
         extra: Names of extra columns.
     """
     stamps = table.index if table.index is not None else table.stamps * NS_IN_MS
@@ -84,7 +84,7 @@ def _names(columns: tuple[str, ...]) -> pd.Index[str]:
 
 
 def _owners(table: BarTable, coverage: Sequence[Covered]) -> Any:
-    """Return the index in ``coverage`` of each row's stretch, or -1 for a row in no stretch."""
+    """Return the index of the coverage entry that contains each row, or -1 if none does."""
     if not coverage:
         return np.full(len(table), -1)
     starts, ends = np.array([part.span for part in coverage], dtype=np.int64).T
@@ -93,7 +93,7 @@ def _owners(table: BarTable, coverage: Sequence[Covered]) -> Any:
 
 
 def _extra_column(name: str, parts: Sequence[Covered]) -> pd.Series[Any]:
-    """Return the value of an extra column for each stretch."""
+    """Return the values of an extra column, one for each coverage entry."""
     states = [FORMING if part.reason == FORMING else part.state for part in parts]
     if name == "source":
         return pd.Series([part.vendor for part in parts], dtype="str")
@@ -157,7 +157,7 @@ WITHOUT_FILLED = 'frame[~frame["filled"]] has only the bars'
 
 
 def with_filled(frame: pd.DataFrame, times: Any) -> pd.DataFrame:
-    """Return a new frame with the column ``filled``, true at ``times`` in its naive UTC index.
+    """Return a new frame with a column ``filled``, which is true in the rows at ``times``.
 
     The stamps are also noted in ``attrs``, so that the rows are recognised even after the column
     has been dropped.
@@ -169,7 +169,7 @@ def with_filled(frame: pd.DataFrame, times: Any) -> pd.DataFrame:
 
 
 def filled_rows(frame: pd.DataFrame) -> int:
-    """Return the number of rows that a program has filled, by the column or the note in ``attrs``.
+    """Return the number of rows that a program filled in, by the column or the note in ``attrs``.
 
     The result is 0 if the argument is not a frame.
     """

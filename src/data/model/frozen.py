@@ -8,7 +8,7 @@ T = TypeVar("T")
 
 
 def filled(kind: type[T], /, **values: Any) -> T:
-    """Return a frozen dataclass with all its fields given; neither defaults nor checks are applied.
+    """Create a frozen dataclass from values for all its fields, without defaults or checks.
 
     The class's own constructor sets each field through a guard, which takes three times as long.
     """

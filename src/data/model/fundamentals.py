@@ -104,7 +104,7 @@ def canonical_field(name: str) -> str:
 
 @dataclass(frozen=True)
 class Fact:
-    """One value and its meaning.
+    """One value with its unit, currency and period.
 
     Attributes:
         value: Finite number, or a text if the unit is ``text``.
@@ -153,12 +153,12 @@ class Snapshot:
         fetched_at_ms: Time of the request, UTC milliseconds.
         facts: Maps each field to its fact.
         statements: Reports, newest first.
-        blocks: Parts of the answers under the vendor's own names, as sent.
+        blocks: Parts of the answers, unparsed, under the vendor's own names.
         dropped: Maps each rejected field to the reason.
         data_types: Data types requested; empty for files that do not record them.
         names_symbol: Whether the answers themselves named the symbol.
-        is_stale: Whether the snapshot is older than its type allows, and stands in for a failed
-            vendor.
+        is_stale: Whether the snapshot is older than its type allows, and was returned because a
+            vendor failed.
     """
 
     vendor: str
@@ -213,7 +213,7 @@ _WEIGHTS = {
 
 
 def objection(name: str, fact: Fact) -> str:
-    """Return why a value cannot be true, or an empty text."""
+    """Return the reason why a value cannot be right, or an empty string."""
     field, value = canonical_field(name), fact.value
     if isinstance(value, str):
         is_text = FIELDS.get(field, "text") == "text" or _is_number(value)
@@ -343,7 +343,7 @@ def snapshot_of(
 
 
 def meaning_of(fact: Fact) -> dict[str, str]:
-    """Return the unit, currency, period and dates of a fact, without unknown ones."""
+    """Return the known parts of a fact's unit, currency, period and dates."""
     texts = (fact.unit, fact.currency, fact.period, fact.period_end, fact.filed_at)
     return {name: text for name, text in zip(_MEANING, texts, strict=True) if text}
 
@@ -391,7 +391,7 @@ def _meant(value: Any, meaning: Mapping[str, Any]) -> Fact:
 
 
 def _bare(name: str, value: Any, currency: str) -> Fact:
-    """Return a fact of unknown unit; money is assumed to be in the payload's currency."""
+    """Return a fact whose unit is unknown; money is assumed to be in the payload's currency."""
     usual = FIELDS.get(canonical_field(name), "")
     if isinstance(value, str):
         return Fact(value, "text")

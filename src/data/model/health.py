@@ -1,4 +1,4 @@
-"""State of a vendor at one moment: what is left of its limits, and whether it is paused."""
+"""State of a vendor at one moment: its remaining quota, and whether it is paused."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 from .instant import SECOND_MS, iso
 from .texts import duration, time_until
 
-# Duration of a healthy request. An estimate that ignored it would assume waits for limits that are
+# Duration of a normal request. An estimate that ignored it would include waits for limits that are
 # never reached in practice.
 REQUEST_S = 0.2
 _PER = {1.0: "a second", 60.0: "a minute", 86_400.0: "a day", 2_678_400.0: "a month"}
@@ -21,7 +21,7 @@ class Quota:
     Attributes:
         length_s: Length of the window in seconds.
         limit: Units allowed in the window.
-        used: Units that count against it now.
+        used: Units that currently count against the limit.
     """
 
     length_s: float
@@ -38,7 +38,7 @@ class Quota:
         return f"{self.left:,.0f} of {self.limit:,.0f} {per}"
 
     def to_json(self) -> dict[str, float]:
-        """Return plain values."""
+        """Return a JSON-compatible dictionary."""
         return {"seconds": self.length_s, "limit": self.limit, "left": self.left}
 
 
@@ -48,11 +48,10 @@ class Health:
 
     Attributes:
         vendor: Canonical name of the vendor.
-        until_ms: Time from which it may be queried again (UTC milliseconds); 0 if it may be queried
-            now.
-        reason: Why it is paused; if it is not, its last failure.
+        until_ms: Time from which the vendor may be queried again (UTC milliseconds); 0 for now.
+        reason: Why the vendor is paused or, if it is not, its last failure.
         failures: Number of failures in a row.
-        quotas: Usage of each of its limits, the shortest window first.
+        quotas: Usage of each of the vendor's limits, the shortest window first.
         wait_s: Seconds from the time of this report to ``until_ms``.
     """
 
@@ -82,7 +81,7 @@ class Health:
         return f"{', '.join(texts or map(str, self.quotas))} left" if self.quotas else "no limit"
 
     def to_json(self) -> dict[str, Any]:
-        """Return plain values."""
+        """Return a JSON-compatible dictionary."""
         return {
             "vendor": self.vendor,
             "ready": not self.until_ms,

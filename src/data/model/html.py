@@ -1,4 +1,4 @@
-"""HTML built from values: elements whose texts and attributes are always escaped. Pure."""
+"""Builds HTML from values; texts and attributes of elements are always escaped. Pure."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _VOID = frozenset({"br", "col", "hr", "img", "input", "link", "meta"})
 
 
 class Html(str):
-    """Text that is already HTML and goes into a page as it is. Any other text is escaped."""
+    """A string that is already HTML and is inserted unchanged; any other text is escaped."""
 
     __slots__ = ()
 
@@ -34,13 +34,13 @@ def joined(children: Iterable[object], separator: str = "") -> Html:
 
 
 def element(tag: str, *children: object, **attributes: object) -> Html:
-    """Return an element.
+    """Return an HTML element.
 
     Args:
-        tag: Name of the element, from the caller; never external input.
-        children: Content of the element; anything other than :class:`Html` is escaped.
-        attributes: Attributes by name; ``class_`` is ``class``, ``data_x`` is ``data-x``. One that
-            is None or False is omitted, one that is True has no value.
+        tag: Name of the element, from the caller; never external input. children: Content of the
+        element; anything other than :class:`Html` is escaped. attributes: Attributes by name;
+        ``class_`` is ``class``, ``data_x`` is ``data-x``. An attribute that is None or False is
+        omitted; one that is True has no value.
     """
     written = "".join(_attribute(name, value) for name, value in attributes.items())
     end = "" if tag in _VOID else f"{joined(children)}</{tag}>"
@@ -57,12 +57,11 @@ def _attribute(name: str, value: object) -> str:
 def table(
     rows: Iterable[Sequence[object]], columns: Sequence[object] = (), caption: object = ""
 ) -> Html:
-    """Return a table.
+    """Return an HTML table.
 
     Args:
         rows: Cells, left to right. Without ``columns`` the first cell in a row is its heading.
-        columns: Column headings; () for none.
-        caption: Text above the table; "" for none.
+        columns: Column headings; () for none. caption: Text above the table; "" for none.
     """
     head = [element("caption", caption)] if caption else []
     if columns:

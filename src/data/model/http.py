@@ -1,4 +1,4 @@
-"""HTTP requests and responses as values: vendors build and parse them without any I/O."""
+"""HTTP requests and responses as values, which vendors build and parse without any I/O."""
 
 from __future__ import annotations
 
@@ -11,10 +11,11 @@ from urllib.parse import SplitResult, urljoin, urlsplit, urlunsplit
 
 from ..errors import ResponseFormatError
 
-# Maximum memory for a parsed answer. The largest real ones, lists of an exchange's pairs, take
+# Maximum memory for a parsed answer. The largest real answers, lists of an exchange's pairs, take
 # about a third of it.
 MOST_PARSED_BYTES: Final = 256 * 1024 * 1024
-# Upper bound on how much a body grows when it is parsed; below the limit, nothing is counted.
+# Upper bound on how much a body grows when it is parsed. Bodies that cannot exceed the limit even
+# so are not examined further.
 _GROWTH: Final = 64
 # Upper bounds on CPython's memory for a list, a dict, the next value in either, and a key.
 _PARSED_BYTES: Final = ((b"[", 96), (b"{", 192), (b",", 72), (b":", 128))
@@ -23,7 +24,7 @@ _FOUR_BYTE_LEADS: Final = (b"\xf0", b"\xf1", b"\xf2", b"\xf3", b"\xf4")
 
 @dataclass(frozen=True)
 class HttpRequest:
-    """A request. Secrets are kept separately, and no text form of the request shows them.
+    """An HTTP request. Secrets are kept separately and never appear in its text form.
 
     Attributes:
         url: Scheme, host and path; no query.
@@ -46,15 +47,13 @@ class HttpRequest:
 
 @dataclass(frozen=True)
 class HttpResponse:
-    """A response.
+    """An HTTP response.
 
     Attributes:
-        status: HTTP status.
-        headers: Headers with lowercase names.
-        body: Decoded bytes (content encoding undone).
-        url: URL of the request, without its query.
-        requests: Number of HTTP requests sent, including retries and an SDK's hidden ones.
-        took_ms: Milliseconds from sending until the whole response had arrived.
+        status: HTTP status. headers: Headers with lowercase names. body: Decoded bytes (content
+        encoding undone). url: URL of the request, without its query. requests: Number of HTTP
+        requests sent, including retries and an SDK's hidden ones. took_ms: Milliseconds from
+        sending until the whole response had arrived.
     """
 
     status: int
@@ -107,7 +106,7 @@ def check_parsed_size(body: bytes) -> None:
 
 
 def _text_growth(body: bytes) -> int:
-    """Return the number of bytes that a text and a copy of it take per byte of UTF-8.
+    """Return the memory, per byte of UTF-8, that a decoded string and a copy of it take.
 
     The widest character in a text determines the width of all of them: one, two or four bytes.
     """
@@ -117,26 +116,26 @@ def _text_growth(body: bytes) -> int:
 
 
 def path_and_query(address: str, base: str = "") -> str:
-    """Return the path and query of an address in an answer, for a request to our own host.
+    """Return the path and query of a URL in an answer, for a request to the original host.
 
     Requests carry keys, so scheme and host are never taken from an answer.
 
     Args:
-        address: Address as in the answer; a relative one is resolved against ``base``.
-        base: Address of the request.
+        address: URL as in the answer; a relative one is resolved against ``base``.
+        base: URL of the request.
 
     Raises:
-        ResponseFormatError: The text is not an address.
+        ResponseFormatError: The text is not a URL.
     """
     parts = _joined(base, address)
     return urlunsplit(("", "", f"/{parts.path.lstrip('/')}", parts.query, ""))
 
 
 def address_on(base: str, address: str) -> str:
-    """Return the address in an answer to ``base``, if it has the same scheme and host.
+    """Return a URL from an answer to ``base``, checked to have the same scheme and host.
 
     Raises:
-        ResponseFormatError: The address has another scheme or host, or is not an address.
+        ResponseFormatError: The URL has another scheme or host, or is not a URL.
     """
     here, there = urlsplit(base), _joined(base, address)
     if _origin(there) != _origin(here):
@@ -148,7 +147,7 @@ def address_on(base: str, address: str) -> str:
 
 
 def _joined(base: str, address: str) -> SplitResult:
-    """Split an address, resolved against ``base``, that all URL parsers split in the same way."""
+    """Resolve a URL against ``base`` and split it; reject one that parsers split differently."""
     # A backslash, a space or a user name makes some URL parsers choose a different host than
     # others.
     is_plain = address.isascii() and address.isprintable() and not set(address) & {" ", "\\"}

@@ -10,7 +10,7 @@ from .coverage import VendorDay
 
 @dataclass(frozen=True)
 class Incident:
-    """Consecutive sessions that one vendor lacks in the same way, in one market and timeframe.
+    """Consecutive sessions that a vendor lacks in the same way, for one market and timeframe.
 
     Attributes:
         days: Sessions, ascending; at least one.
@@ -30,19 +30,19 @@ class Incident:
 
     @property
     def text(self) -> str:
-        """The incident and its consequences, in words."""
+        """The incident and its consequences, as text."""
         if self.days[0].condition == "pending":
             return f"{self}; perhaps not published yet"
         return f"{self}; {self.remedy}"
 
     @property
     def remedy(self) -> str:
-        """What is done about the incident."""
+        """How the library responds to the incident, as text."""
         return f"other vendors are queried first for {'it' if len(self.days) == 1 else 'them'}"
 
 
 def incidents_of(days: Iterable[VendorDay]) -> list[Incident]:
-    """Group vendors' days into incidents, ordered by last day, vendor and timeframe."""
+    """Group sessions that vendors lack into incidents, sorted by last day, vendor and timeframe."""
     runs: list[list[VendorDay]] = []
     grouped = sorted(days, key=lambda d: (d.vendor, d.calendar, d.timeframe, d.span))
     for day in grouped:

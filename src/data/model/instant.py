@@ -19,12 +19,12 @@ _EPOCH = datetime(1970, 1, 1)
 _EPOCH_DATE = date(1970, 1, 1)
 
 
-# Errors raised by a broken time zone class of a user's program.
+# Errors that a broken time zone class in a user's program may raise.
 _OF_ZONES = (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError)
 
 
 def to_ms(moment: datetime) -> int:
-    """Return ``moment`` in UTC milliseconds; naive means UTC; microseconds are truncated.
+    """Convert a datetime to UTC milliseconds; naive means UTC, and microseconds are truncated.
 
     Raises:
         ValueError: The time zone is not a standard one and does not work.
@@ -44,34 +44,34 @@ def _offset_of(moment: datetime) -> timedelta:
 
 
 def from_ms(ms: int) -> datetime:
-    """Return the naive UTC datetime of ``ms``."""
+    """Convert UTC milliseconds to a naive UTC datetime."""
     return _EPOCH + timedelta(milliseconds=ms)
 
 
 def day_ms(day: date) -> int:
-    """Return 00:00 of ``day`` as if it were UTC: the stamp of a session date."""
+    """Return 00:00 UTC on ``day`` in milliseconds, which is the timestamp of a session date."""
     return (day - _EPOCH_DATE).days * DAY_MS
 
 
 def date_of(ms: int) -> date:
-    """Return the UTC date of ``ms``."""
+    """Return the UTC date of an instant in milliseconds."""
     return _EPOCH_DATE + timedelta(days=ms // DAY_MS)
 
 
 def year_of(ms: int) -> int:
-    """Return the UTC year of ``ms``."""
+    """Return the UTC year of an instant in milliseconds."""
     return date_of(ms).year
 
 
 def year_start(year: int) -> int:
-    """Return the first millisecond of ``year``."""
+    """Return the start of ``year`` in UTC milliseconds."""
     return day_ms(date(year, 1, 1))
 
 
 # The same bounds are reported with every answer.
 @lru_cache(4096)
 def iso(ms: int) -> str:
-    """Return ``ms`` as ``YYYY-MM-DDTHH:MM:SSZ`` (with ``.mmm`` only if it has milliseconds)."""
+    """Format an instant as ``YYYY-MM-DDTHH:MM:SSZ``, with ``.mmm`` only if it has milliseconds."""
     seconds, rest = divmod(ms, SECOND_MS)
     text = (_EPOCH + timedelta(seconds=seconds)).isoformat()
     return f"{text}.{rest:03d}Z" if rest else f"{text}Z"

@@ -1,4 +1,4 @@
-"""An instrument: the thing a symbol means, its venue and its currency."""
+"""An instrument: the thing that a symbol means, with its venue and its currency."""
 
 from __future__ import annotations
 
@@ -22,12 +22,13 @@ class Instrument:
     Attributes:
         symbol: Our canonical spelling, uppercase, such as ``BRK-B`` or ``BTCUSDT``.
         asset_class: One of :data:`AssetClass`.
-        calendar: ``24/7``, ``FX``, or the code of an exchange calendar such as ``XNYS``;
-            ``XNYS@extended`` with its extended hours.
+        calendar: ``24/7``, ``FX``, or the code of an exchange calendar such as ``XNYS``; for its
+            extended hours ``XNYS@extended``.
         timezone: IANA name of the venue's local time; session dates are in this zone.
         exchange: Usual name of the venue, if known (``NASDAQ``, ``LSE``).
         base, quote: Parts of a pair; ``quote`` is the currency of prices, if known.
-        spellings: Maps each vendor to its own spelling, if that is not the canonical one.
+        spellings: Maps each vendor to its own spelling of the symbol, if that differs from the
+            canonical one.
         own_spellings: Vendors whose spelling comes from the user's rules.
     """
 
@@ -52,7 +53,7 @@ class Instrument:
         return "extended" if self.is_extended else "regular"
 
     def in_session(self, session: AskedSession) -> Instrument:
-        """Return the same instrument in the trading hours that a query or stored series names."""
+        """Return the same instrument with the trading hours that a query or stored series names."""
         return self.extended() if session == "extended" else self
 
     def extended(self) -> Instrument:
@@ -64,7 +65,8 @@ class Instrument:
         return self.spellings.get(vendor, self.symbol)
 
 
-# One object for each: cached answers are looked up by the identity of the requested object.
+# Always returns the same object for an instrument, because cached answers are looked up by the
+# identity of the requested object.
 @lru_cache(4096)
 def _extended(instrument: Instrument) -> Instrument:
     return replace(instrument, calendar=f"{instrument.calendar}{EXTENDED}")

@@ -1,4 +1,4 @@
-"""Frames of bars as tables of other libraries: the one module that converts.
+"""Conversion of frames of bars to tables of other libraries (Polars and Arrow).
 
 With pandas 3, which copies before it writes, a numeric or time column is handed over without a
 copy: later writes to the frame do not show in the table. Older pandas writes in place, so there the
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 _COPIES_ON_WRITE = int(pd.__version__.split(".")[0]) >= 3
 _SYMBOL, _TIME = "symbol", "timestamp"
-# Inferred types: texts, and mixed values, for which neither Polars nor Arrow has a type.
+# Types as pandas infers them: texts, and mixed values, which neither Polars nor Arrow can store.
 _TEXTS = ("string", "empty")
 _MIXED = ("mixed", "mixed-integer", "unknown-array")
 _NUMBERS = "biufm"
@@ -150,10 +150,9 @@ class _Symbol(NamedTuple):
 
 
 class _Lent:
-    """Memory borrowed from a frame.
+    """Array memory shared with a frame.
 
-    While this object lives, a second frame refers to the memory, so that pandas copies before it
-    writes.
+    It keeps a second frame alive that refers to the memory, so that pandas copies before it writes.
     """
 
     def __init__(self, values: NDArray[Any], holder: pd.DataFrame) -> None:

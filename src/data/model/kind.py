@@ -1,4 +1,4 @@
-"""The kind of a bar and the basis of its prices: bars that differ in kind never share a series."""
+"""The kind of a bar and the basis of its prices. Bars that differ in kind never share a series."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ _HARD = ("session", "anchor", "venue", "unit")
 class Kind:
     """The kind of a series' bars. Price adjustment is not part of it: see :class:`Basis`.
 
-    An empty text means "unknown": it agrees with anything and takes the value of the first stored
-    bars.
+    An empty string means "unknown". It agrees with any value, and is replaced by the value of the
+    first stored bars.
 
     Attributes:
         session: ``regular``, ``extended`` or ``24h``.
@@ -37,9 +37,10 @@ class Kind:
             full minute or hour, whatever the open); daily and longer bars are ``session``.
         venue: Exchange that a price belongs to, ``aggregate`` for averages over venues,
             ``consolidated`` for a national tape.
-        unit: Currency or unit of prices; ``GBp`` is not ``GBP``.
-        volume: Unit of the volume: ``shares``, ``base``, ``quote``, ``ticks`` or ``none`` (soft).
-        feed: Tape that the volume comes from, such as ``sip`` or ``iex`` (soft).
+        unit: Currency or unit of prices; case matters, as ``GBp`` is not ``GBP``.
+        volume: Unit of the volume: ``shares``, ``base``, ``quote``, ``ticks`` or ``none``. Soft:
+            bars that differ in it may share a series.
+        feed: Tape that the volume comes from, such as ``sip`` or ``iex``. Soft, like ``volume``.
     """
 
     session: str = "regular"
@@ -52,24 +53,26 @@ class Kind:
     def needs_volume(self, asset_class: str, vendor: str) -> bool:
         """Return whether bars without a volume are incomplete.
 
-        They are unless they are declared to have none.
-
-        If nothing is declared (a program's own downloader, files, imported frames), the asset class
-        and the declaration of the vendor with that name decide.
+        They are complete if the kind declares that its bars have none. If it declares nothing (a
+        program's own downloader, files, imported frames), the asset class and the declaration of
+        the vendor with that name decide.
         """
         if self.volume:
             return self.volume != "none"
         return asset_class not in (*NO_VOLUME, *row_of(vendor).no_volume)
 
     def differences(self, other: Kind) -> dict[str, tuple[str, str]]:
-        """Return the hard attributes that differ between the two, as ``name: (mine, theirs)``."""
+        """Return the attributes that differ, as ``name: (mine, theirs)``.
+
+        Soft and unknown ones do not count.
+        """
         if self == other:
             return {}
         pairs = {name: (getattr(self, name), getattr(other, name)) for name in _HARD}
         return {name: pair for name, pair in pairs.items() if all(pair) and pair[0] != pair[1]}
 
     def agrees(self, other: Kind) -> bool:
-        """Return whether bars of both kinds may share a series (no hard difference)."""
+        """Return whether bars of the two kinds may share a series."""
         return not self.differences(other)
 
     def filled_from(self, other: Kind) -> Kind:
@@ -80,7 +83,7 @@ class Kind:
         return Kind(**{name: value or theirs[name] for name, value in mine.items()})
 
     def to_json(self) -> dict[str, str]:
-        """Return the plain mapping that is stored with bars."""
+        """Return the JSON-compatible dictionary that is stored with bars."""
         # Written out because `asdict` makes deep copies, and every answer carries its kind.
         return {name: getattr(self, name) for name in _NAMES}
 
@@ -106,18 +109,19 @@ class Basis:
 
     Attributes:
         adjustment: ``raw`` as traded, ``split`` adjusted for splits, ``all`` for dividends too.
-        as_of: Last session that opened before the fetch; None if it is not after the first bar's
-            date, so that daily appends can share one basis.
+        as_of: Date of the last session that opened before the fetch. None if that is not after the
+            first bar's date, so that bars appended daily can share one basis.
     """
 
     adjustment: Adjustment = "raw"
     as_of: date | None = None
 
     def of_bars(self, first_ms: int, session: str, *, intraday: bool) -> Basis:
-        """Return the basis for the bars from the stamp ``first_ms`` on, without a redundant date.
+        """Return the basis for bars from ``first_ms`` on, without the date if that is redundant.
 
-        A date that is not after the first bar's session adds no information. Outside regular hours
-        (``session``) a bar before the open trades on the share basis of the previous day.
+        A date that is not after the first bar's session adds no information. In bars that include
+        trading outside regular hours (``session``), a bar before the open still trades on the share
+        basis of the previous day.
         """
         if self.as_of is None:
             return self
@@ -126,7 +130,7 @@ class Basis:
         return self if first < self.as_of else Basis(self.adjustment)
 
     def to_json(self) -> dict[str, str]:
-        """Return the plain mapping that is stored with bars."""
+        """Return the JSON-compatible dictionary that is stored with bars."""
         plain: dict[str, str] = {"adjustment": self.adjustment}
         if self.as_of is not None:
             plain["as_of"] = self.as_of.isoformat()
@@ -134,7 +138,7 @@ class Basis:
 
     @classmethod
     def from_json(cls, mapping: Mapping[str, Any]) -> Basis:
-        """Parse a stored mapping; the adjustment must be known.
+        """Parse a stored mapping.
 
         Raises:
             ValueError: This version does not know the adjustment.

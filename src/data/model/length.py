@@ -8,7 +8,7 @@ from datetime import date
 
 from .instant import DAY_MS, HOUR_MS, MINUTE_MS, WEEK_MS
 
-# Milliseconds of the units with a fixed length; months of the others.
+# Units with a fixed length, in milliseconds, and the other units, in months.
 UNIT_MS = {"m": MINUTE_MS, "h": HOUR_MS, "d": DAY_MS, "w": WEEK_MS}
 UNIT_MONTHS = {"mo": 1, "y": 12}
 
@@ -18,8 +18,8 @@ _LENGTH = re.compile(r"([0-9]{1,6})(\s*[A-Za-z]{1,3})")
 def split_length(text: object) -> tuple[int, str] | None:
     """Split a length such as ``90d`` into its count and its unit.
 
-    The unit includes any space before it. Return None if the value is not a text of this form. The
-    caller decides which units are valid.
+    The unit includes any space before it. The result is None if the value is not a string of this
+    form. The caller decides which units are valid.
     """
     match = _LENGTH.fullmatch(text.strip()) if isinstance(text, str) else None
     return (int(match[1]), match[2]) if match else None

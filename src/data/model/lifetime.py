@@ -10,21 +10,21 @@ from .instant import MINUTE_MS, iso
 from .span import Span
 from .timeframe import Timeframe
 
-# Later than any stamp.
+# Later than any timestamp.
 _EVER = 1 << 62
 FIELD, PAGES = "field", "pages"
 
 
 class Bound(NamedTuple):
-    """One end of a lifetime.
+    """One end of a series' lifetime.
 
     Attributes:
-        at: Stamp in UTC milliseconds: of the first possible bar, or the first impossible one.
+        at: Timestamp (UTC milliseconds) of the first possible bar, or of the first impossible one.
         source: Vendors that reported the bound, or whose answers prove it; joined by commas.
         learned_at: Time at which the bound was learned, UTC milliseconds.
         expires: UTC milliseconds from which vendors are queried again.
-        proof: Proof of a listing: ``field``, a date in a vendor's answer, or ``pages``, empty pages
-            from two vendors.
+        proof: Evidence for a listing: ``field`` (a date in a vendor's answer) or ``pages`` (empty
+            pages from two vendors).
     """
 
     at: int
@@ -34,9 +34,9 @@ class Bound(NamedTuple):
     proof: str = ""
 
     def is_valid(self, now_ms: int) -> bool:
-        """Return whether the bound is still valid at ``now_ms``.
+        """Return whether the bound is valid at ``now_ms``.
 
-        One learned in the future is not.
+        It is if it has not expired and was not learned in the future.
         """
         return self.learned_at - MINUTE_MS <= now_ms < self.expires
 
@@ -54,7 +54,7 @@ class Lifetime:
     delisted: Bound | None = None
 
     def traded(self, now_ms: int) -> Span:
-        """Return the stamps at which bars are possible, by the unexpired bounds."""
+        """Return the span in which bars are possible, according to the unexpired bounds."""
         first, last = self.listed, self.delisted
         return Span(
             first.at if first is not None and first.is_valid(now_ms) else -_EVER,
@@ -62,12 +62,15 @@ class Lifetime:
         )
 
     def for_gaps(self, now_ms: int) -> Span:
-        """Return the same span for explaining gaps, for which an expired listing still counts."""
+        """Return the same span for explaining gaps.
+
+        Here an expired listing still counts.
+        """
         listed = self.listed.at if self.listed is not None else -_EVER
         return Span(listed, self.traded(now_ms).end)
 
     def beyond(self, now_ms: int) -> list[Span]:
-        """Return the stamps for which no vendor needs to be queried."""
+        """Return the spans before listing and after delisting, which no vendor is queried for."""
         traded = self.traded(now_ms)
         around = (Span(-_EVER, traded.start), Span(traded.end, _EVER))
         return [span for span in around if not span.is_empty]
@@ -93,7 +96,7 @@ class Lifetime:
         return {name: iso(bound.at) for name, bound in bounds.items() if bound is not None}
 
     def ends(self, timeframe: Timeframe) -> Iterator[str]:
-        """Yield each known end in words."""
+        """Describe each known end of the lifetime."""
         from .texts import stamp  # imported here because a complete answer needs no text
 
         for label, bound in (("listed", self.listed), ("no bars since", self.delisted)):
@@ -102,7 +105,7 @@ class Lifetime:
                 yield f"{label} {stamp(bound.at, timeframe)}{source}"
 
     def to_json(self) -> dict[str, Any]:
-        """Return plain values: ``listing`` and ``delisting``, if known."""
+        """Return the known ends, ``listing`` and ``delisting``, as a JSON-compatible dictionary."""
         bounds = {"listing": self.listed, "delisting": self.delisted}
         return {name: _plain(bound) for name, bound in bounds.items() if bound is not None}
 

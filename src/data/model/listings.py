@@ -23,9 +23,9 @@ class Listing:
             ``BTCUSDT``.
         name: Name of the company, fund, coin or pair; empty if unknown.
         venue: Place of listing, in the vendor's words; empty if unknown.
-        type: One of :data:`ListingType`.
+        type: Type of instrument, one of :data:`ListingType`.
         currency: Currency of prices; empty if unknown.
-        vendor: Vendor whose list it is on.
+        vendor: Vendor whose list contains the symbol.
     """
 
     symbol: str
@@ -44,10 +44,10 @@ class Listing:
 
 
 def plain_text(value: Any) -> str:
-    """Return a vendor's text on one line, of limited length.
+    """Return a vendor's text as one line of limited length.
 
-    Control characters and runs of spaces are removed. The result is empty if the value is not a
-    text.
+    Control characters are removed, and runs of spaces reduced to one. The result is empty if the
+    value is not a string.
     """
     if not isinstance(value, str):
         return ""

@@ -1,4 +1,4 @@
-"""The answer to a batch: a frame for each symbol and, for a universe, the days without bars."""
+"""The answer to a batch: a frame for each symbol and, for a universe, sessions without bars."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class DaysWithoutBars(NamedTuple):
 
 
 class Frames(InLines, dict[str, "pd.DataFrame"]):
-    """Maps each symbol to its frame: the result of a batch, displayed as one table."""
+    """The result of a batch, which maps each symbol to its frame; displayed as one table."""
 
     def __repr__(self) -> str:
         return str(self)
@@ -67,10 +67,10 @@ def _facts(frame: pd.DataFrame) -> Mapping[str, Any]:
 
 
 class MemberFrames(Frames):
-    """Maps each member to its frame, in the order of the members; a batch with two more attributes.
+    """The result of a batch for a universe, which maps each member to its frame, in order.
 
     Attributes:
-        members: Members, with day and proof.
+        members: Members, with the date and its reliability.
         without_bars: Maps each member to the sessions in the range for which it has no bar,
             including those before its listing and after its delisting; a member without such
             sessions is omitted. Sessions that have not ended are not counted.
@@ -90,7 +90,7 @@ class MemberFrames(Frames):
         return type(self), (dict(self), self.members, self.without_bars)
 
     def as_dict(self) -> dict[str, Any]:
-        """Return members and days without bars as plain JSON values.
+        """Return the members and their sessions without bars as plain JSON values.
 
         The frames are not included.
         """

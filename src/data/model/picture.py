@@ -1,4 +1,4 @@
-"""Interface of a drawn chart for code that passes it on without drawing. Pure."""
+"""Interface of a chart, for code that only passes it on. Pure."""
 
 from __future__ import annotations
 
@@ -24,15 +24,15 @@ class Picture(Protocol):
         """
 
     def svg(self, width: int = 800, height: int = 500) -> str:
-        """Return the chart as an SVG element or file, for light and dark backgrounds.
+        """Return the chart as SVG text, for light and dark backgrounds.
 
         Arguments and errors are those of :meth:`png`.
         """
 
     def html(self) -> str:
-        """Return the chart as a page that opens from disk and loads nothing.
+        """Return the chart as a self-contained HTML page that loads nothing.
 
-        It shows the values under the pointer.
+        The page shows the values under the pointer.
         """
 
     def save(self, path: str | Path) -> Path:
@@ -42,6 +42,6 @@ class Picture(Protocol):
 
         Raises:
             MissingExtraError: A PNG is requested, and matplotlib is not installed.
-            QueryError: The name has another ending.
+            QueryError: The file name has another extension.
             StorageError: The file cannot be written; no partial file is left.
         """

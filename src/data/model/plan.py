@@ -1,4 +1,4 @@
-"""The plan of a request: the stored bars, the vendors for the rest, and its cost."""
+"""The plan of a request: the stored bars, the queries for the missing ones, and the cost."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from .timeframe import Timeframe
 
 @dataclass(frozen=True)
 class PlanStretch:
-    """A contiguous group of bars.
+    """A contiguous group of bars in a plan.
 
     Attributes:
-        span: Stamps of the bars, half-open.
+        span: Half-open span of the bars.
         bars: Number of bars stored or expected in the span.
-        first, last: Stamps of the first and last bar; None if there is none.
+        first, last: Open times of the first and last bar; None without bars.
     """
 
     span: Span
@@ -38,22 +38,22 @@ class PlanStretch:
         return f"{stamp(self.first, timeframe)} .. {stamp(self.last, timeframe)}"
 
     def to_json(self) -> dict[str, Any]:
-        """Return plain values; ``end`` is exclusive."""
+        """Return a JSON-compatible dictionary; ``end`` is exclusive."""
         return {"start": iso(self.span.start), "end": iso(self.span.end), "bars": self.bars}
 
 
 @dataclass(frozen=True)
 class PlanStep:
-    """One query to a vendor.
+    """A planned query to a vendor.
 
     Attributes:
         vendor: Vendor that would be queried.
-        timeframe, span: Bars requested; stamps are half-open, in UTC milliseconds.
+        timeframe, span: Bars requested; the span is half-open, in UTC milliseconds.
         requests: Number of requests that would be sent.
         cost: Units of the vendor's limits that each request uses.
         wait_s: Seconds that the requests would wait for these limits.
         trouble: Why the query would get no answer; empty if the vendor may be queried.
-        what: ``bars``, or ``splits and dividends``.
+        what: Data requested: ``bars``, or ``splits and dividends``.
         is_archive: Whether the vendor's archive is queried, which has its own limits.
     """
 
@@ -68,7 +68,7 @@ class PlanStep:
     is_archive: bool = False
 
     def to_json(self) -> dict[str, Any]:
-        """Return plain values; ``end`` is exclusive."""
+        """Return a JSON-compatible dictionary; ``end`` is exclusive."""
         return {
             "vendor": self.vendor,
             "what": self.what,
@@ -85,7 +85,7 @@ class PlanStep:
 
 @dataclass(frozen=True)
 class VendorOffer:
-    """What one candidate could contribute to a segment, given its current state.
+    """The contribution that one vendor could make to a segment, given its current state.
 
     Attributes:
         vendor: Canonical name of the vendor.
@@ -107,7 +107,7 @@ class VendorOffer:
         return f"{self.vendor} {', '.join([*parts, self.trouble] if self.trouble else parts)}"
 
     def to_json(self) -> dict[str, Any]:
-        """Return plain values; ``end`` is exclusive."""
+        """Return a JSON-compatible dictionary; ``end`` is exclusive."""
         return {
             "vendor": self.vendor,
             "start": iso(self.span.start),
@@ -121,11 +121,11 @@ class VendorOffer:
 
 @dataclass(frozen=True)
 class PlanSegment(PlanStretch):
-    """A stretch to fetch.
+    """A part of the range that would be fetched.
 
     Attributes:
         reasons: Why it is fetched, such as ``after the cached bars``.
-        offers: Candidates, in the order of the rules.
+        offers: Candidate vendors, in the order of the rules.
         steps: Expected queries: which vendor would be queried for which part.
     """
 
@@ -147,7 +147,7 @@ class PlanSegment(PlanStretch):
         return "; else ".join([", then ".join(parts) or "no vendor", *others])
 
     def to_json(self) -> dict[str, Any]:
-        """Return plain values."""
+        """Return a JSON-compatible dictionary."""
         return super().to_json() | {
             "reasons": list(self.reasons),
             "candidates": [offer.to_json() for offer in self.offers],
@@ -157,12 +157,12 @@ class PlanSegment(PlanStretch):
 
 @dataclass(frozen=True)
 class Lacking(PlanStretch):
-    """A stretch that would be missing from the answer, and the reason."""
+    """A part of the range that would be missing from the answer, and the reason."""
 
     reason: str = ""
 
     def to_json(self) -> dict[str, Any]:
-        """Return plain values."""
+        """Return a JSON-compatible dictionary."""
         return super().to_json() | {"reason": self.reason}
 
 
@@ -173,27 +173,28 @@ _LONG_S = 60.0
 
 @dataclass(frozen=True, repr=False)
 class Plan(InLines):
-    """The plan for a request: the stored bars, the vendors for the rest, and the cost.
+    """The plan for a request: the stored bars, the queries for the missing ones, and the cost.
 
-    It assumes that every vendor works, has every bar, and reports no new split or dividend. Bars
-    that turn out to be missing, an unknown split, and failures take more requests.
+    It assumes that every vendor works, has every bar, and reports no new split or dividend. More
+    requests are needed if bars turn out to be missing, a split was unknown, or a query fails.
 
     Attributes:
         symbol, timeframe, adjustment: Requested series.
-        span: Requested stamps that have closed.
+        span: Part of the requested range whose bars have closed.
         now_ms: Time at which the plan was made, UTC milliseconds.
-        held: Stored stretches.
-        segments: Stretches to fetch.
+        held: Parts that are stored.
+        segments: Parts to fetch.
         besides: Additional queries, for example for splits and dividends.
-        lacking: Stretches that would be missing from the answer.
+        lacking: Parts that would be missing from the answer.
         rejected: Maps each vendor of the rule that is not a candidate to the reason.
-        substitutes: Maps each vendor that would be queried for the whole range, if the others have
-            nothing or are down and bars are missing, to the difference in kind.
+        substitutes: Maps each vendor whose bars differ in kind to that difference. These vendors
+            are queried for the whole range if the others have nothing, or if they are down and
+            bars are missing.
         health: State of each vendor involved.
-        source: Timeframe of the bars that these are built from, or None.
+        source: Timeframe of the bars from which the answer is built, or None.
         is_hit: Whether the store answers, so that no vendor is queried.
         share: Fraction of the bars that is already stored, from 0 to 1.
-        error: Class of the error that would be raised instead of an answer, or an empty text.
+        error: Class of the error that would be raised instead of an answer, or an empty string.
     """
 
     symbol: str
@@ -239,12 +240,12 @@ class Plan(InLines):
 
     @property
     def wait_s(self) -> float:
-        """Total seconds of waiting for limits; the vendors' response times come on top."""
+        """Total seconds spent waiting for limits, not counting the vendors' response times."""
         return sum(step.wait_s for step in self.steps)
 
     @property
     def takes_s(self) -> float:
-        """Total seconds that the request would take if vendors respond as fast as usual."""
+        """Total seconds that the request would take if the vendors respond as fast as usual."""
         return self.wait_s + self.requests * REQUEST_S
 
     # --- words -----------------------------------------------------------------------------
@@ -268,7 +269,7 @@ class Plan(InLines):
         return "; ".join(filter(None, [takes if self.requests else without, lost]))
 
     def lines(self) -> Iterator[Line]:
-        """Yield a name and a text for each fact."""
+        """Yield the facts of the plan, each as a name and a text."""
         tf = self.source or self.timeframe
         if self.held:
             bars = counted(sum(part.bars for part in self.held), "bar")
@@ -308,7 +309,7 @@ class Plan(InLines):
         return "the running bar" if is_running else f"{step.timeframe} bars"
 
     def to_json(self) -> dict[str, Any]:
-        """Return plain values; times are ISO 8601 in UTC, ends are exclusive."""
+        """Return a JSON-compatible dictionary; times are ISO 8601 in UTC, ends are exclusive."""
         return {
             "symbol": self.symbol,
             "timeframe": self.timeframe.label,
@@ -336,7 +337,7 @@ class Plan(InLines):
 
 
 def _some(texts: Sequence[str]) -> str:
-    """Join the first few of many texts."""
+    """Join texts into one; of many, only the first few."""
     most = 4
     if len(texts) <= most:
         return listed(texts)

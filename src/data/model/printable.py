@@ -5,14 +5,14 @@ from __future__ import annotations
 import re
 from urllib.parse import unquote
 
-# Characters that a terminal may obey or a reader would not see: control characters except line feed
-# and tab, line separators, marks that change the writing direction, lone surrogates.
+# Characters that a terminal may act on or a reader would not see: control characters except line
+# feed and tab, line separators, marks that change the writing direction, lone surrogates.
 _UNPRINTABLE = re.compile(
     "[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]"
 )
-# The name of a recording, whose folder is escaped because vendor names are also file names.
+# Name of a recording. Its folder is escaped because vendor names are also file names.
 _RECORDING = re.compile(r"\breplay:[\w.~-]*%[\w.~%-]*")
-# Text that neither this nor HTML escapes: most of a page, which has tens of thousands of texts.
+# Text that needs no escaping, here or in HTML. That is most of a page's tens of thousands of texts.
 PLAIN = re.compile(r"[ !#$(-;=?-~]*").fullmatch
 
 

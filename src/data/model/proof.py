@@ -22,18 +22,18 @@ _NOT_BARS = {*EXTRA_COLUMNS, "adj_close"}
 
 
 def fingerprint(df: pd.DataFrame | Mapping[str, pd.DataFrame]) -> str:
-    """Return a digest of the bars themselves: stamps, column names and every bit of every value.
+    """Return a digest of a frame's bars: timestamps, column names and every bit of every value.
 
-    The digest of a batch covers the name and the digest of each of its frames, whatever their
-    order. Two frames have the same digest if and only if they contain the same bars. Where and when
-    these were fetched does not count, and neither do the columns about it (``source``, ``state``,
-    ``is_final``, ``fetched_at``). ``adj_close`` does not count either: it is computed from the
-    closes and all dividends since, and its last digits depend on the days on which these were
+    Two frames have the same digest if and only if they contain the same bars. The digest of a batch
+    covers the name and the digest of each of its frames, in any order. The digest does not depend
+    on where and when the bars were fetched, so the columns about this (``source``, ``state``,
+    ``is_final``, ``fetched_at``) are left out. ``adj_close`` is left out too: it is computed from
+    the closes and all dividends since, and its last digits depend on the days on which these were
     fetched. ``-0.0`` is not ``0.0``; all NaN are the same.
 
-    The text is ``sha256:`` and 64 hex digits: the hash of the version line ``onetape-frame-2``,
-    then for each column its name, a line feed, and its values as little-endian 64-bit numbers, with
-    the stamps (milliseconds UTC) first.
+    The result is ``sha256:`` and 64 hex digits. The hash covers the version line
+    ``onetape-frame-2``, then for each column its name, a line feed, and its values as little-endian
+    64-bit numbers, with the timestamps (milliseconds UTC) first.
 
     Raises:
         ValueError: The frame has no ``DatetimeIndex``, or has a column that is not numeric.
@@ -52,13 +52,13 @@ def fingerprint(df: pd.DataFrame | Mapping[str, pd.DataFrame]) -> str:
 
 
 def _field(column: Any) -> Any:
-    """Return the name of a column; for a wide frame's (field, symbol) the field."""
+    """Return the name of a column, or the field if the name is a wide frame's (field, symbol)."""
     return column[0] if isinstance(column, tuple) else column
 
 
 @dataclass(frozen=True)
 class Description(InLines):
-    """Origin of a frame, readable by people and by programs.
+    """Description of where a frame came from, for people and for programs.
 
     Attributes:
         told: Provenance as plain values; empty if the frame carries none.
@@ -79,7 +79,7 @@ class Description(InLines):
 
     @property
     def title(self) -> str:
-        """Empty: the first line names the series."""
+        """Always empty, because the first line names the series."""
         return ""
 
     def __str__(self) -> str:
@@ -87,7 +87,7 @@ class Description(InLines):
         return printable("\n".join(f"{name:12} {value}" for name, value in bounded(self.lines())))
 
     def lines(self) -> Iterator[Line]:
-        """Yield a name and a text for each fact."""
+        """Yield the facts to display, each as a name and a text."""
         yield from self._lines()
 
     def _lines(self) -> list[Line]:
@@ -123,12 +123,12 @@ class Description(InLines):
 
 
 def describe(df: pd.DataFrame | Mapping[str, pd.DataFrame]) -> Description:
-    """Return the origin of ``df``, and whether it is still the original answer.
+    """Describe where ``df`` came from, and how it differs from the original answer.
 
-    A batch is described symbol by symbol.
+    pandas copies provenance to derived frames, or drops it.
 
-    pandas copies provenance to derived frames or drops it, so the result describes the original
-    answer, and ``changed`` states how this frame differs from it.
+    The result therefore describes the original answer, and ``changed`` states how this frame
+    differs from it. A batch is described symbol by symbol.
 
     Raises:
         ValueError: The argument is not a frame of bars.
@@ -152,7 +152,7 @@ def _extent(facts: Mapping[str, Any]) -> str:
 
 
 def extent_of(facts: Mapping[str, Any]) -> str:
-    """Return the bars in an answer for one symbol, or its error, as text."""
+    """Describe the bars in an answer for one symbol, or its error, as text."""
     error = facts.get("error")
     return f"{error['type']}: {error['message']}" if error else _extent(facts)
 
@@ -178,7 +178,7 @@ def _difference(df: pd.DataFrame, provenance: dict[str, Any]) -> str:
 
 
 def _difference_of_wide(df: pd.DataFrame, by_symbol: dict[str, dict[str, Any]]) -> str:
-    """Describe how a wide frame differs from the answer, by symbols and counts of closes."""
+    """Describe how a wide frame differs from the answer, by its symbols and numbers of closes."""
     if df.columns.nlevels == 1 or "close" not in df:
         return "this frame is part of the wide one"
     closes: Any = df["close"]

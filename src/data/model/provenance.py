@@ -1,7 +1,8 @@
-"""The provenance of an answer, as a frozen value that travels in ``df.attrs["onetape"]``.
+"""The provenance of an answer, as a frozen value in ``df.attrs["onetape"]``.
 
-pandas deep-copies ``attrs`` on nearly every operation, so the value returns itself as its deep
-copy; that is safe because nothing in it can change.
+pandas deep-copies ``attrs`` in nearly every operation.
+
+The value therefore returns itself as its deep copy, which is safe because nothing in it can change.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ def _refuse(*_: Any, **__: Any) -> NoReturn:
 
 
 class FrozenList(list[Any]):
-    """A list that cannot change; it prints, compares and serialises like a list."""
+    """An immutable list, which prints, compares and serialises like any other list."""
 
     append = extend = insert = remove = clear = sort = reverse = _refuse
     pop = __setitem__ = __delitem__ = __iadd__ = __imul__ = _refuse
@@ -33,12 +34,12 @@ class FrozenList(list[Any]):
         return FrozenList, (list(self),)
 
     def copy(self) -> list[Any]:
-        """Return a plain list, thawed recursively."""
+        """Return a mutable copy, as plain lists and dicts throughout."""
         return [thaw(item) for item in self]
 
 
 class Provenance(dict[str, Any]):
-    """A dict that cannot change, including nested ones; ``copy()`` thaws it.
+    """A dict that is immutable throughout; ``copy()`` returns a mutable one.
 
     Thread-safe. Values are plain JSON values.
     """
@@ -56,11 +57,11 @@ class Provenance(dict[str, Any]):
         return freeze, (self.copy(),)
 
     def copy(self) -> dict[str, Any]:
-        """Return a plain dict, thawed recursively."""
+        """Return a mutable copy, as plain dicts and lists throughout."""
         return {key: thaw(value) for key, value in self.items()}
 
     def to_json(self, indent: int | None = None) -> str:
-        """Return the whole value as JSON text."""
+        """Return the provenance as JSON text."""
         return json.dumps(self, indent=indent)
 
 

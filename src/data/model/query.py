@@ -12,7 +12,7 @@ from .series import EXTENDED_LANE, SeriesKey
 from .span import Span
 from .timeframe import Timeframe
 
-# Extra columns that a caller may request; they are not part of the bars themselves.
+# Extra columns that a caller may request in addition to the bars themselves.
 ExtraColumn = Literal["source", "state", "is_final", "fetched_at", "dividend", "split"]
 EXTRA_COLUMNS: tuple[ExtraColumn, ...] = get_args(ExtraColumn)
 # Columns about corporate actions rather than the origin of a bar.
@@ -56,20 +56,21 @@ class BarsQuery:
     Attributes:
         instrument: Meaning of the symbol.
         timeframe: Length of the bars.
-        span: Requested stamps, half-open; the end is one millisecond after an inclusive bound. With
-            ``bars`` only the end counts until the calendar has supplied the start.
+        span: Requested range, half-open; an inclusive end of the caller is one millisecond earlier.
+            If ``bars`` is set, only the end is meaningful until the calendar has supplied the
+            start.
         now_ms: Time of the request, UTC milliseconds.
         bars: Number of bars requested up to the end, or None if the span decides.
         provider: Canonical name of the pinned vendor, or None.
         folder_lane: For a pinned vendor that answers from files, the part of a lane that names
             their folder; otherwise empty.
         adjustment: ``raw``, ``split`` or ``all``.
-        include_forming: Whether the running bar is requested too.
+        include_forming: Whether to include the running bar.
         offline: Whether to answer only from the cache.
         strict: Whether gaps are an error.
         refresh: Whether to fetch everything again.
-        must_store: Whether fetched bars that cannot be stored are an error; otherwise they are
-            still returned.
+        must_store: Whether it is an error if fetched bars cannot be stored; otherwise they are
+            returned anyway.
         closed_by_ms: UTC milliseconds; bars that close later are left out, and ``span`` already
             reflects this. None for no such limit.
         columns: Extra columns from ``EXTRA_COLUMNS``, in the order requested.
@@ -98,7 +99,7 @@ class BarsQuery:
 
     @property
     def is_of_whole_weeks(self) -> bool:
-        """Whether the bars are stock bars longer than a day."""
+        """Whether these are stock bars longer than a day, which consist of whole weeks."""
         step = self.timeframe
         return self.instrument.asset_class == "stock" and not step.is_intraday and step != _DAY
 
@@ -110,7 +111,7 @@ class BarsQuery:
 
     @property
     def home(self) -> tuple[str, ...]:
-        """The lane of bars when no vendor is pinned: the default (empty) or extended hours."""
+        """The lane used if no vendor is pinned: the default (empty) or extended hours."""
         return EXTENDED_LANE if self.instrument.is_extended else ()
 
     @property

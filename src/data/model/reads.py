@@ -1,4 +1,4 @@
-"""The inputs of an answer, from which it can be read again: bars of a generation, and actions."""
+"""The inputs of an answer, by which it can be read again: stored bars of a commit, and actions."""
 
 from __future__ import annotations
 
@@ -28,10 +28,10 @@ class AppliedActions:
     """The splits and dividends that were used to adjust bars.
 
     Attributes:
-        as_of: Date of the basis; None for an instrument without actions.
+        as_of: Date as of which prices are adjusted; None for an instrument without actions.
         rows: Actions that count.
         own: Maps each vendor to the actions that count for its bars, if vendors disagree.
-        closes: Maps each ex-date to the close before it that was used; None if the bars were left
+        closes: Maps each ex-date to the preceding close that was used; None if the bars were left
             as stored.
     """
 
@@ -44,11 +44,11 @@ class AppliedActions:
     def of_book(
         cls, book: Any, as_of: date | None, closes: Mapping[date, float | None] | None
     ) -> AppliedActions:
-        """Return the actions that count in a book, or no actions without a book.
+        """Return the actions in a book that count; no actions if ``book`` is None.
 
-        A book has ``actions``, ``disputed`` and ``of(vendor)``. If vendors disagree, each one that
-        reported on the disputed actions has its own rows; for bars of any other vendor the common
-        rows count.
+        A book has ``actions``, ``disputed`` and ``of(vendor)``. If vendors disagree, each vendor
+        that reported on the disputed actions gets its own rows; the common rows apply to bars from
+        all other vendors.
         """
         if book is None:
             return cls(as_of)
@@ -57,7 +57,7 @@ class AppliedActions:
         return cls(as_of, tuple(book.actions), own, closes)
 
     def to_json(self) -> dict[str, Any]:
-        """Return the plain mapping; ``digest`` is the digest of the rest of it."""
+        """Return a JSON-compatible dictionary; ``digest`` is a digest of its other entries."""
         plain: dict[str, Any] = {
             "as_of": self.as_of.isoformat() if self.as_of else None,
             "rows": [action.to_json() for action in self.rows],
@@ -91,25 +91,25 @@ def _action(plain: Mapping[str, Any]) -> Action:
 
 
 class BarsRead(NamedTuple):
-    """An answer of bars as it was returned.
+    """Bars as they were returned to a caller, with everything needed to read them again.
 
     Attributes:
         root: Cache folder.
         series: Series whose stored bars these are, or are built from.
-        generation: Generation of that series; None if some of the bars could not be stored.
+        generation: Number of that series' last commit when it was read; None if some of the bars
+            could not be stored.
         query: Query that was answered.
         table: Bars; the arrays are those of the caller's frame.
-        coverage: Origin of each stretch.
-        lacking: Stretches without a bar although one is expected or possible.
-        unexpected: Stretches of bars where none is expected.
-        unstored: Stamp and reason for rows that no generation contains: running bars, and rows that
-            cannot be bars.
-        as_of: Date of the basis.
-        book: Splits and dividends known then, with ``actions``, ``disputed`` and ``of(vendor)``.
-        closes: See :class:`AppliedActions`.
-        span: Stamps that were read from the series.
-        is_made: Whether the bars were built from those of the series, which are shorter.
-        substitute: Description of the kind that replaces the requested one; empty if none does.
+        coverage: Origin of each part of the bars.
+        lacking: Spans without a bar although one is expected or possible.
+        unexpected: Spans with bars although none is expected.
+        unstored: Timestamp and reason for each row that is never stored: running bars, and rows
+            that cannot be bars.
+        as_of: Date as of which prices are adjusted.
+    book: Splits and dividends known then, with ``actions``, ``disputed`` and ``of(vendor)``.
+        closes: See :class:`AppliedActions`. span: Span that was read from the series. is_made:
+        Whether the bars were built from the series' shorter bars. substitute: Description of the
+        kind of bars returned in place of the requested kind; empty if it was not replaced.
     """
 
     root: Path
@@ -135,14 +135,14 @@ class BarsRead(NamedTuple):
 
 @dataclass(frozen=True)
 class StoredRead:
-    """A description of bars to read again.
+    """A description of stored bars, by which they can be read again.
 
     Attributes:
         series: Series whose stored bars are read.
-        spans: Stamps to read, ascending and disjoint.
+        spans: Spans to read, ascending and disjoint.
         adjustment: Adjustment to apply.
-        provider: Vendor that was pinned.
-        generation: Generation of the series; None for the newest.
+        provider: Vendor that was pinned, or None.
+        generation: Number of the commit as of which to read the series; None for the newest.
         applied: Splits and dividends to apply; None for today's.
         as_stored: Whether bars are returned as stored if today's actions cannot adjust them, as
             they were when first read.
@@ -161,9 +161,9 @@ class ReadAgain(NamedTuple):
     """Bars that were read again.
 
     Attributes:
-        generation: Generation of the series.
+        generation: Number of the series' commit that was read.
         table: Bars in the requested adjustment, ascending.
-        coverage: Vendor, state and basis of each stretch.
+        coverage: Vendor, state and basis of each part of the bars.
         applied: Actions that were applied.
     """
 
@@ -176,9 +176,9 @@ class ReadAgain(NamedTuple):
 class RowsDigest:
     """A digest of ascending bars to which later bars can be added.
 
-    The text is ``sha256:`` and 64 hex digits: the hash of the line ``onetape-rows-1``, then for
-    each bar its stamp (UTC milliseconds), open, high, low, close and volume as little-endian 64-bit
-    numbers. ``-0.0`` is not ``0.0``; all NaN are the same.
+    Its text form is ``sha256:`` and 64 hex digits. The hash covers the line ``onetape-rows-1``,
+    then for each bar its timestamp (UTC milliseconds), open, high, low, close and volume as
+    little-endian 64-bit numbers. ``-0.0`` is not ``0.0``; all NaN are the same.
     """
 
     def __init__(self) -> None:

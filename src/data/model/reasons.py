@@ -1,37 +1,37 @@
-"""Reasons: the codes that are stored or compared, and the sentences shown instead of them.
+"""Reasons: codes that are stored and compared, and the sentences that users see instead.
 
-A reason is a code, or a code with free text before or after it, as ``docs/format.md`` lists them.
-Codes are stored in files and compared by programs, so they never change. Other reasons are text,
-such as the fault of a row (:func:`~src.data.prices.bar_rule.faults_of`).
+A reason is a code, perhaps with free text before or after it. ``docs/format.md`` lists the codes;
+they are stored in files and compared by programs, so they never change. Other reasons are plain
+text, such as the fault of a row (:func:`~src.data.prices.bar_rule.faults_of`).
 """
 
 from __future__ import annotations
 
 import re
 
-# Data sent under a stamp at which no bar of its timeframe can open: for the stretch that lacks a
-# bar because of it, and, as a prefix, for the rows in the quarantine.
+# A row has a timestamp at which no bar of its timeframe can open. Used for the span that lacks a
+# bar because of it and, as a prefix, for the row in the quarantine.
 OFF_GRID = "off_grid"
 OFF_GRID_ROW = f"{OFF_GRID}: "
-# Prefix, in the quarantine, for a bar that its vendor no longer sends.
+# Prefix for a bar in the quarantine that its vendor no longer sends.
 WITHDRAWN = "withdrawn by "
-# A stretch in which no bar is expected, and the harmless gap if none was requested.
+# A span in which no bar is expected, and the harmless gap in an answer that consists only of it.
 CLOSED = "market closed"
 UNASKED = f"{CLOSED}, not asked"
-# Prefix for a stretch without bars at any vendor; a stretch before a listing.
+# Prefix for a span for which no vendor has bars; a span before a listing.
 NO_BAR, BEFORE_FIRST = "the vendor has no bar", "before the first bar"
-# The same if the calendar has no holidays on record: the market may have been closed.
+# Used instead if the calendar has no holidays on record, so that the market may have been closed.
 HOLIDAYS_UNKNOWN = f"{NO_BAR}; holidays of that time are unknown, it may have been one"
-# Stretches for which vendors have no bar and sent none that had to be rejected.
+# Spans for which vendors have no bars, and for which no received bar had to be rejected.
 PLAINLY_NONE = frozenset({NO_BAR, HOLIDAYS_UNKNOWN})
-# Prefix for a stretch about whose bars the user is warned.
+# Prefix for a span whose bars come with a warning.
 DOUBTFUL = "doubtful: "
-# Prefix for bars that are possible but almost certainly wrong, and for such bars that turned out to
-# be final.
+# Prefixes for bars that are possible but almost certainly wrong, and for such bars after they were
+# confirmed as final.
 GRAVE, SETTLED = "grave: ", "settled: "
-# The same for bars that only the whole series proves wrong: next to a few neighbours they pass.
+# Prefix for grave bars that stand out only in the whole series, not next to a few neighbours.
 IN_WHOLE = f"{GRAVE}in the whole series: "
-# A folded stretch, for readers that do not unfold it.
+# A folded coverage entry, for readers that do not unfold it.
 FOLDED = f"{DOUBTFUL}bars are lacking or not to be trusted here and there"
 AFTER_LAST = "after the last bar"
 UNPUBLISHED = "closed, not published yet"
@@ -47,13 +47,13 @@ RELAID = f"{DOUBTFUL}read from files on this machine by another layout than that
 BEHIND = (
     f"{DOUBTFUL}as of when prices are adjusted is not known, for this machine's clock is behind"
 )
-# Bars that are missing for lack of trades, as far as is known: they are not a gap.
+# Bars that, as far as is known, are missing because nothing traded; this is not a gap.
 NO_TRADE = "no trade"
-# Bars expected from a program that supplies a frame.
+# Bars that were expected from a program that supplied a frame, but are not in it.
 NOT_SUPPLIED = "not among the bars handed in"
-# A row whose prices are those of a final bar times a factor.
+# A row whose prices are those of a final bar multiplied by a factor.
 RESCALED = "the prices of a final bar times a factor of splits or units"
-# Ends of a doubt about an answer, and of one about the edges of two units.
+# Endings of reasons for doubt: about an answer, and about where two units of prices meet.
 DID_NOT_COME = "expected bars did not come"
 UNDECIDED = "; which of the two units is right cannot be told"
 
@@ -79,13 +79,14 @@ _SENTENCES = {
     NOT_SUPPLIED: "the program that supplied the other bars did not supply this one",
     RESCALED: "the prices are those of a final bar, multiplied by a split or unit factor",
 }
-# A bar made of others begins with how many of them are missing. The longest code decides; text
-# follows a space or a separator, so that a longer code of a newer version stays as it is.
+# The reason for a bar built from shorter ones begins with the number of these that are missing. The
+# longest matching code decides. Text may follow only after a space or a separator, so that a longer
+# code from a newer version is left unchanged.
 _ANY = "|".join(map(re.escape, sorted(_SENTENCES, key=len, reverse=True)))
 _CODE = re.compile(rf"((?:\d+ of \d+ \S+ bars: )*)({_ANY})(?:(?<= )|\Z|(?=[:;]))")
 
 
 def sentence(reason: str) -> str:
-    """Return a reason as users read it; text without a code stays as it is."""
+    """Return a reason in the wording that users see; text without a code is unchanged."""
     found = _CODE.match(reason)
     return f"{found[1]}{_SENTENCES[found[2]]}{reason[found.end() :]}" if found else reason

@@ -1,4 +1,4 @@
-"""Retention: how long replaced year files are kept, and ages such as ``90d``, ``18mo``, ``5y``."""
+"""How long replaced year files are kept, and ages such as ``90d``, ``18mo``, ``5y``."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from .length import UNIT_MONTHS, UNIT_MS, months_before, split_length
 
 @dataclass(frozen=True)
 class Retention:
-    """How many replaced year files stay readable by ``version=``, and for how long.
+    """Limits on the replaced year files that are kept so that ``version=`` can read them.
 
     Attributes:
         versions: Number of replaced files kept for each year; 0 keeps none.

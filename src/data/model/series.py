@@ -1,4 +1,4 @@
-"""The identity of a series: instrument, timeframe, and the lane of its kind."""
+"""The identity of a series: symbol, timeframe, and lane (the folder for its kind of bars)."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _DAY = Timeframe(1, "d")
 _OF_HOURS = ("regular", "extended", "24h", "session", "clock")
 # The lane of extended-hours bars that a query names; other lanes of such bars exist next to it.
 EXTENDED_LANE = ("extended",)
-# Used when a pinned vendor's lane holds extended hours stored by an earlier version.
+# Used if a pinned vendor's lane contains extended hours stored by an earlier version.
 REGULAR_LANE = ("regular",)
 _MADE_UP = "mock"
 _FAMILIES = "|".join(name for name in VENDORS if is_of_files(name))
@@ -25,12 +25,12 @@ _OF_FOLDER = re.compile(rf"({_FAMILIES})\.[0-9a-f]{{8}}")
 
 @dataclass(frozen=True)
 class SeriesKey:
-    """Identity of a series; also its location in the store.
+    """Identity of a series, and its location in the store.
 
     Attributes:
         symbol: Canonical symbol.
         timeframe: Length of the bars.
-        lane: Differences from the default kind, such as ``("raw",)`` or ``("yahoo",)``.
+        lane: Differences from the default kind of bars, such as ``("raw",)`` or ``("yahoo",)``.
     """
 
     symbol: str
@@ -38,12 +38,13 @@ class SeriesKey:
     lane: tuple[str, ...] = ()
 
     def __hash__(self) -> int:
-        # Without the timeframe's own: every access to the store comes through here.
+        # Avoids calling the timeframe's own hash, because every access to the store comes through
+        # here.
         return hash((self.symbol, self.timeframe.count, self.timeframe.unit, self.lane))
 
     @property
     def lane_label(self) -> str:
-        """The lane as one text; empty for the default lane."""
+        """The lane as one string; empty for the default lane."""
         return "@".join(self.lane)
 
     @property
@@ -53,18 +54,18 @@ class SeriesKey:
 
     @property
     def session(self) -> AskedSession:
-        """The trading hours to name in a query for its bars."""
+        """The trading hours that a query for the series' bars names."""
         return "extended" if self.is_extended else "regular"
 
     @property
     def made_of(self) -> str:
-        """The timeframe from which a job calculated these bars; empty for bars from vendors."""
+        """The timeframe of the source of calculated bars; empty for bars from vendors."""
         last = self.lane[-1] if self.lane else ""
         return last.removeprefix(_MADE_OF) if last.startswith(_MADE_OF) else ""
 
     @property
     def days(self) -> SeriesKey:
-        """The daily series next to this one; session and anchor are not part of a daily lane."""
+        """The corresponding daily series, whose lane does not include session and anchor."""
         lane = self.lane if self.made_of else tuple(p for p in self.lane if p not in _OF_HOURS)
         return SeriesKey(self.symbol, _DAY, lane)
 
@@ -97,7 +98,7 @@ class SeriesKey:
 
     @property
     def is_outdated(self) -> bool:
-        """Whether the bars come from local files but no folder is named, as in earlier versions."""
+        """Whether the lane is an earlier version's for local files, without their folder's name."""
         return bool(self.lane) and is_of_files(self.lane[0])
 
     @property
@@ -110,22 +111,23 @@ class SeriesKey:
 
 
 def lane_of(kind: Kind, default: Kind) -> tuple[str, ...]:
-    """Return the lane named after the hard attributes in which ``kind`` and ``default`` differ."""
+    """Return the lane for bars of a kind, named after its differences from ``default``."""
     return tuple(mine for mine, _ in kind.differences(default).values())
 
 
 def lane_beside(kind: Kind, stored: Kind | None) -> tuple[str, ...]:
     """Return the lane for bars of a kind, given the kind ``stored`` in the default lane.
 
-    The result is the default lane (empty) if it holds no bars, or bars of the same kind.
+    The result is empty, meaning the default lane, if that lane contains no bars or bars of the same
+    kind.
     """
     return () if stored is None else lane_of(kind, stored)
 
 
 def calculated_lane(source: Timeframe, *, is_extended: bool) -> tuple[str, ...]:
-    """Name the lane for bars that a job calculates from ``source`` bars.
+    """Return the lane for bars that a job calculates from ``source`` bars.
 
-    Vendors' bars are never in it.
+    It never contains bars from vendors.
     """
     return (*(EXTENDED_LANE if is_extended else ()), f"{_MADE_OF}{source.folder}")
 

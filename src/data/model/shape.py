@@ -2,10 +2,10 @@
 
 A shape is plain data, in the form of the answer itself:
 
-- a text names the type of a value: ``number``, ``text`` or ``flag`` (true, false), alternatives
-  separated by a bar; ``any`` is not checked;
-- a mapping is an object: its keys, alternatives separated by a bar; one that ends in ``?`` may be
-  missing, one with ``*`` stands for all keys that match it;
+- a string names the type of a value: ``number``, ``text`` or ``flag`` (true or false), with
+  alternatives separated by ``|``; ``any`` is not checked;
+- a mapping is an object with these keys, with alternatives separated by ``|``; a key that ends in
+  ``?`` may be missing, and one with ``*`` stands for all keys that match it;
 - a list with one shape is a list of any length, of which the first and the last element are
   checked;
 - a tuple is a list of exactly these elements, a row without names.
@@ -29,14 +29,14 @@ from .http import HttpResponse
 from .printable import printable
 
 Change = Literal["new", "missing", "retyped"]
-# Address endings, in which ``*`` stands for any text, with the shape of their answers. All shapes
-# for an address are alternatives.
+# URL endings, in which ``*`` matches any text, with the shapes of their answers. If a URL has
+# several shapes, they are alternatives.
 Shapes = Sequence[tuple[str, Any]]
 
 CHANGES: tuple[Change, ...] = ("new", "missing", "retyped")
 _NOTHING = "nothing"
-# An answer may have any number of keys of any length, so the number checked, the number reported
-# and the length shown are limited.
+# An answer may have any number of keys of any length, so these limit the number checked, the number
+# reported and the length shown.
 _MOST_KEYS = 1000
 _MOST_FOUND = 100
 _MOST_LISTED = 8
@@ -78,7 +78,7 @@ class ShapeChange:
     """How an answer differs from the nearest shape.
 
     Attributes:
-        endpoint: Declared end of the address.
+        endpoint: Declared end of the URL.
         differences: The first eight differences, at least one.
     """
 
@@ -120,7 +120,7 @@ def shape_change(shapes: Shapes, url: str, response: HttpResponse) -> ShapeChang
 
 
 def _distance(change: ShapeChange) -> int:
-    """Return how far an answer is from a shape.
+    """Return a number for how far an answer is from a shape.
 
     A new key counts double because a richer shape may know it.
     """
@@ -155,7 +155,7 @@ def _differences(shape: Any, value: Any) -> tuple[KeyDifference, ...]:
 
 
 def _compared(shape: Any, value: Any, at: str) -> Iterator[KeyDifference]:
-    """Yield the differences in a value; goes as deep as the shape, not as the answer."""
+    """Yield the differences in a value, descending as deep as the shape does, not the answer."""
     actual = _type(value)
     if value is None or value is _COLUMN or shape == "any":
         return

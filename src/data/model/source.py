@@ -6,16 +6,16 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-# Two changes within the resolution of a file system's times (2 s on FAT) leave the same time.
+# Resolution of a file system's times (2 s on FAT). Two changes within it leave the same time.
 _GRAIN_MS = 2000
 
 
 @dataclass(frozen=True)
 class SourceState:
-    """The state of files before anything was read from them.
+    """The state of local files, recorded before anything was read from them.
 
     Attributes:
-        reading: Everything other than the files that the bars depend on: their layout and symbol.
+        reading: Everything that the bars depend on other than the files: layout and symbol.
         stamps: Digest of names, sizes and modification times; empty if there is no file.
         size: Total size of the files in bytes.
         changed_ms: Latest modification time, UTC milliseconds.
@@ -32,11 +32,11 @@ class SourceState:
 
     @property
     def has_rested(self) -> bool:
-        """Whether a later change would be visible in the modification times of the files."""
+        """Whether the files' modification times would reveal any later change."""
         return self.seen_ms - self.changed_ms >= _GRAIN_MS
 
     def is_of(self, now: SourceState, content: Callable[[], str]) -> bool:
-        """Return whether the files are unchanged.
+        """Return whether the files are unchanged since this state was recorded.
 
         Args:
             now: Current state of the files.

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 
 class Span(NamedTuple):
-    """The stamps ``[start, end)`` in milliseconds."""
+    """A half-open interval of time, ``[start, end)``, in milliseconds."""
 
     start: int
     end: int
@@ -18,24 +18,24 @@ class Span(NamedTuple):
 
     @property
     def is_empty(self) -> bool:
-        """Whether the span contains no stamp."""
+        """Whether the span contains no instant."""
         return self.end <= self.start
 
     def clip(self, other: Span) -> Span:
-        """Return the common part; it may be empty."""
+        """Return the part that two spans have in common; it may be empty."""
         start, end = self
         first, last = other
         return Span(start if start > first else first, end if end < last else last)
 
     def overlaps(self, other: Span) -> bool:
-        """Return whether the two share a stamp."""
+        """Return whether the two spans overlap; an empty span overlaps nothing."""
         start, end = self
         first, last = other
         return start < last and first < end and start < end and first < last
 
 
 def coalesce(spans: Iterable[Span]) -> list[Span]:
-    """Return the same set of stamps as a minimal list of ascending, disjoint spans."""
+    """Merge spans into the shortest list of ascending, disjoint spans that covers the same time."""
     merged: list[Span] = []
     reach: int | None = None
     for span in sorted(spans):
@@ -52,7 +52,7 @@ def coalesce(spans: Iterable[Span]) -> list[Span]:
 
 
 def touching(ascending: Sequence[Span], span: Span) -> Sequence[Span]:
-    """Return the ascending, disjoint spans that share a stamp with ``span``, unclipped."""
+    """Return those of ascending, disjoint spans that overlap ``span``, unclipped."""
     if span.is_empty:
         return ()
     first = bisect_left(ascending, (span.start + 1,))
@@ -83,7 +83,7 @@ def gaps(wanted: Span, covered: Iterable[Span]) -> list[Span]:
 
 
 def subtract(spans: Iterable[Span], removed: Iterable[Span]) -> list[Span]:
-    """Return the stamps in ``spans`` that are not in ``removed``, coalesced."""
+    """Return the parts of ``spans`` that are not in ``removed``, coalesced."""
     wholes = coalesce(spans)
     holes = coalesce(removed) if wholes else []
     if not holes:
@@ -107,7 +107,7 @@ def subtract(spans: Iterable[Span], removed: Iterable[Span]) -> list[Span]:
 
 
 def intersect(ones: Iterable[Span], others: Iterable[Span]) -> list[Span]:
-    """Return the stamps that are in both sets, coalesced."""
+    """Return the parts of ``ones`` that are also in ``others``, coalesced."""
     lefts = coalesce(ones)
     rights = coalesce(others) if lefts else []
     common: list[Span] = []

@@ -49,7 +49,7 @@ class Calculated:
         key: Series of the calculated bars, whose lane names the source bars.
         rows: Number of bars now stored.
         written: Number of bars stored by this calculation.
-        gaps: Number of stretches for which no bar could be built.
+        gaps: Number of spans for which no bar could be built.
         lacking: Reason for the first such gap.
     """
 
@@ -60,7 +60,7 @@ class Calculated:
     lacking: str = ""
 
     def plus(self, rows: int, written: int, reasons: Sequence[str]) -> Calculated:
-        """Return the total after adding one more stretch, whose gaps have these ``reasons``."""
+        """Return the totals after calculating one more span, whose gaps have these ``reasons``."""
         return Calculated(
             self.key,
             self.rows + rows,
@@ -104,7 +104,7 @@ class KnownAction:
         return "; ".join(f"{vendor}: {text}" for vendor, text in sorted(self.others.items()))
 
     def to_json(self) -> dict[str, Any]:
-        """Return the plain mapping; numbers that do not apply are null."""
+        """Return a JSON-compatible dictionary; numbers that do not apply are null."""
         is_split = self.action.type == "split"
         return {
             "ex_date": self.action.ex_date.isoformat(),
@@ -122,19 +122,19 @@ class KnownAction:
 
 @dataclass(frozen=True)
 class CoverageSpan:
-    """One stretch of a series that was answered.
+    """A span of a series that was answered.
 
     Attributes:
-        span: Open stamps ``[start, end)``; for daily and longer bars session dates at 00:00.
+        span: Open times ``[start, end)``; for daily and longer bars session dates at 00:00.
         state: ``final``; ``provisional`` (closed, may change); ``suspect`` (stored but doubtful);
             ``empty`` (fetched, and the vendor had no bar).
-        vendor: Vendor that supplied the bars, or had none; several are joined by commas.
+        vendor: Vendor that returned the bars, or that had none; several are joined by commas.
         reason: Why a span is ``empty`` or ``suspect``.
-        basis: Adjustment of the stored prices as fetched.
+        basis: Adjustment of the stored prices, as fetched.
         fetched_at: Time of the request, UTC milliseconds; 0 if unknown.
         expires: Time from which the span no longer counts as answered; None for never.
-        next_due: Time from which a new request can change the span: when it expires, or when its
-            bars have settled; None for never, as of now.
+        next_due: Time from which a new request can change the span, because it expires or its bars
+            have settled; None if, as of now, no request can.
     """
 
     span: Span
@@ -147,7 +147,7 @@ class CoverageSpan:
     next_due: int | None = None
 
     def to_json(self) -> dict[str, Any]:
-        """Return the plain mapping."""
+        """Return a JSON-compatible dictionary."""
         return {
             "start": iso(self.span.start),
             "end": iso(self.span.end),
@@ -164,11 +164,12 @@ class SessionHours:
 
     Attributes:
         day: Session date, which identifies daily bars.
-        open_ms, close_ms: ``[open, close)``; futures and currencies open on the evening before.
+        open_ms, close_ms: Times of the open and the close; futures and currencies open on the
+            evening before.
         breaks: Pauses within the session, such as lunch.
         is_early_close: Whether the session closes earlier than usual for that day.
-        next_due: Time from which its daily bar no longer changes: the open of an exchange's next
-            session, or two minutes after the close for a market that continues.
+        next_due: Time from which the session's daily bar no longer changes: the open of the next
+            session on an exchange, or two minutes after the close in a market that never closes.
         holidays_known: False if the calendar has no holidays on record: every weekday then counts
             as a session, and this one may be a holiday.
     """
@@ -190,7 +191,7 @@ class StoredColumns:
         series: Identity of the series.
         generation: Number of the last commit to the series.
         table: Columns, ascending by stamp; their arrays are read-only.
-        coverage: Vendor and basis of every part of the stretch.
+        coverage: Vendor and basis of every part of the bars' range.
     """
 
     series: SeriesKey
@@ -208,11 +209,11 @@ class LoggedCommit:
             commit.
         at_ms: Time of the commit, UTC milliseconds; None if the log does not have it.
         vendor: Source of the bars; several are joined by commas; empty for a deletion.
-        span: Stretch that the commit changed; None if there is none.
+        span: Span that the commit changed; None if it changed no bars.
         added, changed, removed: Numbers of bars.
         years: Years of the stamps concerned.
-        deleted: Call that deleted bars; empty if none did.
-        is_recovered: Whether the commit was restored by recovery after a crash.
+        deleted: Call that deleted the bars; empty if the commit deleted none.
+        is_recovered: Whether recovery restored the commit after a crash.
         is_kept: Whether the series can still be read as of this commit.
         is_pinned: Whether this state is kept until it is unpinned.
     """
@@ -231,7 +232,7 @@ class LoggedCommit:
     is_pinned: bool = False
 
     def to_json(self) -> dict[str, Any]:
-        """Return the plain mapping."""
+        """Return a JSON-compatible dictionary."""
         return {
             "generation": self.generation,
             "at": None if self.at_ms is None else iso(self.at_ms),
@@ -250,16 +251,16 @@ class LoggedCommit:
 
 @dataclass(frozen=True)
 class ComparedBars:
-    """A stretch of stored bars, and the result of comparing it with another vendor's bars.
+    """Result of comparing a span of stored bars with another vendor's bars.
 
     Attributes:
-        span: Stamps, half-open.
+        span: Half-open span that was compared.
         vendor: Vendor that was queried.
         at_ms: Time of the comparison, UTC milliseconds.
-        bars: Number of stored bars in the stretch.
-        confirmed, contradicted: Number of bars for which the vendor agrees, and disagrees. The
+        bars: Number of stored bars in the span.
+        confirmed, contradicted: Numbers of bars with which the vendor agrees and disagrees. The
             other bars are missing from its answer, or differ for a known or minor reason.
-        first: Stamp of the first contradicted bar.
+        first: Open time of the first contradicted bar.
         said: Description of the differences, or why nothing was compared.
     """
 
@@ -273,7 +274,7 @@ class ComparedBars:
     said: str = ""
 
     def to_json(self) -> dict[str, Any]:
-        """Return the plain mapping."""
+        """Return a JSON-compatible dictionary."""
         return {
             "start": iso(self.span.start),
             "end": iso(self.span.end),
@@ -296,7 +297,7 @@ class CommitNotice:
         generation: Number of the commit.
         at_ms: Time of the commit, UTC milliseconds.
         vendor: Source of the bars; several are joined by commas; empty if unknown.
-        span: Stretch answered; None if only metadata of the series changed.
+        span: Span that was answered; None if only metadata of the series changed.
         bars: Number of bars handed to the store, including unchanged ones.
     """
 
@@ -315,10 +316,10 @@ class Quarantined:
     """Rejected bars and damaged files of a series, which are set aside.
 
     Attributes:
-        rows: Bars as received, each with its defect; also bars that their vendor withdrew
-            (``withdrawn by ...``). Of several for one stamp the last is the newest.
-        files: Names of damaged files and tails in the series' folder ``_quarantine``, each with the
-            reason.
+        rows: Bars as received, each with its defect, and bars that their vendor withdrew
+            (``withdrawn by ...``). If several have the same timestamp, the last one is the newest.
+        files: Names of damaged files, and of damaged ends of files, in the series' folder
+            ``_quarantine``, each with the reason.
     """
 
     rows: tuple[tuple[Bar, str], ...] = ()
@@ -326,7 +327,7 @@ class Quarantined:
 
 
 def actions_frame(actions: Iterable[KnownAction]) -> pd.DataFrame:
-    """Return one row for each action that counts, by ex-date.
+    """Return a frame with one row for each action that counts, by ex-date.
 
     Index ``ex_date`` (session dates at 00:00); columns ``type``, ``ratio`` (new shares per old
     share; NaN for a dividend), ``amount`` and ``paid`` (NaN for a split), ``currency`` (empty for a
@@ -355,7 +356,7 @@ def actions_frame(actions: Iterable[KnownAction]) -> pd.DataFrame:
 
 
 def coverage_frame(parts: Iterable[tuple[SeriesKey, CoverageSpan]]) -> pd.DataFrame:
-    """Return one row for each stretch, series by series.
+    """Return a frame with one row for each span, series by series.
 
     Columns ``lane`` (empty for the default one), ``start``, ``end``, ``state``, ``vendor``,
     ``reason``, ``next_due`` (NaT for never).
@@ -377,7 +378,7 @@ def coverage_frame(parts: Iterable[tuple[SeriesKey, CoverageSpan]]) -> pd.DataFr
 
 
 def sessions_frame(sessions: Iterable[SessionHours]) -> pd.DataFrame:
-    """Return one row for each session.
+    """Return a frame with one row for each session.
 
     Index ``session`` (session dates at 00:00); columns ``open``, ``close``, ``early_close`` (bool),
     ``next_due``, ``holidays_known`` (bool).
@@ -408,7 +409,7 @@ def _date_ms(text: str) -> int | None:
 
 
 def _texts(values: list[str]) -> Any:
-    """Return texts in the dtype of the bars' extra columns, even if there is no text."""
+    """Return strings in the dtype of the bars' extra columns, even if there are none."""
     import pandas as pd
 
     return pd.Series(values, dtype="str").array

@@ -1,4 +1,4 @@
-"""Interface of a report on stored bars for code that passes it on. Pure."""
+"""Interface of a report on stored bars, for code that only passes it on. Pure."""
 
 from __future__ import annotations
 
@@ -16,7 +16,8 @@ class BarsReport(Protocol):
 
     Attributes:
         title: Subject of the report, in one line.
-        is_whole: Whether everything could be read; each series names what could not.
+        is_whole: Whether everything could be read; if not, the entry of each series says which
+            parts could not.
     """
 
     @property
@@ -28,23 +29,23 @@ class BarsReport(Protocol):
         """Return whether everything could be read."""
 
     def lines(self) -> Iterable[Line]:
-        """Yield a name and a text for each fact."""
+        """Yield the facts to display, each as a name and a text."""
 
     def to_json(self) -> dict[str, Any]:
-        """Return plain values, as printed by ``onetape report --json``; without NaN."""
+        """Return a JSON-compatible dictionary without NaN, as ``onetape report --json`` prints."""
 
     def html(self) -> str:
-        """Return the report as a page that opens from disk and loads nothing.
+        """Return the report as a self-contained HTML page that loads nothing.
 
-        The plain values are in it.
+        It also contains the values of :meth:`to_json`.
         """
 
     def save(self, path: str | Path) -> Path:
-        """Write the page (``.html``) or the plain values (``.json``) to a file; return the path.
+        """Write the page (``.html``) or the values (``.json``) to a file; return the path.
 
         An existing file with that name is replaced atomically.
 
         Raises:
-            QueryError: The name has another ending.
+            QueryError: The file name has another extension.
             StorageError: The file cannot be written; no partial file is left.
         """

@@ -15,16 +15,15 @@ Origin = Literal["history", "backfill", "live"]
 
 
 class LiveBar(NamedTuple):
-    """One bar from a feed; stamps and values are those of :class:`~.model.bars.Bar`.
+    """One bar from a live feed; see :class:`~.model.bars.Bar` for its timestamp and values.
 
     Attributes:
-        stamp_ms: Open of the bar in UTC milliseconds; for days and longer 00:00 of the session
-            date.
+        stamp_ms: Open of the bar in UTC milliseconds; for daily and longer bars 00:00 of the
+            session date.
         is_closed: False for the running bar, which only listeners that request it receive.
-        origin: ``history`` existed before the feed started; ``backfill`` was fetched because the
-            stream had a gap there; ``live`` was sent by the stream.
-        symbol: Symbol of the feed that emitted the bar; empty if none did. Not a field of the
-            tuple.
+        origin: ``history``: the bar had closed before the feed started; ``backfill``: it was
+            fetched because the stream had a gap there; ``live``: the stream sent it.
+        symbol: Symbol of the feed that emitted the bar, or empty. Not a field of the tuple.
     """
 
     stamp_ms: int
@@ -38,36 +37,36 @@ class LiveBar(NamedTuple):
 
     @property
     def symbol(self) -> str:
-        """The symbol of the feed that emitted the bar; empty if none did."""
+        """The symbol of the feed that emitted the bar; empty if no feed did."""
         return ""
 
     @property
     def time(self) -> datetime:
-        """The bar's open as an aware UTC time; for days and longer 00:00 of the session date."""
+        """The bar's open as an aware UTC time; for daily and longer bars the session date."""
         return from_ms(self.stamp_ms).replace(tzinfo=UTC)
 
     def of(self, symbol: str) -> LiveBar:
-        """Return the bar as a bar of ``symbol``; it is equal to this one."""
+        """Return the same bar with ``symbol`` set; the two compare as equal."""
         return tuple.__new__(_class_of(symbol), self)
 
     @property
     def bar(self) -> Bar:
-        """Only the bar itself, in the form used by the store."""
+        """The bar without the feed's additions, in the form used by the store."""
         return Bar(self.stamp_ms, self.open, self.high, self.low, self.close, self.volume)
 
 
-# A field would change the tuples that programs unpack and compare, and an attribute on each bar
-# would take 180 bytes in addition to its 270: instead, bars of one symbol share a class.
+# Bars with the same symbol share a class, because a field would change the tuples that programs
+# unpack and compare, and an attribute on each bar would add 180 bytes to its 270.
 @lru_cache(4096)
 def _class_of(symbol: str) -> type[LiveBar]:
-    """Return the class for the bars of a symbol; pickling, copying and replacing preserve it."""
+    """Return the class of a symbol's bars, which survives pickling, copying and replacing."""
 
     def reduce(bar: LiveBar) -> tuple[Any, ...]:
-        """Return the function that recreates a bar, for pickle, and its arguments."""
+        """Return the function with which pickle recreates a bar, and its arguments."""
         return _bar_of, (symbol, tuple(bar))
 
     def show(bar: LiveBar) -> str:
-        """Return the text form of a bar, its symbol last."""
+        """Return the ``repr`` of a bar with its symbol at the end."""
         return f"{LiveBar.__repr__(bar)[:-1]}, symbol={symbol!r})"
 
     own = {"__slots__": (), "symbol": symbol, "__reduce__": reduce, "__repr__": show}
@@ -79,7 +78,7 @@ def _bar_of(symbol: str, values: tuple[Any, ...]) -> LiveBar:
 
 
 class Trade(NamedTuple):
-    """One trade: UTC milliseconds, price, and size (0 for a price without a trade)."""
+    """One trade: time (UTC milliseconds), price, and size (0 if a price came without a trade)."""
 
     stamp_ms: int
     price: float
@@ -87,13 +86,13 @@ class Trade(NamedTuple):
 
 
 class Revision(NamedTuple):
-    """A new version of a closed bar that was emitted before: late trades were counted."""
+    """A new version of a closed bar that has already been emitted, with late trades included."""
 
     bar: LiveBar
 
 
 class StreamState(StrEnum):
-    """State of a feed; a strategy trades only on ``LIVE``.
+    """State of a feed; a strategy should trade only while it is ``LIVE``.
 
     ``CONNECTING``: not connected yet, or reconnecting. ``BACKFILLING``: connected, and fetching the
     bars that were missed. ``LIVE``: every bar from the first one up to now was emitted; the next
@@ -121,7 +120,7 @@ class StreamStatus(NamedTuple):
 
 
 class Topic(NamedTuple):
-    """A subscription: an instrument in the vendor's spelling, and our timeframe label."""
+    """Something to subscribe to: an instrument in the vendor's spelling, and our timeframe label."""
 
     symbol: str
     timeframe: str
@@ -134,7 +133,7 @@ class BarSeen(NamedTuple):
     """A running or closed bar for a topic, as received.
 
     Attributes:
-        topic, bar: Bar and its topic.
+        topic, bar: The bar, and the topic that it belongs to.
         sent_ms: Time at which the vendor sent it, by the vendor's clock (UTC milliseconds); 0 if
             the message has none.
     """
@@ -145,7 +144,7 @@ class BarSeen(NamedTuple):
 
 
 class BarRevised(NamedTuple):
-    """A closed bar corrected by the vendor: late trades were counted."""
+    """A closed bar that the vendor has corrected to include late trades."""
 
     topic: Topic
     bar: LiveBar
@@ -176,7 +175,7 @@ class StreamReply(NamedTuple):
 
 
 class Heard(NamedTuple):
-    """A frame that was understood but has no market data, such as a heartbeat."""
+    """A frame without market data that was understood, such as a heartbeat."""
 
     what: str
 
@@ -191,7 +190,7 @@ class StreamRefusal(NamedTuple):
     """The vendor has refused a connection or a subscription.
 
     Attributes:
-        reason: The vendor's own words, without a key.
+        reason: The vendor's own message, with any key removed.
         is_final: Whether a retry cannot help (a wrong key, no such plan).
         wait_s: Seconds to wait before the next connection; 0 for the usual wait.
         topic: Topic that was refused; None if the whole connection was.
@@ -225,7 +224,7 @@ StreamEvent = (
 
 @dataclass(frozen=True)
 class StreamAddress:
-    """The address to connect to. ``url`` may contain a key: only ``shown`` may be displayed."""
+    """The address to connect to. ``url`` may contain a key, so only ``shown`` may be displayed."""
 
     url: str
     shown: str

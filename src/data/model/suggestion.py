@@ -1,4 +1,4 @@
-"""Suggests the known word that an unknown one was probably meant to be. Pure."""
+"""Suggests the known word that the user probably meant by an unknown one. Pure."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ from collections.abc import Collection, Iterable
 
 from ..errors import QueryError
 
-# Much longer words match none; comparing them would take seconds.
+# Longer words are not compared: they would match nothing, and comparing takes seconds.
 _LONGEST = 200
 
 
 def nearest(word: str, words: Iterable[str], *, cutoff: float = 0.6) -> str:
-    """Return the one of ``words`` most similar to ``word``; empty if none is close.
+    """Return the word among ``words`` that is most similar to ``word``; empty if none is close.
 
     Args:
         word: Word as written.
@@ -27,7 +27,7 @@ def nearest(word: str, words: Iterable[str], *, cutoff: float = 0.6) -> str:
 
 
 def did_you_mean(word: str, words: Iterable[str], *, cutoff: float = 0.6) -> str:
-    """Return a "did you mean" question with the nearest word, or an empty text.
+    """Return a "did you mean" question with the nearest word, or an empty string.
 
     The question ends with a space.
     """
@@ -41,7 +41,7 @@ def check_names(names: Iterable[object], known: Collection[str], what: str) -> N
     Args:
         names: Names as written.
         known: Known names, in the order in which they are listed.
-        what: Owner of the names, such as ``an alert``.
+        what: Thing that has the names, for the message, such as ``an alert``.
 
     Raises:
         QueryError: A name is unknown; the message gives the nearest one, and all of them.

@@ -16,17 +16,18 @@ CHANGE_TYPES: tuple[ChangeType, ...] = get_args(ChangeType)
 
 @dataclass(frozen=True, order=True)
 class SymbolChange:
-    """From a session date on, a symbol names another instrument, or none.
+    """A change by which, from a session date on, a symbol names another instrument, or none.
 
     Attributes:
         ex_date: First session date on which the change applies.
         type: One of :data:`CHANGE_TYPES`; an unknown type is stored and has no effect.
         symbol: Former name; for a spin-off the parent.
-        successor: New name; for a merger the company that remains, for a spin-off the new one;
+        successor: New name; for a merger the company that remains, for a spin-off the new company;
             empty for a delisting.
         source: Where the change is documented.
-        before: For a rename, what the successor named until then, in words; empty if not recorded.
-        ex_at: UTC start of that session in milliseconds; intraday bars are compared with it.
+        before: For a rename, a description of what the new name meant until then; empty if not
+            recorded.
+        ex_at: Start of that session in UTC milliseconds; intraday bars are compared with it.
         fetched_at: Time at which the change was recorded, UTC milliseconds. It has no effect.
     """
 
@@ -52,7 +53,7 @@ class SymbolChange:
         return self.ends(symbol) or self.begins(symbol)
 
     def at_ms(self, *, intraday: bool) -> int:
-        """Return the open stamp of the first bar after the change."""
+        """Return the earliest open time of a bar after the change, in UTC milliseconds."""
         return self.ex_at if intraday else day_ms(self.ex_date)
 
     def sentence(self, symbol: str) -> str:
@@ -71,7 +72,7 @@ class SymbolChange:
         return f"{symbol} was renamed {self.successor} on {day}{source}; use {self.successor}"
 
     def to_json(self) -> dict[str, Any]:
-        """Return the plain mapping that is stored."""
+        """Return the JSON-compatible dictionary that is stored."""
         plain: dict[str, Any] = {
             "type": self.type,
             "ex_date": self.ex_date.isoformat(),
@@ -90,13 +91,14 @@ def concerning(
     """Return the changes that affect a query for bars of ``symbol`` in ``span``, by date.
 
     The end of a name affects every query, earlier ones too, because vendors keep an instrument's
-    bars under its newest name. It does not if the name has been taken up again before ``span``. The
-    beginning of a name affects only earlier stamps.
+    bars under its newest name. It does not if the name was reused before ``span``. The beginning of
+    a name affects only queries for earlier bars.
 
     Args:
         changes: All recorded changes, in any order.
-        symbol, span: Symbol and open stamps (UTC milliseconds) of the query.
-        intraday: Whether stamps are instants, to be compared with ``ex_at``.
+        symbol, span: Symbol and range (UTC milliseconds) of the query.
+        intraday: Whether the bars are intraday, so that changes apply from ``ex_at``, not
+            ``ex_date``.
     """
     mine = sorted(one for one in changes if one.concerns(symbol))
     begun = [

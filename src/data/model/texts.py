@@ -1,4 +1,4 @@
-"""Values as text for display: durations, timestamps, aligned lines, and the same as HTML tables."""
+"""Values as text for display: durations, timestamps, aligned lines, and HTML tables of these."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from .printable import printable
 from .timeframe import Timeframe
 
 WIDTH = 100
-# Up to this many names with the same reason get a line each.
+# Up to this many names with the same reason are each shown on their own line.
 _APART = 2
 # Prefix of the reason for a vendor that is left out only because its key is missing.
 NO_KEY = "no key: "
-# A notebook stores its output in its file, so it is limited: total bytes of HTML, and characters
+# Limits on output for notebooks, which store it in their file: total bytes of HTML, and characters
 # per text and per name.
 _MOST_SHOWN, _LONGEST, _LONGEST_NAME = 16_000, 600, 60
 # Bytes taken by the elements of a row.
@@ -29,7 +29,7 @@ Line = tuple[str, str]
 
 
 def duration(seconds: float) -> str:
-    """Return a duration to two figures: ``0.25 seconds``, ``90 seconds``, ``2.5 hours``."""
+    """Return a duration with about two digits: ``0.25 seconds``, ``90 seconds``, ``2.5 hours``."""
     for length, unit in _UNITS:
         if seconds >= 2 * length or unit == "second":
             count = round(seconds / length, 1)
@@ -86,7 +86,7 @@ def plain_number(value: float) -> str:
 
 
 def telling(reasons: Mapping[str, str], *, is_lacking: bool) -> dict[str, str]:
-    """Return the reasons for omitted vendors that are relevant to the user.
+    """Return only those reasons for omitting vendors that are relevant to the user.
 
     A missing key is relevant only if the answer is incomplete: most users have no key for most
     vendors.
@@ -95,7 +95,7 @@ def telling(reasons: Mapping[str, str], *, is_lacking: bool) -> dict[str, str]:
 
 
 def by_reason(reasons: Mapping[str, str]) -> Iterator[str]:
-    """Yield ``name: reason`` for each name; more than two names with one reason share a text."""
+    """Yield ``name: reason`` texts; if more than two names have the same reason, they share one."""
     alike: dict[str, list[str]] = {}
     for name, reason in reasons.items():
         alike.setdefault(reason, []).append(name)
@@ -105,7 +105,7 @@ def by_reason(reasons: Mapping[str, str]) -> Iterator[str]:
 
 
 def as_text(title: str, lines: Iterable[Line]) -> str:
-    """Return a title and name-text lines, aligned and wrapped at :data:`WIDTH`.
+    """Return a title and lines of a name and a text each, aligned and wrapped at :data:`WIDTH`.
 
     A name equal to the one on the line before is not repeated.
     """
@@ -131,7 +131,7 @@ def _wrapped(text: str, name: str) -> list[str]:
 
 
 def as_html(title: str, lines: Iterable[Line]) -> str:
-    """Return a title and lines as a table for notebooks; everything in it is escaped.
+    """Return a title and lines as an HTML table for notebooks, with everything escaped.
 
     It sets no colours, so that it is readable on light and dark backgrounds.
     """
@@ -143,7 +143,7 @@ def as_html(title: str, lines: Iterable[Line]) -> str:
 
 
 class InLines(ABC):
-    """Base for values that print as a title and lines, or as a table in a notebook.
+    """Base class of values that print as a title and lines, or as a table in a notebook.
 
     The output is limited to 20 kB.
     """
@@ -155,7 +155,7 @@ class InLines(ABC):
 
     @abstractmethod
     def lines(self) -> Iterable[Line]:
-        """Yield a name and a text for each fact."""
+        """Yield the facts to display, each as a name and a text."""
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {' '.join(_within(self.title).split())}>"
@@ -199,12 +199,12 @@ def written(value: object) -> str:
 
 
 def listed(parts: Sequence[str], last: str = "and") -> str:
-    """Return parts joined as ``a, b and c``."""
+    """Join texts in the form ``a, b and c``."""
     return f" {last} ".join(filter(None, [", ".join(parts[:-1]), *parts[-1:]]))
 
 
 def proof_in_words(bars: int, confirmed: int, contradicted: int) -> str:
-    """Return the counts in the wording of reports and statistics.
+    """Describe how many bars were confirmed and contradicted, as reports and statistics word it.
 
     The percentage is rounded down.
     """

@@ -14,8 +14,8 @@ from .suggestion import did_you_mean
 _SHAPE = re.compile(r"([1-9][0-9]{0,3})([mhdwM])")
 _LONGEST_MONTH_MS = 31 * DAY_MS
 _UNIT_MS = {"m": MINUTE_MS, "h": HOUR_MS, "d": DAY_MS, "w": WEEK_MS}
-# Spellings used by other tools. Case is never ignored for `m` and `M`; on their own they are
-# ambiguous.
+# Spellings used by other tools. Case is always significant in `m` and `M`, which are ambiguous on
+# their own.
 _WORD = re.compile(r"([0-9]{0,4})([A-Za-z]+)")
 _NAMES = {"hourly": "h", "daily": "d", "weekly": "w", "monthly": "M"}
 _UNITS = {
@@ -69,7 +69,7 @@ class Timeframe:
 
     @cached_property
     def step_ms(self) -> int | None:
-        """Length in milliseconds, or None for months, which have no fixed length."""
+        """Length of a bar in milliseconds, or None for months, which have no fixed length."""
         size = _UNIT_MS.get(self.unit)
         return None if size is None else self.count * size
 
@@ -107,7 +107,7 @@ def _read(text: str) -> Timeframe | None:
 
 
 def _usual(text: str) -> str:
-    """Return our spelling for another tool's; empty if there is none."""
+    """Translate another tool's spelling into ours; empty if it is unknown."""
     match = _WORD.fullmatch(text)
     if match is None:
         return ""

@@ -1,4 +1,4 @@
-"""The database unit of work in which a call runs: it must not wait for another machine."""
+"""The database unit of work that a call runs in, in which it must not wait for other machines."""
 
 from __future__ import annotations
 
@@ -8,17 +8,17 @@ from contextvars import ContextVar
 
 from ..errors import DatabaseError
 
-# For each unit around this call: its database, and whether it writes.
+# The units of work that this call runs in: the database of each, and whether it writes.
 _units: ContextVar[tuple[tuple[str, bool], ...]] = ContextVar("onetape_units", default=())
 
 
 @contextmanager
 def inside_unit(database: str, *, writes: bool) -> Iterator[None]:
-    """Run the block, and threads that work for it, in a unit of ``database``.
+    """Mark the block, and threads that work for it, as running in a unit of work on ``database``.
 
     Raises:
-        DatabaseError: Both this unit and an enclosing one write, so it would wait for itself;
-            raised on entry.
+        DatabaseError: This unit and an enclosing one both write, so that the call would wait for
+            itself; raised on entry.
     """
     around = _units.get()
     if writes and (database, True) in around:
@@ -34,7 +34,7 @@ def inside_unit(database: str, *, writes: bool) -> Iterator[None]:
 
 
 def refuse_inside_unit(what: str) -> None:
-    """Reject a call that waits for another machine, which would block all other writers.
+    """Reject a call that waits for another machine while a unit of work blocks other writers.
 
     Raises:
         DatabaseError: The call runs in a unit of work.

@@ -1,4 +1,4 @@
-"""Members of a universe on a day, with the evidence for each membership."""
+"""Members of a universe on a day, with evidence for disputed memberships."""
 
 from __future__ import annotations
 
@@ -35,15 +35,16 @@ class Unresolved:
 
 @dataclass(frozen=True, repr=False)
 class Members(Sequence[str]):
-    """The symbols of a universe on a session date, or on any date in a range: a sequence of texts.
+    """The symbols in a universe on a date, or on any date in a range; a sequence of strings.
 
     Attributes:
         name: Name of the universe.
-        symbols: Symbols as written by their source, sorted and unique, delisted ones included;
-            without those about whose membership on that day the sources disagree (``unresolved``).
+        symbols: Symbols as written by their source, sorted and unique, including delisted ones.
+            Symbols about whose membership on that day the sources disagree are in ``unresolved``
+            instead.
         as_of: Session date.
-        known_at: Aware UTC time; records made later are not used. With this value the same query
-            returns the same symbols at any time.
+        known_at: Aware UTC time; records made later are not used. A query with this value always
+            returns the same symbols.
         is_pit: Whether the answer is point-in-time: each membership was dated by its source or
             recorded by us no later than ``as_of``, which is not in the future, and nothing is
             unresolved.
@@ -108,7 +109,7 @@ class Members(Sequence[str]):
 
 
 class Universes(Protocol):
-    """Looks up the members of a universe on a day. Thread-safe."""
+    """Source of the members of a universe on a day. Thread-safe."""
 
     def members(
         self,
@@ -124,12 +125,12 @@ class Universes(Protocol):
             name: Name of the universe.
             as_of: Session date, as a date or ``YYYY-MM-DD``; None is the UTC date of ``known_at``,
                 or of now.
-            known_at: Only records made until this instant count: an aware or naive (UTC) datetime,
-                a date (its end, UTC) or an ISO text; None for all records.
+            known_at: Ignore records made after this instant: an aware or naive (UTC) datetime, a
+                date (its end, UTC) or an ISO string. None for all records.
             strict: Whether to raise if the answer is not point-in-time.
-            since: Start of a range up to ``as_of``, both inclusive; the result has each symbol that
-                was a member on any session date in it, and is point-in-time if it is for each of
-                them.
+            since: Start of a range up to ``as_of``, both inclusive. The result contains each symbol
+                that was a member on any session date in the range, and is point-in-time if it is so
+                for each of these dates.
 
         Warns:
             SurvivorshipWarning: The answer is not point-in-time, and ``strict`` is not set.

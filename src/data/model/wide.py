@@ -1,4 +1,4 @@
-"""The wide layout: the frames of a batch side by side on one index."""
+"""The wide layout of a batch: its frames side by side on one index."""
 
 from __future__ import annotations
 
@@ -53,21 +53,21 @@ def check_layout(layout: object) -> None:
 
 
 def wide_frame(frames: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
-    """Return the frames of a batch as one: columns (field, symbol), a row for every stamp.
+    """Return the frames of a batch as one, with columns (field, symbol) and all their timestamps.
 
-    Fields are in the order of a frame's columns, with ``adj_close`` if any symbol has it; symbols
-    are in the order of ``frames``, and each one has every field. If a symbol has no bar, numbers
-    are NaN, texts are missing, times are NaT, and ``is_final`` (then of dtype ``boolean``) is NA.
-    ``attrs["onetape"]`` has ``symbols`` (maps each symbol to the provenance of its frame),
-    ``failed`` (symbols whose entry has an ``error``), ``complete`` (whether each frame is), and
-    ``universe`` if the symbols are its members.
+    Fields are in the order of a frame's columns, with ``adj_close`` if any symbol has it. Symbols
+    are in the order of ``frames``, and each one has every field. In a row for which a symbol has no
+    bar, numbers are NaN, texts are missing, times are NaT, and ``is_final`` (then of dtype
+    ``boolean``) is NA. ``attrs["onetape"]`` has ``symbols`` (maps each symbol to the provenance of
+    its frame), ``failed`` (symbols whose entry has an ``error``), ``complete`` (whether each frame
+    is), and ``universe`` if the symbols are its members.
 
     Warns:
         IncompleteDataWarning: Symbols failed; issued once, with their names.
     """
     symbols = [str(symbol) for symbol in frames]
     parts = list(frames.values())
-    # Most symbols in a batch have the same stamps; these are merged only once.
+    # Most symbols in a batch have the same timestamps, which are merged only once.
     indexes = [part.index.to_numpy() for part in parts or [empty_frame()]]
     each = {stamps.tobytes(): stamps for stamps in indexes}
     stamps = np.unique(np.concatenate([*each.values()]))
@@ -94,7 +94,7 @@ def wide_frame(frames: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
 def _extra(
     name: str, symbols: list[str], parts: list[pd.DataFrame], index: pd.DatetimeIndex
 ) -> pd.DataFrame:
-    """Return an extra column for each symbol; booleans can be missing, too."""
+    """Return an extra column for each symbol; booleans get a dtype that allows missing values."""
     is_truth = name == "is_final"
     columns = (part[name].astype("boolean") if is_truth else part[name] for part in parts)
     beside = {place: column.reindex(index) for place, column in enumerate(columns)}

@@ -1,4 +1,4 @@
-"""A record of every request and login that carried a key, without the key."""
+"""An audit log of every request and login with a key; the log does not contain the key."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _SHOWN = 8
 
 
 def note_use(request: HttpRequest, record: SendRecord, account: Callable[[], str]) -> None:
-    """Log that ``request`` was sent with a key: when, to whom, for which account, and the outcome.
+    """Log a request that was sent with a key: time, vendor, account and outcome.
 
     Args:
         request: Request that was sent; one without a key is not logged.

@@ -1,8 +1,8 @@
 """Runs work that cannot be interrupted in threads that can be abandoned.
 
-Host name lookups, vendors' packages and users' downloaders may take arbitrarily long, and nothing
-can end them. Each such call runs in a daemon thread; the caller continues when its time is over.
-The thread holds nothing that others wait for, and does not keep the process from exiting.
+Host name lookups, vendors' packages and users' downloaders may take arbitrarily long and cannot be
+ended. Each such call runs in a daemon thread, and the caller continues when its time is over. The
+thread does not hold anything that others wait for, and does not prevent the process from exiting.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from .deadline import Deadline
 
 T = TypeVar("T")
 
-# Number of abandoned, unfinished calls to one vendor from which it is no longer called.
+# Number of abandoned, unfinished calls to a vendor at which it is no longer called.
 MOST_LEFT = 4
 # On Windows, Ctrl-C does not end a wait, so it is checked between short waits.
 _LONGEST_WAIT_S = 0.25 if sys.platform == "win32" else threading.TIMEOUT_MAX
@@ -36,7 +36,7 @@ class LeftBehind:
         renew_after_fork(self)
 
     def after_fork(self) -> None:
-        """Start with a new lock and no threads: a child has none of its parent's."""
+        """Start with a new lock and no threads, because a child has none of its parent's."""
         self.lock = threading.Lock()
         self.counts = Counter()
 
@@ -46,7 +46,7 @@ left_behind = LeftBehind()
 
 
 class BackgroundCall(Generic[T]):
-    """One call in a daemon thread, in the caller's context. It begins at once.
+    """A call that runs in a daemon thread, in the caller's context. It begins at once.
 
     Args:
         vendor: Vendor that is called.
@@ -95,8 +95,8 @@ class BackgroundCall(Generic[T]):
     def result_within(self, deadline: Deadline) -> T:
         """Return the call's result or raise its error; abandon the call when its time is over.
 
-        Pages that it takes extend its time. Once abandoned, even by Ctrl-C, it cannot send anything
-        more.
+        Pages that the call receives extend its time. Once abandoned, even by Ctrl-C, it cannot send
+        anything more.
 
         Raises:
             ProviderTimeoutError: The deadline came first.

@@ -1,8 +1,9 @@
-"""Decides whether an endpoint may be tried: a circuit breaker without a clock of its own.
+"""A circuit breaker, which decides whether an endpoint may be queried.
 
-An endpoint is one class of data that a vendor serves, such as ``bars/1d``. It is *closed*, like an
-electric circuit, while it answers; *open* for a while after it failed, when no caller sends
-requests; then *half-open*: exactly one caller tries, and its outcome decides for all.
+It has no clock of its own. An endpoint is one class of data that a vendor serves, such as
+``bars/1d``. Its circuit is *closed* while it answers. After failures it is *open* for a while, in
+which no caller sends requests. Then it is *half-open*: exactly one caller tries, and the outcome
+decides for all.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from ..errors import (
 )
 from .own_network import NO_CONNECTION
 
-# How often a healthy endpoint is recorded: once an hour costs nothing.
+# Interval at which answers of a healthy endpoint are recorded; once an hour costs nothing.
 _NOTED_S = 3600.0
 
 Outcome = Literal["answered", "says nothing", "failing", "unreadable", "refused", "locked out"]
@@ -37,7 +38,7 @@ _OUTCOMES: tuple[tuple[type[BaseException], Outcome], ...] = (
     (RefusedError, "refused"),
     (ResponseFormatError, "unreadable"),
     (QualityError, "unreadable"),
-    (CapabilityError, "says nothing"),  # mostly our own decision: no vendor was queried
+    (CapabilityError, "says nothing"),  # mostly our own decision, without querying the vendor
     (UnsupportedError, "answered"),
     (NoDataError, "answered"),
     (KindMismatchError, "answered"),
@@ -55,10 +56,10 @@ def outcome_of(error: BaseException | None) -> Outcome:
 
 @dataclass(frozen=True)
 class BreakerTimings:
-    """The tolerance for one kind of failure, and how long the circuit then stays open.
+    """The tolerance for one kind of failure, and the time for which the circuit then stays open.
 
     Attributes:
-        threshold: Failures in a row that open the circuit.
+        threshold: Number of failures in a row that open the circuit.
         first_s: Seconds until the first trial; they double with every failed trial.
         cap_s: Longest wait.
     """
@@ -69,7 +70,7 @@ class BreakerTimings:
 
     def cool_down(self, times: int) -> float:
         """Return the seconds to wait after opening for the ``times``-th time in a row."""
-        # The exponent is bounded: the cap is reached long before.
+        # The exponent is bounded, as the cap is reached long before.
         return min(self.cap_s, self.first_s * 2.0 ** min(times - 1, 60))
 
 
@@ -100,7 +101,7 @@ class Circuit:
 
     @property
     def is_unconnected(self) -> bool:
-        """Whether the last failure was that no connection could be made."""
+        """Whether the last failure was a connection that could not be made."""
         return NO_CONNECTION in self.reason
 
     def shut_for(self, now_s: float) -> float:
@@ -110,16 +111,16 @@ class Circuit:
 
 @dataclass(frozen=True)
 class CircuitPolicy:
-    """Decides when a circuit opens and how it closes again; decisions only.
+    """The policy that decides when a circuit opens and closes. Pure.
 
     Attributes:
         failing: Tolerance for timeouts, broken connections and server errors.
         unreadable: Tolerance for responses that cannot be read, and rows that cannot be bars.
-        refused: Tolerance for refusals because of the plan or region. An endpoint that answered
-            within ``proof_s`` may have refused only one symbol: it takes ``refusals_in_doubt`` in
-            a row.
-        locked_out: Tolerance for an invalid key. Another key is another account, with its own
-            circuit.
+        refused: Tolerance for refusals because of the plan or region. If the endpoint answered
+            within ``proof_s``, it may have refused only one symbol, so ``refusals_in_doubt``
+            refusals in a row are needed instead.
+        locked_out: Tolerance for an invalid key. Another key belongs to another account, which has
+            its own circuit.
         refusals_in_doubt: Number of refusals in a row if the endpoint answered recently.
         trial_s: Time that one trial may take before the next one.
         proof_s: Time for which an answer proves that the endpoint is open to this account.
@@ -152,7 +153,7 @@ class CircuitPolicy:
             reason: Description of a failure.
         """
         if not circuit.is_closed and not trial:
-            return circuit  # began before the circuit opened: the trial decides
+            return circuit  # it began before the circuit opened, so the trial decides
         if outcome == "says nothing":
             return replace(circuit, trial_until_s=0.0) if trial else circuit
         if outcome == "answered":
@@ -164,8 +165,7 @@ class CircuitPolicy:
     ) -> Circuit:
         """Return the circuit after an answer that was first accepted has turned out to be bad.
 
-        The failures before the answer, which it had erased, count again, and so does the trial that
-        it ended.
+        The failures that the answer had erased count again, and so does the trial that it ended.
 
         Args:
             circuit: Circuit as it is now, with the answer counted.
@@ -175,7 +175,7 @@ class CircuitPolicy:
             reason: Description of the failure.
         """
         if not circuit.is_closed or outcome in ("answered", "says nothing"):
-            return circuit  # the circuit opened meanwhile: the next trial decides
+            return circuit  # the circuit has opened meanwhile, so the next trial decides
         failures = max(before.failures, circuit.failures)
         counted = replace(before, failures=failures, answered_s=circuit.answered_s)
         return self._failed(counted, self._patience(circuit, outcome, now_s), now_s, reason)

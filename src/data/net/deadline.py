@@ -1,7 +1,7 @@
 """The time left, for a whole call by a user and for one request made on its behalf.
 
-Both are stored in the context in which a call runs. Code that waits further down therefore needs no
-argument for them, and nothing remains after Ctrl-C, because values set in a context end with it.
+Both are stored in the context in which a call runs. Code deep inside that waits therefore needs no
+argument for them, and nothing remains after Ctrl-C, because the values end with the context.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ from ..model.texts import duration, written
 
 R = TypeVar("R")
 
-# Seconds after its last page when a call without its own time limit ends.
+# Seconds after its last page at which a call without its own time limit ends.
 QUIET_S = 30.0
 # Share of the remaining time that one vendor may use while another one can still be queried.
 _SHARE = 2 / 3
 _OF_JOBS = "jobs: {timeout_s: ...} in the rules gives jobs more time"
 # Shorter waits are not reported.
 _LONG_WAIT_S = 5.0
-# Sockets wait in real time, whatever clock the limits use.
+# Sockets wait in real time, regardless of the clock that the limits use.
 _CLOCK = SystemClock()
 
 
@@ -45,7 +45,7 @@ class Wait(NamedTuple):
     until_s: float
 
     def text(self, now_s: float) -> str:
-        """Return the rest of the wait as one sentence, or an empty text once it is over."""
+        """Describe the rest of the wait; empty if it is over."""
         left_s = self.until_s - now_s
         return f"waits {duration(left_s)} for {self.vendor}: {self.why}" if left_s > 0 else ""
 
@@ -53,7 +53,7 @@ class Wait(NamedTuple):
 class MustWait(BaseException):
     """Raised when a call that may not wait would have to; see :attr:`Deadline.may_wait`.
 
-    This is not an error: error handlers do not catch it, and it is neither counted nor reported.
+    It is not an error: error handlers do not catch it, and it is neither counted nor reported.
     """
 
 
@@ -61,20 +61,21 @@ class Deadline:
     """The end of a call. Thread-safe; the threads that work for one call share it.
 
     Args:
-        clock: Clock for measuring; requests, retries, limits and leases wait on the same one.
-        timeout_s: Seconds from now when the call ends in any case; None if it ends ``quiet_s``
-            seconds after its last page.
-        quiet_s: Seconds without a page.
+        clock: Clock on which the end is measured, and on which requests, retries, limits and leases
+            wait.
+        timeout_s: Seconds from now after which the call ends in any case; None if it ends
+            ``quiet_s`` seconds after its last page.
+        quiet_s: Seconds without a page after which the call ends if ``timeout_s`` is None.
         outer: Deadline of the enclosing call, which this one cannot exceed.
         hint: Advice on how to get more time, for errors.
-        may_wait: Whether waiting for a vendor or another caller is allowed at all. If not, the
-            call ends with :class:`MustWait` where it would wait; until then it reads only stored
+        may_wait: Whether the call may wait for a vendor or another caller. If not, it ends with
+            :class:`MustWait` as soon as it would have to wait; until then it reads only stored
             data.
 
     Attributes:
-        pages: Number of vendors' responses taken so far.
-        waited_for: Description of what the call last waited for in vain, for its errors; may be
-            empty.
+        pages: Number of pages received from vendors so far.
+        waited_for: Description of the last thing that the call waited for in vain, for its errors;
+            may be empty.
     """
 
     def __init__(
@@ -99,7 +100,7 @@ class Deadline:
 
     @property
     def is_fixed(self) -> bool:
-        """Whether the caller set the end of the call; otherwise a page extends it."""
+        """Whether the caller set a time limit; otherwise each page extends the call."""
         return self._timeout_s is not None
 
     def left_s(self) -> float:
@@ -126,7 +127,7 @@ class Deadline:
         return f"the time without a page from a vendor ({duration(self._quiet_s)})"
 
     def progress(self) -> None:
-        """Record a page taken by this call, or by the call whose result it waits for."""
+        """Record a page received by this call, or by the call whose result it waits for."""
         self.pages += 1
         if self._outer is not None:
             self._outer.progress()
@@ -161,7 +162,7 @@ class Deadline:
     def part(self) -> Deadline:
         """Return the deadline for one vendor if another can still be queried after it.
 
-        It has two thirds of the remaining time, computed again after each page that it receives.
+        The vendor gets two thirds of the remaining time, recomputed after each page.
         """
         return _Part(self._clock, self)
 
@@ -191,19 +192,19 @@ class Deadline:
 
 
 class _Part(Deadline):
-    """The time for one vendor: a share of the call's remaining time."""
+    """The deadline for one vendor: a share of the call's remaining time."""
 
     def __init__(self, clock: Clock, call: Deadline) -> None:
         super().__init__(clock, quiet_s=_SHARE * call.left_s(), outer=call)
         self._whole = call
 
     def progress(self) -> None:
-        """Extend the call as any page does, and this share by the call's remaining time."""
+        """Extend the call as any page does, and recompute this share from its remaining time."""
         super().progress()
         self._end = self._clock.monotonic() + _SHARE * self._whole.left_s()
 
     def over(self, vendor: str) -> ProviderTimeoutError:
-        """Return the error for the whole call, whose time is the one set by the caller."""
+        """Return the error of the whole call, whose time limit is the one that the caller knows."""
         return self._whole.over(vendor)
 
 
@@ -218,13 +219,13 @@ def current_deadline(clock: Clock) -> Deadline:
 
 
 def check_time(vendor: str) -> None:
-    """Check that the caller's time limit has not expired, during work that queries no vendor.
+    """Check, during work that does not query a vendor, that the caller's time limit has not expired.
 
     Args:
         vendor: Vendor whose answer is being processed, for the error.
 
     Raises:
-        ProviderTimeoutError: The time is over.
+        ProviderTimeoutError: The time limit has expired.
     """
     call = _call.get()
     if call is not None and call.has_expired:
@@ -262,7 +263,7 @@ def call_time(clock: Clock, timeout_s: float | None) -> Iterator[None]:
 def run_call(
     clock: Clock, timeout_s: float | None, function: Callable[..., R], *arguments: object
 ) -> R:
-    """Return the result of ``function``, run as one call or as part of the current one.
+    """Run ``function`` as a call, or as part of the current one, and return its result.
 
     Args:
         clock, timeout_s: As for :func:`call_time`.
@@ -279,13 +280,13 @@ def _with_call_time(
 
 
 def run_job(clock: Clock, quiet_s: float, function: Callable[..., R], *arguments: object) -> R:
-    """Return the result of ``function``, run in a job that ends ``quiet_s`` after its last page."""
+    """Run ``function`` in a job that ends ``quiet_s`` after its last page; return its result."""
     deadline = Deadline(clock, quiet_s=quiet_s, hint=_OF_JOBS)
     return copy_context().run(_with_deadline, deadline, function, arguments)
 
 
 def run_within(deadline: Deadline, function: Callable[..., R], *arguments: object) -> R:
-    """Return the result of ``function``, run as part of the call with this deadline.
+    """Run ``function`` as part of the call with this deadline, and return its result.
 
     Raises:
         MustWait: The function would have to wait, which is not allowed.
@@ -296,7 +297,7 @@ def run_within(deadline: Deadline, function: Callable[..., R], *arguments: objec
 def run_reported(
     listener: Callable[[Wait], object], function: Callable[..., R], *arguments: object
 ) -> R:
-    """Return the result of ``function``, calling ``listener`` before each longer wait in it."""
+    """Run ``function`` and return its result; call ``listener`` before each longer wait in it."""
     return copy_context().run(_with_listener, listener, function, arguments)
 
 
@@ -308,7 +309,7 @@ def note_wait(clock: Clock, vendor: str, seconds: float, why: str) -> None:
 
 
 def run_part(clock: Clock, has_others: bool, function: Callable[..., R], *arguments: object) -> R:
-    """Return the result of ``function``, which queries one vendor.
+    """Run ``function``, which queries one vendor, within its share of the call's time.
 
     Args:
         clock: Clock for measuring.
@@ -363,12 +364,12 @@ def _with_listener(
 
 @dataclass
 class OneCall:
-    """The state of one call; it stays in the caller's thread.
+    """The state of one user's call, which stays in the caller's thread.
 
     Attributes:
         requests: Number of HTTP requests sent so far.
-        answered_ms: The vendor's time at the last response, in UTC milliseconds; None if it sent
-            none.
+        answered_ms: Time of the last response by the vendor's clock, in UTC milliseconds; None if
+            the vendor sent none.
         late: Vendors that did not answer in time, each with the host that was queried.
     """
 
@@ -382,7 +383,7 @@ _one_call: ContextVar[OneCall | None] = ContextVar("one_call", default=None)
 
 @contextmanager
 def one_call() -> Iterator[OneCall]:
-    """Make the block one call, or continue the one that it is part of."""
+    """Run the block as one call, or as part of the call that it is in."""
     if (running := _one_call.get()) is not None:
         yield running
         return
@@ -404,7 +405,7 @@ _down: ContextVar[dict[str, dict[str, Attempt]] | None] = ContextVar("down", def
 
 @contextmanager
 def querying_once() -> Iterator[None]:
-    """Let calls in the block skip vendors that were down for the same symbol earlier in it."""
+    """Make calls in the block skip vendors that were already down for the same symbol in it."""
     outer = _down.get()
     token = _down.set({} if outer is None else outer)
     try:
@@ -423,7 +424,7 @@ def down_for(symbol: str) -> dict[str, Attempt]:
 
 
 def within(seconds: float, function: Callable[..., R], *arguments: object) -> R:
-    """Return the result of ``function``, limited to ``seconds`` or to an enclosing limit."""
+    """Run ``function`` within ``seconds`` or an earlier enclosing limit; return its result."""
     due = min(_due.get(), _CLOCK.monotonic() + seconds)
     return copy_context().run(_limited, due, function, arguments)
 

@@ -9,11 +9,13 @@ from typing import Final
 ACCEPTED: Final = "gzip, deflate"
 _GZIP, _ZLIB, _BARE = 31, 15, -15
 _WINDOW: Final = {"gzip": _GZIP, "x-gzip": _GZIP, "deflate": _ZLIB}
-# Number of first bytes that show whether a deflated body has the wrapper required by the standard.
+# Number of leading bytes that show whether a deflated body has the wrapper required by the
+# standard.
 _HEAD_BYTES = 2
 
 
-# Number of bytes inflated at once: a decompression bomb yields no more than its reader takes.
+# Number of bytes inflated at once, so that a decompression bomb yields no more than its reader
+# takes.
 STEP: Final = 1 << 18
 
 
@@ -24,7 +26,7 @@ def decoder_of(coding: str) -> Callable[[bytes], Iterator[bytes]] | None:
     empty piece is the end. It raises ``zlib.error`` if the body is damaged or ends early.
 
     Args:
-        coding: Header ``Content-Encoding``; empty if there is none.
+        coding: Value of the header ``Content-Encoding``; empty without one.
     """
     name = coding.strip().lower()
     if name in ("", "identity"):
@@ -34,7 +36,7 @@ def decoder_of(coding: str) -> Callable[[bytes], Iterator[bytes]] | None:
 
 
 class _Inflater:
-    """Inflates one body: each of its members in turn, up to its end."""
+    """Decoder that inflates a body, one compressed member after another."""
 
     def __init__(self, window: int) -> None:
         self._window = window
@@ -69,7 +71,7 @@ class _Inflater:
         return decoded, stream.unused_data if stream.eof else stream.unconsumed_tail
 
     def _window_of(self, piece: bytes) -> int:
-        """Distinguish the two formats that servers call deflate."""
+        """Detect which of the two formats that servers call deflate a body has."""
         is_wrapped = piece[0] & 0x0F == 8 and int.from_bytes(piece[:2], "big") % 31 == 0
         return _BARE if self._window == _ZLIB and not is_wrapped else self._window
 

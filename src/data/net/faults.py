@@ -36,7 +36,7 @@ _BEFORE_SENDING = (
     urllib3.exceptions.NewConnectionError,
     ssl.SSLCertVerificationError,
 )
-# This machine's network is down, or has no route to any name or host.
+# Error numbers which mean that this machine's network is down, or has no route to any host.
 _OWN_NUMBERS = (errno.ENETUNREACH, errno.EHOSTUNREACH, errno.ENETDOWN, errno.EADDRNOTAVAIL)
 _MOST_CAUSES = 30
 
@@ -62,11 +62,11 @@ def check_address(url: str) -> None:
 
 
 def worded(exc: Exception, url: str) -> DataError:
-    """Return our error for one that the library raised for ``url``; its text is never used."""
+    """Convert an error that the library raised for ``url`` to ours, without using its text."""
     error = _worded(exc, url)
     if isinstance(error, TransientError):
         causes = list(_causes(exc))
-        # There was no connection yet over which any part of the request could be sent.
+        # In these errors there was no connection yet, so no part of the request was sent.
         error.was_sent = not any(isinstance(cause, _BEFORE_SENDING) for cause in causes)
         if not is_loopback(url):
             error.is_own = any(map(_is_own, causes))
@@ -89,8 +89,8 @@ def _causes(exc: BaseException) -> Iterator[object]:
 def _is_own(cause: object) -> bool:
     """Return whether a system error means that this machine has no network.
 
-    A name lookup fails if there is no way to perform it; a name that does not exist is refused
-    just as quickly.
+    A name lookup fails without a network; but it fails just as quickly for a name that does not
+    exist.
     """
     if isinstance(cause, socket.gaierror):
         return True
@@ -98,7 +98,7 @@ def _is_own(cause: object) -> bool:
 
 
 def _is_silence(cause: object) -> bool:
-    """Return whether nothing came back from a host; up to 1.26 a refusal has the same class."""
+    """Return whether a host did not respond at all; up to urllib3 1.26, a refusal has the same class."""
     late = (requests.ConnectTimeout, urllib3.exceptions.ConnectTimeoutError)
     return isinstance(cause, late) and not isinstance(cause, urllib3.exceptions.NewConnectionError)
 
@@ -126,7 +126,7 @@ def _worded(exc: Exception, url: str) -> DataError:
 
 
 def worded_by_name(exc: Exception, url: str) -> DataError:
-    """Return our error for one from another HTTP library; only its class name is used."""
+    """Convert an error from another HTTP library to ours, using only its class name."""
     place, name = where(url), type(exc).__name__
     if "Timeout" in name:
         return ProviderTimeoutError(f"{place} did not answer in time")

@@ -1,4 +1,4 @@
-"""One call to a vendor's endpoint: rejected after recent failures, recorded when it ends."""
+"""A call to a vendor's endpoint, which is rejected after recent failures and recorded when it ends."""
 
 from __future__ import annotations
 
@@ -59,8 +59,8 @@ CircuitHook = Callable[[CircuitChange], None]
 class JobCalls:
     """The calls of one job, limited per vendor across all of its tasks. Thread-safe.
 
-    It also keeps the open circuits that the job has logged, since each would refuse hundreds of
-    its calls.
+    It also remembers the open circuits that the job has logged, because each of them may reject
+    hundreds of the job's calls.
 
     Attributes:
         turns: The turns in which its tasks compute.
@@ -85,7 +85,7 @@ class JobCalls:
         return self._places.setdefault(vendor, threading.Semaphore(most))
 
     def is_news(self, vendor: str, endpoint: str, until_s: float) -> bool:
-        """Return whether the job meets a circuit, open until ``until_s``, for the first time."""
+        """Return whether the job encounters a circuit that is open until ``until_s`` for the first time."""
         first = object()
         return self._logged.setdefault((vendor, endpoint, until_s), first) is first
 
@@ -96,12 +96,12 @@ _has_place: ContextVar[bool] = ContextVar("has_place", default=False)
 
 @contextmanager
 def place_of_job(vendor: str, limits: Limits, clock: Clock) -> Iterator[None]:
-    """Run the block as one of the few calls to ``vendor`` that its job makes at once.
+    """Run the block as one of the few simultaneous calls that its job may make to ``vendor``.
 
-    Their number follows from ``limits``, which are observed in any case. The time that other calls
-    of the job take does not count for this one. Another task computes meanwhile. Calls made by the
-    block itself, such as to another downloader that a program's own one uses, do not wait for a
-    second place.
+    Their number follows from ``limits``, which are observed in any case. Time spent waiting for the
+    job's other calls does not count for this one. While the call waits, another task may compute. A
+    call made within the block, such as by a program's downloader that uses another one, does not
+    wait again.
     """
     if _has_place.get():
         yield
@@ -131,18 +131,18 @@ class EndedRequest(NamedTuple):
 
 
 class GuardedCall:
-    """One call to a vendor's endpoint, from its start to its end, with the consequences.
+    """A call to a vendor's endpoint, from its start to its end, with its effect on circuits.
 
-    Used by the thread that makes the call; each step is part of a transaction of the limiter.
+    Used by the thread that makes the call; each step is part of one of the limiter's transactions.
 
     Attributes:
         endpoint: Endpoint that is called, such as ``bars/1d``.
         before: Circuit when the call began.
-        is_entered: Whether the vendor may be queried; False after a refusal.
+        is_entered: Whether the vendor may be queried; False if the call was rejected.
         is_over: Whether the call has ended.
-        first_cost: Units of its first request; None before it.
-        reserved: Ticket and number of the units set aside for its first request.
-        ended: Requests that are finished but not settled yet.
+        first_cost: Units of the call's first request; None before it is sent.
+        reserved: Ticket for, and number of, the units reserved for the call's first request.
+        ended: Requests that have finished but are not settled yet.
         is_answered: Whether a host other than this machine has answered one of its requests.
     """
 
@@ -175,8 +175,8 @@ class GuardedCall:
     def enter(self, tables: StateTables, *, write: bool) -> DataError | None:
         """Begin the call, or return the error for a vendor that is not queried.
 
-        A half-open circuit needs a transaction that writes; without one the call is neither
-        entered nor refused.
+        A half-open circuit requires a transaction that writes; in a read-only one, the call is
+        neither entered nor rejected.
         """
         self.is_entered = False
         name, symbol = self._account.named(tables.salt), self._symbol
@@ -205,8 +205,8 @@ class GuardedCall:
         """End the call and record what ``error`` reveals about the vendor and the symbol.
 
         Returns:
-            Whether everything is written (False if there is something to write and ``write`` is
-            False), and the circuits that were opened or closed.
+            Whether everything has been stored, which is not possible if ``write`` is False and
+            there is something to store; and the circuits that were opened or closed.
         """
         name, symbol = self._account.named(tables.salt), self._symbol
         contacts, vendor = tables.contacts(), self._account.vendor
@@ -248,7 +248,7 @@ class GuardedCall:
     # --- after the call --------------------------------------------------------------------
 
     def blame(self, error: BaseException) -> None:
-        """Count ``error`` against the circuit of a call that seemed to have ended well."""
+        """Count ``error`` against the circuit although the call seemed to have succeeded."""
 
         def keep(tables: StateTables) -> list[CircuitChange]:
             """Count the error in the circuit as it is now; return the change, if any."""
@@ -301,7 +301,7 @@ class GuardedCall:
             return [] if before.is_closed else [CircuitChange(vendor, self.endpoint, is_open=False)]
         if after.times <= before.times:
             return []  # a trial began, or ended without a result
-        self._is_news(after)  # so that later calls do not log it: `report` does
+        self._is_news(after)  # marks it as logged for later calls; `report` logs it
         return [CircuitChange(vendor, self.endpoint, True, after.shut_for(now_s), after.reason)]
 
     def _is_news(self, circuit: Circuit) -> bool:

@@ -1,8 +1,8 @@
 """The plain HTTP transport: one request value in, one response value out.
 
-The text, arguments and attributes of the HTTP library's own errors contain the whole URL, key
-included. Here they are converted to our errors, worded from the request value and raised outside
-the ``except`` block, so that not even the new error's context leads back to them.
+The HTTP library's own errors contain the whole URL, including the key, in their text, arguments and
+attributes. They are converted to our errors, which are worded from the request value and raised
+outside the ``except`` block, so that not even the new error's context refers to them.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ class Transport(Protocol):
     """Anything that carries a request: plain HTTP, an SDK's session, a folder of files."""
 
     def send(self, request: HttpRequest) -> HttpResponse:
-        """Return the response, whatever its status.
+        """Send a request and return the response, regardless of its status.
 
         Raises:
             DataError: There was no response.
@@ -72,12 +72,13 @@ class HttpTransport:
 
     TLS is always verified; plain ``http://`` is allowed only to this machine; redirects are
     followed only on the same host and not with a body; cookies are not kept. Proxies and
-    certificates (:func:`certificates`) from the environment are used, its ``.netrc`` is not.
+    certificates (:func:`certificates`) from the environment are used, but a ``.netrc`` file is not.
 
     Args:
-        timeout: Seconds to connect, and between two reads.
+        timeout: Maximum seconds to connect, and between two reads.
         max_bytes: Largest accepted body, both as sent and decoded.
-        total_s: Seconds for one complete answer, redirects included, whatever the server does.
+        total_s: Maximum seconds for a complete answer including redirects, even if the server keeps
+            sending.
     """
 
     def __init__(
@@ -98,13 +99,13 @@ class HttpTransport:
         renew_after_fork(self)
 
     def send(self, request: HttpRequest) -> HttpResponse:
-        """Return the response, whatever its status.
+        """Send a request and return the response, regardless of its status.
 
         Raises:
             ProviderTimeoutError: There was no response in time.
             UnavailableError: There was no connection, or it broke.
-            ResponseFormatError: The body is too large or has an encoding that was not requested,
-                or the response leads to another host.
+            ResponseFormatError: The body is too large or has an encoding that was not requested, or
+                the response leads to another host.
             AuthenticationError: A key cannot be part of a request.
             ConfigError: The address is unusable, or is plain HTTP to another machine.
         """
@@ -122,7 +123,7 @@ class HttpTransport:
             session.close()
 
     def after_fork(self) -> None:
-        """Drop the parent's connections without closing them, which is the parent's job."""
+        """Drop the parent's connections in the child, without closing them."""
         self._lock = threading.Lock()
         self._idle = []
 
@@ -143,7 +144,7 @@ class HttpTransport:
         return response
 
     def _unheard(self, session: Any, request: HttpRequest) -> HttpResponse:
-        """Exchange with the library's log records filtered; runs in its own context."""
+        """Make the exchange with the library's log records filtered; runs in its own context."""
         sending.set(True)
         return self._exchange(session, request)
 
@@ -167,7 +168,7 @@ class HttpTransport:
         for _ in range(MAX_REDIRECTS + 1):
             answer = session.send(prepared, **self._options(session, prepared))
             try:
-                # Always read to its end, so that the connection can be reused.
+                # The body is always read to its end, so that the connection can be reused.
                 body = self._body(answer)
                 is_redirect = answer.status_code in REDIRECTS and "location" in answer.headers
                 if not is_redirect or request.body:  # a body is not sent to another address
@@ -200,7 +201,7 @@ class HttpTransport:
         size = received = 0
         # `read1` returns the bytes that have arrived; `read` would wait for a whole chunk.
         while piece := answer.raw.read1(_CHUNK, decode_content=False):
-            left_s()  # with a server that is faster than we are, no read waits
+            left_s()  # checked here because no read waits if the server is faster than we are
             received += len(piece)
             for part in decode(piece):
                 size += len(part)
@@ -219,11 +220,11 @@ def too_large(place: str, max_bytes: int) -> ResponseFormatError:
 
 
 class _TimedReader(io.RawIOBase):
-    """The bytes from a socket; each read is limited to what is left of the request's time.
+    """A reader of a socket in which each read is limited to the time left for the request.
 
-    The library's own timeout applies to each single read: an occasional byte would extend it
-    forever, inside a status line, headers or the end of a chunked body, where only the library
-    reads.
+    The library's own timeout applies to each single read, so a server that sends an occasional byte
+    could extend it forever within a status line, headers or the end of a chunked body, which only
+    the library reads.
     """
 
     def __init__(self, raw: Any, sock: Any) -> None:
@@ -258,7 +259,7 @@ def _timed(connection: type) -> type:
 
 
 class _TimedAdapter(HTTPAdapter):
-    """Gives every connection a deadline, including those through proxies."""
+    """An adapter that gives every connection a deadline, including those through proxies."""
 
     def get_connection_with_tls_context(self, *args: Any, **options: Any) -> Any:
         return self._with_deadline(super().get_connection_with_tls_context(*args, **options))
@@ -285,7 +286,7 @@ def new_session() -> requests.Session:
 
 
 class _Session(requests.Session):
-    """Leaves redirects to us: to check for one, the library would read its body without a limit."""
+    """A session that does not handle redirects, because it would read their bodies without a limit."""
 
     def get_redirect_target(self, resp: requests.Response) -> str | None:
         return None

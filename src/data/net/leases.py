@@ -20,8 +20,9 @@ from .state_tables import LeaseRow, StateTables
 _FIRST_POLL_S = 0.02
 _LONGEST_POLL_S = 0.5
 _GROWTH = 1.5
-# The leases of blocks running in this process. An interrupt may come before the end of a block is
-# recorded in the state: a lease recorded there for this process but missing here is over.
+# The leases of blocks running in this process. If an interrupt prevented the end of a block from
+# being recorded, the state contains a lease for this process that is missing here; such a lease is
+# over.
 _running: set[str] = set()
 
 
@@ -31,10 +32,13 @@ class Lease:
 
     Attributes:
         name: Name of the lease.
-        is_held: Whether we hold it; False if the call's time ended before the holder's.
-        has_waited: Whether another call held it first, so that missing data may be available now.
-        holder: Our name in the state.
-        vendor_days: Sessions that vendors lacked for most of their symbols at that time.
+        is_held: Whether this call holds the lease; False if its time was over before the lease was
+            free.
+        has_waited: Whether another call held the lease first, so that missing data may be available
+            now.
+        holder: This call's name in the state.
+        vendor_days: Sessions that vendors lacked for most of their symbols when the lease was
+            taken.
     """
 
     name: str
@@ -47,9 +51,9 @@ class Lease:
 class Leases:
     """Leases in the state shared by all processes. Thread-safe and fork-aware.
 
-    A lease is advice, not a lock: a caller that was overtaken because it took longer than it
-    announced continues, and at worst something is fetched twice. A waiting caller stays within the
-    time of its call, and a page that the holder takes counts as progress of that call.
+    A lease is advisory, unlike a lock. A caller that took longer than announced and was overtaken
+    continues, and at worst something is fetched twice. A waiting caller stays within the time limit
+    of its call, and a page that the holder receives counts as progress of that call.
 
     Args:
         state: State that stores the leases; waits use its clock.
@@ -68,9 +72,9 @@ class Leases:
         its time is over. A thread must not hold the same name twice.
 
         Args:
-            name: Name of what is about to be fetched.
-            ttl_s: Seconds after which others may overtake us unless we :meth:`renew`; by default
-                the time that a call continues without a page.
+            name: Name of the data about to be fetched.
+            ttl_s: Seconds after which others may take over the lease unless we :meth:`renew` it; by
+                default the time that a call continues without a page.
             deadline: Deadline of the wait, by default the call's; when it is over, the block runs
                 without the lease.
         """
@@ -94,12 +98,12 @@ class Leases:
             self._state.finish(end)
 
     def renew(self, lease: Lease, ttl_s: float = QUIET_S, pages: int = 0) -> bool:
-        """Extend ``lease`` to ``ttl_s`` seconds from now; False if another call has overtaken us.
+        """Extend ``lease`` to ``ttl_s`` seconds from now; return False if another call has taken it over.
 
         Args:
             lease: Our lease.
             ttl_s: See :meth:`hold`.
-            pages: Number of pages we have taken, so that waiting callers notice new ones.
+            pages: Number of pages received so far, so that waiting callers notice progress.
         """
         try:
             return self._state.run(partial(self._renew, lease=lease, ttl_s=ttl_s, pages=pages))
@@ -132,7 +136,7 @@ class Leases:
     def _take(
         self, tables: StateTables, name: str, holder: str, ttl_s: float
     ) -> tuple[str, int] | list[VendorDay]:
-        """Take the lease and return the vendor days, or return its holder and that one's pages."""
+        """Take the lease and return the vendor days, or return its current holder and that one's pages."""
         row = tables.lease(name)
         if row is not None and not _is_dead(row):
             return row.holder, tables.pages(name, row.holder)
@@ -151,14 +155,14 @@ class Leases:
 
 
 def _is_dead(lease: LeaseRow) -> bool:
-    """Return whether the holder is known to be gone: its process, or its block in this one."""
+    """Return whether the holder is known to be gone, because its process or its block has ended."""
     if lease.machine != process_space():
         return False
     return lease.holder not in _running if lease.pid == os.getpid() else is_gone(lease.pid)
 
 
 def process_space() -> str:
-    """Return a name for the space of process ids: the host, or a container on it."""
+    """Return a name for the PID namespace: that of the host, or of a container on it."""
     try:
         return f"{platform.node()} {os.readlink('/proc/self/ns/pid')}"
     except OSError:

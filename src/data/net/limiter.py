@@ -24,10 +24,10 @@ from .unknown_symbols import SymbolCheck
 from .vendor_status import VendorStatus
 
 UNKNOWN_VENDOR_LIMITS = Limits(per_minute=10)
-# No request takes longer; one that has not ended by then belonged to a process that died.
+# No request takes longer than this; one that has not ended by then belonged to a process that died.
 _LONGEST_FLIGHT_S = 150.0
 _NO_TICKET = ""
-# A refusal is settled at once, since the next request may be a long time away.
+# Status codes that are settled at once, because the next request may be a long time away.
 _FIRST_REFUSAL = 400
 _SPANS = {1.0: "a second", 60.0: "a minute", 86_400.0: "a day", 2_678_400.0: "a month"}
 
@@ -49,16 +49,16 @@ class _Running(threading.local):
 class Limiter:
     """The rate limiter of one vendor for one account. Thread-safe and fork-aware.
 
-    The spent units are recorded in the state: in its file they count for all processes, in memory
-    for this one.
+    Spent units are recorded in the state: in a file, where they count for all processes, or in
+    memory, for this process only.
 
-    Units count from the moment they are requested until one window after the response has arrived:
-    only then is it certain that the vendor has counted them. So no window of the vendor ever
-    contains more than its limit, however long requests take.
+    Units count from the moment they are requested until one window length after the response has
+    arrived, because only then is it certain that the vendor has counted them. No window of the
+    vendor therefore ever contains more than its limit, however long requests take.
 
-    A guarded call costs one transaction to enter and one to leave, even if its first and last
-    requests are limited: on entry, the units of the first request are set aside, and an answered
-    request is settled with the next one or at the end of the call.
+    A guarded call needs one transaction to enter and one to leave, even if its first and last
+    requests are limited. On entry, the units of the first request are reserved; an answered request
+    is settled with the next one or at the end of the call.
 
     Args:
         vendor: Vendor whose pace is limited.
@@ -66,7 +66,7 @@ class Limiter:
         state: Store of spent units, pauses, circuits and unknown symbols; waits use its clock.
         account: Account whose limits count; by default one without keys.
         on_circuit: Called with every circuit that a call opens or closes.
-        is_local: Whether the source is on this machine: no circuit and no unknown symbol is
+        is_local: Whether the source is on this machine. If so, no circuit and no unknown symbol is
             remembered, so that a newly added file is read at once.
     """
 
@@ -88,7 +88,7 @@ class Limiter:
         self._is_local = is_local
         self._is_limited = bool(windows_of(limits))
         self._running = _Running()
-        # Units of the first request of a call, by endpoint, as last seen by this process.
+        # Units of a call's first request, by endpoint, as last seen by this process.
         self._first_costs: dict[str, int] = {}
 
     @property
@@ -140,7 +140,7 @@ class Limiter:
             clock.sleep(wait)
 
     def _reserved(self, call: GuardedCall, cost: int) -> str:
-        """Return the ticket set aside for a call's first request, if the cost is the same."""
+        """Return the ticket reserved for a call's first request, if the cost is as expected."""
         if call.first_cost is None:
             call.first_cost = self._first_costs[call.endpoint] = cost
         ticket, units = call.reserved or (_NO_TICKET, 0)
@@ -150,9 +150,9 @@ class Limiter:
         return ticket
 
     def settle(self, ticket: str, response: HttpResponse | None) -> None:
-        """Record that the request of ``ticket`` is over, with its response, if any.
+        """Record that the request with ``ticket`` is over, with its response, if any.
 
-        If the vendor counts more than we do, its count applies.
+        If the vendor has counted more units than we have, its count applies.
         """
         call = self._call()
         if call is not None and response is not None and not is_loopback(response.url):
@@ -162,7 +162,7 @@ class Limiter:
         reports = reports_of(response) if response is not None else []
         ended = EndedRequest(ticket, reports, self._state.clock.monotonic())
         if call is not None and response is not None and response.status < _FIRST_REFUSAL:
-            call.ended.append(ended)  # written with the next request or at the end of the call
+            call.ended.append(ended)  # stored with the next request or at the end of the call
         else:
             settle = partial(self._settle, requests=[ended])
             self._state.finish(partial(self._state.run, settle))
@@ -174,14 +174,14 @@ class Limiter:
             self._state.finish(partial(self._state.run, charge))
 
     def pause(self, seconds: float | None) -> float:
-        """Block everything for ``seconds``, a week at most; a longer running pause stays.
+        """Pause all requests for ``seconds``, but at most a week; a longer pause in progress stays.
 
         Returns:
-            The length of the pause in seconds; without ``seconds`` we choose it.
+            The length of the pause in seconds, which is chosen here if ``seconds`` is None.
         """
 
         def keep(tables: StateTables) -> float:
-            """Store the longer of the two pauses; return its seconds."""
+            """Store the longer of the two pauses; return its length in seconds."""
             name = self._name(tables)
             after = tables.pause(name).after(seconds, tables.now_s)
             tables.keep_pause(name, after)
@@ -197,18 +197,18 @@ class Limiter:
     def guard(
         self, endpoint: str, symbol: SymbolCheck | None = None
     ) -> Iterator[GuardedCall | None]:
-        """Let the block call one of the vendor's endpoints; its outcome is remembered.
+        """Guard a block that calls one of the vendor's endpoints, and remember its outcome.
 
-        It yields the call, or None for a source on this machine.
+        Yield the call, or None for a source on this machine.
 
         Args:
             endpoint: Endpoint that is called.
-            symbol: Symbol that is requested; None if it does not matter.
+            symbol: Symbol that is requested; None if the call is not about a symbol.
 
         Raises:
             SymbolNotFoundError: The vendor recently did not know the symbol; raised on entry.
-            CircuitOpenError: The vendor failed recently, or another caller is trying it; raised on
-                entry.
+            CircuitOpenError: The vendor failed recently, or another caller is trying it right now;
+                raised on entry.
         """
         if self._is_local:
             yield None
@@ -268,7 +268,7 @@ class Limiter:
         call.report(changes)
 
     def reopen(self, endpoint: str) -> None:
-        """Let the next call try an endpoint with an open circuit; its outcome decides."""
+        """Allow the next call to try an endpoint with an open circuit; its outcome decides."""
 
         def half_open(tables: StateTables) -> None:
             """End the cool-down of an open circuit, and a trial that another caller may hold."""
@@ -301,7 +301,7 @@ class Limiter:
         return None
 
     def account(self) -> str:
-        """Return the name under which the account is remembered; it does not reveal any key."""
+        """Return the name under which the account is stored, which does not reveal any key."""
         return self._state.run(self._name, write=False)
 
     def acting_for(self, secrets: Iterable[str]) -> Limiter:
@@ -315,7 +315,7 @@ class Limiter:
     def look(self, endpoint: str) -> VendorStatus:
         """Return the vendor's status for an endpoint; nothing is spent or created."""
         if self._state.exists:
-            with suppress(ProviderTimeoutError):  # a call without time left queries no vendor
+            with suppress(ProviderTimeoutError):  # a call without time left does not query a vendor
                 return self._state.run(partial(self._look, endpoint=endpoint), write=False)
         return VendorStatus(self._vendor, windows_of(self._limits), 0.0)
 
@@ -324,7 +324,7 @@ class Limiter:
         return self._state.run(partial(self._wait, cost=cost), write=False)[0]
 
     def used(self) -> dict[str, float]:
-        """Return the units that count now, by window length such as ``60s``."""
+        """Return the units that currently count, by window length such as ``60s``."""
 
         def count(tables: StateTables) -> dict[str, float]:
             """Sum up the spent units and those of requests in flight."""
@@ -359,7 +359,7 @@ class Limiter:
         )
 
     def _hint(self, setting: str) -> str | None:
-        """Return the line of the rules that raises a limit, or None for the vendor's own pause."""
+        """Return a hint on how to raise the limit in the rules; None for the vendor's own pause."""
         if not setting:
             return None
         line = f"providers.{self._vendor}.rate_limits: {{{setting}: ...}}"
@@ -368,7 +368,7 @@ class Limiter:
     def _entered(
         self, tables: StateTables, *, call: GuardedCall, first: tuple[str, int], write: bool
     ) -> DataError | None:
-        """Enter ``call``, and set aside the units of its first request if they fit now."""
+        """Enter ``call``, and reserve the units of its first request if they fit now."""
         call.reserved, refusal = None, call.enter(tables, write=write)
         if call.is_entered and self._is_limited:
             ticket, cost = first
@@ -383,7 +383,7 @@ class Limiter:
         return call.leave(tables, error, write=write)
 
     def _catch_up(self, tables: StateTables, call: GuardedCall) -> None:
-        """Settle the finished requests of ``call``, and free the units that were set aside."""
+        """Settle the finished requests of ``call``, and free the reserved units."""
         if call.reserved is not None:
             tables.land(call.reserved[0])
         if call.ended:
@@ -392,7 +392,7 @@ class Limiter:
     def _try(
         self, tables: StateTables, cost: int, ticket: str, call: GuardedCall | None = None
     ) -> _Wait:
-        """Spend and return 0, or return the seconds to wait with the reason."""
+        """Spend the units and return no wait, or return the wait and its reason."""
         if call is not None:
             self._catch_up(tables, call)
         self._count_crashed(tables)
@@ -402,7 +402,7 @@ class Limiter:
         return wait
 
     def _wait(self, tables: StateTables, cost: int) -> _Wait:
-        """Return the longest of all waits, with its reason; 0 for none."""
+        """Return the longest wait that any limit or pause requires; 0 if none does."""
         name = self._name(tables)
         windows = tables.windows(name, self._limits)
         flying = tables.on_their_way(name)
@@ -437,7 +437,7 @@ class Limiter:
 
 
 def _setting(window: Window) -> str:
-    span = _SPANS.get(window.length_s, "a second")  # bursts have another length
+    span = _SPANS.get(window.length_s, "a second")  # the window of a burst has another length
     return f"requests_per_{span.removeprefix('a ')}"
 
 

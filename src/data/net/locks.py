@@ -1,4 +1,4 @@
-"""Allows one fetch per key at a time among the threads of a process, within the time of the call."""
+"""Locks that allow one fetch per series at a time among the threads of a process."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from ..forks import renew_after_fork
 from .computing import waiting
 from .deadline import Deadline, MustWait, current_deadline
 
-# Seconds between a waiting thread's checks whether the holder has taken a page.
+# Seconds between a waiting thread's checks whether the holder has received a page.
 POLL_S = 0.5
 
 
@@ -27,7 +27,7 @@ class SeriesLock:
     def take(self, token: object, deadline: Deadline) -> None:
         """Take the lock, or return without it when the call's time is over.
 
-        A page that the holder takes counts as progress of the waiting call.
+        A page that the holder receives counts as progress of the waiting call.
         """
         with self.freed:
             if self.token is None:
@@ -60,7 +60,7 @@ class SeriesLock:
 
 
 class SeriesLocks:
-    """One call at a time for each series, among the threads of a process. Thread- and fork-safe.
+    """One lock for each series, for the threads of a process. Thread-safe and fork-safe.
 
     Attributes:
         locks: Lock of each requested series; none is removed, as a call may be waiting for it.
@@ -76,13 +76,12 @@ class SeriesLocks:
     def hold(self, key: Hashable, clock: Clock) -> Iterator[None]:
         """Hold the lock of ``key`` while the block runs, after waiting as long as the call may.
 
-        When the call's time is over, the block runs without the lock: no vendor is queried any
-        more then, and stored data can be read. A thread that already holds the lock continues at
-        once.
+        If the call's time is over before that, the block runs without the lock, because it will not
+        query any vendor and stored data can still be read. A thread that already holds the lock
+        continues at once.
 
         Raises:
-            MustWait: The call is not allowed to wait. Only code that queries vendors needs the
-                lock.
+            MustWait: The call is not allowed to wait, which includes querying a vendor.
         """
         deadline = current_deadline(clock)
         if not deadline.may_wait:

@@ -1,8 +1,8 @@
 """Decides whether a failed connection is the vendor's fault or that of this machine's network.
 
-A network that drops packets looks like a vendor that does not answer, and a name that no longer
-exists looks like a network without a resolver. The experience with other vendors decides between
-them.
+A network that drops packets looks like a vendor that does not answer, and a host name that no
+longer exists looks like a network without a resolver. Connections to other vendors show which it
+is.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ from urllib.parse import urlsplit
 
 from ..errors import TransientError
 
-# The beginning of the errors for such a failure.
+# The beginning of the messages for such a failure.
 NO_CONNECTION = "no connection to "
-# Their endings: for a network that is down, and for one that was only assumed to be down.
+# Endings of these messages, for a network that is down and for one that is not.
 OWN, _OTHERS = ": this machine has no network", ": other vendors can be reached"
 # Failures up to this far apart may have the same cause.
 _SOON_S = 120.0
@@ -28,8 +28,8 @@ class Contacts:
 
     Attributes:
         failed_s: Maps each vendor that has not answered since to the time of its last failure.
-        answered_s: Time of the first answer of any vendor after the newest failure before it; 0 if
-            there was none.
+        answered_s: Time of the first answer from any vendor after the newest failure; 0 if there
+            was none.
     """
 
     failed_s: Mapping[str, float] = field(default_factory=dict)
@@ -49,9 +49,9 @@ class Contacts:
         return any(now_s - self.failed_s[other] <= _SOON_S for other in self._others(vendor))
 
     def lifted_by(self, vendor: str) -> list[str]:
-        """Return the vendors whose failures turn out not to be theirs after ``vendor`` answered.
+        """Return the vendors whose connection failures no longer count after ``vendor`` answered.
 
-        These are the vendor itself and, if it failed as they did, the others.
+        These are the vendor itself and, if it had failed together with others, those others.
         """
         if self.failed_s.get(vendor, 0.0) <= self.answered_s:
             return [vendor] if vendor in self.failed_s else []
@@ -70,7 +70,7 @@ class Contacts:
 
 
 def attribute(error: TransientError, *, is_own: bool) -> None:
-    """Make a connection error state whether this machine's network or the vendor failed.
+    """Add to a connection error's message whether this machine's network or the vendor is at fault.
 
     Args:
         error: Error for a connection that was not made.

@@ -36,10 +36,10 @@ class PackageCarrier:
 
 
 class CarrierSession(requests.Session):
-    """Looks like the HTTP library's session, but sends everything with ``transport``.
+    """A stand-in for the HTTP library's session that sends everything over ``transport``.
 
-    The package's requests are then limited, timed, verified and worded like our own, and its own
-    timeouts, redirects and retries have no effect. For one thread only.
+    The package's requests are then limited, timed and verified like our own, and fail with the same
+    errors; the package's own timeouts, redirects and retries have no effect. For one thread only.
 
     Attributes:
         last: Newest response; None before the first.
@@ -58,7 +58,7 @@ class CarrierSession(requests.Session):
         self._secret_headers: frozenset[str] = frozenset()
 
     def carry(self, vendor: str, request: HttpRequest, ask: Callable[[], object]) -> HttpResponse:
-        """Return the vendor's response, whatever its status and whatever its package makes of it.
+        """Return the vendor's response, regardless of its status and of how its package handles it.
 
         Args:
             vendor: Canonical name of the vendor whose package sends.
@@ -89,7 +89,7 @@ class CarrierSession(requests.Session):
     def request(
         self, method: str | bytes, url: str | bytes, *args: Any, **options: Any
     ) -> requests.Response:
-        """Send one request; we decide all options other than its content.
+        """Send one request; options other than its content are ignored.
 
         Raises:
             DataError: There was no response.

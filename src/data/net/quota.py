@@ -1,7 +1,7 @@
 """Computes how long to wait before the next request, from the quota already used.
 
-Limits are kept as sliding windows, not as refilling buckets: no window of that length ever
-contains more than its limit, whenever the vendor's own window begins.
+Limits are sliding windows, not token buckets, so that no window of that length ever contains more
+than its limit, no matter when the vendor's own window begins.
 """
 
 from __future__ import annotations
@@ -17,17 +17,18 @@ from ..model.http import HttpResponse
 
 # The longest known ban is three days (2019); after a longer one the vendor is retried after a week.
 LONGEST_PAUSE_S = 7 * 86_400.0
-# The pause after a 429 without `Retry-After`, by the number in a row. The first fits into a usual
-# call of 30 s, whose caller waits for it; with the later ones such a call fails over at once.
+# Pauses after a 429 without `Retry-After`, by the number of these in a row. The first fits into a
+# usual call of 30 s, which waits for it; with the later ones such a call fails over to another
+# vendor at once.
 COOL_DOWNS_S = (15.0, 40.0, 60.0)
 _FORGIVEN_S = 600.0
 
 _MINUTE_S = 60.0
 _DAY_S = 86_400.0
-# No calendar month is longer, so none ever contains more than its limit.
+# No calendar month is longer, so the limit holds in every month.
 _MONTH_S = 31 * _DAY_S
-# Units spent within this share of a window form one entry that expires with its last one: late,
-# never early. A window then has some hundred entries instead of thousands.
+# Units spent within this share of a window form one entry, which expires with the last of them:
+# late, but never early. A window then has a few hundred entries instead of thousands.
 _GRAIN = 0.01
 # Share of a window that counts as spent if its record is lost.
 _UNKNOWN_SHARE = 0.5
@@ -35,7 +36,7 @@ _UNKNOWN_SHARE = 0.5
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
 # `x-mbx-used-weight-1m`: units used in a window of the length that the name ends with.
 _USED = re.compile(r"x-mbx-used-weight-(\d{1,4})([smhd])")
-# Widespread but not standardized; none specifies the window it applies to.
+# Common but not standardized headers, which do not specify the window that they apply to.
 _LEFT = ("x-ratelimit-remaining", "ratelimit-remaining", "x-rate-limit-remaining")
 
 
@@ -50,7 +51,7 @@ class Spent:
 
 @dataclass
 class Window:
-    """At most ``capacity`` units in any ``length_s`` seconds. Not thread-safe.
+    """A limit of ``capacity`` units in any ``length_s`` seconds, with the units spent. Not thread-safe.
 
     Attributes:
         length_s: Length of the window in seconds.
@@ -64,7 +65,7 @@ class Window:
     _used: float = field(default=0.0, repr=False)
 
     def load(self, entries: Iterable[Spent]) -> None:
-        """Replace what is known so far with ``entries``, oldest first."""
+        """Replace all entries with ``entries``, oldest first."""
         self.entries = deque(entries)
         self._used = sum(entry.units for entry in self.entries)
 
@@ -87,8 +88,8 @@ class Window:
         Args:
             cost: Units wanted.
             now_s: Time of the request, in seconds.
-            flying: Further units that count but have no known end, such as those of requests in
-                flight.
+            flying: Additional units that count and whose expiry is unknown, such as those of
+                requests in flight.
         """
         excess = self.used(now_s) + flying + min(cost, self.capacity) - self.capacity
         if excess <= 0:
@@ -136,7 +137,7 @@ def windows_of(limits: Limits) -> list[Window]:
 
 @dataclass(frozen=True)
 class Pause:
-    """A time in which a vendor is not queried at its own request; times in seconds.
+    """A pause that a vendor demanded, during which it is not queried; times in seconds.
 
     Attributes:
         until_s: End of the pause.
@@ -151,10 +152,10 @@ class Pause:
         return max(0.0, self.until_s - now_s)
 
     def after(self, seconds: float | None, now_s: float) -> Pause:
-        """Return the pause after a vendor asked for ``seconds``, or gave no duration (None).
+        """Return the pause after a vendor demanded one of ``seconds``, or of no given length (None).
 
-        A longer running pause stays; responses to requests still in flight do not count as strikes
-        of their own.
+        A longer pause in progress stays. Responses to requests that were already in flight do not
+        count as further strikes.
         """
         if seconds is not None:
             until_s = now_s + min(seconds, LONGEST_PAUSE_S)
@@ -167,12 +168,12 @@ class Pause:
 
 @dataclass(frozen=True)
 class QuotaReport:
-    """Information from a response about the vendor's own count.
+    """The vendor's own count of units, as reported in a response.
 
     Attributes:
-        units: Units used, or units left if ``is_left``.
-        is_left: Whether ``units`` may still be spent.
-        length_s: Length of the window meant; None if the vendor does not specify it.
+        units: Number of units used or, if ``is_left``, left.
+        is_left: Whether ``units`` is the number left.
+        length_s: Length of the window in seconds; None if the vendor does not specify it.
     """
 
     units: float
@@ -182,7 +183,7 @@ class QuotaReport:
     def lacking(self, windows: Iterable[Window], now_s: float, flying: float) -> float:
         """Return the units that the vendor has counted but we have not.
 
-        Others may use the same account or address: the units they spent count for us too.
+        Others may use the same account or address, and the units they spend count for us too.
 
         Args:
             windows: All of our windows.
@@ -196,13 +197,13 @@ class QuotaReport:
         return max(0.0, counted - window.used(now_s) - flying)
 
     def meant(self, windows: Iterable[Window]) -> Window | None:
-        """Return the window of the report's length, or else the one-minute window."""
+        """Return the window with the report's length, or the one-minute window if it has none."""
         length = self.length_s or _MINUTE_S
         return next((window for window in windows if window.length_s == length), None)
 
 
 def reports_of(response: HttpResponse) -> list[QuotaReport]:
-    """Return what the headers of ``response`` report about units used or left; often nothing."""
+    """Parse the headers of ``response`` that report units used or left; there are often none."""
     reports = []
     for name, value in response.headers.items():
         if used := _USED.fullmatch(name):
@@ -214,14 +215,14 @@ def reports_of(response: HttpResponse) -> list[QuotaReport]:
 
 
 def _number(text: str) -> float:
-    """Return a count, or NaN: only digits are counts, as some vendors send lists of them."""
+    """Parse a count; the result is NaN for anything but digits, as some vendors send lists."""
     return float(text) if text.isascii() and text.isdigit() else math.nan
 
 
 def limits_of(declared: Limits | None, *layers: Mapping[str, float]) -> Limits | None:
     """Override a vendor's declared limits with the configured ones, key by key.
 
-    It is None if nothing is declared and nothing configured.
+    The result is None if nothing is declared and nothing configured.
     """
     names = {
         "requests_per_minute": "per_minute",

@@ -22,12 +22,13 @@ _UNAVAILABLE_FOR_LEGAL_REASONS = 451
 
 @dataclass(frozen=True)
 class Reached:
-    """The result of one such request.
+    """The result of trying to reach a host.
 
     Attributes:
-        seconds: Time until the response, or until the request was given up.
+        seconds: Time until the response, or until the attempt was given up.
         refusal: Reason why the vendor cannot be queried from here; empty if it answered.
-        ahead_ms: How far our clock is ahead of the vendor's ``Date``; None if it sent none.
+        ahead_ms: Milliseconds by which our clock is ahead of the vendor's ``Date``; None if the
+            vendor sent none.
     """
 
     seconds: float
@@ -41,10 +42,10 @@ class Reached:
 
 
 def reach(url: str, timeout_s: float = 3.0) -> Reached:
-    """Send one small request to the host of ``url``, in the same way as all others.
+    """Send one small request to the host of ``url``, with the same settings as real requests.
 
-    Proxies and certificates apply as they do later; with any status, the host was reached. If the
-    address is not a web address, such as that of a gateway, a connection is opened and closed.
+    Proxies and certificates apply. A response with any status means that the host was reached. If
+    ``url`` is not a web address, as for a gateway, a connection is opened and closed instead.
     """
     if not url.startswith("http"):
         return _connected(url, timeout_s)
@@ -80,17 +81,18 @@ def _connected(url: str, timeout_s: float) -> Reached:
 
 
 def reach_all(urls: Mapping[str, str], within_s: float = 8.0) -> dict[str, Reached]:
-    """Return the result of :func:`reach` for each name's address, all queried at once.
+    """Run :func:`reach` for all URLs at once, and return the results by name.
 
-    A resolver without a network may block a thread for minutes: whatever has not answered after
-    ``within_s`` seconds is not waited for.
+    Because a resolver without a network may block a thread for minutes, hosts that have not
+    answered after ``within_s`` seconds are not waited for.
     """
     results: dict[str, Reached] = {}
 
     def _ask(name: str, url: str) -> None:
         results[name] = reach(url)
 
-    # Daemons, so that one that hangs in the system's resolver does not delay the exit.
+    # These are daemon threads, so that one that hangs in the system's resolver does not delay the
+    # exit.
     threads = [threading.Thread(target=_ask, args=item, daemon=True) for item in urls.items()]
     for thread in threads:
         thread.start()
@@ -102,7 +104,7 @@ def reach_all(urls: Mapping[str, str], within_s: float = 8.0) -> dict[str, Reach
 
 
 def _named(url: str) -> str:
-    """Return a message if the host's name cannot be resolved, or else an empty text."""
+    """Return a message if the host's name cannot be resolved; otherwise an empty string."""
     host = urlsplit(url).hostname or ""
     try:
         socket.getaddrinfo(host, None)

@@ -7,8 +7,8 @@ Each exchange is a separate file, ``<folder>/<vendor>/<question>-<time>.json``::
                  "params": {"format": "json"}},
      "response": {"status": 200, "headers": {"content-type": "application/json"}, "text": "[]"}}
 
-If a body is not UTF-8, ``base64`` takes the place of ``text``. No part contains keys: they are
-separate in a request and are not written, and any key known to this process is masked in the rest.
+If a body is not UTF-8, ``base64`` replaces ``text``. Files never contain keys: a request keeps them
+separately, and that part is not written, and any key known to this process is masked in the rest.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ _log = logging.getLogger(__name__)
 
 
 class Recorder:
-    """Writes each response of a vendor into a folder. Thread-safe; processes may share the folder.
+    """Writes vendors' responses into a folder. Thread-safe; processes may share the folder.
 
     A failure to write is logged once and does not affect any call.
 
@@ -56,12 +56,12 @@ class Recorder:
         self._has_failed = False
 
     def keep(self, vendor: str, request: HttpRequest, response: HttpResponse, now_ms: int) -> None:
-        """Write one exchange.
+        """Write one request and its response.
 
         Args:
-            vendor: Canonical name of the vendor that was queried.
-            request, response: The exchange; the keys of the request are masked in the response.
-            now_ms: Time of the request, UTC milliseconds.
+            vendor: Canonical name of the vendor that was queried. request, response: The exchange;
+            the keys of the request are masked in the response. now_ms: Time of the request, UTC
+            milliseconds.
         """
         question, keys = _question(request), list(known_keys().values())
         entry = {
@@ -93,8 +93,8 @@ class Recording:
     """A transport that answers requests from the recorded exchanges of one vendor. Thread-safe.
 
     A request that was answered several times gets its answers in chronological order, and then the
-    last one repeatedly. Scheme and host of a request do not matter, nor does a mirror's prefix
-    before its path.
+    last one repeatedly. Scheme and host of a request are ignored, and so is a mirror's prefix
+    before the path.
 
     Args:
         folder: Folder of the vendor's exchanges.
@@ -107,7 +107,7 @@ class Recording:
         self._given: dict[str, int] = {}
 
     def send(self, request: HttpRequest) -> HttpResponse:
-        """Return the recorded response, whatever its status.
+        """Return the recorded response to a request, regardless of its status.
 
         Raises:
             CapabilityError: The request was not recorded.
@@ -126,7 +126,7 @@ class Recording:
                 f"{question['path']} {json.dumps(question['params'])}",
                 hint="set ONETAPE_RECORD=<folder> and query the vendor to record it",
             )
-        # If a folder is recorded again, its first answer comes first again.
+        # If the folder is recorded again, replaying starts again with the first answer.
         key = json.dumps([question, [path.name for path in paths]])
         with self._lock:
             place = self._given.get(key, 0)
@@ -135,9 +135,10 @@ class Recording:
 
 
 def recorded_vendors(folder: Path) -> dict[str, Path]:
-    """Return the folders of recorded exchanges by vendor; a vendor's own folder has only that one.
+    """Return the folders with recorded exchanges, by vendor.
 
-    The folders have their real paths; vendors are named as they were when recorded.
+    ``folder`` may contain one folder for each vendor, or itself be the folder of a single vendor.
+    Paths are real paths; vendors have the names that they had when recorded.
     """
     if not folder.is_dir():
         return {}
@@ -155,14 +156,14 @@ def _exchanges(folder: Path) -> Iterator[Path]:
 
 
 def _question(request: HttpRequest) -> dict[str, Any]:
-    """Return the parts that distinguish one request from another; keys are not among them."""
+    """Return the parts that identify a request, without keys."""
     body = {"body_sha256": sha256(request.body).hexdigest()} if request.body else {}
     params = {name: str(value) for name, value in sorted(request.params.items())}
     return {"method": request.method, "path": urlsplit(request.url).path, "params": params, **body}
 
 
 def _digest(question: Mapping[str, Any]) -> str:
-    """Return the name of a question's files; a mirror may have a longer path for it."""
+    """Return the digest in the names of a request's files, which does not depend on the path."""
     named = {name: value for name, value in question.items() if name != "path"}
     return sha256(json.dumps(named).encode()).hexdigest()[:24]
 
@@ -179,7 +180,7 @@ def _body(body: bytes) -> dict[str, str]:
 
 
 def _answer(path: Path, question_path: str, url: str) -> HttpResponse | None:
-    """Read the response in a file, or return None if it is for another path.
+    """Read the response in a file; return None if it is for another path.
 
     Raises:
         ResponseFormatError: The file is damaged, or has another version.
@@ -197,7 +198,8 @@ def _answer(path: Path, question_path: str, url: str) -> HttpResponse | None:
         text = answer.get("text")
         body = base64.b64decode(answer["base64"]) if text is None else text.encode()
         headers = {str(name): str(value) for name, value in answer["headers"].items()}
-        # The date as of which prices are adjusted depends on it; some vendors send none.
+        # Added if the vendor did not send one, because the date as of which prices are adjusted
+        # depends on it.
         asked_at = datetime.fromtimestamp(parse_iso(entry["asked_at"]) / SECOND_MS, UTC)
         headers.setdefault("date", format_datetime(asked_at, usegmt=True))
         status = answer["status"]

@@ -21,7 +21,7 @@ MASK = "***"
 # Shorter values are not keys ("demo"), and removing them could change data.
 _SHORTEST_SECRET = 6
 _BASE64 = (base64.b64encode, base64.urlsafe_b64encode)
-# What may remain of a letter's escape if a text was cut, and how long an escape may be.
+# Pattern of an escape that was cut off at the end of a text, and the maximum length of an escape.
 _BEGINNINGS = (b"", b"%", b"\\", b"&")
 _LONGEST_ESCAPE = 8
 _GZIP = b"\x1f\x8b"
@@ -29,12 +29,12 @@ _GZIP = b"\x1f\x8b"
 MOST_UNPACKED = 64 << 20
 
 sending: ContextVar[bool] = ContextVar("sending", default=False)
-# Whether the path of the address is also a secret, as for a webhook.
+# Whether the path of the URL is a secret too, as for a webhook.
 hiding_path: ContextVar[bool] = ContextVar("hiding_path", default=False)
 
 
 def where(url: str) -> str:
-    """Return host and path of ``url``: the part that a message may show."""
+    """Return host and path of ``url``, which may be shown in messages."""
     try:
         parts = urlsplit(url)
     except ValueError:  # half an IPv6 address
@@ -43,7 +43,7 @@ def where(url: str) -> str:
 
 
 def address(url: str) -> str:
-    """Return host, port and path of ``url``, which together identify a place to query."""
+    """Return host, port and path of ``url``, which identify the location of a query."""
     try:
         return f"{place(url)}{urlsplit(url).path}"
     except ValueError:  # half an IPv6 address
@@ -51,7 +51,7 @@ def address(url: str) -> str:
 
 
 def place(url: str) -> str:
-    """Return host and port of ``url``, without a user in front of them."""
+    """Return host and port of ``url``, without any user name."""
     try:
         return urlsplit(url).netloc.rpartition("@")[2]
     except ValueError:  # half an IPv6 address
@@ -73,13 +73,13 @@ def redacted(response: HttpResponse, request: HttpRequest) -> HttpResponse:
 
 
 def without_keys(text: str, secrets: Iterable[str]) -> str:
-    """Return ``text`` with every one of ``secrets`` masked, however it is escaped."""
+    """Return ``text`` with all ``secrets`` masked, no matter how they are escaped."""
     masked = body_without_keys(text.encode("utf-8", "surrogateescape"), secrets)
     return masked.decode("utf-8", "surrogateescape")
 
 
 def body_without_keys(body: bytes, secrets: Iterable[str]) -> bytes:
-    """Return ``body`` with every one of ``secrets`` masked, even in UTF-16 and inside gzip."""
+    """Return ``body`` with all ``secrets`` masked, even in UTF-16 and inside gzip."""
     return _masked(body, _words(secrets))
 
 
@@ -141,7 +141,7 @@ def _masked_letters(text: bytes, words: Iterable[str]) -> bytes:
 
 def _may_hold(text: bytes, word: str) -> bool:
     """Check cheaply, for whole pages of bars, whether it is worth searching for ``word``."""
-    # Escaping changes either no letters and digits, or all of them.
+    # Escaping changes either all letters and digits, or none.
     start = max(re.findall(r"[a-zA-Z0-9]*", word[:_SHORTEST_SECRET]), key=len)
     if start.encode() in text or b"\\u00" in text or b"&#" in text:
         return True
@@ -151,7 +151,7 @@ def _may_hold(text: bytes, word: str) -> bool:
 
 
 def _without_cut(text: bytes, word: str) -> bytes:
-    """Return ``text`` with its end masked if that is the beginning of ``word``."""
+    """Return ``text`` with its end masked if it ends with the beginning of ``word``."""
     letters = _letters(word)
     start = re.compile(b"".join(letters[:_SHORTEST_SECRET]))
     for beginning in start.finditer(text, max(0, len(text) - len(word) * _LONGEST_ESCAPE)):
@@ -168,7 +168,7 @@ def _without_cut(text: bytes, word: str) -> bytes:
 
 @lru_cache(maxsize=64)
 def _pattern(word: str) -> re.Pattern[bytes]:
-    """Return a pattern that finds ``word`` however each of its letters is written."""
+    """Return a pattern that finds ``word`` no matter how its letters are escaped."""
     return re.compile(b"".join(_letters(word)))
 
 
@@ -193,7 +193,7 @@ def _written(letter: str) -> Iterator[bytes]:
 
 
 class QueryFilter(logging.Filter):
-    """Removes queries from the URLs that the HTTP library logs while we are sending.
+    """A log filter that removes queries from the URLs that the HTTP library logs while we send.
 
     Its debug records contain the whole path with the query, keys included. Records of that
     library's other users are left unchanged.

@@ -42,9 +42,10 @@ class RetryPolicy:
         Args:
             error: Error of the last attempt; only errors marked ``retry`` are retried.
             attempt: Number of attempts made, at least 1.
-            left_s: Seconds left for another attempt, including its wait; none is made if the wait
-                alone would use them up.
-            jitter: Random number in [0, 1) that spreads many callers; 0 waits shortest.
+            left_s: Seconds left for another attempt, including the wait before it. No attempt is
+                made if the wait would use them up.
+            jitter: Random number in [0, 1) that spreads out many callers; with 0 the wait is
+                shortest.
         """
         if not getattr(error, "retry", False) or attempt >= self.attempts:
             return None
@@ -53,6 +54,6 @@ class RetryPolicy:
 
     def backoff(self, attempt: int, jitter: float) -> float:
         """Return the wait after ``attempt`` attempts, in seconds."""
-        # The exponent is bounded: 2.0 ** 1024 would overflow a float.
+        # The exponent is bounded because 2.0 ** 1024 would overflow a float.
         doubled = self.first_s * 2.0 ** (min(attempt - 1, 60) if self.doubling else 0)
         return min(self.cap_s, doubled) * (1 + jitter)

@@ -1,7 +1,7 @@
-"""Records of requests, held back from the hooks until their responses have been judged.
+"""Records of requests, which are passed to hooks only after their responses have been checked.
 
-A sender sees only a status and headers. That a body cannot be read, or that its rows cannot be
-bars, is found later: by the parser, or by the checks of the whole answer.
+A sender sees only a status and headers. Whether a body can be parsed, and whether its rows can be
+bars, is found out later by the parser and by the checks of the whole answer.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ from ..errors import (
 )
 from ..model.shape import ShapeChange
 
-# "No data" is an answer; in a conflict between two vendors either may be wrong; and with an open
-# circuit no request was sent.
+# Errors that are not the vendor's fault: "no data" is an answer, in a conflict between two vendors
+# either may be wrong, and with an open circuit no request was sent.
 _NO_FAULT = (NoDataError, SpliceConflictError, CircuitOpenError)
-# Errors found in all rows together, whatever page they came from.
+# Errors found in all rows together, which do not belong to a single page.
 _OF_ALL_PAGES = (QualityError, KindMismatchError)
 
 
@@ -41,11 +41,13 @@ class SendRecord:
         seconds: Time that the attempt took, including the wait for the limit.
         status: HTTP status; 0 without a response.
         size: Decoded bytes received.
-        wait_s: Seconds until the next attempt; None if there is none.
+        wait_s: Seconds until the next attempt; None if it was the last.
         waited_s: Part of ``seconds`` spent waiting for the limit.
-        pause_s: Time for which this vendor is not queried now because it demanded a slower pace.
+        pause_s: Seconds for which the vendor is now not queried because it demanded a slower pace;
+            None if it did not.
         is_sent: False if our own limiter blocked the request, so that the vendor was not queried.
-        shape: How the response differs from what its parser knows; None if it does not.
+        shape: Difference between the response and the shape that its parser expects; None if there
+            isn't one.
     """
 
     vendor: str
@@ -67,7 +69,7 @@ Hook = Callable[[SendRecord], None]
 
 @dataclass
 class PendingRecords:
-    """The responses to one question, in the thread that asked it.
+    """The records of the responses to one query, in the thread that makes it.
 
     Attributes:
         vendor: Canonical name of the vendor that was queried.
@@ -79,7 +81,7 @@ class PendingRecords:
     _counted: BaseException | None = None
 
     def add(self, hook: Hook, record: SendRecord) -> None:
-        """Take the record of an attempt; a failed one is reported at once."""
+        """Hold back the record of a successful attempt; report a failed one at once."""
         self._is_last_answered = record.outcome == "ok"
         if self._is_last_answered:
             self._pending.append((hook, record))
@@ -95,8 +97,8 @@ class PendingRecords:
     def blame(self, error: BaseException) -> None:
         """Set ``error`` as the outcome of the responses that it concerns.
 
-        These are all responses if rows were rejected, otherwise the last one. An error that ended
-        an attempt has already been reported.
+        If rows were rejected, these are all responses; otherwise only the last one. An error that
+        ended an attempt has already been reported.
         """
         if error is self._counted or not isinstance(error, ProviderError):
             return
@@ -123,9 +125,9 @@ _current: ContextVar[PendingRecords | None] = ContextVar("answers", default=None
 
 @contextmanager
 def reporting(vendor: str) -> Iterator[PendingRecords]:
-    """Report the responses received in the block when it ends; an error in it is their outcome.
+    """Report the responses received in the block when it ends, with an error in it as their outcome.
 
-    A block nested in another one for the same vendor belongs to the outer one.
+    A block nested in another one for the same vendor is part of the outer one.
     """
     outer = _current.get()
     if outer is not None and outer.vendor == vendor:
@@ -143,7 +145,7 @@ def reporting(vendor: str) -> Iterator[PendingRecords]:
 
 
 def report(hook: Hook, record: SendRecord) -> None:
-    """Pass ``record`` to ``hook``, now or together with the question that it belongs to."""
+    """Pass ``record`` to ``hook``, at once or when the query that it belongs to ends."""
     answers = _current.get()
     if answers is None or answers.vendor != record.vendor:
         hook(record)
@@ -152,7 +154,7 @@ def report(hook: Hook, record: SendRecord) -> None:
 
 
 def note_shape(vendor: str, change: ShapeChange) -> None:
-    """Record the shape of the vendor's last response to the current question, if there is one."""
+    """Record an unexpected shape of the vendor's last response in the current query, if any."""
     answers = _current.get()
     if answers is not None and answers.vendor == vendor:
         answers.note_shape(change)

@@ -44,20 +44,22 @@ if TYPE_CHECKING:
     from .recordings import Recorder
 
 Classify = Callable[[HttpResponse], DataError | None]
-# Extra seconds for a transport to time out by itself before it is abandoned.
+# Extra seconds that a transport gets to time out by itself before it is abandoned.
 _GRACE_S = 0.2
-# A vendor that does not answer in less time than this has not failed.
+# If a vendor had less time than this, a missing answer does not count as a failure.
 _USUAL_S = 10.0
 _log = logging.getLogger(__name__)
 
 
 class Sender:
-    """Carries requests to a vendor: limit, send, classify, retry. Thread-safe.
+    """Sends requests to a vendor: waits for its limit, sends, classifies the response, retries.
+
+    Thread-safe.
 
     Args:
-        transport: Carries one request.
+        transport: Carries each single request.
         limiter: Rate limiter of the vendor, shared by all senders to it.
-        clock: Measures, waits and supplies the jitter.
+        clock: Source of time, waits and jitter.
         retry: Number and timing of retries.
         on_attempt: Called for every attempt; it observes and must not raise.
         recorder: Writes every response; None to write nothing.
@@ -93,19 +95,19 @@ class Sender:
         return self._clock.now_ms()
 
     def over(self, transport: Transport | None, keys: Mapping[str, str] | None = None) -> Sender:
-        """Return a sender with the same policy that uses another transport.
+        """Return a sender with the same policy and another transport.
 
         Args:
-            transport: Transport to use; None keeps the current one.
-            keys: Keys of the account whose limits and circuits count; without any, nothing
-                changes.
+            transport: Transport to use; None for the current one.
+            keys: Keys of the account whose limits and circuits apply; if empty, the account stays
+                the same.
         """
         limiter = self._limiter.acting_for(keys.values()) if keys else self._limiter
         carrier = transport or self._transport
         return self._like(carrier, limiter)
 
     def aside(self, name: str, limits: Limits) -> Sender:
-        """Return a sender with the same policy to another host of the vendor, at its own pace.
+        """Return a sender with the same policy for another host of the vendor, with its own limits.
 
         Args:
             name: Name of that host, in addition to the vendor's.
@@ -125,15 +127,17 @@ class Sender:
         insist: bool = False,
         is_trusted: bool = False,
     ) -> AbstractContextManager[GuardedCall | None]:
-        """Return a context for calls to one endpoint; their outcome is remembered.
+        """Return a context manager for a call to an endpoint, which remembers the call's outcome.
 
-        It yields the call, to be blamed later, or None if nothing is remembered.
+        It yields the call, to which a later error can be attributed, or None if nothing is
+        remembered.
 
         Args:
             endpoint: Endpoint that is called, such as ``bars/1d``.
-            url: Address that is queried; a mirror may answer even if the vendor's own host does
-                not.
-            symbol: Requested symbol in the vendor's spelling; None if it does not matter.
+            url: URL that is queried. It is part of the key, because a mirror may answer even if the
+                vendor's own host does not.
+            symbol: Requested symbol in the vendor's spelling; None if the call is not about a
+                symbol.
             insist, is_trusted: See :class:`~.unknown_symbols.SymbolCheck`.
 
         Raises:
@@ -144,11 +148,11 @@ class Sender:
         return self._limiter.guard(f"{endpoint} at {place(url)}", check)
 
     def reopen(self, endpoint: str, url: str) -> None:
-        """Let the next call try an endpoint that :meth:`guard` blocks; its outcome decides."""
+        """Allow the next call to try an endpoint that :meth:`guard` blocks; its outcome decides."""
         self._limiter.reopen(f"{endpoint} at {place(url)}")
 
     def look(self, endpoint: str, url: str) -> VendorStatus:
-        """Return the vendor's status for what :meth:`guard` would guard; nothing is created."""
+        """Return the vendor's status for the endpoint, without creating or changing anything."""
         status = self._limiter.look(f"{endpoint} at {place(url)}")
         status.budget_s = current_deadline(self._clock).left_s()
         return status
@@ -160,7 +164,9 @@ class Sender:
     def send(
         self, request: HttpRequest, *, vendor: str, classify: Classify = error_of
     ) -> HttpResponse:
-        """Return the first response that is not an error; its ``requests`` counts all requests.
+        """Send a request until there is a response that is not an error; return that response.
+
+        Its ``requests`` is the number of all requests sent.
 
         Args:
             request: Request to send.
@@ -192,7 +198,7 @@ class Sender:
             with asking(vendor):
                 response = loop(self._attempt, call)
         except ProviderTimeoutError:
-            if call.requests:  # otherwise no time was left to query it
+            if call.requests:  # otherwise there was no time left to query it
                 whole.late.add(host)
             raise
         finally:
@@ -229,7 +235,7 @@ class Sender:
         return response
 
     def _carried(self, call: _Call) -> HttpResponse:
-        """Send once, when the vendor's limit allows it, and count the requests."""
+        """Wait until the vendor's limit allows a request, send once, and count the requests."""
         ticket = self._limiter.acquire(call.request.cost, call.deadline.left_s())
         call.waited_s = self._clock.monotonic() - call.begun
         response = None
@@ -248,9 +254,9 @@ class Sender:
         return response
 
     def _transported(self, call: _Call) -> HttpResponse:
-        """Let the transport carry the request, within the call's remaining time.
+        """Send the request over the transport, within the call's remaining time.
 
-        A source on this machine is read directly, however long that takes.
+        A source on this machine is read without a time limit.
         """
         if self._limiter.is_local:
             return self._transport.send(call.request)
@@ -328,7 +334,7 @@ class Sender:
 
 @dataclass
 class _Call:
-    """The state of one ``send``; never leaves its thread."""
+    """The state of one ``send``, used only by its thread."""
 
     request: HttpRequest
     vendor: str

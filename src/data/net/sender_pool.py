@@ -1,4 +1,4 @@
-"""The senders and rate limiters of one installation: one connection pool, one limiter per vendor."""
+"""The senders and rate limiters of an installation, with one connection pool and one limiter per vendor."""
 
 from __future__ import annotations
 
@@ -55,19 +55,19 @@ class Declared(Protocol):
 
 
 class Senders:
-    """Makes senders that share connections, limits and state. Thread-safe and fork-aware.
+    """Factory of senders that share connections, limits and state. Thread-safe and fork-aware.
 
     Args:
-        clock: Waits and measures for all senders.
-        configured: Limits by vendor and key; a later layer overrides an earlier one.
+        clock: Clock for all senders.
+        configured: Layers of limits by vendor and key; a later layer overrides an earlier one.
         retry: Number and timing of retries.
-        modes: Maps each vendor to ``http``, ``sdk`` or ``auto``, which select the carrier of its
-            requests.
+        modes: Maps each vendor to ``http``, ``sdk`` or ``auto``, which determines the transport of
+            its requests.
         on_attempt: Called for every HTTP attempt.
         on_circuit: Called for every circuit that a call of this process opens or closes.
-        state_dir: Folder of the limits, circuits and leases shared by all processes; created by
-            the first request. Without it they apply only to this process.
-        record_dir: Folder to which every vendor's response is written; None for nowhere.
+        state_dir: Folder of the limits, circuits and leases shared by all processes; created by the
+            first request. Without it they apply only to this process.
+        record_dir: Folder in which every vendor's responses are recorded; None to record nothing.
     """
 
     def __init__(
@@ -93,8 +93,8 @@ class Senders:
         self._configured = tuple(configured)
         self.state = State(state_dir, clock) if state_dir else None
         self._memory = State(None, clock)
-        # Maps the name and identity of a program's own downloader to it and its limiter. It is
-        # kept, so that no other object gets its identity.
+        # Maps the name and id of a program's own downloader to it and its limiter. The downloader
+        # is kept alive so that no other object gets its id.
         self._own: dict[tuple[str, int], tuple[object, Limiter]] = {}
 
     def sender(self, vendor: str, declared: type[Declared]) -> Sender:
@@ -132,19 +132,20 @@ class Senders:
     ) -> Sender:
         """Return a sender for a downloader supplied by the program.
 
-        If its limits are known, they and its circuits apply to its name in all processes.
-        Otherwise it is not limited, and its circuits apply only to this object.
+        If the downloader's limits are known, they and its circuits apply to its name in all
+        processes. Otherwise it is not limited, and its circuits apply only to this object.
 
         Args:
             name: Name under which the downloader is registered.
             downloader: Downloader that is called.
-            carrier: Calls the downloader.
-            declared: Its own limits, which configured ones override.
-            keys: Keys of the account that it uses; none if that is not known.
+            carrier: Transport that calls the downloader.
+            declared: The downloader's own limits, which configured ones override.
+            keys: Keys of the account that it uses; empty if unknown.
         """
         from .sender import Sender
 
-        # The packaged rules are about the vendor of that name, which a foreign one may not be.
+        # The packaged rules are about our vendor of that name, which a program's own one may not
+        # be.
         layers = self._configured if declared else self._configured[-1:]
         limits = limits_of(declared, *(layer[name] for layer in layers if name in layer))
         if limits is None:
@@ -186,7 +187,7 @@ class Senders:
         return self._new_limiter(vendor, limits, is_remote)
 
     def stream_limiter(self, vendor: str, limits: Limits) -> Limiter:
-        """Return this process' limiter of connections to a vendor's stream."""
+        """Return a limiter, for this process only, of connections to a vendor's stream."""
         return Limiter(f"{vendor} stream", limits, self._memory)
 
     @property
@@ -201,7 +202,7 @@ class Senders:
 
 
 def wants_package(mode: str, declared: type[Declared]) -> bool:
-    """Return whether ``mode`` selects the vendor's own package, if installed, as the carrier."""
+    """Return whether ``mode`` selects the vendor's own package for its requests, if installed."""
     prefers = mode == "sdk" or (mode == "auto" and declared.prefers_sdk)
     return prefers and bool(declared.sdk_carrier)
 
@@ -267,7 +268,7 @@ class ProcessSenders:
         renew_after_fork(self)
 
     def get(self) -> Senders:
-        """Return the senders, always the same ones, created from the settings at the first call."""
+        """Return the senders, which are created from the settings at the first call."""
         with self._lock:
             if self._senders is None:
                 settings = load_settings()

@@ -1,4 +1,4 @@
-"""Looks at the files that bars are read from, reading them only if necessary."""
+"""Detects changes in the files that bars are read from, reading their content only if necessary."""
 
 from __future__ import annotations
 
@@ -48,14 +48,15 @@ class SourceFiles:
 
 
 def look_at(paths: Sequence[Path], reading: str, clock: Clock | None = None) -> SourceFiles:
-    """Return the current state of files, with one ``stat`` each; missing files are left out.
+    """Determine the current state of files with one ``stat`` each; missing files are left out.
 
     Args:
         paths: Paths in a fixed order.
         reading: Other inputs that the bars depend on.
         clock: Source of the time of the check; None for the machine's clock, which stamps files.
     """
-    # Taken before the check: a file that changes meanwhile must not seem unchanged for long.
+    # Taken before the check, so that a file that changes meanwhile does not seem unchanged for
+    # long.
     seen_ms = (clock or SystemClock()).now_ms()
     there, stamps, size, changed_ns = [], sha256(), 0, 0
     for path in paths:
@@ -65,7 +66,8 @@ def look_at(paths: Sequence[Path], reading: str, clock: Clock | None = None) -> 
             continue
         there.append(path)
         size, changed_ns = size + stat.st_size, max(changed_ns, stat.st_mtime_ns, stat.st_ctime_ns)
-        # The second time cannot be set: it reveals a file that was edited and given its old time.
+        # The second time cannot be set by programs, so it reveals a file that was edited and then
+        # given its old time.
         entry = f"{path.name}|{stat.st_size}|{stat.st_mtime_ns}|{stat.st_ctime_ns}|"
         stamps.update(entry.encode("utf-8", "surrogateescape"))
     digest = stamps.hexdigest()[:32] if there else ""

@@ -53,7 +53,7 @@ T = TypeVar("T")
 FILE: Final = "state.sqlite"
 SALT: Final = "salt"
 _SALT_BYTES = 32
-# Seconds: a process that was stopped while writing delays others no longer than this.
+# Seconds for which others wait at most for a process that was stopped while writing.
 BUSY_S = 5.0
 _LEAST_WAIT_S = 0.05  # the end of a call is written even after its time is over
 _RETRY_S = 60.0
@@ -77,7 +77,7 @@ class State:
         self._path = (folder or Path()) / FILE
         self._disk = Disk(private=True)
         self._owner = os.urandom(8).hex()
-        # Only the machine's own seconds have the same zero in all processes.
+        # Only the machine's own monotonic clock has the same zero in all processes.
         self._boot = boot() if isinstance(clock, SystemClock) else ""
         self._salt = b""
         self._unsaid = ""
@@ -89,8 +89,8 @@ class State:
         self._parents: sqlite3.Connection | None = None
         self._is_forking = False
         self._inode: int | None = None
-        # The longest time that the current transaction waits for other processes, and since when
-        # all have waited in vain.
+        # The longest time that the current transaction waits for other processes, and the time
+        # since which all transactions have waited in vain.
         self._wait_s = BUSY_S
         self._busy_since: float | None = None
         self._timeout_s = BUSY_S  # the connection's current timeout
@@ -105,15 +105,15 @@ class State:
 
     @property
     def exists(self) -> bool:
-        """Whether anything has been stored yet; the check creates nothing."""
+        """Whether anything has been stored yet; checking this creates nothing."""
         return self._path.exists() if self._has_file else self._db is not None
 
     def run(self, work: Callable[[StateTables], T], *, write: bool = True) -> T:
-        """Return the result of ``work``, run as one transaction isolated from all other processes.
+        """Run ``work`` as a transaction isolated from all other processes, and return its result.
 
         Args:
-            work: Function that may be rerun from the start, so it only computes and uses the
-                tables.
+            work: Function that only computes and uses the tables, because it may be rerun from the
+                start.
             write: Whether it changes anything; readers do not wait for another process' writer.
 
         Raises:
@@ -135,9 +135,10 @@ class State:
             self._say()
 
     def finish(self, step: Callable[[], object]) -> None:
-        """Run a step that ends a call, such as a transaction that returns what the call held.
+        """Run a step that ends a call, such as a transaction that ends its leases.
 
-        If the call does not have enough time left, the step runs in an abandoned thread.
+        If the call does not have enough time left, the step runs in a background thread that nobody
+        waits for.
         """
         try:
             step()
@@ -148,7 +149,7 @@ class State:
     # --- forks -----------------------------------------------------------------------------
 
     def before_fork(self) -> bool:
-        """Close the file: a child that inherits it could damage it for all."""
+        """Close the file, because a child that inherits it could damage it for all processes."""
         if not self._lock.acquire(timeout=BUSY_S):
             return False
         self._is_forking = True
@@ -162,7 +163,7 @@ class State:
         self._lock.release()
 
     def after_fork(self) -> None:
-        """Start with a new lock and connection, or in memory with the parent's data."""
+        """Start with a new lock and connection in the child; state in memory is kept."""
         self._lock = threading.Lock()
         is_whole, self._is_forking = self._is_forking, False
         if is_whole and not self._has_file:
@@ -181,7 +182,7 @@ class State:
                 return self._transact(self._ready(), work, write)
             except (sqlite3.Error, DataError) as exc:
                 if self._alone_until is not None:
-                    raise  # not the file's fault
+                    raise  # the file is not at fault
                 if is_busy(exc) and self._wait_s < BUSY_S and not self._is_stuck():
                     self._close_quietly()  # it may be only partly set up
                     raise _busy() from exc
@@ -275,7 +276,7 @@ class State:
         return file is not None and file.size == _SALT_BYTES
 
     def _set_up(self, db: sqlite3.Connection) -> None:
-        """Create tables and salt if missing; if only one of them is missing, data was lost."""
+        """Create tables and salt if they are missing; if only one of them is, data was lost."""
         if self._is_set_up(db):
             return
         db.execute("BEGIN IMMEDIATE")
@@ -297,7 +298,7 @@ class State:
         self._unsaid = self._unsaid or f"{reason}; starting cautiously"
 
     def _say(self) -> None:
-        """Log a warning about the first problem."""
+        """Log a warning about the first problem only."""
         if self._unsaid and not self._has_warned:
             self._has_warned = True
             _log.warning("shared limits in %s: %s", self._path.parent, self._unsaid)
@@ -309,7 +310,7 @@ class State:
 
     @property
     def _never(self) -> float | None:
-        """The time of the next attempt to use the file while nothing is wrong with it."""
+        """Value of ``_alone_until`` while the file can be used: None, or infinity without a file."""
         return None if self._has_file else math.inf
 
     def _open_in_memory(self) -> sqlite3.Connection:
@@ -338,7 +339,7 @@ class State:
     def _has_set_aside(self) -> bool:
         """Rename the damaged file, unless another process already has; return whether that worked.
 
-        A new file is created next time.
+        The next use creates a new file.
         """
         self._close_quietly()
         try:
@@ -360,7 +361,7 @@ class State:
 
 
 def _worked(work: Callable[[StateTables], T], tables: StateTables) -> T:
-    """Return the result of ``work``.
+    """Run ``work`` on the tables and return its result.
 
     Raises:
         CorruptEntryError: The file contains something unexpected, such as text for a number.
@@ -374,7 +375,7 @@ def _worked(work: Callable[[StateTables], T], tables: StateTables) -> T:
 
 
 def _use_write_ahead(db: sqlite3.Connection) -> None:
-    """Enable write-ahead logging, so that writers do not block readers; the file remembers it."""
+    """Enable write-ahead logging, which the file remembers, so that writers do not block readers."""
     import sqlite3
 
     try:
@@ -395,7 +396,7 @@ def _busy() -> ProviderTimeoutError:
 
 @cache
 def boot() -> str:
-    """Return an identifier of this start of the machine, or an empty text if it has none."""
+    """Return an identifier of the machine's current boot, or an empty string if there isn't one."""
     try:
         return Path("/proc/sys/kernel/random/boot_id").read_text("ascii").strip()
     except (OSError, ValueError):

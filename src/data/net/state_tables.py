@@ -1,6 +1,7 @@
 """Tables of the state shared between processes: units, pauses, circuits, leases, symbols, days.
 
-Nothing is decided here. Times are seconds of the remembered time (see ``net.steady``).
+This module only stores and reads; decisions are made elsewhere. Times are seconds on the steady
+clock that ``net.steady`` maintains across processes, called the remembered time.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ TABLES = (
     "CREATE TABLE leases (name TEXT PRIMARY KEY, holder TEXT, machine TEXT, pid INT,"
     " until_s REAL) WITHOUT ROWID",
 )
-# Newer than the others: created if missing, and unknown to older processes.
+# Tables added later, which are created if missing and are unknown to older processes.
 LATER = (
     "CREATE TABLE IF NOT EXISTS unknown (who TEXT, place TEXT, symbol TEXT, said_s REAL,"
     " until_s REAL, times INT, PRIMARY KEY (who, place, symbol)) WITHOUT ROWID",
@@ -46,8 +47,8 @@ LATER = (
 )
 # Time for which a vendor's missing day is remembered after it was last found missing.
 _DAY_STANDS_S = 7 * 86_400.0
-# Number of symbols remembered as unknown, for all vendors; beyond that, those that expire first are
-# forgotten.
+# Maximum number of symbols remembered as unknown, over all vendors; beyond it, those that expire
+# first are forgotten.
 MOST_UNKNOWN = 10_000
 
 
@@ -74,17 +75,17 @@ _CIRCUIT = "failures, times, until_s, trial_until_s, answered_s, reason"
 
 
 class Rows(Protocol):
-    """A connection to the tables, limited to the methods needed here."""
+    """A connection to the tables, reduced to the one method needed here."""
 
     def execute(self, sql: str, parameters: Any = ..., /) -> Any:
         """Run one statement and return its rows."""
 
 
 def check_numbers(rows: Rows) -> None:
-    """Reject tables with a number that our code cannot have written.
+    """Reject tables that contain a number that this library cannot have written.
 
     Raises:
-        CorruptEntryError: There is such a number.
+        CorruptEntryError: A table contains such a number.
     """
     wrong = {"facts": f"typeof(value) <> 'text' AND abs(value) > {_LARGEST}"} | {
         table: " OR ".join(f"abs({name}) > {_bound(name)}" for name in names)
@@ -102,18 +103,18 @@ def _bound(column: str) -> float:
 
 @dataclass(frozen=True)
 class Account:
-    """A customer of a vendor: identified by its keys, or else by this machine's address.
+    """A customer account with a vendor, identified by its keys or else by this machine's address.
 
     Attributes:
         vendor: Canonical name.
-        secrets: Keys of the account; empty if the vendor is queried without any.
+        secrets: Keys of the account; empty if the vendor is queried without a key.
     """
 
     vendor: str
     secrets: tuple[str, ...] = field(default=(), repr=False)
 
     def named(self, salt: bytes) -> str:
-        """Return the name under which this account is remembered; it does not reveal any key."""
+        """Return the name under which this account is stored, which does not reveal any key."""
         if not self.secrets:
             return f"{self.vendor}:{_NOBODY}"
         text = "\0".join(sorted(self.secrets)).encode("utf-8", "surrogatepass")
@@ -134,11 +135,11 @@ class StateTables:
     """The tables within one transaction; not usable afterwards.
 
     Args:
-        rows: The connection.
-        salt: Makes the accounts' names unreadable.
+        rows: Connection to the database.
+        salt: Secret that makes the accounts' names unreadable.
         now_s: Remembered time of this transaction.
-        monotonic_s: Monotonic time at that moment.
-        lost_s: Time until which the record of spent units is lost; None if it is complete.
+        monotonic_s: Monotonic time at the same moment.
+        lost_s: Time up to which the record of spent units is lost; None if it is complete.
     """
 
     def __init__(
@@ -181,20 +182,20 @@ class StateTables:
         )
 
     def forget_spent(self, account: str) -> None:
-        """Forget all that ``account`` has spent, its requests in flight, and its pause."""
+        """Delete everything that ``account`` has spent, its requests in flight, and its pause."""
         for table in ("spent", "flights", "pauses"):
             self._rows.execute(f"DELETE FROM {table} WHERE who = ?", (account,))  # noqa: S608 - our own names
 
     # --- requests in flight ----------------------------------------------------------------
 
     def take_off(self, ticket: str, account: str, units: float, until_s: float) -> None:
-        """Record a request of ``units`` in flight, until ``until_s`` at most."""
+        """Record that a request of ``units`` is in flight, until ``until_s`` at the latest."""
         self._rows.execute(
             "INSERT INTO flights VALUES (?, ?, ?, ?)", (ticket, account, units, until_s)
         )
 
     def land(self, ticket: str) -> float:
-        """Remove a finished request and return its units, or 0 if it is not known."""
+        """Remove a finished request from those in flight; return its units, or 0 if it is unknown."""
         row = self._rows.execute("SELECT units FROM flights WHERE ticket = ?", (ticket,)).fetchone()
         self._rows.execute("DELETE FROM flights WHERE ticket = ?", (ticket,))
         return float(row[0]) if row else 0.0
@@ -204,7 +205,7 @@ class StateTables:
         return self._flying(account, "until_s > ?")
 
     def crashed(self, account: str) -> float:
-        """Remove requests that did not end in time, and return their units."""
+        """Remove requests in flight that did not end in time, and return their units."""
         units = self._flying(account, "until_s <= ?")
         if units:
             self._rows.execute(
@@ -239,7 +240,7 @@ class StateTables:
     # --- circuits --------------------------------------------------------------------------
 
     def circuit(self, account: str, endpoint: str) -> Circuit:
-        """Return the circuit of an endpoint; a closed one if none is stored."""
+        """Return the circuit of an endpoint; if none is stored, a closed one."""
         sql = f"SELECT {_CIRCUIT} FROM circuits WHERE who = ? AND door = ?"  # noqa: S608 - our own names
         row = self._rows.execute(sql, (account, endpoint)).fetchone()
         return Circuit(*row) if row else Circuit()
@@ -262,7 +263,7 @@ class StateTables:
     # --- vendors that could not be connected to ---------------------------------------------
 
     def contacts(self) -> Contacts:
-        """Return the vendors that could not be connected to, and when one has answered since."""
+        """Return the vendors that could not be connected to, and the time of the first answer since."""
         failed = dict(self._rows.execute("SELECT vendor, failed_s FROM unconnected"))
         return (
             Contacts(failed, float(read_fact(self._rows, "answered_s") or 0)) if failed else _NONE
@@ -273,7 +274,7 @@ class StateTables:
         self._rows.execute("INSERT OR REPLACE INTO unconnected VALUES (?, ?)", (vendor, self.now_s))
 
     def keep_answer(self, vendor: str, lifted: Iterable[str]) -> list[tuple[str, str]]:
-        """Record that a vendor answered, and close circuits opened for failures not their own.
+        """Record that a vendor answered, and close circuits that were opened through no fault of a vendor.
 
         Args:
             vendor: Vendor that answered.
@@ -319,7 +320,7 @@ class StateTables:
         )
 
     def give_back(self, name: str, holder: str) -> None:
-        """End the lease of ``holder`` if it still holds it."""
+        """End the lease on ``name`` if ``holder`` still holds it."""
         for table in ("leases", "progress"):
             self._rows.execute(
                 f"DELETE FROM {table} WHERE name = ? AND holder = ?",  # noqa: S608 - our own names
@@ -341,7 +342,7 @@ class StateTables:
     # --- unknown symbols -------------------------------------------------------------------
 
     def unknown(self, account: str, place: str, symbol: str) -> Unknown | None:
-        """Return a vendor's report that it does not know a symbol, or None."""
+        """Return a vendor's report that it does not know a symbol, or None if it has not made one."""
         row = self._rows.execute(
             "SELECT said_s, until_s, times FROM unknown WHERE who = ? AND place = ? AND symbol = ?",
             (account, place, symbol),
@@ -367,7 +368,7 @@ class StateTables:
         )
 
     def count_unknown(self) -> list[tuple[str, int]]:
-        """Return the number of symbols for which each account does not query its vendor now."""
+        """Return, for each account, the number of symbols that its vendor is currently not queried for."""
         sql = "SELECT who, count(*) FROM unknown WHERE until_s > ? GROUP BY who ORDER BY who"
         return [(account, int(count)) for account, count in self._rows.execute(sql, (self.now_s,))]
 
@@ -388,7 +389,7 @@ class StateTables:
     def keep_vendor_days(
         self, fresh: Iterable[VendorDay], is_over: Callable[[VendorDay], bool]
     ) -> list[VendorDay]:
-        """Store newly found vendor days, delete those that are over, and return all of them."""
+        """Store newly found vendor days, delete those that are over, and return the rest."""
         self._rows.execute("DELETE FROM lacking_days WHERE until_s <= ?", (self.now_s,))
         for day in filter(is_over, self.vendor_days()):
             self._rows.execute(
@@ -408,10 +409,11 @@ class StateTables:
 
 
 def read_anchor(rows: Rows) -> Anchor | None:
-    """Return the point from which the remembered time is counted, or None.
+    """Return the reading from which the remembered time is counted, or None if none is stored.
 
     Raises:
-        CorruptEntryError: Part of it is missing or not a number, so the file is damaged.
+        CorruptEntryError: A part of the reading is missing or is not a number, so the file is
+            damaged.
     """
     facts = dict(rows.execute("SELECT name, value FROM facts WHERE name LIKE 'anchor_%'"))
     if not facts:
@@ -425,11 +427,13 @@ def read_anchor(rows: Rows) -> Anchor | None:
         )
         return Anchor(reading, float(facts["anchor_steady_s"]))
     except (KeyError, TypeError, ValueError) as exc:
-        raise CorruptEntryError("the state file does not contain its own time") from exc
+        raise CorruptEntryError(
+            "the state file is damaged: the starting point of its clock is missing or not a number"
+        ) from exc
 
 
 def keep_anchor(rows: Rows, anchor: Anchor) -> None:
-    """Store the point from which the remembered time is counted."""
+    """Store the reading from which the remembered time is counted."""
     reading = anchor.reading
     keep_fact(rows, "anchor_wall_s", reading.wall_s)
     keep_fact(rows, "anchor_mono_s", reading.monotonic_s)
@@ -439,11 +443,11 @@ def keep_anchor(rows: Rows, anchor: Anchor) -> None:
 
 
 def read_fact(rows: Rows, name: str) -> Any:
-    """Return one fact, or None."""
+    """Return the value of a fact, or None."""
     row = rows.execute("SELECT value FROM facts WHERE name = ?", (name,)).fetchone()
     return row[0] if row else None
 
 
 def keep_fact(rows: Rows, name: str, value: float | str) -> None:
-    """Store one fact."""
+    """Store the value of a fact."""
     rows.execute("INSERT OR REPLACE INTO facts VALUES (?, ?)", (name, value))

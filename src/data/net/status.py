@@ -44,7 +44,7 @@ _PAGE = re.compile(rb"\s*(?:404 page not found|<html|<!doctype html)", re.IGNORE
 def error_of(response: HttpResponse) -> DataError | None:
     """Return the error that the status represents, or None for a success.
 
-    The body is never quoted: the vendor's ``classify`` interprets its own messages.
+    The body is never quoted, because the vendor's ``classify`` interprets its own messages.
     """
     status = response.status
     if 200 <= status < 300:
@@ -69,7 +69,7 @@ def retry_after_s(response: HttpResponse, now_ms: int | None = None) -> float | 
     from ``now_ms`` if the vendor sends none.
     """
     text = response.headers.get("retry-after", "").strip()
-    # Digits only: `float` would also accept "nan", "inf" and "1_000".
+    # Only digits are accepted; `float` would also accept "nan", "inf" and "1_000".
     if text.replace(".", "", 1).isascii() and text.replace(".", "", 1).isdigit():
         return float(text)
     until, now = _http_date_ms(text), server_time_ms(response) or now_ms

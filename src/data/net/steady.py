@@ -1,16 +1,16 @@
-"""Time for facts shared across processes: it follows the clock but not its jumps.
+"""A clock for facts shared across processes, which follows the wall clock but not its jumps.
 
-A ban must not end because the clock is set forward, nor last for years because it is set back. So
-remembered facts are stamped with a separate time: it starts at the wall time, advances with the
-monotonic clock, and bridges a restart of the machine with the wall time, which is all that is
-available then.
+A ban must not end because the clock is set forward, nor last for years because it is set back.
+Facts are therefore stamped with a separate time, the *remembered time*. It starts at the wall time
+and advances with the monotonic clock. Across a restart of the machine it advances with the wall
+time, because nothing else is available then.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-# Difference up to which wall time and monotonic time may drift apart without a jump.
+# Largest difference between wall time and monotonic time that is drift and not a jump.
 _TOLERANCE_S = 2.0
 # Seconds after which the two are compared again, to prepare for the next restart.
 REFRESH_S = 60.0
@@ -22,10 +22,10 @@ class Reading:
 
     Attributes:
         wall_s: Wall time, UTC seconds.
-        monotonic_s: Seconds that never jump; their zero may be any moment.
-        owner: Process that read the clocks; its readings have the same zero.
-        boot: Identifier of the machine's start that defines the zero; readings with the same known
-            one have the same zero too.
+        monotonic_s: Monotonic seconds, counted from an arbitrary moment.
+        owner: Process that read the clocks; all its readings count from the same moment.
+        boot: Identifier of the machine's boot; readings with the same one, if known, count from the
+            same moment too.
     """
 
     wall_s: float
@@ -53,7 +53,7 @@ class Anchor:
         return not agree or steady > REFRESH_S
 
     def _is_comparable(self, reading: Reading) -> bool:
-        """Return whether the monotonic seconds of both readings have the same zero."""
+        """Return whether the monotonic seconds of both readings count from the same moment."""
         before = self.reading
         return reading.owner == before.owner or (reading.boot == before.boot != "")
 

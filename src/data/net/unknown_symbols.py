@@ -16,7 +16,7 @@ from ..model.texts import time_until
 
 _FIRST_S = 900.0
 _LONGEST_S = 6 * 3600.0
-# Time after a rejection has expired when it is forgotten and the count starts again.
+# Time after the expiry of a rejection at which it is forgotten, and counting starts again.
 _FORGOTTEN_S = 7 * 86_400.0
 
 
@@ -25,7 +25,8 @@ class SymbolCheck(NamedTuple):
 
     Attributes:
         symbol: Symbol in the vendor's spelling.
-        address: Host and path: a mirror may know a symbol that the vendor's own host does not.
+        address: Host and path that are queried, because a mirror may know a symbol that the
+            vendor's own host does not.
         insist: Whether to query even if the vendor recently did not know the symbol.
         is_trusted: Whether the vendor has served the symbol recently, so that a rejection now is
             not remembered.
@@ -56,7 +57,7 @@ class Unknown:
         return now_s < self.until_s
 
     def error(self, vendor: str, symbol: str, now_s: float, now_ms: int) -> SymbolNotFoundError:
-        """Return the error for a call that is not made; ``now_ms`` is ``now_s`` in wall time."""
+        """Return the error for a query that is not sent; ``now_ms`` is ``now_s`` in wall time."""
         said_ms = now_ms + round((self.said_s - now_s) * SECOND_MS)
         return SymbolNotFoundError(
             f"{vendor} reported at {iso(said_ms - said_ms % SECOND_MS)} that it does not know "
@@ -74,11 +75,11 @@ def reported_again(before: Unknown | None, now_s: float) -> Unknown:
         now_s: Time of the rejection.
     """
     times = 1 if before is None or before.until_s < forgotten_s(now_s) else before.times + 1
-    # The exponent is bounded: the longest term is reached long before.
+    # The exponent is bounded, as the longest term is reached long before.
     term_s = min(_LONGEST_S, _FIRST_S * 2.0 ** min(times - 1, 60))
     return Unknown(now_s, now_s + term_s, times)
 
 
 def forgotten_s(now_s: float) -> float:
-    """Return the time before which a rejection must have expired to be forgotten at ``now_s``."""
+    """Return the expiry before which a rejection is forgotten at ``now_s``."""
     return now_s - _FORGOTTEN_S

@@ -1,4 +1,4 @@
-"""The status of vendors for plans and reports, without a query or a change."""
+"""The status of vendors for plans and reports, determined without queries or changes."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ _TO_PAUSE = "it asked us to pause"
 
 
 class Passing(NamedTuple):
-    """The result of requests sent one after another.
+    """The result of simulating requests that are sent one after another.
 
     Attributes:
         passed: Number of requests that would be sent.
         wait_s: Total seconds that they would wait.
-        stuck_s: Wait before the next one if it is longer than a request may wait; otherwise 0.
+        stuck_s: Wait before the next request if it is longer than a request may wait; otherwise 0.
     """
 
     passed: int
@@ -32,17 +32,17 @@ class Passing(NamedTuple):
 
 @dataclass
 class VendorStatus:
-    """The known status of one vendor's endpoint at one moment. Not thread-safe; one per caller.
+    """The known status of a vendor's endpoint at one moment. Not thread-safe; each caller has its own.
 
     Attributes:
         vendor: Canonical name.
         windows: Windows of its limits, with spent units; requests in flight count as spent.
-        now_s: The moment, by the clock of the limits.
+        now_s: Time of the status, by the clock of the limits.
         pause: Pause that the vendor demanded.
         circuit: Circuit of the endpoint.
         lost_s: Time until which the record of spent units is lost; None if it is complete.
         budget_s: Longest wait of one request.
-        spent_s: Seconds that requests have taken since then, waits included.
+        spent_s: Seconds that simulated requests have taken since then, including waits.
     """
 
     vendor: str
@@ -72,7 +72,7 @@ class VendorStatus:
             waited_s += wait
             self.spent_s += wait
             self.spent_s += REQUEST_S
-            for window in self.windows:  # as in the limiter, a unit counts from its answer on
+            for window in self.windows:  # units expire one window after the answer
                 window.spend(cost, self.now_s + self.spent_s)
         return Passing(requests, waited_s)
 
@@ -82,7 +82,7 @@ class VendorStatus:
         return max([self.pause.left_s(at), *waits])
 
     def health(self, now_ms: int) -> Health:
-        """Return the status in a form for people; ``now_ms`` is the wall time of the moment."""
+        """Return the status in a form for people; ``now_ms`` is the wall time of the status."""
         quotas = tuple(
             Quota(w.length_s, w.capacity, w.used(self.now_s) + w.unknown(self.lost_s, self.now_s))
             for w in self.windows
@@ -96,7 +96,7 @@ class VendorStatus:
 
 @dataclass(frozen=True)
 class VendorPause:
-    """An endpoint or a vendor that is not queried for a while.
+    """A period during which a vendor, or one of its endpoints, is not queried.
 
     Attributes:
         vendor: Vendor that is not queried.
@@ -112,7 +112,7 @@ class VendorPause:
 
 
 def vendor_pauses(state: State) -> list[VendorPause]:
-    """Return all pauses and blocked endpoints; nothing is created or changed."""
+    """Return all pauses and blocked endpoints, without creating or changing anything."""
     if not state.exists:
         return []
     paused = state.run(_paused_now, write=False)

@@ -22,15 +22,15 @@ __all__ = ["Webhook"]
 _TOTAL_S = 30.0
 _MOST_BYTES = 1 << 20
 _GATEWAY_TIMEOUT = 504
-# Statuses that mean: not now.
+# Statuses which mean "not now".
 _LATER = frozenset({408, 425, 429})
 
 
 class Webhook:
-    """Posts JSON to one address. Thread-safe.
+    """A webhook to which JSON is posted.
 
-    The whole address counts as a secret, as chat programs have their token in the path. It never
-    appears in a message, log record or ``repr``.
+    Thread-safe. The whole URL is a secret, because chat programs have their token in the path. It
+    never appears in a message, log record or ``repr``.
 
     Args:
         url: Address with ``https://``, or ``http://`` on this machine.
@@ -56,11 +56,11 @@ class Webhook:
         return f"Webhook({self._host})"
 
     def post(self, message: Mapping[str, Any]) -> Outcome:
-        """Post a message, and return the outcome; nothing is raised.
+        """Post a message and return the outcome; never raises.
 
-        2xx: ``sent``. 429, 408, 425 and 5xx, or no connection: ``later``. Other statuses,
-        including redirects: ``refused``. 504, or a response that did not arrive or broke off:
-        ``unknown``.
+        The outcome is ``sent`` for 2xx; ``unknown`` for 504, or if the response did not arrive or
+        broke off; ``later`` for 429, 408, 425 and other 5xx, or without a connection; and
+        ``refused`` for any other status, including redirects.
         """
         body = json.dumps(message).encode()
         headers = {"Content-Type": "application/json"}

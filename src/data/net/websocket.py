@@ -1,7 +1,8 @@
-"""A low-level websocket: the only module that imports websocket-client.
+"""A low-level websocket; this is the only module that imports websocket-client.
 
-One thread reads; any may send or abort. The library's errors may contain the address, key
-included: they are reworded here, outside the ``except`` block, so that nothing leads back to them.
+One thread reads; any thread may send or abort. The library's errors may contain the address
+including the key, so they are reworded here, outside the ``except`` block, so that nothing refers
+to them.
 """
 
 from __future__ import annotations
@@ -47,7 +48,7 @@ _TEXT, _BINARY, _CLOSE = 1, 2, 8
 
 
 class Wire(Protocol):
-    """A connection that carries messages. One thread receives; the rest is thread-safe."""
+    """A connection that carries messages. Only one thread may receive; the rest is thread-safe."""
 
     def send(self, text: str) -> None:
         """Send a message; raises :class:`~.errors.UnavailableError` if the connection is gone."""
@@ -61,21 +62,21 @@ class Wire(Protocol):
         """
 
     def ping(self) -> None:
-        """Request a sign of life, which arrives as a heartbeat."""
+        """Send a ping, to which the reply arrives as a heartbeat."""
 
     def abort(self) -> None:
         """Close the connection at once, even while another thread receives; may be repeated."""
 
 
 class Dialer:
-    """Opens connections to one vendor; one thread calls, any may abort.
+    """Opens connections to one vendor. One thread calls it; any thread may abort.
 
     TLS is verified with the certificates used for HTTP requests (or those of
     ``WEBSOCKET_CLIENT_CA_BUNDLE``); redirects are not followed.
 
     Args:
         address: Returns the address at each call: ``wss://``, or ``ws://`` on this machine.
-        timeout: Seconds allowed for opening.
+        timeout: Maximum seconds for opening a connection.
     """
 
     def __init__(self, address: Callable[[], StreamAddress], timeout: float = _CONNECT_S) -> None:
@@ -120,7 +121,8 @@ class Dialer:
         opened = _capped(package)(enable_multithread=True, sslopt=options)
         opened.due = _CLOCK.monotonic() + self._timeout
         self._opening = opened
-        # Each read of the handshake has its own time limit; a slow-drip server needs one for all.
+        # Each read in the handshake has its own time limit; a server that sends slowly requires one
+        # for all of them.
         cut = threading.Timer(2 * self._timeout, self.abort)
         cut.daemon = True
         cut.start()
@@ -171,7 +173,7 @@ def _refused(status: int, headers: Mapping[str, str], url: str) -> DataError:
 
 
 def _worded(error: Exception, library: Any, what: str) -> DataError:
-    """Return our error for one of the library or the machine, whose text is never used."""
+    """Convert an error of the library or the machine to ours, without using its text."""
     if isinstance(error, library.WebSocketTimeoutException | TimeoutError):
         return ProviderTimeoutError(f"{what}: no answer in time")
     if isinstance(error, ssl.SSLCertVerificationError):
@@ -190,7 +192,7 @@ def _how(error: Exception, library: Any) -> str:
         return "the proxy refused it"
     if isinstance(error, library.WebSocketConnectionClosedException | AttributeError):
         return "it was closed without a reason"
-    if isinstance(error, ssl.SSLError):  # its numbers are not the system's
+    if isinstance(error, ssl.SSLError):  # its error numbers are not the system's
         return "TLS failed"
     if isinstance(error, OSError):
         return os.strerror(error.errno).lower() if error.errno else "the network failed"
@@ -202,9 +204,9 @@ def _how(error: Exception, library: Any) -> str:
 def _capped(library: Any) -> Any:
     """Return the library's socket class with limits on message size and reading time.
 
-    The library itself accepts messages of any size, and a server that sends a byte per second
-    keeps it in one read forever. A read that runs out of time can be resumed: the received data is
-    kept.
+    The library itself accepts messages of any size, and a server that sends a byte per second can
+    keep it in one read forever. A read that runs out of time can be resumed, because the received
+    data is kept.
     """
 
     class Buffer(library._abnf.frame_buffer):  # type: ignore[misc]

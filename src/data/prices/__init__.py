@@ -1,1 +1,1 @@
-"""What prices mean: adjustment, quality of rows, resampling, comparison of vendors. Pure."""
+"""The meaning of prices: adjustment, quality of rows, resampling, comparison of vendors. Pure."""

@@ -1,11 +1,12 @@
-"""Converts prices from the stored basis to the requested one, exactly.
+"""Converts prices exactly from the basis in which they are stored to the requested one.
 
-A split is applied to a bar if ``max(bar's session date, as_of) < ex_date <= target as_of`` (for
-bars in the ``raw`` basis: only their date). Everything that applies to a bar is one rational
-factor, and each price is multiplied by it and rounded once; volume is divided by the splits. A
-dividend multiplies older prices by ``1 - amount / close before its ex-date``, leaving volume
-unchanged; prices that already include it are divided by the same factor (:class:`ClosesBefore`
-provides the closes). A conversion that cannot be exact is refused, never guessed.
+A basis is an adjustment (``raw``, ``split`` or ``all``) and its date. A split is applied to a bar
+if ``max(bar's session date, as_of) < ex_date <= target as_of``; for bars in the ``raw`` basis only
+their date counts on the left. All actions that apply to a bar form one rational factor, and each
+price is multiplied by it and rounded once; volume is divided by the splits. A dividend multiplies
+older prices by ``1 - amount / close before its ex-date`` and leaves volume unchanged; prices that
+already include it are divided by the same factor (:class:`ClosesBefore` provides the closes). A
+conversion that cannot be exact is refused rather than approximated.
 """
 
 from __future__ import annotations
@@ -34,9 +35,9 @@ _UNKNOWN = Basis("unknown")
 _ONE = Fraction(1)
 _NO_DAYS = Span(0, 0)
 
-# The actions that apply to a vendor's bars, if they are not the same for all vendors.
+# Returns the actions that apply to a vendor's bars, if vendors disagree.
 OwnActions = Callable[[str], Sequence[Action]]
-# Returns the session date of a bar from its stamp.
+# Returns the session date of the bar with a timestamp.
 SessionOf = Callable[[int], date]
 
 
@@ -45,7 +46,7 @@ class DividendError(KindMismatchError):
 
     Attributes:
         ex_date: Ex-date of the dividend.
-        days: Stamps of session dates whose daily bars would help; empty if none would.
+        days: Session dates, as timestamps, whose daily bars would help; empty if none would.
     """
 
     def __init__(
@@ -65,7 +66,7 @@ class BasisPart:
 
 
 def basis_parts(coverage: Coverage) -> list[BasisPart]:
-    """Return the bases of all spans that can have bars."""
+    """Return the basis of each covered span that can contain bars."""
     return [BasisPart(c.span, c.basis, c.vendor) for c in coverage if c.state != "empty"]
 
 
@@ -82,35 +83,35 @@ def rebase(
     timeframe: Timeframe | None = None,
     own: OwnActions | None = None,
 ) -> BarTable:
-    """Convert every row to the basis ``target`` at ``as_of``; return the input if it already is.
+    """Convert every row to the adjustment ``target`` as of ``as_of``.
 
-    ``adj_close`` is converted to ``all`` at ``as_of`` if the actions allow it, kept if one basis
-    covers all rows, and NaN otherwise; it never makes the call fail. Rows of basis ``unknown``,
-    and rows in no part, pass unchanged if no action comes after them: there all bases are equal.
+    The input itself is returned if nothing has to be converted. ``adj_close`` is converted to
+    ``all`` as of ``as_of`` if the actions allow it, kept if all rows have the same basis, and
+    otherwise NaN; it never makes the call fail. Rows whose basis is ``unknown``, or that are in no
+    part, are left unchanged if no action comes after them, because all bases are then equal.
 
     Args:
         table: Ascending bars.
         parts: Basis of each span of rows; if two overlap, the later one counts.
-        actions: All known actions, in any order. Of those with the same type and ex-date, the
-            latest fetched count; several dividends of one day and fetch are added up.
+        actions: All known actions, in any order. Of those with the same type and ex-date, the ones
+            fetched last count; several dividends from one day and fetch are added up.
         target: ``raw``, ``split`` or ``all``.
-        as_of: Date of the target; None takes :func:`common_as_of`. It is raised to the last bar,
-            so that an answer never has a jump inside.
-        intraday: Whether stamps are instants, to be compared with ``ex_at``.
-        close_before: Returns the close of the last session before a dividend's ex-date, or None if
-            it is not known; it is ``split`` adjusted to the target's ``as_of``. The amount, which
-            is per share as of its fetch or its ex-date (:class:`Action`), is converted to that
-            date, too.
-        fetched_dates: Stamps of ex-dates for which actions were fetched; those that the conversion
-            needs must be inside. None: the caller guarantees that ``actions`` are complete.
+        as_of: Date as of which to adjust; None for :func:`common_as_of`. If it is before the last
+            bar, that bar's date is used instead, so that an answer never has a jump inside.
+        intraday: Whether the bars are intraday, so that actions apply from their ``ex_at``.
+        close_before: Returns the close of the last session before a dividend's ex-date,
+            split-adjusted as of the target's ``as_of``, or None if unknown. The dividend's amount
+            (see :class:`Action`) is converted to shares on that date too.
+        fetched_dates: Spans of ex-dates for which actions were fetched, which must include those
+            that the conversion needs. None if the caller guarantees that ``actions`` are complete.
         timeframe: If given, bars of several days with an ex-date inside are rejected.
-        own: Actions that apply to the bars of a part's vendor, instead of ``actions``, if vendors
+        own: Returns the actions to apply to a vendor's bars instead of ``actions``, if vendors
             disagree.
 
     Raises:
         KindMismatchError: A basis that matters is unknown, actions were not fetched, a close is
             unknown, one split has two dates, or a bar straddles an ex-date.
-        ValueError: ``target`` is not one of the three.
+        ValueError: ``target`` is not ``raw``, ``split`` or ``all``.
     """
     if target not in ("raw", "split", "all"):
         raise ValueError(f"cannot adjust to {target!r}; use raw, split or all")
@@ -135,9 +136,9 @@ def rebase(
 
 
 def common_as_of(parts: Iterable[BasisPart]) -> date | None:
-    """Return the latest date in any part, which is the basis to answer in; None without parts.
+    """Return the date as of which to adjust an answer: the latest in any part; None without parts.
 
-    A part without ``as_of`` counts as the last day of its span.
+    A part without ``as_of`` counts with the last day of its span.
     """
     return max((p.basis.as_of or date_of(p.span.end - 1) for p in parts), default=None)
 
@@ -151,11 +152,12 @@ def needed_actions(
     intraday: bool = False,
     session_of: SessionOf | None = None,
 ) -> list[Span]:
-    """Return the ex-dates, as stamps, whose actions must have been fetched; empty: none needed.
+    """Return the spans of ex-dates, as timestamps, for which actions must have been fetched.
 
-    They are those for every bar in ``table_span`` that is in a part. ``session_of`` returns the
-    session date of an intraday bar in regular hours: bars of one day then need nothing. Bars
-    before the open do, because they are traded like the previous day.
+    These are the ones needed for the bars in ``table_span`` that are in a part; the result may be
+    empty. ``session_of`` returns the session date of an intraday bar in regular hours; with it,
+    bars that are all from one day need nothing. Bars before the open do, because they are traded on
+    the previous day's basis.
     """
     goal = Basis(target, as_of or common_as_of(parts))
     inside = [part for part in parts if part.span.overlaps(table_span)]
@@ -187,7 +189,7 @@ def _groups(table: BarTable, parts: Sequence[BasisPart], *, by_vendor: bool) -> 
 
 
 def _adj_close(adj: Floats, jobs: Sequence[_Job]) -> Floats:
-    """Convert a column that is ``all`` as of each group's fetch to ``all`` at the target's date."""
+    """Convert ``adj_close`` from ``all`` as of each group's fetch to ``all`` as of the target's date."""
     with_values = [job for job in jobs if not np.isnan(adj[job.group.rows]).all()]
     only = with_values[0].group if len(with_values) == 1 else None
     alone = only is not None and (only.basis.as_of is not None or len(adj[only.rows]) == 1)
@@ -202,21 +204,23 @@ def _adj_close(adj: Floats, jobs: Sequence[_Job]) -> Floats:
         except KindMismatchError:
             factors.append((group.rows, _ONE if alone else None))
             continue
-        # Rows of one basis stay comparable with each other, so the splits are enough.
+        # If all rows have one basis, they stay comparable with each other, so applying splits is
+        # enough.
         factors += [(p.rows, p.splits if p.price is None and alone else p.price) for p in pieces]
     return scaled(adj, factors)
 
 
 # --- from one basis to another: which actions apply to which rows, and their factors ----------
 
-# Two vendors may date one split a session or two apart; a second split this soon is the same one.
+# Vendors may date a split one or two sessions apart. A second split within this time is the same
+# one.
 _SAME_SPLIT_DAYS = 7
 
 CloseBefore = Callable[[date], float | None]
 
 
 class Group(NamedTuple):
-    """Adjacent rows of one basis, and of one vendor if that matters."""
+    """Adjacent rows with the same basis and, if that matters, from the same vendor."""
 
     rows: slice
     basis: Basis
@@ -224,7 +228,7 @@ class Group(NamedTuple):
 
 
 class BasisPiece(NamedTuple):
-    """Rows that share their factors; no ``price`` if a dividend's close is not known."""
+    """Rows to which the same factors apply; ``price`` is None if a dividend's close is unknown."""
 
     rows: slice
     price: Fraction | None
@@ -233,17 +237,18 @@ class BasisPiece(NamedTuple):
 
 def earliest_session(stamp_ms: int, intraday: bool) -> date:
     """Return the earliest possible session date of a bar; needs no calendar."""
-    # The session of an intraday bar may be dated the day before in UTC.
+    # The session date of an intraday bar may be the day before its UTC date.
     return date_of(stamp_ms) - timedelta(days=int(intraday))
 
 
 def needed(first: date, source: Basis, goal: Basis) -> Span:
-    """Return the ex-dates that decide the conversion of bars from session ``first`` on.
+    """Return the span of ex-dates that matter for converting bars from session ``first`` on.
 
-    A split on the first bar's own session date is already in that bar.
+    A split whose ex-date is the first bar's own session date is already reflected in that bar.
     """
     had = (source.as_of or first) if source.adjustment != "raw" else first
-    # Prices of unknown basis must not have been adjusted at all.
+    # With an unknown basis every later action matters, because prices can be converted only without
+    # any.
     untouched = goal.adjustment == "raw" and source.adjustment != "unknown"
     wanted = first if untouched else (goal.as_of or first)
     low = min(had, wanted) if source.adjustment == goal.adjustment else first
@@ -252,7 +257,7 @@ def needed(first: date, source: Basis, goal: Basis) -> Span:
 
 @dataclass(frozen=True)
 class BasisConversion:
-    """Converts the rows at ``stamps`` to the basis ``goal``."""
+    """Conversion of the rows at ``stamps`` to the basis ``goal``."""
 
     stamps: Stamps
     actions: tuple[Action, ...]
@@ -263,7 +268,10 @@ class BasisConversion:
     timeframe: Timeframe | None
 
     def pieces(self, group: Group, *, lenient: bool = False) -> Iterator[BasisPiece]:
-        """Yield the rows of ``group``, latest first; ``lenient`` allows pieces without price."""
+        """Yield pieces of ``group`` with their factors, latest first.
+
+        If ``lenient``, a piece may lack its price factor.
+        """
         first = int(self.stamps[group.rows.start])
         self._check_requested(first, group.basis)
         price: Fraction | None = _ONE
@@ -294,9 +302,9 @@ class BasisConversion:
             )
 
     def _before(self, action: Action) -> int:
-        """Return the stamp before which bars do not reflect ``action``.
+        """Return the timestamp before which bars do not reflect ``action``.
 
-        An hourly bar that contains the opening of that session may begin before it.
+        An intraday bar that contains the open of the ex-date's session may begin before that open.
         """
         if not self.intraday:
             return day_ms(action.ex_date)
@@ -304,7 +312,7 @@ class BasisConversion:
         return action.ex_at if step is None else action.ex_at - step + 1
 
     def _moves(self, first_ms: int, source: Basis) -> list[tuple[Action, int]]:
-        """Return the actions to apply (1) or undo (-1) for bars from ``first_ms``, latest first."""
+        """Yield the actions to apply (1) or to undo (-1) for bars from ``first_ms`` on, latest first."""
         last_ms = int(self.stamps[-1])
         moves = []
         for action in (a for a in self.actions if self._before(a) > first_ms):
@@ -314,7 +322,8 @@ class BasisConversion:
                     f"for the {action}",
                     hint="fetch these bars again",
                 )
-            # A bar after the ex-date reflects it in its price, whatever the target's date.
+            # A bar after the ex-date reflects the action in its price regardless of the target's
+            # date.
             until = action.ex_date if self._before(action) <= last_ms else self.goal.as_of
             wanted = action.is_in(self.goal.adjustment, until)
             if wanted != action.is_in(source.adjustment, source.as_of):
@@ -328,7 +337,7 @@ class BasisConversion:
         return sorted(moves, key=lambda move: self._before(move[0]), reverse=True)
 
     def _factor(self, action: Action, lenient: bool) -> Fraction | None:
-        """Return the factor for older prices; None if it is not known and ``lenient``."""
+        """Return the factor for prices before an action, or None if it is unknown and ``lenient``."""
         if action.type == "split":
             return 1 / self._ratio(action)
         close = self.close_before(action.ex_date) if self.close_before else None
@@ -349,14 +358,14 @@ class BasisConversion:
         return split.ratio
 
     def _amount(self, dividend: Action) -> Fraction:
-        """Return the amount in terms of shares at the target's date."""
+        """Return a dividend's amount in terms of shares on the target's date."""
         later = [a for a in self.actions if a.type == "split" and a.ex_date > dividend.ex_date]
         for action in (dividend, *later):
             _check_sound(action)
         return amount_on(dividend, later, self.goal.as_of)
 
     def _check_straddle(self, action: Action, stamp: int) -> None:
-        """Raise if the last bar before ``action`` extends past its ex-date."""
+        """Raise an error if the last bar before ``action`` extends past its ex-date."""
         if self.timeframe is None or self.intraday:
             return
         step, day = self.timeframe.step_ms, date_of(stamp)
@@ -383,9 +392,9 @@ _EXACT = 2**53
 
 
 def scaled(values: Floats, factors: Sequence[tuple[slice, Fraction | None]]) -> Floats:
-    """Return ``values`` with some rows multiplied, and NaN where the factor is None.
+    """Multiply rows of ``values`` by factors; a factor of None makes them NaN.
 
-    The input is never modified; it is returned itself if nothing is multiplied.
+    The input is never modified; it is returned itself if all factors are 1.
     """
     todo = [(rows, factor) for rows, factor in factors if factor != 1]
     if not todo:
@@ -399,10 +408,10 @@ def scaled(values: Floats, factors: Sequence[tuple[slice, Fraction | None]]) -> 
 def times(values: Floats, factor: Fraction) -> Floats:
     """Return ``values`` times ``factor``, correctly rounded.
 
-    Multiplying or dividing by a power of two is exact, so if one side of the fraction is a power
-    of two, the two machine operations round only once; that covers nearly every split. With any
-    other factor (dividends, 3 for 7) they would round twice, so the distinct values are computed
-    as integers, whose quotient Python rounds once.
+    Multiplying or dividing by a power of two is exact. If one side of the fraction is a power of
+    two, as for nearly every split, two machine operations therefore round only once. For other
+    factors (dividends, 3 for 7) they would round twice, so the distinct values are computed as
+    integers, whose quotient Python rounds once.
     """
     top, bottom = factor.numerator, factor.denominator
     small = max(abs(top), bottom) <= _EXACT
@@ -429,14 +438,14 @@ def _product(value: float, top: int, bottom: int) -> float:
 # A dividend ``D`` multiplies older prices by ``1 - D / C``, with ``C`` the close before its
 # ex-date, split-adjusted. If a vendor serves only fully adjusted prices, ``C`` can be derived from
 # them: with ``F`` the product of the factors of all later dividends, the adjusted close of that day
-# is ``A = F (C - D)``. So ``C = A / F + D``, from the latest dividend backwards, and with all ``C``
-# every price can be converted to ``split`` and ``raw``.
+# is ``A = F (C - D)``. Hence ``C = A / F + D``, computed from the latest dividend backwards, and
+# once all ``C`` are known every price can be converted to ``split`` and ``raw``.
 #
 # That is exact except for the vendor's rounding. Let ``r`` be the largest relative change of an
 # adjusted close by rounding (half a cent in 50 dollars: 1e-4). A factor computed this way is off by
-# at most ``r (1 - F)``, since every close adds only the ``D / C`` of its own error and the later
-# ones shrink by the rest; hence a price is off by at most ``r (2 - F)``, to first order: less than
-# twice what the vendor itself rounded away, however many dividends follow.
+# at most ``r (1 - F)``, because every close adds only the ``D / C`` of its own error and the later
+# errors shrink by the rest. Hence a price is off by at most ``r (2 - F)``, to first order. That is
+# less than twice the vendor's own rounding error, no matter how many dividends follow.
 
 
 class LastSession(NamedTuple):
@@ -448,15 +457,15 @@ class LastSession(NamedTuple):
 
 @dataclass
 class ClosesBefore:
-    """Split-adjusted closes before ex-dates; the ``close_before`` of :func:`.adjust.rebase`.
+    """Split-adjusted closes before ex-dates, for use as ``close_before`` in :func:`.adjust.rebase`.
 
-    Each is computed once, so one object serves one conversion. Not thread-safe.
+    Each close is computed once, so an object serves only one conversion. Not thread-safe.
 
     Attributes:
         actions: Actions that count.
         as_of: Date up to which splits are applied to the closes.
-        last_session: Reads the bars before an ex-date; None if they are not known. Its exceptions
-            propagate.
+        last_session: Reads the bars before an ex-date; returns None if they are unknown. Its
+            exceptions propagate.
         own: See :func:`.adjust.rebase`.
         closes: Closes computed so far, by ex-date.
     """
@@ -482,14 +491,15 @@ class ClosesBefore:
         if session is None:
             return None
         last = session.table.take(slice(len(session.table) - 1, None))
-        # Without its adjusted close, which would need the very close being computed.
+        # Convert without ``adj_close``, which would require the very close that is being computed.
         row = last.with_adj_close(None)
         part = _part_of(row, session.parts)
         actions = current(self.actions if self.own is None else self.own(part.vendor))
         paid = [a for a in actions if a.type == "dividend" and a.ex_date == ex_date]
         if not any(a.is_in(part.basis.adjustment, part.basis.as_of) for a in paid):
             return self._split(row, part, actions)
-        # Latest first: each needs the later ones, and a long recursion must be avoided.
+        # Latest first, because each close needs the later ones and a long recursion must be
+        # avoided.
         for later in reversed([a for a in actions if a.type == "dividend"]):
             if later.ex_date > ex_date and later.is_in("all", part.basis.as_of):
                 self(later.ex_date)
@@ -505,7 +515,7 @@ class ClosesBefore:
 
 
 def _part_of(row: BarTable, parts: Sequence[BasisPart]) -> BasisPart:
-    """Return the part of the only row; of several, the later one counts."""
+    """Return the part that contains the table's last row; if several do, the later one counts."""
     stamp = int(row.stamps[-1])
     unknown = BasisPart(Span(stamp, stamp + 1), _UNKNOWN)
     return next((part for part in reversed(parts) if stamp in part.span), unknown)

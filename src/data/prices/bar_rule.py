@@ -1,13 +1,13 @@
-"""The one rule for all incoming data: what a bar, a price and a volume may be.
+"""The one rule for all incoming data: the values that a bar, a price and a volume may have.
 
-It applies to vendors' answers, streams, recordings, files, packages and programs: to rows of
+It applies to vendors' answers, streams, recordings, files, packages and programs, either to rows of
 columns at once (:func:`are_bars`), or to a single bar, trade or price (:func:`is_bar`,
 :func:`is_trade`, :func:`is_price`). A test keeps the two forms consistent. Nothing is repaired
 here, and spikes are not checked.
 
 When a bar may open depends on the source. A fetched row may open at most one step after now,
-because vendors send the bar that is forming (:func:`latest_stamp`); a streamed bar may not open
-after now (:func:`latest_live`). Now is the wall clock of this machine, passed in.
+because vendors send the forming bar (:func:`latest_stamp`). A streamed bar may not open after now
+(:func:`latest_live`). "Now" is the wall clock of this machine, which is passed in.
 """
 
 from __future__ import annotations
@@ -22,37 +22,39 @@ from ..model.instant import DAY_MS
 from ..model.stream import LiveBar, Trade
 from ..model.timeframe import Timeframe
 
-# No market has a price beyond these. The highest known are those of shares after repeated reverse
-# splits, in terms of today's shares: 3e14 dollars for one in 2004 (nine splits, 1.5e13 to one); the
-# highest quoted is a bitcoin in rials, 1e11. The lowest are those of coins: 1e-12 dollars are 1e-17
-# bitcoins. Numbers beyond these mean "none" or result from a fault: 2**63, 3.4e38, 1.8e308, 5e-324.
+# No market has prices beyond these. The highest known are those of shares after repeated reverse
+# splits, in terms of today's shares: 3e14 dollars for one in 2004 (nine splits, 1.5e13 to one). The
+# highest quoted is that of a bitcoin in rials, 1e11. The lowest are those of coins: 1e-12 dollars
+# are 1e-17 bitcoins. Numbers beyond these mean "none" or result from a fault: 2**63, 3.4e38,
+# 1.8e308, 5e-324.
 LOWEST_PRICE, HIGHEST_PRICE = 1e-30, 1e18
 # Even the daily turnover of a coin with a supply of 1e15, counted in units of 1e-9, is far below
 # this.
 HIGHEST_VOLUME = 1e30
 
-# How far a high may be below, or a low above, the open or close and still be rounding noise,
-# relative to that price. In forty real series (203,309 rows), no row breaks the order by less than
-# 6e-5, and single precision is good to 6e-8: 1e-6 is well clear of both. The two odd rows of SPY
-# 2008-2017 are off by 0.2 and 0.6 percent, 176 of BTCUSDT 2019 by 0.01 to 16: defects, not noise.
+# Maximum rounding noise by which a high may be below, or a low above, the open or close, relative
+# to that price. In forty real series (203,309 rows), no row breaks the order by less than 6e-5, and
+# single precision is good to 6e-8: 1e-6 is well clear of both. The two odd rows of SPY 2008-2017
+# are off by 0.2 and 0.6 percent, 176 of BTCUSDT 2019 by 0.01 to 16: defects, not noise.
 PRICE_TOLERANCE = 1e-6
 _BELOW, _ABOVE = 1 - PRICE_TOLERANCE, 1 + PRICE_TOLERANCE
 
-# How far a vendor's clock may be ahead of ours. Synchronized machines are accurate to a second, and
-# the shortest streamed bars last a minute: a clock that is off by more is worth reporting.
+# Maximum time by which a vendor's clock may be ahead of ours. Synchronized machines are accurate to
+# a second, and the shortest streamed bars last a minute, so a clock that is off by more is worth
+# reporting.
 AHEAD_MS = 10_000
-# Maximum age of a stream's latest event. Vendors lag by seconds when markets are busy; a price that
-# is older was not traded just now.
+# Maximum age of a stream's latest event. Vendors lag by seconds when markets are busy; an older
+# price is not current.
 LATE_MS = 30_000
-# How long before its close, by its vendor's clock, a bar may be called closed: two of a vendor's
-# machines can differ by that much.
+# Maximum time before its close, by its vendor's clock, at which a bar may be reported as closed,
+# because the clocks of a vendor's machines can differ by that much.
 VENDOR_CLOCKS_MS = 1_000
-# A session may open up to two days before the date it is named after (futures before a holiday).
+# A session may open up to two days before its date (futures before a holiday).
 _EARLY_SESSION_MS = 2 * DAY_MS
 
-# Reasons for rejecting a stamp that is too late, or before anything that is streamed.
+# Reasons for rejecting a timestamp that is too late, or earlier than anything that is streamed.
 AHEAD, BEFORE_1970 = "stamp in the future", "stamp before 1970"
-# Reasons for rejecting a bar called closed too early, and a running one that is outdated.
+# Reasons for rejecting a bar that is reported as closed too early, and an outdated running bar.
 EARLY, LATE = "called closed before its close", "sent too late"
 Mask = NDArray[np.bool_]
 
@@ -66,15 +68,15 @@ def is_price(value: float) -> bool:
 
 
 def is_trade(trade: Trade) -> bool:
-    """Return whether the values can be those of a trade: it must have a size, which may be 0."""
+    """Return whether the values can be those of a trade; the size is required but may be 0."""
     return is_price(trade[1]) and 0 <= trade[2] <= HIGHEST_VOLUME
 
 
 def is_bar(bar: Bar | LiveBar) -> bool:
-    """Return whether the values can be those of a bar: :func:`are_bars` for a single row."""
+    """Return whether the values can be those of a bar; the same as :func:`are_bars`, for one row."""
     first, high, low, last, volume = bar[1:6]
-    # A comparison with NaN is false, so each of these rejects it; only a volume may be NaN. Hardly
-    # any bar needs the tolerance.
+    # Comparisons with NaN are false, so each of these rejects it; only the volume may be NaN.
+    # Hardly any bar needs the tolerance.
     return (
         low >= LOWEST_PRICE
         and (low <= first or low <= first * _ABOVE)
@@ -87,7 +89,7 @@ def is_bar(bar: Bar | LiveBar) -> bool:
 
 
 def fault_of(bar: Bar | LiveBar) -> str:
-    """Return why the values are not a bar, in the words of :func:`faults_of`."""
+    """Return why the values are not a bar, worded as in :func:`faults_of`."""
     return faults_of(BarTable.from_bars([Bar(*bar[:6])]))[0]
 
 
@@ -95,17 +97,17 @@ def fault_of(bar: Bar | LiveBar) -> str:
 
 
 def are_prices(values: Floats) -> Mask:
-    """Return, value by value, whether it can be a price; NaN cannot."""
+    """Return a mask of the values that can be prices; NaN cannot."""
     return (values >= LOWEST_PRICE) & (values <= HIGHEST_PRICE)
 
 
 def ordered(table: BarTable) -> Mask:
-    """Return, row by row, whether all prices are possible and in order.
+    """Return a mask of the rows whose prices are all possible and in order.
 
-    In order: ``high`` is not below, and ``low`` not above, ``open`` and ``close``, within
-    ``PRICE_TOLERANCE``. A missing price makes a row False.
+    In order means that ``high`` is not below, and ``low`` not above, ``open`` and ``close``, within
+    ``PRICE_TOLERANCE``. A row with a missing price is not in order.
     """
-    with np.errstate(over="ignore"):  # the bounds reject what overflows
+    with np.errstate(over="ignore"):  # values that overflow are out of bounds anyway
         ok = table.low >= LOWEST_PRICE
         ok &= table.low <= np.minimum(table.open, table.close) * _ABOVE
         ok &= table.high >= np.maximum(table.open, table.close) * _BELOW
@@ -114,10 +116,11 @@ def ordered(table: BarTable) -> Mask:
 
 
 def are_bars(table: BarTable, latest_ms: float = np.inf) -> Mask:
-    """Return, row by row, whether it can be a bar.
+    """Return a mask of the rows that can be bars.
 
-    Its prices are :func:`ordered`, its volume is neither negative nor beyond any market's (NaN if
-    there is none), and its stamp is not after ``latest_ms`` (see :func:`latest_stamp`).
+    Their prices are :func:`ordered`. Their volume is neither negative nor larger than in any
+    market; it is NaN if there is none. Their timestamp is not after ``latest_ms`` (see
+    :func:`latest_stamp`).
     """
     ok = ordered(table)
     ok &= ~((table.volume < 0) | (table.volume > HIGHEST_VOLUME))
@@ -126,7 +129,7 @@ def are_bars(table: BarTable, latest_ms: float = np.inf) -> Mask:
 
 
 def faults_of(table: BarTable, latest_ms: float = np.inf) -> Sequence[str]:
-    """Return the fault of each row; if there are several, the first one counts."""
+    """Return the fault of each row; if it has several, only the first one."""
     prices = np.stack(table.values()[:4])
     with np.errstate(over="ignore"):
         top = np.maximum(table.open, table.close) * _BELOW
@@ -150,7 +153,7 @@ def faults_of(table: BarTable, latest_ms: float = np.inf) -> Sequence[str]:
 
 
 def latest_stamp(timeframe: Timeframe, now_ms: int) -> int:
-    """Return the latest stamp a fetched row may have: a step ahead, more for named sessions."""
+    """Return the latest timestamp that a fetched row may have: one step ahead, or more for sessions."""
     return now_ms + timeframe.longest_ms + _early_ms(timeframe)
 
 
@@ -160,5 +163,5 @@ def latest_live(timeframe: Timeframe, now_ms: int) -> int:
 
 
 def _early_ms(timeframe: Timeframe) -> int:
-    """Return how far before its stamp a bar may begin: sessions are named after dates."""
+    """Return how long before its timestamp a bar may begin, as sessions may before their date."""
     return 0 if timeframe.is_intraday else _EARLY_SESSION_MS

@@ -1,16 +1,16 @@
-"""Which bars can be built from which, exactly; and regular hours cut out of extended ones.
+"""Decides which bars can be built exactly from which others, and cuts bars to regular hours.
 
 * Daily and longer bars of a market with sessions are not built from intraday bars. The official
   close and its volume are those of the closing auction, which is printed after the last minute or
-  not at all, and each currency vendor ends its days at a different hour. Daily bars of a 24/7
-  market are exact.
-* Weekly and monthly bars of a market with sessions are made only from ``1d`` bars: a longer one
-  can contain an ex-date, and then its parts have two bases. ``1w`` never fits into a month,
-  ``2d`` not into a week.
-* Intraday bars are built from those whose step divides theirs. Only bars of at most 30 minutes can
-  be moved from one anchor to the other, if the market opens on their grid.
-* Regular hours are cut out of bars of at most 30 minutes. No other session, venue or unit is ever
-  converted to another.
+  not at all, and each currency vendor ends its days at a different hour. For a 24/7 market, daily
+  bars built from intraday ones are exact.
+* Weekly and monthly bars of a market with sessions are built only from ``1d`` bars. A longer
+  source bar could contain an ex-date, so that its parts would have two bases. ``1w`` never fits
+  into a month, nor ``2d`` into a week.
+* Intraday bars are built from bars whose length divides theirs. Only bars of at most 30 minutes can
+  be moved from one anchor to the other, and only if the market opens on their grid.
+* Bars of extended hours are cut to regular hours only if they are at most 30 minutes long. No other
+  session, venue or unit is ever converted to another.
 """
 
 from __future__ import annotations
@@ -44,14 +44,16 @@ def sources_for(
     source_anchor: str = "session",
     span: Span | None = None,
 ) -> list[Timeframe]:
-    """Return those of ``available`` from which ``target`` can be built exactly, coarsest first.
+    """Return the timeframes in ``available`` from which ``target`` can be built exactly.
+
+    The longest comes first.
 
     Args:
         target: Length of the requested bars.
         available: Lengths that vendors serve, in any order.
-        calendar: Calendar of the market; None means only what is true for every market.
+        calendar: Calendar of the market; None for only the rules that apply to every market.
         anchor, source_anchor: Anchors of the requested bars and of those available.
-        span: Requested stamps. The last two months show whether the market opens on the grid of a
+        span: Requested span. Its last two months show whether the market opens on the grid of a
             source with the other anchor; without a span or a calendar, no such source is returned.
     """
     fit = [
@@ -75,19 +77,20 @@ def sources_of_kind(
     wanted: Kind,
     span: Span,
 ) -> list[Timeframe]:
-    """Return those of ``available`` that can become ``target`` of another kind, coarsest first.
+    """Return the timeframes in ``available`` that can become ``target`` of another kind.
 
-    Empty if the kinds agree, or differ in more than session and anchor.
+    The longest comes first. The result is empty if the kinds agree, or differ in more than session
+    and anchor.
 
     Args:
-        target: Length of the requested bars; it may be among the sources itself.
+        target: Length of the requested bars; it may itself be among the sources.
         available: Lengths that vendors serve, in any order.
         calendar: Calendar of the market.
         own, wanted: Kind of the available bars, and of the requested ones.
-        span: Requested stamps; see :func:`sources_for`.
+        span: Requested span; see :func:`sources_for`.
     """
     differing = own.differences(wanted)
-    # The calendars know only regular hours; nothing else can be reassembled.
+    # The calendars know only regular hours, so bars of other hours cannot be rebuilt.
     sessions = (own.session, wanted.session) in (_CUT, ("regular", "regular"))
     if not differing or differing.keys() - {"session", "anchor"}:
         return []
@@ -113,7 +116,7 @@ def obstacle(
 ) -> str:
     """Return why ``target`` bars are never built from ``source`` bars; empty if they can be.
 
-    Only the lengths and the market are considered. Arguments as for :func:`sources_for`;
+    Only the lengths and the market are considered. See :func:`sources_for` for the arguments;
     ``source`` is the length of the available bars.
     """
     if source.longest_ms >= target.longest_ms:
@@ -129,7 +132,7 @@ def obstacle(
 
 
 def has_known_hours(timeframe: Timeframe, session: str, calendar: MarketCalendar) -> bool:
-    """Return whether intraday bars are in hours that the calendar knows, or can be cut to them."""
+    """Return whether the calendar knows the hours of intraday bars, or they can be cut to such hours."""
     if session in ("", "regular") or calendar.name in (ALWAYS_OPEN, FOREX):
         return True
     return session == "extended" and timeframe.longest_ms <= _FINE_MS
@@ -138,8 +141,8 @@ def has_known_hours(timeframe: Timeframe, session: str, calendar: MarketCalendar
 def regular_hours(table: BarTable, timeframe: Timeframe, calendar: MarketCalendar) -> BarTable:
     """Return the rows that are entirely within regular trading hours.
 
-    Half days, breaks and clock changes follow the calendar. A row across an open or a close is
-    left out, since it cannot be divided; it then counts as missing.
+    Half days, breaks and clock changes follow the calendar. A row across an open or a close cannot
+    be divided, so it is left out and counts as missing.
 
     Args:
         table: Ascending intraday bars of extended hours.
@@ -182,7 +185,7 @@ def _obstacle_to_days(source: Timeframe, target: Timeframe, continuous: bool) ->
 
 
 def _place(timeframe: Timeframe, anchor: str, calendar: MarketCalendar | None) -> str:
-    """Return the origin from which such bars are counted, by the rules of the calendars."""
+    """Return the origin from which bars are counted: ``epoch``, ``clock`` or ``session``."""
     name = calendar.name if calendar is not None else ""
     if name == ALWAYS_OPEN or not timeframe.is_intraday:
         return "epoch"
@@ -191,7 +194,7 @@ def _place(timeframe: Timeframe, anchor: str, calendar: MarketCalendar | None) -
 
 
 def _coincide(source: Timeframe, calendar: MarketCalendar | None, span: Span | None) -> bool:
-    """Return whether most bars have the same positions on the clock and from the open."""
+    """Return whether most bars begin at the same times on the clock and counted from the open."""
     if calendar is None or span is None:
         return False
     seen = Span(max(span.start, span.end - _HOURS_SEEN_MS), span.end)

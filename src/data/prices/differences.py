@@ -1,7 +1,8 @@
-"""The kind of difference between two tables of bars that should be equal.
+"""Finds the probable causes of differences between two tables of bars that should be equal.
 
-Pure: the caller converts both to one basis first. A difference is named after its most probable
-cause, because that determines the remedy; anything without a known cause is a *conflict*.
+Pure; the caller first converts both to the same basis. A difference is named after its most
+probable cause, because that determines the remedy. A difference without a known cause is a
+*conflict*.
 """
 
 from __future__ import annotations
@@ -22,16 +23,17 @@ from ..model.span import Span
 from .disputes import events_of
 from .splice import Tolerance, judge
 
-# A bar whose prices changed by no more than this was corrected; and this many are "a few".
+# Maximum change of prices that counts as a correction, and the number of bars that counts as "a
+# few".
 _LITTLE, _FEW, _FEW_SHARE = 0.02, 5, 0.05
-# How far the ratios of a bar's four prices may differ and still count as one factor; rounding to
-# two decimals moves the prices of a penny share by this much.
+# Maximum difference between the ratios of a bar's four prices that still counts as one factor.
+# Rounding to two decimals moves the prices of a penny share by this much.
 _EVEN = 5e-3
-# How far a ratio may be from that of a split or a dividend.
+# Maximum distance of a ratio from that of a split or a dividend.
 _NEAR_SPLIT, _NEAR_DIVIDEND = 5e-3, 1e-3
-# An unreported split is at least this large, and shorter runs of one ratio prove nothing.
+# Minimum size of an unreported split, and minimum number of bars with its ratio.
 _LEAST_SPLIT, _LEAST_RUN = 0.1, 5
-# Largest terms of splits, the second for those that are not n:1, such as 3:2 and 5:4.
+# Largest terms of a split; the second applies to splits that are not n:1, such as 3:2 and 5:4.
 _LARGEST_TERM, _LARGEST_OF_TWO = 50, 5
 _HUNDRED = 100.0
 _ADJUSTED = 1e-4
@@ -54,26 +56,26 @@ Cause = Literal[
     "stale",
 ]
 CAUSES: tuple[Cause, ...] = get_args(Cause)
-# Causes that mean one of the two sides is wrong.
+# Causes which mean that one of the two sides is wrong.
 GRAVE: tuple[Cause, ...] = ("conflict", "unit x100", "split")
 
 
 @dataclass(frozen=True)
 class Difference:
-    """Bars that differ for one probable cause.
+    """Bars that differ, probably for the same cause.
 
     Attributes:
         cause: ``revision``: a few bars were corrected slightly. ``unit x100``: pounds and pence.
             ``split``, ``dividend adjustment``: one side is adjusted for it, the other is not.
             ``actions``: the sides report different splits or dividends. ``adjusted close``: only
-            that column differs. ``small difference``: two sources for one market, whose bars agree
-            overall, count different trades at their edges. ``stale``: the first side has not
+            that column differs. ``small difference``: two sources for one market agree overall,
+            but count different trades at the edges of bars. ``stale``: the first side has not
             settled, or is behind. ``missing here``, ``missing there``: the first or the second
-            side has no such bars. ``conflict``: anything else.
-        rows: Number of bars; for ``actions``, of splits and dividends.
-        first_ms, last_ms: Stamps of the first and the last of them.
-        ours, theirs: First of them on both sides; None if a side has none.
-        said: The difference in words; may be empty.
+            side lacks these bars. ``conflict``: anything else.
+        rows: Number of bars; for ``actions``, number of splits and dividends.
+        first_ms, last_ms: Timestamps of the first and the last of these bars.
+        ours, theirs: The first of these bars on each side; None if a side does not have it.
+        said: Description of the difference; may be empty.
     """
 
     cause: Cause
@@ -85,18 +87,18 @@ class Difference:
     said: str = ""
 
     def to_json(self) -> dict[str, Any]:
-        """Return the difference as a plain mapping."""
+        """Return the difference as a JSON-compatible dictionary."""
         plain = asdict(self) | {"ours": _plain(self.ours), "theirs": _plain(self.theirs)}
         first, last = plain.pop("first_ms"), plain.pop("last_ms")
         return plain | {"first": iso(first), "last": iso(last)}
 
 
 class Compared(NamedTuple):
-    """How much was compared, and what differs.
+    """Result of a comparison.
 
     Attributes:
-        rows: Number of stamps that at least one side has.
-        equal: Number of those at which both have the same bar.
+        rows: Number of timestamps at which at least one side has a bar.
+        equal: Number of timestamps at which both sides have the same bar.
         differences: Differences in the order of ``CAUSES``, then by time.
     """
 
@@ -105,10 +107,10 @@ class Compared(NamedTuple):
     differences: tuple[Difference, ...]
 
     def with_actions(self, difference: Difference | None) -> Compared:
-        """Return the result with a difference about splits and dividends added, if there is one.
+        """Return the result with a difference in splits and dividends added, unless it is None.
 
-        It is not added if bars differ by a split, because amounts then refer to different shares,
-        too.
+        It is not added if bars differ by a split either, because amounts then refer to different
+        shares.
         """
         if difference is None or any(other.cause == "split" for other in self.differences):
             return self
@@ -118,16 +120,16 @@ class Compared(NamedTuple):
 
 @dataclass(frozen=True)
 class ComparisonTerms:
-    """How two tables are compared.
+    """Terms on which two tables are compared.
 
     Attributes:
-        tolerance: Relative difference up to which values count as the same; 0: none.
-        volume: Whether both count the same trades.
+        tolerance: Relative difference up to which values count as equal; 0 for none.
+        volume: Whether both sides count the same trades, so that volumes are compared.
         unsettled: Spans of the first table that are known to be provisional or doubtful.
         actions: Splits and dividends that either side knows.
         adj_close: Whether both adjusted closes refer to the same date.
-        agreement: How far closes from two sources for one market may differ; None for one source,
-            for which only a few bars may differ slightly.
+        agreement: Maximum difference between closes from two sources for one market. None if both
+            are from one source, in which only a few bars may differ slightly.
     """
 
     tolerance: float = 0.0
@@ -146,7 +148,7 @@ def compare(
     Args:
         ours: Stored bars, or those of the first of two vendors.
         theirs: Bars to compare with, in the same basis.
-        terms: What counts as the same, and other known facts.
+        terms: Terms of the comparison.
     """
     common, mine, yours = np.intersect1d(
         ours.stamps, theirs.stamps, assume_unique=True, return_indices=True
@@ -168,35 +170,35 @@ def compare(
 
 
 def _same(left: BarTable, right: BarTable, terms: ComparisonTerms) -> Mask:
-    """Return, for each common bar, whether both sides agree."""
+    """Return a mask of the common bars on which both sides agree."""
     same = np.ones(len(left), dtype=bool)
     for name in PRICES:
         same &= _close(getattr(left, name), getattr(right, name), terms.tolerance)
     if terms.volume:
-        # A split divides volumes, too, and vendors round them to whole shares.
+        # A split also divides volumes, and vendors round these to whole shares.
         whole = 1.0 if terms.tolerance else 0.0
         same &= _close(left.volume, right.volume, terms.tolerance, whole)
     return same
 
 
 def _readjusted(left: BarTable, right: BarTable, terms: ComparisonTerms) -> Mask:
-    """Return, for each common bar, whether both have an adjusted close and these differ."""
+    """Return a mask of the common bars whose adjusted closes differ."""
     if not terms.adj_close or left.adj_close is None or right.adj_close is None:
         return np.zeros(len(left), dtype=bool)
     has_both = ~np.isnan(left.adj_close) & ~np.isnan(right.adj_close)
-    # The sides adjust for dividends with amounts and closes that are rounded differently.
+    # The sides may round the amounts and closes that they adjust with differently.
     return has_both & ~_close(left.adj_close, right.adj_close, max(terms.tolerance, _ADJUSTED))
 
 
 def differing_actions(
     ours: Sequence[Action], theirs: Sequence[Action], names: tuple[str, str], span: Span
 ) -> Difference | None:
-    """Return where two sides disagree about the splits and dividends in ``span``.
+    """Find the splits and dividends in ``span`` on which two sides disagree.
 
     Args:
-        ours, theirs: Everything that each side reports for ``span`` and the days around it.
+        ours, theirs: All reports from each side for ``span`` and the days around it.
         names: Names of the sides, for the text.
-        span: Stamps of session dates.
+        span: Span of session dates, as timestamps.
     """
     sides = zip(names, (ours, theirs), strict=True)
     words = [replace(a, source=name) for name, actions in sides for a in current(actions)]
@@ -229,13 +231,13 @@ def _name(
     right: BarTable,
     terms: ComparisonTerms,
 ) -> None:
-    """Write the cause of each differing bar; more specific causes are tried first."""
+    """Write the cause of each differing bar to ``causes``; more specific causes are tried first."""
     ratio, even = _ratios(left, right)
     moved = np.abs(ratio - 1) > max(terms.tolerance, _NEAR_DIVIDEND / 10)
     open_ = differs.copy()
 
     def settle(rows: Mask, cause: Cause) -> None:
-        """Give this cause to the rows that have none yet."""
+        """Assign a cause to those of the rows that do not have one yet."""
         causes[rows & open_] = cause
         open_[rows] = False
 
@@ -251,14 +253,14 @@ def _name(
 
 
 def _agree(left: BarTable, right: BarTable, terms: ComparisonTerms) -> bool:
-    """Return whether two sources for one market agree overall, as splicing them requires."""
+    """Return whether two sources for one market agree overall, as is required for joining them."""
     if terms.agreement is None:
         return False
     return judge(left, right, None, terms.agreement).kind == "equal"
 
 
 def _ratios(left: BarTable, right: BarTable) -> tuple[Floats, Mask]:
-    """Return theirs over ours for each bar, and whether all four prices share that factor."""
+    """Return theirs divided by ours for each bar, and a mask of bars whose prices share that ratio."""
     if not len(left):
         return np.empty(0), np.empty(0, dtype=bool)
     with np.errstate(divide="ignore", invalid="ignore"):
@@ -269,7 +271,7 @@ def _ratios(left: BarTable, right: BarTable) -> tuple[Floats, Mask]:
 
 
 def _change(left: BarTable, right: BarTable) -> Floats:
-    """Return by how much the prices of each bar differ: the largest of the four."""
+    """Return the largest relative difference among the four prices of each bar."""
     if not len(left):
         return np.empty(0)
     with np.errstate(divide="ignore", invalid="ignore"):
@@ -283,7 +285,7 @@ def _near(ratio: Floats, factor: float | Floats, tolerance: float = _NEAR_SPLIT)
 
 
 def _split_like(stamps: Stamps, ratio: Floats, rows: Mask, terms: ComparisonTerms) -> Mask:
-    """Return which bars differ by the constant ratio of a split, up to the day before it."""
+    """Return a mask of bars before a split that differ by its constant ratio."""
     split_rows = np.zeros(len(stamps), dtype=bool)
     for run in _runs(ratio, rows):
         factor = float(np.median(ratio[run]))
@@ -296,7 +298,7 @@ def _split_like(stamps: Stamps, ratio: Floats, rows: Mask, terms: ComparisonTerm
 
 
 def _runs(ratio: Floats, rows: Mask) -> Iterator[slice]:
-    """Yield the runs of adjacent ``rows`` that share one ratio."""
+    """Yield runs of adjacent ``rows`` that have the same ratio."""
     step = np.ones(len(ratio), dtype=bool)
     step[1:] = ~rows[1:] | ~rows[:-1] | ~(np.abs(ratio[1:] / ratio[:-1] - 1) <= 2 * _NEAR_SPLIT)
     begins = [*np.flatnonzero(step).tolist(), len(ratio)]
@@ -304,7 +306,7 @@ def _runs(ratio: Floats, rows: Mask) -> Iterator[slice]:
 
 
 def _ratio_of(factor: float, split: Action | None) -> Fraction | None:
-    """Return the split that multiplies prices by ``factor``: the known one, or a common one."""
+    """Return the split ratio that explains ``factor``: that of the known split, or a common one."""
     if split is not None:
         return split.ratio if abs(factor / split.ratio - 1) <= _NEAR_SPLIT else 1 / split.ratio
     small = Fraction(min(factor, 1 / factor)).limit_denominator(_LARGEST_TERM)
@@ -315,7 +317,7 @@ def _ratio_of(factor: float, split: Action | None) -> Fraction | None:
 
 
 def _split_after(last_ms: int, factor: float, actions: Sequence[Action]) -> Action | None:
-    """Return the first known split after a stamp that only one side may have applied."""
+    """Return the first known split after a timestamp whose ratio fits, if only one side applied it."""
     for action in sorted(a for a in actions if a.type == "split" and a.ratio > 0):
         is_later = max(day_ms(action.ex_date), action.ex_at) > last_ms
         fits = any(abs(factor / x - 1) <= _NEAR_SPLIT for x in (action.ratio, 1 / action.ratio))
@@ -325,7 +327,7 @@ def _split_after(last_ms: int, factor: float, actions: Sequence[Action]) -> Acti
 
 
 def _dividend_like(left: BarTable, ratio: Floats, terms: ComparisonTerms) -> Mask:
-    """Return which bars differ as if only one side were adjusted for dividends."""
+    """Return a mask of bars that differ as if only one side were adjusted for dividends."""
     factor = np.ones(len(left))
     for action in (a for a in terms.actions if a.type == "dividend"):
         later = int(np.searchsorted(left.stamps, day_ms(action.ex_date)))
@@ -342,7 +344,7 @@ def _dividend_like(left: BarTable, ratio: Floats, terms: ComparisonTerms) -> Mas
 def _grouped(
     causes: NDArray[np.object_], left: BarTable, right: BarTable, terms: ComparisonTerms
 ) -> Iterator[Difference]:
-    """Yield one difference for each cause, and one for each ratio of a split."""
+    """Yield one difference for each cause; for splits, one for each run with the same ratio."""
     ratio, _ = _ratios(left, right)
     for cause in CAUSES:
         rows = causes == cause
@@ -356,7 +358,7 @@ def _grouped(
 def _missing(
     ours: BarTable, theirs: BarTable, common: Stamps, terms: ComparisonTerms
 ) -> Iterator[Difference]:
-    """Yield the bars that only one side has."""
+    """Yield differences for the bars that only one side has."""
     here = theirs.take(~among(theirs.stamps, common))
     there = ours.take(~among(ours.stamps, common))
     for alone, cause in ((here, "missing here"), (there, "missing there")):
@@ -394,7 +396,7 @@ def _words(cause: Cause, stamps: Stamps, ratio: Floats, terms: ComparisonTerms) 
 
 
 def _plain(bar: Bar | None) -> dict[str, float] | None:
-    """Return the bar without its stamp and without NaNs."""
+    """Return the bar's values as a dictionary, without its timestamp and NaNs."""
     if bar is None:
         return None
     return {n: v for n, v in bar._asdict().items() if n != "stamp_ms" and v == v}

@@ -1,19 +1,19 @@
 """Decides which split or dividend counts if vendors report different ones.
 
 Reports from several vendors concern one event if they have the same type, and either the same
-ex-date, or the same value and dates at most four days apart: some vendors use UTC dates, some put
-an ex-date on a weekend. Ratios are the same value to one part in ten thousand. Amounts are compared
-per share as of their ex-date, and are the same value if they differ by no more than the rounding of
-the coarser one.
+ex-date, or the same value and dates at most four days apart, because some vendors use UTC dates and
+some put an ex-date on a weekend. Ratios count as the same value if they agree to one part in ten
+thousand. Amounts are compared per share as of their ex-date, and count as the same value if they
+differ by no more than the rounding of the coarser one.
 
 Among the reports of one event, the value that most vendors report counts, with the date that most
 vendors report. In a tie, the vendor of the adjusted bars decides for its own bars, and otherwise
 the vendor that reported first. Among reports of the same value, the most precise one counts.
 
-A vendor is *silent* about an event if it was queried for it a week later or more and did not
-report it, although it reports actions of that type at all (which is assumed for splits: most
-shares have none). An event that more vendors are silent about than report does not count. In a tie
-it counts: vendors omit actions more often than they invent them.
+A vendor is *silent* about an event if it was queried for that time a week after it or later and did
+not report it, although it does report actions of that type (which is assumed for splits, because
+most shares have none). An event does not count if more vendors are silent about it than report it.
+In a tie it counts, because vendors omit actions more often than they invent them.
 """
 
 from __future__ import annotations
@@ -30,36 +30,38 @@ from ..model.actions import Action, ActionType, amount_on
 
 _APART = timedelta(days=4)
 _SAME_RATIO = Fraction(1, 10_000)
-# Digits beyond this are binary noise; amounts with fewer than two are still in cents.
+# Digits of an amount beyond these are binary noise; amounts with fewer than two digits are precise
+# to a cent.
 _MOST_DIGITS, _LEAST_DIGITS = 6, 2
 _SATURDAY = 5
-# Reports are sorted by ex-date; at most this many events of one type occur within a few days.
+# Number of latest events to compare a report with, which are sorted by ex-date. No more events of
+# one type occur within a few days.
 _MOST_NEAR = 8
 
 _REPORT_ORDER = attrgetter("ex_date", "fetched_at", "source")
-# Vendors that were queried for an ex-date, a week later or more, and answered.
+# Returns the vendors that were queried for an ex-date, a week after it or later, and answered.
 Queried = Callable[[date], Iterable[str]]
 
 
 @dataclass(frozen=True)
 class _Word:
-    """One vendor's report of an event; for a dividend, with the ``splits`` that count."""
+    """One vendor's report of an event. For a dividend, ``splits`` are the splits that count."""
 
     action: Action
     splits: tuple[Action, ...] = ()
 
     @cached_property
     def measure(self) -> tuple[Fraction, Fraction]:
-        """Its comparable value, and how far that may be off because of rounding.
+        """The report's comparable value, and its maximum error due to rounding.
 
-        Computed on demand: most events have one report, which is compared with no other.
+        Computed on demand, because most events have only one report and need no comparison.
         """
         if self.action.type == "split":
             return _ratio(self.action)
         return _amount(self.action, self.splits)
 
     def is_value(self, other: _Word) -> bool:
-        """Return whether the two are the same ratio or amount."""
+        """Return whether two reports have the same ratio or amount."""
         if self is other:
             return True
         if not (self.action.is_sound and other.action.is_sound):
@@ -68,17 +70,17 @@ class _Word:
         return abs(value - theirs) <= max(slack, their_slack)
 
     def is_date(self, other: _Word) -> bool:
-        """Return whether the two dates are the same up to a weekend."""
+        """Return whether two reports have the same date, where a weekend counts as the next Monday."""
         return _weekday(self.action.ex_date) == _weekday(other.action.ex_date)
 
 
 @dataclass(frozen=True)
 class ActionEvent:
-    """One split or dividend, and all reports of it.
+    """A split or dividend, with all reports of it.
 
     Attributes:
         words: One report for each vendor, the earliest first.
-        silent: Vendors that should have reported it and did not.
+        silent: Vendors that should have reported the event and did not.
     """
 
     words: tuple[_Word, ...]
@@ -86,7 +88,7 @@ class ActionEvent:
 
     @property
     def type(self) -> ActionType:
-        """``split`` or ``dividend``."""
+        """Type of the event: ``split`` or ``dividend``."""
         return self.words[0].action.type
 
     @property
@@ -96,7 +98,7 @@ class ActionEvent:
 
     @property
     def counts(self) -> bool:
-        """Whether it is applied to prices."""
+        """Whether the event is applied to prices."""
         return len(self.silent) <= len({word.action.source for word in self.words})
 
     @property
@@ -106,7 +108,7 @@ class ActionEvent:
 
     @property
     def is_settled(self) -> bool:
-        """Whether the report that counts has more vendors than any alternative."""
+        """Whether the report that counts has more vendors behind it than any alternative."""
         mine = self._word("")
         votes = self._votes(mine)
         rivals = [word for word in self.words if not (word.is_value(mine) and word.is_date(mine))]
@@ -114,7 +116,7 @@ class ActionEvent:
         return len(self.silent) != reporters and all(self._votes(r) < votes for r in rivals)
 
     def action(self, vendor: str = "") -> Action:
-        """Return the action that counts; in a tie, for bars of ``vendor``."""
+        """Return the report that counts; in a tie, the one for bars from ``vendor``."""
         return self._word(vendor).action
 
     def dissent(self, used: Action) -> list[Action]:
@@ -127,7 +129,7 @@ class ActionEvent:
             return self.words[0]
 
         def rank(place: int) -> tuple[tuple[int, int], bool, int]:
-            """Rank by votes, then by the vendor of the bars, then by position."""
+            """Rank a report by votes, then by whether it is from the bars' vendor, then by position."""
             word = self.words[place]
             return self._votes(word), word.action.source == vendor, -place
 
@@ -136,7 +138,7 @@ class ActionEvent:
         return min(like, key=lambda w: (w.action.ex_date.weekday() >= _SATURDAY, _coarseness(w)))
 
     def _votes(self, word: _Word) -> tuple[int, int]:
-        """Return how many vendors report its value, and how many its date."""
+        """Return how many vendors report the same value, and how many the same date."""
         alike = {w.action.source for w in self.words if w.is_value(word)}
         return len(alike), len({w.action.source for w in self.words if w.is_date(word)})
 
@@ -148,11 +150,12 @@ def split_events(actions: Iterable[Action], queried: Queried) -> list[ActionEven
 
 
 def events_of(actions: Collection[Action], queried: Queried) -> tuple[ActionEvent, ...]:
-    """Group reports into events, by ex-date.
+    """Group reports into events, ordered by ex-date.
 
     Args:
-        actions: Latest reports of every vendor.
-        queried: See :data:`Queried`; these vendors need not have reported anything.
+        actions: Latest reports from every vendor.
+        queried: Returns the vendors that were queried for an ex-date (see :data:`Queried`), even if
+            they reported nothing.
     """
     words, events = sorted(actions, key=_REPORT_ORDER), split_events(actions, queried)
     applied = tuple(a for e in events if e.counts and (a := e.action()).is_sound)
@@ -176,7 +179,7 @@ def is_correction(old: Action, new: Action) -> bool:
 
 
 def is_repeated(old: Action, new: Action) -> bool:
-    """Return whether the two reports are equal, to the last digit that counts."""
+    """Return whether two reports are equal, ignoring digits beyond the meaningful ones."""
     if (old.ex_date, old.type, old.as_paid) != (new.ex_date, new.type, new.as_paid):
         return False
     if old.type == "split":
@@ -205,7 +208,7 @@ def _is_one(one: _Word, other: _Word) -> bool:
 
 
 def _event(words: Sequence[_Word], queried: Queried, reporters: set[str] | None) -> ActionEvent:
-    """Build an event; vendors that are not among ``reporters`` are not expected to know it."""
+    """Build an event. Only vendors in ``reporters`` (None for all) count as silent about it."""
     first_reported = sorted(words, key=lambda w: (w.action.fetched_at, w.action.source))
     vendors = set(queried(ActionEvent(tuple(first_reported)).action().ex_date))
     silent = vendors - {word.action.source for word in words}
@@ -221,7 +224,7 @@ def _ratio(split: Action) -> tuple[Fraction, Fraction]:
 
 
 def _amount(dividend: Action, splits: Sequence[Action]) -> tuple[Fraction, Fraction]:
-    """Return the amount per share as of its ex-date, and half a unit of its last digit."""
+    """Return a dividend's amount per share as of its ex-date, and its maximum rounding error."""
     if not dividend.is_sound:
         return Fraction(0), Fraction(0)
     value = amount_on(dividend, splits, None)
@@ -236,11 +239,14 @@ def _rounded(amount: float) -> Decimal:
 
 
 def _coarseness(word: _Word) -> tuple[bool, Fraction]:
-    """Rank the finer report lower: whole shares before decimals, more digits before fewer."""
+    """Return a sort key that puts the more precise report first.
+
+    Whole shares come before decimals, and more digits before fewer.
+    """
     whole = all(float(n).is_integer() for n in (word.action.numerator, word.action.denominator))
     return not whole, word.measure[1] if word.action.type == "dividend" else Fraction(0)
 
 
 def _weekday(day: date) -> date:
-    """Return ``day``, or the Monday after a weekend."""
+    """Return ``day`` or, for a weekend, the Monday after it."""
     return day + timedelta(days=max(0, 7 - day.weekday())) if day.weekday() >= _SATURDAY else day

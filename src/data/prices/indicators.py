@@ -1,9 +1,8 @@
-"""Indicators: one number for each closed bar, from that bar and those before it. Pure.
+"""Indicators: one number for each closed bar, computed from that bar and those before it.
 
-A value is that of the last bar in a window, and depends only on the bars in the window: the same
-bar has the same value no matter how many bars were read around it. A smoothed average depends on
-all earlier values; its window is so long that the weight of everything before it is less than one
-hundred-millionth.
+Pure. The value for a bar depends only on the bars in a window that ends with it, so it is the same
+no matter how many bars were read around it. A smoothed average depends on all earlier values, so
+its window is long enough that everything before it has a weight of less than one hundred-millionth.
 
 Programs can register functions of their own with :func:`register`.
 """
@@ -37,14 +36,15 @@ __all__ = [
     "volume",
 ]
 
-# Columns ``open high low close volume`` of one window: float64, ascending, of equal length.
+# Columns ``open high low close volume`` of a window: float64, ascending, of equal length.
 Columns = Mapping[str, NDArray[np.float64]]
 Function = Callable[[Columns, int], float]
 
 MOST_BARS = 1_000
 _SHAPE = re.compile(r"([a-z][a-z0-9_]{0,31})(?:\(([0-9]{1,4})\))?")
 _NAME = re.compile(r"[a-z][a-z0-9_]{0,31}")
-# Periods after which earlier bars weigh less than 1e-8: (1 - 2/(n+1)) ** 10n, (1 - 1/n) ** 20n.
+# Lengths of windows in periods, after which earlier bars weigh less than 1e-8: (1 - 2/(n+1)) **
+# 10n, (1 - 1/n) ** 20n.
 _EMA_PERIODS, _RSI_PERIODS = 10, 20
 
 
@@ -54,7 +54,7 @@ def close(bars: Columns, period: int) -> float:
 
 
 def change(bars: Columns, period: int) -> float:
-    """Return the change of the close from ``period`` bars before, in percent.
+    """Return the change in percent from the close ``period`` bars ago to the last close.
 
     ``100 * (close[0] / close[-period] - 1)``, the *rate of change* (J. J. Murphy, Technical
     Analysis of the Financial Markets, 1999, chapter 10). NaN if there are too few bars.
@@ -67,9 +67,9 @@ def change(bars: Columns, period: int) -> float:
 
 
 def sma(bars: Columns, period: int) -> float:
-    """Return the simple moving average of the last ``period`` closes: their sum over their number.
+    """Return the simple moving average of the last ``period`` closes.
 
-    (J. J. Murphy, as above, chapter 9.) NaN if there are too few bars.
+    See J. J. Murphy, as above, chapter 9. NaN if there are too few bars.
     """
     return _mean(bars["close"], period)
 
@@ -103,12 +103,12 @@ def rsi(bars: Columns, period: int) -> float:
 
 
 def volume(bars: Columns, period: int) -> float:
-    """Return the simple average of the last ``period`` volumes; for 1, the volume of the bar."""
+    """Return the average of the last ``period`` volumes; for a period of 1, the bar's volume."""
     return _mean(bars["volume"], period)
 
 
 def _mean(values: NDArray[np.float64], period: int) -> float:
-    """Return the mean of the last values; exactly the value if all are the same."""
+    """Return the mean of the last values, which is exact if they are all the same."""
     if len(values) < period:
         return math.nan
     first = float(values[-period])
@@ -116,7 +116,10 @@ def _mean(values: NDArray[np.float64], period: int) -> float:
 
 
 def _smoothed(values: list[float], period: int, weight: float) -> float:
-    """Return an average moved by ``weight`` of each value's distance; it starts with the mean."""
+    """Return an average that moves towards each value by ``weight`` of the distance to it.
+
+    It starts with the mean of the first ``period`` values. NaN if there are fewer.
+    """
     if len(values) < period:
         return math.nan
     average = values[0] + sum(value - values[0] for value in values[:period]) / period
@@ -130,14 +133,14 @@ class Indicator:
     """A registered indicator function.
 
     Attributes:
-        function: Returns the value for the last bar of a window, NaN if there is none. It receives
+        function: Returns the value for the last bar in a window, or NaN if it has none. It receives
             the columns of at most ``window(period)`` bars, which it must not modify, and the
             period.
-        period: Default period; 0: it takes none.
-        window: Returns the maximum number of bars for a period.
-        least, most: Bounds of its values; no value is outside.
-        split_power: Effect of a split on its values: a split of ``ratio`` new shares per old share
-            multiplies them by ``ratio ** split_power``. -1 for prices, 1 for volumes, 0 for
+        period: Default period; 0 if the indicator has no period.
+        window: Returns the maximum number of bars that a value with this period needs.
+        least, most: Smallest and largest possible value.
+        split_power: Effect of a split on the values. A split of ``ratio`` new shares per old share
+            multiplies them by ``ratio ** split_power``: -1 for prices, 1 for volumes, 0 for
             fractions and percentages.
     """
 
@@ -162,7 +165,7 @@ class IndicatorUse(NamedTuple):
         return self.indicator.window(self.period)
 
     def value(self, bars: Columns) -> float:
-        """Return the value for the last bar; NaN if it has none.
+        """Return the value for the last bar, or NaN if it has none.
 
         Args:
             bars: Ascending bars; those before the window are ignored.
@@ -178,11 +181,11 @@ class IndicatorUse(NamedTuple):
         )
 
     def check_crossing(self, condition: str, value: float) -> None:
-        """Check that values can cross a threshold in the direction that an alert is about.
+        """Check that values can cross a threshold in the direction of an alert.
 
         Raises:
-            QueryError: No value is beyond the threshold, or none before it, as for ``rsi above
-                170``.
+            QueryError: All possible values are on the same side of the threshold, as for ``rsi
+                above 170``.
         """
         least, most = self.indicator.least, self.indicator.most
         if not (least <= value < most if condition == "above" else least < value <= most):
@@ -216,12 +219,12 @@ def register(
     window: Callable[[int], int] | None = None,
     split_power: int = 0,
 ) -> None:
-    """Register a function for use in this process's alerts, replacing any with that name.
+    """Register a function as an indicator in this process, replacing any with the same name.
 
     Args:
         name: Lowercase letters, digits and underscores, starting with a letter.
-        function, period, window, split_power: As in :class:`Indicator`; the default window has as
-            many bars as the period, at least one.
+        function, period, window, split_power: See :class:`Indicator`. By default the window has as
+            many bars as the period, but at least one.
 
     Raises:
         QueryError: The name is invalid, or that of a built-in indicator.
@@ -235,7 +238,7 @@ def register(
 
 
 def indicator_names() -> list[str]:
-    """Return the available names, sorted."""
+    """Return the names of all indicators, sorted."""
     return sorted(_registered)
 
 

@@ -1,8 +1,8 @@
-"""The first validation, before anything is written: which rows of an answer are bars.
+"""The first validation of an answer, before anything is written: it decides which rows are bars.
 
-Nothing is repaired and nothing disappears: a row is good, bad with its reason, or counted.
-:mod:`.bar_rule` defines what a bar may be. There is no exception for futures: the negative prices
-of April 2020 are reported as bad rows, and it is up to the caller what to do with bad rows. Spikes
+Nothing is repaired and nothing is silently dropped. A row is good, or bad with a reason, or it is
+counted. :mod:`.bar_rule` defines what a bar may be. There is no exception for futures: the negative
+prices of April 2020 are reported as bad rows, and the caller decides what to do with these. Spikes
 and other merely suspicious values are not judged here.
 """
 
@@ -23,45 +23,48 @@ from .bar_rule import Mask, are_bars, are_prices, faults_of, latest_stamp
 
 MAX_PROBLEMS = 20
 
-# Seconds read as milliseconds fall in the first 26 days of 1970 (until the year 2041).
+# Times in seconds that are read as milliseconds are in the first 26 days of 1970 (until the year
+# 2041).
 _SECONDS_AS_MS = Span(0, 26 * DAY_MS)
 _SCALES = ((1_000.0, "seconds"), (1e-3, "microseconds"), (1e-6, "nanoseconds"))
-# The years 1 to 9999; times beyond them cannot be formatted.
+# The years 1 to 9999, because other times cannot be formatted.
 _CALENDAR = Span(-62_135_596_800_000, 253_402_300_800_000)
-# Fewer rows do not show their usual distance: one off-grid forming bar would decide.
+# Minimum number of rows to infer their usual distance; with fewer, one off-grid forming bar would
+# decide it.
 _ROWS_FOR_SPACING = 5
 
 
 def no_stamps() -> Stamps:
-    """Return an empty array of stamps."""
+    """Return an empty array of timestamps."""
     return np.empty(0, dtype=np.int64)
 
 
 @dataclass(frozen=True)
 class Checked:
-    """An answer with the verdict on its rows.
+    """A validated answer: its rows, sorted by whether they are bars.
 
     Attributes:
-        good: The bars: ascending, unique, inside the span.
-        bad: Rows inside the span that cannot be bars, ascending, one for each stamp that has no
+        good: Bars inside the span, ascending and unique.
+        bad: Rows inside the span that cannot be bars, ascending, one for each timestamp without a
             good row.
-        off_grid: Rows inside the span with a stamp at which no bar of this timeframe can open,
-            ascending, with that stamp as text in the reason; they are neither good nor bad.
-        unexpected: Stamps of good rows at which the calendar expects none: on the grid, but at a
-            time when the market is closed.
-        without_volume: Stamps of good rows that lack the volume that the vendor declares.
-        contradicted: Stamps with rows that differ; one of these is good or bad.
-        nulls: Number of rows inside the span without any price: neither bars nor bad.
-        duplicates: Number of rows inside the span beyond the first for their stamp, identical or
-            not. The last good one is kept.
+        off_grid: Rows inside the span with a timestamp at which no bar of this timeframe can open,
+            ascending. They are neither good nor bad; the reason contains the timestamp.
+        unexpected: Timestamps of good rows at which the calendar expects none: on the grid, but
+            while the market is closed.
+        without_volume: Timestamps of good rows that lack a volume although the vendor declares it.
+        contradicted: Timestamps with several rows that differ, one of which is good or bad.
+        nulls: Number of rows inside the span without any price, which are neither good nor bad.
+        duplicates: Number of additional rows inside the span for a timestamp that already has one,
+            identical or not. The last good one is kept.
         outside: Number of rows dropped because they are outside the span.
         unsorted: Whether the rows were not in ascending order.
-        problems: Sentences for people, at most ``MAX_PROBLEMS``.
-        score: 0 to 1, the product of four fractions: good rows among good, bad and off-grid ones;
-            expected bars that were received, good or bad (1 if none was expected); stamps without
-            contradicting duplicates; good rows that do not lack a declared volume. Rows outside
-            the span, nulls, exact duplicates and the order do not reduce it. Without a good row it
-            is 0, but 1 if nothing was received and nothing was expected.
+        problems: Descriptions for people, at most ``MAX_PROBLEMS``.
+        score: From 0 to 1, the product of four fractions: good rows among good, bad and off-grid
+            ones; received among expected bars, good or bad (1 if none was expected); timestamps
+            without contradicting duplicates; good rows that do not lack a declared volume. Rows
+            outside the span, nulls, exact duplicates and the order do not reduce it. Without a good
+            row the score is 0, except that it is 1 if nothing was received and nothing was
+            expected.
     """
 
     good: BarTable
@@ -88,24 +91,24 @@ def check(
     grid: BarGrid | None = None,
     volume: bool = False,
 ) -> Checked:
-    """Judge the rows that one vendor returned for ``span``.
+    """Validate the rows that a vendor returned for ``span``.
 
-    If the prices of every row are out of order, all rows are returned as bad: the caller may have
-    no better ones.
+    If the prices of every row are out of order, all rows are returned as bad rather than refused,
+    because the caller may have no better ones.
 
     Args:
         table: Rows as received, in any order.
-        span: Requested stamps ``[start, end)``, UTC milliseconds.
+        span: Requested half-open span, UTC milliseconds.
         timeframe: Length of the requested bars.
         now_ms: Time of the answer.
-        expected: Ascending stamps at which the calendar expects bars; None if it does not know
+        expected: Ascending timestamps at which the calendar expects bars; None if they are unknown
             (sparse series), or if ``grid`` provides them.
-        grid: Possible positions of bars; without it, no row is off-grid or unexpected.
+        grid: Grid of the series; without it, no row counts as off-grid or unexpected.
         volume: Whether the vendor declares volume, so that a bar without it is a problem.
 
     Raises:
-        QualityError: There are rows and none can be used: all are outside the span or in the
-            future, their distance does not fit the timeframe, or none has a usable price.
+        QualityError: None of the rows can be used: all are outside the span or in the future, their
+            distance does not fit the timeframe, or none has a usable price.
     """
     inside = (table.stamps >= span.start) & (table.stamps < span.end)
     rows = table if inside.all() else table.take(inside)
@@ -131,7 +134,7 @@ def check(
     _refuse_worthless(good, bad)
     good, odd_adj = _without_odd_adj_close(good)
     off_grid = off_grid_rows(stray, timeframe)
-    # The slot of a bad row does not also count as missing.
+    # A bad row does not count as a missing bar as well.
     sent = union(good.stamps, np.array([r.bar.stamp_ms for r in bad], dtype=np.int64))
     problems = _of_stamps(good, sent, expected, timeframe)
     problems += _of_rows(outside, odd_adj, bad, contradicting)
@@ -159,9 +162,9 @@ def check(
 
 
 def _unique(rows: BarTable, ok: Mask) -> tuple[BarTable, Mask, Stamps]:
-    """Return one row for each stamp, ascending: the last good one, or else the last one.
+    """Return one row for each timestamp, ascending: the last good one, or else the last one.
 
-    The third value has the stamps whose rows contradict each other.
+    The third value is the timestamps whose rows contradict each other.
     """
     none = no_stamps()
     # Most answers are sorted in one direction or the other.
@@ -180,7 +183,7 @@ def _unique(rows: BarTable, ok: Mask) -> tuple[BarTable, Mask, Stamps]:
 
 
 def _off_grid(stamps: Stamps, expected: Stamps, grid: BarGrid) -> Mask:
-    """Return, for each stamp, whether no bar can open at it."""
+    """Return a mask of the timestamps at which no bar can open."""
     off = ~among(stamps, expected)
     if off.any():
         off[off] = ~grid.aligned(stamps[off])
@@ -188,21 +191,21 @@ def _off_grid(stamps: Stamps, expected: Stamps, grid: BarGrid) -> Mask:
 
 
 def off_grid_rows(rows: BarTable, timeframe: Timeframe) -> tuple[BadRow, ...]:
-    """Return rows at stamps where no bar opens, with the received stamp in the reason."""
+    """Return off-grid rows with a reason that contains the received timestamp."""
     reason = f"{OFF_GRID_ROW}no {timeframe} bar opens at"
     reasons = [f"{reason} {when}" for when in _times(rows.stamps)]
     return tuple(map(BadRow._make, zip(rows.bars(), reasons, strict=True)))
 
 
 def _bad_rows(rows: BarTable, latest: int) -> tuple[BadRow, ...]:
-    """Return each row with its fault; if there are several, the first one counts."""
+    """Return each row with its fault; if it has several, only the first one."""
     if not len(rows):
         return ()
     return tuple(map(BadRow._make, zip(rows.bars(), faults_of(rows, latest), strict=True)))
 
 
 def _without_odd_adj_close(good: BarTable) -> tuple[BarTable, int]:
-    """Replace impossible values of ``adj_close`` by NaN and count them; the rows remain bars."""
+    """Replace impossible values of ``adj_close`` by NaN, and return their number too."""
     adj = good.adj_close
     odd = np.zeros(0, dtype=bool) if adj is None else ~(are_prices(adj) | np.isnan(adj))
     if adj is None or not odd.any():
@@ -211,7 +214,7 @@ def _without_odd_adj_close(good: BarTable) -> tuple[BarTable, int]:
 
 
 def _refuse_worthless(good: BarTable, bad: tuple[BadRow, ...]) -> None:
-    """Raise if there are only bad rows and none of them has a usable price."""
+    """Raise an error if there are only bad rows and none of them has a usable price."""
     if len(good) or not bad:
         return
     if not are_prices(np.array([row.bar[1:5] for row in bad])).any():
@@ -222,7 +225,7 @@ def _refuse_worthless(good: BarTable, bad: tuple[BadRow, ...]) -> None:
 def _refuse_misplaced(
     table: BarTable, rows: BarTable, span: Span, timeframe: Timeframe, now_ms: int
 ) -> None:
-    """Raise if the stamps as a whole cannot be those of the requested bars."""
+    """Raise an error if the timestamps as a whole cannot be those of the requested bars."""
     if not len(table):
         return
     hint: str | None = None
@@ -258,12 +261,12 @@ def _unit_that_fits(stamps: Stamps, span: Span) -> str | None:
 
 
 def _when(ms: int) -> str:
-    """Return ``ms`` as text, even beyond the range of calendars."""
+    """Return a time as text, even beyond the years that can be formatted."""
     return iso(int(ms)) if int(ms) in _CALENDAR else f"{ms} ms"
 
 
 def _times(stamps: Stamps) -> list[str]:
-    """Return the text for each stamp as :func:`_when` does, in one pass."""
+    """Return the text of each timestamp, as :func:`_when` does, in one pass."""
     is_far = (stamps < _CALENDAR.start) | (stamps >= _CALENDAR.end) | (stamps % SECOND_MS != 0)
     if is_far.any():
         return [_when(stamp) for stamp in stamps.tolist()]
@@ -274,14 +277,14 @@ def _times(stamps: Stamps) -> list[str]:
 
 
 def _absent(wanted: Stamps, there: Stamps) -> int:
-    """Return how many of ``wanted`` are missing from the ascending ``there``."""
+    """Return the number of timestamps in ``wanted`` that are missing from the ascending ``there``."""
     return int(np.count_nonzero(~among(wanted, there)))
 
 
 def _score(
     good: int, stray: int, sent: Stamps, odd: Stamps, expected: Stamps | None, rows: int
 ) -> float:
-    """Return the score defined in :class:`Checked`; ``sent`` are the good and bad stamps."""
+    """Return the score defined in :class:`Checked`; ``sent`` are the timestamps of good and bad rows."""
     if not good:
         return 0.0 if rows or (expected is not None and len(expected)) else 1.0
     stamps = len(sent) + stray

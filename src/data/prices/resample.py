@@ -1,11 +1,11 @@
-"""Builds longer bars from shorter ones, by the market's calendar.
+"""Builds longer bars from shorter ones, according to the market's calendar.
 
-A source bar belongs to the first target bar that closes at the same time or later. This is true for
-both anchors, and for breaks, half days and clock changes. A target bar is complete if it has
-closed, all its parts are known, and none of them is shared with a neighbour.
+A source bar belongs to the first target bar that closes at the same time or later. This rule works
+for both anchors, and across breaks, half days and clock changes. A target bar is complete if it has
+closed, all its parts are known, and none of them is shared with a neighbouring bar.
 
-All rows must have one basis, and ``source`` must be one of :func:`.conversions.sources_for`: the
-caller ensures both.
+The caller must ensure that all rows have the same basis, and that ``source`` is one of
+:func:`.conversions.sources_for`.
 """
 
 from __future__ import annotations
@@ -32,11 +32,11 @@ class Incomplete(NamedTuple):
     """A target bar that could not be built completely.
 
     Attributes:
-        span: Span from its stamp to the end of its time.
-        reason: ``forming`` (it has not closed), ``missing`` (parts are not known), ``straddled``
-            (a source bar is only half in it).
-        lacking: Number of its parts that are not known.
-        expected: Number of parts it should have.
+        span: From the bar's timestamp to the end of its time.
+        reason: ``forming`` (the bar has not closed), ``missing`` (parts are unknown), ``straddled``
+            (a source bar is only partly in it).
+        lacking: Number of the bar's parts that are unknown.
+        expected: Number of parts that the bar should have.
     """
 
     span: Span
@@ -47,18 +47,18 @@ class Incomplete(NamedTuple):
 
 @dataclass(frozen=True)
 class Resampled:
-    """The bars that were built, and those that could not be.
+    """The target bars that were built, and those that could not be.
 
     Attributes:
-        table: The complete bars.
-        ends: End of each of them; the parts are stamped before it.
-        incomplete: The other bars with an expected part in the span, ascending. A bar that is
-            neither here nor in the table had no trades (only if the source is not dense).
-        partial: The incomplete bars, built from the parts that exist; not final, and not to be
-            stored. Straddled ones are left out.
-        part_volume: Stamps of complete bars whose volume covers only some of their parts, because
-            the others' is not known.
-        strays: Number of off-calendar rows, which are not part of any bar. Intraday rows make the
+        table: Complete bars.
+        ends: End of each complete bar; its parts have earlier timestamps.
+        incomplete: Other bars with an expected part in the span, ascending. A bar that is neither
+            here nor in the table had no trades, which is possible only if the source is not dense.
+        partial: Incomplete bars, built from the parts that exist. They are not final and must not
+            be stored. Straddled bars are left out.
+        part_volume: Timestamps of complete bars whose volume is the sum of only some of their
+            parts, because the volume of the others is unknown.
+        strays: Number of off-calendar rows, which do not belong to any bar. Intraday ones make the
             parts that they overlap unknown, because their trades cannot be divided.
     """
 
@@ -70,7 +70,7 @@ class Resampled:
     strays: int = 0
 
     def with_whole_volumes(self) -> BarTable:
-        """Return the complete bars, with volumes that cover only some parts replaced by NaN."""
+        """Return the complete bars with volume NaN if it covers only some of their parts."""
         in_part = among(self.table.stamps, np.array(self.part_volume, dtype=np.int64))
         return replace(self.table, volume=np.where(in_part, NAN, self.table.volume))
 
@@ -91,21 +91,21 @@ def resample(
     """Build the ``target`` bars that have an expected ``source`` bar in ``span``.
 
     Each has the open of its first part, the highest high, the lowest low, and the close and
-    ``adj_close`` of its last part; volume is the sum of the known ones, NaN if none is known. With
-    two different anchors, this turns half hours from the open into hours on the clock, and vice
-    versa.
+    ``adj_close`` of its last part. Volume is the sum of the known ones, or NaN if none is known. If
+    the two anchors differ, half-hour bars counted from the open become hourly bars on the clock,
+    for example, or vice versa.
 
     Args:
-        table: Ascending, unique rows of one basis; those outside ``span`` are ignored.
+        table: Ascending, unique rows with one basis; those outside ``span`` are ignored.
         source, target: Length of the rows, and of the requested bars.
         calendar: Calendar of the market.
         anchor, source_anchor: Anchors of the requested bars, and of the rows.
-        span: Source stamps ``[start, end)`` that the rows cover; :func:`source_span` returns the
-            ones needed. A bar that extends beyond is incomplete.
+        span: Half-open span that the rows cover; :func:`source_span` returns the one needed. A bar
+            that extends beyond it is incomplete.
         now_ms: Current time in UTC milliseconds; bars that close later are forming.
         dense: Whether an expected source bar that was not received is missing; otherwise it had no
             trades.
-        unanswered: Parts of ``span`` in which nothing is known, or nothing trusted.
+        unanswered: Parts of ``span`` in which nothing is known, or nothing can be trusted.
     """
     (made,) = resample_many(
         [table],
@@ -135,12 +135,12 @@ def resample_many(
     dense: bool = True,
     unanswered: Sequence[Sequence[Span]] = (),
 ) -> list[Resampled]:
-    """Build the bars for many symbols of one market in one pass, as :func:`resample` does for each.
+    """Build the bars for many symbols in one market in one pass; see :func:`resample`.
 
     Args:
         tables: One table for each symbol, as for :func:`resample`.
         unanswered: Unanswered spans of each table; empty if everything is known for all of them.
-        source, target, calendar, anchor, source_anchor, span, now_ms, dense: As there.
+        source, target, calendar, anchor, source_anchor, span, now_ms, dense: See :func:`resample`.
 
     Returns:
         The bars for each table, in the same order.
@@ -179,10 +179,10 @@ def source_span(
     anchor: str = "session",
     source: Timeframe | None = None,
 ) -> Span:
-    """Return the source stamps that the ``target`` bars stamped in ``wanted`` are made from.
+    """Return the span of source bars from which the ``target`` bars in ``wanted`` are built.
 
-    Empty if no bar is expected. For daily and longer bars the stamps are dates, unless ``source``
-    is intraday.
+    It is empty if no bar is expected. For daily and longer bars it consists of dates, unless
+    ``source`` is intraday.
     """
     stamps = calendar.opens(target, wanted, anchor)
     if not len(stamps):
@@ -209,15 +209,15 @@ class _Sides(NamedTuple):
 
 @dataclass(frozen=True)
 class _Bins:
-    """Bars to be built, and their parts as the calendar expects them, all ascending.
+    """The bars to build, and the parts that the calendar expects in them, all ascending.
 
     Attributes:
-        stamps, closes, ends: Stamp, close and end of each bar; the end is when its time is over.
-        straddled: Bars that share a source bar with a neighbour.
-        parts, part_closes: Stamps and closes of all their source bars; daily ones have only
-            stamps.
-        owners: Position of the bar that each part belongs to.
-        by_date: Whether rows are stamped with session dates.
+        stamps, closes, ends: Timestamp, close and end of each bar. The end is when its time is
+            over, which may be after the close.
+        straddled: Mask of the bars that share a source bar with a neighbour.
+        parts, part_closes: Timestamps and closes of all source bars; daily ones have no closes.
+        owners: Index of the bar that each part belongs to.
+        by_date: Whether the timestamps of rows are session dates.
     """
 
     stamps: Stamps
@@ -230,18 +230,18 @@ class _Bins:
     by_date: bool
 
     def parts_in(self, span: Span) -> slice:
-        """Return the positions of the parts whose stamps are in ``span``."""
+        """Return the index range of the parts in ``span``."""
         return slice(*np.searchsorted(self.parts, span))
 
     def places(self, rows: Stamps) -> Positions:
-        """Return the position of each row among the parts, -1 if none is expected."""
+        """Return the index of the part at each row, or -1 if no part is expected there."""
         at = np.searchsorted(self.parts, rows)
         return np.where(self.parts[np.minimum(at, len(self.parts) - 1)] == rows, at, -1)
 
     def known_parts(
         self, rows: Stamps, places: Positions, answered: slice | None, step_ms: int
     ) -> Mask:
-        """Return, for each part, whether it is known: those received, or all in ``answered``.
+        """Return a mask of the known parts: those with a row or, if given, all in ``answered``.
 
         An off-grid row makes the parts that it overlaps unknown.
         """
@@ -254,9 +254,9 @@ class _Bins:
         return is_known
 
     def owners_of(self, rows: Stamps, places: Positions) -> Positions:
-        """Return the bar that each row belongs to, -1 if there is none.
+        """Return the index of the bar that each row belongs to, or -1 if there is none.
 
-        A day on which no session is expected still belongs to its week.
+        A daily row on a date without an expected session still belongs to its week.
         """
         if not self.by_date:
             return np.where(places < 0, -1, self.owners[places])
@@ -265,9 +265,9 @@ class _Bins:
 
 
 def _bins(sides: _Sides, span: Span) -> _Bins | None:
-    """Lay out all bars with a part in ``span``, in full; None if no part is expected."""
+    """Determine all bars with a part in ``span``, with all their parts; None if there are none."""
     source, target, calendar, source_anchor, anchor = sides
-    # More than the length of a bar, so that the bars at the edges are whole and have neighbours.
+    # More than the length of a bar, so that the bars at the edges are complete and have neighbours.
     reach = target.longest_ms + source.longest_ms
     parts = calendar.opens(source, Span(span.start - reach, span.end + reach), source_anchor)
     stamps = calendar.opens(target, Span(span.start - 2 * reach, span.end + reach), anchor)
@@ -287,7 +287,7 @@ def _bins(sides: _Sides, span: Span) -> _Bins | None:
         return None
     first = owners[low]
     while first and crossed[first - 1] and behind[first - 1] >= low:
-        first -= 1  # it has only a share of the first part
+        first -= 1  # it shares the first part with its neighbour
     bars = slice(first, owners[high - 1] + 1)
     own = slice(*np.searchsorted(owners, (bars.start, bars.stop)))
     straddled = crossed | np.append(False, crossed[:-1])
@@ -304,7 +304,7 @@ def _bins(sides: _Sides, span: Span) -> _Bins | None:
 
 
 def _ends(target: Timeframe, stamps: Stamps, closes: Stamps) -> Stamps:
-    """Return when the time of each bar is over: at its close, or after its last date."""
+    """Return when the time of each bar is over: at its close or, for days, after its last date."""
     if target.is_intraday:
         return closes
     if target.step_ms is not None:
@@ -319,7 +319,7 @@ def _ends(target: Timeframe, stamps: Stamps, closes: Stamps) -> Stamps:
 
 
 class _Ranges(NamedTuple):
-    """The bars that have rows, ascending, and the first and the last row of each."""
+    """The bars that have rows, ascending, and the index of the first and the last row of each."""
 
     bars: Positions
     firsts: Positions
@@ -327,7 +327,7 @@ class _Ranges(NamedTuple):
 
 
 def _ranges(owners: Positions, count: int) -> _Ranges:
-    """Return the rows of each of ``count`` bars; ``owners`` are the rows' bars, ascending."""
+    """Return the row range of each bar; ``owners`` are the rows' bars, ascending."""
     edges = np.searchsorted(owners, np.arange(count + 1))
     bars = np.flatnonzero(np.diff(edges))
     return _Ranges(bars, edges[bars], edges[bars + 1] - 1)
@@ -336,7 +336,7 @@ def _ranges(owners: Positions, count: int) -> _Ranges:
 def _built(
     rows: BarTable, ranges: _Ranges, bins: _Bins, is_known: Mask, now_ms: int, strays: int
 ) -> Resampled:
-    """Fold the rows of a symbol into bars and separate complete bars from incomplete ones."""
+    """Combine a symbol's rows into bars, and separate complete bars from incomplete ones."""
     bars, in_part = _folded(rows, ranges, bins.stamps)
     lacking = np.bincount(bins.owners[~is_known], minlength=len(bins.stamps))
     whole = (bins.closes <= now_ms) & ~bins.straddled & (lacking == 0)
@@ -375,7 +375,7 @@ def _incomplete_bars(
 
 
 def _folded(rows: BarTable, ranges: _Ranges, stamps: Stamps) -> tuple[BarTable, Mask]:
-    """Return a bar for each range of rows, and which bars' volume covers only some rows."""
+    """Return one bar for each range of rows, and a mask of bars whose volume is partly unknown."""
     bars, firsts, lasts = ranges
     if not len(bars):
         return BarTable.empty(), np.zeros(0, dtype=bool)
@@ -393,7 +393,7 @@ def _folded(rows: BarTable, ranges: _Ranges, stamps: Stamps) -> tuple[BarTable, 
 
 
 def _summed(volume: Floats, firsts: Positions, lasts: Positions) -> tuple[Floats, Mask]:
-    """Sum the known volumes of each bar, and return which sums lack some of them."""
+    """Return the sum of the known volumes in each bar, and a mask of the sums that lack some."""
     sums = np.add.reduceat(volume, firsts)
     if not np.isnan(sums).any():
         return sums, np.zeros(len(firsts), dtype=bool)

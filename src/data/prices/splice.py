@@ -1,11 +1,11 @@
 """Decides whether bars from two vendors fit together, and which adjustment one of them has missed.
 
-Closes of common bars are compared, with both sides in one basis. *Equal* ones may be placed next to
-each other. A *constant* factor is a split or dividend that one side lacks, or has twice. It is
-corrected, exactly, if the bars on both sides of the new ones prove it; with only one side, the
-stored bars may equally well be wrong. Everything else is a *conflict*: the two cannot both be
-right. With fewer than ``COMMON`` common bars nothing is concluded, except if three or four are far
-apart, which does not happen by accident.
+Closes of common bars are compared, with both sides in the same basis. If they are *equal*, the
+bars may be joined into one series. A *constant* factor means a split or dividend that one side
+lacks or has applied twice. It is corrected exactly if the stored bars on both sides of the new ones
+prove it; if there are some on only one side, the stored bars may just as well be wrong. Anything
+else is a *conflict*, in which one of the two must be wrong. With fewer than ``COMMON`` common bars
+nothing is concluded, unless three or four are far apart, which does not happen by accident.
 """
 
 from __future__ import annotations
@@ -28,19 +28,20 @@ from .adjustment import scaled
 
 Outcome = Literal["equal", "constant", "unchecked", "conflict"]
 
-# Fewer common bars prove nothing. More are requested: between two sources of one share's daily
-# closes (AAPL 2004-2018, SPY 2008-2017, where the auction's price and the last trade differ by some
-# bp), 90 and 79 percent of all windows of five bars are equal, 93 and 84 of eight, 98 and 89 of
-# twenty.
+# Minimum number of common bars, and the number requested. More are requested because, between two
+# sources of one share's daily closes (AAPL 2004-2018, SPY 2008-2017, where the auction's price and
+# the last trade differ by some bp), 90 and 79 percent of all windows of five bars are equal, 93 and
+# 84 of eight, 98 and 89 of twenty.
 COMMON, COMPARED = 5, 20
 _WIDE_COMMON = 3
 
 
 class Tolerance(NamedTuple):
-    """Maximum distance of the median ratio of closes from 1, and maximum spread, to count as equal.
+    """Tolerance within which closes count as equal.
 
-    The spread is the median of the absolute deviations, so fewer than half of the bars may be odd:
-    single bars off by 100 or by 10,000 (London's pence, splits applied to one row) change nothing.
+    It limits the distance of their median ratio from 1, and their spread. The spread is the median
+    of the absolute deviations, so it is not affected by outliers in fewer than half of the bars,
+    such as single bars off by 100 or 10,000 (London's pence, or splits applied to one row).
     """
 
     median: float
@@ -50,7 +51,8 @@ class Tolerance(NamedTuple):
 # Two files of EURUSD hourly bars, or of one venue's daily bars, differ by less than 0.5 and 1.5 bp.
 # Two venues for one coin (BTCUSDT and BTCUSD 2019) are never confused: none of 20 bars is equal.
 ONE_MARKET = Tolerance(2e-4, 5e-4)
-# Averages over venues are computed at slightly different times and over different venues.
+# Tolerance for averages over venues, which vendors compute at different times over different
+# venues.
 AGGREGATES = Tolerance(25e-4, 25e-4)
 
 # A factor that is further from 1 than the first number, with a spread below the second, is real and
@@ -69,7 +71,7 @@ _EVER = 2**62
 
 
 class SpliceStep(NamedTuple):
-    """Multiplies bars stamped before ``before_ms``; for a split, their volume is divided."""
+    """Factor for the prices of bars before ``before_ms``; for a split, their volume is divided by it."""
 
     before_ms: int
     factor: Fraction
@@ -81,17 +83,17 @@ class Fix:
     """A correction for a missed adjustment.
 
     Attributes:
-        steps: Changes to apply, each to the bars before its stamp.
-        because: The missed adjustment, in words.
+        steps: Changes to apply, each to the bars before its timestamp.
+        because: Description of the missed adjustment.
     """
 
     steps: tuple[SpliceStep, ...]
     because: str
 
     def applied(self, table: BarTable) -> BarTable:
-        """Return ascending bars with prices and volume corrected, each value rounded once.
+        """Return bars with prices and volume corrected, each value rounded once.
 
-        Their ``adj_close`` may or may not include the adjustment, so it becomes NaN.
+        ``adj_close`` becomes NaN, because it may or may not include the adjustment.
         """
         places = [int(np.searchsorted(table.stamps, step.before_ms)) for step in self.steps]
         prices: list[tuple[slice, Fraction | None]] = []
@@ -110,15 +112,15 @@ class Fix:
 
 @dataclass(frozen=True)
 class Verdict:
-    """Result of a comparison.
+    """Result of comparing closes.
 
     Attributes:
-        kind: One of equal, constant, unchecked or conflict.
-        ratio: Median of new over stored closes; NaN without a common bar.
-        spread: Median absolute deviation from it, relative to it.
+        kind: ``equal``, ``constant``, ``unchecked`` or ``conflict``.
+        ratio: Median ratio of new to stored closes; NaN without a common bar.
+        spread: Median absolute deviation from the ratio, relative to it.
         common: Number of bars compared.
-        summary: The result as text for people.
-        fix: For a constant factor: the correction that would explain it.
+        summary: Description of the result for people.
+        fix: Correction that would explain a constant factor, or None.
     """
 
     kind: Outcome
@@ -130,9 +132,9 @@ class Verdict:
 
 
 class Overlap(NamedTuple):
-    """One side of a span of new bars: the stored bars there, and the new vendor's bars for them.
+    """The stored bars on one side of a span of new bars, and the new vendor's bars for the same time.
 
-    ``is_later``: The stored bars are after the new span, not before it.
+    ``is_later``: Whether the stored bars are after the new span, rather than before it.
     """
 
     stored: BarTable
@@ -143,19 +145,18 @@ class Overlap(NamedTuple):
 def settle(
     overlaps: Sequence[Overlap], fixes: Sequence[Fix] | None, tolerance: Tolerance = ONE_MARKET
 ) -> tuple[list[Verdict], Fix | None]:
-    """Compare all sides of one span together.
+    """Compare the new bars in a span with the stored bars on both sides of it.
 
-    A correction is made only if it is proven on both sides: new bars next to one neighbour, or
-    between one that they fit and one that they do not, may be right.
+    A correction is made only if both sides prove it. New bars with stored bars on one side only, or
+    that fit on one side and not on the other, may be right.
 
     Args:
-        overlaps: The sides, both tables in one basis.
+        overlaps: The sides; both tables of each have the same basis.
         fixes: Known adjustments that one of the two may have missed; None if none may be applied.
         tolerance: Tolerance for closes in the market in question.
 
     Returns:
-        A verdict for each side, and the correction to apply. There is none if a side is a
-        conflict.
+        A verdict for each side, and the correction to apply, which is None if a side is a conflict.
     """
     first = [judge(m.stored, m.fetched, fixes, tolerance) for m in overlaps]
     proposed = [v.fix for v in first if v.fix is not None]
@@ -171,8 +172,9 @@ def settle(
 def _proves(overlap: Overlap, fix: Fix, tolerance: Tolerance) -> bool:
     """Return whether the stored bars on one side prove that the new ones need ``fix``.
 
-    With it they are equal, some bars fit better than without it and none fits worse, and the
-    stored bars have no jump of their own, which they would have without that split.
+    This requires that the bars are equal with the correction, that some fit better than without it
+    and none fits worse, and that the stored bars have no jump of their own, which they would have
+    if they were the ones that lack the split.
     """
     stored, fixed = overlap.stored, fix.applied(overlap.fetched)
     if judge(stored, fixed, None, tolerance).kind != "equal":
@@ -187,7 +189,7 @@ def _proves(overlap: Overlap, fix: Fix, tolerance: Tolerance) -> bool:
 
 
 def _jumps(stored: BarTable, step: SpliceStep) -> bool:
-    """Return whether closes jump by a split's ratio, in either direction, on its day."""
+    """Return whether closes jump by a split's ratio, in either direction, on the split's day."""
     place = int(np.searchsorted(stored.stamps, step.before_ms))
     if not step.is_split or not 0 < place < len(stored):
         return False
@@ -201,7 +203,7 @@ def judge(
     fixes: Sequence[Fix] | None = (),
     tolerance: Tolerance = ONE_MARKET,
 ) -> Verdict:
-    """Compare the closes at the stamps that two ascending tables have in common.
+    """Compare the closes at the timestamps that two ascending tables have in common.
 
     Args:
         stored: Stored bars, which stay unchanged.
@@ -229,7 +231,7 @@ def judge(
 
 
 def _ratios(stored: BarTable, fetched: BarTable) -> Floats:
-    """Return new over stored closes, where both are valid prices."""
+    """Return the ratios of new to stored closes at common timestamps with valid prices."""
     _, mine, theirs = np.intersect1d(stored.stamps, fetched.stamps, return_indices=True)
     old, new = stored.close[mine], fetched.close[theirs]
     usable = (old > 0) & (new > 0) & np.isfinite(old) & np.isfinite(new)
@@ -237,7 +239,7 @@ def _ratios(stored: BarTable, fetched: BarTable) -> Floats:
 
 
 def _explained(verdict: Verdict, first_ms: int, fixes: Sequence[Fix] | None) -> Verdict:
-    """Find the cause of a constant factor; ``first_ms`` is the first bar that has it."""
+    """Return the verdict with the cause of a constant factor, which ``first_ms`` is the first bar of."""
     for fix in fixes or ():
         factor = _product(s.factor for s in fix.steps if s.before_ms > first_ms)
         if abs(verdict.ratio * float(factor) - 1) <= _NEAR:
@@ -274,14 +276,14 @@ def known_fixes(
 ) -> list[Fix]:
     """Return the corrections for known actions that vendors may have missed or applied twice.
 
-    That is each action alone, and all splits together. A dividend is included only if the close
-    before it is among ``closes``.
+    There is one for each action, and one for all splits together. A dividend is included only if
+    the close before it is among ``closes``.
 
     Args:
         actions: Actions that count, in any order.
         closes: Stored bars in the basis of the comparison.
-        adjustment, as_of: Those of that basis.
-        intraday: Whether stamps are instants.
+        adjustment, as_of: Basis of the comparison.
+        intraday: Whether the bars are intraday.
     """
     ascending = sorted(action for action in actions if action.is_sound)
     splits = [a for a in ascending if a.type == "split"]
@@ -293,7 +295,7 @@ def known_fixes(
         if not len(before) or not before[-1] > 0:
             continue
         amount, close = amount_on(dividend, splits, shares_of), Fraction(str(float(before[-1])))
-        if adjustment == "all":  # it and all later dividends have been subtracted
+        if adjustment == "all":  # these closes are reduced by this dividend and all later ones
             close = close / paid + amount
         factor = 1 - amount / close
         if factor > 0:

@@ -1,8 +1,8 @@
-"""Why a stored series lacks bars: a class, with evidence, for every span without them.
+"""Classifies the gaps in a stored series, with the evidence for each.
 
 The class is decided by the vendors' answers (the coverage), the market's calendar, the listing, and
-the days that vendors lack across their symbols. A single observation proves nothing, and no class
-is a guess.
+the sessions that a vendor lacks for most of its symbols. A single observation proves nothing, and
+no class is a guess.
 """
 
 from __future__ import annotations
@@ -30,10 +30,10 @@ GapClass = Literal[
     "common_hole", "not_published", "never_asked",
 ]  # fmt: skip
 GAP_CLASSES: tuple[GapClass, ...] = get_args(GapClass)
-# Classes for which no bars exist: the market was closed, or two or more vendors, queried twice,
-# agree.
+# Classes of gaps for which no bars exist, because the market was closed, or two or more vendors
+# agreed when queried twice.
 FINAL_CLASSES = frozenset({"closed", "before_listing", "after_delisting", "halt"})
-# A gap that was seen only once is fetched again sooner than this.
+# A gap whose next request is sooner than this has been seen only once.
 _BELIEVED_MS = 6 * HOUR_MS
 _SETTLE_MS = 2 * MINUTE_MS
 _NO_SESSION = "no session by the market's calendar"
@@ -41,21 +41,21 @@ _NO_SESSION = "no session by the market's calendar"
 
 @dataclass(frozen=True)
 class ClassifiedGap:
-    """A span of a series without bars.
+    """A span of a series without bars, and the reason.
 
     Attributes:
-        series: The series.
-        span: Stamps of the gap, half-open, UTC milliseconds.
+        series: Series with the gap.
+        span: Half-open span of the gap, in UTC milliseconds.
         gap_class: ``closed`` (no bar is expected); ``before_listing``, ``after_delisting``;
             ``halt`` (two or more vendors agree, queried twice, and there are bars around it);
             ``vendor_outage`` (its vendor lacks that session for most of its symbols);
-            ``vendor_hole`` (one vendor has none, and no other one has answered); ``common_hole``
-            (all vendors queried have none, not yet proved); ``not_published`` (closed a short time
-            ago); ``never_asked``.
-        bars: Number of bars expected in it.
-        vendors: Vendors that have none.
-        evidence: What the class is based on.
-        next_step: What can be done; empty if nothing can.
+            ``vendor_hole`` (one vendor has no bars, and no other has answered); ``common_hole`` (no
+            vendor queried has bars, but this is not proved yet); ``not_published`` (the bars closed
+            only a short time ago); ``never_asked``.
+        bars: Number of bars expected in the gap.
+        vendors: Vendors that have no bars for it.
+        evidence: Observations on which the class is based.
+        next_step: Advice on how to fill the gap; empty if nothing can be done.
     """
 
     series: SeriesKey
@@ -68,22 +68,22 @@ class ClassifiedGap:
 
     @property
     def is_notable(self) -> bool:
-        """Whether to list it for people: neither a closed market nor explained by an incident."""
+        """Whether to list the gap in reports: not a closed market, and not explained by an incident."""
         return self.gap_class not in ("closed", "vendor_outage")
 
     @property
     def text(self) -> str:
-        """The span, number of bars and class, in one line."""
+        """The gap's span, number of bars and class, in one line."""
         span = f"{moment(iso(self.span.start))} to {moment(iso(self.span.end))}"
         return f"{span}  {counted(self.bars, 'bar')}  {self.gap_class.replace('_', ' ')}"
 
     @property
     def may_be_filled(self) -> bool:
-        """Whether a vendor may have its bars."""
+        """Whether a vendor may have the missing bars."""
         return self.gap_class not in FINAL_CLASSES
 
     def as_dict(self) -> dict[str, Any]:
-        """Return the gap as a plain mapping."""
+        """Return the gap as a JSON-compatible dictionary."""
         return {
             "symbol": self.series.symbol,
             "timeframe": self.series.timeframe.label,
@@ -107,16 +107,17 @@ def classify_gaps(
     days: Sequence[VendorDay] = (),
     fetch: Callable[[str, str], str] = lambda *_: "",
 ) -> list[ClassifiedGap]:
-    """Return every gap in a series, ascending.
+    """Find and classify all gaps in a series, in ascending order.
 
     Args:
-        series, outline: The series, and what is known about it.
+        series, outline: The series, and its coverage, grid and extent.
         now_ms: Current time in UTC milliseconds; bars that have not closed by then are not gaps.
-        within: Stamps to look at; None: from the first ever requested up to now.
-        present: Returns the stamps of stored bars, for spans that are doubted as a whole.
-        days: Days that vendors lack across their symbols.
-        fetch: Returns the command that fetches the bars between two bounds, which are passed as
-            the bounds of a query.
+        within: Span to examine; None for everything from the first bar ever requested up to now.
+        present: Returns the timestamps of stored bars in a span, to find the gaps in spans that are
+            doubtful as a whole.
+        days: Sessions that vendors lack for most of their symbols.
+        fetch: Returns the command that fetches the bars between two bounds, which are passed as the
+            bounds of a query.
     """
     parts, grid = outline.coverage, outline.grid
     cap = first_unclosed(grid.calendar, grid.timeframe, now_ms, grid.anchor)
@@ -129,7 +130,7 @@ def classify_gaps(
 
 
 class _Classifier:
-    """Classifies the gaps of one series in ``within``; for a single use."""
+    """Classifier for the gaps of one series in ``within``; used once."""
 
     def __init__(
         self,
@@ -146,13 +147,13 @@ class _Classifier:
         self._all = outline.coverage
         self._traded = outline.lifetime.for_gaps(now_ms)
         with_bars = [part.span for part in outline.coverage if part.state != "empty"]
-        # From the first stamp of the stored bars to the end of the last one.
+        # From the first stored bar to the end of the last one.
         self._reach = Span(with_bars[0].start, with_bars[-1].end) if with_bars else Span(0, 0)
 
     def gaps(
         self, present: Callable[[Span], Stamps] | None, days: Sequence[VendorDay]
     ) -> list[ClassifiedGap]:
-        """Return all gaps, oldest first; ``present`` returns the stamps stored in a span."""
+        """Return all gaps, oldest first; see :func:`classify_gaps` for the arguments."""
         classified: list[ClassifiedGap] = []
         for part in self._parts:
             span = part.span.clip(self._within)
@@ -173,7 +174,7 @@ class _Classifier:
         self, span: Span, gap_class: GapClass, vendors: str = "", evidence: str = "", then: str = ""
     ) -> ClassifiedGap:
         names = tuple(name for name in vendors.split(",") if name)
-        # Bars that were never requested may exist, whether or not every vendor must have them.
+        # Bars that were never requested may exist even if not every vendor must have them.
         is_unknown = gap_class == "never_asked"
         bars = len(self._grid.opens(span)) if is_unknown else self._bars(span)
         return ClassifiedGap(self._series, span, gap_class, bars, names, evidence, then)
@@ -203,7 +204,7 @@ class _Classifier:
         return self._gap(span, gap_class, part.vendor, evidence, _due(part, self._now))
 
     def _is_inside(self, span: Span, part: Covered) -> bool:
-        """Return whether there are bars on both sides, and no vendor sent bars that did not fit."""
+        """Return whether a gap has bars on both sides, and no received bar in it was rejected."""
         return self._reach.start < span.start < self._reach.end and part.reason in PLAINLY_NONE
 
     def _ended(self) -> str:
@@ -252,7 +253,7 @@ class _Classifier:
         return self._command(start, end)
 
     def _by_days(self, gap: ClassifiedGap, days: Sequence[VendorDay]) -> Iterator[ClassifiedGap]:
-        """Yield the parts of a gap on days that its vendor lacks, and the remaining parts."""
+        """Split a gap into the sessions that its vendor lacks for most symbols, and the rest."""
         own = [day for day in days if day.vendor in gap.vendors] if gap.may_be_filled else []
         outages = [(span, day) for day in own for span in intersect([gap.span], [day.span])]
         if not outages:

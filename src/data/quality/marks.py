@@ -1,4 +1,4 @@
-"""Turns faults that only a whole series proves into marks on its bars, which later answers keep."""
+"""Stores marks on bars that are certainly wrong, if only the whole series proves this."""
 
 from __future__ import annotations
 
@@ -33,16 +33,16 @@ __all__ = ["mark_series", "marked", "refreshed"]
 log = logging.getLogger("onetape.quality")
 T = TypeVar("T")
 
-# Number of attempts if the series changes meanwhile.
+# Maximum number of attempts if the series keeps changing.
 _MOST_TRIES = 5
 
 
 class Marks(NamedTuple):
-    """Marks that a report calls for, and those that it ends.
+    """Marks to add and to remove according to a report.
 
     Attributes:
         doubts: Spans of final bars that are certainly wrong, each with the reason.
-        ended: Marked spans in which the report finds nothing.
+        ended: Marked spans in which the report no longer finds anything.
     """
 
     doubts: Sequence[tuple[Span, str]] = ()
@@ -52,11 +52,11 @@ class Marks(NamedTuple):
 def marked(client: BarsClient, instrument: Instrument, key: SeriesKey) -> QualityReport:
     """Validate a whole series and mark its bars that are certainly wrong.
 
-    Bars already marked, settled, or not final are left as they are; earlier marks that are no
-    longer proven are removed. A second call commits nothing.
+    Bars that are already marked, settled, or not final are left unchanged. Earlier marks that are
+    no longer proven are removed. A second call commits nothing.
 
     Returns:
-        The report; ``marked`` and ``unmarked`` count the bars that this call has changed.
+        The report, whose ``marked`` and ``unmarked`` count the bars that this call changed.
 
     Raises:
         CacheError: The store cannot be read or written.
@@ -81,9 +81,9 @@ def marked(client: BarsClient, instrument: Instrument, key: SeriesKey) -> Qualit
 
 
 def marks_of(report: QualityReport, stored: StoredColumns) -> Marks:
-    """Return the marks that a report on a whole series calls for; pure.
+    """Derive the marks to add and remove from a report on a whole series.
 
-    Nothing is marked if the prices could not be converted to one adjustment.
+    Pure. Nothing is marked if the prices could not be converted to one adjustment.
     """
     if "adjustment" in report.not_checked:
         return Marks()
@@ -108,12 +108,15 @@ def marks_of(report: QualityReport, stored: StoredColumns) -> Marks:
 
 
 def _check_of(part: CoverageSpan) -> str:
-    """Return the check that found a marked span."""
+    """Return the name of the check that found a marked span."""
     return part.reason.removeprefix(IN_WHOLE).partition(":")[0]
 
 
 def _rows(finding: QualityFinding, stamps: Stamps) -> Mask:
-    """Return the rows that a finding concerns; for dividends, the first row without them."""
+    """Return a mask of the rows that a finding concerns.
+
+    For a dividend, this is the first row without it.
+    """
     if not finding.repairs:
         return among(stamps, grave_of(stamps, finding).stamps)
     rows = np.zeros(len(stamps), dtype=bool)
@@ -127,7 +130,7 @@ def _rows(finding: QualityFinding, stamps: Stamps) -> Mask:
 
 
 def _spans(rows: Mask, stamps: Stamps, parts: Sequence[CoverageSpan]) -> list[Span]:
-    """Return the spans of rows, merging neighbours, each up to the next stored bar."""
+    """Return the spans of the masked rows, each up to the next stored bar; neighbours are merged."""
     if not rows.any():
         return []
     ends = np.append(stamps, max(parts[-1].span.end, int(stamps[-1]) + 1))
@@ -137,17 +140,17 @@ def _spans(rows: Mask, stamps: Stamps, parts: Sequence[CoverageSpan]) -> list[Sp
 def mark_series(
     services: Services, keys: Iterable[SeriesKey], stop: Callable[[], bool] = lambda: False
 ) -> dict[str, int]:
-    """Mark the bars of stored series that are certainly wrong, with one commit for each series.
+    """Mark the bars in stored series that are certainly wrong, with one commit for each series.
 
-    A series that cannot be read or written is left as it is and logged; a later run marks it.
+    A series that cannot be read or written is logged and left to a later run.
 
     Args:
         services: Services of the installation.
         keys: Series to mark, one after another.
-        stop: Returns whether to leave the rest for next time.
+        stop: Returns whether to stop early and leave the rest for next time.
 
     Returns:
-        The number of newly marked bars for each series that has any, by its name in reports.
+        Maps each series with newly marked bars, by its name in reports, to their number.
     """
     counts: dict[str, int] = {}
     client = services.client
@@ -173,11 +176,11 @@ def refreshed(
     timeframe: str,
     wishes: Wishes,
 ) -> T:
-    """Return an answer with freshly fetched bars, marking those that their series proves wrong.
+    """Fetch an answer again, then mark the bars in it that their whole series proves wrong.
 
     Args:
         services: Services of the installation.
-        ask: Returns the answer for the given wishes.
+        ask: Fetches and returns the answer for the given wishes.
         symbols, timeframe: Requested series.
         wishes: The caller's wishes, including ``refresh``.
     """

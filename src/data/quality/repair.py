@@ -1,4 +1,4 @@
-"""A series with its certain findings repaired. Pure; the result is never stored as bars."""
+"""Repairs a series according to its certain findings. Pure; the result is never stored as bars."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ class RepairedSeries(NamedTuple):
     """A series with its certain defects repaired.
 
     Attributes:
-        table: The bars; unchanged columns are those of the series.
-        dividends: Dividends with repaired amounts; None if they are not known.
-        rows: Which rows differ from the series in any column.
+        table: Repaired bars; unchanged columns are shared with the series.
+        dividends: Dividends with repaired amounts; None if dividends are unknown.
+        rows: Mask of the rows that differ from the series in any column.
     """
 
     table: BarTable
@@ -28,7 +28,7 @@ class RepairedSeries(NamedTuple):
 
 
 def repaired(series: CheckedSeries, findings: Iterable[QualityFinding]) -> RepairedSeries:
-    """Return the series with the repairs of the findings applied; the input is not modified."""
+    """Apply the repairs that the findings suggest; the input is not modified."""
     repairs = [repair for finding in findings for repair in finding.repairs]
     table = repaired_prices(series.table, [r for r in repairs if r.what == "prices"])
     if table.adj_close is not None:

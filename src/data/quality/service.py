@@ -1,4 +1,4 @@
-"""Validates stored series through the client: nothing is fetched and nothing is written."""
+"""Validates stored series through the client, without fetching or writing anything."""
 
 from __future__ import annotations
 
@@ -47,13 +47,13 @@ EVER = Span(day_ms(date(1800, 1, 1)), day_ms(date(9999, 1, 1)))
 def validate(
     client: BarsClient, instrument: Instrument, key: SeriesKey, span: Span = EVER
 ) -> QualityReport:
-    """Return the findings of the intrinsic checks in the stored bars of one series.
+    """Run the checks that need no other vendor on a series' stored bars; return the findings.
 
     Args:
         client: Client that reads the bars; no vendor is queried.
-        instrument: Instrument that its symbol means.
+        instrument: Instrument that the series' symbol means.
         key: The series, including its lane.
-        span: Span of open stamps; by default everything.
+        span: Span of open times to validate; by default everything.
 
     Raises:
         CacheError: The store cannot be read.
@@ -62,7 +62,7 @@ def validate(
     series, unasked, problem = _checked_series(client, instrument, key, span, actions)
     bad_rows = _quarantined(client, key, span, series.table.stamps)
     if series.expected is not None and bad_rows:
-        # The slot of an invalid row does not also count as missing.
+        # An invalid row is not reported as a missing bar as well.
         is_bad = among(series.expected, np.array(list(bad_rows), dtype=np.int64))
         series = replace(series, expected=series.expected[~is_bad])
     findings, ran, skipped = run_checks(series)
@@ -96,9 +96,9 @@ def _checked_series(
 ) -> tuple[CheckedSeries, Stamps, str]:
     """Return stored bars in the form that checks use, adjusted for splits as of today.
 
-    The second value has the stamps of expected bars that were never requested, between stored
-    spans. The third one says why bars could not be adjusted and are as stored; otherwise it is
-    empty.
+    The second value is the timestamps of expected bars between stored spans that were never
+    requested. The third one is the reason why the bars could not be adjusted, and so are as stored;
+    otherwise it is empty.
     """
     stored = client.columns(key, span, is_use=False)
     actions = [one for one in stored_actions if one.counts and one.action.is_sound]
@@ -129,9 +129,9 @@ def _sessions(
     stored: StoredColumns,
     actions: Iterable[KnownAction],
 ) -> DailySessions | None:
-    """Return the stored daily bars for hours or minutes, adjusted alike; None if incomparable.
+    """Return the stored daily bars to compare intraday bars with, or None if not comparable.
 
-    Regular daily bars prove nothing about extended hours.
+    Both have the same adjustment. Regular daily bars prove nothing about extended hours.
     """
     key, stamps = stored.series, stored.table.stamps
     if not key.timeframe.is_intraday or key.is_extended or not len(stamps):
@@ -152,7 +152,7 @@ def _sessions(
 def _may_differ(
     client: BarsClient, instrument: Instrument, stored: StoredColumns, beside: StoredColumns
 ) -> bool:
-    """Return True if an unrequested split may come between the bases of two series."""
+    """Return whether the adjustments of two series may differ by a split that was never requested."""
     if instrument.asset_class != "stock":
         return False
     both = [_parts(one) for one in (stored, beside)]
@@ -187,7 +187,7 @@ def _stored_actions(
 
 
 def _disputed(actions: Iterable[KnownAction], stamps: Stamps) -> Iterator[QualityFinding]:
-    """Yield the splits and dividends in the span about which vendors contradict each other."""
+    """Yield findings for the splits and dividends in the bars' range on which vendors disagree."""
     check = next(check for check in CHECKS if check.name == "disputed action")
     for one in actions:
         at = day_ms(one.action.ex_date)
@@ -199,7 +199,7 @@ def _disputed(actions: Iterable[KnownAction], stamps: Stamps) -> Iterator[Qualit
 
 
 def _quarantined(client: BarsClient, key: SeriesKey, span: Span, stored: Stamps) -> dict[int, str]:
-    """Return stamps and reasons of rows that were invalid when received and were never replaced."""
+    """Return the reason, by timestamp, for each row that was received invalid and never replaced."""
     rows = {
         bar.stamp_ms: reason
         for bar, reason in client.quarantined(key).rows
@@ -219,7 +219,7 @@ def _bad_row_findings(rows: dict[int, str]) -> Iterator[QualityFinding]:
 
 
 def _as_settled(finding: QualityFinding, settled: Sequence[Span]) -> QualityFinding:
-    """Return a finding as ``info`` if all its rows were confirmed, or repeated often enough."""
+    """Downgrade a finding to ``info`` if all its rows have been confirmed as settled."""
     stamps = finding.rows
     if not settled or not len(stamps) or not inside(stamps, settled).all():
         return finding
@@ -229,10 +229,11 @@ def _as_settled(finding: QualityFinding, settled: Sequence[Span]) -> QualityFind
 def _doubted(
     coverage: Iterable[CoverageSpan], stamps: Stamps, findings: Sequence[QualityFinding]
 ) -> Iterator[QualityFinding]:
-    """Yield an error for bars that have been doubted since their fetch and that no finding covers.
+    """Yield an error for bars that were stored as grave and that no finding covers.
 
     The data that proved them wrong may be damaged or evicted by now. Marks made by
-    :func:`~.marks.marked` are not reported: its next call removes those that are no longer proven.
+    :func:`~.marks.marked` are not reported, because its next call removes those that are no longer
+    proven.
     """
     found = [grave_of(stamps, one).stamps for one in findings if one.is_grave]
     rest = stamps[~among(stamps, distinct(np.concatenate([no_rows(), *found])))]
@@ -244,12 +245,12 @@ def _doubted(
     for reason, spans in by_reason.items():
         rows = rest[inside(rest, spans)]
         if len(rows):
-            # A check that may call bars wrong has proven it.
+            # Only a check that can prove bars wrong makes them grave.
             yield replace(finding_of(check, Defect(rows, reason)), severity="error")
 
 
 def _never_requested(stamps: Stamps) -> Iterator[QualityFinding]:
-    """Yield the never-requested bars between stored spans, which do not affect the others."""
+    """Yield an ``info`` finding for expected bars between stored spans that were never requested."""
     if len(stamps):
         text = (
             f"never requested: {counted(len(stamps), 'expected bar')} between the stored stretches"
@@ -261,7 +262,7 @@ def _never_requested(stamps: Stamps) -> Iterator[QualityFinding]:
 def _adjusted(
     client: BarsClient, stored: StoredColumns, actions: Iterable[KnownAction]
 ) -> tuple[BarTable, str]:
-    """Convert bars from several fetches to one adjustment, so that a split is not a jump."""
+    """Convert bars from several fetches to one adjustment, so that a split does not look like a jump."""
     splits = [one.action for one in actions if one.action.type == "split"]
     if not splits or not len(stored.table):
         return stored.table, ""
@@ -285,7 +286,7 @@ def _adjusted(
 def _events(
     actions: Iterable[KnownAction], kind: str, timeframe: Timeframe
 ) -> tuple[ShareEvent, ...] | None:
-    """Return the actions of a kind in the form that bars need; None if none are stored at all."""
+    """Return the actions of one type as events for checks; None if no action at all is stored."""
     actions = list(actions)
     if not actions:
         return None
@@ -305,10 +306,10 @@ def _expected(
     table: BarTable,
     coverage: Iterable[CoverageSpan],
 ) -> tuple[Stamps | None, Stamps]:
-    """Return the expected stamps for which vendors were queried, and the other expected stamps.
+    """Return the timestamps of expected bars, first those requested, then those never requested.
 
-    Without a calendar, the first is None. Hourly bars are on the hour or counted from the open;
-    the bars show which.
+    The first is None if the market has no calendar. Whether hourly bars begin on the hour or are
+    counted from the open is inferred from the bars.
     """
     if not len(table):
         return None, no_rows()

@@ -1,4 +1,4 @@
-"""The condition of a vendor's day across series: a session missing for most is one incident."""
+"""Finds sessions that a vendor lacks for most of its symbols, which count as one incident."""
 
 from __future__ import annotations
 
@@ -23,16 +23,16 @@ if TYPE_CHECKING:
     from ..model.timeframe import Timeframe
 
 Mask = NDArray[np.bool_]
-# Fewer symbols than this prove nothing about a vendor.
+# Minimum number of symbols; fewer prove nothing about a vendor.
 _FEWEST = 3
-# A missing part shorter than this fraction of a session is only a gap of the series.
+# A missing part shorter than this fraction of a session is only a gap in the series.
 _SHARE = 0.25
 _FIRST_DAY = date(2000, 1, 1)
 _MOST, _LOGGED_MS = 1_000, 30 * DAY_MS
 
 
 class _Sessions:
-    """The sessions of a market up to now: stamps for daily bars, hours for shorter ones."""
+    """The sessions of a market up to now: dates for daily bars, trading hours for shorter ones."""
 
     def __init__(self, calendar: MarketCalendar, timeframe: Timeframe, now_ms: int) -> None:
         sessions = [
@@ -48,18 +48,18 @@ class _Sessions:
             self.ends = self.starts + DAY_MS
 
     def span(self, place: int) -> Span:
-        """Return a session including the hours up to the next one, as gaps have them."""
+        """Return the span of a session, including the hours up to the next one, as gaps include these."""
         is_last = place + 1 == len(self.days)
         end = self.ends[place] if is_last else self.starts[place + 1]
         return Span(int(self.starts[place]), int(end))
 
     def touched(self, span: Span) -> slice:
-        """Return the sessions that overlap a span."""
+        """Return the index range of the sessions that overlap a span."""
         first = int(np.searchsorted(self.ends, span.start, side="right"))
         return slice(first, max(first, int(np.searchsorted(self.starts, span.end))))
 
     def shares(self, span: Span, touched: slice) -> NDArray[np.float64]:
-        """Return, for each touched session, the fraction of it that is in a span."""
+        """Return, for each of these sessions, the fraction of it that is in a span."""
         starts, ends = self.starts[touched], self.ends[touched]
         inside = np.minimum(ends, span.end) - np.maximum(starts, span.start)
         shares: NDArray[np.float64] = inside / (ends - starts)
@@ -67,7 +67,7 @@ class _Sessions:
 
 
 class _Tally:
-    """How many of a vendor's symbols have bars, lack all, and lack a part, by session."""
+    """Counts, for each session, of a vendor's symbols that have bars, lack all, or lack a part."""
 
     def __init__(self, sessions: _Sessions) -> None:
         self.sessions = sessions
@@ -75,7 +75,7 @@ class _Tally:
 
 
 class VendorDays:
-    """Counts by vendor and session over many series, none of which is kept. Used by one thread.
+    """Counter of symbols by vendor and session over many series, which are not kept. Not thread-safe.
 
     Args:
         now_ms: Current time in UTC milliseconds.
@@ -92,14 +92,14 @@ class VendorDays:
         outline: SeriesOutline,
         commits: Callable[[], Sequence[LoggedCommit]] = tuple,
     ) -> None:
-        """Count a series, except one from files or of bars longer than a day.
+        """Count a series; ignore series from files and of bars longer than a day.
 
-        A symbol counts once: of its lanes, only the one that answers is passed.
+        Each symbol counts once, so of its lanes only the one that answers queries must be passed.
 
         Args:
-            series, outline: The series, and what is known about it.
-            commits: Returns its log, oldest first; called if bars in the last month came from a
-                different vendor than those before.
+            series, outline: The series, and its coverage, grid and extent.
+            commits: Returns the series' log, oldest first; called only if bars in the last month
+                came from a different vendor than those before.
         """
         step, calendar = series.timeframe, outline.grid.calendar
         if series.of_folder or step.step_ms is None or step.step_ms > DAY_MS:
@@ -127,7 +127,7 @@ class VendorDays:
     def _masks(
         self, sessions: _Sessions, outline: SeriesOutline
     ) -> tuple[dict[str, Mask], dict[str, Mask], dict[str, Mask]]:
-        """Return, for each vendor, the sessions for which it has bars, none, or only a part."""
+        """Return masks by vendor of the sessions for which it has bars, has none, and has only a part."""
         present: dict[str, Mask] = {}
         whole: dict[str, Mask] = {}
         part: dict[str, Mask] = {}
@@ -147,7 +147,7 @@ class VendorDays:
     def days(self) -> list[VendorDay]:
         """The sessions that a vendor lacks for most of its symbols, and for at least three.
 
-        The latest thousand of them, oldest first.
+        The list is limited to the latest thousand, oldest first.
         """
         days = [
             self._day(key, tally, place)
@@ -157,9 +157,10 @@ class VendorDays:
         return sorted(days, key=lambda day: day.day)[-_MOST:]
 
     def is_available(self, day: VendorDay) -> bool:
-        """Return whether the counts show that the vendor has a day now.
+        """Return whether the counts show that the vendor now has a session it lacked.
 
-        This requires at least half as many symbols as were lacking when the day was found missing.
+        This requires at least half as many symbols as were counted when the session was found
+        missing.
         """
         tally = self._tallies.get((day.vendor, day.calendar, day.timeframe))
         if tally is None:
@@ -182,9 +183,10 @@ class VendorDays:
 def _has_lacked(
     vendor: str, sessions: _Sessions, place: int, commits: Sequence[LoggedCommit]
 ) -> bool:
-    """Return whether a vendor answered a day after a session, and another then added bars to it.
+    """Return whether a vendor still lacked a session a day later, so that another one filled it.
 
-    Another vendor's bars alone prove nothing: this vendor may have found them equal since.
+    Another vendor's bars are not enough, because this vendor may have been found to have equal bars
+    since.
     """
     first, end = int(sessions.starts[place]), int(sessions.ends[place])
     has_answered = False

@@ -38,8 +38,8 @@ def _no_testnet(value: Any, path: Path) -> Iterator[Problem]:
         yield Problem(path, "must be false: bars from a test network are not market data")
 
 
-# Keys with a name (`named`) are arguments of the constructors, in their units. Limits and retries
-# are those of the router, whatever the file contains.
+# Keys with a name (`named`) are constructor arguments, in the constructors' units. Limits and
+# retries are those of the router, regardless of the file.
 _CCXT = {
     "exchange": text().named("exchange_id"),
     "testnet": Form(_no_testnet),
@@ -96,7 +96,7 @@ def adapter_settings(source: str, cwd: FilePath | None = None) -> Mapping[str, A
 
 @lru_cache(4)
 def _parsed(path: FilePath, data: bytes) -> dict[str, dict[str, Any]]:
-    """Return the arguments of each source; warn about keys that the router decides.
+    """Parse the arguments for each source; warn about keys without effect.
 
     There is one warning for each content of the file.
     """

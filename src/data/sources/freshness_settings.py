@@ -118,7 +118,7 @@ def checked_settings(config: Mapping[str, Any] | None) -> dict[str, Any]:
 
 
 def foreign_setting(given: str | os.PathLike[str] | None = None) -> FilePath:
-    """Return the folder of the frames of programs' own sources; nothing is created.
+    """Return the folder for frames from programs' own sources; nothing is created.
 
     Args:
         given: The argument; None for a folder next to the user's cache folder of bars on this

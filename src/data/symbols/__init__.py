@@ -1,1 +1,1 @@
-"""What a symbol means: classification, and whether two vendors mean the same by one name. Pure."""
+"""The meaning of symbols: classification, and whether two vendors mean the same by a name. Pure."""

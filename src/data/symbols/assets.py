@@ -1,7 +1,8 @@
 """Decides whether two vendors mean the same asset by the same letters.
 
-Letters prove nothing: META-USD is the coin Metadium at Yahoo, METAUSDT a perpetual on a share at
-Binance. A substitute must be proved to be the requested asset; see decision 14.
+Letters prove nothing: META-USD is the coin Metadium at Yahoo, and METAUSDT is a perpetual on a
+stock at Binance. Before bars from another vendor may replace the requested ones, they must be
+proved to be of the same asset; see decision 14.
 """
 
 from __future__ import annotations
@@ -24,9 +25,10 @@ ONE_MEANING = frozenset(
     "AAVE ADA ALGO ANKR AVAX BCH BNB BTC CHZ CRO CRV DOGE ENJ EOS ETC ETH HBAR IOTX LINK LTC MANA "
     "MKR ONT QTUM SUSHI TRX TUSD USDC USDT VET XLM XMR XRP XTZ YFI ZEC ZIL ZRX".split()
 )
-# Indices that vendors list under our name, according to their documentation (2026-11-21).
+# Indices that vendors list under the same name as we do, according to their documentation
+# (2026-11-21).
 _INDICES = frozenset({"^GSPC"})
-# Stablecoins. Only crypto venues quote in them rather than in money.
+# Stablecoins; only crypto venues quote prices in them.
 _DOLLAR_COINS = frozenset("USDT USDC FDUSD BUSD TUSD USDP USDE USD1 DAI".split())
 # Values of ``venue`` that do not mean a single exchange with its own list of pairs.
 _NO_EXCHANGE = frozenset({"", "aggregate", "consolidated", "mock", "twelvedata"}) | SAMPLES
@@ -38,26 +40,26 @@ _LEVEL, _CORRELATION = 0.01, 0.8
 
 
 class Listed(NamedTuple):
-    """An instrument as a vendor lists it: the vendor, and the kind of its bars."""
+    """A vendor that lists an instrument, and the kind of its bars."""
 
     vendor: str
     kind: Kind
 
     @property
     def is_exchange(self) -> bool:
-        """Whether this is the list of a single venue."""
+        """Whether the vendor's list is that of a single venue."""
         return self.kind.venue not in _NO_EXCHANGE
 
 
 def names_an_exchange(instrument: Instrument) -> bool:
-    """Return whether a spelling implies an exchange: only there are coins quoted in coins."""
+    """Return whether a pair can only be listed on an exchange, because a coin is quoted in a coin."""
     quote = instrument.quote or ""
     is_coin = quote in _DOLLAR_COINS or quote in ONE_MEANING or len(quote) != len("USD")
     return instrument.asset_class == "crypto" and bool(quote) and is_coin
 
 
 def named_at(instrument: Instrument, vendor: str) -> str:
-    """Return the symbol that requests ``vendor``'s own listing under these letters."""
+    """Return the symbol by which users can request ``vendor``'s own listing under these letters."""
     return f"{instrument.base}-USD" if _is_restated(instrument, vendor) else instrument.symbol
 
 
@@ -65,9 +67,9 @@ def is_proved(instrument: Instrument, one: Listed, own: Listed) -> bool:
     """Return whether ``one`` provably lists the same asset as ``own``, without comparing bars.
 
     Shares are identified by their ticker and venue, which queries to every vendor contain, and
-    currencies by ISO 4217. Two coins are the same asset if they are on one venue, if the user's
-    rules give the vendor's name for the coin, or if the letters have only one meaning; the last
-    also applies if dollars replace a stablecoin.
+    currencies by ISO 4217. Two coins are the same asset if they are on the same venue, if the
+    user's rules give the vendor's name for the coin, or if the letters have only one meaning. The
+    last also applies if a vendor quotes in dollars instead of a stablecoin.
     """
     if one.vendor in instrument.own_spellings:
         return True
@@ -81,10 +83,10 @@ def is_proved(instrument: Instrument, one: Listed, own: Listed) -> bool:
 
 
 def agree(first: BarTable, other: BarTable) -> bool:
-    """Return whether two tables show one asset, judging by at least twenty common bars.
+    """Return whether two tables show the same asset, judging by at least twenty common bars.
 
-    Closes must be at one level and move together; the level alone is not enough, because all coins
-    that represent a dollar have the same.
+    Closes must be at the same level and move together. The level is not enough, because it is the
+    same for all coins that represent a dollar.
     """
     mine, theirs = among(first.stamps, other.stamps), among(other.stamps, first.stamps)
     one, two = first.close[mine], other.close[theirs]
@@ -99,7 +101,7 @@ def agree(first: BarTable, other: BarTable) -> bool:
 
 
 def _is_restated(instrument: Instrument, vendor: str) -> bool:
-    """Return whether a vendor is queried for dollars instead of the pair's quote coin."""
+    """Return whether a vendor is queried for prices in dollars instead of the pair's quote coin."""
     spelled = instrument.spelling(vendor).removesuffix(".CC")
     return (
         instrument.base is not None

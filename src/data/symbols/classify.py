@@ -1,7 +1,8 @@
-"""The meaning of a symbol: one instrument, or the reason why there is none. Never a guess.
+"""Decides which instrument a symbol means, or why it means none. It never guesses.
 
-A listing exchange in front (``NASDAQ:AAPL``, ``LSE:VOD``) determines class and market; a dollar
-sign (``$AAPL``) determines nothing. For the rest, the first match in this order decides:
+A listing exchange as a prefix (``NASDAQ:AAPL``, ``LSE:VOD``) determines class and market; a dollar
+sign (``$AAPL``) determines nothing. For the rest of the symbol, the first match in this order
+decides:
 
 1. the user's own ``symbols``;
 2. a caret: an index (``^VIX``); ``=X``: currencies (``EURUSD=X``); ``=F``: a future (``GC=F``);
@@ -37,11 +38,12 @@ _JOINED = re.compile(r"[A-Z0-9]{5,25}")
 _SHARE_CLASS = re.compile(r"([A-Z]{1,5})[./-]([A-Z]|P[A-Z]|W[IST]|UN|RT)")
 _PLAIN = re.compile(r"[A-Z]{1,5}")
 _FUTURE = re.compile(r"[A-Z0-9]{1,10}=F")
-# Equity index futures at CME and CBOT, which have a calendar with the pause in their sessions.
+# Equity index futures at CME and CBOT, which have their own calendar because their sessions have a
+# pause.
 _EQUITY_FUTURES = frozenset("ES MES NQ MNQ YM MYM RTY M2K EMD".split())
 _TICKER = re.compile(r"[A-Z0-9]{1,12}(?:[.\-/&][A-Z0-9]{1,4})?")
 _VENUE = re.compile(r"[A-Z][A-Z0-9_]*(?::.+)?")
-# Maps other names of listing exchanges, as charting sites write them, to our suffixes.
+# Maps the names that charting sites use for listing exchanges to our suffixes.
 _LISTED_AT = {
     "XNAS": (".NASDAQ",),
     "XNYS": (".NYSE",),
@@ -61,14 +63,13 @@ _DOLLAR_INDICES = frozenset("^VIX ^SPX ^GSPC ^DJI ^NDX ^IXIC ^RUT".split())
 
 @dataclass(frozen=True)
 class SymbolRefusal:
-    """Why a string is not an instrument.
+    """The reason why a string does not mean an instrument.
 
     Attributes:
-        reason: ``malformed`` (never a symbol), ``ambiguous`` (several meanings) or ``unknown`` (no
-            rule matches).
-        message: What is wrong, naming the symbol and the limit.
-        candidates: Spellings that would be recognized.
-        hint: What to do.
+        reason: ``malformed`` (not a symbol under any rules), ``ambiguous`` (several meanings) or
+        ``unknown`` (no rule matches). message: Description of the problem, with the symbol and any
+        limit it exceeds. candidates: Spellings that would be recognized. hint: Advice on how to
+        solve the problem.
     """
 
     reason: Literal["malformed", "ambiguous", "unknown"]
@@ -81,7 +82,7 @@ Verdict = Instrument | SymbolRefusal | None
 
 
 def classify(symbol: Any, tables: Classification) -> Instrument | SymbolRefusal:
-    """Return the instrument that ``symbol`` means under ``tables``, or why there is none.
+    """Return the instrument that ``symbol`` means according to ``tables``, or why there is none.
 
     Case does not matter; surrounding spaces are ignored.
     """
@@ -101,7 +102,7 @@ def classify(symbol: Any, tables: Classification) -> Instrument | SymbolRefusal:
 
 
 def malformed(symbol: Any) -> SymbolRefusal | None:
-    """Return why ``symbol`` can never be a symbol, or None."""
+    """Return why ``symbol`` cannot be a symbol under any rules, or None if it can."""
     if not isinstance(symbol, str):
         return SymbolRefusal("malformed", f"a symbol must be a string, not {type(symbol).__name__}")
     text = symbol.strip(" ").upper()
@@ -121,7 +122,7 @@ def malformed(symbol: Any) -> SymbolRefusal | None:
 
 
 def _at_venue(head: str, body: str, tables: Classification) -> Instrument | SymbolRefusal:
-    """Parse a symbol after a listing exchange; for any other prefix, suggest the rest."""
+    """Parse a symbol with a listing exchange as prefix; if the prefix is none, suggest the rest."""
     written = f"{head}:{body}"
     venues = _venues(head, tables)
     meant = [_stock(body, v, tables) for v in venues] if _is_ticker(body, venues, tables) else []
@@ -147,7 +148,7 @@ def _at_venue(head: str, body: str, tables: Classification) -> Instrument | Symb
 
 
 def _is_ticker(body: str, venues: list[Exchange], tables: Classification) -> bool:
-    """Return whether listing exchanges may list this: not a pair, and without another suffix."""
+    """Return whether these exchanges may list the symbol: not a pair, and without another suffix."""
     if "." in body and f".{body.rpartition('.')[2]}" in tables.exchanges:
         return False
     if any(venue.bare for venue in venues):
@@ -156,7 +157,7 @@ def _is_ticker(body: str, venues: list[Exchange], tables: Classification) -> boo
 
 
 def _venues(name: str, tables: Classification) -> list[Exchange]:
-    """Return the listing exchanges with a name: our short name, a suffix, or another site's."""
+    """Return the exchanges with a name: our short name, a suffix, or a charting site's name."""
     suffixes = _LISTED_AT.get(name)
     if suffixes is None:
         named = [e for e in tables.exchanges.values() if name == e.code and name != "US"]
@@ -169,7 +170,7 @@ def _venues(name: str, tables: Classification) -> list[Exchange]:
 
 
 def _of_dollar_sign(body: str, tables: Classification) -> Instrument | SymbolRefusal:
-    """Parse a symbol with a dollar sign in front, as in chats; indices can have one, too."""
+    """Parse a symbol that had a dollar sign in front, as in chats, where indices may have one too."""
     refusal = malformed(body)
     if refusal is not None:
         return SymbolRefusal("malformed", f"the symbol {'$' + body!r} is malformed")
@@ -183,7 +184,7 @@ def _of_dollar_sign(body: str, tables: Classification) -> Instrument | SymbolRef
 
 
 def _decided(text: str, tables: Classification) -> Instrument | SymbolRefusal:
-    """Return the meaning that the user's ``symbols`` give to ``text``."""
+    """Return the meaning that the user's rules define for ``text`` under ``symbols``."""
     meaning = tables.symbols[text]
     if isinstance(meaning, str):
         return malformed(meaning) or _understood(meaning.strip(" ").upper(), tables)
@@ -210,7 +211,7 @@ def _understood(text: str, tables: Classification) -> Instrument | SymbolRefusal
 
 
 def _marked(text: str, tables: Classification) -> Verdict:
-    """Parse the marks ``^``, ``=X`` and ``=F``."""
+    """Parse a symbol with one of the marks ``^``, ``=X`` and ``=F``."""
     if text.startswith("^"):
         venue = tables.indices.get(text, _usa(tables))
         names = index_names(text)
@@ -226,7 +227,7 @@ def _marked(text: str, tables: Classification) -> Verdict:
 
 
 def _suffixed(text: str, tables: Classification) -> Verdict:
-    """Parse an exchange suffix; it takes precedence over any coin with the same name."""
+    """Parse a symbol with an exchange suffix, which takes precedence over a coin of the same name."""
     body, dot, tail = text.rpartition(".")
     if not dot:
         return None
@@ -258,7 +259,7 @@ def _separated(text: str, tables: Classification) -> Verdict:
 
 
 def _joined(text: str, tables: Classification) -> Verdict:
-    """Parse a pair without a separator; an unknown base needs a stablecoin after it."""
+    """Parse a pair without a separator; an unknown base is accepted only before a stablecoin."""
     if _are_currencies(text, tables):
         tether = (f"{text}T",) if text.endswith("USD") else ()
         return _ambiguous(text, (f"{text[:3]}/{text[3:]}", f"{text}=X", *tether))
@@ -274,7 +275,7 @@ def _joined(text: str, tables: Classification) -> Verdict:
 def _splits(text: str, tables: Classification) -> list[tuple[str, str]]:
     """Return every way to read ``text`` as base and quote.
 
-    Five letters are a US ticker unless they end with a stablecoin: FBTC is a fund.
+    Five letters are a US ticker unless they end in a stablecoin; FBTC is a fund, for example.
     """
     if not _JOINED.fullmatch(text):
         return []
@@ -286,7 +287,7 @@ def _splits(text: str, tables: Classification) -> list[tuple[str, str]]:
 def _clear_pair(splits: list[tuple[str, str]], tables: Classification) -> tuple[str, str] | None:
     """Return the one unambiguous reading: a known base, or else the only one with a stablecoin.
 
-    BNBUSD is BNB in USD, although BUSD is a stablecoin, too.
+    For example, BNBUSD is BNB in USD, although BUSD is a stablecoin too.
     """
     listed = [pair for pair in splits if pair[0] in tables.assets]
     if len(listed) == 1:
@@ -304,7 +305,7 @@ def _bare(text: str, tables: Classification) -> Verdict:
 
 
 def _patterned(text: str, tables: Classification) -> Verdict:
-    """Parse a symbol that only the user's patterns recognize."""
+    """Parse a symbol that no rule other than the user's patterns recognizes."""
     is_crypto = any(p.fullmatch(text) for p in tables.crypto_patterns)
     is_stock = any(p.fullmatch(text) for p in tables.stock_patterns)
     if is_crypto and is_stock:
@@ -342,7 +343,7 @@ def _usa(tables: Classification) -> Exchange:
 def _stock(body: str, venue: Exchange, tables: Classification) -> Instrument:
     """Build a stock; share classes are written with a dash."""
     plain = body.replace(".", "-").replace("/", "-")
-    # A canonical spelling must mean the same when parsed again: SOL by itself would not.
+    # A canonical spelling must have the same meaning when it is parsed again; SOL alone would not.
     is_ticker = _PLAIN.fullmatch(plain) or _SHARE_CLASS.fullmatch(plain)
     is_clear = is_ticker and plain not in tables.assets and plain not in tables.symbols
     suffix = venue.suffix if not venue.bare else "" if is_clear else ".US"
@@ -390,7 +391,7 @@ def _are_currencies(text: str, tables: Classification) -> bool:
 
 
 def _ambiguous(text: str, candidates: Iterable[str]) -> SymbolRefusal:
-    """Return a refusal to choose, with a hint on how to decide."""
+    """Return a refusal for an ambiguous symbol, with a hint on how to resolve it."""
     clear = tuple(candidates)
     message = (
         f"it may mean {', '.join(clear)}" if clear else "patterns for pairs and for stocks match it"
@@ -405,7 +406,8 @@ def _ambiguous(text: str, candidates: Iterable[str]) -> SymbolRefusal:
 # Only spellings that differ from the canonical one are listed; a user's own ``spellings`` replace
 # them.
 
-# Maps our suffix to theirs if it differs. EODHD names every venue, including the USA.
+# Each maps our suffix to the vendor's if they differ. EODHD has a suffix for every venue, including
+# the USA.
 _ALPHA_VANTAGE = {
     ".L": ".LON",
     ".TO": ".TRT",
@@ -434,12 +436,12 @@ _EODHD = {
 
 
 def stock_names(plain: str, suffix: str, ours: str) -> Mapping[str, str]:
-    """Return the vendors' spellings of a share.
+    """Return the vendors' spellings of a stock's symbol.
 
     Args:
-        plain: Symbol without the venue, with its class after a dash.
+        plain: Symbol without the venue, with its share class after a dash.
         suffix: Suffix of the venue; empty for the USA.
-        ours: Suffix of our own spelling: ``.US`` if the plain name would mean a coin.
+        ours: Suffix in our own spelling, which is ``.US`` if the plain symbol would mean a coin.
     """
     others = {} if suffix == ours else dict.fromkeys(VENDORS, plain)
     theirs = others | {
@@ -451,7 +453,7 @@ def stock_names(plain: str, suffix: str, ours: str) -> Mapping[str, str]:
 
 
 def pair_names(base: str, quote: str, *, is_dollar: bool) -> Mapping[str, str]:
-    """Return the vendors' spellings of a crypto pair; ``is_dollar``: its quote is a stablecoin.
+    """Return the vendors' spellings of a crypto pair; ``is_dollar`` if its quote is a stablecoin.
 
     Vendors that average over venues treat stablecoins as dollars.
     """

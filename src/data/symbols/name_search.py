@@ -11,9 +11,9 @@ from ..errors import DataError
 from ..model.listings import Listing
 
 _WORD = re.compile(r"\w+")
-# Below this similarity, two symbols are not misspellings of each other.
+# Two symbols less similar than this are not considered misspellings of each other.
 _ALIKE = 0.75
-# The last of the ranks below at which a name contains the typed words.
+# The last rank, as in :func:`rank_of`, at which the name contains the typed words.
 _HAS_WORDS = 4
 _SHORTEST = 3
 # The last rank at which the text is the symbol or the name itself.
@@ -30,10 +30,11 @@ def normalized(text: str) -> str:
 
 
 def rank_of(text: str, listing: Listing) -> int | None:
-    """Return how well a listing matches a normalized text, 0 being best; None: not at all.
+    """Return how well a listing matches a normalized text, with 0 as the best; None for no match.
 
-    0 its symbol, 1 its name, 2 a prefix of its symbol, 3 the first words of its name, 4 words of
-    its name, 5 prefixes of words of its name, 6 a substring of symbol or name.
+    The text may be: 0 the listing's symbol, 1 its name, 2 a prefix of its symbol, 3 the first words
+    of its name, 4 words in its name, 5 prefixes of words in its name, 6 a substring of symbol or
+    name.
     """
     symbol, name = listing.symbol.casefold(), normalized(listing.name)
     plain = symbol.partition(".")[0]
@@ -56,9 +57,10 @@ def rank_of(text: str, listing: Listing) -> int | None:
 
 
 def ranked(text: str, listings: Iterable[Listing], places: Mapping[str, int]) -> list[Listing]:
-    """Return the listings that match a normalized text, or were returned for it, best first.
+    """Sort the listings that match a normalized text, or that a vendor returned for it, best first.
 
-    Those that match equally well keep the order of the answers, then by length and alphabetically.
+    Equally good ones are ordered by their position in the vendor's answer, then by length, then
+    alphabetically.
 
     Args:
         text: Normalized text.
@@ -81,10 +83,10 @@ def ranked(text: str, listings: Iterable[Listing], places: Mapping[str, int]) ->
 
 
 def nearest(symbol: str, listings: Iterable[Listing], count: int = 3) -> list[Listing]:
-    """Return the listings nearest to an unknown symbol: similarly spelled, or with it in the name.
+    """Return the listings nearest to an unknown symbol: spelled similarly, or with it in the name.
 
-    A name is similar if all of it or its first word is. If the text is the name of some listings,
-    only these are returned.
+    A name is similar if the whole name or its first word is. If the text is the exact name of some
+    listings, only these are returned.
     """
     text, matches = symbol.casefold(), []
     matcher = SequenceMatcher(b=text, autojunk=False)
@@ -121,7 +123,7 @@ def nearest(symbol: str, listings: Iterable[Listing], count: int = 3) -> list[Li
 
 
 def propose(error: DataError, listings: Iterable[Listing]) -> None:
-    """Add the listings that may have been meant to an error, as candidates and in its hint."""
+    """Add listings that the user may have meant to an error, as candidates and in its hint."""
     near = list(listings)
     if near:
         error.candidates = tuple(one.symbol for one in near)
@@ -129,7 +131,7 @@ def propose(error: DataError, listings: Iterable[Listing]) -> None:
 
 
 def merged(lists: Iterable[Iterable[Listing]]) -> dict[str, Listing]:
-    """Return the listing for each symbol; earlier lists win, later ones fill in what they lack."""
+    """Merge lists into one listing for each symbol; later lists only fill in missing values."""
     by_symbol: dict[str, Listing] = {}
     for listing in chain.from_iterable(lists):
         earlier = by_symbol.get(listing.symbol)

@@ -1,4 +1,4 @@
-"""Descriptions of tickers for programs that distinguish only crypto and stock."""
+"""Descriptions of tickers for programs that distinguish only between crypto and stocks."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class TickerInfo(dict[str, Any]):
     """Type, venue and assets of a ticker.
 
     Args:
-        symbol: Our spelling; the entry is called ``formatted_ticker``.
+        symbol: Our spelling of the ticker; its key in the dict is ``formatted_ticker``.
         symbol_type: One of ``crypto``, ``stock`` or ``unknown``.
         exchange: Usual name of the venue.
         base_asset, quote_asset: Assets of a pair.
@@ -63,11 +63,11 @@ class ProviderConfig(dict[str, Any]):
     """The vendor to query for a ticker, and the arguments to use.
 
     Args:
-        symbol: The ticker as it was passed in; the entry is called ``ticker``.
+        symbol: The ticker as it was passed in; its key in the dict is ``ticker``.
         interval: The timeframe.
         original_provider: Vendor that the rules name first.
         best_provider: First vendor that can be queried, or None.
-        reason: Why it is this vendor.
+        reason: Why this vendor was chosen.
         exchange, base_asset, quote_asset: Usual name of the venue; assets of a pair.
         **entries: Further entries, such as ``formatted_ticker`` (the vendor's spelling),
             ``provider``, ``symbol_type``, and anything else that a vendor needs.
@@ -108,7 +108,7 @@ class ProviderConfig(dict[str, Any]):
 
 
 def symbol_type(instrument: Instrument | None) -> str:
-    """Return ``crypto``, ``stock`` (or an index) or ``unknown`` (or a currency or future)."""
+    """Return ``crypto``, ``stock`` (also for an index) or ``unknown`` (also for currencies and futures)."""
     return _TYPES.get(instrument.asset_class, "unknown") if instrument else "unknown"
 
 
@@ -133,7 +133,7 @@ def exchange_name(instrument: Instrument | None, tables: Classification) -> str 
 def ticker_info(
     symbol: Any, instrument: Instrument | None, tables: Classification, named_first: str
 ) -> TickerInfo:
-    """Return the description of a ticker; ``named_first``: vendor that the rules name first."""
+    """Describe a ticker; ``named_first`` is the vendor that the rules name first."""
     is_pair = instrument is not None and instrument.base is not None
     return TickerInfo(
         instrument.symbol if instrument else str(symbol).strip().upper(),
@@ -172,7 +172,7 @@ def _reason(first: str, best: str | None) -> str:
 def ticker_verdict(
     symbol: Any, instrument: Instrument | None, tables: Classification, candidates: tuple[str, ...]
 ) -> dict[str, Any]:
-    """Return whether a ticker can be used: ``valid`` with its description, or with ``error``."""
+    """Check a ticker; return ``valid`` and its description, or ``valid`` and an ``error``."""
     length = len(symbol.strip()) if isinstance(symbol, str) else 0
     if not 1 <= length <= _MAX_TICKER:
         error = f"a ticker has 1 to {_MAX_TICKER} characters, but this one has {length}"
@@ -194,7 +194,7 @@ def ticker_verdict(
 def fundamentals_profile(
     symbol: Any, instrument: Instrument | None, tables: Classification
 ) -> dict[str, Any]:
-    """Return where a company is listed and how well fundamentals cover it; never raises."""
+    """Describe where a company is listed and how well vendors cover its fundamentals; never raises."""
     text = symbol.strip().upper() if isinstance(symbol, str) else ""
     if text.endswith(("REIT", "ETF")):
         return _profile(symbol, text, "reit" if text.endswith("REIT") else "etf", _us(tables), "")

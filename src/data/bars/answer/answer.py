@@ -1,4 +1,4 @@
-"""Turns stored bars into the caller's frame: one basis, its provenance, and its gaps."""
+"""Converts stored bars to the caller's frame: in one basis, with provenance and gaps."""
 
 from __future__ import annotations
 
@@ -56,11 +56,11 @@ _REMEMBERED = 4096
 
 @dataclass(frozen=True)
 class Gap:
-    """A span without bars, and why.
+    """A span without bars, and the reason.
 
-    ``harmless`` is true if no bar is missing: before a listing, and where none is expected.
-    ``failed`` is true if a vendor that serves such bars did not answer, ``is_outage`` if all of
-    those were down.
+    ``harmless`` is True if no bar is missing: before a listing, or at times when no bar is
+    expected. ``failed`` is True if a vendor that serves such bars did not answer. ``is_outage`` is
+    True if all of those vendors were down.
     """
 
     span: Span
@@ -74,10 +74,10 @@ class Gap:
 class Unfilled:
     """A segment that no vendor supplied, with the reason.
 
-    ``failed`` is true if a vendor that serves such bars did not answer; ``is_outage`` if none of
-    those that serve them did, and none said anything about the bars themselves. ``is_noted`` is
-    true if stored marks take precedence: their reasons name bars that did not fit, whereas a
-    failure of the whole call is not about any span.
+    ``failed`` is True if a vendor that serves such bars did not answer. ``is_outage`` is True if no
+    vendor that serves them answered or reported anything about them. ``is_noted`` is True if the
+    reason gives way to reasons in stored coverage, which are about particular bars, whereas this is
+    the failure of the whole call.
     """
 
     span: Span
@@ -88,13 +88,13 @@ class Unfilled:
 
 
 class Used(NamedTuple):
-    """The data that bars were converted to their adjustment with.
+    """The data with which bars were converted to their adjustment.
 
     Attributes:
         book: Splits and dividends; None for an instrument without any.
-        closes: Maps each ex-date to the close before it that was used; None if the bars are as
+        closes: Maps each ex-date to the preceding close that was used; None if the bars are as
             stored.
-        source: For bars built from shorter ones, the stamps of those that were needed.
+        source: For bars built from shorter ones, the span of these that was needed.
     """
 
     book: ActionBook | None = None
@@ -106,18 +106,18 @@ class Rebased(NamedTuple):
     """Rows in the requested adjustment.
 
     Attributes:
-        table: The rows.
-        as_of: Date of their basis; None for an instrument without actions.
-        disputed: Actions, used or left out, that vendors disagree about.
+        table: Converted rows.
+        as_of: Date as of which they are adjusted; None for an instrument without actions.
+        disputed: Actions, used or not, about which vendors disagree.
         instead: Adjustment that the rows have instead of the requested one, if any.
-        unknown_since: First ex-date that today's basis needs and that was not requested; None if
-            all are known.
-        is_awaited: Whether these will be reported with the bars for their days, so that fetching
-            them now is useless.
-        borrowed: Vendors whose splits and dividends were used because the pinned one's are
+        unknown_since: First ex-date that an adjustment as of today needs and that was never
+            requested; None if all are known.
+        is_awaited: Whether the unknown actions will be reported together with bars, so that
+            fetching them now is useless.
+        borrowed: Vendors whose splits and dividends were used because the pinned vendor's are
             missing.
-        used: Data that the rows were converted with.
-        begins: Stamp before which rows are left out, and why; None if all are there.
+        used: Data with which the rows were converted.
+        begins: Timestamp before which rows are left out, and the reason; None if none are.
     """
 
     table: BarTable
@@ -132,15 +132,16 @@ class Rebased(NamedTuple):
 
 
 class Dependency(NamedTuple):
-    """The stored data that an answer from the store alone is based on.
+    """The stored data on which an answer from the store alone is based.
 
-    View and book each remain the same object for as long as none of their documents changes.
+    View and book remain the same objects as long as none of their documents changes.
 
     Attributes:
-        view: View of the series that the bars are from, its own or a shorter one.
+        view: View of the series that was read, which may have shorter bars than the answer.
         book: Splits and dividends; None for an instrument without any.
-        span: Stamps that were read from the series.
-        until: UTC milliseconds at which part of it is fetched again, or another bar may close.
+        span: Span that was read from the series.
+        until: Time (UTC milliseconds) at which part of it is to be fetched again, or another bar
+            may close.
     """
 
     view: SeriesView
@@ -157,14 +158,14 @@ class Answer:
         table: Bars in the requested basis, ascending.
         coverage: Origin of each span; forming rows have a span of their own.
         gaps: Missing spans.
-        flagged: Stamps and reasons of rows that cannot be bars.
-        doubts: Sentences about these bars that the user must know.
+        flagged: Timestamps and reasons of rows that cannot be bars.
+        doubts: Warnings about the bars for the user.
         fetched: Spans that a vendor answered just now.
         scores: Scores of those answers, 0 to 1.
-        facts: Further plain entries for the provenance.
-        depends_on: Stored data that the answer is based on, if it is all from the store; while
-            that stays the same, so does the answer.
-        used: Data that the bars were converted to their adjustment with.
+        facts: Further JSON entries for the provenance.
+        depends_on: Stored data on which the answer is based, if it is all from the store. As long
+            as that does not change, neither does the answer.
+        used: Data with which the bars were converted to their adjustment.
     """
 
     query: BarsQuery
@@ -184,7 +185,7 @@ class Answer:
 
     @property
     def _hint(self) -> str:
-        """A hint at the adjustment that needs no splits and dividends, if it was used instead."""
+        """A hint about an adjustment that needs no splits and dividends, if it was used instead."""
         instead = self.facts.get("adjustment")
         return (
             f"; no vendor has splits and dividends, but adjustment={instead!r} needs none"
@@ -194,7 +195,7 @@ class Answer:
 
     @property
     def trouble(self) -> list[str]:
-        """What the user must know, one sentence each; empty if the answer is complete."""
+        """Sentences about what is wrong with the answer; empty if it is complete."""
         lacking = harmful(self.gaps)
         sentences = [
             f"{len(lacking)} gap{'s' if len(lacking) > 1 else ''}, first "
@@ -222,12 +223,12 @@ def harmful(gaps: Sequence[Gap]) -> Sequence[Gap]:
 def lacking_spans(
     wanted: Span, coverage: Coverage, unfilled: Sequence[Unfilled], now_ms: int, traded: Span
 ) -> Stretches[Gap]:
-    """Return the spans of ``wanted`` that the answer has no bars for, with reasons.
+    """Return the spans of ``wanted`` for which the answer has no bars, with reasons.
 
     Bars that are due to be fetched again count as present. If one vendor failed and another has no
-    bar, the failure is the reason; any other valid mark in ``coverage`` takes precedence over an
-    ``unfilled`` span. Outside ``traded``, bars are known not to exist. Where no bar is expected, a
-    vendor that was not queried may still have one.
+    bar, the failure is the reason; otherwise, valid entries in ``coverage`` take precedence over
+    ``unfilled`` segments. Outside ``traded``, bars are known not to exist. Even if no bar is
+    expected, a vendor that was not queried may have one.
     """
     reasons = _apart(unfilled)
     failures = _apart([u for u in unfilled if u.failed and not u.is_noted]) if reasons else []
@@ -253,7 +254,7 @@ def lacking_spans(
 
 
 def _reason(nothing: Covered) -> str:
-    """Return the reason of a gap for a stretch without bars."""
+    """Return the reason for the gap of a coverage entry without bars."""
     return UNASKED if is_unasked(nothing) else nothing.reason
 
 
@@ -268,7 +269,7 @@ def not_asked(closed: Span) -> Gap:
 
 
 def joined(*gaps: Sequence[Gap]) -> Stretches[Gap]:
-    """Return gaps in ascending order, adjacent ones with the same reason as one."""
+    """Merge gaps into ascending order, and join adjacent ones with the same reason."""
     found = [one for one in gaps if len(one)]
     if not found:
         return Stretches()
@@ -277,7 +278,7 @@ def joined(*gaps: Sequence[Gap]) -> Stretches[Gap]:
 
 
 def _apart(unfilled: Sequence[Unfilled]) -> list[Unfilled]:
-    """Return ascending, disjoint segments; where some overlap, the first of them counts."""
+    """Return ascending, disjoint segments; if some overlap, the first of them counts."""
     starts = ((one.span.start, at) for at, one in enumerate(unfilled) if not one.span.is_empty)
     todo = sorted(starts, reverse=True)
     apart: list[Unfilled] = []
@@ -298,7 +299,7 @@ def _apart(unfilled: Sequence[Unfilled]) -> list[Unfilled]:
 
 
 def _cut(span: Span, unfilled: Sequence[Unfilled]) -> list[Gap]:
-    """Return the gaps in ``span`` for which ``unfilled``, ascending and disjoint, has a reason."""
+    """Return the gaps in ``span`` for which ``unfilled`` (ascending, disjoint) has a reason."""
     first = bisect_right(unfilled, span.start, key=lambda segment: segment.span.end)
     cut: list[Gap] = []
     for segment in islice(unfilled, first, None):
@@ -310,7 +311,7 @@ def _cut(span: Span, unfilled: Sequence[Unfilled]) -> list[Gap]:
 
 
 def _unanswered(span: Span, unfilled: Sequence[Unfilled], traded: Span) -> list[Gap]:
-    """Split a span by the reasons why no vendor filled it, which are ascending and disjoint."""
+    """Split a span without an answer by the reasons; ``unfilled`` is ascending and disjoint."""
     cut = _cut(span, unfilled)
     for rest in gaps(span, [g.span for g in cut]):
         early = Span(rest.start, min(rest.end, traded.start))
@@ -330,29 +331,30 @@ def _unanswered(span: Span, unfilled: Sequence[Unfilled], traded: Span) -> list[
 def is_at(table: BarTable, span: Span, basis: Basis, goal: Basis, *, intraday: bool) -> bool:
     """Return whether the bars in a span already have the basis ``goal``.
 
-    The stored basis of the latest session has no date (:meth:`Basis.of_bars`): it matches any date
-    up to its own.
+    The stored basis of bars from the latest session has no date (:meth:`Basis.of_bars`), so it
+    matches any date up to that session's.
 
     Args:
         table: Ascending bars.
         span, basis: The span, and the basis of its bars.
         goal: Requested basis, with its date.
-        intraday: Whether stamps are instants.
+        intraday: Whether the bars are intraday.
     """
     if basis == goal:
         return True
     first = table.within(span).stamps[:1].tolist()
-    # Without a session, bars before the open count as belonging to the previous day.
+    # The session is unknown, so bars before the open count as belonging to the previous day.
     return bool(first) and goal.of_bars(first[0], "", intraday=intraday) == basis
 
 
 def frame_of(answer: Answer) -> pd.DataFrame:
-    """Build the frame with its provenance; report once what it lacks.
+    """Build the frame with its provenance; warn once if the answer is incomplete.
 
     Raises:
-        IncompleteDataError: ``strict`` is set and something is missing.
+        IncompleteDataError: ``strict`` is set and the answer is incomplete.
     """
-    # Loads pandas, which a process that builds no frame (`cache list`, `plan`) does not need.
+    # This loads pandas, which a process that does not build a frame (`cache list`, `plan`) does not
+    # need.
     from ...model.frame import build_frame
 
     answer = as_known(answer)
@@ -397,7 +399,7 @@ def note_unknown(frame: pd.DataFrame, query: BarsQuery, problems: Sequence[str])
 
 
 def empty_because(answer: Answer) -> str:
-    """Return why an answer has no bars, in a few words."""
+    """Return a short reason why an answer has no bars."""
     from .empty import reason_of_empty  # most answers have some
 
     reasons = [gap.reason for gap in harmful(answer.gaps) or answer.gaps]
@@ -405,7 +407,7 @@ def empty_because(answer: Answer) -> str:
 
 
 def note_empty(answer: Answer) -> None:
-    """Write one log record if an answer has no bars although nothing is missing."""
+    """Log one message if an answer has no bars although nothing is missing."""
     if not (answer.table.stamps.size or answer.trouble):
         start, end = answer.query.span
         why = sentence(empty_because(answer))
@@ -413,10 +415,10 @@ def note_empty(answer: Answer) -> None:
 
 
 def as_known(answer: Answer) -> Answer:
-    """Leave out bars that close after ``closed_by``, wherever their vendor puts them.
+    """Remove bars that close after ``closed_by``, even those off the calendar's grid.
 
-    The query's span ends with the last bar on the calendar's grid that has closed; this handles
-    bars that are off that grid.
+    The query's span ends with the last bar on the grid that has closed; this handles bars that are
+    off the grid.
     """
     query, stamps = answer.query, answer.table.stamps
     if query.closed_by_ms is None:
@@ -426,14 +428,14 @@ def as_known(answer: Answer) -> Answer:
     near = stamps + reach > query.closed_by_ms
     from ...calendars.calendar import calendar_for
 
-    # If there are none, an exchange's calendar is not read.
+    # If there are no such bars, the exchange's calendar is not read.
     calendar, anchor = calendar_for(query.instrument), answer.kind.anchor or "session"
     near[near] = calendar.closes(query.timeframe, stamps[near], anchor) > query.closed_by_ms
     return replace(answer, table=answer.table.take(~near)) if near.any() else answer
 
 
 def provenance(answer: Answer) -> dict[str, Any]:
-    """Return the provenance of an answer, as plain JSON values."""
+    """Return the provenance of an answer as JSON values."""
     table, query = answer.table, answer.query
     spans = _spans(answer)
     vendors = sorted({v for s in spans for v in s["vendor"].split(",") if v})
@@ -469,7 +471,7 @@ def provenance(answer: Answer) -> dict[str, Any]:
 
 
 def _flagged(answer: Answer) -> list[tuple[int, str]]:
-    """Return the stamps and reasons of rows that cannot be bars, and of off-calendar bars."""
+    """Return timestamps and reasons for rows that cannot be bars, and for off-calendar bars."""
     unexpected = [
         (stamp, UNEXPECTED)
         for span in spans_of(answer.coverage.where(lambda part: part.reason == UNEXPECTED))
@@ -489,7 +491,7 @@ def _from_cache(answer: Answer) -> float:
 
 
 def _quality(answer: Answer) -> dict[str, Any]:
-    """Return the score of the answer (see :func:`score_of`), and counts of its faults."""
+    """Return the score of the answer (see :func:`score_of`), and the numbers of its faults."""
     score = score_of(answer)
     return {
         "score": None if score is None else round(score, 4),
@@ -499,10 +501,10 @@ def _quality(answer: Answer) -> dict[str, Any]:
 
 
 def score_of(answer: Answer) -> float | None:
-    """Return an answer's score, 0 to 1; None if nothing was fetched now and nothing is grave.
+    """Return an answer's score, 0 to 1; None if nothing was fetched now and no bar is grave.
 
-    It is the worst score of what was fetched. Grave bars subtract their share of the rows, and at
-    least a tenth, whenever they are read.
+    It is the worst score of the answers that were fetched. Whenever grave bars are read, they
+    reduce it by their fraction of the rows, but by at least a tenth.
     """
     score = min(answer.scores, default=None)
     if not any(text.startswith(GRAVE) for text in answer.doubts):
@@ -515,14 +517,14 @@ def score_of(answer: Answer) -> float | None:
 
 
 def _nans(values: NDArray[np.float64]) -> int:
-    """Count the NaNs; if there are none, as is nearly always so, without allocating an array."""
+    """Count the NaNs; in the usual case without any, no array is allocated."""
     if len(values) and not np.isnan(values.min()):  # the minimum of anything and NaN is NaN
         return 0
     return int(np.count_nonzero(np.isnan(values)))
 
 
 def _spans(answer: Answer) -> list[dict[str, Any]]:
-    """Describe the sources of the returned rows, span by span, merged if there are too many."""
+    """Describe the sources of the returned rows, span by span; if there are too many, they are merged."""
     counts = np.array(answer.table.counts(answer.coverage.where(lambda _: True)), np.int64)
     with_rows = np.flatnonzero(counts)
     if len(with_rows) <= _MOST_SPANS:
@@ -540,9 +542,9 @@ def _spans(answer: Answer) -> list[dict[str, Any]]:
 
 
 def _merged_entry(group: Columns, counts: NDArray[np.int64], own: Kind) -> dict[str, Any]:
-    """Describe many spans from one source as one."""
+    """Describe many spans from one source as a single entry."""
     (first,) = Stretches[Covered].of(group)[:1]
-    # Splices belong to single spans.
+    # Comparisons with other vendors belong to single spans.
     entry = {**_span_entry(replace(first, splices=()), int(counts[0]), own), "merged": True}
     entry["rows"] = int(counts.sum())
     entry["end"] = iso(int(group.ends[-1]))
@@ -559,7 +561,7 @@ def _kind_entry(kind: Kind) -> Provenance:
 
 @lru_cache(_REMEMBERED)
 def _span_entry(part: Covered, rows: int, own: Kind) -> Provenance:
-    # Frozen, so it can be shared: every answer from the cache describes the same spans.
+    # Frozen so that it can be shared, because every answer from the cache describes the same spans.
     entry: dict[str, Any] = {
         "start": iso(part.span.start),
         "end": iso(part.span.end),
@@ -576,7 +578,7 @@ def _span_entry(part: Covered, rows: int, own: Kind) -> Provenance:
 
 
 def splice_entry(part: Covered) -> dict[str, Any]:
-    """Return the provenance entry ``splice`` for a span; empty if it has no splices."""
+    """Return the provenance entry ``splice`` for a coverage entry; empty if it has no comparisons."""
     entries = [splice.to_json() | {"at": iso(splice.at)} for splice in part.splices]
     return {"splice": entries} if entries else {}
 
@@ -587,7 +589,8 @@ def splice_entry(part: Covered) -> dict[str, Any]:
 def left_out(part: Covered, own: Kind) -> str:
     """Return why the volume in a span is left out of a series of kind ``own``.
 
-    Empty if it is kept, or if one of the two kinds does not say what it counts.
+    The result is empty if the volume is kept, or if one of the two kinds does not declare what it
+    counts.
     """
     pairs = ((part.kind.volume, own.volume), (part.kind.feed, own.feed))
     differing = [
@@ -597,9 +600,9 @@ def left_out(part: Covered, own: Kind) -> str:
 
 
 def own_volume(table: BarTable, coverage: Coverage, own: Kind) -> BarTable:
-    """Return ascending rows, with volume of other units and feeds replaced by NaN.
+    """Return ascending rows, with volume from other units and feeds replaced by NaN.
 
-    If there is no such volume, as is nearly always the case, the same table is returned.
+    In the usual case without such volume, the same table is returned.
     """
     foreign = _foreign(coverage, own)
     if not foreign or not len(table):

@@ -1,4 +1,4 @@
-"""Reads a lane, together with the outcome of a request, into an answer."""
+"""Reads a series, combined with the outcome of a request, into an answer."""
 
 from __future__ import annotations
 
@@ -45,21 +45,21 @@ if TYPE_CHECKING:
     from .answer import Unfilled
 
 _MOST_PROBLEMS, _MOST_ATTEMPTS, _MOST_DISPUTED, _MOST_DOUBTS = 20, 50, 16, 3
-# Reasons for doubting stored bars. All other reasons concern rejected rows.
+# Reasons for doubting stored bars; all other reasons concern rejected rows.
 _OF_STORED_BARS = (DOUBTFUL, GRAVE, SETTLED, UNEXPECTED, AHEAD, LOST, SPOILT, UNVOUCHED)
 
 
 @dataclass
 class FetchOutcome:
-    """What fetching added to an answer beyond the stored data; nearly empty on a hit.
+    """Everything that a fetch added to an answer beyond the stored data; nearly empty for a cache hit.
 
-    ``book`` is the symbol's splits and dividends, and ``view`` that of the series, if comparing
-    them was enough for the answer, which is then valid ``until`` that time. Bars stamped
-    ``closed_before`` or later were closed according to a clock that was wrong, unless they are
-    final. ``is_alone`` means that a vendor was pinned which reports no splits and dividends.
-    ``snapshot`` is that of the request's current phase: the read continues from its view, and
-    replaces that view with its own. With ``in_part``, bars before a dividend that they cannot be
-    adjusted for are a gap, not an error.
+    ``book`` is the symbol's splits and dividends, and ``view`` the series, if the answer needed
+    nothing beyond comparing them; it is then valid ``until`` that time. Bars from ``closed_before``
+    on were closed only by a clock that was wrong, unless they are final. ``is_alone`` means that a
+    vendor was pinned which does not report splits and dividends. ``snapshot`` is that of the
+    request's current phase; the read starts from its view, and replaces that view with its own.
+    With ``in_part``, bars before a dividend for which they cannot be adjusted are a gap, not an
+    error.
     """
 
     unfilled: Sequence[Unfilled] = ()
@@ -80,14 +80,14 @@ class FetchOutcome:
     snapshot: SeriesSnapshot | None = None
 
     def dependency(self, span: Span) -> Dependency | None:
-        """Return what an answer for ``span`` depends on if fetching added nothing to it."""
+        """Return the stored data that an answer for ``span`` depends on; None if fetching added to it."""
         return None if self.view is None else Dependency(self.view, self.book, span, self.until)
 
     @classmethod
     def of(
         cls, request: LaneRequest, series: SeriesStore, journal: Journal, cap: int
     ) -> FetchOutcome:
-        """Return the outcome of a pass through a lane; bars from ``cap`` on have not closed."""
+        """Return the outcome of processing a lane; bars from ``cap`` on have not closed."""
         return cls(
             journal.unfilled,
             series.unstored,
@@ -105,7 +105,7 @@ class FetchOutcome:
 
 
 class Reader:
-    """Turns the stored data of a series into an answer. Thread-safe; takes no lock.
+    """Reads the stored data of a series into an answer. Thread-safe; does not take a lock.
 
     Attributes:
         days: Trading days that determine the basis of answers.
@@ -125,7 +125,7 @@ class Reader:
         *,
         lenient: bool = False,
     ) -> Answer:
-        """Read ``wanted`` in the requested basis from the store, including unstored data.
+        """Read ``wanted`` from the store in the requested basis, including data that could not be stored.
 
         ``lenient`` accepts an older basis if the latest one cannot be reached.
 
@@ -151,7 +151,7 @@ class Reader:
         if flagged:
             from ..ingest.commit import suspects_table  # not needed if the answer has no problem
 
-            # If there are two rows for a stamp, the stored one is a bar.
+            # If there are two rows for a timestamp, the stored one is a bar.
             table = merge(suspects_table(flagged), table)
         if outcome.closed_before is not None:
             table = _closed(table, coverage, outcome.closed_before)
@@ -163,7 +163,7 @@ class Reader:
             from .adjust import Rebaser  # not needed for instruments without splits
 
             unstored = outcome.unstored_actions
-            # A hit does not read a calendar.
+            # A cache hit does not read a calendar.
             days = self.days.latest if outcome.view is not None else self.days.current
             today = days(query.instrument)
             rebaser = Rebaser(
@@ -180,7 +180,8 @@ class Reader:
             )
             done = rebaser.rebased(table, coverage)
         life = lifetime_of(view)
-        # Faults in vendors' answers concern everyone who reads the bars, not only the first reader.
+        # Faults in vendors' answers concern everyone who reads the bars, not only the caller who
+        # fetched them.
         faults = within(view.faults, span) if view.faults else ()
         problems = sentences(faults, len(table) - len(flagged)) if faults else ()
         lacking: Sequence[Gap] = lacking_spans(
@@ -195,7 +196,7 @@ class Reader:
         outdated = _outdated(done, query)
         facts |= {"problems": [*outdated, *facts["problems"]]}
         if done.is_awaited and not _holds(done.table, done.unknown_since):
-            outdated = []  # the basis named in the answer is correct, and is the newest
+            outdated = []  # the basis that the answer names is correct, and is the newest
         return Answer(
             query=query,
             table=done.table,
@@ -222,7 +223,7 @@ class Reader:
 def with_unadjusted(
     gaps: Sequence[Gap], coverage: Coverage, first: int, reason: str
 ) -> Sequence[Gap]:
-    """Add to gaps the bars before ``first``, which cannot be adjusted as requested."""
+    """Return the gaps with those bars added that are before ``first`` and cannot be adjusted."""
     spans = coverage.spans(lambda part: part.state != "empty")
     early = (span.clip(Span(span.start, first)) for span in spans)
     return joined(gaps, [Gap(span, reason) for span in early if not span.is_empty])
@@ -238,7 +239,7 @@ def _facts(
 ) -> dict[str, Any]:
     return {
         "lane": key.folder,
-        # No version contains bars that could not be stored.
+        # Bars that could not be stored are not part of any version.
         "generation": None if any(c.pieces for c in outcome.unstored) else view.generation,
         "problems": [
             *reasons(coverage, GRAVE, SETTLED),
@@ -255,7 +256,7 @@ def _facts(
 def _closed(table: BarTable, coverage: Coverage, cap: int) -> BarTable:
     """Return the bars before ``cap``, and later ones that are stored as final.
 
-    By a clock that is behind, the later ones have not closed; but their vendor had newer ones.
+    A clock that is behind shows the later ones as not closed, but their vendor had newer bars.
     """
     closed = table.stamps < cap
     if not closed.all():
@@ -264,7 +265,7 @@ def _closed(table: BarTable, coverage: Coverage, cap: int) -> BarTable:
 
 
 def _flagged(suspects: Sequence[Suspect], table: BarTable, coverage: Coverage) -> list[Suspect]:
-    """Return the bad rows that neither a bar nor a later answer has replaced."""
+    """Return the bad rows that have not been replaced by a bar or a later answer."""
     if not suspects:
         return []
     stamps = np.array([s.bar.stamp_ms for s in suspects], dtype=np.int64)
@@ -278,7 +279,7 @@ def _flagged(suspects: Sequence[Suspect], table: BarTable, coverage: Coverage) -
 
 
 def _unread(coverage: Coverage, table: BarTable) -> Stretches[Gap]:
-    """Return a gap for each rejected row that is not readable any more: its file is damaged or gone."""
+    """Return a gap for each rejected row that can no longer be read because its file is damaged or gone."""
     parts = coverage.only(
         lambda c: c.state == "suspect" and not c.reason.startswith(_OF_STORED_BARS)
     )
@@ -291,10 +292,10 @@ def _unread(coverage: Coverage, table: BarTable) -> Stretches[Gap]:
 
 
 def _doubts(coverage: Coverage, table: BarTable, asset_class: str) -> list[str]:
-    """Return why whole answers are not trusted; each reason once, and at most a few.
+    """Return the reasons why whole answers are not trusted, without duplicates and at most a few.
 
-    Bars of a share on a day or at an hour without a session are included. Currencies and futures
-    do trade at hours that are missing from their calendars.
+    Stock bars on days or at hours without a session are included. For currencies and futures they
+    are not, because these do trade at hours that their calendars lack.
     """
     texts = reasons(coverage, DOUBTFUL, GRAVE, UNEXPECTED)
     if UNEXPECTED in texts:
@@ -309,13 +310,13 @@ def _doubts(coverage: Coverage, table: BarTable, asset_class: str) -> list[str]:
 
 
 def reasons(coverage: Coverage, *beginnings: str) -> list[str]:
-    """Return the reasons for these spans that start with one of the prefixes, each once."""
+    """Return the distinct reasons of coverage entries that start with one of the prefixes."""
     texts = (source.reason for source in coverage.sources)
     return list(dict.fromkeys(text for text in texts if text.startswith(beginnings)))
 
 
 def _without_volume(table: BarTable, coverage: Coverage, own: Kind, asset_class: str) -> list[str]:
-    """Report how many bars lack a volume they must have, except left-out foreign volume."""
+    """Report how many bars lack a volume that they should have, apart from volume left out here."""
     if not len(table) or not np.isnan(table.volume.min()):  # NaN if any value is NaN
         return []
     bare = table.take(np.isnan(table.volume)).stamps
@@ -335,12 +336,12 @@ def _without_volume(table: BarTable, coverage: Coverage, own: Kind, asset_class:
 
 
 def _holds(table: BarTable, day: date | None) -> bool:
-    """Return whether there are bars on that day or later."""
+    """Return whether there are bars on ``day`` or later."""
     return day is not None and bool(len(table)) and int(table.stamps[-1]) >= day_ms(day)
 
 
 def _outdated(done: Rebased, query: BarsQuery) -> list[str]:
-    """Report that prices are not as of today if a split since then cannot be ruled out."""
+    """Report that prices are not adjusted as of today if a split since then cannot be ruled out."""
     if done.unknown_since is None:
         return []
     if done.is_awaited:
@@ -362,7 +363,7 @@ def _outdated(done: Rebased, query: BarsQuery) -> list[str]:
 def _with_unstored(
     table: BarTable, coverage: Coverage, suspects: Sequence[Suspect], commits: Sequence[Commit]
 ) -> tuple[BarTable, Coverage, Sequence[Suspect]]:
-    """Add the data that the disk refused."""
+    """Add the data that the disk refused to store."""
     from ..series import laid_over
 
     for commit in commits:
@@ -416,7 +417,7 @@ def attempt_entries(attempts: Sequence[Attempt]) -> list[dict[str, Any]]:
 
 
 def attempt_of(plain: Mapping[str, Any]) -> Attempt:
-    """Return the attempt that :func:`attempt_entries` wrote, without its error."""
+    """Return the attempt that :func:`attempt_entries` described, without its error."""
     return Attempt(
         plain["provider"],
         plain["outcome"],
@@ -433,9 +434,9 @@ def attempt_of(plain: Mapping[str, Any]) -> Attempt:
 
 
 def at_borders(coverage: Coverage) -> Coverage:
-    """Return the coverage with only those splices that are still at a border.
+    """Return the coverage with only those comparisons that are still at the border of two vendors.
 
-    A corrected splice is kept on every part of a span.
+    If a comparison led to a correction, it is kept on every part of a span.
     """
     if not any(part.splices for part in coverage.sources):
         return coverage
@@ -443,7 +444,7 @@ def at_borders(coverage: Coverage) -> Coverage:
     parts = [part for part in coverage if part.state != "empty"]
     behind = dict(zip(map(id, parts), [*parts[1:], None], strict=False))
     for part in coverage:
-        if part.splices:  # a stretch without bars has none that could have been compared
+        if part.splices:  # without bars there is nothing that could have been compared
             after = behind.get(id(part))
             kept = tuple(
                 splice
@@ -470,7 +471,7 @@ def _differ(one: Covered, other: Covered) -> bool:
 
 
 def splice_problems(coverage: Coverage) -> list[str]:
-    """Return a sentence for each splice that the user should know about, each once."""
+    """Return a sentence for each comparison that the user should know about, without duplicates."""
     return list(dict.fromkeys(s for part in coverage.sources for s in _sentences(part)))
 
 
@@ -492,18 +493,18 @@ def _sentences(part: Covered) -> Iterator[str]:
 
 
 def with_disputes(facts: dict[str, Any], done: Rebased, coverage: Coverage) -> dict[str, Any]:
-    """Return provenance entries that include disputes, with one sentence in ``problems``.
+    """Return provenance entries including disputes, which also get a sentence in ``problems``.
 
-    ``actions_disputed`` exists only if there is something to report. Each entry has ``action``
-    (the one that was used), ``type``, ``ex_date``, ``source``, ``used`` (False: left out),
-    ``settled`` (False: as many vendors disagree) and ``others`` (maps each other vendor to its
-    report). If the bars of one vendor are adjusted by a different action than the next vendor's,
-    there is an entry for each, and ``bars_of`` names the vendors.
+    ``actions_disputed`` is present only if there are disputes. Each of its entries has ``action``
+    (the one that was used), ``type``, ``ex_date``, ``source``, ``used`` (False if left out),
+    ``settled`` (False if as many vendors disagree) and ``others`` (maps each other vendor to its
+    report). If vendors' bars are adjusted with different actions, there is an entry for each
+    action, and ``bars_of`` names the vendors.
 
     Args:
         facts: Entries of the answer.
-        done: Its rows, with the data used to convert them.
-        coverage: Vendors of the rows.
+        done: Rows of the answer, with the data used to convert them.
+        coverage: Coverage of the rows, which names their vendors.
     """
     notes = []
     if done.borrowed:
@@ -516,7 +517,7 @@ def with_disputes(facts: dict[str, Any], done: Rebased, coverage: Coverage) -> d
 
 
 def doubts_of(done: Rebased, coverage: Coverage) -> list[str]:
-    """Return what makes the whole answer doubtful: a split that as many vendors dispute."""
+    """Return doubts about the whole answer: splits that as many vendors dispute as report."""
     open_splits = [e for e in done.disputed if e.type == "split" and not e.is_settled]
     return [
         f"{DOUBTFUL}{_what(event, coverage)}, and neither has more vendors"
@@ -558,7 +559,7 @@ def _entries(event: ActionEvent, coverage: Coverage) -> list[dict[str, Any]]:
 
 
 def _used(event: ActionEvent, coverage: Coverage) -> dict[Action, list[str]]:
-    """Return the actions that apply to the bars before the event, each with the bars' vendors."""
+    """Return the actions that apply to the bars before the event, each with these bars' vendors."""
     ex_date = day_ms(event.action().ex_date)
     older = [c.vendor for c in coverage if c.state != "empty" and c.span.start < ex_date]
     used: dict[Action, list[str]] = {}

@@ -50,7 +50,7 @@ class Deriver:
 
     Args:
         shorter: Chooses the shorter bars.
-        ask: Answers with bars of exactly the requested length, skipping vendors that are excluded.
+        ask: Function that returns bars of exactly the requested length, skipping excluded vendors.
         log: Logger for this class.
     """
 
@@ -63,12 +63,12 @@ class Deriver:
         self._shorter, self._ask, self._log = shorter, ask, log
 
     def of_days(self, query: BarsQuery, days: Timeframe) -> Answer:
-        """Answer from daily bars; use a vendor's own bars only if there are no daily ones at all.
+        """Build the answer from daily bars; use a vendor's longer bars only if no daily bar exists.
 
-        If daily bars are missing, the vendor's own weekly bars lack them too, without saying so.
+        Weekly bars from a vendor lack the same days that its daily bars lack, but do not show it.
 
         Raises:
-            AllProvidersFailedError: No vendor supplied either, and nothing is stored.
+            AllProvidersFailedError: No vendor supplied daily or longer bars, and nothing is stored.
         """
         try:
             answer = self._derived(query, self._shorter.of(query, days), {})
@@ -85,15 +85,15 @@ class Deriver:
     def instead(
         self, query: BarsQuery, error: DataError, alone: Callable[[BarsQuery, DataError], Answer]
     ) -> Answer:
-        """Answer for bars that no vendor supplied: from shorter ones, or from stored ones.
+        """Answer a query for bars that no vendor supplied, from shorter bars or from stored ones.
 
         Args:
             query: Requested bars.
             error: Why no vendor supplied them.
-            alone: Answers with the stored bars, or raises the error it is given.
+            alone: Function that answers with the stored bars, or raises the error passed to it.
 
         Raises:
-            NoProviderError, AllProvidersFailedError: There are no such bars at all.
+            NoProviderError, AllProvidersFailedError: Neither shorter nor stored bars exist.
         """
         source, answer = None if _says_nothing(error) else self._shorter.best(query), None
         if source is not None:
@@ -116,12 +116,12 @@ class Deriver:
         return stored if answer is None or _lack_ms(stored) < _lack_ms(answer) else answer
 
     def made(self, query: BarsQuery, attempts: Sequence[Attempt]) -> Answer | None:
-        """Return bars built from shorter ones; None if there are none to make them from.
+        """Return bars built from shorter ones; None if no shorter bars can be had.
 
         Args:
             query: Requested bars.
-            attempts: Queries for bars of exactly this length; a vendor that failed is not queried
-                for shorter ones.
+            attempts: Earlier queries for bars of exactly this length; a vendor that failed then is
+                not queried for shorter bars.
         """
         source = self._shorter.best(query)
         if source is None:
@@ -194,12 +194,12 @@ def derived(
 
     Args:
         query: Requested bars.
-        source: Length of the bars to make them from; must be allowed by ``prices.conversions``.
-        anchor: Origin from which the source bars are counted, if known; the derived bars are
-            counted from the same origin.
+        source: Length of the shorter bars; ``prices.conversions`` must allow the conversion.
+        anchor: Origin of the grid of the source bars, if known; the derived bars have the same
+            origin.
         ask: Answers with the source bars, from the store and from vendors.
-        hours: Calendar by which the bars are put together; None: the market's regular hours, which
-            are cut out of extended ones.
+        hours: Calendar that determines which bars belong together; None: the market's regular
+            hours, to which extended bars are cut.
 
     Raises:
         NoProviderError, AllProvidersFailedError: Raised by ``ask``.
@@ -262,11 +262,11 @@ class _Derivation:
         return self._folded(below, needed, is_open=is_open)
 
     def start(self, factor: int) -> int:
-        """Return how far back such an answer goes, in UTC milliseconds."""
+        """Return the start of a range of ``factor`` times as many bars, in UTC milliseconds."""
         return self._wanted(factor).start
 
     def _wanted(self, factor: int) -> Span:
-        """Return the requested stamps, without those of bars that are not to be returned."""
+        """Return the requested span, without bars that have not closed or are not requested."""
         query, grid = self.query, self._grid
         cap = first_unclosed(self._calendar, grid.timeframe, query.now_ms, grid.anchor)
         end = min(query.span.end, cap)
@@ -274,7 +274,7 @@ class _Derivation:
         return Span(start, query.span.end if query.include_forming or end <= start else end)
 
     def _folded(self, below: Answer, needed: Span, *, is_open: bool) -> Answer:
-        """Make the bars from the answer; ``is_open``: not all bars in the range have closed."""
+        """Build the bars from an answer; ``is_open``: not all bars in the range have closed."""
         ends = [*(c.span.end for c in below.coverage), *(g.span.end for g in below.gaps)]
         # Beyond the range that the answer covers, missing bars do not mean that nothing traded.
         span = Span(needed.start, min(needed.end, max(ends, default=needed.start)))
@@ -311,7 +311,7 @@ class _Derivation:
         )
 
     def _rows(self, below: Answer) -> BarTable:
-        """Return the rows to make bars from: those in hours that the calendar knows."""
+        """Return the rows to build bars from: those in the hours that the calendar knows."""
         session = below.kind.session
         if self.hours is not None or self.query.instrument.is_extended:
             return below.table
@@ -333,7 +333,7 @@ class _Derivation:
         return self.hours is None and self.source.is_intraday and is_longer
 
     def _beyond_calendar(self, below: Answer, span: Span) -> Iterator[Gap]:
-        """Yield the ranges never requested, even where the market's calendar expects no bar."""
+        """Yield the ranges never requested, even those in which the calendar expects no bar."""
         if self.hours is not None:
             for part in gaps(span, [c.span for c in below.coverage]):
                 yield Gap(part, "never asked for")
@@ -353,13 +353,13 @@ class _Derivation:
 
     @cached_property
     def _grid(self) -> BarGrid:
-        """The positions of the requested bars; daily bars have only one anchor."""
+        """The grid of the requested bars; daily bars have only one possible anchor."""
         step = self.query.timeframe
         return BarGrid(self._calendar, step, self.anchor if step.is_intraday else "session")
 
 
 def _dependency(below: Answer, *, is_open: bool) -> Dependency | None:
-    """Return what derived bars depend on; if the range is open, another may close any time."""
+    """Return what the derived bars depend on; in an open range, only until the next bar is due."""
     depends_on = below.depends_on
     if depends_on is None or not is_open:
         return depends_on
@@ -368,7 +368,7 @@ def _dependency(below: Answer, *, is_open: bool) -> Dependency | None:
 
 
 def _holes(below: Answer) -> Iterator[Gap]:
-    """Yield the parts of an answer that are unknown or not trusted."""
+    """Yield the parts of an answer that are missing or not trusted."""
     yield from (gap for gap in below.gaps if not gap.harmless)
     for stamp, reason in below.flagged:
         yield Gap(Span(stamp, stamp + 1), reason)

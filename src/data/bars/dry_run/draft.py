@@ -37,11 +37,11 @@ from ..series import LaneRequest
 
 @dataclass(frozen=True)
 class _Rows:
-    """Drafted bars, stored as runs of equally spaced stamps; constant columns as one value.
+    """Drafted bars, kept as runs of equally spaced timestamps; a constant column is one value.
 
     Attributes:
-        begins, counts: First stamp and length of each run, ascending.
-        step: Distance between the stamps of a run, in milliseconds.
+        begins, counts: First timestamp and length of each run, ascending.
+        step: Distance between the timestamps of a run, in milliseconds.
         columns: Value columns in the order of ``BarTable.values``.
     """
 
@@ -62,7 +62,7 @@ class _Rows:
 
     @property
     def span(self) -> Span:
-        """The span from the first stamp to the last one."""
+        """The span from the first timestamp to the last one."""
         last = self.begins[-1] + (self.counts[-1] - 1) * self.step
         return Span(int(self.begins[0]), int(last) + 1)
 
@@ -71,7 +71,7 @@ class _Rows:
         return self._at(np.arange(*self._places(span)))
 
     def stamps(self, span: Span) -> Stamps:
-        """Return the stamps of the rows in ``span``."""
+        """Return the timestamps of the rows in ``span``."""
         return self._stamps(np.arange(*self._places(span)))
 
     def outline(self, span: Span) -> BarTable:
@@ -106,13 +106,13 @@ class _Rows:
 
 @dataclass
 class _Draft:
-    """The commits to one series, with their bars and the views before and after them.
+    """The drafted commits to one series, with their bars and the views before and after them.
 
     Attributes:
         base, view: View of the series before the commits, and after them.
-        commits: Commits without their bars, each with the bars of its pieces.
+        commits: Pairs of a commit without its bars, and the bars of its pieces.
         rows: All drafted bars, in spans that do not overlap, ascending.
-        gone: Spans in which a vendor has no bar.
+        gone: Spans for which a vendor reported no bar.
     """
 
     base: SeriesView
@@ -128,7 +128,7 @@ class _Draft:
         return slice(first, max(first, last))
 
     def add(self, rows: _Rows) -> None:
-        """Add rows; they replace those with the same stamps."""
+        """Add rows; they replace rows with the same timestamps."""
         place = self.near(rows.span)
         if older := self.rows[place]:
             rows = _Rows.of(
@@ -140,15 +140,15 @@ class _Draft:
 class DraftStore:
     """The store of one dry run: commits stay in memory. Not thread-safe.
 
-    It has the methods of :class:`.BarStore` that a request calls, and none that writes to disk.
-    For everything that is not drafted, it answers from the preview.
+    It has the methods of :class:`.BarStore` that a request calls; none of them writes to disk.
+    Everything that is not drafted is read from the preview.
 
     Args:
-        preview: Preview as returned by :meth:`.BarStore.preview`.
+        preview: View of the stored bars, from :meth:`.BarStore.preview`.
 
     Attributes:
-        root, memory: Those of the preview.
-        listener: A listener that does nothing: a plan does not count as a use of a series.
+        root, memory: Folder and memory of the preview.
+        listener: Listener that does nothing, because a plan does not count as a use of a series.
     """
 
     def __init__(self, preview: BarStore) -> None:
@@ -162,7 +162,7 @@ class DraftStore:
         """Return the view of a series after its drafts."""
         base = self._preview.view(key)
         draft = self._drafts.get(key)
-        if draft is not None and draft.base != base:  # damage was found since
+        if draft is not None and draft.base != base:  # damage was found meanwhile
             del self._drafts[key]
             for commit, rows in draft.commits:
                 pairs = zip(commit.pieces, rows, strict=True)
@@ -203,7 +203,7 @@ class DraftStore:
         wait_s: float = 0.0,
         check: Callable[[], object] = no_check,
     ) -> None:
-        """Keep bars and marks in memory."""
+        """Keep the bars and coverage changes of a commit in memory."""
 
         def has_bars(spans: Edges) -> NDArray[np.bool_]:
             """Return in which spans bars are stored or drafted."""
@@ -256,7 +256,7 @@ class DraftStore:
         return with_answers(book, answers)
 
     def forget_actions(self, symbol: str, source: str, wait_s: float = 0.0) -> None:
-        """Leave out the actions that a sample-data vendor reported."""
+        """Ignore the actions that a sample-data vendor reported."""
         self._forgotten.setdefault(symbol, []).append(source)
 
     def add_actions(
@@ -277,7 +277,7 @@ class DraftStore:
     # --- not affected by drafts --------------------------------------------------------------
 
     def check(self, view: SeriesView, span: Span) -> None:
-        """Reject a span if one of its years cannot be read; raises as the preview does."""
+        """Raise the preview's error if a year of a span cannot be read."""
         self._preview.check(view, span)
 
     def lanes_beside(self, symbol: str, timeframe: Timeframe) -> list[SeriesKey]:
@@ -285,7 +285,7 @@ class DraftStore:
         return self._preview.lanes_beside(symbol, timeframe)
 
     def symbols(self) -> list[str]:
-        """Return the symbols that have a folder; raises as the preview does."""
+        """Return the symbols that have a folder; errors are those of the preview."""
         return self._preview.symbols()
 
     def log(self, key: SeriesKey) -> list[dict[str, Any]]:
@@ -295,16 +295,16 @@ class DraftStore:
     def read_version(
         self, key: SeriesKey, span: Span, generation: int
     ) -> tuple[BarTable, Coverage]:
-        """Return bars and coverage right after an actual commit; raises as the preview does."""
+        """Return bars and coverage as of an actual commit; errors are those of the preview."""
         return self._preview.read_version(key, span, generation)
 
 
 class OutlineStore:
     """The store from which the answer of one dry run is read.
 
-    It has the methods of a :class:`DraftStore`, but returns only some of the drafted bars: the
-    answer for years of minute bars would take gigabytes. If a number of bars is requested, or
-    longer bars are built from them, they are returned in full.
+    It has the methods of a :class:`DraftStore`, but returns only some of the drafted bars, because
+    years of minute bars would take gigabytes. All bars are returned if the query requests a number
+    of bars or if longer bars are built from them.
     """
 
     def __init__(self, store: DraftStore, query: BarsQuery) -> None:
@@ -324,11 +324,11 @@ class OutlineStore:
         is_use: bool = True,
         bad_rows: bool = True,
     ) -> Stretch:
-        """Return the view, bars, coverage and bad rows for ``span``; drafted bars in outline."""
+        """Return the view, bars, coverage and bad rows for ``span``, with only some drafted bars."""
         return self._store._stretch(key, span, in_outline=self.is_outlined(key))
 
     def left_out(self, key: SeriesKey, span: Span, table: BarTable) -> int:
-        """Return the number of drafted bars in ``span`` that ``table``, read from here, lacks."""
+        """Return the number of drafted bars in ``span`` that are left out of ``table``."""
         draft = self._store._drafts.get(key)
         if draft is None or not self.is_outlined(key):
             return 0
@@ -345,11 +345,11 @@ class DryRun:
 
     Attributes:
         query: The request.
-        store: Store that it reads from and commits to.
+        store: Store that the request reads from and commits to.
         steps: Requests to vendors, in order.
         plans: Plan of every lane, in order.
         is_routed: Whether the rules or a vendor were consulted.
-        answer: Stored bars, with made-up ones for those to be fetched; None after an error.
+        answer: Stored bars, and made-up ones in place of those to be fetched; None after an error.
         error: Error that the request would raise instead of an answer.
     """
 
@@ -363,7 +363,7 @@ class DryRun:
 
     @property
     def is_hit(self) -> bool:
-        """Whether no vendor is needed: no requests, and no harmful gap except unplanned ones."""
+        """Whether the request needs no vendor."""
         if self.answer is None or self.steps:
             return False
         if all(gap.harmless for gap in self.answer.gaps):

@@ -1,8 +1,8 @@
-"""Plans a request by a dry run: what it would do and what it would cost.
+"""Plans a request by a dry run, which shows what the request would do and cost.
 
-A dry run executes the request itself, with the code of :class:`~..service.BarsService`: its store
-keeps commits in memory, and stand-ins answer for the vendors. A plan therefore always follows what
-requests actually do.
+A dry run executes the request itself, with the code of :class:`~..service.BarsService`. Its store
+keeps commits in memory, and fake vendors answer instead of the real ones. A plan therefore always
+matches the behavior of real requests.
 """
 
 from __future__ import annotations
@@ -42,8 +42,8 @@ from .draft import DraftStore, DryRun, OutlineStore
 # Errors name their vendor.
 _NAMED_TWICE = re.compile(r"\b(\w+): \1 ")
 
-# Events of a dry run did not really happen, so they are not logged. Not part of the logger tree, so
-# that nothing there can enable it.
+# The events of a dry run did not really happen, so they are not logged. This logger is not part of
+# the logger tree, so that no configuration can enable it.
 _NO_LOG = logging.Logger("onetape.dry_run")
 _NO_LOG.disabled = True
 
@@ -56,7 +56,7 @@ class RequestPlanner:
         store: Stored bars, as :meth:`.BarStore.preview` shows them.
         selector: Selects the vendors.
         clock: Source of the current time.
-        expiry, checks: The same as those of real requests.
+        expiry, checks: Same rules as for real requests.
     """
 
     store: BarStore
@@ -66,7 +66,7 @@ class RequestPlanner:
     checks: ValidationRules = ValidationRules()
 
     def plan(self, query: BarsQuery) -> Plan:
-        """Return what ``query`` would do if it were made now.
+        """Return the plan of ``query``: the requests to vendors that it would cause now.
 
         Raises:
             CacheError: The store cannot be read.
@@ -74,7 +74,7 @@ class RequestPlanner:
         return _Composer(self, self._dry_run(query)).plan()
 
     def route(self, query: BarsQuery) -> Route:
-        """Return where the bars for ``query`` may come from.
+        """Return the vendors and lanes from which the bars for ``query`` may come.
 
         Raises:
             NoProviderError, UnknownProviderError: No vendor can supply them.
@@ -107,7 +107,7 @@ class RequestPlanner:
 
 
 class _FakeSelector:
-    """A selector with stand-ins for the downloaders; otherwise the real one."""
+    """The real selector, except that its downloaders are replaced by fake ones."""
 
     def __init__(self, selector: Any, run: DryRun) -> None:
         self._selector, self._run = selector, run
@@ -121,7 +121,7 @@ class _FakeSelector:
         return names
 
     def _initialize_downloader(self, name: str) -> Any | None:
-        """Return the stand-in for a vendor; None if the vendor cannot be built."""
+        """Return the fake downloader for a vendor; None if the real one cannot be built."""
         # Imported here: an answer from the cache needs no vendor and no HTTP library.
         from ...vendors.factory import downloader_for
         from .vendors import stand_in
@@ -145,7 +145,7 @@ class _Composer:
         self._source = _source(run.answer)
         self._timeframe = self._source or run.query.timeframe
         self._plans = self._plans_of_lane()
-        # Only documents were compared: its plan needs no calendar and no vendor either.
+        # Only documents were compared, so the plan needs no calendar and no vendor either.
         self._is_stored = run.is_hit and not run.plans
 
     def plan(self) -> Plan:
@@ -186,7 +186,7 @@ class _Composer:
         return len(answer.table) + store.left_out(key, self._span(), answer.table)
 
     def _plans_of_lane(self) -> list[tuple[LaneRequest, FetchPlan]]:
-        """Return the plans of the lane that answers; those of the first lane if none does."""
+        """Return the plans of the lane that answers; if no lane does, those of the first one."""
         plans = [pair for pair in self._run.plans if pair[0].key.timeframe == self._timeframe]
         keys = list(dict.fromkeys(request.key for request, _ in plans))
         if self._answer is None:
@@ -198,13 +198,13 @@ class _Composer:
         return [(request, plan) for request, plan in plans if request.key in keys]
 
     def _requested_spans(self) -> list[Span]:
-        """Return the spans requested from vendors that can add to the bars that answer."""
+        """Return the spans requested from vendors whose bars can become part of the answer."""
         names = {c.name for request, _ in self._plans for c in request.lane.candidates}
         steps = (step for step in self._run.steps if step.vendor in names or not self._plans)
         return [step.span for step in steps]
 
     def _others(self) -> tuple[Mapping[str, str], Mapping[str, str]]:
-        """Return the rules' vendors that are not candidates, and substitutes, with reasons."""
+        """Return two mappings to reasons: vendors in the rules that are not candidates, and substitutes."""
         if self._is_stored:
             return {}, {}
         rejected = unasked(self._planner.selector, self._query)
@@ -220,7 +220,7 @@ class _Composer:
         return {**rejected, **way.namesakes}, substitutes
 
     def _span(self) -> Span:
-        """Return the requested stamps that have closed."""
+        """Return the part of the requested span that has closed."""
         plan = self._plans[-1][1] if self._plans else None
         start, end = plan.wanted if plan and not self._source else self._query.span
         return Span(start, max(start, min(end, plan.cap if plan else self._query.now_ms + 1)))
@@ -259,7 +259,7 @@ class _Composer:
         )
 
     def _offers(self, request: LaneRequest, span: Span) -> tuple[VendorOffer, ...]:
-        """Return what each candidate could do if it were the only one queried."""
+        """Return the offer of each candidate, as if it were the only one queried."""
         if self._query.offline:
             return ()
         return tuple(
@@ -292,13 +292,13 @@ class _Composer:
 
 
 def _source(answer: Answer | None) -> Timeframe | None:
-    """Return the timeframe of the bars that an answer is made from, if it is derived."""
+    """Return the timeframe of the bars from which a derived answer is built; else None."""
     made_of = answer.facts.get("derived_from") if answer else None
     return Timeframe.parse(made_of["timeframe"]) if made_of else None
 
 
 def _reason(query: BarsQuery, error: DataError | None) -> str:
-    """Return why there is no answer, with each vendor's reason once."""
+    """Return the reason for a missing answer, naming each vendor's reason once."""
     if isinstance(error, AllProvidersFailedError) and error.attempts:
         reasons = (str(a) for a in error.attempts if a.message)
         return "; ".join(dict.fromkeys(reasons))
@@ -350,7 +350,7 @@ def _lack(span: Span, grid: BarGrid, reason: str) -> Lacking:
 
 
 def _reasons(span: Span, cap: int, coverage: Coverage, request: LaneRequest) -> Iterator[str]:
-    """Yield the reasons for requesting ``span``, from its coverage."""
+    """Yield the reasons for requesting ``span``, according to its coverage."""
     now, parts = request.query.now_ms, coverage.within(span)
     lacking = gaps(Span(span.start, min(span.end, cap)), [part.span for part in parts])
     reasons = {

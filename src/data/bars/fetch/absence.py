@@ -1,4 +1,4 @@
-"""What follows when vendors have nothing: empty spans, doubted bars, a listing, an end."""
+"""Records the consequences of empty answers: empty spans, doubted bars, a listing, an end."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from ..selection.candidates import Candidate
 from ..series import Journal, LaneRequest, SeriesStore, is_outage
 from ..validity import PROVING, UNVOUCHED_MS
 
-# No halt that ends lasts longer than this; also how far back a vendor is queried for daily bars.
+# No temporary halt lasts longer than this; also how far back a vendor is queried for daily bars.
 _LONGEST_HALT_MS = 45 * DAY_MS
 
 
@@ -46,9 +46,9 @@ def record_absence(
     Args:
         request: Request to the lane.
         series: Store of the series.
-        vendor_days: Sessions that vendors lack for most of their symbols.
+        vendor_days: Sessions that a vendor lacks for most symbols.
         lacking: Spans that no vendor of the lane supplied, ascending.
-        errors: Error of each vendor, in order.
+        errors: Errors of the vendors, in order.
     """
     if not lacking:
         return []
@@ -100,9 +100,9 @@ def _none(
     vendor: str,
     context: CommitContext,
 ) -> Iterator[Covered]:
-    """Yield the marks for a segment that no vendor in ``names`` has; ``vendor`` joins them."""
+    """Yield the coverage of a segment that no vendor in ``names`` has; ``vendor`` lists these names."""
     now, late = context.now_ms, None
-    # An empty answer is not trusted for anything that has not settled.
+    # An empty answer is not trusted for a span that has not settled.
     if not context.is_settled(segment):
         opens = request.grid.opens(segment)
         late = first_unsettled(opens, request.grid, request.settle_ms, now)
@@ -121,7 +121,7 @@ def _is_valid(part: Covered, now_ms: int) -> bool:
 
 
 def _is_news(part: Covered, vendor: str, names: Set[str]) -> bool:
-    """Return whether one vendor reported a part empty a moment ago, and now all of them have."""
+    """Return whether a part reported empty by some vendors is now reported empty by all of them."""
     is_none = part.vendor != vendor and part.reason.startswith(NO_BAR)
     return is_none and set(part.vendor.split(",")) < names
 
@@ -134,7 +134,7 @@ def _nothing(
     vendor: str,
     context: CommitContext,
 ) -> Iterator[Covered]:
-    """Yield the marks for an empty result: stored bars stay but are doubted, the rest is empty."""
+    """Yield the coverage after an empty result: stored bars stay but are doubted; the rest is empty."""
     now, grid = context.now_ms, request.grid
     spans = [part.span for part in coverage]
     counts = series.read(span)[0].counts(spans) if spans else []
@@ -156,7 +156,7 @@ def _nothing(
 def _note_refused(
     series: SeriesStore, lacking: Sequence[Span], failures: Sequence[DataError]
 ) -> None:
-    """Record that bars which one vendor lacks were fetched from others but did not fit."""
+    """Record that other vendors' bars for a gap were fetched but did not fit the stored ones."""
     refused = [e for e in failures if isinstance(e, SpliceConflictError)]
     reasons = [str(e.args[0]) for e in refused]
     names = {e.provider or "" for e in refused} - {""}
@@ -165,7 +165,7 @@ def _note_refused(
     marks = tuple(
         replace(
             part,
-            # These vendors have been queried, too.
+            # The vendors of the rejected bars have been queried, too.
             vendor=",".join(sorted({*part.vendor.split(","), *names} - {""})),
             reason="; ".join([NO_BAR, *dict.fromkeys(reasons)]),
         )
@@ -177,7 +177,7 @@ def _note_refused(
 
 
 def _unvouched(mark: Covered, now_ms: int) -> Covered:
-    """Shorten the validity of an empty mark in the last day: only our own clock says it is past."""
+    """Shorten the validity of an empty span in the last day, since it relies on our own clock."""
     if mark.expires is None or mark.span.end <= now_ms - DAY_MS:
         return mark
     return replace(mark, expires=min(mark.expires, now_ms + UNVOUCHED_MS))
@@ -191,20 +191,21 @@ def prove_listing(
 ) -> None:
     """Look for proof that the empty span before the first bar is the time before a listing.
 
-    Without proof, it might be an outage at the start of the requested range, or a history that the
-    vendor has truncated, and a gap is never called harmless on a guess. A proof is a listing date
-    reported by a vendor, or empty pages from two vendors, covering either more than any halt lasts
-    or the requested range and the days before it. One vendor's empty answer proves nothing.
+    Without proof, the span might be an outage or a history that the vendor has truncated, and a gap
+    is never called harmless on a guess. There are two kinds of proof: a listing date reported by a
+    vendor, or empty answers from two vendors. These answers must cover either a time longer than
+    any halt, or the requested range and the days before it. One vendor's empty answer proves
+    nothing.
 
     The empty span after the last bar is the end of a series if it is longer than any halt and
-    reaches up to now: the range after an old outage may simply not have been requested yet. Bars
-    may still resume one day, so the end is checked again, the sooner the shorter the span is.
+    reaches up to now; otherwise the later range may simply not have been requested yet. Bars may
+    resume one day, so the end is checked again; the shorter the span is, the sooner.
 
     Args:
         request: Request to the lane.
         series: Store of the series.
-        journal: Record of what was tried.
-        segments: Spans just requested; if they left no empty span, nothing is looked for.
+        journal: Record of the attempts.
+        segments: Spans just requested; if none of them is empty now, nothing is done.
     """
     coverage = series.coverage()
     nothing, behind = _before_first_bar(coverage), _behind_last_bar(coverage)
@@ -284,9 +285,10 @@ def _without_bars_before(
 
 
 def _pages_before(request: LaneRequest, nothing: Span, now_ms: int) -> list[FetchQuery]:
-    """Return the queries to make: the day before in these bars, and daily bars before that.
+    """Return the queries that look for earlier bars: the day before, and daily bars before that.
 
-    An earlier bar on the same day would not be in any page of earlier daily bars.
+    The first query uses the request's own timeframe, because daily bars of earlier days would not
+    show an earlier bar on the same day.
     """
     first = day_ms(date_of(nothing.start)) - DAY_MS
     spans = {
@@ -298,7 +300,7 @@ def _pages_before(request: LaneRequest, nothing: Span, now_ms: int) -> list[Fetc
 
 
 def _before_first_bar(coverage: Coverage) -> Span | None:
-    """Return the unproven empty span that ends where the first bars begin, if there is one."""
+    """Return the unproven empty span directly before the first bars, or None."""
     place = next((i for i, part in enumerate(coverage) if part.state != "empty"), 0)
     start = end = coverage[place].span.start if coverage else 0
     for part in reversed(coverage[:place]):
@@ -309,7 +311,7 @@ def _before_first_bar(coverage: Coverage) -> Span | None:
 
 
 def _behind_last_bar(coverage: Coverage) -> Span | None:
-    """Return the empty span that begins where the last bars end, if there is one."""
+    """Return the empty span directly after the last bars, or None."""
     behind = next((n for n, part in enumerate(reversed(coverage)) if part.state != "empty"), 0)
     start = end = coverage[-behind].span.start if behind else 0
     for part in coverage[-behind:] if behind else ():
@@ -329,13 +331,13 @@ def _agreeing(coverage: Coverage, nothing: Span) -> set[str]:
     """Return the vendors that reported every expected bar of ``nothing`` as missing."""
     expected = [part for part in coverage.within(nothing) if part.reason != CLOSED]
     if any(part.reason not in PLAINLY_NONE for part in expected):
-        return set()  # one of the vendors had bars, which did not fit
+        return set()  # one of the vendors had bars that did not fit
     vendors = [set(part.vendor.split(",")) - {""} for part in expected]
     return set.intersection(*vendors) if vendors else set()
 
 
 def _is_empty(candidate: Candidate, page: FetchQuery) -> bool:
-    """Return whether a vendor positively has no bars.
+    """Return whether a vendor answers that it has no bars.
 
     Raises:
         ProviderError, ConfigError: The vendor did not answer.

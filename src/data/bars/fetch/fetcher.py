@@ -1,4 +1,4 @@
-"""Tries the candidates for each missing segment until one of them has it."""
+"""Queries the candidates for each missing span, one after another, until one of them has it."""
 
 from __future__ import annotations
 
@@ -37,17 +37,17 @@ from .attempt import VendorReply, ask
 from .plan import in_few_requests
 from .question import neighbours, question_for
 
-# Data received since the last commit is lost if a process is killed or a call times out; a commit
-# costs as much as processing a page.
+# Amount of data to receive between commits. Data received since the last commit is lost if a
+# process is killed or a call times out, but a commit costs as much as processing a page.
 PAGES_A_COMMIT = 4
-# More empty spans than this are recorded only while the call has time.
+# If there are more empty spans than this, they are recorded only while the call has time.
 _WORTH_STOPPING = 1_000
 # Factor by which each chunk grows while nothing is received.
 _GROWTH = 8
 
 
 def _overdue(segment: _Segment) -> list[DataError]:
-    """Return the error of a call whose time is over, if there are many spans left to record."""
+    """Return the timeout error of a call whose time is over, if many spans are left to record."""
     try:
         if len(segment.spans) > _WORTH_STOPPING:
             check_time("what no vendor has")
@@ -64,11 +64,11 @@ class _Stretches(NamedTuple):
 
     @property
     def whole(self) -> Span:
-        """The span from the first part to the end of the last one, including what is between."""
+        """The span from the first part to the end of the last one, including everything in between."""
         return Span(self.spans[0].start, self.spans[-1].end)
 
     def within(self, chunk: Span) -> _Stretches:
-        """Return the parts in ``chunk``; their ``until`` is the next part after it."""
+        """Return the parts in ``chunk``; their ``until`` is the start of the next part after it."""
         spans = clipped(self.spans, chunk)
         later = bisect_left(self.spans, (chunk.end,))
         return _Stretches(spans, self.spans[later].start if later < len(self.spans) else self.until)
@@ -80,8 +80,8 @@ class _Segment:
 
     Attributes:
         spans: Ascending spans that are missing.
-        position: Position of the candidate in the lane; after the last one, nobody is left.
-        reasons: Why the candidates before it lack these.
+        position: Position of the candidate in the lane; after the last one, there is nobody left.
+        reasons: Why the previous candidates lack these spans.
     """
 
     spans: tuple[Span, ...]
@@ -93,7 +93,7 @@ class _Segment:
         return _Segment(tuple(spans), self.position + 1, (*self.reasons, reason))
 
     def requested_alone(self, span: Span) -> _Segment:
-        """Return the entry for ``span`` with the same candidate, as if not requested yet."""
+        """Return the entry for ``span`` with the same candidate, as if it had not been requested yet."""
         return _Segment((span,), self.position, self.reasons)
 
 
@@ -128,7 +128,7 @@ class _Requests(_Segment):
         return cls(spans, segment.position, segment.reasons, tuple(groups), chunk_ms, rows)
 
     def behind(self, chunk: Span, chunk_ms: int, rows: int) -> _Requests:
-        """Return what is left after ``chunk`` of the first group was requested."""
+        """Return the remaining requests after ``chunk`` of the first group."""
         first, *others = self.groups
         rest = first.within(Span(chunk.end, first.whole.end))
         if not rest.spans:
@@ -143,7 +143,7 @@ class Fetcher:
         request: Request to the lane.
         series: Store of the series.
         journal: Record of what was tried; the results are added to it.
-        action_fetcher: Fetches splits and dividends for the same request.
+        action_fetcher: Fetcher of splits and dividends for the same request.
     """
 
     def __init__(
@@ -200,7 +200,7 @@ class Fetcher:
             return fetched, take_forming(self._request, self._series, candidate, question, fetched)
 
     def _query(self, candidate: Candidate, question: Question) -> FetchQuery:
-        """Return the query in the form that a vendor takes, limited to its depth of history."""
+        """Return the query in the form that a vendor expects, limited to its depth of history."""
         query, timeframe, now = (
             self._request.query,
             self._request.grid.timeframe,
@@ -210,7 +210,7 @@ class Fetcher:
         return FetchQuery(query.instrument, timeframe, reach, now, insist=query.refresh)
 
     def _fetch(self, candidate: Candidate, query: FetchQuery) -> Fetched:
-        """Query one of our vendors, or another downloader by its ``get_ohlcv``.
+        """Query one of our vendors, or another downloader through its ``get_ohlcv``.
 
         Raises:
             ProviderError, ConfigError: The candidate did not answer with bars.
@@ -225,10 +225,10 @@ class Fetcher:
     def fill(self, lacking: Sequence[Span]) -> None:
         """Query the candidates in order for the missing spans, and commit the answers.
 
-        What one of them lacks goes to the next before anything after it is requested: the length
-        of the next chunk depends on the rows received meanwhile, and neighbours are compared with
-        the bars stored by then. Spans that no vendor has are recorded as empty, or are listed as
-        unfilled in the journal.
+        Bars that a candidate lacks are requested from the next one before anything later is
+        requested, because the length of the next chunk depends on the rows received, and adjacent
+        bars are compared with bars stored by then. Spans that no vendor has are recorded as empty,
+        or are listed as unfilled in the journal.
 
         Args:
             lacking: Ascending spans.
@@ -255,7 +255,7 @@ class Fetcher:
             todo += reversed(following)
 
     def _split(self, candidate: Candidate, segment: _Segment) -> list[_Segment]:
-        """Split a segment into what a candidate is not queried for and what it is queried for."""
+        """Split a segment into the parts that a candidate is and is not queried for."""
         coverage = Coverage() if self._request.query.refresh else self._series.coverage()
         now, timeframe = self._series.now_ms(), self._request.grid.timeframe
         none = [span for span in segment.spans if _has_none(coverage, candidate, span, now)]
@@ -275,13 +275,13 @@ class Fetcher:
         """Query a candidate for the next chunk of its first request.
 
         Returns:
-            The remaining segments, in the order in which they are requested.
+            The remaining segments, in the order in which to request them.
         """
         request, group = self._request, segment.groups[0]
-        rows_before = self._journal.rows  # without those of this chunk
+        rows_before = self._journal.rows  # without the rows of this chunk
         chunk, chunk_ms = _next_chunk(candidate, request, segment, rows_before)
         reason, lacking, between = self._ask_vendor(candidate, group.within(chunk), segment.reasons)
-        # The calendar expects nothing and one vendor has nothing, so no other vendor is queried.
+        # The calendar does not expect bars and one vendor has none, so no other vendor is queried.
         is_none = isinstance(reason, NoDataError)
         closed: list[Span] = []
         left: list[Span] = []
@@ -289,8 +289,8 @@ class Fetcher:
             (left if is_expected or not is_none else closed).append(span)
         following = segment.passed_on(left, reason)
         if excluded_by := self._journal.excluded.get(candidate.name):
-            # The rest of this request is passed on with it, as one span; later requests follow
-            # separately.
+            # The rest of this request is passed on together with the missing part, as one span;
+            # later requests follow separately.
             rest = group.within(Span(chunk.end, group.whole.end)).spans
             following = segment.passed_on(coalesce([*left, *rest]), excluded_by)
         done = group.whole if excluded_by else chunk
@@ -306,12 +306,12 @@ class Fetcher:
     ) -> tuple[DataError, list[Span], list[Span]]:
         """Query one candidate for one chunk, of which ``stretches`` are missing.
 
-        If the answer has rows, :func:`take` has already marked its gaps in the store; an answer
-        without rows is only marked by :func:`record_absence`, once all vendors agree.
+        If the answer has rows, :func:`take` has already marked its gaps in the store. For an answer
+        without rows, :func:`record_absence` does so later, once all vendors agree.
 
         Returns:
-            The reason for anything that it lacks; the missing spans; and the spans between two
-                pages of its answer, for which it is queried again separately.
+            The reason for anything that the answer lacks; the missing spans; and the spans between
+            two of its pages, for which the vendor is queried again separately.
         """
         span, journal = stretches.whole, self._journal
         reply = ask(
@@ -330,7 +330,8 @@ class Fetcher:
         fetched, answer = reply.value
         rows = len(answer.closed)
         journal.attempts.append(reply.attempt(fetched.way, rows, fetched.requests))
-        # Not a fallback if vendors do not serve such bars at all, or not that far back.
+        # It is not a fallback if the earlier vendors do not serve such bars at all, or not that far
+        # back.
         failed = [e for e in before if not isinstance(e, CapabilityError)]
         if failed and rows:
             others = ", ".join(dict.fromkeys(e.provider or "another vendor" for e in failed))
@@ -343,15 +344,15 @@ class Fetcher:
                 candidate.name,
                 others,
             )
-        # The reason for anything that it lacks.
+        # The reason for anything that the answer lacks.
         reason = NoDataError(NO_BAR, provider=candidate.name)
         reason.server_now_ms = fetched.server_now_ms if fetched.dated else None
         seams = coalesce(fetched.seams)
         between = [hole for hole in answer.holes if hole != span and touching(seams, hole)]
         lacking = answer.lacking
         if answer.stretches:
-            # Another vendor has reported bars missing here, so silence is not an answer, even from
-            # a vendor that only sends bars with trades.
+            # Another vendor has reported bars that are missing here, so the lack of bars is not an
+            # answer, even from a vendor that sends only bars with trades.
             lacking = coalesce([*lacking, *_without_rows(answer)])
         return reason, subtract(lacking, between), between
 
@@ -386,12 +387,12 @@ class Fetcher:
         return fetched, taken.answer
 
     def _note(self, reply: VendorReply[Any]) -> None:
-        """Record a failed attempt."""
+        """Record and log a failed attempt."""
         self._journal.note(reply.attempt())
         reply.log_failure(self._request.query, self._request.log)
 
     def _too_deep(self, candidate: Candidate, span: Span) -> CapabilityError:
-        """Record once that a vendor's history is too short; the vendor was not queried."""
+        """Record once that a vendor, which was not queried, does not have a long enough history."""
         depth = candidate.capabilities.depth_days if candidate.capabilities else {}
         timeframe = self._request.grid.timeframe
         error = CapabilityError(
@@ -405,9 +406,9 @@ class Fetcher:
 
 
 def _has_none(coverage: Coverage, candidate: Candidate, segment: Span, now_ms: int) -> bool:
-    """Return whether a candidate's report that it has nothing in ``segment`` is still valid.
+    """Return whether a candidate's report that it has no bars in ``segment`` is still valid.
 
-    The segment is only requested because another vendor has not been queried for it.
+    In that case the segment is requested only because another vendor has not been queried for it.
     """
     parts = coverage.within(segment)
     empty = [
@@ -422,7 +423,7 @@ def _has_none(coverage: Coverage, candidate: Candidate, segment: Span, now_ms: i
 
 
 def _without_rows(answer: ClassifiedAnswer) -> list[Span]:
-    """Return the parts for which no row was received at all."""
+    """Return the parts of an answer for which no row was received at all."""
     stamps = answer.closed.stamps
     return [s for s in answer.spans if stamps.searchsorted(s.start) == stamps.searchsorted(s.end)]
 
@@ -430,7 +431,7 @@ def _without_rows(answer: ClassifiedAnswer) -> list[Span]:
 def _report_bad_answer(candidate: Candidate, question: FetchQuery, error: DataError) -> None:
     """Report to the vendor's circuit breaker that its answer failed our checks.
 
-    An answer that does not fit next to another vendor's bars is not reported: either of the two
+    An answer that does not fit next to another vendor's bars is not reported, because either vendor
     may be wrong.
     """
     blame = getattr(candidate.downloader, "blame", None)
@@ -444,10 +445,10 @@ def _report_bad_answer(candidate: Candidate, question: FetchQuery, error: DataEr
 def _next_chunk(
     candidate: Candidate, request: LaneRequest, requests: _Requests, rows: int
 ) -> tuple[Span, int]:
-    """Return the next chunk of the first request, and the current chunk length.
+    """Return the next chunk of the first request, and the chunk length.
 
-    A long span is split so that received data is committed from time to time. While a vendor has
-    nothing (before a listing), the chunks grow, so that years of nothing cost few requests.
+    A long span is split so that received data is committed from time to time. While a vendor has no
+    bars (before a listing), the chunks grow, so that years without bars cost only a few requests.
     """
     caps, step = candidate.capabilities, request.grid.timeframe.step_ms
     span = requests.groups[0].whole

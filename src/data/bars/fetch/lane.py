@@ -47,12 +47,12 @@ class LaneRunner:
         reader: Reads the answers.
         expiry: How long spans that vendors do not have stay valid.
         checks: Rules for checking answers.
-        turns: Lets one process at a time fetch a series.
-        sources: Knows whether files that bars were read from have changed.
+        turns: Lets only one process at a time fetch a series.
+        sources: Detects changes to files that bars were read from.
         log: Logger for the requests.
 
     Attributes:
-        store, clock, reader, turns, sources, log: As passed.
+        store, clock, reader, turns, sources, log: See the arguments.
         on_plan: Called with every plan before it is carried out.
     """
 
@@ -73,13 +73,13 @@ class LaneRunner:
         self.on_plan: Callable[[LaneRequest, FetchPlan], None] = lambda request, plan: None
 
     def run(self, request: LaneRequest, excluded: Mapping[str, DataError]) -> LaneRun:
-        """Return the run of a request under the current rules; skips ``excluded`` vendors."""
+        """Return a run of a request under the current rules that skips ``excluded`` vendors."""
         request = replace(request, expiry=self._expiry, checks=self._checks, log=self.log)
         return LaneRun(self, request, Journal(excluded=dict(excluded)))
 
 
 class LaneRun:
-    """One request on its way through its lane. Used by one thread only.
+    """The execution of one request in its lane. Used by one thread only.
 
     Attributes:
         request: The request.
@@ -97,7 +97,9 @@ class LaneRun:
         self._fetcher = Fetcher(request, self.series, journal, self._action_fetcher)
 
     def answer(self) -> Answer:
-        """Fill the missing parts of the requested span; a number of bars may look further back.
+        """Fill the missing parts of the requested span and return the answer.
+
+        If a number of bars is requested and the span has too few, earlier spans are filled, too.
 
         Raises:
             KindMismatchError: The lane's bars cannot be converted to the requested basis.
@@ -125,7 +127,7 @@ class LaneRun:
         return counted(answer, query.bars, wanted.start)
 
     def _late(self, answer: Answer) -> int:
-        """Return how many bars at the end of an answer have closed but are not published yet."""
+        """Return the number of bars at the end that have closed but are not published yet."""
         rows, gaps = closed_rows(answer), [gap for gap in answer.gaps if not gap.harmless]
         if not gaps or gaps[-1].reason != UNPUBLISHED:
             return 0
@@ -171,20 +173,20 @@ class LaneRun:
         begun = Span(wanted.start, min(wanted.end, plan.cap, query.now_ms + 1))
         unasked = missing(begun, answered, (), grid).closed
         if len(answer.table) or not self._is_ahead(wanted):
-            # Spans that a hit from the documents does not see are never reported here, either.
+            # Spans that a hit from the stored documents ignores are never reported here, either.
             unasked = [span for span in unasked if not self._is_ahead(span)]
         found = _deleted(answer.gaps, lost)
         lacking = joined(found, [not_asked(span) for span in unasked])
         gaps = real_gaps(lacking, plan.cap, grid, self.request.lane.kind)
         if not (gaps or len(answer.table) or query.offline):
-            # No bar is expected, but the only query for any bars was not answered.
+            # No bar is expected, but the only query that could have found some was not answered.
             return [Gap(part.span, part.reason, failed=part.failed) for part in unfilled]
         return gaps
 
     def _lost(self, before: Coverage, plan: FetchPlan) -> list[Span]:
-        """Return the spans stored at planning time, or by this request, that no longer exist.
+        """Return the spans stored before planning, or by this request, that no longer exist.
 
-        A repair could not preserve them, or another caller has deleted them.
+        Either a repair could not preserve them, or another caller has deleted them.
         """
         reach = Span(plan.wanted.start, min(plan.wanted.end, plan.cap))
         stored = [part.span for part in self.series.coverage()]
@@ -203,14 +205,14 @@ class LaneRun:
     # --- execution -------------------------------------------------------------------------
 
     def _done(self, plan: FetchPlan) -> FetchPlan:
-        """Fetch the plan's segments, or note that they are not fetched; return the plan as done."""
+        """Fetch the segments of the plan, or record why not; return the plan that was carried out."""
         request, series, journal = self.request, self.series, self.journal
         if request.query.offline:
             journal.unfilled += [Unfilled(s, "not cached, and offline") for s in plan.segments]
             return plan
         if plan.segments:
-            # One process fetches a series at a time; if another one has fetched bars, the plan is
-            # remade.
+            # Only one process fetches a series at a time; if another one has fetched bars
+            # meanwhile, a new plan is made.
             with self._runner.turns.take(request.key) as turn:
                 series.end_phase()
                 bars = request.grid.calendar.name, request.grid.timeframe.label
@@ -229,10 +231,10 @@ class LaneRun:
         return plan
 
     def _fill(self, segments: Sequence[Span]) -> None:
-        """Query the vendors in order; for a day that one lacks for most symbols, the others first.
+        """Query the vendors in order; a vendor that lacks a day for most symbols is queried last for it.
 
-        A day that the vendor may not have published yet is excluded: if the others had it first,
-        that vendor would never be queried for it again.
+        This does not apply to a day that the vendor may not have published yet: if another vendor
+        supplied the day first, this vendor would never be queried for it again.
         """
         usual, grid = self.request.lane, self.request.grid
         late = [day for day in self.journal.vendor_days if day.condition != "pending"]
@@ -258,14 +260,14 @@ class LaneRun:
         self._fetcher.fill(spans)
 
     def _ask_forming(self, plan: FetchPlan) -> None:
-        """Request the running bar if it is wanted and has not been received already."""
+        """Request the forming bar if it is wanted and has not been received already."""
         is_wanted = self.request.query.include_forming and plan.wanted.end > plan.cap
         if is_wanted and self.journal.forming is None and not self._has_none_running(plan.cap):
             end = max(plan.wanted.end, plan.cap + MINUTE_MS)
             self._fetcher.ask_forming(Span(plan.cap, end))
 
     def _has_none_running(self, cap: int) -> bool:
-        """Return whether the next vendor's latest answer covered the running bar without it."""
+        """Return whether the next vendor's latest answer covered the forming bar but did not have it."""
         attempts, excluded = self.journal.attempts, self.journal.excluded
         names = (one.name for one in self.request.lane.candidates if one.name not in excluded)
         first = next(names, "")
@@ -273,15 +275,15 @@ class LaneRun:
         return any(answer.end_ms > cap for answer in answers)
 
     def _is_ahead(self, span: Span) -> bool:
-        """Return whether a span is after everything known; a hit does not look there either."""
+        """Return whether a span is after everything known; a cache hit ignores such a span, too."""
         coverage = self.series.view().coverage
         return bool(coverage) and span.start >= coverage[-1].span.end
 
     def _remember_closed(self, plan: FetchPlan) -> None:
         """Record spans in which no bar is expected, so that they need no calendar again.
 
-        Not next to bars from older tools: the first write would migrate their files, and a read
-        must not cause that.
+        Nothing is recorded next to bars from older tools: the first write would migrate their
+        files, and a read must not cause that.
         """
         view, now = self.series.view(), self.series.now_ms()
         closed = [s for s in plan.closed if s not in plan.segments]
@@ -296,13 +298,13 @@ class LaneRun:
             self.series.commit(Commit(marks=marks))
 
     def _read(self, wanted: Span, cap: int) -> Answer:
-        """Read the answer; fetch the actions it needs, or accept an older basis."""
+        """Read the answer, after fetching the actions it needs; without them, accept an older basis."""
         last: Span | None = None
         for _ in range(2):
             try:
                 return self._answer(wanted, cap)
             except ActionsMissingError as needed:
-                # By its own time, no vendor knows more.
+                # According to the vendor's own time, no vendor can know more.
                 if self.request.query.offline or needed.span == last:
                     break
                 last = needed.span
@@ -325,7 +327,7 @@ class LaneRun:
     def _ask_anew(self, wanted: Span) -> bool:
         """Fetch all bars again in one basis if no vendor reports the actions between them.
 
-        Bars that come back the same count as fetched now; others are replaced.
+        Bars that are received unchanged count as fetched now; others are replaced.
         """
         request = self.request
         if all(c.adjustment != request.query.adjustment for c in request.lane.candidates):
@@ -337,7 +339,7 @@ class LaneRun:
 
 
 def _deleted(gaps: Sequence[Gap], lost: Sequence[Span]) -> Sequence[Gap]:
-    """Return the gaps, with the true reason for bars that kept being deleted before a read."""
+    """Return the gaps, with the actual reason for bars that were deleted before each read."""
     if not lost:
         return gaps
     cut = []
@@ -351,7 +353,7 @@ def _deleted(gaps: Sequence[Gap], lost: Sequence[Span]) -> Sequence[Gap]:
 def real_gaps(
     gaps: Sequence[Gap], cap: int, grid: BarGrid, kind: Kind | None = None
 ) -> Sequence[Gap]:
-    """Leave out spans from ``cap`` on, and requested ones in which no bar is expected."""
+    """Return the gaps without spans from ``cap`` on and requested spans in which no bar is expected."""
     if not gaps:
         return gaps
     columns = joined(gaps).columns

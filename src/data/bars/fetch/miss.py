@@ -1,4 +1,4 @@
-"""Answers a query that the store cannot: from vendors, from shorter bars, or with stored bars."""
+"""Answers a query that the store cannot answer: from vendors, shorter bars, or stored bars."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ from .lane import LaneRunner, real_gaps
 
 @dataclass(frozen=True)
 class _TriedLane:
-    """The outcome of one lane; without an answer if its bars cannot be converted."""
+    """The outcome of trying one lane; without an answer if its bars cannot be converted."""
 
     answer: Answer | None
     attempts: Sequence[Attempt]
@@ -66,7 +66,7 @@ class _TriedLane:
 
     @property
     def is_truth(self) -> bool:
-        """Whether an empty answer is what the vendors positively report."""
+        """Whether an answer, even an empty one, is what the vendors positively report."""
         return self.answer is not None and not self.unfilled
 
 
@@ -76,7 +76,8 @@ class _TriedLanes:
 
     Attributes:
         of_caller: Vendors that the caller excluded, with the reason.
-        earlier: Attempts at vendors that were down for a call just before this one.
+        earlier: Failed attempts of a call just before this one, whose vendors are not queried
+            again.
         lanes: Outcome of each lane.
     """
 
@@ -85,7 +86,7 @@ class _TriedLanes:
     lanes: list[_TriedLane] = field(default_factory=list)
 
     def attempts(self, start: int = 0, *, aside: bool = False) -> list[Attempt]:
-        """Return the attempts from a lane on; ``aside`` includes those for actions and closes."""
+        """Return the attempts from a lane on; ``aside`` includes queries for actions and closes."""
         lanes, tried = self.lanes[start:], () if start else self.earlier
         found = (a for one in lanes for a in (*one.attempts, *(one.side_attempts if aside else ())))
         return [*tried, *found]
@@ -97,34 +98,37 @@ class _TriedLanes:
 
     @property
     def excluded(self) -> dict[str, DataError]:
-        """The vendors that no further lane queries: those excluded by the caller, or down."""
+        """The vendors that no further lane queries, excluded by the caller or down."""
         failed = [pair for one in self.lanes for pair in one.excluded.items()]
         return {**self.of_caller, **{name: error for name, error in failed if is_down(error)}}
 
 
 class MissHandler:
-    """Answers requests that miss. Thread-safe; one series is fetched by one thread at a time.
+    """Answers queries that the store cannot answer.
 
-    1. :meth:`answer`: from daily bars if these are better, otherwise from vendors.
-    2. :meth:`route_of`: the lanes and their vendors, in the order of the rules.
-    3. :meth:`_through`: each lane in turn (:meth:`_by_lane`, a :class:`~.lane.LaneRun`), until
+    Thread-safe; each series is fetched by one thread at a time.
+
+    1. :meth:`answer`: decides whether to answer from daily bars, if these are better, or from
+       vendors.
+    2. :meth:`route_of`: determines the lanes and their vendors, in the order of the rules.
+    3. :meth:`_through`: tries each lane in turn (:meth:`_by_lane`, a :class:`~.lane.LaneRun`) until
        one answers with rows, or its vendors report that there are none. If an outage leaves an
        answer incomplete, a complete substitute replaces it.
-    4. :meth:`_by_proof`: if no lane does, vendors whose bars agree with the stored ones.
-    5. Otherwise a fallback: bars built from shorter ones, or stored ones, or the error with every
+    4. :meth:`_by_proof`: if no lane answers, tries vendors whose bars agree with the stored ones.
+    5. Otherwise falls back to bars built from shorter ones, or stored ones, or an error with every
        reason.
 
     Args:
         store: Store for bars.
         selector: Selects the vendors.
-        lanes: Finds the lane that holds a query's bars.
+        lanes: Finds the lane that contains a query's bars.
         locks: Locks for the series, in this process.
-        lookup: Answers from the store; shorter bars go through it first.
+        lookup: Answers from the store, which is tried first for shorter bars.
         runner: Answers from single lanes.
 
     Attributes:
-        runner: As passed.
-        shorter: Determines the shorter bars that an answer may be made from.
+        runner: Answers from single lanes.
+        shorter: Determines the shorter bars from which an answer may be built.
     """
 
     def __init__(
@@ -193,7 +197,7 @@ class MissHandler:
         return replace(self._marked(query, derived), depends_on=None)
 
     def _with_changes(self, answer: Answer) -> Answer:
-        """Return an answer that names what its symbol was renamed to, or named before."""
+        """Return an answer that names earlier or later symbols of the same instrument."""
         try:
             changes = self._store.actions(answer.query.instrument.symbol).changes
         except CacheError:
@@ -205,7 +209,7 @@ class MissHandler:
         return with_changes(answer, changes)
 
     def _marked(self, query: BarsQuery, answer: Answer) -> Answer:
-        """Return derived bars, marked as a substitute if the rules require another kind."""
+        """Return derived bars, marked as a substitute if the rules require a different kind."""
         way = self._way(query)
         if answer.substitute or isinstance(way, DataError) or answer.kind.agrees(way.kind):
             return answer
@@ -213,7 +217,7 @@ class MissHandler:
         return replace(answer, substitute=f"{', '.join(_vendors(answer))} (made of {lane} bars)")
 
     def _ask(self, query: BarsQuery, excluded: Mapping[str, DataError]) -> Answer:
-        """Answer with bars of exactly that length; ``excluded`` vendors are not queried at all."""
+        """Answer with bars of exactly the query's timeframe, without the ``excluded`` vendors."""
         result = self._lookup.find(query)
         if isinstance(result, Hit):
             return result.answer
@@ -228,7 +232,7 @@ class MissHandler:
         excluded: Mapping[str, DataError],
         lane: AnsweringLane | None = None,
     ) -> tuple[Answer, _TriedLanes]:
-        """Answer from the requested kind's lane or a complete substitute; with what was tried."""
+        """Answer from the requested kind's lane or a complete substitute; also return what was tried."""
         down = down_for(query.instrument.symbol)
         earlier = [attempt for name, attempt in down.items() if name not in excluded]
         out = {a.provider: a.error for a in earlier if a.error is not None} | dict(excluded)
@@ -271,7 +275,7 @@ class MissHandler:
         raise _failure(query, attempts, tried.unfilled, way.namesakes)
 
     def _by_proof(self, query: BarsQuery, way: Route, tried: _TriedLanes) -> Answer | None:
-        """Answer from vendors whose bars agree with the stored ones; None if there are none."""
+        """Answer from vendors whose bars agree with the stored ones; return None if there are none."""
         if not way.namesakes:
             return None
         candidates = candidates_of(self._selector, query)
@@ -286,28 +290,30 @@ class MissHandler:
     def _through(
         self, query: BarsQuery, way: Route, lanes: Sequence[LaneRoute], tried: _TriedLanes
     ) -> Answer | None:
-        """Return the first answer that has rows, or is correctly empty; record what was tried.
+        """Return the first answer that has rows or is correctly empty; record what was tried.
 
         If an outage leaves an answer incomplete, a complete answer from a substitute replaces it.
-        With an empty cache the result is the same: what happens to be cached does not matter
-        (decision 17). Stored bars that are only doubtful or due again are not missing.
+        The result does not depend on which bars happen to be cached (decision 17). Stored bars that
+        are only doubtful or due again do not count as missing.
         """
         part: Answer | None = None
         tried_for_it = 0
         for place, lane in enumerate(lanes):
             if part is not None and query.strict and _is_substitute(query, way, lane):
-                continue  # it would be rejected without reporting the part
+                continue  # it would be rejected, and the incomplete answer would not be reported
             one = self._by_lane(query, lane, way, tried)
             tried.lanes.append(one)
-            # No rows and no gaps: nothing trades then, and no substitute can change that.
+            # There are neither rows nor gaps, so nothing trades at that time, and a substitute
+            # cannot change that.
             if one.answer is not None and (one.has_rows or not one.answer.gaps):
                 answer = _naming(one.answer, one.unfilled, way.namesakes)
                 if part is None and _is_cut_off(answer):
                     part, tried_for_it = answer, len(tried.lanes)
                 elif part is None or _is_whole(answer, part):
                     return answer
-            # Known to be empty without a query: substitutes were queried when this was learned.
-            # That a substitute has nothing does not show anything about bars of the wanted kind.
+            # The answer is known to be empty without a query, because substitutes were queried when
+            # this was learned. If a substitute has no bars, this does not show anything about bars
+            # of the wanted kind.
             elif one.answer is not None and one.is_truth and not one.attempts:
                 if part is None and not _is_substitute(query, way, lane):
                     return self._stored_substitute(query, way, lanes[place + 1 :]) or one.answer
@@ -321,7 +327,7 @@ class MissHandler:
     def _stored_substitute(
         self, query: BarsQuery, way: Route, lanes: Sequence[LaneRoute]
     ) -> Answer | None:
-        """Return the substitutes' stored answer from the time when the absence was learned."""
+        """Return the substitutes' stored answer, from the time when the wanted bars were found missing."""
         stored = replace(query, offline=True)
         for lane in lanes:
             answer = self._by_lane(stored, lane, way, _TriedLanes()).answer
@@ -331,12 +337,12 @@ class MissHandler:
 
     @staticmethod
     def _is_unknown(way: Route, tried: _TriedLanes) -> bool:
-        """Return whether the pair's own exchange does not know the symbol, so it is not a pair."""
+        """Return whether the pair's own exchange does not know the symbol, so that it is not a pair."""
         errors = (one.excluded.get(way.owner) for one in tried.lanes)
         return way.is_final and any(isinstance(error, SymbolNotFoundError) for error in errors)
 
     def _from_store_alone(self, query: BarsQuery, error: DataError) -> Answer:
-        """Answer with stored bars although no vendor can supply the rest; else raise ``error``.
+        """Answer with stored bars although no vendor can supply the rest; otherwise raise ``error``.
 
         If nothing of the kind that the rules select is stored, bars of another kind in the default
         lane are a substitute.
@@ -346,9 +352,10 @@ class MissHandler:
         way, lane = self._way(query), self._lanes.find(query)
         is_failure = not isinstance(error, UnsupportedError)
         attempts: Sequence[Attempt] = getattr(error, "attempts", ())
-        # The error is about the call; what vendors reported about a span before remains valid.
+        # The error is about this call; earlier reports from vendors about a span remain valid.
         unfilled = [Unfilled(query.span, str(error), is_failure, is_noted=True)]
-        # No lane has all of it in the requested adjustment, so the available part is the answer.
+        # No lane has the whole span in the requested adjustment, so the available part is the
+        # answer.
         missing = FetchOutcome(unfilled=unfilled, attempts=attempts, in_part=True)
         answer = self._stored(query, lane.key, missing, error)
         if not len(answer.table) and lane.is_beside and self._is_same_thing(query, way, lane):
@@ -371,16 +378,17 @@ class MissHandler:
     def _stored(
         self, query: BarsQuery, key: SeriesKey, missing: FetchOutcome, error: DataError
     ) -> Answer:
-        """Return the stored answer of a series; raise ``error`` if it cannot be the answer."""
+        """Return the answer from a stored series; raise ``error`` if that is impossible."""
         try:
             return self.runner.reader.answer(query, key, query.span, missing, lenient=True)
         except KindMismatchError as mismatch:
             raise error from mismatch
 
     def _is_same_thing(self, query: BarsQuery, way: Route | DataError, lane: AnsweringLane) -> bool:
-        """Return whether the default lane's bars are provably for what the symbol names.
+        """Return whether the default lane's bars are provably of the instrument that the symbol names.
 
-        That is what its owner lists or, for bars built from shorter ones, what their vendor lists.
+        That is the instrument listed by the owner or, for bars built from shorter ones, by their
+        vendor.
         """
         view = self._store.view(query.home_key)
         if lane.kind is None or view.kind is None or is_too_long(view.kind, query):
@@ -392,7 +400,7 @@ class MissHandler:
         return all(is_proved(query.instrument, Listed(name, view.kind), own) for name in vendors)
 
     def _way(self, query: BarsQuery) -> Route | DataError:
-        """Return where bars may come from, or the error if no vendor can supply them."""
+        """Return the route for a query, or the error if no vendor can supply its bars."""
         try:
             return self.route_of(query)
         except DataError as error:
@@ -406,12 +414,12 @@ class MissHandler:
         kind: Kind | None = None,
         proved: Container[str] = (),
     ) -> Route:
-        """Return where the bars for ``query`` may come from.
+        """Return the lanes and vendors from which the bars for ``query`` may come.
 
-        ``lane`` is the one that answers and ``kind`` the requested one, if they are known already.
+        ``lane`` is the answering lane and ``kind`` the requested kind, if they are already known.
 
         Raises:
-            NoProviderError, UnknownProviderError: No vendor can supply them.
+            NoProviderError, UnknownProviderError: No vendor can supply the bars.
         """
         lane = lane or self._lanes.find(query)
         are_known = self._are_actions_known(query)
@@ -429,7 +437,7 @@ class MissHandler:
     def _by_lane(
         self, query: BarsQuery, lane: LaneRoute, way: Route, tried: _TriedLanes
     ) -> _TriedLane:
-        """Return the outcome of answering from one lane."""
+        """Answer from one lane, and return the outcome."""
         key = SeriesKey(query.instrument.symbol, query.timeframe, lane.lane_name)
         anchor = lane.kind.anchor or "session"
         grid = BarGrid(calendar_for(query.instrument), query.timeframe, anchor)
@@ -438,8 +446,8 @@ class MissHandler:
         journal, name = run.journal, lane.candidates[0].name
         try:
             try:
-                # An offline call queries no vendor, so it does not wait for other callers' fetches
-                # either.
+                # An offline call does not query a vendor, so it does not wait for other callers'
+                # fetches either.
                 with nullcontext() if query.offline else self._locks.hold(key, self._clock):
                     answer = run.answer()
             except DividendError as needed:
@@ -468,7 +476,7 @@ class MissHandler:
         )
 
     def _are_actions_known(self, query: BarsQuery) -> bool:
-        """Return whether a share's actions are known from the requested range until now."""
+        """Return whether a stock's actions are known from the start of the requested range until now."""
         if query.instrument.asset_class != "stock" or query.provider is not None:
             return False
         try:
@@ -480,7 +488,7 @@ class MissHandler:
         return book.covers(Span(first, max(first, today + DAY_MS)))
 
     def _fetch_days(self, query: BarsQuery, days: Span) -> Sequence[Attempt]:
-        """Fetch and store the daily bars of ``days``; return the attempts that it took.
+        """Fetch and store the daily bars of ``days``; return the attempts that were made.
 
         The next read of the store shows whether they could be fetched.
         """
@@ -504,17 +512,17 @@ class MissHandler:
 
 
 def _lane_of(result: LookupResult) -> AnsweringLane | None:
-    """Return the lane that a lookup examined; None if there was none."""
+    """Return the lane that a lookup examined, or None."""
     return result.lane if isinstance(result, Miss | PartialHit) else None
 
 
 def _is_substitute(query: BarsQuery, way: Route, lane: LaneRoute) -> bool:
-    """Return whether the bars of a lane are of another kind than requested."""
+    """Return whether the bars of a lane differ in kind from the requested ones."""
     return lane is not way.lanes[0] and lane.lane_name != (*way.lane_name, query.adjustment)
 
 
 def _vendors(answer: Answer) -> list[str]:
-    """Return the vendors of an answer's bars."""
+    """Return the vendors that an answer's bars are from."""
     counts = answer.table.counts(answer.coverage.where(lambda _: True))
     parts = Stretches[Covered].of(answer.coverage.columns.take(np.array(counts, bool)))
     vendors = dict.fromkeys(part.vendor for part in parts.sources)
@@ -545,7 +553,7 @@ def _others(query: BarsQuery, way: Route, attempts: Sequence[Attempt]) -> dict[s
 
 
 def _naming(answer: Answer, unfilled: Sequence[Unfilled], namesakes: Mapping[str, str]) -> Answer:
-    """Name the vendors that could fill a gap if they were proved to list the same symbol."""
+    """Return an answer whose gaps name vendors that could fill them if proved to list the same symbol."""
     reasons = {part.reason for part in unfilled}
     if not namesakes or not reasons:
         return answer
@@ -567,7 +575,7 @@ def _failure(
     failed = [a for a in attempts if a.outcome not in ("ok", "empty")]
     reasons = dict.fromkeys(map(str, failed))
     if reasons:
-        # Other vendors' answers are part of it: they know the symbol, and have no closed bars.
+        # Other vendors' answers are included, because they know the symbol but have no closed bars.
         barren = [a for a in attempts if a.outcome in ("ok", "empty") and not a.rows]
         reasons |= dict.fromkeys(
             by_vendor(a.provider, a.message or "it has no closed bar in this range") for a in barren

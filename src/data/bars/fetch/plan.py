@@ -1,4 +1,4 @@
-"""Plans what to request for the missing bars: one plan, for fetching and for the dry run."""
+"""Plans which bars to request; both fetching and the dry run use the same plan."""
 
 from __future__ import annotations
 
@@ -40,19 +40,19 @@ from ..validity import (
     split_windows,
 )
 
-# Maximum number of bars before a segment that are fetched again with it once they have settled.
+# Maximum number of settled bars before a segment that are fetched again together with it.
 _FEW_UNSETTLED = 8
 
 
 @dataclass(frozen=True)
 class FetchPlan:
-    """What a lane has to do for a request.
+    """The fetch plan for a request to a lane.
 
     Attributes:
-        wanted: Stamps that the answer is for.
-        cap: Stamp of the first bar that has not closed.
+        wanted: Span that the answer is for.
+        cap: Timestamp of the first bar that has not closed.
         segments: Spans to request.
-        closed: Spans not to request: no bar is expected there, and none is known at such hours.
+        closed: Spans not to request, in which no bar is expected and none is known at such hours.
         stored: Coverage at the time of planning, if any bars were requested.
         generation: Generation of the series at the time of planning.
     """
@@ -66,7 +66,7 @@ class FetchPlan:
 
 
 def wanted_span(request: LaneRequest, series: SeriesStore, bars: int | None = None) -> Span:
-    """Return the requested stamps; a number of bars counts back from the last closed bar.
+    """Return the requested span; a number of bars counts back from the last closed bar.
 
     ``bars`` replaces the query's own number.
     """
@@ -78,7 +78,7 @@ def wanted_span(request: LaneRequest, series: SeriesStore, bars: int | None = No
 
 
 def cap_of(request: LaneRequest, series: SeriesStore) -> int:
-    """Return the stamp of the first bar that has not closed."""
+    """Return the timestamp of the first bar that has not closed."""
     grid = request.grid
     return first_unclosed(grid.calendar, grid.timeframe, series.now_ms(), grid.anchor)
 
@@ -94,26 +94,26 @@ def plan_fetch(
 
     Args:
         request: Request to the lane.
-        series: Store of the series; changes that the plan requires are made before any query.
+        series: Store of the series. Changes that the plan requires are made before any query.
         journal: Record of what was tried.
-        wanted: Requested stamps.
-        sources: Knows whether files that bars were read from have changed.
+        wanted: Requested span.
+        sources: Checks whether files from which bars were read have changed.
     """
     if request.query.provider is not None and not request.query.refresh:
         adopt(request, series, wanted)
     _doubt_changed(request, series, journal, sources)
     _doubt_ahead(series)
     doubt_near_splits(request, series, journal)
-    journal.overdue.clear()  # the plan includes the doubted bars
+    journal.overdue.clear()  # the plan includes the doubtful bars
     return plan_lacking(request, series, journal, wanted)
 
 
 def _doubt_changed(
     request: LaneRequest, series: SeriesStore, journal: Journal, sources: SourceCheck
 ) -> None:
-    """Withdraw trust from all bars read from files that have changed since, if there are any.
+    """Withdraw trust from bars that were read from files which have changed since.
 
-    An offline call reads no file: its answer reports that they have changed.
+    An offline call does not read files; its answer reports that they have changed.
     """
     query = request.query
     reader = next((c for c in request.lane.candidates if c.folder_lane), None)
@@ -139,7 +139,7 @@ def _doubt_changed(
 
 
 def _doubt_ahead(series: SeriesStore) -> None:
-    """Withdraw trust from data fetched at a time that has not come yet."""
+    """Withdraw trust from data that was fetched at a time in the future."""
     now = series.now_ms()
     marks = [
         replace(part, fetched_at=now, expires=now)
@@ -152,7 +152,7 @@ def _doubt_ahead(series: SeriesStore) -> None:
 
 
 def doubt_near_splits(request: LaneRequest, series: SeriesStore, journal: Journal) -> None:
-    """Withdraw trust from bars fetched close to a split, including splits learned since."""
+    """Withdraw trust from bars fetched close to a split, even if the split became known only later."""
     splits = series.book().splits
     if not splits:
         return
@@ -167,7 +167,7 @@ def doubt_near_splits(request: LaneRequest, series: SeriesStore, journal: Journa
 def plan_lacking(
     request: LaneRequest, series: SeriesStore, journal: Journal, wanted: Span
 ) -> FetchPlan:
-    """Plan what to request, leaving out bars that are stored or have not closed."""
+    """Plan the requests, leaving out bars that are stored or have not closed."""
     query, grid = request.query, request.grid
     view, now, cap = series.view(), series.now_ms(), cap_of(request, series)
     reach = Span(wanted.start, min(wanted.end, cap))
@@ -177,10 +177,10 @@ def plan_lacking(
     stored = series.coverage()
     coverage = _trusted(request, stored.opened(reach), reach, now)
     is_refresh = query.refresh and not journal.attempts
-    # Closed hours are not requested for their own sake, but next to requested spans they are
-    # included, because there may be bars that the calendar does not expect.
+    # Hours when the market is closed are not requested by themselves, but they are included next to
+    # requested spans, because there may be bars that the calendar does not expect.
     reliable = coverage.only(lambda c: not is_unasked(c))
-    latest = Span(now - 1, now)  # requested together with any others
+    latest = Span(now - 1, now)  # requested together with any other segments
     if any(_is_open(c.at(latest), request, journal, now) for c in reliable.sources):
         reliable = Coverage(c for c in reliable if not _is_open(c, request, journal, now))
     covered = (
@@ -212,19 +212,20 @@ def plan_lacking(
     closed = tuple(subtract(lacking.closed, to_request))
     if to_request:
         segments = coalesce([*segments, *to_request])
-    # A number of bars is searched in steps; spans requested in earlier steps are not repeated.
+    # A search for a number of bars proceeds in steps; spans requested in earlier steps are not
+    # repeated.
     segments = subtract(segments, (Span(a.start_ms, a.end_ms) for a in journal.attempts))
     if query.include_forming and segments and segments[-1].end == past.end:
-        # The running bar is fetched along with the closed ones before it.
+        # The running bar is fetched together with the closed bars before it.
         segments[-1] = Span(segments[-1].start, max(wanted.end, past.end + MINUTE_MS))
     return FetchPlan(wanted, cap, tuple(segments), closed, stored, view.generation)
 
 
 def _with_closed_hours(reach: Span, request: LaneRequest) -> Span:
-    """Extend ``reach`` to all of the closed hours at its ends, if there may be bars in them.
+    """Extend ``reach`` to the complete closed hours at its ends, if there may be bars in them.
 
-    Otherwise the bounds of what is known would depend on the part of those hours that each query
-    requests.
+    Otherwise the limits of the coverage would depend on which part of those hours each query
+    happens to request.
     """
     if not has_loose_hours(request.query.instrument):
         return reach
@@ -248,7 +249,8 @@ def _is_worth_requesting(
 ) -> bool:
     """Return whether to query a vendor for a span in which no bar is expected.
 
-    Not again in a request that already queried it in vain (``unfilled``, ascending).
+    A span is not requested again if this request has already queried it in vain (``unfilled``,
+    ascending).
     """
     if touching(unfilled, closed):
         return False
@@ -261,10 +263,10 @@ def _is_worth_requesting(
 def _with_unsettled(
     segments: list[Span], coverage: Coverage, request: LaneRequest, now_ms: int
 ) -> list[Span]:
-    """Extend segments to the last bars before them that have settled since their fetch.
+    """Extend segments to the last bars before them that have settled since they were fetched.
 
-    A nightly query, made before its last bar had settled, would otherwise leave one such bar per
-    night, which the next query never reaches.
+    Otherwise nightly queries, made before their last bar has settled, would leave one such bar per
+    night, which the next query does not include.
     """
     due = {span.end: span for span in due_spans(coverage, request.grid, request.settle_ms, now_ms)}
     widened = []
@@ -282,15 +284,15 @@ def _room(segment: Span, request: LaneRequest) -> int:
     caps = request.lane.candidates[0].capabilities
     if caps is None or not caps.page_bars:
         return _FEW_UNSETTLED
-    # A full page does not show that it is the last.
+    # A full page does not show whether it is the last.
     return min(_FEW_UNSETTLED, max(-request.grid.outline(segment).bars % caps.page_bars - 1, 0))
 
 
 def _is_open(part: Covered, request: LaneRequest, journal: Journal, now_ms: int) -> bool:
-    """Return whether a vendor of the lane has yet to be queried for bars that others lack.
+    """Return whether a vendor of the lane has yet to be queried for bars that other vendors lack.
 
-    False for spans that two vendors prove to be before a listing, but not for spans that an earlier
-    version concluded from the silence of one.
+    This is False for spans that two vendors prove to be before a listing, but not for spans for
+    which an earlier version concluded this from a single vendor's lack of bars.
     """
     if part.state != "empty" or part.reason == CLOSED or is_proof(part):
         return False
@@ -303,7 +305,7 @@ def _is_open(part: Covered, request: LaneRequest, journal: Journal, now_ms: int)
 
 
 def _beyond(life: Lifetime, request: LaneRequest, journal: Journal, now_ms: int) -> list[Span]:
-    """Return the stamps before a listing or after an end that all vendors of the lane confirm."""
+    """Return the spans before a listing or after a delisting that all vendors of the lane confirm."""
     end = life.delisted
     if end is not None and not all(
         candidate.has_answered(Covered(Span(end.at, end.at + 1), "empty", end.source))
@@ -315,18 +317,18 @@ def _beyond(life: Lifetime, request: LaneRequest, journal: Journal, now_ms: int)
 
 
 def _trusted(request: LaneRequest, coverage: Coverage, reach: Span, now_ms: int) -> Coverage:
-    """Leave out stock bars of unknown basis if new ones would have to be spliced to them.
+    """Leave out stock bars of unknown basis if new bars would have to be joined to them.
 
-    Caches from older tools do not record the adjustment of their prices. They may answer on their
-    own; as soon as anything must be fetched next to them, or is already there, the whole span is
-    fetched.
+    Caches from older tools do not record the adjustment of their prices. Such bars may answer a
+    query on their own. If anything has to be fetched next to them, or is already stored next to
+    them, the whole span is fetched.
     """
     adjustable = request.lane.candidates[0].adjustment != "unknown"
     if request.query.instrument.asset_class != "stock" or not adjustable:
         return coverage
     bases = {c.basis.adjustment for c in coverage.within(reach) if c.state != "empty"}
     lacking = gaps(reach, coverage.standing(now_ms, reach))
-    # Older tools recorded nothing for weekends.
+    # Older tools did not record anything for weekends.
     if len(bases) < 2 and not any(request.grid.next_open(g.start) < g.end for g in lacking):
         return coverage
     return Coverage(c for c in coverage if c.state == "empty" or c.basis.adjustment != "unknown")
@@ -336,11 +338,11 @@ def _trusted(request: LaneRequest, coverage: Coverage, reach: Span, now_ms: int)
 
 
 def adopt(request: LaneRequest, series: SeriesStore, wanted: Span) -> None:
-    """Copy the pinned vendor's bars from the default lane into its own, where it lacks them.
+    """Copy the pinned vendor's bars from the default lane into its own lane if they are missing there.
 
-    Only final bars are copied, and off-calendar ones, which would never be requested by
-    themselves. They keep their basis and fetch time. Bars with a corrected splice are not copied,
-    because they are not what the vendor sent.
+    Only final bars are copied, and off-calendar bars, which would never be requested by themselves.
+    They keep their basis and fetch time. Bars that were corrected to fit another vendor's are not
+    copied, because they are not what the vendor sent.
     """
     default = request.query.home_key
     wanted = _with_closed_hours(wanted, request)
@@ -361,14 +363,14 @@ def adopt(request: LaneRequest, series: SeriesStore, wanted: Span) -> None:
 
 
 def _theirs(coverage: Coverage, span: Span, request: LaneRequest) -> list[Covered]:
-    """Return the parts of ``span`` that the pinned vendor sent, unchanged."""
+    """Return the coverage in ``span`` whose bars are unchanged as the pinned vendor sent them."""
     return [
         part
         for part in coverage.within(span)
         if (part.state == "final" or part.reason == UNEXPECTED)
         and part.vendor == request.query.provider
         and not part.is_rescaled
-        # Bars converted for the default lane are not the vendor's own.
+        # Bars that were converted for the default lane are not as the vendor sent them.
         and part.kind.agrees(request.lane.kind)
     ]
 
@@ -405,7 +407,7 @@ def with_overlap(
 
 
 def _behind(grid: BarGrid, stamp: int) -> int:
-    """Return the stamp after the next few expected bars."""
+    """Return the timestamp after the next few expected bars."""
     for _ in range(COMMON):
         stamp = grid.next_open(stamp) + 1
     return grid.next_open(stamp)
@@ -414,7 +416,7 @@ def _behind(grid: BarGrid, stamp: int) -> int:
 # --- the cost of a span at one vendor: requests, and units of its limits
 
 
-# More spans than this are requested together if several fit in one page.
+# If there are more spans than this, they are requested together if several fit in one page.
 _MANY = 8
 _USUAL_PAGE = 500
 
@@ -422,9 +424,10 @@ _USUAL_PAGE = 500
 def in_few_requests(
     spans: Sequence[Span], capabilities: Capabilities | None, timeframe: Timeframe
 ) -> list[list[Span]]:
-    """Group ascending spans by the requests that they are fetched with.
+    """Group ascending spans into requests.
 
-    Many small ones are requested together with the bars between them, page by page.
+    If there are many small ones, they are requested together with the bars between them, page by
+    page.
     """
     if len(spans) <= _MANY:
         return [[span] for span in spans]
@@ -442,9 +445,9 @@ def in_few_requests(
 def requests_for(
     capabilities: Capabilities | None, span: Span, grid: BarGrid, now_ms: int | None = None
 ) -> int:
-    """Return the requests that ``span`` takes if every bar the calendar expects exists.
+    """Return the number of requests for ``span``, assuming that every expected bar exists.
 
-    A downloader that is not ours is called once; how many requests it sends is not known. Months
+    A downloader that is not ours is called once; the number of requests it sends is unknown. Months
     that are in an archive by ``now_ms`` are fetched from there.
     """
     if capabilities is None:
@@ -466,27 +469,27 @@ def requests_for(
 def archive_requests(
     capabilities: Capabilities | None, span: Span, grid: BarGrid, now_ms: int
 ) -> int:
-    """Return how many requests for ``span`` go to the vendor's archive."""
+    """Return the number of requests for ``span`` that go to the vendor's archive."""
     parts = pieces(span, grid.timeframe, capabilities, now_ms) if capabilities else ()
     return REQUESTS_A_MONTH * sum(piece.is_archived for piece in parts)
 
 
 def _pages(expected: GridOutline, end: int, most: int, step: int) -> int:
-    """Return the pages of at most ``most`` bars for the ``expected`` ones; 0 means no limit."""
+    """Return the number of pages with at most ``most`` bars (0 for no limit) for the ``expected`` ones."""
     if not most or expected.last is None:
         return 1
     full, rest = divmod(expected.bars, most)
-    # A full last page does not show that it was the last.
+    # A full last page does not show that it was the last one.
     return full + (1 if rest or expected.last + step < end else 0)
 
 
 def cost_of(downloader: Any, query: FetchQuery) -> int:
-    """Return the units of its limits that one request takes; 1 if the vendor does not say.
+    """Return the units of its limits that one request takes; 1 if the vendor does not declare this.
 
-    The request is built, but not sent.
+    The request is built but not sent.
     """
     build = getattr(downloader, "bars_request", None)
     try:
         return int(build(query, None).cost) if build is not None else 1
-    except DataError:  # a request that cannot be built fails in the query as well
+    except DataError:  # if the request cannot be built, the query will fail as well
         return 1

@@ -1,4 +1,4 @@
-"""Turns a classified answer into the commit that stores it. Pure decisions."""
+"""Converts a classified answer to the commit that stores it. Pure."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ from .sorted_answer import ClassifiedAnswer
 if TYPE_CHECKING:
     from ...calendars.grid import BarGrid
 
-# Vendors recompute adjusted closes for each answer, many in single precision.
+# Tolerance for adjusted closes, which vendors recompute for each answer, often in single precision.
 _SAME_ADJUSTED = 1e-6
 
 
@@ -58,10 +58,10 @@ _NEAR_VOLUME = 1e-2  # adjusted volumes are rounded to whole shares
 
 
 def later_marks(parts: Iterable[Covered], fetched: Fetched, terms: CommitContext) -> list[Covered]:
-    """Return marks that withdraw trust from bars whose basis has a date in the future.
+    """Return marks that withdraw trust from stored bars whose basis is dated in the future.
 
-    The vendor's own time proves it. Our clock was ahead when they were fetched, so splits since
-    then may be missing.
+    The vendor's own time shows this. Our clock was ahead when the bars were fetched, so they may
+    lack splits that have happened since.
     """
     today, now = terms.basis.as_of if fetched.dated else None, terms.now_ms
     mark = partial(replace, state="suspect", reason=AHEAD, fetched_at=now, expires=now)
@@ -71,14 +71,14 @@ def later_marks(parts: Iterable[Covered], fetched: Fetched, terms: CommitContext
 def build_commit(
     fetched: Fetched, answer: ClassifiedAnswer, stored: StoredRange, terms: CommitContext
 ) -> Commit:
-    """Return what to store: new bars as pieces, equal ones as settled marks, gaps as empty.
+    """Return the commit: new bars as pieces, settled marks for equal bars, empty marks for gaps.
 
-    A stored bar that is missing from the answer, or invalid in it, stays and is doubted. Only a
-    provisional bar, or one that the calendar does not expect, is withdrawn, and only if the answer
-    has later bars.
+    A stored bar that is missing from the answer, or invalid in it, stays but is marked as doubtful.
+    It is withdrawn only if it is provisional or not expected by the calendar, and the answer has
+    later bars.
 
     Raises:
-        QualityError: The answer lacks many bars that are stored; it is not trusted.
+        QualityError: The answer lacks many bars that are stored, so it is not trusted.
     """
     return _CommitBuilder(fetched, answer, stored, terms).commit()
 
@@ -86,19 +86,19 @@ def build_commit(
 def without_rescaled(
     answer: ClassifiedAnswer, stored: StoredRange, vendor: str, *, splits: bool
 ) -> ClassifiedAnswer:
-    """Return an answer in which final bars with multiplied prices count as invalid rows.
+    """Return the answer with rows whose prices are a multiple of a final bar's counted as invalid.
 
-    All four prices of such a row are the stored ones, times one factor for splits or units (pence,
-    thousandths). That is not a revision: the vendor has changed its basis without saying so. A
-    unit factor by which the volumes are divided is treated as a split factor: two of 10:1 make
-    100.
+    All four prices of such a row are the stored ones multiplied by the same factor of a split or
+    unit (pence, thousandths). This is not a revision; the vendor has changed its basis without
+    saying so. A unit factor by which volumes are divided is treated as a split factor, because two
+    splits of 10:1 make 100.
 
     Args:
-        answer: The answer.
-        stored: Bars stored there.
+        answer: Answer to examine.
+        stored: Bars stored for its span.
         vendor: Vendor that answered; only bars that it supplied itself are compared.
-        splits: Whether split factors count, too. Not for shares: theirs may be real, and reported
-            late.
+        splits: Whether to look for split factors as well. This is False for stocks, whose splits
+            may be real and reported late.
     """
     rows, old_rows = answer.closed, stored.rebased
     places = np.searchsorted(old_rows.stamps, rows.stamps)
@@ -135,14 +135,14 @@ def without_rescaled(
 
 
 def beside_doubted(answer: ClassifiedAnswer, stored: StoredRange, vendor: str) -> ClassifiedAnswer:
-    """Remove from a doubted answer the rows for which another vendor's doubted bars stay.
+    """Remove from a doubtful answer the rows for which another vendor's doubtful bars are stored.
 
-    If two vendors are doubted alike, the first one's bars stay, and the other's are used only
-    where the first has none.
+    If the bars of two vendors are doubtful in the same way, the first one's stay, and the other's
+    are used only for times at which the first has none.
 
     Args:
-        answer: The answer.
-        stored: Bars stored there.
+        answer: Answer to examine.
+        stored: Bars stored for its span.
         vendor: Vendor that answered; its own bars are updated.
     """
     if not answer.doubt or not answer.is_believed:
@@ -190,8 +190,8 @@ class _CommitBuilder:
                     self._contradicted_marks(doubts),
                     doubts,
                     list(self._kept_marks()),
-                    # After the marks of equal bars, which renew trust: otherwise the first repeat
-                    # would end a doubt.
+                    # After the marks of equal bars, which renew trust. Otherwise the first
+                    # repetition would end a doubt.
                     *(
                         Stretches.of(Columns.of_one(mark, self._present([mark.span])))
                         for mark in self.answer.verdicts
@@ -208,7 +208,7 @@ class _CommitBuilder:
 
     @cached_property
     def _unusable(self) -> Edges:
-        """The spans whose bars were not received, or came as rows that cannot be bars."""
+        """Spans whose bars were not received, or came as rows that cannot be bars."""
         answer = self.answer
         return merged(edges_of((*answer.holes, *answer.bad_spans, *answer.off_slots)))
 
@@ -218,7 +218,7 @@ class _CommitBuilder:
 
     @cached_property
     def _absent(self) -> Edges:
-        """The spans without a bar, neither in the answer nor stored."""
+        """Spans without a bar, either in the answer or stored."""
         return difference(self._unusable, edges_of(span for span, _ in self._kept))
 
     def _present(self, spans: Iterable[Span]) -> Edges:
@@ -246,7 +246,7 @@ class _CommitBuilder:
 
     @cached_property
     def _withdrawn(self) -> list[int]:
-        """Ascending stamps of provisional and unexpected bars that the vendor withdrew."""
+        """Timestamps of provisional and unexpected bars that the vendor withdrew, ascending."""
         last = int(self.answer.closed.stamps[-1]) if len(self.answer.closed) else 0
         bad = {row.bar.stamp_ms for row in self.answer.bad}
         return [
@@ -257,7 +257,7 @@ class _CommitBuilder:
 
     @cached_property
     def _kept(self) -> list[tuple[Span, str]]:
-        """The span of each stored bar that stays although the answer lacks it, and why."""
+        """The span of each stored bar that stays although the answer lacks it, with the reason."""
         if not self._lost:
             return []
         bad = {row.bar.stamp_ms for row in self.answer.bad}
@@ -268,7 +268,7 @@ class _CommitBuilder:
         )
         return [
             (
-                # Only up to the next bar that is due: that one is missing, not doubted.
+                # Only up to the next expected bar, which is missing rather than doubtful.
                 Span(
                     stamp,
                     min(
@@ -286,12 +286,12 @@ class _CommitBuilder:
         for span, reason in self._kept:
             old = self.stored.doubted(span.start)
             if old is not None and old.reason.startswith(GRAVE):
-                # That another vendor lacks the bar does not show whether it is right.
+                # If another vendor lacks the bar, this does not show whether it is right.
                 expires = self.terms.now_ms + UNVOUCHED_MS
                 is_over = not old.is_valid(self.terms.now_ms)
                 yield replace(old, span=span, expires=expires if is_over else old.expires)
             elif old is not None and self.answer.doubt:
-                # This vendor never had it, and no other is trusted more than the one that did.
+                # This vendor never had the bar, and is not trusted more than the one that did.
                 yield replace(old, span=span, expires=self._expires(span))
             else:
                 yield self._mark(span, "suspect", reason, self._expires(span))
@@ -314,10 +314,10 @@ class _CommitBuilder:
         return [(Span(a, b), bool(equal[cut])) for (a, b), cut in pairs]
 
     def _edge(self, rows: BarTable, equal: NDArray[np.bool_], cut: int) -> int:
-        """Return the start of row ``cut``'s span, which is new if the row before it is equal.
+        """Return the start of row ``cut``'s span, which begins a new run after an equal or a new row.
 
-        Time before it that was not covered is answered now, and belongs to the new span: the
-        nights and weekends before a bar, so that the bars of one night are adjacent to those of
+        Time before the row that was not covered is answered now and belongs to the row's span. This
+        includes the nights and weekends before a bar, so that the bars of one night adjoin those of
         the next.
         """
         before, stamp = int(rows.stamps[cut - 1]), int(rows.stamps[cut])
@@ -332,7 +332,7 @@ class _CommitBuilder:
         return part.state != "empty" or part.is_valid(self.terms.now_ms)
 
     def _equal(self, rows: BarTable) -> NDArray[np.bool_]:
-        """Return, row by row, whether it equals the stored one, in an equally well known basis."""
+        """Return a mask of the rows that equal the stored ones, whose basis is known equally well."""
         old_rows = self.stored.rebased
         equal = np.zeros(len(rows), dtype=bool)
         if not len(old_rows):
@@ -351,17 +351,17 @@ class _CommitBuilder:
 
     @cached_property
     def _of_unknown_basis(self) -> list[Span]:
-        """The spans of stored bars whose basis is unknown, or has a date in the future."""
+        """Spans of stored bars whose basis is unknown, or dated in the future."""
         parts = [part for part in self.stored.coverage if part.state != "empty"]
         unknown = (part for part in parts if part.basis.adjustment == "unknown")
         return [part.span for part in (*unknown, *later_marks(parts, self.fetched, self.terms))]
 
     @cached_property
     def _readjusted(self) -> NDArray[np.int64]:
-        """The stamps of stored bars whose adjusted close is different in the answer.
+        """Timestamps of stored bars whose adjusted close is different in the answer.
 
-        A dividend since their fetch causes this and is bridged on reading; only a refresh writes
-        such bars again.
+        This is due to a dividend since they were fetched, which is accounted for when bars are
+        read. Only a refresh writes such bars again.
         """
         rows, answered = self.stored.rows, self.answer.closed
         both = np.intersect1d(rows.stamps, answered.stamps, assume_unique=True, return_indices=True)
@@ -374,10 +374,10 @@ class _CommitBuilder:
         return stamps[~same & ~np.isnan(new)]
 
     def _pieces(self, span: Span) -> Iterator[CommitPiece]:
-        """Yield the rows in ``span`` as a final piece and a provisional one.
+        """Yield the rows in ``span`` as up to two pieces, one final and one provisional.
 
-        The final one is written as provisional if some of its bars are not trusted; its good bars
-        become final by a mark (:meth:`_trusted_marks`).
+        If some bars of the final piece are not trusted, it is written as provisional, and a mark
+        makes its good bars final (:meth:`_trusted_marks`).
         """
         middle = self.answer.finality.final_before(span)
         if not len(self.answer.closed.within(Span(span.start, middle))):
@@ -397,7 +397,7 @@ class _CommitBuilder:
                 )
 
     def _basis_of(self, rows: BarTable) -> Basis:
-        """Return the basis of these rows only; the repeated bars before them had another one."""
+        """Return the basis for these rows only; the repeated bars before them had another one."""
         session, intraday = self.fetched.kind.session, self.terms.grid.timeframe.is_intraday
         return self.terms.basis.of_bars(int(rows.stamps[0]), session, intraday=intraday)
 
@@ -420,13 +420,13 @@ class _CommitBuilder:
         for piece in pieces:
             if piece.state == "provisional":
                 settled = Span(piece.span.start, self.answer.finality.final_before(piece.span))
-                is_plain = piece.basis == self.terms.basis  # later marks may then overlap this one
+                is_plain = piece.basis == self.terms.basis  # then later marks may overlap this
                 removed = () if is_plain else touching(left_out, settled)
                 for span in subtract([settled], removed):
                     yield self._mark(span, "final", "", None)
 
     def _settled(self, span: Span) -> Iterator[Covered]:
-        """Yield marks that renew trust in stored bars found equal; their source stays."""
+        """Yield marks that renew trust in stored bars that came back equal; their source stays."""
         middle = self.answer.finality.final_before(span)
         settled = max(middle, min(self.answer.finality.settled_before, span.end))
         for part in spans_of(self._present([span])):
@@ -444,11 +444,11 @@ class _CommitBuilder:
     # --- bars that have closed only by our own clock ----------------------------------------
 
     def _unvouched(self, pieces: Sequence[CommitPiece]) -> Stretches[Covered]:
-        """Return marks for the new bars that are closed only by our own clock."""
+        """Return marks for new bars that only our own clock shows to be closed."""
         first = self.answer.finality.vouched_before
         if first >= self.answer.answered.end:
             return Stretches()
-        # A span without a bar before the first of them is not confirmed, either.
+        # A span without bars before the first of them is not confirmed either.
         alone = (
             piece.span
             if len(piece.table) and int(piece.table.stamps[0]) >= first
@@ -459,7 +459,7 @@ class _CommitBuilder:
         return Stretches.of(Columns.of_one(mark, self._present(alone)))
 
     def _still_unvouched(self, old: Covered) -> Covered:
-        """Return the mark for equal bars that no newer ones confirm: final after a day."""
+        """Return the mark for equal bars that no newer bars confirm; they become final after a day."""
         if self._doubt or old.state == "final":
             return self._renewed(old, *(self._doubt or ("", None)))
         if old.reason != UNVOUCHED:
@@ -484,7 +484,7 @@ class _CommitBuilder:
             old,
             state="suspect" if reason else "final",
             fetched_at=fetched_at,
-            # Bars that were settled once stay settled as long as they are the same.
+            # Bars that have settled stay settled as long as they are the same.
             reason=reason or (old.reason if old.reason.startswith(SETTLED) else ""),
             expires=expires,
             basis=self._later_basis(old),
@@ -493,9 +493,9 @@ class _CommitBuilder:
     def _later_basis(self, part: Covered) -> Basis:
         """Return the answer's basis if bars stored in an earlier, similar basis came back equal.
 
-        Then there is no action between the two, whether or not a vendor was queried for splits and
-        dividends. If the adjusted closes differ, there is a dividend, which the bars' own basis
-        bridges.
+        This means that there was no action between the two, even if no vendor was queried for
+        splits and dividends. If the adjusted closes differ, there was a dividend, which the bars'
+        own basis accounts for.
         """
         old, new = part.basis, self.terms.basis
         first, last = np.searchsorted(self._readjusted, part.span)
@@ -539,23 +539,23 @@ class _CommitBuilder:
         return spread(suspect, edges, self._expiries(edges), reasons)
 
     def _unexpected_marks(self) -> Iterator[Covered]:
-        """Yield a mark for bars at which the calendar expects none: stored, and never final.
+        """Yield a mark for bars that the calendar does not expect, which are stored but never final.
 
-        The mark does not expire, because no request would be made for such bars alone.
+        The mark does not expire, because no request would be made only for such bars.
         """
         spans = (Span(stamp, self._end_of(stamp)) for stamp in self.answer.unexpected.tolist())
         for span in coalesce(spans):
             yield self._mark(span, "suspect", UNEXPECTED, None)
 
     def _end_of(self, stamp: int) -> int:
-        """Return where the span of one of these bars ends: at the next bar, expected or not."""
+        """Return the end of a bar's span: the next bar, expected or not."""
         stamps = self.answer.closed.stamps
         at = int(np.searchsorted(stamps, stamp, side="right"))
         following = int(stamps[at]) if at < len(stamps) else self.answer.answered.end
         return max(min(following, self.terms.grid.next_open(stamp + 1)), stamp + 1)
 
     def _contradicted_marks(self, doubts: Stretches[Covered]) -> Stretches[Covered]:
-        """Return a mark for bars whose rows differed, except where a doubt about all replaces it."""
+        """Return marks for bars whose rows contradicted each other, unless the whole answer is doubtful."""
         reason = f"{DOUBTFUL}{self.fetched.vendor} sent rows that contradict each other"
         edges = edges_of(self.answer.contradicted)
         if doubts:
@@ -568,7 +568,7 @@ class _CommitBuilder:
     def _empty_stretches(
         self, free: Sequence[Span], spoken: Sequence[Span]
     ) -> Iterator[Stretches[Covered]]:
-        """Yield marks for spans that the vendor positively has no bars for."""
+        """Yield marks for spans for which the vendor reports that it has no bars."""
         grid, kept = self.terms.grid, edges_of(span for span, _ in self._kept)
         holes, slots = edges_of(self.answer.holes), edges_of(self.answer.off_slots)
         if len(kept):
@@ -599,10 +599,11 @@ class _CommitBuilder:
         yield self._holes(slots, OFF_GRID)
 
     def _empty_beside(self, equal: Sequence[Span]) -> Iterator[Covered]:
-        """Yield marks for expected bars that were not sent among bars that came back equal.
+        """Yield marks for expected bars that were missing among bars that came back equal.
 
-        Equal bars are not written again, so nothing else records that these were requested. They
-        are requested again with the next bar: once a later bar has come, there was no trade.
+        Equal bars are not written again, so nothing else would record that these were requested.
+        They are requested again with the next bar; if a later bar has come by then, there was no
+        trade.
         """
         answer, grid, now = self.answer, self.terms.grid, self.terms.now_ms
         kept = (span for span, _ in self._kept)
@@ -625,12 +626,12 @@ class _CommitBuilder:
 
     @cached_property
     def _nothing(self) -> Covered:
-        """A mark for "no bar" without its span, reason and expiry."""
+        """Template of a mark for "no bar", without span, reason and expiry."""
         return self._blank.having(state="empty", kind=Kind(), basis=Basis())
 
     @cached_property
     def _blank(self) -> Covered:
-        """A mark without its span, state, reason and expiry."""
+        """Template of a mark, without span, state, reason and expiry."""
         fetched = self.fetched
         return Covered(
             Span(0, 0),
@@ -657,7 +658,7 @@ class _CommitBuilder:
 
 
 def _is_bare(part: Covered) -> bool:
-    """Return whether a span has no bars because the market is closed."""
+    """Return whether a coverage entry has no bars because the market is closed."""
     return part.state == "empty" and part.reason == CLOSED
 
 
@@ -667,7 +668,7 @@ def are_many(lost: int, stored: int) -> bool:
 
 
 def _same(one: BarTable, other: BarTable, tolerance: float) -> NDArray[np.bool_]:
-    """Return, row by row, whether prices and volume agree."""
+    """Return a mask of the rows whose prices and volume agree."""
     equal = np.ones(len(one), dtype=bool)
     for mine, theirs in zip(one.values()[:5], other.values()[:5], strict=True):
         equal &= np.isclose(mine, theirs, rtol=tolerance, atol=0.0, equal_nan=True)
@@ -675,7 +676,7 @@ def _same(one: BarTable, other: BarTable, tolerance: float) -> NDArray[np.bool_]
 
 
 def suspects_table(suspects: Sequence[Suspect]) -> BarTable:
-    """Return flagged rows as a table, ascending and unique (the last one for each stamp)."""
+    """Return quarantined rows as a table, ascending and unique (the last row for each timestamp)."""
     rows: dict[int, Bar] = {s.bar.stamp_ms: s.bar for s in suspects}
     return BarTable.from_bars([rows[stamp] for stamp in sorted(rows)])
 
@@ -686,9 +687,9 @@ def suspects_table(suspects: Sequence[Suspect]) -> BarTable:
 def basis_of(fetched: Fetched, first_ms: int, instrument: Instrument, opened: int | None) -> Basis:
     """Return the basis of rows beginning at ``first_ms``.
 
-    ``opened`` is the stamp of the last session that had opened at the fetch. The date is omitted
-    if that session is not after the first bar's date, so that daily appends share one basis;
-    instruments without corporate actions have none.
+    ``opened`` is the timestamp of the last session that had opened at the fetch. The date is
+    omitted if that session is not after the first bar's date, so that bars appended daily share one
+    basis. The basis of instruments without corporate actions has no date.
     """
     adjustment = fetched.basis.adjustment
     if instrument.asset_class != "stock":
@@ -704,9 +705,9 @@ class StoredRange:
 
     Attributes:
         rows: Bars as stored.
-        rebased: The same in the answer's basis; empty if they cannot be compared.
+        rebased: Bars converted to the answer's basis; empty if they cannot be compared.
         coverage: Coverage of the span.
-        tolerance: Relative difference up to which values count as the same.
+        tolerance: Relative difference up to which values count as equal.
     """
 
     rows: BarTable
@@ -715,22 +716,22 @@ class StoredRange:
     tolerance: float = 0.0
 
     def may_go(self, stamp: int) -> bool:
-        """Return whether a bar stored there is removed if a vendor does not send it again."""
+        """Return whether the bar stored at a timestamp is removed if a vendor does not send it again."""
         part = self._at(stamp)
         return part is not None and (part.state == "provisional" or part.reason == UNEXPECTED)
 
     def is_doubted(self, stamp: int) -> bool:
-        """Return whether a bar stored there was doubted from the start, so that it is no loss."""
+        """Return whether the bar stored at a timestamp was doubtful from the start."""
         part = self._at(stamp)
         return part is not None and part.reason.startswith((UNEXPECTED, DOUBTFUL, GRAVE))
 
     def doubted(self, stamp: int) -> Covered | None:
-        """Return the part that marks a bar as grave or its whole answer as doubted, or None."""
+        """Return the coverage that marks a bar as grave or its answer as doubtful, or None."""
         part = self._at(stamp)
         return part if part is not None and part.reason.startswith((DOUBTFUL, GRAVE)) else None
 
     def stays(self, stamps: Stamps) -> Stamps:
-        """Return the stamps of stored bars that stay if an answer has only ``stamps``."""
+        """Return the timestamps of stored bars that stay if an answer has only bars at ``stamps``."""
         lost = self.rows.stamps[~among(self.rows.stamps, stamps)]
         return lost[[not self.may_go(stamp) for stamp in lost.tolist()]] if len(lost) else lost
 
@@ -743,17 +744,19 @@ class CommitContext:
     """The circumstances of a commit.
 
     Attributes:
-        grid: Positions at which bars are expected.
+        grid: Grid of the series.
         basis: Basis of the fetched rows.
         now_ms: Time of the commit.
-        expiry: How long empty results are valid.
-        doubt: Doubt about everything just fetched, such as a nearby split.
-        settle_ms: How long after its close an intraday bar may still change, in milliseconds.
+        expiry: Time for which empty results are valid.
+        doubt: Reason to doubt everything just fetched, such as a nearby split.
+        settle_ms: Time after its close during which an intraday bar may still change, in
+            milliseconds.
         is_refresh: Whether stored bars were to be fetched again.
-        vendor_days: Sessions that a vendor lacks for most of its symbols: a gap there is never
+        vendor_days: Sessions that a vendor lacks for most of its symbols, in which gaps are never
             trusted.
-        last_ms: Stamp of the last bar of the series, including this answer; None if none is known.
-            An empty span after it is not a gap between bars, whoever reports it and however often.
+        last_ms: Timestamp of the last bar in the series, including this answer; None if there isn't
+            one. An empty span after it is not a gap between bars, even if several vendors report it
+            repeatedly.
     """
 
     grid: BarGrid
@@ -767,19 +770,19 @@ class CommitContext:
     last_ms: int | None = None
 
     def expiries(self, edges: Edges, coverage: Coverage, *, as_holes: bool = False) -> Stamps:
-        """Return when the doubted bars in spans are fetched again: once settled, then less often.
+        """Return when the doubtful bars in spans are fetched again: once settled, then less and less often.
 
-        ``as_holes``: whether to use the times of gaps, for bars doubted because a dense vendor's
-        bars are missing between them.
+        ``as_holes``: Whether to use the times for gaps, for bars that are doubtful because bars are
+        missing between them although the vendor is dense.
         """
         again = meets(edges, merged(coverage.where(lambda c: not c.is_valid(self.now_ms))))
         after = self.expiry.of_holes if as_holes else self.expiry.of
         return self._settled(edges, after(edges[:, 1], self.now_ms, again))
 
     def empty_parts(self, holes: Edges, coverage: Coverage) -> tuple[Edges, Stamps]:
-        """Split gaps into parts reported before and new ones; return when each is fetched again.
+        """Split gaps into new parts and parts reported before; return when each is fetched again.
 
-        An observation about one part proves nothing about the minutes of another.
+        A report about one part does not prove anything about another.
         """
         seen = coverage.where(lambda c: is_hole(c) and not c.is_valid(self.now_ms))
         new = difference(holes, seen) if len(seen) else holes
@@ -796,7 +799,7 @@ class CommitContext:
         return parts, self._settled(parts, expires)
 
     def _settled(self, edges: Edges, expires: Stamps) -> Stamps:
-        """Return the expiries; for bars that have not settled, the time at which they will have."""
+        """Return the expiries; for bars that have not settled, the time at which they settle."""
         for at in np.flatnonzero(edges[:, 1] > self._settled_before).tolist():
             expires[at] = self._settling(Span(*edges[at].tolist())) or expires[at]
         return expires
@@ -807,16 +810,16 @@ class CommitContext:
 
     @cached_property
     def _settled_before(self) -> int:
-        """A stamp before which every bar has settled; some later ones may have settled, too."""
+        """A timestamp before which every bar has settled; some later ones may have settled as well."""
         newest = newest_settled(self.grid, self.settle_ms, self.now_ms)
         return 0 if newest is None else newest + 1
 
     def is_settled(self, span: Span) -> bool:
-        """Return whether ``span`` ends before the latest bars; if not, each bar must be checked."""
+        """Return whether all bars in ``span`` have surely settled; if not, each must be checked."""
         return span.end <= self._settled_before
 
     def _settling(self, span: Span) -> int:
-        """Return when the last bar expected in ``span`` settles, or 0 if all have."""
+        """Return the time at which the last expected bar in ``span`` settles, or 0 if all have."""
         stamps = no_stamps() if self.is_settled(span) else self.grid.opens(span)
         if not len(stamps):
             return 0

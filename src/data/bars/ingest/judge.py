@@ -1,11 +1,12 @@
-"""Judges new bars by their neighbours: which are grave, for how long, and what ends it. Pure.
+"""Judges new bars by their neighbors, and decides how long a grave fault is doubted. Pure.
 
-A grave bar stays stored, and its span is ``suspect`` with a reason that begins with ``grave:``.
-The next vendor is queried in the same call; its row replaces the bar if it differs and is not
-grave itself. A doubt ends when a second vendor has the same row, when an action explains the bar
-(then nothing is grave any more), or when its vendor repeats it after each of three waits: then the
-bar is final, its reason begins with ``settled:``, and it is not judged again. The length of the
-stored wait shows which one is in progress.
+A grave bar, which is almost certainly wrong, stays stored, and its span is ``suspect`` with a
+reason that begins with ``grave:``. The next vendor is queried in the same call; its row replaces
+the bar if it differs and is not grave itself. The doubt ends in one of three ways: a second vendor
+has the same row, a split or dividend explains the bar (then the bar is not grave any more), or its
+vendor repeats the row after each of three waits. In the last case the bar is final, its reason
+begins with ``settled:``, and it is not judged again. The length of the stored wait shows which of
+the three is in progress.
 """
 
 from __future__ import annotations
@@ -42,16 +43,16 @@ Places = NDArray[np.intp]
 
 @dataclass(frozen=True)
 class JudgementContext:
-    """The circumstances of a verdict.
+    """The data by which new bars are judged.
 
     Attributes:
-        vendor, kind, basis: Those of the answer.
-        grid: Positions at which bars are expected.
+        vendor, kind, basis: Properties of the answer.
+        grid: Grid of the times at which bars are expected.
         now_ms: Time of the commit.
-        surroundings: Stored bars there, with a few on either side; empty if they are not
-            comparable.
+        surroundings: Stored bars in the span of the answer and a few on either side; empty if they
+            are not comparable.
         coverage: Coverage of the whole series.
-        series_of: Turns bars in the answer's basis into the series to be judged.
+        series_of: Converts bars in the answer's basis to the series that is judged.
     """
 
     vendor: str
@@ -67,16 +68,16 @@ class JudgementContext:
 def judge(
     answer: ClassifiedAnswer, stored: StoredRange, context: JudgementContext
 ) -> ClassifiedAnswer:
-    """Return the answer with the verdicts on its bars, and on those stored next to it.
+    """Return the answer with verdicts on its bars and on the stored bars next to it.
 
-    If grave rows from another vendor are stored, and this answer's rows are the same or grave as
-    well, the result contains the stored rows: those of the first vendor stay.
+    If grave rows from another vendor are stored, and the rows of this answer are the same or grave
+    as well, the result contains the stored rows, so that the first vendor's rows stay.
     """
     return _Judging(answer, stored, context).judged()
 
 
 class _Repeat(NamedTuple):
-    """Rows, by position, that are stored as grave and were sent again, by any vendor."""
+    """Positions of rows that are stored as grave and were sent again, by any vendor."""
 
     part: Covered
     rows: Places
@@ -94,7 +95,8 @@ class _Judging:
         ours, surroundings = self.stored, self.context.surroundings
         stored = surroundings.coverage
         grave = [part for part in stored if part.reason.startswith(GRAVE)]
-        # At a change of unit only the edges are marked; without them, the next bars would be edges.
+        # Where the unit changes, only the edges are marked; if these were removed, the next bars
+        # would become edges.
         edges = [part.span for part in grave if part.reason.endswith(UNDECIDED)]
         table = self._beside_each_other(subtract([part.span for part in grave], edges))
         new_graves = graves(self.context.series_of(table)) if len(self.answer.closed) else []
@@ -139,7 +141,7 @@ class _Judging:
     # --- bars stored as grave ---------------------------------------------------------------
 
     def _repeats(self, parts: Sequence[Covered], new_graves: Sequence[Grave]) -> Iterator[_Repeat]:
-        """Yield the rows in each stored span that are not better than those stored there."""
+        """Yield, for each stored span, the new rows that are not better than the stored ones."""
         new, old = self.answer.closed, self.stored.rebased
         stamps = [np.empty(0, np.int64), *(one.stamps for one in new_graves)]
         is_grave = among(new.stamps, distinct(np.concatenate(stamps)))
@@ -160,7 +162,7 @@ class _Judging:
                 yield _Repeat(part, rows[otherwise], is_same=False)
 
     def _after(self, repeat: _Repeat) -> Iterator[Covered]:
-        """Yield the marks for stored bars after the same, or equally bad, rows were sent again."""
+        """Yield the new coverage of stored bars for which the same or equally bad rows were sent."""
         part, now = repeat.part, self.context.now_ms
         for span in self._spans(self.answer.closed.stamps[repeat.rows], self.answer.closed.stamps):
             overlap = span.clip(part.span)
@@ -180,7 +182,7 @@ class _Judging:
                 yield _settled(part, overlap, times, now)
 
     def _with_stored(self, repeats: Sequence[_Repeat]) -> BarTable:
-        """Return the rows, with stored rows from another vendor in place of those they outrank."""
+        """Return the new rows; stored rows from another vendor replace those that are not better."""
         rows, old = self.answer.closed, self.stored.rebased
         if not repeats:
             return rows
@@ -188,9 +190,9 @@ class _Judging:
         return merge(rows, old.take(among(old.stamps, rows.stamps[stay])))
 
     def _joined_again(self, table: BarTable, edges: Sequence[Span]) -> Iterator[Covered]:
-        """Yield marks that end the doubt about a stored unit change if only one unit is left.
+        """Yield coverage that ends the doubt about a change of unit if only one unit is left.
 
-        Their state before the doubt is not known, so they are fetched once more.
+        The state of the bars before the doubt is not known, so they are fetched once more.
         """
         stamps, is_new = table.stamps, among(table.stamps, self.answer.closed.stamps)
         for edge in edges:
@@ -205,7 +207,7 @@ class _Judging:
     # --- bars that are grave now ------------------------------------------------------------
 
     def _fresh(self, table: BarTable, grave: Grave, done: Sequence[Span]) -> Iterator[Covered]:
-        """Yield marks for grave rows without a decision yet, including stored ones next to them."""
+        """Yield coverage for grave rows not decided on yet, including stored rows next to them."""
         now, reason = self.context.now_ms, f"{GRAVE}{grave.cause}"
         until = now + WAITS_MS[0]
         mark = Covered(
@@ -238,7 +240,7 @@ class _Judging:
                 yield replace(part, span=before)
 
     def _spans(self, stamps: Stamps, among_stamps: Stamps) -> list[Span]:
-        """Return the spans of rows, merging neighbours, each up to the next bar or expected bar."""
+        """Return the spans of rows, each up to the next bar or expected bar; neighbors are merged."""
         if not len(stamps):
             return []
         places = np.searchsorted(among_stamps, stamps)
@@ -262,13 +264,13 @@ def _agree(one: BarTable, other: BarTable, tolerance: float) -> Mask:
 
 
 def _waited(part: Covered) -> int:
-    """Return the wait that was set for a stored verdict."""
+    """Return the waiting time that was set with a stored verdict."""
     waited = (part.expires or 0) - part.fetched_at
     return min(WAITS_MS, key=lambda wait: abs(wait - waited))
 
 
 def _next_wait(part: Covered) -> int | None:
-    """Return the wait that follows a stored verdict's; None after the last."""
+    """Return the waiting time after that of a stored verdict; None after the last one."""
     at = WAITS_MS.index(_waited(part)) + 1
     return WAITS_MS[at] if at < len(WAITS_MS) else None
 

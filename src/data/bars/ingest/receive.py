@@ -1,7 +1,7 @@
-"""The first two steps for an answer: its date, and how it fits the bars next to it.
+"""The first two steps for an answer: determining its date, and fitting it to the adjacent bars.
 
 A span is requested together with a few adjacent bars that another vendor supplied. These are
-compared and not stored: the stored bars stay unchanged.
+compared but not stored again; the stored bars stay unchanged.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ _NEAR = timedelta(days=14)
 
 
 class Sessions(NamedTuple):
-    """Stamps of the last session that had opened at an answer, and of the next one to open.
+    """Timestamps of the last session that had opened when an answer arrived, and of the next one.
 
     ``opened`` is None for an instrument without splits and dividends.
     """
@@ -62,12 +62,12 @@ class ReceivedAnswer:
     """A vendor's answer.
 
     Attributes:
-        candidate: The vendor.
-        fetched: All that was received; of unknown basis if ``behind`` is set.
-        question: The request, without bars before it that were not sent again.
+        candidate: Vendor that answered.
+        fetched: Everything that was received; its basis is unknown if ``behind`` is set.
+        question: Request that was answered, reduced by earlier bars that were not sent again.
         sessions: Sessions around the time of the answer.
-        actions: Ex-dates whose splits and dividends it reports, if it reports any.
-        behind: Why the date of its price adjustment is not known; None if it is.
+        actions: Ex-dates whose splits and dividends the answer reports; None if it reports none.
+        behind: Reason why the date of the price adjustment is unknown; None if that date is known.
     """
 
     candidate: Candidate
@@ -79,7 +79,7 @@ class ReceivedAnswer:
 
     @property
     def span(self) -> Span:
-        """The span of it that is to be stored."""
+        """The span of the answer that is to be stored."""
         return self.question.stored
 
 
@@ -90,10 +90,10 @@ def receive(
     question: Question,
     fetched: Fetched,
 ) -> ReceivedAnswer:
-    """Return an answer with its request and the ex-dates that it reports on.
+    """Combine an answer with its request and the ex-dates that it reports on.
 
-    If the clock is behind, the basis becomes unknown before anything is compared; and bars that
-    were not sent again shorten the span before ex-dates are limited to it.
+    If our clock is behind, the basis becomes unknown before anything is compared. If earlier bars
+    were not sent again, the span is shortened before the ex-dates are limited to it.
 
     Raises:
         NoDataError: The answer contains only bars that were requested again.
@@ -120,11 +120,11 @@ def receive(
 def _clock_is_behind(
     request: LaneRequest, series: SeriesStore, fetched: Fetched
 ) -> Suspicion | None:
-    """Return why the date of the price adjustment is not known; None if it is.
+    """Return the reason why the date of the price adjustment is unknown; None if it is known.
 
-    The vendor sent no time, and our clock shows one that must be past according to the stored data.
-    These prices may or may not include a split since then. They are fetched again at the time found
-    in the stored data.
+    The date is unknown if the vendor sent no time and the stored data shows that our clock is
+    behind: the prices may or may not include a recent split. The bars are fetched again at the time
+    that the stored data shows.
     """
     is_adjusted = fetched.basis.adjustment in ("split", "all")
     if fetched.dated or not is_adjusted or request.query.instrument.asset_class != "stock":
@@ -140,9 +140,9 @@ def _clock_is_behind(
 def _sent_again(
     request: LaneRequest, series: SeriesStore, question: Question, fetched: Fetched
 ) -> Question:
-    """Return the request, without the bars before it if too many of these were not sent.
+    """Return the request without the earlier bars if too many of these were not sent again.
 
-    New bars are not lost because of that: the stored bars stay, and are compared later.
+    The new bars are still used; the stored bars stay and are compared later.
     """
     again = Span(question.stored.start, question.span.start)
     if again.is_empty:
@@ -162,7 +162,7 @@ def _sent_again(
 
 
 def sessions_around(request: LaneRequest, fetched: Fetched) -> Sessions:
-    """Return the sessions around an answer; instruments without actions need none."""
+    """Return the sessions around the time of an answer; only those of stocks are looked up."""
     at = fetched.adjusted_at_ms
     if request.query.instrument.asset_class != "stock":
         return Sessions(None, at)
@@ -176,11 +176,11 @@ def sessions_around(request: LaneRequest, fetched: Fetched) -> Sessions:
 def _ex_dates(
     request: LaneRequest, candidate: Candidate, fetched: Fetched, span: Span, near: Sessions
 ) -> Asked | None:
-    """Return the ex-dates whose splits and dividends an answer reports, if it reports any.
+    """Return the ex-dates whose splits and dividends an answer reports, if any.
 
-    A declaration is not enough: an answer that does not mention them has not reported that there
-    are none. Nothing is known yet about a session that has not opened, and minute bars include
-    actions at an open only if that open is among them.
+    A vendor's declaration is not enough: an answer that does not mention actions has not reported
+    that there are none. Nothing is known yet about a session that has not opened, and minute bars
+    include actions at an open only if the minute of the open is among them.
     """
     caps = candidate.capabilities
     if caps is None or not caps.actions or fetched.actions is None:
@@ -211,7 +211,7 @@ def _ex_dates(
 
 
 class FittedAnswer(NamedTuple):
-    """An answer cut to the span that it is for, with its splices to other bars."""
+    """An answer cut to the span to be stored, with its splices to other vendors' bars."""
 
     received: ReceivedAnswer
     fetched: Fetched
@@ -220,14 +220,15 @@ class FittedAnswer(NamedTuple):
 
 @dataclass(frozen=True)
 class CommonBasis:
-    """The basis in which bars are compared: that of the last session that had opened.
+    """The price basis in which bars are compared: the basis of the last session that had opened.
 
     Attributes:
         target: The adjustment.
-        opened: Stamp of that session; None for instruments without actions, compared as they are.
+        opened: Timestamp of that session; None for instruments without actions, whose bars are
+            compared as they are.
         book: Known actions.
         intraday: Whether stamps are instants.
-        hours: Length of intraday bars: one that contains the open of an ex-date belongs to that
+        hours: Length of intraday bars; a bar that contains the open of an ex-date belongs to that
             day.
     """
 
@@ -238,10 +239,12 @@ class CommonBasis:
     hours: Timeframe | None = None
 
     def of(self, rows: BarTable, parts: Coverage, *, surely: bool = False) -> BarTable:
-        """Return stored rows in this basis; ``surely`` refuses if actions were never requested.
+        """Return stored rows converted to this basis.
+
+        With ``surely``, rows whose actions were never requested are rejected.
 
         Raises:
-            KindMismatchError: The rows cannot be converted to it exactly.
+            KindMismatchError: The rows cannot be converted exactly.
         """
         if self.opened is None or not len(rows):
             return rows
@@ -259,13 +262,13 @@ class CommonBasis:
 
 
 def fit(request: LaneRequest, series: SeriesStore, received: ReceivedAnswer) -> FittedAnswer:
-    """Return an answer for the missing spans only, compared with the bars next to it.
+    """Cut an answer to the missing spans, after comparing it with the adjacent bars.
 
-    The comparison uses the splits and dividends that came with it, which are not stored yet.
+    The comparison uses the splits and dividends in the answer, which are not stored yet.
 
     Raises:
-        NoDataError: The answer has nothing in the span.
-        SpliceConflictError: Its prices do not fit the adjacent ones.
+        NoDataError: The answer has no bars in the span.
+        SpliceConflictError: The prices of the answer do not fit the adjacent ones.
     """
     fetched, question = received.fetched, received.question
     splices: tuple[Splice, ...] = ()
@@ -335,7 +338,7 @@ def common_basis(request: LaneRequest, received: ReceivedAnswer, book: ActionBoo
 
 
 def _fixes(series: SeriesStore, sides: Sequence[Side], basis: CommonBasis) -> list[Fix] | None:
-    """Return the actions that a vendor may have missed; None if no vendor could say.
+    """Return the actions that a vendor may have missed; None if they cannot be determined.
 
     If actions were never requested, a factor may also be a split that the stored bars do not
     reflect.
@@ -358,10 +361,10 @@ def _fixes(series: SeriesStore, sides: Sequence[Side], basis: CommonBasis) -> li
 
 
 def with_splices(commit: Commit, splices: Sequence[Splice], span: Span) -> Commit:
-    """Return the commit for ``span`` with pieces that record where they meet others.
+    """Return the commit for ``span``, recording the splices to other vendors' bars.
 
-    The splices are at its outermost new bars: bars beyond these may have been found equal to the
-    stored ones, and keep their source.
+    A splice is recorded at the outermost new bar: bars beyond that one may have been found
+    equal to the stored ones, and keep their source.
     """
     pieces = commit.pieces if splices else ()
     spans = [s for piece in pieces for s in subtract([piece.span], piece.holes)]
@@ -404,7 +407,7 @@ def _refuse_conflicts(
 
 
 def _usable(table: BarTable) -> BarTable:
-    """Return the rows that can be bars, ascending, the last one for each stamp."""
+    """Return the rows that can be bars, ascending; the last of several with the same timestamp."""
     return merge(BarTable.empty(), table.take(ordered(table)))
 
 
@@ -412,14 +415,14 @@ def _usable(table: BarTable) -> BarTable:
 
 
 def drop_outdated(request: LaneRequest, series: SeriesStore, fetched: Fetched) -> bool:
-    """Remove all bars read from an older state of files that have now been read again.
+    """Remove all bars that were read from an earlier state of the files just read again.
 
-    The files are authoritative: a row that is no longer in them is not a bar that their vendor
-    lacks. Bars from others stay and are fetched again, except that after a change of layout they
-    may not belong next to these any more. Older versions of the series keep what was removed.
+    The files are authoritative: a row that is no longer in them is not a gap. Bars from other
+    vendors stay and are fetched again, unless the layout of the files has changed: then they
+    may no longer fit the new bars. Older versions of the series keep the removed bars.
 
     Returns:
-        Whether there were any such bars.
+        Whether any bars were removed.
     """
     if not request.key.of_folder or not is_of_files(fetched.vendor):
         return False

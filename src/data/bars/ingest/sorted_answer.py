@@ -39,13 +39,13 @@ from ...prices.quality import Checked, no_stamps
 Density = Literal["dense", "sparse", "unknown"]
 
 # Limits for listing an answer's missing spans one by one: this many, or one per this many expected
-# bars. Beyond that, it is doubted as a whole.
+# bars. An answer that exceeds them is doubted as a whole.
 MOST_HOLES, BARS_A_HOLE = 64, 8
 # If bars without trades are not sent, a span this many times their usual distance is a gap.
 _FAR_BEYOND, _FEWEST_FOR_HABIT = 10, 10
 # No exchange has shorter sessions; shorter spans need not be checked.
 _SHORTEST_SESSION_MS = HOUR_MS
-# Bars of at least this length nearly always have trades, whatever the share; shorter ones need not.
+# Bars of at least this length nearly always have trades, even for illiquid stocks.
 _ALWAYS_TRADED_MS = 30 * MINUTE_MS
 
 
@@ -54,23 +54,24 @@ class ClassifiedAnswer:
     """One answer, with its rows classified.
 
     Attributes:
-        answered: Span that it covers.
+        answered: Span that the answer covers.
         closed: Its closed bars, ascending, checked.
         forming: Rows of bars that had not closed.
-        finality: How far its bars are final; later ones are provisional.
+        finality: How far the bars are final; later ones are provisional.
         holes: Spans with an expected bar that was not received.
         bad: Closed rows that cannot be bars.
         bad_spans: Span of each of them, up to the next expected bar.
-        off_grid: Closed rows with a stamp at which no bar can open.
-        off_slots: Spans whose own bar was not received, but such rows instead.
-        unexpected: Stamps of closed bars at which the calendar expects none.
-        contradicted: Stamps of settled bars received in several, differing rows.
+        off_grid: Closed rows with a timestamp at which no bar can open.
+        off_slots: Spans for which off-grid rows were received instead of the expected bar.
+        unexpected: Timestamps of closed bars that the calendar does not expect.
+        contradicted: Timestamps of settled bars for which several differing rows were received.
         unpublished: Closed bars at the end that the vendor does not have yet, or None.
-        doubt: Why the answer as a whole is not trusted; empty if it is.
-        is_believed: Whether another vendor need not be queried for all of it.
-        stretches: Its missing spans, if only these were requested; else empty.
-        verdicts: Verdicts on single bars, as marks that come after all others.
-        grave: Spans of bars that were judged grave just now, including stored ones next to them.
+        doubt: Why the answer as a whole is not trusted; empty if it is trusted.
+        is_believed: Whether the answer is usable, so that no other vendor must be queried for all
+            of its span.
+        stretches: The requested spans, if only missing spans were requested; else empty.
+        verdicts: Verdicts on single bars, as coverage entries that are applied after all others.
+        grave: Spans of bars just found to have a serious fault, including adjacent stored bars.
     """
 
     answered: Span
@@ -93,27 +94,28 @@ class ClassifiedAnswer:
 
     @property
     def spans(self) -> list[Span]:
-        """The spans to use: everything that the answer covers, or its requested parts."""
+        """The spans to use: everything that the answer covers, or only the requested parts."""
         return intersect([self.answered], self.stretches) if self.stretches else [self.answered]
 
     @property
     def refusal(self) -> str:
-        """Why the answer is useless as a whole; empty if it is not."""
+        """Why the answer is useless as a whole; empty if it is usable."""
         if not self.is_believed:
             return self.doubt
         return "" if len(self.closed) or not self.bad else f"all {len(self.bad)} rows are bad"
 
     @property
     def unanswered(self) -> list[Span]:
-        """The spans for which it has nothing usable."""
+        """The spans for which the answer has nothing usable."""
         return self._within_parts(not self.is_believed)
 
     @property
     def lacking(self) -> list[Span]:
         """The spans that another vendor may still be queried for.
 
-        All of it if it lacks too much to be trusted: then the missing bars are not listed, and
-        another vendor should confirm the rest, too. Grave bars are included.
+        If the answer lacks too much to be trusted, this is its whole span: then the missing bars
+        are not listed, and another vendor should confirm the rest, too. Spans of bars with serious
+        faults are included.
         """
         return coalesce([*self._within_parts(bool(self.doubt)), *self.grave])
 
@@ -136,25 +138,26 @@ def sorted_answer(
     least_share: float = 0.0,
     stretches: Sequence[Span] = (),
 ) -> ClassifiedAnswer:
-    """Sort a checked answer by finality and find what it lacks.
+    """Sort the bars of a checked answer by finality, and find the missing bars.
 
-    A closed bar that has neither been received nor settled is *unpublished*: nothing is concluded
-    from it.
+    A closed bar that was not received and has not settled yet is *unpublished*: nothing is
+    concluded from its absence.
 
     Args:
         fetched: The answer.
         checked: Rows of the answer, checked.
         segment: Requested span.
-        grid: Positions at which bars are expected.
+        grid: Grid of the times at which bars are expected.
         now_ms: Our time; the earlier of our time and the vendor's is used.
         density: ``dense`` if every missing bar is a gap; ``sparse`` if bars without trades are not
             sent, so that a span is a gap only if it is far longer than the usual distance of its
             bars or contains a whole session; ``unknown`` if nothing can be concluded. By default,
-            what the answer declares.
-        least_share: Fraction of the expected bars that must have been received, gaps aside, and of
-            the bars that no other row may contradict. With 0, every answer is trusted.
-        stretches: Ascending spans, if the answer is only wanted for these. The result then has no
-            other rows, and lacks no other bars.
+            the answer's own declaration.
+        least_share: Minimum fraction of the expected bars that must have been received, gaps aside,
+            and minimum fraction of bars that no other row contradicts. With 0, every answer is
+            trusted.
+        stretches: Ascending spans, if only these are wanted. Rows and missing bars outside them are
+            then ignored.
     """
     density = density or ("dense" if fetched.dense else "sparse")
     now = min(now_ms, fetched.server_now_ms)
@@ -208,8 +211,8 @@ def _by_close(
 ) -> tuple[BarTable, BarTable]:
     """Return the good rows in ``span`` that have closed, and those that have not.
 
-    Every expected bar in it has closed; a bar that the calendar does not expect may still be
-    running.
+    Every expected bar in ``span`` has closed; a bar that the calendar does not expect may still be
+    forming.
     """
     rows = checked.good.within(span)
     unexpected = checked.unexpected[among(checked.unexpected, rows.stamps)]
@@ -219,7 +222,7 @@ def _by_close(
 
 
 def _stretches(stamps: Sequence[int], grid: BarGrid) -> tuple[Span, ...]:
-    """Return the span of each stamp, up to the next expected bar."""
+    """Return, for each timestamp, the span from it to the next expected bar."""
     if not stamps:
         return ()
     last = max(stamps)
@@ -229,7 +232,7 @@ def _stretches(stamps: Sequence[int], grid: BarGrid) -> tuple[Span, ...]:
 
 
 def _slots(span: Span, rows: Sequence[BadRow], present: Stamps, grid: BarGrid) -> Stamps:
-    """Return the expected stamps without a bar during which an off-grid row was sent."""
+    """Return the timestamps of missing bars during which an off-grid row was sent instead."""
     if not rows:
         return no_stamps()
     opens = grid.opens(span)
@@ -243,7 +246,7 @@ def _slots(span: Span, rows: Sequence[BadRow], present: Stamps, grid: BarGrid) -
 
 
 def _disbelief(closed: BarTable, bad: int, odd: int, least_share: float) -> str:
-    """Return why the rows as a whole are not trusted; empty if they are.
+    """Return why the rows as a whole are not trusted; empty if they are trusted.
 
     Rows that cannot be bars are requested from another vendor individually; if they outnumber the
     bars, the bars are doubted, too. If all rows are bad, there is nothing to doubt.
@@ -269,10 +272,10 @@ def _unpublished(
 def _lacking(
     answered: Span, present: Stamps, grid: BarGrid, density: Density, least_share: float
 ) -> tuple[list[Span], str]:
-    """Return the gaps, and why the answer is doubted if it lacks more than can be listed."""
+    """Return the gaps, and why the answer is doubted if it has too many gaps to list."""
     if density == "unknown":
         return [], ""
-    # Vendors are not required to have the other bars, so these are neither sought nor counted.
+    # Vendors are not required to have the other bars, so these are neither looked for nor counted.
     lacking = holes(answered, present, grid)
     required = grid.expects(lacking, required=True)
     absent = [hole for hole, is_required in zip(lacking, required, strict=True) if is_required]
@@ -294,7 +297,7 @@ def _lacking(
 
 
 def _usual_distance(opens: Stamps, present: Stamps) -> float:
-    """Return the usual distance between bars, in expected ones; infinite if there are too few."""
+    """Return the usual distance between bars, in expected bars; infinite if bars are too few."""
     places = np.flatnonzero(among(opens, present))
     return float(np.median(np.diff(places))) if len(places) > _FEWEST_FOR_HABIT else np.inf
 
@@ -335,9 +338,10 @@ _OF_BARS = re.compile(
 def faults_of(
     checked: Checked, answer: ClassifiedAnswer, grid: BarGrid, stays: Stamps
 ) -> tuple[Fault, ...]:
-    """Return the faults of an answer in the span it covers, none across the end of a year.
+    """Return the faults of an answer; a fault that crosses the end of a year is split there.
 
-    A missing bar is not a fault if a stored bar ``stays``.
+    A missing bar is not a fault if a stored bar stays in its place (``stays``: their
+    timestamps).
     """
     answered = answer.answered
     if answered.is_empty:
@@ -368,7 +372,10 @@ def _stamp(row: BadRow) -> int:
 
 
 def _missing(answer: ClassifiedAnswer, grid: BarGrid, stays: Stamps) -> Iterator[FaultGroup]:
-    """Yield the expected bars that were not received; a bad row in their place is its own fault."""
+    """Yield the expected bars that were not received.
+
+    A bar whose row is bad is not missing: the bad row is a fault of its own.
+    """
     bad = np.array([row.bar.stamp_ms for row in answer.bad], dtype=np.int64)
     present = union(union(answer.closed.stamps, bad), stays)
     slots, listed = merged(edges_of(answer.off_slots)), merged(edges_of(answer.holes))

@@ -1,4 +1,4 @@
-"""Takes one vendor's answer: checks it, classifies it, and stores the good part."""
+"""Processes one vendor's answer: checks it, classifies it, and stores the good part."""
 
 from __future__ import annotations
 
@@ -64,22 +64,23 @@ from .sorted_answer import ClassifiedAnswer, Density, faults_of, sorted_answer
 # for rebased ones, where the rounding of an adjustment adds to that. Bars without corporate actions
 # are compared to the last bit.
 _AS_SENT, _REBASED = 1e-7, 1e-6
-# A shorter answer is stored quickly, so it is not discarded when the call's time is over.
+# Number of rows up to which an answer is stored so quickly that it is not discarded when the call's
+# time is over.
 _WORTH_STOPPING = 10_000
 _ALL_DAYS = Span(day_ms(date(1800, 1, 1)), day_ms(date(9999, 1, 1)))
-# Reports of one action may have dates that differ by days.
+# Days by which the dates of vendors' reports of one action may differ.
 _BESIDE_MS = 14 * DAY_MS
 
 
 @dataclass(frozen=True)
 class CheckedAnswer:
-    """An answer whose rows were checked and classified.
+    """An answer after its rows have been checked and classified.
 
     Attributes:
         fitted: Answer fitted to the bars next to it.
-        checked: Verdict on its rows.
-        grid: Possible positions of its bars.
-        answer: Rows sorted by finality, and what is missing.
+        checked: Result of checking its rows.
+        grid: Grid of its bars.
+        answer: Rows sorted by finality, and the missing spans.
     """
 
     fitted: FittedAnswer
@@ -94,12 +95,12 @@ class ComparedAnswer:
 
     Attributes:
         before: The checked answer.
-        answer: Answer without rows whose prices came back multiplied by a factor, and without
-            those for which another vendor's doubted bars stay.
+        answer: Answer without rows whose prices came back multiplied by a factor, and without rows
+            for which another vendor's doubtful bars stay.
         stored: Bars stored for the span, as they are and in the answer's basis.
-        surroundings: The same with a few bars on either side, or the whole series for daily bars,
-            which new bars are judged by.
-        view: View of the series, from the read of these.
+        surroundings: Stored bars by which new ones are judged: the span with a few bars on either
+            side or, for daily bars, the whole series.
+        view: View of the series from the same read.
     """
 
     before: CheckedAnswer
@@ -111,15 +112,16 @@ class ComparedAnswer:
 
 @dataclass(frozen=True)
 class Taken:
-    """The result of taking an answer.
+    """The result of processing an answer.
 
     Attributes:
-        answer: Its rows, sorted and judged.
-        fetched: Missing spans that it covers.
-        overdue: Stored bars that it made doubtful and that can be fetched again at once.
+        answer: Rows of the answer, sorted and judged.
+        fetched: Missing spans that the answer covers.
+        overdue: Spans of stored bars that the answer made doubtful and that can be fetched again at
+            once.
         forming: Bars that have not closed, or None.
-        score: Score of its rows, 0 to 1.
-        problems: Sentences about its rows, if these were not stored with them.
+        score: Score of the rows, 0 to 1.
+        problems: Descriptions of problems with the rows, if these were not stored with them.
     """
 
     answer: ClassifiedAnswer
@@ -142,22 +144,24 @@ def take(
 
     The steps, each of which uses the results of those before it:
 
-    1. :func:`receive`: what was requested, the date of the answer, and the splits and dividends
-       it reports.
-    2. :func:`fit`: compare it with adjacent bars from other vendors, using its own splits and
-       dividends, which are not stored yet; then drop rows that were not missing.
-    3. :func:`_check`: check the rows, and sort them by finality; after 2, which may multiply
+    1. :func:`receive`: determine the requested span, the date of the answer, and the ex-dates it
+       reports on.
+    2. :func:`fit`: compare the answer with adjacent bars from other vendors, using its own splits
+       and dividends, which are not stored yet; then drop rows that were not missing.
+    3. :func:`_check`: check the rows, and sort them by finality. This follows 2, which may multiply
        them.
-    4. :func:`_refuse_unbelieved`: before 5, because an untrusted answer must not report splits.
-    5. :func:`_store_actions`: before 6, which compares in the basis that they define.
-    6. :func:`_compare`: the one read of stored bars; its view counts from here on, so the kind is
-       checked again. Rows whose prices came back multiplied by a factor are dropped; if there are
-       many, the answer is rejected.
-    7. :func:`_judge`: find bars that are almost certainly wrong, next to neighbours and stored
-       rows.
-    8. :func:`_commit`: marks follow from 7, doubts near splits from 5; faults are those of what
-       is left.
-    9. The series stores it, or keeps what the disk refuses.
+    4. :func:`_refuse_unbelieved`: reject an untrusted answer. This is before 5, because its splits
+       must not be stored.
+    5. :func:`_store_actions`: store splits and dividends. This is before 6, which compares in the
+       basis that they define.
+    6. :func:`_compare`: read the stored bars, once; the view from this read is used from here on,
+       so the kind is checked again. Rows whose prices came back multiplied by a factor are dropped;
+       if there are many, the answer is rejected.
+    7. :func:`_judge`: find bars that are almost certainly wrong in comparison with neighbours and
+       stored rows.
+    8. :func:`_commit`: build the commit. Marks follow from 7, and doubts near splits from 5; the
+       faults are those of the remaining rows.
+    9. Store the commit in the series, which keeps anything that the disk refuses.
 
     Args:
         request: Request to the lane.
@@ -169,11 +173,11 @@ def take(
 
     Raises:
         NoDataError: The answer has nothing for the missing spans.
-        KindMismatchError: The answer is of another kind than the stored bars, or does not fit next
-            to them.
+        KindMismatchError: The answer differs in kind from the stored bars, or does not fit next to
+            them.
         QualityError: The answer is not trusted.
-        ProviderTimeoutError: The time that the caller set ended while a long answer was being
-            processed. Nothing of it is stored.
+        ProviderTimeoutError: The caller's time limit expired while a long answer was being
+            processed, of which nothing is stored.
     """
     received = receive(request, series, candidate, question, fetched)
     fitted = fit(request, series, received)
@@ -213,9 +217,9 @@ def take_forming(
     """Return the running bar from an answer that was requested only for it; nothing is stored.
 
     Raises:
-        KindMismatchError: The answer is of another kind than the stored bars, or does not fit next
-            to them.
-        NoDataError: The answer has nothing in the span.
+        KindMismatchError: The answer differs in kind from the stored bars, or does not fit next to
+            them.
+        NoDataError: The answer has no bars in the span.
     """
     check_kind(series.view().kind, request, fetched)
     received = ReceivedAnswer(candidate, fetched, question, sessions_around(request, fetched))
@@ -254,7 +258,7 @@ def _check(request: LaneRequest, series: SeriesStore, fitted: FittedAnswer) -> C
 
 
 def _refuse_unbelieved(request: LaneRequest, series: SeriesStore, checked: CheckedAnswer) -> None:
-    """Raise if bars are already stored in place of those that are not trusted.
+    """Reject an answer that is not trusted if bars for its span are already stored.
 
     Raises:
         QualityError: The answer is not trusted; the message says why.
@@ -293,12 +297,13 @@ def _compare(request: LaneRequest, series: SeriesStore, checked: CheckedAnswer) 
     """Read the bars stored for the answered span, and drop rows with multiplied prices.
 
     Raises:
-        KindMismatchError: Another writer has stored bars of another kind meanwhile.
+        KindMismatchError: Another writer has stored bars of a different kind meanwhile.
         QualityError: Many final bars came back with multiplied prices.
     """
     fetched = checked.fitted.fetched
     stored, surroundings = _stored(request, series, checked)
-    # The answer is stored next to what is there now; another writer may have committed meanwhile.
+    # The answer is stored next to the current bars, which another writer may have changed
+    # meanwhile.
     view = series.view()
     check_kind(view.kind, request, fetched)
     is_share = request.query.instrument.asset_class == "stock"
@@ -309,7 +314,7 @@ def _compare(request: LaneRequest, series: SeriesStore, checked: CheckedAnswer) 
 
 
 def _forming(request: LaneRequest, received: ReceivedAnswer, rows: BarTable) -> Forming | None:
-    """Return bars that have not closed, for this answer only; None if there are none."""
+    """Return bars that have not closed, which are only for this answer; None if there aren't any."""
     if not len(rows):
         return None
     fetched, opened = received.fetched, received.sessions.opened
@@ -322,8 +327,9 @@ def _stored(
 ) -> tuple[StoredRange, StoredRange]:
     """Read the bars stored for the answered span, as they are and in the answer's basis.
 
-    The second value adds the bars that new ones are judged by: a few on either side or, for daily
-    bars, the whole series. It is empty if a split between two fetches may not be known yet.
+    The second value is the bars by which new ones are judged: the span with a few bars on either
+    side or, for daily bars, the whole series. It is empty if there may be an unknown split between
+    two fetches.
     """
     answer, received = checked.answer, checked.fitted.received
     answered = answer.answered
@@ -345,11 +351,11 @@ def _stored(
     basis = common_basis(request, received, series.book())
 
     def rebased(table: BarTable, *, surely: bool = False) -> BarTable:
-        """Return bars in the answer's basis; none if they cannot be compared."""
+        """Convert bars to the answer's basis; the result is empty if they cannot be compared."""
         try:
             return basis.of(table, all_coverage, surely=surely)
         except KindMismatchError:
-            # Bars of unknown basis are not comparable: the new answer replaces them.
+            # Bars with an unknown basis are not comparable, so the new answer replaces them.
             return BarTable.empty()
 
     own = rebased(rows) if len(rows) else rows
@@ -363,7 +369,7 @@ def _stored(
 
 
 def _refuse_rescaled(request: LaneRequest, fetched: Fetched, answer: ClassifiedAnswer) -> None:
-    """Raise if many final bars came back with multiplied prices; a few are reported as bad rows.
+    """Reject an answer in which many final bars have multiplied prices; a few count as bad rows.
 
     Raises:
         QualityError: Many final bars came back with multiplied prices.
@@ -382,7 +388,7 @@ def _refuse_rescaled(request: LaneRequest, fetched: Fetched, answer: ClassifiedA
 
 
 def _judge(request: LaneRequest, series: SeriesStore, compared: ComparedAnswer) -> ClassifiedAnswer:
-    """Return the answer with the verdicts on its bars."""
+    """Return the answer with its almost certainly wrong bars marked."""
     fitted = compared.before.fitted
     fetched, opened = fitted.fetched, fitted.received.sessions.opened
     instrument, timeframe = request.query.instrument, request.grid.timeframe
@@ -445,10 +451,10 @@ def _judge(request: LaneRequest, series: SeriesStore, compared: ComparedAnswer) 
 def _sessions(
     request: LaneRequest, series: SeriesStore, compared: ComparedAnswer
 ) -> DailySessions | None:
-    """Return the stored daily bars for the answered hours or minutes, adjusted as these are judged.
+    """Return the stored daily bars for an answer's intraday bars, in the same adjustment.
 
-    None if there are none that can be compared: regular daily bars prove nothing about extended
-    hours.
+    The result is None if there are none that can be compared; regular daily bars prove nothing
+    about extended hours.
     """
     received, stamps = compared.before.fitted.received, compared.answer.closed.stamps
     adjustment = received.fetched.basis.adjustment
@@ -470,10 +476,10 @@ def _sessions(
 def _dividends(
     book: ActionBook, stamps: Stamps, timeframe: Timeframe, day: date | None
 ) -> tuple[ShareEvent, ...]:
-    """Return the dividends in a span that count, in cash per share in terms of shares on ``day``.
+    """Return the dividends that count in a span, in cash per share in terms of shares on ``day``.
 
-    Only dividends in that span are sorted into events: sorting those of decades would take longer
-    than the verdict.
+    Only dividends in that span are grouped into events, because grouping those of decades would
+    take longer than judging the bars.
     """
     near = Span(int(stamps[0]) - _BESIDE_MS, int(stamps[-1]) + _BESIDE_MS)
     reports = tuple(r for r in book.reports if r.type == "split" or day_ms(r.ex_date) in near)
@@ -500,7 +506,7 @@ def _commit(
     compared: ComparedAnswer,
     answer: ClassifiedAnswer,
 ) -> tuple[Commit, tuple[Span, ...]]:
-    """Return the commit for a judged answer, and the stored bars to fetch again at once."""
+    """Return the commit for a judged answer, and the spans of stored bars to fetch again at once."""
     checked, stored, view = compared.before, compared.stored, compared.view
     fetched, received = checked.fitted.fetched, checked.fitted.received
     question, now = received.question, _now_ms(series, fetched)
@@ -522,7 +528,7 @@ def _commit(
     )
     commit = build_commit(fetched, answer, stored, context)
     answered = answer.spans
-    # Bars fetched earlier lose trust before this answer can be joined to them.
+    # Trust in bars fetched earlier is withdrawn before this answer can be joined to them.
     older = _older_marks(series, fetched, answer, stored)
     outside = [
         replace(mark, span=part)
@@ -556,7 +562,7 @@ def _now_ms(series: SeriesStore, fetched: Fetched) -> int:
 def _split_doubts(
     request: LaneRequest, series: SeriesStore, fetched: Fetched
 ) -> tuple[list[Covered], Suspicion | None]:
-    """Return the stored bars that a nearby split makes doubtful, and the doubt about new ones."""
+    """Return marks for stored bars that a nearby split makes doubtful, and the doubt about new ones."""
     splits = series.book().splits
     if not splits or fetched.basis.adjustment not in ("split", "all"):
         return [], None
@@ -572,7 +578,7 @@ def _older_marks(
     answer: ClassifiedAnswer,
     stored: StoredRange,
 ) -> list[Covered]:
-    """Return marks that withdraw trust from bars of older tools that this answer contradicts."""
+    """Return marks that withdraw trust from older tools' bars that this answer contradicts."""
     if fetched.basis.adjustment == "unknown" or not any(map(is_older, stored.coverage)):
         return []
     coverage, now = series.coverage(), series.now_ms()
@@ -580,9 +586,9 @@ def _older_marks(
 
 
 def _lifetime(request: LaneRequest, series: SeriesStore, fetched: Fetched) -> Lifetime:
-    """Return the listing that the vendor reports, if that is new.
+    """Return the listing that the vendor reports, if it is new.
 
-    It counts from the start of that day; a day earlier if the venue's date is a different one.
+    The listing begins with the start of that day, or a day earlier if the venue's date differs.
     """
     if fetched.listed_ms is None:
         return Lifetime()
@@ -601,16 +607,16 @@ def _due(
     answer: ClassifiedAnswer,
     commit: Commit,
 ) -> int | None:
-    """Return when fetching again could change the answer; None if that is unchanged.
+    """Return the time at which fetching again could change the answer; None if that is unchanged.
 
-    All provisional bars count: a bar left provisional by an earlier request must not be considered
-    settled because a later request reached up to now.
+    All provisional bars of the series are considered. A bar left provisional by an earlier request
+    must not count as settled because a later request reached up to now.
     """
     grid = request.grid
     now = _now_ms(series, fetched)
     cap = first_unclosed(grid.calendar, grid.timeframe, now, grid.anchor)
     due_before = series.view().next_due
-    # After the last bar that has closed, there may be hours in which the market is closed.
+    # After the last closed bar there may be hours in which the market is closed.
     reaches = answer.answered.end >= cap or grid.next_open(answer.answered.end) >= cap
     up_to_now = reaches and answer.unpublished is None
     if not up_to_now and due_before is None:
@@ -621,8 +627,8 @@ def _due(
         grid,
         now_ms=now,
         settle_ms=fetched.settle_ms,
-        # The last bar that could have been received, not the last that was: a bar without trades is
-        # not a delay.
+        # This is the last bar that could have been received, not the last that was, because a bar
+        # without trades does not mean a delay.
         last_stamp=grid.back(cap, 1),
         provisional_from=first,
     )
@@ -634,20 +640,20 @@ def _is_of_days(timeframe: Timeframe) -> bool:
 
 
 def _with_sides(grid: BarGrid, span: Span) -> Span:
-    """Return a span extended by the bars on either side that new ones are judged by."""
+    """Return a span extended by the bars on either side by which new ones are judged."""
     end = span.end
     try:
         start = grid.back(span.start, COMPARED)
-    except BadRangeError:  # no calendar goes back that far
+    except BadRangeError:  # the calendar does not go back that far
         start = span.start
     step = grid.timeframe.longest_ms
     return Span(min(start, span.start), max(end, end + 2 * COMPARED * step))
 
 
 def _older_faults(view: SeriesView, question: Question, judged: Span) -> list[Fault]:
-    """Return the stored faults that concern bars which an answer does not cover.
+    """Return the stored faults that concern bars outside the answer.
 
-    The answer reports anew on the bars that were missing.
+    The answer itself reports on the bars that were missing.
     """
     if not question.stretches:
         return []
@@ -656,10 +662,10 @@ def _older_faults(view: SeriesView, question: Question, judged: Span) -> list[Fa
 
 
 def _kind(view: SeriesView, request: LaneRequest, candidate: Candidate, fetched: Fetched) -> Kind:
-    """Return the kind of the series from now on.
+    """Return the kind of the series after this commit.
 
-    Volume and feed are those of the lane's first vendor once it has supplied something, and until
-    then those of the vendors that did.
+    Volume and feed are those of the lane's first vendor once it has supplied bars, and until then
+    those of the vendors that did.
     """
     stored = view.kind
     if stored is None:
@@ -672,7 +678,7 @@ def _kind(view: SeriesView, request: LaneRequest, candidate: Candidate, fetched:
 def _provisional(
     coverage: Coverage, answer: ClassifiedAnswer, commit: Commit, grid: BarGrid
 ) -> list[int]:
-    """Return where provisional bars begin after ``commit`` is stored."""
+    """Return the timestamps at which provisional spans begin after ``commit`` is stored."""
     # Marks with their own expiry wait for that.
     marks = stretches(commit.marks)
     doubts = marks.where(lambda m: m.state in ("suspect", "final") or m.expires is not None)
@@ -688,8 +694,8 @@ def _provisional(
 def _grid_of(request: LaneRequest, fetched: Fetched) -> BarGrid:
     """Return the grid of an answer's bars.
 
-    If neither the lane nor the vendor says what hours are counted from, it is the grid that fits
-    most of the rows.
+    If neither the lane nor the vendor declares an anchor for hourly bars, the grid that fits most
+    rows is used.
     """
     if request.lane.kind.anchor or not request.grid.timeframe.is_intraday or not len(fetched.table):
         return request.grid
@@ -702,14 +708,14 @@ def _grid_of(request: LaneRequest, fetched: Fetched) -> BarGrid:
 def contradicted(
     stored: StoredRange, rows: BarTable, coverage: Coverage, vendor: str, now_ms: int
 ) -> list[Covered]:
-    """Return marks that withdraw all trust from older bars if a vendor contradicts them.
+    """Return marks that withdraw all trust from older tools' bars if a vendor contradicts them.
 
     Args:
         stored: Bars stored for the answered span.
         rows: Bars in the answer.
         coverage: Coverage of the whole series.
         vendor: Vendor that answered.
-        now_ms: When they are to be fetched again: at once.
+        now_ms: Current time; the bars are to be fetched again at once.
     """
     older = [part.span for part in stored.coverage if is_older(part)]
     mine = stored.rows.take(inside(stored.rows.stamps, older))

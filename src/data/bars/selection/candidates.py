@@ -1,4 +1,4 @@
-"""The vendors that may be queried for a series, in order and by lane, and why others are not."""
+"""The vendors that may be queried for a series, in order and by lane, and why others may not."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ _LOOK = "`onetape providers` lists the vendors and what each one lacks"
 
 
 class Selector(Protocol):
-    """The part of the provider selector that routes need; users' tests replace these two."""
+    """The part of the provider selector that routes need. Users' tests replace these two members."""
 
     downloaders: dict[str, Any]
 
@@ -50,15 +50,16 @@ class Selector(Protocol):
 
 @dataclass(frozen=True)
 class Candidate:
-    """One vendor that may be queried for one series.
+    """A vendor that may be queried for a series.
 
     Attributes:
         name: Vendor name, as the rules spell it.
-        downloader: Our own, or anything with a ``get_ohlcv``.
-        capabilities: Capabilities that it declares; None for a downloader that is not ours.
-        conversion: Conversion of its bars to the wanted kind, if they are of another kind;
+        downloader: One of our downloaders, or any object with a ``get_ohlcv``.
+        capabilities: Declared capabilities; None for a downloader that is not ours.
+        conversion: Conversion of the vendor's bars to the wanted kind, if they differ from it;
             ``capabilities`` are then those after the conversion.
-        own_sender: Limits, retries and counts the calls of a downloader that is not ours.
+        own_sender: Sender that limits, retries and counts the calls of a downloader that is not
+            ours.
     """
 
     name: str
@@ -69,19 +70,19 @@ class Candidate:
 
     @property
     def account_name(self) -> str:
-        """The name that its requests are counted under."""
+        """The name under which the vendor's requests are counted."""
         return getattr(self.downloader, "name", "") if self.capabilities else self.name
 
     @property
     def folder_lane(self) -> str:
-        """The lane part that names the folder it reads from; empty if it reads no files."""
+        """The part of a lane that names the folder the vendor reads from; empty if it reads no files."""
         if not is_of_files(self.name):
             return ""
         own = getattr(self.downloader, "folder_lane", "") if self.capabilities else ""
         return own or folder_lane(family_of(self.name), "")
 
     def refusal(self, instrument: Instrument, timeframe: Timeframe) -> str:
-        """Return why it cannot serve this series at all; empty if it can."""
+        """Return why the vendor cannot serve this series at all; empty if it can."""
         caps = self.capabilities
         if caps is None:
             return "does not declare extended hours" if instrument.is_extended else ""
@@ -100,22 +101,22 @@ class Candidate:
         return ""
 
     def is_among(self, vendors: Iterable[str]) -> bool:
-        """Return whether it is one of these vendors, by its name in the rules or its own name."""
+        """Return whether the vendor is in ``vendors``, by its name in the rules or its own name."""
         return bool({self.name, getattr(self.downloader, "name", None)} & set(vendors))
 
     def has_answered(self, nothing: Covered) -> bool:
-        """Return whether the empty mark ``nothing`` is from this vendor, alone or with others."""
+        """Return whether the coverage entry ``nothing``, without bars, is from this vendor."""
         return self.is_among(nothing.vendor.split(","))
 
     def servable(self, segment: Span, timeframe: Timeframe, now_ms: int) -> Span:
-        """Return the part of ``segment`` within its depth of history; it may be empty."""
+        """Return the part of ``segment`` within the vendor's depth of history; it may be empty."""
         depth = self.capabilities.depth_days.get(timeframe.label) if self.capabilities else None
         if depth is None:
             return segment
         return segment.clip(Span(now_ms - depth * DAY_MS, segment.end))
 
     def fetch(self, query: FetchQuery) -> Fetched:
-        """Fetch bars: with our downloader's own requests, or with another one's ``get_ohlcv``.
+        """Fetch bars, with our downloader's own requests or with another one's ``get_ohlcv``.
 
         Raises:
             ProviderError, ConfigError: The vendor did not answer with bars.
@@ -128,7 +129,7 @@ class Candidate:
         return ask(query) if self.conversion is None else self.conversion.fetch(query, ask)
 
     def fetch_actions(self, instrument: Instrument, span: Span, now_ms: int) -> Sequence[Action]:
-        """Fetch splits and dividends with an ex-date in ``span``, as :meth:`fetch` fetches bars.
+        """Fetch splits and dividends with an ex-date in ``span``, like :meth:`fetch`.
 
         Raises:
             ProviderError, ConfigError: The vendor did not report them.
@@ -138,10 +139,10 @@ class Candidate:
         return fetch_actions(self.downloader, instrument, span, now_ms, self.name)
 
     def is_shut(self, instrument: Instrument, timeframe: Timeframe) -> bool:
-        """Return whether its circuit breaker for such bars is open, after a failure or a refusal.
+        """Return whether the vendor's circuit breaker for such bars is open, after a failure or refusal.
 
         Raises:
-            ConfigError: Its key is no longer set.
+            ConfigError: The vendor's key is no longer set.
         """
         from ...vendors.session import endpoint_of
 
@@ -152,7 +153,7 @@ class Candidate:
         return bool(self.downloader.is_circuit_open(endpoint))
 
     def kind(self, instrument: Instrument, timeframe: Timeframe) -> Kind:
-        """Return the kind of its bars; unknown for a downloader that is not ours."""
+        """Return the kind of the vendor's bars; unknown for a downloader that is not ours."""
         if self.capabilities is None:
             from ...vendors.foreign import kind_of
 
@@ -162,7 +163,7 @@ class Candidate:
     def converted(self, query: BarsQuery, wanted: Kind) -> Candidate | None:
         """Return the same vendor with its bars converted to the wanted kind.
 
-        None if they already have that kind, or cannot be converted to it exactly.
+        The result is None if they already have that kind, or cannot be converted to it exactly.
         """
         if self.capabilities is None:
             return None
@@ -174,18 +175,18 @@ class Candidate:
 
     @property
     def adjustment(self) -> Adjustment:
-        """The adjustment of its prices."""
+        """The adjustment of the vendor's prices."""
         return self.capabilities.adjustment if self.capabilities else "unknown"
 
     @property
     def tells_actions(self) -> bool:
-        """Whether it can be queried for splits and dividends."""
+        """Whether the vendor can be queried for splits and dividends."""
         return self.capabilities is not None and self.capabilities.tells_actions
 
     def leans_on_actions(self, query: BarsQuery) -> bool:
-        """Return whether its prices fit others only with previously stored splits and dividends.
+        """Return whether the vendor's prices fit others' only if splits and dividends are already stored.
 
-        False for a vendor of raw prices that sends these with its bars.
+        This is False for a vendor of raw prices that sends splits and dividends with its bars.
         """
         if query.provider is not None or query.instrument.asset_class != "stock":
             return False
@@ -195,13 +196,13 @@ class Candidate:
 
 @dataclass(frozen=True)
 class LaneRoute:
-    """The candidates whose bars may be stored in one series.
+    """The candidates whose bars may be stored in one lane.
 
     Attributes:
         lane_name: Lane name; empty for the default one.
         candidates: Candidates in the order in which to query them.
-        kind: Kind of its bars, as far as the first candidate declares it.
-        reporters: Vendors of all lanes that can be queried for splits and dividends, in order.
+        kind: Kind of the lane's bars, as far as the first candidate declares it.
+        reporters: Vendors, from all lanes, that can be queried for splits and dividends, in order.
     """
 
     lane_name: tuple[str, ...]
@@ -212,9 +213,9 @@ class LaneRoute:
     def by_days(
         self, lacking: Sequence[VendorDay], spans: Sequence[Span]
     ) -> Iterator[tuple[LaneRoute, list[Span]]]:
-        """Yield spans with this lane, in which vendors that lack a day come after the others.
+        """Yield spans with this lane, in which vendors that lack a session come after the others.
 
-        The spans that no vendor lacks come first, so that the bars next to such a day are already
+        Spans that no vendor lacks come first, so that the bars next to such a session are already
         stored.
         """
         late: dict[Span, list[str]] = {}
@@ -226,7 +227,7 @@ class LaneRoute:
             yield replace(self, candidates=tuple(order)), intersect(spans, [span])
 
     def named(self, attempt: Attempt) -> Attempt:
-        """Return an attempt with a note about the conversion of its bars to the lane's kind."""
+        """Return an attempt with a note about the conversion of its bars to the lane's kind, if any."""
         conversions = {c.name: c.conversion for c in self.candidates if c.conversion is not None}
         if attempt.error is not None or attempt.provider not in conversions:
             return attempt
@@ -235,17 +236,18 @@ class LaneRoute:
 
 @dataclass(frozen=True)
 class Route:
-    """Where bars may come from: lanes in the order to try, and vendors that are not queried.
+    """The lanes to try for a query's bars, in order, and the vendors that are not queried.
 
     Attributes:
-        lanes: Lanes to try; the first has bars of the wanted kind, the others are substitutes.
-        lane_name: Lane of the wanted kind; lanes for one of its adjustments start with it.
-        kind: The wanted kind.
+        lanes: Lanes to try. The first has bars of the wanted kind; the others are substitutes.
+        lane_name: Lane of the wanted kind; the names of lanes for one of its adjustments begin with
+            it.
+        kind: Wanted kind.
         rejected: Maps each vendor that is not queried to the reason.
-        owner: Vendor whose listing the symbol names; those of others must be proved to be the
-            same.
-        namesakes: Maps each vendor to why its listing under these letters is not served; also in
-            ``rejected``.
+        owner: Vendor whose listing the symbol names. Other vendors' listings must be proved to be
+            the same instrument.
+        namesakes: Maps each vendor whose listing under the same letters may be something else to
+            the reason why it is not used; these vendors are also in ``rejected``.
         is_final: Whether the search ends if the owner does not know the symbol.
     """
 
@@ -290,7 +292,7 @@ def _unusable(selector: Selector, name: str, query: BarsQuery) -> UnknownProvide
 
 
 def _candidate(selector: Selector, name: str, query: BarsQuery) -> Candidate | None:
-    # Imported here: an answer from the cache needs no vendor and no HTTP library.
+    # Imported here because an answer from the cache needs neither a vendor nor an HTTP library.
     from ...vendors.base import is_ours
     from ...vendors.factory import downloader_for, own_sender
 
@@ -308,11 +310,11 @@ class _Sorted:
     """The candidates for a query, sorted by whether they may be queried.
 
     Attributes:
-        usable: Candidates that may, in rule order.
-        made_up: Candidates whose bars are made up.
+        usable: Candidates that may be queried, in the order of the rules.
+        made_up: Candidates whose bars are synthetic.
         rejected: Maps each rejected vendor to the reason.
         owner: Vendor whose listing the symbol names; None if no vendor can be queried.
-        namesakes: Rejected vendors that may list something else.
+        namesakes: Rejected vendors that may list something else under the same letters.
     """
 
     usable: Sequence[Candidate]
@@ -346,10 +348,10 @@ def _sorted(
 
 
 def offers_of(query: BarsQuery, candidates: Sequence[Candidate]) -> list[Offer]:
-    """Return the declarations of the vendors that serve the series of ``query``, in rule order.
+    """Return the offers of the vendors that serve the series of ``query``, in the order of the rules.
 
-    Vendors of made-up bars come last. If no vendor serves the series, those that serve shorter
-    bars to make such bars from are returned.
+    Vendors of synthetic bars come last. If no vendor serves the series, the offers of vendors whose
+    shorter bars it can be built from are returned.
     """
     offers = list(_offers(query, candidates, _sorted(query, candidates)))
     return offers or list(_offers_of_parts(query, candidates))
@@ -395,21 +397,22 @@ def route(
     Args:
         query: The query.
         candidates: Candidates, in rule order.
-        stored: Kind of the bars in the default lane, if there are any; the other lanes are named
-            by their differences from it.
-        kind: The wanted kind, if it has already been decided (``selection.lanes``).
-        folder: Lane part that names the folder of files whose bars are wanted, if it has been
+        stored: Kind of the bars in the default lane, if there are any; the other lanes are named by
+            their differences from it.
+        kind: Wanted kind, if it has already been decided (``selection.lanes``).
+        folder: Part of a lane that names the folder of files whose bars are wanted, if it has been
             decided.
         has_actions: Whether the splits and dividends since the start of the range are stored.
         proved: Vendors whose bars agree with the stored ones.
 
     The wanted kind is that of the first candidate that serves the series and a part of the range,
-    whatever is stored. If that candidate sends extended hours and another one regular hours,
-    regular hours are wanted. The bars of a pinned vendor go into a lane with its name. Two groups
-    of vendors are in two lanes, the common one and one of their own: those whose prices need
-    splits and dividends from another vendor, in case these are unavailable; and those whose bars
-    must be converted, for ranges that the conversion does not cover. The bars from a folder of
-    files go into a lane with its name; if they are the wanted ones, others complete them there.
+    regardless of what is stored. If that candidate sends extended hours and another one regular
+    hours, regular hours are wanted. The bars of a pinned vendor go into a lane with its name. Two
+    groups of vendors are in two lanes, the common one and one of their own: vendors whose prices
+    need splits and dividends from another vendor, in case these are unavailable, and vendors whose
+    bars must be converted, for ranges that the conversion does not cover. The bars from a folder of
+    files go into a lane with the folder's name; if they are the wanted ones, other vendors complete
+    them there.
 
     Raises:
         NoProviderError: No vendor is left.
@@ -426,7 +429,8 @@ def route(
     else:
         home = (*query.home, *((folder,) if folder else lane_beside(wanted, stored)))
     if stored is not None and home == query.home:
-        # If a user's own bars state no kind, the first vendor's bars may be next to them.
+        # If a user's own bars do not declare a kind, the first vendor's bars may be stored next to
+        # them.
         wanted = stored = stored.filled_from(wanted)
     lanes = dict[tuple[str, ...], list[Candidate]]()
     placement = _Placement(query, stored, wanted, home, done.usable, has_actions or bool(reporters))
@@ -454,12 +458,12 @@ def route(
 
 
 class _Placement(NamedTuple):
-    """Decides which lanes the bars of candidates belong in.
+    """Assigns candidates to the lanes that their bars belong in.
 
     Attributes:
         query: The query.
         stored: Kind of the bars in the default lane.
-        wanted: The wanted kind.
+        wanted: Wanted kind.
         home: Lane of the wanted kind.
         usable: Candidates that may be queried.
         has_actions: Whether splits and dividends are stored or can be fetched.
@@ -473,7 +477,7 @@ class _Placement(NamedTuple):
     has_actions: bool
 
     def places(self) -> Iterator[tuple[tuple[str, ...], Candidate]]:
-        """Yield the candidates' lanes, each with the candidate in the form its bars have there."""
+        """Yield pairs of a lane and a candidate, in the form that the candidate's bars have there."""
         reader, usual = self._reader(), self._usual()
         for candidate in self.usable:
             for one in self._forms(candidate):
@@ -493,9 +497,9 @@ class _Placement(NamedTuple):
                     yield adjusted, one
 
     def _forms(self, candidate: Candidate) -> Sequence[Candidate]:
-        """Return the usable forms of a candidate's bars: in the wanted kind, or unchanged.
+        """Return the usable forms of a candidate's bars: converted to the wanted kind, or unchanged.
 
-        Extended hours are never used unchanged if regular ones are wanted.
+        Bars of extended hours are never used unchanged if regular hours are wanted.
         """
         if _has_too_much(self.query, candidate):
             converted = candidate.converted(self.query, self.wanted)
@@ -507,14 +511,14 @@ class _Placement(NamedTuple):
         return (candidate,) if converted is None else (converted, candidate)
 
     def _reader(self) -> Candidate | None:
-        """Return the candidate that reads the folder whose bars are wanted by the rules."""
+        """Return the candidate that reads the folder whose bars the rules want, if any."""
         if self.query.provider is not None:
             return None
         readers = (one for one in self.usable if one.folder_lane)
         return next((one for one in readers if (one.folder_lane,) == self.home), None)
 
     def _usual(self) -> Kind:
-        """Return the kind of the default lane, as it is or will be; it has no bars from files."""
+        """Return the kind of the default lane, as it is or will be; the lane has no bars from files."""
         if self.stored is not None:
             return self.stored
         if self._reader() is None:
@@ -523,9 +527,9 @@ class _Placement(NamedTuple):
         return _usual_kind(self.query, others[0], others) if others else self.wanted
 
     def _completes(self, candidate: Candidate, reader: Candidate) -> bool:
-        """Return whether a vendor's bars may be next to those from files, as their owner declares.
+        """Return whether a vendor's bars may be stored next to those from files, by the files' declaration.
 
-        Prices of shares may be only if their adjustment is declared.
+        For stocks this also requires that the adjustment of the files' prices is declared.
         """
         query = self.query
         if query.instrument.asset_class == "stock" and reader.adjustment == "unknown":
@@ -539,8 +543,8 @@ class _Placement(NamedTuple):
 def _owner(query: BarsQuery, candidates: Sequence[Candidate]) -> Candidate | None:
     """Return the vendor whose listing the symbol names; None if no vendor can be queried.
 
-    For a coin quoted in another coin, it is the first exchange; otherwise the first vendor in the
-    rules.
+    For a coin quoted in another coin, this is the first exchange, and otherwise the first vendor,
+    in the rules.
     """
     instrument, timeframe = query.instrument, query.timeframe
     usable = [
@@ -566,7 +570,7 @@ def _is_made_up(candidate: Candidate) -> bool:
 
 
 def _is_users_own(query: BarsQuery, candidate: Candidate) -> bool:
-    """Return whether it is a user's downloader, or reads files that declare no kind."""
+    """Return whether a candidate is a user's downloader, or reads files that do not declare a kind."""
     kind = candidate.kind(query.instrument, query.timeframe)
     is_file = not getattr(candidate.downloader, "default_base_url", "")
     return candidate.capabilities is None or (is_file and not (kind.session or kind.venue))
@@ -578,7 +582,7 @@ def _namesakes(
     owner: Candidate | None,
     proved: Container[str],
 ) -> dict[str, str]:
-    """Return the vendors that may list something else under the same letters, and why.
+    """Return the vendors that may list something else under the same letters, with the reasons.
 
     The user's own downloaders and files are not included.
     """
@@ -602,13 +606,13 @@ def _namesakes(
 def unknown_symbol(
     query: BarsQuery, attempts: Sequence[Attempt], namesakes: Mapping[str, str], hint: str = ""
 ) -> UnknownSymbolError:
-    """Return the error for a symbol that is unknown where it is listed.
+    """Return the error for a symbol that the vendor which would list it does not know.
 
     Args:
         query: The query.
         attempts: Queries sent to vendors.
-        namesakes: As in :class:`Route`.
-        hint: How to request something else under these letters, if there is anything.
+        namesakes: See :class:`Route`.
+        hint: How to request something else under these letters; may be empty.
     """
     failed = [a for a in attempts if a.outcome not in ("ok", "empty")]
     reasons = [str(a) for a in failed]
@@ -624,7 +628,7 @@ def unknown_symbol(
 
 
 def _usual_kind(query: BarsQuery, first: Candidate, candidates: Iterable[Candidate]) -> Kind:
-    """Return the kind that a series starts with: for extended hours, the regular one.
+    """Return the kind with which a series starts; regular hours, even if the vendor sends extended ones.
 
     If possible, the kind does not depend on whether the key for a vendor of extended hours is set.
     """
@@ -646,7 +650,7 @@ def _has_too_much(query: BarsQuery, candidate: Candidate) -> bool:
 def regular_kind(
     query: BarsQuery, candidate: Candidate, anchors: Iterable[str] = ()
 ) -> Kind | None:
-    """Return the kind of a vendor's bars after regular hours are cut out of them.
+    """Return the kind of a vendor's bars after they are cut to regular hours.
 
     Args:
         query: Query for regular hours.
@@ -654,7 +658,7 @@ def regular_kind(
         anchors: Anchors to prefer.
 
     Returns:
-        None if its bars are too long to be cut, and it has no shorter ones.
+        The kind, or None if the bars are too long to be cut and the vendor has no shorter ones.
     """
     own = candidate.kind(query.instrument, query.timeframe)
     for anchor in dict.fromkeys([*anchors, "session", own.anchor]):
@@ -675,12 +679,12 @@ def _lanes_of(
 def lane_parts(
     query: BarsQuery, candidate: Candidate, parts: tuple[str, ...], *, has_actions: bool = False
 ) -> tuple[str, ...]:
-    """Return the lane of a candidate's bars: that of their kind, ``parts``, then their adjustment.
+    """Return the lane for a candidate's bars: that of their kind, ``parts``, then their adjustment.
 
-    Stock prices are stored in the lane of their kind if they can be converted exactly: those
-    adjusted for splits, raw ones from a vendor that also sends splits and dividends, and those of
-    any adjustment if these are available (``has_actions``). Other adjustments get a lane of their
-    own.
+    Stock prices are stored in the lane of their kind if they can be converted exactly. These are
+    split-adjusted prices, raw prices from a vendor that also sends splits and dividends, and prices
+    with any adjustment if splits and dividends are available (``has_actions``). Other adjustments
+    get a lane of their own.
     """
     plain = query.instrument.asset_class != "stock" or candidate.adjustment in ("split", "unknown")
     if plain or has_actions or (candidate.adjustment == "raw" and candidate.tells_actions):
@@ -691,7 +695,7 @@ def lane_parts(
 def _ordered(
     lanes: Mapping[tuple[str, ...], list[Candidate]], query: BarsQuery, home: tuple[str, ...]
 ) -> list[tuple[tuple[str, ...], list[Candidate]]]:
-    """Sort the lanes: the wanted kind, then its lane for the requested adjustment, the rest."""
+    """Sort the lanes: first the wanted kind, then its lane for the requested adjustment, then others."""
 
     def rank(parts: tuple[str, ...]) -> int:
         """Return the sort position of a lane; the lowest comes first."""

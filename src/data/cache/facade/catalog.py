@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from ..retention.inventory import Holdings, Inventory, StoredLane
 
 _NOT_TABLES = frozenset({"ohlcv", "fundamentals"})
-# The lanes that answer if none is named: sample data only if there is nothing else.
+# The lanes that are read if none is named; the one with sample data only if there is nothing else.
 _ANSWERING = ((), SAMPLE_LANE)
 _NONE = object()
 
@@ -49,7 +49,7 @@ class Catalogue:
         inventory: Returns the inventory of the folder; by default one that stores nothing.
 
     Attributes:
-        store: The argument.
+        store: Store of bars in the folder.
     """
 
     def __init__(
@@ -86,7 +86,7 @@ class Catalogue:
         return sorted(frames, key=lambda frame: (frame.unit == "M", frame.step_ms or frame.count))
 
     def lane_of(self, key: SeriesKey) -> SeriesKey:
-        """Return the series to read for ``key``: sample data only if there is nothing else."""
+        """Return the series to read for ``key``, which has sample data only if there is nothing else."""
         if self.store.view(key).exists:
             return key
         sample = SeriesKey(key.symbol, key.timeframe, SAMPLE_LANE)
@@ -108,8 +108,8 @@ class Catalogue:
     def listing(self, holdings: Holdings | None = None) -> list[tuple[SeriesKey, LaneEntry | None]]:
         """Return every series in every lane, including older tools', with its index entry.
 
-        The entry is None if the series' documents are damaged, or if bars from older tools may
-        belong to it: only the store can describe these.
+        The entry is None if the series' documents are damaged, or if bars from older tools, which
+        only the store can describe, may belong to it.
         """
         holdings = holdings or self.holdings()
         keys = {
@@ -131,7 +131,7 @@ class Catalogue:
         return [key for key, _ in self.listing()]
 
     def all_years(self) -> Iterator[YearInfo]:
-        """Yield the record of every year of every series that answers if no lane is named."""
+        """Yield the record of every year of every series that is read if no lane is named."""
         holdings = self._inventory().look("outer_keys")
         lanes = {lane.key: lane for lane in holdings.lanes}
         listed = {key: entry for key, entry in self.listing(holdings) if key.lane in _ANSWERING}
@@ -215,8 +215,8 @@ class Catalogue:
     def unproven(self, key: SeriesKey, span: Span) -> BarTable:
         """Return the bars in ``span`` left by other tools, including those that count as missing.
 
-        They include the last bar in each file, which may not have closed when it was written: they
-        are for readers of the folder's contents, not for answers.
+        They include the last bar in each file, which may not have closed when it was written. They
+        are meant for callers that read the cache directly, not for answers.
         """
         lane = self._layout.lane(key)
         years = year_of(span.start), year_of(span.end - 1)

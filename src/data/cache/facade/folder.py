@@ -1,4 +1,4 @@
-"""One cache folder: its contents, their removal, and the meaning of the arguments of its calls."""
+"""One cache folder: lists, statistics and removal, and the parsing of its calls' arguments."""
 
 from __future__ import annotations
 
@@ -43,14 +43,16 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 _MOST_SERIES_AT_EXIT = 500
-# How long statistics search for damage.
+# Time that statistics spend on searching for damage.
 _GLANCE_S = 0.1
 # The name under which the index records the folder state that the summaries describe.
 _SUMMARIES_FACT = "summaries"
 
 
 class CacheFolder:
-    """Lists, statistics and removal; arguments and attributes are those of the cache itself.
+    """Lists, statistics and removal of a cache folder's contents.
+
+    See the cache itself for arguments and attributes.
 
     Thread-safe, and safe across processes.
     """
@@ -81,7 +83,7 @@ class CacheFolder:
         self._warned: set[str] = set()
         try:
             is_file = self.cache_dir.exists() and not self.cache_dir.is_dir()
-        except OSError as exc:  # a folder above may not be searched
+        except OSError as exc:  # this user may not search a parent folder
             why = f"the cache folder {self.cache_dir} cannot be accessed: {exc.strerror}"
             raise StorageError(why, hint="name another folder") from exc
         if is_file:
@@ -121,7 +123,7 @@ class CacheFolder:
         return Maintenance(self.store.parts, self._catalogue, self._instrument_of, self._clock)
 
     def meaning_of(self, symbol: str) -> Instrument:
-        """Return the instrument for a symbol; raises ``QueryError`` if it is unknown."""
+        """Return the instrument that a symbol means; raises ``QueryError`` if it is unknown."""
         return self._instrument_of(symbol)
 
     # --- contents ------------------------------------------------------------------------------
@@ -164,7 +166,7 @@ class CacheFolder:
         return self._stats(holdings) | {"freeable": freeable, "growth": growth}
 
     def _stats(self, holdings: Holdings) -> dict[str, Any]:
-        # First, because reading documents repairs damaged ones.
+        # Done first, because reading documents repairs damaged ones.
         health = self.maintenance.inspect(_GLANCE_S, holdings).to_json()
         stats = self._catalogue.stats(self.max_size_gb, holdings)
         if not self._summaries_are_current(holdings):
@@ -196,7 +198,8 @@ class CacheFolder:
     def finish(self) -> None:
         """Update the summaries if this object changed anything and the cache is small.
 
-        A process does not delay its exit to read thousands of documents: jobs write summaries too.
+        A large cache is skipped so that exiting is not delayed by reading thousands of documents;
+        jobs write summaries too.
         """
         self._retention_manager.write_uses()
         if self.store.changed and len(self.store.keys()) <= _MOST_SERIES_AT_EXIT:
@@ -241,10 +244,10 @@ class CacheFolder:
                 self.clear_symbol(symbol)
 
     def cleanup_old_data(self, max_age_days: float = 365) -> int:
-        """Delete years that have not been updated for this many days; return how many.
+        """Delete years that have not been updated for this many days; return their number.
 
-        The age is that of the last update in the metadata, so an old year that was checked recently
-        stays. The stamps of a deleted year are requested again with the next query for them.
+        The age counts from the last update in the metadata, so an old year that was checked
+        recently stays. A deleted year is requested again by the next query for it.
 
         Raises:
             QueryError: The age is negative or not a number.
@@ -268,15 +271,15 @@ class CacheFolder:
 
         Return the deleted years.
 
-        A year file is never deleted in part; fundamentals, splits and dividends are never deleted.
-        Even bars that no vendor has any more are deleted. Each deletion is recorded in the log of
-        its series.
+        Year files are deleted only as a whole; fundamentals, splits and dividends are never
+        deleted. Bars are deleted even if no vendor has them any more. Each deletion is recorded in
+        the log of its series.
 
         Args:
             age: Age such as ``5y``, ``18mo``, ``2w`` or ``90d``; None: ``cache.retention.age`` in
                 the rules.
             dry_run: Whether only to report the years.
-            every: Whether to continue if no bars would be left.
+            every: Whether to delete even if no bars would be left.
 
         Raises:
             QueryError: The age is invalid, or no bars would be left and ``every`` is not set.
@@ -310,7 +313,7 @@ class CacheFolder:
         return self._retention_manager.enforce()
 
     def freeable(self) -> eviction.Freeable:
-        """Return how much of the folder could be removed, and why the rest must stay."""
+        """Return how much of the folder could be evicted, and why the rest must stay."""
         return self._retention_manager.freeable()
 
     def tables(self, data_type: str) -> TableStore:
@@ -320,10 +323,10 @@ class CacheFolder:
         return TableStore(self.cache_dir, data_type, self._disk, self._clock)
 
     def look_after(self) -> Holdings:
-        """Record uses, enforce limit and age, and tidy up; jobs call this at their end.
+        """Record uses, enforce limit and age, and tidy up. Jobs call this at their end.
 
         Returns:
-            Contents of the folder afterwards, for further reports.
+            Contents of the folder afterwards, for reports.
         """
         return self._retention_manager.look_after()
 
@@ -332,11 +335,10 @@ class CacheFolder:
         return self._retention_manager.tidy(dry_run=dry_run)
 
     def remove_outdated(self, *, dry_run: bool = False) -> list[SeriesKey]:
-        """Remove bars that earlier versions stored from files without their folder.
+        """Remove bars that earlier versions stored without the folder of the files they came from.
 
-        Return their series.
-
-        Nothing reads them any more. If a series also has bars from elsewhere, these stay.
+        Return their series. These bars are no longer read. If a series also has other bars, these
+        stay.
         """
         keys = self._retention_manager.outdated()
         for key in () if dry_run else keys:
@@ -344,7 +346,7 @@ class CacheFolder:
         return keys
 
     def last_used_ms(self, key: SeriesKey) -> int:
-        """Return when a series was last read or changed; 0 if unknown."""
+        """Return the time at which a series was last read or changed (UTC milliseconds); 0 if unknown."""
         return self._retention_manager.last_uses()(key).last_ms
 
     # --- inside ----------------------------------------------------------------------------
@@ -359,9 +361,9 @@ class CacheFolder:
     def _retain(self) -> None:
         """Delete data older than the rules' limit.
 
-        If the clock is doubtful or everything would be deleted, this is logged once instead. The
-        age counts from the newest answer in the store: a clock that is ahead does not delete
-        anything.
+        If the clock is doubtful or everything would be deleted, this is logged once and nothing is
+        deleted. The age counts from the newest answer in the store, so a clock that is ahead does
+        not cause deletions.
         """
         if self.max_age is None:
             return
@@ -410,7 +412,7 @@ class CacheFolder:
 def _places(
     cache_dir: str | os.PathLike[str] | None, max_size_gb: float | None
 ) -> tuple[Path, float]:
-    """Return folder and limit; the configuration is read only for arguments that were not given."""
+    """Return the folder and its size limit; the configuration is read only for missing arguments."""
     if max_size_gb is not None and not 0 <= max_size_gb < math.inf:
         raise ConfigError(
             f"max_size_gb is {max_size_gb!r}, but must be a number of gigabytes", hint="0: no limit"
@@ -446,7 +448,8 @@ def configured_instrument(symbol: str) -> Instrument:
 def instrument_in(tables: Any, symbol: str) -> Instrument:
     """Return the instrument for ``symbol``; an unknown one trades around the clock in UTC.
 
-    The cache stores whatever it is given, so an unknown or ambiguous symbol is not an error here.
+    An unknown or ambiguous symbol is not an error here, because the cache stores anything it is
+    given.
     """
     meaning = classify(symbol, tables)
     return Instrument(symbol, "crypto") if isinstance(meaning, SymbolRefusal) else meaning
@@ -455,11 +458,11 @@ def instrument_in(tables: Any, symbol: str) -> Instrument:
 def span_to_read(
     instrument: Instrument, timeframe: Timeframe, start: Any, end: Any, now_ms: int
 ) -> Span:
-    """Return the stamps that a reader means by ``start`` and ``end``, both inclusive.
+    """Return the span that a caller means by ``start`` and ``end``, both inclusive.
 
     Dates are whole sessions at the venue. For intraday bars an end at midnight means the whole of
-    that day: programs write ``datetime(2024, 12, 31)`` for "to the end of the year". The default
-    end is now, the default start 30 days before the end.
+    that day, because programs write ``datetime(2024, 12, 31)`` for "until the end of the year". The
+    default end is now, and the default start is 30 days before the end.
 
     Raises:
         BadRangeError: A bound is not a time, or the end is before the start.

@@ -1,4 +1,4 @@
-"""Turns callers' frames into commits, and stored bars into frames, without any requests."""
+"""Converts callers' frames to commits, and stored bars to frames, without sending requests."""
 
 from __future__ import annotations
 
@@ -47,11 +47,12 @@ from .catalog import Catalogue
 if TYPE_CHECKING:
     import pandas as pd
 
-# More gaps than this mean a thin market; there only those far longer than usual count as missing.
+# With more gaps than this a market is thin, so that only gaps far longer than usual count as
+# missing.
 _MOST_HOLES, _FAR_BEYOND = 64, 10
-# How long a stretch without bars is not requested again if only the caller asserts it.
+# Time for which a span is not requested again if only the caller asserts that it has no bars.
 _EMPTY_FOR_MS = 24 * HOUR_MS
-# The same if the calendar asserts it: not for ever, because calendars are corrected.
+# The same time if the calendar asserts it. It is limited because calendars are corrected.
 _CLOSED_FOR_MS = 90 * DAY_MS
 _ANY_KIND = Kind(session="", anchor="")
 # Bars whose nominal end is this far in the past have closed according to any calendar.
@@ -60,14 +61,14 @@ _SURELY_CLOSED_MS = 3 * DAY_MS
 
 @dataclass(frozen=True)
 class FrameUpload:
-    """A caller's statements about a frame of bars.
+    """Information from a caller about a frame of bars.
 
     Attributes:
         instrument, timeframe: Series of the bars.
-        start, end: Range requested from the vendor, both inclusive; None: that of the bars.
+        start, end: Range requested from the vendor, both inclusive; None for the range of the bars.
         vendor: Vendor that supplied the bars.
-        adjustment: What prices are adjusted for, or ``unknown``.
-        as_of: Date up to which they are adjusted; None means the time of storing.
+        adjustment: Adjustment of the prices, or ``unknown``.
+        as_of: Date as of which prices are adjusted; None means the time of storing.
     """
 
     instrument: Instrument
@@ -80,11 +81,11 @@ class FrameUpload:
 
 
 def to_commit(frame: pd.DataFrame, offer: FrameUpload, now_ms: int) -> Commit | None:
-    """Return a commit for ``frame``: closed bars, with bad rows apart; None if it has neither.
+    """Convert a frame to a commit of its closed bars and bad rows; None if it has neither.
 
-    Closed bars count as final. Intraday rows off the full minute are set aside under their original
-    stamp. Requested stamps outside the bars are remembered as empty for a day, the adjacent hours
-    in which the market is closed for 90 days.
+    Closed bars count as final. Intraday rows that are not at a full minute are quarantined with
+    their original timestamp. Requested spans outside the bars are remembered as empty for a day,
+    and adjacent hours in which the market is closed for 90 days.
 
     Raises:
         QueryError: The adjustment is unknown.
@@ -126,7 +127,7 @@ def _stamped(frame: pd.DataFrame, timeframe: Timeframe) -> BarTable:
 
 
 def _closed(table: BarTable, offer: FrameUpload, now_ms: int) -> BarTable:
-    """Remove bars that are still forming: they are never stored as closed."""
+    """Remove bars that are still forming, which must not be stored as closed."""
     ends = next_stamps(table.stamps, offer.timeframe)
     recent = np.flatnonzero(ends > now_ms - _SURELY_CLOSED_MS)
     if len(recent):
@@ -196,7 +197,7 @@ def _commit(checked: Checked, offer: FrameUpload, extent: Span, now_ms: int) -> 
 def _faults(
     checked: Checked, lacking: list[Span], offer: FrameUpload, extent: Span
 ) -> tuple[Fault, ...]:
-    """Return the defects of the frame, none of which spans the end of a year."""
+    """Return the defects of the frame, none of which extends across the end of a year."""
     faults = [
         Fault(Span(row.bar.stamp_ms, row.bar.stamp_ms + 1), BAD, 1, row.reason)
         for row in checked.bad
@@ -216,7 +217,7 @@ def _faults(
 
 
 def _grid(present: Stamps, offer: FrameUpload, extent: Span) -> BarGrid | None:
-    """Return the grid that the bars in ``extent`` are on; None if they are on none."""
+    """Return the grid that the bars in ``extent`` are on; None if they do not fit any."""
     calendar, step = calendar_for(offer.instrument), offer.timeframe
     anchors = ("session", "clock") if step.is_intraday else ("session",)
     grids = [BarGrid(calendar, step, anchor) for anchor in anchors]
@@ -226,7 +227,7 @@ def _grid(present: Stamps, offer: FrameUpload, extent: Span) -> BarGrid | None:
 
 
 def _closed_beside(extent: Span, grid: BarGrid, now_ms: int) -> list[Span]:
-    """Return the stretches right before and after ``extent`` in which no bar is expected.
+    """Return the spans right before and after ``extent`` in which no bar is expected.
 
     A query that begins on a holiday can then be answered without a vendor or calendar.
     """
@@ -240,14 +241,15 @@ def _closed_beside(extent: Span, grid: BarGrid, now_ms: int) -> list[Span]:
 
 
 def _holes(present: Stamps, grid: BarGrid, extent: Span) -> list[Span]:
-    """Return the stretches in ``extent`` without a bar where the calendar expects one.
+    """Return the spans in ``extent`` that lack an expected bar.
 
-    They are not part of the coverage: a gap here says nothing about a vendor.
+    They are left out of the coverage, because a gap in a caller's frame does not mean that a vendor
+    has no bar.
     """
     gaps = holes(extent, present, grid)
     if len(gaps) <= _MOST_HOLES:
         return gaps
-    # A thin market: only a stretch far longer than the usual distance between bars counts.
+    # In a thin market, only a gap far longer than the usual distance between bars counts.
     opens = grid.opens(extent)
     usual = float(np.median(np.diff(np.flatnonzero(among(opens, present)))))
     lengths = (len(opens[(opens >= hole.start) & (opens < hole.end)]) for hole in gaps)
@@ -263,9 +265,9 @@ def _basis(offer: FrameUpload, extent: Span, now_ms: int) -> Basis:
 
 
 def requested_span(offer: FrameUpload, now_ms: int) -> Span | None:
-    """Return the requested stamps, up to now; None if the bounds do not define any.
+    """Return the requested span, up to now; None if the bounds do not define one.
 
-    A reversed range, or equal bounds around a single bar, claims nothing beyond the bars.
+    A reversed range, or equal bounds around a single bar, claim nothing beyond the bars themselves.
     """
     if offer.start is None or offer.end is None:
         return None

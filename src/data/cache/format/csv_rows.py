@@ -1,4 +1,4 @@
-"""CSV text: bars to text and back, bit for bit, and tables with any columns.
+"""Converts bars to CSV text and back, bit for bit, and reads and writes tables with any columns.
 
 Floats are written as Python's ``repr``, the shortest text that reads back to the same bits; a
 missing value is an empty field. Reading uses Python's own ``float`` or, for long tables if it is
@@ -48,7 +48,7 @@ def encode_rows(table: BarTable, columns: Sequence[str]) -> bytes:
 
     Args:
         table: Bars with stamps in full seconds.
-        columns: Value columns to write; one that the table lacks is left empty.
+        columns: Value columns to write; a column that the table lacks is left empty.
 
     Raises:
         ValueError: A value is infinite, or a year does not have four digits.
@@ -119,7 +119,7 @@ def decode_rows(text: memoryview, columns: Sequence[str], rows: int) -> BarTable
 
 
 def _blocks(text: bytes, rows: int) -> Iterator[bytes]:
-    """Yield the text in blocks of whole lines: all cells at once would take ten times its size."""
+    """Yield the text in blocks of whole lines, because all cells at once would take ten times its size."""
     size = len(text) // (rows // BLOCK_ROWS + 1)
     start = 0
     while start < len(text):
@@ -166,7 +166,7 @@ def _by_arrow(text: memoryview, columns: Sequence[str]) -> BarTable:
 
 
 def _filled(values: Floats) -> Floats:
-    """Return values in memory of our own: a single chunk is a view of Arrow's memory."""
+    """Return values in writable memory of our own; a single chunk is a view of Arrow's memory."""
     return values if values.flags.writeable else values.copy()
 
 
@@ -204,7 +204,7 @@ Mask = NDArray[np.bool_]
 
 
 class _Field(NamedTuple):
-    """The characters of a column, one row each, 0 for those not to write, and unwritable rows."""
+    """The characters of a column, with 0 for positions to skip, and a mask of rows not handled here."""
 
     chars: Chars
     odd: Mask
@@ -213,7 +213,7 @@ class _Field(NamedTuple):
 def block_text(
     stamps: Stamps, columns: Sequence[Floats | None], lines_of: Callable[[Mask], bytes]
 ) -> bytes | None:
-    """Return the rows as lines, or None if too many numbers do not have few decimals.
+    """Return the rows as lines, or None if too many numbers have many decimals.
 
     Args:
         stamps: Milliseconds of full seconds in the years 1000 to 9999.
@@ -237,7 +237,7 @@ def block_text(
 
 
 def _replaced(text: bytes, odd: Mask, lines: bytes) -> bytes:
-    """Return the text with the lines of the odd rows inserted."""
+    """Return the text with the lines of the rows in ``odd`` replaced."""
     ends = np.flatnonzero(np.frombuffer(text, np.uint8) == _LINE) + 1
     parts, done = [], 0
     for row, line in zip(np.flatnonzero(odd).tolist(), lines.splitlines(True), strict=True):
@@ -285,7 +285,7 @@ def _drop_zeros(digits: Chars, mask: Mask) -> None:
 
 
 def _decimals(sizes: Floats) -> int | None:
-    """Return the number of decimals with which nearly all these numbers can be written, or None."""
+    """Return the number of decimals that nearly all of these numbers fit in, or None."""
     few = _FEW * len(sizes)
     best = None
     for decimals in range(_MOST_DECIMALS + 1):
@@ -301,7 +301,7 @@ def _decimals(sizes: Floats) -> int | None:
 
 
 def _put_digits(numbers: NDArray[np.int64], digits: Chars) -> None:
-    """Fill ``digits``, one row per decimal place, with those of non-negative numbers."""
+    """Write the digits of non-negative numbers to ``digits``, which has one row per decimal place."""
     width = len(digits)
     left: NDArray[Any] = numbers.astype(np.uint32 if width <= _DIGITS_OF_32_BITS else np.uint64)
     for place in range(width - 1, -1, -1):
@@ -338,7 +338,7 @@ def _times(stamps: Stamps) -> Chars:
 
 
 def read_csv(text: bytes) -> pd.DataFrame:
-    """Return the cells as columns: integers, floats, or texts if a cell is not a number.
+    """Parse CSV into columns of integers, floats, or strings if a cell is not a number.
 
     Cells are read by Python's own ``float``, which rounds correctly; parsers in many pandas
     versions do not. An empty cell is a missing value.

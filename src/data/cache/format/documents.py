@@ -48,9 +48,9 @@ class Record(msgspec.Struct, frozen=True, gc=False):
 def _as_declared(
     declared: Iterable[Field[Any]], record: type, **stored: Any
 ) -> list[tuple[str, Any] | tuple[str, Any, Any]]:
-    """Return a dataclass's fields as document fields.
+    """Return a dataclass's fields in the form that ``msgspec`` needs.
 
-    ``stored`` gives the types that differ there.
+    ``stored`` gives the types that differ in the document.
     """
     types = get_type_hints(record) | stored
     return [
@@ -62,7 +62,7 @@ def _as_declared(
 
 
 class SpliceDocument(msgspec.Struct, rename={"other": "with"}):
-    """One entry in the ``splices`` of a stretch; see :class:`~..model.coverage.Splice`."""
+    """An entry in ``splices``; see :class:`~..model.coverage.Splice`."""
 
     at: int
     other: str
@@ -73,7 +73,7 @@ class SpliceDocument(msgspec.Struct, rename={"other": "with"}):
 
 
 class SourceDocument(msgspec.Struct, kw_only=True):
-    """A stretch without its span, kind and basis; the fields are those in ``SOURCE``."""
+    """A source of coverage: an entry without span, kind and basis, with the fields in ``SOURCE``."""
 
     def covered(
         self,
@@ -82,7 +82,7 @@ class SourceDocument(msgspec.Struct, kw_only=True):
         basis: Basis = _NO_BASIS,
         parts: tuple[tuple[Covered, tuple[int, ...]], ...] = (),
     ) -> Covered:
-        """Return the value, completed with the arguments."""
+        """Return the coverage entry, completed with the arguments."""
         values = msgspec.structs.asdict(self)
         values |= {"span": span, "kind": kind, "basis": basis, "parts": parts}
         if values["splices"]:
@@ -97,7 +97,7 @@ _SourceEntry: Any = msgspec.defstruct(
     bases=(SourceDocument,),
     kw_only=True,
 )
-# One entry in ``coverage`` or ``empties``; ``parts`` are the components of a folded one.
+# An entry in ``coverage`` or ``empties``; ``parts`` are the components of a folded one.
 _Stretch: Any = msgspec.defstruct(
     "_Stretch",
     [
@@ -110,7 +110,8 @@ _Stretch: Any = msgspec.defstruct(
     kw_only=True,
 )
 _decode_stretches = msgspec.json.Decoder(list[_Stretch]).decode
-# All years of all series share a few kinds and bases: each is decoded once and is one object.
+# All years of all series share a few kinds and bases, so each is decoded once and becomes a single
+# object.
 _kind_of = lru_cache(msgspec.json.Decoder(Kind).decode)
 _basis_of = lru_cache(msgspec.json.Decoder(Basis).decode)
 
@@ -144,19 +145,19 @@ _NO_QUALITY: Mapping[str, Any] = {
 
 
 class YearState(Record, frozen=True, gc=False):
-    """One committed state of a year: the expected data file, and its coverage.
+    """A committed state of a year: the expected data file, and its coverage.
 
     Attributes:
-        generation: Generation of the commit that created the state.
-        size: Bytes of the data file; 0 means there is none.
-        rows, first, last: Number of bars, and the stamps of the first and last.
-        head, head_at: Digest and offset of the last member.
-        members: Number of members.
-        open: Number of members that were appended since the last rewrite and may be joined with
-            those before them.
-        columns: Value columns.
+        generation: Number of the commit that created the state.
+        size: Size of the data file in bytes; 0 if it does not exist.
+        rows, first, last: Number of bars, and the timestamps of the first and last.
+        head, head_at: Digest and offset of the file's last member.
+        members: Number of members in the file.
+        open: Number of members appended since the last rewrite, which may be joined with those
+            before them.
+        columns: Names of the value columns.
         coverage: Coverage of the year.
-        faults: Faults of the answers.
+        faults: Faults of the answers from which the bars came.
     """
 
     generation: int = 0
@@ -173,11 +174,11 @@ class YearState(Record, frozen=True, gc=False):
     faults: tuple[Fault, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
-        """Return the plain mapping that is stored."""
+        """Return the JSON-compatible dictionary that is stored."""
         return {**self.facts(), "coverage": [c.to_json() for c in self.coverage]}
 
     def facts(self) -> dict[str, Any]:
-        """Return the same mapping without the coverage."""
+        """Return the dictionary that is stored, without the coverage."""
         return {
             "generation": self.generation,
             "size": self.size,
@@ -199,11 +200,11 @@ class YearMeta(Record, frozen=True, gc=False):
     Attributes:
         state: Committed state.
         pending: State that a rewrite is about to commit, or None.
-        vendor: Vendor of most bars; without bars the one that had none.
+        vendor: Vendor of most bars or, without bars, the vendor that had none.
         shares: Maps each vendor to the number of its bars, if there are several.
-        is_judged: Whether all bars were judged on arrival, next to their neighbours, for errors
-            that are almost certain.
-        created_ms, updated_ms: UTC milliseconds.
+        is_judged: Whether all bars were checked, together with their neighbours, for almost certain
+            errors when they arrived.
+        created_ms, updated_ms: Times of creation and last update, UTC milliseconds.
         quality: Quality of all bars.
         extra: Keys from other versions, kept as they are.
     """
@@ -219,16 +220,16 @@ class YearMeta(Record, frozen=True, gc=False):
     is_judged: bool = False
 
     def bars_of(self) -> dict[str, int]:
-        """Return bar counts by vendor.
+        """Return the number of bars by vendor.
 
-        If shares do not add up, all are attributed to the main one.
+        If the recorded numbers do not add up, all bars are attributed to the main vendor.
         """
         if self.shares and sum(self.shares.values()) == self.state.rows:
             return dict(self.shares)
         return {self.vendor: self.state.rows} if self.state.rows else {}
 
     def of(self, shares: Mapping[str, int]) -> YearMeta:
-        """Return the document for a year whose bars are from these vendors, the newest last."""
+        """Return the document with other numbers of bars by vendor, the newest vendor last."""
         counts = {vendor: bars for vendor, bars in shares.items() if bars}
         if not counts:
             return self.replaced(shares={})
@@ -270,7 +271,7 @@ def dump_meta(
 
 
 def _outer(meta: YearMeta, key: SeriesKey, year: int, facts: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the documented keys, for the tools that read them."""
+    """Return the outer keys of the document, which other tools read."""
     state = meta.state
     return {
         "symbol": key.symbol,
@@ -290,7 +291,8 @@ def _outer(meta: YearMeta, key: SeriesKey, year: int, facts: Mapping[str, Any]) 
         },
         "provider_info": {
             "name": meta.vendor,
-            # The score of the bars is not a rating of their vendor: null if the rules have none.
+            # The bars' score is not a rating of their vendor, so this is null if the rules have no
+            # rating.
             "reliability": facts.get("reliability"),
             "rate_limit": facts.get("rate_limit", ""),
             **({"bars": dict(meta.shares)} if meta.shares else {}),
@@ -382,7 +384,7 @@ def load_meta(data: bytes, identity: str) -> YearMeta:
 def _meta_of(document: _YearDocument, identity: str, extra: Mapping[str, Any]) -> YearMeta:
     ours, shares = document.onetape, document.provider_info
     if ours.id not in (None, identity):
-        # A year with only empty stretches has no bars that would show it.
+        # A year with only empty coverage has no bars that would show this.
         raise json_document.DamagedError("it is about another year or series")
     return YearMeta(
         state=ours.value(),
@@ -390,7 +392,7 @@ def _meta_of(document: _YearDocument, identity: str, extra: Mapping[str, Any]) -
         vendor=document.data_source,
         created_ms=ours.created_at,
         updated_ms=ours.updated_at,
-        # Nearly all are equal, so one object is shared.
+        # Nearly all are equal, so they share one object.
         quality=_NO_QUALITY if ours.quality == _NO_QUALITY else ours.quality,
         extra=extra,
         shares=(shares and shares.bars) or {},
@@ -422,7 +424,7 @@ def _check_words(ours: Mapping[str, Any]) -> None:
     """Reject content that only a newer version can have written.
 
     Raises:
-        FormatVersionError: A stretch has an unknown state or adjustment.
+        FormatVersionError: A coverage entry has an unknown state or adjustment.
     """
     for state in (ours, ours.get("pending")):
         try:
@@ -450,9 +452,10 @@ class SeriesMeta(SeriesFacts):
 
     Attributes:
         generation: Generation of the commit that wrote the document.
-        years_generation: Highest generation among the years at that time. ``next_due`` is valid
-            only while this is unchanged: after a power loss the two may differ in age.
-        empties: Stretches without bars in years that have no file.
+        years_generation: Highest generation among the years when the document was written.
+            ``next_due`` is valid only as long as this has not changed, because after a power loss
+            the document may be older than the years.
+        empties: Coverage without bars in years that have no file.
         extra: Keys from other versions, kept as they are.
     """
 
@@ -536,8 +539,8 @@ class _SeriesDocument(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     def lifetime(self) -> Lifetime:
         """First and last time at which bars can exist: two keys of the document.
 
-        A listing without a proof was inferred by an earlier version from the silence of one vendor,
-        which proves nothing: it is ignored, and vendors are queried for it again.
+        An earlier version inferred listings without a proof from a single vendor's lack of bars,
+        which proves nothing. Such a listing is ignored, and vendors are queried for it again.
         """
         if self.listing is None and self.delisting is None:
             return _UNKNOWN
@@ -608,7 +611,7 @@ class AskedDocument(msgspec.Struct):
 
 
 class BookEntries(msgspec.Struct, kw_only=True):
-    """Vendors' reports on the actions of a symbol, and the queries sent to them."""
+    """Vendors' reports of a symbol's actions, and the queries sent to them."""
 
     actions: list[Action]
     disagreements: list[Action]
@@ -618,7 +621,7 @@ class BookEntries(msgspec.Struct, kw_only=True):
 
 
 class BookDocument(BookEntries, kw_only=True, forbid_unknown_fields=True):
-    """The whole document. A key that is not listed here is kept as it is."""
+    """The complete document ``actions.json``. A key that is not listed here is kept unchanged."""
 
     format: Literal[1]
     symbol: str

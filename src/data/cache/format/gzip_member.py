@@ -1,9 +1,9 @@
-"""One gzip member that describes itself: header, digest, chain.
+"""Self-describing gzip members, of which year files consist.
 
-A year file is a sequence of members; gzip tools see one plain CSV. Each member carries, in an extra
-field of its gzip header, its size, its digest and a description of its bars. Readers skip from one
-member to the next without inflating it; if its metadata is lost, a file can still be understood
-from its members.
+gzip tools see a year file as one plain CSV. Each member carries its size, its digest and a
+description of its bars in an extra field of its gzip header. Readers can therefore skip members
+without inflating them, and if the metadata is lost, a file can still be understood from its
+members.
 """
 
 from __future__ import annotations
@@ -69,16 +69,16 @@ class Header:
     """A member's description of its bars.
 
     Attributes:
-        id: Identifier of the file that it belongs to.
-        seq: Generation of its commit; ascending within a file.
-        prev: Start of the previous member's digest; None in the first.
+        id: Identifier of the file that the member belongs to.
+        seq: Generation of the commit that wrote the member; ascending within a file.
+        prev: Start of the previous member's digest; None in the first member.
         rows: Number of bars.
-        first, last: Stamps of the first and last bar; None without rows.
-        span: Stamps requested and answered.
+        first, last: Timestamps of the first and last bar; None without bars.
+        span: Span that was requested and answered.
         vendor, fetched_at, kind, basis: Origin of the bars.
         state: ``final`` or ``provisional``.
-        holes: Parts of ``span`` that are missing nevertheless.
-        spelled: Series in words, in a file's first member.
+        holes: Parts of ``span`` for which the vendor had no bar.
+        spelled: Description of the series, only in a file's first member.
         extra: Keys from other versions, kept as they are.
     """
 
@@ -99,19 +99,19 @@ class Header:
     extra: Mapping[str, Any] = field(default_factory=dict)
 
     def same_source(self, other: Header) -> bool:
-        """Return whether bars of the two may share a member if their spans adjoin."""
+        """Return whether the bars of two members may be joined in one if their spans adjoin."""
         mine = (self.vendor, self.kind, self.basis, self.state, self.extra)
         return mine == (other.vendor, other.kind, other.basis, other.state, other.extra)
 
     @property
     def is_possible(self) -> bool:
-        """Whether the first and last stamps are inside the span."""
+        """Whether the first and last timestamps are inside the span."""
         if not self.rows:
             return self.first is None and self.last is None
         return self.first in self.span and self.last in self.span
 
     def to_json(self) -> dict[str, Any]:
-        """Return the plain mapping that is stored."""
+        """Return the JSON-compatible dictionary that is stored."""
         plain: dict[str, Any] = {
             "v": VERSION,
             "id": self.id,
@@ -168,7 +168,7 @@ class Header:
 
 
 def _number(value: Any) -> int:
-    """Return a value that is an integer and of plausible size for a count or time."""
+    """Check that a value is an integer of plausible size for a count or time, and return it."""
     if not isinstance(value, int) or abs(value) >= 1 << 48:
         raise ValueError(f"{value!r} is not a number of bars or milliseconds")
     return value
@@ -176,13 +176,13 @@ def _number(value: Any) -> int:
 
 @dataclass(frozen=True)
 class Member:
-    """A verified member: every bit of it is as it was written.
+    """A verified member, in which every bit is as it was written.
 
     Attributes:
         header: Description of the bars.
         digest: Digest of the whole member, in hexadecimal.
-        raw: All of its bytes.
-        body_at: Offset of the compressed text in them.
+        raw: All bytes of the member.
+        body_at: Offset of the compressed text in ``raw``.
         decoded: Bars, once they have been decoded.
     """
 
@@ -194,15 +194,14 @@ class Member:
 
     @property
     def columns(self) -> tuple[str, ...]:
-        """The value columns of the file; only the first member has them."""
+        """The value columns of the file, which only its first member names."""
         return tuple(self.header.spelled.get("columns", ()))
 
     def text(self) -> bytes:
-        """Return the inflated text.
+        """Return the member's text, inflated.
 
         Raises:
-            ValueError: The text inflates to more than its rows may take, or is damaged despite the
-                digest.
+            ValueError: The text is longer than its rows may be, or is damaged despite the digest.
         """
         most = (self.header.rows + 1) * MOST_ROW_BYTES
         (size,) = struct.unpack("<I", self.raw[-4:])
@@ -211,7 +210,7 @@ class Member:
         return inflated_stream(memoryview(self.raw)[self.body_at : -8], size)
 
     def with_header(self, header: Header) -> Member:
-        """Return the same bars with another header."""
+        """Return a member with the same bars and another header."""
         return _assemble(header, self.raw[self.body_at :])
 
 
@@ -249,7 +248,7 @@ PEEK_BYTES = _JSON_AT
 
 
 def verify(data: bytes, offset: int = 0) -> Member | None:
-    """Return the member at ``offset``, or None if there is none or a bit of it is wrong.
+    """Return the member at ``offset``, or None if it is missing or not intact.
 
     Raises:
         FormatVersionError: The member is valid, and from a newer version.
@@ -290,9 +289,9 @@ def _claimed_size(data: bytes, offset: int) -> int | None:
 
 
 def walk(data: bytes, identity: str, prev: str | None = None) -> Iterator[tuple[int, Member]]:
-    """Yield the offset and member of each valid member in the chain.
+    """Yield the offset and content of each valid member in the chain, from the start of ``data``.
 
-    Members must belong to this file; the first must be chained to ``prev``.
+    Members must belong to this file, and the first must be chained to ``prev``.
     """
     offset = 0
     while (member := verify(data, offset)) is not None:
@@ -306,8 +305,8 @@ def walk(data: bytes, identity: str, prev: str | None = None) -> Iterator[tuple[
 def find(data: bytes, start: int, *, tries: int = 10_000) -> tuple[int, Member] | None:
     """Search for the next valid member at or after ``start``.
 
-    The search gives up after ``tries`` candidates, or after hashing four times the file size: a
-    maliciously crafted file must not stall us.
+    The search gives up after ``tries`` candidates, or after hashing four times the file size, so
+    that a maliciously crafted file cannot stall it.
     """
     budget = 4 * len(data)
     for _ in range(tries):
@@ -323,7 +322,7 @@ def find(data: bytes, start: int, *, tries: int = 10_000) -> tuple[int, Member] 
 
 
 def is_ours(data: bytes) -> bool:
-    """Return whether one of our headers occurs anywhere, valid or not."""
+    """Return whether the data contains one of our headers anywhere, valid or not."""
     start = data.find(_ID)
     while start >= 0:
         if data[max(0, start - 12) : start - 10] == _MAGIC[:2]:
@@ -333,7 +332,7 @@ def is_ours(data: bytes) -> bool:
 
 
 def shares_of(headers: Iterable[Header]) -> dict[str, int]:
-    """Return bar counts by vendor, with the vendor queried last at the end."""
+    """Return the number of bars by vendor, with the most recent vendor at the end."""
     shares: dict[str, int] = {}
     for header in sorted(headers, key=lambda header: header.seq):
         shares[header.vendor] = shares.pop(header.vendor, 0) + header.rows
@@ -342,14 +341,14 @@ def shares_of(headers: Iterable[Header]) -> dict[str, int]:
 
 # --- deflate -----------------------------------------------------------------------------
 
-# By the standard library, or by ISA-L if it is installed. Both write the same format and can read
-# each other's. ISA-L takes a tenth of the time and produces a text that is a tenth larger, which is
-# worthwhile only for long texts: when reading, for a few years of daily bars or a year of minute
-# bars; when writing, which takes ten times as long as reading, even for a day of minute bars.
+# Compression uses the standard library, or ISA-L if it is installed. Both use the same format.
+# ISA-L takes a tenth of the time and produces a text that is a tenth larger, which is worthwhile
+# only for long texts: when reading, for a few years of daily bars or a year of minute bars; when
+# writing, which takes ten times as long as reading, even for a day of minute bars.
 
 # Higher levels take several times as long and hardly reduce the size.
 LEVEL = 6
-# The faster library is worthwhile from this many bytes of text: for reading and checksums, and for
+# Bytes of text from which the faster library is worthwhile, for reading and checksums, and for
 # writing.
 LONG, LONG_TO_WRITE = 1 << 20, 1 << 15
 _FAST_LEVEL = 1
@@ -365,7 +364,7 @@ summed_bytes = 0
 
 
 def deflated(text: bytes, total: int = 0) -> bytes:
-    """Return the text, one of several with this ``total`` size, as one raw deflate stream."""
+    """Compress a text into a raw deflate stream; ``total`` is the size of all texts to compress."""
     is_long = _is_worth_it(max(len(text), total), LONG_TO_WRITE)
     library, level = (_fast(), _FAST_LEVEL) if is_long else (zlib, LEVEL)
     deflater = library.compressobj(level, zlib.DEFLATED, -zlib.MAX_WBITS)
@@ -374,7 +373,7 @@ def deflated(text: bytes, total: int = 0) -> bytes:
 
 
 def zipped(text: bytes) -> bytes:
-    """Return the text as one gzip member without a time."""
+    """Compress a text into one gzip member without a time."""
     tail = struct.pack("<II", checksum(text), len(text) & 0xFFFFFFFF)
     return b"\x1f\x8b\x08\0\0\0\0\0\0\xff" + deflated(text) + tail
 
@@ -403,7 +402,7 @@ def inflated(packed: bytes) -> bytes:
 
 
 def inflated_stream(stream: memoryview, size: int) -> bytes:
-    """Return the text in a raw deflate stream; never inflates more than the expected size.
+    """Return the text in a raw deflate stream, without inflating more than the expected size.
 
     Args:
         stream: Complete stream.
@@ -432,11 +431,10 @@ def summing(size: int) -> Callable[..., int]:
     """Return the best function for computing a CRC-32, which can also continue an earlier one.
 
     Args:
-        size: Bytes that it will be used for, in any number of calls.
+        size: Number of bytes that the function will be used for, in any number of calls.
     """
     global summed_bytes
-    # Once loaded, it is faster even for small inputs, so many small inputs make loading it
-    # worthwhile.
+    # Once loaded, it is faster even for small inputs, so loading it is worthwhile for many of them.
     if FAST_LIBRARY not in sys.modules:
         summed_bytes += size
         if not _is_worth_it(summed_bytes, LONG):

@@ -49,8 +49,8 @@ class OldFile:
         year: Year of the bars.
         path: Path relative to the cache folder.
         rows: Number of bars in the file.
-        taken: Number of bars imported: without the last one, which may not have closed.
-        said: Outcome for the file.
+        taken: Number of bars imported, which excludes the last one because it may not have closed.
+        said: Description of the outcome.
         problem: Why its bars cannot be imported, or empty.
     """
 
@@ -63,7 +63,7 @@ class OldFile:
     problem: str = ""
 
     def to_json(self) -> dict[str, Any]:
-        """Return the plain mapping."""
+        """Return a JSON-compatible dictionary."""
         names = ("year", "path", "rows", "taken", "said", "problem")
         plain = {"symbol": self.key.symbol, "timeframe": self.key.timeframe.label}
         return plain | {name: getattr(self, name) for name in names}
@@ -137,7 +137,7 @@ def _as_hidden(file: OldFile) -> OldFile:
 
 
 def _prove(key: SeriesKey, year: int, old: OldYear) -> None:
-    """Write the bars to memory and read them back, before anything is touched.
+    """Encode the bars in memory and decode them again, before anything on disk is touched.
 
     Raises:
         CorruptEntryError: The bars are not identical to the last bit.
@@ -186,16 +186,16 @@ _ABOUT = re.compile(r"(?:[0-9a-f]{16}\.)?([12][0-9]{3})\.metadata\.json|metadata
 
 @dataclass(frozen=True)
 class Pruned:
-    """One original, and whether it may be deleted.
+    """An original file, and whether it may be deleted.
 
     Attributes:
         key: Series of the bars.
         path: Path relative to the cache folder.
         bytes: Size of the file.
         rows: Number of bars in the file.
-        held: Number of bars that the series has, bit for bit.
+        held: Number of its bars that the series has, bit for bit.
         superseded: Maps each vendor to the number of bars that it has since corrected or withdrawn.
-        lacking: Stamps of the remaining bars.
+        lacking: Timestamps of the remaining bars.
         problem: Why the file stays; empty if it is deleted.
     """
 
@@ -209,7 +209,7 @@ class Pruned:
     problem: str = ""
 
     def to_json(self) -> dict[str, Any]:
-        """Return the plain mapping, with ``deleted``: whether the file is deleted."""
+        """Return a JSON-compatible dictionary, in which ``deleted`` says whether the file is deleted."""
         names = ("path", "bytes", "rows", "held", "superseded", "problem")
         plain = {"symbol": self.key.symbol, "timeframe": self.key.timeframe.label}
         plain |= {name: getattr(self, name) for name in names}
@@ -217,7 +217,7 @@ class Pruned:
 
 
 def prune_series(store: StoreParts, key: SeriesKey, *, dry_run: bool) -> list[Pruned]:
-    """Delete the originals of which the series has all bars, or whose bars vendors have replaced.
+    """Delete the originals whose bars are all stored in the series or have been replaced by vendors.
 
     Raises:
         LockTimeoutError: Another writer held the series for too long.
@@ -267,7 +267,7 @@ def _weigh(store: StoreParts, lane: SeriesFiles, year: int, path: Path) -> Prune
 
 
 def compared(one: Pruned, table: BarTable, now: BarTable, coverage: Coverage) -> Pruned:
-    """Return ``one``, completed with what became of the bars in ``table``.
+    """Return ``one`` completed with the numbers of bars in ``table`` that are stored, replaced or lost.
 
     Args:
         one: Original.
@@ -300,7 +300,7 @@ def compared(one: Pruned, table: BarTable, now: BarTable, coverage: Coverage) ->
 
 
 def _replaced_by(stamp: int, now: BarTable, coverage: Coverage) -> str:
-    """Return the trusted vendor that has since answered for a stamp; empty if there is none."""
+    """Return the trusted vendor that has since answered for a timestamp; empty if none has."""
     part = next(iter(coverage.touching(Span(stamp, stamp + 1))), None)
     if part is None or (part.state != "empty" and part.basis.adjustment == "unknown"):
         return ""

@@ -1,4 +1,4 @@
-"""Reads year files from older tools as they are.
+"""Reads year files from older tools without converting them.
 
 Two layouts are known, both with one gzip CSV file per year::
 
@@ -6,8 +6,8 @@ Two layouts are known, both with one gzip CSV file per year::
     <cache>/<SYMBOL>/<timeframe>/<YYYY>.csv.gz
 
 It is unknown how their prices were adjusted, whether the last bar had closed when it was written,
-and which stretches were requested. Their basis is therefore ``unknown``, and only uninterrupted
-runs of bars are covered, except for the last bar of a file. Sample data (``mock``) is never
+and which spans were requested. Their basis is therefore ``unknown``, and their coverage consists
+only of uninterrupted runs of bars, without the last bar of a file. Sample data (``mock``) is never
 covered. Reading changes nothing; the first commit to a series converts it.
 """
 
@@ -50,7 +50,7 @@ _UNKNOWN = Basis("unknown")
 
 
 class Reads(Protocol):
-    """The part of the disk that is needed: reading one whole file."""
+    """The part of the disk interface that is needed here: reading one whole file."""
 
     def read(self, path: Path) -> bytes:
         """Return the bytes of ``path``."""
@@ -80,8 +80,9 @@ class LegacyYear:
 def legacy_years(root: Path, key: SeriesKey, encoded: str) -> dict[int, Path]:
     """Return the year files that older tools may have left for ``key``, by year.
 
-    This includes files in the series' own lane folder: whether such a file is ours depends on its
-    header, which the caller knows. The ``ohlcv/`` layout takes precedence over the flat one.
+    This includes files in the series' own lane folder, because only its header, which the caller
+    checks, shows whether such a file is ours. The ``ohlcv/`` layout takes precedence over the flat
+    one.
 
     Args:
         root: Cache folder.
@@ -117,7 +118,8 @@ def _folders(root: Path, key: SeriesKey, encoded: str) -> list[str]:
     """Return the timeframe folders to search, best first."""
     symbols = dict.fromkeys((encoded, key.symbol, key.symbol.lower()))
     frames = dict.fromkeys((key.timeframe.folder, key.timeframe.label))
-    # As text: every first access to a series gets here, and nearly always finds nothing.
+    # As strings, because every first access to a series comes through here and nearly always finds
+    # nothing.
     names, top = [name for name in symbols if is_plain(name)], os.fspath(root)
     bases = (f"{top}{os.sep}ohlcv", top)
     places = [f"{base}{os.sep}{name}" for base in bases for name in names]
@@ -211,11 +213,11 @@ def _file_time(path: Path) -> int:
 
 
 def read_legacy(disk: Reads, path: Path, timeframe: Timeframe, year: int | None = None) -> BarTable:
-    """Read one year file from an older tool: ascending, unique, only bars of ``timeframe``.
+    """Read one year file from an older tool; return its ``timeframe`` bars, ascending and unique.
 
     The time column is ``timestamp``, ``datetime`` or else the first; naive times mean UTC. Rows
-    that cannot be bars, belong to another year, or have an uncertain stamp are omitted and thus
-    become gaps. Unless given, the year is the one at the beginning of the file name.
+    that cannot be bars, belong to another year, or have an uncertain timestamp are omitted, so that
+    they become gaps. Unless given, the year is the one at the beginning of the file name.
 
     Raises:
         CorruptEntryError: The file is damaged, is not a table of bars, or has another timeframe.
@@ -262,7 +264,7 @@ def _plausible(stamps: Stamps, timeframe: Timeframe) -> bool:
 
 
 def _own_stamps(table: BarTable, timeframe: Timeframe, year: int) -> BarTable:
-    """Return the rows in ``year`` whose stamp is, or certainly means, one of ours."""
+    """Return the rows in ``year`` with timestamps that can be converted to ours with certainty."""
     stamps, are_certain = session_stamps(table.stamps, timeframe)
     years = stamps.astype("M8[ms]").astype("M8[Y]").astype(np.int64) + 1970
     stamped = replace(table, stamps=stamps).take(are_certain & (years == year))
@@ -273,9 +275,10 @@ def _own_stamps(table: BarTable, timeframe: Timeframe, year: int) -> BarTable:
 
 
 def legacy_coverage(table: BarTable, timeframe: Timeframe, about: LegacyYear) -> Coverage:
-    """Return the coverage of an older year file: uninterrupted runs, without its last bar.
+    """Return the coverage of an older year file: its uninterrupted runs of bars, without the last bar.
 
-    A night or a weekend ends a run; the calendar knows that no bar was due in it.
+    A night or a weekend ends a run, but this is harmless, because the calendar does not expect bars
+    in it.
     """
     if about.is_sample:
         return Coverage()
@@ -292,7 +295,7 @@ _FRIDAY_NIGHT = 5 * DAY_MS
 
 
 def next_stamps(stamps: Stamps, timeframe: Timeframe) -> Stamps:
-    """Return the nominal close of each bar: the stamp one step later, or the end of the month."""
+    """Return the nominal close of each bar: one step later, or the end of the month."""
     if timeframe.step_ms is not None:
         return stamps + timeframe.step_ms
     months = stamps.astype("M8[ms]").astype("M8[M]") + timeframe.count
@@ -300,7 +303,7 @@ def next_stamps(stamps: Stamps, timeframe: Timeframe) -> Stamps:
 
 
 def runs(stamps: Stamps, timeframe: Timeframe) -> list[Span]:
-    """Return the spans of ascending bars that follow each other at exactly the nominal step."""
+    """Return the spans of uninterrupted runs of bars, one exactly a step after another."""
     if not len(stamps):
         return []
     nexts = next_stamps(stamps, timeframe)
@@ -310,12 +313,13 @@ def runs(stamps: Stamps, timeframe: Timeframe) -> list[Span]:
 
 
 def session_stamps(stamps: Stamps, timeframe: Timeframe) -> tuple[Stamps, NDArray[np.bool_]]:
-    """Convert other tools' stamps to ours, and return a mask of those that are certain.
+    """Convert other tools' timestamps to ours, and return a mask of those that are certain.
 
-    Intraday stamps are kept, and are certain if they are full minutes. For days, the time is cut
-    off up to noon, because midnight west of Greenwich is on the same date in UTC; later it may be
-    the previous day, which is uncertain. For weeks, any working day means the Monday of its week; a
-    weekend day could mean either week. For months, it is the 1st.
+    Intraday timestamps are kept, and are certain if they are full minutes. For daily bars, a time
+    up to noon is dropped, because midnight west of Greenwich is on the same date in UTC; after noon
+    the date may be the next one, so it is uncertain. For weekly bars, any working day means the
+    Monday of its week, but a weekend day could mean either week. For monthly bars, any day means
+    the 1st.
     """
     if timeframe.is_intraday:
         return stamps, stamps % MINUTE_MS == 0

@@ -1,8 +1,8 @@
-"""Columnar files next to the year files: read while valid, otherwise rebuilt.
+"""Columnar copies of the year files, which are read while valid and otherwise rebuilt.
 
-A columnar file is trusted for a year if it was built from exactly the state that the year's metadata
-names, and the data file is the one that was verified then. Everything else is a miss: the year is
-read and verified as usual, and the result is stored here for the next time.
+A columnar file is trusted for a year if it was built from exactly the state that the year's
+metadata names, and the data file is the one that was verified then. Otherwise the year is read and
+verified as usual, and the result is stored here for the next time.
 """
 
 from __future__ import annotations
@@ -34,9 +34,9 @@ from .year_file import rows_behind
 log = logging.getLogger(__name__)
 
 Columnar = Literal["map", "read", "off"]
-# Files kept open. A small one costs its own memory and that of the objects around it; a map costs a
-# file descriptor. At most this many maps are open: each counts as this fraction of the memory
-# limit.
+# Memory accounting for files kept open. A small file costs its own memory and that of the objects
+# around it; a map costs a file descriptor. The number of open maps is limited, so each counts as a
+# fraction of the memory limit.
 MOST_MAPS = 64
 EACH_BYTES = 8 << 10
 # One in this many of a process's file descriptors may be used for cached maps.
@@ -61,26 +61,26 @@ class WholeYear(NamedTuple):
 
     @property
     def part(self) -> Part:
-        """The rows and their source."""
+        """The rows, with the state of the file that they came from."""
         return Part(_source(self.state, self.file), self.table)
 
 
 class Sidecars:
     """The columnar files of one cache. Thread-safe, and safe across processes.
 
-    Nothing here can lose a bar: any failure is a miss.
+    Failures never lose bars; they only mean that the year file is read instead.
 
     Args:
         root: Cache folder.
         disk: File system.
         memory: Cache for open files.
-        mode: ``map`` files into memory; ``read`` them if memory maps are not to be trusted, such as
-            over a network; ``off``.
+        mode: ``map`` (files are mapped into memory), ``read`` (they are read, if memory maps are
+            unreliable, as over a network), or ``off``.
         has_room: Returns whether there is room for this many bytes of derived files.
 
     Attributes:
-        mode: The argument.
-        are_kept: Whether there are columnar files at all.
+        mode: Mode in use.
+        are_kept: Whether columnar files are used at all.
     """
 
     def __init__(
@@ -123,7 +123,7 @@ class Sidecars:
             return None
 
     def lacking(self, lane: SeriesFiles, states: States) -> list[int]:
-        """Return the years that the file lacks in their current state, and those changed since.
+        """Return the years that the columnar file lacks in their current state.
 
         The file is the one that :meth:`read` has just opened.
         """
@@ -163,7 +163,7 @@ class Sidecars:
         return now.size != source.size or now.mtime_ns == source.mtime_ns
 
     def sources(self, lane: SeriesFiles, states: States) -> list[tuple[str, ColumnSource]] | None:
-        """Return the years' data files and their verified states; None if they are not cached."""
+        """Return the years' data files with the states that were verified; None if not cached."""
         wanted = {year: state for year, state in states.items() if state.rows}
         file = self.opened(lane.key)
         if file is None or not file.serves(_identities(wanted)):
@@ -171,7 +171,7 @@ class Sidecars:
         return [(lane.paths.data_text(year), file.head.years[year]) for year in wanted]
 
     def opened(self, key: SeriesKey) -> ColumnarFile | None:
-        """Return the cached file, or the one on disk, which is then cached."""
+        """Return the cached columnar file; if there isn't one, open and cache the one on disk."""
         file: ColumnarFile | None = self._memory.get(("columns", key))
         if file is None:
             file = self.on_disk(key)
@@ -194,8 +194,8 @@ class Sidecars:
     def keep(self, lane: SeriesFiles, years: Mapping[int, WholeYear]) -> None:
         """Store whole years that were read and verified.
 
-        Nothing is raised: years that cannot be stored are read again next time; a preview stores
-        none.
+        Never raises; years that cannot be stored are read again next time. A preview does not store
+        any.
         """
         if lane.previews is not None:
             return
@@ -258,7 +258,7 @@ class Sidecars:
         return _HEAD + rows * _A_ROW + (before.size if before else 0)
 
     def _put(self, key: SeriesKey, now: ColumnarFile | None, parts: Mapping[int, Part]) -> None:
-        """Add whole years: rewrite only the header if possible, else append, else write a new file."""
+        """Add whole years: rewrite only the header if possible, else append, or write a new file."""
         from .columnar_writer import restamp, write_new  # not needed if the file is cached
 
         lacking = dict(parts)
@@ -266,7 +266,7 @@ class Sidecars:
             lacking = {y: p for y, p in parts.items() if not now.serves({y: p.source[:3]})}
             if not lacking:
                 restamp(self._disk, now, {year: part.source for year, part in parts.items()})
-                self._memory.drop(("columns", key))  # its header has the files' old times
+                self._memory.drop(("columns", key))  # its header is outdated
                 return
             if min(lacking) > max(now.head.years) and len(lacking) == 1:
                 self._put_behind(key, now, lacking)
@@ -345,7 +345,8 @@ _ENDING = ".bars"
 
 def path_of(root: str, key: SeriesKey) -> str:
     """Return the path of a series' columnar file below the cache folder ``root``."""
-    # As text: every first access to a series comes through here, and path objects take longer.
+    # As a string, because every first access to a series comes through here and path objects are
+    # slower.
     return os.sep.join((root, FOLDER, encode_symbol(key.symbol), encode_lane(key) + _ENDING))
 
 

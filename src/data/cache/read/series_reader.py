@@ -1,6 +1,6 @@
-"""Reads one series: its view, its years, and the bars in a range.
+"""Reads a series: its view, its years, and the bars in a range.
 
-No lock is taken until data and metadata are found to disagree.
+A lock is taken only if data and metadata are found to disagree.
 """
 
 from __future__ import annotations
@@ -40,10 +40,10 @@ _READ_ONLY = (errno.EROFS, errno.EACCES, errno.EPERM)
 
 
 def read_state(lane: SeriesFiles, year: int, lock_timeout_s: float) -> YearState | None:
-    """Return the state of ``year`` without looking at the data.
+    """Return the state of ``year``, usually without reading the data.
 
-    Only if a rewrite is pending does the data decide which state is valid. If a file has no
-    document, or a damaged one, it is first recovered under the lock.
+    If a rewrite is pending, the data decides which state is valid. If the file has no document, or
+    a damaged one, it is first recovered under the lock.
 
     Raises:
         CorruptEntryError: Recovery is needed, and the cache is read-only.
@@ -51,7 +51,7 @@ def read_state(lane: SeriesFiles, year: int, lock_timeout_s: float) -> YearState
     """
 
     def look() -> YearFile | None:
-        """Return the year from its metadata only, unless a writer has begun to change it."""
+        """Return the year from its metadata alone, unless a writer has begun to change it."""
         meta = lane.meta(year)
         if meta is not None and meta.pending is None:
             return YearFile(meta.state)
@@ -65,9 +65,9 @@ def read_state(lane: SeriesFiles, year: int, lock_timeout_s: float) -> YearState
 def read_year(
     lane: SeriesFiles, year: int, span: Span, lock_timeout_s: float
 ) -> tuple[BarTable, YearState] | None:
-    """Return the verified bars of ``year`` in ``span``, and the state of the year they belong to.
+    """Return the verified bars of ``year`` in ``span``, and the state of the year.
 
-    Return None if nothing is stored. Raises as :func:`read_state` does.
+    The result is None if nothing is stored. Raises as :func:`read_state` does.
     """
 
     def look() -> YearFile | None:
@@ -90,9 +90,9 @@ def _patiently(
 ) -> T | None:
     """Return ``content`` of the year file found by ``look``, retrying and repairing if necessary.
 
-    Between reading the metadata and the data a writer may have committed: both are read again
-    before anything is considered damaged. In a preview nothing is repaired: the state that a repair
-    would leave is read instead, from then on.
+    A writer may commit between the reads of metadata and data, so both are read again before
+    anything is considered damaged. In a preview nothing is repaired; the state that a repair would
+    leave is used from then on.
     """
     problem: Exception | None = None
     is_previewed = lane.previews is not None and year in lane.previews
@@ -140,7 +140,7 @@ def _damaged(lane: SeriesFiles, year: int, problem: Exception | None) -> Corrupt
 # --- views -------------------------------------------------------------------------------
 
 _SPAN = attrgetter("span")
-# Approximate memory for an index entry: fixed, per year, and per stretch of the coverage.
+# Approximate memory for an index entry in bytes: fixed, per year, and per coverage entry.
 _EACH, _A_YEAR, _A_PART = 3072, 512, 512
 # The newest year may have no bars yet.
 _TAIL_YEARS = 2
@@ -152,10 +152,10 @@ class IndexEntry(NamedTuple):
     Attributes:
         view: Summary of the series.
         states: State of each year, ascending.
-        has_quarantine: Whether there can be rows in quarantine.
-        is_ours: Whether no part is from an older tool, which writes in place, so that the folder
-            does not show changes.
-        outdated: Stretches that are stored but not read, which the view does not cover.
+        has_quarantine: Whether there may be rows in quarantine.
+        is_ours: Whether all parts are ours. Older tools write in place, so that the folder's state
+            does not show their changes.
+        outdated: Spans that are stored but no longer read, and that the view does not include.
     """
 
     view: SeriesView
@@ -165,7 +165,7 @@ class IndexEntry(NamedTuple):
     outdated: Sequence[Span] = ()
 
     def check(self, lane: SeriesFiles, span: Span) -> None:
-        """Reject a stretch with an unreadable year; raises ``StorageError``, which names it."""
+        """Raise a ``StorageError`` that names the file if ``span`` includes an unreadable year."""
         check_barred(lane, span, self.view.barred)
 
     @property
@@ -186,17 +186,17 @@ class IndexEntry(NamedTuple):
 
 
 _Documents = tuple[dict[int, YearState], SeriesMeta | None, bool]
-# The state of the folder for which an entry is current, None if unknown, and the entry.
+# A cached entry: the folder state for which it is current (None if unknown), and the entry.
 _Look = tuple[FileState | None, IndexEntry]
 
 
 class SeriesIndex:
-    """Combines the years of a series. Thread-safe.
+    """The metadata of series, combined from their years and cached. Thread-safe.
 
     Args:
         old: Finds files of older tools.
         memory: Cache for views.
-        lock_timeout_s: How long to wait if a year needs repair.
+        lock_timeout_s: Maximum wait for the lock if a year needs repair, in seconds.
     """
 
     def __init__(self, old: OldYears, memory: LruCache, lock_timeout_s: float) -> None:
@@ -207,17 +207,17 @@ class SeriesIndex:
     def entry(
         self, lane: SeriesFiles, since: SeriesView | None = None, *, tail: bool = False
     ) -> IndexEntry:
-        """Return the entry of a series, checking only its folder if nothing has changed.
+        """Return the entry of a series; if nothing has changed, only its folder is checked.
 
-        Documents are only ever changed by renaming, which changes the folder's modification time:
-        while that is unchanged, so are the documents.
+        Documents are changed only by renaming files, which changes the folder's modification time.
+        As long as that is unchanged, so are the documents.
 
         Args:
             lane: Series to look up.
             since: View obtained just before; its entry is returned without a check.
-            tail: Whether the newest years suffice, see :meth:`BarStore.tail`.
+            tail: Whether the newest years are enough; see :meth:`BarStore.tail`.
         """
-        if lane.previews:  # a repair would leave other documents than those on the disk
+        if lane.previews:  # a repair would leave documents other than those on disk
             return self._read(lane)
         place = "tail" if tail else "series", lane.key
         look: _Look | None = self._memory.get(place)
@@ -228,12 +228,12 @@ class SeriesIndex:
             return look[1]
         entry = (self._read_tail(lane) if tail else None) or self._read(lane)
         if not lane.previews:
-            # Without a state it can only be found again by this very view.
+            # Without a folder state, the entry is found again only through this very view.
             self._memory.put(place, (before if entry.is_ours else None, entry), entry.size)
         return entry
 
     def seal(self, lane: SeriesFiles, view: SeriesView) -> dict[str, FileState | None] | None:
-        """Return the folder state that shows ``view`` is current as long as it is unchanged."""
+        """Return the folder state that, as long as it is unchanged, shows that ``view`` is current."""
         look: _Look | None = self._memory.get(("series", lane.key))
         if look is None or look[0] in (None, NO_FILE) or look[1].view is not view:
             return None
@@ -275,10 +275,7 @@ class SeriesIndex:
     def _documents(
         self, lane: SeriesFiles, own: list[int], has_series: bool = True
     ) -> tuple[_Documents, tuple[int, ...]]:
-        """Return the documents and the years that cannot be read.
-
-        These do not affect the others.
-        """
+        """Return the documents, and the years that cannot be read, which do not affect the others."""
         try:
             return self._of_years(lane, own, has_series), ()
         except StorageError:
@@ -293,9 +290,9 @@ class SeriesIndex:
         return self._of_years(lane, readable, has_series), tuple(barred)
 
     def _of_years(self, lane: SeriesFiles, own: list[int], has_series: bool) -> _Documents:
-        """Return the states of the years, ascending, ``series.json``, and whether all are ours.
+        """Return the states of the years, ascending, ``series.json``, and whether all files are ours.
 
-        Older tools' files are included as if they were ours.
+        Older tools' files are included in the states.
         """
         damaged = lane.previews or ()
         years = [year for year in own if year not in damaged]
@@ -325,7 +322,7 @@ class SeriesIndex:
         return [year for year, state in states.items() if state.rows]
 
     def long_empties(self, lane: SeriesFiles, own: list[int]) -> Coverage:
-        """Return the stretches without bars in years that have no file."""
+        """Return the coverage without bars in years that have no file."""
         return _empties(read_series(lane), own)
 
 
@@ -351,7 +348,7 @@ def _view(
     first, last = (min(stamps), max(stamps)) if stamps else (None, None)
     facts = meta.facts() | {
         "kind": kind_of(series, coverage),
-        # It is valid while the years are as they were when it was written.
+        # It is valid as long as the years have not changed since it was written.
         "next_due": meta.next_due if meta.years_generation == newest else None,
         "lifetime": meta.lifetime.without_disproved(first, last),
     }
@@ -370,7 +367,7 @@ def _view(
 
 
 def check_barred(lane: SeriesFiles, span: Span, barred: Iterable[int]) -> None:
-    """Reject a stretch that contains an unreadable year.
+    """Reject a span that includes an unreadable year.
 
     Raises:
         StorageError: The path of one of the year's files holds something else; the message names
@@ -383,7 +380,7 @@ def check_barred(lane: SeriesFiles, span: Span, barred: Iterable[int]) -> None:
 
 
 def read_series(lane: SeriesFiles) -> SeriesMeta | None:
-    """Return ``series.json``; a damaged one counts as absent because it only saves requests."""
+    """Return ``series.json``; a damaged one counts as missing, because all it does is save requests."""
     try:
         return lane.series()
     except DamagedError as exc:
@@ -398,7 +395,7 @@ def _empties(series: SeriesMeta | None, own: list[int]) -> Coverage:
 
 
 def kind_of(series: SeriesMeta | None, coverage: Iterable[Covered]) -> Kind | None:
-    """Return the kind of a series; if its document is lost, the kind derived from its bars."""
+    """Return the kind of a series or, if its document is lost, the kind derived from its bars."""
     if series is not None and series.kind is not None:
         return series.kind
     kinds = [p.kind for p in coverage if p.state in ("final", "provisional") or p.parts]
@@ -409,15 +406,15 @@ def kind_of(series: SeriesMeta | None, coverage: Iterable[Covered]) -> Kind | No
 
 
 class RangeReader:
-    """Reads stretches of a series. Thread-safe; takes a lock only if a year needs repair.
+    """Reads ranges of bars from a series. Thread-safe; takes a lock only if a year needs repair.
 
     Args:
         disk: File system.
         old: Finds files of older tools.
-        viewer: Source of the stretches without bars in years without a file.
+        viewer: Source of the coverage in years without a file.
         sidecars: Columnar files, used if they are valid.
         memory: Cache for years if columns cannot be stored on disk.
-        lock_timeout_s: How long to wait if a year needs repair.
+        lock_timeout_s: Maximum wait for the lock if a year needs repair, in seconds.
     """
 
     def __init__(
@@ -441,7 +438,8 @@ class RangeReader:
     ) -> tuple[BarTable, Coverage]:
         """Return the bars in ``span`` and their coverage; raises as ``BarStore.view`` does.
 
-        ``entry`` is a recent one; the metadata is read again if it does not lead to the bars.
+        ``entry`` is a recent index entry; if the bars cannot be read with it, the metadata is read
+        again.
         """
         if lane.key.is_outdated:
             return BarTable.empty(), Coverage()
@@ -489,7 +487,7 @@ class RangeReader:
     def seal(
         self, lane: SeriesFiles, span: Span, entry: IndexEntry
     ) -> dict[str, FileState | None] | None:
-        """Return the files from which bars in ``span`` were read, if they are untouched."""
+        """Return the states of the files that the bars in ``span`` are read from, or None if unsuitable."""
         sources = self._sidecars.sources(lane, entry.years(span))
         if sources is None or entry.has_quarantine:
             return None
@@ -500,9 +498,9 @@ class RangeReader:
     def _with_columns(
         self, lane: SeriesFiles, span: Span, states: Mapping[int, YearState]
     ) -> tuple[BarTable, dict[int, YearState]]:
-        """Read the years of ``states``, and store columns for those that have none yet.
+        """Read the years of ``states``, and store columns for the years that lack them.
 
-        The second value has the states of the years as read.
+        The second value is the states of the years as read.
         """
         lacking = self._sidecars.lacking(lane, states)
         whole = self.read_whole(lane, {year: states[year] for year in lacking})
@@ -520,7 +518,7 @@ class RangeReader:
     def read_whole(
         self, lane: SeriesFiles, states: Mapping[int, YearState]
     ) -> dict[int, WholeYear]:
-        """Return the years of ``states`` in their current state, repaired if necessary.
+        """Return the complete years of ``states`` in their current state, repaired if necessary.
 
         Years that no longer exist are omitted.
         """
@@ -528,7 +526,7 @@ class RangeReader:
         return {year: whole for year, whole in contents if whole is not None}
 
     def _whole(self, lane: SeriesFiles, year: int, state: YearState) -> WholeYear | None:
-        # Checked before it is read, so that concurrent changes are noticed the next time.
+        # Checked before the file is read, so that a concurrent change is noticed the next time.
         file = self._disk.stat(lane.paths.data(year)) or NO_FILE
         kept: WholeYear | None = self._memory.get(("year", lane.key, year))
         if kept is not None and (kept.file, kept.state.head) == (file, state.head):

@@ -1,7 +1,7 @@
-"""Compares a series and a symbol's actions with their expected state. Nothing is changed.
+"""Checks stored series, and symbols' actions, for damage, without changing anything.
 
-The defects of a year, and what a repair does about them, are decided by :func:`.recover.examine`,
-which the repair itself uses. Bars that recovery does not examine are compared here with their
+The defects of a year, and how to repair them, are determined by :func:`.recover.examine`, which the
+repair itself uses. In addition, this module compares bars that recovery does not examine with their
 metadata.
 """
 
@@ -46,10 +46,9 @@ class Finding:
     """One defect.
 
     Attributes:
-        symbol, timeframe, lane: Series concerned; for data that a symbol has besides its series the
-            timeframe is empty.
-        where: Year, ``series.json``, ``confirmed.json``, ``actions.json`` or ``columns`` (the
-            columnar file).
+        symbol, timeframe, lane: Series concerned; for a symbol's other data the timeframe is empty.
+        where: Location of the defect: year, ``series.json``, ``confirmed.json``, ``actions.json``
+            or ``columns`` (the columnar file).
         what: Description of the defect.
         remedy: Action that ``repair`` takes, or that the user can take.
         cure: Kind of repair; ``none`` if it cannot be repaired.
@@ -69,7 +68,7 @@ class Finding:
         return f"{' '.join(filter(None, (self.symbol, lane, self.where)))}: {self.what}"
 
     def to_json(self) -> dict[str, Any]:
-        """Return the plain mapping, with ``repairable``."""
+        """Return a JSON-compatible dictionary, with the additional key ``repairable``."""
         names = ("symbol", "timeframe", "lane", "where", "what", "remedy")
         plain: dict[str, Any] = {name: getattr(self, name) for name in names}
         return plain | {"repairable": self.cure != "none"}
@@ -85,7 +84,7 @@ class Inspection:
         files: Number of files read.
         total: Number of files that exist.
         is_whole: Whether everything was read.
-        others: Number of the existing files that are tables and fundamentals.
+        others: Number of files, among ``total``, that are tables and fundamentals.
     """
 
     findings: tuple[Finding, ...]
@@ -96,7 +95,7 @@ class Inspection:
     others: int = 0
 
     def plus(self, other: Inspection) -> Inspection:
-        """Return the combination of both."""
+        """Return the combined result of two inspections."""
         return Inspection(
             self.findings + other.findings,
             self.problems + other.problems,
@@ -115,11 +114,11 @@ class Inspection:
 
     @property
     def damage(self) -> list[str]:
-        """The defects, in sentences."""
+        """Descriptions of all defects and problems."""
         return [*map(str, self.findings), *(f"{key}: {why}" for key, why in self.problems)]
 
     def to_json(self) -> dict[str, Any]:
-        """Return the plain mapping.
+        """Return a JSON-compatible dictionary.
 
         If there is much damage, only the first entries are included.
         """
@@ -136,7 +135,7 @@ class Inspection:
 def inspect(
     store: StoreParts, keys: Sequence[SeriesKey], has_time: Callable[[], bool], total: int
 ) -> Inspection:
-    """Read series after series while there is time, at least one file; nothing is changed.
+    """Check series after series while there is time, but at least one file; nothing is changed.
 
     ``total`` is the number of existing files.
     """
@@ -155,7 +154,7 @@ def inspect(
 def _inspected(
     store: StoreParts, keys: Sequence[SeriesKey], problems: list[tuple[SeriesKey, str]]
 ) -> Iterator[tuple[int, list[Finding]]]:
-    """Yield the number of files and the defects of each part."""
+    """Yield the number of files read and the defects found, for each part of each series."""
     symbols: set[str] = set()
     for key in keys:
         try:
@@ -177,14 +176,14 @@ def file_count(lane: SeriesFiles) -> int:
 
 
 def check_series(store: StoreParts, key: SeriesKey, *, is_locked: bool = False) -> list[Finding]:
-    """Return the defects of a series: its years, ``series.json``, its columns.
+    """Check a series: its years, ``series.json`` and its columnar file; return the defects.
 
     Every byte is read. Concurrent commits are not mistaken for damage.
 
     Args:
         store: Parts of the store.
         key: Series to check.
-        is_locked: Whether the caller holds its lock, so that there are no concurrent commits.
+        is_locked: Whether the caller holds the series' lock, which excludes concurrent commits.
     """
     parts = _parts(store, store.lane(key), is_locked=is_locked)
     return [finding for _, ailments in parts for finding in _findings(key, ailments)]
@@ -200,7 +199,7 @@ def _findings(key: SeriesKey, ailments: Iterable[tuple[str, Ailment]]) -> list[F
 def _parts(
     store: StoreParts, lane: SeriesFiles, *, is_locked: bool
 ) -> Iterator[tuple[int, Iterable[tuple[str, Ailment]]]]:
-    """Yield the defects of each year, then of the rest, each with its number of files."""
+    """Yield the number of files and the defects, first for each year and then for the rest."""
     barred = lane.barred()
     yield 0, [(name, Ailment(barring(what), _SET_ASIDE, "move")) for name, what in barred.items()]
     years = [year for year in lane.years() if year not in years_in(barred)]
@@ -241,7 +240,7 @@ def _older(store: StoreParts, lane: SeriesFiles, years: list[int]) -> Iterator[t
     try:
         files = sorted(store.old.of(lane, years).items())
     except FormatVersionError:
-        return  # already reported; only a newer version knows whose files these are
+        return  # already reported; only the newer version knows whose files these are
     for year, path in files:
         damage = store.old.read(lane.key, path).damage
         if damage:
@@ -259,9 +258,9 @@ def _older(store: StoreParts, lane: SeriesFiles, years: list[int]) -> Iterator[t
 
 
 def columns_ailment(store: StoreParts, lane: SeriesFiles) -> Ailment | None:
-    """Compare the columnar file with the bars it was made from, bit by bit.
+    """Compare the columnar file, bit by bit, with the bars it was made from.
 
-    An outdated file is not damage: the next reader rebuilds it.
+    An outdated file is not damage, because the next reader rebuilds it.
     """
     path = store.sidecars.path(lane.key)
     if store.disk.stat(path) is None:
@@ -296,7 +295,7 @@ def _differs(lane: SeriesFiles, year: int, file: ColumnarFile) -> bool:
 
 
 def is_current(file: ColumnarFile, year: int, state: YearState) -> bool:
-    """Return whether the file has the year in exactly that state."""
+    """Return whether the columnar file contains the year in exactly this state."""
     return file.serves({year: (state.rows, state.size, str(state.head or "")[:16])})
 
 
@@ -350,7 +349,7 @@ def check_actions(store: StoreParts, symbol: str) -> list[Finding]:
 def waiting(
     store: StoreParts, listed: Iterable[tuple[SeriesKey, LaneEntry | None]]
 ) -> list[tuple[SeriesKey, int]]:
-    """Return the years whose data file is longer than recorded: bars that are not read yet.
+    """Return the years whose data file is longer than recorded, so that it has bars that are not read.
 
     Only sizes are compared. A power loss right after a commit leaves such a file.
 
@@ -388,7 +387,7 @@ Cure = Literal["recover", "rebuild", "drop", "move", "none"]
 IN_FLIGHT_MS = 10 * SECOND_MS
 # Maximum number of attempts to examine a year whose files keep changing.
 _LOOKS = 3
-# Maps each case of a diagnosis to the defect, and what recovery does about it.
+# Maps each case of a diagnosis to descriptions of the defect and of the repair.
 _WORDS = {
     "half_adopted": (
         "the conversion of another tool's file was not finished",
@@ -416,7 +415,7 @@ _WORDS = {
         "the file is moved to quarantine; its replacement has {left}",
     ),
 }
-# Cases that a commit in progress can look like, unless a document is damaged.
+# Cases that may also be a commit in progress, unless a document is damaged.
 _IN_FLIGHT = frozenset(
     {"half_adopted", "unfinished", "behind", "torn", "forward", "back", "rebuild"}
 )
@@ -424,13 +423,13 @@ _IN_FLIGHT = frozenset(
 
 @dataclass(frozen=True)
 class Ailment:
-    """One defect of one file.
+    """A defect of a file.
 
     Attributes:
         what: Description of the defect.
         remedy: Action that a repair takes, or that the user can take.
         cure: Kind of repair; ``none`` if it cannot be repaired.
-        in_flight: Whether a commit in progress looks the same.
+        in_flight: Whether a commit in progress would look the same.
     """
 
     what: str
@@ -442,8 +441,9 @@ class Ailment:
 def diagnose(lane: SeriesFiles, year: int, *, is_locked: bool = False) -> Ailment | None:
     """Return the defect of a year, or None if it is intact or another tool's file.
 
-    A commit in progress is distinguished from damage by its age. If a commit has intervened, the
-    files have changed, and are examined again. If the lane is locked, there is none.
+    A commit in progress is distinguished from damage by the age of the files. If the files have
+    changed meanwhile, there was a commit, and they are examined again. If the caller holds the
+    lane's lock, this cannot happen.
     """
     for _ in range(_LOOKS):
         before = _states(lane, year)
@@ -477,7 +477,7 @@ def _diagnosed(lane: SeriesFiles, year: int) -> Ailment | None:
 
 
 def _ailment(diagnosis: Diagnosis) -> Ailment | None:
-    """Return the defect, and what recovery does about it, in words."""
+    """Describe a defect and its repair; None if there isn't one."""
     words = _WORDS.get(diagnosis.case)
     if words is None:
         return None
@@ -499,7 +499,7 @@ def _ailment(diagnosis: Diagnosis) -> Ailment | None:
 
 
 def _document(diagnosis: Diagnosis) -> str:
-    """Return the defect of the document in words, if it has one."""
+    """Describe the state of a document that is damaged, missing, or does not match the data."""
     if diagnosis.flaw:
         return f"the metadata are damaged ({diagnosis.flaw})"
     return "the metadata are not those of the data" if diagnosis.meta else "there are no metadata"
@@ -509,7 +509,7 @@ def _document(diagnosis: Diagnosis) -> str:
 
 
 def _inside(year: int, diagnosis: Diagnosis) -> Ailment | None:
-    """Check that every bar is where its member and the metadata say it is."""
+    """Check that every bar is in the range that its member and the metadata declare."""
     if diagnosis.state is None:
         return None
     last: int | None = None
@@ -535,7 +535,7 @@ def _inside(year: int, diagnosis: Diagnosis) -> Ailment | None:
 
 
 def _misplaced(table: BarTable, span: Span, year: Span, last: int | None) -> str:
-    """Describe how the bars of a member differ from what it announces; empty if they do not."""
+    """Describe how a member's bars differ from its header; empty if they do not."""
     stamps = table.stamps
     if not len(stamps):
         return ""

@@ -40,8 +40,8 @@ from ..write.series import SeriesFiles
 
 log = logging.getLogger(__name__)
 
-# For each stamp the last row counts; a few more show what errors its vendor makes. At most this
-# many rows that cannot be bars are kept per year.
+# Limits per timestamp and per year on the rows that are kept although they cannot be bars. The last
+# row for a timestamp counts; a few more show what errors its vendor makes.
 _MOST_OF_A_STAMP, MOST_ROWS = 3, 10_000
 # Prefixes of the reasons for rows that do not replace a bar.
 _NOT_FOR_BARS = (WITHDRAWN, OFF_GRID)
@@ -53,19 +53,19 @@ T = TypeVar("T")
 
 
 def keep_file(lane: SeriesFiles, source: Path, content: bytes, reason: str) -> None:
-    """Give the file a second name in the quarantine, durably; it keeps its own.
+    """Link a file into the quarantine, durably; the original stays in place.
 
     Args:
         lane: Series of the file.
         source: Path of the file.
-        content: Bytes of the file, which determine its name there.
+        content: Bytes of the file, from which its name in the quarantine is derived.
         reason: Defect of the file.
     """
     _folder(lane).keep_file(source, content, reason)
 
 
 def keep_barring(lane: SeriesFiles, name: str, what: str) -> None:
-    """Move an object that takes the place of a file into the quarantine, durably."""
+    """Move something other than a file that has a file's name into the quarantine, durably."""
     _folder(lane).keep_barring(lane.paths.folder / name, what)
     lane.memory.forget(lane.paths.folder / name)
 
@@ -124,9 +124,10 @@ def _is_bar(row: Suspect) -> bool:
 
 
 def _newest(cells: list[tuple[str, ...]]) -> list[tuple[str, ...]]:
-    """Return the newest invalid rows for each stamp, and all withdrawn bars, which were once real.
+    """Return the newest invalid rows for each timestamp, and all withdrawn bars, which were once real.
 
-    The file must not grow for ever because of a vendor that sends new invalid rows with each call.
+    The rows are limited so that the file does not grow forever if a vendor sends new invalid rows
+    with each call.
     """
     counts = Counter([row[0] for row in cells])
     if len(cells) <= MOST_ROWS and max(counts.values()) <= _MOST_OF_A_STAMP:
@@ -161,7 +162,7 @@ def rows_kept(lane: SeriesFiles, year: int) -> list[Suspect]:
 def _parse(content: bytes | None, out: tuple[str, ...] = ()) -> list[Suspect] | None:
     """Parse the bytes of a file of bad rows; return None if it is damaged.
 
-    Rows whose reason begins with one in ``out`` are omitted.
+    Rows whose reason begins with one of ``out`` are omitted.
     """
 
     def suspects(table: Iterator[list[str]]) -> list[Suspect]:
@@ -174,10 +175,10 @@ def _parse(content: bytes | None, out: tuple[str, ...] = ()) -> list[Suspect] | 
 
 
 def _held_cells(content: bytes | None) -> list[tuple[str, ...]] | None:
-    """Return the rows in a file of bad rows as texts; None if it is damaged.
+    """Return the rows in a file of bad rows as strings; None if it is damaged.
 
-    Existing rows are written back exactly as read: converting each of a year's rows to a number and
-    back would slow down every later call.
+    Existing rows are written back exactly as read, because converting them to numbers and back
+    would slow down every call.
     """
     return _read(content, _checked)
 
@@ -233,9 +234,9 @@ def years_with_rows(lane: SeriesFiles) -> list[int]:
 
 
 def rows_in(lane: SeriesFiles, years: Iterable[int], span: Span | None = None) -> list[Suspect]:
-    """Return the bad rows of several years that vendors sent in place of bars.
+    """Return the bad rows of several years that vendors sent instead of bars.
 
-    Withdrawn bars are excluded, as are rows at stamps where no bar can open.
+    Withdrawn bars are excluded, and so are rows at timestamps at which no bar can open.
     """
     files = (lane.memory.load(lane.paths.rows(year), _sent_for_bars, _TIMES) for year in years)
     rows = [row for file in files for row in file or ()]
@@ -290,9 +291,9 @@ def _suspects(rows: Sequence[Sequence[str]]) -> list[Suspect]:
 def standing_in(
     lane: SeriesFiles, span: Span, coverage: Callable[[], Coverage]
 ) -> tuple[Suspect, ...]:
-    """Return the bad rows in ``span`` for whose stamps no good bar is stored; the last for each.
+    """Return the last bad row for each timestamp in ``span`` without a good bar.
 
-    ``coverage`` returns the series' current coverage; it is called only if there are any rows.
+    ``coverage`` returns the series' current coverage; it is called only if there are bad rows.
     """
     years = [y for y in years_with_rows(lane) if year_span(y).overlaps(span)]
     rows = rows_in(lane, years, span)
@@ -312,7 +313,7 @@ def standing_in(
 
 
 class Damage(NamedTuple):
-    """A file that was altered, or an object in its place (``barred`` describes it)."""
+    """A file that was altered. If it is not a file at all, ``barred`` describes what it is."""
 
     path: Path
     content: bytes
@@ -321,13 +322,13 @@ class Damage(NamedTuple):
 
 
 def barred(paths: Iterable[Path]) -> list[Damage]:
-    """Return the paths, of those given, that hold something other than a file."""
+    """Return those of the paths that are something other than a file."""
     kinds = [(path, what_bars(os.fspath(path))) for path in paths]
     return [Damage(path, b"", barring(what), what) for path, what in kinds if what]
 
 
 def barring(what: str) -> str:
-    """Return the description of a defect in which an object takes the place of a file."""
+    """Describe the defect that something other than a file has a file's name."""
     return f"{what} is in the place of the file"
 
 
@@ -340,7 +341,7 @@ class KeptFile(NamedTuple):
 
 @dataclass(frozen=True)
 class Quarantine:
-    """One folder for damaged files.
+    """A quarantine folder for damaged files.
 
     Attributes:
         disk, clock: Parts of the store.
@@ -354,7 +355,7 @@ class Quarantine:
     owner: str
 
     def keep_file(self, source: Path, content: bytes, reason: str) -> Path:
-        """Give the file a second name here, durably, and return it; it keeps its own."""
+        """Link a file into this folder, durably, and return the new path; the original stays in place."""
         target = self._place(source.name, content)
         if self.disk.read_if_exists(target) != content:
             link_or_copy(self.disk, source, target)
@@ -369,13 +370,13 @@ class Quarantine:
         self._write_reason(target, reason)
 
     def keep_barring(self, path: Path, what: str) -> Path:
-        """Move an object that takes the place of a file here, durably, without reading it.
+        """Move something other than a file into this folder, durably, without reading it.
 
-        Returns its new path.
+        Return its new path.
 
         Args:
-            path: Path of the file.
-            what: Description of the object: a folder, a link.
+            path: Path that should be that of a file.
+            what: Description of the object, such as ``a folder`` or ``a link``.
         """
         facts = f"{path}\0{what}\0{self.clock.now_ms()}".encode()
         target = self._place(path.name, facts)

@@ -31,11 +31,11 @@ _LONGEST_MONTH_MS = 31 * DAY_MS
 
 
 def clear_lane(lane: SeriesFiles, old: OldYears, lock_timeout_s: float, by: str) -> int:
-    """Remove everything stored for a series, including older tools' files; return the bars removed.
+    """Remove everything stored for a series, including older tools' files; return the number of bars.
 
-    The log stays, with an entry for the deletion. Version numbers continue from it, so that none is
-    reused for other bars. The metadata goes first: a crash in between leaves bars without metadata,
-    which is valid, rather than metadata without bars, which would look like damage.
+    The log stays, with an entry for the deletion, so that version numbers continue and are never
+    reused for other bars. The metadata is removed first, because a crash then leaves bars without
+    metadata, which is valid, rather than metadata without bars, which would look like damage.
 
     Args:
         lane: Series to remove.
@@ -49,7 +49,7 @@ def clear_lane(lane: SeriesFiles, old: OldYears, lock_timeout_s: float, by: str)
             disk.remove_whole(folder / name)
         foreign = old.of(lane, lane.years())
         gone = _Gone.of(lane, {*lane.years(), *foreign}, foreign, old)
-        # First, because the log prevents the reuse of version numbers.
+        # Done first, because the log prevents the reuse of version numbers.
         gone.write(lane, by)
         for year, path in foreign.items():
             disk.remove(path.with_name(f"{year:04d}.metadata.json"))
@@ -81,8 +81,8 @@ def clear_years(
     A year's coverage is removed with it, and so are its replaced files, its quarantine, originals
     of older tools, and the time of the next request. The log stays, as for :func:`clear_lane`.
 
-    With ``closed_by``, a year stays if its newest bar may have closed later, or is unknown: this is
-    checked under the lock because a writer may have intervened.
+    With ``closed_by``, a year stays if its newest bar may have closed later, or is unknown. This is
+    checked under the lock because a writer may have added bars.
     """
     disk, removed, years = lane.disk, 0, list(years)
     with disk.lock(lane.paths.lock, lock_timeout_s):
@@ -99,7 +99,7 @@ def clear_years(
         empties = series.empties.without(map(year_span, years))
         gone = _Gone.of(lane, years, foreign, old)
         generation = gone.newest + 1 if gone.years else series.generation
-        # First, so that after a crash a reader does not consider the removed data up to date.
+        # Done first, so that after a crash a reader does not consider the removed data up to date.
         after = replace(
             series, next_due=None, empties=empties, generation=generation, years_generation=0
         )
@@ -144,7 +144,7 @@ def holding(
         data = lane.disk.stat(lane.paths.data(year))
         if meta is None or meta.pending is not None or data is None:
             return None
-        if data.size != meta.state.size:  # nothing describes the bytes after it
+        if data.size != meta.state.size:  # the bytes after it are not described by anything
             return None
         bars, last = meta.state.rows, meta.state.last
     if not bars or last is None:
@@ -169,8 +169,8 @@ class _Gone:
     """The data removed by a deletion, for the log.
 
     Attributes:
-        years: Maps each year to the stretch answered, the first bar, the number of bars, and the
-            number of them that the log knows.
+        years: Maps each year to the span answered, the first bar, the number of bars, and the
+            number of bars in the log.
         newest: Highest known generation of the series; 0 if none is known.
     """
 
@@ -258,9 +258,9 @@ def _count(entry: Mapping[str, Any], name: str) -> int:
 def evict_year(lane: SeriesFiles, year: int, generation: int) -> bool:
     """Remove a year whose bars can be fetched again, if still at generation ``generation``.
 
-    The log stays: it shows that an earlier version is gone, rather than empty. Wherever the process
-    may die, the remaining state is valid: first ``next_due`` is removed, then the document, which
-    can be rebuilt from the bars.
+    The log stays, because it shows that an earlier version is gone rather than empty. The remaining
+    state is valid even if the process dies midway: first ``next_due`` is removed, then the
+    document, which can be rebuilt from the bars.
 
     Returns:
         Whether the year was removed.
@@ -289,7 +289,7 @@ def evict_year(lane: SeriesFiles, year: int, generation: int) -> bool:
 
 
 def _without(lane: SeriesFiles, states: Sequence[YearState]) -> SeriesMeta:
-    """Return ``series.json`` for a series that loses a year: it is to be requested again."""
+    """Return ``series.json`` for a series that loses a year, so that the year is requested again."""
     series = read_series(lane) or SeriesMeta()
     kinds = (c.kind for s in states for c in s.coverage if c.state in ("final", "provisional"))
     newest = max(state.generation for state in states)
@@ -318,7 +318,7 @@ def _eviction(state: YearState, generation: int) -> dict[str, Any]:
 
 
 def clear_symbol(disk: Disk, folder: Path, lock_timeout_s: float) -> None:
-    """Remove the data that a symbol has besides its series: the actions."""
+    """Remove a symbol's data other than its series, which is the actions."""
     if disk.stat(folder) is None:
         return
     with disk.lock(folder / ".lock", lock_timeout_s):

@@ -2,8 +2,8 @@
 
 The documents of a lane are read if the index has no entry for the lane folder in its current state.
 Every change to a document renames a file into that folder, which changes the folder's modification
-time; the same is true of its subfolders. Appending changes nothing in an entry except the log, and
-an entry is stored only if no writer was active in the lane when it was built.
+time; the same is true of its subfolders. Appending does not change anything that an entry depends
+on except the log. An entry is stored only if no writer was active in the lane while it was built.
 """
 
 from __future__ import annotations
@@ -46,7 +46,8 @@ from ..store import StoreParts
 from .index import LaneIndex, Learned
 
 DATA = ".csv.gz"
-# An entry is stored for a folder unchanged for this long: file times may be that coarse.
+# Time for which a folder must be unchanged before an entry is stored, because file times may be
+# this coarse.
 SETTLED_NS = 3_000_000_000
 
 Part = Literal["", "outer_keys", "growth"]
@@ -79,7 +80,7 @@ class StoredLane(NamedTuple):
 
 @dataclass
 class Size:
-    """The total size of files: hard links count once, symbolic links and vanished files do not.
+    """The total size of files. Hard links count once; symbolic links and vanished files are not counted.
 
     Attributes:
         bytes, files: Totals for all files.
@@ -122,11 +123,11 @@ class Size:
     ) -> None:
         """Count the files in one folder, by name.
 
-        Those with other names go to ``links`` instead.
+        Files with several names (hard links) are added to ``links`` instead.
         """
         above, place = os.path.split(folder)
         if os.path.basename(above) == COLUMNAR:
-            # A writer may wait for a lock: it stays.
+            # Lock files are not counted as leftovers, because a writer may be waiting for one.
             self.columns += sum(f.st_size for name, f in files.items() if name != ".lock")
         for name, facts in files.items():
             # Next to each file is a document with the reason, which is named after it.
@@ -178,7 +179,7 @@ class Holdings:
 
     @property
     def state(self) -> str:
-        """A text that changes with every change to a lane; empty if that is not certain."""
+        """A digest that changes with every change to a lane; empty if this cannot be guaranteed."""
         if self.foreign or not self.is_settled:
             return ""
         digest = sha256()
@@ -192,7 +193,7 @@ class Inventory:
 
     Args:
         store: Parts of its store.
-        keeps: Whether new facts are stored in the index, which is always read.
+        keeps: Whether new entries are stored in the index; it is read in any case.
 
     Attributes:
         index: Index of the folder.
@@ -205,7 +206,7 @@ class Inventory:
         self.index = LaneIndex(store.layout.ohlcv / FOLDER, store.disk)
 
     def look(self, part: Part = "") -> Holdings:
-        """Return the current contents; nothing is repaired, and no bar is read.
+        """Examine the folder and return its contents, without repairing anything or reading bars.
 
         Args:
             part: Additional facts to return for each lane.
@@ -239,9 +240,9 @@ class Inventory:
     # --- the walk --------------------------------------------------------------------------
 
     def _walk(self, holdings: Holdings) -> dict[str, tuple[SeriesKey, str]]:
-        """Record everything outside the lanes.
+        """Record everything outside the lanes in ``holdings``; return the lanes.
 
-        Return the lanes by folder name, with their paths.
+        The result maps the name of each lane's folder to its series and path.
         """
         root, lanes = os.fspath(self._parts.layout.root), dict[str, tuple[SeriesKey, str]]()
         folders, files = listed(root)
@@ -278,17 +279,14 @@ class Inventory:
     def _listed_surely(
         self, folder: str
     ) -> tuple[list[os.DirEntry[str]], dict[str, os.stat_result]]:
-        """Return the result of :func:`listed`.
-
-        Raises ``StorageError`` if the folder is unreadable.
-        """
+        """List a folder like :func:`listed`, but raise ``StorageError`` if it is unreadable."""
         content = listed(folder, self._refuse_link)
         if not any(content):
             self._disk.list(folder)
         return content
 
     def _refuse_link(self, entry: os.DirEntry[str]) -> None:
-        """Reject a link in place of a folder, like the store; raises ``StorageError``."""
+        """Raise ``StorageError`` for a link in place of a folder, as the store does."""
         if entry.is_dir():
             self._disk.list(entry.path)
 
@@ -304,11 +302,11 @@ class Inventory:
     def _learn(
         self, key: SeriesKey, path: str, part: Part, known: LaneEntry | None
     ) -> tuple[Learned, bool]:
-        """Return the facts in a lane's documents, and whether they may be stored.
+        """Read the facts in a lane's documents; also return whether they may be stored in the index.
 
-        They may if no writer was active in the lane meanwhile, nothing is wrong with it, and any
-        later change is certain to show in the time of its folder. ``known`` is its entry if only
-        the part is missing.
+        They may be stored if no writer was active in the lane meanwhile, the lane is undamaged, and
+        any later change is certain to show in its folder's modification time. ``known`` is the
+        lane's entry if only ``part`` is missing.
         """
         try:
             with self.without_writers(Path(path)):
@@ -320,7 +318,7 @@ class Inventory:
         return learned, learned.entry.is_sound and now - max(times, default=now) > SETTLED_NS
 
     def without_writers(self, folder: Path) -> AbstractContextManager[None]:
-        """Keep writers out of a lane, if the result is to be stored."""
+        """Lock a lane against writers if the result is to be stored."""
         lock = folder / ".lock"
         if not self._keeps or self._disk.stat(lock) is None:  # there was never a writer
             return nullcontext()
@@ -331,7 +329,7 @@ class Inventory:
     ) -> Learned:
         """Read the documents of a lane, or only its logs if ``known`` is still valid."""
         entry, documents = known, dict[str, bytes]()
-        # A log is not a document: for an unchanged lane only the log is read.
+        # For an unchanged lane only the log is read, because it is not one of the documents.
         if entry is None or part != "growth" or not self._is_valid(entry, path):
             entry, documents = self._entry(key, path)
         parts: dict[str, Any] = {}

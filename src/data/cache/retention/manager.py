@@ -1,7 +1,7 @@
-"""The retention of one cache folder: last uses, the size limit, room on the disk.
+"""The retention manager of a cache folder: last uses, the size limit, and room on the disk.
 
-Last uses are written to the index infrequently: by a commit from time to time, by jobs, at exit. If
-one is lost, the time of the commits counts.
+Last uses are written to the index only occasionally: by some commits, by jobs, and at exit. If they
+are lost, the times of the commits count.
 """
 
 from __future__ import annotations
@@ -41,16 +41,17 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 _EVERY_S = 15 * 60.0
-# Growth after which the folder is checked sooner: as a fraction of the limit, and in bytes.
+# Growth after which the folder is checked early, as a fraction of the limit, and in bytes.
 _GROWN_SHARE, _GROWN_MOST = 0.01, 256 << 20
-# How often a process looks for data that is too old.
+# Interval at which a process looks for data that is too old.
 _RETAINED_EVERY_S = 24 * 3600.0
-# Folders above their limit with data that must stay; a warning is issued for each once per process.
+# Folders that are above their limit with data that must stay, for which a warning has been issued
+# in this process.
 warned: set[Path] = set()
 
 
 def _keep_any_age() -> None:
-    """Delete nothing, whatever its age."""
+    """Do nothing, so that data of any age is kept."""
 
 
 @dataclass(frozen=True)
@@ -58,9 +59,9 @@ class RetentionLimits:
     """The limits that the retention manager enforces.
 
     Attributes:
-        limit: Returns the number of bytes that the folder may use now; 0 for any.
+        limit: Returns the number of bytes that the folder may use now; 0 for no limit.
         min_free_mb: See :class:`FreeSpaceGuard`.
-        must_keep: Decides which bars no vendor could supply again.
+        must_keep: Decides which bars must stay because no vendor could supply them again.
         by_age: Deletes data older than the rules' limit.
     """
 
@@ -79,7 +80,7 @@ class RetentionManager(StoreListener):
         store: Store whose folder is managed.
         clock: Source of the current time.
         limits: Limits, and what must stay.
-        keeps: Whether facts about the folder are stored in its index.
+        keeps: Whether the folder's index may be written.
     """
 
     def __init__(
@@ -99,8 +100,8 @@ class RetentionManager(StoreListener):
             self._root, self._disk, limits.min_free_mb, self._make_room, clock
         )
         self._grown, self._has_begun = 0, False
-        # Size of the folder when it was measured, plus bytes added by this process since; and the
-        # time.
+        # Size of the folder at its last measurement plus the bytes that this process has added
+        # since, and the time of the measurement.
         self._measured = 0, -math.inf
         self._looked_s = clock.monotonic()
         self._retained_s = -math.inf
@@ -121,7 +122,7 @@ class RetentionManager(StoreListener):
         return self._uses.of(key)
 
     def used(self, key: SeriesKey, span: Span) -> None:
-        """Note that ``span`` of a series is about to be needed, so that it is not dropped now."""
+        """Record that ``span`` of a series is about to be needed, so that it is not evicted now."""
         self._uses.of(key).read(span.start)
 
     @contextmanager
@@ -164,7 +165,7 @@ class RetentionManager(StoreListener):
         if is_first:
             try:
                 self._time.begin()
-            except CacheError as exc:  # nothing is evicted then, and no commit fails
+            except CacheError as exc:  # nothing is evicted then, but the commit does not fail
                 log.debug("the time was not recorded: %s", exc)
 
     def has_room(self, need: int) -> bool:
@@ -181,7 +182,7 @@ class RetentionManager(StoreListener):
     def look(self) -> None:
         """Record the last uses, and enforce the limit.
 
-        At most one thread does so; the others continue.
+        Only one thread does so at a time; the others continue.
         """
         if os.getpid() != self._pid:  # a thread of the parent may have held the lock at the fork
             self._pid, self._looking = os.getpid(), threading.Lock()
@@ -248,7 +249,7 @@ class RetentionManager(StoreListener):
         return [lane.key for lane in self.inventory.look().lanes if lane.is_outdated]
 
     def write_uses(self) -> None:
-        """Store the last uses, for processes that look later."""
+        """Store the last uses for other processes."""
         if self._folder.parent.is_dir():
             self._uses.write(lambda: self.inventory.index)
 
@@ -269,7 +270,7 @@ class RetentionManager(StoreListener):
                 return self._enforce(limit, holdings or self.inventory.look())
         except LockTimeoutError:
             log.debug("another process is enforcing the limit")
-        except DataError as exc:  # even from the code that finds out what vendors could supply
+        except DataError as exc:  # even if vendors cannot be determined
             log.debug("the limit could not be enforced: %s", exc)
         return 0
 
@@ -353,7 +354,7 @@ class LastUses:
 
     Args:
         clock: Source of the time of a read.
-        is_stored: Returns whether a series has a folder; uses of others are discarded.
+        is_stored: Returns whether a series has a folder; uses of other series are discarded.
     """
 
     def __init__(self, clock: Clock, is_stored: Callable[[SeriesKey], bool]) -> None:

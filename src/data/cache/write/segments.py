@@ -1,7 +1,7 @@
-"""The bars of a year as a list of segments while a new file is composed.
+"""The bars of a year as a list of segments, from which a new file is composed.
 
-A segment will become one member: a header and its bars, either the unchanged compressed body of a
-stored member or rows still to be written.
+A segment becomes one member of the file: a header and its bars, which are either the unchanged
+compressed body of a stored member or rows still to be written.
 """
 
 from __future__ import annotations
@@ -27,10 +27,10 @@ from ..read.year_file import YearFile, rows_of
 from ..values import CommitPiece
 from .series import SeriesFiles
 
-# Bars of several days share a member up to this number: its header is small by comparison, and the
-# bars are rewritten in no time.
+# Number of bars up to which bars of several days share a member. Its header is small by comparison,
+# and rewriting the bars takes no time.
 FEW_ROWS = 1_024
-# For fewer bars the text is rewritten, which takes less time than inflating it.
+# For fewer bars than this the text is written again, which takes less time than inflating it.
 ROWS_WORTH_FINDING = 10_000
 
 
@@ -39,11 +39,12 @@ class YearSegment:
     """A future member.
 
     Attributes:
-        header: Header to be written; it is chained when it is written.
+        header: Header to write; its link to the previous member is added then.
         member: Stored member whose body is kept, or None.
-        rows: Bars, or None while only the body has them.
-        at_start: Whether that body was first in its file and so begins with the CSV header.
-        columns: Columns of that file.
+        rows: Bars, or None if only the member's body contains them.
+        at_start: Whether the member was the first in its file, so that its body begins with the CSV
+            header.
+        columns: Columns of the member's file.
         lines: Text of the bars as stored; None if it is not available.
     """
 
@@ -76,7 +77,7 @@ class YearSegment:
         )
 
     def _lines(self, whole: BarTable, table: BarTable) -> bytes | None:
-        """Return the text of ``table``, if finding it is faster than writing it again."""
+        """Return the stored text of ``table``, or None if writing it again is faster than finding it."""
         if len(table) < ROWS_WORTH_FINDING:
             return None
         if self.lines is not None:
@@ -162,7 +163,7 @@ class Change:
 def with_pieces(
     segments: list[YearSegment], pieces: Iterable[CommitPiece], identity: str, generation: int
 ) -> tuple[list[YearSegment], Change]:
-    """Return the segments after new answers: in each piece's span only its own bars remain."""
+    """Apply new answers to segments: in each piece's span, only the piece's own bars remain."""
     new: list[YearSegment] = []
     end, pieces = 0, list(pieces)
     for piece in pieces:
@@ -199,7 +200,7 @@ def _outside(segment: YearSegment, span: Span) -> list[YearSegment]:
 
 
 def _rows_in(segments: Iterable[YearSegment], spans: Sequence[Span]) -> BarTable:
-    """Return the bars whose stamps are in one of the ascending, disjoint ``spans``."""
+    """Return the bars that are in one of the ascending, disjoint ``spans``."""
     tables: list[BarTable] = []
     for segment in segments:
         header = segment.header
@@ -228,7 +229,7 @@ def _differences(one: BarTable, other: BarTable) -> int:
 
 
 def settled(segments: Iterable[YearSegment], coverage: Coverage) -> list[YearSegment]:
-    """Return the segments with the states that the coverage now gives their bars."""
+    """Return the segments, split where necessary, with the states that the coverage gives their bars."""
     return [part for segment in segments for part in _settled(segment, coverage)]
 
 
@@ -238,7 +239,7 @@ def _settled(segment: YearSegment, coverage: Coverage) -> list[YearSegment]:
     covered = coverage.within(extent).only(lambda part: part.state != "empty")
     if {_state(part) for part in covered.sources} <= {header.state}:
         return [segment]
-    # Stretches in which the member has no bar do not matter.
+    # Coverage in which the member has no bar does not matter.
     shown = difference(edges_of([extent]), edges_of(header.holes))
     if not meets(covered.where(lambda part: _state(part) != header.state), shown).any():
         return [segment]
@@ -253,7 +254,7 @@ def _settled(segment: YearSegment, coverage: Coverage) -> list[YearSegment]:
 
 
 def _state(part: Covered) -> str:
-    """Return the state of members with bars in this stretch."""
+    """Return the state of a member whose bars have this coverage."""
     return "final" if part.state == "final" else "provisional"
 
 
@@ -271,8 +272,8 @@ def compacted(
 
     Args:
         segments: Segments, ascending.
-        coverage: Coverage, which shows whether two spans adjoin although there is no bar between
-            them.
+        coverage: Coverage of the year, which shows whether spans with no bar in between belong
+            together.
         by_day: Whether to join bars on different UTC dates only up to a thousand or so, so that a
             long year is not recompressed every day.
         most_rows: Maximum number of bars in one segment; None for no limit.
@@ -289,12 +290,13 @@ def compacted(
 
 @dataclass
 class _Group:
-    """Segments that become one.
+    """A group of segments that are joined into one.
 
     Attributes:
         segments: Segments, ascending.
         rows: Total number of rows.
-        holes: Gaps in all of them, and the hours between them that were requested from no vendor.
+        holes: Gaps in the segments, and the hours between them that were not requested from any
+            vendor.
     """
 
     segments: list[YearSegment]
@@ -302,7 +304,7 @@ class _Group:
     holes: list[Span]
 
     def gap(self, segment: YearSegment, coverage: Coverage) -> list[Span] | None:
-        """Return the gap before ``segment``, if any, as a list; None if it cannot be joined."""
+        """Return a list with the gap before ``segment``, if any; None if it cannot be joined."""
         one, other = self.segments[-1].header, segment.header
         if not one.same_source(other) or one.last is None or other.first is None:
             return None
@@ -346,7 +348,7 @@ class _Group:
 
 
 def _is_bridged(gap: Span, coverage: Coverage, header: Header) -> bool:
-    """Return whether the same vendor was queried for the stamps between two members."""
+    """Return whether the same vendor was queried for the time between two members."""
     mine = (header.state, header.vendor, header.kind, header.basis)
     return any(
         item.span.start <= gap.start
@@ -365,8 +367,8 @@ def _is_closed(gap: Span, coverage: Coverage) -> bool:
 # --- bases -------------------------------------------------------------------------------
 
 # Bases that are equivalent for their bars are unified, so that these may share a member and a
-# stretch: data fetched tonight includes splits up to tonight, so that otherwise each night would
-# have a basis of its own. Bars are never converted to another basis here.
+# coverage entry. Otherwise each night would have a basis of its own, because data fetched tonight
+# includes splits up to tonight. Bars are not converted to another basis here.
 
 # Maximum number of days between a bar and its fetch for which the two count as one date: over
 # several years, a split that no vendor has reported yet is too likely.
@@ -376,11 +378,12 @@ _MOST_DAYS = 14
 def unified(
     segments: Sequence[YearSegment], coverage: Coverage, lane: SeriesFiles
 ) -> tuple[list[YearSegment], Coverage]:
-    """Return both with their bases reduced to the minimum.
+    """Return segments and coverage with as few different bases as possible.
 
-    A member's date is omitted if it is not after its first bar, or if it is known that there was no
-    split and no dividend in between. Stretches of the coverage with a later date than their bars,
-    because the bars were later found equal, get the basis of their bars if the same is known.
+    The date of a segment's basis is omitted if it is not after the first bar, or if it is known
+    that there was no split or dividend in between. A coverage entry may have a later date than its
+    bars, because the bars were later found to be equal; it gets their basis if there was no split
+    or dividend in between.
     """
     dated = [c.basis.as_of for c in coverage.sources] + [s.header.basis.as_of for s in segments]
     if not any(dated):
@@ -392,13 +395,13 @@ def unified(
 
 @dataclass(frozen=True)
 class _Same:
-    """Decides which bases are equivalent, based on the splits and dividends in ``book``."""
+    """Decides which bases are equivalent, according to the splits and dividends in ``book``."""
 
     book: ActionBook
     intraday: bool
 
     def without_date(self, header: Header) -> Header:
-        """Return the header, its basis without a date if that adds nothing about its bars."""
+        """Return the header; the date of its basis is omitted if it makes no difference for the bars."""
         first, session = header.first or 0, header.kind.session
         basis = header.basis.of_bars(first, session, intraday=self.intraday)
         had = self._day_before(first)
@@ -407,7 +410,7 @@ class _Same:
         return header if basis == header.basis else replace(header, basis=basis)
 
     def of_bars(self, coverage: Coverage, headers: Iterable[Header]) -> list[Covered]:
-        """Return the stretches that add nothing to their member, with the member's basis."""
+        """Return the coverage entries whose basis is equivalent to their member's, with that basis."""
         return [
             replace(part, basis=header.basis)
             for header in headers
@@ -416,14 +419,15 @@ class _Same:
         ]
 
     def _says(self, part: Covered, header: Header) -> bool:
-        """Return whether a stretch differs from the member it contains but means the same."""
+        """Return whether a coverage entry has another basis than its member, but an equivalent one."""
         mine, own = part.basis, header.basis
         if mine == own or mine.adjustment != own.adjustment or mine.as_of is None:
             return False
         first = max(part.span.start, header.first or 0)
         if mine.of_bars(first, header.kind.session, intraday=self.intraday) == own:
             return True
-        # The bars are unchanged: for a split reported late it is unknown whether they include it.
+        # The bars are unchanged, so for a split that is reported late it is unknown whether they
+        # include it.
         return self._is_quiet(own.as_of or self._day_before(first), mine.as_of, settled=False)
 
     def _day_before(self, stamp_ms: int) -> date:

@@ -1,4 +1,4 @@
-"""One year's part of a commit: what is written, and with which protocol."""
+"""One year's part of a commit: decides what to write, and whether to append or to rewrite."""
 
 from __future__ import annotations
 
@@ -37,8 +37,8 @@ from .segments import Change, compacted, of_file, settled, unified, with_pieces
 from .series import SeriesFiles
 from .year_writer import Target, append, appended, columns_for, compose, rewrite, state_of
 
-# Daily and longer files are compacted when they have this many members, but not before this many
-# were appended: neighbours that cannot be joined must not cause a rewrite with every bar.
+# Files of daily and longer bars are compacted when they have this many members, but only after this
+# many were appended, so that members that cannot be joined do not cause a rewrite with every bar.
 _MOST_MEMBERS = 8
 _FEWEST_OPEN = 4
 _MOST_OPEN_INTRADAY = 512
@@ -46,13 +46,13 @@ _MOST_OPEN_INTRADAY = 512
 
 @dataclass
 class YearCommit:
-    """The part of ``commit`` that concerns ``year``; used once, under the lane's lock.
+    """The part of a commit that concerns one year; used once, under the lane's lock.
 
     Attributes:
         lane, year: Series and year of the file.
         meta: Document of the year, known to be valid.
         part: New content for the year.
-        commit: Whole commit, for what concerns all years.
+        commit: Whole commit, for the facts that concern all years.
         generation: Generation of the commit.
         check: Called before anything is written.
     """
@@ -84,7 +84,7 @@ class YearCommit:
 
     @cached_property
     def pieces(self) -> list[CommitPiece]:
-        """The pieces in ascending order, or in their original order if they overlap."""
+        """The pieces to store, in ascending order, or in their original order if they overlap."""
         pieces: list[CommitPiece] = []
         for piece in self.part.pieces:
             pieces += around(piece, self._others(piece.span, pieces)) if piece.keeps else [piece]
@@ -93,7 +93,7 @@ class YearCommit:
         return pieces if overlapping else ordered
 
     def _others(self, span: Span, before: list[CommitPiece]) -> Stamps:
-        """Return the stamps of bars in ``span``, stored or in earlier pieces, ascending."""
+        """Return the ascending timestamps of bars in ``span`` that are stored or in earlier pieces."""
         tables = [BarTable.empty(), *(piece.table.within(span) for piece in before)]
         if self._has_stored(span):
             tables.append(self._file.table(span))
@@ -125,7 +125,7 @@ class YearCommit:
         return (wide and state.columns != ALL_COLUMNS) or self._is_compaction_due()
 
     def _disturbs(self, piece: CommitPiece) -> bool:
-        """Return whether a piece changes anything at or before the last stored bar."""
+        """Return whether a piece may change something at or before the last stored bar."""
         state = self.meta.state
         if state.last is None or piece.span.start > state.last:
             return False
@@ -145,13 +145,13 @@ class YearCommit:
         return len(self._file.table(span)) > 0
 
     def _has_bars(self, spans: Edges) -> NDArray[np.bool_]:
-        """Return in which spans a bar will be stored."""
+        """Return a mask of the spans in which a bar will be stored."""
         found = _counts(self._new_stamps, spans) > 0
         found[~found] = self._bars_in(spans[~found]) > 0  # the file is opened only if it matters
         return found
 
     def _bars_in(self, spans: Edges) -> NDArray[np.intp]:
-        """Return how many bars will be stored in each span: new ones, and ones that stay unchanged."""
+        """Return the number of bars that will be stored in each span, new ones and existing ones."""
         found = _counts(self._new_stamps, spans)
         first, last = self.meta.state.first, self.meta.state.last
         if first is None or last is None:
@@ -171,7 +171,7 @@ class YearCommit:
 
     @cached_property
     def _answered(self) -> list[Span]:
-        """The stretches that the pieces answer, ascending and disjoint."""
+        """The spans that the pieces answer, ascending and disjoint."""
         return coalesce(piece.span for piece in self.pieces)
 
     def _is_compaction_due(self) -> bool:
@@ -180,8 +180,8 @@ class YearCommit:
             return state.members + new >= _MOST_MEMBERS and state.open + new >= _FEWEST_OPEN
         if state.open + new >= _MOST_OPEN_INTRADAY:
             return True
-        # The newest bar shows whether a day has begun: a nightly query at eleven begins on the day
-        # of the night before.
+        # The newest bar shows whether a new day has begun; the span of a nightly query at eleven
+        # begins on the day before.
         newest = max(int(piece.table.stamps[-1]) for piece in self._with_bars)
         return state.open > 0 and date_of(newest) > date_of(state.last or 0)
 
@@ -251,7 +251,7 @@ class YearCommit:
 
     @cached_property
     def _faults(self) -> tuple[Fault, ...]:
-        """The faults of the year's answers after this one."""
+        """The faults of the year after this commit."""
         old, judged = self.meta.state.faults, self.commit.judged
         if judged is None:
             return old
@@ -261,7 +261,7 @@ class YearCommit:
     def _quality(self, state: YearState) -> dict[str, Any]:
         """Return the quality of the whole year."""
         grave = _grave_in(state.coverage)
-        # A verdict may appear or disappear through marks only.
+        # Marks alone may change which bars are grave.
         is_new = self.commit.judged is not None or grave != _grave_in(self.meta.state.coverage)
         if not is_new:
             return {**self.meta.quality, **_plain(self.commit.quality)}
@@ -273,9 +273,9 @@ class YearCommit:
         return {**self.meta.quality, **judged, **_plain(self.commit.quality)}
 
     def _is_judged(self) -> bool:
-        """Return whether all bars of the year were judged.
+        """Return whether all bars of the year have been checked for almost certain errors.
 
-        Provisional bars are judged when they are fetched again.
+        Provisional bars are checked when they are fetched again.
         """
         if not self._with_bars:
             return self.meta.is_judged
@@ -293,7 +293,7 @@ class YearCommit:
 
     def _facts(self, state: YearState) -> YearMeta:
         """Return the document with the facts of this commit other than bars and coverage."""
-        # For a year without bars, the vendor that had none; the latest takes precedence.
+        # For a year without bars, the latest vendor that had none.
         vendors = [mark.vendor for mark in self.part.marks.sources]
         vendors += [self.meta.vendor, *(piece.vendor for piece in self.pieces)]
         now = self.lane.clock.now_ms()
@@ -306,7 +306,7 @@ class YearCommit:
         )
 
     def _touched(self, change: Change) -> int | None:
-        """Return the first stamp that was written or removed."""
+        """Return the timestamp of the first bar that was written or removed."""
         tables = [piece.table for piece in self._with_bars] + [change.withdrawn]
         return min((int(table.stamps[0]) for table in tables if len(table)), default=None)
 
@@ -332,7 +332,7 @@ def _counts(ascending: Stamps, spans: Edges) -> NDArray[np.intp]:
 
 
 def _grave_in(coverage: Coverage) -> list[Covered]:
-    """Return the stretches whose bars are almost certainly wrong."""
+    """Return the coverage entries whose bars are almost certainly wrong."""
     wholes = [
         whole
         for whole in coverage

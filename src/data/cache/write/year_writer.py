@@ -1,9 +1,10 @@
 """Writes year files: turns segments into bytes, then appends them or replaces the file.
 
-To append, the new members are written after the last one and synced; that is the commit. The
-metadata follows by an unsynced rename: it can be recovered from the members. To rewrite, the new
-file is staged, announced in the metadata as pending, renamed over the old one, and committed. A
-first file replaces none and is not announced: it gets its name right before its metadata does.
+To append, the new members are written after the last one and synced, which is the commit. The
+metadata follows with an unsynced rename, because it can be recovered from the members. To rewrite,
+the new file is staged, recorded in the metadata as pending, renamed over the old one, and
+committed. The first file of a year does not replace another and is not recorded as pending; it gets
+its name right before its metadata does.
 """
 
 from __future__ import annotations
@@ -85,7 +86,7 @@ def compose(
     with a new header if possible.
 
     Args:
-        segments: Segments, ascending; none results in a file with a header line and no bars.
+        segments: Segments, ascending; if empty, the file has a header line and no bars.
         stored: Members of the file to be replaced.
         target: File to be written.
     """
@@ -101,7 +102,7 @@ def compose(
 
 
 def _with_lines(segments: Sequence[YearSegment], columns: tuple[str, ...]) -> Iterator[YearSegment]:
-    """Yield the segments with the text of their bars, encoded in one go for all that lack it."""
+    """Yield the segments with the text of their bars; all missing texts are encoded in one pass."""
     tables = [s.rows for s in segments if s.rows is not None and s.lines is None]
     text = encode_rows(concat(tables), columns) if len(tables) > 1 else b""
     ends = np.flatnonzero(np.frombuffer(text, np.uint8) == ord("\n")) + 1
@@ -174,7 +175,7 @@ def state_of(
 ) -> YearState:
     """Return the state to record once ``members`` are in the file from offset ``at`` on.
 
-    From offset 0 the members are the whole file, and ``before`` is a state without any.
+    If ``at`` is 0, the members are the whole file, and ``before`` is an empty state.
     """
     with_bars = [m.header for m in members if m.header.rows]
     first = before.first if before.first is not None else with_bars[0].first if with_bars else None
@@ -195,10 +196,10 @@ def state_of(
 
 
 def _joinable(members: Sequence[Member], last: int | None, target: Target) -> int:
-    """Return how many appended members compaction may join with earlier ones.
+    """Return the number of appended members that compaction may join with earlier ones.
 
-    A long member of intraday bars that begins on a new date is not counted: a whole day appended at
-    once already has the form that compaction would give it.
+    A long member of intraday bars that begins on a new date is not counted, because a whole day
+    appended at once already has the form that compaction would give it.
     """
     count = 0
     for header in (member.header for member in members):
@@ -230,7 +231,8 @@ def append(
         before: Current state, which has been compared with the file.
         meta: Document to be valid afterwards.
         members: Members, chained to the last one in the file.
-        durable_meta: Whether the document must not be lost because it revokes trust.
+        durable_meta: Whether the document must be durable too, because it marks stored bars as no
+            longer trusted.
 
     Raises:
         StorageError: A step failed; the bars are in the file, or have been cut off again.
@@ -241,7 +243,7 @@ def append(
             lane.disk.write(handle, b"".join(m.raw for m in members), before.size)
             lane.disk.sync_data(handle)
         except BaseException:
-            # The result of a failed sync is unknown, and a second attempt does not show it: the
+            # The result of a failed sync is unknown, and a second attempt would not show it, so the
             # next commit rewrites the file.
             lane.tainted.add((lane.key, year))
             try:
@@ -279,14 +281,15 @@ def rewrite(
         The committed document.
 
     Raises:
-        StorageError: A step failed; the series is in its old state or in its new one.
+        StorageError: A step failed; the series is in its old or its new state.
     """
     data, done = lane.paths.data(year), meta.settled(state)
     temp = stage(lane.disk, data, b"".join(member.raw for member in members))
     take_name = partial(lane.disk.replace, temp, data)
     with or_discarded(lane.disk, temp):
         if not meta.state.size:
-            # Until the document has its name too, the members provide its information on the bars.
+            # Until the document has its name too, the members contain the same information about
+            # the bars.
             lane.write_meta(year, done, durable=True, behind=take_name)
         else:
             is_pinned = needs(*_pinned(lane, year), versions(lane, year), meta.state.generation)
@@ -304,7 +307,7 @@ def rewrite(
 
 
 def keep(lane: SeriesFiles, year: int, generation: int, *, is_pinned: bool = False) -> None:
-    """Give the current file of ``year`` a second name, and drop expired ones."""
+    """Keep the current file of ``year`` as an old version, and remove expired versions."""
     sweep_versions(lane, year)
     folder = lane.paths.versions
     if not (lane.retention.versions or is_pinned):
@@ -329,7 +332,7 @@ def keep(lane: SeriesFiles, year: int, generation: int, *, is_pinned: bool = Fal
 def expired(lane: SeriesFiles, year: int) -> list[Path]:
     """Return the older files of ``year`` that exceed the retention limits.
 
-    Files from which a pinned generation is read are excluded.
+    Files that a pinned generation needs are excluded.
     """
     old, retention = versions(lane, year), lane.retention
     pinned = needed(*_pinned(lane, year), old)
@@ -349,7 +352,7 @@ def _pinned(lane: SeriesFiles, year: int) -> tuple[list[int], list[dict[str, Any
 
 
 def _replaced_ms(entries: list[dict[str, Any]], generation: int, unknown: int) -> int:
-    """Return when the file of that generation was replaced; ``unknown`` without a record."""
+    """Return the time at which the file of a generation was replaced; ``unknown`` without a record."""
     times = (str(e.get("time")) for e in entries if e["generation"] > generation)
     try:
         return min(map(parse_iso, times), default=unknown)
@@ -373,9 +376,9 @@ def versions(lane: SeriesFiles, year: int) -> list[tuple[int, Path]]:
 
 
 def sweep_versions(lane: SeriesFiles, year: int) -> None:
-    """Remove links to the current file.
+    """Remove old versions that are links to the current file.
 
-    They are left by a rewrite that died between linking and replacing.
+    A rewrite that was killed between linking and replacing leaves these behind.
     """
     current = lane.disk.stat(lane.paths.data(year))
     for _, path in versions(lane, year):

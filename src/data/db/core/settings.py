@@ -7,7 +7,7 @@ from pathlib import Path
 
 from ...config.settings import APP, user_folder, variable_of
 
-# In this order; all parts of a server's address are needed.
+# The parts of a server's address, in this order; all are needed.
 DB_URL, DATABASE_URL = "DB_URL", "DATABASE_URL"
 SERVER_PARTS = {
     "user": "POSTGRES_USER",

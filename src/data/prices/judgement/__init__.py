@@ -1,1 +1,1 @@
-"""Judgement of bars: the defects that a series and its known actions reveal. Pure."""
+"""Finds the defects in bars that a series and its known actions reveal. Pure."""

@@ -1,4 +1,4 @@
-"""The registry of checks, and the one function that runs them over a series. Pure."""
+"""The list of checks, and the function that runs them on a series. Pure."""
 
 from __future__ import annotations
 
@@ -27,19 +27,19 @@ from .shape import (
 
 @dataclass(frozen=True)
 class QualityCheck:
-    """One check: its name, its requirements, and what to do about its findings.
+    """A check: its name, its requirements, and advice about its findings.
 
     Attributes:
         name: Name used in findings.
-        about: What it finds, in a few words.
-        next_step: What to do about a finding.
-        find: Returns the defects, or why it could not check. None for checks against a vendor:
-            bars are compared as in ``onetape verify``, stored reports as when answers are
-            adjusted.
-        level: Sources that it needs.
-        requests: The requests that it takes, in words; empty if it takes none. `onetape validate
-            ... --dry-run` gives the number for a series.
-        takes_all: Whether it also checks rows that lack a price above zero.
+        about: Short description of the defects that the check finds.
+        next_step: Advice on what to do about a finding.
+        find: Returns the defects, or the reason why the check could not run. None for checks
+            against a vendor, which compare bars as ``onetape verify`` does, or stored reports as
+            is done when answers are adjusted.
+        level: Sources that the check needs.
+        requests: Description of the requests that it sends; empty if it sends none. For their
+            number, use ``onetape validate ... --dry-run``.
+        takes_all: Whether it also checks rows without a price above zero.
     """
 
     name: str
@@ -54,8 +54,8 @@ class QualityCheck:
 _FETCH = "fetch these bars again, or from another vendor: `onetape fetch ... --refresh --provider`"
 _VERIFY = "nothing, if the market moved; `onetape verify` queries the vendor again"
 
-# In the order in which they run. For the others, the certain repairs from the first two are already
-# applied, so that one wrong unit is not also reported as an outlier, a missing split or an odd
+# In the order in which they run. The certain repairs from the first two are applied before the
+# others run, so that a wrong unit is not also reported as an outlier, a missing split or an odd
 # dividend.
 CHECKS: tuple[QualityCheck, ...] = (
     QualityCheck("unit", "prices 100 times too large or too small", _FETCH, unit_errors),
@@ -93,9 +93,9 @@ CHECKS: tuple[QualityCheck, ...] = (
     QualityCheck(
         "beside days", "hours and minutes that contradict their days", _FETCH, beside_days
     ),
-    # Uses stored marks, not the bars.
+    # Based on stored marks, not on the bars.
     QualityCheck("doubted", "bars that later answers cast doubt on", _FETCH),
-    # Uses reports that vendors have already sent, so it costs no request.
+    # Based on reports that vendors have already sent, so it needs no request.
     QualityCheck(
         "disputed action",
         "splits and dividends that vendors report differently",
@@ -122,7 +122,7 @@ CHECKS: tuple[QualityCheck, ...] = (
 def run_checks(
     series: CheckedSeries, checks: Sequence[QualityCheck] = CHECKS
 ) -> tuple[list[QualityFinding], list[str], dict[str, str]]:
-    """Return the findings of the intrinsic checks, which of them ran, and why others could not."""
+    """Run the intrinsic checks; return the findings, the checks that ran, and why others could not."""
     findings: list[QualityFinding] = []
     ran: list[str] = []
     skipped: dict[str, str] = {}
@@ -151,10 +151,10 @@ def _taken(series: CheckedSeries, rows: Mask) -> CheckedSeries:
 
 
 def finding_of(check: QualityCheck, defect: Defect) -> QualityFinding:
-    """Return a check's defect as a finding, with its name, level and next step.
+    """Convert a check's defect to a finding, with the check's name, level and next step.
 
-    It is no more serious than the precision of its cause allows (:mod:`.precision`). Checks that
-    need a vendor only report its data and do not judge, so their severity is unchanged.
+    Its severity is limited by the measured precision of its cause (:mod:`.precision`). Checks that
+    need a vendor only report its data and do not judge, so their severity is not limited.
     """
     cause = defect.cause or check.name
     return QualityFinding(

@@ -1,9 +1,9 @@
 """Compares dividends with the price on their ex-dates and with the adjusted close.
 
-An amount, the step of ``adj_close`` across the ex-date and the fall of the price are three accounts
-of one dividend. If two disagree, the third one decides, if it can: the likelihood of the fall is
-computed under each, with tails as heavy as those of real returns, so that one odd day does not
-decide.
+The amount, the step of ``adj_close`` across the ex-date and the fall of the price are three
+measures of one dividend. If the first two disagree, the fall decides, if it can: its likelihood is
+computed under each of them, with tails as heavy as those of real returns, so that one odd day does
+not decide.
 """
 
 from __future__ import annotations
@@ -21,38 +21,39 @@ from .levels import Defect, price_text
 from .report import Repair
 from .series import CheckedSeries, ShareEvent, by_stretch, noise
 
-# Two accounts agree if they differ by less than the precision of prices with few digits.
+# Two measures agree if they differ by less than this, the precision of prices with few digits.
 _SAME, _ROUNDING = 0.05, 2e-4
-# Yields from which a payment is examined: of 277 real payments, four are 25 % or more.
+# Yields from which a payment is examined. Of 277 real payments, four are 25 % or more.
 _LARGE_YIELD, _OF_MEDIAN, _FOR_MEDIAN = 0.25, 20.0, 3
 _HUNDRED = 100.0
 _NEAR_HUNDRED = (70.0, 140.0)
-# Odds of a thousand to one decide.
+# Log odds that decide: a thousand to one.
 _DECIDED = float(np.log(1000))
-# If a hundredth of an amount was paid the time before or after, half of the usual odds show that it
-# is off by a hundred. Several amounts with such large yields, none of which the price followed,
-# prove an error together even if each alone does not.
+# If the payment before or after was a hundredth of an amount, half of the usual odds are enough to
+# show that it is off by a hundred. Several amounts with such large yields that the price did not
+# follow prove an error together even if each by itself does not.
 _SAME_AMOUNT, _ALL_LARGE, _FOR_ALL = 0.05, 0.04, 3
-# A day is compared with the moves of its neighbours: a quarter before and after.
+# Number of days before and after, a quarter each, with whose moves a day is compared.
 _AROUND = 60
-# Yields of single payments: of 277 real ones, the median is 0.8 %, and nine in ten are 0.07 to 8.4
-# %.
+# Distribution of the yields of single payments. Of 277 real ones, the median is 0.8 %, and nine in
+# ten are between 0.07 and 8.4 %.
 _USUAL_YIELD, _SCATTER = 0.01, 1.1
 _LEAST_NOISE, _WAITS = 2e-3, 10
 # Only funds that pay every week pay nearly the same twice in ten days.
 _TWICE_MS, _TWICE_LIKE, _OFTEN_MS = 10 * DAY_MS, 0.15, 25 * DAY_MS
-# If the previous day's bar is missing, its price may be this many usual moves away.
+# Number of usual moves by which the price may have changed if the previous day's bar is missing.
 _DRIFTS = 6.0
-# A step of adj_close this large is not due to rounding.
+# Size from which a step of adj_close is not due to rounding.
 _STEP, _STEPS = 1e-3, 8.0
 
 
 class _Payment(NamedTuple):
-    """One dividend: its row, its yields by amount and by adj_close (NaN: unknown), and the price.
+    """One dividend, with its row, its yields, and the fall of the price.
 
-    ``usual`` is how far prices usually move in the same time; ``drift`` is how far they may have
-    moved, relatively, between the previous bar and the actual last bar before the ex-date: 0 if
-    they are the same.
+    ``paid`` and ``implied`` are the yields according to the amount and to ``adj_close`` (NaN if
+    unknown). ``usual`` is how far prices usually move in the same time. ``drift`` is how far they
+    may have moved, relatively, between the previous bar and the actual last bar before the ex-date;
+    it is 0 if these are the same.
     """
 
     event: ShareEvent
@@ -64,7 +65,7 @@ class _Payment(NamedTuple):
     drift: float
 
     def evidence(self, true: float, other: float) -> float:
-        """Return the log odds of one yield against another, given the fall of the price."""
+        """Return the log odds that one yield is true rather than another, given the fall of the price."""
         return _likelihood(self.fall - true, self.usual) - _likelihood(
             self.fall - other, self.usual
         )
@@ -111,8 +112,7 @@ def _payments(series: CheckedSeries) -> list[_Payment]:
         near = series.moves[max(0, row - 1 - _AROUND) : row + _AROUND]
         near = near if np.count_nonzero(near) >= _WAITS else series.moves
         usual = max(noise(near[near != 0]), _scale(near), _LEAST_NOISE)
-        # Rarely traded shares do not move on the ex-date, whatever was paid; their next price
-        # counts.
+        # Rarely traded shares do not move on the ex-date at all, so their next price counts.
         moved = np.flatnonzero(table.close[row : row + _WAITS] != before)
         fall = 1 - float(table.close[row + (moved[0] if len(moved) else 0)] / before)
         lacking = _days_between(int(table.stamps[row - 1]), int(table.stamps[row]))
@@ -123,13 +123,13 @@ def _payments(series: CheckedSeries) -> list[_Payment]:
 
 
 def _days_between(one: int, other: int) -> int:
-    """Return the number of weekdays, Monday to Friday, between those of two stamps."""
+    """Return the number of weekdays, Monday to Friday, between the days of two timestamps."""
     days = np.array([one, other], dtype="M8[ms]").astype("M8[D]")
     return max(0, int(np.busday_count(days[0], days[1])) - 1)
 
 
 def _scale(moves: np.ndarray) -> float:
-    """Return the usual size of moves; robust for rarely traded shares with constant prices."""
+    """Return the usual size of moves; robust even for rarely traded shares with constant prices."""
     finite = moves[np.isfinite(moves)]
     if not len(finite):
         return 0.0
@@ -141,7 +141,7 @@ def _scale(moves: np.ndarray) -> float:
 
 
 def _adj_close_defects(series: CheckedSeries, payments: Sequence[_Payment]) -> Iterator[Defect]:
-    """Yield the defects where the amounts do not match the steps of ``adj_close``."""
+    """Yield defects for dividends whose amounts do not match the steps of ``adj_close``."""
     odd = [
         p
         for p in payments
@@ -151,7 +151,7 @@ def _adj_close_defects(series: CheckedSeries, payments: Sequence[_Payment]) -> I
     ]
     missing = [p for p in odd if p.implied < _ROUNDING / 2 and p.paid / max(p.implied, 1e-9) > 1000]
     hundred = [p for p in odd if p not in missing and _is_hundred(p.paid / max(p.implied, 1e-9))]
-    # One series may have both amounts that are too large and steps that are too small.
+    # A series may have both: amounts that are too large, and steps that are too small.
     large = [p for p in hundred if p.paid >= _LARGE_YIELD]
     small = [p for p in hundred if p.paid < _LARGE_YIELD]
     for group, name in (
@@ -171,7 +171,7 @@ def _is_hundred(ratio: float) -> bool:
 
 
 def _judged(series: CheckedSeries, group: Sequence[_Payment], name: str) -> Iterator[Defect]:
-    """Yield defects in the amount or ``adj_close``, for payments that are wrong in one way."""
+    """Yield defects for payments that are all wrong in the same way, in the amount or ``adj_close``."""
     text = (
         f"adj_close follows {name} the dividend in {len(group)} of its ex-dates: on "
         f"{iso(group[0].event.at_ms)[:10]} {price_text(group[0].event.value)} were paid, "
@@ -186,7 +186,8 @@ def _judged(series: CheckedSeries, group: Sequence[_Payment], name: str) -> Iter
     )
     stamps = np.array([p.event.at_ms for p in group], dtype=np.int64)
     if is_missing:
-        # A missing step is not an amount: the alternative to this dividend is a hundredth of it.
+        # A missing step does not suggest another amount, so the alternative to this one is a
+        # hundredth of it.
         large = [p for p in group if _doubt(p, _median_of(series, p)) < -_DECIDED]
         amounts = {id(p): p.paid / (_HUNDRED if p in large else 1) for p in group}
         repairs = [_adjusting(series, p, 1 - amounts[id(p)]) for p in group]
@@ -221,14 +222,14 @@ def _judged(series: CheckedSeries, group: Sequence[_Payment], name: str) -> Iter
 
 
 def _is_of_split(series: CheckedSeries, payment: _Payment) -> bool:
-    """Return whether an amount is off by a nearby split because it refers to other shares."""
+    """Return whether an amount differs by the ratio of a nearby split, as it refers to other shares."""
     ratio = payment.paid / payment.implied
     near = [s.value for s in series.splits or () if abs(s.at_ms - payment.event.at_ms) <= _TWICE_MS]
     return any(abs(ratio / value - 1) < _SAME / 5 for value in near)
 
 
 def _median_of(series: CheckedSeries, payment: _Payment) -> float:
-    """Return the median yield of the other dividends by ``adj_close``; NaN if there are few."""
+    """Return the median yield of the series' other dividends by ``adj_close``; NaN if there are few."""
     others = [
         p.implied for p in _payments(series) if p.row != payment.row and p.implied > _ROUNDING
     ]
@@ -247,9 +248,9 @@ def _scaled(group: Sequence[_Payment], factor: float) -> Repair:
 
 
 def _doubt(payment: _Payment, median: float, beside: Sequence[_Payment] = ()) -> float:
-    """Return the log odds that an amount is right rather than its hundredth.
+    """Return the log odds that an amount is right, rather than a hundred times too large.
 
-    ``beside``: Payments before and after it.
+    ``beside`` are the payments before and after it.
     """
     if payment.paid >= 1:
         return -np.inf
@@ -265,7 +266,7 @@ def _doubt(payment: _Payment, median: float, beside: Sequence[_Payment] = ()) ->
 
 
 def _together(payments: Sequence[_Payment]) -> list[_Payment]:
-    """Return the large amounts that are all a hundred times too large, if they are."""
+    """Return the large amounts if together they prove to be a hundred times too large; otherwise none."""
     large = [p for p in payments if _ALL_LARGE <= p.paid < 1]
     if len(large) < _FOR_ALL:
         return []
@@ -287,7 +288,7 @@ def _all_wrong(group: Sequence[_Payment]) -> Defect:
 
 
 def _price_defects(series: CheckedSeries, payments: Sequence[_Payment]) -> Iterator[Defect]:
-    """Yield amounts that the price did not follow; ``adj_close`` may be wrong in the same way."""
+    """Yield defects for amounts that the price did not follow; ``adj_close`` may be equally wrong."""
     yields, together = np.array([p.paid for p in payments]), _together(payments)
     if together:
         yield _all_wrong(together)
@@ -307,7 +308,7 @@ def _price_defects(series: CheckedSeries, payments: Sequence[_Payment]) -> Itera
         if odds < -_DECIDED:
             repairs = [_scaled([payment], 1 / _HUNDRED)]
             if payment.implied > _ROUNDING:
-                # Undo the factor in adj_close, and apply that of the hundredth.
+                # Undo the amount's factor in adj_close, and apply the one for a hundredth of it.
                 factor = (1 - payment.paid / _HUNDRED) / (1 - payment.implied)
                 repairs += [_adjusting(series, payment, factor)] if payment.implied < 1 else []
             certain = (is_large or odds < -1.5 * _DECIDED) and (

@@ -1,7 +1,8 @@
-"""Finds bars that are almost certainly wrong as they arrive. Pure.
+"""Finds bars that are almost certainly wrong, called *grave*, when an answer arrives.
 
-A verdict here is the same finding as an ``error`` from :mod:`.checks`: the same checks produce it,
-with the same severity. Rows that cannot be bars are not included, because they never get this far.
+Pure. Bars are grave if the checks in :mod:`.checks` report an ``error`` about them; this module
+runs the same checks. Rows that cannot be bars are not included, because they have been rejected
+before.
 """
 
 from __future__ import annotations
@@ -25,10 +26,10 @@ class Grave(NamedTuple):
     """Rows that are wrong for one cause.
 
     Attributes:
-        stamps: Stamps of the rows, int64, ascending.
-        cause: What is wrong with them, with figures: a clause without a full stop.
-        from_start: Whether they begin with the first row of the series for a cause that comes
-            after them; then earlier bars from the same source are wrong, too.
+        stamps: Timestamps of the rows, int64, ascending.
+        cause: Description of the defect, with figures: a clause without a full stop.
+        from_start: Whether the rows begin with the first row of the series, and the cause is an
+            event after them. Earlier bars from the same source are then wrong too.
     """
 
     stamps: Stamps
@@ -37,11 +38,11 @@ class Grave(NamedTuple):
 
 
 def graves(series: CheckedSeries) -> list[Grave]:
-    """Return the rows that are almost certainly wrong, by cause; none in clean series.
+    """Return the rows that are almost certainly wrong, by cause.
 
     Args:
-        series: Bars to judge, all with prices above zero, with a few bars on either side; adjusted
-            for the known splits. ``splits`` is None if their adjustment is not known; then their
+        series: Bars to judge, with a few bars on either side. All prices must be above zero, and
+            adjusted for the known splits. If their adjustment is unknown, ``splits`` is None, and
             splits and dividends are not judged.
     """
     known = series.splits is not None
@@ -51,9 +52,9 @@ def graves(series: CheckedSeries) -> list[Grave]:
 
 
 def grave_of(stamps: Stamps, finding: QualityFinding) -> Grave:
-    """Return the rows of a series that a grave finding makes wrong.
+    """Return the rows that are wrong according to a grave finding.
 
-    They are the rows that it repairs or, without a repair, those that it makes wrong.
+    These are the rows that it repairs or, without a repair, those that it says are wrong.
     """
     text = f"{finding.check}: {finding.evidence}"
     prices = [repair.stamps for repair in finding.repairs if repair.what == "prices"]
@@ -63,6 +64,7 @@ def grave_of(stamps: Stamps, finding: QualityFinding) -> Grave:
         # A dividend belongs to the bar for its ex-date, or to the next one.
         places = np.searchsorted(stamps, finding.rows)
         rows = stamps[np.unique(places[places < len(stamps)])]
-    # A source that ignores a split does so from the first bar on; after a gap, this is unknown.
+    # A source that ignores a split does so from its first bar on; for bars after a gap, this is
+    # unknown.
     is_first = finding.check == "split" and len(rows) > 0 and rows[0] == stamps[0]
     return Grave(rows, text, bool(is_first))

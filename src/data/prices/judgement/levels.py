@@ -1,8 +1,8 @@
-"""Bars at another level than their neighbours: units off by 100, and splits applied to some rows.
+"""Finds bars at a different level from their neighbours: units off by 100, and partly applied splits.
 
-Both leave a jump of one known size where the wrong bars begin and the inverse one where they end.
-A jump between two neighbours proves nothing by itself; a pair of jumps around a run of bars does,
-and so does one next to a split's ex-date.
+Both cause a jump of a known size where the wrong bars begin, and the inverse jump where they end. A
+single jump between two neighbours proves nothing. A pair of jumps around a run of bars does, and so
+does a jump next to a split's ex-date.
 """
 
 from __future__ import annotations
@@ -26,11 +26,11 @@ HUNDRED = float(np.log(100))
 # flash crashes, at 1/3,500 of their open or less), and none is between 50 and 200.
 _UNIT_SLACK = float(np.log(2))
 _LOOKED_AT = 30.0
-# How far (a logarithm) repaired bars may be from adjacent prices, by the usual move of a bar.
+# Maximum distance (a logarithm) of repaired bars from adjacent prices, in usual moves of a bar.
 _MOVES, _LEAST_DRIFT, _MOST_DRIFT = 8.0, 0.1, 0.5
-# A run this long at the end is the vendor's new unit, not a slip.
+# Number of bars from which a run at the end is the vendor's new unit, not an error.
 _NEW_UNIT = 5
-# With this many rows, a single row with mixed units does not decide.
+# Number of rows from which a single row with mixed units does not decide.
 _MANY = 1000
 # Length from which runs are not a slip, and how exactly their units must differ by a hundred.
 _LONG, _EXACT_UNIT = 20, 0.03
@@ -50,13 +50,13 @@ _LEAST_PAIR, _MOST_JUMPS = float(np.log(1.45)), 100
 _MIXED = 20
 # Maximum number of rows between such a pair; two unreported splits would be farther apart.
 _LONGEST_PART = 250
-# Ratios of unreported splits that are searched for; smaller ones may be moves.
+# Ratios of unreported splits to search for; smaller jumps may be price moves.
 RATIOS = np.log(
     [1.5, 2, 2.5, 3, 4, 5, 6, 7, 8, 9, 10, 12, 15, 20, 25, 30, 40, 50, 75, 100, 150, 200]
 )
 _RATIO_SLACK = 0.015
-# Maximum price move together with an unreported split of 4:1 or more; and the size of a jump that
-# no market makes if no more shares than usual were traded.
+# Maximum price move on the day of an unreported split of 4:1 or more, and the size from which a
+# jump with no more than the usual volume is not a market move.
 _MOVED, _BEYOND_MARKETS = 0.3, float(np.log(8))
 # Maximum volatility of the days around such a fall, relative to usual and absolute.
 _CALM, _WILD = 2.5, 0.1
@@ -82,10 +82,10 @@ Levels = NDArray[np.int8]
 
 
 class Defect(NamedTuple):
-    """A check's result before it has a name and a next step.
+    """A defect that a check found, before the check's name and next step are added.
 
-    ``cause`` is empty if all results of the check have one cause, named after the check; ``wrong``
-    has the rows that it makes wrong, if these are not the ones that it is about.
+    ``cause`` is empty if the check has only one cause, which has the check's name. ``wrong`` are
+    the rows that are wrong, if these are not the rows in ``stamps``.
     """
 
     stamps: Stamps
@@ -101,7 +101,7 @@ class Defect(NamedTuple):
 
 @by_stretch
 def unit_errors(series: CheckedSeries) -> list[Defect] | str:
-    """Find prices a hundred times too large or too small: rows, runs of rows, single cells."""
+    """Find prices a hundred times too large or too small, in rows, runs of rows and single cells."""
     apart = unit_jumps(series.table)
     if not apart.any():
         return []
@@ -125,9 +125,9 @@ def unit_errors(series: CheckedSeries) -> list[Defect] | str:
 
 
 def _off_by_unit(series: CheckedSeries, levels: Levels) -> Iterator[tuple[int, int]]:
-    """Yield the runs in another unit, up to any jump inside them that no unit explains.
+    """Yield the runs in a wrong unit, cut at any jump inside them that is not a unit change.
 
-    After such a jump, nothing shows which unit the rows have.
+    After such a jump, nothing shows which unit the rows are in.
     """
     far = np.flatnonzero(np.abs(series.gaps) > np.log(_LOOKED_AT)) + 1
     # The four levels of a row are four bytes: one number.
@@ -140,7 +140,7 @@ def _off_by_unit(series: CheckedSeries, levels: Levels) -> Iterator[tuple[int, i
 
 
 def unit_jumps(table: BarTable) -> Mask:
-    """Return which rows may have a jump to another unit, within them or from the row before."""
+    """Return a mask of rows that may contain, or follow, a jump to another unit."""
     opened, high, low, close = table.open, table.high, table.low, table.close
     top, bottom = np.maximum(opened, close), np.minimum(opened, close)
     for column in (high, low):
@@ -152,15 +152,15 @@ def unit_jumps(table: BarTable) -> Mask:
 
 
 def _is_within(levels: Levels, first: int, end: int) -> bool:
-    """Return whether a run starts inside a bar and never ends: a coin's fall, not a unit change.
+    """Return whether a run starts inside a bar and never ends, as when a coin falls.
 
-    Units change between bars.
+    A change of unit happens between bars.
     """
     return levels[first, 0] == 0 and levels[first, 3] != 0 and end == len(levels)
 
 
 def _is_of_wicks(series: CheckedSeries, levels: Levels, first: int, end: int) -> bool:
-    """Return whether only highs and lows are off, in bars where they may be real trades.
+    """Return whether only highs and lows are off, in bars in which they may be real trades.
 
     Order books of coins are thin, and erroneous orders for shares occur on days of heavy trading.
     """
@@ -170,10 +170,10 @@ def _is_of_wicks(series: CheckedSeries, levels: Levels, first: int, end: int) ->
 
 
 def _may_be_of_another(series: CheckedSeries, first: int, end: int) -> bool:
-    """Return whether two long runs meet once, at a jump that is near, but not exactly, x100.
+    """Return whether a single jump between two long runs is nearly, but not exactly, a factor of 100.
 
-    A vendor that changes the unit changes nothing else; a symbol taken over by another company
-    jumps by any factor.
+    Such a jump may be due to another company that has taken over the symbol. A change of unit by
+    the vendor would be exact.
     """
     edge = first or end
     if (first and end < len(series)) or min(edge, len(series) - edge) < _LONG:
@@ -193,7 +193,7 @@ def _other_half(series: CheckedSeries, first: int, end: int) -> Defect:
 
 
 def _unit_levels(series: CheckedSeries, apart: Mask) -> Levels:
-    """Return, for each price, the number of x100 jumps between it and the first; shape (n, 4).
+    """Return, for each price, the number of x100 jumps since the first price; shape (n, 4).
 
     Only rows whose prices are far apart, within the row or from the row before, can have a jump.
     """
@@ -213,14 +213,15 @@ def _unit_levels(series: CheckedSeries, apart: Mask) -> Levels:
 
 
 def _right_level(series: CheckedSeries, levels: Levels) -> tuple[np.int8, bool]:
-    """Return the level of the right unit, and whether that is beyond doubt."""
-    # The level of most of a row's prices: the second of four, in order.
+    """Return the level of the correct unit, and whether it is certain."""
+    # The level of most of a row's prices is the second of the four in ascending order.
     rows = np.sort(levels, axis=1)[:, 1] if len(levels) < _MANY else levels[:, 0]
     counted = rows[series.traded] if series.traded.any() else rows
     is_doubted = bool((np.abs(series.from_days) > FAR).any())
     is_reported = is_doubted and bool((series.from_days == 0).any())
     if is_reported:
-        # If some contradict their daily bars, the others are in the unit of their daily bars.
+        # If some rows contradict their daily bars, the correct unit is that of the rows that do
+        # not.
         counted = rows[series.from_days == 0]
     lowest = counted.min()
     counts = np.bincount(counted - lowest)
@@ -235,10 +236,10 @@ def _right_level(series: CheckedSeries, levels: Levels) -> tuple[np.int8, bool]:
 
 
 def _fits(series: CheckedSeries, levels: Levels, first: int, end: int) -> bool:
-    """Return whether the bars, converted to the right unit, fit the adjacent prices.
+    """Return whether a run, converted to the correct unit, fits the adjacent prices.
 
-    They must fit on one side; on the other, the market may have moved. If there is nothing on one
-    side, they must fit on the other: a symbol taken over by another company fits nowhere.
+    It must fit on one side, because the market may have moved on the other. A symbol taken over by
+    another company fits on neither.
     """
     usual = min(max(_MOVES * series.move_noise, _LEAST_DRIFT), _MOST_DRIFT)
     begin = max(0, first - 2)
@@ -249,9 +250,9 @@ def _fits(series: CheckedSeries, levels: Levels, first: int, end: int) -> bool:
 
 
 def _apart(series: CheckedSeries, levels: Levels, inner: int, outer: slice) -> float | None:
-    """Return the distance of a row's wrong prices, repaired, from adjacent right ones; a logarithm.
+    """Return how far a row's wrong prices, when repaired, are from adjacent right ones.
 
-    None if there are no right prices next to them.
+    The distance is a logarithm; None if there are no right prices next to them.
     """
     near = np.column_stack([column[outer] for column in series.prices])
     beside = near[levels[outer] == 0]
@@ -287,7 +288,8 @@ def _unit_finding(
     outside = price_text(series.table.close[beside])
     text = f"{cells} 100 times too {size}: close {inside}, next to it {outside}"
     if not stretch[0] and len(series) < 2 * stretch[1] < 2 * len(series):
-        # These are most of the bars, up to a unit change; the change itself should be examined.
+        # If these are most of the bars, up to a change of unit, the change itself should be
+        # examined.
         rows = np.arange(stretch[1], len(series))
         text += f"; from {iso(int(stamps[rows[0]]))[:10]} on, {counted(len(rows), 'row')} in another unit"
     if not is_certain:
@@ -303,7 +305,7 @@ def _unit_finding(
 
 
 def price_text(value: float) -> str:
-    """Return a price as it is written in evidence."""
+    """Return a price in the form used in evidence."""
     return f"{value:.6g}"
 
 
@@ -312,7 +314,7 @@ def price_text(value: float) -> str:
 
 @by_stretch
 def split_errors(series: CheckedSeries) -> list[Defect] | str:
-    """Find rows to which a known split was not applied, or applied twice; and unreported splits."""
+    """Find rows to which a known split was not applied, or was applied twice, and unreported splits."""
     if series.asset_class not in ("stock", "future"):
         return "it has no splits"
     if len(series) < 3:
@@ -320,7 +322,8 @@ def split_errors(series: CheckedSeries) -> list[Defect] | str:
     defects: list[Defect] = []
     splits = series.splits or ()
     rows = series.rows_of(splits)
-    # A split at another time has no date in this part, but rows may still be off by its size.
+    # A split outside this part of the series has no date in it, but rows may still be off by its
+    # ratio.
     reach = series.table.stamps[0] - _NEAR_MS, series.table.stamps[-1] + _NEAR_MS
     sizes = [round(abs(float(np.log(split.value))), 3) for split in splits]
     for size in dict.fromkeys(sizes):
@@ -334,7 +337,7 @@ def split_errors(series: CheckedSeries) -> list[Defect] | str:
 
 
 def _known_split_defects(series: CheckedSeries, size: float, dates: list[int]) -> Iterator[Defect]:
-    """Yield the runs that are off by a known split of that size (its logarithm)."""
+    """Yield the runs that are off by a known split, whose size is the logarithm of its ratio."""
     mixed = _mixed_levels(series, size)
     if mixed is not None:
         rows, volume = mixed != 0, series.table.volume
@@ -348,14 +351,15 @@ def _known_split_defects(series: CheckedSeries, size: float, dates: list[int]) -
     jumps = _split_jumps(series, size, dates)
     if not jumps.any():
         return
-    # Today's prices are right: a jump down puts all rows before it above them.
+    # The latest prices are taken as right, so a jump down means that all rows before it are too
+    # high.
     levels = np.concatenate((-np.cumsum(jumps[::-1])[::-1], [0.0]))
     edges = [0, *(np.flatnonzero(np.diff(levels)) + 1).tolist(), len(series)]
     for first, end in pairwise(edges):
         stretch = (first, end, float(levels[first]))
         if not first and len(series) - end <= min(_SHORT_ROWS, len(series) // 3):
-            # All rows but the last few: in that case the last few are wrong, unless the split is at
-            # their start.
+            # If all rows but the last few are off, the last few are the wrong ones, unless the
+            # split is at their start.
             stretch = stretch if _is_near(end, dates) else (end, len(series), -stretch[2])
         # Two splits of one size make two levels.
         if 0 < abs(stretch[2]) <= max(1, len(dates)) and stretch[0] < stretch[1]:
@@ -363,9 +367,9 @@ def _known_split_defects(series: CheckedSeries, size: float, dates: list[int]) -
 
 
 def _mixed_levels(series: CheckedSeries, size: float) -> Floats | None:
-    """Return the level of each row if rows all over a series are off by a split; else None.
+    """Return the level of each row if rows all over a series are off by a split; otherwise None.
 
-    With so many gaps of that size, the usual noise is measured without them.
+    Because there are many gaps of that size, the usual noise is measured without them.
     """
     steps = np.rint(series.gaps / size)
     if np.count_nonzero(steps) < _MIXED or not np.array_equal(steps, np.rint(series.moves / size)):
@@ -376,17 +380,18 @@ def _mixed_levels(series: CheckedSeries, size: float) -> Floats | None:
 
 
 def _split_jumps(series: CheckedSeries, size: float, dates: list[int]) -> Floats:
-    """Return, for each row but the first, whether the price jumps up (1) or down (-1) by a split.
+    """Return, for each row but the first, whether its price jumps up (1) or down (-1) by a split.
 
-    A bar with only its open far away is not at another level: its close must have jumped, too.
+    A bar of which only the open is far away is not at another level, so its close must have jumped
+    too.
     """
     usual, gaps = series.gap_noise, _without_dividends(series)
     moves = series.moves - (series.gaps - gaps)
     near = np.zeros(len(gaps), dtype=bool)
     for date in dates:
         near[max(0, date - _NEAR_ROWS - 1) : date + _NEAR_ROWS] = True
-    # At the ex-date, a jump is due to the split, whatever the market did; elsewhere it must be
-    # exact.
+    # At the ex-date, a jump is due to the split even if the market moved as well; elsewhere it must
+    # match exactly.
     wide = _WIDE_SLACK if size >= _LARGE_SPLIT else _SPLIT_SLACK
     slack = np.full(len(gaps), min(wide * size, _SPLIT_SLACK))
     for date in dates:
@@ -424,7 +429,7 @@ def _split_jumps(series: CheckedSeries, size: float, dates: list[int]) -> Floats
 
 
 def _is_coarse(series: CheckedSeries, row: int, size: float) -> bool:
-    """Return whether prices near a jump have so few digits that they often move as far as a split."""
+    """Return whether prices near a jump are so coarse that they often move as far as a split does."""
     near = slice(max(0, row - _NEAR_ROWS), row + _NEAR_ROWS + 1)
     if np.count_nonzero(np.abs(series.moves[near]) > size / 2) < 2:
         return False
@@ -435,7 +440,7 @@ def _is_coarse(series: CheckedSeries, row: int, size: float) -> bool:
 def _is_there_and_back(
     series: CheckedSeries, jumps: Floats, pair: tuple[int, int], size: float, has_date: bool
 ) -> bool:
-    """Return whether two jumps put the rows between them at another level, other than by news."""
+    """Return whether two jumps show that the rows between them are at another level, rather than news."""
     one, other = pair
     stretch = (one + 1, other + 1, float(jumps[one]))
     exact = max(_RATIO_SLACK, 2 * series.gap_noise)
@@ -448,7 +453,7 @@ def _is_there_and_back(
 
 
 def _is_lone_split(series: CheckedSeries, row: int, sign: float, size: float) -> bool:
-    """Return whether a jump far from every ex-date is due to the split, not to the market."""
+    """Return whether a jump far from every ex-date is due to the split, rather than to the market."""
     if _is_news(series, row + 1) and (size < _LARGE_SPLIT or _is_busy(series, row + 1)):
         return False
     if size >= _LARGE_SPLIT:  # a large split is never within a quarter of a known one
@@ -467,7 +472,7 @@ def _is_near(row: int, dates: list[int]) -> bool:
 
 
 def _volume_ratio(series: CheckedSeries, first: int, end: int) -> float:
-    """Return log(volume inside / outside), by medians near a run's edges; NaN without volume."""
+    """Return log(volume inside / outside a run), by medians near its edges; NaN without volume."""
     volume = np.where(series.table.volume > 0, series.table.volume, NAN)
     inside = volume[first:end]
     inside = (
@@ -483,7 +488,7 @@ def _volume_ratio(series: CheckedSeries, first: int, end: int) -> float:
 
 
 def _volume_follows(series: CheckedSeries, stretch: tuple[int, int, float], size: float) -> bool:
-    """Return whether volume is off the other way: for prices twice as high, half the shares."""
+    """Return whether volume is off inversely to the price: half the shares at twice the price."""
     first, end, level = stretch
     return abs(_volume_ratio(series, first, end) + level * size) < size / 2
 
@@ -494,15 +499,16 @@ def _split_finding(series: CheckedSeries, stretch: tuple[int, int, float], size:
 
 
 def _off(series: CheckedSeries, rows: Rows, by: tuple[float, float], change: float) -> Defect:
-    """Return the finding about rows that are off by a split: by this many levels of that size.
+    """Return the defect for rows that are off by a split; ``by`` is the level and the split's size.
 
     Args:
-        change: Logarithm of their volume over that of the others; NaN if it is not known.
+        change: Logarithm of their volume relative to the other rows; NaN if unknown.
     """
     level, size = by
     stamps, close, first = series.table.stamps[rows], series.table.close, int(rows[0])
     factor = float(np.exp(-level * size))
-    # A vendor that omits a split also omits it in the volume, unless the volume shows otherwise.
+    # A vendor that does not apply a split to prices does not apply it to volume either, unless the
+    # volume shows otherwise.
     is_kept = abs(change) + size / 3 < abs(change + level * size)
     others = np.delete(np.arange(len(series)), rows)
     beside = close[first - 1] if first else close[others[0] if len(others) else -1]
@@ -516,7 +522,7 @@ def _off(series: CheckedSeries, rows: Rows, by: tuple[float, float], change: flo
 
 
 def _unknown_split_defects(series: CheckedSeries, free: Mask) -> Iterator[Defect]:
-    """Yield runs and levels that look as if an unreported split were missing."""
+    """Yield runs and levels that look as if a vendor had failed to report a split."""
     usual, gaps = series.gap_noise, _without_dividends(series)
     least = max(_GAPS * usual, float(RATIOS[0]) - _RATIO_SLACK)
     rows = np.flatnonzero((np.abs(gaps) >= least) & free[1:] & free[:-1])
@@ -559,7 +565,7 @@ def _unknown_split_defects(series: CheckedSeries, free: Mask) -> Iterator[Defect
 
 
 def _untold(series: CheckedSeries, row: int, size: float, about: str) -> Iterator[Defect]:
-    """Yield the defect for a jump of the size of a split that no vendor reported, if any."""
+    """Yield a defect if a jump looks like a split that no vendor reported."""
     gap, table = float(series.gaps[row]), series.table
     if not _stays(series, row, size):
         return
@@ -585,7 +591,7 @@ def _untold(series: CheckedSeries, row: int, size: float, about: str) -> Iterato
         text += ": no market moves that far without more shares being traded than before"
         # A company may fail, but none becomes worth eight times as much overnight.
         doubt = Defect(at, text, "warning", cause="split by size")
-        # Rows before another such jump are at a different level, about which this jump shows
+        # Rows before another such jump are at yet another level, about which this jump shows
         # nothing.
         jumps = np.flatnonzero(np.abs(series.gaps[:row]) >= _BEYOND_MARKETS)
         before = before[jumps[-1] + 1 :] if len(jumps) else before
@@ -598,11 +604,14 @@ def _untold(series: CheckedSeries, row: int, size: float, about: str) -> Iterato
 
 
 def _is_beyond_markets(series: CheckedSeries, row: int) -> bool:
-    """Return whether a jump is too large for a share traded before, with usual volume that day."""
+    """Return whether a jump is too large for a market move.
+
+    It is for a share that was traded before, and with the usual volume on that day.
+    """
     gap = float(series.gaps[row])
     before = series.table.volume[max(0, row + 1 - _VOLUME_ROWS) : row + 1]
     is_traded = np.count_nonzero(before > 0) > _VOLUME_ROWS / 2
-    # A possible unit change is left to the unit check.
+    # A jump that may be a change of unit is left to the unit check.
     is_unit = abs(abs(gap) - HUNDRED) < _UNIT_SLACK
     return bool(
         abs(gap) >= _BEYOND_MARKETS
@@ -614,7 +623,7 @@ def _is_beyond_markets(series: CheckedSeries, row: int) -> bool:
 
 
 def _is_calm(series: CheckedSeries, row: int) -> bool:
-    """Return whether the days around a jump are as usual.
+    """Return whether the days around a jump are as calm as usual.
 
     The shares of a failing company fall for weeks before, and are volatile afterwards.
     """
@@ -623,7 +632,7 @@ def _is_calm(series: CheckedSeries, row: int) -> bool:
 
 
 def _is_dear(series: CheckedSeries, row: int) -> bool:
-    """Return whether a price has kept a third of its recent high: cheap shares are not split."""
+    """Return whether a price is at least a third of its recent high, as cheap shares are not split."""
     close = series.table.close
     return bool(close[row] > close[max(0, row - _WEEKS) : row + 1].max() / 3)
 
@@ -639,7 +648,7 @@ def _ratio_like(gap: float, usual: float) -> float:
 
 
 def _without_dividends(series: CheckedSeries) -> Floats:
-    """Return the gaps minus the part that dividends explain; half of a price may be paid out."""
+    """Return the gaps without the part explained by dividends, which may be half of a price."""
     gaps = series.gaps
     if not series.dividends:
         return gaps
@@ -654,7 +663,7 @@ def _without_dividends(series: CheckedSeries) -> Floats:
 
 
 def _stays(series: CheckedSeries, row: int, size: float) -> bool:
-    """Return whether prices stay at the level they jumped to."""
+    """Return whether prices stay at the level to which they jumped."""
     table, sign = series.table, np.sign(series.gaps[row])
     after = slice(row + 1, row + 1 + _NEW_UNIT)
     stay = np.log(np.median(table.close[after]) / np.median(table.close[max(0, row - 4) : row + 1]))
@@ -662,9 +671,9 @@ def _stays(series: CheckedSeries, row: int, size: float) -> bool:
 
 
 def _is_like_others(series: CheckedSeries, row: int, size: float) -> bool:
-    """Return whether the turnover at a jump was no higher than before it.
+    """Return whether turnover at a jump was no higher than before it.
 
-    Without volume, the jump must instead match the size of the split exactly.
+    Without volume data, the jump must match the size of the split exactly instead.
     """
     if not series.has_volume:
         return bool(abs(abs(series.gaps[row]) - size) <= max(2 * series.gap_noise, 0.01))
@@ -672,11 +681,11 @@ def _is_like_others(series: CheckedSeries, row: int, size: float) -> bool:
 
 
 def _volume_odds(series: CheckedSeries, row: int, size: float) -> float:
-    """Return the log odds that volume changes lastingly at a gap, as the number of shares would.
+    """Return the log odds that volume changes lastingly at a gap, as it would after a split.
 
-    The step is compared with what it would be without a split, given how uncertain the volumes of
-    these weeks are, and how far those of adjacent weeks differ elsewhere in the series. A day on
-    which no more money than usual changed hands is evidence for a split by itself.
+    The change is compared with what it would be without a split, considering how uncertain the
+    volumes of these weeks are, and how far volumes of adjacent weeks differ elsewhere in the
+    series. A day on which no more money than usual changed hands is evidence for a split by itself.
     """
     volume = series.table.volume
     with np.errstate(divide="ignore", invalid="ignore"):
@@ -690,7 +699,7 @@ def _volume_odds(series: CheckedSeries, row: int, size: float) -> float:
     if abs(step - expected) >= size * (_WIDE_STEP if size >= _LARGE_SPLIT else _STEP_SLACK):
         return 0.0
     apart = _APART_SHARE * _volume_scatter(shares, row)
-    # The log odds of a step of that size against none, assuming normally distributed errors.
+    # The log odds of a step of that size against no step, assuming normally distributed errors.
     variance = error**2 + _LEAST_ERROR**2 + apart**2
     odds = (step**2 - (step - expected) ** 2) / (2 * variance) + _quiet_odds(series, row)
     # Volatile weeks increase volume as much as a small split does.
@@ -699,14 +708,14 @@ def _volume_odds(series: CheckedSeries, row: int, size: float) -> float:
 
 
 def _wilder(series: CheckedSeries, row: int) -> float:
-    """Return how much farther prices move in the weeks after a row than before; a logarithm."""
+    """Return how much farther prices move in the weeks after a row than before it; a logarithm."""
     moves = series.moves
     before, after = noise(moves[max(0, row - _WEEKS) : row]), noise(moves[row + 1 :][:_WEEKS])
     return float(np.log(after / before)) if before > 0 and after > 0 else 0.0
 
 
 def _step(before: Floats, after: Floats) -> tuple[float, float]:
-    """Return the rise of the mean, and its standard error; single days hardly count.
+    """Return the rise of the mean and its standard error, with little weight on single odd days.
 
     Days that resemble their neighbours carry less information than independent ones.
     """
@@ -726,7 +735,7 @@ def _step(before: Floats, after: Floats) -> tuple[float, float]:
 
 
 def _quiet_odds(series: CheckedSeries, row: int) -> float:
-    """Return the log odds of a split against news, by the money that changed hands at a jump."""
+    """Return the log odds of a split rather than news, judging by the turnover at a jump."""
     money = series.table.close * series.table.volume
     before = float(np.nanmedian(money[max(0, row + 1 - _VOLUME_ROWS) : row + 1]))
     most = float(np.nanmax(money[row + 1 : row + 3]))
@@ -736,7 +745,7 @@ def _quiet_odds(series: CheckedSeries, row: int) -> float:
 
 
 def _volume_scatter(shares: Floats, row: int) -> float:
-    """Return how far medians of adjacent weeks differ, except at a row; a standard deviation."""
+    """Return how far medians of adjacent weeks differ, apart from a given row; a standard deviation."""
     width = _WEEKS + _NEWS_ROWS
     starts = range(0, len(shares) - 2 * width, width // 2)
     steps = [
@@ -748,7 +757,7 @@ def _volume_scatter(shares: Floats, row: int) -> float:
 
 
 def _is_news(series: CheckedSeries, row: int) -> bool:
-    """Return whether turnover at a jump was much higher than usual: a price move, not a split."""
+    """Return whether turnover at a jump was much higher than usual, as for a price move on news."""
     before, days = slice(max(0, row - _VOLUME_ROWS), row), slice(row, row + 2)
     money = series.table.close * series.table.volume
     usual = float(np.median(money[before])) if row else 0.0
@@ -756,14 +765,14 @@ def _is_news(series: CheckedSeries, row: int) -> bool:
 
 
 def _is_busy(series: CheckedSeries, row: int) -> bool:
-    """Return whether many more shares than usual changed hands at a jump, whatever the price."""
+    """Return whether many more shares than usual changed hands at a jump, regardless of the price."""
     volume = series.table.volume
     usual = float(np.median(volume[max(0, row - _VOLUME_ROWS) : row])) if row else 0.0
     return bool(usual > 0 and np.max(volume[row : row + 2]) > _NEWS * usual)
 
 
 def repaired_prices(table: BarTable, repairs: list[Repair]) -> BarTable:
-    """Return the table with its prices repaired.
+    """Apply repairs to the prices of a table.
 
     If only part of a row was repaired, high and low are extended to enclose open and close again.
     """
@@ -795,7 +804,7 @@ def repaired_prices(table: BarTable, repairs: list[Repair]) -> BarTable:
 
 
 def _also_adjusted(table: BarTable, rows: Mask, factor: float) -> Mask:
-    """Return the rows where ``adj_close`` is off like the close; a run is off if its edge is."""
+    """Return a mask of the rows whose ``adj_close`` is off like the close, judged at each run's edge."""
     assert table.adj_close is not None
     with np.errstate(divide="ignore", invalid="ignore"):
         share = np.log(table.adj_close / table.close)

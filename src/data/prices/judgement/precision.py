@@ -1,6 +1,6 @@
-"""The measured precision of each cause of findings, and the severity that it permits.
+"""The measured precision of each cause of findings, and the severity that it allows.
 
-``python -m tests.corpus --write`` measures again and writes :data:`MEASURED`;
+``python -m tests.corpus --write`` measures it again and writes :data:`MEASURED`;
 ``docs/validation.md`` shows the result.
 """
 
@@ -12,18 +12,18 @@ from typing import NamedTuple
 
 from .report import Severity
 
-# Minimum precision, at the lower end of its 95 % interval, for more than an ``info`` finding.
+# Minimum precision, at the lower end of its 95 % interval, for a severity above ``info``.
 LEAST = 0.95
 _Z = 1.959964
 
 
 class Precision(NamedTuple):
-    """How many of the alarms for one cause were right.
+    """How many of the alarms with one cause were right.
 
     Attributes:
-        right, raised: Number of right alarms and of all alarms, at ``warning`` or above, before
-            any cap.
-        series: Number of series in which they were raised.
+        right, raised: Numbers of right alarms and of all alarms with severity ``warning`` or above,
+            before the severity is limited.
+        series: Number of series in which alarms were raised.
     """
 
     right: int
@@ -79,11 +79,11 @@ MEASURED: Mapping[str, Precision] = {
 
 
 def is_ground(cause: str) -> bool:
-    """Return whether a cause is right often enough to call bars wrong; False if never measured."""
+    """Return whether a cause is right often enough to call bars wrong; False if it was never measured."""
     measured = MEASURED.get(cause)
     return measured is not None and measured.lower >= LEAST
 
 
 def allowed(cause: str, severity: Severity) -> Severity:
-    """Return the severity that a finding with this cause may have: ``info`` if too imprecise."""
+    """Return the severity allowed for a finding with this cause: ``info`` if it is too imprecise."""
     return severity if is_ground(cause) else "info"

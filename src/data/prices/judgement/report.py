@@ -1,4 +1,4 @@
-"""The findings of a validation, as values. Instants are UTC milliseconds; spans are half-open."""
+"""The findings of a validation. Instants are UTC milliseconds; spans are half-open."""
 
 from __future__ import annotations
 
@@ -17,20 +17,20 @@ LEVELS: tuple[Level, ...] = get_args(Level)
 Severity = Literal["info", "warning", "error"]
 SEVERITIES: tuple[Severity, ...] = get_args(Severity)
 
-# Minimum cost of a finding, and the weight of the fraction of rows that it concerns.
+# Minimum reduction of the score by a finding, and the weight of the fraction of rows concerned.
 _COST = {"info": (0.0, 0.0), "warning": (0.05, 0.5), "error": (0.1, 1.0)}
 
 
 @dataclass(frozen=True)
 class Repair:
-    """The change that would resolve a finding whose cause is certain.
+    """A change that would repair a finding whose cause is certain.
 
     Attributes:
-        what: ``prices``: ``columns`` of these rows are multiplied by ``factor``, their volume by
+        what: ``prices``: in these rows, ``columns`` are multiplied by ``factor``, and volume by
             ``volume``. ``dividend``: the amounts for these ex-dates are multiplied by ``factor``.
-            ``adj_close``: that column is multiplied by ``factor`` in all rows before the one
-            ex-date.
-        stamps: Stamps of rows or ex-dates, int64, ascending.
+            ``adj_close``: the column is multiplied by ``factor`` in all rows before the ex-date, of
+            which there is one.
+        stamps: Timestamps of rows or ex-dates, int64, ascending.
         factor: Number to multiply by.
         columns, volume: Columns to multiply, and factor for the volume; only for ``prices``.
     """
@@ -42,7 +42,7 @@ class Repair:
     volume: float = 1.0
 
     def as_dict(self) -> dict[str, Any]:
-        """Return the repair as a plain mapping."""
+        """Return the repair as a JSON-compatible dictionary."""
         plain = {"what": self.what, "factor": self.factor, "at": [iso(int(s)) for s in self.stamps]}
         if self.what == "prices":
             plain |= {"columns": list(self.columns), "volume_factor": self.volume}
@@ -51,7 +51,7 @@ class Repair:
 
 @dataclass(frozen=True)
 class QualityFinding:
-    """One defect or oddity of a series.
+    """A defect or oddity in a series.
 
     Attributes:
         check: Name of the check that found it.
@@ -59,14 +59,13 @@ class QualityFinding:
             vendor), ``authoritative`` (the exchange).
         severity: ``error``: bars are wrong. ``warning``: they probably are, or bars are missing.
             ``info``: unusual, but not a defect by itself.
-        stamps: Stamps of the rows (or missing bars, or ex-dates) that it is about, int64,
-            ascending.
-        evidence: What was measured, with figures.
-        next_step: What to do about it.
-        repairs: Changes that repair it; empty if the cause is not certain.
+        stamps: Timestamps of the rows, missing bars or ex-dates concerned, int64, ascending.
+        evidence: Description of the measurement, with figures.
+        next_step: Advice on what to do about the finding.
+        repairs: Changes that repair the defect; empty if the cause is not certain.
         cause: Specific cause within the check, one of those whose precision is published; the
             check's name if it has only one cause.
-        wrong: Rows that it makes wrong, if these are not the ones that it is about.
+        wrong: Timestamps of the rows that are wrong, if these are not the ones in ``stamps``.
     """
 
     check: str
@@ -81,7 +80,7 @@ class QualityFinding:
 
     @property
     def rows(self) -> Stamps:
-        """Stamps of the rows that it makes wrong; if there are none, of those that it concerns."""
+        """Timestamps of the rows that are wrong or, if these are not given, of those concerned."""
         return self.stamps if self.wrong is None else self.wrong
 
     @property
@@ -106,7 +105,7 @@ class QualityFinding:
         return f"{self.check}{cause}: {self.evidence}"
 
     def as_dict(self) -> dict[str, Any]:
-        """Return the finding as a plain mapping."""
+        """Return the finding as a JSON-compatible dictionary."""
         ends = [iso(int(s)) for s in (self.rows[:1].tolist() + self.rows[-1:].tolist())]
         return {
             "check": self.check,
@@ -125,18 +124,19 @@ class QualityFinding:
 
 @dataclass(frozen=True, repr=False)
 class QualityReport(InLines):
-    """Everything that was checked in one series.
+    """The result of checking one series.
 
     Attributes:
-        symbol, timeframe, lane: The series; the lane is empty for the default one.
-        first_ms, last_ms: Stamps of the first and the last bar; None without bars.
+        symbol, timeframe, lane: Identity of the series; the lane is empty for the default one.
+        first_ms, last_ms: Timestamps of the first and the last bar; None without bars.
         rows: Number of bars.
         findings: Findings, the most serious first, then by time.
-        score: 0 to 1; see :func:`score_of`.
+        score: Quality from 0 to 1; see :func:`score_of`.
         checked: Names of the checks that ran.
         not_checked: Maps each check that could not run to the reason.
         requests: Number of requests sent to vendors.
-        marked, unmarked: Number of bars that this call marked as grave, and removed marks from.
+        marked, unmarked: Numbers of bars that this call marked as grave, and that it removed marks
+            from.
     """
 
     symbol: str
@@ -168,7 +168,7 @@ class QualityReport(InLines):
         return f"{name} · {counted(self.rows, 'bar')} · quality {self.score:.2f}{requests}{changed}"
 
     def lines(self) -> Iterator[Line]:
-        """Yield each finding with what to do about it, and the checks that did not run."""
+        """Yield each finding with its next step, then the checks that did not run."""
         for finding in self.findings:
             yield finding.severity, finding.text
             yield "", f"→ {finding.next_step}"
@@ -176,7 +176,7 @@ class QualityReport(InLines):
             yield "not checked", f"{check}: {why}"
 
     def as_dict(self) -> dict[str, Any]:
-        """Return plain values, as ``onetape validate --json`` prints them."""
+        """Return a JSON-compatible dictionary, as printed by ``onetape validate --json``."""
         return {
             "symbol": self.symbol,
             "timeframe": self.timeframe,
@@ -197,7 +197,7 @@ class QualityReport(InLines):
 
 
 def ranked(findings: Iterable[QualityFinding]) -> tuple[QualityFinding, ...]:
-    """Return findings, the most serious first, then by time."""
+    """Sort findings, the most serious first, then by time."""
 
     def _key(finding: QualityFinding) -> tuple[int, int]:
         at = int(finding.stamps[0]) if len(finding.stamps) else 0
@@ -207,11 +207,11 @@ def ranked(findings: Iterable[QualityFinding]) -> tuple[QualityFinding, ...]:
 
 
 def score_of(findings: Iterable[QualityFinding], rows: int) -> float:
-    """Return the quality of a series, 0 to 1; without rows it is 0.
+    """Return the quality of a series from 0 to 1; without rows it is 0.
 
-    Each finding reduces the score: an error by the fraction of rows that it concerns, and at least
-    a tenth; a warning by half of that fraction, and at least a twentieth; an ``info`` finding by
-    nothing.
+    Each finding reduces the score. An error reduces it by the fraction of rows concerned, but by at
+    least a tenth; a warning by half of that fraction, but by at least a twentieth. An ``info``
+    finding has no effect.
     """
     score = 1.0 if rows else 0.0
     for finding in findings:
@@ -221,5 +221,5 @@ def score_of(findings: Iterable[QualityFinding], rows: int) -> float:
 
 
 def no_rows() -> Stamps:
-    """Return an empty array of stamps."""
+    """Return an empty array of timestamps."""
     return np.empty(0, dtype=np.int64)

@@ -1,4 +1,4 @@
-"""The input of validation: the bars of one series on one basis, with related facts."""
+"""The input of validation: the bars of a series in one basis, with related facts."""
 
 from __future__ import annotations
 
@@ -18,13 +18,14 @@ from ...model.timeframe import Timeframe
 Mask = NDArray[np.bool_]
 Rows = NDArray[np.intp]
 
-# Converts a median of absolute values to the standard deviation of a normal distribution.
+# Factor from a median of absolute values to the standard deviation of a normal distribution.
 _NORMAL = 1.4826
 _ENOUGH = 20_000
-# Bars farther apart are not neighbours: no market is closed that long (Shanghai 2020: eleven days).
+# Bars farther apart than this are not neighbours, as no market is closed that long (Shanghai 2020:
+# eleven days).
 _HOLE_MS, _HOLE_BARS = 12 * DAY_MS, 4
 
-# A close this far (a logarithm) beyond all prices of its own day contradicts that day.
+# Distance (a logarithm) beyond all prices of its day from which a close contradicts that day.
 FAR = float(np.log(1.4))
 
 Found = TypeVar("Found")
@@ -34,9 +35,9 @@ class ShareEvent(NamedTuple):
     """A split or a dividend.
 
     Attributes:
-        at_ms: Stamp of its ex-date (00:00) or, for intraday bars, the instant that session opens.
-        value: New shares per old share, or cash per share in terms of the shares that prices refer
-            to.
+        at_ms: Timestamp of the ex-date (00:00) or, for intraday bars, the open of its session.
+        value: New shares per old share, or cash per share in terms of the shares that the prices
+            refer to.
     """
 
     at_ms: int
@@ -48,7 +49,7 @@ class DailySessions(NamedTuple):
 
     Attributes:
         opens, closes: UTC instants at which the session of each bar opens and closes.
-        days: The bars, on the basis of the shorter ones.
+        days: Daily bars, in the basis of the shorter ones.
     """
 
     opens: Stamps
@@ -58,17 +59,18 @@ class DailySessions(NamedTuple):
 
 @dataclass(frozen=True)
 class CheckedSeries:
-    """One series as the checks see it; it is never modified.
+    """A series as the checks receive it; it is never modified.
 
     Attributes:
         timeframe: Length of the bars.
-        table: Bars, ascending and unique, on one basis: adjusted for all splits in ``splits``.
+        table: Bars, ascending and unique, in one basis: adjusted for all splits in ``splits``.
         asset_class: Asset class of the instrument; only shares have splits and dividends.
-        splits, dividends: Those that count, ascending; None if they are not known.
-        units_vary: Whether vendors quote it both in a currency and in its hundredth (pence).
-        expected: Ascending stamps at which the calendar expects bars; None if it does not know.
-        days: Stored daily bars for the same span, for weekly and monthly bars only.
-        sessions: Stored daily bars for the same span, for hours and minutes only.
+        splits, dividends: Actions that count, ascending; None if they are unknown.
+        units_vary: Whether vendors quote the instrument both in a currency and in its hundredth
+            (pence).
+        expected: Ascending timestamps at which the calendar expects bars; None if unknown.
+        days: Stored daily bars for the same span, only for weekly and monthly bars.
+        sessions: Stored daily bars for the same span, only for intraday bars.
     """
 
     timeframe: Timeframe
@@ -86,7 +88,7 @@ class CheckedSeries:
 
     @property
     def prices(self) -> tuple[Floats, Floats, Floats, Floats]:
-        """Open, high, low, close."""
+        """The columns open, high, low and close."""
         return self.table.open, self.table.high, self.table.low, self.table.close
 
     @cached_property
@@ -96,14 +98,14 @@ class CheckedSeries:
 
     @cached_property
     def traded(self) -> Mask:
-        """Which rows have a volume above zero; all rows if the series has no volume at all."""
+        """Mask of the rows with a volume above zero; all rows if the series has no volume at all."""
         if not self.has_volume:
             return np.ones(len(self), dtype=bool)
         return self.table.volume > 0
 
     @cached_property
     def session_rows(self) -> Rows:
-        """The row of ``sessions`` that each bar belongs to; -1 if none is stored."""
+        """Index in ``sessions`` of the daily bar for each bar; -1 if it is not stored."""
         if self.sessions is None or not len(self.sessions.opens):
             return np.full(len(self), -1, dtype=np.intp)
         rows = np.searchsorted(self.sessions.opens, self.table.stamps, side="right") - 1
@@ -111,9 +113,9 @@ class CheckedSeries:
 
     @cached_property
     def from_days(self) -> Floats:
-        """How far (a logarithm) each close is above its day's high or (negative) below its low.
+        """Distance of each close above its day's high or (negative) below its low, as a logarithm.
 
-        0 in between; NaN for a bar without trades, and for one whose daily bar is not stored.
+        It is 0 in between, and NaN for a bar without trades or without a stored daily bar.
         """
         away, rows = np.full(len(self), NAN), self.session_rows
         known = (rows >= 0) & self.traded
@@ -125,13 +127,13 @@ class CheckedSeries:
 
     @cached_property
     def gap_ratios(self) -> Floats:
-        """Open over previous close, for every row but the first; shape (n - 1,)."""
+        """Each row's open divided by the previous close, without the first row; shape (n - 1,)."""
         with np.errstate(divide="ignore", invalid="ignore"):
             return self.table.open[1:] / self.table.close[:-1]
 
     @cached_property
     def move_ratios(self) -> Floats:
-        """Close over previous close, for every row but the first; shape (n - 1,)."""
+        """Each row's close divided by the previous close, without the first row; shape (n - 1,)."""
         with np.errstate(divide="ignore", invalid="ignore"):
             return self.table.close[1:] / self.table.close[:-1]
 
@@ -147,12 +149,12 @@ class CheckedSeries:
 
     @cached_property
     def gap_noise(self) -> float:
-        """The usual size of gaps: a standard deviation that a few large ones do not affect."""
+        """The usual size of gaps, as a standard deviation that a few large ones do not affect."""
         return noise(_log(_part(self.gap_ratios)))
 
     @cached_property
     def move_noise(self) -> float:
-        """The usual size of moves, like :attr:`gap_noise`."""
+        """The usual size of moves, measured like :attr:`gap_noise`."""
         return noise(_log(_part(self.move_ratios)))
 
     def rows_of(self, events: Sequence[ShareEvent]) -> Rows:
@@ -166,10 +168,10 @@ class CheckedSeries:
 
 
 def stretches(series: CheckedSeries) -> Iterator[CheckedSeries]:
-    """Yield the parts between gaps, each as its own series; the series itself if there is no gap.
+    """Yield the parts of a series between long gaps, each as a series of its own.
 
-    Bars on either side of a gap are not neighbours: prices move, and dividends are paid, in
-    between.
+    Bars on either side of a long gap are not neighbours, because prices move, and dividends are
+    paid, in between. Without such a gap, the series itself is yielded.
     """
     longest = max(_HOLE_MS, _HOLE_BARS * series.timeframe.longest_ms)
     ends = np.flatnonzero(np.diff(series.table.stamps) > longest) + 1
@@ -184,9 +186,9 @@ def stretches(series: CheckedSeries) -> Iterator[CheckedSeries]:
 def by_stretch(
     find: Callable[[CheckedSeries], list[Found] | str],
 ) -> Callable[[CheckedSeries], list[Found] | str]:
-    """Apply a check that compares neighbours separately to each part between gaps.
+    """Decorate a check that compares neighbours: run it separately on each part between long gaps.
 
-    The check could not run if it could run on no part.
+    The check counts as not run only if it could not run on any part.
     """
 
     @wraps(find)
@@ -208,17 +210,17 @@ def _log(values: Floats) -> Floats:
 
 
 def beyond(ratios: Floats, least: float) -> Rows:
-    """Return the positions of ratios whose logarithm exceeds ``least`` in either direction."""
+    """Return the indices of ratios whose logarithm exceeds ``least`` in either direction."""
     with np.errstate(over="ignore"):
         far = np.exp(least)
     return np.flatnonzero((ratios > far) | (ratios < 1 / far))
 
 
 def local_noise(ratios: Floats, place: int, reach: int = 20) -> float:
-    """Return the standard deviation of the logarithms around one ratio, excluding that ratio.
+    """Return the standard deviation of the logarithms of ratios around one, excluding that one.
 
-    It is the larger of two quantiles: if most moves are zero, the others still show their usual
-    size.
+    It is the larger of two estimates from quantiles, so that it shows the usual size of moves even
+    if most of them are zero.
     """
     around = ratios[max(0, place - reach) : place], ratios[place + 1 : place + 1 + reach]
     near = np.abs(_log(np.concatenate(around)))
@@ -232,9 +234,9 @@ def noise(values: Floats) -> float:
 
 
 def typical(values: Floats) -> float:
-    """Return the median of the finite values, 0 if there are none; of many, use only a sample.
+    """Return the median of the finite values, or 0 without any; large inputs are sampled.
 
-    With 20,000 values it is accurate to one percent, and it only serves as a scale for others.
+    With a sample of 20,000 values it is accurate to one percent, and it serves only as a scale.
     """
     some = _part(values)
     finite = some[np.isfinite(some)]
@@ -242,6 +244,6 @@ def typical(values: Floats) -> float:
 
 
 def runs(rows: Mask) -> list[tuple[int, int]]:
-    """Return the ranges ``[first, end)`` of rows that are True."""
+    """Return the half-open index ranges of consecutive rows that are True."""
     edges = np.flatnonzero(np.diff(np.concatenate(([False], rows, [False])).astype(np.int8)))
     return list(zip(edges[::2].tolist(), edges[1::2].tolist(), strict=True))

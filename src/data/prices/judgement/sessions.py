@@ -1,9 +1,9 @@
-"""Compares hours and minutes with the daily bars of their sessions. Pure.
+"""Compares intraday bars with the daily bars of their sessions. Pure.
 
-No bar closes beyond the high and the low of its own day. A bar that does so by the ratio of a split
-or by a hundred has a different unit or adjustment than its day, and so do bars far from it by any
-factor if they are most of a session. Neighbouring bars do not show this if all of them are off in
-the same way.
+No bar closes above the high or below the low of its own day. A bar that does so by the ratio of a
+split, or by a factor of 100, has a different unit or adjustment than its day. So do bars that are
+off by any other large factor if they are most of a session. Neighbouring bars do not show this if
+all of them are off in the same way.
 """
 
 from __future__ import annotations
@@ -23,15 +23,16 @@ from ...model.texts import counted
 from .levels import HUNDRED, RATIOS, Defect, price_text
 from .series import FAR, CheckedSeries, DailySessions, Mask, Rows
 
-# How far (a logarithm) beyond its day's prices a bar, corrected by a ratio, may still close:
-# vendors differ in which trades make a high or a low.
+# Maximum distance (a logarithm) beyond its day's prices of a close that was corrected by a ratio,
+# because vendors differ in which trades make a high or a low.
 _BESIDE = float(np.log(1.03))
-# If this many bars of a session, and at least half, are off the same way, no ratio is needed.
+# Number of bars in a session that must be off in the same way, and be at least half of it, so that
+# no ratio is needed.
 _FEW = 5
 
 
 def proven(parts: Iterable[Covered | CoverageSpan]) -> list[Span]:
-    """Return the spans of daily bars to compare shorter ones with: final and never doubted."""
+    """Return the spans of daily bars that are reliable for comparisons: final and never doubted."""
     return [p.span for p in parts if p.state == "final" and not p.reason.startswith(SETTLED)]
 
 
@@ -50,7 +51,7 @@ def daily_sessions(days: BarTable, calendar: MarketCalendar) -> DailySessions:
 
 
 def beside_days(series: CheckedSeries) -> list[Defect] | str:
-    """Find hours and minutes that contradict the daily bar of their session."""
+    """Find intraday bars that contradict the daily bar of their session."""
     if not series.timeframe.is_intraday:
         return "it applies only to hours and minutes"
     if series.sessions is None or not len(series.sessions.days):
@@ -80,7 +81,7 @@ def beside_days(series: CheckedSeries) -> list[Defect] | str:
 def _is_by_ratio(
     series: CheckedSeries, level: Floats, top: Floats, bottom: Floats, away: Floats
 ) -> Mask:
-    """Return which closes are within their day's prices after a ratio is removed."""
+    """Return a mask of the closes that are within their day's prices after a known ratio is removed."""
     sizes = {HUNDRED}
     if series.asset_class == "stock":
         sizes |= {*RATIOS.tolist(), *(abs(float(np.log(one.value))) for one in series.splits or ())}
@@ -92,7 +93,7 @@ def _is_by_ratio(
 
 
 def _are_most(places: Rows, away: Floats, far: Mask) -> Mask:
-    """Return the rows that are off in the same way as most rows of their session."""
+    """Return a mask of the rows that are off in the same way as most rows in their session."""
     found = np.zeros(len(places), dtype=bool)
     size = int(places.max()) + 1
     bars = np.bincount(places, minlength=size)

@@ -1,4 +1,4 @@
-"""Checks of rows and their rhythm: order, calendar, stale runs, spikes, volume, longer bars."""
+"""Checks of rows and their sequence: order, calendar, stale runs, spikes, volume, longer bars."""
 
 from __future__ import annotations
 
@@ -14,32 +14,35 @@ from .levels import Defect, price_text
 from .report import Severity
 from .series import CheckedSeries, Mask, beyond, by_stretch, local_noise, runs, typical
 
-# A series that has 19 of 20 expected bars should have all of them.
+# Fraction of expected bars from which a series should have all of them: 19 of 20.
 _DENSE = 0.95
-# A sparse series has gaps; only one ten times as long as usual is reported.
+# A sparse series has gaps, so only a gap ten times as long as usual is reported.
 _BEYOND_HABIT, _HABIT, _SHOWN = 10, 5, 3
 _MINUTES_MS = 5 * MINUTE_MS
-# With this many expected bars, a calendar shows on which weekdays a market opens; trading on
-# another weekday in a smaller fraction of the weeks is not regular.
+# Number of expected bars from which a calendar shows the weekdays on which a market opens, and the
+# fraction of weeks below which trading on another weekday is not regular.
 _FEW_EXPECTED, _FEW_DAYS_OFF = 20, 0.05
 
-# A run is stale if one as long would occur by chance in one of a thousand such series.
+# A run is stale if a run of its length would occur by chance in one of a thousand such series.
 _CHANCE, _LEAST_REPEATS, _STILL = 1e-3, 4, 0.5
 _COPY_CHANCE, _MOST_COPIES = 0.01, 3
-# If this many bars that moved repeat those of the day before to the last share, they are a copy.
+# Number of bars with price moves that must repeat those of the day before, to the last share, to be
+# a copy.
 _COPIED_BARS = 5
 
-# A spike leaves and returns by at least this many times the usual move, and by 5 %. One genuine bar
-# of 202,557 does; with half these limits, two would.
+# Minimum size of a spike, which leaves and returns, in usual moves; it must also be at least 5 %.
+# One genuine bar of 202,557 has this size; with half these limits, two would.
 _SPIKE, _LEAST_SPIKE, _RETURN = 12.0, 0.05, 0.25
-# Distance of a high or low from all adjacent prices, with no more than the usual volume. Among
-# 125,791 real bars of shares and currencies, the largest distance not known to be wrong is a fifth.
+# Minimum distance of a wrong high or low from all adjacent prices, with no more than the usual
+# volume. Among 125,791 real bars of shares and currencies, the largest distance not known to be
+# wrong is a fifth.
 _WICK, _WICK_RANGES, _WICK_VOLUME, _AROUND = float(np.log(1.8)), 12.0, 2.0, 20
 _EXTREME, _EXTREME_NOISE, _MOST_SHOWN = 0.5, 20.0, 5
 
 _NO_VOLUME_SHARE, _QUIET_RUN = 0.05, 5
 _VOLUME_SPIKE = 20.0
-# Fixed limits for flagging moves and volumes, which are not defects and occur in every market.
+# Fixed limits for flagging large moves and volumes, which occur in every market and are not
+# defects.
 _RETURN_SDS, _VOLUME_SDS = 3.0, 5.0
 _OF_DAYS, _SAME_VOLUME, _FEW_DAYS = 1e-3, 0.02, 4
 
@@ -53,7 +56,7 @@ def order_errors(series: CheckedSeries) -> list[Defect] | str:
     prices = "/".join(price_text(column[at]) for column in series.prices)
     rule = "0 < low <= open, close <= high"
     text = f"{counted(len(rows), 'row')} without {rule}; the first: {prices} (o/h/l/c)"
-    # Auctions and rounding: a low slightly above the close does no harm.
+    # A low slightly above the close is harmless; it is due to auctions and rounding.
     with np.errstate(invalid="ignore", divide="ignore"):
         top, bottom = np.fmax(table.open, table.close), np.fmin(table.open, table.close)
         far = np.fmax(top / table.high, table.low / bottom)[rows] - 1
@@ -64,7 +67,7 @@ def order_errors(series: CheckedSeries) -> list[Defect] | str:
 
 
 def calendar_errors(series: CheckedSeries) -> list[Defect] | str:
-    """Find bars that the calendar expects and the series lacks, and bars outside its hours."""
+    """Find expected bars that the series lacks, and bars at times when the calendar expects none."""
     expected, stamps = series.expected, series.table.stamps
     if expected is None or not len(stamps):
         return "the calendar does not define when its bars open"
@@ -114,14 +117,14 @@ def calendar_errors(series: CheckedSeries) -> list[Defect] | str:
 
 
 def _closed_days(series: CheckedSeries, expected: Stamps, extra: Stamps) -> Iterator[Defect]:
-    """Yield bars on a weekday on which the market is never open."""
+    """Yield bars on weekdays on which the market is never open."""
     if len(expected) < _FEW_EXPECTED or series.timeframe.longest_ms > DAY_MS:
         return
     is_open = np.isin(np.arange(7), _weekdays(expected))
     rows = extra[~is_open[_weekdays(extra)]]
     weeks = (series.table.stamps[-1] - series.table.stamps[0]) / (7 * DAY_MS)
     days = np.unique(rows // DAY_MS)
-    # A market that regularly trades on such days has a different calendar from the known one.
+    # A market that regularly trades on such days does not follow the known calendar.
     if len(days) and len(days) <= max(1.0, _FEW_DAYS_OFF * weeks):
         text = (
             f"{counted(len(rows), 'bar')} on a day of the week on which the market is never open, the first "
@@ -131,7 +134,7 @@ def _closed_days(series: CheckedSeries, expected: Stamps, extra: Stamps) -> Iter
 
 
 def _weekdays(stamps: Stamps) -> Stamps:
-    """Return the weekdays, with 0 for Thursday, as the first day of 1970 was."""
+    """Return the weekday of each timestamp, with 0 for Thursday, because 1970 began with one."""
     return stamps // DAY_MS % 7
 
 
@@ -145,7 +148,7 @@ def _when(series: CheckedSeries, stamp: int) -> str:
 
 @by_stretch
 def stale_runs(series: CheckedSeries) -> list[Defect] | str:
-    """Find prices that stay the same for longer than this series' prices ever do by themselves."""
+    """Find prices that stay the same for longer than chance explains in this series."""
     table, days = series.table, list(_copied_days(series))
     same = np.ones(max(len(table) - 1, 0), dtype=bool)
     for column in series.prices:
@@ -170,13 +173,13 @@ def stale_runs(series: CheckedSeries) -> list[Defect] | str:
 
 
 def _copies(series: CheckedSeries, same: Mask, same_volume: Mask) -> Iterator[Defect]:
-    """Yield bars that repeat the previous one to the last share, although prices moved in them."""
+    """Yield bars that repeat the previous one to the last share, although prices moved within them."""
     table = series.table
     copied = same_volume & (table.high[1:] > table.low[1:])
     if not copied.any():
         return
-    # The frequency of both repeating at once: the product of how often prices and volumes each
-    # repeat.
+    # The expected frequency of both repeating at once: the product of the frequencies for prices
+    # and for volumes.
     volumes = table.volume[1:] == table.volume[:-1]
     rows, own = len(same), int(copied.sum())
     if own > max(_MOST_COPIES, rows // 100):  # usual for the market or the source
@@ -187,20 +190,21 @@ def _copies(series: CheckedSeries, same: Mask, same_volume: Mask) -> Iterator[De
     for row in (np.flatnonzero(copied) + 1).tolist():
         when = _when(series, table.stamps[row])
         text = f"the bar of {when} repeats the one before in all prices and in volume"
-        # Within a day, a thinly traded market may do the same twice.
+        # Within a day, a thinly traded market may do the same thing twice.
         severity: Severity = "warning" if series.timeframe.is_intraday else "error"
         yield Defect(table.stamps[row : row + 1], text, severity, cause="copied")
 
 
 def _copied_days(series: CheckedSeries) -> Iterator[Defect]:
-    """Yield days whose shorter bars are those of the day before, including volume."""
+    """Yield days whose intraday bars are the same as on the day before, including volume."""
     table = series.table
     if not series.timeframe.is_intraday or not series.has_volume:
         return
     days = table.stamps // DAY_MS
     starts = np.flatnonzero(np.diff(days, prepend=days[0] - 1))
     lengths = np.diff(starts, append=len(days))
-    # For each bar, the instant a traded day earlier, and the bar there; none on the first day.
+    # For each bar, the instant one trading day earlier, and the bar at that time; there is none on
+    # the first day.
     shifts = np.diff(days[starts], prepend=days[0] - 1) * DAY_MS
     wanted = table.stamps - np.repeat(shifts, lengths)
     places = np.searchsorted(table.stamps, wanted)
@@ -219,11 +223,11 @@ def _copied_days(series: CheckedSeries) -> Iterator[Defect]:
 
 
 def _beyond_chance(series: CheckedSeries, same: Mask, what: str) -> Iterator[Defect]:
-    """Yield runs of repeats that chance does not explain, given the frequency of shorter runs."""
+    """Yield runs of repeats that are too long for chance, given the frequency of shorter runs."""
     repeats = sorted(runs(same), key=lambda run: run[0] - run[1])
     lengths = np.array([b - a for a, b in repeats])
     rows = len(same)
-    # For each run: where the shorter ones begin, and how many bars they have.
+    # For each run, the position at which the shorter runs begin, and the number of bars in these.
     starts = np.searchsorted(-lengths, -lengths, side="right").tolist()
     total = int(lengths.sum())
     before = np.append(0, np.cumsum(lengths))
@@ -232,7 +236,8 @@ def _beyond_chance(series: CheckedSeries, same: Mask, what: str) -> Iterator[Def
             return
         longer = int(before[start])
         count, bars = len(lengths) - start, total - longer
-        # How often a repeat follows any bar, and how often a repeat: the higher one counts.
+        # The higher of two frequencies counts: that of a repeat after any bar, and after another
+        # repeat.
         begin = (count + 1) / (rows - longer + 2)
         again = (bars - count + begin) / (bars + 1)
         chance = rows * begin * max(begin, again) ** (length - 1)
@@ -255,7 +260,7 @@ def _beyond_chance(series: CheckedSeries, same: Mask, what: str) -> Iterator[Def
 
 
 def _is_quiet(series: CheckedSeries, first: int, end: int) -> bool:
-    """Return whether a run's bars have one price each and little volume, as in quiet markets."""
+    """Return whether each bar in a run has a single price and little volume, as in quiet markets."""
     table = series.table
     if (table.high[first:end] > table.low[first:end]).any():
         return False
@@ -268,7 +273,7 @@ def _is_quiet(series: CheckedSeries, first: int, end: int) -> bool:
 
 @by_stretch
 def outliers(series: CheckedSeries) -> list[Defect] | str:
-    """Find single bars that leave their neighbours and return at once, with no bars in between."""
+    """Find single bars that are far from both neighbours, with no missing bars in between."""
     if len(series) < 5:
         return "it has fewer than five bars"
     table, gaps = series.table, series.gap_ratios
@@ -276,7 +281,7 @@ def outliers(series: CheckedSeries) -> list[Defect] | str:
     least = max(_SPIKE * usual, _LEAST_SPIKE)
     with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
         bodies = table.close / table.open
-    # A bar that jumps away at or after its open, followed by an open that jumps back.
+    # A spike is a bar that jumps away at or after its open, followed by an open that jumps back.
     ways = [(row + 1, gaps[row], gaps[row + 1]) for row in beyond(gaps[:-1], least).tolist()]
     ways += [(row, bodies[row], gaps[row]) for row in beyond(bodies[:-1], least).tolist()]
     back = {row for row, *both in ways if _returns(series, row, np.log(both), least)}
@@ -301,7 +306,7 @@ def outliers(series: CheckedSeries) -> list[Defect] | str:
 
 
 def _wicks(series: CheckedSeries, taken: set[int]) -> Iterator[Defect]:
-    """Yield single highs and lows far beyond their bar and its neighbours, with usual volume."""
+    """Yield single highs and lows far beyond their bar and its neighbours, although volume is usual."""
     table = series.table
     before, after = np.append(table.open[:1], table.close[:-1]), np.append(table.open[1:], NAN)
     ends = np.array([table.open, table.close, before, after])
@@ -331,7 +336,7 @@ def _wicks(series: CheckedSeries, taken: set[int]) -> Iterator[Defect]:
 
 
 def _returns(series: CheckedSeries, row: int, ways: Floats, least: float) -> bool:
-    """Return whether a bar moves away and returns as far, and farther than its neighbours."""
+    """Return whether a bar moves away and back by the same size, and farther than its neighbours move."""
     out, back = ways
     size = min(abs(out), abs(back))
     if not (size > least and out * back < 0 and abs(out + back) < _RETURN * size):
@@ -443,7 +448,7 @@ def volume_spikes(series: CheckedSeries) -> list[Defect] | str:
 
 
 def beyond_days(series: CheckedSeries) -> list[Defect] | str:
-    """Find weekly and monthly bars whose prices are beyond all of their daily bars."""
+    """Find weekly and monthly bars with prices beyond those of all their daily bars."""
     if series.timeframe.step_ms == 86_400_000 or series.timeframe.is_intraday:
         return "it applies only to weeks and months"
     if series.days is None or not len(series.days):
@@ -453,8 +458,8 @@ def beyond_days(series: CheckedSeries) -> list[Defect] | str:
     rows: list[int] = []
     for row in np.flatnonzero(last > first).tolist():
         part = slice(int(first[row]), int(last[row]))
-        # Incomplete daily bars prove nothing: their volume must match the bar's, or bars must
-        # surround them.
+        # Incomplete daily bars prove nothing, so their volume must match the bar's, or there must
+        # be daily bars before and after the bar.
         total, own = float(days.volume[part].sum()), float(table.volume[row])
         is_whole = first[row] > 0 and last[row] < len(days) and last[row] - first[row] >= _FEW_DAYS
         if total > 0 and own > 0:
