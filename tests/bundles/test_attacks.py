@@ -156,6 +156,20 @@ def test_changed_values_of_lines_are_typed_errors(
         attacked(tmp_path_factory.mktemp("lines"), {**whole, "catalog.jsonl": log})
 
 
+@pytest.mark.parametrize("depth", [900, 5000])
+def test_lines_that_are_nested_deeply_are_typed_errors(
+    tmp_path: Path, whole: dict[str, bytes], depth: int
+) -> None:
+    """At 900 levels a parser may still read what another function can no longer walk."""
+    lines = []
+    for line in LINES:
+        for field in sorted({*HEAD, *line}):
+            text = json.dumps({**HEAD, **line, field: 0})
+            lines.append(text.replace(f'"{field}": 0', f'"{field}": {"[" * depth}{"]" * depth}'))
+    log = whole["catalog.jsonl"] + "\n".join([*lines, ""]).encode()
+    attacked(tmp_path, {**whole, "catalog.jsonl": log})
+
+
 @QUICKLY
 @given(data=st.data(), value=VALUES, is_record=st.booleans())
 def test_changed_values_of_an_origin_are_typed_errors(
