@@ -410,6 +410,10 @@ def test_a_read_outside_of_the_record_is_warned_of_once_in_a_run(
                 manager.get_ohlcv(*WEEK)
     assert elsewhere() == []
     assert [len(lineages.get(run).reads) for run in ("one", "two")] == [1, 1]
+    assert lineages.check("two").to_json()["unrecorded"] == ["BTCUSDT 1h"]
+    with lineage("three", folder=bundles, manager=manager):
+        manager.get_ohlcv(*WEEK)
+    assert lineages.check("three").to_json()["unrecorded"] == []
 
 
 @pytest.mark.parametrize(

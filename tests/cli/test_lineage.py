@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -102,3 +103,19 @@ def test_a_run_that_read_nothing_is_exit_1(cache: Path, capsys: pytest.CaptureFi
     assert run(cache, "check", "idle") == 1
     told = capsys.readouterr().out
     assert "nothing was recorded" in told and told.endswith("idle: not identical\n")
+
+
+@pytest.mark.filterwarnings("ignore:.*is not recorded")
+def test_reads_in_other_threads_are_named(cache: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    manager = DataManager(cache_dir=cache)
+    with lineage("both", folder=cache.parent / "bundles", manager=manager):
+        manager.get_ohlcv(*RANGE, provider="mock")
+        thread = threading.Thread(
+            target=lambda: manager.get_ohlcv("MSFT", *RANGE[1:], provider="mock")
+        )
+        thread.start()
+        thread.join()
+    assert run(cache, "check", "both") == 0
+    *_, outside, verdict = capsys.readouterr().out.splitlines()
+    assert outside == "not recorded, because read in other threads: MSFT 1d"
+    assert verdict == "both: identical"

@@ -146,6 +146,7 @@ class CheckReport:
             "as_today": self.as_today,
             "series": [one.to_json() for one in self.series],
             "failed": [vars(one) for one in self.failed],
+            "unrecorded": self.record.unrecorded,
         }
 
 

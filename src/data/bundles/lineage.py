@@ -54,6 +54,7 @@ if TYPE_CHECKING:
 
 # New reads within this time after a write are written together, later or at the end.
 _TOGETHER_S = 1.0
+_MOST_OUTSIDE = 100
 _MOST_ID = 200
 _FEW_SPANS = 64
 _warnings = logging.getLogger("onetape.lineage")
@@ -137,7 +138,8 @@ class LineageRun:
         self._applied: dict[tuple[Any, ...], tuple[Any, AppliedActions, str]] = {}
         self._before_writing: list[Callable[..., object]] = []
         self._written_s: float | None = None
-        self._is_warned = False
+        # Series that were read in threads outside of the run, up to :data:`_MOST_OUTSIDE`.
+        self._outside: dict[str, None] = {}
         self._is_open, self._error = True, cast("DataError | None", None)
 
     def __repr__(self) -> str:
@@ -234,12 +236,15 @@ class LineageRun:
             )
 
     def missed(self, query: BarsQuery) -> None:
-        """Warn, once per run, about an unrecorded call: its thread is not part of the run."""
+        """Note an unrecorded call, whose thread is not part of the run; the first one is warned of."""
+        name = f"{query.instrument.symbol} {query.timeframe}"
         with self._lock:
-            was_warned, self._is_warned = self._is_warned, True
-        if not was_warned:
+            is_first = not self._outside
+            if len(self._outside) < _MOST_OUTSIDE:
+                self._outside[name] = None
+        if is_first:
             warn_user(
-                f"{query.instrument.symbol} {query.timeframe} was read in a thread that is not "
+                f"{name} was read in a thread that is not "
                 f"part of the lineage {self.id}, so the read is not recorded; start the thread "
                 "with contextvars.copy_context().run to include it"
             )
@@ -296,7 +301,8 @@ class LineageRun:
             self._is_open = False
             changed = [kept for kept in self._kept.values() if kept.is_changed]
             failed = [{"run": self.id, "event": "failed", **e} for e in self._failed.values()]
-            self._write(changed, [*failed, {"run": self.id, "event": "end"}])
+            end = {"run": self.id, "event": "end", "unrecorded": list(self._outside)}
+            self._write(changed, [*failed, end])
             if self._error is not None:
                 raise self._error
 

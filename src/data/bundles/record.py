@@ -224,6 +224,8 @@ class RunRecord:
         keep: How long its generations are kept: a text such as ``180d``, True, or None.
         reads: Reads of the run.
         failed: Calls that failed, one for each symbol, timeframe and error.
+        unrecorded: Symbol and timeframe of up to 100 series that were read in threads which are not
+            part of the run.
         is_forgotten: Whether ``forget`` was called.
     """
 
@@ -233,6 +235,7 @@ class RunRecord:
     ended: str = ""
     reads: list[SeriesRead] = field(default_factory=list)
     failed: list[FailedRead] = field(default_factory=list)
+    unrecorded: list[str] = field(default_factory=list)
     is_forgotten: bool = False
 
     def to_json(self) -> dict[str, Any]:
@@ -244,6 +247,7 @@ class RunRecord:
             "keep": self.keep,
             "reads": [read.to_json() for read in self.reads],
             "failed": [vars(one) for one in self.failed],
+            "unrecorded": self.unrecorded,
         }
 
 
@@ -276,7 +280,9 @@ _FAILED = ("symbol", "timeframe", "error", "message")
 
 def _take(records: dict[str, RunRecord], entry: Mapping[str, Any]) -> None:
     name, event = entry["run"], entry["event"]
-    texts = [name, event, entry["time"], *(entry[n] for n in _FAILED if event == "failed")]
+    outside = list(entry.get("unrecorded", ())) if event == "end" else []
+    failed = (entry[n] for n in _FAILED if event == "failed")
+    texts = [name, event, entry["time"], *failed, *outside]
     if not all(isinstance(text, str) and text.isprintable() for text in texts):
         raise ValueError("a value is not printable text")
     if event == "begin":
@@ -294,6 +300,7 @@ def _take(records: dict[str, RunRecord], entry: Mapping[str, Any]) -> None:
         record.failed.append(FailedRead(*words))
     elif event == "end":
         record.ended = entry["time"]
+        record.unrecorded = outside
     elif event == "forget":
         record.is_forgotten = True
 

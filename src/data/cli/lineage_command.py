@@ -172,6 +172,10 @@ def _checked(report: CheckReport) -> Shown:
         yield Line(f"failed then: {failed.symbol} {failed.timeframe}: {failed.error}")
     if not report.record.ended:
         yield Line("the run has no recorded end, so its last reads may be missing", "bold yellow")
+    if outside := report.record.unrecorded:
+        more = f" and {len(outside) - _SHOWN} more" if len(outside) > _SHOWN else ""
+        text = f"not recorded, because read in other threads: {', '.join(outside[:_SHOWN])}{more}"
+        yield Line(text, "bold yellow")
     if not report.series:
         yield Line("nothing was recorded: the reads of this run are unknown", "bold yellow")
     verdict = "identical" if report.is_identical else "not identical"
