@@ -33,11 +33,13 @@ _PATIENCE_S = 2.0
 _HELD = ("BTCUSDT", "1h", "2023-03-01", "2023-03-31")
 _MISSING = ("BTCUSDT", "1h", "2022-03-01", "2022-03-31")
 _NOTE = (
-    f"Milliseconds, the 99th percentile of each of {_ROUNDS} rounds. *beside*: a month of hourly bars from "
-    f"the cache while {HANGING} users wait for a vendor that does not answer (they give up after "
-    f"{_PATIENCE_S:g} s). *late*: how much later than requested the loop continues while {USERS} users fetch "
-    "such answers as fast as they can. *threads*: the same with `asyncio.to_thread`; *no users*: how late "
-    "any loop is on this machine."
+    f"The table shows milliseconds, the 99th percentile of each of {_ROUNDS} rounds:\n\n"
+    f"- *beside*: a month of hourly bars from the cache while {HANGING} users wait for a "
+    f"vendor that does not answer (they give up after {_PATIENCE_S:g} s);\n"
+    f"- *late*: how much later than requested the loop continues while {USERS} users fetch "
+    "such answers as fast as they can;\n"
+    "- *threads*: the same with `asyncio.to_thread`;\n"
+    "- *no users*: how late any loop is on this machine."
 )
 _Get = Callable[..., Awaitable[Any]]
 

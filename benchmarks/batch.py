@@ -19,10 +19,12 @@ from .peers import ARCTIC_PYTHON, Arctic, Arrow, Elsewhere, Naive
 from .stage import crowd_stage
 
 _NOTE = (
-    "Milliseconds until 500 shares with five years of 1d each are in frames and every value "
-    "is added up, and how many times as long the others take in the same round. *naive*: "
-    "gzip and `read_csv`, a file for each year. *Arrow*: a file for each symbol. *ArcticDB*: "
-    "its batch read, measured in its own process, with an older pandas."
+    "The table shows the milliseconds until 500 shares with five years of 1d each are in "
+    "frames and every value is added up, and how many times as long others take in the same "
+    "round:\n\n"
+    "- *naive*: gzip and `read_csv`, a file for each year;\n"
+    "- *Arrow*: a file for each symbol;\n"
+    "- *ArcticDB*: its batch read, measured in its own process, with an older pandas."
 )
 _COUNT, _ROUNDS, _NAIVE_EVERY = sized(250, 500), sized(5, 7), 3
 _ASKED = ("1d", "2019-01-01", "2023-12-31")

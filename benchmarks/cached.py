@@ -33,12 +33,14 @@ from tests.vendor_server.keyed import KEY
 from .harness import Figure, Report, Row
 
 _NOTE = (
-    "*ms*: of a call, awaited; *p95*: 95 of 100 calls take no longer. *times the bare "
-    "fetch*: the time of a call that queries the source and stores the frame, divided by "
-    "that of a call of the source alone, which answers after 320 ms. *cold / warm*: how many "
-    "times as long the first of two equal calls takes. *requests*: of the second walk "
-    "through 250 days, and of a call that ends a week after the previous one. *fetch*: our "
-    "own sources, whose vendors are servers on this machine."
+    "The table shows calls of cached sources, in milliseconds unless a column says otherwise:\n\n"
+    "- *ms*: a call, awaited; *p95*: 95 of 100 calls take no longer;\n"
+    "- *times the bare fetch*: the time of a call that queries the source and stores the "
+    "frame, divided by that of a call of the source alone, which answers after 320 ms;\n"
+    "- *cold / warm*: how many times as long the first of two equal calls takes;\n"
+    "- *requests*: of the second walk through 250 days, and of a call that ends a week after "
+    "the previous one;\n"
+    "- *fetch*: our own sources, whose vendors are servers on this machine."
 )
 _NOW, _LATENCY_S, _ROUNDS = "2024-06-12T15:00:30", 0.32, 9
 _YEAR = (pd.Timestamp("2023-01-01"), pd.Timestamp("2023-12-31"), "1d")

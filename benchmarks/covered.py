@@ -20,10 +20,12 @@ from .harness import Figure, Report, Row, sized
 from .stage import FETCHED, FIVE_YEARS, crowd_stage
 
 _NOTE = (
-    "Milliseconds to determine which of the symbols have all their bars of five years of 1d. "
-    "*first look*: by a new store. *again*: by the same store. *sidecars*: how many times as "
-    "long it takes to read the same metadata with `json.loads`, without checking them. *data "
-    "files*: how many files of bars were opened."
+    "The table shows the milliseconds needed to determine which of the symbols have all "
+    "their bars of five years of 1d:\n\n"
+    "- *first look* is by a new store, *again* by the same store;\n"
+    "- *sidecars*: how many times as long it takes to read the same metadata with "
+    "`json.loads`, without checking them;\n"
+    "- *data files*: how many files of bars were opened."
 )
 _GOAL = "first look: sidecars >= 0.83; again: sidecars >= 10; no data file"
 _ROUNDS, _COUNTS = 5, sized((1, 100, 300), (1, 100, 1000))

@@ -37,16 +37,17 @@ from .feed_waits import delays, stops
 from .harness import Figure, Report, Row, race, sized
 
 _NOTE = (
-    "Thousands in a second. Frames are those of Binance, as if they had arrived on a socket: "
-    "they pass through the whole stream code, which reads and checks them and passes them to "
-    "one callback in its own thread; bars go through Backtrader with a strategy that does "
-    "nothing. *parse only*: `json.loads` and nothing else. *bare queue*: the shortest data "
-    "class that fills lines from a queue. The second line is in processor time of all "
-    "threads, so other load on the machine does not change it. The fourth is microseconds "
-    "over a socket on this machine, from before a frame is sent until the callback has its "
-    "bar, one frame at a time. The last two are milliseconds: until a feed has stopped, "
-    "whatever its state, and from the arrival of a bar to the strategy, with five feeds in "
-    "one Cerebro."
+    "The table shows thousands per second, except in the last lines. Frames are those of "
+    "Binance, as if they had arrived on a socket. They pass through the whole stream code, "
+    "which reads and checks them and passes them to one callback in its own thread. Bars go "
+    "through Backtrader with a strategy that does nothing.\n\n"
+    "- *parse only*: `json.loads` and nothing else;\n"
+    "- *bare queue*: the shortest data class that fills lines from a queue.\n\n"
+    "The second line is in processor time of all threads, so other load on the machine does "
+    "not change it. The fourth is in microseconds over a socket on this machine, from before "
+    "a frame is sent until the callback has its bar, one frame at a time. The last two are "
+    "in milliseconds: until a feed has stopped, whatever its state, and from the arrival of "
+    "a bar to the strategy, with five feeds in one Cerebro."
 )
 _START = parse_iso("2024-06-10")
 _GRID = BarGrid(calendar_for(Instrument("BTCUSDT", "crypto")), Timeframe.parse("1m"))

@@ -24,13 +24,15 @@ from .peers import ARCTIC_PYTHON, Arctic, Naive
 from .stage import FETCHED, crowd_stage
 
 _NOTE = (
-    "Milliseconds of the first `get_ohlcv_batch` of a process, once pandas and the library "
-    "are imported, until 500 shares with five years of 1d each are in frames and every value "
-    "is added up, and how many times as long others take in the same round. *again*: the "
-    "same batch for the third time. *fetched*: bars from a vendor, with their columns. "
-    "*put*: the same bars stored with `UnifiedCache.put`. *naive*: gzip and `read_csv`, a "
-    "file for each year. *ArcticDB*: its batch read, the first of a process, with an older "
-    "pandas."
+    "The table shows the first `get_ohlcv_batch` of a process, once pandas and the library "
+    "are imported. It has the milliseconds until 500 shares with five years of 1d each are "
+    "in frames and every value is added up, and how many times as long others take in the "
+    "same round:\n\n"
+    "- *again*: the same batch for the third time;\n"
+    "- *fetched*: bars from a vendor, with their columns;\n"
+    "- *put*: the same bars stored with `UnifiedCache.put`;\n"
+    "- *naive*: gzip and `read_csv`, a file for each year;\n"
+    "- *ArcticDB*: its batch read, the first of a process, with an older pandas."
 )
 _COUNT, _ROUNDS = sized(100, 500), sized(3, 5)
 _ASKED = ("1d", "2019-01-01", "2023-12-31")

@@ -22,9 +22,11 @@ CASES = {
 _READING = [(series_reader, "read_year"), (Sidecars, "read")]
 _FRAME = [(frames, "build_frame")]
 _NOTE = (
-    "Microseconds of a warm hit. *reading*: finding, verifying and decoding the stored bars. "
-    "*frame*: pandas builds the frame from them. *sum*: every value is added up, so that all "
-    "of them are read. *own*: everything else."
+    "The table shows the microseconds of a warm hit:\n\n"
+    "- *reading*: finding, verifying and decoding the stored bars;\n"
+    "- *frame*: the time in which pandas builds the frame from them;\n"
+    "- *sum*: adding up every value, so that all of them are read;\n"
+    "- *own*: everything else."
 )
 
 

@@ -11,10 +11,12 @@ from .harness import Figure, Report, Row, sized
 from .stage import MINUTES, long_stage
 
 _NOTE = (
-    "Memory that answers add to their own process while they are read and added up, as a "
-    "multiple of the frames. *peak*: the highest allocation, and the resident part of the "
-    "mapped file (some systems map 2 MB if one page is touched). *private*: the pages that "
-    "no other process can share, before and after, while the answers are still referenced. "
+    "The table shows the memory that answers add to their own process while they are read "
+    "and added up, as a multiple of the frames:\n\n"
+    "- *peak*: the highest allocation, and the resident part of the mapped file (some "
+    "systems map 2 MB if one page is touched);\n"
+    "- *private*: the pages that no other process can share, before and after, while the "
+    "answers are still referenced.\n\n"
     "Small answers are read many times, because an allocator reserves more than one of them "
     "needs."
 )

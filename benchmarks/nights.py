@@ -30,9 +30,11 @@ GOAL = "file <= 1.3, read <= 1.2"
 _EVER = Span(parse_iso("2000-01-01"), parse_iso("2040-01-01"))
 _FAST = "{requests_per_minute: 60000, requests_per_second: 1000, burst_size: 1000}"
 _NOTE = (
-    f"{NIGHTS} nights, in each of which the last bars are requested, with automatic compaction. "
-    "*file*, *document*: bytes of the bars and of their metadata, divided by those of the same bars "
-    "fetched at once; *read*: the same for the time of a first read by a new store."
+    f"The table shows {NIGHTS} nights, in each of which the last bars are requested, with "
+    "automatic compaction:\n\n"
+    "- *file*, *document*: the bytes of the bars and of their metadata, divided by those of "
+    "the same bars fetched at once;\n"
+    "- *read*: the same for the time of a first read by a new store."
 )
 
 

@@ -18,12 +18,14 @@ from .lineage import Recorded, not_recording
 from .stage import crowd_stage
 
 _NOTE = (
-    "Milliseconds of a call that is answered from memory, with Decimal columns, and how many times as long "
-    "Polars takes in the same round to filter the same values from one long frame in memory (500 "
-    "shares, five years), to sort them into the order of the assets and to convert them to Decimals. *walk*: "
-    "a call for each session of 2023, up to the last stored one, including the first read, per session; "
-    "it sends no request. *hits*: of 100 calls. "
-    "*recorded / plain*: within a lineage, in the same round."
+    "The table shows the milliseconds of a call that is answered from memory, with Decimal "
+    "columns. It also shows how many times as long Polars takes in the same round to filter "
+    "the same values from one long frame in memory (500 shares, five years), to sort them "
+    "into the order of the assets and to convert them to Decimals.\n\n"
+    "- *walk*: a call for each session of 2023, up to the last stored one, including the "
+    "first read, per session; it sends no request;\n"
+    "- *hits*: the number of hits in 100 calls;\n"
+    "- *recorded / plain*: within a lineage, in the same round."
 )
 _DAY, _COUNT = date(2022, 6, 15), 500
 _DECIMAL = pl.Decimal(18, 8)

@@ -19,9 +19,12 @@ from .harness import Figure, Report, Row, race
 _ASKERS = 1_000
 _GOAL = "1 request"
 _NOTE = (
-    f"*requests*: the number that arrive at the vendor if {_ASKERS:,} threads request one coin at once "
-    "and yesterday's close is cached. *ms*: until the last of them has its answer (the vendor is a "
-    "server on this machine). *µs*: of one call that gets a reused quote."
+    f"The table shows what happens if {_ASKERS:,} threads request one coin at once and "
+    "yesterday's close is cached:\n\n"
+    "- *requests*: the number that arrive at the vendor;\n"
+    "- *ms*: the time until the last thread has its answer (the vendor is a server on this "
+    "machine);\n"
+    "- *µs*: the time of one call that gets a reused quote."
 )
 
 

@@ -22,13 +22,15 @@ from .peers import Elsewhere, peers_of, summed
 from .stage import long_stage
 
 _NOTE = (
-    "Milliseconds of a warm `get_ohlcv` with every value added up: the same request *again*; "
-    "*first*: by a manager that has not read the series yet; *other*: another stretch of the "
-    "same length, from a series that is in memory. The other columns: how many times as long "
-    "as *again* the others take for the same bars in the same round; more than 1 is slower "
-    "than this library. *naive*: gzip and `read_csv`, whole years. *Arrow*: an uncompressed "
-    "file mapped into memory, with a binary search. *ArcticDB*: measured in its own process, "
-    "with an older pandas."
+    "The table shows the milliseconds of a warm `get_ohlcv` with every value added up:\n\n"
+    "- *again*: the same request;\n"
+    "- *first*: by a manager that has not read the series yet;\n"
+    "- *other*: another stretch of the same length, from a series that is in memory.\n\n"
+    "The other columns show how many times as long as *again* other libraries take for the "
+    "same bars in the same round. More than 1 is slower than this library.\n\n"
+    "- *naive*: gzip and `read_csv`, whole years;\n"
+    "- *Arrow*: an uncompressed file mapped into memory, with a binary search;\n"
+    "- *ArcticDB*: measured in its own process, with an older pandas."
 )
 Call = Callable[[], pd.DataFrame | Elsewhere]
 

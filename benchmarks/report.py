@@ -16,11 +16,11 @@ from .harness import Figure, Report, Row, sized
 from .stage import TEN_YEARS, crowd_stage
 
 _NOTE = (
-    "Seconds of processor time from the call to the finished page, and its size in kB, after "
-    "a first one that is not counted: in a new process it imports pandas and the vendors, "
-    "and reads the calendars. The report of a series validates and draws its bars and "
-    "classifies their gaps; the report of everything does the same without drawing. *Map "
-    "alone*: the coverage of all series, read from their metadata."
+    "The table shows the seconds of processor time from the call to the finished page, and "
+    "its size in kB. A first call, which in a new process imports pandas and the vendors and "
+    "reads the calendars, is not counted. The report of a series validates and draws its "
+    "bars and classifies their gaps; the report of everything does the same without drawing. "
+    "*Map alone* is the coverage of all series, read from their metadata."
 )
 _ROUNDS, _FEW = sized(5, 9), sized(2, 3)
 # Series of the report of everything, and those of the map.

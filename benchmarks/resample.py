@@ -21,9 +21,10 @@ from .harness import Call, Figure, Report, Row, sized
 
 _COUNT, _ROUNDS = sized(300, 1_000), sized(5, 7)
 _NOTE = (
-    f"Milliseconds to build a daily bar of each of {_COUNT:,} symbols from minutes in memory, and how many "
-    'times as long pandas takes in the same round, frame by frame: `resample("1D").agg(...)` of '
-    "the same bars. Our code also finds the days that lack a minute."
+    f"The table shows the milliseconds needed to build a daily bar of each of {_COUNT:,} "
+    "symbols from minutes in memory. It also shows how many times as long pandas takes in "
+    'the same round, frame by frame, with `resample("1D").agg(...)` of the same bars. Our '
+    "code also finds the days that lack a minute."
 )
 _DAY = parse_iso("2024-06-03")
 _SPAN = Span(_DAY, _DAY + DAY_MS)

@@ -19,9 +19,10 @@ from .harness import Call, Figure, Report, Row, race
 from .stage import YEAR, stage
 
 _NOTE = (
-    "Microseconds of one call. *remembered*: the symbol has been requested before. *first*: "
-    "a day of hourly bars fetched from a vendor that answers at once; *second*: the same if "
-    "the vendor before it fails."
+    "The table shows the microseconds of one call:\n\n"
+    "- *remembered*: the symbol has been requested before;\n"
+    "- *first*: a day of hourly bars is fetched from a vendor that answers at once;\n"
+    "- *second*: the same, but the vendor before it fails."
 )
 _DAY = ("2024-05-01", "2024-05-01")
 

@@ -19,8 +19,10 @@ from .harness import Figure, Report, Row
 from .stage import COIN, FETCHED, YEAR, made_up
 
 _NOTE = (
-    "*MB*: on the disk. *plain CSV*: as a fraction of the same bars written by `to_csv`; "
-    "*values*: as a fraction of 48 bytes a bar, which HDF5 takes for a frame in its fixed "
+    "The table shows the size on the disk:\n\n"
+    "- *MB*: in megabytes;\n"
+    "- *plain CSV*: as a fraction of the same bars written by `to_csv`;\n"
+    "- *values*: as a fraction of 48 bytes a bar, which HDF5 needs for a frame in its fixed "
     "format."
 )
 _SMALL = "plain CSV <= 0.40, values <= 0.46"

@@ -16,10 +16,10 @@ from .harness import Figure, Report, Row
 from .stage import MINUTES, long_stage
 
 _NOTE = (
-    "Milliseconds of a whole process, from its start to its end, and how many times as long "
-    "the bare interpreter and `import pandas` take in the same round. *heavy*: which of "
-    "pandas, numpy, requests, asyncio and exchange_calendars are loaded at the end (their "
-    "number)."
+    "The table shows the milliseconds of a whole process, from its start to its end, and how "
+    "many times as long the bare interpreter and `import pandas` take in the same round. "
+    "*heavy* is the number of modules loaded at the end, out of pandas, numpy, requests, "
+    "asyncio and exchange_calendars."
 )
 _ROUNDS = 7
 _HEAVY = ("pandas", "numpy", "requests", "asyncio", "exchange_calendars")

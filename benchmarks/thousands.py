@@ -27,11 +27,12 @@ from .stage import made_up_at
 
 SERIES, _ROUNDS = sized(2_000, 10_000), sized(2, 3)
 _NOTE = (
-    "Seconds that a command takes in its own process, from its start to its end, and the peak memory "
-    f"of that process, for {SERIES:,} series with ten years of 1d each: half of them "
-    "shares with forty dividends, half coins. The bytecode of the package is kept from one process to "
-    "the next. *first*: there are no columns yet. *json.loads*: how many times as long as reading the "
-    "same documents with it."
+    "The table shows the seconds that a command takes in its own process, from its start to "
+    f"its end, and the peak memory of that process, for {SERIES:,} series with ten years of "
+    "1d each: half of them shares with forty dividends, half coins. The bytecode of the "
+    "package is kept from one process to the next.\n\n"
+    "- *first*: columns do not exist yet;\n"
+    "- *json.loads*: how many times as long as reading the same documents with it."
 )
 _DAYS = Timeframe.parse("1d")
 _SHARE = Kind("regular", "session", "consolidated", "USD", "shares")

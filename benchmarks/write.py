@@ -33,13 +33,15 @@ from .peers import ARCTIC_PYTHON, Arctic, Naive
 from .stage import FETCHED, YEAR, made_up
 
 _NOTE = (
-    "Milliseconds until the bars are safe on the disk (synced), and how many times as long "
-    "the usual kind of cache takes for the same: read the gzip CSV of the year, merge, write "
-    "it again, unsynced. *put*: with `UnifiedCache.put`, like all lines but the second. "
-    "*fetched*: the whole `get_ohlcv`, with a downloader that has the frame ready. "
-    "*ArcticDB*: its `append`, measured in its own process, with an older pandas. *bare*: "
-    "one append of the same number of bytes, synced. *parse*: the same file decompressed (by "
-    "isal) and parsed by pyarrow; nothing is checked or stored."
+    "The table shows the milliseconds until the bars are safe on the disk (synced), and how "
+    "many times as long the usual kind of cache takes, which reads the gzip CSV of the year, "
+    "merges the bars and writes it again, unsynced (*naive*):\n\n"
+    "- *put*: with `UnifiedCache.put`, like all lines but the second;\n"
+    "- *fetched*: the whole `get_ohlcv`, with a downloader that has the frame ready;\n"
+    "- *ArcticDB*: its `append`, measured in its own process, with an older pandas;\n"
+    "- *bare*: one append of the same number of bytes, synced;\n"
+    "- *parse*: the same file decompressed (by isal) and parsed by pyarrow, without checking "
+    "or storing anything."
 )
 _SYMBOL, _KEY = "BTCUSDT", SeriesKey("BTCUSDT", Timeframe.parse("1m"))
 _ROUNDS, _YEARS = sized(4, 7), sized(2, 3)

@@ -158,7 +158,7 @@ def markdown() -> str:
     parts = [
         _HEAD,
         _table(BOUNDS, bounds_table(entries)),
-        "## Kinds of bars\n\nBars of two kinds are never mixed. `-`: unknown before the first request.\n",
+        "## Kinds of bars\n\nBars of two kinds are never mixed. `-` is unknown until the first request.\n",
         _table(KINDS, kinds_table(entries)),
         _order(),
         "## Names, keys and limits\n\nThe limits apply unless the rules set others.\n",
@@ -262,8 +262,8 @@ def _order() -> str:
 If all keys are set, `ProviderSelector().get_provider_with_failover("AAPL", "5m")` returns
 `{json.dumps(share)}`, and
 `get_provider_with_failover("BTCUSDT", "1h")` returns `{json.dumps(coin)}`.
-Vendors without a key are left out; without any key the first call returns `["yahoo"]`. Older documents of
-this call print these lists without Yahoo, which needs no key and comes last so that a fresh installation
+Vendors without a key are left out; without any key the first call returns `["yahoo"]`. Older documentation
+of this call shows these lists without Yahoo, which needs no key and comes last so that a fresh installation
 works. A rules file of yours is used as it is.
 """
 
