@@ -47,7 +47,7 @@ class FiguresDownloader(BaseDataDownloader):
     circuits, retries, pages and frames, as for bars. Thread-safe.
 
     Attributes:
-        figures: Maps each measure's name to how the vendor serves it.
+        figures: Maps the name of each measure to the vendor's declaration for it.
     """
 
     figures: Mapping[str, Served] = {}
@@ -61,7 +61,7 @@ class FiguresDownloader(BaseDataDownloader):
         raise CapabilityError(f"{self.get_provider_name()} serves no {query.measure}")
 
     def parse_figures(self, response: HttpResponse, query: FigureQuery) -> list[Figure]:
-        """Parse one page: rows exactly as received, in any order.
+        """Parse one page; rows stay exactly as received, in any order.
 
         Raises:
             DataError: The response is about something else.
@@ -69,7 +69,7 @@ class FiguresDownloader(BaseDataDownloader):
         raise CapabilityError(f"{self.get_provider_name()} serves no {query.measure}")
 
     def fetch_figures(self, query: FigureQuery) -> FetchedFigures:
-        """Return all rows for ``query``, over as many pages as needed; there may be none.
+        """Return all rows for ``query`` (possibly zero), over as many pages as needed.
 
         Raises:
             CapabilityError: The vendor does not serve these figures; no request was sent.
@@ -96,7 +96,7 @@ class FiguresDownloader(BaseDataDownloader):
             start_date, end_date: Inclusive ends; naive datetimes mean UTC, dates are whole days.
 
         Returns:
-            A frame with the column ``fundingRate`` on a naive UTC index; empty if there are none.
+            A frame with the column ``fundingRate`` and a naive UTC index; empty without rates.
 
         Raises:
             QueryError: An argument cannot be understood.
@@ -107,9 +107,9 @@ class FiguresDownloader(BaseDataDownloader):
     def get_open_interest(
         self, symbol: str, period: str, start_date: Any, end_date: Any
     ) -> pd.DataFrame:
-        """Return ``sumOpenInterest`` and ``sumOpenInterestValue`` every ``period``, such as ``1h``.
+        """Return ``sumOpenInterest`` and ``sumOpenInterestValue`` once per ``period``, such as ``1h``.
 
-        Other arguments, the frame and errors are those of :meth:`get_funding_rate`.
+        For other arguments, the frame and errors, see :meth:`get_funding_rate`.
         """
         return self._figures(OPEN_INTEREST, symbol, period, start_date, end_date)
 
@@ -118,7 +118,7 @@ class FiguresDownloader(BaseDataDownloader):
     ) -> pd.DataFrame:
         """Return ``longShortRatio``, ``longAccount``, ``shortAccount`` for all accounts.
 
-        Arguments are those of :meth:`get_open_interest`; the frame and errors those of
+        For the arguments see :meth:`get_open_interest`; for the frame and errors see
         :meth:`get_funding_rate`.
         """
         return self._figures(LONG_SHORT, symbol, period, start_date, end_date)
@@ -133,11 +133,11 @@ class FiguresDownloader(BaseDataDownloader):
         return figures_frame(measure, self.fetch_figures(query).rows)
 
     def _served(self, query: FigureQuery) -> Served:
-        """Return how the vendor serves ``query``.
+        """Return the vendor's declaration for the measure of ``query``.
 
         Raises:
-            CapabilityError: The vendor does not serve it, or not with this period, or not so far
-                back.
+            CapabilityError: The vendor does not serve the measure, this period, or data from so
+                long ago.
         """
         served, label = self.figures.get(query.measure.name), query.period.label
         if served is None or query.instrument.asset_class != "crypto":
@@ -156,7 +156,7 @@ class FiguresDownloader(BaseDataDownloader):
 
 
 def served_by(downloader: Any, measure: Measure) -> Served | None:
-    """Return how a downloader, ours or not, serves a measure; None if it does not declare it."""
+    """Return the declaration of any downloader for a measure; None if it has none."""
     figures = getattr(downloader, "figures", None)
     served = figures.get(measure.name) if isinstance(figures, Mapping) else None
     return served if isinstance(served, Served) else None
