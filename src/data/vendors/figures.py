@@ -192,11 +192,11 @@ def fetch_figures_of(
             downloader.
 
     Raises:
-        ResponseFormatError: The downloader returned something else, or values that are not
-            numbers.
+        ResponseFormatError: The returned value is not a result of figures, or has values that are
+            not numbers.
         ForeignError: The downloader raised an error of its own.
         CircuitOpenError: The downloader failed recently and was not called.
-        DataError: Raised as by :meth:`FiguresDownloader.fetch_figures`.
+        DataError: See :meth:`FiguresDownloader.fetch_figures`.
     """
     method = getattr(type(downloader), "fetch_figures", None)
     if method is FiguresDownloader.fetch_figures and "fetch_figures" not in getattr(
@@ -211,7 +211,7 @@ def fetch_figures_of(
 
 
 def _checked(answer: Any, name: str, query: FigureQuery) -> FetchedFigures:
-    """Return the answer of a foreign downloader: ascending, unique, within the span.
+    """Return the checked answer of a foreign downloader: ascending, unique, within the span.
 
     Raises:
         ResponseFormatError: The answer cannot be read.
@@ -231,8 +231,8 @@ def _checked(answer: Any, name: str, query: FigureQuery) -> FetchedFigures:
 class _Collection:
     """The pages of one query.
 
-    A full page may contain the oldest or the newest of the requested rows, so the spans before and
-    after a full page are both requested again.
+    A full page may contain the oldest or the newest of the requested rows, so both the span before
+    it and the span after it are requested again.
     """
 
     def __init__(self, vendor: FiguresDownloader, query: FigureQuery, page_rows: int) -> None:
@@ -241,7 +241,7 @@ class _Collection:
         self._rows: dict[int, Figure] = {}
 
     def collect(self) -> FetchedFigures:
-        """Fetch until no page is full.
+        """Fetch pages until none is full.
 
         Raises:
             DataError: The vendor did not answer, or returned something other than figures in this
@@ -254,7 +254,7 @@ class _Collection:
             self._rows.update((row.stamp_ms, row) for row in rows)
             if is_full:
                 first, last = rows[0].stamp_ms, rows[-1].stamp_ms
-                # No row is less than a step away from another one.
+                # Rows are at least one step apart.
                 sides = Span(span.start, first), Span(last + 1, span.end)
                 wanted += [s for s in sides if s.end - s.start >= self._step_ms]
         figures = [self._rows[stamp] for stamp in sorted(self._rows)]
@@ -266,7 +266,7 @@ class _Collection:
         return step_ms or _FUNDING_STEP_MS
 
     def _page(self, span: Span) -> tuple[list[Figure], bool]:
-        """Return the rows of one response in ``span``, ascending, and whether there may be more."""
+        """Return the rows of one response in ``span``, ascending, and whether more may exist."""
         vendor, query = self._vendor, self._query
         part = FigureQuery(query.measure, query.instrument, query.period, span, query.now_ms)
         response = vendor.send(vendor.figures_request(part))

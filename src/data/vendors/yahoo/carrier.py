@@ -1,4 +1,4 @@
-"""Carries requests to Yahoo as a browser does: with yfinance, or only with its HTTP library."""
+"""Sends requests to Yahoo like a browser: with yfinance, or only with its HTTP library."""
 
 from __future__ import annotations
 
@@ -24,16 +24,16 @@ _VENDOR_HOSTS = ".yahoo.com"
 class YFinanceCarrier:
     """Sends requests with a browser's TLS fingerprint. Thread-safe.
 
-    With yfinance, it also sends yfinance's own requests for a cookie and a crumb; they are counted,
-    and the retries that yfinance would make after a refusal are not sent, because our own policy
-    decides about retries. Requests go only to the requested host, except for yfinance's own
-    requests, which go to other hosts of the vendor.
+    With yfinance, it also sends yfinance's own requests for a cookie and a crumb, which are
+    counted. Retries by yfinance after a failure are not sent, because our own policy decides about
+    retries. Requests go only to the requested host, except for yfinance's own requests, which go to
+    other hosts of the vendor.
 
     Args:
-        through_sdk: Whether yfinance itself sends; otherwise only its browser-like session is
-            used.
+        through_sdk: Whether yfinance itself sends the requests; otherwise only its browser-like
+            session is used.
         timeout_s: Seconds for one complete answer, with all the requests that it takes.
-        max_bytes: Largest accepted decoded body.
+        max_bytes: Maximum size of a decoded body.
     """
 
     package: ClassVar[str] = "yfinance"
@@ -56,15 +56,15 @@ class YFinanceCarrier:
 
     @classmethod
     def light(cls) -> Transport | None:
-        """Return a carrier with only the browser-like session: no hidden requests."""
+        """Return a carrier with only the browser-like session, which sends no additional requests."""
         return cls(through_sdk=False) if find_spec("curl_cffi") else None
 
     def send(self, request: HttpRequest) -> HttpResponse:
-        """Return the response, whatever its status; its ``requests`` counts everything sent.
+        """Return the response, whatever its status; its ``requests`` is the number of all requests sent.
 
         Raises:
             MissingExtraError: The package needed for sending cannot be imported.
-            DataError: There was no response, or it leads to another host.
+            DataError: No response was received, or it redirects to another host.
         """
         check_address(request.url)
         try:
@@ -100,7 +100,7 @@ class YFinanceCarrier:
             session.get(request.url, params=params)
             return
         data = import_module("yfinance.data")
-        # A singleton per process: passing it the session again changes nothing.
+        # yfinance keeps one such object per process: passing the session again changes nothing.
         data.YfData(session=session).get(request.url, params=params, timeout=self._timeout_s)
 
     def _ready(self) -> Any:
@@ -118,7 +118,7 @@ def _value(answer: Any, request: HttpRequest, requests: int) -> HttpResponse:
 
 
 class _Answered(Exception):  # noqa: N818 - no error: the answer is there, nothing more is to be sent
-    """Stops the package's further work once the response has arrived."""
+    """Ends the package's work as soon as the response has arrived."""
 
 
 class _Carry(threading.local):
@@ -151,7 +151,7 @@ class _Carry(threading.local):
 
 
 def _followed(url: str, target: str, send: Callable[..., Any]) -> Any:
-    """Send to ``url``, and follow redirects of the response on the same host."""
+    """Send a request to ``url``, and follow redirects on the same host."""
     _check_host(url, target)
     answer = send(url)
     for _ in range(MAX_REDIRECTS):
