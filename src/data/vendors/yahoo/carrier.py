@@ -172,7 +172,7 @@ class _Body:
         self.size = 0
 
     def take(self, piece: bytes) -> int:
-        """Return how much was taken, or the value that makes the library give up."""
+        """Return the number of accepted bytes, or a value that makes the library abort."""
         self.size += len(piece)
         if self.size > self._max_bytes:
             return self._stop
@@ -181,9 +181,9 @@ class _Body:
 
 
 def _browser_session(max_bytes: int, *, through_sdk: bool) -> Any:
-    """Return a session of yfinance's HTTP library that obeys limits and uses only vendor hosts.
+    """Return a session of yfinance's HTTP library that uses only hosts of the vendor.
 
-    It counts requests and observes the time left.
+    It counts requests, and limits the size and the duration of each one.
     """
     library: Any = import_module("curl_cffi.requests")
     exceptions: Any = import_module("curl_cffi.requests.exceptions")
@@ -193,9 +193,10 @@ def _browser_session(max_bytes: int, *, through_sdk: bool) -> Any:
         yahoo_errors = (import_module("yfinance.exceptions").YFException,)
 
     class BrowserSession(library.Session):  # type: ignore[misc]
-        """Counts every request; a stand-in host also receives those for the vendor's other ones."""
+        """Counts every request; a replacement host (``base_url``) receives the requests to all hosts."""
 
-        # Our errors are included: the package mistakes some of them for its own and continues.
+        # Our errors are included, because the package mistakes some of them for its own and
+        # continues.
         library_errors = (
             exceptions.RequestException,
             OSError,
@@ -225,7 +226,7 @@ def _browser_session(max_bytes: int, *, through_sdk: bool) -> Any:
             return self._carry.exchange(str(url), send)
 
         def _sent(self, method: Any, url: str, *args: Any, **options: Any) -> Any:
-            """Send one request within the time left, and read no more than allowed."""
+            """Send one request within the remaining time, and read at most ``max_bytes``."""
             body = _Body(max_bytes, stop)
             self._carry.requests += 1
             # Less than a millisecond would mean no limit at all.
@@ -246,7 +247,7 @@ def _browser_session(max_bytes: int, *, through_sdk: bool) -> Any:
 
 
 def _check_host(url: str, target: str) -> None:
-    """Reject any host except the requested one and, over TLS, the vendor's other hosts.
+    """Reject all hosts except the requested one and, over TLS, the vendor's other hosts.
 
     Raises:
         ResponseFormatError: The address is on another host.
@@ -258,7 +259,7 @@ def _check_host(url: str, target: str) -> None:
 
 
 def _at(url: str, target: str) -> str:
-    """Return ``url`` at the host of ``target`` if that is a stand-in for the vendor."""
+    """Return ``url``, moved to the host of ``target`` if that host replaces the vendor's."""
     here, there = urlsplit(url), urlsplit(target)
     stands_in = not f".{there.hostname}".endswith(_VENDOR_HOSTS)
     if not stands_in or not f".{here.hostname}".endswith(_VENDOR_HOSTS):
