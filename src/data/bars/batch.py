@@ -30,7 +30,8 @@ from .service import BarsService
 
 log = logging.getLogger("onetape.routing")
 
-# Threads per vendor. Rate limits apply across threads, so a tight limit means fewer at once.
+# Threads per vendor. Rate limits apply across threads, so with a tight limit fewer of them run at
+# once.
 WORKERS = MOST_AT_ONCE
 _Get = Callable[[BarsQuery], pd.DataFrame | None]
 A = TypeVar("A")
@@ -41,10 +42,10 @@ class BatchListener(Protocol):
     """Receives the progress of a batch, in the caller's thread."""
 
     def begin(self, total: int, missing: Sequence[BarsQuery]) -> None:
-        """Called with the number of queries and those that go to vendors (at least one)."""
+        """Called with the number of all queries, and with those that need vendors (at least one)."""
 
     def ended(self, query: BarsQuery, frame: pd.DataFrame) -> None:
-        """Called when one of the queries has been answered or has failed, in the order given."""
+        """Called, in the order of the queries, when one of them has been answered or has failed."""
 
 
 def get_batch(
@@ -52,17 +53,18 @@ def get_batch(
 ) -> list[pd.DataFrame]:
     """Return one frame for each query, in the order given; see :meth:`.BarsClient.get_batch`.
 
-    Stored bars are read in the caller's thread, one query after another: threads that decompress
-    and parse files would wait for each other longer than that takes. Missing bars are fetched by a
-    few threads per vendor.
+    Stored bars are read in the caller's thread, one query after another: reading them in several
+    threads would take longer, because the threads wait for each other. Missing bars are fetched by
+    a few threads per vendor.
     """
     stored = [_by(bars, partial(_stored, bars), query) for query in queries]
     others = [query for query, frame in zip(queries, stored, strict=True) if frame is None]
-    # All queries form one call; a query with its own time limit is also bound by that.
+    # All queries form one call; a query with its own time limit must meet that limit as well.
     times = [query.timeout_s for query in others]
     longest = None if None in times else max(filter(None, times), default=None)
     hear: Callable[[BarsQuery, Any], object] | None = None
-    # A caller that only reads the store starts over instead of waiting.
+    # A call that may not wait ends at its first wait and is made again; only that one reports
+    # progress.
     if listener is not None and others and current_deadline(bars.clock).may_wait:
         listener.begin(len(queries), others)
         hear = listener.ended
@@ -73,7 +75,7 @@ def get_batch(
 
 
 def get_missing(bars: BarsService, queries: Sequence[BarsQuery]) -> None:
-    """Fetch the bars that some queries lack; nothing is returned, raised or warned about."""
+    """Fetch the missing bars of some queries, without a result, an error or a warning."""
 
     def fill(query: BarsQuery) -> None:
         """Fetch and store the bars that a query lacks."""
@@ -90,7 +92,10 @@ def get_by_symbol(
     shared: tuple[Any, tuple[Any, Any, Any], Wishes],
     listener: BatchListener | None = None,
 ) -> dict[str, pd.DataFrame]:
-    """Return a frame for each symbol, keyed as typed; ``shared``: timeframe, bounds and wishes, checked."""
+    """Return a frame for each symbol, keyed by the symbol as typed.
+
+    ``shared`` holds the checked timeframe, bounds and options.
+    """
     wanted = distinct_symbols(symbols)
     queries: dict[str, BarsQuery] = {}
     failed: dict[str, pd.DataFrame] = {}
@@ -107,7 +112,7 @@ def get_by_symbol(
 
 
 def _stored(bars: BarsService, query: BarsQuery) -> pd.DataFrame | None:
-    """Return the frame if the store has all of it."""
+    """Return the frame if all its bars are stored; else None."""
     result = bars.lookup(query)
     return result.frame if isinstance(result, Hit) else None
 
@@ -142,11 +147,11 @@ def in_threads(
     Each vendor has ``most`` threads of its own, so that waiting for one vendor delays no other.
 
     Args:
-        get: Called with each item.
+        get: Function to call with each item.
         items: Values to pass to ``get``.
-        vendor_of: Returns the vendor that is queried for an item.
+        vendor_of: Function that returns the vendor queried for an item.
         most: Maximum number of concurrent items per vendor.
-        hear: Called with each item and its result, in order, in the calling thread.
+        hear: Function to call with each item and its result, in order, in the calling thread.
     """
     if len(items) < 2:
         return list(_reporting(items, map(get, items), hear))
@@ -187,7 +192,7 @@ def _reporting(
 def _failed(query: BarsQuery, error: DataError, key: SeriesKey) -> pd.DataFrame:
     """Return an empty frame whose provenance has the usual entries of an answer, and the error.
 
-    ``key``: Series whose bars would have answered.
+    ``key`` is the series whose bars would have answered.
     """
     symbol = query.instrument.symbol
     log.warning("no bars for %s in a batch: %s", symbol, error, extra={"symbol": symbol})

@@ -23,10 +23,11 @@ class Freshness:
     """How far a series lags behind the bars that could be final by now.
 
     Attributes:
-        newest: Stamp of the latest final bar stored; None if there is none.
-        due: Stamp of the latest bar that should be final.
-        behind: Number of bars between the two that should exist and are unknown.
-        age_ms: Time the market has been open since the latest final bar closed; None without one.
+        newest: Timestamp of the latest stored final bar; None if no final bar is stored.
+        due: Timestamp of the latest bar that should be final.
+        behind: Number of bars after ``newest`` up to ``due`` that should exist and are unknown.
+        age_ms: Time for which the market has been open since the latest final bar closed; None
+            without such a bar.
     """
 
     newest: int | None
@@ -45,7 +46,7 @@ class Pace:
     """The values shared by all series with the same market, timeframe and settling time.
 
     Attributes:
-        calendar, timeframe, anchor: Define the positions of the bars in time.
+        calendar, timeframe, anchor: Define the grid of the bars.
         now_ms: Moment of the check, in UTC milliseconds.
         due: Stamp of the latest bar that is final by then; None if none ever was.
     """

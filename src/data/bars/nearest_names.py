@@ -13,7 +13,7 @@ from ..symbols.name_search import merged, nearest, propose
 
 
 def explain(error: DataError, query: BarsQuery, store: BarStore) -> None:
-    """Add to the error of an unanswered query what its symbol was renamed to.
+    """Add the new name of a renamed symbol to the error of an unanswered query.
 
     If no rename is recorded, the nearest symbols are added instead; see :func:`suggest`.
     """
@@ -40,10 +40,10 @@ def _has_no_network(error: DataError) -> bool:
 
 
 def suggest(error: DataError, store: BarStore) -> None:
-    """Add the nearest symbols to ``error``: those stored, found by a search, or well known.
+    """Add the nearest symbols to ``error``, from stored, searched and well-known ones.
 
-    An error that says nothing about the symbol, such as an outage, only gets them if the symbol is
-    not one of these itself.
+    If the error says nothing about the symbol, as in an outage, they are only added if the symbol
+    itself is not among these.
     """
     if error.candidates or not error.symbol or _has_no_network(error):
         return

@@ -1,4 +1,4 @@
-"""Reads stored bars again, as they were and were adjusted when recorded, or as of today."""
+"""Reads recorded bars again, with the adjustment of the recorded read or with today's."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def read_again(store: BarStore, clock: Clock, query: BarsQuery, read: StoredRead
     """Return stored bars again; see :meth:`.BarsClient.read_again`.
 
     Args:
-        store, clock: Those of the installation.
+        store, clock: Store and clock of the data manager.
         query: A query for the series; its span is ignored.
         read: Bars to read.
     """
@@ -47,7 +47,7 @@ def read_again(store: BarStore, clock: Clock, query: BarsQuery, read: StoredRead
 
 
 def _by(query: BarsQuery, table: BarTable, coverage: Coverage, applied: AppliedActions) -> BarTable:
-    """Apply the given splits and dividends to the bars; return them as stored if none were needed.
+    """Apply the given splits and dividends to the bars; without any, return the bars as stored.
 
     Bars before a dividend that cannot be applied are left out, as in the recorded answer.
     """
@@ -81,7 +81,7 @@ def _by_todays(
     table: BarTable,
     coverage: Coverage,
 ) -> tuple[BarTable, AppliedActions]:
-    """Apply the splits and dividends that are stored now; return the bars and these actions."""
+    """Apply the currently stored splits and dividends; return the bars and the applied actions."""
     if query.instrument.asset_class != "stock":
         return table, AppliedActions()
     today = TradingDays(clock).current(query.instrument)

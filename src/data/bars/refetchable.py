@@ -1,4 +1,4 @@
-"""The bars that vendors could supply again, by their declarations and the rules, without a query."""
+"""Determines, without a query, whether vendors could supply stored bars again."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ if TYPE_CHECKING:
     from .selection.candidates import Selector
 
     class Sources(Selector, Protocol):
-        """The parts of the provider selector that are needed here."""
+        """The methods of the provider selector that this module needs."""
 
         def instrument(self, symbol: Any) -> Instrument:
-            """Return the instrument that a symbol means; raises a ``QueryError``."""
+            """Return the instrument of a symbol; an invalid symbol raises a ``QueryError``."""
 
 
-# Bars deleted today may be wanted in a few weeks; a vendor's history must still include them then.
+# Bars deleted today may be needed in a few weeks; a vendor's history must still include them then.
 _WEEKS_MS = 28 * DAY_MS
 
 NO_SYMBOL = "the meaning of the symbol is no longer known"
@@ -37,9 +37,9 @@ NOT_KNOWN = "its vendor does not know the symbol"
 class Refetchability:
     """Determines why stored bars could not be fetched again. Thread-safe if the selector is.
 
-    A vendor counts if the rules name it for the series, or if the lane is named after it, with the
-    keys that are set now. It counts for the bars that it declares, as far back as its declared
-    history reaches both now and in four weeks.
+    A vendor is considered if the rules name it for the series or the lane is named after it, and
+    its keys are set. It can supply the bars that it declares, as far back as its declared history
+    reaches both now and in four weeks.
 
     Args:
         selector: Selects the vendors for a series.
@@ -49,7 +49,7 @@ class Refetchability:
         self._selector = selector
 
     def __call__(self, key: SeriesKey, part: Covered, now_ms: int) -> str:
-        """Return why no vendor could supply ``part`` of a series again; empty if its vendor can."""
+        """Return why the vendor of ``part`` could not supply it again; empty if it can."""
         try:
             instrument = self._selector.instrument(key.symbol).in_session(key.session)
         except QueryError:

@@ -1,4 +1,4 @@
-"""Bars from a stream: the kind of their series, and their storage if they fit there."""
+"""Stores bars from a stream in their series if they fit, and determines the kind of that series."""
 
 from __future__ import annotations
 
@@ -40,10 +40,10 @@ def kind_of_series(selector: Selector, store: BarStore, query: BarsQuery) -> Kin
 
 
 def namesakes_of(selector: Selector, query: BarsQuery) -> Mapping[str, str]:
-    """Return, for each vendor, why it may list something else under the symbol; queries no vendor.
+    """Return, by vendor, why its symbol may mean something else; no vendor is queried.
 
     Raises:
-        UnknownSymbolError: There are no other vendors.
+        UnknownSymbolError: No other vendor exists.
     """
     try:
         return route(query, candidates_of(selector, query), None).namesakes
@@ -52,10 +52,10 @@ def namesakes_of(selector: Selector, query: BarsQuery) -> Mapping[str, str]:
 
 
 def unlike(selector: Selector, store: BarStore, query: BarsQuery, vendor: str, kind: Kind) -> str:
-    """Return why streamed bars are not the ones that answer ``query``; empty if they may be.
+    """Return why streamed bars cannot answer ``query``; empty if they can.
 
     Args:
-        selector, store, query: As for :func:`kind_of_series`.
+        selector, store, query: See :func:`kind_of_series`.
         vendor: Canonical name of the streaming vendor, which serves no such bars otherwise.
         kind: Kind of its bars.
 
@@ -77,7 +77,7 @@ def unlike(selector: Selector, store: BarStore, query: BarsQuery, vendor: str, k
 
 
 def differences(one: Kind, other: Kind) -> list[tuple[str, str]]:
-    """Return the pairs of differing values, hard or soft, that two kinds both state."""
+    """Return the pairs of differing values among the properties that both kinds state."""
     pairs = zip(one.to_json().values(), other.to_json().values(), strict=True)
     return [(mine, theirs) for mine, theirs in pairs if mine and theirs and mine != theirs]
 
@@ -85,7 +85,7 @@ def differences(one: Kind, other: Kind) -> list[tuple[str, str]]:
 def declared_kind(
     selector: Selector, vendor: str, instrument: Instrument, step: Timeframe
 ) -> Kind | None:
-    """Return the kind of the ``step`` bars that one of our vendors serves; None if it has none."""
+    """Return the kind of a vendor's ``step`` bars; None if the vendor does not serve them."""
     from ..vendors.factory import downloader_for
 
     caps = getattr(downloader_for(selector, vendor), "capabilities", None)
@@ -118,14 +118,14 @@ class StreamKeeper:
     The bars are stored as provisional, so they are fetched again in the usual way once settled.
     Only spans that no vendor has answered are written; stored bars stay, except for a bar that its
     own vendor corrects before it has settled. Bars are only added next to bars of the same vendor
-    and kind, so that nothing is spliced without a comparison; otherwise the next request fetches
-    them in the usual way. A bar that has not closed by this machine's clock is not stored. Disk
-    trouble does not affect the feed: it is logged, and nothing is raised.
+    and kind, because bars of different vendors must be compared before they are joined; otherwise
+    the next request fetches them in the usual way. A bar that has not closed according to this
+    machine's clock is not stored. Disk errors do not affect the feed: they are logged, not raised.
 
     Args:
         selector: Applies the rules, which decide the lane.
         store: Store for the series.
-        clock: Stamps the time at which bars were received.
+        clock: Provides the time at which bars were received.
     """
 
     def __init__(self, selector: Selector, store: BarStore, clock: Clock) -> None:
@@ -149,7 +149,7 @@ class StreamKeeper:
         Args:
             instrument, grid, origin: Series of the bars, and their vendor.
             bars: Bars to store, at least one.
-            is_revision: Whether they correct bars that the same stream sent before.
+            is_revision: Whether the bars correct earlier bars from the same stream.
         """
         span = Span(bars[0].stamp_ms, bars[-1].stamp_ms + 1)
         query = BarsQuery(instrument, grid.timeframe, span, self._clock.now_ms())
@@ -216,17 +216,17 @@ class StreamKeeper:
 
 
 def _fits(coverage: Coverage, vendor: str, stamp_ms: int) -> bool:
-    """Return whether the last bars stored before ``stamp_ms`` are this vendor's, unscaled."""
+    """Return whether the last bars stored before ``stamp_ms`` are from ``vendor`` and not rescaled."""
     before = (part for part in reversed(coverage) if part.span.start < stamp_ms)
     last = next((part for part in before if part.state != "empty"), None)
     return last is None or (last.vendor == vendor and not last.is_rescaled)
 
 
 def _is_known(coverage: Coverage, stamp_ms: int, corrects: str) -> bool:
-    """Return whether a bar must stay.
+    """Return whether the stored state at ``stamp_ms`` must stay.
 
-    A bar that will be fetched again anyway and is not judged wrong may be replaced by its own
-    vendor, ``corrects``.
+    The vendor ``corrects`` may replace its own bar if the bar will be fetched again anyway and was
+    not judged wrong.
     """
     here = coverage.touching(Span(stamp_ms, stamp_ms + 1))
     return any(part.state != "empty" and not _yields(part, corrects) for part in here)

@@ -18,8 +18,8 @@ FACT = "symbol_changes"
 def with_changes(answer: Answer, changes: Sequence[SymbolChange]) -> Answer:
     """Return an answer that names the symbol changes concerning it, in its facts and gaps.
 
-    They are in the facts only for shares. Bars and gaps stay the same; the reason of a gap begins
-    with the symbol that has the bars.
+    The facts name them only for stocks. Bars and gaps stay the same, but the reason of a gap begins
+    with the symbol under which the bars are listed.
     """
     if not changes:
         return answer
@@ -45,7 +45,7 @@ def checked(
     instrument_of: Callable[[str], Instrument],
     now_ms: int,
 ) -> dict[str, list[SymbolChange]]:
-    """Return the changes to record: names in canonical spelling, sessions as instants.
+    """Return the checked changes, with canonical symbols and with sessions as instants.
 
     Raises:
         QueryError: A symbol is invalid, or a change does not concern its symbol, has no source,

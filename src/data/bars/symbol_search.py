@@ -62,14 +62,14 @@ _NO_SPAN = Span(0, 0)
 
 
 class _Searched(NamedTuple):
-    """A vendor that can be searched, and how."""
+    """A vendor that can be searched, with its search table and its downloader."""
 
     name: str
     table: SearchTable
     downloader: Any
 
     def key(self, text: str) -> str:
-        """Return the key that its answer is kept under."""
+        """Return the key under which the answer for ``text`` is kept."""
         return "" if self.table.is_list else text
 
 
@@ -118,10 +118,10 @@ class NameService:
     # --- vendors ---------------------------------------------------------------------------
 
     def _vendors(self) -> list[_Searched]:
-        """Return the searchable vendors: in the order of the rules for shares, then the others.
+        """Return the searchable vendors: first those in the rules for stocks, in order, then the others.
 
         Raises:
-            NoProviderError: There are none.
+            NoProviderError: No vendor can be searched.
         """
         routed = map(
             self._selector.canonical, self._selector.get_provider_with_failover("AAPL", "1d")
@@ -142,7 +142,7 @@ class NameService:
         return sorted(vendors, key=lambda vendor: vendor.table.is_list)
 
     def _ask(self, vendors: list[_Searched], text: str, attempts: list[Attempt]) -> bool:
-        """Query vendors for names that are not stored or too old.
+        """Query vendors for names that are missing from the store or too old there.
 
         Vendors that accept a search text are queried until one lists something; whole lists are
         always requested.
@@ -195,11 +195,11 @@ class NameService:
         return listings
 
     def _understood(self, row: Listing, vendor: str) -> Listing | None:
-        """Return a listing under our symbol for it; None if there is no such symbol."""
+        """Return a listing under our symbol for it; None if we have no such symbol."""
         wanted = _CLASSES.get(row.type)
         spellings = [row.symbol]
         if wanted in ("stock", None) and "." not in row.symbol:
-            spellings.append(f"{row.symbol}.US")  # by itself it may be the name of a coin
+            spellings.append(f"{row.symbol}.US")  # without the suffix, it may name a coin
         for spelling in spellings:
             try:
                 instrument: Instrument = self._selector.instrument(spelling)

@@ -1,4 +1,4 @@
-"""Allows one fetch per series at a time: a caller missing the same bars waits, then plans again."""
+"""Allows one fetch per series at a time: a second caller waits, then makes a new plan."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ if TYPE_CHECKING:
     from ..net.leases import Lease, Leases
 
 FindLeases = Callable[[], "Leases | None"]
-# Waiting callers check for new pages within their own, much longer, time limit.
+# Interval at which waiting callers check for new pages; their time limit is much longer.
 _REPORTED_EVERY_S = 1.0
 
 
 class Turn(NamedTuple):
-    """How this caller got its turn.
+    """The circumstances in which this caller got its turn.
 
     Attributes:
         has_waited: Whether another call had the turn first.
@@ -42,8 +42,8 @@ class Turns:
     Args:
         root: Cache folder.
         clock: Measures the waits.
-        leases: Returns, when needed, the leases through which the processes coordinate; None lets
-            everybody proceed at once.
+        leases: Function that returns the leases through which the processes coordinate; if it
+            returns None, everybody proceeds at once.
     """
 
     def __init__(self, root: Path, clock: Clock, leases: FindLeases | None) -> None:
@@ -53,9 +53,9 @@ class Turns:
 
     @contextmanager
     def take(self, key: SeriesKey) -> Iterator[Turn]:
-        """Wait for this caller's turn, as long as the call may; yield how it was obtained.
+        """Wait for this caller's turn, at most as long as its time limit allows; yield the turn.
 
-        Pages that arrive while the block runs are reported to the callers waiting for it.
+        Pages that arrive while the block runs are reported to the waiting callers.
         """
         leases = self._leases()
         if leases is None:

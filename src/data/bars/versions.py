@@ -37,10 +37,10 @@ _EVER = -(10**15)
 class Versions:
     """Returns bars as they were in an earlier version. Thread-safe; takes no lock.
 
-    The bars, their origin and how far they were settled are those of the version. They are
-    converted to the requested adjustment with the splits and dividends known today, like every
-    answer: only ``raw`` prices are unaffected by later ones. Rows that could not be bars are not
-    included. Bars before a dividend that they cannot be adjusted for are a gap.
+    The bars, their vendors and their states are those of the version. Like in every answer, prices
+    are converted to the requested adjustment with the splits and dividends known today; only
+    ``raw`` prices are unaffected by later ones. Rows that could not be bars are not included. Bars
+    that cannot be adjusted for a later dividend are a gap.
     """
 
     def __init__(self, store: BarStore, lanes: LaneFinder, clock: Clock) -> None:
@@ -49,7 +49,7 @@ class Versions:
         self._clock = clock
 
     def answer(self, query: BarsQuery) -> Answer:
-        """Return the bars that the query's version has for its range.
+        """Return the bars of the requested version in the requested range.
 
         Raises:
             QueryError: The version never existed or is no longer kept.
@@ -101,7 +101,7 @@ class Versions:
         )
 
     def _committed_ms(self, key: SeriesKey, version: int) -> int:
-        """Return when the version was committed; now if that is unknown."""
+        """Return the time at which the version was committed; the current time if that is unknown."""
         times = [e.get("time") for e in self._store.log(key) if e["generation"] <= version]
         try:
             return parse_iso(str(times[-1])) if times else self._clock.now_ms()
@@ -111,7 +111,7 @@ class Versions:
     def _gaps(
         self, query: BarsQuery, span: Span, coverage: Coverage, kind: Kind, committed: int
     ) -> Sequence[Gap]:
-        """Return the spans without bars, up to the last bar closed when the version was made."""
+        """Return the spans without bars, up to the last bar closed before the version was made."""
         grid = BarGrid(calendar_for(query.instrument), query.timeframe, kind.anchor or "session")
         cap = first_unclosed(grid.calendar, grid.timeframe, committed, grid.anchor)
         lacking = [Unfilled(span, f"version {query.version} has no bars there")]
@@ -120,7 +120,7 @@ class Versions:
 
 
 def _problems(view: SeriesView, query: BarsQuery, span: Span, rows: int) -> list[str]:
-    """Return the faults in the answers for ``span``; known only for the latest version."""
+    """Return the recorded faults in ``span``; they are known only for the latest version."""
     if query.version != view.generation or not view.faults:
         return []
     return sentences(within(view.faults, span), rows)

@@ -36,7 +36,7 @@ class Compacted:
         members, bytes: Totals for the year files, before and after.
         stale: Bytes of derived or expired files that are removed.
         years: Years that are rewritten.
-        damaged: Years that must be repaired first, and were left as they are.
+        damaged: Years that must be repaired first; they were left unchanged.
     """
 
     key: SeriesKey
@@ -68,7 +68,7 @@ def compact_series(store: StoreParts, key: SeriesKey, *, dry_run: bool) -> Compa
     Raises:
         LockTimeoutError: Another writer held the series for too long.
         FormatVersionError: A newer version of this library wrote the series.
-        StorageError: The disk refused; each year is in its old or in its new state.
+        StorageError: A file cannot be written; each year is in its old or in its new state.
     """
     lane = store.lane(key)
     if dry_run or store.disk.stat(lane.paths.folder) is None:
@@ -157,7 +157,7 @@ def _stale(store: StoreParts, lane: SeriesFiles, *, is_rewritten: bool) -> dict[
 
 def _are_stale(store: StoreParts, lane: SeriesFiles, path: Path) -> bool:
     file = open_columns(store.disk, path, file_id(lane.key, 0), may_map=False)
-    if file is None:  # not there, or readers cannot open it either
+    if file is None:  # missing, or unreadable for readers as well
         return True
     try:
         metas = {year: lane.meta(year) for year in file.head.years}

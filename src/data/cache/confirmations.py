@@ -1,11 +1,11 @@
-"""The stored bars that a second vendor confirmed: the document ``confirmed.json`` of a lane.
+"""The record of bars that a second vendor confirmed: the document ``confirmed.json`` of a lane.
 
-No bar depends on it; losing it only costs requests. It applies to exactly the bars that were
-compared: an entry names the member of the year file that was then the last one, whose digest covers
-everything before it, and the fingerprint of the bars. While the file is the same, or was only
-appended to, the entry is valid. After a rewrite it becomes valid again once the bars have been read
-and have the same fingerprint. A split that becomes known ends the entries for all bars before it,
-because their adjusted prices depend on it.
+No bar depends on this document; its loss only costs requests. An entry applies to exactly the bars
+that were compared. It contains a fingerprint of these bars, and names the last member of the year
+file at that time, whose digest covers everything before it. The entry is valid while the file is
+unchanged or was only appended to. After a rewrite, it becomes valid again once the bars have been
+read and have the same fingerprint. A split that becomes known ends the entries for all bars before
+it, because their adjusted prices depend on it.
 """
 
 from __future__ import annotations
@@ -30,25 +30,26 @@ from .write.series import SeriesFiles
 log = logging.getLogger(__name__)
 
 CONFIRMED = "confirmed.json"
-# Number of digest digits that are written, as many as members have of the previous member's.
+# Number of digest digits that are written, the same number as in the members of year files.
 _DIGITS = 16
 
 
 @dataclass(frozen=True)
 class Confirmation:
-    """A stretch of stored bars, and the result of comparing it with another vendor's bars.
+    """A span of stored bars, and the result of comparing it with another vendor's bars.
 
     Attributes:
-        start, end: Stamps, half-open; within one year.
-        bars: Fingerprint of the bars (stamps, prices, volume).
+        start, end: Bounds of the half-open span, within one year.
+        bars: Fingerprint of the bars (timestamps, prices, volume).
         rows: Number of bars.
         head, head_at: Beginning of the digest, and offset, of the last member of the year file.
         vendor: Vendor that was queried.
         at: Time of the comparison, UTC milliseconds.
-        confirmed, contradicted: Number of bars for which the vendor agrees, and disagrees. The
-            other bars are missing from its answer, or differ for a known or minor reason.
-        first: Stamp of the first contradicted bar.
-        said: Description of the differences, or why nothing was compared.
+        confirmed, contradicted: Number of bars on which the vendor agrees, and on which it
+            disagrees. The other bars are missing from its answer, or differ for a known or minor
+            reason.
+        first: Timestamp of the first contradicted bar.
+        said: Description of the differences, or the reason why nothing was compared.
     """
 
     start: int
@@ -66,12 +67,12 @@ class Confirmation:
 
     @property
     def span(self) -> Span:
-        """The stamps of the stretch."""
+        """The span from ``start`` to ``end``."""
         return Span(self.start, self.end)
 
     @property
     def is_whole(self) -> bool:
-        """Whether every bar in the stretch is confirmed."""
+        """Whether every bar in the span is confirmed."""
         return self.confirmed == self.rows
 
     def is_valid(self, disk: Disk, folder: str | Path, states: Mapping[int, YearState]) -> bool:
@@ -88,7 +89,7 @@ class Confirmation:
             return False
         if state.head[:_DIGITS] == self.head:
             return True
-        if self.head_at >= state.head_at:  # not a file to which bars were appended since
+        if self.head_at >= state.head_at:  # nothing was appended to the file meanwhile
             return False
         handle = disk.open_read(Path(folder, f"{year:04d}.csv.gz"))
         if handle is None:
@@ -104,7 +105,7 @@ _FIELDS = frozenset(field.name for field in fields_of(Confirmation))
 
 
 def head_of(state: YearState) -> dict[str, Any]:
-    """Return the fields that tie an entry to the file of a year."""
+    """Return the fields that bind an entry to the file of a year."""
     return {"head": (state.head or "")[:_DIGITS], "head_at": state.head_at}
 
 
@@ -145,7 +146,7 @@ def parsed(data: bytes, key: SeriesKey) -> list[Confirmation]:
 
 
 def read(lane: SeriesFiles) -> list[Confirmation]:
-    """Return the entries of a lane, ascending; raises as :func:`load` does."""
+    """Return the entries of a lane, ascending; for errors see :func:`load`."""
     data = lane.disk.read_if_exists(lane.paths.folder / CONFIRMED)
     return [] if data is None else load(data, lane.key)
 
@@ -166,7 +167,7 @@ def keep(lane: SeriesFiles, fresh: Sequence[Confirmation], lock_timeout_s: float
 
 
 def drop(lane: SeriesFiles, until_ms: int, lock_timeout_s: float) -> None:
-    """Drop the entries for bars before ``until_ms``, durably; raises as :func:`keep` does."""
+    """Drop the entries for bars before ``until_ms``, durably; for errors see :func:`keep`."""
     if lane.disk.stat(lane.paths.folder / CONFIRMED) is None:
         return
     with lane.disk.lock(lane.paths.lock, lock_timeout_s):

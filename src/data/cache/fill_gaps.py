@@ -1,4 +1,4 @@
-"""The documented path of an older tool, which is also a command."""
+"""The documented import path of an older tool, which is also a command."""
 
 from ..compat.gap_files import fill_gaps
 

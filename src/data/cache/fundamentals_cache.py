@@ -1,4 +1,4 @@
-"""The cache of fundamentals: one JSON file per answer, fresh for a time, kept for failures.
+"""The cache of fundamentals: one JSON file per answer.
 
 How long an answer is fresh depends on its type. Old answers are kept in case vendors fail.
 """
@@ -51,7 +51,7 @@ class CacheMetadata:
         provider: Canonical name of the vendor, or ``combined``.
         timestamp: Naive UTC time.
         symbol: Symbol of the company.
-        data_quality_score: Share of the main fields that have a value, 0 to 1.
+        data_quality_score: Fraction of the main fields that have a value, 0 to 1.
         file_path: Path of the file.
         is_valid: Whether the file is fresh.
     """
@@ -69,7 +69,7 @@ class FundamentalsCache(FundamentalsFolder):
 
     Args:
         cache_dir: Root of the cache. Default: that of the data manager.
-        combiner: Source of the time for which each type is fresh. Default: 7 days for all.
+        combiner: Defines how long each type is fresh. Default: 7 days for all types.
         clock: Clock to use instead of the machine's.
         disk: File system to use instead, for tests.
 
@@ -90,8 +90,8 @@ class FundamentalsCache(FundamentalsFolder):
 
         Args:
             symbol: Symbol of the company.
-            provider: Vendor to which the search is limited, by any of its names; otherwise, of
-                files of equal age, ``combined`` wins.
+            provider: Vendor to which the search is limited, by any of its names. Without a vendor,
+                ``combined`` takes precedence over files of the same age.
             data_type: Required type; files that were written for other types do not count.
             max_age_days: Maximum age; default: the time for which the type is fresh.
 
@@ -117,7 +117,7 @@ class FundamentalsCache(FundamentalsFolder):
         return files.payload(self._content(Path(file_path)))
 
     def latest(self, symbol: str, data_type: str | None = None) -> dict[str, Snapshot]:
-        """Return each vendor's newest copy with a data type, or with any, however old.
+        """Return each vendor's newest answer of a data type (None: any type), however old.
 
         Raises:
             BadSymbolError: The symbol cannot name a folder.
@@ -132,7 +132,7 @@ class FundamentalsCache(FundamentalsFolder):
         return snapshots
 
     def announced(self, symbol: str) -> frozenset[str]:
-        """Return all dates given by any copy from any vendor for the company's next report.
+        """Return the dates of the company's next report in all cached answers of all vendors.
 
         Raises:
             BadSymbolError: The symbol cannot name a folder.
@@ -163,9 +163,9 @@ class FundamentalsCache(FundamentalsFolder):
         Args:
             symbol: Symbol of the company.
             provider: Vendor that gave the answer.
-            data: JSON values; anything else is stored as its text.
+            data: JSON values; other values are stored as text.
             timestamp: Time of the answer, naive UTC or aware; default: now.
-            data_type: Type that was requested; without it the file counts for every type.
+            data_type: Type that was requested; without it, the file is used for every type.
 
         Raises:
             BadSymbolError: The symbol cannot name a folder.
@@ -178,7 +178,7 @@ class FundamentalsCache(FundamentalsFolder):
         return str(self._write(symbol, vendor, data, stamp_ms, quality(facts), types))
 
     def keep(self, snapshot: Snapshot) -> Path:
-        """Store a vendor's answer; raises as :meth:`write_json` does."""
+        """Store a vendor's answer; for errors see :meth:`write_json`."""
         return self._write(
             snapshot.symbol,
             snapshot.vendor,
@@ -221,7 +221,7 @@ class FundamentalsCache(FundamentalsFolder):
 
 
 def _serves(document: FundamentalsDocument, data_type: str) -> bool:
-    """Return whether a file was written for a type; one without types counts for all."""
+    """Return whether a file was written for a type; a file without types is valid for all."""
     canonical = canonical_type(data_type) or data_type
     return not document.data_types or canonical in document.data_types
 
@@ -234,7 +234,7 @@ _caches: dict[Path, FundamentalsCache] = {}
 def get_fundamentals_cache(
     cache_dir: str | os.PathLike[str] | None = None, combiner: Ages | None = None
 ) -> FundamentalsCache:
-    """Return this process's only cache for a folder; a given combiner is used from now on."""
+    """Return the cache of this process for a folder; ``combiner`` replaces the current one."""
     folder = Path(os.path.abspath(cache_dir or load_settings().cache_dir))
     with _lock:
         cache = _caches.get(folder)
@@ -246,7 +246,7 @@ def get_fundamentals_cache(
 
 
 def _after_fork() -> None:
-    """Give a forked child its own lock: a thread of the parent may hold the current one."""
+    """Give a forked child its own lock, because a thread of the parent may hold the current one."""
     global _lock
     _lock = threading.Lock()
 

@@ -1,9 +1,9 @@
-"""Names on disk: from a series to its folder, and back.
+"""Converts series to folder names, and back.
 
-A symbol becomes one folder name by a reversible rule that never leaves the cache and keeps symbols
-apart that differ only in case: uppercase ASCII letters, digits, ``-``, ``_``, ``=`` and inner ``.``
-stay, everything else is ``%XX`` per UTF-8 byte. In names that Windows reserves, the first character
-is escaped.
+A symbol becomes one folder name by a reversible rule. Uppercase ASCII letters, digits, ``-``,
+``_``, ``=`` and inner ``.`` stay; everything else becomes ``%XX`` per UTF-8 byte. A name therefore
+never leads out of the cache, and symbols that differ only in case have different folders. In names
+that Windows reserves, the first character is escaped.
 """
 
 from __future__ import annotations
@@ -68,11 +68,11 @@ def encode_lane(key: SeriesKey) -> str:
     """Return the folder name of the series within its symbol: ``1d``, ``1mo@raw``.
 
     Raises:
-        QueryError: A part of the lane cannot be a name.
+        QueryError: A part of the lane cannot be part of a folder name.
     """
     for part in key.lane:
         _check_text(part, "lane")
-    # Names of file folders are safe as they are: a vendor, a dot and eight digits.
+    # The lane part for a folder of files needs no escaping: it is a vendor, a dot and eight digits.
     parts = [p if is_of_folder(p) else _escape(p, _KEPT_IN_LANES) for p in key.lane]
     name = "@".join((key.timeframe.folder, *parts))
     if not _FRAME.fullmatch(key.timeframe.folder):
@@ -101,8 +101,8 @@ class LanePaths:
     """Every path of one series.
 
     Attributes:
-        text: Path of the lane folder as text. Scans over many series avoid path objects, which take
-            longer to create than files take to check.
+        text: Path of the lane folder as text, for scans over many series: creating a path object
+            takes longer than checking a file.
         is_there: Whether the folder existed, inside the cache, when this object was created.
     """
 
@@ -146,7 +146,7 @@ class LanePaths:
         return self._of(year, ".csv.gz")
 
     def data_text(self, year: int) -> str:
-        """Return the same path as text, for callers that only check the file."""
+        """Return the path of the bars for ``year`` as text, for callers that only check the file."""
         return f"{self.text}{os.sep}{year:04d}.csv.gz"
 
     def metadata(self, year: int) -> Path:
@@ -193,7 +193,7 @@ class Layout:
         return Path(self._checked(encode_symbol(symbol))[0])
 
     def actions(self, symbol: str) -> str:
-        """Return the path of the symbol's actions file as text; raises as :meth:`symbol` does."""
+        """Return the path of the symbol's actions file as text; for errors see :meth:`symbol`."""
         cached = self._actions.get(symbol)
         if cached is not None:
             return cached
@@ -204,10 +204,7 @@ class Layout:
         return file
 
     def lane(self, key: SeriesKey) -> LanePaths:
-        """Return the paths of a series, whether or not they exist.
-
-        Raises as :meth:`symbol` does.
-        """
+        """Return the paths of a series, whether or not they exist; for errors see :meth:`symbol`."""
         cached = self._lane_paths.get(key)
         if cached is not None:
             return cached
@@ -221,7 +218,7 @@ class Layout:
         """Return every stored series, in the order of their folders.
 
         Args:
-            names: Lists a folder, sorted.
+            names: Function that returns the sorted names in a folder.
         """
         keys: list[SeriesKey] = []
         for folder in names(self.ohlcv):
@@ -233,7 +230,7 @@ class Layout:
         return keys
 
     def _checked(self, *names: str) -> tuple[str, bool]:
-        """Return a path below the folder of bars, and whether it is a folder.
+        """Return a path below the folder of bars, and whether it is an existing folder.
 
         Links are rejected.
         """
@@ -266,12 +263,12 @@ def years_in(names: Iterable[str]) -> list[int]:
 
 
 def _is_kept(text: object) -> bool:
-    """Return whether a symbol can be a folder name unchanged, as nearly all can."""
+    """Return whether a symbol needs no escaping as a folder name, which is true for nearly all."""
     return isinstance(text, str) and 0 < len(text) <= _MOST_CHARACTERS and _KEPT.issuperset(text)
 
 
 def _check_text(text: str, what: str) -> None:
-    """Reject characters that no name contains, and different spellings that look alike."""
+    """Reject characters that no real name contains, and different spellings that look alike."""
     if not isinstance(text, str) or not text:
         raise BadSymbolError(f"the {what} is empty")
     if len(text) > _MOST_CHARACTERS:
@@ -279,7 +276,8 @@ def _check_text(text: str, what: str) -> None:
             f"the {what} {text[:20]!r}... has {len(text)} characters; {_MOST_CHARACTERS} are allowed"
         )
     for character in text:
-        # Controls, bidirectional marks, surrogates, line separators and unassigned code points.
+        # Control characters, bidirectional marks, surrogates, line separators and unassigned code
+        # points.
         if unicodedata.category(character) in ("Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"):
             raise BadSymbolError(f"the {what} {text!a} contains the character {character!a}")
     if unicodedata.normalize("NFC", text) != text:

@@ -1,4 +1,4 @@
-"""Names of symbols, as vendors listed them: one document for each vendor, with its age.
+"""Names of symbols, as vendors listed them: one document with time information for each vendor.
 
 ``<cache>/_names/<vendor>.json`` is derived and may be deleted at any time. A document that cannot
 be read counts as missing; a failed write is logged, and the names are requested again.
@@ -120,7 +120,7 @@ class NameCache:
 
 
 def _added(before: VendorNames, text: str, listings: Iterable[Listing], now_ms: int) -> VendorNames:
-    """Return the names with one more answer, and without the oldest answers beyond the limit."""
+    """Return the names with one more answer added; the oldest answers beyond the limit are dropped."""
     answer = {listing.symbol: listing for listing in listings}
     searches = {**before.searches, text: (now_ms, tuple(answer))}
     newest = sorted(searches, key=lambda one: searches[one][0])[-_MOST_SEARCHES:]

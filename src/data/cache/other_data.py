@@ -30,8 +30,8 @@ class OtherPart:
             have no timeframe.
         data_type: Name of the folder.
         files: Number of data files.
-        damage: Reads the files and returns their damage.
-        set_aside: Moves damaged files to the quarantine.
+        damage: Function that reads the files and returns their damage.
+        set_aside: Function that moves damaged files to the quarantine.
     """
 
     symbol: str
@@ -107,7 +107,7 @@ class OtherData:
     Args:
         root: Cache folder.
         disk, clock: Parts of the store.
-        data_types: Returns the names of the table folders.
+        data_types: Function that returns the names of the table folders.
     """
 
     def __init__(
@@ -144,7 +144,7 @@ class OtherData:
         for name in self._disk.list(self._root):
             try:
                 store = TableStore(self._root, name, self._disk, self._clock)
-            except QueryError:  # no folder of tables
+            except QueryError:  # not a folder of tables
                 continue
             logs += [
                 OtherLog(symbol, key.timeframe.label, name, store.log(key))
@@ -158,11 +158,11 @@ class OtherData:
         return logs
 
     def inspect(self, turn: int, has_time: Callable[[], bool]) -> Inspection:
-        """Read part after part while there is time, at least one; nothing is changed.
+        """Check at least one part, and further ones while time is left; nothing is changed.
 
         Args:
             turn: Any number, which selects the part to start with.
-            has_time: Returns whether to continue.
+            has_time: Function that returns whether to continue.
         """
         parts = self.parts()
         first = turn % len(parts) if parts else 0
@@ -204,7 +204,7 @@ class OtherData:
 
 
 def _unlisted(data_type: str, error: DataError) -> OtherPart:
-    """Return a part for a folder that cannot be listed; checking it reports why."""
+    """Return a part for a folder that cannot be listed; checking it reports the error."""
 
     def refuse() -> list[Damage]:
         """Raise the error that prevented listing the folder."""

@@ -5,10 +5,10 @@ before it counts. Like a database snapshot, it applies to every process that use
 survives restarts. A generation has one pin, however often it is set. Older versions of this library
 do not know pins.
 
-The files from which the generation is read stay: the current file gets a second name before it is
-rewritten; replaced files are neither counted nor aged out, nor dropped to make room; and no year of
-the series is evicted or deleted by age. A call that deletes (``clear``, ``clean --older-than``)
-deletes pinned files, too.
+The files from which the generation is read stay. The current file gets a second name before it is
+rewritten. Replaced files are not subject to the limits of number and age, and are not dropped to
+make room. No year of the series is evicted or deleted by age. A call that deletes (``clear``,
+``clean --older-than``) deletes pinned files, too.
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ Entry = Mapping[str, Any]
 
 
 def pin_file(folder: Path, generation: int) -> Path:
-    """Return the file that pins a generation; ``folder`` is that of replaced year files."""
+    """Return the file that pins a generation; ``folder`` contains the replaced year files."""
     return folder / f"{_PIN}{generation}"
 
 
 def pins_in(disk: Disk, folder: Path) -> list[int]:
-    """Return the pinned generations, ascending; ``folder`` is that of replaced year files."""
+    """Return the pinned generations, ascending; ``folder`` contains the replaced year files."""
     texts = (name.removeprefix(_PIN) for name in disk.list(folder) if name.startswith(_PIN))
     return sorted(int(text) for text in texts if text.isascii() and text.isdecimal())
 
@@ -62,8 +62,8 @@ def needs(
 
 
 def _own_generations(pins: Sequence[int], log: Sequence[Entry]) -> Iterator[int | None]:
-    """Yield each pin's last commit to a year; None if it is unknown."""
+    """Yield, for each pin, the last commit to the year up to that generation; None if unknown."""
     for pinned in pins:
         own = [int(entry["generation"]) for entry in log if entry["generation"] <= pinned]
-        if own or not log:  # otherwise the year begins after the pin
+        if own or not log:  # otherwise the first commit to the year is after the pin
             yield max(own, default=None)

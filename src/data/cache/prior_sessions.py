@@ -1,4 +1,4 @@
-"""The daily bars whose closes before ex-dates are used in conversions."""
+"""Finds the daily bars before ex-dates, whose closes are used in conversions."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from ..model.span import Span, gaps
 from ..prices.adjustment import LastSession, basis_parts
 from .store import BarStore
 
-# No market is closed for this long.
+# No market is closed for as many days as this.
 LOOKBACK = timedelta(days=14)
 _A_DAY = timedelta(days=1)
 
@@ -28,11 +28,11 @@ class PriorSessions:
 
     Attributes:
         store: Store of the bars.
-        key: Series that needs closes; its daily series is next to it.
-        instrument: Instrument whose market's sessions count.
+        key: Series that needs closes, which are in the daily series of the same lane.
+        instrument: Instrument whose market determines the sessions.
         ex_dates: Days that may be looked up.
-        closed: Reason for stretches in which no market was open; if these reach up to a day, no
-            calendar is needed.
+        closed: Reason in the coverage of spans in which the market was closed; if such a span
+            reaches up to the day, no calendar is needed.
     """
 
     store: BarStore

@@ -1,7 +1,7 @@
-"""The cache as older programs use it: ``put`` and ``get`` for frames, lists, statistics.
+"""The cache interface for older programs: ``put`` and ``get`` for frames, lists, statistics.
 
-A thin layer over the store of bars: the data manager on the same folder finds anything stored here,
-and vice versa.
+It is a thin layer over the store of bars: a data manager on the same folder finds anything stored
+here, and vice versa.
 """
 
 from __future__ import annotations
@@ -42,26 +42,28 @@ class UnifiedCache(CacheFolder):
     Args:
         cache_dir: Folder, created if necessary. Default: ``DATA_CACHE_DIR``, else an existing
             ``./data-cache``, else the user's cache folder.
-        max_size_gb: Limit for the whole folder, 0 for none. Default: ``CACHE_MAX_SIZE_GB``, else
-            that in the rules (10).
+        max_size_gb: Size limit for the whole folder; 0 means unlimited. Default:
+            ``CACHE_MAX_SIZE_GB``, else the limit in the rules (10).
         clock: Clock to use instead of the machine's.
-        instrument_of: Returns the instrument for a symbol, for dates as bounds. Default: the
-            installed rules.
-        must_keep: Returns why no vendor could supply bars again; only others may be dropped to keep
-            the limit. Default: none may.
+        instrument_of: Function that returns the instrument for a symbol, which determines the
+            meaning of dates as bounds. Default: according to the installed rules.
+        must_keep: Function that returns why no vendor could supply bars again. Only bars that can
+            be supplied again may be dropped to stay within the limit. Default: no bars are dropped.
         vendor_facts: Maps each vendor to its ``reliability`` (0 to 1) and ``rate_limit`` (text),
             which are written to the metadata for other tools.
-        retention: How many replaced year files are kept, for ``version=``. Default: 8.
-        max_age: Age of the newest bar from which a year is deleted, checked from time to time; see
-            :meth:`delete_older_than`. Default: none are.
-        columnar: Whether bars are also kept as columns, for speed: ``map`` them into memory,
-            ``read`` them if memory maps are not to be trusted (network disks), or ``off``.
-        min_free_mb: MiB that must stay free on the disk, or else bars are not stored; 0 for none.
-            Default: one hundredth of the disk, at least 64 and at most 1,024.
-        private: Whether only their owner may access new files and folders (0600 and 0700), from the
+        retention: Number of replaced year files to keep for ``version=``. Default: 8.
+        max_age: Maximum age: a year is deleted once its newest bar is older; checked from time to
+            time; see :meth:`delete_older_than`. Default: nothing is deleted by age.
+        columnar: Whether bars are also kept in column files, for speed: ``map`` maps these into
+            memory, ``read`` reads them (if memory maps are unreliable, as on network disks),
+            ``off`` keeps none.
+        min_free_mb: MiB that must stay free on the disk; bars that would need this space are not
+            stored. 0 means no reserve. Default: one hundredth of the disk, at least 64 and at most
+            1,024.
+        private: Whether only the owner may access new files and folders (0600 and 0700), from the
             first byte. Default: ``cache.private`` in the rules, which is false.
-        may_do_without: Whether a folder that cannot be created is not an error: nothing is stored
-            then, and one warning is issued.
+        may_do_without: Whether to continue without storing anything, after one warning, if the
+            folder cannot be created; otherwise that is an error.
 
     Attributes:
         cache_dir, ohlcv_dir, metadata_dir: Cache folder, folder of bars, and folder of summaries
@@ -90,31 +92,32 @@ class UnifiedCache(CacheFolder):
         data_type: str = BARS,
         **kwargs: Any,
     ) -> bool:
-        """Store a frame; stored rows that it lacks stay, and for equal stamps the frame wins.
+        """Store a frame; its rows replace stored rows with the same timestamps, and other rows stay.
 
-        Stamps are the ``DatetimeIndex`` or a column ``timestamp``: aware ones are converted to UTC
-        (days: to the date at the venue), naive ones mean UTC. Bars still forming are left out. Rows
-        that cannot be bars are kept separately and returned by :meth:`get`.
+        Timestamps are the ``DatetimeIndex`` or a column ``timestamp``. Aware timestamps are
+        converted to UTC (for daily bars: to the date at the venue); naive ones mean UTC. Bars that
+        are still forming are left out. Rows that cannot be bars are kept separately and returned by
+        :meth:`get`.
 
         Args:
             df: Bars, or for another ``data_type`` any dated table.
             symbol, timeframe: Series of the bars.
-            start_date, end_date: Range requested from the vendor, both inclusive; it distinguishes
-                stretches without bars, before, between or after them, from those never requested.
+            start_date, end_date: Range requested from the vendor, both inclusive. Spans without
+                bars in this range are recorded as empty; all others count as never requested.
             provider: Vendor that supplied the frame. Sample data (``mock``) is kept separately and
-                never returned for a query to the data manager. ``local`` and ``replay`` mean the
-                files in a folder, which a frame is not: it is stored under ``unknown``.
+                never returned for a query to the data manager. ``local`` and ``replay`` mean files
+                in a folder; a frame is none, so it is stored under ``unknown``.
             data_type: ``ohlcv``, or the name of another folder such as ``funding_rate``.
-            kwargs: ``adjustment`` (``raw``, ``split``, ``all``) if the caller knows what the prices
-                are adjusted for, and ``as_of``, the date up to which they are.
+            kwargs: ``adjustment`` (``raw``, ``split``, ``all``), if known, and ``as_of``, the date
+                up to which the prices are adjusted.
 
         Returns:
-            Whether anything was stored. Frames, symbols and timeframes that cannot be stored are
-                logged, not raised.
+            Whether anything was stored. A frame, symbol or timeframe that cannot be stored is
+            logged; no error is raised.
 
         Raises:
             CacheError: The folder could not be written.
-            QueryError: Rows in the frame are filled rather than bars.
+            QueryError: Some rows in the frame were filled in by a program and are not bars.
         """
         from ..model.frame import WITHOUT_FILLED, filled_rows
         from .facade.frames import FrameUpload
@@ -155,7 +158,7 @@ class UnifiedCache(CacheFolder):
         format: str = "csv",
         data_type: str = BARS,
     ) -> pd.DataFrame | None:
-        """Return the stored bars in a range, both ends inclusive, or None if there are none.
+        """Return the stored bars in a range, both ends inclusive, or None without bars.
 
         Bars have the form that the data manager returns: naive UTC index ``timestamp``, float64
         columns, adjusted for splits if that is exact. Rows that cannot be bars are included and
@@ -165,7 +168,7 @@ class UnifiedCache(CacheFolder):
             symbol, timeframe: Series to read.
             start_date, end_date: Bounds: datetimes are UTC instants; dates, and an end at midnight,
                 mean the whole day. Default: the last 30 days.
-            format: Kept for old callers; there is only one format.
+            format: Accepted for old callers but not used.
             data_type: See :meth:`put`.
 
         Raises:
@@ -189,7 +192,7 @@ class UnifiedCache(CacheFolder):
         return self._stored_frame(key, year_span(int(year)), self._instrument_of(symbol))
 
     def _save_compressed_csv(self, df: pd.DataFrame, path: str | os.PathLike[str]) -> Path:
-        """Write a plain gzip CSV; stored series change only under their lock, by :meth:`put`."""
+        """Write a plain gzip CSV file; stored series are only changed by :meth:`put`, under their lock."""
         target = Path(path)
         root, folder = os.path.realpath(self.cache_dir), Path(os.path.realpath(target)).parent
         if Path(root) in folder.parents:
@@ -229,7 +232,7 @@ class UnifiedCache(CacheFolder):
         return self.tables(data_type).put(key, df, span, offer.vendor) > 0
 
     def _after_put(self) -> None:
-        """Check the limit from time to time: measuring a folder takes longer than a put."""
+        """Check the limit from time to time, because measuring a folder takes longer than a put."""
         if next(self._puts) % PUTS_BETWEEN_LOOKS == 0:
             self.enforce_limit()
 
@@ -237,7 +240,7 @@ class UnifiedCache(CacheFolder):
 def _supported_options(kwargs: dict[str, Any]) -> dict[str, Any]:
     """Return the options that callers may pass with the bars.
 
-    Others from old programs are ignored.
+    Other options, which old programs pass, are ignored.
     """
     if unknown := sorted(set(kwargs) - set(_SAID_BY_CALLERS)):
         log.warning("put() ignores %s", ", ".join(unknown))
@@ -268,7 +271,7 @@ def get_unified_cache() -> UnifiedCache:
 
 
 def _after_fork() -> None:
-    """Give a forked child its own lock: another thread of the parent may hold the current one."""
+    """Give a forked child its own lock, because a thread of the parent may hold the current one."""
     global _lock
     _lock = threading.RLock()
 

@@ -1,4 +1,4 @@
-"""The board of a feed: the bars it has delivered, and its listeners. Sources push into it."""
+"""The board of a feed: it receives items from the source, keeps the last ones, and informs listeners."""
 
 from __future__ import annotations
 
@@ -41,11 +41,11 @@ class FeedSnapshot:
 
 @dataclass
 class Unread:
-    """Items that a run has delivered while nothing consumed its bars; bounded.
+    """The items of a run that were delivered before it had a consumer of bars; bounded.
 
     Attributes:
         items: The newest bars, statuses and corrections, in order.
-        lost: Span from the first to the last closed bar that no longer had room, if any.
+        lost: Span from the first to the last closed bar that was dropped for lack of room, or None.
     """
 
     capacity: int
@@ -53,7 +53,7 @@ class Unread:
     lost: Span | None = None
 
     def add(self, item: Item) -> None:
-        """Add an item; the oldest is dropped if there is no room."""
+        """Add an item; if the capacity is exceeded, the oldest item is dropped."""
         if self.items and is_superseded(self.items[-1], item):
             self.items.pop()
         elif len(self.items) >= self.capacity:
@@ -78,12 +78,12 @@ class _Shown:
 
 
 class Board:
-    """Keeps the last items that a source pushes, and passes all items on to listeners. Thread-safe.
+    """Keeps the last items from a source, and passes all items on to listeners. Thread-safe.
 
     Args:
-        clock: Source of the time in the statuses of :meth:`tell`.
+        clock: Clock for the times in statuses from :meth:`tell`.
         keep: Number of closed bars kept for snapshots.
-        symbol: Symbol that the delivered bars carry.
+        symbol: Symbol that is set in the delivered bars.
     """
 
     def __init__(self, clock: Clock, keep: int, symbol: str = "") -> None:
@@ -91,7 +91,7 @@ class Board:
         self._shown = _Shown(deque(maxlen=keep))
         self.current = StreamStatus(StreamState.CLOSED, "not started", clock.now_ms())
         self._boxes: tuple[Mailbox, ...] = ()
-        # Mailboxes that consume bars; without any, delivered items stay unread.
+        # Mailboxes of consumers of bars; without any, delivered items are kept as unread.
         self._consumers: tuple[Mailbox, ...] = ()
         self._unread: Unread | None = None
         # Guards all of the above. Listeners' code does not run while it is held.
@@ -108,31 +108,31 @@ class Board:
 
     @property
     def has_listener(self) -> bool:
-        """Whether there is a listener."""
+        """Whether the board has a listener."""
         return bool(self._boxes)
 
     def clear(self, capacity: int) -> None:
         """Begin a run: clear the snapshot, but keep the listeners.
 
         Args:
-            capacity: Number of items kept for the first consumer of bars, if there is none yet.
+            capacity: Number of items to keep for the first consumer of bars if none exists yet.
         """
         with self._lock:
             self._shown = _Shown(deque(maxlen=self._shown.bars.maxlen))
             self._unread = None if self._consumers else Unread(capacity)
 
     def add(self, box: Mailbox) -> None:
-        """Pass everything from now on to ``box`` too."""
+        """Also pass all future items to ``box``."""
         with self._lock:
             self._boxes = (*self._boxes, box)
 
     def lost(self) -> Span | None:
-        """Return the span of bars that no longer wait for the first consumer, or None if all do."""
+        """Return the span of bars that are no longer kept for the first consumer, or None."""
         with self._lock:
             return self._unread.lost if self._unread else None
 
     def add_consumer(self, box: Mailbox, older: Sequence[LiveBar], lost: Span | None) -> bool:
-        """Pass the unread items to ``box``, then everything from now on.
+        """Pass the unread items and then all future items to ``box``.
 
         Args:
             box: Mailbox of a consumer of bars.
@@ -140,7 +140,7 @@ class Board:
             lost: Result of :meth:`lost`.
 
         Returns:
-            Whether ``box`` was added; False if other bars have been lost by now.
+            Whether ``box`` was added; False if more bars have been lost meanwhile.
         """
         with self._lock:
             unread = self._unread
@@ -226,7 +226,7 @@ class Board:
         self.status(StreamStatus(state, reason, self._clock.now_ms()))
 
     def close(self, reason: str, error: DataError | None = None) -> None:
-        """Record that the run is over, and let every listener reach its end."""
+        """Record that the run is over; every listener ends after the items that still wait."""
         self.tell(StreamState.CLOSED, reason)
         with self._lock:
             boxes, self._boxes = self._boxes, ()
@@ -237,11 +237,11 @@ class Board:
 
 @dataclass
 class Run:
-    """One run of a feed: a sink that blocks everything once the run is over. Thread-safe."""
+    """One run of a feed: a sink that ignores all items once the run is over. Thread-safe."""
 
     board: Board
     is_over: bool = False
-    # Guards the flag: retiring a run waits for a push in progress.
+    # Guards the flag, so that ending a run waits for an item that is just being pushed.
     _lock: threading.RLock = field(default_factory=threading.RLock, repr=False)
 
     def bar(self, bar: LiveBar) -> None:
@@ -270,7 +270,7 @@ class Run:
                 self.board.close(str(error) if error else "it has ended", error)
 
     def retire(self, reason: str) -> None:
-        """End the run from outside; nothing is pushed after this returns."""
+        """End the run from outside; after this returns, no item is passed on any more."""
         with self._lock:
             if not self.is_over:
                 self.is_over = True

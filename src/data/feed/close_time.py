@@ -1,7 +1,7 @@
-"""The time stamp of a bar in a program that steps through time: its close.
+"""Computes the close of a bar, which is its timestamp in programs that step through time.
 
-Everywhere else a bar is stamped with its open. A strategy that saw a bar at its open would act
-before the bar was over, and a resampler would put it into the wrong group.
+Everywhere else the timestamp of a bar is its open. A strategy that saw a bar at its open would act
+before the bar was over, and a resampler would put the bar into the wrong group.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ from ..model.timeframe import Timeframe
 class Closing:
     """Maps opens to closes, in UTC milliseconds. Thread-safe.
 
-    Intraday bars close when the market's calendar says so: the last hour of a session may last
-    only half an hour. Daily and longer bars are stamped 23:59:59 on their last date, so that their
-    date is the session's and the minute bars of that day precede them.
+    The close of an intraday bar follows from the market's calendar: the last hourly bar of a
+    session may last only half an hour. The close of a daily or longer bar is 23:59:59 on its last
+    date, so that its date is that of the session and the minute bars of that day precede it.
 
     Args:
         timeframe: Timeframe of the bars.
-        calendar: Calendar of the market; None if it is not known, so that a bar lasts as long as
-            its timeframe.
+        calendar: Calendar of the market; None if it is unknown: then a bar lasts as long as its
+            timeframe.
     """
 
     def __init__(self, timeframe: Timeframe, calendar: MarketCalendar | None = None) -> None:

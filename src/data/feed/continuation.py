@@ -1,8 +1,8 @@
-"""How a stream continues after history: every bar once, in order, without a seam.
+"""Continues history with a stream: every bar once, in order, without a gap.
 
-A stream loses bars, repeats them and sends them late; history has them all, a little later. This
-module decides which bar is delivered when, and what must be requested before anything newer is
-delivered. It is pure: bars of both go in, the bars to deliver come out.
+A stream may lose bars, repeat them or send them late; history has all bars, a little later. This
+module decides when each bar is delivered, and which bars must be requested before anything newer is
+delivered. It is pure: it takes bars from both, and returns the bars to deliver.
 """
 
 from __future__ import annotations
@@ -20,7 +20,10 @@ from ..model.stream import LiveBar
 
 
 class EvenSlots:
-    """Slots of a market that never closes, at every multiple of a step: the fast path."""
+    """The expected opens in a market that never closes: every multiple of a step.
+
+    This is the fast path.
+    """
 
     def __init__(self, step_ms: int) -> None:
         self._step_ms = step_ms
@@ -31,7 +34,7 @@ class EvenSlots:
 
 
 def slots_of(grid: BarGrid) -> BarGrid | EvenSlots:
-    """Return the fastest slots available for a series; their results are those of ``grid``."""
+    """Return the fastest object that gives the same expected opens as ``grid``."""
     calendar, timeframe = grid.calendar, grid.timeframe
     step_ms = timeframe.step_ms or 0
     even = calendar.name == ALWAYS_OPEN and timeframe.is_intraday and DAY_MS % step_ms == 0
@@ -41,19 +44,18 @@ def slots_of(grid: BarGrid) -> BarGrid | EvenSlots:
 class Continuation:
     """Bars that wait for their turn. Not thread-safe.
 
-    Stamps are delivered in strictly ascending order, each once. No bar is delivered before all
-    bars expected earlier have been delivered or are known not to exist.
+    Bars are delivered once each, in strictly ascending order. No bar is delivered before all bars
+    expected earlier have been delivered or are known not to exist.
 
     Args:
         slots: Expected opens of the bars.
-        start_ms: Everything before this time has already been delivered.
+        start_ms: Time before which everything has already been delivered.
 
     Attributes:
         frontier: Time before which every expected bar was delivered or is known not to exist.
-        last: Stamp of the last bar delivered; before the first, the millisecond before
-            ``start_ms``.
-        newest: Stamp of the newest bar that was delivered or is waiting.
-        doubled: Number of bars that were offered again after they were delivered.
+        last: Timestamp of the last delivered bar; at first, the millisecond before ``start_ms``.
+        newest: Timestamp of the newest bar that was delivered or is waiting.
+        doubled: Number of bars that were offered again after their delivery.
     """
 
     def __init__(self, slots: BarGrid | EvenSlots, start_ms: int) -> None:
@@ -68,7 +70,7 @@ class Continuation:
         self._expected: int | None = None
 
     def offer(self, bar: LiveBar) -> bool:
-        """Take a closed bar and return whether it is new; one that already waits is replaced."""
+        """Take a closed bar, and return whether it is new; it replaces a waiting bar of the same time."""
         if bar.stamp_ms <= self.last:
             self.doubled += 1
             return False
@@ -79,9 +81,9 @@ class Continuation:
         return True
 
     def learn(self, bars: Iterable[LiveBar], absent: Iterable[int]) -> None:
-        """Take the answer from history: bars, and stamps for which there is certainly no bar.
+        """Take an answer from history: bars, and times at which certainly no bar exists.
 
-        A bar that is already waiting stays: the stream's version is the newer one.
+        A bar that is already waiting stays, because the stream's version is newer.
         """
         for bar in bars:
             if bar.stamp_ms > self.last and bar.stamp_ms not in self._waiting:
@@ -107,7 +109,7 @@ class Continuation:
     def gap(self, until_ms: int) -> Span | None:
         """Return the first missing span, or None if nothing is missing.
 
-        It ends at the first waiting bar, or otherwise at ``until_ms``, before which every expected
+        The span ends at the first waiting bar, or else at ``until_ms``, before which every expected
         bar should be available by now. Call this when :meth:`take` has nothing left.
         """
         expected = self._next_expected()
@@ -136,9 +138,10 @@ _DAY = timedelta(days=1)
 
 
 def open_ms(calendar: MarketCalendar, span: Span) -> int:
-    """Return for how many milliseconds of ``span`` the market was open; at most about a day.
+    """Return the time, in milliseconds, for which the market was open in ``span``.
 
-    A longer span is cut to its last days; no caller waits that long.
+    The result is at most about a day: a longer span is cut to its last days, because no caller
+    waits that long.
     """
     if calendar.name == ALWAYS_OPEN:
         return max(0, span.end - span.start)

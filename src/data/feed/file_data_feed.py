@@ -1,4 +1,4 @@
-"""A user's CSV file as a Backtrader data feed: all at once, or bar by bar as if live."""
+"""A user's CSV file as a Backtrader data feed: all bars at once, or bar by bar as if live."""
 
 from __future__ import annotations
 
@@ -33,19 +33,19 @@ _VALUES = ("open", "high", "low", "close", "volume")
 class FileDataFeed(BacktraderFeed):
     """Bars from a CSV file; see :class:`CsvColumns` for the supported columns.
 
-    Bars are stamped with the file's own times. If these are opens, pass ``interval``: the bars are
-    then stamped with their closes, like those of all other feeds.
+    Bars have the times in the file. If these are opens, pass ``interval``: the bars then have the
+    times of their closes, as in all other feeds.
 
     Backtrader parameters: ``dataname`` (the path), ``symbol``, ``interval``, the layout
     (``datetime_col``, ``open_col`` ... ``reverse``), ``fromdate`` and ``todate`` (texts are
     accepted), ``simulate_realtime`` with ``realtime_interval`` seconds between two bars, and
-    ``on_new_bar`` (symbol, stamp, values), called for each of these bars in a separate thread.
+    ``on_new_bar`` (symbol, timestamp, values), called for each of these bars in a separate thread.
 
     Attributes:
-        df: Bars on a naive UTC index.
+        df: Bars with a naive UTC index.
 
     Raises:
-        FileNotFoundError: There is no such file.
+        FileNotFoundError: The file does not exist.
         ValueError: The file is not a CSV of bars; the message gives the reason.
     """
 
@@ -84,7 +84,7 @@ class FileDataFeed(BacktraderFeed):
         played = bars if self.is_realtime else []
         pace = every(self.p.realtime_interval)
         source = ReplaySource(self.symbol, lambda: played, pace)
-        # Room for all bars, so that no listener is cut off for being slower than a file.
+        # Capacity for all bars, so that no listener is cut off because it is slower than the file.
         stream = LiveFeed(self.symbol, timeframe.label, source, capacity=len(bars) + CAPACITY)
         super().__init__(stream, closing, () if self.is_realtime else bars)
         if self.is_realtime and self.p.on_new_bar is not None:
@@ -126,7 +126,7 @@ class FileDataFeed(BacktraderFeed):
     def create_sample_csv(
         cls, file_path: str | Path, symbol: str = "TEST", days: int = 30, interval_minutes: int = 60
     ) -> None:
-        """Write a CSV of made-up bars for experiments and tests, always the same for a symbol.
+        """Write a CSV file of made-up bars for experiments and tests, always the same for a symbol.
 
         Raises:
             StorageError: The file cannot be written.
@@ -155,7 +155,7 @@ def _moment(value: Any) -> Any:
 
 
 def _usual_step(bars: list[LiveBar]) -> str:
-    """Return the label of the shortest distance between two bars, or ``1d`` if there is none."""
+    """Return the label of the shortest distance between two bars; ``1d`` for fewer than two."""
     steps = [after.stamp_ms - bar.stamp_ms for bar, after in pairwise(bars)]
     minutes = min(steps, default=DAY_MS) // MINUTE_MS
     return f"{minutes}m" if 0 < minutes < DAY_MS // MINUTE_MS else "1d"
@@ -197,14 +197,15 @@ class CsvColumns:
     """The layout of a CSV file.
 
     Attributes:
-        datetime_col: Column of the time stamps; if it is missing, the usual names are tried.
+        datetime_col: Column of the timestamps; if it is missing, the usual names are tried.
         open_col, high_col, low_col, close_col, volume_col: Columns of the values.
         openinterest_col: Column of the open interest, or None.
         separator: Separator between columns.
         datetime_format: ``strptime`` format; not needed for ISO 8601 and epoch seconds or
             milliseconds.
-        timezone: Time zone of stamps that have none; UTC by default.
-        reverse: Whether the newest row comes first; of rows with the same stamp the newest counts.
+        timezone: Time zone of naive timestamps; UTC by default.
+        reverse: Whether the newest row comes first; of rows with the same timestamp, the newest is
+            used.
     """
 
     datetime_col: str | None = "datetime"
@@ -226,15 +227,15 @@ class CsvColumns:
 
 
 def read_csv_bars(path: str | Path, columns: CsvColumns | None = None) -> pd.DataFrame:
-    """Return a file's bars on a naive UTC ``timestamp`` index, ascending, each stamp once.
+    """Return a file's bars with a naive UTC ``timestamp`` index, ascending and unique.
 
     Columns: ``open high low close volume openinterest``. Rows that cannot be bars are left out,
-    with a warning in the log: a price is missing or impossible in any market, high or low do not
-    fit, or the stamp is more than a day ahead of the machine's clock.
+    with a warning in the log. In such a row a price is missing or impossible in any market, high or
+    low contradict the other prices, or the time is more than a day ahead of the machine's clock.
 
     Raises:
-        FileNotFoundError: There is no such file.
-        ValueError: The file is not a CSV, lacks a column, has a stamp that is not a time, or
+        FileNotFoundError: The file does not exist.
+        ValueError: The file is not CSV, lacks a column, has a timestamp that is not a time, or
             contains no bars.
     """
     import pandas as pd
@@ -278,7 +279,7 @@ def _time_column(raw: pd.DataFrame, columns: CsvColumns, path: str | Path) -> st
 
 
 def _stamps(column: Any, columns: CsvColumns, path: str | Path) -> pd.DatetimeIndex:
-    """Return the stamps as naive UTC."""
+    """Return the timestamps as naive UTC."""
     import pandas as pd
 
     try:
@@ -315,7 +316,7 @@ def _checked(frame: pd.DataFrame, path: str | Path) -> pd.DataFrame:
     stamps = frame.index.to_numpy("datetime64[ms]").astype(np.int64)
     values = [frame[name].to_numpy(np.float64) for name in (*PRICES, "volume")]
     table = BarTable.of_columns(stamps, values)
-    # Today's date begins in the east long before it does in UTC.
+    # A date begins in the east long before it begins in UTC.
     latest_ms = SystemClock().now_ms() + DAY_MS
     sound = are_bars(table, latest_ms)
     if not sound.all():

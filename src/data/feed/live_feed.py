@@ -6,7 +6,7 @@
     for bar in feed:            # starts it; history first, then every closed bar, once, in order
         ...
 
-Backtrader is not needed. How far a slow listener may fall behind: see :mod:`.queue`.
+Backtrader is not needed. For the limit of a slow listener's backlog see :mod:`.queue`.
 """
 
 from __future__ import annotations
@@ -49,24 +49,24 @@ class _Wants(TypedDict, total=False):
 
 
 class LiveFeed:
-    """Bars of one series as they close: history, then live, without a seam. Thread-safe.
+    """Bars of one series as they close: history, then live bars, without a gap. Thread-safe.
 
     Every consumer of bars (an iteration, a queue from :meth:`subscribe`, a callback of
-    :meth:`on_bar`) gets every closed bar once and in order; the feed waits for none of them. The
-    first consumer of a run gets all bars since its start, however late it joins: up to
-    ``capacity`` items wait for it, and earlier ones are read from ``history`` again. Any further
-    consumer begins with the next bar. Forming bars go to listeners that request them
-    (``forming=True``). A feed without references and listeners ends by itself; it does not run in
-    a forked child.
+    :meth:`on_bar`) gets every closed bar once and in order; the feed does not wait for slow
+    consumers. The first consumer of a run gets all bars since the start of the run, however late it
+    joins: up to ``capacity`` items are kept for it, and earlier ones are read from ``history``
+    again. Any further consumer begins with the next bar. Forming bars go to listeners that request
+    them (``forming=True``). A feed without references and listeners ends by itself; in a forked
+    child it is stopped.
 
     Args:
         symbol, timeframe: Symbol and timeframe of the bars.
         source: Source of the bars; see :class:`~.sources.base.Source`.
         keep: Number of closed bars that :meth:`snapshot` holds.
         capacity: Number of items that may wait for one listener.
-        clock: Source of the time in the feed's own statuses.
-        history: Source of bars that no longer wait; without it, a first consumer that joins too
-            late is cut off with :class:`~.errors.FeedLagError`.
+        clock: Clock for the times in the feed's own statuses.
+        history: Source of bars that are no longer in memory; without it, a first consumer that
+            joins too late is cut off with :class:`~.errors.FeedLagError`.
     """
 
     def __init__(
@@ -89,17 +89,18 @@ class LiveFeed:
         self._run: Run | None = None
         self._subject = Subject(symbol, timeframe)
         self._dropped: weakref.finalize[..., LiveFeed] | None = None
-        # Maps each caller to its options; each gets a mailbox and a thread with every run.
+        # Maps callers to their options; with every run, each caller gets a new mailbox and a new
+        # thread.
         self._callers: dict[Caller, _Wants] = {}
-        # Allows one thread at a time to start, stop or register; no listener's code runs while it
-        # is held.
+        # Lets only one thread at a time start, stop or register; no listener's code runs while this
+        # lock is held.
         self._turning = threading.RLock()
         renew_after_fork(self)
 
     # --- running ---------------------------------------------------------------------------
 
     def start(self) -> None:
-        """Start the feed if it is not running; one that ended or was stopped starts afresh.
+        """Start the feed unless it is running; a feed that ended or was stopped starts again.
 
         Raises:
             DataError: The source cannot work with this configuration.
@@ -127,7 +128,10 @@ class LiveFeed:
         self._dropped.atexit = False
 
     def stop(self) -> None:
-        """End within half a second; listeners still get the waiting items. May be called twice."""
+        """Stop the feed within half a second; listeners still get the waiting items.
+
+        The method may be called repeatedly.
+        """
         with self._turning:
             run, self._run = self._run, None
             if self._dropped is not None:
@@ -137,7 +141,7 @@ class LiveFeed:
                 self.source.stop()
 
     def after_fork(self) -> None:
-        """Become stopped in a forked child, which has none of the threads; it can be restarted."""
+        """Mark the feed as stopped in a forked child, which has no threads; it can be restarted."""
         self._turning, self._run = threading.RLock(), None
         if self._dropped is not None:
             self._dropped.detach()
@@ -145,7 +149,7 @@ class LiveFeed:
 
     @property
     def is_running(self) -> bool:
-        """Whether the feed was started, and has neither ended nor been stopped."""
+        """Whether the feed was started and has not ended or been stopped."""
         run = self._run
         return run is not None and not run.is_over
 
@@ -155,7 +159,7 @@ class LiveFeed:
         return self._board.current
 
     def snapshot(self) -> FeedSnapshot:
-        """Return the last closed bars, the forming one and the status, all at one moment."""
+        """Return the last closed bars, the forming bar and the status, all as of one moment."""
         return self._board.snapshot(self.symbol, self.timeframe)
 
     # --- listening -------------------------------------------------------------------------
@@ -170,14 +174,16 @@ class LiveFeed:
     ) -> Mailbox:
         """Return a queue of bars and statuses, in order.
 
-        The first queue of a run begins with the run, any other one now. It is closed when the run
-        ends, or by :meth:`unsubscribe`. This does not start the feed.
+        The first queue of a run begins with the first bar of the run, any other queue with the next
+        bar. A queue is closed when the run ends, or by :meth:`unsubscribe`. This method does not
+        start the feed.
 
         Args:
             forming, revisions: Whether to include forming bars, and corrections of bars delivered
                 before.
-            capacity: Number of items that may wait in the queue; by default the feed's.
-            wake: Called whenever an item was added; it must not block or raise.
+            capacity: Number of items that may wait in the queue; by default the capacity of the
+                feed.
+            wake: Function called after an item was added; it must not block or raise.
         """
         room = capacity or self._capacity
         box = Mailbox(
@@ -201,7 +207,7 @@ class LiveFeed:
                 return
 
     def _again(self, lost: Span) -> list[LiveBar]:
-        """Return bars of this run that no longer wait.
+        """Return bars of this run that are no longer in memory.
 
         Raises:
             FeedLagError: The bars are not available.
@@ -226,8 +232,8 @@ class LiveFeed:
     def on_bar(self, callback: OnBar, *, forming: bool = False) -> None:
         """Call ``callback`` with every closed bar, in a separate thread.
 
-        Errors that it raises are logged, and the next bar is still delivered. This does not start
-        the feed.
+        Errors that the callback raises are logged, and the next bar is still delivered. This method
+        does not start the feed.
         """
 
         def _take(item: Item) -> None:
@@ -237,7 +243,7 @@ class LiveFeed:
         self._register(Caller(_take, str(self)), {"forming": forming})
 
     def on_status(self, callback: OnStatus) -> None:
-        """Call ``callback`` with every status, as :meth:`on_bar` does with bars."""
+        """Call ``callback`` with every status; see :meth:`on_bar`."""
 
         def _take(item: Item) -> None:
             if isinstance(item, StreamStatus):
@@ -246,7 +252,7 @@ class LiveFeed:
         self._register(Caller(_take, str(self)), {"consumes": False})
 
     def on_revision(self, callback: OnBar) -> None:
-        """Call ``callback`` with corrections of delivered bars, like :meth:`on_bar`."""
+        """Call ``callback`` with corrections of delivered bars; see :meth:`on_bar`."""
 
         def _take(item: Item) -> None:
             if isinstance(item, Revision):
@@ -274,7 +280,7 @@ class LiveFeed:
     async def __aiter__(self) -> AsyncIterator[LiveBar]:
         """Start the feed if necessary, and yield closed bars without blocking the event loop.
 
-        It raises the same errors as iterating.
+        For errors see :meth:`__iter__`.
         """
         loop, woken = asyncio.get_running_loop(), asyncio.Event()
         box = await asyncio.to_thread(self.subscribe, wake=lambda: _wake(loop, woken))
@@ -316,7 +322,7 @@ class LiveFeed:
                 self._listen(caller, wants)
 
     def _listen(self, caller: Caller, wants: _Wants) -> None:
-        """Give a caller its queue; one that takes no bars is not a consumer."""
+        """Connect a caller with a queue; a caller that takes no bars is not a consumer."""
         box = Mailbox(
             f"a listener of {self}",
             self._capacity,
@@ -332,7 +338,8 @@ class LiveFeed:
 
 
 def _wake(loop: asyncio.AbstractEventLoop, woken: asyncio.Event) -> None:
-    # The loop may be closed at any moment, which does not concern the thread that adds the item.
+    # The event loop may be closed at any moment; this must not disturb the thread that adds the
+    # item.
     with contextlib.suppress(RuntimeError):
         loop.call_soon_threadsafe(woken.set)
 
@@ -348,7 +355,8 @@ def _end_unheard(name: str, source: Source, run: Run) -> None:
         run.retire("dropped")
         source.stop()
 
-    # Feeds may be dropped in any thread, whatever locks it holds, so a separate thread ends them.
+    # Feeds may be garbage-collected in any thread, whatever locks it holds, so a separate thread
+    # ends them.
     threading.Thread(target=end, name=f"onetape feed {name} ends", daemon=True).start()
 
 
@@ -356,7 +364,8 @@ def _end_unheard(name: str, source: Source, run: Run) -> None:
 
 
 _JOIN_S = 0.1
-# Items taken from a mailbox at once: few enough for forming bars to be fresh when delivered.
+# Number of items taken from a mailbox at once, small enough for forming bars to be fresh when
+# delivered.
 _MOST = 64
 
 
@@ -378,7 +387,7 @@ class Caller:
         self._thread: threading.Thread | None = None
 
     def listen(self, box: Mailbox) -> None:
-        """Start processing the items in ``box``; ends when it is closed and empty."""
+        """Start processing the items in ``box``; the thread ends when the box is closed and empty."""
         self._thread = threading.Thread(
             target=following(self._run),
             args=(box,),
@@ -388,7 +397,7 @@ class Caller:
         self._thread.start()
 
     def join(self) -> None:
-        """Wait briefly for a call in progress; a slow one is left to end by itself."""
+        """Wait briefly for a call in progress; a slow call is left to end by itself."""
         if self._thread is not None and self._thread is not threading.current_thread():
             self._thread.join(_JOIN_S)
 

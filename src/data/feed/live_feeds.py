@@ -1,4 +1,4 @@
-"""Makes feeds for symbols, from the stream of the first routed vendor that has one."""
+"""Creates feeds for symbols from the stream of the first vendor in the rules that has one."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ log = logging.getLogger("onetape.feed")
 
 @dataclass(frozen=True)
 class FeedTimings:
-    """Durations used by feeds; tests make them short."""
+    """Durations used by feeds; tests use shorter ones."""
 
     pulse: ConnectionTimings = ConnectionTimings()
     patience: StreamTimings = StreamTimings()
@@ -71,7 +71,7 @@ class FeedTimings:
 
 @dataclass(frozen=True)
 class _Way:
-    """A stream that has the requested bars, or the minute bars that they are built from."""
+    """A stream with the requested bars, or with the minute bars from which they are built."""
 
     name: str
     make: Callable[[], StreamProtocol]
@@ -84,7 +84,7 @@ class _Way:
 
 
 class LiveFeeds:
-    """Makes feeds for one data manager; the feeds share connections. Thread-safe.
+    """Creates feeds for one data manager; the feeds share connections. Thread-safe.
 
     Args:
         manager: Source of history and of missing bars.
@@ -104,7 +104,8 @@ class LiveFeeds:
         self._services = services
         self.tempo = tempo or FeedTimings()
         self._keeper = StreamKeeper(services.selector, services.cache.store, services.clock)
-        # Feeds streamed by a vendor in the rules, for last prices; removed once they are dropped.
+        # Feeds streamed by a vendor in the rules, which supply last prices; the references are
+        # weak.
         self._routed: WeakSet[_RoutedFeed] = WeakSet()
 
     def find(
@@ -126,12 +127,12 @@ class LiveFeeds:
             symbol, timeframe: Symbol and timeframe of the bars.
             lookback_bars: Number of closed bars of history to deliver first.
             provider: The only vendor to use for the stream and the history.
-            after_ms: Stamp of the last bar that the caller already has, instead of
+            after_ms: Timestamp of the last bar that the caller already has; replaces
                 ``lookback_bars``.
             adjustment: Adjustment of past prices.
-            timeout: Seconds allowed for each request for past bars, as for ``get_ohlcv``.
-            on_new_bar: Called with every closed bar.
-            unknown: Unknown options; if there are any, there is no feed.
+            timeout: Seconds allowed for each request for past bars; see ``get_ohlcv``.
+            on_new_bar: Function called with every closed bar.
+            unknown: Unknown options; with any of them, the result is None.
         """
         with running(subject_of(symbol, timeframe)):
             try:
@@ -147,7 +148,7 @@ class LiveFeeds:
         return feed
 
     def streamer(self, symbol: str, timeframe: str, provider: str | None = None) -> str | None:
-        """Return the vendor whose stream :meth:`find` would use, or None if there is none.
+        """Return the vendor whose stream :meth:`find` would use, or None.
 
         Raises:
             QueryError: The symbol or the timeframe cannot be understood.
@@ -202,7 +203,7 @@ class LiveFeeds:
 
         def keep(bars: Sequence[LiveBar]) -> None:
             """Store closed bars, unless the caller named their vendor."""
-            if provider is None:  # a pinned vendor's bars have their own lane
+            if provider is None:  # bars of a pinned vendor are in a lane of their own
                 self._keeper.keep(instrument, grid, origin, [bar.bar for bar in bars])
 
         def correct(bar: LiveBar) -> None:
@@ -225,8 +226,8 @@ class LiveFeeds:
             patience=patience,
             call=partial(self._services.observer.call_beside, instrument.symbol, step.label),
         )
-        # History arrives all at once, so a listener that takes time to read it has not fallen
-        # behind.
+        # History arrives all at once, so a listener that needs time to read it is not treated as
+        # slow.
         capacity = CAPACITY + start.lookback
         feed = _RoutedFeed(
             symbol,
@@ -245,10 +246,10 @@ class LiveFeeds:
         return feed
 
     def live_price(self, instrument: Instrument) -> LivePrice | None:
-        """Return the latest price from the running feeds, or None if none of them has one.
+        """Return the latest price from the running feeds, or None if no feed has one.
 
-        Feeds from vendors that the rules do not name for the instrument, such as those of futures,
-        do not count.
+        Feeds from vendors that the rules do not name for the instrument, such as vendors of
+        futures, are ignored.
         """
         prices = [
             price
@@ -269,10 +270,10 @@ class LiveFeeds:
         """Return the first stream, in the order of the rules, that has such bars.
 
         Raises:
-            NoProviderError: There is no such stream.
+            NoProviderError: No vendor has such a stream.
             UnknownSymbolError: All vendors may mean a different instrument.
-            UnknownProviderError, ForeignError: The pinned vendor comes from another package, which
-                is at fault.
+            UnknownProviderError, ForeignError: The pinned vendor comes from another package, and
+                the package is faulty.
         """
         selector = self._services.selector
         routed = selector.get_provider_with_failover(instrument.symbol, step.label)
@@ -306,7 +307,7 @@ class LiveFeeds:
         )
 
     def _stream(self, name: str, wanted: tuple[Instrument, Timeframe, str | None]) -> _Way | str:
-        """Return a vendor's stream of such bars, or a reason (may be empty) why it has none."""
+        """Return a vendor's stream of the wanted bars, or the reason (may be empty) why it has none."""
         instrument, step, _ = wanted
         made = stream_of(name)
         if made is None:
@@ -317,14 +318,14 @@ class LiveFeeds:
         )
 
         def make() -> StreamProtocol:
-            """Make a protocol with the vendor's address and keys.
+            """Create a protocol with the vendor's address and keys.
 
             Errors raised by other packages are converted to ours.
             """
             return call_foreign(lambda: made(rules.ws_url, keys), name)
 
         def account() -> str:
-            """Return the name under which limits remember the account of these keys."""
+            """Return the name under which limits track the account of these keys."""
             own = [key for key in keys_declared(name) if key in keys]
             limiter = self._services.network.limiter(name)
             return limiter.acting_for(keys[key] for key in own).account()
@@ -346,7 +347,7 @@ class LiveFeeds:
         clock = self._services.clock
 
         def listen(sink: Sink) -> Listener:
-            """Return a listener that makes bars from the topic's minutes, bars or trades."""
+            """Return a listener that passes bars on, or builds them from minute bars or trades."""
             if way.sent is not None:
                 quiet_ms = round(way.protocol.traits.quiet_s * SECOND_MS)
                 return MinuteListener(sink, clock, MinuteBars(grid, quiet_ms))
@@ -360,7 +361,7 @@ class LiveFeeds:
             self._services.observer.tell(BarRefused, vendor=way.name, reason=why, **facts)
 
         def make() -> Connection:
-            """Make a connection with its own protocol, within the vendor's limit on connects."""
+            """Create a connection with its own protocol, within the vendor's limit on connects."""
             protocol = way.make()
             limiter = self._services.network.stream_limiter(way.name, protocol.traits.connects)
             dial = Dialer(protocol.address)
@@ -398,7 +399,7 @@ class _RoutedFeed(LiveFeed):
     def price(self) -> LivePrice | None:
         """Return the feed's latest price.
 
-        It is None if the feed is not running or has delivered only history.
+        The result is None if the feed is not running or has delivered only history.
         """
         if not self.is_running:
             return None
@@ -408,7 +409,7 @@ class _RoutedFeed(LiveFeed):
             bar = shown.bars[-1]
         if bar is None or bar.origin != "live":
             return None
-        # For a vendor that lags, the end of the bar limits the time, not its arrival.
+        # If a vendor's bars arrive late, the time of the price is at most the end of the bar.
         is_bounded = self._step.is_intraday and step_ms is not None
         end_ms = bar.stamp_ms + step_ms if is_bounded and step_ms is not None else shown.newest_ms
         return LivePrice(bar.close, min(shown.newest_ms, end_ms), self._vendor)
@@ -418,7 +419,7 @@ def refuse(unknown: Collection[str], options: Iterable[str]) -> None:
     """Reject options that no feed supports.
 
     Raises:
-        ConfigError: There are such options.
+        ConfigError: Some options are unknown.
     """
     if unknown:
         raise ConfigError(
@@ -435,10 +436,10 @@ def strangeness(
 ) -> str:
     """Return why a stream's bars do not continue the series; empty if they do.
 
-    A vendor that serves such bars itself is a candidate for them and is compared as one: its bars
-    must be of a kind that may be mixed with those chosen by the rules. For any other vendor, which
-    comes from another package, history is supplied by other vendors: its bars must be of the same
-    instrument and kind.
+    If the vendor also serves such bars outside the stream, it is treated like any candidate: its
+    bars must be of a kind that may be mixed with those chosen by the rules. Otherwise (a vendor
+    from another package) history is supplied by other vendors, so the streamed bars must be of the
+    same instrument and kind.
 
     Args:
         services: Routing and the store.
@@ -478,14 +479,14 @@ def hindrance(
 ) -> str:
     """Return why no bars are built from the minutes that a vendor streams; empty if they are.
 
-    Bars are built if the vendor also serves them, so that history has the same ones, and if both
-    are of one kind: with the same anchor, and with volume from the same tape. Daily bars are not
-    built, because the minutes do not include the auctions.
+    Bars are built on two conditions. The vendor must also serve these bars, so that history has the
+    same ones. And both must be of one kind: with the same anchor, and with volume from the same
+    tape. Daily bars are not built, because the minute bars do not include the auctions.
 
     Args:
         services: Routing and the store.
         vendor: Canonical name of the vendor.
-        kind: Kind of the vendor's minutes, in the hours that are delivered.
+        kind: Kind of the vendor's minute bars, in the hours that are delivered.
         wanted: Instrument and timeframe of the bars, and the pinned vendor, if any.
 
     Raises:
@@ -501,7 +502,7 @@ def hindrance(
         instrument.symbol, step.label, bars=1, wishes=Wishes(provider=pinned)
     )
     series = kind_of_series(services.selector, services.cache.store, query)
-    # Hours and their anchor are converted to those of the series if the conversion is exact.
+    # Hours and anchor are converted to those of the series if that is exact.
     as_stored = replace(own, session=kind.session, anchor=kind.anchor)
     for other, owner in ((as_stored, "its"), (series, "the series has")):
         if differing := differences(kind, other):

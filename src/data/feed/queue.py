@@ -1,9 +1,9 @@
 """The bounded queue of one listener.
 
-Closed bars are never dropped and never reordered. Of the unread forming bars only the newest is
-kept, and none once its bar has closed. A listener that falls ``capacity`` items behind is cut off:
-it gets all waiting items, in order, and then a :class:`~.errors.FeedLagError`. So no bar is
-missing without an error, memory stays bounded, and no other listener has to wait.
+Closed bars are never dropped or reordered. Of the unread forming bars, only the newest is kept,
+until the bar closes. A listener that falls ``capacity`` items behind is cut off: it gets all
+waiting items, in order, and then a :class:`~.errors.FeedLagError`. So no bar is missing without an
+error, memory stays bounded, and no listener has to wait for another.
 """
 
 from __future__ import annotations
@@ -27,7 +27,8 @@ class Mailbox:
         owner: Name of the owner, for messages.
         capacity: Number of items that may wait.
         forming, revisions: Whether to accept forming bars, and corrections of delivered bars.
-        wake: Called after every put, in the thread that puts; it must not block or raise.
+        wake: Function called after every :meth:`put`, in the same thread; it must not block or
+            raise.
     """
 
     def __init__(
@@ -46,15 +47,15 @@ class Mailbox:
         self._items: deque[Item] = deque()
         self._is_over = self._is_reported = False
         self._error: DataError | None = None
-        # Guards all of the above. It is taken directly because that happens for every bar; the
-        # condition only waits and wakes.
+        # Guards all of the above. It is taken directly, because that happens for every bar; the
+        # condition is only used to wait and to wake.
         self._lock = threading.Lock()
         self._changed = threading.Condition(self._lock)
-        # Whether a waiting thread has not been woken yet: it is woken once for any number of items.
+        # Whether a waiting thread must still be woken, which happens once for any number of items.
         self._is_awaited = False
 
     def put(self, item: Item) -> None:
-        """Add an item; never blocks, and does nothing once the box is closed."""
+        """Add an item without ever blocking; a closed box ignores it."""
         if isinstance(item, LiveBar):
             if not (item.is_closed or self._forming):
                 return
@@ -95,7 +96,7 @@ class Mailbox:
             self._wake()
 
     def after_fork(self) -> None:
-        """Mark the box as over in a forked child, with a new lock."""
+        """Mark the box as ended in a forked child, and create a new lock."""
         self._lock = threading.Lock()
         self._changed = threading.Condition(self._lock)
         self._is_over = True
@@ -118,7 +119,7 @@ class Mailbox:
     def take(self, most: int, timeout: float | None = 0.0) -> list[Item]:
         """Return up to ``most`` waiting items, in order; empty if :meth:`get` would return None.
 
-        It raises the same errors as :meth:`get`.
+        For errors see :meth:`get`.
         """
         with self._lock:
             self._await(timeout)
@@ -128,7 +129,7 @@ class Mailbox:
 
     @property
     def is_over(self) -> bool:
-        """Whether nothing waits, nothing will follow, and the error that ended it was raised."""
+        """Whether no items wait or will follow, and the error that ended the box, if any, was raised."""
         with self._lock:
             return self._is_over and not self._items and (self._is_reported or self._error is None)
 

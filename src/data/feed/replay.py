@@ -1,4 +1,4 @@
-"""A replay of any series as a feed, for testing strategies on past events at any speed."""
+"""Replays any series as a feed, for testing strategies on past events at any speed."""
 
 from __future__ import annotations
 
@@ -32,24 +32,24 @@ def replay_feed(
     history: int = 0,
     **wishes: Any,
 ) -> LiveFeed:
-    """Return a feed that plays closed past bars as if they were closing now.
+    """Return a feed that replays past bars as if they were closing now.
 
-    The bars are requested here, once: cached ones cost nothing, and missing ones are fetched
-    unless ``offline=True`` is among the wishes.
+    The bars are requested once, by this call: stored bars cost nothing, and missing ones are
+    fetched unless ``offline=True`` is passed.
 
     Args:
         manager: Data manager.
-        symbol, timeframe, start_date, end_date: Same as for the manager's ``get_ohlcv``.
-        speed: Factor of the speed: 1 is as it happened, 60 is an hour per minute, 0 is without
-            waiting. Nights and weekends are skipped. None plays one bar per second, whatever its
-            length.
+        symbol, timeframe, start_date, end_date: See ``get_ohlcv`` of the manager.
+        speed: Factor: 1 is the original speed, 60 replays an hour per minute, 0 does not wait at
+            all. Nights and weekends are skipped. None replays one bar per second, whatever its
+            length is.
         history: Number of bars delivered at once before the first live one.
         **wishes: Further keyword arguments of ``get_ohlcv``, such as ``bars``, ``provider`` or
             ``offline``.
 
     Raises:
         QueryError: An argument cannot be understood, or the speed is negative.
-        NoDataError: There is no bar in the range.
+        NoDataError: The range has no bars.
         AllProvidersFailedError: Bars are missing, and no vendor could supply any.
     """
     step = Timeframe.parse(timeframe)
@@ -67,26 +67,26 @@ def replay_feed(
         )
     clock = clock_of(manager)
     source = ReplaySource(f"{symbol} {step}", lambda: bars, pace, history=history, clock=clock)
-    # Room for all bars, so that no listener is cut off for being slower than a replay without
-    # waits.
+    # Capacity for all bars, so that no listener is cut off because it is slower than a replay
+    # without waits.
     return LiveFeed(symbol, step.label, source, capacity=len(bars) + CAPACITY, clock=clock)
 
 
 # --- the source --------------------------------------------------------------------------------
 
-# A longer wait for the next bar is mentioned in the status.
+# If the wait for the next bar is longer than this, the status mentions it.
 _LONG_S = 5.0
 
 Load = Callable[[], Sequence[LiveBar]]
-# Computes the seconds between the delivery of two bars from their opens.
+# A function that computes the seconds between the delivery of two bars from their opens.
 Pace = Callable[[int, int], float]
 
 
 def at_speed(closing: Closing, speed: float, longest_ms: int | None) -> Pace:
     """Return the pace of bars that arrive ``speed`` times as fast as they originally did.
 
-    60 is an hour per minute, 0 is without waiting. Nights and weekends are skipped: no gap counts
-    for more than ``longest_ms``, the step of the bars.
+    60 replays an hour per minute, 0 does not wait at all. Nights and weekends are skipped: no wait
+    is longer than that for ``longest_ms``, the length of a bar.
 
     Raises:
         QueryError: The speed is negative.
@@ -111,12 +111,13 @@ def every(seconds: float) -> Pace:
 
 
 class ReplaySource(ThreadedSource):
-    """Pushes bars that are already available, the first of them as history.
+    """A source of bars that are already available; the first ones are delivered as history.
 
     Args:
         name: Name of the series.
-        load: Returns the bars in ascending order; called by the thread at every start.
-        pace: Computes the wait between two bars.
+        load: Function that returns the bars in ascending order; called by the thread at every
+            start.
+        pace: Function that computes the wait between two bars.
         history: Number of bars delivered at once, before the feed is live.
         clock: Clock used for waiting.
     """

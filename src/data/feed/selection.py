@@ -1,4 +1,4 @@
-"""The feed for a symbol: by stream or by polling, for Backtrader if it is installed."""
+"""Chooses the feed for a symbol: streaming or polling, usable in Backtrader if it is installed."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from ..model.kind import AskedAdjustment
     from .backtrader.live import BaseLiveDataFeed
 
-# With Backtrader it is a Backtrader data feed that can also be iterated.
+# With Backtrader installed, a feed is a Backtrader data feed that can also be iterated.
 AnyFeed = Union["BaseLiveDataFeed", LiveFeed]
 # Symbol, timeframe, and number of closed bars to deliver first.
 Wanted = tuple[str, str, int]
@@ -50,8 +50,9 @@ def live_feed(
 ) -> AnyFeed:
     """Return a feed of a data manager.
 
-    It uses the stream of the first routed vendor that streams such bars; if there is none, bars
-    are requested as they close. With Backtrader installed, the feed is also a Cerebro data feed.
+    The feed uses the stream of the first vendor in the rules that streams such bars; without one,
+    bars are requested as they close. With Backtrader installed, the feed is also a Cerebro data
+    feed.
 
     Args:
         manager: Data manager.
@@ -59,7 +60,7 @@ def live_feed(
         lookback_bars: Number of closed bars of history to deliver first.
         options: ``provider`` (the only vendor to use), ``market`` (``"futures"``: Binance's
             dollar-margined perpetuals), ``adjustment`` (for past prices: ``raw``, ``split``,
-            ``all``), ``timeout`` (seconds for each request for bars, as for ``get_ohlcv``: for
+            ``all``), ``timeout`` (seconds for each request for bars, see ``get_ohlcv``: for
             history, for bars that a stream lost and, without a stream, for each new bar; it does
             not limit the wait for the next bar), ``on_new_bar``, ``retry_interval``,
             ``polling_interval``; and those of the vendor's own class, such as ``testnet``.
@@ -67,7 +68,7 @@ def live_feed(
     Raises:
         QueryError: The symbol, the timeframe or the timeout cannot be understood.
         ConfigError: An option is unknown or wrong, or a key or an extra is missing.
-        DataError: There is no history to begin with; raised as by ``get_ohlcv``.
+        DataError: The history could not be obtained; see ``get_ohlcv``.
     """
     with running(subject_of(symbol, timeframe)):
         return _feed(manager, (symbol, timeframe, lookback_bars), options)
@@ -76,7 +77,7 @@ def live_feed(
 def live_feed_or_none(
     manager: Manager, symbol: str, timeframe: str, lookback_bars: int = 1000, **options: Any
 ) -> AnyFeed | None:
-    """Return :func:`live_feed`; if it raises, warn once with the reason and return None."""
+    """Return the result of :func:`live_feed`; if it raises an error, warn once and return None."""
     with running(subject_of(symbol, timeframe)):
         try:
             return _feed(manager, (symbol, timeframe, lookback_bars), options)
@@ -88,9 +89,9 @@ def live_feed_or_none(
 
 
 def _feed(manager: Manager, wanted: Wanted, options: dict[str, Any]) -> AnyFeed:
-    """Return a feed, or report an event with the reason for the failure.
+    """Return a feed; report a failure as an event and raise its error.
 
-    It raises the same errors as :func:`live_feed`.
+    For errors see :func:`live_feed`.
     """
     symbol, timeframe, lookback = wanted
     try:
@@ -108,8 +109,8 @@ def _feed(manager: Manager, wanted: Wanted, options: dict[str, Any]) -> AnyFeed:
             services.observer.failed(error)
         raise
     except (ValueError, TypeError) as error:
-        # Classes for Backtrader raise errors that older programs catch. The call for their history
-        # has already reported its own failure.
+        # The classes for Backtrader raise errors that older programs catch. If their call for
+        # history failed, that was already reported.
         if isinstance(error.__cause__, DataError):
             raise error.__cause__  # noqa: B904 - it is the cause
         raise ConfigError(str(error)) from error
@@ -128,7 +129,7 @@ def _for_backtrader(
         options.pop("polling_interval", None)
     own = own_feed(name or "", is_stream=usual.is_stream)
     if own is not None:
-        options.pop("provider", None)  # the class implies its vendor
+        options.pop("provider", None)  # the class already determines the vendor
     feed: BaseLiveDataFeed = (own or usual).load()(
         symbol, timeframe, lookback_bars=lookback, data_manager=manager, **options
     )
@@ -175,14 +176,14 @@ def plain_feed(
         manager: Data manager.
         wanted: Symbol, timeframe, and number of closed bars to deliver first.
         provider: The only vendor to use.
-        interval_s: Seconds between requests to a vendor without a stream, between closes.
-        forming: Whether to request the forming bar from such a vendor too; streams always send it.
-        adjustment: Adjustment of past prices; current ones are as traded.
+        interval_s: Seconds between requests for the forming bar to a vendor without a stream.
+        forming: Whether to request the forming bar from such a vendor; streams always send it.
+        adjustment: Adjustment of past prices; current prices are raw.
         timeout: Seconds allowed for each request for bars; see :func:`live_feed`.
 
     Raises:
         QueryError: The symbol or the timeframe cannot be understood.
-        UnknownProviderError: There is no such vendor.
+        UnknownProviderError: The vendor does not exist.
     """
     symbol, timeframe, lookback = wanted
     feeds = feeds_of(manager)

@@ -1,4 +1,4 @@
-"""Bars for feeds without a data manager: the same access to them, without the facade."""
+"""Bars for feeds without a data manager: the same access to bars, without the facade."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ if TYPE_CHECKING:
 
 
 class FeedBars:
-    """Bars of one installation, as configured by its files and the environment. Thread-safe.
+    """Access to bars as configured by files and the environment. Thread-safe.
 
     Args:
-        cache_dir, config_path, clock: Same as for the data manager.
-        observer: Counts calls and passes on events; by default a new one.
+        cache_dir, config_path, clock: See the data manager.
+        observer: Observer that counts calls and passes on events; by default a new one.
 
     Attributes:
         provider_selector: Routes symbols to vendors.
@@ -66,7 +66,7 @@ class FeedBars:
 
 
 def default_manager() -> Any:
-    """Return the data manager of this process, or if there is none, a FeedBars from its files."""
+    """Return the data manager of this process, or else a :class:`FeedBars` with its settings."""
     return MANAGER.look() or _default_bars()
 
 
@@ -77,22 +77,22 @@ def _default_bars() -> FeedBars:
 
 @lru_cache(1)
 def bars_of_testnets() -> FeedBars:
-    """Return bars from test networks, with a separate cache: their prices are not real."""
+    """Return access to bars from test networks, whose unreal prices have a separate cache."""
     usual = load_settings().cache_dir
     return FeedBars(usual.with_name(f"{usual.name}-testnet"), rules_of_testnets())
 
 
 _gateways: WeakKeyDictionary[Any, dict[Gateway, Any]] = WeakKeyDictionary()
-# Guards the table above against threads that make feeds for one gateway at the same time.
+# Guards the table above against threads that create feeds for one gateway at the same time.
 _gateways_lock = threading.Lock()
 
 
 def manager_for_gateway(manager: Any, wanted: Gateway) -> Any:
-    """Return a source of bars for an IBKR gateway: ``manager`` itself if the gateway is its own.
+    """Return a source of bars for an IBKR gateway: ``manager`` itself if it uses this gateway.
 
-    For another gateway it shares cache, rules and clock with the manager, and is always the same
-    object for one gateway. A user's stand-in for a manager decides for itself which gateway to
-    query.
+    For another gateway, the source shares cache, rules and clock with the manager, and is always
+    the same object for that gateway. If ``manager`` is a user's own object, it is returned, and
+    decides for itself which gateway to query.
     """
     services = services_of(manager)
     if services is None:
@@ -122,13 +122,13 @@ def _gateway_bars(services: Services, wanted: Gateway) -> FeedBars:
 
 
 def services_of(manager: Any) -> Services | None:
-    """Return the services of one of the library's data managers; None for a stand-in."""
+    """Return the services of one of the library's data managers; None for a user's own object."""
     services = getattr(manager, "_services", None)
     return services if isinstance(services, Services) else None
 
 
 def feeds_of(manager: Any) -> LiveFeeds:
-    """Return the factory of a data manager's streams; for a stand-in, that of this process."""
+    """Return the factory of a data manager's streams; for a user's own object, that of this process."""
     feeds = getattr(manager, "_feeds", None)
     if not isinstance(feeds, LiveFeeds):
         feeds = default_manager()._feeds
@@ -143,12 +143,12 @@ def clock_of(manager: Any) -> Clock:
 
 
 def is_manager(manager: Any) -> bool:
-    """Return whether this is one of our data managers, not a stand-in with the same method."""
+    """Return whether this is one of our data managers rather than a user's object with the same method."""
     return isinstance(getattr(manager, "provider_selector", None), ProviderSelector)
 
 
 def market_of(manager: Any, symbol: str) -> MarketCalendar | None:
-    """Return the calendar that a data manager uses for ``symbol``; None if it knows none."""
+    """Return the calendar that a data manager uses for ``symbol``, or None."""
     if not is_manager(manager):
         return None
     try:

@@ -1,4 +1,4 @@
-"""The class for a vendor's live bars in Backtrader: the vendor's own, or else a general one."""
+"""Maps vendors to the Backtrader class for their live bars: a vendor-specific or a general one."""
 
 from __future__ import annotations
 
@@ -27,7 +27,8 @@ class VendorFeed(NamedTuple):
         return getattr(import_module(f".{module}", __package__), name)
 
 
-# Binance's dollar-margined futures are a separate vendor, as their bars are from another market.
+# Binance's dollar-margined futures are a separate vendor, because their bars are from another
+# market.
 FUTURES = "ccxt:binanceusdm"
 
 VENDOR_FEEDS: dict[str, VendorFeed] = {
@@ -45,7 +46,7 @@ POLLED = VendorFeed("backtrader.live:PolledLiveDataFeed", False)
 
 
 def own_feed(vendor: str, *, is_stream: bool) -> VendorFeed | None:
-    """Return the vendor's own class for streamed or polled bars, if it has one.
+    """Return the vendor-specific class for streamed or polled bars, or None.
 
     Such a class queries no other vendor.
     """
@@ -54,10 +55,10 @@ def own_feed(vendor: str, *, is_stream: bool) -> VendorFeed | None:
 
 
 def with_market(options: dict[str, Any]) -> dict[str, Any]:
-    """Return the options with ``market`` replaced by that market's vendor.
+    """Return the options with ``market`` replaced by the vendor for that market.
 
     Raises:
-        ConfigError: There is no such market, or this vendor does not have it.
+        ConfigError: The market does not exist, or the given vendor does not serve it.
     """
     market, others = options.get("market"), {k: v for k, v in options.items() if k != "market"}
     if market in (None, "spot"):

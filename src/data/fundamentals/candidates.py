@@ -1,4 +1,4 @@
-"""The vendors that can be queried, determined without loading a single downloader."""
+"""Determines which vendors can be queried for fundamentals, without loading any downloader."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from ..model.instrument import Instrument
 from ..vendors.fundamentals_table import VendorTable, table_of
 from ..vendors.registry import key_names, row_of
 
-# The reason why a vendor without its key is not queried; follows the name of the variable.
+# The reason for not querying a vendor without its key; it follows the name of the variable.
 NO_KEY = "is not set"
 
 
@@ -41,7 +41,7 @@ class Candidates:
     """Decides which vendors can be queried.
 
     Args:
-        selector: Contains the rules and the downloaders; duck-typed, as users patch its
+        selector: Selector with the rules and the downloaders; duck-typed, because users patch its
             ``downloaders``.
         rules: Order of the vendors.
     """
@@ -50,14 +50,14 @@ class Candidates:
     rules: FundamentalsRules
 
     def usual(self, about: CompanyQuery) -> tuple[tuple[str, ...], dict[str, str]]:
-        """Return the vendors that can be queried, in order, and why the others cannot.
+        """Return the vendors that can be queried, in order, and the reasons why others cannot be.
 
-        The vendors are those of the rules and other packages' downloaders; the second part has the
-        reason for each vendor of the rules that cannot be queried.
+        The vendors are those in the rules and the downloaders of other packages. The second part
+        has a reason for each vendor in the rules that cannot be queried.
         """
         ours = self.rules.order(about.data_type)
-        # One of our vendors that the rules do not name is not a candidate, even if bars have
-        # created it.
+        # One of our vendors that the rules do not name is not a candidate, even if its downloader
+        # was created for bars.
         others = [n for n, one in self.selector.downloaders.items() if _is_foreign(one)]
         names = dict.fromkeys(known_vendor(n) or n for n in (*ours, *others))
         objections = {name: self.objection(name, about) for name in names}

@@ -26,7 +26,7 @@ log = logging.getLogger(__name__)
 
 
 class FundamentalsCombiner:
-    """Makes one record from several vendors' answers. Thread-safe: it keeps no state.
+    """Merges several vendors' answers into one record. Thread-safe: it keeps no state.
 
     Args:
         config_path: Fundamentals file that overrides the packaged one and must exist; by default
@@ -56,11 +56,11 @@ class FundamentalsCombiner:
         strategy: str = "priority_based",
         data_type: str = "general",
     ) -> dict[str, Any]:
-        """Return one record from a mapping of vendors to payloads; empty if there is no data.
+        """Return one record from a mapping of vendors to payloads; empty without data.
 
-        Payloads are mappings (or dataclasses) of fields, as the cache keeps them or as any program
-        writes them; nothing is guessed for values without a unit. ``_metadata`` contains the
-        vendor of each field, the conflicts, and the dropped values.
+        Payloads are mappings (or dataclasses) of fields, from the cache or from any program; for
+        values without a unit, no unit is guessed. ``_metadata`` contains the vendor of each field,
+        the conflicts, and the dropped values.
         """
         now_ms = self._clock.now_ms()
         payloads = {name: _mapping(payload) for name, payload in provider_data.items()}
@@ -75,7 +75,7 @@ class FundamentalsCombiner:
             str(next(symbols, "")), kind, now_ms, required=self.rules.required_fields
         )
         record = self.record(snapshots, strategy, context)
-        # Also under the names that the payloads use for them.
+        # The fields are also added under the names that the payloads use for them.
         names = {name for payload in payloads.values() for name in payload}
         return record | {
             alias: record[name]
@@ -90,9 +90,9 @@ class FundamentalsCombiner:
         context: RecordContext,
         order: Sequence[str] = (),
     ) -> dict[str, Any]:
-        """Return one record from snapshots; an unknown strategy is replaced by the usual one.
+        """Return one record from snapshots.
 
-        This logs a warning.
+        An unknown strategy is replaced by the default one, with a warning in the log.
 
         Args:
             snapshots, strategy, order: See :func:`.merge.merge`.
@@ -128,13 +128,13 @@ class _Combiners:
     """The combiners of this process, one per file."""
 
     def __init__(self) -> None:
-        # Guards the table against threads that request the same file first.
+        # Guards the table against threads that request the same file at the same time.
         self._lock = threading.Lock()
         self._made: dict[str, FundamentalsCombiner] = {}
         renew_after_fork(self)
 
     def of(self, path: str) -> FundamentalsCombiner:
-        """Return the combiner for a file (empty: the configured one), made by the first caller."""
+        """Return the combiner for a file, created on the first call; empty means the configured file."""
         with self._lock:
             if path not in self._made:
                 self._made[path] = FundamentalsCombiner(path or None)
@@ -151,5 +151,5 @@ _combiners = _Combiners()
 def get_fundamentals_combiner(
     config_path: str | os.PathLike[str] | None = None,
 ) -> FundamentalsCombiner:
-    """Return this process' only combiner for a file; raises the same errors as the class."""
+    """Return the combiner of this process for a file; errors are those of :class:`FundamentalsCombiner`."""
     return _combiners.of(os.path.abspath(config_path) if config_path else "")

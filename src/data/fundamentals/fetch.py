@@ -1,4 +1,4 @@
-"""Queries vendors for fundamentals, all at once; loaded only if the cache lacks some."""
+"""Queries all vendors for fundamentals at once; loaded only if the cache is not sufficient."""
 
 from __future__ import annotations
 
@@ -36,13 +36,13 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class FundamentalsSupply:
-    """The vendors of one installation.
+    """Queries the vendors of one data manager, and stores their answers.
 
     Args:
-        selector: Makes downloaders; duck-typed, as users patch its ``downloaders``.
-        cache: Stores their answers, including late ones.
+        selector: Creates downloaders; duck-typed, because users patch its ``downloaders``.
+        cache: Stores the answers, including late ones.
         rules: Time limit of a lookup, and number of copies to keep.
-        clock: Measures the call's remaining time.
+        clock: Clock that measures the remaining time of the call.
     """
 
     selector: Any
@@ -53,9 +53,9 @@ class FundamentalsSupply:
     def ask(
         self, vendors: Iterable[str], question: TableQuestion, *, must_keep: bool = False
     ) -> Mapping[str, Outcome]:
-        """Query ``vendors`` at once; return each one's answer, or the error in its place.
+        """Query ``vendors`` at once; return the answer or the error of each.
 
-        With ``must_keep``, an answer that cannot be stored is also an error.
+        With ``must_keep``, an answer that cannot be stored is replaced by an error.
         """
         jobs = {
             vendor: partial(self._fetch_and_keep, vendor, question, must_keep) for vendor in vendors
@@ -63,7 +63,7 @@ class FundamentalsSupply:
         return ask_all(jobs, self.clock, self.rules.budget_s)
 
     def cost(self, vendor: str, question: TableQuestion) -> tuple[int, int]:
-        """Return the largest number of requests for a question, and their units of the limits."""
+        """Return the maximum number of requests for a question, and their cost in units of the limits."""
         table = table_of(vendor)
         if table is None or not is_asked_by_table(downloader_for(self.selector, vendor)):
             return 1, 1
@@ -71,7 +71,7 @@ class FundamentalsSupply:
         return len(asks), sum(ask.cost for ask in asks)
 
     def quotas(self, vendor: str, question: TableQuestion) -> tuple[Quota, ...]:
-        """Return the state of a vendor's limits; empty if we do not limit it."""
+        """Return the state of a vendor's limits; empty if its requests are not limited here."""
         downloader = downloader_for(self.selector, vendor)
         if not isinstance(downloader, BaseDataDownloader):
             return ()
@@ -96,7 +96,7 @@ class FundamentalsSupply:
         """Return a function that queries a vendor; downloaders are created when first needed.
 
         Raises:
-            MissingCredentialsError: There is no downloader, and none can be created.
+            MissingCredentialsError: The vendor has no downloader, and none can be created.
         """
         downloader = downloader_for(self.selector, vendor)
         if downloader is None:
@@ -112,12 +112,12 @@ class FundamentalsSupply:
 
 Job = Callable[[], Snapshot]
 Outcome = Snapshot | DataError
-# Waits for threads use real time, whatever clock the lookup uses.
+# Waiting for threads uses real time, whatever clock the lookup uses.
 _CLOCK = SystemClock()
 
 
 def ask_all(jobs: Mapping[str, Job], clock: Clock, budget_s: float) -> dict[str, Outcome]:
-    """Return the outcome of each job; together they take no longer than the call may.
+    """Run all jobs at once and return their outcomes, within the time limit of the call.
 
     The limit is the caller's ``timeout``, or ``budget_s`` seconds if there is none. A vendor that
     takes longer counts as failed. Its thread continues, so that a late answer can be stored, but
@@ -170,7 +170,7 @@ def _late(vendor: str, seconds: float, is_fixed: bool) -> ProviderTimeoutError:
 
 
 def is_asked_by_table(downloader: Any) -> bool:
-    """Return whether a downloader is the library's, with its ``get_fundamentals`` not replaced."""
+    """Return whether a downloader is one of ours and its ``get_fundamentals`` is not replaced."""
     method = getattr(type(downloader), "get_fundamentals", None)
     own = getattr(downloader, "__dict__", {})
     return method is BaseDataDownloader.get_fundamentals and "get_fundamentals" not in own
@@ -183,9 +183,9 @@ def ask_foreign(
 
     Raises:
         NoDataError: The downloader has no data.
-        ResponseFormatError: The downloader returned something else.
+        ResponseFormatError: The returned value is neither a mapping nor a dataclass.
         ForeignError: The downloader raised an error of its own.
-        DataError: The downloader raised this error, or failed recently and was not called.
+        DataError: The downloader raised this error, or it failed recently and was not called.
     """
     spelled = question.instrument.spelling(vendor)
     payload = call_own(
@@ -205,7 +205,7 @@ def _endpoint(question: TableQuestion) -> str:
 
 
 def _read(payload: Any, vendor: str, symbol: str) -> Mapping[str, Any]:
-    """Return the payload of a user's downloader as a mapping; None becomes an empty one.
+    """Return the payload of a user's downloader as a mapping; None becomes an empty mapping.
 
     Raises:
         ResponseFormatError: The payload is neither a mapping nor a dataclass.

@@ -1,4 +1,4 @@
-"""Several vendors' answers about one company, merged into one record with the vendor of each value."""
+"""Merges several vendors' answers about one company into one record with the vendor of each value."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _BY_WORTH = "quality_based"
 
 @dataclass(frozen=True)
 class Chosen:
-    """The chosen value of one field: the fact and its vendors (several if averaged)."""
+    """The chosen value of one field, with its vendors (several if the value is an average)."""
 
     fact: Fact
     vendors: tuple[str, ...]
@@ -38,18 +38,19 @@ class Chosen:
 
 @dataclass(frozen=True)
 class Merged:
-    """One record.
+    """One merged record.
 
     Attributes:
         fields: Maps each field to the chosen value.
-        statements: Statements of the most trusted vendor that has any.
-        statements_from: That vendor.
-        blocks: Vendors' own blocks by name; of two with the same name, the more trusted vendor's.
+        statements: Financial statements from the most trusted vendor that has any.
+        statements_from: Vendor of the statements.
+        blocks: Vendor-specific data blocks by name; if two have the same name, the block of the
+            more trusted vendor.
         conflicts: Differences from the chosen values, as plain rows.
         dropped: Field, vendor and reason of values that cannot be true, as plain rows.
-        refused: Maps each vendor to the reason why nothing from it was used.
-        used: Vendors of which something was used, most trusted first.
-        strategy: Strategy by which values were chosen.
+        refused: Maps each rejected vendor to the reason.
+        used: Vendors whose data was used, most trusted first.
+        strategy: Strategy that chose the values.
     """
 
     fields: Mapping[str, Chosen] = field(default_factory=dict)
@@ -74,7 +75,7 @@ def merge(
 
     Args:
         snapshots: One snapshot per vendor.
-        rules: Vendors by trust, and how far values may differ.
+        rules: Order of the vendors, and tolerances for differing values.
         data_type: Data type, which determines the order of vendors.
         strategy: ``priority_based`` takes the first vendor that has a field, ``quality_based`` the
             one that has the most important fields, ``consensus`` averages values that are close
@@ -109,7 +110,7 @@ def merge(
 
 
 def with_reported(snapshot: Snapshot) -> Snapshot:
-    """Return ``snapshot`` with values found only in its newest statements added to its facts."""
+    """Return ``snapshot`` with facts added that only its newest statements contain."""
     from_reports: dict[str, Fact] = {}
     newest = sorted(snapshot.statements, key=lambda s: s.period_end, reverse=True)
     for report in sorted(newest, key=lambda s: s.period != "FY"):
@@ -133,7 +134,7 @@ def _ranks(snapshots: Iterable[Snapshot], order: Sequence[str]) -> dict[str, int
 
 
 def _believed(snapshots: Iterable[Snapshot]) -> tuple[list[Snapshot], list[dict[str, str]]]:
-    """Return the answers without values that cannot be true, and those values."""
+    """Separate values that cannot be true: return the cleaned answers, and the dropped values."""
     kept: list[Snapshot] = []
     dropped: list[dict[str, str]] = []
     for one in snapshots:
@@ -172,7 +173,7 @@ def _first(facts: Sequence[tuple[Snapshot, Fact]]) -> Chosen:
 
 
 def _chosen(facts: Sequence[tuple[Snapshot, Fact]], rules: FundamentalsRules) -> Chosen:
-    """Return the mean of the values comparable with the first, if all are close together."""
+    """Return the mean of all values comparable with the first, if these are close together."""
     first = facts[0][1]
     peers = [
         (s, f) for s, f in facts if _is_comparable(first, f) and s.is_stale == facts[0][0].is_stale
@@ -197,7 +198,7 @@ def _is_comparable(one: Fact, other: Fact) -> bool:
 def _conflicts(
     name: str, facts: Sequence[tuple[Snapshot, Fact]], chosen: Chosen, tolerance: float
 ) -> Iterable[dict[str, Any]]:
-    """Yield the differing values of other vendors; one for another period is not a conflict."""
+    """Yield differing values of other vendors; a value for another period is not a conflict."""
     base = chosen.fact
     for snapshot, fact in facts:
         if snapshot.vendor in chosen.vendors and len(chosen.vendors) == 1:
@@ -247,7 +248,7 @@ def _blocks(snapshots: Sequence[Snapshot]) -> dict[str, Any]:
 
 # --- are the answers about the same company? ------------------------------------------------------
 
-# Legal forms, and words that half of all names contain.
+# Legal forms, and words that very many company names contain.
 _COMMON = frozenset(
     "inc incorporated corp corporation co company ltd limited plc ag sa se nv spa ab asa oyj kgaa "
     "the group holding holdings international class common stock ordinary shares adr etf fund "
@@ -256,10 +257,10 @@ _COMMON = frozenset(
 
 
 def strangers(snapshots: Sequence[Snapshot]) -> dict[str, str]:
-    """Return the reason for each vendor whose answer is about a different company.
+    """Return the vendors whose answers are about a different company, with reasons.
 
     An answer that contains the requested symbol is about the right company, whatever name it gives.
-    If no answer contains it, the first one is the reference.
+    If no answer contains the symbol, the first answer is the reference.
     """
     named = [s for s in snapshots if _name(s)]
     reference = [s for s in named if s.names_symbol] or named[:1]
@@ -279,6 +280,6 @@ def _name(snapshot: Snapshot) -> str:
 
 
 def _words(name: str) -> frozenset[str]:
-    """Return the words that distinguish a company's name, or all of them if none does."""
+    """Return the distinctive words in a company's name, or all words if none is distinctive."""
     words = frozenset(re.findall(r"\w+", name.lower()))
     return (words - _COMMON) or words

@@ -1,4 +1,4 @@
-"""The data that was public on a day, and when answers become old by the company's own calendar."""
+"""Determines the data that was public on a day, and the report dates that make answers old."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _NO_DATE = "{} does not report when it was filed"
 
 
 def as_known(snapshot: Snapshot, last_day: date) -> tuple[Snapshot, dict[str, str]]:
-    """Return the part of ``snapshot`` public by the end of ``last_day``, and why the rest was not.
+    """Return the part of ``snapshot`` that was public by ``last_day``, and reasons for the rest.
 
     A report is public from its filing date on; a value without a period applies to the time of the
     request. Only the day of a filing is known: for a time within a day, pass the day before.
@@ -22,7 +22,7 @@ def as_known(snapshot: Snapshot, last_day: date) -> tuple[Snapshot, dict[str, st
     was_fetched = date_of(snapshot.fetched_at_ms) <= last_day
     withheld: dict[str, str] = {}
     for name, fact in snapshot.facts.items():
-        # Names and sectors hardly ever change, but the date of the next report does.
+        # Names and sectors hardly ever change, unlike the date of the next report.
         if was_fetched or (fact.unit == "text" and name != NEXT_REPORT):
             continue
         if not fact.period:
@@ -40,7 +40,7 @@ def as_known(snapshot: Snapshot, last_day: date) -> tuple[Snapshot, dict[str, st
 
 
 def last_day_of(moment: date | int) -> date:
-    """Return the last complete day: the date itself, or for a point in time the day before."""
+    """Return the last complete day: a date itself, or the day before a point in time."""
     return date_of(moment) - timedelta(days=1) if isinstance(moment, int) else moment
 
 
@@ -57,13 +57,13 @@ def _why(snapshot: Snapshot, then: str) -> str:
 
 # --- when answers are old -----------------------------------------------------------------------
 
-# A report is public on its day, and vendors take days to process it: they are queried again the day
-# after, and once more when it should have arrived.
+# Vendors take days to process a report after its publication, so they are queried again on the next
+# day, and once more when the report should be processed.
 _AFTER_DAYS = (1, 4)
 
 
 def last_turn_ms(days: Iterable[str], now_ms: int) -> int:
-    """Return the latest time by now before which answers are old; 0 if there is none.
+    """Return the latest past time before which answers are old; 0 without such a time.
 
     Args:
         days: ISO dates of reports, announced or past; texts that are not dates are ignored.

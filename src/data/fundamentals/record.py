@@ -1,4 +1,4 @@
-"""The record that users get: flat values, the vendors' blocks, and the vendor of each value."""
+"""Builds the record that users get: flat values, vendors' blocks, and the vendor of each value."""
 
 from __future__ import annotations
 
@@ -21,18 +21,18 @@ from .merge import Merged
 
 @dataclass(frozen=True)
 class RecordContext:
-    """How a record was made, in addition to its content.
+    """The circumstances of a record, in addition to its content.
 
     Attributes:
-        symbol, data_type: The request, in canonical spelling.
-        now_ms: Time when the record was made.
+        symbol, data_type: Requested symbol and type, in canonical spelling.
+        now_ms: Time at which the record was created.
         vendors: Vendors that should have answered, in order.
         failed: Maps each vendor that did not answer to the reason.
-        not_asked: Maps each vendor of the rules that cannot be queried here to the reason.
-        listing: Market, exchange, country and currency of the listing, by its symbol.
+        not_asked: Maps each vendor in the rules that cannot be queried to the reason.
+        listing: Market, exchange, country and currency, as derived from the symbol.
         from_cache: Vendors whose answers were read from the cache.
         as_of: Date by which data had to be public, ISO; empty for today.
-        withheld: Maps each vendor's fields that were not public then to the reason.
+        withheld: Maps fields that were not public by ``as_of`` to the reason, by vendor.
         required: Fields that are reported if missing.
     """
 
@@ -52,7 +52,7 @@ class RecordContext:
 def record_of(
     merged: Merged, snapshots: Iterable[Snapshot], context: RecordContext
 ) -> dict[str, Any]:
-    """Return the record, which belongs to the caller; empty if no vendor has any data."""
+    """Return the record, which the caller may modify; empty if no vendor has any data."""
     if not merged.used:
         return {}
     by_vendor = {snapshot.vendor: snapshot for snapshot in snapshots}

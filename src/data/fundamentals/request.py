@@ -27,7 +27,7 @@ When = datetime | date | str | None
 
 @dataclass(frozen=True)
 class Wish:
-    """Options of a request for fundamentals: the facade's arguments, unchecked."""
+    """Options of a request for fundamentals: the arguments of the facade, unchecked."""
 
     providers: Any = None
     force_refresh: bool = False
@@ -51,7 +51,7 @@ def data_type_of(data_type: Any) -> str:
     """Return the canonical data type.
 
     Raises:
-        QueryError: There is no such type.
+        QueryError: The type does not exist.
     """
     canonical = canonical_type(data_type) if isinstance(data_type, str) else None
     if canonical is None:
@@ -63,7 +63,7 @@ def data_type_of(data_type: Any) -> str:
 
 
 def vendors_of(providers: Any) -> tuple[str, ...] | None:
-    """Return the vendors named by the caller, or None if there are none.
+    """Return the vendors named by the caller, or None if none is named.
 
     Raises:
         QueryError: The value is not a list of names.
@@ -96,7 +96,7 @@ def age_of(max_age_days: Any) -> float | None:
 
 
 def day_of(as_of: When) -> date | None:
-    """Return the last day by which data had to be public; for a point in time, the day before.
+    """Return the day by which data had to be public; for a point in time, this is the day before.
 
     Raises:
         QueryError: The value is not a time.

@@ -1,4 +1,4 @@
-"""One answer about a company: from the cache if it is fresh, otherwise from all vendors at once."""
+"""Answers a query about a company from the cache if it is fresh, else from all vendors at once."""
 
 from __future__ import annotations
 
@@ -48,21 +48,20 @@ _MOST_FAILURES = 10_000
 _MOST_COMBINED = 1_000
 _SUPPORTED = ("stock", "crypto")
 _LISTING = ("symbol_type", "market", "exchange", "country", "currency", "international")
-# Screeners need these: any copy from any vendor and of any type may supply them.
+# Fields that screeners need; cached answers of any vendor and any data type may supply them.
 _FILLED = ("market_cap", "avg_volume")
 
 
 @dataclass(frozen=True)
 class FundamentalsPlan:
-    """What a lookup would need: the fresh copies, and the vendors to query for the rest.
+    """The plan of a lookup: the fresh cached copies, and the vendors to query for the rest.
 
     Attributes:
         question: Question for the vendors.
         fresh: Copies that are fresh.
         vendors: Vendors that would be queried, in order.
-        has_copies: Whether there are any copies, fresh or not.
-        error: Reason why there is nothing: no copy is fresh, and no vendor can be queried;
-            otherwise None.
+        has_copies: Whether any copies are cached, fresh or not.
+        error: Error if no copy is fresh and no vendor can be queried; otherwise None.
     """
 
     question: TableQuestion
@@ -74,7 +73,7 @@ class FundamentalsPlan:
 
 @dataclass
 class _Lookup:
-    """The state of one call, only for its thread."""
+    """The state of one call; only used by its thread."""
 
     about: CompanyQuery
     wish: Wish
@@ -113,10 +112,10 @@ class FundamentalsService:
     """Answers about companies and coins. Thread-safe and fork-aware.
 
     Args:
-        settings: Locations of the cache and the rules.
-        selector: Interprets symbols and makes downloaders; duck-typed.
-        clock: Source of the time, for the age of answers.
-        on_failure: Called with the error if a call has no result; it must not raise.
+        settings: Settings with the locations of the cache and the rules.
+        selector: Resolves symbols and creates downloaders; duck-typed.
+        clock: Source of the current time.
+        on_failure: Function called with the error if a call has no result; it must not raise.
     """
 
     def __init__(
@@ -161,13 +160,13 @@ class FundamentalsService:
 
     @cached_property
     def supply(self) -> FundamentalsSupply:
-        """The vendors, for a job that queries each one separately."""
+        """Access to single vendors, for a job that queries each one separately."""
         from .fetch import FundamentalsSupply
 
         return FundamentalsSupply(self._selector, self.cache, self.combiner.rules, self._clock)
 
     def get(self, symbol: Any, wish: Wish) -> dict[str, Any]:
-        """Return the result of :meth:`find`; if it raises, warn once and return an empty record."""
+        """Return the result of :meth:`find`; if that fails, warn once and return an empty record."""
         try:
             return self.find(symbol, wish)
         except DataError as exc:
@@ -193,7 +192,7 @@ class FundamentalsService:
                 raise
 
     def plan(self, symbol: Any, wish: Wish) -> FundamentalsPlan:
-        """Return what :meth:`find` would need; no vendor is queried.
+        """Return the plan of :meth:`find`; no vendor is queried.
 
         Raises:
             QueryError: An argument cannot be understood (a ``ValueError``).
@@ -234,7 +233,7 @@ class FundamentalsService:
         self._read_cache(lookup)
         if lookup.unanswered:
             with self._locks.hold((lookup.symbol, lookup.about.data_type), self._clock):
-                self._read_cache(lookup)  # the previous caller may have fetched the same
+                self._read_cache(lookup)  # the previous caller may have fetched the same data
                 if lookup.unanswered:
                     self._fetch(lookup)
         self._add_stale(lookup)
@@ -244,7 +243,8 @@ class FundamentalsService:
         """Take the cached copies that are fresh enough; choose the vendors for the rest."""
         lookup.cached = self.cache.latest(lookup.symbol, lookup.about.data_type)
         lookup.fresh_from_ms = lookup.oldest_ms
-        # A caller that specifies an age accepts answers of that age, whatever was reported since.
+        # A caller that specifies an age accepts answers of that age, even if a report appeared
+        # since.
         if lookup.cached and lookup.wish.max_age_days is None:
             turn_ms = last_turn_ms(self.cache.announced(lookup.symbol), lookup.now_ms)
             lookup.fresh_from_ms = max(lookup.oldest_ms, turn_ms)
@@ -253,7 +253,7 @@ class FundamentalsService:
         self._choose_vendors(lookup)
 
     def _choose_vendors(self, lookup: _Lookup) -> None:
-        """Choose the vendors to query, and those that cannot be; no other copies are used."""
+        """Choose the vendors to query; if the caller named some, drop the copies of all others."""
         about = lookup.about
         if lookup.named is None:
             usual, lookup.not_asked = self._candidates.usual(about)
@@ -281,12 +281,13 @@ class FundamentalsService:
     def _failed(self, vendor: str, error: DataError, lookup: _Lookup) -> None:
         kind = type(error).__name__
         log.warning("%s has no data on %s: %s: %s", vendor, lookup.symbol, kind, error)
-        # Records are shown to end users: the vendor's own text is only in the log and in the error.
+        # Records are shown to end users, so the vendor's own text is only in the log and in the
+        # error.
         lookup.failed[vendor] = why = f"{kind}: {error.brief}"
         seconds = (self._clock.now_ms() - lookup.now_ms) / 1000
         lookup.attempts.append(Attempt(vendor, kind, str(error), seconds, error=error))
         if getattr(error, "by_caller", False):
-            return  # the call had no time: the next one may have more
+            return  # the call had no time left; the next one may have more
         if len(self._failures) >= _MOST_FAILURES:
             self._failures = {}
         key = (vendor, lookup.symbol, lookup.about.data_type)
@@ -366,7 +367,7 @@ class FundamentalsService:
         return {name: copied(value) for name, value in combination[2].items()}
 
     def _fill(self, answers: dict[str, Snapshot], lookup: _Lookup) -> None:
-        """Take values that screeners need and no answer has from copies of other types."""
+        """Add values that screeners need and no answer has from cached copies of other types."""
         lacking = [n for n in _FILLED if not any(n in one.facts for one in answers.values())]
         if not lacking or not answers:
             return
@@ -402,5 +403,5 @@ def _without_key(vendor: str, why: str) -> Attempt:
 
 
 def _are_same(ones: tuple[Snapshot, ...], others: tuple[Snapshot, ...]) -> bool:
-    """Return whether these are the same objects, as files that have not changed are read once."""
+    """Return whether both have the same objects; an unchanged file is only read once."""
     return len(ones) == len(others) and all(a is b for a, b in zip(ones, others, strict=True))

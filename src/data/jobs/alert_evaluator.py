@@ -1,9 +1,9 @@
-"""Decides which alerts fire: alert, state and closed bars in; next state and events out. Pure.
+"""Decides which alerts fire, from the alert, its state and closed bars. Pure.
 
-An alert is a *crossing* on closed bars. Each bar is evaluated once, in order, including those from
-an outage. A bar is not used if it is almost certainly wrong, is a substitute, or has prices in
-another basis than the threshold; the recipient is informed. A split moves the threshold with the
-prices.
+An alert fires on a *crossing* of closed bars. Each bar is evaluated once, in order, including the
+bars from an outage. A bar is not used if it is almost certainly wrong, is a substitute, or has
+prices in another basis than the threshold; the recipient is informed. A split moves the threshold
+with the prices.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ __all__ = [
 ]
 
 _MARKS = 3
-# Digits of a threshold in messages: as many typed digits as a float preserves.
+# Digits of a threshold in messages, the number of decimal digits that a float preserves.
 _TYPED = 15
 # Closes of the same bar that differ by less than this (natural logarithm) are corrections or
 # rounding.
@@ -46,7 +46,7 @@ _SAME = 0.005
 _ALIKE = 0.25
 _REBASED, _FAILED = "re-based", "failed"
 _MOST_BARS = 50_000
-# Maximum number of past problems remembered as reported; ongoing ones are all remembered.
+# Maximum number of past problems that are remembered as reported; ongoing ones are all remembered.
 _MOST_PAST = 512
 _SHORTEST_MONTH_MS = 28 * DAY_MS
 _NEVER_MS = 1 << 62
@@ -59,12 +59,12 @@ class ClosedBars:
     """Closed bars of one series, in one basis.
 
     Attributes:
-        stamps: Open stamps, ascending, UTC milliseconds.
+        stamps: Opens of the bars, ascending, UTC milliseconds.
         closes_ms: Time when each bar closed, UTC milliseconds.
         columns: ``open high low close volume``, float64.
-        withheld: Maps the stamp of each bar that must not fire an alert to the reason.
-        splits: Ex-date (00:00 UTC) and ratio (new shares per old one) of each split that the
-            prices are adjusted for.
+        withheld: Maps the timestamp of each bar that must not fire an alert to the reason.
+        splits: Ex-date (00:00 UTC) and ratio (new shares per old one) of each split that the prices
+            are adjusted for.
         problems: Problems with the data: maps a key such as ``gap:AAPL 1h:2024-06-12T14:00:00Z`` to
             one sentence.
     """
@@ -78,13 +78,13 @@ class ClosedBars:
 
 
 class BarsNeeded(NamedTuple):
-    """A number of bars before ``since_ms`` (UTC milliseconds), and all bars since."""
+    """A number of bars before ``since_ms`` (UTC milliseconds), and all later bars."""
 
     before: int
     since_ms: int
 
     def bars_at(self, timeframe: str, now_ms: int) -> int:
-        """Return an upper limit on the number of these bars, never more than 50,000."""
+        """Return an upper limit of the number of needed bars, at most 50,000."""
         length_ms = Timeframe.parse(timeframe).step_ms or _SHORTEST_MONTH_MS
         return min(self.before + max(0, now_ms - self.since_ms) // length_ms + 2, _MOST_BARS)
 
@@ -108,7 +108,7 @@ def check_alert(alert: Alert) -> IndicatorUse:
 
 
 def bars_needed(stored: StoredAlert) -> BarsNeeded:
-    """Return the bars that an evaluation needs: the window, and all bars not seen yet."""
+    """Return the bars that an evaluation needs: the indicator's window, and all bars not seen yet."""
     alert, state = stored
     if alert.kind == "data":
         return BarsNeeded(_MARKS, _NEVER_MS)
@@ -126,14 +126,15 @@ def evaluate(alert: Alert, state: AlertState | None, bars: ClosedBars, now_ms: i
     4. ``_expired``.
 
     Args:
-        alert, state: Alert and state as stored; no state: the alert was changed or never evaluated.
-        bars: At least the bars in :func:`bars_needed`, or all there are.
+        alert, state: Alert and state as stored; the state is None if the alert was changed or never
+            evaluated.
+        bars: At least the bars in :func:`bars_needed`, or all existing ones.
         now_ms: Current time, for events that concern no bar. Expiry is judged by the newest closed
             bar, so a clock that is temporarily ahead does not end any alert.
 
     Returns:
-        The next state, with ``serial`` increased by one, and the events. Without bars: the same
-        state.
+        The next state, with ``serial`` increased by one, and the events. Without bars, the state is
+        unchanged.
 
     Raises:
         QueryError: The alert's indicator is not registered here.
@@ -172,7 +173,7 @@ def evaluate(alert: Alert, state: AlertState | None, bars: ClosedBars, now_ms: i
 
 
 def _evaluation(before: AlertState, after: AlertState, events: list[AlertEvent]) -> Evaluation:
-    """Return the result of an evaluation; one that changed nothing need not be stored."""
+    """Return the result of an evaluation; if nothing changed, it has the old state."""
     if after == before and not events:
         return Evaluation(before)
     return Evaluation(replace(after, serial=before.serial + 1), tuple(events))
@@ -199,7 +200,7 @@ def evaluate_failure(
 
 
 def apart(at_ms: int) -> int:
-    """Return the time that identifies an event without a bar, shifted off any bar's stamp."""
+    """Return a time that identifies an event without a bar and cannot be that of a bar."""
     return at_ms + 1 if at_ms % SECOND_MS == 0 else at_ms
 
 
@@ -269,7 +270,8 @@ def _moved(
 def _common_factor(state: AlertState, bars: ClosedBars, least: int) -> float | None:
     """Return the factor by which the seen bars have changed; 1 if only single ones were corrected.
 
-    ``least``: Number of bars that prove it. None: none of the bars is available.
+    ``least`` is the number of bars that prove a factor. The result is None if no seen bar is
+    available.
     """
     ratios = []
     for stamp, close in state.marks:
@@ -302,7 +304,7 @@ def _split_event(
 
 
 def _marks(bars: ClosedBars, state: AlertState) -> tuple[tuple[int, float], ...]:
-    """Return stamp and close of the last usable bars that were seen."""
+    """Return timestamp and close of the last usable bars that were seen."""
     end = 0 if state.seen_ms is None else int(bars.stamps.searchsorted(state.seen_ms, "right"))
     marks: list[tuple[int, float]] = []
     for place in range(end - 1, -1, -1):
@@ -371,7 +373,7 @@ def _stepped(
 
 
 def _hysteresis(alert: Alert, use: IndicatorUse, state: AlertState, threshold: float) -> float:
-    """Return how far past the threshold the value must move back to re-arm a fired alert."""
+    """Return the distance from the threshold to which the value must move back to re-arm an alert."""
     if alert.rearm is None or state.fired_ms is None:
         return 0.0
     if alert.rearm.hysteresis_type == "percentage":
@@ -406,17 +408,17 @@ def evaluate_data(
 ) -> Evaluation:
     """Compare the problems of the data with those already reported; new ones become events.
 
-    A stale series and expiring history are reported again if they end and come back; single
-    incidents are reported once.
+    Staleness and expiring history are reported again if they end and recur; single incidents are
+    reported once.
 
     Args:
-        alert, state: As for :func:`evaluate`; the alert is a ``data`` alert.
+        alert, state: See :func:`evaluate`; the alert is a ``data`` alert.
         problems: Problems of all series read now, in the form of :attr:`ClosedBars.problems`.
         now_ms: Current time.
         newest_ms: Time when the newest bar of all series closed, by which the alert expires.
 
     Returns:
-        As for :func:`evaluate`; the same state if nothing changed.
+        See :func:`evaluate`; the state is unchanged if nothing changed.
     """
     before = state or AlertState()
     if before.phase == "done":
@@ -449,7 +451,7 @@ def _event(
 
 
 def _named(alert: Alert, stamp: int) -> str:
-    """Return the name of a bar: its open stamp (UTC), or its session date."""
+    """Return the name of a bar: its open (UTC) or its session date."""
     if Timeframe.parse(alert.timeframe).is_intraday:
         return iso(stamp)
     return date_of(stamp).isoformat()

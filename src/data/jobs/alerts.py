@@ -3,9 +3,9 @@
 One run consists of a check for silence since the last run, reports whose schedules are due, one
 read for each series, evaluations, deliveries and the heartbeat.
 
-Several processes may run at once: an evaluation is stored by only one of them
-(``AlertRecords.store``), and only one process at a time tries to deliver a message. Work that is
-killed at any point is resumed by the next run.
+Several processes may run the job at once: only one of them stores an evaluation
+(``AlertRecords.store``), and only one at a time tries to deliver a message. If a process is killed
+at any point, the next run continues its work.
 """
 
 from __future__ import annotations
@@ -63,10 +63,10 @@ log = logging.getLogger("onetape.alerts")
 
 Deliver = Callable[[Delivery], Outcome]
 
-# An attempt that takes longer than this counts as that of a dead process.
+# An attempt that takes longer than this is assumed to be from a dead process.
 LEASE_MS = 5 * MINUTE_MS
-# A run is late after this many intervals, but not before the minimum; without an interval, after a
-# day.
+# A run is late after this many intervals, but not before a minimum time; without an interval, after
+# a day.
 _LATE_RUNS, _LEAST_LATE_MS = 3, 10 * MINUTE_MS
 _LATE_ONCE_MS = DAY_MS + HOUR_MS
 _TOPIC = "alert job"
@@ -78,7 +78,7 @@ _LONG_UNDELIVERED_S = 3600.0
 class WantedBars(NamedTuple):
     """Closed bars to read for a series, and whether to include the problems of its data.
 
-    The number of bars is computed when they are read, because a run may wait until then.
+    The number of bars is computed when they are read, because a run may wait before that.
     """
 
     symbol: str
@@ -88,7 +88,7 @@ class WantedBars(NamedTuple):
 
 
 class NoBars(NamedTuple):
-    """Why a series has no bars; ``is_lasting``: the same query will never have an answer."""
+    """The reason why a series has no bars; with ``is_lasting``, the same query can never be answered."""
 
     reason: str
     is_lasting: bool = False
@@ -98,7 +98,7 @@ class BarSource(Protocol):
     """The source of closed bars."""
 
     def read(self, wanted: Sequence[WantedBars]) -> Sequence[ClosedBars | NoBars]:
-        """Return the bars of each series, or why there are none, in the given order."""
+        """Return, for each series in order, the bars or the reason why they are missing."""
 
     def other_problems(self) -> Mapping[str, str]:
         """Return problems that concern no bars read now, in the form of ``ClosedBars.problems``."""
@@ -110,7 +110,7 @@ class RunReport:
 
     Attributes:
         at_ms: Start of the run, UTC milliseconds.
-        alerts, series: Number of alerts evaluated, and of series they use.
+        alerts, series: Number of evaluated alerts, and number of series that they use.
         events: Maps each event name to the number of events stored by this process.
         elsewhere: Number of evaluations that another process had already stored.
         skipped: Number of alerts whose indicator is registered only in another program.
@@ -152,7 +152,7 @@ class AlertJob:
             every transaction and returns the outcome; an exception counts as unknown. Messages for
             other channels are left to other processes.
         clock: Source of the current time.
-        every_s: Seconds between runs; None: it runs once.
+        every_s: Seconds between runs; None for a single run.
     """
 
     def __init__(
@@ -326,7 +326,7 @@ class AlertJob:
     # --- deliveries ------------------------------------------------------------------------
 
     def _deliver_all(self, report: RunReport) -> None:
-        """Try every message that is due; skip a channel that accepts none until the next run."""
+        """Try to deliver every due message; a failing channel is skipped until the next run."""
         channels = set(self._deliver)
         while channels:
             delivery = self._records.take_delivery(channels, self._clock.now_ms(), LEASE_MS)
@@ -377,8 +377,8 @@ def _minute(at_ms: int) -> str:
 class WithAlertJob:
     """A data manager's metrics plus the alert job's state, for ``start_exporter``. Thread-safe.
 
-    Any process that reads the records may serve it, as the job itself cannot report that it is not
-    running.
+    Any process that reads the records may serve these metrics, because the job itself cannot report
+    that it is not running.
 
     Args:
         manager: Data manager whose other metrics are served.

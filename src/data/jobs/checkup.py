@@ -1,4 +1,4 @@
-"""What works on this machine and what does not, as plain values: checked once, including files."""
+"""Checks once what works on this machine, including the files, and returns plain values."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ _FILES_NAMED = 10_000
 _CLOCK_OFF_MS = MINUTE_MS
 # Holidays must be known in advance: the time of the next bar depends on them.
 _SOON_MS = 30 * DAY_MS
-# How long files are read to check their digests, unless all of them must be read.
+# Maximum time for reading files to check their digests, unless all files must be read.
 GLANCE_S = 1.0
 _SOURCES = {"argument": "the argument", "user cache folder": "the user's cache folder"}
 
@@ -80,9 +80,9 @@ class Check:
         section: ``installation``, ``places``, ``health``, ``configuration``, ``keys`` or
             ``vendors``.
         topic: Name of the thing checked.
-        ok: True if all is well, False if not, None if neither applies.
-        said: Finding.
-        advice: Recommended action; empty if there is nothing to do.
+        ok: True if all is well, False for a fault, None if neither applies.
+        said: Text of the finding.
+        advice: Recommended action; empty if nothing needs to be done.
     """
 
     section: str
@@ -109,7 +109,7 @@ def checkup(
     reads files. A configuration that cannot be used is a finding: the rest is checked without it.
 
     Args:
-        cache_dir, config_path: As for the data manager.
+        cache_dir, config_path: See ``DataManager``.
         network: Whether to try to reach the vendors (one small request each).
         full: Whether to read every data file, however long that takes.
     """
@@ -190,7 +190,7 @@ def _odd_name(folder: Path) -> Iterator[Check]:
 
 
 def _privacy(settings: Settings, *, is_wanted: bool) -> Iterator[Check]:
-    """Report what other users of this machine can read; a fault if ``cache.private`` is set."""
+    """Report which files other users of this machine can read; a fault if ``cache.private`` is set."""
     folders = (settings.cache_dir, settings.state_dir)
     files = (path for folder in folders for path in readable_by_others(folder))
     readable = list(islice(files, _FILES_NAMED + 1 if is_wanted else 1))
@@ -243,7 +243,7 @@ def _size(settings: Settings, selector: ProviderSelector, size: int) -> Iterator
 
 
 def _freshness(series: SeriesHealth) -> Check:
-    """Report how many series are behind. That is not a fault: they may no longer be needed."""
+    """Report the number of series that are behind, which is not a fault: they may be unneeded."""
     text = f"{series.total:,} series: {series.fresh:,} fresh, {series.stale:,} behind"
     text += f", {series.at_rest:,} idle" if series.at_rest else ""
     text += f", {series.unread:,} not read" if series.unread else ""
@@ -264,7 +264,7 @@ def _perishable(
     clock: Clock,
     cache_dir: Path,
 ) -> Iterator[Check]:
-    """Report the series about to lose bars or figures that no vendor will have later."""
+    """Report the series whose missing bars or figures soon no vendor will have any more."""
     lanes, parser = LaneFinder(selector, catalogue.store), RequestParser(selector, clock)
     query = partial(parser.query, bounds=(None, None, None), wishes=Wishes())
     answering = partial(lanes.answering, ask=query)
@@ -314,7 +314,7 @@ def _calendars(catalogue: Catalogue, holdings: Holdings, now_ms: int) -> Iterato
 def _files(
     catalogue: Catalogue, holdings: Holdings, clock: Clock, *, full: bool
 ) -> Iterator[Check]:
-    """Report damage and lost commits. Files are read for ``GLANCE_S``; with ``full``, all are."""
+    """Report damage and lost commits; files are read for ``GLANCE_S`` seconds, or all with ``full``."""
     parts = catalogue.store.parts
     upkeep = Maintenance(parts, catalogue, configured_instrument, clock)
     yield _integrity(holdings.size, upkeep.inspect(None if full else GLANCE_S, holdings))
@@ -322,7 +322,7 @@ def _files(
 
 
 def _integrity(size: Size, inspection: Inspection) -> Check:
-    """Report the result of reading the files; without damage it is good only if all were read."""
+    """Report the result of reading the files; it is good only if all were read without damage."""
     bars = inspection.total - inspection.others
     text = f"{bars:,} bar file{'' if bars == 1 else 's'}"
     text += f" and {inspection.others:,} with tables and fundamentals" if inspection.others else ""
@@ -355,7 +355,7 @@ def _commits(years: list[tuple[SeriesKey, int]]) -> Iterator[Check]:
 
 
 def _proof(holdings: Holdings) -> Iterator[Check]:
-    """Report how many bars second vendors confirmed, and where one contradicts them."""
+    """Report the number of bars that second vendors confirmed, and the bars that one contradicts."""
     bars, confirmed, contradicted = totals(
         lane.entry for lane in holdings.lanes if not lane.key.is_sample
     )
@@ -376,7 +376,7 @@ def _proof(holdings: Holdings) -> Iterator[Check]:
 def _upgrade(
     catalogue: Catalogue, holdings: Holdings, selector: ProviderSelector, now_ms: int
 ) -> Iterator[Check]:
-    """Report what this version does not adopt from earlier ones."""
+    """Report the data of earlier versions that this version does not use."""
     text, advice = upgrade(catalogue, holdings, selector, now_ms)
     if text:
         yield Check("health", "upgrade", None, text, advice)
@@ -428,7 +428,7 @@ def _configuration(
 
 
 def _mistakes(error: ConfigError) -> Iterator[Check]:
-    """Yield one finding for each mistake; meanwhile only the packaged rules apply."""
+    """Yield one finding for each mistake in the rules; until it is corrected, the packaged rules apply."""
     if not isinstance(error, RulesError):
         yield Check("configuration", "settings", False, *_words(error))
         return
@@ -511,7 +511,7 @@ def _vendors(
 
 
 def _clock(reached: Mapping[str, Reached]) -> Check:
-    """Compare our clock with the vendors' dates; the closest date counts."""
+    """Compare our clock with the dates in the vendors' responses; the closest date is used."""
     offsets = [one.ahead_ms for one in reached.values() if one.ahead_ms is not None]
     if not offsets:
         text = "no vendor was contacted, so this machine's clock could not be checked"
@@ -542,7 +542,8 @@ def check_of_vendor(
         text = "usable; its network connection was not tested" if _is_remote(vendor) else "usable"
         return Check("vendors", name, True, text)
     if not reached.ok and vendor["gateway"]:
-        # Its package comes with others; unless a rule names it, no gateway needs to be running.
+        # The package of this vendor may be installed for other reasons; a gateway is only needed if
+        # a rule names the vendor.
         return Check(
             "vendors",
             name,
@@ -564,7 +565,7 @@ def _is_remote(vendor: Mapping[str, Any]) -> bool:
 
 
 def _paused(network: Network, clock: Clock) -> Iterator[Check]:
-    """Report paused vendors: limits and bans apply to all processes and survive restarts."""
+    """Report paused vendors; pauses and bans apply to all processes and survive restarts."""
     for vendor, count in network.unknown_symbols().items():
         symbols = "a symbol" if count == 1 else f"{count} symbols"
         yield Check(
@@ -591,11 +592,11 @@ _MOST_REASONS = 3
 
 
 def _freeable(folder: Path, selector: ProviderSelector, clock: Clock) -> Freeable:
-    """Return what could be deleted from a cache folder, and why the rest must stay; change nothing.
+    """Return the data that could be deleted from a cache folder, and why the rest must stay.
 
     Args:
         folder: Folder of the cache.
-        selector: Reports which vendor could supply which data again.
+        selector: Selector that determines which vendor could supply data again.
         clock: Source of the current time.
     """
     disk = Disk(root=folder, private=selector.parsed_rules.cache.private)

@@ -1,8 +1,9 @@
 """Compare a sample of the stored bars with second vendors, night after night, and keep the results.
 
-The oldest bars come first. Series take turns, one stretch at a time, within a number of requests
-for each vendor. The results are kept next to the bars (:mod:`..cache.confirmations`), and the next
-run continues from there. Bars from the second vendor are never stored.
+The oldest bars are compared first. The series take turns, one span of bars ("stretch") at a time,
+until the allowed number of requests to each vendor is used up. The results are kept next to the
+bars (:mod:`..cache.confirmations`), and the next run continues from there. Bars from the second
+vendor are never stored.
 """
 
 from __future__ import annotations
@@ -69,9 +70,10 @@ __all__ = ["confirm_sample"]
 _LEAST, _MOST = 100, 5_000
 # Time after which unconfirmed bars are compared again.
 _AGAIN_MS = 30 * DAY_MS
-# The reason why a vendor cannot be the second vendor.
+# A reason why a vendor cannot be the second vendor.
 _OWN = "it supplied these bars"
-# Errors of the vendor rather than the series: it is not queried again in this run.
+# Errors that concern the vendor rather than the series, so that it is not queried again in this
+# run.
 _OF_VENDOR = (TransientError, RefusedError, CircuitOpenError, ResponseFormatError, ConfigError)
 
 
@@ -85,21 +87,24 @@ def confirm_sample(
     progress: Listener | None = None,
     on_event: Callable[[Event], object] | None = None,
 ) -> dict[str, Any]:
-    """Compare a share of the stored bars with second vendors, and keep the results.
+    """Compare a fraction of the stored bars with second vendors, and keep the results.
 
-    The second vendor is one from the rules that serves the same kind, and not the one that supplied
-    the bars. A failed request is not repeated, and its vendor is not queried again in this run.
-    Several vendors are queried at once, each for a few stretches; requests under way count as sent.
+    The second vendor is a vendor in the rules that serves bars of the same kind and did not supply
+    the stored bars. A failed request is not repeated, and its vendor is not queried again in this
+    run. Several vendors are queried at once, each for a few stretches; requests in progress count
+    as sent.
 
     Args:
-        sample: Share of all stored bars except sample, recorded and made-up ones, such as ``1%``. A
-            stretch has a hundred bars or more.
+        sample: Percentage of the stored bars, such as ``1%``; sample data, recorded and made-up
+            bars are excluded. A stretch has a hundred bars or more.
         requests: Maximum number of requests to send to each vendor.
         cache_dir, config_path: As for the data manager.
-        dry_run: Query no vendor and write nothing; return what would be compared.
-        progress: Called with each compared stretch and before longer waits; it counts the bars of
-            the sample. By default, a progress bar in a terminal or notebook, and nothing elsewhere.
-        on_event: Called with every event, like the argument of ``DataManager.on_event``.
+        dry_run: Whether to query no vendor and write nothing, and only return what would be
+            compared.
+        progress: Listener called with each compared stretch and before longer waits; it counts the
+            bars of the sample. By default, a progress bar in a terminal or notebook, and nothing
+            elsewhere.
+        on_event: Function called with every event; see ``DataManager.on_event``.
 
     Returns:
         For the whole cache afterwards: ``bars`` (stored), ``confirmed``, ``contradicted`` and
@@ -130,7 +135,7 @@ def confirm_sample(
 
 
 def _share(text: str) -> float:
-    """Return a percentage as a fraction; raises ``QueryError``."""
+    """Return a percentage as a fraction; an invalid text raises ``QueryError``."""
     number, sign, rest = str(text).strip().partition("%")
     try:
         percent = float(number)
@@ -155,7 +160,7 @@ class _Vendor:
 
 @dataclass(frozen=True)
 class _Turn:
-    """A series in which a stretch may be due, and the vendors that supplied its bars."""
+    """A series in which a stretch may be due, with the vendors that supplied its bars."""
 
     key: SeriesKey
     own: list[str]
@@ -191,8 +196,8 @@ class _Outcome:
     Attributes:
         sent: Number of requests sent.
         bars: Bars to compare, or None if they are no longer stored.
-        comparison: Comparison with the second vendor, if there is one.
-        error: Reason why there is no comparison.
+        comparison: Comparison with the second vendor, or None.
+        error: Reason why nothing was compared.
         is_same: Whether the same bars are still stored afterwards.
     """
 
@@ -223,8 +228,8 @@ class _Run:
         self.compared = 0
         self.done: dict[SeriesKey, list[Span]] = {}
         self.refusals: dict[tuple[str, SeriesKey], str] = {}
-        # Splits and dividends that vendors reported, with their first day, shared by all stretches
-        # of a stock.
+        # Splits and dividends that vendors reported, with the first day that they cover; shared by
+        # all stretches of a stock.
         self.actions: dict[tuple[str, str], tuple[int, tuple[Action, ...]]] = {}
         # Requests and bars of unfinished steps; they count as sent and compared.
         self.reserved: Counter[str] = Counter()
@@ -235,7 +240,7 @@ class _Run:
         self.listener = listener
 
     def report(self) -> dict[str, Any]:
-        """Compare until the sample is complete, the requests are used up or nothing is left."""
+        """Compare until the sample is complete or nothing more can be done; return the result."""
         services = self.services
         listing = services.cache.maintenance.listing()
         lanes = [
@@ -284,7 +289,7 @@ class _Run:
         }
 
     def _imagine(self) -> None:
-        """Count each step as if it had been done, for a dry run."""
+        """Count each step as if it had been executed, for a dry run."""
         try:
             for step in self._steps():
                 self._free(step)
@@ -303,7 +308,7 @@ class _Run:
 
     @contextmanager
     def _alone(self) -> Iterator[None]:
-        """Keep other runs from making the same requests; raises ``CacheError``."""
+        """Hold the lock that prevents a second run; raise ``CacheError`` if another run has it."""
         parts = self.services.cache.store.parts
         folder = parts.layout.ohlcv / FOLDER
         parts.disk.make_folders(folder)
@@ -331,7 +336,7 @@ class _Run:
                 yield step
 
     def _step(self, turn: _Turn, left: int) -> _Step | None:
-        """Return the next stretch of a series, or None if there is none, or none right now."""
+        """Return the next stretch of a series, or None if nothing is due or nothing can be sent now."""
         key, most, self.may_wait = turn.key, min(self.each, max(_LEAST, left)), False
         try:
             step = run_job(self.services.clock, self._quiet_s(), self._next, turn, most)
@@ -359,12 +364,12 @@ class _Run:
         return self.vendors.setdefault(candidate.name, _Vendor())
 
     def _next(self, turn: _Turn, most: int) -> _Step | str:
-        """Return the oldest stretch to compare, or why there is none; empty if all is compared."""
+        """Return the oldest stretch to compare, or a reason; the reason is empty if all is compared."""
         key, own = turn.key, turn.own
         services, label = self.services, key.timeframe.label
         store, client = services.cache.store, services.client
         names = services.selector.get_provider_with_failover(key.symbol, label)
-        # No document has been read yet: out of ten thousand series, most are skipped here.
+        # No document has been read so far: of ten thousand series, most are skipped here.
         seconds = [name for name in names if [name] != own]
         if names and all(map(self._why, seconds)):
             refusals = "; ".join(f"{name}: {self._why(name)}" for name in seconds)
@@ -414,7 +419,7 @@ class _Run:
         left: Sequence[Span],
         most: int,
     ) -> _Step | str:
-        """Return the oldest remaining stretch a vendor can be queried for, or why there is none."""
+        """Return the oldest remaining stretch that a vendor can be queried for, or a reason."""
         if not left:
             return ""
         whole, key = Span(left[0].start, left[-1].end), turn.key
@@ -438,14 +443,14 @@ class _Run:
         )
 
     def _left(self, name: str, needed: int = 1) -> int:
-        """Return how many more requests a vendor may be sent; those under way count as sent."""
+        """Return the number of further requests to a vendor; those in progress count as sent."""
         sent = self.vendors[name].requests
         left = self.most - sent - self.reserved[name]
         self.may_wait = self.may_wait or left < needed <= self.most - sent
         return left
 
     def _unfit(self, candidate: Candidate, key: SeriesKey) -> str:
-        """Return why a vendor is not queried for a series; empty if it is."""
+        """Return why a vendor is not queried for a series; empty if it can be queried."""
         if candidate.conversion is not None:
             return "its bars are of another kind and would have to be converted"
         return self._why(candidate.name) or self.refusals.get((candidate.name, key), "")
@@ -489,9 +494,9 @@ class _Run:
     def _actions_of(
         self, candidate: Candidate, key: SeriesKey, span: Span
     ) -> tuple[Action, ...] | None:
-        """Return the splits and dividends a vendor has already reported in this run, if any.
+        """Return the splits and dividends that a vendor has already reported in this run, or None.
 
-        They count only if they reach back to the start of ``span``.
+        The result is also None if they do not reach back to the start of ``span``.
         """
         since, actions = self.actions.get((candidate.name, key.symbol), (0, None))
         return actions if actions is not None and since <= span.start else None
@@ -499,7 +504,7 @@ class _Run:
     def _taken(self, key: SeriesKey, now_ms: int) -> list[Span]:
         """Return the stretches that need not be compared now.
 
-        Entries for a file that has been rewritten since are kept if their bars are unchanged.
+        Entries for a file that has been rewritten meanwhile are kept if their bars are unchanged.
         """
         store, taken, same = self.services.cache.store, list[Span](), list[Confirmation]()
         for one, is_valid in store.confirmations(key):
@@ -565,7 +570,7 @@ class _Run:
             self.runner.add(more)
 
     def _free(self, step: _Step) -> None:
-        """Stop counting a step as under way."""
+        """Stop counting a step as in progress."""
         self.reserved[step.vendor] -= step.requests
         self.begun -= step.bars
 
@@ -657,7 +662,11 @@ def _grave(comparison: Comparison | None) -> Sequence[Difference]:
 
 
 def _candidates(way: Route, turn: _Turn, query: BarsQuery, kind: Kind) -> list[Candidate]:
-    """Return the possible second vendors of a series: those of its lane or, if pinned, its kind."""
+    """Return the possible second vendors of a series.
+
+    These are the vendors of its lane or, for the lane of a pinned vendor, those with bars of the
+    same kind.
+    """
     key = turn.key
     if [*key.lane[:1]] != turn.own:
         return [c for lane in way.lanes if lane.lane_name == key.lane for c in lane.candidates]

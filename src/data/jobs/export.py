@@ -47,9 +47,9 @@ class Wanted:
     """The options of an export.
 
     Attributes:
-        start, end: Range, as for the data manager; by default everything that is stored.
-        adjustment: ``raw``, ``split`` or ``all``; None: the prices as stored, whatever their
-            adjustment.
+        start, end: Range, see ``get_ohlcv``; by default everything that is stored.
+        adjustment: ``raw``, ``split`` or ``all``; None: prices as stored, whatever their adjustment
+            is.
         format: Format of the files.
     """
 
@@ -67,8 +67,8 @@ class Exported:
         key: Series in the file.
         path: Path of the file; empty if none was written.
         rows: Number of bars in it.
-        first, last: First and last stamp, in ISO format.
-        problem: Reason why there is no file.
+        first, last: First and last timestamp, in ISO format.
+        problem: Reason why no file was written.
     """
 
     key: SeriesKey
@@ -101,11 +101,11 @@ def export_series(
         symbol, timeframe: Series to write.
         path: Path of the file; an existing file is replaced atomically.
         wanted: Options; by default the whole series as CSV, adjusted for splits.
-        cache_dir, config_path: As for the data manager.
+        cache_dir, config_path: See ``DataManager``.
 
     Raises:
         QueryError: An argument is wrong, or nothing is stored for it.
-        KindMismatchError: The bars cannot be converted to that adjustment.
+        KindMismatchError: The bars cannot be converted to the requested adjustment.
         MissingExtraError: Parquet was requested, but no engine for it is installed.
         StorageError: The file cannot be written.
     """
@@ -143,7 +143,7 @@ class Exporter:
         A series that cannot be written is reported with its reason, and the others continue.
 
         Raises:
-            MissingExtraError: As for :meth:`write`.
+            MissingExtraError: See :meth:`write`.
             StorageError: The folder cannot be created.
         """
         self._check_outside(folder)
@@ -161,7 +161,7 @@ class Exporter:
         return done
 
     def write(self, key: SeriesKey, path: Path, wanted: Wanted) -> Exported:
-        """Write one series; raises the same exceptions as :func:`export_series`."""
+        """Write one series; for errors see :func:`export_series`."""
         self._check_outside(path)
         answer = self._answer(key, wanted)
         if not len(answer.table):
@@ -186,7 +186,7 @@ class Exporter:
             span,
             now,
             offline=True,
-            # Splits in a recording apply only to its own bars.
+            # Splits in a recording apply only to bars of that recording.
             provider=key.action_key if is_sample(key.action_key) else None,
             folder_lane=key.of_folder if is_sample(key.action_key) else "",
             adjustment=wanted.adjustment or "split",

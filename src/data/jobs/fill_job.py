@@ -1,4 +1,4 @@
-"""The work of a job: the series on its list, checked, and the requests that each takes."""
+"""The work of a job: the checked series on its list, and the requests for each of them."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ When = date | datetime | str
 # A series with more bars than this is requested in parts, so that progress can be reported and no
 # frame holds ten years of minutes.
 _BARS_A_PART = 100_000
-# The venue's own day may end up to a day before or after a part that ends in UTC.
+# A local day at the venue may end up to a day before or after a part, whose end is in UTC.
 _LEEWAY_MS = 2 * DAY_MS
 # Represents every symbol while the range of a job is checked.
 _JOB = Instrument("every symbol", "crypto")
@@ -31,8 +31,8 @@ class SeriesToFill(NamedTuple):
     """One series of a job.
 
     Attributes:
-        symbol, timeframe: Symbol and timeframe; if there is a problem, as the row has them.
-        start: First session date or instant; None for that of the job.
+        symbol, timeframe: Symbol and timeframe; if the row has a problem, as written in the row.
+        start: First session date or instant; None for the start of the job.
         priority: Smaller numbers come first.
         problem: Reason why the series cannot be filled; empty if it can.
         session: Hours of its bars.
@@ -47,7 +47,7 @@ class SeriesToFill(NamedTuple):
 
     @property
     def label(self) -> str:
-        """The timeframe as reports name it; with extended hours, as its folder is named."""
+        """The timeframe as shown in reports; with extended hours, the name of its folder."""
         return self.timeframe if self.session == "regular" else f"{self.timeframe}@{self.session}"
 
 
@@ -82,8 +82,8 @@ class Job:
     ) -> Job:
         """Return the job for every symbol in every timeframe, or in that of its row.
 
-        ``session`` is the hours of bars if a row does not specify them. If two rows are for one
-        series, the earlier start and the smaller priority count.
+        ``session`` determines the hours of bars if a row does not. If two rows are for one series,
+        the earlier start and the smaller priority are used.
 
         Raises:
             BadTimeframeError: Some timeframes are invalid; all of those are named. In a row, an
@@ -105,7 +105,7 @@ class Job:
         return cls(tuple(series.values()), *bounds, now_ms)
 
     def parts(self, timeframe: str, since: When | None = None) -> list[tuple[When, When]]:
-        """Return the bounds of the requests that one series takes, oldest first."""
+        """Return the bounds of the requests for one series, oldest first."""
         start, step = since or self.start, Timeframe.parse(timeframe)
         if not step.is_intraday or step.step_ms is None:
             return [(start, self.end)]

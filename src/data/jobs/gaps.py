@@ -1,4 +1,4 @@
-"""The gaps in stored series, with their reasons, and what vendors may have to fill them."""
+"""The gaps in stored series, with their reasons and the vendors that may fill them."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ log = logging.getLogger("onetape.gaps")
 
 # Maximum number of gaps listed for a series; all gaps are counted.
 MOST_LISTED = 64
-# Later than any stamp: a range without an end extends to the last closed bar.
+# Later than any timestamp: a range without an end extends to the last closed bar.
 _EVER = 1 << 62
 
 
@@ -77,7 +77,7 @@ class GapReport(InLines):
     Attributes:
         incidents: Sessions that a vendor lacks for most of its symbols.
         series: One entry for each series, including those without gaps.
-        absent: If several symbols were requested, those with nothing stored.
+        absent: Requested symbols without stored bars, if several were requested.
     """
 
     incidents: tuple[VendorDay, ...]
@@ -162,13 +162,14 @@ def gap_report(
 
     Args:
         services: Services of the installation.
-        symbol, timeframe: Series, as for ``get_ohlcv``; None: all except samples, recordings and
+        symbol, timeframe: Series, see ``get_ohlcv``; None: all except samples, recordings and
             made-up bars.
-        start, end: Range, as for ``get_ohlcv``; by default from the first request up to now.
+        start, end: Range, see ``get_ohlcv``; by default from the first request up to now.
 
     Raises:
         QueryError: An argument cannot be understood, or there is an end without a start.
-        CacheError: Nothing is stored for the symbol; if there are several, the report names those.
+        CacheError: Nothing is stored for the only symbol; of several symbols, the report names such
+            ones.
     """
     absent: list[str] = []
     if symbol is None or isinstance(symbol, str):
@@ -205,7 +206,7 @@ def _chosen(services: Services, symbol: str | None, timeframe: Any) -> list[Seri
 def gaps_of_all(
     services: Services, keys: Sequence[SeriesKey], most: int | None = MOST_LISTED
 ) -> tuple[list[VendorDay], list[SeriesGaps]]:
-    """Return the sessions vendors lack, like :func:`find_vendor_days`, and the gaps of all series.
+    """Return the sessions that vendors lack (see :func:`find_vendor_days`), and the gaps of all series.
 
     Each series is read once, and again only if a vendor lacks a session of its market.
     """
@@ -239,9 +240,9 @@ def gaps_of(
     Args:
         services, keys: Services of the installation, and the series.
         days: Sessions that vendors lack across their symbols.
-        bounds: Start and end, as for :func:`gap_report`.
+        bounds: Start and end; see :func:`gap_report`.
         most: Maximum number of gaps listed for a series; None: all.
-        look: Called with each series and its outline.
+        look: Function called with each series and its outline.
     """
     start, end = bounds
     if end is not None and start is None:
@@ -281,7 +282,7 @@ def _classified(
     most: int | None,
 ) -> SeriesGaps:
     def present(span: Span) -> Stamps:
-        """Return the stamps of the stored bars in ``span``."""
+        """Return the timestamps of the stored bars in ``span``."""
         return client.columns(key, span).table.stamps
 
     market = _market(key, outline)
@@ -297,7 +298,7 @@ def _classified(
 
 
 def _fetch(client: BarsClient, key: SeriesKey, start: str, end: str) -> str:
-    """Return the command that fetches a range into a series, or which series answers instead."""
+    """Return the command that fetches a range into a series, or the series that answers instead."""
     question = client.question_for(key, start, end)
     if question is None:
         by_rules = client.series_of(client.query(key.symbol, key.timeframe, start, end))

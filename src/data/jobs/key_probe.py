@@ -1,7 +1,7 @@
-"""What this machine's keys allow: one cheap query for each class of data that a vendor serves.
+"""Tests what this machine's keys allow, with one cheap query for each class of data of a vendor.
 
-The result is remembered for all requests: a refusal because of the plan stops requests for that
-class and timeframe on this account, and no others; an answer allows them again.
+The result is remembered for all requests: if the plan does not include the data, requests for that
+class and timeframe on this account stop, but no others; an answer allows them again.
 """
 
 from __future__ import annotations
@@ -42,8 +42,8 @@ from .vendors import lack
 
 Where = str | Path | None
 Verdict = Literal["yes", "no", "unclear"]
-# Vendors of the class usually have the first one; a vendor that does not know it is queried for the
-# second.
+# Vendors of an asset class usually have the first symbol; a vendor that does not know it is queried
+# for the second.
 _EXAMPLES: dict[AssetClass, tuple[str, ...]] = {
     "stock": ("AAPL",),
     "crypto": ("BTC-USD", "BTCUSDT"),
@@ -55,7 +55,7 @@ _EXAMPLES: dict[AssetClass, tuple[str, ...]] = {
 _AGE_MS = 2 * DAY_MS
 _ACTIONS_MS = 366 * DAY_MS
 _ACTIONS = "splits and dividends"
-# After one of these, nothing else is requested from the vendor.
+# After one of these errors, nothing else is requested from the vendor.
 _FINAL = (AuthenticationError, RateLimitedError)
 
 
@@ -66,8 +66,8 @@ class ProbeResult:
     Attributes:
         vendor: Canonical name.
         what: Data that was requested, such as ``stock 1d``.
-        verdict: Answer; ``unclear`` if it is neither yes nor no.
-        why: Refusal, in words.
+        verdict: Result; ``unclear`` if the answer means neither yes nor no.
+        why: Text of the refusal.
     """
 
     vendor: str
@@ -92,7 +92,7 @@ def prober_of(cache_dir: Where, config_path: Where) -> tuple[ProviderSelector, C
 
 
 def probed_vendors(selector: ProviderSelector, vendor: str | None) -> list[str]:
-    """Return the named vendor, or all that have a key here.
+    """Return the named vendor, or all vendors that have a key here.
 
     Raises:
         UnknownProviderError: The vendor does not exist or cannot be queried.

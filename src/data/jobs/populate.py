@@ -52,7 +52,7 @@ log = logging.getLogger("onetape.populate")
 
 DEFAULT_TIMEFRAMES = ("5m", "15m", "30m", "1h", "4h", "1d")
 DEFAULT_START = date(2020, 1, 1)
-# Maximum memory that a job may use for series it has looked up.
+# Maximum memory that a job may use for series that it has looked up.
 _MOST_BYTES = 16 << 20
 
 
@@ -79,24 +79,24 @@ def populate_cache(
     Args:
         symbols: Symbols to fetch; by default every symbol that is already cached.
         symbols_file: List of symbols, in addition to or instead of ``symbols``: a text file with
-            one symbol a line, or CSV or YAML with ``symbol, timeframe, from, priority``; ``-``:
+            one symbol per line, or CSV or YAML with ``symbol, timeframe, from, priority``; ``-`` is
             standard input.
         intervals: Timeframes; by default ``5m 15m 30m 1h 4h 1d``.
-        start_date, end_date: Session dates, both included; by default 2020-01-01 and today
-            (UTC). ``start`` and ``end`` are the same under shorter names.
-        cache_dir: Folder of the cache, as for the data manager.
-        config_path: Rules file, as for the data manager.
+        start_date, end_date: Session dates, both included; by default 2020-01-01 and today (UTC).
+            ``start`` and ``end`` are shorter names for these arguments.
+        cache_dir: Folder of the cache; see ``DataManager``.
+        config_path: Rules file; see ``DataManager``.
         force_refresh: Whether to fetch stored bars again as well.
-        dry_run: Whether to query no vendor and return which requests would be sent to which vendor,
-            and how long that takes.
-        progress: Called in the calling thread with each part of a series that has arrived and
-            before longer waits. By default, a progress bar in a terminal or notebook, and nothing
-            elsewhere.
-        on_event: Called with every event of the job, like the argument of ``DataManager.on_event``,
-            in the thread where it happens.
+        dry_run: Whether to query no vendor and only return the requests that each vendor would be
+            sent, and the time that these would take.
+        progress: Listener called in the calling thread with each part of a series that has arrived,
+            and before longer waits. By default, a progress bar in a terminal or notebook, and
+            nothing elsewhere.
+        on_event: Function called with every event of the job, in the thread in which it happens;
+            see ``DataManager.on_event``.
         timeout: Seconds after which a request ends if no vendor returns a page, including waits for
             limits; by default ``jobs.timeout_s`` in the rules (600).
-        session: ``extended``: bars from 04:00 to 20:00 New York time, for US stocks, as for
+        session: ``extended`` means bars from 04:00 to 20:00 New York time, for US stocks; see
             ``DataManager.get_ohlcv``. The default timeframes are then those below a day, and
             reports name the series by folder (``AAPL_1m@extended``).
 
@@ -142,17 +142,17 @@ def sync_cache(
 ) -> dict[str, Any]:
     """Bring stored series up to date, each in its own timeframe, from its first bar to now.
 
-    Series fetched from a named vendor (``provider=``) are left out: no rule names a vendor for
-    them.
+    Series fetched from a named vendor (``provider=``) are left out, because the rules do not apply
+    to them.
 
     Args:
         pattern: Shell pattern for symbols (``BTC*``), or for symbol and timeframe (``* 1d``).
-        cache_dir, config_path, dry_run, progress, on_event, timeout: As for :func:`populate_cache`.
-        symbols: Only these symbols, such as the members of a universe; a symbol without a stored
-            series fails.
+        cache_dir, config_path, dry_run, progress, on_event, timeout: See :func:`populate_cache`.
+        symbols: Symbols to which the job is limited, such as the members of a universe; a symbol
+            without a stored series fails.
 
     Returns:
-        The same as :func:`populate_cache`.
+        A dict as returned by :func:`populate_cache`.
 
     Raises:
         QueryError: ``timeout`` is wrong.
@@ -197,12 +197,12 @@ def job_services(
 
 
 def _date_text(timeframe: Timeframe, stamp: int) -> str:
-    """Format a stamp as the start of a query: daily bars are named by date."""
+    """Format a timestamp as the start of a query, which is a date for daily bars."""
     return iso(stamp) if timeframe.is_intraday else str(date_of(stamp))
 
 
 def _done(services: Services, job: Job, progress: Listener | None, *, dry_run: bool) -> JobReport:
-    """Run a job and return its report, or for a dry run what the job would take."""
+    """Run a job and return its report, or the planned requests for a dry run."""
     if dry_run:
         return JobReport(cost_of(services.client, job, services.network.vendor_days()).to_json())
     with job_signals() as signals:
@@ -279,9 +279,10 @@ def fill(
 ) -> BackfillReport:
     """Fetch the bars that each series of ``job`` lacks; bars are committed as they arrive.
 
-    Stored bars are looked up first. Then the series that go to the same vendor first share
-    ``at_work`` threads (None: the usual number), so no vendor's series wait for another's. Among
-    them, the smallest priority comes first, then those whose missing bars will be dropped soonest.
+    Stored bars are looked up first. All series with the same first vendor then share ``at_work``
+    threads (None: the default number), so that the series of one vendor do not wait for those of
+    another. Among them, the smallest priority comes first, then the series whose missing bars will
+    be dropped soonest.
 
     A series that fails does not stop the others. Ctrl-C or a full disk ends the job; the report
     then lists the remaining series with the reason.
@@ -292,11 +293,11 @@ def fill(
 
 @dataclass(frozen=True, eq=False)
 class _SeriesTask(VendorTask):
-    """A series that vendors must be queried for; its result covers the parts found in the store.
+    """A series for which vendors must be queried; its result so far covers the parts found in the store.
 
     Attributes:
         place: Position in the job.
-        bounds: Bounds of the other parts.
+        bounds: Bounds of the parts to fetch.
         lost_ms: Time when the first missing bars become unavailable, UTC milliseconds.
         stored_as: Symbol of the series in the store.
     """
@@ -443,7 +444,7 @@ class _Run:
 
 
 def _lookup(client: BarsClient, query: BarsQuery) -> Lookup:
-    """Return the stored part; if unreadable, request everything, which repairs what it can."""
+    """Return the stored part; if it is unreadable, everything is requested, which repairs the store."""
     try:
         stored = client.lookup(query)
     except CacheError:

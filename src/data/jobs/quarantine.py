@@ -1,4 +1,4 @@
-"""Quarantined rows and files of a series: inspected, restored if valid, or deleted permanently."""
+"""Inspects quarantined rows and files of a series, and restores valid rows."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class QuarantineReport:
     """The quarantined rows and files of one series.
 
     Attributes:
-        key: Series that they belong to.
+        key: Series that the rows and files belong to.
         rows: Bars as received, each with its defect, in order of arrival.
         files: Names of damaged files in the folder ``_quarantine``, each with the reason.
     """
@@ -86,12 +86,12 @@ def quarantine_report(client: BarsClient, key: SeriesKey) -> QuarantineReport:
 def restore(services: Services, key: SeriesKey) -> tuple[list[Bar], list[tuple[Bar, str]]]:
     """Restore withdrawn bars where no bar is stored; return them, and the rows still quarantined.
 
-    Withdrawn bars are those that their vendor stopped sending: they were once valid. Other rows
-    never were, even if they look like bars, for example a stored bar with ten times the prices. A
-    restored bar counts as final, in the adjustment of the bars around it: a stock's bar from before
-    a split is converted by the stored splits and dividends, and stays quarantined if these are
-    incomplete. Only a refresh requests it again. The rows that stay are returned with the reason.
-    Nothing is removed from the quarantine.
+    Withdrawn bars were once valid, but their vendor stopped sending them. Other rows never were
+    valid, even if they look like bars, for example a row with ten times the prices of the stored
+    bar. A restored bar counts as final, in the adjustment of the bars around it. For this, a
+    stock's bar from before a split is converted with the stored splits and dividends; if these are
+    incomplete, the bar stays quarantined. Only a refresh requests a restored bar again. The rows
+    that stay are returned with the reason. Nothing is removed from the quarantine.
 
     Raises:
         CacheError: The store cannot be read or written.
@@ -115,7 +115,7 @@ def restore(services: Services, key: SeriesKey) -> tuple[list[Bar], list[tuple[B
             left.append((bar, "another bar is stored at that time" if has else reason))
             continue
         vendor = reason.removeprefix(WITHDRAWN)
-        # A span without bars has no adjustment; its vendors are those that have no bars there.
+        # A span without bars has no adjustment; its vendors are those that reported it as empty.
         around = (one for one in coverage if one.state != "empty" and bar.stamp_ms in one.span)
         part = next(around, None)
         adjuster = adjuster or _Adjuster(services, key, span)
@@ -150,7 +150,7 @@ def _bars(table: BarTable) -> list[Bar]:
 class _Adjuster:
     """Converts bars that were removed from a series to the adjustment of those in it.
 
-    A quarantined row does not record its own adjustment; the generations that still contain the bar
+    A quarantined row does not record its adjustment, but earlier generations that contain the bar
     do.
     """
 
@@ -198,7 +198,7 @@ class _Adjuster:
         return brought, goal
 
     def _own(self, bar: Bar) -> Basis:
-        """Return the basis of the bar when last stored; ``unknown`` if no generation has it."""
+        """Return the basis of the bar when it was last stored; ``unknown`` if no generation has the bar."""
         for table, coverage in self._past:
             for row in _bars(table.within(Span(bar.stamp_ms, bar.stamp_ms + 1))):
                 part = next((part for part in coverage if bar.stamp_ms in part.span), None)

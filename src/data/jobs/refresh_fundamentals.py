@@ -1,8 +1,8 @@
 """Fetch old fundamentals again: several vendors at once, the oldest symbols first.
 
-Fresh fundamentals are not requested unless they are forced or older than the run allows. Each
-answer is stored as it arrives: an interrupted run loses nothing, and the next one starts with the
-data that is oldest by then.
+Fresh fundamentals are not requested, unless a fetch is forced or they are older than the run
+allows. Each answer is stored as it arrives, so an interrupted run loses nothing, and the next run
+starts with the data that is oldest by then.
 """
 
 from __future__ import annotations
@@ -51,12 +51,12 @@ _OLD = "older copies are used"
 
 
 class Fundamentals(Protocol):
-    """The part of a data manager needed to refresh one symbol."""
+    """The method of a data manager that is needed to refresh one symbol."""
 
     def get_fundamentals(
         self, symbol: str, *, force_refresh: bool = False, data_type: str = "general", **more: Any
     ) -> dict[str, Any]:
-        """Return a record, empty if no vendor has one; ``timeout=`` is passed only if set."""
+        """Return a record, which is empty if no vendor has one; ``timeout=`` is passed only if set."""
 
 
 @dataclass(frozen=True)
@@ -101,12 +101,12 @@ def refresh_fundamentals(
     """Renew fundamentals and return the results.
 
     Args:
-        wanted: What to refresh; by default, all cached data that is stale.
-        cache_dir, config_path: As for the data manager.
-        progress: Called with each finished type of a symbol and before longer waits. By default, a
-            progress bar in a terminal or notebook, and nothing elsewhere.
-        timeout: Seconds a vendor has for one type of one symbol, including waits for its limits; by
-            default ``jobs.timeout_s`` in the rules (600).
+        wanted: Options of the run; by default, all stale data in the cache is refreshed.
+        cache_dir, config_path: See ``DataManager``.
+        progress: Listener called with each finished type of a symbol and before longer waits. By
+            default, a progress bar in a terminal or notebook, and nothing elsewhere.
+        timeout: Seconds that a vendor has for one type of one symbol, including waits for its
+            limits; by default ``jobs.timeout_s`` in the rules (600).
 
     Returns:
         ``selected`` (symbols in the order of the work), ``results`` (for each ``symbol``:
@@ -153,9 +153,10 @@ def refresh_symbol_fundamentals(
     *,
     timeout: float | None = None,
 ) -> dict[str, Any]:
-    """Query a data manager for each type of one symbol; ``success`` if a vendor has any of them.
+    """Query a data manager for each type of one symbol.
 
-    ``timeout``: Seconds for each type; None: the data manager's default.
+    ``success`` is true if a vendor has any of the types. ``timeout`` is in seconds for each type;
+    None means the data manager's default.
 
     Raises:
         QueryError: ``timeout`` is not a valid time.
@@ -194,10 +195,10 @@ def cleanup_fundamentals(
     config_path: str | Path | None = None,
     dry_run: bool = False,
 ) -> dict[str, Any]:
-    """Delete copies of all symbols that newer, good ones have replaced.
+    """Delete cached answers of all symbols that newer, good answers have replaced.
 
-    For each vendor and type the newest good copy is kept, however old: it is used if the vendor
-    fails.
+    For each vendor and type, the newest good answer is kept, however old, because it is used if the
+    vendor fails.
 
     Returns:
         ``removed`` (paths), ``total_removed_files``, ``dry_run``.
@@ -258,7 +259,7 @@ class _Part:
         self.fields |= with_reported(snapshot).facts.keys()
 
     def error(self) -> DataError | None:
-        """Return why there is nothing fresh, or None if there is."""
+        """Return why no fresh answer exists, or None."""
         if self.is_fresh or self.problem is not None or not self.errors:
             return None if self.is_fresh else self.problem
         attempts = [
@@ -276,7 +277,7 @@ class _Part:
         return SeriesResult(self.symbol, self.kind)
 
     def results(self) -> Iterator[SeriesResult]:
-        """Yield why nothing is fresh, or which vendors failed although others answered."""
+        """Yield the reason why nothing is fresh, or the vendors that failed although others answered."""
         plain = self.plain
         failures = {v: e for v, e in self.errors.items() if not isinstance(e, _HAS_NOTHING)}
         error = self.error()
@@ -302,7 +303,7 @@ def _lacks_a_key(error: AllProvidersFailedError) -> bool:
 
 @dataclass(frozen=True, eq=False)
 class _SymbolTask(VendorTask):
-    """The types of one symbol that one vendor is queried for."""
+    """The types of one symbol for which one vendor is queried."""
 
     types: Sequence[_Part]
 

@@ -1,4 +1,4 @@
-"""The state of an installation at one moment, and again a moment later, as plain values."""
+"""Determines the state of an installation, once or repeatedly, as plain values."""
 
 from __future__ import annotations
 
@@ -50,9 +50,9 @@ class VendorState:
     Attributes:
         name: Canonical name.
         lack: Reason why the vendor cannot be queried here at all; empty if it can.
-        pauses: What it is not queried for at the moment, and until when.
+        pauses: Current pauses: the data that the vendor is not queried for, and until when.
         quotas: Remaining quotas of its limits.
-        reached: Result of the last attempt to reach it; None if there was none.
+        reached: Result of the last attempt to reach the vendor; None without an attempt.
     """
 
     name: str
@@ -130,7 +130,7 @@ class StatusSnapshot:
     vendor_days: tuple[VendorDay, ...] = ()
 
     def worries(self) -> Iterator[str]:
-        """Yield what is wrong, one sentence each."""
+        """Yield one sentence for each problem."""
         for vendor in self.vendors:
             for one in vendor.pauses:
                 what = f" for {one.door}" if one.door else ""
@@ -178,7 +178,7 @@ def is_above_limit(size: int, limit_gb: float) -> bool:
 
 
 def next_request(pause: VendorPause, now_ms: int) -> str:
-    """Return in words when a paused vendor may be queried again."""
+    """Return a text that says when a paused vendor may be queried again."""
     left_s = max(0.0, (pause.until_ms - now_ms) / SECOND_MS)
     return f"next request possible in {time_until(left_s, now_ms)}"
 
@@ -189,16 +189,16 @@ class Watch:
     Used by one thread.
 
     Args:
-        cache_dir, config_path: As for the data manager.
+        cache_dir, config_path: See ``DataManager``.
         clock: Clock to use instead of the machine's.
-        reach: Finds out which vendors can be reached; None: none is tried.
+        reach: Function that tries to reach vendors; None: no vendor is tried.
 
     Attributes:
         survey: Settings, and the mistakes in the configuration.
         selector, network: Vendors and limits according to the rules in force.
 
     Raises:
-        ConfigError: There is no home folder, so no location is known.
+        ConfigError: No home folder exists, so the locations are unknown.
     """
 
     def __init__(
@@ -232,7 +232,7 @@ class Watch:
         )
 
     def series(self) -> SeriesHealth:
-        """Return how fresh the stored series are."""
+        """Return the freshness of the stored series."""
         return self._series.look()
 
     def reached(self, urls: Mapping[str, str]) -> Mapping[str, Reached]:
@@ -368,7 +368,7 @@ class SeriesWatch:
         self._most = most
 
     def look(self) -> SeriesHealth:
-        """Return how fresh the series are now; unreadable series are counted and do not raise."""
+        """Return the current freshness of the series; unreadable series are only counted."""
         now = self._clock.now_ms()
         changed = sorted(
             ((self._changed_ms(key), str(key), key) for key in self._store.keys()), reverse=True
@@ -379,7 +379,7 @@ class SeriesWatch:
         return _summed(looked_at, now, len(changed) - len(followed), len(followed) - len(looked_at))
 
     def _changed_ms(self, key: SeriesKey) -> int:
-        """Return when any part of the series was last written; none of its bars is newer."""
+        """Return the time of the last write to the series; none of its bars is newer."""
         try:
             return self._layout.lane(key).folder.stat().st_mtime_ns // 1_000_000
         except (OSError, DataError):

@@ -1,8 +1,8 @@
 """Validate stored bars: one series or all of them, alone or against a second vendor.
 
-Validating stored bars by themselves queries no vendor and writes nothing except any requested
-marks, so any process may do it: see :func:`validate_series`. Against a vendor, bars are compared as
-``onetape verify`` compares them.
+Validating stored bars alone queries no vendor and writes nothing except requested marks, so any
+process may do it: see :func:`validate_series`. Against a vendor, bars are compared as ``onetape
+verify`` compares them.
 """
 
 from __future__ import annotations
@@ -89,8 +89,8 @@ def validate_with(
 
     Args:
         services: Services of the installation.
-        question: What to validate.
-        query: Query for the question's symbol, timeframe and bounds, if it is already made.
+        question: Arguments of the validation.
+        query: Query for the same symbol, timeframe and bounds, if it already exists.
 
     Raises:
         QueryError: An argument is wrong, or the series is not stored.
@@ -122,7 +122,7 @@ def _is_whole(question: ValidateQuestion) -> bool:
 def _stored(
     services: Services, question: ValidateQuestion, query: BarsQuery | None = None
 ) -> tuple[BarsQuery, SeriesKey]:
-    """Return the checked query, and the stored series it refers to.
+    """Return the checked query, and the stored series that it refers to.
 
     Raises:
         QueryError: An argument is wrong, or the series is not stored.
@@ -191,10 +191,10 @@ def validate_all(
 
     Args:
         services: Services of the installation.
-        pattern: Pattern, as for ``BarsClient.series``.
-        executor: Workers to use, as for :func:`~.workers.workers`; None: this process.
-        symbols: Only these symbols; None: all.
-        mark: Whether bars that are certainly wrong are marked.
+        pattern: Pattern; see ``BarsClient.series``.
+        executor: Workers to use, see :func:`~.workers.workers`; None: this process.
+        symbols: Symbols to which the validation is limited; None: all.
+        mark: Whether to mark bars that are certainly wrong.
 
     Raises:
         QueryError, MissingExtraError, UnavailableError: Such workers are not available.
@@ -232,15 +232,15 @@ def _of_task(task: tuple[ValidateQuestion, Path, Path | None]) -> QualityReport:
 def add_cost(
     services: Services, question: ValidateQuestion, costs: dict[str, VendorCost]
 ) -> dict[str, str]:
-    """Add to ``costs`` the requests that vendors would be sent; none is queried.
+    """Add the requests that vendors would be sent to ``costs``; none is queried.
 
-    The requests are planned like any request for these bars, to the vendors they are compared with.
+    The requests are planned like any request for these bars, to the vendors of the comparison.
 
     Returns:
         Maps each check of the level that needs no vendor to the reason.
 
     Raises:
-        QueryError, CacheError: As for :func:`validate_with`.
+        QueryError, CacheError: See :func:`validate_with`.
     """
     client, (query, key) = services.client, _stored(services, question)
     if question.level == "intrinsic":
@@ -281,9 +281,10 @@ def _add_vendor(
 
 
 def _recorded(services: Services, report: QualityReport) -> QualityReport:
-    """Count a report and return it; a score below the rules' minimum is an event and is logged.
+    """Count a report and return it; a score below the minimum in the rules is reported and logged.
 
-    This happens once per process for each state of a series, including answers from it.
+    A low score is reported once per process for each state of a series, including reports from
+    answers.
     """
     least = services.selector.parsed_rules.validation.min_quality_score
     is_low = report.rows > 0 and report.score < least
@@ -343,7 +344,7 @@ def _beside_vendors(
 def _comparisons(
     services: Services, question: ValidateQuestion, key: SeriesKey, first_ms: int, last_ms: int
 ) -> Iterator[tuple[QualityCheck, VerifyQuestion | str]]:
-    """Yield this level's checks that use vendors, with their comparison or why there is none."""
+    """Yield the checks of this level that use vendors, each with its comparison or a reason."""
     client = services.client
     # The last 500 of the validated bars, like `onetape verify`.
     texts = [iso(first_ms)[:-1], iso(last_ms)[:-1]]

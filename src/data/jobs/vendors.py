@@ -1,4 +1,4 @@
-"""What the vendors serve, what each lacks on this machine, and which are queried for a series."""
+"""Describes the vendors: their data, missing requirements on this machine, and roles for a series."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ _PARTS: tuple[Callable[[str], object], ...] = (table_of, stream_of)
 
 
 class Lack(NamedTuple):
-    """Why a vendor cannot be queried here, and what to do about it; both empty if it can.
+    """The reason why a vendor cannot be queried here, with advice; both are empty if it can.
 
     Attributes:
         reason, advice: Reason and advice, in words.
@@ -101,7 +101,7 @@ def lack(selector: ProviderSelector, name: str) -> Lack:
 
 
 def describe_vendors(selector: ProviderSelector) -> list[dict[str, Any]]:
-    """Return one plain entry for each vendor: what it serves and whether it is usable."""
+    """Return one plain entry for each vendor, with its data and whether it is usable."""
     return [describe_vendor(selector, name) for name in selector.provider_names()]
 
 
@@ -162,7 +162,7 @@ def describe_vendor(selector: ProviderSelector, name: str) -> dict[str, Any]:
 
 
 def vendor_part(find: Callable[[str], T | None], vendor: str) -> tuple[T | None, str]:
-    """Return a part of a vendor other than its bars, and why the part cannot be used.
+    """Return the table or stream of a vendor, and the reason why it cannot be used.
 
     Args:
         find: ``table_of`` or ``stream_of``.
@@ -180,12 +180,12 @@ def has_stream(vendor: str) -> bool:
 
 
 def vendor_of(name: str) -> str | None:
-    """Return the canonical name of a vendor supported here, by name or alias; None otherwise."""
+    """Return the canonical name of a supported vendor, given a name or alias, or None."""
     return canonical_name(name)
 
 
 def keys_of(vendor: str | None) -> tuple[str, ...]:
-    """Return the usual names of a vendor's keys, by any of its names; none if it is unknown."""
+    """Return the default names of a vendor's keys, given any of its names; empty if unknown."""
     return keys_declared(canonical_name(vendor) or vendor) if vendor else ()
 
 
@@ -210,7 +210,7 @@ def use_keys(selector: ProviderSelector, vendor: str, keys: Sequence[str]) -> No
 
 
 def gateway_in(address: str) -> str:
-    """Return host and port of a gateway that the user has to run; empty for any other address."""
+    """Return host and port of a gateway that the user must run; empty for any other address."""
     parts = urlsplit(address)
     return "" if parts.scheme in ("", "http", "https") else parts.netloc
 

@@ -77,7 +77,7 @@ _KEPT = "nothing: the cache keeps bars that the vendor no longer has"
 
 @dataclass(frozen=True)
 class VerifiedSeries:
-    """The series that a verification is about."""
+    """The series that is verified."""
 
     instrument: Instrument
     timeframe: Timeframe
@@ -86,7 +86,7 @@ class VerifiedSeries:
         return f"{self.instrument.symbol} {self.timeframe}"
 
     def moment(self, ms: int) -> str:
-        """Format a stamp as a bound on the command line."""
+        """Format a timestamp as a bound on the command line."""
         return iso(ms)[:-1] if self.timeframe.is_intraday else str(date_of(ms))
 
 
@@ -95,21 +95,21 @@ class Comparison:
     """The result of comparing one side with the other.
 
     Attributes:
-        ours, theirs: ``cache`` or a vendor, and the vendor that was queried.
+        ours, theirs: First side (``cache`` or a vendor), and the vendor that was queried.
         lane: Folder of the series in the cache; empty for a comparison of two vendors.
-        span: Range of the compared stamps, from the first to just after the last.
+        span: Range of the compared bars, from the first timestamp to just after the last one.
         compared: Number of bars compared and their differences; None if nothing could be compared.
-        basis: Basis of the prices on both sides; has no date if the instrument cannot have splits
-            and dividends.
+        basis: Basis of the prices on both sides, without a date if the instrument cannot have
+            splits and dividends.
         error: Reason why nothing could be compared.
         remarks: Limits of the comparison, in sentences.
         requests: Number of requests sent.
-        provider: Vendor that a query must name to be answered from this lane. Empty if it need not
-            name one; None if, under the current rules, no query is answered from this lane.
-        confirmed: In a comparison with a second vendor, number of bars that both sides have alike
-            and whose later splits and dividends, if there can be any, agree as well.
+        provider: Vendor that a query must name to be answered from this lane; empty if a query need
+            not name any. None if no query is answered from this lane under the current rules.
+        confirmed: In a comparison with a second vendor, the number of bars that are equal on both
+            sides and whose later splits and dividends, if any are possible, agree as well.
         actions: Splits and dividends that the vendor reported for all days from the first bar on;
-            None if it does not report any.
+            None if it reports no actions at all.
     """
 
     ours: str
@@ -127,7 +127,7 @@ class Comparison:
 
     @property
     def ok(self) -> bool:
-        """Whether both sides are equal, as far as they were compared."""
+        """Whether the compared bars are equal on both sides."""
         return self.compared is not None and not self.compared.differences
 
     @property
@@ -137,7 +137,7 @@ class Comparison:
 
     @property
     def equal_share(self) -> float:
-        """Fraction of the bars on either side that both have alike; 1 if there are no bars."""
+        """Fraction of all bars that are equal on both sides; 1 without bars."""
         if self.compared is None:
             return 0.0
         return self.compared.equal / self.compared.rows if self.compared.rows else 1.0
@@ -169,7 +169,7 @@ class Verification:
         start = f"--start {self.subject.moment(difference.first_ms)}"
         if difference.cause == "stale":
             return f"{series} {start}"
-        if self.subject.timeframe.is_intraday:  # equal instants are not a range
+        if self.subject.timeframe.is_intraday:  # two equal instants are not a range
             last += self.subject.timeframe.step_ms or 0
         return f"{series} {start} --end {self.subject.moment(last)} --refresh"
 
@@ -203,7 +203,7 @@ class Verification:
 
 
 def kind_remarks(ours: Kind, theirs: Kind, one: str, other: str) -> Iterator[str]:
-    """Yield the differences in kind that keep the bars of two sides from ever being equal."""
+    """Yield the differences in kind because of which the bars of two sides can never be equal."""
     for name, (mine, yours) in ours.differences(theirs).items():
         yield f"the bars are of different kinds: {name} {mine} ({one}), {yours} ({other})"
 
@@ -241,13 +241,13 @@ def verify(
 
     Args:
         symbol, timeframe: Series to verify; all of its lanes in the cache are compared.
-        start, end: Range, as for the data manager. Without a start: the last 500 bars.
-        provider: Vendor whose share of the cache is compared; with ``against``, the first vendor.
-        against: Second vendor; the cache is left out.
-        whole: Without a start, whether to compare everything that is cached.
+        start, end: Range, see ``get_ohlcv``. Without a start: the last 500 bars.
+        provider: Vendor whose cached bars are compared; with ``against``, the first vendor.
+        against: Second vendor, to compare two vendors without the cache.
+        whole: Whether to compare everything that is cached if no start is given.
         timeout: Seconds after which the call stops waiting for vendors; a comparison that was not
             finished by then has an ``error``. None: 30 s for each request, including retries.
-        cache_dir, config_path: As for the data manager.
+        cache_dir, config_path: See ``DataManager``.
 
     Raises:
         QueryError: An argument is wrong, or nothing is cached for it.
@@ -262,7 +262,7 @@ def verify(
 
 
 def verify_with(services: Services, question: VerifyQuestion) -> Verification:
-    """Compare as :func:`verify` does, using existing services; raises the same exceptions."""
+    """Compare like :func:`verify`, with existing services; for errors see there."""
     if question.against is not None:
         return _two_vendors(services, question)
     start = question.start if question.start is not None else FIRST_DAY
@@ -346,13 +346,13 @@ class VendorAnswer:
     """The bars that one vendor sends now for one span.
 
     Attributes:
-        span: Requested span: the part of the wanted one that is within the vendor's history.
+        span: Requested span, limited to the vendor's history.
         table: Closed bars, in the requested basis.
         kind: Kind of the bars.
         actions: Splits and dividends that the vendor sent.
-        tells_actions: Whether the vendor was queried for splits and dividends and supports them.
+        tells_actions: Whether the vendor was queried for splits and dividends and reports them.
         requests: Number of requests sent.
-        remarks: What was left out, in sentences.
+        remarks: Sentences about data that was left out.
     """
 
     span: Span
@@ -371,7 +371,7 @@ class Refetcher:
         selector: Source of the vendors.
         clock: Source of the current time.
         query: Series to fetch.
-        grid: Positions of the bars in time.
+        grid: Grid of the bars.
     """
 
     def __init__(self, selector: Selector, clock: Clock, query: BarsQuery, grid: BarGrid) -> None:
@@ -397,14 +397,13 @@ class Refetcher:
         """Query ``vendor`` for ``span`` and convert its closed bars to the basis ``goal``.
 
         ``others`` are splits and dividends from other vendors; the vendor's own take precedence.
-        Without ``with_actions`` no splits and dividends are requested; those that come with the
-        bars are used.
+        Without ``with_actions``, only splits and dividends that come with the bars are used.
 
         Raises:
             UnknownProviderError: The vendor does not exist or cannot be used.
-            CapabilityError: The vendor does not serve this series, or has no bars of it that old.
+            CapabilityError: The vendor does not serve this series, or its history is too short.
             ProviderError, ConfigError: The vendor returned no bars.
-            KindMismatchError: The prices cannot be converted to that basis exactly.
+            KindMismatchError: The prices cannot be converted to the basis exactly.
         """
         candidate = self._candidate(vendor)
         now, frame = self._clock.now_ms(), self._query.timeframe
@@ -440,10 +439,10 @@ class Refetcher:
     def actions(self, vendor: str, start: int) -> tuple[Action, ...] | None:
         """Return the splits and dividends that ``vendor`` reports for the days since ``start``.
 
-        None if the vendor does not report any at all, or refuses to.
+        The result is None if the vendor does not report any at all, or refuses to.
 
         Raises:
-            UnknownProviderError, CapabilityError: As for :meth:`ask`.
+            UnknownProviderError, CapabilityError: See :meth:`ask`.
             ProviderError, ConfigError: The vendor did not answer.
         """
         candidate, now = self._candidate(vendor), self._clock.now_ms()
@@ -457,10 +456,10 @@ class Refetcher:
         return tuple({replace(a, fetched_at=a.fetched_at or now): None for a in actions})
 
     def action_requests(self, vendor: str) -> int:
-        """Return how many requests a vendor's splits and dividends take; 0 if it has none.
+        """Return the number of requests for a vendor's splits and dividends; 0 if it reports none.
 
         Raises:
-            UnknownProviderError, CapabilityError: As for :meth:`ask`.
+            UnknownProviderError, CapabilityError: See :meth:`ask`.
         """
         caps = self._candidate(vendor).capabilities
         has_some = caps is not None and caps.tells_actions and self.today() is not None
@@ -487,7 +486,7 @@ class Refetcher:
     def _actions(
         self, candidate: Candidate, fetched: Fetched, span: Span, goal: Basis
     ) -> tuple[Action, ...]:
-        """Return the vendor's splits and dividends, up to now if they affect the basis."""
+        """Return the vendor's splits and dividends, up to the present if they affect the basis."""
         stamp = fetched.server_now_ms
         actions = list(fetched.actions or ())
         caps, instrument = candidate.capabilities, self._query.instrument
@@ -504,7 +503,7 @@ class Refetcher:
     def _rebased(
         self, table: BarTable, fetched: Fetched, goal: Basis, actions: Sequence[Action]
     ) -> BarTable:
-        """Convert a stock's rows to the goal; other instruments have only one basis."""
+        """Convert a stock's rows to the basis ``goal``; other instruments have only one basis."""
         if goal.as_of is None or not len(table) or fetched.basis.adjustment == "unknown":
             return table
         stamps, opened = table.stamps, self._opened(fetched.adjusted_at_ms)
@@ -548,8 +547,8 @@ def terms_between(
     )
 
 
-# Prices that are rebased to another date may be rounded differently. Without splits and dividends
-# they are equal to the last bit.
+# Prices converted to another date may be rounded differently. Without splits and dividends they are
+# equal to the last bit.
 _REBASED = 1e-6
 _UNSETTLED = ("provisional", "suspect")
 # A series that is kept up to date is compared up to this many bars beyond its end.
@@ -561,8 +560,9 @@ class StoredBars:
 
     Args:
         services: Services of the installation.
-        query: Series and range; if it names a provider, only that vendor's bars are compared.
-        most: Number of bars to compare, counted from the end; None for all of them.
+        query: Series and range; if the query names a provider, only bars from that vendor are
+            compared.
+        most: Number of bars to compare, counted from the end; None for all bars.
     """
 
     def __init__(self, services: Services, query: BarsQuery, most: int | None) -> None:
@@ -581,7 +581,7 @@ class StoredBars:
                 yield from self._in_hours_of(key)._of_lane(key)
 
     def _in_hours_of(self, key: SeriesKey) -> StoredBars:
-        """Return an object that compares a lane in the session hours of its bars."""
+        """Return a copy of this object with the session hours of a lane's bars."""
         if not key.is_extended:
             return self
         query = replace(self._query, instrument=self._query.instrument.extended())
@@ -597,13 +597,14 @@ class StoredBars:
         """Compare the stored bars of a span with those of a vendor that did not supply them.
 
         Volumes are left out if the two vendors count different trades; adjusted closes are always
-        left out. Splits and dividends on the days since are compared as well. ``vendor_actions``
-        are those that the vendor sent before; if None, the vendor is queried for them.
+        left out. Splits and dividends since the start of the span are compared as well.
+        ``vendor_actions`` are splits and dividends that the vendor sent before; if None, the vendor
+        is queried for them.
 
         Raises:
             KindMismatchError: The vendor's bars are of another kind, or cannot be converted to that
                 basis.
-            DataError: The vendor did not answer, or the store cannot be read; as for
+            DataError: The vendor did not answer, or the store cannot be read; see
                 :meth:`Refetcher.ask`.
         """
         view = self._store.view(key)
@@ -619,8 +620,8 @@ class StoredBars:
         end = 0 if today is None else day_ms(today)
         days = Span(min(day_ms(date_of(span.start)) + DAY_MS, end), end)
         lacking = book.lacking(days)
-        # If they are not stored here, the vendor's prices cannot be rebased without the vendor's
-        # own actions.
+        # If no actions are stored, the vendor's prices can only be converted with the vendor's own
+        # actions.
         with_actions = vendor_actions is None and bool(lacking)
         others = [*actions, *(vendor_actions or ())]
         answer = refetcher.ask(vendor, span, goal, others, with_actions=with_actions)
@@ -665,15 +666,15 @@ class StoredBars:
         )  # fmt: skip
 
     def grid_of(self, view: SeriesView) -> BarGrid:
-        """Return the grid on which a lane's bars are placed."""
+        """Return the grid of a lane's bars."""
         anchor = (view.kind or Kind()).anchor or "session"
         return BarGrid(calendar_for(self._query.instrument), view.key.timeframe, anchor)
 
     def _is_asked(self, key: SeriesKey) -> bool:
         """Return whether a vendor can be queried for a lane.
 
-        Vendors of sample data must be named. Made-up bars have no vendor, and files are compared
-        with the folder that the lane is named after.
+        Vendors of sample data must be named by the query. Made-up bars have no vendor. Bars from
+        files are compared with the folder in the name of the lane.
         """
         if key.lane == SAMPLE_LANE or (key.is_sample and self._query.provider is None):
             return False
@@ -697,18 +698,18 @@ class StoredBars:
             yield self._of_vendor(key, view, grid, (vendor, reach))
 
     def _start(self, span: Span, grid: BarGrid) -> int:
-        """Return the stamp from which the stored bars of ``span`` are compared."""
+        """Return the time from which the stored bars in ``span`` are compared."""
         if self._most is None:
             return span.start
         try:
             return max(span.start, grid.back(span.end, self._most))
-        except BadRangeError:  # there are not that many bars since 1900
+        except BadRangeError:  # fewer bars exist since 1900
             return span.start
 
     def _of_vendor(
         self, key: SeriesKey, view: SeriesView, grid: BarGrid, whose: tuple[str, Span]
     ) -> Comparison:
-        """Compare the bars that one vendor supplied to one lane with what it sends now."""
+        """Compare the bars that one vendor supplied to one lane with the bars that it sends now."""
         vendor, reach = whose
         mine = _parts_of(view.coverage.within(reach), vendor)
         newer = self._newer(view, vendor)
@@ -775,7 +776,7 @@ class StoredBars:
         )
 
     def _provider(self, key: SeriesKey, span: Span) -> str | None:
-        """Return the vendor a query must name to be answered from a lane; see ``Comparison``."""
+        """Return the vendor that a query must name to be answered from a lane; see ``Comparison``."""
         bounds = from_ms(span.start), from_ms(span.end - 1)
         question = self._services.client.question_for(key, *bounds)
         return None if question is None else question.provider or ""
@@ -792,7 +793,7 @@ class StoredBars:
         return differing_actions(ours, theirs, (CACHE, vendor), days)
 
     def _book(self) -> ActionBook:
-        """Return the stored splits and dividends; none if their file is damaged."""
+        """Return the stored splits and dividends; empty if their file is damaged."""
         if self._query.instrument.asset_class != "stock":
             return ActionBook()
         try:
@@ -802,14 +803,14 @@ class StoredBars:
 
 
 def _common(key: SeriesKey, parts: Iterable[Covered]) -> Adjustment:
-    """Return the adjustment to compare in; raw prices need no splits and dividends."""
+    """Return the adjustment for the comparison; raw prices need no splits and dividends."""
     if all(part.basis.adjustment == "raw" for part in parts if part.state != "empty"):
         return "raw"
     return next((a for a in ADJUSTMENTS if a in key.lane), "split")
 
 
 def _parts_of(coverage: Coverage, vendor: str) -> list[Covered]:
-    """Return the coverage that came from a vendor, with bars or without."""
+    """Return the coverage from a vendor, with and without bars."""
     return [
         c
         for c in coverage

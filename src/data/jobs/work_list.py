@@ -28,9 +28,9 @@ class WorkItem:
     """One row of a list.
 
     Attributes:
-        symbol: Symbol as written in the list; the position of a row that names none.
+        symbol: Symbol as written in the list; if a row names none, the position of the row.
         timeframe: Timeframe; empty for the timeframes of the job.
-        start: Start; empty for that of the job.
+        start: Start; empty for the start of the job.
         priority: Smaller numbers come first.
         problem: Reason why the row cannot be processed; empty if it can.
         session: Hours of its bars; None for those of the job. A list cannot specify them.

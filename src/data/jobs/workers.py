@@ -25,10 +25,10 @@ from ..wiring import Services, build
 T = TypeVar("T")
 R = TypeVar("R")
 
-# Number of tasks submitted in advance per processor: workers do not wait, and the rest of a long
-# list stays here.
+# Number of tasks submitted in advance per processor, so that workers do not wait and the rest of a
+# long list stays here.
 _AHEAD = 4
-# Seconds for a scheduler to answer.
+# Seconds that a scheduler has for its answer.
 CONNECT_S = 10.0
 # Errors that can occur if something other than a scheduler answers at the port.
 _NO_SCHEDULER = (
@@ -50,7 +50,7 @@ Make = Callable[[], Executor]
 
 @contextmanager
 def workers(wanted: str) -> Iterator[Make]:
-    """Yield a function that makes the requested executor; all are shut down after the block.
+    """Yield a function that creates executors of the requested kind; they are shut down after the block.
 
     Args:
         wanted: ``processes``, ``processes:4``, or the address of a scheduler, ``dask://host:port``.
@@ -58,7 +58,7 @@ def workers(wanted: str) -> Iterator[Make]:
     Raises:
         QueryError: ``wanted`` is none of these.
         MissingExtraError: The extra ``dask`` is not installed.
-        UnavailableError: No scheduler answers there.
+        UnavailableError: No scheduler answers at the address.
     """
     kind, _, detail = wanted.partition(":")
     made: list[Executor] = []
@@ -75,7 +75,7 @@ def workers(wanted: str) -> Iterator[Make]:
         )
 
     def keep() -> Executor:
-        """Make an executor, to be shut down after the block."""
+        """Create an executor, which is shut down after the block."""
         made.append(make())
         return made[-1]
 
@@ -123,7 +123,7 @@ def _client(address: str) -> Any:
 
 
 async def _greet(address: str) -> None:
-    """Shake hands with a scheduler within a time limit: a client would wait for this forever."""
+    """Shake hands with a scheduler within a time limit, because a client would wait forever."""
     from distributed.comm import connect
 
     greeting: Any = connect
@@ -136,12 +136,12 @@ def run_on(
 ) -> Iterator[tuple[T, R | Exception]]:
     """Run tasks in an executor; yield each with its result, in order.
 
-    If a worker dies, its task and the others in its pool are run again, one at a time: a task that
-    then kills its worker once more has that error as its result. So does a task whose function
-    raises.
+    If a worker dies, its task and the others in its pool are run again, one at a time. If a task
+    then kills its worker again, its result is that error. If the function raises an error, that
+    error is the result.
 
     Args:
-        make: Makes an executor; called again if all workers of one have died.
+        make: Function that creates an executor; called again if all workers of one have died.
         function: Function that can be pickled: it is at the top level of a module.
         tasks: Tasks that can be pickled; they are taken as workers become free.
     """

@@ -427,9 +427,7 @@ def read_anchor(rows: Rows) -> Anchor | None:
         )
         return Anchor(reading, float(facts["anchor_steady_s"]))
     except (KeyError, TypeError, ValueError) as exc:
-        raise CorruptEntryError(
-            "the state file is damaged: the starting point of its clock is missing or not a number"
-        ) from exc
+        raise CorruptEntryError("the state file is damaged: its clock has no start time") from exc
 
 
 def keep_anchor(rows: Rows, anchor: Anchor) -> None:

@@ -1,4 +1,4 @@
-"""Events on the way to an answer, as values for hooks; none of them contains a secret.
+"""Events during requests, as values for hooks; no event contains a secret.
 
 Hooks distinguish them by ``isinstance``, or by ``name`` in written records.
 """
@@ -17,8 +17,8 @@ class Event:
 
     Attributes:
         at_ms: Time of the event, UTC milliseconds.
-        request: Call that it belongs to, as in log records; empty outside of any.
-        symbol, timeframe: Subject of the call; empty if it has none of its own.
+        request: Number of the call, as in log records; empty outside of calls.
+        symbol, timeframe: Subject of the call; empty if the call is not about a single series.
     """
 
     at_ms: int
@@ -45,8 +45,8 @@ class AttemptFailed(Event):
         attempt: Number of the attempt, from 1.
         outcome: Name of the error class.
         status: HTTP status, 0 without an answer.
-        seconds: Duration, including the wait for the limit.
-        wait_s: Seconds until the same vendor is queried again; None if it is not.
+        seconds: Duration, including the wait for the rate limit.
+        wait_s: Seconds until the request is retried; None if it is not retried.
     """
 
     vendor: str
@@ -60,7 +60,7 @@ class AttemptFailed(Event):
 
 @dataclass(frozen=True, kw_only=True)
 class VendorPaused(Event):
-    """A vendor asked us to slow down: no process queries it for ``seconds``."""
+    """A vendor requested a pause: no process queries it for ``seconds``."""
 
     vendor: str
     seconds: float
@@ -83,9 +83,9 @@ class ShapeChanged(Event):
 
 @dataclass(frozen=True, kw_only=True)
 class CircuitOpened(Event):
-    """A vendor failed too often: for a while no process queries it for ``door`` (a service).
+    """A vendor failed too often: for a while no process uses its service ``door``.
 
-    ``seconds`` is the time until one caller may try; ``reason`` is the last failure.
+    ``seconds`` is the time until one caller may try again; ``reason`` is the last failure.
     """
 
     vendor: str
@@ -96,7 +96,7 @@ class CircuitOpened(Event):
 
 @dataclass(frozen=True, kw_only=True)
 class CircuitClosed(Event):
-    """A vendor that was paused answers for ``door`` again."""
+    """The service ``door`` of a vendor works again after its circuit breaker was open."""
 
     vendor: str
     door: str
@@ -104,7 +104,7 @@ class CircuitClosed(Event):
 
 @dataclass(frozen=True, kw_only=True)
 class FellBack(Event):
-    """``rows`` bars came from ``vendor`` because ``others``, queried first, lacked them."""
+    """``rows`` bars came from ``vendor``, because the vendors ``others``, queried first, lacked them."""
 
     vendor: str
     others: tuple[str, ...]
@@ -113,17 +113,18 @@ class FellBack(Event):
 
 @dataclass(frozen=True, kw_only=True)
 class AnswerIncomplete(Event):
-    """An answer is incomplete; ``trouble`` lists the deficiencies, one sentence each."""
+    """An answer is incomplete; ``trouble`` lists what is missing, one sentence each."""
 
     trouble: tuple[str, ...]
 
 
 @dataclass(frozen=True, kw_only=True)
 class HistoryPerishes(Event):
-    """A stored series lacks bars that ``vendor`` and all others drop at ``lost`` (ISO, UTC).
+    """A stored series lacks bars that will not be available from any vendor after ``lost``.
 
-    ``what`` is ``bars``, or the figures for a perpetual future (``open interest``). The vendors go
-    back ``depth_days`` days; the event comes from a job that fetches or checks the series.
+    ``lost`` is an ISO time in UTC, at which the last vendor (``vendor``) drops them. ``what`` is
+    ``bars``, or the figures for a perpetual future (``open interest``). The vendors go back
+    ``depth_days`` days. Jobs that fetch or check the series report this event.
     """
 
     vendor: str
@@ -142,7 +143,7 @@ class CallFailed(Event):
 
 @dataclass(frozen=True, kw_only=True)
 class SplitFound(Event):
-    """A split became known for a symbol queried before; its bars are adjusted again.
+    """A split became known for a symbol that was queried before; its bars are adjusted again.
 
     ``day`` is the ex-date (ISO), ``ratio`` new shares per old share.
     """
@@ -174,14 +175,15 @@ class VendorDayLacking(Event):
 class BarRefused(Event):
     """A bar, trade or message from a stream was not accepted as it was.
 
-    It was dropped, and history fills the gap; a bar reported as closed before its close counts as
-    the running one. Sent once per bar, and once per minute for trades and unreadable messages.
+    It was dropped, and history fills the gap; a bar reported as closed before its close is treated
+    as the forming bar. The event is sent once per bar, and once per minute for trades and
+    unreadable messages.
 
     Attributes:
         vendor: Vendor of the stream.
         spelled: The vendor's spelling of the symbol; empty for an unreadable message.
         bars: Timeframe of the data; empty for trades and unreadable messages.
-        opens_ms: Stamp of the bar (UTC milliseconds); for the others the minute.
+        opens_ms: Open of the bar (UTC milliseconds); for trades and messages, the minute.
         reason: Why it was rejected.
     """
 
@@ -199,8 +201,8 @@ class BarCorrected(Event):
     Attributes:
         vendor: Vendor of the stream.
         opens_ms: Open of the bar in UTC milliseconds.
-        is_stored: Whether it replaced the cached bar; if not, that one is final, from another
-            vendor, or missing.
+        is_stored: Whether the correction replaced the stored bar; if not, the stored bar is final,
+            from another vendor, or missing.
     """
 
     vendor: str
@@ -212,13 +214,13 @@ class BarCorrected(Event):
 class QualityLow(Event):
     """An answer or a validated stored series scored below ``validation.min_quality_score``.
 
-    For answers it is reported once per process for each series and state of it (generation).
+    For answers, the event is reported once per process for each series and generation.
 
     Attributes:
         lane: Kind of the series; empty for the default one.
-        score, minimum: Values from 0 to 1.
-        findings: Findings, one sentence each; unusual facts that are not defects are left out. For
-            an answer, its gaps and defects.
+        score, minimum: Actual and required score, from 0 to 1.
+        findings: Defects, one sentence each, without unusual facts that are not defects; for an
+            answer, its gaps and defects.
     """
 
     lane: str
@@ -229,12 +231,12 @@ class QualityLow(Event):
 
 @dataclass(frozen=True, kw_only=True)
 class BarsContradicted(Event):
-    """Stored bars differ gravely from those of a second vendor; one of the two is wrong.
+    """Stored bars differ seriously from those of a second vendor; one of the two is wrong.
 
     Attributes:
         vendor: Second vendor.
         lane: Kind of the series; empty for the default one.
-        start, end: Stretch that was compared (ISO, UTC); the end is exclusive.
+        start, end: Compared span (ISO, UTC); the end is exclusive.
         bars: Number of bars that differ.
         said: Description of the differences.
     """

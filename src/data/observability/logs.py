@@ -1,4 +1,4 @@
-"""Logging: the request a record belongs to, two formats, and one call for the setup.
+"""Logging: adds the current request to records, with two formats and a function for the setup.
 
 The library attaches no handler that writes unless the program or the environment requests it.
 Levels: DEBUG for every HTTP attempt, INFO for a vendor's pause, WARNING for anything that affects
@@ -66,11 +66,11 @@ for _name in LOGGERS:
 
 
 class Named(Protocol):
-    """A request in progress: its number in this process, and its subject."""
+    """A request in progress, with its number in this process and its subject."""
 
     @property
     def number(self) -> int:
-        """The number of the call it belongs to."""
+        """The number of the call that the request belongs to."""
 
     @property
     def symbol(self) -> str:
@@ -82,10 +82,10 @@ class Named(Protocol):
 
 
 class Subject:
-    """A call for something other than the bars of one series: a batch, fundamentals, a live feed.
+    """The subject of a call for anything but one series of bars: a batch, fundamentals, a feed.
 
     Args:
-        symbol, timeframe: Subject of the call; empty if it has none of its own.
+        symbol, timeframe: Symbol and timeframe of the call; empty if it has no single one.
     """
 
     symbol = timeframe = ""
@@ -98,7 +98,7 @@ class Subject:
 
 
 def subject_of(symbol: Any, timeframe: Any) -> Subject:
-    """Return the subject of a caller's request; values that are not texts are ignored."""
+    """Return the subject of a request as the caller wrote it; values that are not strings are ignored."""
     texts = [value if isinstance(value, str) else "" for value in (symbol, timeframe)]
     return Subject(*texts)
 
@@ -106,18 +106,18 @@ def subject_of(symbol: Any, timeframe: Any) -> Subject:
 # The request that this thread works on, and the vendor that is being queried.
 current: ContextVar[Named | None] = ContextVar("onetape_request", default=None)
 _vendor: ContextVar[str] = ContextVar("onetape_vendor", default="")
-# One number per call; a short process prefix distinguishes those of several processes.
+# Each call has a number; a short process prefix distinguishes the numbers of several processes.
 next_number = itertools.count(1).__next__
 _process = os.urandom(3).hex()
 
 
 def request_id(number: int) -> str:
-    """Return the name of a call in records: unique in one log of many processes."""
+    """Return the name of a call in log records, which is unique across processes."""
     return f"{_process}-{number:x}"
 
 
 def level_of(error: DataError) -> int:
-    """Return the log level for an error: lower if its cause has already been logged."""
+    """Return the log level for an error, which is lower if its cause has already been logged."""
     return logging.INFO if error.is_logged else logging.WARNING
 
 
@@ -133,7 +133,7 @@ def running(subject: Named) -> Iterator[None]:
 
 @contextmanager
 def asking(vendor: str) -> Iterator[None]:
-    """Name ``vendor`` as the vendor being queried in all records in the block."""
+    """Add ``vendor``, as the vendor being queried, to all records in the block."""
     token = _vendor.set(vendor)
     try:
         yield
@@ -154,7 +154,7 @@ def carried(function: Callable[[A], R]) -> Callable[[A], R]:
 def following(function: Callable[P, R]) -> Callable[P, R]:
     """Return a function whose records belong to the current request, in any thread.
 
-    Their warnings point at the line that is calling now. This is for threads that outlive the call
+    Its warnings point at the line that is calling now. Use this for threads that outlive the call
     that starts them: nothing else from the call is carried over.
     """
     subject, place = current.get(), called_from()
@@ -183,7 +183,7 @@ def context() -> dict[str, str]:
 class ContextFilter(logging.Filter):
     """Adds the running request to each record; attributes set by the record itself stay.
 
-    It belongs on a handler: a logger's filters do not see the records of its child loggers.
+    Attach it to a handler: filters of a logger do not see the records of its child loggers.
     """
 
     def filter(self, record: logging.LogRecord) -> bool:
@@ -198,12 +198,12 @@ class ContextFilter(logging.Filter):
 
 
 class _Masking(logging.Formatter):
-    """Masks keys in the finished text: a third line of defence, should the first two have failed.
+    """Masks keys in the finished text: a third line of defense, in case the first two failed.
 
     Control characters, which a vendor's text or a symbol may contain, are escaped.
 
     Args:
-        secrets: Returns the keys that must not be shown.
+        secrets: Function that returns the keys that must not be shown.
     """
 
     def __init__(self, secrets: Callable[[], Mapping[str, str]] = dict) -> None:
@@ -228,14 +228,14 @@ class TextFormatter(_Masking):
     """One line for people: level, logger, message, then the request in brackets."""
 
     def format(self, record: logging.LogRecord) -> str:
-        """Return the line, followed by a traceback if there is one."""
+        """Return the line, followed by a traceback, if any."""
         line, _, rest = super().format(record).partition("\n")
         where = " ".join(filter(None, (str(getattr(record, name, "")) for name in CONTEXT)))
         first = f"{line} [{where}]" if where else line
         return printable(self._masked(f"{first}\n{rest}" if rest else first))
 
     def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - the standard library's
-        """Return the message; further lines are indented so that they do not look like records."""
+        """Return the message; lines after the first are indented, so that they do not look like records."""
         return super().formatMessage(record).replace("\n", "\n    ")
 
 
@@ -246,7 +246,7 @@ class JsonFormatter(_Masking):
     """
 
     def format(self, record: logging.LogRecord) -> str:
-        """Return the line."""
+        """Return the record as one line of JSON."""
         moment = datetime.fromtimestamp(record.created, UTC)
         plain: dict[str, Any] = {
             "ts": moment.isoformat(timespec="milliseconds").replace("+00:00", "Z"),
@@ -290,10 +290,10 @@ class WritingHandler(logging.StreamHandler[Any]):
 def configure_logging(
     format: str | None = None, level: str | None = None, stream: IO[str] | None = None
 ) -> None:
-    """Write this library's logs to a stream, for programs without logging of their own.
+    """Write this library's logs to a stream, for programs without their own logging setup.
 
-    Other programs attach :class:`ContextFilter` and a formatter from here to a handler of theirs.
-    Another call replaces the previously attached handler.
+    Programs with their own setup attach :class:`ContextFilter` and a formatter from this module to
+    their handler. Another call replaces the previously attached handler.
 
     Args:
         format: ``text`` or ``json``. Default: ``ONETAPE_LOG``, else text.
@@ -327,7 +327,7 @@ def write_as_environment_says() -> None:
 
 
 def wanted(format: str | None, level: str | None) -> tuple[str, str] | None:
-    """Return format and level from the arguments, else the environment; None if neither has any.
+    """Return format and level from the arguments or the environment; None if nothing is set.
 
     Raises:
         ConfigError: There is no such format or level.
@@ -362,7 +362,7 @@ def _one_of(what: str, value: str, allowed: tuple[str, ...]) -> str:
 
 
 def _after_fork() -> None:
-    """Give a forked child's requests names of their own."""
+    """Give the requests of a forked child a new name prefix."""
     global _process
     _process = os.urandom(3).hex()
 

@@ -1,4 +1,4 @@
-"""Counts of queries and answers: plain numbers, bounded memory, no clock of their own."""
+"""Counts queries and answers: plain numbers, with bounded memory and without a clock."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from ..model.shape import CHANGES
 
 __all__ = ["EDGES", "Metrics", "Timings"]
 
-# Upper bounds of the duration buckets, four per octave: 8 us to 17 minutes, each 19 % wider than
-# the one before, so that a quantile is never off by more than that.
+# Upper bounds of the duration buckets, four per octave, from 8 us to 17 minutes. Each bound is 19 %
+# larger than the previous one, which is also the maximum error of a quantile.
 _QUARTERS = 4
 EDGES = tuple(2.0 ** (quarter / _QUARTERS) for quarter in range(-68, 41))
 _MOST_UNCOUNTED = 1024
 _OF_QUALITY = ("incomplete", "gaps", "flagged", "validated", "below_minimum")
-# The vendor answered, even if with "nothing": that is not a failure.
+# Outcomes in which the vendor answered, even if with "nothing"; these are not failures.
 _ANSWERED = frozenset({"ok", "NoDataError", "SymbolNotFoundError", "CapabilityError"})
 
 
@@ -54,7 +54,7 @@ class Timings:
         return sum(self._classes)
 
     def quantile(self, share: float) -> float | None:
-        """Return the duration that a fraction ``share`` of all do not exceed, if there are any."""
+        """Return the duration that a fraction ``share`` of all durations do not exceed, or None."""
         count = self.count
         if not count:
             return None
@@ -95,7 +95,7 @@ class _Vendor:
         self.shape_day: int | None = None
 
     def wait(self, why: str, seconds: float | None) -> None:
-        """Count a wait; one without a duration is not counted."""
+        """Count a wait for the reason ``why``; a wait without a duration is not counted."""
         if seconds:
             self.waits[why][0] += 1
             self.waits[why][1] += seconds
@@ -161,11 +161,11 @@ class Metrics:
 
         Args:
             vendor, outcome: Vendor that was queried; ``ok`` or the name of the error class.
-            seconds: Duration, without the wait for the limit.
+            seconds: Duration, without the wait for the rate limit.
             size: Decoded bytes received.
-            limit_wait_s, retry_wait_s: Seconds waited before the attempt for the limit, and after
-                it.
-            is_pause: Whether the vendor asked us to slow down.
+            limit_wait_s, retry_wait_s: Seconds waited for the rate limit before the attempt, and
+                before the retry after it.
+            is_pause: Whether the vendor requested a pause.
         """
         with self._lock:
             counts = self._vendors.get(vendor) or self._vendors.setdefault(vendor, _Vendor())
@@ -184,7 +184,7 @@ class Metrics:
             counts.wait("limit", waited_s)
 
     def reshaped(self, vendor: str, changes: Iterable[str], day: int) -> bool:
-        """Count one answer that its parser did not expect; return True for the first on a day.
+        """Count one answer in an unexpected format; return True for the first one on a day.
 
         Args:
             vendor: Vendor that was queried.
@@ -199,8 +199,8 @@ class Metrics:
 
     def answered(self, rows: int, seconds: float, is_hit: bool) -> None:
         """Count one answered call; ``is_hit`` means that no vendor had to be queried."""
-        # An answer from the cache does not wait for a lock: it is added up later, a thousand at
-        # once.
+        # An answer from the cache does not wait for the lock: such answers are added up later, a
+        # thousand at once.
         self._answers.append((rows, seconds, is_hit))
         if len(self._answers) >= _MOST_UNCOUNTED:
             with self._lock:
@@ -218,7 +218,7 @@ class Metrics:
             self._failed[error] += 1
 
     def scored(self, vendor: str, score: float) -> None:
-        """Record the quality of a vendor's last answer, 0 to 1."""
+        """Record the score of a vendor's last answer, 0 to 1."""
         with self._lock:
             self._vendors.setdefault(vendor, _Vendor()).score = score
 
@@ -228,7 +228,7 @@ class Metrics:
             self._troubles.update(incomplete=1, gaps=gaps, flagged=flagged)
 
     def validated(self, is_low: bool) -> None:
-        """Count one validated series, and whether its quality is below the rules' minimum."""
+        """Count one validated series, and whether its score is below the minimum in the rules."""
         with self._lock:
             self._troubles.update(validated=1, below_minimum=int(is_low))
 

@@ -23,12 +23,12 @@ __all__ = ["HasMetrics", "MetricsCollector", "start_exporter"]
 
 _PREFIX = "onetape"
 _LAST_PORT = 65_535
-# Counters, rather than gauges, among the values of ``cache`` and ``process``.
+# Values of ``cache`` and ``process`` that are counters rather than gauges.
 _ONLY_GROW = frozenset({"cpu_seconds"})
 
 
 class HasMetrics(Protocol):
-    """Anything that counts like a data manager."""
+    """Any object with the counters of a data manager."""
 
     def metrics(self) -> Mapping[str, Any]:
         """Return the counters as plain values."""
@@ -52,7 +52,7 @@ class MetricsCollector:
             registry.register(self)
 
     def describe(self) -> list[Metric]:
-        """Return nothing, because registering must not scan the cache."""
+        """Return an empty list, because registering must not scan the cache."""
         return []
 
     def collect(self) -> Iterator[Metric]:
@@ -175,8 +175,8 @@ class MetricsCollector:
 def start_exporter(manager: HasMetrics, port: int, host: str = "127.0.0.1") -> Callable[[], None]:
     """Serve the counters of ``manager`` at ``http://host:port/metrics`` from a thread.
 
-    Every program that can reach the address can read them: vendor names and numbers, but no symbols
-    or keys.
+    Every program that can reach the address can read the counters, which contain vendor names and
+    numbers, but no symbols or keys.
 
     Returns:
         A function that stops the server.
@@ -202,7 +202,7 @@ def start_exporter(manager: HasMetrics, port: int, host: str = "127.0.0.1") -> C
         ) from exc
 
     def stop() -> None:
-        """Stop serving and free the port; returns when the thread has ended."""
+        """Stop the server, free the port, and wait for the thread to end."""
         server.shutdown()
         server.server_close()
         thread.join()

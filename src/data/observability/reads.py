@@ -1,18 +1,18 @@
-"""Notifications for records of bars: every answer, if a program wants them; otherwise nothing."""
+"""Notifies a record of reads about every answer, if a program has opened such a record."""
 
 from __future__ import annotations
 
 from contextvars import ContextVar
 from typing import Any
 
-# If it has a value, each returned answer is passed to its `answered` (the `Answer`, and a function
-# that makes a `HandedOn` of it for those that need more), and each call that ends with an error to
-# its `failed` (the query, the error), in the thread of the call.
+# If this has a value, its `answered` is called for each returned answer (with the `Answer`, and a
+# function that makes a `HandedOn` of it), and its `failed` for each call that ends with an error
+# (with the query and the error), in the thread of the call.
 reads: ContextVar[Any] = ContextVar("onetape_reads", default=None)
 
 # The records that are open in this process. A read in a context without a record is reported to the
-# `missed` of each of them (the query): most often it is in a thread that got no copy of the
-# context.
+# `missed` of each record (with the query); most often such a read is in a thread that got no copy
+# of the context.
 open_records: list[Any] = []
 
 

@@ -41,9 +41,9 @@ if TYPE_CHECKING:
     from ..calendars.calendar import MarketCalendar
     from ..model.query import BarsQuery
 
-# As long as our own calls wait for a vendor that sends nothing.
+# The time for which our own calls wait for a vendor that sends nothing.
 PATIENCE_S = 30.0
-# How far after a derived bar to look for further source bars: across a long weekend.
+# How far after a derived bar to look for further source bars; longer than a long weekend.
 _BEHIND_MS = 5 * DAY_MS
 _NAMED = 5
 _NO_ENDS: Mapping[str, int] = MappingProxyType({})
@@ -52,13 +52,13 @@ _NOTHING = "no_data"
 
 
 class Read(NamedTuple):
-    """The result of a read.
+    """The result of reading bars from a source.
 
     Attributes:
-        bars: Bars for each asset, in order; None if there are none.
+        bars: Bars for each asset, in order; None for an asset without bars.
         is_hit: Whether no vendor and no source was queried.
         is_complete: Whether nothing is missing that may still arrive.
-        series: Symbol and timeframe of each stored series that the bars were made from.
+        series: Symbol and timeframe of each stored series from which the bars were built.
     """
 
     bars: list[AssetBars | None]
@@ -68,14 +68,14 @@ class Read(NamedTuple):
 
 
 class Reach(NamedTuple):
-    """How far bars can be read together with those of a question.
+    """The range that can be read together with the bars of a query.
 
     Attributes:
-        start: Stamp of the first bar.
+        start: Timestamp of the first bar.
         until_ms: Instant by which the bars have closed.
-        ends: Maps an asset to the stamp before which its bars end, if that is earlier than for
-            the others.
-        is_hit: Whether no vendor was queried to get this far.
+        ends: Maps an asset to the time before which its bars end, if that is earlier than for the
+            others.
+        is_hit: Whether no vendor was queried to determine this range.
     """
 
     start: int
@@ -85,13 +85,13 @@ class Reach(NamedTuple):
 
 
 class Around(NamedTuple):
-    """The bars to read together with those of a question, if they are there.
+    """The bars to read together with those of a query, if they are available.
 
     Attributes:
-        span: Stamps of the question and of the bars that may be read ahead.
-        horizon_ms: Instant by which the bars of the question have closed.
+        span: Span of the query and of the bars that may be read ahead.
+        horizon_ms: Instant by which the bars of the query have closed.
         until_ms: Instant up to which bars may be read ahead.
-        back: Stamp from which earlier bars may be read.
+        back: Time from which earlier bars may be read.
         is_back: Whether the program moves back in time, so that earlier bars are read.
     """
 
@@ -134,7 +134,7 @@ class PortalSource(ABC):
         """Return the assets grouped by market."""
 
     def reach(self, assets: Assets, timeframe: Timeframe, around: Around) -> Reach:
-        """Return how far to read around the bars of a question."""
+        """Return the range to read around the bars of a query."""
         return Reach(around.back if around.is_back else around.span.start, around.until_ms)
 
     @abstractmethod
@@ -199,11 +199,11 @@ class ManagerBars(PortalSource):
         return tuple(Market(calendar, tuple(own)) for calendar, own in places.items())
 
     def reach(self, assets: Assets, timeframe: Timeframe, around: Around) -> Reach:
-        """Return how far bars are stored; if some of the question are missing, fetch more.
+        """Return the range of stored bars; if bars of the query are missing, fetch more than these.
 
-        A walk over stored bars thus costs no request, and a walk over others, forward or back, one
-        request for each series. Bars shorter than a day take many requests, so they are
-        fetched further back only for a program that moves back.
+        A program that steps through stored bars thus causes no requests. A program that steps
+        through other bars, forward or back, causes one request per series. Bars shorter than a day
+        take many requests, so they are fetched further back only for a program that moves back.
         """
         span, horizon_ms = around.span, around.horizon_ms
         known = {n: self._known(n, timeframe, around) for n in assets.names}
@@ -235,12 +235,12 @@ class ManagerBars(PortalSource):
         wider = replace(query, span=Span(start, query.span.end))
         try:
             is_same = self.client.series_of(wider) == self.client.series_of(query)
-        except DataError:  # the query itself reports it
+        except DataError:  # the query itself reports the error
             return query
         return wider if is_same else query
 
     def _since(self, name: str, timeframe: Timeframe, around: Around) -> int:
-        """Return the stamp of the first bar from which on all before the question are stored."""
+        """Return the time from which all bars up to the query are stored."""
         wider = self._further_back(self._query(name, timeframe, around.span), around.back)
         before = Span(wider.span.start, around.span.start)
         if before.is_empty:
@@ -254,7 +254,7 @@ class ManagerBars(PortalSource):
         return int(stamps[0]) if len(stamps) else before.end
 
     def _known(self, name: str, timeframe: Timeframe, around: Around) -> _Known:
-        """Return how far the bars for an asset are stored without a gap after the question."""
+        """Return how far after the query the bars for an asset are stored without a gap."""
         query, missing = self._missing(name, timeframe, around.span)
         calendar = calendar_for(query.instrument)
         grid = BarGrid(calendar, query.timeframe)
@@ -265,8 +265,7 @@ class ManagerBars(PortalSource):
                 continue
             first, last = (int(close) for close in grid.closes(stamps[[0, -1]]))
             is_holed = is_holed or first <= around.horizon_ms
-            # A gap within the question does not stop a walk forward; only bars missing at the end
-            # do.
+            # A gap within the query does not stop a walk forward; only bars missing at its end do.
             if last > around.horizon_ms:
                 known_ms = min(around.until_ms, first - 1)
                 end = one.start
@@ -278,7 +277,7 @@ class ManagerBars(PortalSource):
     def _missing(
         self, name: str, timeframe: Timeframe, span: Span
     ) -> tuple[BarsQuery, tuple[Span, ...]]:
-        """Return the query for the bars, or for those that they are made of, and what it lacks."""
+        """Return the query for the bars, or for their source bars, and the spans missing in the store."""
         query = self._query(name, timeframe, span)
         found = self.client.lookup(query)
         if found.source is not None:

@@ -1,4 +1,4 @@
-"""Sources of bars for backtests: each vendor, the router, and a program's own."""
+"""Sources of bars for backtests: single vendors, the router, and a program's own sources."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
         YFinanceDataSource,
     )
 
-# Module of each name; its dependencies are imported on first use.
+# The module of each name; modules are imported on first use.
 _HOMES = {
     "AlpacaDataSource": "vendors",
     "AlphaVantageDataSource": "vendors",

@@ -23,11 +23,11 @@ class DataSourceMetadata:
     Attributes:
         source_type: Name of the source, such as ``yfinance``, ``ccxt:binance``.
         source_url: Origin of its bars.
-        api_version: Version of that interface.
-        supports_live: Whether it also streams.
+        api_version: Version of the interface at ``source_url``.
+        supports_live: Whether the source also streams.
         rate_limit: Requests per minute; None if unlimited or unknown.
-        auth_required: Whether it needs a key.
-        data_delay: Minutes by which its bars lag; None if unknown.
+        auth_required: Whether the source needs a key.
+        data_delay: Delay of the bars in minutes; None if unknown.
         supported_frequencies: Timeframes that can be fetched.
         additional_info: Further information.
     """
@@ -50,9 +50,9 @@ class DataSourceConfig:
     Attributes:
         source_name: Name for ``DataSourceRegistry.get_source``.
         api_key, api_secret: Keys; None: those in the environment.
-        exchange, base_url: Exchange and base URL, if the source has them.
+        exchange, base_url: Exchange and base URL, if the source uses them.
         rate_limit_per_second: Requests per second.
-        enable_caching: Whether answers are kept.
+        enable_caching: Whether answers are cached.
         additional_params: Further arguments of the source's class.
     """
 
@@ -103,8 +103,8 @@ class DataSource(ABC):
         """Write the bars that :meth:`fetch` returns to a bundle, and return the bundle's folder.
 
         A program's class may ``return await super().ingest_to_bundle(...)`` with these arguments.
-        The frame from its ``fetch`` is then checked and written, with further columns, to a
-        bundle of its own.
+        The frame from its ``fetch`` is then checked and written, including additional columns, to a
+        bundle that only this source may write.
 
         Raises:
             BundleError: The bundle belongs to another source.

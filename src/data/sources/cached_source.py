@@ -1,4 +1,4 @@
-"""Sources that cache bars: our own in the store, a program's own as the frames it returned."""
+"""Sources that cache bars: in the store for our own sources, as frames for a program's own."""
 
 from __future__ import annotations
 
@@ -68,35 +68,34 @@ _PROCESS, _numbers = secrets.token_hex(8), count()
 
 
 class CachedDataSource(DataSource):
-    """A source whose bars are kept, so that final bars are requested only once. Thread-safe.
+    """A source whose bars are cached, so that final bars are requested only once. Thread-safe.
 
-    If the source is one of our own, this is the data manager behind four methods: bars are in its
-    store, and no files are created here. The freshness policy decides whether bars that are not
-    final yet may be requested again. Bars before these are fetched if they are missing, and never
-    again, whatever the policy says. Without a policy, and if the configuration names none, the
-    data manager's own rule applies: a bar is requested when it is due.
+    If the source is one of our own, the four methods call the data manager: bars are in its store,
+    and no files are created here. The freshness policy decides whether bars that are not final yet
+    may be requested again. Earlier bars are fetched if they are missing; once stored, they are
+    never fetched again, whatever the policy says. If neither an argument nor the configuration
+    names a policy, the data manager's own rule applies: a bar is requested when it is due.
 
-    If the source is a program's own, its frames are kept in a folder, one file each. One caller
+    If the source is a program's own, its frames are cached in a folder, one file each. One caller
     requests a frame while the others wait, across all threads and processes. If the calendar is
     known (``<source>.calendar`` in the configuration, or the policy's), a frame whose bars were all
-    final when it arrived is kept permanently. For other frames, only the bars from the first one
-    that was not final, or that is missing, are requested again. If the calendar is unknown, the
-    policy decides about the whole frame. Without a policy, :class:`.FreshnessPolicyFactory` chooses
-    one.
+    final when it arrived is kept permanently. For other frames, bars are requested again from the
+    first one that was missing or not final. If the calendar is unknown, the policy decides about
+    the whole frame. Without a policy, :class:`.FreshnessPolicyFactory` chooses one.
 
     Args:
-        adapter: Source: one of our own, or an object with ``fetch(symbols, start, end,
+        adapter: One of our own sources, or an object with ``fetch(symbols, start, end,
             frequency)``.
         cache_dir: Folder of frames; None: next to the cache of bars, in the user's cache folder.
         config: Settings that override ``./config/cache_freshness.yaml``: keys as in
-            :meth:`.FreshnessPolicyFactory.create`, and ``cache.max_size_bytes``, 10 GiB by
-            default: above this the least recently used frames are dropped.
+            :meth:`.FreshnessPolicyFactory.create`, and ``cache.max_size_bytes``, 10 GiB by default:
+            above this the least recently used frames are dropped.
         freshness_policy: Object with ``is_fresh``.
         clock: Clock for a program's own source; None is the system clock.
         disk: File access for frames; None sets permissions according to the umask.
 
     Attributes:
-        adapter, freshness_policy: Arguments as passed.
+        adapter, freshness_policy: See the arguments.
         name: Name of the source.
         cache_dir: Folder of frames; None for our own sources.
         config: Settings in effect.
@@ -104,8 +103,8 @@ class CachedDataSource(DataSource):
     Raises:
         QueryError: The source has no ``fetch`` or is cached already, or the policy has no
             ``is_fresh``.
-        ConfigError: A setting is invalid, or the folder is in the cache of bars, which drops
-            whatever it can fetch again.
+        ConfigError: A setting is invalid, or the folder is inside the cache of bars, which may
+            delete its content.
 
     Warns:
         UserWarning: A folder or size is given, and the source is one of our own.
@@ -163,7 +162,7 @@ class CachedDataSource(DataSource):
 
     @property
     def manager(self) -> DataManager | None:
-        """The data manager of our own source, which a portal reads by its own rule; else None."""
+        """The data manager of our own source, from which a portal reads directly; else None."""
         return self._ours.manager if self._ours is not None else None
 
     @property
@@ -181,10 +180,10 @@ class CachedDataSource(DataSource):
     async def fetch(
         self, symbols: list[str], start: pd.Timestamp, end: pd.Timestamp, frequency: str
     ) -> pl.DataFrame:
-        """Return bars from ``start`` to ``end``, both inclusive: kept ones or newly requested.
+        """Return cached or newly requested bars from ``start`` to ``end``, both inclusive.
 
-        The event loop continues meanwhile. Bars that arrive after the call was cancelled are
-        kept.
+        The event loop is not blocked. Bars that arrive after the call was cancelled are cached,
+        too.
 
         Args:
             symbols, start, end, frequency: See :meth:`.DataSource.fetch`.
@@ -231,11 +230,11 @@ class CachedDataSource(DataSource):
     ) -> BundlePath | asyncio.Task[BundlePath]:
         """Write the bars that :meth:`fetch` returns to a bundle, and return the bundle's folder.
 
-        If a loop is running in this thread, the result is a task, which begins at once; both may
-        be awaited.
+        If an event loop is running in this thread, the result is a task, which begins at once.
+        Folder and task can both be awaited.
 
         Args:
-            bundle_name: Name of the bundle; a bundle that this source has written is widened.
+            bundle_name: Name of the bundle; bars are added to an existing bundle from this source.
             symbols, start, end, frequency: See :meth:`fetch`.
             **options: ``folder``: folder of bundles; None: the configured one.
 
@@ -270,7 +269,7 @@ class CachedDataSource(DataSource):
     def statistics(self) -> dict[str, float]:
         """The ``hit_count``, ``miss_count`` and ``hit_rate`` (in percent) of this object.
 
-        A hit is a call that queries nothing.
+        A hit is a call that requests nothing from the source.
         """
         with self._guard:
             total = self._hits + self._misses
@@ -286,7 +285,7 @@ class CachedDataSource(DataSource):
     def generate_cache_key(
         self, symbols: Sequence[str], start: Any, end: Any, frequency: str
     ) -> str:
-        """Return the first 16 digits of a question's key, which name its folder.
+        """Return the first 16 digits of a request's key, which are part of its folder's name.
 
         Raises:
             QueryError: An argument is invalid.
@@ -296,10 +295,10 @@ class CachedDataSource(DataSource):
     def _generate_cache_key(
         self, symbols: Sequence[str], start: Any, end: Any, frequency: str
     ) -> str:
-        """Return the key of a question.
+        """Return the key of a request.
 
-        It is the SHA256 of the source, its arguments, the symbols in any order, the full times
-        and the timeframe.
+        The key is the SHA256 of the source, its arguments, the symbols regardless of their order,
+        the full times and the timeframe.
         """
         return self._key(SourceQuestion.of(symbols, start, end, frequency))
 
@@ -352,7 +351,7 @@ class CachedDataSource(DataSource):
     # --- programs' own sources ---------------------------------------------------------------
 
     async def _shared(self, question: SourceQuestion) -> tuple[pl.DataFrame, bool]:
-        """Return a frame, and whether nothing was requested; one caller requests it for all."""
+        """Return a frame, and whether it was cached; one caller requests it for all callers."""
         key = self._key(question)
         while True:
             with self._guard:
@@ -379,7 +378,7 @@ class CachedDataSource(DataSource):
         return frame, is_hit
 
     async def _alone(self, key: str, question: SourceQuestion) -> tuple[pl.DataFrame, bool]:
-        """Return a frame, and whether nothing was requested; other processes wait."""
+        """Return a frame, and whether it was cached; other processes wait meanwhile."""
         turn = KeyTurn(partial(self._frames.lock, key))
         try:
             try:
@@ -405,7 +404,7 @@ class CachedDataSource(DataSource):
     def _look(
         self, key: str, question: SourceQuestion
     ) -> tuple[CachedFrame | None, pd.Timestamp | None]:
-        """Return the kept frame, and the time from which bars must be requested."""
+        """Return the cached frame (or None), and the time from which bars must be requested."""
         entry = self._frames.get(key)
         if entry is None:
             return None, None
@@ -415,7 +414,7 @@ class CachedDataSource(DataSource):
     async def _asked(
         self, question: SourceQuestion, entry: CachedFrame | None, due: pd.Timestamp | None
     ) -> pl.DataFrame:
-        """Return the source's frame, requesting only the part after the one that is kept."""
+        """Return the frame, requesting only bars from ``due`` on if an earlier part is cached."""
         if entry is None or due is None or due == question.start:
             return await self._fetched(question)
         try:
@@ -432,7 +431,7 @@ class CachedDataSource(DataSource):
     def _keep(
         self, key: str, question: SourceQuestion, frame: pl.DataFrame, now: int
     ) -> StorageError | None:
-        """Keep a frame that was requested at a given time; return the error if that fails."""
+        """Cache a frame that was requested at ``now``; return the error if that fails."""
         calendar = self._calendar(question.timeframe)
         metadata = {
             "source": self.name,
@@ -449,13 +448,13 @@ class CachedDataSource(DataSource):
         return None
 
     def _calendar(self, timeframe: Timeframe) -> Any:
-        """Return the calendar of a program's own source, as named; None if it is unknown."""
+        """Return the calendar of a program's own source, as configured; None if it is unknown."""
         own = getattr(self._policy(timeframe), "calendar", None)
         return self.config.get(f"{self.name}.calendar") if own is None else own
 
 
 def _identity(adapter: Any, name: str) -> str:
-    """Return a text that identifies the frames of a source, from its class and its arguments."""
+    """Return a text that identifies the frames of a source by its class and its arguments."""
     if isinstance(adapter, VendorDataSource):
         return name
     metadata = adapter.get_metadata() if callable(getattr(adapter, "get_metadata", None)) else None
@@ -485,8 +484,8 @@ def _arguments(adapter: Any) -> list[Any]:
 def _plain(value: Any) -> Any:
     """Return the JSON form of an argument's value; different values never look the same.
 
-    A text from ``repr`` is used only if it is complete: those of frames, arrays and others leave
-    values out.
+    A text from ``repr`` is used only if it is complete; the texts of frames, arrays and others
+    leave values out.
     """
     if value is None or isinstance(value, bool | int | float | str):
         return value
@@ -510,7 +509,7 @@ def _code_name(code: Any) -> str:
         return _alone(code)
     if code.__module__ != "__main__":
         return _named(code)
-    script = getattr(sys.modules["__main__"], "__file__", None)  # every script has this name
+    script = getattr(sys.modules["__main__"], "__file__", None)  # every script is "__main__"
     return f"{Path(script).resolve()} {_named(code)}" if script else _alone(code)
 
 

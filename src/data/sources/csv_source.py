@@ -1,4 +1,4 @@
-"""The user's own files as a source: the vendor ``local`` with the layout given here."""
+"""The user's own files as a source: the vendor ``local`` with a layout given in code."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class SchemaMapping:
     """The columns of a file.
 
     Attributes:
-        date_column: Column of the stamps, which are opens of bars or dates.
+        date_column: Column of the timestamps, which are opens of bars or dates.
         open_column, high_column, low_column, close_column, volume_column: Columns of the bars.
         symbol_column: Column with the symbol of each row; None: the file has only one symbol.
     """
@@ -47,9 +47,10 @@ class CSVConfig:
         delimiter: ``,``, ``;``, ``|`` or a tab; None: a comma.
         has_header: Must be True, because columns are found by their names.
         date_format: Format for ``strptime``; None: ISO 8601, or seconds since 1970.
-        timezone: Time zone of stamps without one.
+        timezone: Time zone of naive timestamps.
         missing_data_strategy: ``fail``: a row without a price is an error; ``skip``: frames omit
-            the row; a bundle keeps it without that price, as in any answer from the data manager.
+            the row, while a bundle keeps it without that price, like any answer from the data
+            manager.
     """
 
     file_path: str | PathLike[str]
@@ -64,7 +65,7 @@ class CSVConfig:
 class CSVDataSource(VendorDataSource):
     """Bars from the user's own files, as the vendor ``local`` reads them.
 
-    They are stored, and read again if a file changes.
+    The bars are stored; a file is read again if it changes.
 
     Args:
         config: Layout, or the path of a file or folder; None: the layout in ``providers.local``
@@ -118,7 +119,7 @@ class CSVDataSource(VendorDataSource):
         """Return bars as :meth:`VendorDataSource.answer` does; handle rows without a price.
 
         Raises:
-            QualityError: A row has no price, and such rows are not to be skipped.
+            QualityError: A row has no price, and ``missing_data_strategy`` is ``fail``.
         """
         answer = super().answer(*question, refresh=refresh, **options)
         lacks = pl.any_horizontal(pl.col("open", "high", "low", "close").is_null())
@@ -139,7 +140,7 @@ class CSVDataSource(VendorDataSource):
     ) -> BundleChange:
         """Write bars to a bundle.
 
-        If a price is missing, either nothing is written, or the row is written without it.
+        If a price is missing, either nothing is written, or the row is written without the price.
         """
         if self._config.missing_data_strategy == "fail":
             self.answer(symbols, *bounds, timeframe, refresh=False)
@@ -150,7 +151,7 @@ class CSVDataSource(VendorDataSource):
         return self._mapping is not None
 
     def _apart(self, base: DataManager) -> DataManager:
-        """Return a manager with the same cache, and with rules that have this layout."""
+        """Return a manager with the same cache, and with rules that contain this layout."""
         rules = dict(base.provider_selector.rules)
         providers = dict(rules.get("providers") or {})
         providers["local"] = {**(providers.get("local") or {}), **self._layout()}

@@ -1,7 +1,7 @@
-"""A folder of frames from programs' own sources, by key; each is kept whole or not at all.
+"""A folder of frames from programs' own sources, by key; each frame is stored completely or not at all.
 
-``cache_<key>/data.parquet`` is a frame. ``metadata.json`` next to it describes the frame and has
-its SHA256; if they do not match, the frame counts as missing.
+``cache_<key>/data.parquet`` is a frame. ``metadata.json`` next to it describes the frame and
+contains its SHA256; if that does not match, the frame counts as missing.
 """
 
 from __future__ import annotations
@@ -32,7 +32,8 @@ _KEY = re.compile(rf"[0-9a-f]{{{_SHORT}}}(?:[0-9a-f]{{48}})?")
 _FOLDER = re.compile(rf"cache_[0-9a-f]{{{_SHORT}}}")
 _DATA, _METADATA, _ACCESSED, _LOCKS = "data.parquet", "metadata.json", "last_accessed", ".locks"
 _VERSION, _CHECKSUM = 1, "checksum"
-# Another process that holds a key is querying its source: the time for that, and for writing.
+# Time to wait for another process that holds a key: it queries its source and then writes the
+# frame.
 _LOCK_TIMEOUT_S = 60.0
 _NEARLY_FULL = 0.9
 _MOST_DIGITS = 19  # digits of nanoseconds since 1970
@@ -43,8 +44,8 @@ class CachedFrame(NamedTuple):
     """A frame from the cache.
 
     Attributes:
-        frame: Frame as it was put.
-        metadata: Metadata as put, with ``bundle_name``, ``bundle_path``, ``size_bytes``,
+        frame: Frame as it was passed to :meth:`FrameCache.put`.
+        metadata: Metadata as passed, with ``bundle_name``, ``bundle_path``, ``size_bytes``,
             ``row_count``.
     """
 
@@ -59,8 +60,8 @@ class FrameCache:
 
     Args:
         folder: Folder of the frames; the first ``put`` creates it.
-        max_bytes: Maximum size of all frames; the least recently used are dropped. The newest one
-            stays.
+        max_bytes: Maximum total size; the least recently used frames are dropped, but never the
+            newest one.
         disk: File access; None sets permissions according to the umask.
     """
 
@@ -81,7 +82,7 @@ class FrameCache:
         return self._disk.lock(locks / key[:_SHORT], _LOCK_TIMEOUT_S)
 
     def metadata(self, key: str) -> dict[str, Any] | None:
-        """Return the metadata for a key, or for its first 16 digits; None if there is none.
+        """Return the metadata for a key, or for its first 16 digits; None if no frame is cached.
 
         Raises:
             QueryError: The text is not a key.
@@ -102,7 +103,7 @@ class FrameCache:
         return metadata | facts | {"last_accessed": self._accessed_ns(path) // 1_000_000_000}
 
     def get(self, key: str) -> CachedFrame | None:
-        """Return the frame for a key, which becomes the most recently used, or None.
+        """Return the frame for a key, or None; the frame becomes the most recently used one.
 
         A damaged frame is reported in the log and counts as missing.
 
@@ -130,7 +131,7 @@ class FrameCache:
         return CachedFrame(frame, metadata)
 
     def put(self, key: str, frame: pl.DataFrame, metadata: Mapping[str, Any]) -> None:
-        """Store a frame, replacing any earlier one; then drop the least recently used if needed.
+        """Store a frame, replacing an earlier one; then drop the least recently used if necessary.
 
         Args:
             key: 64 digits; the first 16 name its folder.
@@ -138,7 +139,7 @@ class FrameCache:
             metadata: Further metadata to record, as JSON.
 
         Raises:
-            StorageError: The frame cannot be stored; there is none then, or the earlier one.
+            StorageError: The frame cannot be stored; afterwards, the earlier frame or none exists.
         """
         path = self._path(key)
         buffer = io.BytesIO()
@@ -158,8 +159,9 @@ class FrameCache:
         text = json.dumps(whole | {_CHECKSUM: _checksum(whole)}).encode()
         self._disk.make_folders(path, durable=False)
         sweep(self._disk, path)
-        self._touch(path)  # marks it as one of ours
-        # Not synced: it can be fetched again, and files torn by a power loss match no checksum.
+        self._touch(path)  # marks the folder as one of ours
+        # Not synced: the frame can be fetched again, and a file torn by a power loss does not match
+        # its checksum.
         write_atomically(self._disk, path / _DATA, data, durable=False)
         write_atomically(self._disk, path / _METADATA, text, durable=False)
         self._evict()
@@ -170,7 +172,7 @@ class FrameCache:
     # --- least recently used ---------------------------------------------------------------
 
     def _touch(self, path: Path) -> None:
-        """Record that a frame is used now; in a read-only folder, frames have no order."""
+        """Record that a frame is used now; in a read-only folder, nothing is recorded."""
         try:
             stamp = str(self._disk.now_ns()).encode()
             write_atomically(self._disk, path / _ACCESSED, stamp, durable=False)
@@ -178,7 +180,7 @@ class FrameCache:
             _log.debug("%s: its use was not recorded: %s", path.name, error)
 
     def _accessed_ns(self, path: Path) -> int:
-        """Return when a frame was last used, or 0 if that is unknown."""
+        """Return the time at which a frame was last used, or 0 if that is unknown."""
         data = self._disk.read_if_exists(path / _ACCESSED) or b""
         return int(data) if data.isdigit() and len(data) <= _MOST_DIGITS else 0
 
@@ -205,7 +207,7 @@ class FrameCache:
         return sum(state.size for state in states if state is not None)
 
     def _evict(self) -> None:
-        """Drop the least recently used frames until the others fit.
+        """Drop the least recently used frames until the others are within the limit.
 
         A frame whose key is locked is not dropped; the newest frame's key is always locked.
         """
@@ -228,7 +230,7 @@ class FrameCache:
         self._is_alerted = is_much
 
     def _drop(self, name: str) -> bool:
-        """Remove a frame that is not in use; return whether it is gone."""
+        """Remove a frame unless it is in use; return whether it was removed."""
         lock = self.folder / _LOCKS / name.removeprefix("cache_")
         try:
             with self._disk.lock(lock, 0.0):
@@ -258,10 +260,10 @@ def _checksum(metadata: Mapping[str, Any]) -> str:
 
 
 class KeyTurn:
-    """The lock for a key, taken in one thread and released from any thread.
+    """The lock for a key, which is taken in one thread and may be released from any thread.
 
-    A cancelled caller releases it while another thread may still be waiting for it or writing;
-    the lock is then held until that work is done.
+    A cancelled caller releases the lock, although another thread may still be waiting for it or
+    writing; it is then held until that work is done.
 
     Args:
         lock: Creates the lock when it is first needed.

@@ -1,4 +1,4 @@
-"""When the newest bars of a source may be requested again: at a market's close, by age, or both.
+"""Policies that decide when the newest bars may be requested again: at the market's close, by age, or both.
 
 A policy decides only about bars that are not final. It cannot make bars final, ignore gaps or
 cause final history to be fetched again; see :class:`.cached_source.CachedDataSource`.
@@ -40,19 +40,19 @@ __all__ = [
     "is_fresh_by",
 ]
 
-# Keys that :func:`is_fresh_by` passes to policies: the fetch time and the current time, in UTC
-# seconds.
+# Keys of the mapping that :func:`is_fresh_by` passes to policies: the fetch time and the current
+# time, in UTC seconds.
 FETCHED, NOW = "fetch_timestamp", "current_timestamp"
 _HOUR_S = 3600
 # Defaults by timeframe.
 _TTLS_S = {"1d": 86400, "1h": _HOUR_S, "5m": 300, "1m": 300}
 _NEVER_MS = parse_iso("2099-12-31T00:00:00")
-# No market is closed for this long.
+# No market is closed for as many days as this.
 _NEAR = timedelta(days=16)
 
 
 class _Look(NamedTuple):
-    """The facts that a policy decides by; times are UTC milliseconds."""
+    """The data by which a policy decides; times are UTC milliseconds."""
 
     fetched_ms: int
     now_ms: int
@@ -64,7 +64,7 @@ class _Look(NamedTuple):
         return self.now_ms - self.fetched_ms < seconds * 1000
 
     def sessions(self, calendar: MarketCalendar) -> list[Session]:
-        """Return the sessions around now."""
+        """Return the sessions around the current time."""
         today = date_of(self.now_ms)
         return calendar.sessions(today - _NEAR, today + _NEAR)
 
@@ -92,7 +92,7 @@ class CacheFreshnessPolicy(ABC):
         cache_time: Any = None,
         current_time: Any = None,
     ) -> bool:
-        """Return whether bars are fresh: ``is_fresh(bundle_metadata, frequency)`` or two times.
+        """Return whether bars are fresh, given metadata and a timeframe, or two times.
 
         Args:
             bundle_metadata: Mapping with ``fetch_timestamp``, the time at which the bars were
@@ -112,14 +112,14 @@ class CacheFreshnessPolicy(ABC):
     ) -> pd.Timestamp:
         """Return the time in UTC from which bars may be requested again.
 
-        If a policy does not provide it, this is the current time. For arguments and errors see
-        :meth:`is_fresh`.
+        A policy that does not override this method returns the current time. For arguments and
+        errors see :meth:`is_fresh`.
         """
         return _timestamp(_look(self, bundle_metadata, frequency, calendar).now_ms)
 
 
 class _Rule(CacheFreshnessPolicy):
-    """One of our own policies: it decides from the same facts, whatever the arguments were."""
+    """Base of our own policies, which decide from the same facts with both argument lists."""
 
     def is_fresh(
         self,
@@ -229,7 +229,8 @@ class HybridFreshnessPolicy(_Rule):
         due = look.fetched_ms + int(self.ttl_seconds * 1000)
         if look.calendar is None:
             return due
-        # No bars arrive while the market is closed: bars due then become due when it opens.
+        # No bars arrive while the market is closed, so bars that are due meanwhile become due at
+        # the open.
         at = max(due, look.now_ms)
         around = _Look(due, at, look.frequency, None).sessions(look.calendar)
         session = next(session for session in around if session.close_ms > at)
@@ -285,7 +286,7 @@ def _takes_times(is_fresh: Any) -> bool:
 
 # --- the factory ------------------------------------------------------------------------------------
 
-# Stock sources by their documented names, and their calendar unless another is named.
+# Sources for stocks, by their documented names, and their default calendar.
 _OF_SHARES = frozenset(map(canonical_vendor, ("yfinance", "polygon", "alpaca", "alphavantage")))
 _USUAL_CALENDAR = "XNYS"
 _FIXED: Mapping[str, type[CacheFreshnessPolicy]] = {
@@ -297,9 +298,9 @@ _FIXED: Mapping[str, type[CacheFreshnessPolicy]] = {
 class FreshnessPolicyFactory:
     """Chooses a policy by the source and the timeframe, unless the configuration names one.
 
-    Files never become stale. Daily bars of stocks are fresh until the market closes; shorter bars
-    of stocks for their time to live while it is open; all others for their time to live. Whether
-    a source also streams makes no difference.
+    Files never become stale. Daily bars of stocks are fresh until the market closes. Shorter bars
+    of stocks are fresh for their time to live and while the market is closed. All other bars are
+    fresh for their time to live. Whether a source also streams makes no difference.
     """
 
     @classmethod
@@ -326,7 +327,7 @@ class FreshnessPolicyFactory:
     def create_policy(
         cls, data_source: Any, frequency: str, calendar: Any = None
     ) -> CacheFreshnessPolicy:
-        """Return the policy for a source according to the file, for the market of a calendar.
+        """Return the policy for a source according to the configuration file, with a given calendar.
 
         Args:
             data_source: Source, or its name.

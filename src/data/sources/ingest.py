@@ -1,4 +1,4 @@
-"""Writing a source's bars to a bundle; frames from a program's own source are checked first."""
+"""Writes a source's bars to a bundle; frames from a program's own source are checked first."""
 
 from __future__ import annotations
 
@@ -36,15 +36,16 @@ __all__ = [
     "refuse_other",
 ]  # fmt: skip
 
-# As long as a portal waits for a source.
+# Seconds for which a portal waits for a source.
 PATIENCE_S = 30.0
-# For a bundle, a source may send thousands of requests; a source that hangs is still stopped.
+# For a bundle, a source may send thousands of requests, so it gets more time; a source that hangs
+# is still stopped.
 INGESTION_S = 3600.0
 _MOST_NAMED = 5
 
 
 class BundlePath(type(Path())):  # type: ignore[misc] # PosixPath or WindowsPath
-    """The folder of a bundle, which can be awaited and then returns itself."""
+    """The folder of a bundle; awaiting it returns the folder itself."""
 
     def __await__(self) -> Generator[Any, None, BundlePath]:
         return _given(self).__await__()
@@ -54,12 +55,13 @@ async def _given(path: BundlePath) -> BundlePath:
     return path
 
 
-# An event loop keeps no reference to a task, so a task that nothing awaits could vanish.
+# An event loop keeps no strong reference to a task, so a task that nothing awaits could be
+# garbage-collected.
 _tasks: set[asyncio.Task[Any]] = set()
 
 
 def begun(work: Callable[[], Path]) -> BundlePath | asyncio.Task[BundlePath]:
-    """Return the path that ``work`` returns or, if a loop runs in this thread, a task for it.
+    """Return the path that ``work`` returns or, if an event loop runs in this thread, a task for it.
 
     The task begins at once, without being awaited; one of our threads does the work.
     """
@@ -99,7 +101,7 @@ class SourceQuestion(NamedTuple):
 
     @classmethod
     def of(cls, symbols: Sequence[str], start: Any, end: Any, frequency: str) -> SourceQuestion:
-        """Return a checked question.
+        """Return the checked request.
 
         Raises:
             QueryError: An argument is invalid.
@@ -133,13 +135,13 @@ async def fetched(
         source: Source whose ``fetch(symbols, start, end, frequency)`` may or may not be a
             coroutine.
         question: Bars to request.
-        patience_s: Seconds to wait for its answer.
+        patience_s: Seconds to wait for the answer.
 
     Raises:
-        ForeignError: ``fetch`` raised an error of its own, or was cancelled.
+        ForeignError: ``fetch`` raised a foreign error, or was cancelled.
         ProviderTimeoutError: ``fetch`` did not answer in time.
         ResponseFormatError, NoDataAvailableError: See :func:`checked_frame`.
-        DataError: ``fetch`` raised this error itself.
+        DataError: ``fetch`` raised this error.
     """
     about = type(source).__name__
     frame = await answered(source.fetch, about, question, patience_s)
@@ -242,7 +244,7 @@ def checked_frame(frame: Any, about: str, question: SourceQuestion) -> pl.DataFr
 
 
 def _columns(whole: pl.DataFrame, about: str, question: SourceQuestion) -> pl.DataFrame:
-    """Return a frame with the columns of bars first, checked."""
+    """Return a frame with checked columns, those of bars first."""
     time = next((name for name in ("timestamp", "date") if name in whole.columns), "timestamp")
     if "symbol" not in whole.columns and len(question.symbols) == 1:
         whole = whole.with_columns(pl.lit(question.symbols[0]).alias("symbol"))
@@ -317,11 +319,11 @@ async def ingested(
 ) -> BundlePath:
     """Write the bars from a program's own source to a bundle, and return its folder.
 
-    A bundle that this source has written is widened: rows with the same time and symbol are
-    replaced. The bars are never stored with those of vendors.
+    If the bundle has bars from this source, the new bars are added; rows with the same time and
+    symbol are replaced. The bars are never stored with those of vendors.
 
     Args:
-        source: Source as for :func:`fetched`, with ``get_metadata``.
+        source: See :func:`fetched`; the source must also have ``get_metadata``.
         bundle_name: Name of the bundle.
         question: Bars to request.
         folder: Folder of bundles; None: the configured one.
@@ -360,15 +362,15 @@ async def ingested(
 
 
 def _is_fine(column: pl.Series) -> bool:
-    """Return whether a column has Decimals with more decimals than bundles have."""
+    """Return whether a column is of type Decimal with more decimal places than bundles have."""
     return isinstance(column.dtype, pl.Decimal) and column.dtype.scale > 8
 
 
 def refuse_other(bundle: Bundle, source_type: str) -> None:
-    """Refuse to write to a bundle that belongs to another source or to the store.
+    """Raise an error if a bundle belongs to another source or was built from the store.
 
     Raises:
-        BundleError: The bundle belongs to one of these.
+        BundleError: The bundle must not be overwritten.
     """
     if not bundle.exists():
         return

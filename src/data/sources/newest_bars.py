@@ -1,8 +1,8 @@
-"""Which kept bars may still change, and which are requested again.
+"""Determines which cached bars may still change, and which ones are requested again.
 
-A bar is final once it has settled by the market's calendar; no freshness policy decides that.
-Bars that arrived before they were final, that are missing, or that have become final since are
-requested whatever a policy says.
+A bar is final once it has settled according to the market's calendar; no freshness policy decides
+that. Whatever a policy says, a bar is requested if it is missing, or if it is final now and was not
+final when it arrived.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ _SETTLE_MS = 2 * MINUTE_MS
 
 
 def _first_unsettled(grid: BarGrid, now_ms: int) -> int | None:
-    """Return the stamp of the first bar that is not final, or None if that is unknown."""
+    """Return the timestamp of the first bar that is not final, or None if that is unknown."""
     newest = newest_settled(grid, _SETTLE_MS, now_ms)
     return None if newest is None else grid.next_open(newest + 1)
 
@@ -55,10 +55,10 @@ def frame_state(
         now_ms: Time at which the frame was requested, UTC milliseconds.
 
     Returns:
-        ``final_before``: the stamp of the first bar that was not final, or None without a
-            calendar; ``lacks_from``: the stamp of the first missing bar between a symbol's first
-            bar and there, or the start of the question if a symbol has no bars; None if no bar is
-            missing. Both are in UTC milliseconds.
+        ``final_before``: the timestamp of the first bar that was not final, or None without a
+            calendar. ``lacks_from``: the timestamp of the first missing bar before that, counted
+            from a symbol's first bar; the start of the request if a symbol has no bars; None if no
+            bar is missing. Both are in UTC milliseconds.
     """
     market = named_calendar(calendar)
     if market is None:
@@ -75,9 +75,9 @@ def frame_state(
 def _first_lacking(
     frame: pl.DataFrame, question: SourceQuestion, grid: BarGrid, final: Span
 ) -> int | None:
-    """Return the stamp of the first missing bar, or None.
+    """Return the timestamp of the first missing bar, or None.
 
-    Off-calendar bars do not count as evidence: if there are any, the result is None.
+    If the frame has bars off the calendar, the calendar proves nothing, and the result is None.
     """
     column = pl.col("timestamp").dt.epoch("ms")
     stamps = frame.select(column).to_series().to_numpy()
@@ -102,7 +102,7 @@ def first_due(
     calendar: Any,
     now_ms: int,
 ) -> pd.Timestamp | None:
-    """Return the time from which bars must be requested to update a kept frame, or None.
+    """Return the time from which bars must be requested to update a cached frame, or None.
 
     Args:
         metadata: Metadata of the frame, with the result of :func:`frame_state` and with
@@ -113,7 +113,7 @@ def first_due(
         now_ms: Current time, UTC milliseconds.
     """
     if metadata[FETCHED] * 1000 > now_ms:
-        return question.start  # the clock was wrong then or is wrong now
+        return question.start  # the clock was wrong at the fetch, or is wrong now
     market, final_before = named_calendar(calendar), metadata["final_before"]
     due = None
     if market is not None and final_before is not None:
@@ -125,7 +125,7 @@ def first_due(
         settled = _first_unsettled(grid, now_ms)
         since = Span(final_before, min(settled or final_before, span.end))
         if not since.is_empty and len(grid.opens(since)):
-            return _time(due, question)  # these have become final since
+            return _time(due, question)  # bars have become final meanwhile
     facts = {**metadata, NOW: now_ms / 1000}
     if is_fresh_by(policy, facts, question.timeframe.label, calendar):
         return None
@@ -149,7 +149,7 @@ def continued(frame: pl.DataFrame, newer: pl.DataFrame, due: pd.Timestamp) -> pl
 
 
 def _span(question: SourceQuestion) -> Span:
-    """Return the stamps of a question in UTC milliseconds; for days, by their dates."""
+    """Return the span of a request in UTC milliseconds; for daily bars, the span of its dates."""
     bounds = [to_ms(bound.to_pydatetime()) for bound in (question.start, question.end)]
     if not question.timeframe.is_intraday:
         bounds[0] -= bounds[0] % DAY_MS
@@ -157,7 +157,7 @@ def _span(question: SourceQuestion) -> Span:
 
 
 def _time(stamp_ms: int, question: SourceQuestion) -> pd.Timestamp:
-    """Return a stamp in the form of the question's times; for days, the date in their zone."""
+    """Return a timestamp in the form of the request's bounds; for daily bars, a date in their zone."""
     import pandas as pd
 
     zone, moment = question.start.tzinfo, pd.Timestamp(from_ms(stamp_ms))
@@ -175,7 +175,7 @@ class KeptBack(NamedTuple):
     """A symbol whose newest bars are not requested again.
 
     Attributes:
-        place: Stamp of the first bar that is not final, UTC milliseconds.
+        place: Timestamp of the first bar that is not final, UTC milliseconds.
         is_whole: Whether no bar is missing before it.
     """
 
@@ -193,8 +193,8 @@ def kept_back(
 ) -> dict[str, KeptBack]:
     """Return the symbols whose newest bars a policy does not allow to be requested again.
 
-    No vendor is queried. A symbol with a bar that has become final since is not one of them: this
-    bar is fetched, with everything after it. For the arguments see
+    No vendor is queried. A symbol with a bar that has become final meanwhile is not one of them:
+    this bar is fetched, with everything after it. For the arguments see
     :meth:`.VendorDataSource.answer`.
     """
     client, timeframe = source.manager.client, Timeframe.parse(frequency)
@@ -206,7 +206,7 @@ def kept_back(
             query = client.query(symbol, timeframe, first, last, wishes=wishes)
             outline = client.outline(client.series_of(query))
         except DataError:
-            continue  # the answer reports it
+            continue  # the answer reports the error
         place = _first_unsettled(outline.grid, now)
         if place is None or query.span.end <= place:
             continue
@@ -239,7 +239,8 @@ def answered_apart(
 
     Args:
         source, symbols, start, end, frequency: See :meth:`.VendorDataSource.answer`.
-        kept: Symbols whose newest bars are kept; missing bars in their history are requested.
+        kept: Symbols whose newest bars are not requested again; missing bars in their history are
+            requested.
 
     Raises:
         DataError: See :meth:`.VendorDataSource.answer`.
@@ -263,7 +264,7 @@ def answered_apart(
         if until is end:
             answers.append(answer)
     if not answers:
-        assert nothing is not None  # there is at least one answer
+        assert nothing is not None  # at least one answer exists
         raise nothing
     parts: dict[Any, pl.DataFrame] = {}
     for answer in answers:

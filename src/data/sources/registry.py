@@ -1,4 +1,4 @@
-"""Sources by name: those of vendors, the router, and those that a program has registered."""
+"""Finds sources by name: vendors, the router, and sources that a program has registered."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _HOMES = {
     "polygon": "vendors:PolygonDataSource",
     "yfinance": "vendors:YFinanceDataSource",
 }
-# Vendors that have another name here.
+# Vendors whose sources have another name.
 _NAMES = {"yahoo": "yfinance", "alpha_vantage": "alphavantage"}
 _METHODS = ("fetch", "ingest_to_bundle", "get_metadata", "supports_live")
 _NAME = re.compile(r"[a-z][a-z0-9_.-]{0,39}")
@@ -41,10 +41,10 @@ class DataSourceRegistry:
         Args:
             name: Name from :meth:`list_sources`, ``ccxt:kraken``, or any vendor in the rules
                 (``tiingo``).
-            **config: Arguments of its class.
+            **config: Arguments of the source's class.
 
         Raises:
-            UnknownProviderError: There is no source with this name (a ``ValueError``).
+            UnknownProviderError: No source has this name (a ``ValueError``).
             QueryError: An argument is unknown, or requests something that is not served (a
                 ``ValueError``).
         """
@@ -105,9 +105,9 @@ class DataSourceRegistry:
 
     @classmethod
     def get_source_info(cls, name: str) -> dict[str, Any]:
-        """Return a source's description of itself; the source is created but not queried.
+        """Return a source's description of itself.
 
-        It is created without arguments.
+        The source is created without arguments, but not queried.
 
         Returns:
             ``name``, ``class_name``, ``source_type``, ``supports_live``, ``auth_required``,
@@ -138,6 +138,6 @@ class DataSourceRegistry:
 
 
 def _class_of(name: str) -> Any:
-    """Return the class of a source; an empty name is a vendor without a class of its own."""
+    """Return the class of a source; any other name is that of a vendor without its own class."""
     module, _, attribute = _HOMES.get(name, "vendor_source:VendorDataSource").partition(":")
     return getattr(import_module(f".{module}", __package__), attribute)

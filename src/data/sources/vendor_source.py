@@ -46,8 +46,8 @@ _MOST_NAMED = 5
 _LIMITS = "requests keep to the vendor's limits, `rate_limits` in the rules"
 _RETRIES = "`failover` in the rules decides how failed requests are repeated"
 _ACTIONS = "splits and dividends of shares are fetched with their bars, and stored"
-# Arguments of documented constructors that the rules decide for all programs, and what applies
-# instead.
+# Arguments of documented constructors that the rules decide for all programs, and the rule settings
+# that apply instead.
 _INSTEAD: Mapping[str, str] = {
     "request_delay": _LIMITS,
     "rate_limit_per_second": _LIMITS,
@@ -60,7 +60,7 @@ _INSTEAD: Mapping[str, str] = {
     "asset_type": "a symbol is classified by its spelling: AAPL, BTCUSDT, EURUSD=X",
 }
 _HOLDS: Mapping[str, object] = {"fetch_dividends": True, "fetch_splits": True}
-# Arguments of which only one value describes the bars that a vendor serves here.
+# Arguments of which only one value matches the bars that a vendor serves here.
 _ONLY: Mapping[str, tuple[object, str]] = {
     "testnet": (False, "bars from a test network are not market data"),
     "is_paper": (True, "bars are the same for both kinds of accounts"),
@@ -82,24 +82,23 @@ class SourceAnswer(NamedTuple):
 
 
 class VendorDataSource(DataSource):
-    """Bars from one vendor, or from all by the rules: the data manager behind four methods.
+    """Bars from one vendor, or from all vendors in the rules, supplied by a data manager.
 
     Thread-safe.
 
     Args:
-        manager: Data manager that answers; None: :func:`~src.data.get_data_manager`, on first
-            use.
+        manager: Data manager to use; None: :func:`~src.data.get_data_manager`, called on first use.
         provider: Name of the vendor, if the class does not determine it.
         **config: ``timeout``: seconds to wait for vendors; ``adjustment``: ``raw``, ``split``
-            (default) or ``all``, as for ``get_ohlcv``; ``api_key`` and ``api_secret``: keys in
-            place of those in the environment. Further arguments of documented constructors
-            concern settings in the rules (``request_delay``, ``tier``, ``max_retries`` …); a
-            single warning states what applies. Arguments that are not given come from
+            (default) or ``all``, see ``get_ohlcv``; ``api_key`` and ``api_secret``: keys to use
+            instead of those in the environment. Further arguments of documented constructors
+            concern settings in the rules (``request_delay``, ``tier``, ``max_retries`` …); a single
+            warning states what applies. Arguments that are not given come from
             ``config/data_adapters.yaml`` in the working directory, if it has them.
 
     Attributes:
         name: Name of the source.
-        provider: Name of the vendor; None: those in the rules.
+        provider: Name of the vendor; None: the vendors in the rules.
         adjustment: Adjustment of the prices.
 
     Raises:
@@ -130,7 +129,7 @@ class VendorDataSource(DataSource):
                 f"{type(self).__name__}: manager is a {type(manager).__name__}, not a data manager",
                 hint="pass the other arguments by name",
             )
-        # For ccxt, the settings also have the exchange, which its class uses.
+        # For ccxt, the settings also contain the exchange, which the class for ccxt uses.
         for argument, value in adapter_settings(self.name).items():
             if argument in ("timeout", "adjustment"):
                 config.setdefault(argument, value)
@@ -152,9 +151,9 @@ class VendorDataSource(DataSource):
 
     @property
     def manager(self) -> DataManager:
-        """The data manager that answers.
+        """The data manager in use.
 
-        If this source has keys of its own, a manager is created on first use.
+        If this source has keys of its own, a separate manager is created on first use.
         """
         base = self._given or get_data_manager()
         if not self._is_apart:
@@ -235,9 +234,9 @@ class VendorDataSource(DataSource):
         """Return bars from ``start`` to ``end``, both inclusive, with their provenance.
 
         Args:
-            symbols, frequency: As for ``get_ohlcv_batch``; rows are in the order of the symbols.
-            start, end: As for ``get_ohlcv_batch``; for days and longer bars, midnight in UTC is a
-                session's date.
+            symbols, frequency: See ``get_ohlcv_batch``; rows are in the order of the symbols.
+            start, end: See ``get_ohlcv_batch``; for daily and longer bars, midnight in UTC means
+                the session of that date.
             refresh: Whether to request everything from the vendor again; if False, only bars that
                 are not stored are requested.
             offline: Whether to return only stored bars.
@@ -245,8 +244,8 @@ class VendorDataSource(DataSource):
 
         Raises:
             NoDataAvailableError: No symbol has a bar.
-            DataError: A symbol failed; the error is that of the symbol, and its message counts
-                the others.
+            DataError: A symbol failed; the error is that of the first such symbol, and its message
+                has the number of others.
             QueryError: An argument is invalid (a ``ValueError``).
 
         Warns:
@@ -281,9 +280,9 @@ class VendorDataSource(DataSource):
     async def fetch(
         self, symbols: list[str], start: pd.Timestamp, end: pd.Timestamp, frequency: str
     ) -> pl.DataFrame:
-        """Return bars that are now requested from the vendor, and store them.
+        """Request bars from the vendor, store them, and return them.
 
-        The event loop continues meanwhile. For arguments, columns, errors and warnings see
+        The event loop is not blocked. For arguments, columns, errors and warnings see
         :meth:`answer`, which also returns stored bars.
         """
         return (await self._awaited(symbols, start, end, frequency)).frame
@@ -308,7 +307,7 @@ class VendorDataSource(DataSource):
         *,
         folder: str | PathLike[str] | None = None,
     ) -> BundlePath | asyncio.Task[BundlePath]:
-        """Write bars to a bundle, or widen one that has bars from this source; return its folder.
+        """Write bars to a new bundle, or add them to one from this source; return its folder.
 
         If an event loop is running in this thread, the result is a task, which begins at once;
         otherwise the bars are written on return. Both may be awaited. No vendor is queried for
@@ -379,14 +378,14 @@ class VendorDataSource(DataSource):
         )
 
     def supports_live(self) -> bool:
-        """Return whether there is a stream, which ``live_feed`` of the data manager opens."""
+        """Return whether the vendor has a stream, which ``live_feed`` of the data manager opens."""
         return self.get_metadata().supports_live
 
 
 class OnetapeDataSource(VendorDataSource):
-    """Bars from the vendors in the rules, unpinned, as ``get_ohlcv`` returns them. Thread-safe.
+    """Bars from all vendors in the rules, as ``get_ohlcv`` returns them. Thread-safe.
 
-    For the arguments see :class:`VendorDataSource`; there are no keys.
+    For the arguments see :class:`VendorDataSource`; keys are not accepted.
     """
 
     name = "onetape"
@@ -428,7 +427,7 @@ def _standard(frames: Mapping[str, pd.DataFrame]) -> pl.DataFrame:
 
 
 def _bound(value: Any, timeframe: Timeframe) -> Any:
-    """Return a bound for ``get_ohlcv``; for days, midnight in UTC is a session's date."""
+    """Return a bound for ``get_ohlcv``; for daily bars, midnight in UTC means a session date."""
     if timeframe.is_intraday or not isinstance(value, datetime) or value != value:  # not a time
         return value
     moment = value if value.tzinfo is None else value.astimezone(UTC)

@@ -1,4 +1,4 @@
-"""The documented sources of vendors; each is a name and a vendor of the router."""
+"""The documented sources for single vendors; each class only sets a name and a vendor."""
 
 from __future__ import annotations
 
@@ -51,9 +51,9 @@ class CCXTDataSource(VendorDataSource):
     """Spot bars from an exchange through ccxt, named ``ccxt:binance`` and so on.
 
     Args:
-        exchange_id: Name of the exchange in ccxt; ``exchange`` is the same. None: the one in
-            ``config/data_adapters.yaml``, or else ``binance``.
-        testnet: Must be False: bars from a test network are not market data.
+        exchange_id: Name of the exchange in ccxt; ``exchange`` is another name of this argument.
+            None: the exchange in ``config/data_adapters.yaml``, or else ``binance``.
+        testnet: Must be False, because bars from a test network are not market data.
         api_key, api_secret: Not needed for bars.
         manager, **config: See :class:`VendorDataSource`.
 

@@ -17,12 +17,12 @@ from ..model.instant import DAY_MS
 from ..model.kind import ADJUSTMENTS, SESSIONS, Basis, Kind
 from ..model.span import Span
 
-# UTC milliseconds of the years 2 to 9998: one day more or less is still a valid date.
+# UTC milliseconds of the years 2 to 9998, so that one day more or less is still a valid date.
 _DATES = range(-62_104_060_800_000, 253_370_764_800_000)
 # Units and venues are words and remarks are sentences; a longer text must be something else.
 _LONGEST_WORD = 40
 _LONGEST_REMARK = 1000
-# Ratios and amounts beyond these are neither money nor shares, and arithmetic on them may fail.
+# No real ratio or amount of money exceeds these limits, and arithmetic on larger values may fail.
 _SMALLEST, _LARGEST = 1e-9, 1e12
 _LONGEST_SETTLING_MS = 366 * DAY_MS
 _MOST_REQUESTS = 10**6
@@ -33,7 +33,7 @@ _Checks = Mapping[str, Callable[[Any], bool]]
 
 
 def wrong_answer(fetched: object, names: Collection[str], now_ms: int) -> str:
-    """Return which field of an answer has the wrong type, or an empty text if all are right.
+    """Return a description of a field of the wrong type in an answer, or an empty text.
 
     Types are compared exactly, because a subclass could behave arbitrarily when it is used later.
 
@@ -56,7 +56,7 @@ def wrong_answer(fetched: object, names: Collection[str], now_ms: int) -> str:
 
 
 def wrong_actions(actions: object, names: Collection[str]) -> str:
-    """Return the type error in splits and dividends, in the same form as :func:`wrong_answer`."""
+    """Return a description of a type error in splits and dividends, or an empty text."""
     if type(actions) not in (list, tuple, ActionList):
         return f"splits and dividends of another type: {_cut(actions)}"
     assert isinstance(actions, Sequence)
@@ -75,7 +75,7 @@ def wrong_actions(actions: object, names: Collection[str]) -> str:
 
 
 def wrong_capabilities(declared: object) -> str:
-    """Return which part of a vendor's capabilities has the wrong type, or an empty text."""
+    """Return a description of a type error in a vendor's capabilities, or an empty text."""
     if type(declared) is not Capabilities:
         return f"are a {type(declared).__name__:.40}, not Capabilities"
     wrong = _wrong_field(declared, _OF_CAPABILITIES)
@@ -170,7 +170,7 @@ _is_word, _is_remark = _is_text(_LONGEST_WORD), _is_text(_LONGEST_REMARK)
 _OF_ANSWER: _Checks = {
     "kind": _is(Kind),
     "basis": _is(Basis),
-    "vendor": _is(str),  # any length: the name of a folder is as long as its path
+    "vendor": _is(str),  # any length, because the name of a folder vendor contains its path
     "server_now_ms": _is_instant,
     "vendor_now_ms": _or_none(_is_instant),
     "listed_ms": _or_none(_is_instant),

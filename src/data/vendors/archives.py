@@ -1,4 +1,4 @@
-"""Monthly files of bars in a vendor's archive: which of them save requests, and their download."""
+"""Monthly files of bars in a vendor's archive: decides which ones save requests, and downloads them."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from ..model.instant import DAY_MS, date_of, day_ms
 from ..model.span import Span
 from ..model.timeframe import Timeframe
 
-# The file, and its checksum file.
+# Requests per month: the file and its checksum file.
 REQUESTS_A_MONTH = 2
 _SHORTEST_MONTH_MS = 28 * DAY_MS
 
@@ -33,15 +33,14 @@ class ArchivePiece(NamedTuple):
 
 
 def pieces(span: Span, timeframe: Timeframe, caps: Capabilities, now_ms: int) -> list[ArchivePiece]:
-    """Cut ``span`` into ascending, adjoining pieces: archived months, and the spans between them.
+    """Cut ``span`` into ascending, adjacent pieces: archived months, and the spans between them.
 
     Months are taken from the archive if that saves requests compared with paging.
 
     Args:
-        span: Stamps ``[start, end)`` in UTC milliseconds; an empty span yields no pieces.
+        span: Span ``[start, end)`` in UTC milliseconds; an empty span yields no pieces.
         timeframe: Timeframe of the bars.
-        caps: Capabilities, which have the size of a page, and how long after its end a month is
-            archived.
+        caps: Capabilities with the page size and the delay after which a month is archived.
         now_ms: Time of the request; later months are not available yet.
     """
     parts: list[ArchivePiece] = []
@@ -77,7 +76,7 @@ def chunk_end(
 
 
 def _pays(caps: Capabilities, timeframe: Timeframe) -> bool:
-    """Return whether there is an archive, and a month takes more pages than files."""
+    """Return whether the vendor has an archive and a month takes more pages than files."""
     if not (caps.archive_days and caps.page_bars and timeframe.is_intraday and timeframe.step_ms):
         return False
     bars = _SHORTEST_MONTH_MS // timeframe.step_ms
@@ -107,7 +106,7 @@ LARGEST = 64 * 1024 * 1024
 
 
 class Archive(Protocol):
-    """The vendor methods that its archive needs."""
+    """The methods of a vendor that fetching from its archive needs."""
 
     name: str
 
@@ -115,18 +114,18 @@ class Archive(Protocol):
         """Return the address of a month's zip file; adding ``.CHECKSUM`` gives its SHA-256."""
 
     def read_month(self, lines: Iterable[str], query: FetchQuery) -> BarTable:
-        """Parse the lines of the file."""
+        """Parse the lines of the unpacked file."""
 
     def send_aside(self, requests: Iterable[HttpRequest]) -> list[HttpResponse]:
-        """Send requests to the archive, within its separate limits."""
+        """Send requests to the archive, which has separate limits."""
 
 
 def fetch_month(vendor: Archive, query: FetchQuery) -> tuple[BarTable, int]:
     """Return all bars in the month that ``query`` spans, and the number of requests it took.
 
     Raises:
-        ResponseFormatError: The file does not match its checksum, or lacks bars of the month, so
-            that it is unknown whether the vendor has more of them.
+        ResponseFormatError: The file does not match its checksum, or lacks bars of the month that
+            the vendor may have.
         DataError: The archive did not answer, or has no such file.
     """
     url = vendor.month_url(query)

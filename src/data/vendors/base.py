@@ -1,4 +1,4 @@
-"""The base class of all vendors: their declarations, and the machinery that fetches accordingly."""
+"""The base class of all vendors: what a vendor declares, and the code that fetches accordingly."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ class BaseDataDownloader:
     :meth:`bars_request`, :meth:`parse_bars`, and :meth:`classify` if its errors require it. It
     never sends, waits, counts, caches or builds frames; this class does.
 
-    A subclass that overrides :meth:`get_ohlcv` needs none of this: it is called through that
+    A subclass that overrides :meth:`get_ohlcv` need not do any of this: it is called through that
     method.
 
     Thread-safe: requests do not change an object's state. Keys are looked up for each request.
@@ -68,19 +68,19 @@ class BaseDataDownloader:
         carrier: Transport to use instead of the sender's.
 
     Attributes:
-        name, display_name, aliases: Canonical name, name for people, and other spellings.
+        name, display_name, aliases: Canonical name, display name, and other spellings.
         secrets: Environment names of the keys; a tuple lists several names of the same key.
         requires_api_key: Whether every request needs the keys.
         limits: Rate limits.
         capabilities: Data that the vendor serves.
         default_base_url: Scheme and host.
-        shapes: Response shapes known to the parsers, by the end of the address; a response with
+        shapes: Response formats known to the parsers, by the end of the address. A response with
             more keys, fewer keys or other types is counted and reported, but otherwise treated
             normally.
-        raw_shape, raw_options: Where :meth:`get_ohlcv` puts stamps, and the options that it
-            accepts.
-        sdk_carrier: Full path ``module:Class`` of a carrier that uses the vendor's SDK; empty for
-            none.
+        raw_shape, raw_options: Format of the frames that :meth:`get_ohlcv` returns, and the options
+            that it accepts.
+        sdk_carrier: Full path ``module:Class`` of a carrier that uses the vendor's SDK; empty if no
+            such carrier exists.
         prefers_sdk: Whether the SDK, if installed, is better than plain HTTP.
     """
 
@@ -122,7 +122,7 @@ class BaseDataDownloader:
 
     @property
     def folder_lane(self) -> str:
-        """The part of a lane that names the folder of its files; empty if the vendor reads none."""
+        """The part of a lane's name that identifies the folder; empty if the vendor reads no files."""
         return ""
 
     def source_files(self, instrument: Instrument, timeframe: Timeframe) -> SourceFiles | None:
@@ -135,8 +135,8 @@ class BaseDataDownloader:
         """Build the request for one page of ``query``.
 
         Args:
-            query: Query with stamps ``[start, end)`` in UTC milliseconds, cut to one page if the
-                vendor declares a bound.
+            query: Query with the span ``[start, end)`` in UTC milliseconds, cut to one page if the
+                vendor declares a page size.
             cursor: :attr:`BarPage.cursor` of the previous page; None for the first.
 
         Raises:
@@ -147,27 +147,28 @@ class BaseDataDownloader:
     def parse_bars(self, response: HttpResponse, query: FetchQuery) -> BarPage:
         """Parse one page.
 
-        Rows stay as received, with stamps in UTC milliseconds; without rows the page is empty. Any
-        error raised while parsing an unexpected response becomes a ``ResponseFormatError``.
+        Rows stay as received, except that timestamps are converted to UTC milliseconds. Without
+        rows the page is empty. The caller converts any error raised by an unexpected response to a
+        ``ResponseFormatError``.
 
         Raises:
-            DataError: The response reports that there is no data, or is about something else.
+            DataError: The response reports that no data exists, or is about something else.
         """
         raise CapabilityError(f"{self.get_provider_name()} serves no bars")
 
     def classify(self, response: HttpResponse) -> DataError | None:
-        """Return the error that a response represents, if any; by default its status decides."""
+        """Return the error that a response represents, or None; by default its HTTP status decides."""
         return error_of(response)
 
     def actions_of(self, instrument: Instrument, span: Span, now_ms: int) -> Sequence[Action]:
         """Request splits and dividends with an ex-date in ``span``, using :meth:`send`.
 
-        For vendors that declare ``capabilities.actions`` or ``actions_apart``; callers use
-        :meth:`fetch_actions`.
+        Overridden by vendors that declare ``capabilities.actions`` or ``actions_apart``; callers
+        use :meth:`fetch_actions`.
 
         Args:
-            instrument: Share concerned.
-            span: Stamps ``[start, end)`` of session dates, UTC milliseconds.
+            instrument: Stock concerned.
+            span: Span ``[start, end)`` of session dates, UTC milliseconds.
             now_ms: Time of the request, UTC milliseconds; it becomes ``Action.fetched_at``.
 
         Raises:
@@ -184,28 +185,28 @@ class BaseDataDownloader:
         return instrument.spelling(self.name)
 
     def is_dense(self, timeframe: Timeframe) -> bool:
-        """Return whether bars without trades are sent too, so that a missing bar is a gap."""
+        """Return whether the vendor also sends bars without trades, so that a missing bar is a gap."""
         return self.capabilities.dense
 
     def secret(self, name: str) -> str:
-        """Return the key that :attr:`secrets` declares under ``name``, its first spelling.
+        """Return the key that :attr:`secrets` declares with ``name`` as its first spelling.
 
-        It is empty if the key is not needed and not set. It stays the same during one
-        :meth:`fetch`, even if another one is set meanwhile.
+        The result is empty if the key is optional and not set. It stays the same during one
+        :meth:`fetch`, even if the key is changed meanwhile.
         """
         return self.session.keys.get(name, "")
 
     @property
     def lacking(self) -> tuple[str, ...]:
-        """The spellings of the first needed key that is not set now; empty if all are set."""
+        """The names of the first required key that is not set; empty if all keys are set."""
         return self._accounts.lacking
 
     @property
     def session(self) -> VendorSession:
-        """The account of the call that this thread is making, or else the current one.
+        """The session of the call that this thread is making, or else a session with the current keys.
 
         Raises:
-            MissingCredentialsError: A needed key is no longer set.
+            MissingCredentialsError: A required key is no longer set.
         """
         return self._accounts.current()
 
@@ -233,18 +234,19 @@ class BaseDataDownloader:
         return fetched
 
     def blame(self, asked: FetchQuery, error: DataError) -> None:
-        """Count ``error`` against this vendor: its answer to ``asked`` turned out to be bad.
+        """Count ``error`` as a failure of this vendor: its answer to ``asked`` turned out to be bad.
 
-        Call this from the thread that fetched the answer, before it fetches anything else here.
+        Call this from the thread that fetched the answer, before the thread fetches anything else
+        from this vendor.
         """
         self._accounts.blame(asked, error)
 
     def fetch_actions(self, instrument: Instrument, span: Span, now_ms: int) -> Sequence[Action]:
-        """Return splits and dividends with an ex-date in ``span`` (stamps of session dates).
+        """Return splits and dividends with an ex-date in ``span`` (a span of session dates).
 
-        As for bars, one account sends all requests, and none is sent if the endpoint failed
-        recently. A vendor that does not override :meth:`actions_of` has none. For the arguments
-        see that method.
+        As for bars, all requests use the same keys, and none is sent if the endpoint failed
+        recently. For a vendor that does not override :meth:`actions_of`, the result is empty. For
+        the arguments see that method.
 
         Raises:
             MissingCredentialsError: A key is no longer set; no request was sent.
@@ -259,14 +261,14 @@ class BaseDataDownloader:
             return call_foreign(lambda: self.actions_of(instrument, span, now_ms), self.name)
 
     def _actions_call(self, instrument: Instrument) -> AbstractContextManager[object]:
-        """Guard requests for splits and dividends; those sent with daily bars share their guard."""
+        """Guard requests for actions; if these are part of the daily bars, use the guard of the bars."""
         if not self.capabilities.actions_by_bar:
             return self._accounts.call(ACTIONS_ENDPOINT, self.base_url)
         endpoint = endpoint_of(self.capabilities, instrument.asset_class, _DAY)
         return self._accounts.call(endpoint, self.base_url, instrument.spelling(self.name))
 
     def is_circuit_open(self, endpoint: str) -> bool:
-        """Return whether the circuit of ``endpoint`` is open after failures or refusals.
+        """Return whether the circuit breaker of ``endpoint`` is open after failures.
 
         Raises:
             MissingCredentialsError: A key is no longer set.
@@ -275,10 +277,10 @@ class BaseDataDownloader:
         return status is not None and status.shut_s > 0
 
     def send(self, request: HttpRequest) -> HttpResponse:
-        """Send ``request`` to this vendor within its limits, with retries if they may help.
+        """Send ``request`` to this vendor within its rate limits; retry it if that may help.
 
         Raises:
-            DataError: The error of the last attempt.
+            DataError: The last attempt failed.
         """
         sender = self.session.sender
         if sender is None:
@@ -289,21 +291,21 @@ class BaseDataDownloader:
         return response
 
     def _classified(self, response: HttpResponse) -> DataError | None:
-        """Return the error that a response represents, if any; a bad shape is a format error."""
+        """Return the error that a response represents, or None; a malformed response is an error, too."""
         with format_errors(self.name, "an answer of its own"):
             return self.classify(response)
 
     def guarded_call(self, endpoint: str, symbol: str) -> AbstractContextManager[object]:
-        """Return a context for requests by :meth:`send` that :meth:`fetch` does not cover.
+        """Return a context manager for requests by :meth:`send` that :meth:`fetch` does not cover.
 
-        Its outcome counts for the circuit of the endpoint, and for the symbol.
+        Their outcome counts for the circuit breaker of the endpoint, and for the symbol.
         """
         return self._accounts.call(endpoint, f"{self.base_url}/{endpoint}", symbol)
 
     def endpoint_call(self, endpoint: str) -> AbstractContextManager[object]:
-        """Return a context for requests by :meth:`send` that do not concern a symbol.
+        """Return a context manager for requests by :meth:`send` that do not concern a symbol.
 
-        Its outcome counts for the circuit of the endpoint.
+        Their outcome counts for the circuit breaker of the endpoint.
         """
         return self._accounts.call(endpoint, self.base_url)
 
@@ -322,11 +324,11 @@ class BaseDataDownloader:
         return self.get_supported_intervals()
 
     def get_periods(self) -> list[str]:
-        """Return the lengths of history that :meth:`is_valid_period_interval` accepts."""
+        """Return the periods (lengths of history) that :meth:`is_valid_period_interval` accepts."""
         return list(_PERIOD_DAYS)
 
     def is_valid_period_interval(self, period: str, interval: str) -> bool:
-        """Return whether bars of ``interval`` reach back over ``period``."""
+        """Return whether the history of ``interval`` bars is at least ``period`` long."""
         if period not in self.get_periods() or interval not in self.get_intervals():
             return False
         depth = self.capabilities.depth_days.get(interval)
@@ -344,7 +346,7 @@ class BaseDataDownloader:
             **kwargs: Options of this vendor.
 
         Returns:
-            Ascending bars in this vendor's documented shape; empty if there are none.
+            Ascending bars in this vendor's documented format; an empty frame without bars.
 
         Raises:
             QueryError: An argument cannot be understood.
@@ -365,10 +367,10 @@ class BaseDataDownloader:
     def get_ohlcv_batch(
         self, symbols: Sequence[str], interval: str, start_date: Any, end_date: Any
     ) -> dict[str, pd.DataFrame]:
-        """Return frames by symbol, from one :meth:`get_ohlcv` call after the other.
+        """Return frames by symbol, calling :meth:`get_ohlcv` once per symbol.
 
-        For the arguments see that method. Symbols that failed or returned None are left out and
-        logged.
+        For the arguments see that method. Symbols for which it failed or returned None are left out
+        and logged.
         """
         frames = self.download_multiple_symbols(
             symbols, self.get_ohlcv, interval, start_date, end_date
@@ -383,7 +385,7 @@ class BaseDataDownloader:
         start_date: Any,
         end_date: Any,
     ) -> dict[str, Any]:
-        """Return ``download_func(symbol, interval, start_date, end_date)`` by symbol.
+        """Return the results of ``download_func(symbol, interval, start_date, end_date)`` by symbol.
 
         Symbols for which it raises an error are left out and logged.
 
@@ -441,16 +443,17 @@ class BaseDataDownloader:
 
 
 def keys_of(downloader: object) -> tuple[str, ...]:
-    """Return the keys that a downloader sends now, or none if that is unknown."""
+    """Return the keys that a downloader currently sends; empty if they are unknown."""
     if not isinstance(downloader, BaseDataDownloader) or not hasattr(downloader, "_accounts"):
         return ()
     return () if downloader.lacking else tuple(downloader.session.keys.values())
 
 
 def sends_by_machinery(downloader: object) -> bool:
-    """Return whether a foreign ``get_ohlcv`` may delegate to the machinery of this class.
+    """Return whether a downloader sends requests with the methods of this class.
 
-    Its requests are then limited, retried and counted by this class's sender.
+    True even if its ``get_ohlcv`` is foreign: its requests are then limited, retried and counted by
+    this class's sender.
     """
     if not isinstance(downloader, BaseDataDownloader) or not hasattr(downloader, "_accounts"):
         return False
@@ -477,7 +480,7 @@ def is_ours(downloader: object) -> bool:
 def status_for(
     downloader: BaseDataDownloader, asset_class: AssetClass, timeframe: Timeframe
 ) -> VendorStatus | None:
-    """Return the vendor's limits and circuit for such bars, or None without one of our senders.
+    """Return the state of limits and circuit breaker for such bars, or None without one of our senders.
 
     Raises:
         MissingCredentialsError: A key is no longer set.

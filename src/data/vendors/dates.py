@@ -1,4 +1,4 @@
-"""Parses dates, wall times and numbers in the spellings of vendors."""
+"""Parses dates, wall times and numbers in the formats that vendors use."""
 
 from __future__ import annotations
 
@@ -22,19 +22,19 @@ _NOTHING = frozenset({None, "", "-", "None", "NaN", "NA"})
 
 
 def number(value: Any) -> float:
-    """Return a number, possibly from a text; NaN for the markers vendors use for a missing one.
+    """Return a number or numeric text as a float; NaN for a vendor's marker of a missing value.
 
     Raises:
-        ValueError, TypeError: The value is something else.
+        ValueError, TypeError: The value is not numeric.
     """
     return NAN if not isinstance(value, bool) and value in _NOTHING else amount(value)
 
 
 def amount(value: Any) -> float:
-    """Return a required number, possibly from a text.
+    """Return a number or numeric text as a float; a missing value is an error.
 
     Raises:
-        ValueError, TypeError: The value is something else.
+        ValueError, TypeError: The value is not numeric.
     """
     if isinstance(value, bool):
         raise TypeError("a boolean instead of a number")
@@ -42,10 +42,10 @@ def amount(value: Any) -> float:
 
 
 def label(value: Any) -> int:
-    """Return the integer that a bar is labelled with, possibly from a text.
+    """Return the time label of a bar, a number or numeric text, as an integer.
 
     Raises:
-        ValueError, TypeError: The value is something else.
+        ValueError, TypeError: The value is not numeric.
     """
     if isinstance(value, bool):
         raise TypeError("a boolean instead of a time")
@@ -56,8 +56,7 @@ def list_of(value: Any) -> list[Any]:
     """Return ``value`` if it is a list.
 
     Raises:
-        TypeError: The value is not a list; an empty text or mapping does not mean that there are
-            no rows.
+        TypeError: The value is not a list; an empty text or mapping does not mean "no rows".
     """
     if not isinstance(value, list):
         raise TypeError(f"a {type(value).__name__}, not a list of rows")
@@ -68,7 +67,7 @@ def zone_named(name: Any) -> ZoneInfo:
     """Return the time zone that a response names.
 
     Raises:
-        ValueError, TypeError: There is no time zone of that name.
+        ValueError, TypeError: The name is not that of a time zone.
     """
     try:
         return ZoneInfo(name)
@@ -77,7 +76,7 @@ def zone_named(name: Any) -> ZoneInfo:
 
 
 def day(text: str) -> int:
-    """Return the stamp of a date.
+    """Return the timestamp of a date.
 
     Raises:
         ValueError: The text is not a date.
@@ -86,9 +85,9 @@ def day(text: str) -> int:
 
 
 def stamp_of(text: str, timeframe: Timeframe, zone: ZoneInfo) -> int:
-    """Return the stamp of a bar labelled with a wall time in ``zone``, or with a date.
+    """Return the timestamp of a bar labeled with a wall time in ``zone``, or with a date.
 
-    A week or month may be labelled with any of its days: vendors use the first, the last, or the
+    The label of a week or month may be any of its days: vendors use the first, the last, or the
     last trading day.
 
     Args:
@@ -97,7 +96,7 @@ def stamp_of(text: str, timeframe: Timeframe, zone: ZoneInfo) -> int:
         zone: Time zone of wall times; not used for daily and longer bars.
 
     Raises:
-        ValueError: The text is neither.
+        ValueError: The text is neither a wall time nor a date.
     """
     moment = datetime.fromisoformat(text)
     if timeframe.is_intraday:
@@ -109,7 +108,7 @@ def stamp_of(text: str, timeframe: Timeframe, zone: ZoneInfo) -> int:
 
 
 def dates_of(query: FetchQuery) -> dict[str, str]:
-    """Return the first and last date of a query at the venue, as ``from`` and ``to``."""
+    """Return the first and last local date of a query at the venue, as ``from`` and ``to``."""
     first, last = _dates(query)
     return {"from": first.isoformat(), "to": last.isoformat()}
 
@@ -127,7 +126,7 @@ def seconds_of(span: Span) -> dict[str, int]:
 def without_margin(bars: Iterable[Bar], query: FetchQuery) -> list[Bar]:
     """Drop bars that were returned only because whole dates were requested.
 
-    Rows with other dates stay: they show that the response is not what was requested.
+    Rows with dates that were not requested stay, because they show that the response is wrong.
     """
     first, last = map(day_ms, _dates(query))
     dates = Span(first, last + DAY_MS)
@@ -146,19 +145,20 @@ def _dates(query: FetchQuery) -> tuple[date, date]:
 
 
 def zone_of(instrument: Instrument) -> ZoneInfo:
-    """Return the time zone of a share's wall times; New York's if its venue is unknown."""
+    """Return the time zone of a stock's wall times; New York if the venue is unknown."""
     return ZoneInfo(NEW_YORK if instrument.calendar == "24/7" else instrument.timezone)
 
 
 @dataclass(frozen=True)
 class ActionReader:
-    """Makes actions from a vendor's rows about one share.
+    """Converts a vendor's rows about one stock to splits and dividends.
 
     Attributes:
-        instrument: Share concerned.
+        instrument: Stock concerned.
         source: Canonical name of the vendor.
         now_ms: Time of the request, UTC milliseconds.
-        as_paid: Whether its dividends are per share as of their own ex-date.
+        as_paid: Whether dividends are per share as of their ex-date, that is, not adjusted for
+            later splits.
     """
 
     instrument: Instrument
@@ -184,11 +184,11 @@ class ActionReader:
 
     def _action(self, text: str, kind: ActionType) -> Action:
         ex_date = date.fromisoformat(text)
-        # Midnight at the venue: no session of a share begins before it or spans it.
+        # Midnight at the venue, which is never within a session of a stock.
         begins = local_to_utc(zone_of(self.instrument), day_ms(ex_date))
         return Action(ex_date, kind, begins, source=self.source, fetched_at=self.now_ms)
 
 
 def within(actions: Iterable[Action], span: Span) -> list[Action]:
-    """Return the actions with an ex-date in ``span`` (stamps of session dates), oldest first."""
+    """Return the actions with an ex-date in ``span`` (a span of session dates), oldest first."""
     return sorted(action for action in actions if day_ms(action.ex_date) in span)

@@ -69,11 +69,11 @@ def aliases_of(name: str) -> tuple[str, ...]:
 
 
 def downloader_class(code: str) -> type[BaseDataDownloader]:
-    """Return a vendor's class, given a name or alias; imports its module.
+    """Return the class of a vendor, given a name or alias; its module is imported.
 
     Raises:
-        UnknownProviderError: There is no such vendor, or it comes from another package and cannot
-            be used.
+        UnknownProviderError: No such vendor exists, or it comes from another package and cannot be
+            used.
         MissingExtraError: The vendor belongs to a family whose package is not installed.
     """
     name = canonical_name(code)
@@ -102,7 +102,7 @@ def _class_faults(name: object, cls: Any) -> str:
 
 
 def _faults(name: object, cls: Any) -> str:
-    """Return why a class or one of its objects is not a vendor of that name, or an empty text."""
+    """Return why a class cannot be used as a vendor of that name, or an empty text."""
     if why := wrong_capabilities(cls.capabilities):
         return f"its `capabilities` {why}"
     return "" if cls.name == name else f"its `name` is {cls.name!r}, not {name!r}"
@@ -112,8 +112,8 @@ def _constructed(cls: type[BaseDataDownloader], arguments: Mapping[str, Any]) ->
     """Return a new downloader that still matches its class's declarations.
 
     Raises:
-        ForeignError: The constructor of another package returned something else.
-        DataError: Raised as by :func:`construct`.
+        ForeignError: A constructor from another package returned an unsuitable object.
+        DataError: See :func:`construct`.
     """
     made = construct(cls, arguments, cls.name)
     if is_packaged(made):
@@ -127,12 +127,12 @@ def _constructed(cls: type[BaseDataDownloader], arguments: Mapping[str, Any]) ->
 
 
 def register(cls: type[DownloaderT]) -> type[DownloaderT]:
-    """Make a class of this program, for example from a notebook, a vendor; return the class.
+    """Register a class of this program, for example from a notebook, as a vendor; return it.
 
-    It is known by its ``name`` until the process ends, like a vendor from an installed package: in
-    ``provider=``, in rules that are read afterwards, and in `get_provider_selector`. Register it
-    again after a change: every manager uses the new class from its next call on. Thread-safe; it
-    can be used as a decorator.
+    Until the process ends, the class is known by its ``name`` like a vendor from an installed
+    package: in ``provider=``, in rules that are read afterwards, and in `get_provider_selector`.
+    After changing a class, register it again: every manager uses the new class from its next call
+    on. Thread-safe; it can be used as a decorator.
 
     Args:
         cls: Subclass of :class:`BaseDataDownloader` with a ``name`` that no other vendor has.
@@ -187,7 +187,7 @@ class DataDownloaderFactory:
 
     @staticmethod
     def create_downloader(provider_code: str, **kwargs: Any) -> BaseDataDownloader | None:
-        """Return a new downloader, or None if there is no such vendor or it cannot be created.
+        """Return a new downloader, or None if the vendor does not exist or cannot be created.
 
         The reason is logged. ``kwargs`` are passed to the vendor's constructor.
         """
@@ -207,7 +207,7 @@ class DataDownloaderFactory:
 
     @staticmethod
     def get_provider_by_code(provider_code: str) -> str | None:
-        """Return the canonical name, or None if there is no such vendor."""
+        """Return the canonical name of a name or alias, or None for an unknown one."""
         return canonical_name(provider_code)
 
     @staticmethod
@@ -237,7 +237,7 @@ class DataDownloaderFactory:
         """Return the declaration of a vendor.
 
         Raises:
-            UnknownProviderError: There is no such vendor, or it cannot be used.
+            UnknownProviderError: The vendor does not exist or cannot be used.
         """
         cls = downloader_class(provider_code)
         return ProviderSpec(
@@ -253,16 +253,17 @@ _POOLS: WeakSet[DownloaderPool] = WeakSet()
 
 
 class DownloaderPool:
-    """Makes downloaders from one set of rules. Not thread-safe by itself: callers hold a lock.
+    """Creates downloaders from one set of rules. Not thread-safe by itself: callers hold a lock.
 
-    A downloader that could not be created is not tried again, nor logged again, until one of its
-    keys is set or removed. One that was created here but now lacks a key is unavailable until the
-    key is back.
+    If a downloader cannot be created, this is logged once and not tried again until one of its keys
+    is set or removed. A downloader that was created here but now lacks a key is unavailable until
+    the key is back.
 
     Args:
         rules: Settings of each vendor.
-        factory: Returns the class that makes downloaders by name.
-        make_sender: Returns the sender for a vendor; None for the process's own.
+        factory: Function that returns the class that creates downloaders by name.
+        make_sender: Function that returns the sender for a vendor; None for the sender of the
+            process.
     """
 
     def __init__(
@@ -287,7 +288,8 @@ class DownloaderPool:
 
         Args:
             name: Name of the vendor.
-            downloaders: Existing ones by name; a new one is added under both of its names.
+            downloaders: Existing downloaders by name; a new one is added under ``name`` and the
+                canonical name.
         """
         code = canonical_vendor(name) or name
         self._filled[:] = [downloaders]
@@ -318,7 +320,7 @@ class DownloaderPool:
         return self._variables[code]
 
     def forget(self, code: str) -> None:
-        """Drop a vendor's downloader created here, and everything derived from its class."""
+        """Drop the downloader that was created here for a vendor, and everything derived from its class."""
         for downloaders in self._filled:
             if any(made is downloaders.get(code) for made in self._made):
                 downloaders.pop(code, None)
@@ -336,7 +338,7 @@ class DownloaderPool:
         return any(made is downloader and made.lacking for made in self._made)
 
     def _has_moved(self, downloader: Any) -> bool:
-        """Return whether the folder name of a downloader created here now leads elsewhere."""
+        """Return whether a downloader was created here for a folder that is now a different one."""
         return any(made is downloader for made in self._made) and not downloader.is_there
 
     def _make(self, code: str) -> Any | None:
@@ -390,7 +392,7 @@ def constructor_arguments(rules: ProviderRules) -> dict[str, Any]:
 
 
 def own_secrets(vendor: str) -> tuple[str | tuple[str, ...], ...]:
-    """Return the key names that a vendor from another package declares."""
+    """Return the names of the keys that a vendor from another package declares."""
     cls = None if key_names(vendor) else usable_class(vendor)
     return cls.secrets if cls is not None else ()
 
@@ -413,10 +415,10 @@ def apply_settling(downloader: Any, rules: ProviderRules) -> None:
 def downloader_for(selector: Any, name: str) -> Any | None:
     """Return a selector's downloader for a vendor, creating it if necessary, or None.
 
-    One that reads a folder is recreated if the folder's name now leads elsewhere.
+    A downloader for a folder is recreated if its name now leads to a different folder.
 
     Args:
-        selector: Our selector, or a user's stand-in for it, which may not be able to create any.
+        selector: Our selector, or a user's own one, which may be unable to create downloaders.
         name: Name of the vendor.
     """
     downloader = selector.downloaders.get(name)
@@ -426,14 +428,15 @@ def downloader_for(selector: Any, name: str) -> Any | None:
 
 
 def own_sender(selector: Any, name: str, downloader: Any) -> OwnSender | None:
-    """Return a factory of the sender that limits, retries and counts a foreign downloader's calls.
+    """Return a function that creates the sender for the calls of a foreign downloader.
 
-    It is None if the requests already pass through one of our senders.
+    That sender limits, retries and counts the calls. The result is None if the requests already
+    pass through one of our senders.
 
     Args:
-        selector: Our selector, or a user's stand-in for it, which may have no senders.
+        selector: Our selector, or a user's own one, which may have no senders.
         name: Name under which the downloader is registered.
-        downloader: Downloader that is called through its own methods.
+        downloader: Foreign downloader.
     """
     make = getattr(selector, "own_sender", None)
     if make is None or sends_by_machinery(downloader):
@@ -442,10 +445,10 @@ def own_sender(selector: Any, name: str, downloader: Any) -> OwnSender | None:
 
 
 def creation_error(selector: Any, name: str) -> DataError | None:
-    """Return why a selector has no downloader for a vendor; None if it has one, or this is unknown.
+    """Return why a selector has no downloader for a vendor; None if it has one or the reason is unknown.
 
     Args:
-        selector: Our selector, or a user's stand-in for it.
+        selector: Our selector, or a user's own one.
         name: Name of the vendor.
     """
     try:
@@ -467,7 +470,7 @@ def creation_error(selector: Any, name: str) -> DataError | None:
 def vendor_summary(
     rules: ProviderRules, downloader: Any | None, vendor_class: Any | None = None
 ) -> dict[str, Any]:
-    """Return the declarations in the rules and in a vendor's downloader, or else its class."""
+    """Return a summary of what the rules and a vendor's downloader (or else its class) declare."""
     declared = getattr(vendor_class if downloader is None else downloader, "capabilities", None)
     if not isinstance(declared, Capabilities):  # a downloader that is not ours declares nothing
         declared = Capabilities(frozenset(), {})

@@ -47,7 +47,7 @@ class FiguresDownloader(BaseDataDownloader):
     circuits, retries, pages and frames, as for bars. Thread-safe.
 
     Attributes:
-        figures: Maps each measure's name to how the vendor serves it.
+        figures: Maps the name of each measure to the vendor's declaration for it.
     """
 
     figures: Mapping[str, Served] = {}
@@ -61,7 +61,7 @@ class FiguresDownloader(BaseDataDownloader):
         raise CapabilityError(f"{self.get_provider_name()} serves no {query.measure}")
 
     def parse_figures(self, response: HttpResponse, query: FigureQuery) -> list[Figure]:
-        """Parse one page: rows exactly as received, in any order.
+        """Parse one page; rows stay exactly as received, in any order.
 
         Raises:
             DataError: The response is about something else.
@@ -69,7 +69,7 @@ class FiguresDownloader(BaseDataDownloader):
         raise CapabilityError(f"{self.get_provider_name()} serves no {query.measure}")
 
     def fetch_figures(self, query: FigureQuery) -> FetchedFigures:
-        """Return all rows for ``query``, over as many pages as needed; there may be none.
+        """Return all rows for ``query`` (possibly zero), over as many pages as needed.
 
         Raises:
             CapabilityError: The vendor does not serve these figures; no request was sent.
@@ -96,7 +96,7 @@ class FiguresDownloader(BaseDataDownloader):
             start_date, end_date: Inclusive ends; naive datetimes mean UTC, dates are whole days.
 
         Returns:
-            A frame with the column ``fundingRate`` on a naive UTC index; empty if there are none.
+            A frame with the column ``fundingRate`` and a naive UTC index; empty without rates.
 
         Raises:
             QueryError: An argument cannot be understood.
@@ -107,9 +107,9 @@ class FiguresDownloader(BaseDataDownloader):
     def get_open_interest(
         self, symbol: str, period: str, start_date: Any, end_date: Any
     ) -> pd.DataFrame:
-        """Return ``sumOpenInterest`` and ``sumOpenInterestValue`` every ``period``, such as ``1h``.
+        """Return ``sumOpenInterest`` and ``sumOpenInterestValue`` once per ``period``, such as ``1h``.
 
-        Other arguments, the frame and errors are those of :meth:`get_funding_rate`.
+        For other arguments, the frame and errors, see :meth:`get_funding_rate`.
         """
         return self._figures(OPEN_INTEREST, symbol, period, start_date, end_date)
 
@@ -118,7 +118,7 @@ class FiguresDownloader(BaseDataDownloader):
     ) -> pd.DataFrame:
         """Return ``longShortRatio``, ``longAccount``, ``shortAccount`` for all accounts.
 
-        Arguments are those of :meth:`get_open_interest`; the frame and errors those of
+        For the arguments see :meth:`get_open_interest`; for the frame and errors see
         :meth:`get_funding_rate`.
         """
         return self._figures(LONG_SHORT, symbol, period, start_date, end_date)
@@ -133,11 +133,11 @@ class FiguresDownloader(BaseDataDownloader):
         return figures_frame(measure, self.fetch_figures(query).rows)
 
     def _served(self, query: FigureQuery) -> Served:
-        """Return how the vendor serves ``query``.
+        """Return the vendor's declaration for the measure of ``query``.
 
         Raises:
-            CapabilityError: The vendor does not serve it, or not with this period, or not so far
-                back.
+            CapabilityError: The vendor does not serve the measure, this period, or data from so
+                long ago.
         """
         served, label = self.figures.get(query.measure.name), query.period.label
         if served is None or query.instrument.asset_class != "crypto":
@@ -156,7 +156,7 @@ class FiguresDownloader(BaseDataDownloader):
 
 
 def served_by(downloader: Any, measure: Measure) -> Served | None:
-    """Return how a downloader, ours or not, serves a measure; None if it does not declare it."""
+    """Return the declaration of any downloader for a measure; None if it has none."""
     figures = getattr(downloader, "figures", None)
     served = figures.get(measure.name) if isinstance(figures, Mapping) else None
     return served if isinstance(served, Served) else None
@@ -192,11 +192,11 @@ def fetch_figures_of(
             downloader.
 
     Raises:
-        ResponseFormatError: The downloader returned something else, or values that are not
-            numbers.
+        ResponseFormatError: The returned value is not a result of figures, or has values that are
+            not numbers.
         ForeignError: The downloader raised an error of its own.
         CircuitOpenError: The downloader failed recently and was not called.
-        DataError: Raised as by :meth:`FiguresDownloader.fetch_figures`.
+        DataError: See :meth:`FiguresDownloader.fetch_figures`.
     """
     method = getattr(type(downloader), "fetch_figures", None)
     if method is FiguresDownloader.fetch_figures and "fetch_figures" not in getattr(
@@ -211,7 +211,7 @@ def fetch_figures_of(
 
 
 def _checked(answer: Any, name: str, query: FigureQuery) -> FetchedFigures:
-    """Return the answer of a foreign downloader: ascending, unique, within the span.
+    """Return the checked answer of a foreign downloader: ascending, unique, within the span.
 
     Raises:
         ResponseFormatError: The answer cannot be read.
@@ -231,8 +231,8 @@ def _checked(answer: Any, name: str, query: FigureQuery) -> FetchedFigures:
 class _Collection:
     """The pages of one query.
 
-    A full page may contain the oldest or the newest of the requested rows, so the spans before and
-    after a full page are both requested again.
+    A full page may contain the oldest or the newest of the requested rows, so both the span before
+    it and the span after it are requested again.
     """
 
     def __init__(self, vendor: FiguresDownloader, query: FigureQuery, page_rows: int) -> None:
@@ -241,7 +241,7 @@ class _Collection:
         self._rows: dict[int, Figure] = {}
 
     def collect(self) -> FetchedFigures:
-        """Fetch until no page is full.
+        """Fetch pages until none is full.
 
         Raises:
             DataError: The vendor did not answer, or returned something other than figures in this
@@ -254,7 +254,7 @@ class _Collection:
             self._rows.update((row.stamp_ms, row) for row in rows)
             if is_full:
                 first, last = rows[0].stamp_ms, rows[-1].stamp_ms
-                # No row is less than a step away from another one.
+                # Rows are at least one step apart.
                 sides = Span(span.start, first), Span(last + 1, span.end)
                 wanted += [s for s in sides if s.end - s.start >= self._step_ms]
         figures = [self._rows[stamp] for stamp in sorted(self._rows)]
@@ -266,7 +266,7 @@ class _Collection:
         return step_ms or _FUNDING_STEP_MS
 
     def _page(self, span: Span) -> tuple[list[Figure], bool]:
-        """Return the rows of one response in ``span``, ascending, and whether there may be more."""
+        """Return the rows of one response in ``span``, ascending, and whether more may exist."""
         vendor, query = self._vendor, self._query
         part = FigureQuery(query.measure, query.instrument, query.period, span, query.now_ms)
         response = vendor.send(vendor.figures_request(part))

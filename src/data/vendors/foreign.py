@@ -1,4 +1,4 @@
-"""Loads, calls and limits the vendors that programs and other packages provide."""
+"""Loads and calls downloaders from programs and other packages, and limits their calls."""
 
 from __future__ import annotations
 
@@ -50,11 +50,10 @@ _OURS = f"{__package__.rpartition('.')[0]}."
 
 
 def call_foreign(call: Callable[[], T], name: str) -> T:
-    """Return the result of ``call``; any error that it raises becomes a ``DataError``.
+    """Return the result of ``call``, converting any error that it raises to a ``DataError``.
 
     Raises:
-        DataError: ``call`` raised one of ours; its ``provider`` is set to ``name`` if it was not
-            set.
+        DataError: ``call`` raised this error; its ``provider`` is set to ``name`` unless it is set.
         ForeignError: ``call`` raised another error, which is kept as the cause.
     """
     try:
@@ -81,10 +80,10 @@ def _is_fault(exc: BaseException) -> bool:
 
 
 def run_foreign(call: Callable[[], T], name: str, *, share: bool = False) -> T:
-    """Return the result of ``call``, like :func:`call_foreign`, within the running call's time.
+    """Return the result of ``call`` like :func:`call_foreign`, within the time limit of this call.
 
-    ``call`` runs in a thread that is abandoned when the time is over: an endless loop cannot be
-    ended in any other way.
+    ``call`` runs in a thread that is abandoned when the time is over, because an endless loop
+    cannot be ended in any other way.
 
     Args:
         call: Code of a program or another package.
@@ -93,11 +92,11 @@ def run_foreign(call: Callable[[], T], name: str, *, share: bool = False) -> T:
 
     Raises:
         ProviderTimeoutError: ``call`` did not return in time.
-        CircuitOpenError: Four calls of that name have not returned.
-        DataError: Raised as by :func:`call_foreign`.
+        CircuitOpenError: Four earlier calls of that name have not returned yet.
+        DataError: See :func:`call_foreign`.
     """
-    # Taken here; otherwise an abandoned thread would occupy a place that other calls of its job
-    # need.
+    # The place is taken here; otherwise an abandoned thread would occupy a place that other calls
+    # of its job need.
     with place_of_job(name, _NO_LIMITS, _CLOCK):
         task = BackgroundCall(name, partial(call_foreign, call, name), name=f"onetape-{name}")
         deadline = current_deadline(_CLOCK)
@@ -110,7 +109,7 @@ def is_packaged(downloader: object) -> bool:
 
 
 def construct(cls: type[T], arguments: Mapping[str, Any], name: str) -> T:
-    """Return a new downloader; a constructor from another package gets a share of the call's time.
+    """Return a new downloader; a constructor from another package may use only part of the time.
 
     Args:
         cls: Class of the downloader.
@@ -119,7 +118,7 @@ def construct(cls: type[T], arguments: Mapping[str, Any], name: str) -> T:
 
     Raises:
         ProviderTimeoutError: The constructor did not return in time.
-        DataError: Raised as by :func:`run_foreign`.
+        DataError: See :func:`run_foreign`.
     """
     if cls.__module__.startswith(_OURS):
         return call_foreign(lambda: cls(**arguments), name)
@@ -127,7 +126,7 @@ def construct(cls: type[T], arguments: Mapping[str, Any], name: str) -> T:
 
 
 def fetch_bars(downloader: Any, query: FetchQuery, name: str) -> Fetched:
-    """Return the checked result of a downloader's ``fetch``; any fault in it counts as its failure.
+    """Return the checked result of a downloader's ``fetch``; a bad result counts as a failure.
 
     Args:
         downloader: Downloader that is called through ``fetch``.
@@ -143,7 +142,7 @@ def fetch_bars(downloader: Any, query: FetchQuery, name: str) -> Fetched:
     accounts, names = getattr(downloader, "_accounts", None), _names(downloader, name)
 
     def fetch() -> tuple[Any, object]:
-        """Fetch; return the call with the bars, because only this thread can report faults."""
+        """Return the bars and the record of the call, because only this thread can report faults in it."""
         return downloader.fetch(query), getattr(accounts, "last", None)
 
     fetched: Fetched
@@ -165,7 +164,7 @@ def fetch_actions(
 
     Raises:
         ResponseFormatError: The downloader returned something other than splits and dividends.
-        DataError: Raised as by :func:`fetch_bars`.
+        DataError: See :func:`fetch_bars`.
     """
     names = _names(downloader, name)
 
@@ -190,12 +189,12 @@ def _quote(exc: BaseException) -> str:
 
 
 def masked(text: str) -> str:
-    """Return ``text`` without any key of this process: other libraries' errors may quote them."""
+    """Return ``text`` without the keys of this process, which errors of other libraries may quote."""
     return without_keys(text, known_keys().values())
 
 
 class _Tracebacks(logging.Filter):
-    """Masks keys in the tracebacks of log records, which end with other libraries' error texts."""
+    """Masks keys in the tracebacks of log records, because these may quote other libraries' errors."""
 
     def filter(self, record: logging.LogRecord) -> bool:
         """Store the masked traceback in the record; every record is kept."""
@@ -209,23 +208,23 @@ logging.getLogger("onetape.feed").addFilter(_Tracebacks())
 
 
 class OwnSender(Protocol):
-    """Makes the sender that limits, retries and counts the calls of one foreign downloader."""
+    """Creates the sender that limits, retries and counts the calls of one foreign downloader."""
 
     def __call__(self, carrier: Transport) -> Sender:
         """Return a sender that uses ``carrier`` as its transport."""
 
 
 def call_own(call: Callable[[], T], name: str, endpoint: str, make_sender: OwnSender | None) -> T:
-    """Return the result of ``call``, with the limit, retries and circuit of a vendor's request.
+    """Return the result of ``call``, with the limits, retries and circuit breaker of a vendor's request.
 
     Args:
-        call: Calls the foreign downloader.
+        call: Function that calls the foreign downloader.
         name: Name of the downloader.
         endpoint: Endpoint for which the call counts.
-        make_sender: Makes the sender; None for a single plain call.
+        make_sender: Creates the sender; with None, the function is called once.
 
     Raises:
-        DataError: The last attempt's error, as by :func:`call_foreign`; or the downloader failed
+        DataError: The last attempt failed, see :func:`call_foreign`; or the downloader failed
             recently.
     """
     if make_sender is None:
@@ -238,7 +237,7 @@ def call_own(call: Callable[[], T], name: str, endpoint: str, make_sender: OwnSe
 
 
 class _Calling(Generic[T]):
-    """A transport that carries out a request with a function call, and keeps its results."""
+    """A transport that carries out a request by calling a function, and keeps the result."""
 
     def __init__(self, call: Callable[[], T], name: str) -> None:
         self._call, self._name = call, name
@@ -246,7 +245,7 @@ class _Calling(Generic[T]):
         self.results: list[T] = []
 
     def send(self, request: HttpRequest) -> HttpResponse:
-        """Call the function, and keep its error in ``error``, so that a rate limit is obeyed."""
+        """Call the function, and keep its error, so that a reported rate limit is obeyed."""
         self.error = None
         try:
             self.results.append(call_foreign(self._call, self._name))
@@ -264,10 +263,10 @@ def load_offer(group: str, vendor: str, faults: Callable[[str, Any], str]) -> An
     Args:
         group: Group of the entry points.
         vendor: Vendor that has such an offer.
-        faults: Returns what is wrong with the loaded object, or an empty text.
+        faults: Function that returns what is wrong with the loaded object, or an empty text.
 
     Raises:
-        UnknownProviderError: The offer cannot be imported or used, which is logged once.
+        UnknownProviderError: The object cannot be imported or used; this is logged once.
     """
     try:
         loaded = import_offer(offers(group)[vendor], faults)
@@ -283,10 +282,10 @@ def load_offer(group: str, vendor: str, faults: Callable[[str, Any], str]) -> An
 
 @lru_cache(256)
 def import_offer(offer: Offer, faults: Callable[[str, Any], str]) -> Any:
-    """Import an offer once; if it cannot be used, the error is logged once and remembered.
+    """Import an offered object once; if it cannot be used, the error is logged once and remembered.
 
     Raises:
-        DataError: The import did not end in time, which is not remembered.
+        DataError: The import did not end in time; this is not remembered.
     """
 
     def load() -> Any:
@@ -324,23 +323,23 @@ def fetch_legacy(
 ) -> Fetched:
     """Return the bars from ``downloader.get_ohlcv(symbol, timeframe, start, end)``.
 
-    The method is called with naive UTC datetimes, both ends inclusive. The kind of its bars is
-    unknown (except for the volume, see :func:`kind_of`), and so are their adjustment and whether a
+    The method is called with naive UTC datetimes, both ends inclusive. The kind of its bars (except
+    for the volume, see :func:`kind_of`) and their adjustment are unknown, and so is whether a
     missing bar is a gap.
 
     Args:
         downloader: Any object with a ``get_ohlcv`` method.
         query: Bars to fetch.
         name: Name of the vendor, for errors and provenance.
-        make_sender: Makes the sender that limits, retries and counts the calls; None for one plain
-            call.
+        make_sender: Creates the sender that limits, retries and counts the calls; with None, the
+            method is called once.
 
     Raises:
         NoDataError: The downloader returned None or an empty frame.
-        ResponseFormatError: The downloader returned something without bars.
+        ResponseFormatError: The returned value contains no bars.
         ForeignError: The downloader raised an error of its own.
         CircuitOpenError: The downloader failed recently and was not called.
-        DataError: The downloader raised this at every attempt.
+        DataError: The downloader raised this error at every attempt.
     """
     symbol = query.instrument.spelling(name)
     start, end = from_ms(query.span.start), from_ms(query.span.end - 1)
@@ -367,9 +366,9 @@ def fetch_legacy(
 
 
 def kind_of(downloader: Any, instrument: Instrument, timeframe: Timeframe) -> Kind:
-    """Return the kind of a downloader's bars: unknown, except that they may be without volume.
+    """Return the kind of a downloader's bars; only a missing volume is known.
 
-    They are if a kind in its ``capabilities`` has the volume ``none``.
+    The volume is missing if the kind in ``capabilities`` has the volume ``none``.
     """
     capabilities = getattr(downloader, "capabilities", None)
     has_none = (

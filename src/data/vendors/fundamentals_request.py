@@ -1,4 +1,4 @@
-"""Queries a vendor according to its field table, and reads any response into a snapshot."""
+"""Queries a vendor according to its field table, and converts the responses to a snapshot."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ def profile_by_table(downloader: TableVendor, symbol: str, now_ms: int) -> dict[
 def _bodies(
     downloader: TableVendor, table: VendorTable, question: TableQuestion, spelled: str
 ) -> dict[Ask, Any]:
-    """Return the response bodies by request; optional requests only if they succeed."""
+    """Return the response bodies by request; failed optional requests are left out."""
     bodies: dict[Ask, Any] = {}
     named = table.naming(question.instrument) if table.naming else {}
     needed = {a.ask for a in table.types[question.data_type] if not a.is_optional}
@@ -109,12 +109,13 @@ def _bodies(
 
 # Texts that vendors use for a missing value.
 _NOTHING = frozenset({"", "none", "n/a", "na", "-", "--", "null", "nan", "unknown"})
-# Maps vendors' codes for hundredths to the currency that a hundred of them make.
+# Maps vendors' codes for minor units to the currency of which they are a hundredth.
 _MINOR = {"GBp": "GBP", "GBX": "GBP", "ZAc": "ZAR", "ZAC": "ZAR", "ILA": "ILS"}
 _DATE = re.compile(r"\d{4}-\d{2}-\d{2}")
 _CODE = re.compile(r"[A-Z]{3}")
-# Limits, because parts of a response stay on disk for months: the longest real company descriptions
-# have 5,000 characters, the largest blocks about 100,000, and reports go back about 40 years.
+# Size limits, because parts of a response stay on disk for months. The longest real company
+# descriptions have 5,000 characters, the largest blocks about 100,000, and reports go back about 40
+# years.
 _LONGEST_TEXT = 50_000
 _LONGEST_BLOCK = 2_000_000
 _MOST_STATEMENTS = 2_000
@@ -122,7 +123,7 @@ _LONGEST_PERIOD = 40
 
 
 class VendorAnswers(NamedTuple):
-    """The responses for one question, by request; those to optional requests may be missing."""
+    """The responses to one question, by request; those to optional requests may be missing."""
 
     symbol: str
     spelled: str
@@ -141,8 +142,8 @@ def read(table: VendorTable, answers: VendorAnswers) -> Snapshot:
     Raises:
         SymbolNotFoundError: The responses contain nothing.
         ResponseFormatError: The responses are about another symbol.
-        KeyError, IndexError, TypeError, ValueError, AttributeError: The responses have another
-            shape.
+        KeyError, IndexError, TypeError, ValueError, AttributeError: The responses have an
+            unexpected format.
     """
     sheet = _Sheet(table.vendor)
     for answer in table.types[answers.data_type]:
@@ -168,7 +169,7 @@ def read(table: VendorTable, answers: VendorAnswers) -> Snapshot:
 
 
 class _Sheet:
-    """Facts and statements collected so far; the first value of each field is kept."""
+    """Collects facts and statements; the first value of each field is kept."""
 
     def __init__(self, vendor: str) -> None:
         self._vendor = vendor
@@ -274,7 +275,7 @@ class _Sheet:
 
 
 def at(row: Any, path: str) -> Any:
-    """Return the value at ``path``, or None if there is none."""
+    """Return the value at ``path``, or None if it is missing."""
     for way in path.split("|"):
         value = way[1:] if way.startswith("=") else _follow(row, way.split(".") if way else ())
         if value is not None and not (isinstance(value, str) and _is_nothing(value)):
@@ -294,11 +295,11 @@ def _follow(row: Any, keys: Iterable[str]) -> Any:
 
 
 def number_of(value: Any) -> float | None:
-    """Return a finite number, possibly from a text; None for anything else."""
+    """Return a number or numeric text as a finite float; None for anything else."""
     if isinstance(value, bool) or not isinstance(value, int | float | str):
         return None
     try:
-        # Integers of any length can be sent, and not all of them fit into a float.
+        # A vendor can send integers of any length, not all of which fit into a float.
         number = float(value)
     except (ValueError, OverflowError):
         return None
@@ -306,7 +307,7 @@ def number_of(value: Any) -> float | None:
 
 
 def text_of(value: Any) -> str | None:
-    """Return a text, or a number as text; None if it carries no information."""
+    """Return a text, or a number as text; None for a value without information."""
     if isinstance(value, bool) or not isinstance(value, int | float | str):
         return None
     text = str(value).strip()
@@ -314,13 +315,13 @@ def text_of(value: Any) -> str | None:
 
 
 def day_of(value: Any) -> str:
-    """Return the ISO date at the beginning of a text, or an empty text if there is none."""
+    """Return the ISO date at the beginning of a text, or an empty text."""
     match = _DATE.match(value) if isinstance(value, str) else None
     return match[0] if match else ""
 
 
 def major(code: str) -> tuple[str, float]:
-    """Return the major currency for a vendor's code, and the number of its units in one."""
+    """Return the currency of a vendor's code, and how many units of the code are one unit of it."""
     if code in _MINOR:
         return _MINOR[code], 100.0
     upper = code.upper()

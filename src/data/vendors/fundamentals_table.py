@@ -1,8 +1,8 @@
-"""Types for a vendor's field table: its requests, and where each field is in the responses.
+"""Types for a vendor's field table: its requests, and the path of each field in the responses.
 
-A table is data. A path consists of keys joined by dots, with numbers for places in lists
-(``results.0.name``). Several paths are separated by bars; the first that leads to a value counts.
-One that begins with ``=`` is not a path but the value itself (``=TTM``, ``period|=TTM``).
+A table contains only data. A path consists of keys joined by dots, with numbers as list indices
+(``results.0.name``). Alternative paths are separated by ``|``; the first one that leads to a value
+is used. A path that begins with ``=`` is the value itself (``=TTM``, ``period|=TTM``).
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ NOW = "{now}"
 
 @dataclass(frozen=True)
 class Ask:
-    """One request.
+    """One request of a field table.
 
     Attributes:
         path: Path after the vendor's host; may contain :data:`SYMBOL`.
@@ -44,7 +44,7 @@ class Ask:
 
 @dataclass(frozen=True)
 class Pick:
-    """The place of a field in a row, if a plain path is not enough.
+    """The location of a field in a row, if a plain path is not enough.
 
     Attributes:
         at: Path of the field.
@@ -65,22 +65,24 @@ class Pick:
 
 @dataclass(frozen=True)
 class TableAnswer:
-    """One response, or part of one: equal requests are sent once.
+    """The description of one response, or of a part of it; equal requests are sent once.
 
     Attributes:
         ask: The request.
         fields: Maps each record field to its path or :class:`Pick` in the row.
-        row: Path to the row in the body, or to the list of rows for statements; empty for the
-            body.
+        row: Path to the row in the body, or to the list of rows for statements; empty for the body.
         shape: Converts the row (or list) to plain mappings, if the vendor sends something else.
-        symbol: Path in the body to the symbol that the response names, which is checked. In a
-            list, such as the classes of a company's shares, one must be the requested symbol.
-        is_bare: Whether that symbol lacks the exchange's suffix.
-        currency, period, period_end, filed_at: Paths in the row.
+        symbol: Path in the body to the symbol that the response names, which must be the requested
+            one. If the path leads to a list, such as the share classes of a company, the requested
+            symbol must be in the list.
+        is_bare: Whether the symbol in the response lacks the suffix of the exchange.
+        currency, period, period_end, filed_at: Paths to these values in the row.
         block: Name under which the row is kept as received; empty if it is not kept.
-        also: Maps names that older programs look for in the block to the path of the value.
+        also: Maps additional names in the block, which older programs read, to the paths of the
+            values.
         statement: ``income``, ``balance`` or ``cash_flow`` if the rows are such statements.
-        is_optional: Whether the others count even if this one is refused or empty.
+        is_optional: Whether the other responses are used even if this request fails or returns
+            nothing.
     """
 
     ask: Ask
@@ -107,7 +109,8 @@ class Key:
         secret: Name of the key in the downloader's ``secrets``, first spelling.
         param, header: Query parameter or header that carries the key.
         prefix: Text before the key in the header, such as ``Token ``.
-        unless: Another of the vendor's secrets, which replaces this key if it is set.
+        unless: Name of another key of the vendor; if that key is set, it is sent instead of this
+            one.
     """
 
     secret: str
@@ -126,10 +129,11 @@ class VendorTable:
         asset_classes: Asset classes that the vendor serves.
         types: Maps each data type to the responses that serve it.
         keys: Keys that the vendor accepts; those that are set are sent.
-        markets: Markets of the shares that the vendor serves: ``US``, ``UK``, ``EU`` and so on;
-            empty for all.
-        spelling: Spells an instrument, if not as for bars.
-        naming: Parameters that name the instrument in every request, if one word is not enough.
+        markets: Markets whose stocks the vendor serves: ``US``, ``UK``, ``EU`` and so on; empty for
+            all.
+        spelling: Function that spells an instrument; None if the spelling is the one for bars.
+        naming: Function that returns the parameters that name the instrument, if one word is not
+            enough.
     """
 
     vendor: str
@@ -158,7 +162,7 @@ class VendorTable:
 
 
 class TableVendor(Protocol):
-    """The part of a downloader that table requests need."""
+    """The attributes and methods of a downloader that table requests need."""
 
     name: str
     base_url: str
@@ -170,14 +174,14 @@ class TableVendor(Protocol):
         """Send a request within the vendor's limits."""
 
     def guarded_call(self, endpoint: str, symbol: str) -> AbstractContextManager[object]:
-        """Return the context that keeps the circuit and the account for one question."""
+        """Return a context manager for the requests of one question, which share one account."""
 
 
 def american(vendor: str, separator: str, preferred: str) -> Callable[[Instrument], str]:
-    """Return a speller for a vendor of American shares; see :func:`.us_equities.share`."""
+    """Return a function that spells American stocks for a vendor; see :func:`.us_equities.share`."""
 
     def spelled(instrument: Instrument) -> str:
-        """Return the vendor's name for an American share."""
+        """Return the vendor's name for an American stock."""
         # Imported with the first request: an answer from the cache does not need it.
         from .us_equities import share
 
@@ -195,7 +199,7 @@ def request_of(
         table: The vendor's table, with the keys to send.
         ask: Path and parameters.
         spelled: Symbol in the vendor's spelling.
-        downloader: Supplies host and keys.
+        downloader: Downloader with the host and the keys.
         now_ms: Time of the request, UTC milliseconds.
     """
     now = str(now_ms // SECOND_MS)
@@ -216,11 +220,11 @@ def request_of(
 def secrets_of(
     keys: Sequence[Key], secret_of: Callable[[str], str]
 ) -> tuple[dict[str, str], dict[str, str]]:
-    """Return the query parameters and the headers that carry the keys that are set.
+    """Return the query parameters and the headers for all keys that are set.
 
     Args:
         keys: How the vendor expects its keys.
-        secret_of: Returns a key by its name; empty if it is not set.
+        secret_of: Function that returns a key by its name; empty if it is not set.
     """
     pairs = [
         (key, secret_of(key.secret)) for key in keys if not (key.unless and secret_of(key.unless))
@@ -249,7 +253,7 @@ def table_of(vendor: str) -> VendorTable | None:
 
 
 def _faults(vendor: str, table: Any) -> str:
-    """Return why an offered object is not a vendor's table, or an empty text if it is."""
+    """Return why an object from another package is not a valid table, or an empty text."""
     if not isinstance(table, VendorTable):
         return "it is not a VendorTable"
     if table.vendor != vendor:

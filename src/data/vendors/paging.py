@@ -1,4 +1,4 @@
-"""The paging shared by all vendors: windows, pages, and the single answer they form."""
+"""The paging shared by all vendors: windows, pages, and the answer that is built from them."""
 
 from __future__ import annotations
 
@@ -31,13 +31,13 @@ from ..net.send_records import reporting
 from ..net.status import server_time_ms
 from .archives import Archive, fetch_month, pieces
 
-# Maximum number of pages, which ends a fetch from a vendor that always has one more page.
+# Maximum number of pages; it ends a fetch if a vendor announces a further page every time.
 PAGE_CAP = 10_000
 # Number of pages in a row that may contain no new bar; some vendors filter the rows of a page.
 IDLE_PAGES = 3
-# Rows that an answer may have beyond two per slot in the range: some vendors send everything.
+# Number of rows allowed in addition to two per expected bar: some vendors always send everything.
 ROWS_BEYOND = 100_000
-# Remarks on a good answer are no longer than sentences.
+# Maximum length of a remark on a good answer, about one sentence.
 _LONGEST_TROUBLE = 400
 _FIRST_PAGE: str | None = None
 # Errors that can occur when parsing a response with an unexpected shape.
@@ -45,7 +45,7 @@ UNREADABLE = (KeyError, IndexError, TypeError, ValueError, AttributeError, Arith
 
 
 class PagedVendor(Protocol):
-    """The part of a downloader that fetching pages needs."""
+    """The attributes and methods of a downloader that are needed to fetch pages."""
 
     name: str
     capabilities: Capabilities
@@ -67,9 +67,8 @@ class PagedVendor(Protocol):
 class _Harvest:
     """Rows collected so far from the pages of one query and from the vendor's monthly archive.
 
-    ``is_out`` means that the archive is not queried again, and ``dated`` that every page carried
-    the vendor's time, which whole months do not need. ``vendor_now_ms`` is the earliest of these
-    times.
+    ``is_out``: the archive is not queried again. ``dated``: every page had the vendor's time, which
+    whole months do not need. ``vendor_now_ms``: the earliest of these times.
     """
 
     server_now_ms: int
@@ -87,13 +86,13 @@ class _Harvest:
 
     @property
     def way(self) -> str:
-        """How bars were fetched other than page by page, and why the archive served no more."""
+        """Text about the months taken from the archive, and about why it served no more."""
         had = f"months from its archive: {self.months}" if self.months else ""
         why = f"not from its archive: {self.trouble}" if self.trouble else ""
         return "; ".join(filter(None, (had, why)))
 
     def _with_actions(self, page: BarPage) -> dict[Action, None] | None:
-        """Return the actions so far, or None once a page did not cover them."""
+        """Return the actions so far, or None if any page did not report on actions."""
         if self.actions is None or page.actions is None:
             return None
         return self.actions | dict.fromkeys(page.actions)
@@ -120,8 +119,8 @@ def fetch_pages(vendor: PagedVendor, query: FetchQuery) -> Fetched:
 
     Raises:
         CapabilityError: The vendor does not serve these bars; no request was sent.
-        NoDataError: The vendor answered, but without a single row.
-        ResponseFormatError: A response cannot be read, or its pages do not advance.
+        NoDataError: The answer of the vendor does not have a single row.
+        ResponseFormatError: A response cannot be read, or the pages do not advance.
         DataError: The vendor did not answer; ``provider`` and ``symbol`` are set.
     """
     with error_context(vendor.name, query.instrument.symbol):
@@ -156,7 +155,7 @@ def check_capability(vendor: PagedVendor, query: FetchQuery) -> None:
         served = " ".join(labels)
         raise CapabilityError(f"{vendor.name} serves the timeframes {served}, not {label}")
     depth = caps.depth_days.get(label)
-    # A day of grace, because time has passed since the caller cut its span.
+    # One day of tolerance, because time has passed since the caller cut its span.
     if depth is not None and query.span.start < query.now_ms - (depth + 1) * DAY_MS:
         raise CapabilityError(f"{vendor.name} serves {label} bars only for the last {depth} days")
 
@@ -169,7 +168,7 @@ def _add_month(vendor: PagedVendor, query: FetchQuery, harvest: _Harvest) -> boo
     except DataError as exc:
         harvest.trouble = " ".join(printable(str(exc.args[0])).split())[:_LONGEST_TROUBLE]
         harvest.troubles += 1
-        # There are no files before a listing, so only one more month is tried.
+        # The archive has no files before a listing, so only one more month is tried.
         harvest.is_out = not isinstance(exc, SymbolNotFoundError) or harvest.troubles > 1
         return False
     harvest.tables.append(table)
@@ -181,12 +180,12 @@ def _add_month(vendor: PagedVendor, query: FetchQuery, harvest: _Harvest) -> boo
 def _follow(
     vendor: PagedVendor, query: FetchQuery, harvest: _Harvest, *, until_rows: bool = False
 ) -> int:
-    """Add a span's pages, or those up to the first rows; return the stamp at which they end.
+    """Add the pages of a span, or only those up to the first rows; return the end of the last page.
 
-    Cursors and stamps are followed to the last page of each window that the vendor allows.
+    Each window that the vendor allows is followed to its last page, by cursors or timestamps.
 
     Raises:
-        ResponseFormatError: The pages do not advance, or have no end.
+        ResponseFormatError: The pages do not advance or do not end.
     """
     days = vendor.capabilities.page_days.get(query.timeframe.label, 0)
     for window in windows(query.span, query.timeframe, days=days):
@@ -226,16 +225,16 @@ class _Progress:
         self._idle = 0
 
     def check(self, page: BarPage, table: BarTable) -> None:
-        """Reject pages that have no end.
+        """Raise an error if the pages do not end.
 
         Raises:
-            ResponseFormatError: There are far more rows than slots for bars, or the last pages had
-                nothing new while the vendor always has one more.
+            ResponseFormatError: The pages have far more rows than expected bars, or the vendor
+                keeps announcing another page although the last ones had nothing new.
         """
         self._rows_left -= len(table)
         if self._rows_left < 0:
             raise ResponseFormatError(f"{self._vendor} returns more rows than the range has bars")
-        if page.cursor is None:  # the stamps alone determine the next page
+        if page.cursor is None:  # only the timestamps determine the next page
             return
         stamps = table.stamps[(table.stamps >= self._span.start) & (table.stamps < self._span.end)]
         before = len(self._seen)
@@ -248,7 +247,7 @@ class _Progress:
 def read_page(
     vendor: PagedVendor, response: HttpResponse, query: FetchQuery
 ) -> tuple[BarPage, BarTable]:
-    """Parse one response; whatever its shape, only a ``DataError`` is raised.
+    """Parse one response; only a ``DataError`` is raised, however malformed the response is.
 
     Raises:
         DataError: The response is an error, or cannot be parsed.
@@ -262,7 +261,7 @@ def read_page(
 
 @contextmanager
 def error_context(vendor: str, symbol: str) -> Iterator[None]:
-    """Set ``provider`` and ``symbol`` of a ``DataError`` raised in the block, if they are unset."""
+    """Set ``provider`` and ``symbol`` of a ``DataError`` raised in the block, unless they are set."""
     try:
         yield
     except DataError as exc:
@@ -289,7 +288,7 @@ def format_errors(vendor: str, what: str) -> Iterator[None]:
 
 
 def check_symbol(vendor: str, spelling: str, named: object) -> None:
-    """Reject a response about another symbol, ignoring case; one that names none is accepted.
+    """Reject a response about another symbol; a response that names no symbol is accepted.
 
     Args:
         vendor: Canonical name.
@@ -297,14 +296,14 @@ def check_symbol(vendor: str, spelling: str, named: object) -> None:
         named: Symbol that the response names; None or empty if it names none.
 
     Raises:
-        ResponseFormatError: The two differ.
+        ResponseFormatError: Requested and named value differ.
     """
     if named and str(named).upper() != spelling.upper():
         raise ResponseFormatError(f"{vendor} answered for {str(named)[:40]!r}, not {spelling!r}")
 
 
 def check_interval(vendor: str, timeframe: Timeframe, named: object) -> None:
-    """Reject a response with bars of another timeframe; one that names none is accepted.
+    """Reject a response with bars of another timeframe; a response that names none is accepted.
 
     Args:
         vendor: Canonical name.
@@ -313,7 +312,7 @@ def check_interval(vendor: str, timeframe: Timeframe, named: object) -> None:
             none.
 
     Raises:
-        ResponseFormatError: The two differ.
+        ResponseFormatError: Requested and named value differ.
     """
     if not named:
         return
@@ -366,7 +365,7 @@ def _fetched(vendor: PagedVendor, query: FetchQuery, harvest: _Harvest) -> Fetch
 
 
 def _seams(tables: Sequence[BarTable]) -> tuple[Span, ...]:
-    """Return the spans between neighbouring pages, whatever their order."""
+    """Return the spans between consecutive pages, whatever the order of the pages."""
     ends = sorted((int(t.stamps.min()), int(t.stamps.max())) for t in tables if len(t))
     between = (Span(last + 1, first) for (_, last), (first, _) in pairwise(ends))
     return tuple(span for span in between if not span.is_empty)
@@ -379,12 +378,12 @@ _SHORTEST_MONTH_MS = 28 * DAY_MS
 
 
 def windows(span: Span, timeframe: Timeframe, *, bars: int = 0, days: int = 0) -> list[Span]:
-    """Cut ``span`` into ascending, adjoining windows that cover it exactly.
+    """Cut ``span`` into ascending, adjacent windows that cover it exactly.
 
     Args:
-        span: Stamps ``[start, end)`` in UTC milliseconds; an empty span yields no window.
+        span: Span ``[start, end)`` in UTC milliseconds; an empty span yields no window.
         timeframe: Timeframe of the bars.
-        bars: Largest number of stamps in one window; 0 means no such limit.
+        bars: Largest number of bars in one window; 0 means no such limit.
         days: Largest number of calendar days in one window; 0 means no such limit.
     """
     if span.is_empty:

@@ -27,7 +27,7 @@ VALUE_COLUMNS = (*PRICES, "volume", "adj_close")
 
 
 def raw_span(start: Any, end: Any) -> Span:
-    """Return the stamps (UTC milliseconds) from ``start`` to ``end``, both inclusive.
+    """Return the span (UTC milliseconds) from ``start`` to ``end``, both inclusive.
 
     Datetimes are points in time (naive means UTC); dates, or texts such as ``YYYY-MM-DD``, are
     whole days.
@@ -42,7 +42,7 @@ def raw_span(start: Any, end: Any) -> Span:
 
 
 def _bound(value: Any, which: str) -> tuple[int, int]:
-    """Return the first stamp of a bound and the one after its last."""
+    """Return the first timestamp of a bound, and the timestamp after its last one."""
     if isinstance(value, str):
         value = _parsed(value, which)
     if isinstance(value, datetime):
@@ -66,7 +66,7 @@ class RawOptions:
 
     Attributes:
         adjustment: Adjustment of prices; None means the one that the vendor declares.
-        limit: Largest number of bars, oldest first; None means all.
+        limit: Maximum number of bars, counted from the oldest one; None means all.
     """
 
     adjustment: Adjustment | None = None
@@ -77,7 +77,7 @@ def raw_options(vendor: str, names: Iterable[str], options: Mapping[str, Any]) -
     """Read the options of a direct call; ``names`` are those that ``vendor`` accepts.
 
     Raises:
-        TypeError: The vendor does not have such an option.
+        TypeError: The vendor does not accept an option.
         QueryError: An option has an invalid value.
     """
     if strange := options.keys() - set(names):
@@ -91,12 +91,12 @@ def raw_options(vendor: str, names: Iterable[str], options: Mapping[str, Any]) -
 
 
 def raw_frame(table: BarTable, span: Span, shape: RawShape) -> pd.DataFrame:
-    """Build the vendor's documented frame: ascending, unique, within ``span``, no empty rows.
+    """Build the documented frame: ascending, unique, within ``span``, without empty rows.
 
     Args:
         table: Rows as received.
-        span: Requested stamps.
-        shape: ``column`` puts the stamps into a ``timestamp`` column, ``index`` into the index.
+        span: Requested span.
+        shape: ``column`` puts the timestamps into a ``timestamp`` column, ``index`` into the index.
     """
     from ..model.frame import build_frame  # imports pandas, which only direct callers need
 
@@ -118,10 +118,11 @@ def save_frame(frame: pd.DataFrame, name: str, directory: str | Path) -> str:
 
 
 def load_frame(path: str | Path) -> pd.DataFrame:
-    """Read a frame written by :func:`save_frame`: stamps as times, numbers with all digits."""
+    """Read a frame written by :func:`save_frame`, with all digits of its numbers."""
     import pandas as pd
 
-    # As text first: the last digit of numbers parsed by pandas differs between releases.
+    # Read as text first, because the last digit of numbers parsed by pandas differs between
+    # releases.
     frame = pd.read_csv(path, index_col=0, dtype=str)
     for name in frame.columns:
         if name == "timestamp":

@@ -1,14 +1,14 @@
-"""The vendors, one row each, with every fact that is needed before a vendor's folder is loaded.
+"""The table of vendors, with every fact that is needed before a vendor's module is loaded.
 
 This module imports nothing from the package, so every layer may import it; :func:`load` imports
 the object at a row's path.
 
-A rule file may name vendors that this version does not serve: it still loads, and they are never
-candidates. The names stay reserved: bars are stored under them, so a name must always mean the
-same supplier. Vendors from other packages have their own names (``config.offered``).
+A rule file may name vendors that this version does not support: it still loads, and these vendors
+are never queried. Their names stay reserved, because bars are stored under them: a name must always
+mean the same supplier. Vendors from other packages have their own names (``config.offered``).
 
-A family stands for many suppliers that share one interface; each of its members is a separate
-vendor, named ``family:member``, such as ``ccxt:kraken``.
+A family is a group of suppliers that share one interface; each member is a separate vendor, named
+``family:member``, such as ``ccxt:kraken``.
 """
 
 from __future__ import annotations
@@ -25,28 +25,27 @@ class VendorRow(NamedTuple):
     """One vendor. Paths are ``module:name`` below this package.
 
     Attributes:
-        bars: Path of its downloader; empty if the name is reserved and nothing is served.
+        bars: Path of its downloader; empty if the name is only reserved.
         aliases: Other names.
         keys: Environment variables of its keys; a tuple lists spellings of one key, the usual one
             first.
         needs_keys: Whether every request needs the keys.
-        domains: Its hosts, including documented mirrors and test networks; a configuration file
-            that was only found may point to any host below one of them, and to no other.
+        domains: Its hosts, including documented mirrors and test networks. A configuration file
+            that was found rather than named by the user may only point to hosts in these domains.
         fundamentals: Path of its field table.
         no_fundamentals: Reason why it has no fundamentals, if known.
         stream: Path of its stream.
         search: Path of its search for names.
         package: Module of its SDK, which is installed by the extra with the vendor's name.
-        distribution: Name of that SDK for people and package indexes.
-        package_use: Use of that package, for people.
+        distribution: Name of that SDK in package indexes and messages.
+        package_use: Purpose of that package, for messages.
         no_volume: Asset classes whose bars have no volume, in addition to those that never have
             any.
         by_id: Whether requests use an identifier that means one asset, not a ticker.
-        is_family: Whether its members are vendors.
-        of_folders: Whether it stands for folders, each named by its path after a colon; it is not
-            one of the listed vendors.
-        is_sample: Whether it answers only if a call names it, with its bars and actions kept
-            apart.
+        is_family: Whether this is a family, whose members are vendors.
+        of_folders: Whether its members are folders, each named by its path after a colon; the row
+            itself is not a listed vendor.
+        is_sample: Whether it answers only if a call names it, with its bars and actions kept apart.
         of_files: Whether it reads files on this machine; its bars are in a separate lane per
             folder.
     """
@@ -230,7 +229,7 @@ SERVED = tuple(name for name, row in VENDORS.items() if row.bars and not row.of_
 FAMILIES = frozenset(name for name, row in VENDORS.items() if row.is_family)
 SAMPLES = frozenset(name for name, row in VENDORS.items() if row.is_sample)
 
-# Limit for an escaped path: file names are limited to 255.
+# Limit for an escaped path, because file names are limited to 255 bytes.
 _LONGEST_PATH = 200
 _NO_ROW = VendorRow()
 _MEMBER = re.compile(r"[a-z0-9][a-z0-9_]{1,39}")
@@ -240,7 +239,7 @@ _CANONICAL = {name: name for name in VENDORS} | {
 
 
 def row_of(name: str) -> VendorRow:
-    """Return the row of a canonical name; an empty one for a vendor from another package."""
+    """Return the row of a canonical name; an empty row for a vendor from another package."""
     return VENDORS.get(name) or MEMBERS.get(name) or _NO_ROW
 
 
@@ -252,8 +251,8 @@ def key_names(name: str) -> tuple[str, ...]:
 def canonical_vendor(name: str) -> str | None:
     """Return the canonical name of a vendor or alias, ignoring case, or None.
 
-    Whether a family has such a member is checked when its class is loaded. The path of a folder is
-    escaped, because a name is used in file names; its case matters.
+    Whether a family has the named member is only checked when its class is loaded. The path of a
+    folder is case-sensitive; it is escaped, because the name is used in file names.
     """
     text = name.strip()
     family, colon, member = text.partition(":")
@@ -269,31 +268,30 @@ def canonical_vendor(name: str) -> str | None:
 
 
 def family_of(name: str) -> str:
-    """Return the family of a canonical name; any other vendor is its own family."""
+    """Return the family of a canonical name; without a colon, the name itself."""
     return name.partition(":")[0]
 
 
 def is_sample(name: str | None) -> bool:
-    """Return whether a vendor, by its canonical name, answers only if a call names it."""
+    """Return whether the vendor with this canonical name answers only if a call names it."""
     return name is not None and row_of(family_of(name)).is_sample
 
 
 def is_of_files(name: str) -> bool:
-    """Return whether a vendor, by its canonical name, reads files on this machine."""
+    """Return whether the vendor with this canonical name reads files on this machine."""
     return row_of(family_of(name)).of_files
 
 
 def lies_apart(name: str) -> bool:
-    """Return whether a vendor's bars, by any of its names, are never mixed with those of others."""
+    """Return whether the bars of a vendor (any of its names) are never mixed with those of others."""
     code = family_of(canonical_vendor(name) or name)
     return code == "mock" or row_of(code).is_sample or row_of(code).of_files
 
 
 def is_free(name: str) -> bool:
-    """Return whether a vendor, by canonical name, reads the user's own files: queries are free.
+    """Return whether the vendor with this canonical name reads the user's own files, free of cost.
 
-    A recording contains only the answers to the requests made while it was recorded, so it does
-    not count.
+    Recordings do not count, because they have only the answers to the recorded requests.
     """
     return is_of_files(name) and not is_sample(name)
 
@@ -304,11 +302,11 @@ def folder_of(name: str) -> str:
 
 
 def vendor_names() -> tuple[str, ...]:
-    """Return every name and alias that a rule file may use."""
+    """Return all names and aliases that a rule file may use."""
     return tuple(_CANONICAL)
 
 
 def load(path: str) -> Any:
-    """Import and return the object at a row's path."""
+    """Import and return the object at a path from a row."""
     module, _, name = path.partition(":")
     return getattr(import_module(f".{module}", __package__), name)

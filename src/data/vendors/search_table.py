@@ -1,4 +1,4 @@
-"""Types for searching a vendor by name: its requests, and where the fields are in the responses."""
+"""Types for searching a vendor by name: its requests, and the parsing of the responses."""
 
 from __future__ import annotations
 
@@ -27,9 +27,11 @@ class SearchTable:
     Attributes:
         vendor: Canonical name.
         asks: Requests, all of which are sent.
-        read: Returns the listings in one response, in order; ``symbol`` as a user may type it.
+        read: Function that returns the listings in one response, in order, with symbols as a user
+            may type them.
         keys: Keys that the vendor accepts; those that are set are sent.
-        is_list: Whether the response is everything that the vendor has, whatever the search text.
+        is_list: Whether the response contains everything that the vendor has, whatever the search
+            text is.
     """
 
     vendor: str
@@ -51,7 +53,7 @@ def search_of(vendor: str) -> SearchTable | None:
 
 
 def fetch_listings(downloader: BaseDataDownloader, table: SearchTable, text: str) -> list[Listing]:
-    """Return a vendor's listings for a text, in its order; ``symbol`` is not checked yet.
+    """Return a vendor's listings for a text, in the vendor's order; their symbols are not checked.
 
     Raises:
         MissingCredentialsError, CircuitOpenError: No request was sent.
@@ -97,8 +99,8 @@ def listing_of(
     Args:
         symbol: Symbol as a user may type it.
         row: Row of the response.
-        name, venue, currency: Keys in the row, separated by bars; the first one with a text
-            counts.
+        name, venue, currency: Keys in the row, separated by ``|``; the first one with a text is
+            used.
         kind: Type of the listing.
     """
     texts = [_first(row, keys) for keys in (name, venue, currency)]

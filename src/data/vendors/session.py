@@ -1,4 +1,4 @@
-"""A vendor account: its keys, the sender bound to them, and its guarded calls."""
+"""Accounts of a vendor: the keys, the sender bound to them, and the calls made with them."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from ..net.sender import Sender
 from ..net.vendor_status import VendorStatus
 
 Secret = str | tuple[str, ...]
-# The endpoint for splits and dividends, whichever bars need them.
+# The endpoint for splits and dividends, for bars of all timeframes.
 ACTIONS_ENDPOINT = "actions"
 # Maximum number of symbols remembered as known to a vendor; dropping them is harmless.
 _MOST_SERVED = 10_000
@@ -41,7 +41,7 @@ class Wired(WiredKeys, total=False):
 
 
 class Keys(dict[str, str]):
-    """Maps names to keys; keys are never shown as text, since tracebacks with locals are shared."""
+    """Maps names to keys; the keys are never part of its text, because users share tracebacks."""
 
     def __repr__(self) -> str:
         return f"Keys({', '.join(self)})"
@@ -51,9 +51,9 @@ class Keys(dict[str, str]):
 
 @dataclass(frozen=True)
 class VendorSession:
-    """One account of a vendor: its keys, the sender that carries them, and its status.
+    """One account of a vendor: its keys, and the sender that uses them.
 
-    Users' senders need not remember or report a vendor's status; it is then unknown.
+    A user's own sender need not track the vendor's status; the status is then unknown.
 
     Attributes:
         keys: Maps each name to its key.
@@ -66,12 +66,15 @@ class VendorSession:
     url: str
 
     def status(self, endpoint: str) -> VendorStatus | None:
-        """Return limits and circuit of an endpoint; None if they are not known."""
+        """Return the limits and the circuit breaker state of an endpoint; None if they are unknown."""
         status: VendorStatus | None = self._of_sender("look", endpoint, self.url)
         return status
 
     def reopen(self, endpoint: str) -> None:
-        """Let the next call try an endpoint whose circuit is open; its outcome then decides."""
+        """Allow the next call to an endpoint although its circuit breaker is open.
+
+        The outcome of that call decides whether the circuit breaker closes.
+        """
         self._of_sender("reopen", endpoint, self.url)
 
     def unknown_symbol(self, symbol: str) -> SymbolNotFoundError | None:
@@ -96,13 +99,13 @@ class Vendor(Protocol):
 class VendorAccounts:
     """The accounts of one vendor, and the calls made with them. Thread-safe.
 
-    Keys are looked up for every call: a replaced key takes effect with the next call, with the
-    limits and circuits of its own account. A running call keeps the key that it began with.
+    Keys are looked up for every call: a replaced key takes effect with the next call, and has
+    limits and circuit breakers of its own. A running call keeps the key that it began with.
 
     Args:
         vendor: Declares the keys that the vendor accepts.
         credentials: Maps each name to its key; looked up at each access.
-        sender: Sender not bound to an account yet; None if nothing can be sent.
+        sender: Sender that is not bound to an account yet; None if nothing can be sent.
         url: Address of the vendor.
     """
 
@@ -114,7 +117,7 @@ class VendorAccounts:
         self._is_required = vendor.requires_api_key
         self._credentials = credentials
         self._sender = sender
-        # Replaced as a whole, so at worst concurrent threads make the same one twice.
+        # Replaced as a whole, so at worst concurrent threads create the same session twice.
         self._newest = VendorSession(Keys(), sender, url)
         self._served: set[tuple[str, str]] = set()
         # Per thread: the session of the current call, and the last call for bars, so that a bad
@@ -123,18 +126,18 @@ class VendorAccounts:
 
     @property
     def lacking(self) -> tuple[str, ...]:
-        """The spellings of the first needed key that is not set; empty if all are set."""
+        """The names of the first required key that is not set; empty if all keys are set."""
         if not self._is_required:
             return ()
         return next((names for names in self._secrets if not self._key(names)), ())
 
     @property
     def has_sender(self) -> bool:
-        """Whether there is a sender."""
+        """Whether requests can be sent."""
         return self._sender is not None
 
     def current(self) -> VendorSession:
-        """Return the session of this thread's current call, or else that of the keys set now.
+        """Return the session of this thread's current call, or else a session with the current keys.
 
         Raises:
             MissingCredentialsError: A needed key is not set.
@@ -146,10 +149,10 @@ class VendorAccounts:
     def call(
         self, endpoint: str, url: str, symbol: str | None = None, *, insist: bool = False
     ) -> Iterator[GuardedCall | None]:
-        """Keep one account for the block, which is one call; its end counts as the call's outcome.
+        """Run the block as one call with one account, and count its outcome.
 
-        It counts for the circuit of the endpoint, and for the symbol: one that is unknown at one
-        endpoint may be known at another.
+        The outcome counts for the circuit breaker of the endpoint, and for the symbol at this
+        endpoint: a symbol that is unknown at one endpoint may be known at another.
 
         Args:
             endpoint: Data that the vendor serves there, such as ``bars/1d``.
@@ -160,7 +163,7 @@ class VendorAccounts:
         Raises:
             MissingCredentialsError: A needed key is not set.
             SymbolNotFoundError: The vendor recently did not know the symbol.
-            CircuitOpenError: The endpoint failed or refused recently. Nothing was sent.
+            CircuitOpenError: The endpoint failed recently. Nothing was sent.
         """
         outer = getattr(self._thread, "session", None)
         self._thread.session = session = self.current()
@@ -183,7 +186,10 @@ class VendorAccounts:
 
     @property
     def last(self) -> object:
-        """This thread's last call for bars; a thread that takes it over can report faults."""
+        """The last call for bars in this thread.
+
+        Another thread that sets it can report faults in that call.
+        """
         return getattr(self._thread, "last", None)
 
     @last.setter
@@ -216,7 +222,7 @@ class VendorAccounts:
         return newest
 
     def _key(self, names: tuple[str, ...]) -> str:
-        """Return a key under any of its spellings; empty if there is none."""
+        """Return a key that is set under any of its names; empty if it is not set."""
         values = (self._credentials.get(name) for name in names)
         key = next((key for key in values if key), "")
         if key:
@@ -225,6 +231,6 @@ class VendorAccounts:
 
 
 def endpoint_of(capabilities: Capabilities, asset_class: AssetClass, timeframe: Timeframe) -> str:
-    """Return the endpoint for an asset class's bars: plans differ by class and by timeframe."""
+    """Return the endpoint for bars; a vendor's plans may differ by asset class and timeframe."""
     is_one_of_many = len(capabilities.asset_classes) > 1
     return f"bars/{asset_class}/{timeframe}" if is_one_of_many else f"bars/{timeframe}"

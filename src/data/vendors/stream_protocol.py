@@ -1,4 +1,4 @@
-"""Interface of a vendor's stream: address, messages to send, and the parsing of frames.
+"""The interface of a vendor's stream: address, messages to send, and parsing of received frames.
 
 A protocol is pure: no socket, no clock, no thread. The code that runs the connection sends its
 messages and passes it the received frames.
@@ -46,15 +46,15 @@ class StreamTraits:
         connects: Limits for opening connections, shared by all processes.
         topics: Largest number of subscriptions per connection.
         batch: Largest number of subscriptions in one message.
-        spacing_s: Seconds between two sent messages.
+        spacing_s: Minimum number of seconds between two sent messages.
         beat_s: Longest silence of a healthy connection, pings included.
-        quiet_s: Longest silence of a healthy subscription in an open market, unless three of its
-            bars take longer.
+        quiet_s: Longest silence of a healthy subscription in an open market; at least the length of
+            three bars.
         lifetime_s: Age at which the vendor closes connections; 0 if it does not.
-        dense: Whether bars without trades are sent, too.
-        answers: Whether it confirms subscriptions; otherwise they count from the time they were
-            sent.
-        key_in_address: Whether connecting logs in.
+        dense: Whether the stream also sends bars without trades.
+        answers: Whether the vendor confirms subscriptions; if not, they count as active when they
+            are sent.
+        key_in_address: Whether the address contains the key, so that no login message is needed.
     """
 
     timeframes: Mapping[str, str]
@@ -82,13 +82,13 @@ class StreamProtocol(Protocol):
         """Return the address to connect to."""
 
     def spelling(self, instrument: Instrument, timeframe: Timeframe) -> Topic | None:
-        """Return the vendor's name for such bars, or None if it does not stream them."""
+        """Return the vendor's name for the bars of an instrument, or None if it does not stream them."""
 
     def kind(self, instrument: Instrument) -> Kind:
-        """Return the kind of its bars."""
+        """Return the kind of the bars of an instrument."""
 
     def opened(self) -> Sequence[StreamEvent]:
-        """Return the events of an opened connection: ``Ready``, or a message to send first."""
+        """Return the events of a new connection: ``Ready``, or a message that must be sent first."""
 
     def subscribe(self, topics: Sequence[Topic]) -> str:
         """Return the message that subscribes to ``topics``, at most ``traits.batch`` of them."""
@@ -97,10 +97,10 @@ class StreamProtocol(Protocol):
         """Return the message that ends subscriptions."""
 
     def read(self, frame: str | bytes) -> Sequence[StreamEvent]:
-        """Return the events of a frame, at least one, whatever its content; never raises."""
+        """Return the events in a frame, at least one; no content raises an error."""
 
 
-# Makes the stream for an address (None for the vendor's own) and keys.
+# A function that creates a stream from an address (None for the vendor's own) and keys.
 MakeStream = Callable[[str | None, Mapping[str, str]], StreamProtocol]
 
 
@@ -119,7 +119,7 @@ def stream_of(vendor: str) -> MakeStream | None:
 
 
 def _faults(vendor: str, cls: Any) -> str:
-    """Return why an offered object is not a vendor's stream, or an empty text if it is."""
+    """Return why an object from another package is not a valid stream, or an empty text."""
     if not isinstance(cls, type):
         return "it is not a class"
     methods = [name for name, what in vars(StreamProtocol).items() if isfunction(what)]
@@ -140,7 +140,7 @@ def _faults(vendor: str, cls: Any) -> str:
 def understood(
     frame: str | bytes, read: Callable[[Any], Sequence[StreamEvent]]
 ) -> Sequence[StreamEvent]:
-    """Return the events that ``read`` makes from a JSON frame; ``Unreadable`` if it fails."""
+    """Return the events that ``read`` finds in a JSON frame; ``Unreadable`` if it fails."""
     try:
         message = _parsed(frame)
     except (ValueError, RecursionError) as error:
@@ -149,7 +149,7 @@ def understood(
 
 
 def each(frame: str | bytes, read: Callable[[Any], Sequence[StreamEvent]]) -> Sequence[StreamEvent]:
-    """Return the events that ``read`` makes from each message in a frame with a list of them.
+    """Return the events that ``read`` finds in the messages of a frame, which is a list of messages.
 
     A message that cannot be read yields an ``Unreadable``; the other messages are used.
     """
@@ -157,7 +157,7 @@ def each(frame: str | bytes, read: Callable[[Any], Sequence[StreamEvent]]) -> Se
 
 
 def made_of(message: Any, read: Callable[[Any], Sequence[StreamEvent]]) -> Sequence[StreamEvent]:
-    """Return the events that ``read`` makes from one message; ``Unreadable`` if it fails."""
+    """Return the events that ``read`` finds in one message; ``Unreadable`` if it fails."""
     try:
         return read(message) or [Unreadable("a message of an unknown type")]
     except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
@@ -177,7 +177,7 @@ def _parsed(frame: str | bytes) -> Any:
             end = -1
         if end == len(frame):
             return message
-    # Surrounded by whitespace, bytes, or not JSON at all.
+    # The frame is bytes, has whitespace around the JSON, or is not JSON at all.
     return json.loads(frame)
 
 
@@ -196,7 +196,7 @@ def spelled(
 
 @lru_cache(1024)
 def topic_of(symbol: str, label: str) -> Topic:
-    """Return the only object for a topic, because every message names one of a few topics.
+    """Return a cached topic, because every message names one of a few topics.
 
     Raises:
         TypeError: A message has a list or a mapping in place of a name.
@@ -207,10 +207,11 @@ def topic_of(symbol: str, label: str) -> Topic:
 def bar_of(stamp_ms: int, values: Iterable[Any], *, is_closed: bool = True) -> LiveBar:
     """Return a bar from ``values``: open, high, low, close and volume, as numbers or texts.
 
-    Whether they can form a bar is checked by the connection that reads it, whoever made it.
+    The connection that receives the bar checks whether its values are plausible.
 
     Raises:
-        ValueError, TypeError: A value is not a number, there are not five, or the volume is NaN.
+        ValueError, TypeError: A value is not a number, the number of values is not five, or the
+            volume is NaN.
     """
     numbers = tuple(values)
     if bool in map(type, numbers):
@@ -222,7 +223,7 @@ def bar_of(stamp_ms: int, values: Iterable[Any], *, is_closed: bool = True) -> L
 
 
 def seen(topic: Topic, bar: LiveBar) -> StreamEvent:
-    """Return the event for a bar; its values are checked by the connection that reads it."""
+    """Return the event for a bar, whose values are checked by the connection that receives it."""
     return BarSeen(topic, bar)
 
 

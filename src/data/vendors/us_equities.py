@@ -1,4 +1,4 @@
-"""Shared by vendors of American shares: spellings, session dates, splits and dividends."""
+"""Functions shared by vendors of American stocks: spellings, session dates, splits, dividends."""
 
 from __future__ import annotations
 
@@ -22,7 +22,8 @@ from .paging import IDLE_PAGES, UNREADABLE, PagedVendor
 NEW_YORK = "America/New_York"
 _ZONE = ZoneInfo(NEW_YORK)
 _CLASS = re.compile(r"([A-Z]+)[-.](P?)([A-Z]{1,2})")
-# More pages of actions than any company has, as a limit for a vendor that always has one more page.
+# Maximum number of pages of actions, more than any company has; it stops a vendor that always
+# announces another page.
 _PAGE_CAP = 100
 _MOST_ACTIONS = 10_000
 
@@ -30,16 +31,17 @@ ActionReader = Callable[[Any], tuple[Iterable[Action], HttpRequest | None]]
 
 
 def share(instrument: Instrument, vendor: str, separator: str, preferred: str) -> str:
-    """Return the vendor's spelling of an American share.
+    """Return the vendor's spelling of an American stock.
 
     Args:
-        instrument: Share; a spelling given for this vendor is used unchanged.
+        instrument: Stock; a spelling given for this vendor is used unchanged.
         vendor: Canonical name.
         separator: Text between name and class, as in ``BRK.B``.
         preferred: Text between name and letter of a preferred share, as in ``BAC.PRK``.
 
     Raises:
-        CapabilityError: The share is listed elsewhere; a namesake could be listed in the USA.
+        CapabilityError: The stock is listed elsewhere; the same symbol could mean another stock in
+            the USA.
     """
     if instrument.timezone not in ("UTC", NEW_YORK):
         raise CapabilityError(f"{vendor} serves US stocks, not {instrument.symbol}")
@@ -48,25 +50,25 @@ def share(instrument: Instrument, vendor: str, separator: str, preferred: str) -
     if match is None or spelled != instrument.symbol:
         return spelled
     name, is_preferred, letters = match.groups()
-    # WS, UN and P on their own are classes too.
+    # WS, UN and P alone are classes, too.
     return f"{name}{preferred if is_preferred else separator}{letters}"
 
 
 def session_ms(label_ms: int) -> int:
-    """Return the stamp of the session for a UTC label at midnight in New York."""
+    """Return the timestamp of the session whose UTC label is midnight in New York."""
     return day_ms(local_date(_ZONE, label_ms))
 
 
 def midnight_ms(day: int) -> int:
-    """Return the UTC time of midnight in New York on the date stamped ``day``."""
+    """Return the UTC time of midnight in New York on the date with the timestamp ``day``."""
     return local_to_utc(_ZONE, day)
 
 
 def days_of(span: Span) -> Span:
-    """Return the whole days whose stamps are in ``span``.
+    """Return the span of whole days whose timestamps (their midnights) are in ``span``.
 
     Raises:
-        NoDataError: There are none; stamps of days are their midnights.
+        NoDataError: The span contains no midnight.
     """
     days = Span(-(-span.start // DAY_MS) * DAY_MS, -(-span.end // DAY_MS) * DAY_MS)
     if days.is_empty:
@@ -75,14 +77,14 @@ def days_of(span: Span) -> Span:
 
 
 def split(day: str, new: Any, old: Any) -> Action:
-    """Return a split of ``new`` shares for ``old`` ones, from the ISO date ``day`` on."""
+    """Return a split of ``new`` shares for ``old`` ones with the ISO ex-date ``day``."""
     return Action(date.fromisoformat(day), "split", _ex_at(day), amount(new), amount(old))
 
 
 def dividend(day: str, cash: Any, pay_date: Any = None, currency: Any = None) -> Action:
-    """Return a dividend in cash per share as of its ex-date, the ISO date ``day``.
+    """Return a cash dividend with the ISO ex-date ``day``, per share as of that date.
 
-    ``pay_date`` and ``currency`` are those given by the vendor, if any.
+    ``pay_date`` and ``currency`` are the vendor's values, if any.
     """
     return Action(
         date.fromisoformat(day),
@@ -108,12 +110,13 @@ def ask_actions(
     Args:
         vendor: Vendor that sends the requests.
         first: Request for the first page.
-        read: Parses a response into its actions, and the request for the next page, if any.
-        span: Stamps of session dates.
+        read: Function that parses a response into its actions and the request for the next page, if
+            any.
+        span: Span of session dates.
         now_ms: Time of the request, UTC milliseconds.
 
     Raises:
-        ResponseFormatError: A response cannot be read, or there are too many pages.
+        ResponseFormatError: A response cannot be read, or the number of pages is too large.
         DataError: The vendor refused or failed.
     """
     actions: dict[Action, None] = {}

@@ -1,4 +1,4 @@
-"""Splits and dividends as columns of a frame, in the bar that contains each ex-date."""
+"""Adds splits and dividends as columns of a frame, in the row that contains each ex-date."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ class KnownActions(NamedTuple):
     """The known splits and dividends for the rows of an answer.
 
     Attributes:
-        actions: Actions by ex-date; those that do not count are ignored.
-        unknown: Ex-dates (stamps of session dates) for which nothing is known.
-        problems: Reasons, if a vendor should have reported them; empty if they come with later
-            bars.
+        actions: Actions by ex-date; actions that do not count are ignored.
+        unknown: Ex-dates (as spans of session dates) for which nothing is known.
+        problems: Reasons for unknown actions that a vendor should have reported; empty if they come
+            with later bars.
     """
 
     actions: Sequence[KnownAction] = ()
@@ -34,7 +34,7 @@ class KnownActions(NamedTuple):
 
 
 def ex_dates(query: BarsQuery, stamps: Stamps) -> Span:
-    """Return the ex-dates in rows with these open stamps, as stamps of session dates."""
+    """Return the ex-dates in rows that open at ``stamps``, as a span of session dates."""
     if not len(stamps):
         return Span(0, 0)
     days = _days(query, [int(stamps[0]), int(stamps[-1])])
@@ -45,12 +45,13 @@ def ex_dates(query: BarsQuery, stamps: Stamps) -> Span:
 def action_columns(
     query: BarsQuery, stamps: Stamps, row_actions: KnownActions
 ) -> dict[str, Floats]:
-    """Return the columns ``dividend`` and ``split`` for rows with these open stamps.
+    """Return the columns ``dividend`` and ``split`` for rows that open at ``stamps``.
 
-    Each action is on the row that contains its ex-date or, for bars shorter than a day, on the
-    first row of its session; if that bar is missing, on the next one. ``dividend`` is cash per
-    share, added up, in terms of the shares that the frame's prices refer to; ``split`` is new
-    shares per old share, multiplied. 0.0 if there is none, NaN if that is not known.
+    Each action is in the row that contains its ex-date or, for bars shorter than a day, in the
+    first row of its session; if that bar is missing, in the next row. ``dividend`` is the sum of
+    cash per share, in terms of the shares that the frame's prices refer to; ``split`` is the
+    product of new shares per old share. Both are 0.0 without an action, and NaN if it is unknown
+    whether one exists.
     """
     dividends, splits = np.zeros(len(stamps)), np.zeros(len(stamps))
     length = query.timeframe.longest_ms
@@ -78,7 +79,7 @@ def action_columns(
 
 
 def _lies_in(query: BarsQuery, stamps: Stamps, spans: Iterable[Span]) -> np.ndarray:
-    """Return, for each row, whether a part of it is in one of the spans of session dates."""
+    """Return, for each row, whether it overlaps one of the spans of session dates."""
     is_inside = np.zeros(len(stamps), bool)
     spans = list(spans)
     if not spans:
@@ -91,7 +92,7 @@ def _lies_in(query: BarsQuery, stamps: Stamps, spans: Iterable[Span]) -> np.ndar
 
 
 def _days(query: BarsQuery, stamps: Sequence[int]) -> list[int]:
-    """Return the session dates of open stamps, as stamps; a share's session is on one local day."""
+    """Return the session dates of rows, as timestamps; a stock's session is within one local day."""
     if not query.timeframe.is_intraday:
         return list(stamps)
     zone = ZoneInfo(query.instrument.timezone)

@@ -9,20 +9,20 @@ from ...model.reasons import BEFORE_FIRST, FORMING
 from ...model.span import Span
 from .answer import Answer
 
-# If a span has fewer bars than `bars=` requests, a span twice as long is read; this is the total
+# If a span has fewer bars than `bars=` requests, a span twice as long is read; this is the maximum
 # number of tries.
 LOOKBACKS = 4
 
 
 def closed_rows(answer: Answer) -> int:
-    """Return how many bars of an answer have closed; the running one may follow them."""
+    """Return the number of closed bars in an answer, without a forming bar."""
     running = [part.span.start for part in answer.coverage if part.reason == FORMING]
     stamps = answer.table.stamps
     return int((stamps < min(running)).sum()) if running else len(stamps)
 
 
 def last_of(answer: Answer, count: int) -> Answer:
-    """Return the answer cut to its last ``count`` closed bars, plus the running one if it is there.
+    """Return the answer cut to its last ``count`` closed bars, plus a forming bar if present.
 
     Gaps before these bars are dropped.
     """

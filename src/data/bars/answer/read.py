@@ -18,11 +18,11 @@ from .answer import Answer, Used, as_known
 
 
 class HandedOn(NamedTuple):
-    """An answer as it was returned, for a record of reads: cheap to identify, expanded if new.
+    """A returned answer, for a record of reads; it is expanded only if it is new there.
 
     Attributes:
         root: Cache folder.
-        answer: Answer that the caller's frame was made from.
+        answer: Answer from which the caller's frame was built.
     """
 
     root: Path
@@ -31,8 +31,9 @@ class HandedOn(NamedTuple):
     def place(self) -> Hashable:
         """Return an identifier for the source of these bars and for their adjustment.
 
-        None if some rows are not in any generation, or the answer has unusual properties; then only
-        :meth:`read` identifies it. The book of actions is identified by object.
+        The result is None if some rows are not in any generation, or if the answer has unusual
+        properties; then only :meth:`read` identifies the answer. The book of actions is identified
+        by object.
         """
         answer = self.answer
         query = answer.query
@@ -47,7 +48,7 @@ class HandedOn(NamedTuple):
         )  # fmt: skip
 
     def span(self) -> Span:
-        """Return the stamps read from the series; for derived bars, those of the shorter ones."""
+        """Return the span read from the series; for derived bars, that of the shorter ones."""
         answer = self.answer
         query = answer.query
         if answer.used.source is not None:
@@ -58,9 +59,10 @@ class HandedOn(NamedTuple):
         return Span(int(stamps[0]) if len(stamps) else end - 1, end)
 
     def can_be_cut(self) -> bool:
-        """Return whether :meth:`within` returns the same answer as a query for that part would.
+        """Return whether :meth:`within` gives the same answer as a query for the part.
 
-        False for bars built from shorter ones, and if the answer has unusual properties.
+        The result is False for bars built from shorter ones and for answers with unusual
+        properties.
         """
         return self.place() is not None and self.answer.used.source is None
 

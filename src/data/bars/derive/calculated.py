@@ -1,8 +1,8 @@
 """Longer bars that a job calculates from stored ones and keeps in a lane of their own.
 
-Only a job that explicitly requests this does it (decision 9). No query is answered from such a
-lane, so its bars never replace a vendor's. The lane's name says what its bars are made from; each
-span in it has the vendors, the basis and the state of its parts.
+This happens only in jobs that explicitly request it (decision 9). No query is answered from such a
+lane, so its bars never replace a vendor's. The name of the lane contains the source timeframe; each
+span has the vendors, the basis and the state of the bars it was built from.
 """
 
 from __future__ import annotations
@@ -38,9 +38,9 @@ class Calculator:
     """Calculates bars from stored ones; no vendor is queried. Thread-safe.
 
     Args:
-        store: Store for both.
-        lanes: Finds the source bars that answer.
-        ask: Answers with the source bars.
+        store: Store for the source bars and for the calculated ones.
+        lanes: Finds the lane of the source bars.
+        ask: Function that returns the source bars.
     """
 
     def __init__(
@@ -49,19 +49,20 @@ class Calculator:
         self._store, self._lanes, self._ask = store, lanes, ask
 
     def calculate(self, query: BarsQuery, source: Timeframe, *, anew: bool = False) -> Calculated:
-        """Store the bars of ``query`` that can be built from all stored ``source`` bars, by year.
+        """Build the bars of ``query`` from all stored ``source`` bars, and store them year by year.
 
-        Stored bars that would be the same again are left alone. For a market with sessions, daily
-        bars made this way lack the auctions.
+        Stored bars that would not change are not written again. For a market with sessions, daily
+        bars built this way lack the auctions.
 
         Args:
             query: Symbol and timeframe; its span is ignored.
-            source: Timeframe of the bars that they are made from.
-            anew: Drop previously calculated bars first.
+            source: Timeframe of the bars to build from.
+            anew: Whether to drop previously calculated bars first.
 
         Raises:
             QueryError: Such bars cannot be built from ``source`` bars.
-            NoDataError: No ``source`` bars are stored, or they do not make up a single whole bar.
+            NoDataError: No ``source`` bars are stored, or not a single whole bar can be built from
+                them.
             KindMismatchError: This market's days begin the evening before, or the source bars are
                 in hours that the calendar does not know.
             CacheError: The store cannot be read or written.
@@ -71,11 +72,11 @@ class Calculator:
         whole = Span(_FIRST_MS, query.now_ms + 1)
         minutes = replace(query, timeframe=source, span=whole, bars=None)
         lane = self._lanes.find(minutes)
-        # Offline, stored bars of another kind may answer instead; then these bars are made from
-        # them.
+        # Offline, stored bars of another kind may answer instead; then the bars are built from
+        # those.
         is_held = lane.view.exists or not lane.is_beside
         stored = lane.view if is_held else self._store.view(SeriesKey(symbol, source))
-        # Extended-hours bars stored by an earlier version cannot make regular-hours bars.
+        # Regular-hours bars cannot be built from extended-hours bars stored by an earlier version.
         kind = stored.kind
         is_unfit = kind is None or is_too_long(kind, minutes)
         if is_unfit or kind is None or stored.first is None or stored.last is None:
@@ -94,7 +95,7 @@ class Calculator:
         if anew:
             self._store.clear_years(key, self._store.years(key), by="calculate")
         total = Calculated(key)
-        # Prices as traded stay that way; splits learned later only affect reads.
+        # Raw prices are stored raw; splits that become known later only affect reads.
         bases = {c.basis.adjustment for c in stored.coverage if c.state != "empty"}
         adjustment = "raw" if bases == {"raw"} else query.adjustment
         for year in self._store.years(stored.key):
@@ -116,7 +117,7 @@ class Calculator:
         start = _first_difference(answer, before.table, before.coverage)
         if start is None:
             return 0
-        # Adjacent commits are merged later; there may be one for each night.
+        # Adjacent commits, of which there may be one per night, are merged later.
         ends = [c.span.end for c in before.coverage if c.state != "empty" and c.span.end <= start]
         changed = Span(max(ends, default=start), span.end)
         parts = answer.coverage.within(changed)
@@ -152,12 +153,12 @@ class Calculator:
 
 
 def _reach(query: BarsQuery, stored: SeriesView) -> Span:
-    """Return the stamps of the bars that can be built from the stored bars, now or before."""
+    """Return the span of the bars that can be, or could earlier be, built from the stored bars."""
     bounds = stored.first or 0, min(stored.last or 0, query.now_ms)
     if not query.timeframe.is_intraday:
         first, last = (day_ms(session_date(query.instrument, bound)) for bound in bounds)
         return Span(first, last + 1)
-    # The first minutes that were requested may have had no trades.
+    # The first requested minutes may have had no trades.
     starts = [c.span.start for c in stored.coverage if c.state != "empty"]
     return Span(min(starts, default=bounds[0]), bounds[1] + 1)
 
@@ -178,7 +179,7 @@ def _check(query: BarsQuery, source: Timeframe) -> None:
 
 
 def _check_days(query: BarsQuery, reach: Span) -> None:
-    """Reject days that begin the evening before: each vendor has its own rule for cutting them."""
+    """Reject trading days that begin the evening before, because vendors delimit them differently."""
     if query.timeframe.is_intraday:
         return
     first, last = date_of(reach.start), date_of(reach.end)
@@ -193,7 +194,7 @@ def _check_days(query: BarsQuery, reach: Span) -> None:
 
 
 def _first_difference(answer: Answer, table: BarTable, coverage: Coverage) -> int | None:
-    """Return the first stamp at which bars differ from those stored; None if none do."""
+    """Return the first timestamp at which bars differ from the stored ones; None if they are equal."""
     mine, theirs = answer.table, table
     if (mine.adj_close is None) != (theirs.adj_close is None) and len(mine) and len(theirs):
         return int(min(mine.stamps[0], theirs.stamps[0]))

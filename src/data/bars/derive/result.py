@@ -1,4 +1,4 @@
-"""The provenance of bars built from shorter ones: source, state, gaps, running bar."""
+"""The provenance of bars built from shorter ones: source, state, gaps, forming bar."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ class DerivedAnswer:
     """Bars built from another answer, with everything that is reported about them.
 
     Attributes:
-        query: Query that this answers.
-        source: Length of the bars that it was made from.
-        below: Answer that it was made from.
-        made: The bars.
-        holes: Parts of the source answer that are not known, ascending.
+        query: Query that is answered.
+        source: Length of the shorter bars.
+        below: Answer with the shorter bars.
+        made: The built bars.
+        holes: Gaps in the shorter bars, ascending.
     """
 
     query: BarsQuery
@@ -47,7 +47,7 @@ class DerivedAnswer:
         return self.made.with_whole_volumes()
 
     def with_running(self) -> tuple[BarTable, Coverage]:
-        """Return the bars and their coverage, including the running bar if it was requested."""
+        """Return the bars and their coverage, including the forming bar if it was requested."""
         coverage, bar = self._coverage(), self._running()
         if bar is None:
             return self.table, coverage
@@ -84,7 +84,7 @@ class DerivedAnswer:
         return [part for part in self._sources if part.span.overlaps(span)]
 
     def _coverage(self) -> Coverage:
-        """Derive source and state from the parts: each bar has the state of its worst part."""
+        """Derive vendor and state from the shorter bars; each bar has the worst state of its parts."""
         stamps, ends = self.table.stamps, self.made.ends
         if not len(stamps):
             return Coverage()
@@ -94,7 +94,7 @@ class DerivedAnswer:
         bounds = np.array([part.span for part in self._sources], dtype=np.int64).reshape(-1, 2)
         first = np.searchsorted(bounds[:, 1], stamps, side="right")
         behind = np.searchsorted(bounds[:, 0], ends)
-        # One entry for neighbours that are built from the same parts.
+        # One entry for adjacent bars that are built from the same parts.
         new = (np.diff(first) != 0) | (np.diff(behind) != 0) | (until[:-1] != stamps[1:])
         begins = np.append(0, np.flatnonzero(new) + 1)
         lasts = np.append(begins[1:], len(stamps)) - 1
@@ -118,7 +118,7 @@ class DerivedAnswer:
         )
 
     def fetched(self) -> list[Span]:
-        """Return the spans of bars that contain anything a vendor sent just now."""
+        """Return the spans of bars that contain data fetched by this call."""
         stamps, ends = self.table.stamps, self.made.ends
         spans = np.array(self.below.fetched, dtype=np.int64).reshape(-1, 2)
         lows = np.searchsorted(ends, spans[:, 0], side="right")
@@ -132,7 +132,7 @@ class DerivedAnswer:
     # --- missing bars ----------------------------------------------------------------------
 
     def gaps(self) -> list[Gap]:
-        """Return the bars that could not be made, grouping neighbours with the same reason."""
+        """Return the bars that could not be built; adjacent ones with the same reason are one gap."""
         harmless = [gap for gap in self.below.gaps if gap.harmless]
         lacking = [bar for bar in self.made.incomplete if bar.reason != FORMING]
         starts = np.array([bar.span.start for bar in lacking], dtype=np.int64)
@@ -162,7 +162,7 @@ class DerivedAnswer:
         )
 
     def _reason(self, bar: Incomplete) -> str:
-        """Return why a bar could not be made."""
+        """Return why a bar could not be built."""
         if bar.reason == "straddled":
             return "one of them extends into the next bar"
         place = bisect_right(self._hole_ends, bar.span.start)

@@ -1,4 +1,4 @@
-"""The shorter bars that an answer may be made from."""
+"""The shorter bars from which an answer may be built."""
 
 from __future__ import annotations
 
@@ -20,24 +20,25 @@ from ..selection.candidates import Candidate, Selector, candidates_of
 from ..selection.lanes import LaneFinder
 
 _DAY = Timeframe(1, "d")
-# Tried for every vendor, in addition to the lengths that the vendor declares.
+# Bar lengths tried for every vendor, in addition to those that it declares.
 _USUAL = tuple(
     map(Timeframe.parse, "1M 1w 3d 1d 12h 8h 6h 4h 2h 90m 1h 30m 15m 10m 5m 3m 2m 1m".split())
 )
-# Maximum number of bars fetched to make one: a month is not worth fetching its minutes.
+# Maximum number of bars fetched to build one; a monthly bar, for example, is not built from
+# minutes.
 _MOST_PARTS = 1000
 _HOURS_SEEN_MS = 60 * DAY_MS
 
 
 @dataclass(frozen=True)
 class ShorterBars:
-    """Shorter bars that an answer may be made from, based on the rules, vendors and store.
+    """Shorter bars from which an answer may be built, with their vendors and the stored ones.
 
     Attributes:
-        timeframe: Their length.
-        vendors: Vendors that serve them, in the order of their own rule.
-        view: View of those stored.
-        kind: Their kind, as far as the store and the vendors report it.
+        timeframe: Length of the bars.
+        vendors: Vendors that serve the bars, in the order of the rule for this timeframe.
+        view: View of the stored series.
+        kind: Kind of the bars, as far as the store and the vendors report it.
     """
 
     timeframe: Timeframe
@@ -47,7 +48,7 @@ class ShorterBars:
 
     @property
     def anchor(self) -> str:
-        """Origin from which they are counted, if it is known in advance."""
+        """Origin of the grid of the bars, if it is known in advance."""
         return self.kind.anchor or "session"
 
     def __str__(self) -> str:
@@ -55,19 +56,22 @@ class ShorterBars:
 
 
 class SourceTimeframes:
-    """Determines what bars can be made from. Thread-safe; queries no vendor, reads no bars."""
+    """Determines the timeframes from which bars can be built.
+
+    Thread-safe; queries no vendor, reads no bars.
+    """
 
     def __init__(self, selector: Selector, lanes: LaneFinder) -> None:
         self._selector = selector
         self._lanes = lanes
 
     def preferred(self, query: BarsQuery) -> Timeframe | None:
-        """Return 1d if a share's weekly or monthly bars are better built from daily ones, else None.
+        """Return 1d if a stock's weekly or monthly bars are better built from daily ones, else None.
 
-        A vendor's own weekly or monthly bars have a break at every split, and its running bar has a
-        different stamp; its daily bars have neither problem. If the rules name different vendors
-        for weekly and daily bars, the vendor for weekly bars is queried. No calendar is needed to
-        decide this.
+        A vendor's own weekly or monthly bars have a break at every split, and its forming bar has a
+        different timestamp; its daily bars have neither problem. If the rules name different
+        vendors for weekly and daily bars, the vendor for weekly bars is queried. No calendar is
+        needed to decide this.
 
         Raises:
             UnknownProviderError: The pinned vendor does not exist.
@@ -80,10 +84,10 @@ class SourceTimeframes:
         return _DAY if whole[0].name == days[0].name else None
 
     def best(self, query: BarsQuery) -> ShorterBars | None:
-        """Return the best bars to make the requested ones from; None if none will do.
+        """Return the best shorter bars from which to build the requested ones; None if none will do.
 
-        The best ones cover most of the range; of those, the ones that take the fewest bars to
-        fetch: stored bars take none, and long bars take fewer than short ones.
+        The best ones cover most of the range. Among several, those for which the fewest bars must
+        be fetched are the best: stored bars need no fetch, and long bars are fewer than short ones.
 
         Raises:
             UnknownProviderError: The pinned vendor does not exist.
@@ -93,7 +97,7 @@ class SourceTimeframes:
         return min(fit, key=lambda source: _cost(query, source, calendar), default=None)
 
     def of(self, query: BarsQuery, timeframe: Timeframe) -> ShorterBars:
-        """Look at bars of one length; in the user's own data, each length has its own file."""
+        """Return the bars of one length, with their vendors and the stored ones."""
         serving = self._serving(query, timeframe)
         vendors = [c for c in serving if _has_files(c, query.instrument, timeframe)]
         lane = self._lanes.find(replace(query, timeframe=timeframe))
@@ -147,13 +151,13 @@ class SourceTimeframes:
         ]
 
     def _serving(self, query: BarsQuery, timeframe: Timeframe) -> list[Candidate]:
-        """Return the vendors that serve ``timeframe``, in the order of its own rule."""
+        """Return the vendors that serve ``timeframe``, in the order of the rule for it."""
         candidates = candidates_of(self._selector, replace(query, timeframe=timeframe))
         return [c for c in candidates if not c.refusal(query.instrument, timeframe)]
 
 
 def _has_files(candidate: Candidate, instrument: Instrument, timeframe: Timeframe) -> bool:
-    """Return whether a vendor that reads files has some for a series; True for other vendors."""
+    """Return whether a file vendor has files for a series; True for other vendors."""
     if not candidate.folder_lane:
         return True
     files = candidate.downloader.source_files(instrument, timeframe)
@@ -161,7 +165,7 @@ def _has_files(candidate: Candidate, instrument: Instrument, timeframe: Timefram
 
 
 def _cost(query: BarsQuery, source: ShorterBars, calendar: MarketCalendar) -> tuple[int, int]:
-    """Return how much of the range is out of reach (ms), and how many bars must be fetched."""
+    """Return how much of the range cannot be covered (ms), and how many bars must be fetched."""
     lacking = _lacking(query, source, calendar)
     if query.offline:
         return _total(lacking), 0
@@ -171,7 +175,7 @@ def _cost(query: BarsQuery, source: ShorterBars, calendar: MarketCalendar) -> tu
 
 
 def _lacking(query: BarsQuery, source: ShorterBars, calendar: MarketCalendar) -> list[Span]:
-    """Return the spans of the shorter bars that are needed and not stored."""
+    """Return the spans in which shorter bars are needed and not stored."""
     grid = BarGrid(calendar, source.timeframe, source.anchor)
     needed = source_span(query.span, query.timeframe, calendar, anchor=grid.anchor)
     cap = first_unclosed(calendar, source.timeframe, query.now_ms, grid.anchor)

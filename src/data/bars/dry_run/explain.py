@@ -21,7 +21,7 @@ from .planner import RequestPlanner
 
 
 def explain(planner: RequestPlanner, query: BarsQuery) -> Explanation:
-    """Return how the series of ``query`` is served, and why; no vendor is queried.
+    """Explain which vendors serve the series of ``query``, and why; no vendor is queried.
 
     Raises:
         CacheError: The store cannot be read.
@@ -59,7 +59,7 @@ def _rule(planner: RequestPlanner, query: BarsQuery) -> tuple[Rule | None, str]:
 
 
 def _origin(planner: RequestPlanner, rule: Rule) -> str:
-    """Return the file that the rule comes from."""
+    """Return the file that defines the rule."""
     if packaged_rules().rules.get(rule.name) == rule:
         return "the packaged rules"
     return str(planner.selector.config_path)
@@ -89,7 +89,7 @@ def _way(candidate: Candidate, query: BarsQuery, substitute: str) -> Way:
 
 
 def _stored(planner: RequestPlanner, query: BarsQuery, way: Route | None) -> Iterator[StoredSeries]:
-    """Yield all stored lanes, the one that answers first."""
+    """Yield all stored lanes, beginning with the one that answers."""
     keys = planner.store.lanes(query.instrument.symbol, query.timeframe)
     own = way.lane_name if way else ()
     for key in sorted(keys, key=lambda key: key.lane != own):
@@ -110,7 +110,7 @@ def _stored(planner: RequestPlanner, query: BarsQuery, way: Route | None) -> Ite
 
 
 def _source(planner: RequestPlanner, query: BarsQuery, way: Route | None) -> str:
-    """Return the timeframe that these bars are made from; empty if they are not derived."""
+    """Return the timeframe from which the bars are built; empty if they are not derived."""
     sources = SourceTimeframes(planner.selector, LaneFinder(planner.selector, planner.store))
     try:
         source = sources.preferred(query) or (sources.best(query) if way is None else None)

@@ -1,7 +1,7 @@
-"""Stand-ins for vendors that return made-up bars wherever the calendar expects some.
+"""Fake vendors for dry runs; they return made-up bars for all times at which bars are expected.
 
-Each reflects its vendor's current state: while its circuit breaker is open it does not answer, and
-requests beyond its limits are not sent.
+A fake vendor reflects the current state of the real one: while the circuit breaker is open, it does
+not answer, and requests beyond the rate limits are not sent.
 """
 
 from __future__ import annotations
@@ -44,18 +44,18 @@ from .draft import DryRun
 if TYPE_CHECKING:
     import pandas as pd
 
-# Far above any dividend; the last stored close is used instead, if there is one.
+# Far above any dividend; used unless a close is stored.
 _PRICE = 1000.0
 _ACTIONS = "splits and dividends"
 
 
 def stand_in(name: str, real: Any, run: DryRun) -> FakeVendor | ForeignStandIn:
-    """Return the stand-in for ``real``: one of ours, or one that only has ``get_ohlcv``."""
+    """Return a fake for the downloader ``real``, depending on whether it is one of ours."""
     return FakeVendor(name, real, run) if is_ours(real) else ForeignStandIn(name, run)
 
 
 class FakeVendor(BaseDataDownloader):
-    """Stands in for one of our vendors in one dry run. Not thread-safe.
+    """Replaces one of our vendors in one dry run. Not thread-safe.
 
     Args:
         name: Name as the rules spell it.
@@ -84,7 +84,7 @@ class FakeVendor(BaseDataDownloader):
         return self._real.is_dense(timeframe)
 
     def spelled(self, instrument: Instrument) -> str:
-        """Return the vendor's name for the instrument; raises as the vendor does."""
+        """Return the real vendor's name for the instrument; errors are those of the vendor."""
         return self._real.spelled(instrument)
 
     def is_circuit_open(self, endpoint: str) -> bool:
@@ -92,13 +92,13 @@ class FakeVendor(BaseDataDownloader):
         return self._real.is_circuit_open(endpoint)
 
     def fetch(self, query: FetchQuery) -> Fetched:
-        """Return the vendor's answer if it had every bar.
+        """Return the answer that the vendor would give if it had every bar.
 
         Raises:
-            CapabilityError: The vendor does not serve this.
+            CapabilityError: The vendor does not serve such bars.
             SymbolNotFoundError, CircuitOpenError, RateLimitedError, MissingCredentialsError: The
-                vendor is not queried now.
-            NoDataError: No bar is expected there.
+                vendor would not be queried now.
+            NoDataError: No bar is expected in the span.
         """
         check_capability(self, query)
         kind = self.capabilities.kind(query.instrument, query.timeframe)
@@ -106,7 +106,7 @@ class FakeVendor(BaseDataDownloader):
         requests = requests_for(self.capabilities, query.span, grid, query.now_ms)
         archived = archive_requests(self.capabilities, query.span, grid, query.now_ms)
         self._send(query, requests - archived)
-        if archived:  # its host has separate limits, which a request never reaches
+        if archived:  # the archive's host has separate limits, which are never reached
             self._note(query, archived, cost=0, is_archive=True)
         table = _bars(self._run, self._as, query.span, grid, query.now_ms)
         if not self.capabilities.sends_forming(query.instrument.asset_class, query.timeframe):
@@ -127,10 +127,10 @@ class FakeVendor(BaseDataDownloader):
         )
 
     def fetch_actions(self, instrument: Instrument, span: Span, now_ms: int) -> Sequence[Action]:
-        """Return no actions, at the cost of the requests that the vendor declares.
+        """Return no actions, but count the requests that the vendor declares for them.
 
         Raises:
-            CircuitOpenError: The vendor is not queried for them now.
+            CircuitOpenError: The vendor would not be queried for actions now.
         """
         if self.is_circuit_open(ACTIONS_ENDPOINT):
             raise CircuitOpenError(f"{self._as} is not queried for {_ACTIONS} now")
@@ -139,7 +139,7 @@ class FakeVendor(BaseDataDownloader):
         return ()
 
     def offer(self, request: LaneRequest, span: Span) -> VendorOffer:
-        """Return what the vendor could do for ``span``, its part of a segment, if queried alone."""
+        """Return the vendor's offer for ``span``, its part of a segment, if it were queried alone."""
         timeframe, name = request.grid.timeframe, self._as
         if span.is_empty:
             days = self.capabilities.depth_days.get(timeframe.label)
@@ -165,7 +165,7 @@ class FakeVendor(BaseDataDownloader):
         return replace(health, vendor=self._as)
 
     def _status(self, timeframe: Timeframe) -> VendorStatus | None:
-        """Return the vendor's status before this dry run; None if it has none of our limits."""
+        """Return the vendor's status before this dry run; None if our limits do not apply to it."""
         return status_for(self._real, self._run.query.instrument.asset_class, timeframe)
 
     def _send(self, query: FetchQuery, requests: int) -> None:
@@ -173,7 +173,7 @@ class FakeVendor(BaseDataDownloader):
 
         Raises:
             SymbolNotFoundError, CircuitOpenError: No request would be sent.
-            RateLimitedError: The limits would not allow all of them.
+            RateLimitedError: The limits would not allow all requests.
         """
         if query.timeframe not in self._statuses:
             self._statuses[query.timeframe] = self._status(query.timeframe)
@@ -191,7 +191,7 @@ class FakeVendor(BaseDataDownloader):
         if error is not None:
             self._note(query, requests, wait_s=wait_s, trouble=str(error.args[0]))
             raise error
-        if requests:  # otherwise the archive has all of it
+        if requests:  # otherwise the archive has everything
             self._note(query, requests, wait_s=wait_s)
 
     def _note(self, query: FetchQuery, requests: int, **terms: Any) -> None:
@@ -210,7 +210,7 @@ class FakeVendor(BaseDataDownloader):
 
 
 class ForeignStandIn:
-    """Stands in for a downloader that is not ours: queried once; nothing else is known."""
+    """Replaces a downloader that is not ours: one request is assumed; nothing else is known."""
 
     def __init__(self, name: str, run: DryRun) -> None:
         self._name, self._run = name, run
@@ -230,7 +230,7 @@ class ForeignStandIn:
         return VendorOffer(self._name, span, 1)
 
     def health(self, timeframe: Timeframe) -> Health:
-        """Return a health with nothing known."""
+        """Return a health report without any information."""
         return Health(self._name)
 
 
@@ -241,7 +241,7 @@ def _series(run: DryRun, vendor: str, timeframe: Timeframe) -> SeriesKey | None:
         return None
     if any(candidate.name == vendor for candidate in request.lane.candidates):
         return request.key
-    return request.query.home_key  # its bars are compared with the symbol's
+    return request.query.home_key  # these bars are compared with those of the symbol
 
 
 def _bars(run: DryRun, vendor: str, span: Span, grid: BarGrid, now_ms: int) -> BarTable:
@@ -257,10 +257,10 @@ def _bars(run: DryRun, vendor: str, span: Span, grid: BarGrid, now_ms: int) -> B
 
 
 def begun(grid: BarGrid, span: Span, now_ms: int) -> Stamps:
-    """Return the expected stamps in ``span`` whose bars have begun to trade by ``now_ms``."""
+    """Return the timestamps in ``span`` of expected bars that have begun by ``now_ms``."""
     stamps = grid.opens(Span(span.start, min(span.end, now_ms + 1)))
     if grid.timeframe.is_intraday or not len(stamps):
         return stamps
     first = grid.calendar.sessions(date_of(int(stamps[-1])), date_of(now_ms))
-    # A day has its stamp before it opens.
+    # The timestamp of a daily bar is earlier than its open.
     return stamps if first and first[0].open_ms <= now_ms else stamps[:-1]

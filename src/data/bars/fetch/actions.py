@@ -39,7 +39,7 @@ class ActionFetcher:
         clock: Source of the current time.
         request: Request to the lane.
         series: Store of the series.
-        journal: Record of what was tried; the results are added to it.
+        journal: Record of the attempts, to which the results are added.
     """
 
     def __init__(
@@ -50,10 +50,10 @@ class ActionFetcher:
         self._days = TradingDays(clock)
 
     def ask(self, span: Span) -> bool:
-        """Fetch and store the actions with an ex-date in ``span``; return False if no vendor does.
+        """Fetch and store the actions with an ex-date in ``span``; return False if no vendor can.
 
-        A vendor that failed is not queried again by the same request, nor is one that has just
-        refused the account or timed out.
+        A vendor that failed is not queried again by the same request. The same applies to a vendor
+        that has just rejected the account or timed out.
         """
         request, journal = self._request, self._journal
         now, newest = self.clock.now_ms(), self._newest_basis()
@@ -90,7 +90,7 @@ class ActionFetcher:
             dates = wanted
             if told_ms is None or now < told_ms <= now + DAY_MS:
                 told_ms = now
-            elif until is None:  # one of the two clocks is wrong; the vendor's is used
+            elif until is None:  # one of the two clocks is wrong; the vendor's time is used
                 dates = self._dates(wanted, told_ms)
             since: int | None = getattr(actions, "since", None)
             whole = Span(lead.start, dates.end)
@@ -101,7 +101,7 @@ class ActionFetcher:
         return False
 
     def _dates(self, span: Span, told_ms: int) -> Span:
-        """Return the ex-dates that an answer covers, by the vendor's time."""
+        """Return the ex-dates that an answer covers, according to the vendor's time."""
         today = date_of(told_ms)
         near = self._request.grid.calendar.sessions(today, today + _NEAR)
         coming = next((day_ms(s.day) for s in near if s.open_ms > told_ms), span.end)
@@ -115,9 +115,9 @@ class ActionFetcher:
         return first_session(self._request.grid.calendar, until, date_of(span.end - 1))
 
     def _newest_basis(self) -> int:
-        """Return the last session that had opened at a fetch; the current time cannot be earlier.
+        """Return the latest session that had opened at any fetch; it cannot be in the future.
 
-        Our own clock may be behind that, and the splits in between would not be requested.
+        If our own clock is behind that session, the splits in between would not be requested.
         """
         dates = (part.basis.as_of for part in self._series.coverage())
         return max((day_ms(day) for day in dates if day is not None), default=0)
@@ -126,8 +126,8 @@ class ActionFetcher:
         """Check, before a candidate is queried, that its bars in ``span`` can be converted.
 
         This concerns vendors whose prices can be combined with others only because another vendor
-        reports the actions. Bars without those would spoil the whole answer; such a vendor has a
-        lane of its own as a fallback.
+        reports the actions. Bars without known actions would make the whole answer unusable; such a
+        vendor has a lane of its own as a fallback.
 
         Raises:
             CapabilityError: The actions are not known, and no vendor serves them.
@@ -140,9 +140,9 @@ class ActionFetcher:
         if not candidate.leans_on_actions(query) or candidate.adjustment in lane.lane_name:
             return
         if query.adjustment == candidate.adjustment == "raw" and lane.reporters:
-            return  # used as received; a query for other prices requests the actions itself
+            return  # used as received; a query for another adjustment requests the actions itself
         if candidate.is_shut(query.instrument, self._request.grid.timeframe):
-            return  # no bars are expected that would need them
+            return  # no expected bar needs actions
         day = self._days.current(query.instrument)
         today = Basis(candidate.adjustment, day.day)
         spans = needed_actions(span, [BasisPart(span, today)], "split", today.as_of)
@@ -161,33 +161,33 @@ class ActionFetcher:
             )
         refused = refusals.get(candidate.name)
         if refused is not None and _is_locked_out(refused):
-            raise refused  # another vendor reports them; its bars would be rejected as well
+            raise refused  # the vendor rejects the key, so it would reject this query, too
 
     def _is_shut_out(self, candidate: Candidate) -> bool:
-        """Return whether the outcome for a vendor's bars also applies to its actions."""
+        """Return whether a vendor's failure to supply bars also applies to its actions."""
         out = self._journal.excluded.get(candidate.name)
         if isinstance(out, ProviderTimeoutError) or _is_locked_out(out):
             return True
         caps = candidate.capabilities
         if caps is None or not caps.actions_by_bar or self._request.grid.timeframe.is_intraday:
             return False
-        # They come with its daily bars, from the same address.
+        # Its actions come with its daily bars, from the same address.
         refusals = (RefusedError, SymbolNotFoundError)
         own = (a.error for a in self._journal.attempts if a.provider == candidate.name)
         return any(isinstance(error, refusals) for error in own)
 
 
 def _is_locked_out(error: DataError | None) -> bool:
-    """Return whether a vendor rejected the key, now or recently, and so rejects every query."""
+    """Return whether a vendor rejected the key, now or recently, and thus rejects every query."""
     is_shut = isinstance(error, CircuitOpenError) and error.is_locked_out
     return is_shut or isinstance(error, AuthenticationError)
 
 
 def _lead(candidate: Candidate, span: Span) -> Span:
-    """Return the span to request so that an answer shows whether its start was cut off.
+    """Return the span to request so that the answer shows whether its start was cut off.
 
-    If a vendor reports actions with the bars for their days, that requires days whose bars are
-    known.
+    For a vendor that reports actions together with daily bars, this requires earlier days whose
+    bars are known.
     """
     caps = candidate.capabilities
     if caps is None or not caps.actions_by_bar or span.start <= LATE_BY_MS:

@@ -25,8 +25,8 @@ class VendorReply(Generic[R]):
     Attributes:
         vendor: Vendor that was queried.
         span: Span that was requested.
-        value: Its answer; None with an error.
-        error: Why it did not answer; None if it did.
+        value: Answer of the vendor; None with an error.
+        error: Error instead of an answer, or None.
         seconds, requests: Duration, and number of requests sent.
     """
 
@@ -43,7 +43,7 @@ class VendorReply(Generic[R]):
         Args:
             message: Message for a successful attempt; an error has its own message.
             rows: Number of rows received.
-            requests: Number of requests by the answer's own count; None: as counted here.
+            requests: Number of requests according to the answer; None: the number counted here.
         """
         error = self.error
         outcome = "ok" if error is None else type(error).__name__
@@ -59,7 +59,7 @@ class VendorReply(Generic[R]):
         )
 
     def log_failure(self, query: object, log: logging.Logger = _LOG) -> None:
-        """Log why there is no answer; at debug level if the vendor never could or has no data."""
+        """Log the error; at debug level if the vendor has no data or does not serve the query at all."""
         assert self.error is not None
         is_impossible = isinstance(self.error, CapabilityError) and not self.requests
         is_news = not (is_impossible or isinstance(self.error, NoDataError))
@@ -78,15 +78,15 @@ def ask(
     """Call ``function(*arguments)``, which queries one vendor, and return its reply.
 
     Args:
-        clock: Measures the duration.
-        vendor: Name of the vendor, for errors that name none.
+        clock: Clock that measures the duration.
+        vendor: Name of the vendor, added to errors without one.
         span: Span that is requested.
         function, arguments: Function to call, and its arguments.
-        side_attempts: Attempts of the current call that count their own requests; more may be
-            added during the call.
+        side_attempts: Attempts whose requests are counted separately; more may be added during the
+            call.
 
     Returns:
-        The value, or an error from ``FAILOVER_ERRORS``; all others are raised.
+        The value, or an error from ``FAILOVER_ERRORS``; all other errors are raised.
     """
     sent, started = _requests(side_attempts), clock.monotonic()
     value: R | None = None

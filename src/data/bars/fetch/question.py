@@ -1,7 +1,8 @@
-"""The query for a vendor: the missing bars, and the neighbours that its answer is compared with.
+"""Builds the query for a vendor: the missing bars, and adjacent bars to compare its answer with.
 
-Next to a span, a few bars that other vendors supplied there are requested, too; they are compared
-and not stored. With the latest bars, the vendor's own final ones before them are requested again.
+A few stored bars from other vendors next to a span are requested, too; they are compared and not
+stored again. Together with the latest bars, the vendor's own final bars before them are requested
+again.
 
 Final bars do not expire, and no vendor is queried just for them. But if a vendor is queried for the
 end of a series anyway, the request occasionally reaches back over its own last bars, as far as that
@@ -25,9 +26,9 @@ from ..series import LaneRequest, Question, SeriesStore, Side
 from ..validity import doubt_at, is_older, split_windows
 from .plan import requests_for
 
-# Minimum number to compare, if they fit in the vendor's page.
+# Minimum number of bars to compare, if they fit in the vendor's page.
 FEW = 5
-# Bars more than this many expected bars away are not neighbours.
+# Bars more than this many expected bars away are not compared.
 _FAR = 3 * COMPARED
 _SHORTEST_LOOK_MS = 14 * DAY_MS
 
@@ -46,7 +47,7 @@ def question_for(
         series: Store of the series.
         candidate: The vendor.
         spans: Ascending missing spans, requested at once.
-        until: End of the range after them in which nothing else is missing.
+        until: End of the range after the spans in which nothing else is missing.
     """
     span = Span(spans[0].start, spans[-1].end)
     sides = neighbours(request, series, candidate, span)
@@ -63,7 +64,7 @@ def question_for(
 def neighbours(
     request: LaneRequest, series: SeriesStore, candidate: Candidate, span: Span
 ) -> tuple[Side, ...]:
-    """Return the bars from other vendors next to ``span``; none if a vendor is pinned."""
+    """Return the bars from other vendors next to ``span``; empty if a vendor is pinned."""
     if request.query.provider is not None:
         return ()
     coverage = series.coverage()
@@ -97,9 +98,10 @@ def _side(
 
 
 def _is_foreign(part: Covered, candidate: Candidate) -> bool:
-    """Return whether a candidate's bars next to these must be compared with them.
+    """Return whether a candidate's bars must be compared with the adjacent stored bars ``part``.
 
-    This includes its own bars if they were rescaled. Bars from older tools have a separate rule.
+    The candidate's own stored bars are compared, too, if they were rescaled. Bars from older tools
+    have a separate rule.
     """
     if is_older(part) and candidate.adjustment != "unknown":
         return False
@@ -109,7 +111,7 @@ def _is_foreign(part: Covered, candidate: Candidate) -> bool:
 
 
 def _look(grid: BarGrid, edge: int, *, is_later: bool) -> Span:
-    """Return the stamps on one side of ``edge`` in which to look for neighbours."""
+    """Return the span on one side of ``edge`` in which to look for bars to compare."""
     step = grid.timeframe.longest_ms
     far = max(_SHORTEST_LOOK_MS, 2 * _FAR * step)
     if is_later:
@@ -129,7 +131,7 @@ def _at(parts: Coverage, stamp: int) -> Covered | None:
 def _compared_from(
     request: LaneRequest, series: SeriesStore, candidate: Candidate, span: Span
 ) -> int:
-    """Return the stamp from which the vendor's own bars before ``span`` are compared with it."""
+    """Return the time from which the vendor's own bars before ``span`` are requested again."""
     caps, compared_at = candidate.capabilities, series.view().compared_at
     if caps is None or request.query.refresh or not _is_due(request, series, compared_at):
         return span.start
@@ -143,7 +145,7 @@ def _compared_from(
 
 
 def _is_due(request: LaneRequest, series: SeriesStore, compared_at: int | None) -> bool:
-    """Return whether it is time to compare; never near a split."""
+    """Return whether a comparison is due; near a split it never is."""
     now = series.now_ms()
     if compared_at is not None and abs(now - compared_at) < request.expiry.recent_ms:
         return False
@@ -152,7 +154,7 @@ def _is_due(request: LaneRequest, series: SeriesStore, compared_at: int | None) 
 
 
 def _own_bars_before(parts: Coverage, candidate: Candidate, edge: int) -> Span:
-    """Return the span up to ``edge`` in which every bar is final and from the candidate."""
+    """Return the span directly before ``edge`` in which every bar is final and from the candidate."""
     start = edge
     before = (part for whole in reversed(parts) for part in reversed(whole.opened))
     clipped = (part.clip(Span(0, edge)) for part in before)
@@ -164,7 +166,7 @@ def _own_bars_before(parts: Coverage, candidate: Candidate, edge: int) -> Span:
 
 
 def _is_own(part: Covered, candidate: Candidate) -> bool:
-    """Return whether the candidate would send these bars again unchanged; closed hours count."""
+    """Return whether the candidate should send these bars again unchanged; true for closed hours."""
     if part.state == "empty":
         return part.reason == CLOSED
     is_own = part.state == "final" and part.vendor == candidate.downloader.name
@@ -179,9 +181,10 @@ def request_start(
     grid: BarGrid,
     now_ms: int | None = None,
 ) -> int:
-    """Return the start of a request for ``span``, as early as possible without a further request.
+    """Return the start of a request for ``span`` that also includes bars to compare.
 
-    The bars received since the last comparison are included, and at least a few.
+    These are the bars received since the last comparison, but at least a few, as far as they cost
+    no additional request.
     """
     stamps = grid.opens(own)
     since = len(stamps) if compared is None else int((stamps >= compared).sum())

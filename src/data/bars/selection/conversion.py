@@ -1,8 +1,8 @@
 """Converts a vendor's bars to the requested kind if that is exact.
 
-Regular hours are cut out of extended ones, and bars counted from the clock are rebuilt as counted
-from the open, or the other way round. Both need bars of at most 30 minutes. Daily bars are never
-built from them, because they would lack the auctions.
+Bars of regular hours are cut out of extended ones. Bars that begin at full hours are rebuilt to
+begin at the open, or the other way round. Both conversions need bars of at most 30 minutes. Daily
+bars are never built from such bars, because they would lack the auctions.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ _LEAST_SHARE = ValidationRules().min_quality_score
 def conversion_for(query: BarsQuery, caps: Capabilities, wanted: Kind) -> Conversion | None:
     """Return the conversion of a vendor's bars to the wanted kind; None if not needed or possible.
 
-    Of several suitable lengths, it uses the longest one that covers the range.
+    Of several suitable source timeframes, the longest one that covers the range is used.
 
     Args:
         query: The query; the vendor serves its timeframe.
@@ -68,9 +68,9 @@ class Conversion:
 
     Attributes:
         target: Length of the requested bars.
-        source: Length of the bars to fetch; may be the same.
-        own: Kind of those bars.
-        kind: Kind of the bars built from them.
+        source: Length of the bars to fetch; may equal ``target``.
+        own: Kind of the fetched bars.
+        kind: Kind of the converted bars.
     """
 
     target: Timeframe
@@ -86,12 +86,12 @@ class Conversion:
 
     @property
     def anchors(self) -> tuple[str, str]:
-        """The anchors of the vendor's bars and of the bars built from them."""
+        """The anchors of the vendor's bars and of the converted ones."""
         own = self.own.anchor or "session"
         return own, self.kind.anchor or own
 
     def capabilities(self, caps: Capabilities) -> Capabilities:
-        """Return a vendor's capabilities after conversion, with the source's pages and depth."""
+        """Return a vendor's capabilities after conversion, with page size and depth of the source bars."""
         parts = max(1, (self.target.step_ms or 1) // (self.source.step_ms or 1))
         terms = {"session": self.kind.session, "anchor": self.kind.anchor}
         kinds = {**caps.kinds, **caps.intraday_kinds}
@@ -112,10 +112,10 @@ class Conversion:
     def fetch(self, query: FetchQuery, ask: Callable[[FetchQuery], Fetched]) -> Fetched:
         """Return the requested bars, built from the answer of ``ask``; other lengths pass unchanged.
 
-        Bars that cannot be made completely are left out; then everything missing is a gap.
+        Bars that cannot be built completely are left out and are gaps.
 
         Raises:
-            NoDataError: There is not a single whole bar.
+            NoDataError: Not a single whole bar can be built.
             QualityError: The answer cannot be used.
         """
         if query.timeframe != self.target:
@@ -131,13 +131,13 @@ class Conversion:
 
 @dataclass(frozen=True)
 class _Made:
-    """One answer being turned into bars of the wanted kind.
+    """One answer during its conversion to the wanted kind.
 
     Attributes:
         conversion: Conversion to apply.
         query, fetched: The query and the answer.
         rows: Good rows of the answer within the wanted hours.
-        classified: Which of its bars are present, and which are not.
+        classified: Classification of its present and missing bars.
     """
 
     conversion: Conversion
@@ -196,7 +196,7 @@ class _Made:
         )
 
     def _running(self, bars: Resampled) -> BarTable:
-        """Return the running bar, if none of its parts so far is missing."""
+        """Return the forming bar if no part of it is missing so far; else an empty table."""
         for bar in bars.incomplete:
             rows = bars.partial.within(Span(bar.span.start, bar.span.start + 1))
             if bar.reason == "forming" and len(rows):
@@ -205,7 +205,7 @@ class _Made:
         return BarTable.empty()
 
     def _is_short(self, bars: Resampled) -> bool:
-        """Return whether a closed bar could not be made, other than because it is very recent."""
+        """Return whether a closed bar could not be built, other than because it is too recent."""
         late = self.classified.unpublished
         until = late.start if late else self.query.span.end
         return any(b.reason != "forming" and b.span.end <= until for b in bars.incomplete)

@@ -40,12 +40,12 @@ def left_out(
     attempted: Container[str],
     out: Mapping[str, DataError],
 ) -> dict[str, str]:
-    """Return, for each vendor that an answer was made without, the reason; queries no vendor.
+    """Return the reason for each vendor that an answer was built without; queries no vendor.
 
     Args:
-        selector: Our selector, or a user's substitute for it, which need not know any rules.
+        selector: Our selector, or a user's own one, which need not know any rules.
         query: The query.
-        way: Where its bars may come from, or the error if no vendor can supply them.
+        way: Route of the query, or the error if no vendor can supply the bars.
         attempted: Vendors that were queried.
         out: Vendors that failed earlier in the call, with their errors.
     """
@@ -99,7 +99,7 @@ def differences(first: LaneRoute, other: LaneRoute) -> str:
 
 
 def named_for(selector: ProviderSelector, query: BarsQuery) -> tuple[str, ...]:
-    """Return the pinned vendor, or else those that the rules name, in order."""
+    """Return the pinned vendor, or else the vendors that the rules name, in order."""
     if query.provider is not None:
         return (query.provider,)
     try:

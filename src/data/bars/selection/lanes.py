@@ -1,15 +1,13 @@
-"""Finds the lane that answers a query by the current rules, regardless of what is stored.
+"""Finds the lane (stored series of one kind of bar) that answers a query by the current rules.
 
-An answer has the kind of the *first* vendor: the first in the order of the rules that can be
-built, serves the series and reaches into the range. Its bars are in the default lane, or in a lane
-of their kind if the default lane holds bars of another kind; bars from files are in a lane of
-their folder. Everything that has to know where the bars for a query are uses this module: answers,
-plans, commands, jobs and feeds.
+An answer has the kind of the *first* vendor: the first in the order of the rules that can be built,
+serves the series and has history in the range. Its bars are in the default lane, or in a lane of
+their kind if the default lane holds bars of another kind; bars from files are in a lane of their
+folder. Answers, plans, commands, jobs and feeds all find the bars for a query with this module.
 
-Vendor names decide if possible: if the first vendor has supplied bars in the range to the default
-lane, or to one of its kind next to it, that is the lane, and no vendor is loaded. Otherwise the
-vendors' declarations are consulted, and remembered for as long as rules, keys and downloaders are
-the same.
+Vendor names are enough in most cases: if the first vendor has supplied bars in the range to the
+default lane, or to a lane of its own kind, that lane answers, and no vendor is loaded. Otherwise
+the vendors' declarations are consulted, and remembered until rules, keys or downloaders change.
 """
 
 from __future__ import annotations
@@ -48,10 +46,10 @@ class AnsweringLane(NamedTuple):
         key: The series.
         view: View of the stored series.
         kind: Kind of the answer; None if it is unknown until a vendor has answered.
-        default: Kind of the bars in the default lane, as vendors declare it; None if there are
-            none.
-        vendor: Vendor whose kind it is, if declarations were consulted.
-        home: The default lane; that of extended hours has a name.
+        default: Kind of the bars in the default lane, as vendors declare it; None if the lane is
+            empty.
+        vendor: Vendor that determined the kind, if declarations were consulted.
+        home: The default lane; the default lane of extended hours has a name.
     """
 
     key: SeriesKey
@@ -63,19 +61,19 @@ class AnsweringLane(NamedTuple):
 
     @property
     def is_beside(self) -> bool:
-        """Whether the default lane next to it holds bars of another kind."""
+        """Whether this is not the default lane, and the default lane holds bars of another kind."""
         return self.default is not None and self.key.lane != self.home
 
 
 class LaneFinder:
-    """Finds the lane that answers. Thread-safe; queries no vendor and reads no bars.
+    """Finds the lane that answers a query. Thread-safe; queries no vendor and reads no bars.
 
     Args:
         selector: The rules.
         store: Stored bars.
 
     Attributes:
-        sources: Knows whether files that bars were read from have changed.
+        sources: Detects changes to files that bars were read from.
     """
 
     def __init__(self, selector: Selector, store: BarStore) -> None:
@@ -87,7 +85,7 @@ class LaneFinder:
     def find(self, query: BarsQuery) -> AnsweringLane:
         """Return the lane that answers ``query``: the pinned vendor's, or the one by the rules.
 
-        If no vendor can be queried, it is the default lane.
+        If no vendor can be queried, the result is the default lane.
 
         Raises:
             CacheError: The store cannot be read.
@@ -101,7 +99,7 @@ class LaneFinder:
         order = self.order(query.instrument, query.timeframe)
         names = getattr(order, "names", order)
         if view.kind is None:
-            # A vendor whose bars need no separate lane starts the default one.
+            # If a vendor's bars need no separate lane, they are the first ones in the default lane.
             if not any(map(lies_apart, names)):
                 return usual
         elif not names or (
@@ -123,13 +121,13 @@ class LaneFinder:
         if first is None:
             return usual
         if (other := lane(first)) == key:
-            # Next to a user's own bars, which state no kind, the first vendor's kind is wanted.
+            # A user's own bars state no kind, so the first vendor's kind is used.
             return usual._replace(kind=stored and stored.filled_from(first.kind))
         view = self._store.view(other)
         return AnsweringLane(other, view, first.kind, stored, first.name, query.home)
 
     def _pinned(self, query: BarsQuery, view: SeriesView) -> AnsweringLane:
-        """Return the lane of a pinned vendor, without extended hours that were not requested."""
+        """Return the lane of a pinned vendor; it has no extended hours unless they were requested."""
         if view.kind is None or not is_too_long(view.kind, query):
             return AnsweringLane(view.key, view, view.kind, None)
         key = replace(view.key, lane=(*view.key.lane, *REGULAR_LANE))
@@ -141,8 +139,8 @@ class LaneFinder:
     ) -> AnsweringLane | None:
         """Return the non-default lane to which a vendor has supplied bars in the range.
 
-        No vendor is loaded: bars that are never converted have the kind that their vendor
-        declares. None if there is no such lane, or its bars may have been converted.
+        No vendor is loaded: bars that are never converted have the kind that their vendor declares.
+        The result is None if no such lane exists or its bars may have been converted.
         """
         for other in self._store.lanes_beside(key.symbol, key.timeframe):
             view = self._store.view(other)
@@ -159,12 +157,12 @@ class LaneFinder:
     ) -> list[SeriesKey]:
         """Return the series among ``keys`` that answer by the rules, one per symbol and timeframe.
 
-        If ``keys`` has only the default lane for a symbol and timeframe, that one is returned,
-        whatever its kind. If the lane of the rules is not among them, the default one is returned.
+        If the lane determined by the rules is not among ``keys``, or ``keys`` has only the default
+        lane for a symbol and timeframe, the default lane is returned.
 
         Args:
             keys: Stored series.
-            ask: Returns the default query for a series.
+            ask: Function that returns the default query for a series.
 
         Raises:
             CacheError: The store cannot be read.
@@ -198,11 +196,11 @@ class LaneFinder:
         return first_of(query, offers, lambda offer: offer.name in vendors)
 
     def order(self, instrument: Instrument, timeframe: Timeframe) -> Any:
-        """Return the rules' vendors in order, as far as the order is known without loading any.
+        """Return the vendors in the rules, in order, as far as it is known without loading any.
 
         Returns:
-            An object that is the same, or equal, for as long as the rules decide the same: a
-            ``VendorOrder``, or the names if a program decides instead of the rules.
+            An object that is equal as long as the rules give the same order: a ``VendorOrder``, or
+                the names if a program decides instead of the rules.
         """
         symbol, label = instrument.symbol, timeframe.label
         at_hand: Callable[[str, str], Any] | None = getattr(self._selector, "order_at_hand", None)
@@ -212,20 +210,20 @@ class LaneFinder:
         return tuple(self._selector.get_provider_with_failover(symbol, label))
 
     def first_vendor(self, instrument: Instrument, timeframe: Timeframe) -> str:
-        """Return the first vendor of :meth:`order`; empty if there is none."""
+        """Return the first vendor of :meth:`order`; empty if no vendor is known."""
         order = self.order(instrument, timeframe)
         return next(iter(getattr(order, "names", order)), "")
 
     def _declared(self, query: BarsQuery, order: object) -> Sequence[Offer]:
-        """Return the declarations of the rules' vendors for a series, in order."""
+        """Return the declarations of the vendors in the rules for a series, in order."""
         place = order, query.instrument.symbol, query.timeframe.label
         offers = self._offers.get(place)
         if offers is None:
-            # Imported here: if names decide, no vendor is loaded.
+            # Imported here: if names are enough, no vendor is loaded.
             from .candidates import candidates_of, offers_of
 
             offers = offers_of(query, candidates_of(self._selector, query))
-            # A program's replacement for the rules may change without notice.
+            # A program's own selector may change its order without notice.
             if not isinstance(order, tuple):
                 if len(self._offers) >= _REMEMBERED:
                     self._offers.clear()

@@ -1,4 +1,4 @@
-"""Proof by bars that two vendors list the same thing, and derivatives with the same name."""
+"""Compares bars to prove that two vendors list the same instrument; finds derivatives of that name."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _COMPARED = 60
 
 
 class Namesakes:
-    """Finds out from vendors what else a name may stand for. Thread-safe: it keeps no state.
+    """Queries vendors to find out what a symbol means to them. Thread-safe: it keeps no state.
 
     Args:
         store: Stored bars.
@@ -38,7 +38,7 @@ class Namesakes:
     def proved(
         self, query: BarsQuery, way: Route, candidates: Iterable[Candidate]
     ) -> tuple[frozenset[str], list[Attempt]]:
-        """Return the vendors among ``way.namesakes`` that list the same thing, and the attempts.
+        """Return the vendors in ``way.namesakes`` that list the same instrument, and the attempts.
 
         This takes one request per vendor; the answers are not stored.
         """
@@ -103,7 +103,7 @@ class Namesakes:
     def derivative(self, query: BarsQuery, way: Route) -> tuple[str, list[Attempt]]:
         """Return how to request the owner's derivative with this name, and the attempts made.
 
-        The text is empty if there is none.
+        The text is empty if the owner has no such derivative.
         """
         listed = [c for lane in way.lanes for c in lane.candidates if c.name == way.owner]
         fetch = getattr(listed[0].downloader, "derivative", None) if listed else None

@@ -1,4 +1,4 @@
-"""The declarations of a series' vendors, and which vendor comes first."""
+"""The declarations of the vendors of a series, and the choice of the first one."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class Offer(NamedTuple):
         name: Vendor name, as the rules spell it.
         kind: Kind of the answers if this vendor is the first that serves the range.
         depth_days: How far back its history goes; None: unlimited.
-        lane_name: Lane that its bars are always in; None: the lane of their kind.
+        lane_name: Lane in which the vendor's bars always are; None: the lane of their kind.
     """
 
     name: str
@@ -29,21 +29,20 @@ class Offer(NamedTuple):
     lane_name: tuple[str, ...] | None = None
 
     def reaches(self, query: BarsQuery) -> bool:
-        """Return whether it serves a part of the range."""
+        """Return whether the vendor's history reaches into the range."""
         days = self.depth_days
         return days is None or query.now_ms - days * DAY_MS < query.span.end
 
     def lane(self, stored: Kind | None) -> tuple[str, ...]:
-        """Return its lane if the default lane holds bars of the kind ``stored``."""
+        """Return the lane of the vendor's bars if the default lane holds bars of the kind ``stored``."""
         return lane_beside(self.kind, stored) if self.lane_name is None else self.lane_name
 
 
 def as_declared(stored: Kind, instrument: Instrument) -> Kind:
     """Return the kind of stored bars as their vendor declares it.
 
-    For crypto, a vendor declares the unit for which it is queried. That a vendor prices a
-    stablecoin pair in dollars is known only from its bars, so their unit is not compared with the
-    declaration.
+    For crypto, a vendor declares the unit that is requested. Whether it prices a stablecoin pair in
+    dollars is only known from its bars, so their unit is not compared with the declaration.
     """
     is_as_requested = instrument.asset_class != "crypto" or stored.unit == instrument.quote
     return stored if is_as_requested else replace(stored, unit="")
@@ -57,9 +56,9 @@ def first_of(
     Args:
         query: The query.
         offers: Declarations, in rule order.
-        has_bars: Returns whether bars from a vendor are stored in the range; if so, the vendor
-            serves the range, however old the bars are. If no vendor serves the range, the first of
-            all is returned.
+        has_bars: Function that returns whether bars from a vendor are stored in the range; if so,
+            the vendor serves the range, however old the bars are. If no vendor serves the range,
+            the first declaration is returned.
     """
     nearest = None
     for offer in offers:
@@ -70,6 +69,6 @@ def first_of(
 
 
 def is_too_long(kind: Kind, query: BarsQuery) -> bool:
-    """Return whether bars are from extended hours although regular ones are requested."""
+    """Return whether bars include extended hours although regular ones are requested."""
     is_regular = not query.instrument.is_extended and query.timeframe.is_intraday
     return is_regular and kind.session == "extended"

@@ -15,7 +15,7 @@ from ..validity import after_change
 if TYPE_CHECKING:
     from .candidates import Selector
 
-# The file vendor that rules can name; others are pinned.
+# The only file vendor that rules can name; others must be pinned.
 _OF_RULES = "local"
 # Number of series whose states are remembered; then the table is cleared.
 _MOST = 4096
@@ -34,7 +34,7 @@ class SourceCheck:
         self._verified: dict[SourceState, SourceState] = {}
 
     def is_current(self, instrument: Instrument, view: SeriesView, lane: str = "") -> bool:
-        """Return whether a stored lane may answer, which is false only if its files have changed.
+        """Return whether a stored lane may answer; False only if its files have changed.
 
         Bars calculated by a job are not read from a file: they are updated when the job runs
         again.
@@ -42,7 +42,7 @@ class SourceCheck:
         Args:
             instrument: Instrument of the series.
             view: View of the stored series.
-            lane: Folder part of the lane, if the query has already determined it.
+            lane: Folder part of the lane, if it is already known.
         """
         if not view.key.of_folder or view.key.made_of:
             return not view.key.is_outdated
@@ -50,8 +50,7 @@ class SourceCheck:
             return True
         from ...vendors.factory import downloader_for
 
-        # A relative name or a link may by now lead elsewhere; the lane then belongs to another
-        # folder.
+        # A relative path or a link may now lead elsewhere; the lane then belongs to another folder.
         name = next((part.vendor for part in view.coverage if is_of_files(part.vendor)), _OF_RULES)
         downloader = self._selector.downloaders.get(name) if lane else None
         if downloader is None:
@@ -62,7 +61,7 @@ class SourceCheck:
         return is_same(view.source, state)
 
     def as_now(self, instrument: Instrument, view: SeriesView, now_ms: int) -> SeriesView:
-        """Return the view, with all of it in doubt if its files have changed since."""
+        """Return the view, with all bars in doubt if their files have changed meanwhile."""
         if self.is_current(instrument, view):
             return view
         return replace(view, coverage=after_change(view.coverage, now_ms), next_due=now_ms)
@@ -78,8 +77,9 @@ class SourceCheck:
 
         Args:
             downloader: Downloader that reads the files.
-            instrument, timeframe: Those of the series.
-            stored: Their previous state; it shows whether they must be read to decide.
+            instrument, timeframe: Identify the series.
+            stored: Previous state of the files, which shows whether they must be read for the
+                comparison.
         """
         look = getattr(downloader, "source_files", None)
         files = look(instrument, timeframe) if look is not None else None

@@ -1,7 +1,7 @@
 """Summaries of the cache for other programs: ``<cache>/ohlcv/_metadata/*.json``.
 
-They repeat the yearly metadata, and nothing here ever reads them. They are written by jobs, with
-the statistics, and when a process that stored something exits.
+They repeat the yearly metadata; this library never reads them. They are written by jobs, together
+with the statistics, and when a process that stored something exits.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ log = logging.getLogger(__name__)
 
 FOLDER = "_metadata"
 FILES = ("symbols.json", "providers.json", "quality_scores.json", "cache_stats.json")
-# How long to wait for another process that is writing them.
+# Time to wait for another process that is writing the summaries.
 LOCK_TIMEOUT_S = 5.0
 
 
@@ -36,7 +36,7 @@ class YearInfo(NamedTuple):
 
 
 def summaries(years: Iterable[YearInfo], stats: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a dictionary that maps each file name to its content.
+    """Return a mapping of file names to contents.
 
     Args:
         years: Every year of every series.
@@ -110,7 +110,7 @@ class Summarises(Protocol):
         """Write the summaries if anything has changed."""
 
 
-# A cache that no longer exists at exit leaves its summaries to the next process.
+# If a cache object no longer exists at exit, the next process writes the summaries.
 _open: weakref.WeakSet[Summarises] = weakref.WeakSet()
 
 

@@ -1,1 +1,4 @@
-"""The bytes of cache files: members of year files, documents, columns. Nothing here knows a series."""
+"""The bytes of cache files: members of year files, documents, columns.
+
+Nothing here depends on a series.
+"""

@@ -1,8 +1,8 @@
-"""The byte layout of a columnar file, as values only: nothing here reads or writes.
+"""The byte layout of a columnar file; nothing here reads or writes files.
 
-One file holds all years of a series, with one region per column, so that a stretch of bars is a
-stretch of memory. It is derived from the year files: if anything is wrong with it, it is dropped
-and rebuilt. Numbers are little endian.
+One file has all years of a series, with one region per column, so that consecutive bars are
+contiguous in memory. It is derived from the year files: if anything is wrong with it, it is dropped
+and rebuilt. Numbers are little-endian.
 
 ====================  ======================================================================
 0 .. 16 KiB           two headers of 8 KiB, written in turn; the valid one with the higher
@@ -13,8 +13,8 @@ at the end            a checksum (CRC-32) for each full block of each column
 ====================  ======================================================================
 
 Bytes covered by a header are never overwritten: more bars are added after them, and then the other
-header is written. Any other change creates a new file under the old name. A file is never
-truncated, so memory mapped from it does not change.
+header is written. For any other change, a new file replaces the old one under the same name. A file
+is never truncated, so memory mapped from it does not change.
 """
 
 from __future__ import annotations
@@ -45,21 +45,21 @@ _COLUMNS = (STAMPS, INDEX, *PRICES, "volume")
 _FIXED = struct.Struct("<8sQII")
 _ITEM = 8
 NS_IN_MS = 1_000_000
-# A header that claims more is not ours: a year of one-second bars, and numbers that leave room for
-# the next one.
+# Limits for a plausible header: the rows in a year of one-second bars, and a number that can still
+# be incremented.
 _MOST_ROWS = 366 * 86_400
 _MOST_SEQ = 1 << 62
 
 
 class ColumnSource(NamedTuple):
-    """The committed state of a year file from which a stretch of rows was read.
+    """The committed state of a year file from which consecutive rows were read.
 
     Attributes:
         rows: Number of rows.
         size, head: Bytes of the data file, and start of the digest of its last member.
         inode, mtime_ns: State of the data file when it was verified; if it differs, the file is
             verified again.
-        has_adj_close: Whether the year has that column.
+        has_adj_close: Whether the year has the column ``adj_close``.
     """
 
     rows: int
@@ -71,7 +71,7 @@ class ColumnSource(NamedTuple):
 
 
 class Part(NamedTuple):
-    """The rows of one year, new ones or all of them, and the year's state with them."""
+    """All or only the new rows of one year, and the state of the year that includes them."""
 
     source: ColumnSource
     table: BarTable
@@ -85,7 +85,7 @@ class Head:
         id: Identifier of the series.
         seq: Number of the header; ascending.
         capacity: Number of rows that a column has room for, a multiple of ``BLOCK``.
-        years: Maps each year to the source of its rows, ascending; the years follow one another.
+        years: Maps each year to the source of its rows, ascending; rows are stored in this order.
         tails: Maps each column to the checksum of its last, incomplete block.
     """
 
@@ -112,7 +112,7 @@ class Head:
         return self.checksum_at(self.columns[-1], self.capacity // BLOCK)
 
     def begins(self) -> dict[int, int]:
-        """Return a dictionary that maps each year to the index of its first row."""
+        """Return a mapping of years to the index of their first row."""
         counts = [source.rows for source in self.years.values()]
         return dict(zip(self.years, accumulate(counts, initial=0), strict=False))
 
@@ -135,7 +135,7 @@ class Head:
         """Return the bytes of the header.
 
         Raises:
-            ValueError: The header has more years than there is room for.
+            ValueError: The header has too many years.
         """
         plain = {
             "id": self.id,

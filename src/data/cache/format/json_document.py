@@ -1,4 +1,4 @@
-"""JSON documents that prove that they are complete.
+"""JSON documents with a digest that proves that they are complete.
 
 Every document contains ``sha256``, the digest of its canonical JSON (sorted keys, no spaces)
 without that key. A document with a wrong or missing digest counts as lost: after most bit flips a
@@ -27,7 +27,7 @@ _SEALED = len(json.dumps({_KEY: hashlib.sha256().hexdigest()}))
 
 
 class DamagedError(CorruptEntryError):
-    """A document differs from what was written; not raised outside the store."""
+    """A document differs from what was written; never raised outside the store."""
 
 
 def dump(document: Mapping[str, Any]) -> bytes:
@@ -49,7 +49,7 @@ def dump_readable(content: Any) -> bytes:
 
 
 def load(data: bytes) -> dict[str, Any]:
-    """Return the plain values of a document, without its digest; raises as :func:`text_of` does."""
+    """Return the values of a document, without its digest; for errors see :func:`text_of`."""
     return plain(text_of(data))
 
 
@@ -80,8 +80,9 @@ def decoded(
 
     Args:
         data: Bytes of the document.
-        decode: Decodes the text; raises ``msgspec.DecodeError``, also for an unknown key.
-        fields: Keys that it knows.
+        decode: Function that decodes the text; raises ``msgspec.DecodeError``, also for an unknown
+            key.
+        fields: Keys that ``decode`` accepts.
         name: Name of the document, for errors.
 
     Raises:
@@ -110,8 +111,7 @@ def check_format(document: Mapping[str, Any], subject: str, **facts: str) -> Non
         facts: Further arguments of the error.
 
     Raises:
-        FormatVersionError: The format is another one, or requires a feature that this version
-            lacks.
+        FormatVersionError: The format is different, or requires a feature that this version lacks.
     """
     if document.get("format") != FORMAT or document.get("need"):
         raise FormatVersionError(
@@ -120,7 +120,7 @@ def check_format(document: Mapping[str, Any], subject: str, **facts: str) -> Non
 
 
 def check_about(document: Mapping[str, Any], about: Mapping[str, Any], what: str) -> None:
-    """Reject a document about another ``what``, according to its identifying keys.
+    """Reject a document about something else, according to its identifying keys.
 
     Raises:
         DamagedError: A key is missing, or has another value.

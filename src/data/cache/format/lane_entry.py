@@ -1,7 +1,7 @@
 """The index entry for a lane: a summary of its documents, sealed with a digest.
 
-It repeats the documents and adds nothing. Bytes that are incomplete, or of another lane, are not an
-entry.
+An entry repeats content of the documents and adds nothing. Bytes that are incomplete or belong to
+another lane are not accepted as an entry.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ Packed = bytes  # for LaneEntry, which has an attribute called bytes
 # Version of the entries' content and byte format.
 VERSION = 3
 _DIGEST_BYTES = 16
-# Packed forms of a year and of a stretch.
+# Binary formats of a year and of a stretch.
 _YEAR, _STRETCH = struct.Struct("<5q"), struct.Struct("<4q")
 
 
 class Growth(NamedTuple):
-    """A series' growth on a day, from its logs: UTC date, bars, bytes of its files."""
+    """The growth of a series on one day, from its logs: UTC date, number of bars, bytes of files."""
 
     date: str
     bars: int
@@ -60,8 +60,8 @@ class YearEntry(NamedTuple):
 
     Attributes:
         year: Year described.
-        is_sound: Whether its document can be relied on: neither damaged nor half written.
-        bytes: Size of its data file and its document; 0 if there is no data file.
+        is_sound: Whether its document is reliable, that is, neither damaged nor half written.
+        bytes: Size of its data file and its document; 0 without a data file.
         size: Recorded size of its data file.
         generation: Generation of its last commit.
     """
@@ -74,7 +74,7 @@ class YearEntry(NamedTuple):
 
 
 class StretchEntry(NamedTuple):
-    """The extent of one source's stretches with bars in one year.
+    """The extent of one source's stretches (covered spans) with bars in one year.
 
     Attributes:
         year: Year of the stretches.
@@ -94,19 +94,20 @@ class LaneEntry(msgspec.Struct, array_like=True):
     Attributes:
         folders: Maps the names of the lane folder (empty) and its subfolders to inode, size and
             time.
-        bytes, files: Totals for the folder, except ``links``: inode and bytes of files that have
-            other names too.
+        bytes, files: Totals for the folder, without the files in ``links``.
+        links: Inode and bytes of files that have further names.
         data_files, quarantined, without_metadata: Numbers of year files, files in quarantine, and
             year files without a document.
-        rows, first, last: Number of bars, and the stamps of the first and the last.
+        rows, first, last: Number of bars, and the timestamps of the first and the last one.
         updated_ms: Time of the last commit.
         answered_ms: Time of the newest answer, even one without bars.
         sources: Origins of stretches with bars.
         newest: Maps each vendor to the end of its newest bars.
-        has_series: Whether there is a document for the series as a whole.
+        has_series: Whether a document for the series as a whole exists.
         is_pinned: Whether a version is pinned.
-        is_sound: Whether all documents can be relied on and no file is another tool's.
-        confirmed, contradicted: Numbers of bars on which a second vendor agrees, and disagrees.
+        is_sound: Whether all documents are reliable and no file is from another tool.
+        confirmed, contradicted: Numbers of bars on which a second vendor agrees, and on which it
+            disagrees.
         compared_ms: Time of the last comparison with a second vendor.
         unjudged: Number of years whose bars were not all judged on arrival.
     """
@@ -137,7 +138,7 @@ class LaneEntry(msgspec.Struct, array_like=True):
 
     @property
     def exists(self) -> bool:
-        """Whether anything is stored, be it bars or the fact that there are none."""
+        """Whether anything is stored, be it bars or the information that vendors have none."""
         return bool(self.packed_years) or self.has_series
 
     @property
@@ -166,7 +167,7 @@ class LaneEntry(msgspec.Struct, array_like=True):
         Args:
             key: Series of the lane.
             year: Year to add; years are added in ascending order.
-            size: Bytes of its data file and its document, 0 if there is no data file.
+            size: Bytes of its data file and its document; 0 without a data file.
             meta: Document of the year; None if it is damaged.
         """
         if meta is None:
@@ -257,7 +258,7 @@ class Sealed:
         self._decode = msgspec.msgpack.Decoder(kind).decode
 
     def dump(self, lane: str, value: Any) -> bytes:
-        """Return the bytes."""
+        """Return ``value`` as bytes with the digest for ``lane``."""
         text = self._encode(value)
         return self._digest(lane, text) + text
 

@@ -1,4 +1,4 @@
-"""Year files from older tools, read as part of a series until its first commit imports them."""
+"""Year files from older tools, which belong to a series until its first commit imports them."""
 
 from __future__ import annotations
 
@@ -36,9 +36,9 @@ class OldYear:
 
     Attributes:
         path: Path of the file.
-        table: Bars that count: those inside the coverage.
+        table: Bars inside the coverage; others are ignored.
         coverage: Coverage of the file.
-        damage: Why the file cannot be read, or empty.
+        damage: Reason why the file cannot be read, or an empty text.
     """
 
     path: Path
@@ -71,7 +71,7 @@ class OldYears:
         self._layout = layout
         self._disk = disk
         self._memory = memory
-        # A separate cache: for the same paths, the other one records who owns the files.
+        # A separate cache, because the other one records for the same paths who owns the files.
         self._read_files = memory.named("older")
         self._elsewhere: dict[SeriesKey, dict[int, Path]] = {}
 
@@ -96,14 +96,14 @@ class OldYears:
         return {year: path for year, path in there.items() if year not in own} | here
 
     def _is_foreign(self, lane: SeriesFiles, year: int) -> bool:
-        """Return whether the data in the lane folder is another tool's."""
+        """Return whether the data in the lane folder is from another tool."""
         if self._was_committed(lane, year):
             return False
         path = lane.paths.data(year)
         return self._memory.load(path, lambda content: not is_ours(content), times=0) or False
 
     def _is_taken(self, lane: SeriesFiles, year: int) -> bool:
-        """Return whether our own year counts, rather than being the remains of a crashed writer."""
+        """Return whether a year in our format is valid, rather than the remains of a crashed writer."""
         if self._was_committed(lane, year):
             return True
         return self._disk.stat(lane.paths.data(year)) is not None
@@ -112,7 +112,7 @@ class OldYears:
         try:
             meta = lane.meta(year)
         except DamagedError:
-            return False  # older tools' metadata has no digest; the data shows whose it is
+            return False  # metadata of older tools has no digest; the data shows the owner
         return meta is not None and meta.state.generation > 0
 
     def _look_elsewhere(self, lane: SeriesFiles) -> dict[int, Path]:
@@ -144,7 +144,7 @@ class OldYears:
 
 
 def _are_others(root: Path, key: SeriesKey, encoded: str) -> bool:
-    """Return whether the symbol has folders other than its own, which is very rare."""
+    """Return whether the symbol has folders with other names, which is very rare."""
     symbol, top = key.symbol, f"{root}{os.sep}"
     ours, low = f"{top}ohlcv{os.sep}", symbol.lower()
     places = {ours + symbol, ours + low, top + encoded, top + symbol, top + low} - {ours + encoded}

@@ -1,4 +1,4 @@
-"""One open columnar file: verified once, then sliced."""
+"""Reads an open columnar file, which is verified once and then sliced."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ from ..format.columnar import (
 from ..format.gzip_member import summing
 from ..write.coverage_update import year_span
 
-# A file of up to this size is read completely, at once: mapping it would cost more.
+# A file of up to this size is read as a whole, because mapping it would take longer.
 MOST_READ = 1 << 20
-# Frames copy slices of up to this size; beyond it, copying costs more than a separate map.
+# Frames copy slices of up to this size; for larger ones, a separate map is faster than a copy.
 MOST_COPIED = 1 << 19
 # A map occupies a file descriptor for as long as a frame needs it: at most a quarter of the
 # process's limit is used for that. Beyond it, frames are copied.
@@ -40,19 +40,19 @@ lent: WeakSet[mmap] = WeakSet()
 Column = NDArray[Any]
 # Types of the columns that are not prices.
 _TYPES: dict[str, type[np.generic]] = {STAMPS: np.int64, INDEX: np.int64}
-# Takes the offset and the number of bytes.
+# A function that reads bytes, given an offset and a number.
 Read = Callable[[int, int], bytes]
 
 
 class DamagedColumnsError(CorruptEntryError):
-    """A block does not match its checksum; not raised outside the store."""
+    """A block does not match its checksum; never raised outside the store."""
 
 
 class ColumnarFile:
     """The rows covered by one header of a columnar file. Thread-safe.
 
-    A short stretch is returned as a read-only view, from which frames are copied; a long one is
-    mapped again for the caller only, whose writes do not affect others.
+    A short span is returned as a read-only view, from which frames are copied. A long one is mapped
+    again only for the caller, whose writes do not affect others.
 
     Attributes:
         path: Path of the file when it was opened.
@@ -73,8 +73,8 @@ class ColumnarFile:
         names = head.columns if not may_map else tuple(n for n in head.columns if n != INDEX)
         self._columns = _columns(self._map, head) if self._map else _read(read, head, names)
         self.bytes = 0 if self._map else sum(c.nbytes for c in self._columns.values())
-        # Full blocks verified so far, and whether the last, partial one is. Two threads may set the
-        # same flag without harm.
+        # The full blocks verified so far, and whether the last, partial block is verified. Two
+        # threads may set the same flag without harm.
         self._sound = np.zeros(head.rows // BLOCK, dtype=bool)
         self._sound_tail = head.rows % BLOCK == 0
         self._is_sound = False
@@ -206,14 +206,15 @@ class ColumnarFile:
 def open_columns(
     disk: Disk, path: Path | str, identity: str, *, may_map: bool
 ) -> ColumnarFile | None:
-    """Open a columnar file; None if there is none that can be read."""
+    """Open a columnar file; return None if it does not exist or cannot be read."""
     try:
         handle = disk.open_read(path)
         if handle is None:
             return None
         try:
             inode, size, _ = disk.fstat(handle)
-            # Read at once; only copies are kept, without the spare room between columns.
+            # The file is read as a whole; only copies of the columns are kept, without the spare
+            # room between them.
             whole = disk.read_at(handle, 0, size) if size <= MOST_READ else None
 
             def _read(at: int, count: int) -> bytes:
@@ -240,7 +241,7 @@ def _columns(memory: mmap, head: Head) -> dict[str, Column]:
 
 
 def _read(read: Read, head: Head, names: tuple[str, ...]) -> dict[str, Column]:
-    """Read only the rows: columns are separated by spare room."""
+    """Read only the rows, because columns are separated by spare room."""
     size = head.at(STAMPS, head.rows) - head.at(STAMPS, 0)
     return {
         name: np.frombuffer(read(head.at(name, 0), size), _TYPES.get(name, np.float64), head.rows)
@@ -251,6 +252,6 @@ def _read(read: Read, head: Head, names: tuple[str, ...]) -> dict[str, Column]:
 def _checksums(read: Read, head: Head) -> Column:
     """Return the checksums of the full blocks, one row per column."""
     first = head.checksum_at(head.columns[0], 0)
-    # If no block is full, there are no checksums to read.
+    # If no block is full, no checksums exist.
     size = head.size - first if head.rows >= BLOCK else 0
     return np.frombuffer(read(first, size), np.uint32).reshape(len(head.columns), -1)

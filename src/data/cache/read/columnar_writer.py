@@ -37,9 +37,9 @@ def write_new(
     It is not synced: a power loss destroys it, and it is rebuilt.
 
     Raises:
-        StorageError: The disk refused; the old file is unchanged.
+        StorageError: The file cannot be written; the old file is unchanged.
         DamagedColumnsError: The old file differs from what was written.
-        ValueError: There are too many years.
+        ValueError: The number of years is too large.
     """
     kept = {y: s for y, s in old.head.years.items() if y not in parts} if old else {}
     if old is not None:
@@ -64,19 +64,19 @@ def write_new(
 
 
 def append_rows(disk: Disk, file: ColumnarFile, year: int, part: Part) -> bool:
-    """Write rows after the committed ones, then a header that covers them too.
+    """Write rows after the committed ones, then a header that includes them.
 
     Args:
         disk: File system.
         file: Current file; only its writer may call this, under the file's lock.
         year: Year of the rows: the last one in the file, or a later one.
-        part: Only the new rows, and the year's state with them.
+        part: Only the new rows, and the state of the year that includes them.
 
     Returns:
-        Whether it was possible: there is enough room, and a column for everything.
+        Whether the rows were written; False if the file lacks room or a column.
 
     Raises:
-        StorageError: The disk refused; committed rows are unchanged.
+        StorageError: The rows cannot be written; committed rows are unchanged.
     """
     before = file.head
     years = {**before.years, year: part.source}
@@ -100,7 +100,7 @@ def append_rows(disk: Disk, file: ColumnarFile, year: int, part: Part) -> bool:
 
 
 def restamp(disk: Disk, file: ColumnarFile, sources: Mapping[int, ColumnSource]) -> None:
-    """Write a header with the states of the data files as verified again; rows are unchanged.
+    """Write a header with the new states of verified data files; rows are unchanged.
 
     Raises:
         StorageError: The disk refused.
@@ -125,7 +125,7 @@ def _write_rows(
         name: Name of the column.
         row: Index of the first value.
         values: All values to write.
-        check: Checksum of the earlier values in the block of ``row``.
+        check: Checksum of the values before ``row`` in the same block.
 
     Returns:
         Checksum of the last, incomplete block.

@@ -40,7 +40,7 @@ class DocumentCache:
     Args:
         disk: File system.
         memory: Cache for the parsed files.
-        name: Distinguishes the results of different users for the same files.
+        name: Name that separates the results of different users for the same files.
     """
 
     def __init__(self, disk: Disk, memory: LruCache, name: str = "document") -> None:
@@ -94,7 +94,7 @@ class DocumentCache:
                     values[name] = None
                     continue
                 content, state = read
-                # The same bytes have the same meaning, whenever and by whomever they were written.
+                # The same bytes have the same meaning, whoever wrote them.
                 is_known = entry is not None and entry.content == content
                 value = entry.value if entry is not None and is_known else parse(name, content)
                 values[name] = value
@@ -107,7 +107,7 @@ class DocumentCache:
         return [values[name] for name in names]
 
     def wrote(self, path: Path, content: bytes, value: Any, times: int = TIMES_ITS_BYTES) -> None:
-        """Cache the value of a file just written: the result of parsing these bytes."""
+        """Cache the value of a file just written, as if ``content`` had been parsed."""
         entry = _Parsed(None, content, value)
         size = EACH_BYTES + times * len(content)
         self._memory.put((self._name, os.fspath(path)), entry, size)
@@ -129,7 +129,7 @@ class DocumentCache:
     def settled_state(self, path: Path | str) -> FileState | None:
         """Return the state of ``path`` if any later change is certain to show in it, else None.
 
-        ``NO_FILE`` if it does not exist.
+        The state of a missing file is ``NO_FILE``.
         """
         state = self._disk.stat(path)
         if state is None:

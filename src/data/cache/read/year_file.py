@@ -18,12 +18,12 @@ from ..format.documents import YearMeta, YearState
 from ..format.gzip_member import PEEK_BYTES, Member, file_id, peek_digest, walk
 from ..write.series import SeriesFiles
 
-# Members with fewer bars are decoded together: each by itself takes longer than its bars.
+# Members with fewer bars are decoded together, because each one has a fixed cost.
 _SHORT = 2_000
 
 
 class MismatchError(CorruptEntryError):
-    """Data and metadata do not belong together; not raised outside the store."""
+    """Data and metadata do not match; never raised outside the store."""
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ class YearFile:
     members: tuple[Member, ...] = ()
 
     def table(self, span: Span | None = None) -> BarTable:
-        """Return all bars, or those in ``span``; members outside it are not inflated.
+        """Return all bars, or those in ``span``; members outside it are not decompressed.
 
         Raises:
             MismatchError: A member does not match its header.
@@ -57,9 +57,9 @@ class YearFile:
 
     @cached_property
     def _extents(self) -> tuple[Stamps, Stamps]:
-        """The first and the last stamp of each member.
+        """The first and the last timestamp of each member.
 
-        For a member without bars, the end is before the start.
+        For a member without bars, the last one is before the first one.
         """
         outermost = [(m.header.first, m.header.last) for m in self.members]
         extents = [(1, 0) if a is None or b is None else (a, b) for a, b in outermost]
@@ -68,7 +68,7 @@ class YearFile:
 
 
 def _decode(members: Sequence[Member], columns: tuple[str, ...]) -> None:
-    """Decode short members after the first together; :func:`rows_of` handles damaged ones."""
+    """Decode all short members except the first one together; :func:`rows_of` handles damaged ones."""
     short = [m for m in members if not m.decoded and m.header.rows < _SHORT]
     if len(short) < 2 or columns != BASE_COLUMNS:
         return
@@ -111,7 +111,7 @@ def open_year(lane: SeriesFiles, year: int, meta: YearMeta | None) -> YearFile |
 
     Args:
         lane, year: Series and year of the file.
-        meta: Document of the year; None if it has none.
+        meta: Document of the year; None if it does not exist.
 
     Returns:
         The file, or None if neither data nor metadata exist.
@@ -147,7 +147,8 @@ def _matching(lane: SeriesFiles, year: int, meta: YearMeta, handle: Handle) -> Y
     for state in filter(None, (meta.pending, meta.state)):
         if not state.size:
             continue
-        # Nothing is appended while a rewrite is pending, and one file may begin like the other.
+        # Nothing is appended while a rewrite is pending, and the new file may begin like the old
+        # one.
         if size < state.size or (meta.pending and size != state.size):
             problem = f"it has {size} bytes, but {state.size} are recorded"
             continue
@@ -169,7 +170,7 @@ def check_members(members: list[tuple[int, Member]], state: YearState, *, most_r
     """Check that valid, chained members match the recorded state.
 
     Raises:
-        MismatchError: They do not match, or have more bars than a year has room for.
+        MismatchError: They do not match, or they have more bars than a year can have.
     """
     end = members[-1][0] + len(members[-1][1].raw) if members else 0
     if end != state.size:

@@ -1,1 +1,1 @@
-"""Damage: detected, repaired, and quarantined."""
+"""Detects damage, repairs it, and quarantines damaged files."""

@@ -1,1 +1,1 @@
-"""The size of a cache folder: limit, eviction, deletion, usage."""
+"""Controls the size of a cache folder: limit, eviction, deletion, usage."""

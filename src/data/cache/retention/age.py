@@ -1,7 +1,8 @@
 """Deletes by age: whole years of bars or tables whose newest row is older than allowed.
 
-A year file is never deleted in part. Fundamentals, splits and dividends are not organised in years:
-they stay. Each deletion is recorded in the log of its series, and works like any other deletion.
+A year file is only deleted as a whole. Fundamentals, splits and dividends are not organized in
+years, so they stay. Each deletion is recorded in the log of its series, and works like any other
+deletion.
 """
 
 from __future__ import annotations
@@ -65,10 +66,10 @@ class Aged:
     """The years that are old enough to be deleted, or were deleted.
 
     Attributes:
-        before: Time in UTC milliseconds; anything that had closed by then is old enough.
+        before: Time in UTC milliseconds; bars that had closed by then are old enough.
         years: Years, by series.
-        is_all: Whether no bars would be left, or no tables if no bars are deleted.
-        problems: Series that could not be examined, and why; they stay.
+        is_all: Whether all bars are deleted; if no bars are deleted, whether all tables are.
+        problems: Series that could not be examined, with reasons; they stay.
     """
 
     before: int
@@ -91,10 +92,10 @@ class AgeRetention:
 
     Args:
         store: Store of the bars.
-        catalogue: Lists the folder's contents, including files of older tools.
+        catalogue: Catalog of the folder's contents, including files of older tools.
         disk: File system.
-        tables: Returns the tables of one data type.
-        last_uses: Returns a function that looks up the last use of a series.
+        tables: Function that returns the tables of one data type.
+        last_uses: Function that returns another function, which looks up the last use of a series.
     """
 
     def __init__(
@@ -144,7 +145,7 @@ class AgeRetention:
         return Aged(before, tuple(collected.go), collected.is_all, tuple(problems))
 
     def delete(self, aged: Aged, *, wait_s: float | None = None) -> Aged:
-        """Delete the years found; return those deleted, and those that could not be.
+        """Delete years; return the deleted ones, and the problems with others.
 
         Each year is checked again under the lock of its series: it stays if it has received newer
         rows meanwhile.
@@ -168,7 +169,7 @@ class AgeRetention:
         return self._store.clear_years(one.key, years, by=BY, closed_by=before, wait_s=wait_s) > 0
 
     def unused(self, aged: Aged, now_ms: int) -> Aged:
-        """Return the same without bars that a request in progress may need, or that a pin keeps."""
+        """Return ``aged`` without bars that a request in progress may need or that a pin protects."""
         last_use = self._last_uses()
         kept = (
             one
@@ -184,7 +185,8 @@ class AgeRetention:
     def check_clock(self, now_ms: int) -> int:
         """Return the time of the newest answer in the store; the current time cannot be earlier.
 
-        The time is that of the vendor's clock if it gives one; 0 if nothing is stored.
+        The time is from the vendor's clock if the vendor sends it. The result is 0 if nothing is
+        stored.
 
         Raises:
             CacheError: Our clock is behind the newest commit, so it is or was wrong.
@@ -235,6 +237,6 @@ class _Found:
 
 
 def _size(disk: Disk, paths: Iterable[Path]) -> int:
-    """Return the total size of files; two names of one file count once."""
+    """Return the total size of files; a file with two names counts once."""
     states = (disk.stat(path) for path in paths)
     return sum({state.inode: state.size for state in states if state is not None}.values())

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 _DATA = ".csv.gz"
-# A measurement visits all lane folders: once a minute is often enough for a number.
+# A measurement visits all lane folders, so it is made at most once a minute.
 _EVERY_S = 60.0
 # Maximum number of files opened for the first time in one measurement; the rest wait for the next.
 _MOST_NEW = 500
@@ -38,12 +38,13 @@ class Fill:
         bytes, files: Totals for everything in it; hard links count once.
         data_files: Number of files of bars and tables.
         quarantined: Number of damaged files and files of rejected rows.
-        without_metadata: Number of files of bars without metadata: other tools', or to be repaired.
-        packed_bytes, plain_bytes: Sizes of the year files of bars measured so far, on disk and
-            inflated.
+        without_metadata: Number of files of bars without metadata; these are from other tools, or
+            must be repaired.
+        packed_bytes, plain_bytes: Compressed and uncompressed size of the year files measured so
+            far.
         bars: Number of bars stored, in all lanes.
-        confirmed_bars, contradicted_bars: Number of bars on which a second vendor agrees, and
-            disagrees.
+        confirmed_bars, contradicted_bars: Number of bars on which a second vendor agrees, and on
+            which it disagrees.
     """
 
     bytes: int = 0
@@ -59,7 +60,7 @@ class Fill:
 
     @property
     def compression_ratio(self) -> float | None:
-        """Bytes of text per byte on disk; None if nothing has been measured yet."""
+        """Uncompressed bytes per byte on disk; None if nothing has been measured yet."""
         return round(self.plain_bytes / self.packed_bytes, 3) if self.packed_bytes else None
 
     def to_json(self) -> dict[str, Any]:
@@ -69,7 +70,7 @@ class Fill:
 
 @dataclass
 class Measured:
-    """A year file measured up to the end of a member, and its index entry at that time."""
+    """A year file that was measured up to the end of a member, with its index entry at that time."""
 
     entry: YearEntry
     inode: int
@@ -81,7 +82,7 @@ class Gauge:
     """Measures a cache folder from time to time. Thread-safe.
 
     Args:
-        holdings: Returns the folder's contents, from its index.
+        holdings: Function that returns the folder's contents, from its index.
         clock: Source of the time at which a measurement expires.
         every_s: Number of seconds for which a measurement is valid.
         most_new: Maximum number of files opened for the first time in one measurement.
@@ -105,9 +106,9 @@ class Gauge:
         self._fill, self._looked_s = Fill(), -math.inf
 
     def read(self) -> Fill:
-        """Return the folder's contents, from the last measurement or a new one.
+        """Return the last measurement, or a new one if it has expired.
 
-        If the folder cannot be listed, the last figures are returned.
+        If the folder cannot be listed, the last measurement is returned.
         """
         with self._lock:
             now = self._clock.monotonic()
@@ -159,11 +160,11 @@ def totals(entries: Iterable[LaneEntry]) -> tuple[int, int, int]:
 
 
 def _measured(path: str, entry: YearEntry, before: Measured | None) -> Measured | None:
-    """Return the sizes of a file on disk and inflated, continuing from the previous measurement.
+    """Return the compressed and uncompressed size of a file, continuing a previous measurement.
 
     Return None if the file no longer exists.
     """
-    # Another tool's file has no generation, and changes in place.
+    # A file from another tool has no generation and may change in place.
     if before is not None and before.entry == entry and entry.generation:
         return before
     try:
@@ -184,11 +185,11 @@ def _measured(path: str, entry: YearEntry, before: Measured | None) -> Measured 
 
 
 def hop(file: IO[bytes], size: int, measured: Measured) -> None:
-    """Skip from member to member; the last four bytes of each give its inflated size."""
+    """Skip from member to member; the last four bytes of a member are its uncompressed size."""
     while measured.packed < size:
         file.seek(measured.packed)
         start = file.read(PEEK_BYTES)
-        # Another tool's file is treated as one member.
+        # A file from another tool is treated as one member.
         length = size - measured.packed
         if is_ours(start):
             (length,) = struct.unpack_from("<I", start, _SIZE_AT)

@@ -1,7 +1,7 @@
-"""Decides what may be dropped to keep the cache within its limit, and why the rest must stay.
+"""Decides which years may be dropped to keep the cache within its limit, and why others must stay.
 
-Nothing that no vendor can supply again is ever dropped. Whether vendors can supply a stretch of
-bars is decided by ``must_keep``: see :class:`Keeps`.
+Bars are only dropped if a vendor can supply them again. ``must_keep`` decides that; see
+:class:`Keeps`.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from .inventory import StoredLane
 
 BYTES_IN_GB = 1024**3
-# Vendors declare the kind of their bars; a caller that stores a frame does not.
+# Vendors declare the kind of their bars; callers that store a frame do not.
 _ANY_KIND = Kind(session="", anchor="")
 # A vendor that has supplied bars for a symbol this recently still has the symbol.
 ALIVE_MS = 30 * DAY_MS
@@ -40,15 +40,15 @@ NO_VENDOR = "no known vendor can supply it again"
 
 
 class Keeps(Protocol):
-    """Decides why stored bars must be kept."""
+    """A function that decides whether stored bars must be kept."""
 
     def __call__(self, key: SeriesKey, part: Covered, now_ms: int) -> str:
         """Return why no vendor could supply ``part`` again; empty if a configured one can.
 
         ``part`` extends from the first to the last bar of one source, in a year or in the whole
         series, without the results of comparisons. A vendor that can supply all of it can supply
-        any part of it, and one that cannot supply the newest year cannot supply older ones.
-        ``now_ms`` is the latest time for which there is any evidence.
+        any part of it; a vendor that cannot supply the newest year cannot supply older ones.
+        ``now_ms`` is the latest time that stored answers prove.
         """
 
 
@@ -64,8 +64,8 @@ class Holding(NamedTuple):
         key, year: Series and year.
         bytes: Size of its files.
         generation: Generation of its last commit; it is removed only while this is unchanged.
-        last_ms: Time of its last use.
-        kept: Why it must stay; empty if it may be removed.
+        last_ms: Time of the last use.
+        kept: Reason why the year must stay; empty if it may be removed.
     """
 
     key: SeriesKey
@@ -78,13 +78,14 @@ class Holding(NamedTuple):
 
 @dataclass(frozen=True)
 class Freeable:
-    """How much of a cache folder could be removed.
+    """The part of a cache folder that could be removed.
 
     Attributes:
         bytes: Size of the whole folder.
         derived: Bytes that can be rebuilt from the bars, and bytes of replaced year files.
         bars: Bytes of years that a vendor could supply again.
-        kept: Maps each reason to the bytes of the years that must stay for it, the largest first.
+        kept: Maps each reason to the bytes of the years that must stay because of it, largest
+            first.
     """
 
     bytes: int
@@ -124,15 +125,16 @@ def holdings_of(
     now_ms: int,
     latest_ms: int | None,
 ) -> list[Holding]:
-    """Return every year that has bars, with whether it may be removed.
+    """Return every year that has bars, and whether it may be removed.
 
     Args:
         lanes: Lanes of all series in the cache.
-        last_use: Returns the last use of a lane; if unknown, that of its commits counts.
-        must_keep: Decides what vendors could supply.
+        last_use: Function that returns the last use of a lane; if it is unknown, the last commit
+            counts as use.
+        must_keep: Decides whether vendors could supply bars again.
         now_ms: Time by our clock, which may be behind.
-        latest_ms: Latest time for which any answer was ever evidence, including those for series
-            dropped since; None if unknown, so that every year must stay.
+        latest_ms: Latest time that any answer has ever proved, including answers for series that
+            were dropped later; None if unknown, so that every year must stay.
     """
     by_symbol: dict[str, list[StoredLane]] = {}
     for lane in lanes:
@@ -149,16 +151,16 @@ def holdings_of(
 
 
 def vouched_ms(lanes: Iterable[StoredLane]) -> int:
-    """Return the latest time for which stored answers are evidence; 0 if there are none.
+    """Return the latest time that stored answers prove; 0 without answers.
 
-    An answer's time is at most that of its vendor's clock, a commit's that of ours; the earlier
-    counts, so a clock that was once ahead does not make anything look older.
+    The time of an answer is from its vendor's clock, and the time of a commit is from ours. The
+    earlier one is used, so that a clock that was once ahead does not make anything look older.
     """
     return max((min(one.entry.updated_ms, one.entry.answered_ms) for one in lanes), default=0)
 
 
 def _newest(lanes: Iterable[StoredLane]) -> dict[str, int]:
-    """Return a dictionary that maps each vendor to the end of its newest bars in any series."""
+    """Return a mapping of vendors to the end of their newest bars in any series."""
     newest: dict[str, int] = {}
     for lane in lanes:
         for vendor, end in lane.entry.newest.items():
@@ -167,7 +169,7 @@ def _newest(lanes: Iterable[StoredLane]) -> dict[str, int]:
 
 
 class Judge:
-    """Decides why the years of one symbol must stay."""
+    """Decides which years of one symbol must stay, and why."""
 
     def __init__(
         self, must_keep: Keeps, newest: Mapping[str, int], now_ms: int, latest_ms: int | None
@@ -195,7 +197,7 @@ class Judge:
             yield Holding(key, year, size, generation, last_ms, kept or in_use)
 
     def _reasons(self, key: SeriesKey, entry: LaneEntry) -> dict[int, str]:
-        """Return a dictionary that maps each year to the reason to keep it.
+        """Return a mapping of years to the reason to keep them.
 
         The reason is empty if its vendors can supply the year again.
         """

@@ -1,11 +1,11 @@
 """The index of a cache folder: facts about its lanes, in one SQLite file.
 
-It is derived and never authoritative: if it is damaged or something else is in its place, it is
-rebuilt or not used. Each entry carries the digest of its bytes. A process that cannot write the
-file reads it; one that cannot read it works without it.
+The index is derived from other files and never authoritative: if it is damaged or replaced by
+something else, it is rebuilt or not used. Each entry contains the digest of its bytes. A process
+that cannot write the file only reads it; a process that cannot read it works without it.
 
-Only SQLite opens the file. It is opened for one transaction at a time, so that no fork inherits it.
-Writers hold a separate lock, so that none of them removes a damaged file while another uses it.
+Only SQLite opens the file, for one transaction at a time, so that no forked process inherits it.
+Writers hold a separate lock, so that none removes a damaged file while another one uses it.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ log = logging.getLogger(__name__)
 T = TypeVar("T")
 
 FILE, LOCK = "index.sqlite", ".index.lock"
-# How long a process waits for another writer before it continues without the index.
+# Time for which a process waits for another writer before it continues without the index.
 BUSY_S = 2.0
 _TABLES = (
     "CREATE TABLE entries (lane TEXT PRIMARY KEY, entry BLOB, outer_keys BLOB, growth BLOB)",
@@ -48,7 +48,7 @@ _READ = {
     "outer_keys": "SELECT lane, entry, outer_keys FROM entries",
     "growth": "SELECT lane, entry, growth FROM entries",
 }
-# A part that was not read again remains valid while the entry is the same.
+# A part that was not read again remains valid while the entry is unchanged.
 _KEEP = """
     INSERT INTO entries VALUES (?, ?, ?, ?) ON CONFLICT (lane) DO UPDATE SET
     outer_keys = CASE WHEN entry = excluded.entry AND excluded.outer_keys IS NULL
@@ -76,8 +76,8 @@ class LaneIndex:
 
     Thread-safe, also across processes.
 
-    Nothing here raises: anything that cannot be read is absent, anything that cannot be written is
-    written another time.
+    No method raises an error: anything that cannot be read counts as missing, and anything that
+    cannot be written is written another time.
 
     Args:
         folder: Folder of the file; created with the first entry.
@@ -92,9 +92,9 @@ class LaneIndex:
     # --- reading ---------------------------------------------------------------------------
 
     def entries(self, column: str = "") -> dict[str, Learned]:
-        """Return a dictionary that maps each lane (its folders) to its possibly outdated facts.
+        """Return a mapping of lanes (their folders) to the stored facts, which may be outdated.
 
-        ``column`` names a part to read with them.
+        ``column`` names an additional part to read.
         """
         learned: dict[str, Learned] = {}
         for lane, data, more in self._rows(_READ[column]):
@@ -106,13 +106,13 @@ class LaneIndex:
         return learned
 
     def uses(self) -> dict[str, Use]:
-        """Return a dictionary that maps each lane to its last use."""
+        """Return a mapping of lanes to their last use."""
         rows = self._rows("SELECT lane, last FROM uses")
         uses = {str(lane): USED.load(str(lane), last) for lane, last in rows}
         return {lane: Use._make(use) for lane, use in uses.items() if use is not None}
 
     def fact(self, name: str) -> str:
-        """Return the value stored under a name; empty if there is none."""
+        """Return the value stored under a name, or an empty text."""
         for key, value in self._rows("SELECT name, value FROM facts"):
             if key == name:
                 return FACT.load(name, value) or ""
@@ -163,7 +163,7 @@ class LaneIndex:
         """
 
         def work(db: sqlite3.Connection) -> None:
-            """Merge each lane's use with the stored one, which may be another process's."""
+            """Merge the last use of each lane with the stored one, which may be from another process."""
             before = dict(db.execute("SELECT lane, last FROM uses").fetchall())
             both = [
                 (lane, use.after(Use._make(USED.load(lane, before.get(lane)) or Use())))
@@ -215,7 +215,7 @@ class LaneIndex:
                 uses it.
         """
         make_empty(self._disk, self._path)
-        # Anything lost or torn by a power loss is rebuilt.
+        # Data lost or torn by a power loss is rebuilt.
         with closing(connect(self._path, BUSY_S, "OFF")) as db:
             if not is_of_version(db, VERSION, FILE):
                 _set_up(db)
@@ -228,7 +228,7 @@ class LaneIndex:
 
 
 def _set_up(db: sqlite3.Connection) -> None:
-    """Create the tables; those of an older version, or unknown ones, are dropped."""
+    """Create the tables, after dropping tables of older versions and unknown ones."""
     db.execute("BEGIN IMMEDIATE")
     names = db.execute("SELECT name FROM sqlite_master WHERE type = 'table'").fetchall()
     for (name,) in names:
@@ -238,6 +238,6 @@ def _set_up(db: sqlite3.Connection) -> None:
 
 
 def _is_damage(exc: sqlite3.Error) -> bool:
-    """Return whether the file is at fault: torn, not a database, or with other tables than ours."""
+    """Return whether the file is damaged: torn, not a database, or without our tables."""
     code = getattr(exc, "sqlite_errorcode", None)
     return is_damage(exc) or (code == sqlite3.SQLITE_ERROR and "table" in str(exc))

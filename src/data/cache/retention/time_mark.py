@@ -1,4 +1,4 @@
-"""The latest time seen, in a file next to the bars: a slow clock must not make bars look young."""
+"""Records the latest proven time next to the bars, so that a slow clock does not make bars look young."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from ...errors import CorruptEntryError, FormatVersionError, StorageError
 from ..format import json_document
 
 NAME = ".time"
-# The latest time for which an answer was evidence or, after a loss, for which the stored answers
-# are.
+# The latest time that any answer has proved or, after a loss of the file, that the stored answers
+# prove.
 _LATEST, _SINCE = "latest_ms", "lost_since_ms"
 
 
 class TimeMark:
-    """The latest time for which the answers in a cache have ever been evidence, as far as recorded.
+    """The latest time that answers in a cache have ever proved, as far as recorded.
 
-    The answers themselves may be gone. Without the file, or if it is damaged, the time is unknown
-    until an answer arrives that is newer than those stored then.
+    The answers themselves may have been deleted. If the file is missing or damaged, the time is
+    unknown until an answer arrives that is newer than all stored ones.
 
     Args:
         disk: Writer of the file.
@@ -43,7 +43,7 @@ class TimeMark:
             self._keep({_LATEST: 0})
 
     def note(self, vouched_ms: int) -> None:
-        """Record the latest time for which the stored answers are evidence, unless it is earlier.
+        """Record the latest time that the stored answers prove, unless a later one is recorded.
 
         The caller holds the eviction lock.
 

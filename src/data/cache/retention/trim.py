@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from ..write.series import SeriesFiles
     from .inventory import Holdings, StoredLane
 
-# Files that have been in a series' quarantine for less than this time stay, however large.
+# Files that have been in quarantine for less than this time stay, however large they are.
 FRESH_MS = 90 * DAY_MS
 MOST_QUARANTINED = 64 << 20
 
@@ -34,7 +34,7 @@ _KEPT_FILE = re.compile(r"([0-9]{4})\.[0-9a-f]{16}\.(csv\.gz|metadata\.json)")
 
 @dataclass(frozen=True)
 class Trimmed:
-    """What was removed: bytes of logs, and number and bytes of files from the quarantine."""
+    """The amount of removed data: bytes of logs, and number and bytes of quarantined files."""
 
     log_bytes: int = 0
     files: int = 0
@@ -58,8 +58,8 @@ class Trimmed:
 def trim_quarantine(lane: SeriesFiles, *, dry_run: bool = False) -> Trimmed:
     """Remove files that were quarantined long ago, oldest first, until the rest is small enough.
 
-    A file of bars is removed only if every past stamp of its year is known again and trusted:
-    otherwise it may be the last place that has some of them. Rejected rows stay.
+    A file of bars is removed only if the whole past part of its year is covered again by trusted
+    data; otherwise the file may be the only one that has some of the bars. Rejected rows stay.
     """
     disk, folder = lane.disk, lane.paths.quarantine
     sizes = {name: state.size for name in disk.list(folder) if (state := disk.stat(folder / name))}
@@ -99,7 +99,7 @@ def _may_go(lane: SeriesFiles, names: Mapping[str, int]) -> Iterator[tuple[int, 
 
 
 def _kept_since(lane: SeriesFiles, name: str) -> int | None:
-    """Return when a file was quarantined; None if unknown."""
+    """Return the time at which a file was quarantined; None if unknown."""
     note = lane.disk.read_if_exists(lane.paths.quarantine / f"{name}.json")
     try:
         return parse_iso(json.loads(note or b"null")["time"])
@@ -121,12 +121,13 @@ def _is_known_again(lane: SeriesFiles, year: int, now_ms: int) -> bool:
 
 # --- derived files, then year files replaced by a rewrite ----------------------------------
 
-# Times of last use this close together count as equal: the larger file goes first.
+# Times of last use that differ by less than this count as equal; then the larger file is removed
+# first.
 _ALIKE_MS = DAY_MS
 
 
 class Found(NamedTuple):
-    """A file that may be removed, in order of removal."""
+    """A file that may be removed; files sort in the order of removal."""
 
     used: int
     saving: int
@@ -148,7 +149,7 @@ def drop_derived(
     Args:
         store: Parts of the store.
         lanes: Lanes of the cache.
-        last_used: Returns the time of last use for a lane, named by its folders.
+        last_used: Function that returns the time of last use of a lane, named by its folders.
         excess: Number of bytes to free.
 
     Returns:
@@ -175,7 +176,7 @@ def drop_file(store: StoreParts, path: Path) -> None:
     """Remove one derived file, and anything cached from it.
 
     Raises:
-        StorageError: The disk refused.
+        StorageError: The file cannot be removed.
     """
     key = series_of(store.layout.root, path)
     if key is not None:
@@ -188,7 +189,7 @@ def _columns(store: StoreParts, last_used: Callable[[str], int]) -> Iterator[Fou
 
     for folder in listed(store.layout.root / FOLDER)[0]:
         for name, facts in listed(folder.path)[1].items():
-            if name == ".lock":  # a writer may be waiting for it; a dead writer's files are removed
+            if name == ".lock":  # a writer may be waiting for it
                 continue
             path = Path(folder.path, name)
             used = last_used(f"{folder.name}/{path.stem}")
@@ -206,6 +207,6 @@ def _versions(store: StoreParts, lanes: Iterable[StoredLane]) -> Iterator[Found]
         if pins_in(store.disk, folder):
             continue
         for name, facts in listed(folder)[1].items():
-            # If it has another name, it is also the current file.
+            # If the file has another name, it is also the current file.
             if name.endswith(".csv.gz") and facts.st_nlink == 1:
                 yield Found(facts.st_mtime_ns // 1_000_000, -facts.st_size, folder / name)

@@ -1,4 +1,4 @@
-"""A commit from start to end: one lock, the years one after another, then the series."""
+"""Executes a commit: it takes one lock, writes the years one after another, then the series."""
 
 from __future__ import annotations
 
@@ -31,19 +31,20 @@ log = logging.getLogger(__name__)
 
 @dataclass
 class CommitRun:
-    """One commit on its way to the disk; used once.
+    """The execution of one commit; used once.
 
     Attributes:
         lane: Series to change.
         commit: Content to store.
-        old: Finds files of older tools, which the first commit imports.
-        check: Called until the first year is written; what it raises ends the commit.
+        old: Finder of files from older tools, which the first commit imports.
+        check: Function called before the first year is written; an error that it raises ends the
+            commit.
         series: Content of ``series.json`` before the commit.
         metas: Documents of all years before the commit; None for a year that we have not written.
         taken: Files of older tools by year.
         parts: Commit by year.
         generation: Generation of the commit.
-        is_repaired: Whether years differ from those when ``series.json`` was written.
+        is_repaired: Whether a repair has changed years since ``series.json`` was written.
     """
 
     lane: SeriesFiles
@@ -58,7 +59,7 @@ class CommitRun:
     is_repaired: bool = False
 
     def run(self, lock_timeout_s: float) -> None:
-        """Store everything; raises as :meth:`BarStore.commit` does."""
+        """Store everything; for errors see :meth:`BarStore.commit`."""
         disk, paths = self.lane.disk, self.lane.paths
         disk.make_folders(paths.folder.parents[2])
         disk.make_folders(paths.folder, durable=False)  # the first commit makes it durable
@@ -110,9 +111,9 @@ class CommitRun:
             self.generation = 1 + max(logged, default=0)
 
     def _leave_outdated(self) -> None:
-        """Remove data that is no longer read from the years that change.
+        """Remove data that is not read any more from the years that change.
 
-        Otherwise that data would stay for ever.
+        Otherwise that data would stay forever.
         """
         now = self.lane.clock.now_ms()
         for year, part in self.parts.items():
@@ -169,7 +170,7 @@ class CommitRun:
             )
 
     def _make_folders_durable(self) -> None:
-        """Sync the folders above a new series: another writer may just have created them."""
+        """Sync the folders above a new series, because another writer may just have created them."""
         symbol = self.lane.paths.folder.parent
         for folder in (symbol, symbol.parent, symbol.parent.parent):
             self.lane.disk.sync_folder(folder)
@@ -235,7 +236,7 @@ class CommitRun:
         after = replace(
             after,
             kind=kind,
-            # Before a repair it was valid after the last bar at that time, which may be gone.
+            # It was valid after the last bar before the repair; that bar may be gone.
             next_due=None if self.is_repaired else after.next_due,
             lifetime=self._undisproved(after.lifetime),
             empties=after_marks(old, empties, lambda edges: np.zeros(len(edges), bool)),
@@ -249,7 +250,7 @@ class CommitRun:
         try:
             self.lane.write_series(after)
         except StorageError as exc:
-            # It only saves requests. The content of the commit is stored.
+            # The document only saves requests; the content of the commit is stored.
             if SERIES not in self.lane.barred():
                 raise
             log.warning("%s: series.json was not written: %s", self.lane.key, exc)

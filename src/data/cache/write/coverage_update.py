@@ -1,4 +1,4 @@
-"""The effect of a commit on the coverage of a year: arithmetic only."""
+"""Calculates the effect of a commit on the coverage of a year; nothing is read or written."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class YearPart:
 
 
 def by_year(commit: Commit) -> dict[int, YearPart]:
-    """Split pieces and marks at the year boundaries; years ascending."""
+    """Split the pieces and marks (new coverage) of a commit at year boundaries; years ascending."""
     parts: dict[int, YearPart] = {}
     for piece in commit.pieces:
         piece = replace(piece, holes=tuple(coalesce(piece.holes))) if piece.holes else piece
@@ -77,15 +77,15 @@ def years_of(span: Span) -> range:
 
 @cache
 def year_span(year: int) -> Span:
-    """Return all stamps of ``year``."""
+    """Return the span of ``year``."""
     return Span(year_start(year), year_start(year + 1))
 
 
 def standing(part: YearPart, covered: Coverage) -> Stretches[Covered]:
-    """Return the marks of a commit that are valid for a year that has just been repaired.
+    """Return the marks of a commit that are still valid for a year that has just been repaired.
 
-    The caller examined the year before the repair: a doubt about bars that no longer exist would
-    count as an answer.
+    The commit was prepared before the repair. A doubt about bars that no longer exist must be
+    dropped, because it would count as an answer.
     """
     spans = [item.span for item in covered if item.state in _WITH_BARS]
     spans += [piece.span for piece in part.pieces]
@@ -131,7 +131,7 @@ def around(piece: CommitPiece, stamps: Stamps) -> list[CommitPiece]:
 def _after_answers(
     coverage: Coverage, answers: Iterable[tuple[Covered, Iterable[Span]]]
 ) -> Coverage:
-    """Return the coverage after new answers; the gaps of each become missing."""
+    """Return the coverage after new answers; gaps in them become missing."""
     marks = [
         Columns(
             edges[:-1], edges[1:], np.arange(len(edges) - 1) % 2, (whole.at(_NO_SPAN), FORGOTTEN)
@@ -147,7 +147,7 @@ def _after_answers(
 
 
 def after_pieces(coverage: Coverage, pieces: Iterable[CommitPiece]) -> Coverage:
-    """Return the coverage after new answers; their gaps become missing."""
+    """Return the coverage after the pieces of a commit; gaps in them become missing."""
     wholes = (
         (
             Covered(
@@ -188,23 +188,23 @@ def after_members(coverage: Coverage, headers: Iterable[Header]) -> Coverage:
 def after_marks(coverage: Coverage, marks: Iterable[Covered], has_bars: HasBars) -> Coverage:
     """Return the coverage after marks.
 
-    ``final`` and ``provisional`` renew stretches with bars and change nothing elsewhere: they mean
-    that stored bars were found equal, and as of which day. ``suspect`` keeps the known source of
-    stored bars; if there are only bad rows, the later ones and their vendor count, but a verdict
-    (``grave:``) leaves them as they are. ``empty`` never
-    covers a stored bar. For stored bars the state, fetch time, reason, expiry and basis of a mark
-    count; vendor, kind and everything else stay unchanged.
+    ``final`` and ``provisional`` marks mean that stored bars were received again unchanged; they
+    renew stretches with bars, and change nothing elsewhere. ``suspect`` keeps the known source of
+    stored bars; if a stretch has only bad rows, the later rows and their vendor are recorded,
+    unless the mark is a verdict (``grave:``). ``empty`` never covers a stored bar. Stored bars take
+    the state, fetch time, reason, expiry and basis from a mark; vendor, kind and everything else
+    stay unchanged.
 
     Args:
         coverage: Coverage before the marks.
-        marks: Marks in the order in which they count.
-        has_bars: Returns which spans have a stored bar.
+        marks: Marks in the order in which they are applied.
+        has_bars: Function that returns which spans have a stored bar.
     """
     return coverage.revised(stretches(marks), _after_mark, has_bars)
 
 
 def _after_mark(before: Covered | None, mark: Covered, has_bars: bool) -> Covered | None:
-    """Return the source of a stretch after a mark."""
+    """Return the coverage of a stretch after a mark."""
     with_bars = before is not None and before.state != "empty"
     if mark.state == "empty":
         # As stored: an empty stretch has no kind.
@@ -223,13 +223,13 @@ def _after_mark(before: Covered | None, mark: Covered, has_bars: bool) -> Covere
 
 
 def _fetched_at(item: Covered, mark: Covered) -> int:
-    """Return the later time; a ``suspect`` mark may keep the very time of the fetch."""
+    """Return the later of two fetch times, except that the time of a ``suspect`` mark takes precedence."""
     is_doubt = mark.state == "suspect" and mark.fetched_at
     return mark.fetched_at if is_doubt else max(item.fetched_at, mark.fetched_at)
 
 
 def _basis_after(item: Covered, mark: Covered) -> Basis:
-    """Return a mark's basis if bars found equal count as fetched on it."""
+    """Return the basis after a mark: the newer one of the two if they have the same adjustment."""
     old, new = item.basis, mark.basis
     if mark.state == "suspect" or old.adjustment != new.adjustment or new.as_of is None:
         return old
@@ -237,9 +237,9 @@ def _basis_after(item: Covered, mark: Covered) -> Basis:
 
 
 def carried(old: Coverage | None, rebuilt: Coverage) -> Coverage:
-    """Return coverage rebuilt from members, completed with what only the lost metadata had.
+    """Return coverage rebuilt from members, completed with empty and suspect stretches.
 
-    These are empty and suspect stretches.
+    Only the old metadata had these.
     """
     if old is None:
         return rebuilt
@@ -261,9 +261,10 @@ def carried(old: Coverage | None, rebuilt: Coverage) -> Coverage:
 
 
 def takes_trust(before: Coverage, after: Coverage) -> bool:
-    """Return whether a change revokes trust in bars, or must keep it revoked.
+    """Return whether a change withdraws trust in bars, or must keep it withdrawn.
 
-    Such a document must not be lost: the members by themselves would claim too much.
+    The document with such a change must not be lost, because coverage rebuilt from the members
+    alone would trust these bars.
     """
     if "suspect" in map(_STATE, chain(before, after)):
         return True

@@ -1,4 +1,4 @@
-"""Logs of everything written, removed or set aside: one JSON line each, never synced."""
+"""Logs of everything written, removed or set aside: one JSON line per entry, never synced."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def logged_years(names: Iterable[str]) -> list[int]:
     return sorted(int(stem) for stem in stems if stem.isascii() and stem.isdecimal())
 
 
-# Tens of thousands of commits, of which the newest are kept individually.
+# Limits: a log can have tens of thousands of commits; the newest are kept as separate entries.
 MOST_LOG_BYTES = 2 << 20
 
 
@@ -75,7 +75,7 @@ def trim_log(disk: Disk, path: Path, lines: Sequence[bytes], versions: Sequence[
 
     Args:
         disk, path: Location of the log.
-        lines: Lines of the log: as entries, such a long log would take ten times the memory.
+        lines: Lines of the log, unparsed, because entries would take ten times the memory.
         versions: Generations of older year files that are kept: each keeps an entry of its own.
     """
     if len(lines) <= LATEST_ENTRIES:
@@ -95,7 +95,8 @@ def entries_of(lines: Iterable[bytes]) -> Iterator[dict[str, Any]]:
 def folded(entries: Iterable[Entry], versions: Sequence[int]) -> list[dict[str, Any]]:
     """Return one entry for the commits up to each kept version, and one for those after the last.
 
-    ``since`` in each is the first generation that it represents, up to its own.
+    ``since`` in an entry is the first of the generations that it represents; the last one is its
+    own.
     """
     groups: dict[int, Entry] = {}
     for entry in entries:

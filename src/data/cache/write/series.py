@@ -50,11 +50,11 @@ class SeriesFiles:
         vendor_facts: Maps each vendor to its ``reliability`` and ``rate_limit``, for other tools.
         tainted: Years whose last append failed; shared by all lanes of a store. The next commit to
             such a year is a rewrite.
-        retention: How many year files replaced by a rewrite are kept, and for how long.
-        use: Records reads and commits.
-        previews: None if reads repair a damaged year. In a preview reads change nothing on the
-            disk; the mapping then has, for each damaged year found, the :class:`~.years.YearFile`
-            that a repair would leave, or None if nothing would be left.
+        retention: Number of replaced year files to keep, and the time to keep them.
+        use: Recorder of reads and commits.
+        previews: None if reads repair a damaged year. In a preview, reads change nothing on the
+            disk; then this maps each damaged year to the :class:`~.years.YearFile` that a repair
+            would leave, or to None if nothing would be left.
     """
 
     key: SeriesKey
@@ -82,7 +82,7 @@ class SeriesFiles:
         return sorted({*years_in(names), *(int(year) for year in logged if year.isdecimal())})
 
     def barred(self, names: Iterable[str] | None = None) -> dict[str, str]:
-        """Return a dictionary that maps each file replaced by another object to its description.
+        """Return descriptions of objects that are not regular files, by their name in the folder.
 
         ``names`` are the folder's contents, if already known.
         """
@@ -92,11 +92,11 @@ class SeriesFiles:
         return {name: what for name, what in kinds.items() if what}
 
     def barred_years(self) -> list[int]:
-        """Return the years that are unreadable because of :meth:`barred`, ascending."""
+        """Return the years that are unreadable because of files in :meth:`barred`, ascending."""
         return years_in(self.barred())
 
     def readable_years(self) -> list[int]:
-        """Return the other years in :meth:`years`."""
+        """Return the years in :meth:`years` that can be read."""
         barred = self.barred_years()
         return [year for year in self.years() if year not in barred]
 
@@ -119,7 +119,7 @@ class SeriesFiles:
     # --- documents -------------------------------------------------------------------------
 
     def meta(self, year: int) -> YearMeta | None:
-        """Return the document of ``year``, or None if there is none.
+        """Return the document of ``year``, or None if it does not exist.
 
         Raises:
             DamagedError: The document is damaged.
@@ -138,7 +138,7 @@ class SeriesFiles:
     ) -> tuple[dict[int, YearState], SeriesMeta | None]:
         """Return the states of ``years`` and ``series.json``, if they are valid and not pending.
 
-        If ``has_series`` is False, there is no ``series.json``.
+        ``has_series`` is False if ``series.json`` does not exist.
 
         Raises:
             FormatVersionError: A document is from a newer version.
@@ -163,7 +163,7 @@ class SeriesFiles:
         except FormatVersionError as exc:
             raise exc if name == SERIES else self.newer(int(name[:4]), exc) from exc
         except DamagedError as exc:
-            if name == SERIES:  # losing it only costs requests
+            if name == SERIES:  # its loss only costs requests
                 log.warning("%s: series.json cannot be read: %s", self.key, exc)
             return None
 
@@ -185,7 +185,7 @@ class SeriesFiles:
         self.memory.wrote(path, data, meta)
 
     def series(self) -> SeriesMeta | None:
-        """Return ``series.json``, or None if there is none; raises as :meth:`meta` does."""
+        """Return ``series.json``, or None if it does not exist; for errors see :meth:`meta`."""
         if what := what_bars(os.fspath(self.paths.series)):
             raise DamagedError(f"{what} is in its place")
         return self.memory.load(self.paths.series, lambda data: load_series(data, self.key))
@@ -250,7 +250,7 @@ class SeriesFiles:
         return (self.disk.read_if_exists(self.paths.log(year)) or b"").splitlines()
 
     def logged_generation(self, year: int) -> int:
-        """Return the highest generation in the log, or 0; bars do not depend on it."""
+        """Return the highest generation in the log, or 0 if the log cannot be read."""
         try:
             entries = entries_of(self.log_lines(year))
         except StorageError as exc:

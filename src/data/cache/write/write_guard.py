@@ -30,17 +30,17 @@ log = logging.getLogger(__name__)
 _REFUSALS = (errno.EROFS, errno.EACCES, errno.EPERM)
 # Errors when creating the cache folder itself: its parent is missing or is a file.
 _NO_PARENT = (errno.ENOTDIR, errno.ENOENT, errno.EEXIST)
-# Time before another attempt: folders seldom change, and every request would try.
+# Time before another attempt, so that not every request tries again: folders seldom change.
 _AGAIN_AFTER_S = 60.0
 _warned_read_only: set[Path] = set()
 
 
 class ReadOnlyError(StorageError):
-    """Nothing was stored because the folder is read-only; this only adds a note to the answer."""
+    """Nothing was stored because the folder is read-only; answers only get a note about this."""
 
 
 class WriteGuard:
-    """Remembers which folders are read-only. Thread-safe: entries are replaced as a whole.
+    """Remembers read-only folders. Thread-safe: entries are replaced as a whole.
 
     Args:
         root: Cache folder.
@@ -55,13 +55,13 @@ class WriteGuard:
     def writing(self, folder: Path) -> AbstractContextManager[None]:
         """Return a context manager for writing to ``folder``, unless it was read-only a moment ago.
 
-        It raises :class:`ReadOnlyError` if the folder is read-only; a warning is issued once per
-        process.
+        The context manager raises :class:`ReadOnlyError` if the folder is read-only; a warning is
+        issued once per process.
         """
         return _Writing(self, folder)
 
     def check(self, folder: Path) -> None:
-        """Reject a write that would fail anyway.
+        """Raise an error if a write would fail anyway.
 
         Raises:
             ReadOnlyError: The folder was read-only a moment ago.
@@ -71,7 +71,7 @@ class WriteGuard:
             raise self._error()
 
     def note(self, folder: Path, refusal: StorageError) -> None:
-        """Remember that a folder is read-only, if that is the meaning of an error.
+        """Remember that a folder is read-only, if the error ``refusal`` says so.
 
         Raises:
             ReadOnlyError: The folder is read-only.
@@ -79,7 +79,7 @@ class WriteGuard:
         number, exists = errno_of(refusal), self._root.is_dir()
         if number not in _REFUSALS and (exists or number not in _NO_PARENT):
             return
-        # A read-only file system affects all folders, missing permissions perhaps only this one.
+        # A read-only file system affects all folders; missing permissions may affect only this one.
         place = self._root if number == errno.EROFS or not exists else folder
         self._refused[place] = self._clock.monotonic() + _AGAIN_AFTER_S
         self._say_once(refusal)
@@ -104,7 +104,10 @@ class WriteGuard:
 
 
 class _Writing(AbstractContextManager[None]):
-    """A class rather than a generator, so that the warning points at the caller's line."""
+    """Context manager of :meth:`WriteGuard.writing`.
+
+    It is a class rather than a generator so that the warning points at the caller's line.
+    """
 
     def __init__(self, guard: WriteGuard, folder: Path) -> None:
         self._guard = guard
@@ -134,11 +137,11 @@ _BARE_FOR_S = 60.0
 # Folders on a full disk; a warning is issued for each once per process.
 warned_full: set[Path] = set()
 
-Makes = Callable[[int], int]  # frees up to this many bytes and returns the number freed
+Makes = Callable[[int], int]  # frees about this many bytes; returns the number freed
 
 
 class NoRoomError(StorageError):
-    """Nothing was stored, to keep a reserve free; a warning was issued once."""
+    """Nothing was stored, because a reserve must stay free; a warning is issued once."""
 
 
 class FreeSpaceGuard:
@@ -149,8 +152,9 @@ class FreeSpaceGuard:
         disk: File system.
         min_free_mb: MiB that stay free; None: one hundredth of the disk, at least 64 MiB and at
             most 1 GiB; 0: no reserve.
-        make_room: Drops files that can be rebuilt from the bars.
-        clock: Source of the time for the next search for such files after there were none.
+        make_room: Function that drops files that can be rebuilt from the bars.
+        clock: Clock that measures the time until the next search for such files after a search
+            without results.
     """
 
     def __init__(
@@ -167,14 +171,14 @@ class FreeSpaceGuard:
         """Make sure that ``need`` bytes can be written while the reserve stays free.
 
         Raises:
-            NoRoomError: There is not enough room, and no derived files are left to drop.
+            NoRoomError: The space is not sufficient, and no derived files are left to drop.
         """
         lack = self._lack(need)
         # A memory-mapped file frees no space until the map is closed.
         while lack > 0 and self._dropped(lack):
             lack = self._lack(need)
         if lack > 0:
-            # The error number is for callers that use it to detect a full disk.
+            # The error number is for callers that detect a full disk by it.
             raise self._refusal() from OSError(errno.ENOSPC, "the reserve must be kept free")
 
     def _dropped(self, lack: int) -> bool:
@@ -223,7 +227,7 @@ class FreeSpaceGuard:
 
 
 def need_of(lane: SeriesFiles, commit: Commit) -> int:
-    """Return the maximum number of bytes a commit may write; a year that changes is rewritten."""
+    """Return the maximum number of bytes that a commit may write, assuming that it rewrites years."""
     years = {year for p in commit.pieces if len(p.table) for year in years_of(p.span)}
     sizes = (lane.disk.stat(lane.paths.data_text(year)) for year in years)
     rows = sum(len(piece.table) for piece in commit.pieces) + len(commit.suspects)

@@ -1,4 +1,4 @@
-"""Deliberately not served; the error names the successor."""
+"""A removed module: importing it raises an error that names its successor."""
 
 from ...removed import refuse_module
 

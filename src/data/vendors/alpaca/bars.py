@@ -1,4 +1,4 @@
-"""Alpaca: American stocks from the consolidated tape, raw, and pairs on its own crypto venue."""
+"""Alpaca: American stocks from the consolidated tape with raw prices, and pairs on its own crypto venue."""
 
 from __future__ import annotations
 
@@ -136,7 +136,7 @@ class AlpacaDataDownloader(BaseDataDownloader):
         return not timeframe.is_intraday
 
     def bars_request(self, query: FetchQuery, cursor: str | None) -> HttpRequest:
-        """Request bars for one symbol; both ends apply to the open and are inclusive."""
+        """Request bars for one symbol; both bounds refer to the open and are inclusive."""
         span = requested_labels(query)
         params: dict[str, str | int] = {
             "symbols": self.spelled(query.instrument),
@@ -171,7 +171,7 @@ class AlpacaDataDownloader(BaseDataDownloader):
         return BarPage(bars, cursor=body.get("next_page_token"), unit=body.get("currency") or "")
 
     def classify(self, response: HttpResponse) -> DataError | None:
-        """Read ``{"message"}``: a wrong key and data outside the plan both have status 403."""
+        """Return the error in ``{"message"}``; status 403 means a wrong key or data outside the plan."""
         error, text = error_of(response), response.text[:300].lower()
         if response.status == 403 and "recent sip" in text:
             return CapabilityError(
@@ -221,7 +221,7 @@ class AlpacaDataDownloader(BaseDataDownloader):
         return Instrument(symbol, "crypto" if "/" in symbol else "stock")
 
     def spelled(self, instrument: Instrument) -> str:
-        """Return Alpaca's name of a pair or of an American share."""
+        """Return Alpaca's name of a pair or of an American stock."""
         if instrument.asset_class == "stock":
             return share(instrument, self.name, ".", ".PR")
         spelled, base = instrument.spelling(self.name), instrument.base
@@ -241,8 +241,8 @@ def requested_labels(query: FetchQuery) -> Span:
     """Return the labels to request.
 
     Raises:
-        CapabilityError: The labels are too new, or belong to days that begin at another hour than
-            ours.
+        CapabilityError: The bars are too new, or are daily bars of days that do not begin at
+            midnight in New York.
         NoDataError: No day begins in the span.
     """
     is_stock, span = query.instrument.asset_class == "stock", query.span
@@ -261,7 +261,7 @@ def requested_labels(query: FetchQuery) -> Span:
 
 
 def read_bar(row: Mapping[str, Any], *, is_day: bool) -> Bar:
-    """Parse one row; daily bars are labelled with midnight in New York."""
+    """Parse one row; the label of a daily bar is midnight in New York."""
     label = parse_iso(row["t"])
     values = (number(row[name]) for name in "ohlcv")
     return Bar(session_ms(label) if is_day else label, *values)
@@ -278,10 +278,10 @@ def read_actions(actions: Mapping[str, Any]) -> Iterator[Action]:
 
 
 def read_unapplied(actions: Mapping[str, Any]) -> Iterator[tuple[int, str]]:
-    """Parse actions other than splits and dividends: the stamp of their day and a description."""
+    """Yield the timestamp of the day and a description of actions other than splits and dividends."""
 
     def pairs(day: str, text: str) -> tuple[int, str]:
-        """Return the stamp of an ISO date, and the text with that date."""
+        """Return the timestamp of an ISO date, and the text with that date."""
         return day_ms(date.fromisoformat(day)), f"{text} on {day}"
 
     for row in actions.get("unit_splits", ()):

@@ -1,4 +1,4 @@
-"""Carries requests to Alpaca with alpaca-py, the vendor's own package."""
+"""Sends requests to Alpaca with alpaca-py, the vendor's own package."""
 
 from __future__ import annotations
 
@@ -20,9 +20,10 @@ _NEVER = 0
 class AlpacaCarrier(PackageCarrier):
     """Sends the requests of the package's ``RESTClient`` over our transport. Thread-safe.
 
-    Its own retries, whose waits ignore the server's, are switched off; timeouts, which it lacks,
-    come from our transport. It follows no pages: each page is a request of ours. A client is
-    created for every request, which costs nothing: keys may change, and no two threads share one.
+    The client's own retries are switched off, because they ignore the waiting time that the server
+    requests. Timeouts, which the client lacks, come from our transport. The client does not follow
+    pages; each page is a request of ours. A client is created for every request, because keys may
+    change and no two threads may share a client; this costs nothing.
     """
 
     package: ClassVar[str] = "alpaca"
@@ -33,14 +34,14 @@ class AlpacaCarrier(PackageCarrier):
 
         Raises:
             MissingExtraError: alpaca-py cannot be imported.
-            DataError: There was no response.
+            DataError: No response was received.
         """
         session = CarrierSession(self._transport)
         return session.carry("alpaca", request, lambda: _ask(session, request))
 
 
 def _ask(session: CarrierSession, request: HttpRequest) -> None:
-    """Send a request through a client; we judge the response ourselves, from its content."""
+    """Send a request through a client, ignoring its errors: we check the response ourselves."""
     parts = _ADDRESS.fullmatch(request.url)
     if parts is None:
         raise ResponseFormatError(

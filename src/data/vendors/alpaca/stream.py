@@ -1,4 +1,4 @@
-"""Alpaca's stream of minute bars of American shares: IEX tape on every plan, SIP on paid ones."""
+"""Alpaca's stream of minute bars of American stocks: IEX tape on every plan, SIP on paid plans."""
 
 from __future__ import annotations
 
@@ -30,13 +30,13 @@ from ..stream_protocol import StreamTraits, bar_of, each, key_of, spelled, topic
 # 402: wrong key; 405: too many symbols; 409: not in the plan; 400 and 410: our own mistake.
 _FINAL = frozenset({400, 402, 405, 409, 410})
 _TOO_MANY = 406
-# Seconds for which a connection lost without a close still occupies the only one allowed.
+# Seconds for which a connection that was lost without a close still counts as the only allowed one.
 _HELD_S = 90.0
 _HEARD = frozenset({"t", "q", "d", "s", "l", "c", "x", "i", "n"})
 
 
 class AlpacaStream:
-    """Closed minute bars, and corrections half a minute later; without trades there is no bar.
+    """Closed minute bars, and corrections half a minute later; a minute without trades has none.
 
     Args:
         url: Address to connect to; its last part names the tape.
@@ -76,17 +76,17 @@ class AlpacaStream:
         return StreamAddress(self._url, self._url)
 
     def spelling(self, instrument: Instrument, timeframe: Timeframe) -> Topic | None:
-        """Return the share in Alpaca's spelling, with a dot before its class."""
+        """Return the stock in Alpaca's spelling, with a dot before its share class."""
         symbol = spelled(self.name, self.traits, instrument, timeframe)
         return None if symbol is None else Topic(symbol, timeframe.label)
 
     def kind(self, instrument: Instrument) -> Kind:
-        """Return the kind: regular hours only, and the tape named by the address."""
+        """Return the kind of the bars: regular hours, from the tape that the address names."""
         tape = self._url.rpartition("/")[2].removeprefix("delayed_")
         return Kind("regular", "session", "consolidated", instrument.quote or "", "shares", tape)
 
     def opened(self) -> Sequence[StreamEvent]:
-        """Wait for the greeting; the keys that are set now will be used to log in."""
+        """Wait for the greeting; the currently set keys will be used to log in."""
         self._look_up_keys()
         return [Heard("open")]
 

@@ -1,7 +1,7 @@
-"""Alpha Vantage: stock minutes by month; days, weeks and months of currencies and crypto too.
+"""Alpha Vantage: minute bars of stocks by month; daily and longer bars, also of currencies and crypto.
 
-A free key has 25 requests a day (2024) and the last 100 days (2025). Everything in this module was
-observed in its responses between 2017 and 2026.
+A free key allows 25 requests a day (2024) and the last 100 days (2025). Everything in this module
+was observed in responses between 2017 and 2026.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ from ..registry import VENDORS
 
 _PRICES = ("open", "high", "low", "close")
 _NEW_YORK = ZoneInfo(NEW_YORK)
-# The old zone names are not installed everywhere.
+# The outdated names of time zones are not installed everywhere.
 _ZONES = {"US/Eastern": NEW_YORK}
 # The vendor rejects earlier months in the same way as unknown symbols.
 _FIRST_MONTH = date(2000, 1, 1)
@@ -71,15 +71,15 @@ _SERIES = (
 _DIVIDEND = {"ex_dividend_date|amount|declaration_date?|record_date?|payment_date?": "text"}
 # The quote returned for an unknown symbol.
 _NO_QUOTE: dict[str, Any] = {"Global Quote": {}}
-# "compact" returns the last 100 bars; currencies have six a week.
+# "compact" returns the last 100 bars; currencies have six bars a week.
 _COMPACT_MS = 110 * DAY_MS
 
 
 class AlphaVantageDataDownloader(BaseDataDownloader):
-    """Bars, splits and dividends from Alpha Vantage, with prices as traded.
+    """Bars, splits and dividends from Alpha Vantage, with raw prices.
 
     Args:
-        api_key: Key that takes precedence over the environment's.
+        api_key: Key that takes precedence over the environment variable.
         **wired: See :class:`BaseDataDownloader`.
     """
 
@@ -98,8 +98,8 @@ class AlphaVantageDataDownloader(BaseDataDownloader):
     )
     capabilities = Capabilities(
         asset_classes=frozenset({"stock", "forex", "crypto"}),
-        # No hourly bars: whether they are anchored to the open or the clock has changed over the
-        # years.
+        # Hourly bars are not served: whether they begin at the open or at full hours has changed
+        # over the years.
         timeframes={label: f"{label[:-1]}min" for label in ("1m", "5m", "15m", "30m")} | _DAYS,
         kinds={
             "stock": Kind("regular", "session", "consolidated", volume="shares"),
@@ -107,7 +107,7 @@ class AlphaVantageDataDownloader(BaseDataDownloader):
             "crypto": Kind("24h", "clock", "aggregate", volume="base"),
         },
         adjustment="raw",
-        settle_ms=18 * HOUR_MS,  # free keys get a session on the evening of its day
+        settle_ms=18 * HOUR_MS,  # with a free key, a session is available on its evening
         actions_apart=True,
         action_requests=2,
         # Their minute bars go back only a few days and cannot be requested by date.
@@ -121,7 +121,7 @@ class AlphaVantageDataDownloader(BaseDataDownloader):
         super().__init__(**wired)
 
     def bars_request(self, query: FetchQuery, cursor: str | None) -> HttpRequest:
-        """Request a month of minute bars, or all daily bars: no range can be specified."""
+        """Request a month of minute bars, or all daily bars, because no range can be specified."""
         instrument, timeframe = query.instrument, query.timeframe
         theirs = self.capabilities.timeframes[timeframe.label]
         params: dict[str, str] = {"function": f"{_FUNCTIONS[instrument.asset_class]}_{theirs}"}
@@ -141,7 +141,7 @@ class AlphaVantageDataDownloader(BaseDataDownloader):
         return self._request(params)
 
     def parse_bars(self, response: HttpResponse, query: FetchQuery) -> BarPage:
-        """Parse a series by date; bars outside the span are cut, as no range can be requested.
+        """Parse a series by date, and cut the bars outside the span, because no range can be requested.
 
         Minute bars, daily bars, currencies and coins have the same form; values are strings::
 
@@ -157,7 +157,7 @@ class AlphaVantageDataDownloader(BaseDataDownloader):
         return BarPage(inside, unit=unit, next_ms=following)
 
     def classify(self, response: HttpResponse) -> DataError | None:
-        """Read the sentence that is sent instead of data, with status 200."""
+        """Return the error in a sentence that is sent instead of data, with status 200."""
         error = error_of(response)
         if error is not None or response.body[:1] != b"{":  # CSV, or HTML that is reported later
             return error
@@ -198,11 +198,11 @@ class AlphaVantageDataDownloader(BaseDataDownloader):
 
 
 def read_series(response: HttpResponse, query: FetchQuery) -> tuple[Sequence[Bar], str]:
-    """Return bars, newest first as received, and the currency of their prices if it is given.
+    """Return bars, newest first as received, and the currency of their prices (empty if unknown).
 
     Raises:
-        KeyError, IndexError, TypeError, ValueError, AttributeError: The response has another
-            shape.
+        KeyError, IndexError, TypeError, ValueError, AttributeError: The response has an unexpected
+            format.
     """
     if response.body[:1] != b"{":
         labelled = [(row["timestamp"], row) for row in csv.DictReader(response.text.splitlines())]
@@ -240,7 +240,7 @@ def _check_symbol(meta: Mapping[str, Any], instrument: Instrument) -> None:
 
 
 def read_actions(rows: Iterable[Row], instrument: Instrument, now_ms: int) -> list[Action]:
-    """Parse the lists from the functions SPLITS and DIVIDENDS; amounts are as paid."""
+    """Parse the lists from the functions SPLITS and DIVIDENDS, whose amounts are as paid."""
     reader, actions = ActionReader(instrument, "alpha_vantage", now_ms), []
     for row in rows:
         if "split_factor" in row:
@@ -273,7 +273,7 @@ def _plain(name: str) -> str:
 
 
 def _named(row: Row) -> Row:
-    """Name the values of a row; if there are two currencies, the first is the market's."""
+    """Return the values of a row by plain names; of two currencies, the first one is used."""
     values: dict[str, Any] = {}
     for name, value in row.items():
         values.setdefault(_plain(name), value)
@@ -287,7 +287,7 @@ def _bar(label: str, row: Row, query: FetchQuery, zone: ZoneInfo) -> Bar:
 
 
 def error_of_sentence(sentence: str, is_error: bool) -> DataError:
-    """Return the error for a sentence, without quoting it: sentences may contain keys."""
+    """Return the error for a sentence without quoting it, because sentences may contain keys."""
     if "apikey" in sentence or "demo" in sentence:
         return AuthenticationError(
             "Alpha Vantage does not accept the key", hint="check that it is set and valid"

@@ -1,8 +1,8 @@
-"""Binance: every spot bar of every pair since its listing, free and without a key.
+"""Binance: all spot bars of all pairs since their listing, free and without a key.
 
-Also whole months from the public archive (one zip file per month and pair, with its checksum), and
-figures of perpetual futures: funding rates, open interest, and the ratio of long to short
-accounts.
+It also serves whole months from a public archive (one zip file per month and pair, with its
+checksum), and figures of perpetual futures: funding rates, open interest, and the ratio of long to
+short accounts.
 """
 
 from __future__ import annotations
@@ -53,11 +53,11 @@ _BY_CODE: dict[int, type[DataError]] = {
 }
 _BANNED_UNTIL = re.compile(r"banned until (\d{13})\b")
 _SPOT = re.compile(r"https://(data-api\.binance\.vision|api\d?(-gcp)?\.binance\.com)")
-# Milliseconds have 13 digits until the year 2286; the archive's stamps have had 16 since
-# 2025-01-01.
+# Milliseconds have 13 digits until the year 2286; timestamps in the archive have had 16 digits
+# since 2025-01-01.
 _MICROSECONDS = 10**14
 _ARCHIVE = "https://data.binance.vision"
-# Files on a content delivery network, for which the vendor publishes no limit.
+# The archive is on a content delivery network, for which the vendor publishes no limit.
 _ARCHIVE_LIMITS = Limits(per_minute=300)
 _PERIODS = ("5m", "15m", "30m", "1h", "2h", "4h", "6h", "12h", "1d")
 _LATE_MS = 10 * MINUTE_MS
@@ -77,9 +77,9 @@ class BinanceDataDownloader(FiguresDownloader):
     """Bars from Binance's spot market, and figures of its perpetual futures.
 
     Whole months of bars come from the public archive if that takes fewer requests; its files
-    contain exactly the bars that the API returns. With another ``base_url``, the files are
-    expected on that host. Perpetual futures are settled in dollars (``BTCUSDT``) or in the coin:
-    the latter are written ``BTCUSD_PERP``, and a pair quoted in ``USD`` means them.
+    contain exactly the bars that the API returns. With another ``base_url``, the files are expected
+    on that host. Perpetual futures are settled in dollars (``BTCUSDT``) or in the coin. The latter
+    are written ``BTCUSD_PERP``; a pair quoted in ``USD`` means such a future.
 
     Args:
         api_key, api_secret: Accepted for older callers; public market data needs no key, and none
@@ -126,14 +126,14 @@ class BinanceDataDownloader(FiguresDownloader):
     ) -> None:
         super().__init__(**wired)
         # Perpetual futures confirmed by a response. It does not matter if one has been delisted
-        # since.
+        # meanwhile.
         self._perpetuals: set[str] = set()
 
     def bars_request(self, query: FetchQuery, cursor: str | None) -> HttpRequest:
-        """Request the oldest page of the span; both ends apply to the open and are inclusive.
+        """Request the oldest page of the span; both bounds refer to the open and are inclusive.
 
-        Both are always sent: with only one of them, or with seconds instead of milliseconds, the
-        vendor silently returns other rows than intended (2020-10).
+        Both bounds are always sent: with only one of them, or with seconds instead of milliseconds,
+        the vendor silently returns other rows than intended (2020-10).
         """
         return HttpRequest(
             f"{self.base_url}/api/v3/klines",
@@ -166,7 +166,7 @@ class BinanceDataDownloader(FiguresDownloader):
         return BarPage(bars, next_ms=following if len(bars) >= PAGE_BARS else None)
 
     def classify(self, response: HttpResponse) -> DataError | None:
-        """Read ``{"code", "msg"}``; a ban gives its end in the header or in the text."""
+        """Return the error in ``{"code", "msg"}``; the end of a ban is in the header or in the text."""
         error = error_of(response)
         if error is None:
             return None
@@ -194,7 +194,7 @@ class BinanceDataDownloader(FiguresDownloader):
     def read_month(self, lines: Iterable[str], query: FetchQuery) -> BarTable:
         """Parse rows like those of the API, as CSV; newer files begin with a header.
 
-        Stamps are milliseconds until 2024, microseconds since then.
+        Timestamps are in milliseconds until 2024, and in microseconds since then.
         """
         with format_errors(self.name, "bars"):
             rows = (line.split(",") for line in lines if line and not line.startswith("open_time"))
@@ -202,7 +202,7 @@ class BinanceDataDownloader(FiguresDownloader):
             return BarTable.from_bars(bars)
 
     def send_aside(self, requests: Iterable[HttpRequest]) -> list[HttpResponse]:
-        """Send requests to the archive, which has its own limits and its own circuit.
+        """Send requests to the archive, which has its own limits and its own circuit breaker.
 
         Raises:
             DataError: A request failed; the requests after it were not sent.
@@ -249,7 +249,7 @@ class BinanceDataDownloader(FiguresDownloader):
         )
 
     def figures_request(self, query: FigureQuery) -> HttpRequest:
-        """Request a page; both ends are inclusive, and both are always sent.
+        """Request a page; both bounds are inclusive, and both are always sent.
 
         Raises:
             CapabilityError: The future has an expiry date.
@@ -268,7 +268,8 @@ class BinanceDataDownloader(FiguresDownloader):
         if is_inverse and query.measure is OPEN_INTEREST:
             params["contractType"] = "PERPETUAL"
         if is_funding:
-            # A rate may be stamped some milliseconds after the full hour that it belongs to.
+            # The timestamp of a rate may be some milliseconds after the full hour that it belongs
+            # to.
             params["endTime"] = max(0, query.span.end - 1) + SECOND_MS - 1
             path = f"{'dapi' if is_inverse else 'fapi'}/v1/fundingRate"
         else:
@@ -280,7 +281,7 @@ class BinanceDataDownloader(FiguresDownloader):
         )
 
     def parse_figures(self, response: HttpResponse, query: FigureQuery) -> list[Figure]:
-        """Parse rows of strings with a stamp each; rates are stamped with their full second."""
+        """Parse rows of strings, each with a timestamp, which is cut to the full second for rates."""
         rows = response.json()
         if not isinstance(rows, list):
             raise ResponseFormatError(
@@ -304,7 +305,7 @@ class BinanceDataDownloader(FiguresDownloader):
 
 
 def _code(response: HttpResponse) -> int:
-    """Return the vendor's error code, or 0 if there is none."""
+    """Return the vendor's error code, or 0 without an error."""
     try:
         body = response.json()
     except ResponseFormatError:  # the firewall answers HTML
@@ -314,17 +315,17 @@ def _code(response: HttpResponse) -> int:
 
 
 def is_own(base_url: str) -> bool:
-    """Return whether a host serves only the vendor's spot API; any other serves all of it."""
+    """Return whether a host serves only the vendor's spot API; other hosts should serve everything."""
     return _SPOT.fullmatch(base_url) is not None
 
 
 def milliseconds(stamp: int) -> int:
-    """Return one of the vendor's stamps in milliseconds."""
+    """Return a timestamp from the vendor in milliseconds."""
     return stamp // 1000 if stamp >= _MICROSECONDS else stamp
 
 
 def perpetual(instrument: Instrument) -> str:
-    """Return the vendor's name of a perpetual future; a dated one keeps its name."""
+    """Return the vendor's name of a perpetual future; the name of a dated future is unchanged."""
     name = instrument.spelling("binance").upper()
     return f"{name}_PERP" if instrument.quote == "USD" and "_" not in name else name
 

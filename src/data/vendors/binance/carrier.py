@@ -1,4 +1,4 @@
-"""Carries requests to Binance with python-binance, the vendor's usual package."""
+"""Sends requests to Binance with python-binance, the usual package for it."""
 
 from __future__ import annotations
 
@@ -11,27 +11,28 @@ from ...model.http import HttpRequest, HttpResponse
 from ...net.package_session import CarrierSession, PackageCarrier
 from ...net.redact import where
 
-# The client uses other hosts for futures and does not know the archive: both bypass it.
+# The client uses other hosts for futures and does not know the archive, so requests to both bypass
+# it.
 _WITHOUT_IT = ("/fapi/", "/dapi/", "/futures/", "/data/spot/")
 
 
 class BinanceCarrier(PackageCarrier):
     """Sends the requests of the package's ``Client`` over our transport. Thread-safe.
 
-    A client is created for every request, which costs nothing without its initial ping: it keeps
-    its last response in an attribute, so no two threads may share one. It makes no retries of its
-    own.
+    A client is created for every request, because it keeps its last response in an attribute, so
+    that no two threads may share it. Without the initial ping, this costs nothing. The client makes
+    no retries of its own.
     """
 
     package: ClassVar[str] = "binance"
     extra: ClassVar[str] = "binance"
 
     def send(self, request: HttpRequest) -> HttpResponse:
-        """Return the response, whatever its status; its ``requests`` counts what the client sent.
+        """Return the response, whatever its status; its ``requests`` is the number of requests sent.
 
         Raises:
             MissingExtraError: python-binance cannot be imported.
-            DataError: There was no response.
+            DataError: No response was received.
         """
         if any(path in request.url for path in _WITHOUT_IT):
             return self._transport.send(request)
@@ -40,7 +41,7 @@ class BinanceCarrier(PackageCarrier):
 
 
 def _ask(session: CarrierSession, request: HttpRequest) -> None:
-    """Send a request through a client; we judge the response ourselves, from its content."""
+    """Send a request through a client, ignoring its errors: we check the response ourselves."""
     base, version, path = _split(request.url)
     client: Any = import_module("binance.client").Client(ping=False)
     client.session.close()
@@ -52,7 +53,7 @@ def _split(url: str) -> tuple[str, str, str]:
     """Return ``https://host/api``, ``v3`` and ``klines`` from an address.
 
     Raises:
-        ResponseFormatError: The address does not have that shape.
+        ResponseFormatError: The address does not have this form.
     """
     base, mark, rest = url.partition("/api/")
     version, slash, path = rest.partition("/")

@@ -1,8 +1,8 @@
 """Binance: the list of all pairs being traded, without the coins' names.
 
-The response's shape is taken from a recorded response of ``/api/v3/exchangeInfo`` (2025-08), the
-parameters from the vendor's documentation of that request. The list is large and is requested once
-a week.
+The format of the response is taken from a recorded response of ``/api/v3/exchangeInfo`` (2025-08),
+the parameters from the vendor's documentation of that request. The list is large and is requested
+once a week.
 """
 
 from __future__ import annotations

@@ -46,12 +46,13 @@ class BinanceStream:
     traits: ClassVar[StreamTraits] = StreamTraits(
         timeframes={label: label for label in _SAME.split()},
         asset_classes=frozenset({"crypto"}),
-        # It allows an address 300 in five minutes; more than 5 messages a second end in code 1008.
+        # Binance allows 300 connections per IP address in five minutes; more than 5 messages a
+        # second close the connection with code 1008.
         connects=Limits(per_minute=30, per_second=1.0),
         topics=200,
         batch=50,
         spacing_s=0.3,
-        # It pings every 20 s; after a minute without a ping the connection is dead.
+        # Binance pings every 20 s; after a minute without a ping the connection is dead.
         beat_s=60.0,
         quiet_s=60.0,
         lifetime_s=86_400.0,
@@ -63,28 +64,28 @@ class BinanceStream:
         self._request_id = 0
 
     def address(self) -> StreamAddress:
-        """Return the address of a connection without topics, which are subscribed to afterwards."""
+        """Return the address of a connection without topics; topics are subscribed to afterwards."""
         return StreamAddress(f"{self._url}/stream", f"{self._url}/stream")
 
     def spelling(self, instrument: Instrument, timeframe: Timeframe) -> Topic | None:
-        """Return the pair's name and the timeframe; the venue spells both as we do."""
+        """Return the name of the pair and the timeframe, which Binance spells as we do."""
         symbol = spelled("binance", self.traits, instrument, timeframe)
         return None if symbol is None else Topic(symbol.upper(), timeframe.label)
 
     def kind(self, instrument: Instrument) -> Kind:
-        """Return the kind: around the clock, with volume in the base coin."""
+        """Return the kind of the bars: around the clock, with volume in the base coin."""
         return Kind("24h", "clock", self.name, instrument.quote or "", "base")
 
     def opened(self) -> Sequence[StreamEvent]:
-        """Report that the stream is ready at once: there is no login."""
+        """Report that the stream is ready at once, because no login is needed."""
         return [Ready()]
 
     def subscribe(self, topics: Sequence[Topic]) -> str:
-        """Return a ``SUBSCRIBE`` message with its own number."""
+        """Return a ``SUBSCRIBE`` message with a new message number."""
         return self._ask("SUBSCRIBE", topics)
 
     def unsubscribe(self, topics: Sequence[Topic]) -> str:
-        """Return an ``UNSUBSCRIBE`` message with its own number."""
+        """Return an ``UNSUBSCRIBE`` message with a new message number."""
         return self._ask("UNSUBSCRIBE", topics)
 
     def read(self, frame: str | bytes) -> Sequence[StreamEvent]:
@@ -100,9 +101,9 @@ class BinanceStream:
 class BinanceFuturesStream(BinanceStream):
     """Klines of dollar-margined perpetual futures; their history comes through ccxt.
 
-    Their bars are from another venue than those of the spot market, so the two never share a
-    series. Since 2026-04-23 klines are sent only on this path: the older address still opens, but
-    is silent.
+    Futures are another venue than the spot market, so the bars of the two are never in one series.
+    Since 2026-04-23 klines are sent only on this path: the older address still accepts connections,
+    but sends nothing.
     """
 
     name: ClassVar[str] = "binanceusdm"
@@ -118,7 +119,7 @@ def _read(message: dict[str, Any]) -> Sequence[StreamEvent]:
     data = message.get("data", message)
     if data.get("e") != "kline":
         return _other(message, data)
-    # Inlined from here to the bar: thousands of messages per second take this path.
+    # Written without function calls, because thousands of messages per second take this path.
     k = data["k"]
     symbol = k["s"]
     topic, stream = _named(symbol, k["i"])
@@ -134,7 +135,7 @@ def _read(message: dict[str, Any]) -> Sequence[StreamEvent]:
         raise ValueError("a bar without a volume")
     if k["o"] is True or k["h"] is True or k["l"] is True or k["c"] is True:
         raise TypeError("true instead of a number")
-    # The same as `LiveBar(...)`, at a third of the cost.
+    # Same result as `LiveBar(...)`, at a third of the cost.
     bar = tuple.__new__(
         LiveBar,
         (
@@ -153,7 +154,7 @@ def _read(message: dict[str, Any]) -> Sequence[StreamEvent]:
 
 @lru_cache(1024)
 def _named(symbol: str, label: str) -> tuple[Topic, str]:
-    """Return the topic of such klines, always the same object, and the name of their stream."""
+    """Return the topic of klines, always the same object, and the name of their stream."""
     return Topic(symbol, label), f"{symbol.lower()}@kline_{label}"
 
 

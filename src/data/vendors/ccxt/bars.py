@@ -57,7 +57,7 @@ _ERRORS: dict[str, type[DataError]] = {
 
 # Page size if ccxt does not know the limit; every exchange returns this many.
 USUAL_PAGE = 100
-# Exchanges that always return their newest bars, whatever is requested, and how many.
+# Exchanges that always return their newest bars, whatever is requested, and the number of these.
 _NEWEST_ONLY = {"kraken": 720}
 # ccxt counts the cost of a request in each exchange's own units; all exchanges tolerate this pace.
 _MOST_A_SECOND = 5.0
@@ -111,7 +111,7 @@ class CCXTDataDownloader(BaseDataDownloader):
 
     @classmethod
     def members(cls) -> list[type[CCXTDataDownloader]]:
-        """Return the classes of all exchanges that the installed ccxt has bars from, by name.
+        """Return the classes of all exchanges from which the installed ccxt gets bars, by name.
 
         Raises:
             MissingExtraError: ccxt is not installed.
@@ -120,7 +120,7 @@ class CCXTDataDownloader(BaseDataDownloader):
         return [made for made in classes if made.capabilities.timeframes]
 
     def bars_request(self, query: FetchQuery, cursor: str | None) -> HttpRequest:
-        """Request a page from the start onwards; not every exchange understands an end."""
+        """Request a page from the start of the span; not every exchange accepts an end."""
         params: dict[str, str | int] = {
             "symbol": self._symbol(query.instrument),
             "timeframe": self.capabilities.timeframes[query.timeframe.label],
@@ -138,8 +138,8 @@ class CCXTDataDownloader(BaseDataDownloader):
         rows, step = response.json(), query.timeframe.step_ms or DAY_MS
         bars = [Bar(label(r[0]), *map(number, r[1:6])) for r in list_of(rows)]
         odd = bars[0].stamp_ms if bars else 0
-        # Daily bars that begin at another hour are of another kind; single stamps in between are
-        # off the grid.
+        # Daily bars that all begin at another hour are of another kind; single deviating timestamps
+        # are off the grid.
         if all(bar.stamp_ms % step and not bar.stamp_ms % MINUTE_MS for bar in bars) and bars:
             raise KindMismatchError(
                 f"{self.name} has {query.timeframe} bars off the UTC grid, the first at {iso(odd)}"
@@ -157,11 +157,11 @@ class CCXTDataDownloader(BaseDataDownloader):
         return BarPage(bars, next_ms=None if is_last else following)
 
     def classify(self, response: HttpResponse) -> DataError | None:
-        """Return the error that ccxt derived from the response, or else one by its status."""
+        """Return the error that ccxt derived from the response, or else the error of its HTTP status."""
         return error_of_answer(response, self.display_name)
 
     def _symbol(self, instrument: Instrument) -> str:
-        """Return a pair in ccxt's spelling, which all exchanges share, or in the user's own."""
+        """Return a pair in ccxt's spelling (the same for all exchanges) or in the user's own."""
         for name in (self.name, "ccxt"):
             if name in instrument.spellings:
                 return instrument.spellings[name]
@@ -178,7 +178,7 @@ class CCXTDataDownloader(BaseDataDownloader):
 
 
 def error_of_answer(response: HttpResponse, exchange: str) -> DataError | None:
-    """Return the error that ccxt derived from a response of ``exchange``, or one by its status."""
+    """Return the error that ccxt derived from a response, or else the error of its HTTP status."""
     names = response.headers.get(ERROR_HEADER, "").split()
     if not names:
         return error_of(response)
@@ -198,7 +198,7 @@ def limits_of(facts: ExchangeFacts) -> Limits:
 
 
 def capabilities_of(exchange: str, facts: ExchangeFacts) -> Capabilities:
-    """Return what an exchange serves, without timeframes that reach back less than a day."""
+    """Return the capabilities of an exchange, without timeframes that reach back less than a day."""
     steps = {label: step for label in facts.timeframes if (step := _step_ms(label))}
     newest = _NEWEST_ONLY.get(exchange)
     depth = {label: newest * step // DAY_MS for label, step in steps.items()} if newest else {}
@@ -213,7 +213,7 @@ def capabilities_of(exchange: str, facts: ExchangeFacts) -> Capabilities:
 
 
 def _step_ms(label: str) -> int | None:
-    """Return the length of a bar; None if it is not one of our timeframes or longer than a day."""
+    """Return the length of a bar; None if it is longer than a day or not one of our timeframes."""
     try:
         timeframe = Timeframe.parse(label)
     except BadTimeframeError:
@@ -227,7 +227,7 @@ def _step_ms(label: str) -> int | None:
 
 @lru_cache(256)
 def member_class(name: str) -> type[CCXTDataDownloader]:
-    """Return the class of an exchange, always the same; see :meth:`CCXTDataDownloader.member`."""
+    """Return the class of an exchange, always the same object; see :meth:`CCXTDataDownloader.member`."""
     exchange = name.partition(":")[2]
     facts = facts_of(exchange)
     declared: dict[str, Any] = {

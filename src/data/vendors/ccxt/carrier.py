@@ -1,4 +1,4 @@
-"""Carries requests for bars to an exchange with ccxt, which supports many of them."""
+"""Sends requests for bars to an exchange with ccxt, which supports many exchanges."""
 
 from __future__ import annotations
 
@@ -33,13 +33,13 @@ from ...net.package_session import CarrierSession
 ERROR_HEADER = "x-ccxt-error"
 # Errors raised by ccxt if an exchange returns something unexpected.
 _UNREADABLE = (AttributeError, IndexError, KeyError, TypeError, ValueError, ArithmeticError)
-# A pair that is missing from a list older than this may have been listed since.
+# A pair that is missing from a list older than this may have been listed meanwhile.
 _FRESH_S = 3600.0
 # Names of lists that exchanges send in addition to the bars.
 _BESIDE = re.compile("err|warn|messages?$|msg", re.IGNORECASE)
 # Keys under which a response names its pair.
 _NAMES_A_PAIR = re.compile("symbol|inst_?id|pair|currency_?pair|product_?id", re.IGNORECASE)
-# The open's stamp, four prices and the volume.
+# Length of a row: the timestamp of the open, four prices and the volume.
 _FEWEST_VALUES = 6
 _HOST = re.compile(r"^https?://[^/]+")
 
@@ -49,10 +49,10 @@ class ExchangeFacts:
     """The information that ccxt has about one exchange.
 
     Attributes:
-        title: Name for people.
-        timeframes: Labels of the timeframes it serves, in ccxt's spelling.
+        title: Display name.
+        timeframes: Labels of the available timeframes, in ccxt's spelling.
         page_bars: Largest number of bars in one response; 0 if ccxt does not specify it.
-        pace_ms: Milliseconds between two requests.
+        pace_ms: Minimum number of milliseconds between two requests.
         base_url: Scheme and host for requests for bars.
     """
 
@@ -65,7 +65,7 @@ class ExchangeFacts:
 
 @lru_cache(256)
 def facts_of(exchange: str) -> ExchangeFacts:
-    """Return the facts about an exchange by its name in ccxt; no vendor is queried.
+    """Return the facts about an exchange by its name in ccxt; the exchange is not queried.
 
     Raises:
         MissingExtraError: ccxt is not installed.
@@ -81,7 +81,7 @@ def facts_of(exchange: str) -> ExchangeFacts:
 
 
 def exchanges_with_bars() -> list[str]:
-    """Return the names of exchanges that the installed ccxt has bars from; no vendor is queried.
+    """Return the names of exchanges from which the installed ccxt gets bars; none is queried.
 
     Raises:
         MissingExtraError: ccxt is not installed.
@@ -97,10 +97,10 @@ def exchanges_with_bars() -> list[str]:
 class CcxtCarrier:
     """Lets ccxt build requests and parse responses, but sends over our transport. Thread-safe.
 
-    ccxt's own waits, retries and proxies are switched off, and all requests that it makes by
-    itself are counted. It needs the list of an exchange's pairs, which is fetched with the first
-    request, and again if a pair is missing from a list older than an hour. Each thread has its own
-    exchange object, because these objects keep their current state in attributes.
+    ccxt's own waits, retries and proxies are switched off, and all requests that it makes by itself
+    are counted. It needs the list of an exchange's pairs; the list is fetched with the first
+    request, and again if a pair is missing and the list is older than an hour. Each thread has its
+    own exchange object, because these objects keep their current state in attributes.
 
     Args:
         exchange: Name of the exchange in ccxt.
@@ -121,10 +121,10 @@ class CcxtCarrier:
         self._transport = transport or HttpTransport()
         self._clock = clock or SystemClock()
         self._of_thread = threading.local()
-        # Guards the lists of pairs, by address, with the time when they were fetched.
+        # Guards the lists of pairs, which are kept by address with the time of their fetch.
         self._lock = threading.Lock()
         self._markets: dict[str, tuple[float, Any]] = {}
-        # Largest number of values in a row from this exchange; guarded too.
+        # Largest number of values in a row from this exchange; guarded by the same lock.
         self._row_length = 0
         renew_after_fork(self)
 
@@ -132,7 +132,7 @@ class CcxtCarrier:
         """Return the bars as JSON rows, or ccxt's error in the header :data:`ERROR_HEADER`.
 
         Raises:
-            DataError: There was no response, or ccxt could not read it.
+            DataError: No response was received, or ccxt could not read it.
         """
         errors: Any = import_module("ccxt.base.errors")
         made = self._of(request.url)
@@ -174,19 +174,20 @@ class CcxtCarrier:
         if last is not None:
             self._check_rows(body)
         if not rows and last is not None and not _says_nothing(body):
-            # ccxt takes an HTML page, or an apology in JSON, to mean that there are no bars.
+            # ccxt treats an HTML page, or an error message in JSON, as an answer without bars.
             raise ResponseFormatError(
                 f"{self._exchange} returned neither bars nor a statement that it has none"
             )
         return rows
 
     def _check_rows(self, body: Any) -> None:
-        """Reject rows with missing values, which ccxt reads by position, and rows that are null.
+        """Reject rows with missing values, and rows that are null.
 
-        ccxt would use the next value in place of a missing one, and skip a null row.
+        ccxt reads values by position, so it would use the next value in place of a missing one; it
+        would skip a null row.
 
         Raises:
-            ResponseFormatError: There are such rows.
+            ResponseFormatError: The response has such rows.
         """
         for rows in _lists_of_rows(body):
             kinds = {type(row) for row in rows}
@@ -225,7 +226,7 @@ class CcxtCarrier:
             made.set_markets(made.fetch_markets())
             markets = made.markets
             if not markets:
-                # ccxt takes an HTML page for a list without pairs, and then reports all of them as
+                # ccxt treats an HTML page as a list without pairs, and then reports all pairs as
                 # unknown.
                 raise ResponseFormatError(f"{self._exchange} returned no list of its pairs")
             with self._lock:
@@ -254,8 +255,7 @@ def _library() -> ModuleType:
 def _new_exchange(name: str) -> Any:
     """Return an exchange object that neither waits nor retries.
 
-    If the exchange has a spot market, only that is listed; an exchange with only futures lists
-    those.
+    If the exchange has a spot market, only spot pairs are listed; otherwise its futures are.
     """
     library: Any = _library()
     if name not in library.exchanges:
@@ -280,8 +280,8 @@ def _new_exchange(name: str) -> Any:
 def _other_pair(made: Any, symbol: str, body: Any) -> str:
     """Return the pair that a response names instead of ``symbol``; empty if it names none.
 
-    ccxt ignores the names in responses. A text counts as a name if the exchange lists a pair under
-    it; so does the key of a mapping.
+    ccxt ignores the names in responses. A text or the key of a mapping is treated as a name if the
+    exchange lists a pair under it.
     """
     listed: Mapping[str, Any] = made.markets_by_id or {}
     names = [name for name in _texts(body) if name in listed]
@@ -324,7 +324,7 @@ def _lists_of_rows(body: Any) -> Iterator[list[Any]]:
 
 
 def _texts(body: Any) -> Iterator[str]:
-    """Yield the keys and texts of a response; from a list, only those of its first mapping."""
+    """Yield the keys and texts of a response; of a list, only the first mapping is read."""
     if isinstance(body, str):
         yield body
     elif isinstance(body, Mapping):
@@ -336,7 +336,7 @@ def _texts(body: Any) -> Iterator[str]:
 
 
 def _says_nothing(body: Any) -> bool:
-    """Return whether a response without bars contains an empty list in their place.
+    """Return whether a response without bars has an empty list instead of them.
 
     A list of errors is not a list of bars, and null proves nothing.
     """
@@ -355,7 +355,7 @@ def _home(made: Any) -> str:
 
 
 def _moved(urls: Any, base: str) -> Any:
-    """Return the addresses with ``base`` in place of scheme and host."""
+    """Return the addresses with scheme and host replaced by ``base``."""
     if isinstance(urls, Mapping):
         return {name: _moved(url, base) for name, url in urls.items()}
     return _HOST.sub(base, urls) if isinstance(urls, str) else urls

@@ -1,7 +1,7 @@
 """CoinGecko: averages over the world's venues, in many currencies, without volume.
 
-Without a paid plan's key it serves half-hour bars of the last day and four-hour bars of the last 30
-days. The bars that it serves for longer ranges (four days long, counted back from now) are not
+Without the key of a paid plan, it serves half-hour bars of the last day and four-hour bars of the
+last 30 days. For longer ranges it serves four-day bars, counted back from now; these are not
 requested.
 """
 
@@ -55,11 +55,12 @@ CURRENCIES = frozenset(
     "HUF IDR ILS INR JPY KRW KWD LINK LKR LTC MMK MXN MYR NGN NOK NZD PHP PKR PLN RUB SAR SEK SGD "
     "THB TRY TWD UAH USD VND XLM XRP YFI ZAR".split()
 )
-# It quotes dollars, not dollar stablecoins: the answer states this and is never mixed with their
-# bars.
+# CoinGecko quotes dollars, not dollar stablecoins; the answer states this and is never mixed with
+# bars in stablecoins.
 _DOLLARS = frozenset("USDT USDC FDUSD BUSD TUSD USDP USDE USD1 DAI".split())
 
-# Maps each timeframe to the ranges in days that are served with it; no others may be requested.
+# Maps each timeframe to the ranges, in days, that are served with it; other ranges cannot be
+# requested.
 LENGTHS: Mapping[str, Sequence[int]] = {"30m": (1,), "4h": (7, 14, 30)}
 # 2026-09: an end a few seconds ahead of its clock is rejected.
 _BEHIND_MS = MINUTE_MS
@@ -77,10 +78,10 @@ _BY_CODE: dict[int, type[DataError]] = {
 
 
 class CoinGeckoDataDownloader(BaseDataDownloader):
-    """Bars of CoinGecko's averages; no key needed.
+    """Bars of CoinGecko's averages; no key is needed.
 
-    Hourly and daily bars need a paid plan's key: a downloader created without one does not declare
-    them. With such a key, requests go to the address of paid plans.
+    Hourly and daily bars need the key of a paid plan: a downloader created without such a key does
+    not declare them. With such a key, requests go to the address of paid plans.
     """
 
     name = "coingecko"
@@ -119,7 +120,7 @@ class CoinGeckoDataDownloader(BaseDataDownloader):
         return coin_id(instrument)
 
     def bars_request(self, query: FetchQuery, cursor: str | None) -> HttpRequest:
-        """Request a range by the closes of its bars, or the last days if no paid plan is needed."""
+        """Request a range by the closes of its bars; without a paid plan, request the last days."""
         interval = self.capabilities.timeframes[query.timeframe.label]
         params: dict[str, str | int] = {"vs_currency": currency(query.instrument).lower()}
         if interval:
@@ -136,8 +137,8 @@ class CoinGeckoDataDownloader(BaseDataDownloader):
     def parse_bars(self, response: HttpResponse, query: FetchQuery) -> BarPage:
         """Parse ``[[1709254800000, 61130.0, 61322.0, 61050.0, 61241.0]]``: close ms, then prices.
 
-        There is no volume. The timeframe of the bars depends on the requested range: it is
-        checked, not trusted.
+        The rows have no volume. The timeframe of the bars depends on the requested range, so it is
+        checked.
         """
         rows = list_of(response.json())
         step = query.timeframe.step_ms or 0
@@ -155,7 +156,7 @@ class CoinGeckoDataDownloader(BaseDataDownloader):
         return BarPage(inside, unit=currency(query.instrument))
 
     def classify(self, response: HttpResponse) -> DataError | None:
-        """Read ``{"status": {"error_code"}}``, which may be nested in an ``error``."""
+        """Return the error in ``{"status": {"error_code"}}``, which may be nested in an ``error``."""
         code = _code(response)
         if _BY_CODE.get(code) is RateLimitedError:
             message = f"{self.display_name} reports too many requests"
@@ -189,10 +190,10 @@ def coin_id(instrument: Instrument) -> str:
 
 
 def currency(instrument: Instrument) -> str:
-    """Return the currency in which it is priced, in uppercase; dollars if none is given.
+    """Return the currency in which an instrument is priced, in uppercase; the default is dollars.
 
     Raises:
-        CapabilityError: CoinGecko does not quote in this currency.
+        CapabilityError: CoinGecko has no prices in this currency.
     """
     quote = instrument.quote or "USD"
     quote = "USD" if quote in _DOLLARS else quote
@@ -205,7 +206,7 @@ def days_back(query: FetchQuery) -> int:
     """Return the shortest supported range, back from now, that contains the span.
 
     Raises:
-        CapabilityError: The span begins before the longest such range.
+        CapabilityError: The span begins before the longest supported range.
     """
     label, step = query.timeframe.label, query.timeframe.step_ms or 0
     back = query.now_ms - (query.span.start + step)
@@ -217,10 +218,10 @@ def days_back(query: FetchQuery) -> int:
 
 
 def bounds_of_closes(query: FetchQuery) -> dict[str, str | int]:
-    """Return the bounds of a span's closes as they are sent: in seconds, both inclusive.
+    """Return the query parameters for the closes in a span: bounds in seconds, both inclusive.
 
     Raises:
-        NoDataError: None of the bars has closed yet.
+        NoDataError: No bar in the span has closed yet.
     """
     step = query.timeframe.step_ms or 0
     first = query.span.start + step
@@ -231,9 +232,9 @@ def bounds_of_closes(query: FetchQuery) -> dict[str, str | int]:
 
 
 def opens_of(closes: Sequence[int], step: int) -> list[int]:
-    """Return the opens of bars that are labelled with their close.
+    """Return the opens of bars whose labels are their closes.
 
-    The forming bar, which is the latest, may be labelled with the time of the request. Any other
+    The label of the forming bar, which is the latest, may be the time of the request. Any other
     off-grid bar keeps an off-grid open.
 
     Raises:
@@ -247,7 +248,7 @@ def opens_of(closes: Sequence[int], step: int) -> list[int]:
 
 
 def _code(response: HttpResponse) -> int:
-    """Return the vendor's error code, or 0 if there is none."""
+    """Return the vendor's error code, or 0 without an error."""
     if response.body[:1] != b"{":
         return 0
     try:

@@ -1,4 +1,4 @@
-"""The vendor ``demo``: sample bars of five shares, with their splits and dividends."""
+"""The vendor ``demo``: sample bars of five stocks, with their splits and dividends."""
 
 from __future__ import annotations
 
@@ -79,8 +79,8 @@ class DemoDataDownloader(BaseDataDownloader):
     cannot name it, its bars and actions are kept apart from those of all other vendors, and each
     answer states that it is a sample.
 
-    Prices and volumes are as traded. The splits and dividends of these years are known, so bars are
-    available in every adjustment, as of the sample's end: later splits are never applied. The
+    Prices and volumes are raw. The splits and dividends of these years are known, so bars are
+    available in every adjustment, as of the end of the sample: later splits are never applied. The
     sample's ``adj_close`` is left out, because it is as of 2017.
 
     Args:
@@ -113,11 +113,11 @@ class DemoDataDownloader(BaseDataDownloader):
         super().__init__(**wired)
 
     def bars_request(self, query: FetchQuery, cursor: str | None) -> HttpRequest:
-        """Return a request that names the share."""
+        """Return a request that names the stock."""
         return HttpRequest(f"file:///{quote(query.instrument.spelling(self.name))}")
 
     def parse_bars(self, response: HttpResponse, query: FetchQuery) -> BarPage:
-        """Parse the rows in the span; a table contains all bars for a share.
+        """Parse the rows in the span; a table contains all bars of a stock.
 
         ::
 
@@ -136,7 +136,7 @@ class DemoDataDownloader(BaseDataDownloader):
         return BarPage(bars)
 
     def classify(self, response: HttpResponse) -> DataError | None:
-        """Return the error for a response; for an unknown share it lists the known ones."""
+        """Return the error for a response; for an unknown stock the error lists the known ones."""
         if response.status == 404:
             return SymbolNotFoundError(
                 f"there are no sample bars for {_symbol(response)}",
@@ -145,10 +145,10 @@ class DemoDataDownloader(BaseDataDownloader):
         return error_of(response)
 
     def actions_of(self, instrument: Instrument, span: Span, now_ms: int) -> Sequence[Action]:
-        """Return the splits and dividends of a share up to the sample's end.
+        """Return the splits and dividends of a stock up to the end of the sample.
 
         Raises:
-            CapabilityError: The share is not among the samples.
+            CapabilityError: The stock is not among the samples.
         """
         symbol = instrument.spelling(self.name)
         if symbol not in SYMBOLS:

@@ -1,4 +1,4 @@
-"""Carries requests to the sample bars; every table is returned as CSV text."""
+"""Answers requests from the sample bars; every table is returned as CSV text."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _COLUMNS = ("date", "open", "high", "low", "close", "volume")
 
 
 class SampleCarrier:
-    """Answers ``file:`` requests with a sample share as CSV text. Thread-safe."""
+    """Answers ``file:`` requests with the bars of a sample stock as CSV text. Thread-safe."""
 
     def send(self, request: HttpRequest) -> HttpResponse:
         """Return the table with status 200, or 404 for a symbol that is not among the samples.

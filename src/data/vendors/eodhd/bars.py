@@ -1,4 +1,4 @@
-"""EODHD: daily bars of some seventy venues as traded, and minute bars with hours of delay.
+"""EODHD: raw daily bars of some seventy venues, and minute bars with hours of delay.
 
 Everything in this module was observed in its responses between 2019 and 2025.
 """
@@ -38,8 +38,8 @@ _DIVIDEND = {
     "date|declarationDate?|recordDate?|paymentDate?|period?|currency?": "text",
     "value|unadjustedValue?": "number",
 }
-# Minute bars of shares include the hours before and after the session, and hourly bars may begin at
-# the session's open or on the full hour; five-minute bars were observed from the open to the close.
+# Minute bars of stocks include the hours before and after the session, and hourly bars may begin at
+# the session's open or at full hours; five-minute bars were observed from the open to the close.
 _SHARES = frozenset({"5m", "1d"})
 
 
@@ -47,7 +47,7 @@ class EODHDDataDownloader(BaseDataDownloader):
     """Bars, splits and dividends from EODHD; daily bars include an adjusted close.
 
     Args:
-        api_key: Key that takes precedence over the environment's.
+        api_key: Key that takes precedence over the environment variable.
         **wired: See :class:`BaseDataDownloader`.
     """
 
@@ -58,7 +58,7 @@ class EODHDDataDownloader(BaseDataDownloader):
     requires_api_key = VENDORS["eodhd"].needs_keys
     limits = Limits(per_minute=100, per_day=100_000)
     default_base_url = "https://eodhd.com"
-    # Each of them as JSON, and as the table that is sent if JSON is not supported.
+    # Each format as JSON, and as the table that is sent if JSON is not supported.
     shapes = (
         ("api/eod/*", [{"date": "text", "open|high|low|close|adjusted_close|volume": "number"}]),
         ("api/eod/*", [{"Date|Open|High|Low|Close|Adjusted_close|Volume": "text"}]),
@@ -75,7 +75,7 @@ class EODHDDataDownloader(BaseDataDownloader):
     capabilities = Capabilities(
         asset_classes=frozenset({"stock", "index", "forex", "crypto"}),
         timeframes={"1m": "1m", "5m": "5m", "1h": "1h", "1d": "d"},
-        # Each a day less than the vendor allows: both ends are inclusive.
+        # Each one is a day less than the vendor allows, because both ends are inclusive.
         page_days={"1m": 119, "5m": 599, "1h": 7199},
         kinds={
             "stock": Kind("regular", "session", "consolidated", volume="shares"),
@@ -103,8 +103,8 @@ class EODHDDataDownloader(BaseDataDownloader):
     def fetch(self, query: FetchQuery) -> Fetched:
         """Return all bars for ``query``, with daily volumes in the shares of their own day.
 
-        The vendor sends daily prices as traded, but volumes in today's shares. If there may have
-        been splits since then, one more request fetches them.
+        The vendor sends raw daily prices, but volumes adjusted for splits. If a split may have
+        happened since the first bar, one more request fetches the splits.
         """
         fetched, instrument = super().fetch(query), query.instrument
         is_days = instrument.asset_class == "stock" and not query.timeframe.is_intraday
@@ -126,7 +126,7 @@ class EODHDDataDownloader(BaseDataDownloader):
         return self._request("eod", query.instrument, **dates, period=theirs, order="a")
 
     def parse_bars(self, response: HttpResponse, query: FetchQuery) -> BarPage:
-        """Parse rows with seconds in UTC, or with a date; JSON, or CSV with the same names.
+        """Parse rows with seconds in UTC or a date, from JSON or from CSV with the same names.
 
         ::
 
@@ -144,7 +144,7 @@ class EODHDDataDownloader(BaseDataDownloader):
             )
             prices = [number(row[name]) for name in _PRICES]
             rest = [number(row["volume"]), number(row.get("adjusted_close"))]
-            # The official close follows the last bar of a share as a row without volume.
+            # The official close follows the last bar of a stock as a row without volume.
             if rest[0] == rest[0] or not timeframe.is_intraday or instrument.asset_class != "stock":
                 bars.append(Bar(at, *prices, *rest))
         return BarPage(
@@ -152,7 +152,7 @@ class EODHDDataDownloader(BaseDataDownloader):
         )
 
     def classify(self, response: HttpResponse) -> DataError | None:
-        """Distinguish a used-up daily quota, status 402, from a refusal by the plan, status 403."""
+        """Distinguish a used-up daily quota (status 402) from data outside the plan (status 403)."""
         if response.status == 402:
             return RateLimitedError(f"{self.display_name} allows no more requests today", 3600.0)
         return error_of(response)
@@ -186,9 +186,9 @@ class EODHDDataDownloader(BaseDataDownloader):
 
 
 def rows_of(response: HttpResponse) -> list[dict[str, Any]]:
-    """Return the rows of JSON, or of this vendor's usual CSV.
+    """Return the rows of a JSON or CSV response.
 
-    Its CSV ends with a line that contains only a number.
+    The vendor's CSV ends with a line that contains only a number.
 
     Raises:
         ValueError: The response is neither.
@@ -215,7 +215,7 @@ def is_restated(table: BarTable) -> bool:
 
 
 def as_traded(table: BarTable, splits: Iterable[Action]) -> BarTable:
-    """Return daily bars with volumes in the shares of their own day, like their prices."""
+    """Return daily bars with raw volumes, that is, in the shares of their own day."""
     volume = table.volume.copy()
     for split in splits:
         volume[table.stamps < day_ms(split.ex_date)] *= split.denominator / split.numerator
@@ -223,6 +223,6 @@ def as_traded(table: BarTable, splits: Iterable[Action]) -> BarTable:
 
 
 def _unit(name: str) -> str:
-    """Return the currency in a pair such as BTC-USD.CC; USD is used for dollar stablecoins too."""
+    """Return the currency in a pair such as BTC-USD.CC; the vendor also writes USD for stablecoins."""
     pair, dot, venue = name.partition(".")
     return pair.partition("-")[2] if dot and venue == "CC" else ""

@@ -27,7 +27,7 @@ _MOST_REPORTS = 40
 
 
 def parts_of(body: Any) -> dict[str, Any]:
-    """Return the single values in a response, without those that carry no information."""
+    """Return the single values in a response, without values that carry no information."""
     parts = {
         name: {
             k: v
@@ -48,7 +48,7 @@ def parts_of(body: Any) -> dict[str, Any]:
 
 
 def _next_report(earnings: Any) -> str:
-    """Return the date of the first report without earnings after all those that have them."""
+    """Return the date of the next report: the first one without earnings after all that have them."""
     history = earnings.get("History") if isinstance(earnings, Mapping) else None
     rows = [row for row in (history or {}).values() if row.get("reportDate")]
     last = max((r["reportDate"] for r in rows if r.get("epsActual") is not None), default="")

@@ -1,7 +1,7 @@
 """EODHD: names of some seventy venues.
 
-The response's shape is taken from the vendor's page on its search, and from a row in a public
-project's sources (2022); there are at most 50 rows.
+The format of the response is taken from the vendor's page on its search, and from a row in a public
+project's sources (2022). A response has at most 50 rows.
 """
 
 from __future__ import annotations

@@ -1,1 +1,1 @@
-"""Finnhub: bars of shares and of Binance's pairs, company data, a stream of trades."""
+"""Finnhub: bars of stocks and of Binance's pairs, company data, a stream of trades."""

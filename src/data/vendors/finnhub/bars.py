@@ -1,8 +1,8 @@
-"""Finnhub: shares of the USA, and Binance's crypto pairs; a paid plan only, since 2023.
+"""Finnhub: stocks of the USA, and Binance's crypto pairs; only with a paid plan since 2023.
 
-Its minute bars of shares include the hours before and after the session. They were as traded, while
-its daily bars were adjusted for splits (2021). Regular hours are cut out of them; its hourly bars,
-which straddle the open, are not requested.
+Minute bars of stocks include the hours before and after the session; the regular hours are cut out.
+Minute bars were raw, while daily bars were adjusted for splits (2021). Hourly bars are not
+requested, because one of them spans the open.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ class FinnhubDataDownloader(BaseDataDownloader):
     """Bars, splits and dividends from Finnhub.
 
     Args:
-        api_key: Key that takes precedence over the environment's.
+        api_key: Key that takes precedence over the environment variable.
         **wired: See :class:`BaseDataDownloader`.
     """
 
@@ -75,7 +75,7 @@ class FinnhubDataDownloader(BaseDataDownloader):
     )
     capabilities = Capabilities(
         asset_classes=frozenset({"stock", "crypto"}),
-        # No monthly bars: they were thirty days each (2020).
+        # Monthly bars are not served, because they were thirty days each (2020).
         timeframes={"1m": "1", "5m": "5", "15m": "15", "30m": "30", "1h": "60", "1d": "D"},
         # Longer ranges of minute bars were returned only partly or not at all (2020).
         page_days={"1m": 3, "5m": 15, "15m": 30, "30m": 30, "1h": 30},
@@ -110,7 +110,7 @@ class FinnhubDataDownloader(BaseDataDownloader):
         )
 
     def parse_bars(self, response: HttpResponse, query: FetchQuery) -> BarPage:
-        """Parse columns of equal length; days are labelled 00:00 UTC of their date, in seconds.
+        """Parse columns of equal length; the label of a day is 00:00 UTC of its date, in seconds.
 
         ``{"s": "ok", "t": [1709251200], "o": [179.55], "h": [180.53], "l": [177.38], "c":
         [179.66], "v": [73563082]}``; without rows ``{"s": "no_data"}``.
@@ -132,7 +132,7 @@ class FinnhubDataDownloader(BaseDataDownloader):
         return BarPage(bars)
 
     def classify(self, response: HttpResponse) -> DataError | None:
-        """Read ``{"error"}`` or a plain text; limits and refusals may come with status 200 too."""
+        """Return the error in ``{"error"}`` or a plain text, even with HTTP status 200."""
         error, text = error_of(response), response.text[:300]
         if error is not None or not (text.startswith('{"error"') or text[:1] not in "{[<"):
             return error

@@ -1,4 +1,4 @@
-"""Finnhub: a profile and a long list of metrics, limited to what a free key may request.
+"""Finnhub: a profile and a long list of metrics, limited to data that a free key may request.
 
 Only American companies are covered. Market capitalization, shares and volumes are sent in
 millions; yields, margins, returns, growth rates and the payout ratio as percentages.
@@ -47,7 +47,7 @@ _WORTH = TableAnswer(
     symbol="ticker",
     currency="currency",
 )
-# Without a currency; the first value found for a field counts.
+# Values without a currency; the first value found for a field is used.
 _WORTH_ABROAD = TableAnswer(_PROFILE_ASK, _WORTH.fields, symbol="ticker")
 
 _METRICS = TableAnswer(
@@ -76,7 +76,7 @@ _METRICS = TableAnswer(
         "current_ratio": "currentRatioQuarterly",
         "quick_ratio": "quickRatioQuarterly",
         "beta": "beta",
-        # These are for a listing in the USA; the currency of the other fields is not given.
+        # These values are for a listing in the USA; the currency of the other fields is not given.
         "fifty_two_week_high": Pick("52WeekHigh", currency="=USD"),
         "fifty_two_week_low": Pick("52WeekLow", currency="=USD"),
         "avg_volume": Pick("3MonthAverageTradingVolume", scale=_MILLION, zero_is_unknown=True),

@@ -1,7 +1,7 @@
-"""Finnhub: names of shares, without venue or currency.
+"""Finnhub: names of stocks, without venue or currency.
 
-The response's shape is taken from responses of ``/search`` that users pasted into threads about
-this vendor (2021).
+The format of the response is taken from responses of ``/search`` that users posted in public
+threads about this vendor (2021).
 """
 
 from __future__ import annotations

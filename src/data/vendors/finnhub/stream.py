@@ -26,7 +26,7 @@ _CRYPTO_VENUE = "BINANCE:"
 
 
 class FinnhubStream:
-    """Trades of shares and of Binance's pairs; a price without a trade has no size.
+    """Trades of stocks and of Binance's pairs; a price that is not from a trade has no size.
 
     Args:
         url: Address to connect to.
@@ -61,12 +61,12 @@ class FinnhubStream:
         self._key = key_of(credentials, "FINNHUB_API_KEY", self.display_name)
 
     def address(self) -> StreamAddress:
-        """Return the address, which contains the key that is set now."""
+        """Return the address, which contains the currently set key."""
         self._key = key_of(self._credentials, "FINNHUB_API_KEY", self.display_name)
         return StreamAddress(f"{self._url}?token={self._key}", self._url)
 
     def spelling(self, instrument: Instrument, timeframe: Timeframe) -> Topic | None:
-        """Return the symbol; trades are the same for all intraday timeframes."""
+        """Return the topic of a symbol, which is the same for all intraday timeframes."""
         symbol = spelled(self.name, self.traits, instrument, timeframe)
         if symbol is None or not timeframe.is_intraday:
             return None
@@ -75,13 +75,13 @@ class FinnhubStream:
         return Topic(symbol, "")
 
     def kind(self, instrument: Instrument) -> Kind:
-        """Return the kind of bars built from its trades."""
+        """Return the kind of the bars built from the trades."""
         if instrument.asset_class == "crypto":
             return Kind("24h", "clock", "binance", instrument.quote or "", "base")
         return Kind("regular", "session", "consolidated", instrument.quote or "", "shares")
 
     def opened(self) -> Sequence[StreamEvent]:
-        """Report that the stream is ready at once: the key is in the address."""
+        """Report that the stream is ready at once, because the key is in the address."""
         return [Ready()]
 
     def subscribe(self, topics: Sequence[Topic]) -> str:

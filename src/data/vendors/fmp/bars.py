@@ -1,7 +1,7 @@
 """Financial Modeling Prep: stocks and indices, prices adjusted for splits.
 
 Everything in this module was observed in its responses between 2020 and 2026. Keys created since
-2025-08-31 can use only the addresses under ``/stable``; older keys can use them too.
+2025-08-31 can only use the addresses under ``/stable``; older keys can use these, too.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ _ROWS = {
     "stable/splits": _SPLIT,
     "stable/dividends": _DIVIDEND,
 }
-# The order matters: all of these texts mention a better plan.
+# The order matters, because all of these texts mention a better plan.
 _ERROR_TEXTS: tuple[tuple[re.Pattern[str], type[DataError]], ...] = (
     (re.compile("limit reach", re.IGNORECASE), RateLimitedError),
     (re.compile("invalid api key", re.IGNORECASE), AuthenticationError),
@@ -72,8 +72,8 @@ class FMPDataDownloader(BaseDataDownloader):
     """Bars, splits and dividends from Financial Modeling Prep.
 
     Args:
-        api_key: Key that takes precedence over the environment's.
-        rate_limit_delay: Accepted for older callers; the limits pace the requests.
+        api_key: Key that takes precedence over the environment variable.
+        rate_limit_delay: Accepted for older callers but not used; the limits determine the pace.
         **wired: See :class:`BaseDataDownloader`.
     """
 
@@ -84,7 +84,7 @@ class FMPDataDownloader(BaseDataDownloader):
     requires_api_key = VENDORS["fmp"].needs_keys
     limits = Limits(per_minute=3000)
     default_base_url = "https://financialmodelingprep.com"
-    # Rows, or rows in the wrapper used by an older address.
+    # Rows, or rows nested as in the responses of an older address.
     shapes = (
         *((end, [row]) for end, row in _ROWS.items()),
         *((end, {"symbol": "text", "historical": [row]}) for end, row in _ROWS.items()),
@@ -92,11 +92,11 @@ class FMPDataDownloader(BaseDataDownloader):
     raw_shape = "index"
     capabilities = Capabilities(
         asset_classes=frozenset({"stock", "index"}),
-        # No 4h: those bars were labelled 12:00 and 16:00 (2020), which are neither opens nor
-        # closes.
+        # 4h is not served: the labels of those bars were 12:00 and 16:00 (2020), which are neither
+        # opens nor closes.
         timeframes=_MINUTES | {"1d": "full"},
-        # For a longer range, the vendor silently returns only the newest part. For daily bars: five
-        # years.
+        # For a longer range, the vendor silently returns only the newest part. The maximum for
+        # daily bars is five years.
         page_days={"1m": 2, "5m": 7, "15m": 21, "30m": 28, "1h": 28, "1d": 1800},
         kinds={
             "stock": Kind("regular", "session", "consolidated", volume="shares"),
@@ -145,7 +145,7 @@ class FMPDataDownloader(BaseDataDownloader):
         return BarPage(without_margin(bars, query))
 
     def classify(self, response: HttpResponse) -> DataError | None:
-        """Read ``Error Message``, which may come with status 200 or as plain text."""
+        """Return the error in ``Error Message``, which may have status 200 or be plain text."""
         error, text = error_of(response), response.text[:400]
         if isinstance(error, TransientError | AuthenticationError) or text[:1] in ("[", "<"):
             return error
@@ -175,7 +175,7 @@ class FMPDataDownloader(BaseDataDownloader):
 
 
 def _rows(body: Any, instrument: Instrument) -> Any:
-    """Return the rows; an older address wraps them, and an unknown symbol is an empty mapping.
+    """Return the rows, which an older address nests; for an unknown symbol, the body is empty.
 
     Raises:
         ResponseFormatError: The rows are for another symbol.
@@ -191,7 +191,7 @@ def _actions(body: Any, instrument: Instrument) -> Any:
     """Return the rows of splits or dividends.
 
     Raises:
-        TypeError: The body is an empty mapping, which does not mean that there are none.
+        TypeError: The body is an empty mapping, which does not prove that none exist.
         ResponseFormatError: The rows are for another symbol.
     """
     return _rows(body or list_of(body), instrument)

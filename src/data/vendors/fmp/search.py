@@ -1,7 +1,7 @@
 """Financial Modeling Prep: names by symbol and by company, using two requests.
 
-The responses' shapes are taken from the response types of the client ``libfmp`` 0.12 (2026) for
-``/stable/search-symbol`` and ``/stable/search-name``; the responses do not contain a type.
+The format of the responses is taken from the response types of the client ``libfmp`` 0.12 (2026)
+for ``/stable/search-symbol`` and ``/stable/search-name``; the responses do not contain a type.
 """
 
 from __future__ import annotations

@@ -70,16 +70,16 @@ _HISTORY_SAYS: dict[str, type[DataError]] = {
 
 
 class IBKRDataDownloader(BaseDataDownloader):
-    """Trades of shares within regular hours, adjusted for splits; midpoints of currency pairs.
+    """Trades of stocks within regular hours, adjusted for splits; midpoints of currency pairs.
 
-    One-hour and four-hour bars of shares are not requested: here they are anchored to the full
-    hour, except for the first one of a day. They are built from shorter bars, as weekly and monthly
-    bars are built from daily ones.
+    One-hour and four-hour bars of stocks are not requested, because this vendor's bars begin at
+    full hours, except for the first one of a day. They are built from shorter bars, just as weekly
+    and monthly bars are built from daily ones.
 
     Args:
-        ib_instance: An existing ``ib_async.IB``; by default one connects with the first request.
-        host, port, client_id: Address of the gateway and the client's number; by default
-            IBKR_HOST, IBKR_PORT and IBKR_CLIENT_ID, or else 127.0.0.1, 7497 and 1.
+        ib_instance: An existing ``ib_async.IB``; by default one is created with the first request.
+        host, port, client_id: Address of the gateway and the client's number; by default IBKR_HOST,
+            IBKR_PORT and IBKR_CLIENT_ID, or else 127.0.0.1, 7497 and 1.
         **wired: See :class:`BaseDataDownloader`.
 
     Raises:
@@ -108,7 +108,7 @@ class IBKRDataDownloader(BaseDataDownloader):
             "stock": frozenset("1m 2m 5m 15m 30m 1d".split()),
             "forex": frozenset("1m 5m 15m 30m 1h".split()),
         },
-        # A few thousand bars; the vendor sets no limit, but slows down larger requests.
+        # A few thousand bars; the vendor has no limit, but slows down larger requests.
         page_days={"1m": 7, "2m": 14, "5m": 30, "15m": 90, "30m": 180, "1h": 180, "1d": 3650},
         kinds={
             "stock": Kind("regular", "session", "consolidated", volume="shares", feed="ibkr"),
@@ -138,10 +138,10 @@ class IBKRDataDownloader(BaseDataDownloader):
         return not timeframe.is_intraday
 
     def fetch(self, query: FetchQuery) -> Fetched:
-        """Return all bars for ``query``; a long range is cut to begin with the first existing bar.
+        """Return all bars for ``query``; a long range is shortened to begin with the first existing bar.
 
         Raises:
-            DataError: Raised as by :meth:`BaseDataDownloader.fetch`.
+            DataError: See :meth:`BaseDataDownloader.fetch`.
         """
         days = self.capabilities.page_days.get(query.timeframe.label, 0)
         if days and query.span.end - query.span.start > days * DAY_MS:
@@ -172,7 +172,7 @@ class IBKRDataDownloader(BaseDataDownloader):
         return self._firsts.setdefault(instrument.symbol, first)
 
     def bars_request(self, query: FetchQuery, cursor: str | None) -> HttpRequest:
-        """Request bars back from the end; the duration counts trading days, so more may arrive."""
+        """Request bars back from the end; the duration counts trading days, so more bars may arrive."""
         end = min(query.span.end, query.now_ms + HOUR_MS)
         days = max(1, -(-(end - query.span.start) // DAY_MS) + 1)
         return self._request(
@@ -185,11 +185,11 @@ class IBKRDataDownloader(BaseDataDownloader):
         )
 
     def parse_bars(self, response: HttpResponse, query: FetchQuery) -> BarPage:
-        """Parse the carrier's rows: stamp, open, high, low, close, volume.
+        """Parse the carrier's rows: timestamp, open, high, low, close, volume.
 
-        ``[["2024-03-01", 179.55, 180.53, 177.38, 179.66, 735630.0]]``; the stamp of minute and
-        hourly bars is in UTC milliseconds, and a volume of -1 means none. Rows before the start
-        are dropped.
+        ``[["2024-03-01", 179.55, 180.53, 177.38, 179.66, 735630.0]]``; the timestamp of minute and
+        hourly bars is in UTC milliseconds, and a volume of -1 means a missing volume. Rows before
+        the start are dropped.
         """
         zone = ZoneInfo(query.instrument.timezone)
         bars = []
@@ -223,8 +223,8 @@ class Contract(NamedTuple):
     """The gateway's names for an instrument, and the prices to request.
 
     Attributes:
-        what: ``TRADES`` or ``MIDPOINT``.
-        hours: ``regular`` or ``all``.
+        what: Prices to request: ``TRADES`` or ``MIDPOINT``.
+        hours: Hours to request: ``regular`` or ``all``.
     """
 
     sec_type: str
@@ -240,7 +240,7 @@ def contract_of(instrument: Instrument, vendor: str) -> Contract:
     """Return the vendor's contract for ``instrument``.
 
     Raises:
-        CapabilityError: The instrument's listing is not supported here.
+        CapabilityError: The listing of the instrument is not supported.
     """
     if instrument.asset_class == "forex":
         return Contract(
@@ -270,7 +270,7 @@ def duration(days: int) -> str:
 
 
 def error_of_answer(response: HttpResponse) -> DataError | None:
-    """Return the error for the gateway's code; if a code has many meanings, its text decides."""
+    """Return the error for the gateway's code; for an ambiguous code, the text decides."""
     code, reason = response.headers.get(CODE_HEADER, ""), response.text.lower()
     if not code:
         return error_of(response)

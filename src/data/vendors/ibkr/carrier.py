@@ -1,7 +1,7 @@
-"""Carries requests for bars to an Interactive Brokers gateway with ib_async.
+"""Sends requests for bars to an Interactive Brokers gateway with ib_async.
 
-There is no HTTP: the user runs and logs in to a gateway, which uses its own protocol on a socket.
-Answers are returned as JSON; for refusals, the gateway's number is returned in a header.
+HTTP is not used: the user runs and logs in to a gateway, which uses its own protocol on a socket.
+Answers are converted to JSON; if the gateway rejects a request, its error number is in a header.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from ...model.texts import duration
 # The header in which a response carries the gateway's error number.
 CODE_HEADER = "x-ibkr-code"
 _SILENT = logging.NullHandler()
-# Extra time for which the caller waits, so that the connection can raise its own error first.
+# Extra waiting time of the caller, so that the connection can raise its own error first.
 _GRACE_S = 0.5
 # The vendor counts a request that is repeated sooner as a pacing violation.
 _SAME_AGAIN_S = 15.0
@@ -46,7 +46,7 @@ _GATEWAY_HINT = (
 
 
 class GatewayClient(Protocol):
-    """The part of ``ib_async.IB`` that is needed here."""
+    """The methods of ``ib_async.IB`` that this module needs."""
 
     errorEvent: Any  # noqa: N815 - ib_async's name
     RaiseRequestErrors: bool
@@ -75,7 +75,7 @@ class IbkrCarrier:
 
     Args:
         client_id: Number by which the gateway distinguishes its clients.
-        client: An existing connection; by default one is made with the first request.
+        client: An existing connection; by default one is opened with the first request.
         timeout_s, connect_s: Limits in seconds.
         clock: Measures whether a request is repeated too soon.
 
@@ -107,7 +107,7 @@ class IbkrCarrier:
 
     def after_fork(self) -> None:
         """Start with a new thread and a new connection."""
-        # A single thread: only it uses everything below.
+        # A single thread, which alone uses everything below.
         self._worker = ThreadPoolExecutor(1, "onetape-ibkr")
         self._loop: asyncio.AbstractEventLoop | None = None
         self._client = self._given
@@ -118,7 +118,7 @@ class IbkrCarrier:
         A refusal has status 400 and :data:`CODE_HEADER`.
 
         Raises:
-            UnavailableError: No gateway answers at that address.
+            UnavailableError: No gateway answers at the address.
             ProviderTimeoutError: The request took too long.
             RateLimitedError: The same request was sent less than 15 s ago.
         """
@@ -126,7 +126,7 @@ class IbkrCarrier:
         try:
             return waiting.result(self._total_s + _GRACE_S)
         except TimeoutError as exc:
-            waiting.cancel()  # others were first, and it must not be sent later
+            waiting.cancel()  # other requests were first, and this one must not be sent later
             raise ProviderTimeoutError(
                 f"the gateway at {_at(request)} was busy with other requests for "
                 f"{duration(self._total_s)}"
@@ -147,7 +147,7 @@ class IbkrCarrier:
             raise ProviderTimeoutError(
                 f"the gateway at {_at(request)} did not answer within {duration(self._timeout_s)}"
             ) from exc
-        except OSError as exc:  # the gateway has gone away meanwhile
+        except OSError as exc:  # the gateway was closed meanwhile
             self._hang_up()
             raise UnavailableError(f"the gateway at {_at(request)} closed the connection") from exc
         return HttpResponse(200, {}, json.dumps(result).encode(), request.url)
@@ -183,12 +183,12 @@ class IbkrCarrier:
         ]
 
     async def _watched(self, client: GatewayClient, question: Awaitable[Any]) -> Any:
-        """Wait for an answer, a refusal that ib_async treats as a warning, or the timeout."""
+        """Wait for an answer, for a refusal that ib_async treats as a warning, or for the timeout."""
         answer = asyncio.ensure_future(question)
         warned: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
         def heed(_id: int, code: int, message: str, *_: Any) -> None:
-            """Treat a warning that is in fact a refusal as the answer."""
+            """Take a warning that is in fact a refusal as the answer."""
             if code in _REFUSED_AS_WARNING and not warned.done():
                 warned.set_exception(_WarnedError(code, message))
 
@@ -206,7 +206,7 @@ class IbkrCarrier:
 
     async def _connected(self, request: HttpRequest) -> GatewayClient:
         library: Any = import_module("ib_async")
-        # Errors are raised to us, so they need not appear on standard error as well.
+        # Errors are raised here, so they need not appear on standard error as well.
         logging.getLogger("ib_async").addHandler(_SILENT)
         client: GatewayClient = self._client or library.IB()
         self._client = client
@@ -235,7 +235,7 @@ class IbkrCarrier:
         return client
 
     def _check_pace(self, request: HttpRequest) -> None:
-        """Refuse to repeat a request too soon."""
+        """Raise an error if a request is repeated too soon."""
         now, key = self._clock.monotonic(), tuple(sorted(request.params.items()))
         self._sent_at = {k: then for k, then in self._sent_at.items() if now - then < _SAME_AGAIN_S}
         if (then := self._sent_at.get(key)) is not None:
@@ -252,7 +252,7 @@ class IbkrCarrier:
 
 
 class _WarnedError(Exception):
-    """A refusal that arrived as a warning: its number and its text."""
+    """A refusal that arrived as a warning, with its number and its text."""
 
 
 def _refused(request: HttpRequest, code: int, message: str) -> HttpResponse:

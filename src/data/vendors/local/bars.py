@@ -1,4 +1,4 @@
-"""The user's own files as a vendor: layout of the folder, columns, stamps."""
+"""The user's own files as a vendor: layout of the folder, columns, timestamps."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ DELIMITERS: Final = (",", ";", "|", "\t")
 _LABELS = "1m 2m 3m 5m 15m 30m 1h 90m 2h 4h 6h 8h 12h 1d 3d 1w 1M"
 # Seconds since 1970 have at most 11 digits, milliseconds 13, microseconds 16, nanoseconds 19.
 _EPOCH_SCALES = ((10**11, 1000), (10**14, 1), (10**17, 1e-3))
-# Number of rows after which the call's remaining time is checked.
+# Number of rows after which the remaining time of the call is checked.
 _ROWS_AT_ONCE = 2_000
 # Number of parsed files kept in memory.
 _MOST_FILES = 8
@@ -61,9 +61,9 @@ _COLUMNS = (*_REQUIRED, "volume", "adj_close")
 # The column that is true in rows filled in by a program (``model.frame.FILLED``).
 _FILLED = "filled"
 _DAY = Timeframe.parse("1d")
-# Files do not describe themselves: what the rules do not declare is unknown.
+# Files do not describe themselves, so properties that the rules do not declare are unknown.
 _UNKNOWN = Kind(session="", anchor="")
-# These trade around the clock, or nearly so: there is no open to use as an anchor.
+# These asset classes trade nearly around the clock, so their bars cannot begin at an open.
 _BY_CLOCK = ("crypto", "forex")
 
 
@@ -79,16 +79,16 @@ class LocalFiles:
             ``{symbol}``.
         symbol_column: Column with the symbol of each row, in a file with several symbols.
         symbol: The only symbol in the files.
-        delimiter: Field separator of CSV files: ``,``, ``;``, ``|`` or a tab; not used for
-            Parquet.
-        columns: Maps our column names to the file's if they differ; ``volume`` is None if the bars
-            have none.
-        time_column: Column of the stamps.
-        time_format: ``strptime`` format of the stamps; not needed for ISO 8601 and epoch numbers.
-        timezone: Time zone of naive stamps.
-        label: ``end`` if stamps are the closes of bars, otherwise ``start``.
-        anchor: ``clock`` if minute and hourly bars begin on the full minute or hour, ``session``
-            if they are counted from the session's open; empty if not known.
+        delimiter: Field separator of CSV files: ``,``, ``;``, ``|`` or a tab; not used for Parquet.
+        columns: Maps our column names to those in the file if they differ; ``volume`` is None if
+            the bars have no volume.
+        time_column: Column with the timestamps.
+        time_format: ``strptime`` format of the timestamps; not needed for ISO 8601 and epoch
+            numbers.
+        timezone: Time zone of naive timestamps.
+        label: ``end`` if timestamps are the closes of bars, otherwise ``start``.
+        anchor: ``clock`` if minute and hourly bars begin at full minutes or hours, ``session`` if
+            the first one begins at the session's open; empty if unknown.
         timeframes: Maps our labels to those in file names if they differ.
         adjustment: Adjustment of the prices.
         unit: Currency or unit of the prices.
@@ -116,7 +116,7 @@ class LocalFiles:
         """Read the ``providers.local`` section of the rules.
 
         Raises:
-            ConfigError: A key or value is not understood; the message says which one.
+            ConfigError: A key or value, named in the message, is invalid.
         """
         settings = {key: value for key, value in mapping.items() if value is not None}
         names = [f.name for f in fields(cls)]
@@ -165,12 +165,12 @@ class LocalFiles:
 
     @property
     def has_volume(self) -> bool:
-        """Whether the bars should have a volume; their owner may declare that they have none."""
+        """Whether the bars should have a volume; the user may declare that they have none."""
         return self.columns.get("volume", "volume") is not None
 
     @cached_property
     def digest(self) -> str:
-        """A digest of all but the folder: with another layout a file contains other bars."""
+        """A digest of all settings except the folder; with another layout, a file has other bars."""
         plain = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "folder"}
         plain |= {name: dict(plain[name]) for name in ("columns", "timeframes")}
         return sha256(canonical(plain).encode()).hexdigest()[:16]
@@ -180,10 +180,10 @@ class LocalFiles:
         return {label: label for label in _LABELS.split()} | dict(self.timeframes)
 
     def wall_time(self, text: str) -> datetime:
-        """Return the stamp in ``text`` as an aware datetime in the file's time zone.
+        """Return the time in ``text`` as an aware datetime in the file's time zone.
 
         Raises:
-            ValueError: The text is not a stamp.
+            ValueError: The text is not a time in the expected format.
         """
         text = text.strip()
         if self.time_format:
@@ -207,7 +207,7 @@ class LocalDataDownloader(BaseDataDownloader):
         **wired: See :class:`BaseDataDownloader`.
 
     Raises:
-        ConfigError: There is no folder, or the layout is not understood.
+        ConfigError: The folder does not exist, or the layout is invalid.
     """
 
     name = "local"
@@ -245,12 +245,12 @@ class LocalDataDownloader(BaseDataDownloader):
 
     @property
     def folder_lane(self) -> str:
-        """The part of a lane that names the folder, by its real path."""
+        """The part of a lane's name that identifies the folder, by its real path."""
         return self._folder_lane
 
     @property
     def is_there(self) -> bool:
-        """Whether the folder's name still leads to the folder that this downloader reads."""
+        """Whether the path of the folder still leads to the folder that this downloader reads."""
         return self._own.is_there
 
     def source_files(self, instrument: Instrument, timeframe: Timeframe) -> SourceFiles | None:
@@ -260,7 +260,7 @@ class LocalDataDownloader(BaseDataDownloader):
         return self._carrier.files(self._request(instrument, timeframe), self.files.digest)
 
     def bars_request(self, query: FetchQuery, cursor: str | None) -> HttpRequest:
-        """Return a request that names the file; a symbol cannot point outside the folder."""
+        """Return a request for the file; no symbol can lead outside the folder."""
         return self._request(query.instrument, query.timeframe)
 
     def _request(self, instrument: Instrument, timeframe: Timeframe) -> HttpRequest:
@@ -283,7 +283,7 @@ class LocalDataDownloader(BaseDataDownloader):
         return BarPage(bars[first:end])
 
     def _kind(self, asset_class: str) -> Kind:
-        """Return the kind that the files' owner declares for bars of an asset class."""
+        """Return the kind that the user declares for bars of an asset class."""
         anchor = self.files.anchor
         if anchor and asset_class in _BY_CLOCK:
             anchor = "clock"
@@ -291,7 +291,7 @@ class LocalDataDownloader(BaseDataDownloader):
         return replace(_UNKNOWN, anchor=anchor, unit=self.files.unit, volume=volume)
 
     def _parsed(self, response: HttpResponse, query: FetchQuery) -> tuple[list[int], list[Bar]]:
-        """Return all bars of a file by stamp; it is parsed again only if its content changes."""
+        """Return timestamps and bars of a whole file, which is parsed again only if it changes."""
         place = (
             response.url, query.timeframe.label, query.instrument.calendar, query.instrument.symbol,
         )  # fmt: skip
@@ -306,8 +306,8 @@ class LocalDataDownloader(BaseDataDownloader):
 
     def _bars(self, response: HttpResponse, query: FetchQuery) -> list[Bar]:
         name, calendar = _name(response), calendar_for(query.instrument)
-        # A Parquet table is returned as comma-separated text, whatever the delimiter of other
-        # files.
+        # A Parquet table is received as comma-separated text, whatever the delimiter of other files
+        # is.
         delimiter = "," if name.endswith(".parquet") else self.files.delimiter
         rows = _rows(response.text.lstrip("\ufeff").splitlines(), delimiter, name)
         header = next(rows, [])
@@ -344,7 +344,7 @@ class LocalDataDownloader(BaseDataDownloader):
         return bars
 
     def classify(self, response: HttpResponse) -> DataError | None:
-        """Return the error that a response represents: 404 means no file for the symbol."""
+        """Return the error that a response represents: 404 means that the symbol has no file."""
         if response.status == 404:
             return SymbolNotFoundError(f"there is no file {_name(response)} in its folder")
         return error_of(response)
@@ -430,7 +430,7 @@ def _epoch_ms(number: int) -> float:
 
 
 def _number(row: Sequence[str], places: Mapping[str, int], name: str) -> float:
-    """Return a value; an empty field or a missing column yields NaN."""
+    """Return the value in a column as a number; an empty field or a missing column yields NaN."""
     text = row[places[name]].strip() if name in places else ""
     try:
         return float(text) if text else NAN
@@ -449,8 +449,8 @@ def _name(response: HttpResponse) -> str:
 def opens_of(closes: Sequence[int], grid: BarGrid) -> list[int]:
     """Return the opens of the minute or hourly bars that close at ``closes``.
 
-    The last bar of a session may be shorter than its step. If no bar of the calendar closes at a
-    stamp, a whole step is subtracted, and the result is judged like any other stamp.
+    The last bar of a session may be shorter than the timeframe. If no expected bar closes at a
+    timestamp, a whole step is subtracted, and the result is checked like any other timestamp.
     """
     step = grid.timeframe.step_ms or 0
     # Some exchanges write the end of a day as 23:59:59.999.
@@ -470,8 +470,8 @@ def opens_of(closes: Sequence[int], grid: BarGrid) -> list[int]:
 def date_of_close(close: datetime, timeframe: Timeframe, calendar: MarketCalendar) -> date:
     """Return the first date of the daily, weekly or monthly bar that closes at ``close``.
 
-    Midnight belongs to the day that ends then: always for weeks and months, and for days if the
-    market closes then. Otherwise a midnight is the date of a session, and means its own day.
+    For weeks and months, and for days of a market that closes at midnight, midnight belongs to the
+    day that ends then. Otherwise midnight is a session date, and means the day that begins then.
     """
     moment = close + timedelta(milliseconds=close.microsecond == 999_000)
     day = moment.date()
@@ -487,6 +487,6 @@ def date_of_close(close: datetime, timeframe: Timeframe, calendar: MarketCalenda
 
 
 def _closes_at(calendar: MarketCalendar, moment: datetime) -> bool:
-    """Return whether the previous day's bar closes at that time."""
+    """Return whether the bar of the previous day closes at ``moment``."""
     before = np.array([day_ms(moment.date()) - DAY_MS], dtype=np.int64)
     return int(calendar.closes(_DAY, before)[0]) == to_ms(moment)

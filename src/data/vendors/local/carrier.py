@@ -1,4 +1,4 @@
-"""Carries requests to a folder of files; every table comes back as CSV text."""
+"""Answers requests from a folder of files; every table is returned as CSV text."""
 
 from __future__ import annotations
 
@@ -65,15 +65,16 @@ class FileCarrier:
 
     @property
     def is_there(self) -> bool:
-        """Whether the folder's name still leads to it: one `stat`, unless the folder has changed.
+        """Whether the path of the folder still leads to the same folder.
 
-        The name may be a link, or go through one, that has been switched.
+        The path may contain a link that has been switched. The check takes one `stat`, unless the
+        folder has changed.
         """
         identity = _identity(self._named)
         if identity != self._identity:
             if self._named.resolve() != self._folder:
                 return False
-            # Taken before the name was resolved, so a change since then is noticed at the next
+            # Taken before the path was resolved, so that a later change is noticed at the next
             # check.
             self._identity = identity
         return True
@@ -82,8 +83,8 @@ class FileCarrier:
         """Return the current state of the requested file: one ``stat`` if it was found before.
 
         Args:
-            request: Same as for :meth:`send`.
-            reading: Other inputs that its bars depend on.
+            request: See :meth:`send`.
+            reading: Text that identifies the other inputs on which the bars depend.
         """
         name = _name_in(request)
         place = self._places.get(name)
@@ -91,7 +92,7 @@ class FileCarrier:
             return seen
         try:
             path = self._find(name)
-        except OSError:  # reading it raises the reason
+        except OSError:  # reading the file raises the error
             path = None
         # If this is not the first name tried, another file may take its place later.
         if path is not None and path.name == _spellings(Path(name).name)[0]:
@@ -99,10 +100,10 @@ class FileCarrier:
         return look_at([] if path is None else [path], reading, self._clock)
 
     def send(self, request: HttpRequest) -> HttpResponse:
-        """Return the file's table with status 200, or 404 if there is no such file.
+        """Return the file's table with status 200; the status is 404 if the file does not exist.
 
         Raises:
-            UnavailableError: The file cannot be read, or changes whenever it is read.
+            UnavailableError: The file cannot be read, or it changed during every attempt.
             ProviderTimeoutError: The call has run out of time.
             ResponseFormatError: The file is damaged or too large.
             MissingExtraError: The file is Parquet and pyarrow is not installed.
@@ -146,7 +147,7 @@ class FileCarrier:
             body = self._read(path)
             if _state(path.stat()) == state:
                 break
-        else:  # a partly written number is a different number
+        else:  # a partly written number would be read as a different number
             raise UnavailableError(f"{path.name:.80} changed while it was being read")
         others = [(other, table) for other, table in list(self._tables.items()) if other != path]
         self._tables = dict(others[1 - _MOST_TABLES :])
@@ -186,7 +187,7 @@ def _spellings(name: str) -> list[str]:
 
 
 def _identity(folder: Path) -> tuple[int, ...]:
-    """Return values that change if the name leads to another folder, or the folder changes."""
+    """Return values that change if the path leads to another folder or the folder changes."""
     try:
         seen = os.stat(folder)
     except OSError:
@@ -195,7 +196,7 @@ def _identity(folder: Path) -> tuple[int, ...]:
 
 
 def _state(seen: os.stat_result) -> tuple[int, ...]:
-    """Return values that change if a file's content changes; its times come last."""
+    """Return values that change if a file's content changes; the file times come last."""
     return seen.st_dev, seen.st_ino, seen.st_size, seen.st_mtime_ns, seen.st_ctime_ns
 
 
@@ -207,7 +208,7 @@ def _blocks(path: Path, raw: BinaryIO) -> Iterator[bytes]:
 
 
 def _parquet_as_csv(path: Path, raw: BinaryIO) -> Iterator[bytes]:
-    """Yield a Parquet table as CSV text, some rows at a time, with all digits of its numbers."""
+    """Yield a Parquet table as CSV text, in blocks of rows, with all digits of its numbers."""
     try:
         import pyarrow as pa
         from pyarrow import csv, parquet

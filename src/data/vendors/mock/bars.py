@@ -1,4 +1,4 @@
-"""A vendor of made-up bars, for trying programs without a network: never queried unless named."""
+"""A vendor of made-up bars, for trying programs without a network; queried only if named."""
 
 from __future__ import annotations
 
@@ -33,8 +33,8 @@ _LABELS = "1m 2m 3m 5m 15m 30m 1h 2h 4h 1d 1w 1M".split()
 class MockDataDownloader(BaseDataDownloader):
     """Made-up bars for every symbol, on its market's calendar. Sends no requests.
 
-    They are the same on every machine and in every window, and are always in a separate lane, so
-    that no real series ever contains one.
+    The bars are the same on every machine and for every range. They are always in a separate lane,
+    so that no real series ever contains a made-up bar.
     """
 
     name = "mock"
@@ -62,7 +62,7 @@ class MockDataDownloader(BaseDataDownloader):
 
         Raises:
             CapabilityError: This vendor does not serve such bars.
-            NoDataError: None has closed in this range.
+            NoDataError: No bar in the range has closed.
         """
         instrument, kind = (
             query.instrument,
@@ -80,7 +80,7 @@ class MockDataDownloader(BaseDataDownloader):
         return Fetched(table, self.name, kind, basis, query.now_ms, requests=0, settle_ms=0)
 
     def _direct(self, symbol: str) -> Instrument:
-        """Return the instrument for a symbol; its calendar determines the stamps of bars."""
+        """Return the instrument for a symbol, whose calendar determines the times of bars."""
         meant = classify(symbol, load_rules().classification)
         return meant if isinstance(meant, Instrument) else super()._direct(symbol)
 
@@ -90,12 +90,12 @@ def made_up(
 ) -> BarTable:
     """Return the bars in ``span`` that have closed by ``now_ms``, ascending.
 
-    Prices and volumes are a pure function of symbol, timeframe and stamp, so that every window of
-    a series shows the same bars.
+    Prices and volumes are a pure function of symbol, timeframe and timestamp, so that a bar is the
+    same in every requested range.
 
     Args:
         instrument, timeframe, anchor: Instrument, timeframe and anchor of the bars.
-        span: Stamps ``[start, end)``, UTC milliseconds.
+        span: Span ``[start, end)``, UTC milliseconds.
         now_ms: Current time, UTC milliseconds.
     """
     grid = BarGrid(calendar_for(instrument), timeframe, anchor)
@@ -118,7 +118,7 @@ def made_up(
 
 
 def _opened(grid: BarGrid, stamps: Stamps, closes: Stamps) -> Stamps:
-    """Return the time at which each bar opens; for daily and longer bars, their first session's."""
+    """Return the open of each bar; for daily and longer bars, the open of their first session."""
     if grid.timeframe.is_intraday:
         return stamps
     sessions = grid.calendar.sessions(date_of(int(stamps[0])), date_of(int(closes[-1])))
@@ -148,7 +148,7 @@ def _seed(text: str) -> int:
 
 
 def _drawn(seed: int, places: Stamps) -> Floats:
-    """Return a number from 0 to 1 for each place, always the same for the same seed and place."""
+    """Return pseudo-random numbers from 0 to 1, which depend only on ``seed`` and ``places``."""
     x: NDArray[np.uint64] = places.astype(_U64) * _U64(_GOLDEN) + _U64(seed)
     x = (x ^ (x >> _U64(30))) * _U64(_MIX_1)
     x = (x ^ (x >> _U64(27))) * _U64(_MIX_2)

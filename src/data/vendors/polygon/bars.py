@@ -1,4 +1,4 @@
-"""Polygon, called Massive since 2025: American stocks, raw, and averages of crypto and currencies.
+"""Polygon, called Massive since 2025: raw American stocks, and averages of crypto and currencies.
 
 Splits and dividends are served at separate addresses.
 """
@@ -37,7 +37,7 @@ from ..us_equities import ask_actions, days_of, dividend, session_ms, share, spl
 # Largest number of bars in one response.
 PAGE_BARS = 50_000
 _TAPE = Kind("regular", "session", "consolidated", volume="shares", feed="sip")
-# Refusals that concern only some days: those too long ago, and today before it ends.
+# Refusals that concern only some days: days too long ago, and today before it ends.
 _OF_THE_RANGE = re.compile("timeframe|before end of day", re.IGNORECASE)
 _ENVELOPE = {
     "adjusted": "flag",
@@ -64,7 +64,7 @@ class PolygonDataDownloader(BaseDataDownloader):
     ``get_ohlcv`` accepts ``adjustment`` (``raw`` or ``split``) and ``limit``.
 
     Args:
-        api_key: Key; by default the environment's.
+        api_key: Key; by default the environment variable.
         **wired: See :class:`BaseDataDownloader`.
     """
 
@@ -89,7 +89,7 @@ class PolygonDataDownloader(BaseDataDownloader):
             "1h": "1/hour",
             "1d": "1/day",
         },
-        # Counted in the minute or daily bars that longer bars are made from.
+        # Counted in the minute or daily bars from which longer bars are built.
         page_bars=PAGE_BARS,
         kinds={
             "stock": _TAPE,
@@ -113,7 +113,7 @@ class PolygonDataDownloader(BaseDataDownloader):
         return not timeframe.is_intraday
 
     def bars_request(self, query: FetchQuery, cursor: str | None) -> HttpRequest:
-        """Request from the first to the last label, inclusive: milliseconds, or dates for days."""
+        """Request from the first to the last label (milliseconds, or dates for days), both inclusive."""
         if cursor is not None:
             return self._following(cursor)
         ticker = quote(self.spelled(query.instrument), safe=":")
@@ -123,7 +123,7 @@ class PolygonDataDownloader(BaseDataDownloader):
         return self._request(f"/v2/aggs/ticker/{ticker}/range/{step}/{span}", params)
 
     def parse_bars(self, response: HttpResponse, query: FetchQuery) -> BarPage:
-        """Parse rows; without any the list is missing. ``DELAYED`` is also a success.
+        """Parse rows; without rows, the list is missing. ``DELAYED`` is also a success.
 
         ::
 
@@ -145,7 +145,7 @@ class PolygonDataDownloader(BaseDataDownloader):
     def classify(self, response: HttpResponse) -> DataError | None:
         """Return the error for an HTTP status above 399; the parsers handle errors with status 200.
 
-        A text saying that the plan lacks this timeframe or today's data refuses only this range,
+        A text saying that the plan lacks this timeframe or today's data concerns only this range,
         not the account.
         """
         error = error_of(response)
@@ -183,7 +183,7 @@ class PolygonDataDownloader(BaseDataDownloader):
         return Instrument(symbol, _MARKS.get(symbol[:2], "stock"))
 
     def spelled(self, instrument: Instrument) -> str:
-        """Return Polygon's name of a pair or of an American share."""
+        """Return Polygon's name of a pair or of an American stock."""
         if instrument.asset_class == "stock":
             return share(instrument, self.name, ".", "p")
         spelled = instrument.spelling(self.name)
@@ -192,7 +192,7 @@ class PolygonDataDownloader(BaseDataDownloader):
         return f"{'X' if instrument.asset_class == 'crypto' else 'C'}:{instrument.base}{instrument.quote}"
 
     def _following(self, cursor: str) -> HttpRequest:
-        """Request the page that a response names, always at our host: no other gets the key."""
+        """Request the next page, always from our host, so that no other host gets the key."""
         path, _, params = cursor.partition("?")
         return self._request(path, dict(parse_qsl(params)))
 
@@ -205,7 +205,7 @@ def requested_labels(query: FetchQuery) -> str:
     """Return the first and last label to request, both inclusive: milliseconds, or dates.
 
     Raises:
-        CapabilityError: The labels belong to days that begin at another hour than ours.
+        CapabilityError: The bars are daily bars of days that begin at another hour than ours.
         NoDataError: No day begins in the span.
     """
     if query.timeframe.is_intraday:
@@ -220,7 +220,7 @@ def adjusted_of(query: FetchQuery) -> bool:
     """Return whether prices adjusted for splits are requested, rather than raw ones.
 
     Raises:
-        CapabilityError: The prices should be adjusted for dividends too.
+        CapabilityError: Prices adjusted for dividends are requested.
     """
     if query.adjustment == "all":
         raise CapabilityError("Polygon adjusts only for splits", hint="use raw or split")
@@ -250,7 +250,7 @@ def rows_in(body: Mapping[str, Any]) -> list[Any]:
 
 
 def read_bar(row: Mapping[str, Any], *, is_local: bool) -> Bar:
-    """Parse one row; daily bars of stocks are labelled with midnight in New York, others in UTC."""
+    """Parse one row; the label of a stock's daily bar is midnight in New York, other labels are in UTC."""
     at = label(row["t"])
     values = (number(row[name]) for name in "ohlcv")
     return Bar(session_ms(at) if is_local else at, *values)

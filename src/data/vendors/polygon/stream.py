@@ -1,4 +1,4 @@
-"""Polygon's stream of minute bars of American shares."""
+"""Polygon's stream of minute bars of American stocks."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _NO_KEY_HELPS = frozenset({"auth_failed", "error"})
 
 
 class PolygonStream:
-    """Closed minute bars; a repeated one replaces the earlier one. Without trades there is no bar.
+    """Closed minute bars; a repeated bar replaces the earlier one. A minute without trades has none.
 
     Args:
         url: Address to connect to.
@@ -72,16 +72,16 @@ class PolygonStream:
         return StreamAddress(self._url, self._url)
 
     def spelling(self, instrument: Instrument, timeframe: Timeframe) -> Topic | None:
-        """Return the share in Polygon's spelling, with a dot before its class."""
+        """Return the stock in Polygon's spelling, with a dot before its share class."""
         symbol = spelled(self.name, self.traits, instrument, timeframe)
         return None if symbol is None else Topic(symbol, timeframe.label)
 
     def kind(self, instrument: Instrument) -> Kind:
-        """Return the kind: regular hours only, from the consolidated tape of all venues."""
+        """Return the kind of the bars: regular hours, from the consolidated tape of all venues."""
         return Kind("regular", "session", "consolidated", instrument.quote or "", "shares", "sip")
 
     def opened(self) -> Sequence[StreamEvent]:
-        """Wait for the greeting; the key that is set now will be used to log in."""
+        """Wait for the greeting; the currently set key will be used to log in."""
         self._look_up_key()
         return [Heard("open")]
 

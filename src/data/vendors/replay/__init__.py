@@ -1,1 +1,1 @@
-"""Recorded answers from other vendors, parsed as those vendors' answers are."""
+"""Recorded answers from other vendors, parsed by the classes of those vendors."""

@@ -1,6 +1,6 @@
 """The family ``replay``: a vendor's earlier answers, replayed from a folder.
 
-The variable ``ONETAPE_RECORD`` names the folder while they are recorded.
+While answers are recorded, the environment variable ``ONETAPE_RECORD`` names the folder.
 """
 
 from __future__ import annotations
@@ -75,7 +75,7 @@ class ReplayDownloader(BaseDataDownloader):
             "recorded_vendor": vendor,
             "answers": answers,
             "limits": cls.limits,
-            "default_base_url": "",  # on this machine: neither limits nor circuits
+            "default_base_url": "",  # on this machine, so neither limits nor circuit breakers
             "sdk_carrier": "",
             "__module__": __name__,
             "__doc__": cls.__doc__,
@@ -84,7 +84,7 @@ class ReplayDownloader(BaseDataDownloader):
 
 
 class _Replayed(BaseDataDownloader):
-    """A vendor whose requests are answered from files; a base before the vendor's own class.
+    """A vendor whose requests are answered from files; mixed in before the vendor's own class.
 
     Attributes:
         recorded_vendor: Vendor that was queried.
@@ -95,7 +95,8 @@ class _Replayed(BaseDataDownloader):
     answers: ClassVar[Path]
 
     def __init__(self, **wired: Unpack[Wired]) -> None:
-        # An optional key may change the requests: they are replayed as they are sent without one.
+        # An optional key may change the requests, so requests are replayed as they are sent without
+        # a key.
         keys = _AnyKey() if self.requires_api_key else {}
         wired |= {"carrier": Recording(self.answers), "credentials": keys}
         wired.pop("base_url", None)
@@ -103,16 +104,16 @@ class _Replayed(BaseDataDownloader):
 
     @property
     def folder_lane(self) -> str:
-        """The part of a lane that names the folder of the answers, by its real path."""
+        """The part of a lane's name that identifies the folder of the answers, by its real path."""
         return folder_lane(ReplayDownloader.name, str(self.answers))
 
     def source_files(self, instrument: Instrument, timeframe: Timeframe) -> SourceFiles:
-        """Return the current state of all recorded answers: any of them may belong to a series."""
+        """Return the current state of all recorded answers, because any of them may belong to a series."""
         return look_at(recorded_files(self.answers), self.recorded_vendor)
 
     @property
     def is_there(self) -> bool:
-        """Whether its name, relative to the current folder, still leads to the answers' folder."""
+        """Whether the path in the vendor's name, which may be relative, still leads to the same folder."""
         return recorded_vendors(_named(self.name)) == {self.recorded_vendor: self.answers}
 
     def spelled(self, instrument: Instrument) -> str:
@@ -131,7 +132,7 @@ class _Replayed(BaseDataDownloader):
         return self._own(super().fetch_actions(self._as_requested(instrument), span, now_ms))
 
     def _own(self, actions: Sequence[Action]) -> Sequence[Action]:
-        """Return splits and dividends under our own name: they count only for our own bars."""
+        """Return splits and dividends with this vendor as source, so that they only apply to its bars."""
         own = ActionList(replace(action, source=self.name) for action in actions)
         if isinstance(actions, ActionList):
             own.since, own.until = actions.since, actions.until
@@ -148,7 +149,7 @@ def _named(name: str) -> Path:
 
 
 class _AnyKey(Mapping[str, str]):
-    """Returns a key for every name: recorded requests are matched without their keys."""
+    """Returns a key for every name, because recorded requests are matched without their keys."""
 
     def __getitem__(self, name: str) -> str:
         return "recorded-answers-need-no-key"

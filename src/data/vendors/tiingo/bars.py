@@ -26,7 +26,7 @@ from ..registry import VENDORS
 from ..session import Wired
 from ..us_equities import ask_actions, days_of, dividend, share, split, stamped
 
-# A week or month is labelled with its last day, up to this many days after our stamp.
+# The label of a week or month is its last day, up to this many days after our timestamp.
 _LABEL_DAYS = {"w": 6, "M": 30}
 _PRICES = ("open", "high", "low", "close")
 _PRICED = {"date": "text", "open|high|low|close": "number"}
@@ -44,12 +44,12 @@ class TiingoDataDownloader(BaseDataDownloader):
     """Bars, splits and dividends from Tiingo.
 
     Daily, weekly and monthly bars are from the consolidated tape; minute bars contain only the
-    trades on IEX, another venue. There are no one-minute bars: ``1m`` meant a month to older
-    callers.
+    trades on IEX. One-minute bars are not served, because ``1m`` meant a month to older callers.
 
     Args:
         api_key: Key; by default the environment's.
-        rate_limit_delay: Accepted for older callers; the limits apply to all users of a key.
+        rate_limit_delay: Accepted for older callers but not used; the limits apply to all users of
+            a key.
         **wired: See :class:`BaseDataDownloader`.
     """
 
@@ -57,7 +57,7 @@ class TiingoDataDownloader(BaseDataDownloader):
     display_name = "Tiingo"
     secrets = VENDORS["tiingo"].keys
     requires_api_key = VENDORS["tiingo"].needs_keys
-    # Free plan: 50 an hour, which ten at once and 40 an hour never exceed.
+    # The free plan allows 50 requests an hour; ten at once and 40 an hour never exceed that.
     limits = Limits(per_second=40 * SECOND_MS / HOUR_MS, burst=10, per_day=1000)
     default_base_url = "https://api.tiingo.com"
     shapes = (
@@ -108,7 +108,7 @@ class TiingoDataDownloader(BaseDataDownloader):
         return not timeframe.is_intraday
 
     def bars_request(self, query: FetchQuery, cursor: str | None) -> HttpRequest:
-        """Request the span's dates, inclusive; a week or month is sent if its end is included."""
+        """Request the dates of the span, inclusive; a week or month is returned if its end is included."""
         instrument, label = query.instrument, query.timeframe.label
         first, last = requested_dates(query)
         params = {
@@ -126,7 +126,7 @@ class TiingoDataDownloader(BaseDataDownloader):
         return self._request(f"tiingo/daily/{ticker}/prices", params)
 
     def parse_bars(self, response: HttpResponse, query: FetchQuery) -> BarPage:
-        """Parse a list of rows; those of crypto are nested in another list, by ticker.
+        """Parse a list of rows; for crypto, the rows are nested in another list, by ticker.
 
         ::
 
@@ -137,7 +137,8 @@ class TiingoDataDownloader(BaseDataDownloader):
         """
         body, unit = list_of(response.json()), ""
         if query.instrument.asset_class == "stock" and query.timeframe.unit == "d":
-            # Weekly and monthly bars contain no ex-date, and minute bars come from another address.
+            # Weekly and monthly bars contain no ex-dates, and minute bars come from another
+            # address.
             actions = (
                 stamped(read_actions(body), self.name, query.now_ms) if has_actions(body) else None
             )
@@ -149,7 +150,7 @@ class TiingoDataDownloader(BaseDataDownloader):
         return BarPage(read_bars(body, query), unit=unit)
 
     def classify(self, response: HttpResponse) -> DataError | None:
-        """Read the status; a free key's limits are reported in plain text, with status 200."""
+        """Return the error; limits of a free key are reported as plain text with status 200."""
         error, body = error_of(response), response.body[:200]
         if error is None and b"You have run over" in body:
             wait = 3600.0 if b"month" in body else None
@@ -159,13 +160,13 @@ class TiingoDataDownloader(BaseDataDownloader):
     def actions_of(self, instrument: Instrument, span: Span, now_ms: int) -> Sequence[Action]:
         """Return splits and cash dividends with an ex-date in ``span``, taken from daily bars.
 
-        Nothing is known for days before the first row and after the last one.
+        The result says nothing about days before the first row and after the last one.
         """
         query = FetchQuery(instrument, Timeframe(1, "d"), span, now_ms)
         days: list[int] = []
 
         def read(body: Any) -> tuple[Sequence[Action], HttpRequest | None]:
-            """Return the actions on a page of daily bars, the only page, and record its days."""
+            """Return the actions on the only page of daily bars, and record the days of the page."""
             rows = list_of(body)
             sent = (day_ms(date.fromisoformat(row["date"][:10])) for row in rows)
             days.extend(day for day in sent if day in span)
@@ -177,7 +178,7 @@ class TiingoDataDownloader(BaseDataDownloader):
         return actions
 
     def spelled(self, instrument: Instrument) -> str:
-        """Return Tiingo's name of a pair or of an American share."""
+        """Return Tiingo's name of a pair or of an American stock."""
         if instrument.asset_class == "stock":
             return share(instrument, self.name, "-", "-P-")
         spelled = instrument.spelling(self.name)
@@ -209,7 +210,7 @@ def requested_dates(query: FetchQuery) -> tuple[date, date]:
 def read_bars(rows: Iterable[Mapping[str, Any]], query: FetchQuery) -> Sequence[Bar]:
     """Parse rows, without those that were returned only because whole dates were requested.
 
-    Rows from elsewhere are passed on: they show that the response is not what was requested.
+    Rows with dates that were not requested stay, because they show that the response is wrong.
     """
     first, last = requested_dates(query)
     days = _LABEL_DAYS.get(query.timeframe.unit, 0)
@@ -219,7 +220,7 @@ def read_bars(rows: Iterable[Mapping[str, Any]], query: FetchQuery) -> Sequence[
 
 
 def has_actions(rows: Iterable[Mapping[str, Any]]) -> bool:
-    """Return whether every one of these days carries its split and its dividend."""
+    """Return whether every row has a value for its split and its dividend."""
     return all(row.get(name) is not None for row in rows for name in ("splitFactor", "divCash"))
 
 
@@ -236,7 +237,7 @@ def read_actions(rows: Iterable[Mapping[str, Any]]) -> list[Action]:
 
 
 def _exact(factor: float) -> Fraction:
-    """Return 1/3 for 0.333333: the ratios of splits are small integers."""
+    """Return the ratio of small integers nearest to a factor, such as 1/3 for 0.333333."""
     exact = Fraction(str(factor))
     near = exact.limit_denominator(100)
     return near if abs(near / exact - 1) < Fraction(1, 10_000) else exact
@@ -245,8 +246,8 @@ def _exact(factor: float) -> Fraction:
 def _bar(row: Mapping[str, Any], query: FetchQuery) -> Bar:
     """Parse one row.
 
-    A raw weekly or monthly bar that contains a split is on two bases at once: its prices are left
-    out, so that it is missing rather than wrong.
+    A raw weekly or monthly bar that contains a split mixes two price bases. Its prices are left
+    out, so that the bar is missing rather than wrong.
     """
     unit = query.timeframe.unit
     is_mixed = unit in "wM" and amount(row.get("splitFactor") or 1.0) != 1.0
@@ -258,7 +259,7 @@ def _bar(row: Mapping[str, Any], query: FetchQuery) -> Bar:
 
 
 def _stamp(label: int, unit: str) -> int:
-    """Return our stamp for a label: the time, the date, its Monday, or the 1st of its month."""
+    """Return our timestamp for a label: the time, the date, its Monday, or the 1st of its month."""
     if unit in "mh":
         return label
     day = date_of(label)

@@ -1,4 +1,4 @@
-"""Twelve Data: shares of many exchanges, currencies and crypto; a key is required."""
+"""Twelve Data: stocks of many exchanges, currencies and crypto; a key is required."""
 
 from __future__ import annotations
 
@@ -29,7 +29,8 @@ from ..dates import amount, list_of, number
 from ..paging import check_interval, check_symbol
 from ..registry import VENDORS
 
-# Maps our suffixes to its exchanges; others are not served, as a wrong listing is a wrong price.
+# Maps our suffixes to its exchanges; others are not served, because a wrong listing has wrong
+# prices.
 VENUES = {
     "L": "XLON",
     "DE": "XETR",
@@ -53,8 +54,8 @@ VENUES = {
     "SZ": "XSHE",
 }
 _KEY = "TWELVE_DATA_API_KEY"
-# Largest number of rows in one response. It is not documented which end is cut if there are more,
-# so windows are short enough to avoid that.
+# Largest number of rows in one response. It is not documented which end of a longer response is
+# cut, so windows are short enough to avoid that.
 PAGE_BARS = 5000
 _INTRADAY = {
     "1m": "1min",
@@ -93,12 +94,13 @@ _BY_CODE: dict[int, type[DataError]] = {
     414: CapabilityError,
     500: UnavailableError,
 }
-# The limit is per current minute or per day; earlier requests only waste credits.
+# The limit is per calendar minute or per day; repeating a request before its end only wastes
+# credits.
 _MINUTE_S, _LONG_S = 60.0, 3600.0
 
 
 class TwelveDataDataDownloader(BaseDataDownloader):
-    """Bars from Twelve Data; minute and hourly bars as traded, longer ones adjusted for splits.
+    """Bars from Twelve Data; minute and hourly bars are raw, longer ones are adjusted for splits.
 
     Args:
         api_key: Key to use instead of the environment variable.
@@ -118,7 +120,7 @@ class TwelveDataDataDownloader(BaseDataDownloader):
             {"meta": _SHARE, "values": [{**_BAR, "volume": "text"}], "status": "text"},
         ),
         ("time_series", {"meta": _PAIR, "values": [_BAR], "status": "text"}),
-        # The response if there is nothing in this window.
+        # The response if the window has no bars.
         ("time_series", {"code": "number", "message|status": "text", "meta?": "any"}),
     )
     capabilities = Capabilities(
@@ -129,7 +131,8 @@ class TwelveDataDataDownloader(BaseDataDownloader):
         kinds={
             "stock": Kind("regular", "session", "", volume="shares"),
             "forex": Kind("24h", "clock", "aggregate", volume="none"),
-            # From one exchange that the vendor chooses, so never mixed with bars of a known one.
+            # The bars are from an exchange that the vendor chooses, so they are never mixed with
+            # bars of a known one.
             "crypto": Kind("24h", "clock", "twelvedata", volume="none"),
         },
         adjustment="split",
@@ -142,7 +145,7 @@ class TwelveDataDataDownloader(BaseDataDownloader):
         super().__init__(**wired)
 
     def spelled(self, instrument: Instrument) -> str:
-        """Return Twelve Data's name of a pair, or of a share without its exchange."""
+        """Return Twelve Data's name of a pair, or of a stock without its exchange."""
         return listing(instrument)["symbol"]
 
     def is_dense(self, timeframe: Timeframe) -> bool:
@@ -150,14 +153,15 @@ class TwelveDataDataDownloader(BaseDataDownloader):
         return not timeframe.is_intraday
 
     def bars_request(self, query: FetchQuery, cursor: str | None) -> HttpRequest:
-        """Request a window, oldest first; an end date is excluded, an end minute included."""
+        """Request a window, oldest bars first; an end date is exclusive, an end minute is inclusive."""
         start, end = query.span.start, query.span.end
         params: dict[str, str | int] = {
             **listing(query.instrument),
             "interval": self.capabilities.timeframes[query.timeframe.label],
             "order": "ASC",
             "outputsize": PAGE_BARS,
-            # Set explicitly: the vendor's own pages differ on the default for minute bars.
+            # Set explicitly, because the vendor's own pages differ about the default for minute
+            # bars.
             "adjust": "none" if query.timeframe.is_intraday else "splits",
         }
         if query.timeframe.is_intraday:
@@ -171,7 +175,7 @@ class TwelveDataDataDownloader(BaseDataDownloader):
         return HttpRequest(f"{self.base_url}/time_series", params=params, secret_headers=key)
 
     def parse_bars(self, response: HttpResponse, query: FetchQuery) -> BarPage:
-        """Parse ``values`` with strings; for shares the response contains the currency.
+        """Parse the strings in ``values``; for stocks the response contains the currency.
 
         ::
 
@@ -196,7 +200,7 @@ class TwelveDataDataDownloader(BaseDataDownloader):
         return BarPage(bars, unit=meta.get("currency") or "")
 
     def classify(self, response: HttpResponse) -> DataError | None:
-        """Read ``{"status": "error", "code", "message"}``, which may come with status 200."""
+        """Return the error in ``{"status": "error", "code", "message"}``, even with HTTP status 200."""
         code, text = _error(response)
         if _EMPTY in text or text == "data not found":
             return None
@@ -227,7 +231,7 @@ def listing(instrument: Instrument) -> dict[str, str]:
         return {"symbol": spelled}
     body, dot, suffix = spelled.rpartition(".")
     if not dot:
-        # Without the country, a foreign share with the same name may be returned.
+        # Without the country, a foreign stock with the same name may be returned.
         return {"symbol": spelled.replace("-", "."), "country": "United States"}
     if suffix not in VENUES:
         raise CapabilityError(
@@ -247,7 +251,7 @@ def bar_of(row: Any, timeframe: Timeframe) -> Bar:
 
 
 def _stamp(text: str, timeframe: Timeframe) -> int:
-    """Return our stamp for a label: a time in UTC, or a date."""
+    """Return our timestamp for a label, which is a time in UTC or a date."""
     if timeframe.is_intraday:
         return parse_iso(text)
     day = date.fromisoformat(text[:10])
@@ -257,10 +261,10 @@ def _stamp(text: str, timeframe: Timeframe) -> int:
 
 
 def _error(response: HttpResponse) -> tuple[int, str]:
-    """Return the error's code and its text in lowercase; 0 if there is no error."""
+    """Return the error's code and its text in lowercase; the code is 0 without an error."""
     try:
         body = response.json() if b'"error"' in response.body else None
-    except ResponseFormatError:  # the edge answers HTML
+    except ResponseFormatError:  # a proxy answers HTML
         body = None
     if not isinstance(body, dict) or body.get("status") != "error":
         return 0, ""

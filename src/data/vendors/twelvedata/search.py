@@ -1,7 +1,7 @@
-"""Twelve Data: names of shares, funds and pairs, for venues whose code is known here.
+"""Twelve Data: names of stocks, funds and pairs, for venues whose code is known here.
 
-The response's shape is taken from test fixtures of public clients of ``/symbol_search`` (2026),
-and from the vendor's own article on its lists of symbols.
+The format of the response is taken from test fixtures of public clients of ``/symbol_search``
+(2026), and from the vendor's own article on its lists of symbols.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Yahoo Finance: stocks, funds, indices, futures, currencies and crypto from the whole world."""
+"""Yahoo Finance: stocks, funds, indices, futures, currencies and crypto worldwide."""
 
 from __future__ import annotations
 
@@ -69,10 +69,10 @@ _NO_ROWS = {
     "indicators": {"quote": [{}], "adjclose?": _ADJUSTED},
 }
 _NO_RESULT = re.compile(rb'"result"\s*:\s*null')
-# Daily and longer bars are labelled with their session's open in UTC: up to 14 hours before
-# midnight on their date (Auckland), and up to 12 hours after the next one (Honolulu).
+# The label of a daily or longer bar is its session's open in UTC: up to 14 hours before midnight on
+# its date (Auckland), and up to 12 hours after the next midnight (Honolulu).
 _EARLIEST_LABEL_MS, _LATEST_LABEL_MS = 14 * HOUR_MS, 12 * HOUR_MS
-# Largest number of days between a bar's stamp and its label.
+# Largest number of days between a bar's timestamp and its label.
 _LONGEST_DAYS = {"d": 1, "w": 7, "M": 31}
 # 2025-02: clients that do not look like a browser are throttled.
 _BROWSER = (
@@ -80,15 +80,15 @@ _BROWSER = (
     "Chrome/131.0.0.0 Safari/537.36"
 )
 _NOTHING_THERE = re.compile(r"doesn't exist|no data .*(range|period)", re.IGNORECASE)
-# The last part of a range that is searched for a session: there is always one within this many
-# days.
+# Only the last days of a range are searched for a session: any period of this many days contains
+# one.
 _SOME_SESSION_DAYS = 14
 # Requests for more than 100 years of daily bars are rejected.
 _CENTURY_DAYS = 36_500
 
 
 class YahooDataDownloader(BaseDataDownloader):
-    """Bars, splits and dividends from Yahoo's chart address; no key needed."""
+    """Bars, splits and dividends from Yahoo's chart endpoint; no key is needed."""
 
     name = "yahoo"
     display_name = "Yahoo Finance"
@@ -109,7 +109,7 @@ class YahooDataDownloader(BaseDataDownloader):
             "1M": "1mo",
         },
         page_days={"1m": 7} | dict.fromkeys(("1d", "1w", "1M"), _CENTURY_DAYS),
-        # Each a day less than the vendor states, since a request takes a moment to arrive.
+        # Each one is a day less than the vendor states, because a request takes a moment to arrive.
         depth_days={"1m": 29, "1h": 729} | dict.fromkeys(("2m", "5m", "15m", "30m", "90m"), 59),
         kinds={
             "stock": Kind("regular", "session", "consolidated", volume="shares"),
@@ -120,7 +120,8 @@ class YahooDataDownloader(BaseDataDownloader):
         },
         adjustment="split",
         actions=True,
-        # No hourly bars: the one that spans the open is anchored to it, the others to the clock.
+        # Hourly bars are not served: the bar at the open begins at the open, the others at full
+        # hours.
         extended=frozenset("1m 2m 5m 15m 30m".split()),
     )
 
@@ -133,7 +134,7 @@ class YahooDataDownloader(BaseDataDownloader):
         return super().send(replace(request, headers={"User-Agent": _BROWSER, **request.headers}))
 
     def bars_request(self, query: FetchQuery, cursor: str | None) -> HttpRequest:
-        """Request the whole span; a bar labelled exactly ``period2`` may be returned too."""
+        """Request the whole span; the response may include a bar labeled exactly ``period2``."""
         labels = requested_labels(query)
         return HttpRequest(
             f"{self.base_url}/v8/finance/chart/{quote(query.instrument.spelling(self.name))}",
@@ -147,11 +148,11 @@ class YahooDataDownloader(BaseDataDownloader):
         )
 
     def parse_bars(self, response: HttpResponse, query: FetchQuery) -> BarPage:
-        """Parse columns next to a list of labels, and the splits and dividends sent with them."""
+        """Parse the list of labels, the columns of values, and the splits and dividends."""
         return read_chart(response.json(), query, server_time_ms(response) or query.now_ms)
 
     def classify(self, response: HttpResponse) -> DataError | None:
-        """Read ``chart.error``; range limits have status 422, and an unknown symbol 404."""
+        """Return the error in ``chart.error``; status 422 means a range limit, 404 an unknown symbol."""
         error, text = error_of(response), error_text(response)
         if not text or isinstance(error, RefusedError | TransientError):
             return error
@@ -166,7 +167,7 @@ class YahooDataDownloader(BaseDataDownloader):
         """Return splits and dividends with an ex-date in ``span``, from one chart of daily bars.
 
         The chart contains the last 100 years of the range; Yahoo reports no actions from before
-        1962. A chart without a single day, although a session has closed, proves nothing about
+        1962. If the chart has no day although a session has closed, it proves nothing about
         actions.
         """
         span = Span(max(span.start, span.end - _CENTURY_DAYS * DAY_MS), span.end)
@@ -178,7 +179,7 @@ class YahooDataDownloader(BaseDataDownloader):
 
 
 def _had_session(instrument: Instrument, span: Span, now_ms: int) -> bool:
-    """Return whether a session of ``span`` closed an hour ago or earlier."""
+    """Return whether a session in ``span`` closed at least an hour ago."""
     first = max(span.start, span.end - _SOME_SESSION_DAYS * DAY_MS)
     sessions = calendar_for(instrument).sessions(date_of(first), date_of(span.end - 1))
     return any(session.close_ms + HOUR_MS <= now_ms for session in sessions)
@@ -188,13 +189,13 @@ def requested_labels(query: FetchQuery) -> Span:
     """Return the labels to request so that they include every bar of ``query``."""
     if query.timeframe.is_intraday:
         return query.span
-    # The last requested date counts from its own end, even if the range ends within it.
+    # The labels of the last requested date are included in full, even if the range ends within it.
     end = -(-query.span.end // DAY_MS) * DAY_MS
     return Span(query.span.start - _EARLIEST_LABEL_MS, end + _LATEST_LABEL_MS)
 
 
 def read_chart(payload: Any, query: FetchQuery, now_ms: int) -> BarPage:
-    """Parse one response; a range without bars has no list of labels at all.
+    """Parse one response; if a range has no bars, the list of labels is missing.
 
     ::
 
@@ -211,25 +212,26 @@ def read_chart(payload: Any, query: FetchQuery, now_ms: int) -> BarPage:
                          "adjclose": [{"adjclose": [178.58]}]}}]}}
 
     Args:
-        payload, query: Response, and the query that it answers.
+        payload, query: Body of the response, and the query that it answers.
         now_ms: The vendor's time when it answered.
 
     Raises:
-        KeyError, IndexError, TypeError, ValueError: The response has another shape.
+        KeyError, IndexError, TypeError, ValueError: The response has an unexpected format.
     """
     result = payload["chart"]["result"][0]
     meta, labels = result["meta"], result.get("timestamp")
     labels = [] if labels is None else list_of(labels)
     _check_symbol(query.instrument.spelling("yahoo"), meta.get("symbol"))
-    # A range that is too long for the interval is returned in longer bars, with status 200.
+    # If a range is too long for the interval, Yahoo returns longer bars, with status 200.
     check_interval("yahoo", query.timeframe, meta.get("dataGranularity"))
     zone = zone_named(meta["exchangeTimezoneName"])
     stamps = [_stamp(label(at), query.timeframe, zone) for at in labels]
-    # A row for the last trade is labelled with its time; a repeated label is the same bar twice.
+    # The label of a row for the last trade is the time of that trade; a repeated label means the
+    # same bar.
     is_twice = len(labels) > 1 and labels[-1] == labels[-2]
     bars = _bars(result, stamps, query, now_ms, is_twice=is_twice)
     actions = _actions(result.get("events") or {}, zone, query.now_ms)
-    # For anything but a share, this is only the time at which Yahoo's data begins.
+    # For anything but a stock, this is only the time at which Yahoo's data begins.
     first = meta.get("firstTradeDate") if query.instrument.asset_class == "stock" else None
     listed_ms = None if first is None else int(first) * SECOND_MS
     return BarPage(bars, actions, unit=meta.get("currency") or "", listed_ms=listed_ms)
@@ -249,7 +251,7 @@ def error_text(response: HttpResponse) -> str:
     try:
         error = response.json()["chart"]["error"]
         return str(error["description"])
-    except (ResponseFormatError, KeyError, TypeError):  # plain text from the edge, or HTML
+    except (ResponseFormatError, KeyError, TypeError):  # plain text from a proxy, or HTML
         return ""
 
 
@@ -277,13 +279,13 @@ def _bars(
     elif len(bars) > 1 and _is_last_trade(bars[-1], query.timeframe, hours):
         bars.pop()
     elif opens == _open_of(now_ms, query.timeframe, hours):
-        # After a bar has closed, the last trade is not a bar: such a row keeps its own label.
+        # After a bar has closed, the row for the last trade is not a bar; it keeps its own label.
         bars[-1] = bars[-1]._replace(stamp_ms=opens)
     return _without_margin(bars, query)
 
 
 def _hours_of(meta: Mapping[str, Any], instrument: Instrument) -> Span | None:
-    """Return the hours of the current or last session, extended if requested, if they are given."""
+    """Return the hours of the current or last session (extended if requested), or None if missing."""
     periods = meta.get("currentTradingPeriod", {})
     regular = periods.get("regular", {})
     if not regular:
@@ -297,7 +299,7 @@ def _hours_of(meta: Mapping[str, Any], instrument: Instrument) -> Span | None:
 
 
 def _is_last_trade(bar: Bar, timeframe: Timeframe, hours: Span | None) -> bool:
-    """Return whether a row after the close only repeats the last price, without any trade."""
+    """Return whether a row after the close only repeats the last price, without a trade."""
     step = timeframe.step_ms
     if not timeframe.is_intraday or step is None or hours is None or bar.volume > 0:
         return False
@@ -306,7 +308,7 @@ def _is_last_trade(bar: Bar, timeframe: Timeframe, hours: Span | None) -> bool:
 
 
 def _joined(rest: Bar, live: Bar) -> Bar:
-    """Return the current week or month from its two rows: its past part, and its last day."""
+    """Return the current week or month, merged from two rows: its past part, and its last day."""
     if math.isnan(rest.close) or math.isnan(live.close):
         return live if math.isnan(rest.close) else rest
     return live._replace(
@@ -320,7 +322,7 @@ def _joined(rest: Bar, live: Bar) -> Bar:
 def _without_margin(bars: list[Bar], query: FetchQuery) -> list[Bar]:
     """Drop bars that were returned only because labels were requested with a margin.
 
-    Rows from elsewhere are passed on: they show that the response is not what was requested.
+    Rows outside the requested labels stay, because they show that the response is wrong.
     """
     labels, days = requested_labels(query), _LONGEST_DAYS.get(query.timeframe.unit, 0)
     margin = Span(labels.start - days * DAY_MS, labels.end + SECOND_MS)
@@ -328,7 +330,7 @@ def _without_margin(bars: list[Bar], query: FetchQuery) -> list[Bar]:
 
 
 def _stamp(at: int, timeframe: Timeframe, zone: ZoneInfo) -> int:
-    """Return our stamp for a label in seconds: the time, or 00:00 on the local date."""
+    """Return our timestamp for a label in seconds: the time itself, or 00:00 on the local date."""
     if timeframe.is_intraday:
         return at * SECOND_MS
     day = local_date(zone, at * SECOND_MS)
@@ -338,9 +340,10 @@ def _stamp(at: int, timeframe: Timeframe, zone: ZoneInfo) -> int:
 
 
 def _open_of(stamp: int, timeframe: Timeframe, hours: Span | None) -> int:
-    """Return the open of the bar that contains a time; the forming bar's label is inside it.
+    """Return the open of the bar that contains a time, because the label of a forming bar is inside it.
 
-    This applies only in the current session: elsewhere its open does not determine the grid.
+    This applies only in the current session: its open does not determine the grid of other
+    sessions.
     """
     step = timeframe.step_ms
     if not timeframe.is_intraday or step is None or hours is None or stamp not in hours:
@@ -349,7 +352,7 @@ def _open_of(stamp: int, timeframe: Timeframe, hours: Span | None) -> int:
 
 
 def _actions(events: Mapping[str, Any], zone: ZoneInfo, now_ms: int) -> list[Action]:
-    """Parse splits and dividends; the ex-date is the exchange's own."""
+    """Parse splits and dividends; ex-dates are local dates of the exchange."""
     actions = []
     for event in (events.get("splits") or {}).values():
         at = event["date"] * SECOND_MS

@@ -1,4 +1,4 @@
-"""Carries requests to Yahoo as a browser does: with yfinance, or only with its HTTP library."""
+"""Sends requests to Yahoo like a browser: with yfinance, or only with its HTTP library."""
 
 from __future__ import annotations
 
@@ -24,16 +24,16 @@ _VENDOR_HOSTS = ".yahoo.com"
 class YFinanceCarrier:
     """Sends requests with a browser's TLS fingerprint. Thread-safe.
 
-    With yfinance, it also sends yfinance's own requests for a cookie and a crumb; they are counted,
-    and the retries that yfinance would make after a refusal are not sent, because our own policy
-    decides about retries. Requests go only to the requested host, except for yfinance's own
-    requests, which go to other hosts of the vendor.
+    With yfinance, it also sends yfinance's own requests for a cookie and a crumb, which are
+    counted. Retries by yfinance after a failure are not sent, because our own policy decides about
+    retries. Requests go only to the requested host, except for yfinance's own requests, which go to
+    other hosts of the vendor.
 
     Args:
-        through_sdk: Whether yfinance itself sends; otherwise only its browser-like session is
-            used.
+        through_sdk: Whether yfinance itself sends the requests; otherwise only its browser-like
+            session is used.
         timeout_s: Seconds for one complete answer, with all the requests that it takes.
-        max_bytes: Largest accepted decoded body.
+        max_bytes: Maximum size of a decoded body.
     """
 
     package: ClassVar[str] = "yfinance"
@@ -56,15 +56,15 @@ class YFinanceCarrier:
 
     @classmethod
     def light(cls) -> Transport | None:
-        """Return a carrier with only the browser-like session: no hidden requests."""
+        """Return a carrier with only the browser-like session, which sends no additional requests."""
         return cls(through_sdk=False) if find_spec("curl_cffi") else None
 
     def send(self, request: HttpRequest) -> HttpResponse:
-        """Return the response, whatever its status; its ``requests`` counts everything sent.
+        """Return the response, whatever its status; its ``requests`` is the number of all requests sent.
 
         Raises:
             MissingExtraError: The package needed for sending cannot be imported.
-            DataError: There was no response, or it leads to another host.
+            DataError: No response was received, or it redirects to another host.
         """
         check_address(request.url)
         try:
@@ -100,7 +100,7 @@ class YFinanceCarrier:
             session.get(request.url, params=params)
             return
         data = import_module("yfinance.data")
-        # A singleton per process: passing it the session again changes nothing.
+        # yfinance keeps one such object per process: passing the session again changes nothing.
         data.YfData(session=session).get(request.url, params=params, timeout=self._timeout_s)
 
     def _ready(self) -> Any:
@@ -118,7 +118,7 @@ def _value(answer: Any, request: HttpRequest, requests: int) -> HttpResponse:
 
 
 class _Answered(Exception):  # noqa: N818 - no error: the answer is there, nothing more is to be sent
-    """Stops the package's further work once the response has arrived."""
+    """Ends the package's work as soon as the response has arrived."""
 
 
 class _Carry(threading.local):
@@ -151,7 +151,7 @@ class _Carry(threading.local):
 
 
 def _followed(url: str, target: str, send: Callable[..., Any]) -> Any:
-    """Send to ``url``, and follow redirects of the response on the same host."""
+    """Send a request to ``url``, and follow redirects on the same host."""
     _check_host(url, target)
     answer = send(url)
     for _ in range(MAX_REDIRECTS):
@@ -172,7 +172,7 @@ class _Body:
         self.size = 0
 
     def take(self, piece: bytes) -> int:
-        """Return how much was taken, or the value that makes the library give up."""
+        """Return the number of accepted bytes, or a value that makes the library abort."""
         self.size += len(piece)
         if self.size > self._max_bytes:
             return self._stop
@@ -181,9 +181,9 @@ class _Body:
 
 
 def _browser_session(max_bytes: int, *, through_sdk: bool) -> Any:
-    """Return a session of yfinance's HTTP library that obeys limits and uses only vendor hosts.
+    """Return a session of yfinance's HTTP library that uses only hosts of the vendor.
 
-    It counts requests and observes the time left.
+    It counts requests, and limits the size and the duration of each one.
     """
     library: Any = import_module("curl_cffi.requests")
     exceptions: Any = import_module("curl_cffi.requests.exceptions")
@@ -193,9 +193,10 @@ def _browser_session(max_bytes: int, *, through_sdk: bool) -> Any:
         yahoo_errors = (import_module("yfinance.exceptions").YFException,)
 
     class BrowserSession(library.Session):  # type: ignore[misc]
-        """Counts every request; a stand-in host also receives those for the vendor's other ones."""
+        """Counts every request; a replacement host (``base_url``) receives the requests to all hosts."""
 
-        # Our errors are included: the package mistakes some of them for its own and continues.
+        # Our errors are included, because the package mistakes some of them for its own and
+        # continues.
         library_errors = (
             exceptions.RequestException,
             OSError,
@@ -225,7 +226,7 @@ def _browser_session(max_bytes: int, *, through_sdk: bool) -> Any:
             return self._carry.exchange(str(url), send)
 
         def _sent(self, method: Any, url: str, *args: Any, **options: Any) -> Any:
-            """Send one request within the time left, and read no more than allowed."""
+            """Send one request within the remaining time, and read at most ``max_bytes``."""
             body = _Body(max_bytes, stop)
             self._carry.requests += 1
             # Less than a millisecond would mean no limit at all.
@@ -246,7 +247,7 @@ def _browser_session(max_bytes: int, *, through_sdk: bool) -> Any:
 
 
 def _check_host(url: str, target: str) -> None:
-    """Reject any host except the requested one and, over TLS, the vendor's other hosts.
+    """Reject all hosts except the requested one and, over TLS, the vendor's other hosts.
 
     Raises:
         ResponseFormatError: The address is on another host.
@@ -258,7 +259,7 @@ def _check_host(url: str, target: str) -> None:
 
 
 def _at(url: str, target: str) -> str:
-    """Return ``url`` at the host of ``target`` if that is a stand-in for the vendor."""
+    """Return ``url``, moved to the host of ``target`` if that host replaces the vendor's."""
     here, there = urlsplit(url), urlsplit(target)
     stands_in = not f".{there.hostname}".endswith(_VENDOR_HOSTS)
     if not stands_in or not f".{here.hostname}".endswith(_VENDOR_HOSTS):

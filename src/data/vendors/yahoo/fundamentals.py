@@ -1,7 +1,7 @@
 """Yahoo Finance: company information from a chart, and time series of figures and reports.
 
-Neither needs a browser's cookie and crumb, which the address ``quoteSummary`` requires: data that
-only that address has (sector, industry, beta, the yield) is not available. Ratios are plain
+Neither needs a browser's cookie and crumb. The endpoint ``quoteSummary`` requires these, so data
+that only that endpoint has (sector, industry, beta, the yield) is not available. Ratios are plain
 numbers; money is in whole units of the currency given next to each number.
 """
 
@@ -65,8 +65,8 @@ def _series(names: Mapping[str, str], *lengths: str) -> Ask:
 def _rows(result: Any, prefix: str, wanted: Iterable[str]) -> list[dict[str, Any]]:
     """Return a row of values for each day, newest first.
 
-    Each series is a separate list; ``prefix`` is the length of its periods. The row has a currency
-    if all of its values are in the same one.
+    In the response, each series is a separate list; ``prefix`` is the length of its periods. A row
+    has a currency if all of its values are in the same currency.
     """
     rows: defaultdict[str, dict[str, Any]] = defaultdict(dict)
     currencies: defaultdict[str, set[str]] = defaultdict(set)

@@ -1,6 +1,6 @@
-"""Yahoo: names of everything it has a chart for; no key needed.
+"""Yahoo: names of all instruments that it has charts for; no key is needed.
 
-The response's shape is taken from the test fixtures and typed clients of public projects that use
+The format of the response is taken from test fixtures and typed clients of public projects that use
 ``/v1/finance/search`` (including yfinance's ``Search``), as of 2026; it has no currency.
 """
 
