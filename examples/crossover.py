@@ -1,7 +1,8 @@
-"""A strategy that does not know where its bars come from: see on_history, on_replay, on_live.
+"""A strategy that works with bars from any source: see on_history, on_replay and on_live.
 
-It buys when the fast average crosses the slow one from below and sells on the way back. A real one
-would add position size, costs, and a check of `self.is_live` before an order goes to a broker.
+It buys when the fast average crosses the slow one from below, and sells when it crosses back. A
+real strategy would add position sizes, costs, and a check of `self.is_live` before an order goes to
+a broker.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ import backtrader as bt
 
 
 class Crossover(bt.Strategy):
-    """Two moving averages. `trades` records when it acted, and at which close."""
+    """Trades when two moving averages cross; `trades` has the time and close of each trade."""
 
     params = (("fast", 3), ("slow", 8), ("most", None))
 
@@ -22,7 +23,7 @@ class Crossover(bt.Strategy):
         self.is_live = False
 
     def notify_data(self, data, status, *args, **kwargs) -> None:
-        """Receive the state of the stream: only LIVE bars are current."""
+        """Note the state of the stream; only bars in the state LIVE are current."""
         self.is_live = status == data.LIVE
 
     def next(self) -> None:

@@ -15,7 +15,7 @@ from src.data.feed.backtrader.backtest import BacktestFeed
 
 
 def run(manager: DataManager, symbol: str, timeframe: str, start: str, end: str) -> list:
-    """Return the trades."""
+    """Run the strategy and return its trades."""
     cerebro = bt.Cerebro()
     cerebro.broker.setcash(1_000_000)
     cerebro.adddata(BacktestFeed(manager, symbol, timeframe, start, end))

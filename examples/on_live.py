@@ -16,7 +16,7 @@ from src.data.feed.backtrader.feed import run_live
 
 def run(manager: DataManager, symbol: str, timeframe: str, lookback: int = 50,
         most: int | None = None) -> list:  # fmt: skip
-    """Return the trades, once the strategy has seen `most` bars."""
+    """Run the strategy until it has seen `most` bars (None: until Ctrl-C); return its trades."""
     feed = manager.live_feed(symbol, timeframe, lookback_bars=lookback)
     cerebro = bt.Cerebro()
     cerebro.broker.setcash(1_000_000)

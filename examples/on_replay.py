@@ -1,4 +1,4 @@
-"""The strategy of crossover.py on a replay: bar by bar, as if they closed now, an hour a second.
+"""The strategy of crossover.py on a replay: bars arrive as if they closed now, an hour a second.
 
 python examples/on_replay.py BTCUSDT 1h 2024-06-10 2024-06-11
 """
@@ -17,7 +17,7 @@ from src.data.feed.replay import replay_feed
 
 def run(manager: DataManager, symbol: str, timeframe: str, start: str, end: str,
         speed: float = 3600) -> list:  # fmt: skip
-    """Return the trades."""
+    """Run the strategy and return its trades."""
     cerebro = bt.Cerebro()
     cerebro.broker.setcash(1_000_000)
     cerebro.adddata(

@@ -1,12 +1,12 @@
-"""Survivorship bias in one figure: the members of the first day and today's, over the same days.
+"""Survivorship bias in one number: the first day's members and today's, over the same days.
 
     python examples/survivorship.py
 
-A market of 24 made-up stocks, drawn at random without a trend, and an index of its twelve largest,
-revised twice a year: falling stocks leave, rising ones join, and those that lose three quarters are
-delisted. Equal amounts in the members of the first day earn what the market does. Equal amounts in
-today's members, which nobody could have known then, earn a multiple of that. Needs the extra `db`;
-queries no vendor.
+The market has 24 made-up stocks, whose prices are random without a trend. Its index contains the
+twelve largest and is revised twice a year: falling stocks leave, rising ones join, and those that
+lose three quarters of their value are delisted. Equal amounts in the members of the first day earn
+as much as the market. Equal amounts in today's members, which nobody could have known then, earn a
+multiple of that. Needs the extra `db`; queries no vendor.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ RULES = """providers:
 
 
 def make_market(root: Path) -> DataManager:
-    """Return a manager with made-up bars in CSV files, and a universe ``index`` of them."""
+    """Return a data manager that reads made-up bars from CSV files, with a universe ``index``."""
     (root / "rules.yaml").write_text(RULES.format(folder=root))
     manager = DataManager(cache_dir=root / "cache", config_path=root / "rules.yaml")
     days = manager.sessions(SYMBOLS[0], FIRST, LAST).index
@@ -66,7 +66,7 @@ def value(bars: pd.DataFrame) -> pd.Series:
 
 
 def _membership(closes: pd.DataFrame) -> str:
-    """Return the index as ``symbol,from,to``: the largest at each revision, if not delisted."""
+    """Return the index as lines ``symbol,from,to``: its members are the largest listed stocks."""
     revisions = closes.groupby([closes.index.year, closes.index.month > 6]).head(1)
     members = revisions.rank(axis=1, ascending=False, method="first") <= LISTED
     members = members.reindex(closes.index).ffill().astype(bool) & closes.notna()

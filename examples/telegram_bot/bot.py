@@ -43,10 +43,9 @@ class Bot:
     """Answers each update once, whatever happens, and adds it to the audit.
 
     Args:
-        parts: Commands: methods named in the part's ``USAGE``.
-        members: Users' permissions, and the audit; None: everybody is allowed, and there is no
-            audit.
-        senders: Decides which senders are heard.
+        parts: Objects with commands: the methods named in the object's ``USAGE``.
+        members: Users' permissions, and the audit; None: everybody is allowed, without an audit.
+        senders: Decides which updates are answered.
     """
 
     def __init__(
@@ -86,7 +85,11 @@ class Bot:
             log.info("a rejection was not sent: %s", type(failure).__name__)
 
     async def carry_out(self, update: Update, user: str, name: str, words: list[str]) -> None:
-        """Answer an update in one of the slots; sending, which may have to wait, takes none."""
+        """Carry out a command and send the answer.
+
+        The number of commands carried out at once is limited; an answer that waits to be sent does
+        not count.
+        """
         began, query = time.monotonic(), update.callback_query
         async with self.senders.slots:
             answer, error = await self.answer(user, name, words)
@@ -113,7 +116,10 @@ class Bot:
     async def answer(
         self, user: str, name: str, words: list[str], *, is_asked: bool = True
     ) -> tuple[Answer, str]:
-        """Return the answer, and any failure; only commands sent now count for the day's limit."""
+        """Return the answer to a command, and the text of any failure.
+
+        Only a command that the user has just sent (``is_asked``) counts towards the daily limit.
+        """
         try:
             if name not in self.parts:
                 return await self.greeting(user), ""

@@ -1,4 +1,4 @@
-"""Look-ups with a time budget. An error is one sentence, with the nearest symbols as buttons."""
+"""Look-ups with a time limit; an error is one sentence, with similar symbols as buttons."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ FIELDS = (
 
 
 class CommandError(Exception):
-    """A command that is not carried out; the text is the answer.
+    """A command was not carried out; the text is the answer to the user.
 
     Args:
         text: Answer to the user.
@@ -42,7 +42,7 @@ class CommandError(Exception):
 
 
 class Answer(NamedTuple):
-    """A text, commands for the buttons below it, and a picture."""
+    """An answer: a text, commands for the buttons below it, and a picture."""
 
     text: str
     choices: tuple[str, ...] = ()
@@ -50,7 +50,10 @@ class Answer(NamedTuple):
 
 
 class Market:
-    """The commands that need no records: each takes the user's id and the words after its name."""
+    """Commands that work without a database.
+
+    Each takes the user's id and the words after its name.
+    """
 
     USAGE = MappingProxyType({
         "price": "SYMBOL", "fundamentals": "SYMBOL", "chart": "SYMBOL TIMEFRAME [BARS]",
@@ -123,7 +126,7 @@ class Market:
         return Answer("\n".join(lines), photo=photo)
 
     async def explained(self, error: DataError, name: str, words: list[str]) -> Answer:
-        """Return an error's message for the user, and a command for each of the nearest symbols."""
+        """Return an error's sentence for the user, with a command for each similar symbol."""
         nearest, place = error.candidates, 1 if name == "schedule" else 0
         if error.reason == "unknown_symbol" and not nearest:
             try:

@@ -1,4 +1,4 @@
-"""Users' permissions and records; `db` is `src.data.db.services.telegram_service`."""
+"""Users' permissions and data in the database, through `src.data.db.services.telegram_service`."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ from onetape import QueryError
 
 MAIL_VARIABLES = ("HOME", "LANG", "LC_ALL", "LOGNAME", "PATH", "TMPDIR", "TZ", "USER")
 
-# Commands per day that the audit keeps from one user without rights, and from all such users.
+# Number of commands per day that the audit keeps of one user without rights, and of all of them.
 MOST_OF_STRANGER, MOST_OF_STRANGERS = 20, 1000
-# Number of codes sent at a time.
+# Number of codes that are sent at the same time.
 MOST_MAILS = 2
 
 
@@ -36,8 +36,8 @@ class Members:
     """The commands about users. Each takes the user's id and the words after its name.
 
     Args:
-        db: Records; its functions run in threads.
-        send_code: Sends a text to an address; an exception it raises counts as a program error.
+        db: Service with the users' records; its functions run in threads.
+        send_code: Sends a text to an e-mail address; an exception is treated as a program error.
         admins: Returns the ids of users who are administrators while their address is verified.
         per_day: Number of commands that a new user may send between midnights UTC.
     """
@@ -65,7 +65,7 @@ class Members:
         await again(86_400, self.db.delete_old_records)
 
     async def kept(self, function: Callable[..., Any], *args: Any, **more: Any) -> Any:
-        """Call a function of the records; a rejected value is reported to the user to correct."""
+        """Call a function of the database service; report a rejected value to the user."""
         try:
             return await asyncio.to_thread(function, *args, **more)
         except QueryError as error:
@@ -83,7 +83,7 @@ class Members:
             raise CommandError("You have reached today's limit; it resets at 00:00 UTC.")
 
     async def standing(self, user: str) -> str:
-        """Return the step that a user still has to take; empty if there is none."""
+        """Return the step that a user still has to take to get access; empty if there is none."""
         status = await self.kept(self.db.get_user_status, user)
         if status is None or not status["verified"]:
             return "Please /register EMAIL, then /verify the code that you get."
@@ -106,10 +106,10 @@ class Members:
     async def note(
         self, user: str, name: str, text: str, error: str, began: float, *, is_known: bool
     ) -> None:
-        """Add a command to the audit, without codes, and without the id of a user just forgotten.
+        """Add a command to the audit, without codes, and without the id of a user just deleted.
 
-        An unknown name may be a misspelled command followed by a code. Only a few commands a day
-        are added for users without rights.
+        After an unknown name, which may be a misspelled command followed by a code, every digit is
+        masked. Only a few commands a day are added for users without rights.
         """
         if not await self.may_receive(user) and not self.counts(user):
             return
@@ -123,7 +123,7 @@ class Members:
         )  # fmt: skip
 
     def counts(self, user: str) -> bool:
-        """Count a stranger's command; return whether it is within what is kept per day (UTC)."""
+        """Count a command from a user without rights; False if the day's limit is reached."""
         if self.day != (day := int(time.time() // 86_400)):
             self.day, self.strangers = day, Counter()
         if self.strangers[user] >= MOST_OF_STRANGER or self.strangers.total() >= MOST_OF_STRANGERS:

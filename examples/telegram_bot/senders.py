@@ -1,4 +1,4 @@
-"""Who is heard, and when: private chats, a few messages a minute, one at a time per sender."""
+"""Decides which updates are answered: private chats, a few a minute, one at a time per sender."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class Sender:
 
 
 class Senders:
-    """Decides which updates are heard. Used by one event loop.
+    """Decides which updates are answered. Used by one event loop.
 
     Args:
         in_groups: Whether groups are answered as well.
@@ -39,7 +39,11 @@ class Senders:
         self.known: OrderedDict[str, Sender] = OrderedDict()
 
     def hears(self, key: str) -> Literal["yes", "tell", "no"]:
-        """Count an update; ``tell`` for the first one over the limit, ``no`` for those after it."""
+        """Count an update and return whether to answer it.
+
+        ``tell`` means to answer only that the limit is reached; it is returned for the first update
+        over the limit, and ``no`` for those after it.
+        """
         now_s = self.now_s()
         one = self.known.setdefault(key, Sender(now_s))
         self.known.move_to_end(key)
@@ -54,7 +58,7 @@ class Senders:
         return "no" if was_told else "tell"
 
     def refusal(self, update: Update) -> str:
-        """Return why an update is not answered; empty if it is."""
+        """Return the reason for not answering an update; empty if it is answered."""
         chat, user, message = update.effective_chat, update.effective_user, update.message
         if chat is None:
             return "That button is too old; please send the command again."
@@ -70,7 +74,7 @@ class Senders:
     async def turn(self, key: str) -> AsyncIterator[bool]:
         """Wait until the sender's earlier updates are done; False if too many are already waiting.
 
-        Updates waiting here take none of the slots in which commands are carried out.
+        Waiting updates do not count towards the number of commands that are carried out at once.
         """
         one = self.known.get(key) or Sender(self.now_s())
         if one.waiting >= MOST_WAITING:

@@ -1,7 +1,7 @@
-"""Outgoing messages: they fit the size limit, their outcome is recorded, and no token leaks.
+"""Sends messages: cut to the size limit, with a recorded outcome, and without leaking the token.
 
-The outcome of sending an alert is known, or recorded as unknown. Tokens are kept out of logs,
-tracebacks and `repr`.
+If it cannot be determined whether an alert was sent, its outcome is recorded as unknown. The token
+is kept out of logs, tracebacks and `repr`.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from src.data.net.redact import without_keys
 log = logging.getLogger("telegram_bot")
 MOST_TEXT, MOST_CAPTION, MOST_BUTTON_BYTES = 4096, 1024, 64
 LONGEST_WAIT_S = 30
-# Raised before any byte of the message has been sent.
+# Errors that are raised before any byte of the message has been sent.
 UNSENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout)
 Reply = Callable[[str, str, list[str]], Awaitable[Answer]]
 MayReceive = Callable[[str], Awaitable[bool]]
@@ -64,7 +64,7 @@ class QuietBot(ExtBot):
 
 
 def seconds(refusal: failures.RetryAfter) -> float:
-    """Return how long Telegram requests a pause; newer packages use a timedelta for it."""
+    """Return the length of the pause that Telegram requests; newer packages use a timedelta."""
     wait = refusal.retry_after
     return wait if isinstance(wait, int | float) else wait.total_seconds()
 
@@ -72,7 +72,10 @@ def seconds(refusal: failures.RetryAfter) -> float:
 async def deliver(
     bot: QuietBot, reply: Reply, may_receive: MayReceive, delivery: Delivery
 ) -> Outcome:
-    """Send one of the job's messages once; return the outcome. A scheduled report is made now."""
+    """Send one of the job's messages, with one attempt; return the outcome.
+
+    The text of a scheduled report is made only now.
+    """
     try:
         answer = await answer_of(reply, may_receive, delivery)
     except DataError as error:
@@ -100,7 +103,7 @@ async def deliver(
 
 
 async def answer_of(reply: Reply, may_receive: MayReceive, delivery: Delivery) -> Answer | None:
-    """Return one of the job's messages; None for a user without rights, even if just lost."""
+    """Return the text of one of the job's messages; None if its user may not receive it now."""
     answer = Answer(delivery.text)
     if await may_receive(delivery.recipient) and delivery.events[0].name == "due":
         name, *words = delivery.topic.split()
@@ -110,9 +113,10 @@ async def answer_of(reply: Reply, may_receive: MayReceive, delivery: Delivery) -
 
 
 def cut(text: str, most: int) -> str:
-    """Return the lines of a text that fit, in UTF-16 units as Telegram counts, and how many do not.
+    """Cut a text after the lines that fit, and add the number of lines that do not.
 
-    Vendors' texts may contain unpaired surrogates, which cannot be sent.
+    The size is counted in UTF-16 units, as Telegram does. Unpaired surrogates, which vendors' texts
+    may contain, are replaced because they cannot be sent.
     """
     text = text.encode("utf-8", "replace").decode()
     units = text.encode("utf-16-le")

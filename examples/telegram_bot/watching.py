@@ -1,4 +1,4 @@
-"""/alert and /schedule, and the job that finds out what is due and sends it with the bot."""
+"""The commands /alert and /schedule, and the job that sends due messages with the bot."""
 
 from __future__ import annotations
 
@@ -125,7 +125,7 @@ def listed_schedule(row: Mapping[str, Any]) -> str:
 
 
 def indicator_alert(indicator: str, condition: str, value: float, timeframe: str) -> dict[str, Any]:
-    """Return the stored fields of an indicator alert, spelled alike for equal alerts."""
+    """Return the fields to store for an indicator alert; equal alerts get identical fields."""
     use = parse_indicator(indicator)
     use.check_crossing(condition, value)
     crossing = {"indicator": str(use), "condition": condition, "value": value}

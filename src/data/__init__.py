@@ -1,4 +1,4 @@
-"""One door to market data: bars that are complete, final, of one kind, and able to prove it.
+"""Market data behind one call: bars of one kind, with a record of their origin and their gaps.
 
 ::
 
@@ -6,8 +6,8 @@
 
     df = get_data_manager().get_ohlcv("AAPL", "1d", "2024-01-01", "2024-12-31")
 
-``from src.data import ...`` gives the same objects. Names are resolved when they are first used:
-importing the package loads neither pandas nor an HTTP library nor any vendor.
+``from src.data import ...`` imports the same objects. Names are resolved on first use, so importing
+the package loads neither pandas, nor an HTTP library, nor any vendor's module.
 """
 
 from __future__ import annotations
@@ -39,8 +39,8 @@ if TYPE_CHECKING:
     from .provider_selector import ProviderSelector, get_provider_selector
     from .vendors.factory import register
 
-# Where each public name lives. A submodule must not be called like one of them: importing it
-# would bind the module over the name.
+# Maps each public name to its module. No submodule may have the same name as one of them, because
+# importing the submodule would overwrite the name.
 _HOMES = {
     "DataManager": "data_manager",
     "get_data_manager": "data_manager",
@@ -102,7 +102,7 @@ __all__ = (
 
 
 def __getattr__(name: str) -> Any:
-    """Resolve a public name at its home; nothing is kept here, so a patch at home is seen."""
+    """Return a public name from its module; it is not kept here, so that patches there apply."""
     from .removed import NAMES, load_part, refuse_name
 
     if name in _HOMES:
@@ -113,5 +113,5 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    """List the public names together with what is already loaded."""
+    """Return the public names, and all names that are already loaded."""
     return sorted({*globals(), *_HOMES})

@@ -1,4 +1,4 @@
-"""Threads that wait for stored bars and for vendors, so that an event loop does not."""
+"""Threads that wait for stored bars and for vendors, so that they do not block an event loop."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class Threads:
 
     Args:
         name: Name of the threads.
-        most: Maximum number of threads; each one is started when all others are busy.
+        most: Maximum number of threads; another one is started only if all are busy.
 
     Attributes:
         jobs: Jobs that no thread has started yet.
@@ -59,7 +59,7 @@ class Threads:
         self._count = self._idle = self._queued = 0
 
     def submit(self, work: Callable[[], R]) -> Future[R]:
-        """Return the future of ``work``, which can be cancelled until a thread starts it."""
+        """Queue ``work`` for a thread; the returned future can be cancelled until it starts."""
         future: Future[R] = Future()
         with self._guard:
             self.jobs.put((future, work))
@@ -83,15 +83,15 @@ class Threads:
                 except BaseException as error:  # noqa: BLE001 - the caller's, whatever it is
                     future.set_exception(error)
             del future, work
-            # Lets the loop run: busy threads would keep it waiting for their next switch.
+            # Lets the event loop's thread run now; busy threads would make it wait for its turn.
             sleep(0)
 
 
 class LoopThread:
-    """An event loop in a thread of its own, for coroutines that a thread waits for.
+    """An event loop in a thread of its own, to which other threads pass coroutines to wait for.
 
-    Resources that a coroutine leaves open stay usable by the next one because all have the same
-    loop. The daemon thread starts with the first coroutine and ends with this object. Thread-safe,
+    All coroutines share the loop, so a resource that one of them leaves open stays usable by the
+    next. The daemon thread starts with the first coroutine and ends with this object. Thread-safe,
     fork-aware.
 
     Args:
@@ -111,11 +111,12 @@ class LoopThread:
     def run(
         self, make: Callable[[], Any], seconds: float | None
     ) -> tuple[Any, BaseException | None]:
-        """Call ``make`` on the loop; return its result, awaited if necessary, and its error.
+        """Call ``make`` in the loop; return its result, awaited if it is awaitable, and its error.
+
+        The error is the exception that ``make`` raised, or None.
 
         Raises:
-            TimeoutError: The call took longer than ``seconds`` and was cancelled. None means no
-                limit.
+            TimeoutError: The call took longer than ``seconds`` (None: no limit) and was cancelled.
         """
         future = asyncio.run_coroutine_threadsafe(_settled(make), self._running())
         try:
@@ -133,23 +134,25 @@ class LoopThread:
             return self._loop
 
 
-# The threads of this process, for reading from the store and for querying vendors.
+# The threads of this process that only read the store, and those that may wait for vendors.
 lookups = Threads("onetape-lookup", MOST_LOOKUPS)
 calls = Threads("onetape-call", MOST_CALLS)
 
 
 async def answer(work: Callable[[], R], deadline: Deadline, *, looks: bool) -> R:
-    """Return the result of ``work``, from the store if possible, else after waiting for others.
+    """Run ``work`` in a thread and return its result.
 
-    A call that finds no free thread within its time limit is answered from the store, like one that
-    waits too long for a vendor.
+    With ``looks``, it is first run without waiting, which suffices if the store has the answer.
+    Otherwise it is run in a thread that may wait for vendors and other calls. If no such thread is
+    free within the time limit, the call is answered from the store, like one that has waited too
+    long for a vendor.
     """
     context = copy_context()
     if looks:
         answer_of_store = await _threaded(lookups, partial(context.run, _look, work, deadline))
         if answer_of_store is not None:
             return answer_of_store[0]
-    # If a call has no time limit of its own, its wait begins with its thread.
+    # Without a time limit of its own, a call's wait begins when its thread starts.
     waits = partial(run_within, deadline, work) if deadline.is_fixed else work
     future = calls.submit(partial(context.run, waits))
     waiting = asyncio.wrap_future(future)
@@ -166,7 +169,10 @@ async def answer(work: Callable[[], R], deadline: Deadline, *, looks: bool) -> R
 
 
 def _look(work: Callable[[], R], deadline: Deadline) -> tuple[R] | None:
-    """Return the answer from the store; None if a vendor or another call must be waited for."""
+    """Run ``work`` without waiting; None if it would have to wait for a vendor or another call.
+
+    The result is in a tuple, because it may itself be None.
+    """
     try:
         return (run_within(deadline.without_waiting(), work),)
     except MustWait:
@@ -174,10 +180,9 @@ def _look(work: Callable[[], R], deadline: Deadline) -> tuple[R] | None:
 
 
 async def _settled(make: Callable[[], Any]) -> tuple[Any, BaseException | None]:
-    """Call ``make`` and return its result and the exception it raised, if any.
+    """Call ``make`` and return its result (awaited if awaitable) and the exception it raised.
 
-    An awaitable result is awaited. Because the exception is returned rather than raised, it cannot
-    end the loop.
+    The exception is returned rather than raised, so that not even a ``SystemExit`` ends the loop.
     """
     try:
         value = make()
@@ -196,9 +201,9 @@ def _serve(loop: asyncio.AbstractEventLoop) -> None:
 
 
 async def awaited(work: Callable[[], R]) -> R:
-    """Return the result of ``work`` in a thread that may wait, without a time limit.
+    """Run ``work`` in a thread that may wait, without a time limit, and return its result.
 
-    A cancelled call ends at once; work that it has started continues.
+    If the caller is cancelled, it ends at once, but work that has started continues.
     """
     return await answer(work, Deadline(SystemClock(), None), looks=False)
 

@@ -1,4 +1,4 @@
-"""The clock: the only module that reads time, sleeps or draws random numbers; tests replace it."""
+"""The clock, which tests can replace; no other module reads the time, sleeps or is random."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Protocol
 
 
 class Clock(Protocol):
-    """Wall time, durations, waiting and jitter."""
+    """A source of wall-clock time, durations, waits and random jitter."""
 
     def now_ms(self) -> int:
         """Return the wall-clock time in UTC milliseconds."""
@@ -24,8 +24,8 @@ class Clock(Protocol):
         """Return a random number in [0, 1)."""
 
 
-# If available, the clock that keeps running while the machine sleeps: an hour's limit is over after
-# an hour, with the lid closed or not.
+# If available, the clock that keeps running while the machine sleeps, so that an hourly limit ends
+# after an hour even if a laptop's lid was closed.
 _STEADY = getattr(time, "CLOCK_BOOTTIME", None)
 
 
@@ -76,7 +76,7 @@ class ManualClock:
         self.advance(seconds)
 
     def jitter(self) -> float:
-        """Return 0, because nothing is random here."""
+        """Return 0, so that tests are repeatable."""
         return 0.0
 
     def advance(self, seconds: float) -> None:

@@ -1,4 +1,4 @@
-"""The facade: one door to market data. A table of contents, nothing else."""
+"""The facade: ``DataManager``, whose methods only delegate to the services behind it."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ When = datetime | date | timedelta | str | None
 
 
 class DataManager:
-    """One door to market data: bars, futures figures and fundamentals, from vendors and the cache.
+    """Bars, futures data and fundamentals from vendors and the cache, behind one object.
 
     Args:
         cache_dir: Folder of the cache. Default: ``DATA_CACHE_DIR``, else an existing
@@ -128,12 +128,12 @@ class DataManager:
 
         The frame's index is the naive UTC open time (``timestamp``, ns); daily and longer bars are
         stamped 00:00 of the venue's session date. Columns: ``open high low close volume``
-        (float64), then ``adj_close`` if known. ``df.attrs["onetape"]`` has the vendor of every bar
-        and lists what is missing: ``final`` bars do not change; ``provisional`` ones have closed
-        and may still change; ``suspect`` ones were fetched around a split and will be fetched
-        again. ``rejected`` names each vendor in the rules that was not queried, with the reason;
-        an answer that comes only from the cache queries and rejects none. ``empty`` says why there
-        are no bars, if there are none. The caller owns the frame.
+        (float64), then ``adj_close`` if known. ``df.attrs["onetape"]`` has the vendor and state of
+        every bar, and lists missing bars. ``final`` bars do not change; ``provisional`` ones have
+        closed and may still change; ``suspect`` ones are doubtful and will be fetched again.
+        ``rejected`` names each vendor in the rules that was not queried, with the reason; it is
+        empty for an answer that comes only from the cache. ``empty`` is the reason if there are no
+        bars at all. The caller owns the frame.
 
         If no vendor has bars of the requested kind, one other kind answers for the whole range.
         The same happens if bars are missing, all vendors that serve them are down and another kind
@@ -161,21 +161,21 @@ class DataManager:
                 ``BINANCE:BTCUSDT`` is the same as ``BTCUSDT`` with ``provider="binance"``.
             adjustment: ``raw``, ``split`` (default) or ``all`` (dividends too).
             closed_by: Return only bars that had closed by this instant, or by the end of this
-                session date: those that could be known then. If there is no end, this is the end;
-                a bar that was forming then is left out, even though it has closed since. Values
+                session date, and so could be known then. It is also the end if there is no other.
+                A bar that was forming then is left out, even though it has closed since. Values
                 and adjustment are those known today; only ``raw`` prices are free of later splits.
             include_forming: Add the bar that has not closed yet; it is never stored.
             offline: Use only the cache.
             strict: Raise instead of returning an incomplete answer.
-            version: The series as it was right after this commit to it, by its number in
-                ``onetape cache log``; no vendor is queried. Adjusted with the actions known today.
+            version: Number of a commit in ``onetape cache log``: return the series as it was right
+                after this commit, adjusted with the actions known today. No vendor is queried.
             columns: Extra columns for each bar, in this order: ``source`` (its vendor), ``state``
                 (``final``, ``provisional``, ``suspect``, ``forming``), ``is_final``,
                 ``fetched_at`` (naive UTC: when the span around it was last fetched). For shares
                 also ``dividend`` (cash per share with an ex-date in that bar, in terms of the
                 shares its prices refer to; several are added up) and ``split`` (new shares per old
                 share). Both are float64, 0.0 if there is none, and NaN if no vendor could be
-                queried; the answer is then not ``complete``.
+                queried; in that case the answer is not ``complete``.
             timeout: Seconds after which the call stops waiting for vendors, limits and other
                 callers and returns what is cached by then. None: 30 s without a page from any
                 vendor. Reading the cache is not interrupted.
@@ -193,11 +193,11 @@ class DataManager:
             AllProvidersFailedError: Bars were missing, no vendor could supply them and nothing is
                 cached (a ``RuntimeError``).
             UnknownSymbolError: As above, because the symbol is unknown at its venue. The message
-                names what other venues list under the same letters; it is not served without
-                proof.
-            IncompleteDataError: ``strict`` is set and the answer has gaps, fewer bars than
-                ``bars``, flagged rows, or is of another kind; ``.frame`` holds the bars that could
-                be had.
+                names the instruments that other venues list under the same letters; they are not
+                served unless they are proven to be the same.
+            IncompleteDataError: ``strict`` is set, and the answer has gaps, fewer bars than
+                ``bars``, flagged rows, or is of another kind; ``.frame`` has the bars that were
+                available.
 
         Warns:
             IncompleteDataWarning: The same without ``strict``; once per call.
@@ -245,9 +245,9 @@ class DataManager:
     ) -> Picture:
         """Return a chart of the :meth:`get_ohlcv` answer; arguments as there, except ``symbol``.
 
-        One symbol is drawn as bars with volume: gaps are shaded, splits and dividends marked, bars
-        that may still change drawn pale, doubts named and the vendor of each span shown below.
-        Times are in the venue's time zone, without the hours in which it is closed. Several
+        One symbol is drawn as bars with volume. Gaps are shaded; splits, dividends and doubtful
+        bars are marked; bars that may still change are pale; the vendor of each span is shown
+        below. Times are in the venue's time zone, without the hours in which it is closed. Several
         symbols are drawn as lines of their closes, set to 100 at their first common bar. The chart
         states how many bars it received, drew, merged and rejected. To draw a frame that you
         already have, use ``onetape.plot``.
@@ -421,7 +421,7 @@ class DataManager:
         timeout: float | None = None,
         session: AskedSession = "regular",
     ) -> Quote:
-        """Return the last price of ``symbol``, with its time and how far it can be trusted.
+        """Return the last price of ``symbol``, with its time and its state (live, stale and so on).
 
         The price comes from one of this manager's running streams if a vendor in the rules streams
         the symbol and its latest price is no older than ``max_age``. Otherwise the vendors used
@@ -553,12 +553,12 @@ class DataManager:
     ) -> Plan | Plans:
         """Return what :meth:`get_ohlcv` would do with these arguments; no vendor is queried.
 
-        The plan lists what is stored, what would be requested from which vendor, how many requests
-        that takes, how long they would currently wait for the vendors' limits, and what could not
-        be had. Nothing is written and damage is not repaired: what a repair would leave counts as
-        stored. If the cache has everything, no vendor module is loaded. A plan prints well, in
-        notebooks too; ``to_json()`` returns plain values. Several symbols give a dict of plans by
-        symbol, with the total in ``requests``.
+        The plan lists the stored bars, the bars that would be requested from each vendor, the
+        number of requests and how long they would currently wait for the vendors' limits, and the
+        bars that no vendor could supply. Nothing is written. Damage is not repaired: bars that a
+        repair would save count as stored. If the cache has everything, no vendor module is loaded.
+        A plan prints well, in notebooks too; ``to_json()`` returns plain values. For several
+        symbols, the result is a dict of plans by symbol, with the total in ``requests``.
 
         Raises:
             QueryError: An argument is invalid (a ``ValueError``).
@@ -610,12 +610,12 @@ class DataManager:
         adjustment: AskedAdjustment = "split",
         session: AskedSession = "regular",
     ) -> Explanation | Explanations:
-        """Return which vendors are queried for a series and why, which are not, and what is stored.
+        """Return an explanation of which vendors are queried for a series, and of its stored bars.
 
-        The explanation includes each vendor's limits and pauses. With a start, it also says whose
-        history is too short for these dates. No vendor is queried and nothing is written. It
-        prints well; ``to_json()`` returns plain values. Several symbols give a dict of
-        explanations by symbol.
+        The explanation includes each vendor's limits and pauses. With a start, it also shows the
+        vendors whose history is too short for these dates. No vendor is queried and nothing is
+        written. The explanation prints well; ``to_json()`` returns plain values. For several
+        symbols, the result is a dict of explanations by symbol.
 
         Raises:
             QueryError: The symbol is unknown or ambiguous, or the timeframe is invalid (a
@@ -677,7 +677,8 @@ class DataManager:
 
         Raises:
             QueryError: An argument is invalid (a ``ValueError``).
-            NoProviderError: No vendor in the rules serves any, and none was ever queried.
+            NoProviderError: No vendor in the rules serves splits or dividends for this share, and
+                none was ever queried.
             AllProvidersFailedError: No vendor answered, and none ever has (a ``RuntimeError``).
 
         Warns:
@@ -693,14 +694,15 @@ class DataManager:
     def coverage(self, symbol: str, timeframe: str) -> pd.DataFrame:
         """Return the coverage of a series: its stored spans and their state; queries no vendor.
 
-        One row for each span, ascending; the lane that answers by the rules comes first. Columns:
-        ``lane`` (empty for the default one; otherwise what differs, such as ``raw``, or a pinned
-        vendor); ``start``, ``end`` (naive UTC ``datetime64[ns]``, half-open, of open stamps; for
-        daily and longer bars session dates at 00:00); ``state`` (``final``; ``provisional``:
-        closed, may change; ``suspect``: stored but doubtful; ``empty``: requested, there were no
-        bars); ``vendor``; ``reason`` (why the span is empty or doubtful); ``next_due`` (naive UTC:
-        from when fetching again can change it; NaT: never). The ranges between the spans were
-        never requested; if the series is not stored, the frame is empty. Thread-safe.
+        One row for each span, ascending; the lane that answers under the rules comes first.
+        Columns: ``lane`` (empty for the default one; otherwise the difference from it, such as
+        ``raw``, or a pinned vendor); ``start``, ``end`` (bounds of open stamps, naive UTC
+        ``datetime64[ns]``, half-open; for daily and longer bars session dates at 00:00); ``state``
+        (``final``; ``provisional``: closed, may change; ``suspect``: stored but doubtful;
+        ``empty``: requested, but without bars); ``vendor``; ``reason`` (why the span is empty or
+        doubtful); ``next_due`` (naive UTC: time from which fetching again can change the span; NaT:
+        never). The ranges between the spans were never requested; if the series is not stored, the
+        frame is empty. Thread-safe.
 
         Args:
             symbol, timeframe: As for :meth:`get_ohlcv`.
@@ -728,29 +730,29 @@ class DataManager:
         timeout: float | None = None,
         mark: bool = False,
     ) -> QualityReport:
-        """Return the faults in the stored bars of a series, as far as they can be determined.
+        """Check the stored bars of a series, and return a report of their faults.
 
         ``intrinsic`` uses only the series itself, which can prove x100 units, splits that are
         missing or applied in part, wrong dividends, stale runs, spikes, rows that are not bars,
         and missing bars; no vendor is queried. ``corroborated`` also compares the range (by
         default the last 500 bars) with a second vendor, and ``authoritative`` with the exchange
         itself, as ``onetape verify`` does; these take requests, counted in ``requests`` of the
-        report. No bars are changed: a finding whose cause is certain has ``repairs``, which say
-        what would resolve it. A score below ``validation.min_quality_score`` of the rules also
+        report. No bars are changed: a finding whose cause is certain has ``repairs``, the steps
+        that would resolve it. A score below ``validation.min_quality_score`` in the rules also
         emits an event (``QualityLow``). Thread-safe.
 
         Args:
             symbol, timeframe: As for :meth:`get_ohlcv`.
             start, end: As for :meth:`get_ohlcv`; by default everything that is stored.
             level: Sources to compare with: ``intrinsic``, ``corroborated`` or ``authoritative``.
-            lane: Lane as named by :meth:`coverage`. None: the one that answers by the rules, or
+            lane: Lane as named by :meth:`coverage`. None: the one that answers under the rules, or
                 else the first that is stored.
-            timeout: Seconds after which the call stops waiting for vendors; what could not be
-                compared by then is in ``not_checked``.
-            mark: Commit the ``intrinsic`` findings whose cause is certain as marks on the bars.
-                The bars are ``suspect`` from then on, with a reason that begins with ``grave:``,
-                in every answer. Marks that are no longer proven are removed. ``marked`` and
-                ``unmarked`` of the report count the bars. The whole series is examined.
+            timeout: Seconds after which the call stops waiting for vendors; comparisons that were
+                not finished by then are listed in ``not_checked``.
+            mark: Mark the bars with ``intrinsic`` findings whose cause is certain, as one commit.
+                In every later answer these bars are ``suspect``, with a reason that begins with
+                ``grave:``. Marks that are no longer proven are removed. ``marked`` and ``unmarked``
+                in the report count the bars. The whole series is examined.
 
         Returns:
             The report; ``as_dict()`` returns the values that ``onetape validate --json`` prints.
@@ -776,7 +778,7 @@ class DataManager:
         start: When = None,
         end: When = None,
     ) -> GapReport:
-        """Return why stored series lack bars: every gap with its class, evidence and next step.
+        """Return every gap in stored series, with its class (its cause), evidence and next step.
 
         No vendor is queried. ``report.gaps`` has the gaps, ``report.to_frame()`` a row for each,
         ``report.incidents`` the sessions that a vendor lacks for most of its symbols, and
@@ -798,13 +800,13 @@ class DataManager:
         return report
 
     def report(self, symbol: str | None = None, timeframe: str | None = None) -> BarsReport:
-        """Return all that is known about one stored series, or about everything that is stored.
+        """Return a report of the known facts about one stored series, or about all of them.
 
         For one series, in each of its lanes: chart, coverage by month, gaps with their class and
         evidence, findings, confirmations by second vendors, commit log, vendors in the rules, and
         the fingerprint of its bars. For everything: coverage of all series by month, their counts,
-        gaps and incidents. No vendor is queried. A part that cannot be read, such as a damaged
-        file, is named in its place.
+        gaps and incidents. No vendor is queried. If a part cannot be read, for example because of a
+        damaged file, the report has the reason instead.
 
         Args:
             symbol, timeframe: As for :meth:`get_ohlcv`; both, or neither for everything that is
@@ -830,10 +832,10 @@ class DataManager:
         One row for each session that trades at any time in the range, ascending, including future
         ones. Index ``session``: session dates at 00:00 (``datetime64[ns]``). Columns: ``open``,
         ``close`` (naive UTC ``datetime64[ns]``, half-open; futures and currencies open the evening
-        before); ``early_close`` (bool: before the usual hour); ``next_due`` (naive UTC: from when
-        the session's daily bar no longer changes); ``holidays_known`` (bool: False if no holidays
-        are on record and every weekday counts). A market that never closes has one session for
-        each UTC day. Thread-safe.
+        before); ``early_close`` (bool: closes before the usual hour); ``next_due`` (naive UTC: time
+        from which the session's daily bar no longer changes); ``holidays_known`` (bool: False if no
+        holidays are on record and every weekday counts). A market that never closes has one session
+        for each UTC day. Thread-safe.
 
         Args:
             symbol: As for :meth:`get_ohlcv`.
@@ -953,14 +955,14 @@ class DataManager:
     ) -> dict[str, Any]:
         """Return vendors' data on a company or coin as one record; {} if no vendor has any.
 
-        It never raises; a warning says why the record is empty. ``_metadata`` has the vendor and
-        time of each field, the disagreements between vendors, and the vendors that were queried or
-        failed. ``docs/fundamentals.md`` lists the fields with their units.
+        It never raises; if the record is empty, a warning has the reason. ``_metadata`` has the
+        vendor and time of each field, the disagreements between vendors, and the vendors that were
+        queried or failed. ``docs/fundamentals.md`` lists the fields with their units.
 
         Args:
             symbol: Symbol such as ``AAPL``, ``BRK.B``, ``BTCUSDT``.
-            providers: Query and use only these vendors; if they differ, an earlier one is trusted
-                over a later one, whatever the order in the rules.
+            providers: Query and use only these vendors. If their values differ, an earlier vendor
+                is trusted over a later one, whatever the order in the rules.
             force_refresh: Fetch again even if the cached record is fresh.
             combination_strategy: ``priority_based``, ``quality_based`` or ``consensus``.
             data_type: ``general``, ``profile``, ``ratios``, ``statements`` or one of their
@@ -1001,7 +1003,7 @@ class DataManager:
     def get_live_feed(
         self, symbol: str, timeframe: str, lookback_bars: int = 1000, **kwargs: Any
     ) -> AnyFeed | None:
-        """Return :meth:`live_feed`, or None with one warning that says why if it raises."""
+        """Return :meth:`live_feed`; if that raises, warn with the reason and return None."""
         live_feed_or_none = load_part("feed.selection").live_feed_or_none
         feed: AnyFeed | None = live_feed_or_none(self, symbol, timeframe, lookback_bars, **kwargs)
         return feed
@@ -1017,7 +1019,7 @@ class DataManager:
         return feeds
 
     def _normalize_symbol(self, symbol: Any) -> str:
-        """Return a company's symbol as written here (``BRK-B``); empty if it is not one.
+        """Return the symbol of a company in the form ``BRK-B``; empty if it is not a company's.
 
         Kept because older programs call it.
         """
@@ -1044,9 +1046,9 @@ class DataManager:
     def on_event(self, listener: Callable[[Event], object]) -> Callable[[], None]:
         """Call ``listener`` with each :class:`~.observability.events.Event`: retries, fallbacks...
 
-        It runs in the thread of the call that the event is about, which waits for it. An exception
-        it raises is logged once and has no other effect. Returns a function that removes the
-        listener.
+        The listener runs in the thread of the call that the event is about, and the call waits for
+        it. An exception that it raises is logged once and has no other effect. Returns a function
+        that removes the listener.
         """
         return self._services.observer.on_event(listener)
 

@@ -38,7 +38,8 @@ Each error also has a ``reason``, one word of :data:`REASONS`, and a ``brief``, 
 users.
 
 ``IncompleteDataWarning`` warns of a partial answer, ``ReadOnlyCacheWarning`` of a cache that cannot
-store it, and ``SurvivorshipWarning`` of universe members that are not those of the requested day.
+store it, and ``SurvivorshipWarning`` of universe members that were not members on the requested
+day.
 
 Messages state what happened, to which series, which limit applied, and what to do. They never
 contain a key, a query string or a whole body.
@@ -87,7 +88,7 @@ _BRIEFS: dict[Reason, str] = {
     "database": "The records stored for this program cannot be used at the moment.",
     "other": "The data for {symbol} is not available.",
 }
-# Reasons caused by the symbol itself: the brief only lists the symbols that may be meant.
+# Reasons that are about the symbol itself; only for these does the brief list possible symbols.
 _ABOUT_SYMBOLS: frozenset[Reason] = frozenset({"question", "no_vendor", "unknown_symbol"})
 # The most actionable reasons first: if vendors failed for several, the first of these is reported.
 _FIRST: tuple[Reason, ...] = (
@@ -203,9 +204,9 @@ class DataError(Exception):
 
 
 class ConfigError(DataError, ValueError):
-    """Something in the configuration cannot be used.
+    """Part of the configuration cannot be used.
 
-    If only one vendor is affected, the next one is queried.
+    If it concerns only one vendor, the next vendor is queried.
     """
 
     because: ClassVar[Reason] = "configuration"
@@ -215,7 +216,7 @@ class ConfigError(DataError, ValueError):
 
 
 class RulesError(ConfigError):
-    """A configuration file is wrong; ``problems`` lists every mistake as ``path: what``."""
+    """A configuration file has mistakes; ``problems`` lists each as ``path: what``."""
 
     def __init__(
         self, message: str, *, problems: Sequence[str] = (), **context: str | None
@@ -234,8 +235,8 @@ class UnknownProviderError(ConfigError):
     """The named vendor does not exist, or cannot be used because something is missing.
 
     Attributes:
-        lacking: Error raised when the vendor was created, whose reason this error takes over; None
-            if there is no such vendor.
+        lacking: Error that was raised when the vendor was created, whose reason is also the reason
+            of this error; None if the vendor does not exist.
     """
 
     def __init__(
@@ -255,7 +256,7 @@ class MissingExtraError(ConfigError):
 
 
 def install_line(extra: str) -> str:
-    """Return the command that installs an extra, from the checkout if this file is in one."""
+    """Return the command that installs an extra; in a source checkout, it installs from there."""
     checkout = Path(__file__).resolve().parents[2]
     if (checkout / "setup.cfg").is_file():
         return f'pip install -e "{checkout}[{extra}]"'
@@ -291,7 +292,7 @@ class BadRangeError(QueryError):
 
 
 class UniverseError(QueryError):
-    """A universe, its definition or a file about it is unusable, or not point-in-time that day.
+    """A universe, its definition or a file for it is unusable, or it is not point-in-time.
 
     Attributes:
         line: Number of the faulty line in the file, counted from 1; None if there is none.
@@ -342,11 +343,11 @@ class ProviderError(DataError):
 
 
 class TransientError(ProviderError):
-    """A failure that may be temporary: the same vendor is queried again within its budget.
+    """A failure that may be temporary: the same vendor is queried again, within the retry limits.
 
     Attributes:
-        was_sent: False if nothing of the request can have reached the other side.
-        is_unconnected: Whether nothing at all came back from the host, or its name was not found.
+        was_sent: False if no part of the request can have reached the vendor.
+        is_unconnected: Whether the host sent nothing at all, or its name was not found.
         is_own: Whether this machine's own network is down, so that the vendor is not at fault.
     """
 
@@ -382,7 +383,7 @@ class UnavailableError(TransientError):
 
 
 class ForeignError(UnavailableError):
-    """A user's downloader raised an error of its own, kept as ``__cause__``.
+    """A user's downloader raised an error from outside this library, which is ``__cause__``.
 
     Whether a retry would help is not known, so the next vendor is queried.
     """
@@ -509,7 +510,7 @@ class CircuitOpenError(ProviderError):
 
 @dataclass(frozen=True)
 class Attempt:
-    """The request to one vendor for one segment, with its outcome and duration.
+    """One request to a vendor for a segment of a query's range, with its outcome and duration.
 
     Attributes:
         provider: Vendor that was queried.
@@ -542,7 +543,7 @@ def by_vendor(provider: str, message: str) -> str:
 
 
 class AllProvidersFailedError(DataError, RuntimeError):
-    """No cached bars and no vendor could supply any; ``attempts`` lists each request."""
+    """Nothing is cached and no vendor could supply bars; ``attempts`` lists each request."""
 
     def __init__(
         self, message: str, *, attempts: Sequence[Attempt] = (), **context: str | None
@@ -561,7 +562,7 @@ class AllProvidersFailedError(DataError, RuntimeError):
 
 
 class UnknownSymbolError(AllProvidersFailedError, SymbolNotFoundError):
-    """The symbol is unknown where it is listed, and no other vendor provably means the same one."""
+    """The symbol is unknown at its venue, and no other vendor is proven to serve the same one."""
 
     because: ClassVar[Reason] = "unknown_symbol"
 
@@ -583,8 +584,8 @@ class IncompleteDataError(DataError, RuntimeError):
         self.frame = frame
 
 
-# Errors that answer a query: the message has all that is known, so the frames inside this package
-# that made it are left out of the traceback.
+# Errors that are the result of a query. Their message is complete, so the stack frames inside this
+# package are left out of the traceback.
 ANSWERS = (QueryError, AllProvidersFailedError, IncompleteDataError)
 
 
@@ -632,7 +633,7 @@ class IncompleteDataWarning(UserWarning):
 
 
 class SurvivorshipWarning(UserWarning):
-    """A universe's members are not point-in-time: survivors may replace past members."""
+    """A universe's members are not point-in-time: failed companies may be missing among them."""
 
 
 class ReadOnlyCacheWarning(UserWarning):

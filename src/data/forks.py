@@ -1,8 +1,8 @@
 """Fresh locks and connections in a forked child.
 
 A child inherits locks that a thread of its parent may hold, and sockets that both processes would
-then use. Objects that own such things register here once; after a fork, each one replaces them.
-Things that must not be open during a fork, such as a database, are closed beforehand.
+then use. Objects with locks or sockets register here once, and replace them after a fork. A
+resource that must not be open during a fork, such as a database, is closed beforehand.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ class Closable(Forkable, Protocol):
         """Close what must not be inherited; return whether to call ``after_fork_in_parent``."""
 
     def after_fork_in_parent(self) -> None:
-        """Resume work in the parent."""
+        """Resume work in the parent after the fork."""
 
 
 _enrolled: weakref.WeakSet[Forkable] = weakref.WeakSet()

@@ -10,18 +10,18 @@ from typing import Any
 
 from .disk.calls import all_memory
 
-# The largest default size in bytes, and the divisor of this machine's memory.
+# The default size is this fraction of the machine's memory, but not more than the first number.
 _MOST_BYTES, _SHARE = 256 << 20, 16
 
 
 class LruCache:
-    """Values by key, limited by their total size in bytes. Thread-safe.
+    """A cache of values by key, limited by their total size in bytes. Thread-safe.
 
-    A key is a tuple that begins with the name of its user, so that several users can share one
-    cache.
+    Several parts of a program can share one cache: a key is a tuple that begins with the name of
+    the part that uses it.
 
     Args:
-        most_bytes: Limit for all values together; by default a share of this machine's memory.
+        most_bytes: Limit for all values together; by default a fraction of this machine's memory.
     """
 
     def __init__(self, most_bytes: int | None = None) -> None:

@@ -1,4 +1,4 @@
-"""Universes in queries: their members, and the days for which the members have no bars."""
+"""Universes in queries: the members of a universe, and the days on which they have no bars."""
 
 from __future__ import annotations
 
@@ -44,20 +44,22 @@ def named_members(
     bounds: tuple[Any, Any] | None = None,
     strict: bool = False,
 ) -> Members:
-    """Return the members of the universe in a query; at least one.
+    """Return the members of a universe that a query names; there is at least one.
 
     Args:
         universes: Store of the universes.
         name: Name of the universe.
-        as_of: Day, in the form of an end for ``get_ohlcv``; None: today, or any day of ``bounds``.
+        as_of: Day of the membership, in the form of an end for ``get_ohlcv``. None: today or, with
+            ``bounds``, any day within them.
         now_ms: Current time, UTC milliseconds.
-        bounds: If given without ``as_of``, every symbol that was a member on any day from the first
-            to the second is included, both inclusive (None: the beginning, and today).
+        bounds: First and last day, both inclusive (None: the beginning, and today). Without
+            ``as_of``, every symbol that was a member on any of these days is included.
         strict: Whether to raise if the answer is not point-in-time.
 
     Raises:
         QueryError: A day cannot be understood, or the end is before the start.
-        UniverseError: The universe does not exist or has no member then, or ``strict`` applies.
+        UniverseError: The universe does not exist or has no member then; or ``strict`` is set and
+            the answer is not point-in-time.
 
     Warns:
         SurvivorshipWarning: The answer is not point-in-time.
@@ -103,10 +105,10 @@ def member_frames(
     members: Members,
     question: tuple[str, tuple[Any, Any, Any], Wishes],
 ) -> MemberFrames:
-    """Return the answer to a batch together with its members, and the days without bars.
+    """Return the answer to a batch, with the universe's members and their days without bars.
 
     Args:
-        client: Client that has answered.
+        client: Client that answered the batch.
         frames: Answer, by member.
         members: Members of the universe.
         question: Timeframe, bounds and wishes of the batch.
@@ -142,7 +144,7 @@ def member_frames(
 
 
 def warn_of_past(universes: Universes, today: Members, frames: Mapping[str, pd.DataFrame]) -> None:
-    """Compare today's members with those on the day of the first bar; for queries without a day.
+    """Warn if today's members differ from those on the first bar's day; for queries without a day.
 
     Warns:
         SurvivorshipWarning: The members differ, or the earlier ones are not point-in-time.
@@ -179,7 +181,7 @@ def _sessions(query: BarsQuery) -> tuple[Stamps, Stamps, Stamps]:
     ]
     days, opens, closes = np.array(rows, dtype=np.int64).reshape(-1, 3).T
     if step.is_intraday and step.step_ms is not None:
-        # A bar aligned to the clock may begin before its session.
+        # A bar that starts on the clock hour may begin before its session.
         within = np.minimum(closes, span.end) - np.maximum(opens, span.start)
         asked = within >= np.minimum(step.step_ms, closes - opens)
         low, high = opens - step.step_ms + 1, closes
@@ -206,7 +208,7 @@ def _runs(
 
 
 def _reason(facts: Mapping[str, Any], low: int, high: int) -> str:
-    """Return why an answer has no bar in ``[low, high)``, according to its provenance."""
+    """Return the reason in an answer's provenance for having no bar in ``[low, high)``."""
     if "error" in facts:
         return str(facts["error"]["message"])
     gaps = (g for g in facts["gaps"] if parse_iso(g["start"]) < high and low < parse_iso(g["end"]))

@@ -1,4 +1,4 @@
-"""The network of one installation: connections, and the limits that apply to all senders."""
+"""The connections of one installation, and the rate limits that apply to all of its requests."""
 
 from __future__ import annotations
 
@@ -21,17 +21,17 @@ __all__ = ["Network"]
 
 
 class Network:
-    """The connections and limits of one installation, by vendor name. Thread-safe, fork-aware.
+    """The connections and rate limits of one installation, by vendor. Thread-safe, fork-aware.
 
     Args:
-        senders: Factory of the senders; it enforces the limits.
+        senders: Factory of the senders, which enforces the limits.
     """
 
     def __init__(self, senders: Senders) -> None:
         self._senders = senders
 
     def sender(self, vendor: str) -> Sender:
-        """Return a sender that obeys the limits of ``vendor``; senders share the connections.
+        """Return a sender that obeys the limits of ``vendor``; all senders share the connections.
 
         Raises:
             UnknownProviderError: There is no such vendor.
@@ -42,19 +42,19 @@ class Network:
         return self._senders.sender(vendor, downloader_class(vendor))
 
     def own_sender(self, name: str, downloader: object, carrier: Transport) -> Sender:
-        """Return a sender for the program's own downloader; see :meth:`.Senders.own_sender`."""
+        """Return a sender for a user's own downloader; see :meth:`.Senders.own_sender`."""
         from .vendors.base import declared_limits, keys_of
 
         limits, keys = declared_limits(downloader), keys_of(downloader)
         return self._senders.own_sender(name, downloader, carrier, limits, keys)
 
     def stream_limiter(self, vendor: str, limits: Limits) -> Limiter:
-        """Return this process' limiter of connections to a vendor's stream."""
+        """Return the limiter for connections of this process to a vendor's stream."""
         return self._senders.stream_limiter(vendor, limits)
 
     @property
     def leases(self) -> Leases | None:
-        """Leases shared by all processes, or None if there is no folder for them."""
+        """The leases by which processes take turns to fetch; None if no folder can hold them."""
         return self._senders.leases
 
     def pauses(self) -> list[VendorPause]:
@@ -84,9 +84,9 @@ class Network:
         return state.run(lambda tables: tables.keep_vendor_days(fresh, is_over))
 
     def unknown_symbols(self) -> dict[str, int]:
-        """Return for each vendor the number of symbols that it does not know.
+        """Return for each vendor the number of symbols that it reported as unknown.
 
-        The vendor is not queried for them.
+        The vendor is not queried for these symbols.
         """
         from .net.vendor_status import unknown_symbols
 

@@ -13,9 +13,9 @@ R = TypeVar("R")
 class once(Generic[R]):  # noqa: N801 - a decorator, as functools.cache is one
     """A decorator that keeps one result for each set of arguments, like ``functools.cache``.
 
-    Threads that request the same result at the same time compute it once: work that only uses the
-    processor is no faster in four threads, and takes four times as long in total. Errors are not
-    kept. A forked child gets its own locks.
+    If several threads request the same result at the same time, one computes it and the others
+    wait: CPU-bound work is not faster if four threads repeat it. Errors are not kept. A forked
+    child gets its own locks.
     """
 
     def __init__(self, function: Callable[..., R]) -> None:

@@ -49,7 +49,7 @@ __all__ = [
 ]
 
 _NO_PROVIDER = "No suitable provider found"
-_HERE = sys.modules[__name__]  # has the factory, or what tests replace it with
+_HERE = sys.modules[__name__]  # has the factory, which tests may replace
 # Maximum number of remembered symbols, and of vendor orders per symbol and timeframe.
 _MOST_SYMBOLS = 16_384
 MOST_ORDERS = 4_096
@@ -58,13 +58,15 @@ MOST_ORDERS = 4_096
 class VendorOrder:
     """The usable vendors for a series, in order, and everything the choice depends on. Immutable.
 
-    While the order is still valid, the same object is returned, so results can be cached by it.
+    The selector returns the same object while the order is valid, so callers can use the object as
+    a cache key.
 
     Args:
         names: Vendors that can be built, in order.
-        keys: State of the key variables that the choice depends on, taken before the choice.
+        keys: State of the environment variables with keys that the choice depends on, read before
+            the choice.
         places: Names under which the vendors may appear among the downloaders.
-        downloaders: Downloaders as they are after the choice.
+        downloaders: Downloaders after the choice.
     """
 
     __slots__ = ("_factory", "_registered", "_supplied", "_keys", "_places", "names")
@@ -92,12 +94,12 @@ class VendorOrder:
 
 
 class _Slot:
-    """Holds the order for one symbol and timeframe; orders are replaced, never changed.
+    """Holds the orders for one symbol and timeframe; an order is replaced, never changed.
 
     Attributes:
         order: Order of the vendors that can be built.
-        at_hand: Order of the vendors that can be built as far as that is known without loading
-            any.
+        at_hand: The same, but determined without loading a vendor's module, so that it may include
+            a vendor that cannot be built.
     """
 
     __slots__ = ("at_hand", "order")
@@ -121,9 +123,8 @@ class ProviderSelector:
             made directly.
 
     Attributes:
-        downloaders: Maps each vendor name to its downloader, filled as they are needed; may be
-            patched.
-        config_path: The user's rules file, or its usual path.
+        downloaders: Maps each vendor name to its downloader; filled on demand, and may be patched.
+        config_path: The user's rules file, or the default path of such a file.
         cache_dir: Root of the cache.
 
     Thread-safe. Methods that return None or an empty list never raise because of their arguments;
@@ -159,7 +160,7 @@ class ProviderSelector:
         self._use(load_rules(path))
 
     def after_fork(self) -> None:
-        """Replace the lock in a forked child, because a thread in the parent may hold it."""
+        """Replace the lock in a forked child, because a thread in the parent may have held it."""
         self._building = threading.RLock()
 
     def __repr__(self) -> str:
@@ -167,7 +168,7 @@ class ProviderSelector:
 
     @property
     def about(self) -> str:
-        """The source of the rules and the number of vendors."""
+        """A description of the selector: the source of the rules and the number of vendors."""
         return f"{self._rules_from}, {len(self.provider_names())} vendors"
 
     # --- the rules -------------------------------------------------------------------------
@@ -206,7 +207,7 @@ class ProviderSelector:
             self._workshop = None
         tables = rules.classification
         self._classified = lru_cache(_MOST_SYMBOLS)(lambda symbol: classify(symbol, tables))
-        # Set last, so that anything found in it was chosen by these rules.
+        # Set last, so that the new store contains only orders that were chosen by these rules.
         self._slots = lru_cache(MOST_ORDERS)(lambda symbol, timeframe: _Slot())
         # Symbols served by the same rule share an order.
         self._orders: dict[tuple[str, ...], VendorOrder] = {}
@@ -260,7 +261,7 @@ class ProviderSelector:
         raise unknown
 
     def spelling(self, symbol: Any) -> str:
-        """Return the symbol as it is written here; in uppercase if it is ambiguous or in no rule.
+        """Return the canonical spelling of a symbol; uppercase if it is ambiguous or in no rule.
 
         Raises:
             BadSymbolError: The value cannot be a symbol.
@@ -275,8 +276,8 @@ class ProviderSelector:
     def split_vendor(self, symbol: Any, provider: str | None = None) -> tuple[Any, str | None]:
         """Return a symbol without its vendor prefix, and the pinned vendor.
 
-        ``BINANCE:BTCUSDT`` is ``BTCUSDT`` with ``provider="binance"``. Prefixes that name a
-        listing exchange pin nothing and stay.
+        ``BINANCE:BTCUSDT`` is ``BTCUSDT`` with ``provider="binance"``. A prefix that names a
+        listing exchange pins no vendor and is kept.
 
         Raises:
             QueryError: ``provider`` names a different vendor.
@@ -331,11 +332,11 @@ class ProviderSelector:
         return verdict if isinstance(verdict, Instrument) else None
 
     def provider_names(self) -> list[str]:
-        """Return the canonical names of all vendors that exist here, including named members."""
+        """Return the canonical names of all vendors, including named members of families."""
         return [*_HERE.DataDownloaderFactory.list_providers(), *self._rules.members]
 
     def canonical(self, provider: Any) -> str | None:
-        """Return the canonical name of a vendor, an alias or an entry in ``downloaders``."""
+        """Return the canonical name for a vendor, an alias, or an entry in ``downloaders``."""
         if not isinstance(provider, str):
             return None
         family, _, folder = provider.partition(":")
@@ -348,9 +349,9 @@ class ProviderSelector:
     def get_provider_with_failover(self, symbol: Any, timeframe: str) -> list[str]:
         """Return the rule's vendors that can be built, in order; [] if no rule matches.
 
-        A vendor's offering, health and quota are not considered here; the fetch plan does that.
-        The order is remembered until the rules, keys, downloaders or the downloader factory
-        change.
+        Whether a vendor serves the data, is available and has quota left is considered only in the
+        fetch plan, not here. The order is remembered until the rules, keys, downloaders or the
+        downloader factory change.
         """
         if not (isinstance(symbol, str) and isinstance(timeframe, str)):
             return list(self._choose(symbol, timeframe).names)  # may not be hashable
@@ -361,11 +362,11 @@ class ProviderSelector:
         return list(order.names)
 
     def order_at_hand(self, symbol: str, timeframe: str) -> VendorOrder | None:
-        """Return the order of :meth:`get_provider_with_failover`, as far as names and keys show it.
+        """Return the order of :meth:`get_provider_with_failover` without loading any vendor.
 
-        No vendor is loaded for this: for a vendor that is not loaded, only the presence of its
-        keys is known, not whether it can be used. The same object is returned for as long as
-        rules, keys and downloaders stay the same. None if a program has replaced that method.
+        A vendor that is not loaded is included if its keys are set, even if it cannot be built. The
+        same object is returned while the rules, keys and downloaders stay the same. None if a
+        program has replaced that method.
         """
         if getattr(self.get_provider_with_failover, "__func__", None) is not _FAILOVER:
             return None
@@ -399,7 +400,7 @@ class ProviderSelector:
         return vendor_credentials(code, rules.api_key_env, rules.secret_key_env)
 
     def _may_be(self, name: str, code: str, credentials: Credentials) -> bool:
-        """Return whether a vendor can be built, as far as that is known without loading it."""
+        """Return whether a vendor can probably be built, without loading its module."""
         made = self.downloaders.get(code, self.downloaders.get(name))
         if made is not None:
             return self._workshop is None or not self._workshop.is_out(made)
@@ -468,9 +469,9 @@ class ProviderSelector:
         return Supply(next(iter(depths)), max(limits) if len(limits) == len(depths) else None)
 
     def folder_lane(self, vendor: str) -> str:
-        """Return the part of a lane that names the folder a vendor currently reads from.
+        """Return the part of a lane's name that stands for the folder a vendor currently reads.
 
-        Empty for a vendor, given by its canonical name, that does not read files.
+        It is empty for a vendor that does not read files. ``vendor`` is a canonical name.
         """
         if not is_of_files(vendor):
             return ""
@@ -486,7 +487,7 @@ class ProviderSelector:
             return None
 
     def _sources(self, instrument: Instrument, timeframe: str) -> list[Timeframe]:
-        """Return the rules' timeframes from which ``timeframe`` can be built, longest first."""
+        """Return the rules' timeframes that ``timeframe`` can be built from, longest first."""
         from .calendars.calendar import calendar_for
         from .prices.conversions import sources_for
 
@@ -503,7 +504,7 @@ class ProviderSelector:
         return None if name is None else self._initialize_downloader(name)
 
     def get_data_provider_config(self, symbol: Any, interval: str | None = None) -> ProviderConfig:
-        """Return the vendor for ``symbol`` and its arguments; the default interval is 1d."""
+        """Return the vendor for ``symbol`` and the arguments to call it with; by default for 1d."""
         timeframe = interval or "1d"
         instrument = self._instrument_of(symbol)
         first = self._named_first(instrument, timeframe)
@@ -524,7 +525,7 @@ class ProviderSelector:
             return self._shop().supply(name, self.downloaders)
 
     def _shop(self) -> DownloaderPool:
-        """Return the pool that builds downloaders by these rules; the caller holds the lock."""
+        """Return the pool that builds downloaders under the rules; the lock must be held."""
         if self._workshop is None:
             from .vendors.factory import DownloaderPool
 
@@ -546,7 +547,7 @@ _FAILOVER = ProviderSelector.get_provider_with_failover
 
 
 def __getattr__(name: str) -> Any:
-    """Load the factory on first use; an answer from the cache needs no vendor and no HTTP."""
+    """Load the downloader factory on first use, because answers from the cache do not need it."""
     if name != "DataDownloaderFactory":
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from .vendors.factory import DataDownloaderFactory

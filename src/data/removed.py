@@ -1,7 +1,7 @@
-"""Names that are not served, each with its successor, and modules that may be missing.
+"""Names of older programs that no longer exist, each with its successor; and missing modules.
 
-There is only one cache and one router: two of them would disagree, and a program could not know
-which one answered.
+The names are not kept as aliases of a second cache or router: two of them would disagree, and a
+program could not know which one answered.
 """
 
 from __future__ import annotations
@@ -51,8 +51,8 @@ _NOTIFY = "messages are sent by the callable that a program passes to the alert 
 _HEALTH = "use onetape doctor, and metrics() of src.data.get_data_manager()"
 _WEB = "onetape report creates pages; users' rights are in src.data.db.services.users_service"
 _DOMAIN = "it belongs to one program: keep its tables there, using src.data.db.Database"
-# Modules below the package root. Each exists as a file that refuses to be imported, which also
-# blocks everything below it.
+# Modules below the package root. Each exists as a file that raises an error when it is imported,
+# and so does everything below it.
 MODULES: Mapping[str, str] = MappingProxyType(
     {
         "db.models.model_kestrel": _DOMAIN,
@@ -80,7 +80,7 @@ _PASSWORDS = "there are no passwords: use the program's own login, then ensure_u
 _BROADCASTS = (
     "in the program, send to each of list_users() of src.data.db.services.telegram_service"
 )
-# Features of older programs' records that this library lacks: service functions and topics.
+# Features of older programs' database that this library lacks: service functions and topics.
 RECORDS: Mapping[str, str] = MappingProxyType(
     {
         "authenticate_user_by_email": _PASSWORDS,

@@ -38,8 +38,8 @@ class Memory:
 def rare_collections() -> Iterator[None]:
     """Run the garbage collector less often while the block runs.
 
-    The documents of thousands of series create many small, long-lived values but no cycles;
-    scanning all of them again and again took three quarters of the time for 10,000 series.
+    The documents of thousands of series consist of many small, long-lived values without cycles.
+    Scanning all of them again and again took three quarters of the time for 10,000 series.
     """
     before = gc.get_threshold()
     gc.set_threshold(100_000, 50, 50)
@@ -52,8 +52,8 @@ def rare_collections() -> Iterator[None]:
 class CpuUse:
     """Processor time of this process, and the time elapsed since this object was created.
 
-    A forked child's processor time begins at zero, and so do these values after :meth:`after_fork`
-    is called.
+    A forked child's processor time begins at zero. Call :meth:`after_fork` in the child, so that
+    the elapsed time does, too.
 
     Args:
         monotonic: Returns seconds on a clock that never jumps.

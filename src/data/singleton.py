@@ -13,15 +13,15 @@ T = TypeVar("T")
 
 
 class Singleton(Generic[T]):
-    """The only instance of an object in a process. Thread-safe; a forked child creates its own.
+    """Holds the only instance of a class in a process. Thread-safe; a forked child gets its own.
 
     The child's instance is created with the same arguments as its parent's. A Singleton is a
     module-level object, created when the module is loaded, and lives as long as the process.
 
     Args:
         name: Name of the instance, for the warning.
-        alike: Returns the arguments for creating another instance like this one, even if the
-            process has changed its working folder; by default the original arguments are used.
+        alike: Returns arguments that create an equal instance, even after the process has changed
+            its working folder. By default the original arguments are used.
     """
 
     def __init__(self, name: str, alike: Callable[[T], tuple[Any, ...]] | None = None) -> None:
@@ -60,7 +60,7 @@ class Singleton(Generic[T]):
             self._thing, self._made_of = None, ()
 
     def _start_anew(self) -> None:
-        """Start with a new lock and no instance; the parent's may be held or in use."""
+        """Start with a new lock and no instance in a forked child; the parent may use its own."""
         if self._thing is not None and self._alike is not None:
             self._made_of = self._alike(self._thing)
         self._lock, self._thing = threading.RLock(), None

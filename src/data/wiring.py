@@ -1,4 +1,4 @@
-"""The composition root: the only place where services are created and wired together."""
+"""The composition root: creates the services and connects them; no other module does."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ class _Networks:
         renew_after_fork(self)
 
     def get(self) -> Network:
-        """Return the network; every call returns the same one."""
+        """Return the network, creating it on the first call."""
         with self._lock:
             if self._network is None:
                 self._network = self._make()
@@ -74,11 +74,11 @@ class _Networks:
         return self.get().leases
 
     def after_fork(self) -> None:
-        """Start with a new lock in a forked child."""
+        """Replace the lock in a forked child."""
         self._lock = threading.Lock()
 
 
-# This process's data manager; here because modules below the facade need it, too.
+# This process's data manager. It is here because modules that the facade imports need it, too.
 MANAGER: Singleton[Any] = Singleton(
     "data manager",
     lambda made: (made._services.settings.cache_dir, made._services.settings.rules_path),
@@ -102,7 +102,8 @@ class Services:
         """The connections and limits that all services share."""
         return self.networks.get()
 
-    # Threads that first use one of the next three at the same moment may create it twice; harmless.
+    # If two threads use one of the next three for the first time at once, it may be created twice,
+    # which is harmless.
     @cached_property
     def figures(self) -> FiguresService:
         """The service for funding rates, open interest and similar figures."""
@@ -133,12 +134,12 @@ class Services:
 
     @property
     def rate_limiters(self) -> Mapping[str, Limiter]:
-        """Maps the name of every existing vendor to its limiter, created when it is looked up."""
+        """Maps the name of every vendor to its limiter, which is created when it is looked up."""
         return _RateLimiters(self.networks, self.selector)
 
 
 class _RateLimiters(Mapping[str, "Limiter"]):
-    """The limiters by vendor. Looking one up loads the vendor's module; holding them does not."""
+    """The limiters by vendor; a vendor's module is loaded only when its limiter is looked up."""
 
     def __init__(self, networks: _Networks, selector: ProviderSelector) -> None:
         self._networks = networks
@@ -236,7 +237,7 @@ def network_of(
 
 
 def facts_of(rules: Rules) -> dict[str, dict[str, Any]]:
-    """Return each vendor's reliability (0 to 1) and limit, stored in metadata for other tools."""
+    """Return each vendor's reliability (0 to 1) and rate limit, for the metadata of the cache."""
     facts: dict[str, dict[str, Any]] = {}
     for name, vendor in rules.providers.items():
         facts[name] = entry = {}

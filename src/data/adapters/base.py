@@ -55,7 +55,7 @@ __all__ = [
     "calculate_checksum",
 ]  # fmt: skip
 
-# Documented names for errors that we already have.
+# Documented names for errors that exist here under other names.
 NetworkError = UnavailableError
 RateLimitError = QuotaExceededError = RateLimitedError
 DataParsingError = ResponseFormatError
@@ -63,11 +63,12 @@ ValidationError = InvalidDataError = QualityError
 
 R = TypeVar("R")
 _log = logging.getLogger(__name__)
-# Loop for fetches from synchronous calls; the next call can use a session that one leaves open.
+# Event loop for fetches from synchronous calls. It is shared, so that a call can use a session that
+# an earlier one left open.
 _fetches = LoopThread("onetape-adapter")
-# A loop does not itself keep references to its tasks.
+# Keeps the tasks alive, because an event loop does not.
 _started: set[asyncio.Task[Any]] = set()
-# Documented argument names of ``fetch``: those of adapters, and those of sources.
+# Maps the argument names of an adapter's ``fetch`` to those of a source's.
 _NAMES = {"start_date": "start", "end_date": "end", "resolution": "frequency"}
 _OTHER_NAMES = {**_NAMES, **{other: name for name, other in _NAMES.items()}}
 
@@ -112,10 +113,10 @@ def _under_both_names(fetch: Callable[..., R]) -> Callable[..., R]:
 def calculate_checksum(path: str | PathLike[str]) -> str:
     """Return the SHA256 of a file or folder, as hex digits.
 
-    For a folder it is computed from the digests and places of its Parquet files.
+    For a folder, it is computed from the digests and relative paths of its Parquet files.
 
     Raises:
-        FileNotFoundError: There is no file.
+        FileNotFoundError: The file does not exist, or the folder has no Parquet file.
     """
     root = Path(path)
     if root.is_file():
@@ -145,7 +146,7 @@ def _with_gaps(
 ) -> dict[str, bool]:
     """Return for each symbol whether a bar that its calendar expects is missing.
 
-    Only bars between the symbol's first and last one count.
+    Only bars between the symbol's first and its last one are considered.
     """
     found = {}
     for symbol, instrument in instruments.items():
@@ -158,7 +159,7 @@ def _with_gaps(
 
 
 def _files(path: str | PathLike[str]) -> list[tuple[str, str, int]]:
-    """Return the place, SHA256 and size of each Parquet file that was written."""
+    """Return the path, SHA256 and size of each Parquet file that was written."""
     root = Path(path)
     files = [root] if root.is_file() else sorted(root.rglob("*.parquet"))
     contents = {file.relative_to(root.parent).as_posix(): file.read_bytes() for file in files}
@@ -181,7 +182,8 @@ class BaseDataAdapter(DataSource):
         max_retries: Maximum number of calls of ``fetch`` if there are transient errors:
             ``OSError``, :class:`NetworkError`, :class:`RateLimitError`.
         initial_retry_delay, backoff_factor: Seconds to wait before the second call, and the
-            factor by which each further wait grows. A longer ``retry_after`` of the error counts.
+            factor by which each further wait grows. If the error has a longer ``retry_after``, that
+            is waited instead.
         validator: Object whose ``validate(frame)`` is also called with each frame; the frame is
             rejected if the result, its ``valid`` or its ``is_valid`` is false. None: no
             validator.
@@ -193,8 +195,8 @@ class BaseDataAdapter(DataSource):
         name, source_name: Name of the source.
         rate_limiter: Rate limiter of ``fetch``; code that sends several requests may
             ``acquire()`` it for each.
-        findings: Maps each symbol to the findings of the last :meth:`validate` that are odd but not
-            wrong.
+        findings: Maps each symbol to the unusual but valid values that the last :meth:`validate`
+            found.
 
     Raises:
         QueryError: An argument is not a number in its range (a ``ValueError``).
@@ -273,13 +275,13 @@ class BaseDataAdapter(DataSource):
         """
 
     def validate(self, df: pl.DataFrame) -> bool:
-        """Return True if all rows can be bars; odd but valid values are in :attr:`findings`.
+        """Return True if all rows can be bars; unusual but valid values are in :attr:`findings`.
 
         Prices that are out of order or not above zero, negative volumes and missing values are
         rejected, and so are stamps that are missing, in the future, or repeated for a symbol.
-        Moves of more than three and volumes of more than five standard deviations are odd
+        Moves of more than three and volumes of more than five standard deviations are unusual
         (``info``), and so is anything else that ``onetape validate`` finds in a single series.
-        Missing columns are not checked, but prices are required. Naive stamps are UTC.
+        Columns other than prices may be missing. Naive stamps are UTC.
 
         Raises:
             ValidationError: Rows cannot be bars; the message has the reason and the first such
@@ -318,9 +320,9 @@ class BaseDataAdapter(DataSource):
     ) -> Any:
         """Fetch, validate, standardize, write, checksum and register bars; return the dataset's id.
 
-        In a thread without a running loop, everything is done on return, and the id (a ``str``)
-        may be awaited. If a loop is running, the result is an ``asyncio.Task`` that has been
-        started.
+        In a thread without a running event loop, the call returns when everything is done; its
+        result is the id (a ``str``), which may also be awaited. If a loop is running, the result is
+        an ``asyncio.Task`` that has been started.
 
         Args:
             symbols, start_date, end_date, resolution: See :meth:`fetch`.
@@ -331,8 +333,8 @@ class BaseDataAdapter(DataSource):
                 path of the files it wrote; a
                 :class:`~src.data.polars.parquet_writer.ParquetWriter`.
 
-        Only bars that arrived are written and registered: a symbol without a bar is named in a
-        warning, and the range is that of the bars.
+        Only the bars that arrived are written and registered: the registered range is that of the
+        bars, and a warning names each symbol without any.
 
         Raises:
             ValidationError, DecimalRangeError: The bars are invalid; nothing was written.
@@ -355,8 +357,7 @@ class BaseDataAdapter(DataSource):
                 warn_user(
                     f"{self.name} returned no bars for {', '.join(absent)}, which are not registered"
                 )
-            # Our catalog also records the path and the figures, which the documented call leaves
-            # out.
+            # Our catalog also records the path and the counts, which the documented call lacks.
             more: dict[str, Any] = {}
             if isinstance(catalog, DataCatalog):
                 known = {symbol: catalog.instrument(symbol) for symbol in ranges}
@@ -382,7 +383,10 @@ class BaseDataAdapter(DataSource):
         return self._begun(question, store)
 
     def _begun(self, question: SourceQuestion, store: Callable[[Any], R]) -> R | asyncio.Task[R]:
-        """Return the result of ``store`` for the fetched frame, or the task started for it."""
+        """Fetch a frame and return the result of ``store`` for it, or the task that does both.
+
+        A task is started if an event loop is running in this thread.
+        """
         fetch = partial(answered, self._repeated, self.name, question, self.timeout)
         try:
             loop = asyncio.get_running_loop()
@@ -395,12 +399,12 @@ class BaseDataAdapter(DataSource):
         place = called_from()
 
         def kept(frame: Any) -> R:
-            """Store the frame; warnings name the line that started the task."""
+            """Store the frame; warnings point at the line that started the task."""
             with working_for(place):
                 return store(frame)
 
         async def steps() -> R:
-            """Fetch here, and do the rest in a thread, so that the loop does not wait for it."""
+            """Fetch in the event loop, then store in a thread, so that the loop is not blocked."""
             frame = await fetch()
             return await awaited(partial(kept, frame))
 
@@ -445,9 +449,9 @@ class BaseDataAdapter(DataSource):
         *,
         folder: str | PathLike[str] | None = None,
     ) -> BundlePath | asyncio.Task[BundlePath]:
-        """Write validated bars to a bundle of this source, or widen it; return its folder.
+        """Write validated bars to a bundle of this source, or add them to it; return its folder.
 
-        It is done on return, or a task is started, as in :meth:`ingest`.
+        If an event loop is running, the result is a started task, as in :meth:`ingest`.
 
         Args:
             bundle_name: Name of the bundle.
@@ -476,9 +480,9 @@ class BaseDataAdapter(DataSource):
         return self._begun(question, store)
 
     def get_metadata(self) -> DataSourceMetadata:
-        """Return only the name; a program's own adapter may return more."""
+        """Return metadata with only the name; a program's own adapter may return more."""
         return DataSourceMetadata(source_type=self.name)
 
     def supports_live(self) -> bool:
-        """Return whether the adapter also streams, which it does not."""
+        """Return False: an adapter does not stream."""
         return False

@@ -1,4 +1,4 @@
-"""Frames of bars from an adapter: checked by the one rule for bars, and standardized."""
+"""Checks and standardizes frames of bars from an adapter."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ _DAYS_OF = ((28, "M"), (7, "w"), (1, "d"))
 def checked_series(frame: Any, now_ms: int) -> Mapping[str, CheckedSeries]:
     """Return the bars for each symbol, ascending, if all of them can be bars.
 
-    Missing columns are not checked, but prices are required. A frame without stamps is checked
-    row by row, one without ``symbol`` as a single series.
+    Columns other than prices may be missing. A frame without stamps is checked row by row, and one
+    without ``symbol`` as a single series.
 
     Args:
         frame: Polars frame with ``timestamp`` or ``date``, ``symbol``, ``open high low close
             volume``.
-        now_ms: Current time; no bar may open later than the bar rule allows after it.
+        now_ms: Current time, UTC milliseconds; a bar that opens too long after it is in the future.
 
     Raises:
         QualityError: The value is not such a frame or has no rows, or rows cannot be bars: a
@@ -70,17 +70,20 @@ def checked_series(frame: Any, now_ms: int) -> Mapping[str, CheckedSeries]:
 
 
 def findings_of(series: Mapping[str, CheckedSeries]) -> dict[str, tuple[QualityFinding, ...]]:
-    """Return the findings of the single-series checks, which are odd but not wrong.
+    """Return the findings of the single-series checks: unusual values in valid bars.
 
     They include ``return_outlier`` (a move of more than three standard deviations) and
-    ``volume_outlier`` (five), with severity ``info``. Symbols without findings are left out.
+    ``volume_outlier`` (more than five), with severity ``info``. Symbols without findings are left
+    out.
     """
     found = {symbol: tuple(run_checks(one)[0]) for symbol, one in series.items()}
     return {symbol: findings for symbol, findings in found.items() if findings}
 
 
 def standard_frame(frame: pl.DataFrame) -> pl.DataFrame:
-    """Return bars in the standard columns, by symbol in order of appearance, each ascending.
+    """Return bars in the standard columns.
+
+    The symbols are in their order of appearance, the bars of each in ascending order.
 
     The columns are ``timestamp`` (``Datetime("us")``, naive UTC), ``symbol``, ``open high low
     close volume`` as ``Decimal(18, 8)`` (volume as ``Decimal(38, 8)`` if a value does not fit),
@@ -121,7 +124,7 @@ def _time_column(frame: pl.DataFrame) -> str | None:
 
 
 def _of_columns(frame: pl.DataFrame) -> str:
-    """Return what is wrong with the columns, or an empty string."""
+    """Return the fault of a frame's columns as text, or an empty string."""
     if lacking := [name for name in PRICES if name not in frame.columns]:
         return (
             f"the frame has no {', '.join(lacking)}; its columns are "
@@ -180,14 +183,14 @@ def _floats(frame: pl.DataFrame, name: str) -> Any:
 
 
 def _stamps(column: pl.Series) -> Stamps:
-    """Return times as UTC milliseconds."""
+    """Convert a column of dates or times to UTC milliseconds."""
     is_date = column.dtype == pl.Date
     stamps = column.cast(pl.Int64) * DAY_MS if is_date else column.dt.epoch("ms")
     return np.asarray(stamps.to_numpy(), dtype=np.int64)
 
 
 def _usual(stamps: Stamps) -> Timeframe:
-    """Return the timeframe of ascending stamps, judged by their usual distance."""
+    """Return the timeframe of ascending stamps, estimated from their median distance."""
     steps = np.diff(stamps)
     if not len(steps):  # a single bar is daily if its stamp is midnight
         return Timeframe(1, "d" if stamps[0] % DAY_MS == 0 else "m")

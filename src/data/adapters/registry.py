@@ -25,8 +25,8 @@ class AdapterRegistry:
         """Register a class as a source, as :meth:`.DataSourceRegistry.register` does.
 
         Args:
-            name: Name of the source; a class without a name is registered under its own in
-                lowercase.
+            name: Name of the source, or only the class, which is then registered under its own name
+                in lowercase.
             adapter_class: Class with the four methods of :class:`.DataSource`.
 
         Raises:

@@ -1,4 +1,4 @@
-"""The bars that backtests read, and files built from them: bundles, lineage, the catalog."""
+"""Bundles of bars for backtests, the lineage of the bars that they read, and the catalog."""
 
 from __future__ import annotations
 

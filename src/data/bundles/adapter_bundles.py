@@ -1,4 +1,4 @@
-"""Deprecated functions that do what a source's ``ingest_to_bundle`` does; each of them warns."""
+"""Deprecated wrappers of a source's ``ingest_to_bundle``; each of them warns."""
 
 from __future__ import annotations
 

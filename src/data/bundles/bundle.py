@@ -1,7 +1,9 @@
 """A bundle: an answer from ``get_ohlcv_batch`` as Parquet files, compared with the store by digest.
 
-The store is the truth; losing a bundle that was built from it costs time but no data. Rows that a
-user's program wrote into a bundle are *foreign*: they can be checked but not recreated.
+A bundle that was built from the store can always be rebuilt from it. Rows that a user's program
+wrote into a bundle are *foreign*: they can be checked but not recreated.
+
+In this package, a *place* is the path of a file relative to its bundle, with ``/``.
 """
 
 from __future__ import annotations
@@ -74,13 +76,13 @@ if TYPE_CHECKING:
 __all__ = ["Bundle", "BundleState", "BundleChange", "FileProblem", "bundle_names"]
 
 _NOTHING: Mapping[str, Any] = {}
-# Within days of its ex-date, an action may start to count merely because time passes.
+# Within this time of its ex-date, an action may start to count merely because time passes.
 _NEWS_MS = 3 * DAY_MS
 State = Literal["current", "stale", "foreign", "corrupt"]
 
 
 class FileProblem(NamedTuple):
-    """A file in a bundle that is not as it was written."""
+    """A damaged file in a bundle: its path, and the fault as the rest of a sentence."""
 
     place: str
     what: str
@@ -92,7 +94,7 @@ class BundleState(NamedTuple):
     Attributes:
         state: ``current``: the bundle holds what the store returns; ``stale``: the store now
             returns something else; ``foreign``: the bundle was not built from the store;
-            ``corrupt``: some files are not as they were written.
+            ``corrupt``: some files are missing, or were changed since they were written.
         causes: Differences that were found, as sentences.
     """
 
@@ -104,9 +106,9 @@ class BundleChange(NamedTuple):
     """The result of changing a bundle.
 
     Attributes:
-        written: Places of the partitions that were written or removed.
-        failed: Maps each symbol without an answer to the reason; the bundle keeps the bars it
-            has.
+        written: Paths of the partitions that were written or removed.
+        failed: Maps each symbol without an answer to the reason; the bundle keeps its present bars
+            for them.
         rounded: Number of values with more than eight decimals.
         widened: Whether volumes became ``Decimal(38, 8)``.
         quarantined: Damaged files that were set aside in the bundle's ``_quarantine`` folder.
@@ -127,8 +129,8 @@ class Bundle:
             it: letters, digits, ``.``, ``_`` and ``-``. A bundle in the folder of bundles takes
             precedence.
         folder: Folder of bundles, or None for the configured one.
-        disk: File access; None sets permissions according to the umask.
-        clock: Source of the time of :meth:`validate`; None is the system clock.
+        disk: File access; None is the file system, with permissions according to the umask.
+        clock: Source of the time that :meth:`validate` records; None is the system clock.
 
     Attributes:
         name: Name as passed.
@@ -261,11 +263,11 @@ class Bundle:
         session: Any = "regular",
         timeout: float | None = None,
     ) -> BundleChange:
-        """Make the bundle answer these arguments too: :meth:`create` it or widen it.
+        """Add bars to the bundle, or create it if it does not exist (see :meth:`create`).
 
-        The bundle then answers the symbols of both requests, from the earlier start to the later
-        end. If it already had that range, and the range had ended when the bundle was written,
-        its other symbols stay unchanged until :meth:`refresh`.
+        The bundle then has the symbols of its former request and of this one, from the earlier
+        start to the later end. If it already had that range, and the range had ended when the
+        bundle was written, its other symbols stay unchanged until :meth:`refresh`.
 
         Args:
             manager, symbols, timeframe, start_date, end_date: See :meth:`create`.
@@ -294,7 +296,7 @@ class Bundle:
         offline: bool = False,
         timeout: float | None = None,
     ) -> BundleChange:
-        """Update the bundle to the current answer to its own request and to ``wanted``."""
+        """Update the bundle to the store's current answer to its request, widened by ``wanted``."""
         canonical = manager.provider_selector.canonical
         origin = self.records().origin
         request = widened(self.name, origin.request, wanted, canonical)
@@ -332,9 +334,8 @@ class Bundle:
         bring it back.
 
         Args:
-            manager: Data manager that answers from stored bars if the bundle's fingerprints
-                cannot be computed from its own rows (because some were rounded); no vendor is
-                queried.
+            manager: Data manager whose stored bars are used if the bundle's fingerprints cannot be
+                computed from its own rows because some of them were rounded. No vendor is queried.
             before: First day to keep.
             dry_run: Whether to only report what would be dropped.
 
@@ -408,10 +409,10 @@ class Bundle:
         records: Records,
         old: Sequence[str],
     ) -> dict[str, SymbolSource] | None:
-        """Return the symbol sources that remain without some partitions, from the bundle's rows.
+        """Return the records of the symbols as they will be without the partitions ``old``.
 
-        Return None if the rows do not match the recorded digests, which were computed from other
-        floats.
+        They are computed from the bundle's rows. Return None if the present rows do not match the
+        recorded digests, because values were rounded when they were written.
         """
         try:
             frames = {
@@ -449,13 +450,13 @@ class Bundle:
     def remove(self) -> None:
         """Remove the whole bundle; a bundle built from the store can be created again.
 
-        The bundle is whole until it is gone, even if the process is killed. The next change or
-        removal of a bundle with this name then finishes the work.
+        Other programs see either the whole bundle or none, even if the process is killed. In that
+        case the next change or removal of a bundle with this name finishes the work.
 
         Raises:
             BundleNotFoundError: The bundle does not exist.
-            StorageError, LockTimeoutError: Files are left; if the bundle no longer exists, another
-                removal drops them.
+            StorageError, LockTimeoutError: Some files could not be removed. If the bundle no longer
+                exists, call this again to remove them.
         """
         if not self.exists() and not self._files.has_traces():
             raise self._absent()
@@ -471,7 +472,10 @@ class Bundle:
         answers: Mapping[str, _Answer],
         damaged: Sequence[str],
     ) -> BundleChange:
-        """Add answers to a change, and set aside damaged files that cannot be rebuilt."""
+        """Add the bars of the answers to a change, and set aside damaged files.
+
+        Only files that the answers cannot rebuild are set aside.
+        """
         origin = records.origin
         symbols = dict(origin.symbols)
         parts, drop = [], []
@@ -518,7 +522,7 @@ class Bundle:
 
         Raises:
             BundleNotFoundError: The bundle does not exist.
-            BundleError: The records are gone, and a partition is damaged.
+            BundleError: The records are lost, and a partition is damaged.
             FormatVersionError: The bundle was written by a newer version of this library.
         """
         self._files.finish()
@@ -547,12 +551,12 @@ class Bundle:
         )
 
     def validate(self) -> tuple[FileProblem, ...]:
-        """Return the files whose digests show that they are not as they were written.
+        """Read every file, and return those that are missing or differ from their recorded digest.
 
-        Every file is read. What was found is recorded if the bundle can be written: the time, for
-        each file with the recorded digest, as ``last_validated`` in ``metadata.db``; and if a
-        file's content changed although its state did not, :meth:`state` and :meth:`refresh` no
-        longer trust the file.
+        If the bundle can be written, the result is recorded. For a file with the recorded digest,
+        this is the time, as ``last_validated`` in ``metadata.db``. A file whose content changed
+        although its size and times did not is marked, so that :meth:`state` and :meth:`refresh`
+        read it again instead of trusting its size and times.
 
         Raises:
             BundleNotFoundError: The bundle does not exist.
@@ -588,8 +592,8 @@ class Bundle:
     ) -> tuple[Records, list[FileProblem]]:
         """Return the records and the damaged files.
 
-        Must be called within the lock or from :meth:`BundleFiles.read_whole`. A file still in the
-        state in which it was written is not read, unless ``thorough`` is set.
+        Must be called within the lock or from :meth:`BundleFiles.read_whole`. A file that still has
+        the recorded state (size, times and so on) is not read, unless ``thorough`` is set.
         """
         path_of = path_of or self.path.joinpath
         records = Records.read(self._files, self._disk, path_of(METADATA))
@@ -622,7 +626,7 @@ class Bundle:
         return None
 
     def _rebuilt_in_part(self, commit: FileChanges | None) -> tuple[Records, list[FileProblem]]:
-        """Return records rebuilt from the partitions, without any damaged file.
+        """Return records rebuilt from the partitions, all of which must be readable.
 
         Raises:
             BundleError: A partition cannot be read.
@@ -647,7 +651,8 @@ class Bundle:
     def state(self, manager: DataManager) -> BundleState:
         """Return how the bundle compares with what the store returns now; no vendor is queried.
 
-        Files touched since they were written are read; :meth:`validate` reads every file.
+        Only files that were modified since they were written are read; :meth:`validate` reads
+        every file.
 
         Raises:
             BundleNotFoundError: The bundle does not exist.
@@ -688,7 +693,7 @@ def bundle_names(folder: str | PathLike[str] | None = None) -> list[str]:
 
 
 class _Answer(NamedTuple):
-    """The bars for one symbol and where they come from, or the reason that there are none."""
+    """The bars for one symbol with their source, or the reason that there are no bars."""
 
     rows: pl.DataFrame
     source: SymbolSource
@@ -703,7 +708,7 @@ def _answers(
     offline: bool,
     timeout: float | None = None,
 ) -> dict[str, _Answer]:
-    """Return the current answer for each symbol."""
+    """Return the data manager's current answer for each symbol."""
     if not symbols:
         return {}
     before = {symbol: _actions_of(manager.client, symbol) for symbol in symbols}
@@ -733,7 +738,7 @@ def _answer(
     request: Mapping[str, Any],
     before: _Actions | None,
 ) -> _Answer:
-    """Return a frame as an answer; ``before`` has the actions that were stored before that."""
+    """Convert a frame to an answer; ``before`` has the actions stored before the frame was read."""
     frequency = _frequency(request)
     facts = frame.attrs[ATTRS_KEY]
     time = next(iter(get_schema_for_frequency(frequency)))
@@ -753,7 +758,7 @@ def _answer(
     instrument = query.instrument
     actions = _actions_of(client, symbol)
     seal = _seal(client, query, request, actions) if actions == before else None
-    # The seal was read after the answer; both match if nothing was stored in between.
+    # The seal was computed after the answer; it is valid only if nothing was stored in between.
     is_sealed = seal is not None and (
         (seal.folder, seal.generation) == (facts["lane"], facts["generation"])
         and not (facts["flagged"] or facts["substitute"])
@@ -774,20 +779,23 @@ def _answer(
 
 
 def _digest(rows: pl.DataFrame, time: str, names: Sequence[str]) -> str:
-    """Return the fingerprint of rows, equal to that of :func:`.fingerprint` for their frame."""
+    """Return the fingerprint that :func:`.fingerprint` returns for a frame with these rows."""
     stamps = rows[time].cast(pl.Datetime("ms")).cast(pl.Int64).to_numpy()
     return fingerprint_of(stamps, ((name, rows[name].to_numpy()) for name in names))
 
 
 class _Actions(NamedTuple):
-    """A digest of a symbol's splits and dividends that count, and the latest ex-date of any."""
+    """A digest of a symbol's splits and dividends that count, and the latest ex-date of all."""
 
     digest: str
     newest: date
 
 
 def _actions_of(client: BarsClient, symbol: str) -> _Actions | None:
-    """Return the stored actions, or None if they cannot be read or the symbol is invalid."""
+    """Return a digest of the stored actions.
+
+    None if they cannot be read or the symbol is invalid.
+    """
     try:
         every = client.actions(symbol)
     except (QueryError, CacheError):
@@ -804,7 +812,8 @@ def _actions_of(client: BarsClient, symbol: str) -> _Actions | None:
 class _Seal(NamedTuple):
     """A digest of everything in the store that an answer depends on.
 
-    Also has the lane and generation of the answer's bars.
+    While it stays the same, so does the answer. ``folder`` and ``generation`` are the lane and the
+    generation of the answer's bars.
     """
 
     text: str
@@ -820,8 +829,8 @@ def _seal(
 ) -> _Seal | None:
     """Return a digest that changes whenever the store may return another answer; no bar is read.
 
-    Return None if the answer depends on more: the time, a second series, the user's files, or
-    bars that are not settled or were never requested.
+    Return None if the answer depends on more than the digest covers: on the time, a second series,
+    the user's files, or bars that are not settled or were never requested.
     """
     if query is None or actions is None:
         return None
@@ -835,7 +844,7 @@ def _seal(
     is_open = any(p.state == "provisional" or (p.expires or now + 1) <= now for p in parts)
     is_open = is_open or query.bars is not None or span.end > now
     is_news = actions.newest > date_of(now - _NEWS_MS)
-    # Such prices also depend on daily closes.
+    # Prices adjusted for dividends also depend on daily closes.
     is_of_two = request["adjustment"] == "all" and query.instrument.asset_class == "stock"
     if is_open or is_news or is_of_two or series.of_folder or gaps(span, (p.span for p in parts)):
         return None
@@ -869,9 +878,9 @@ def _unchanged(
     *,
     offline: bool,
 ) -> set[str]:
-    """Return the symbols whose rows still are the current answer, judged only from documents.
+    """Return the symbols whose rows still equal the current answer; no bar is read.
 
-    If vendors may be queried, none needs to be queried for these symbols.
+    Unless ``offline`` is set, symbols for which a vendor would have to be queried are left out.
     """
     same = set()
     for symbol in request["symbols"]:
@@ -890,10 +899,14 @@ def _unchanged(
 def _missing(
     client: BarsClient, symbol: str, request: Mapping[str, Any], stamps: NDArray[np.int64]
 ) -> int:
-    """Return how many bars that the calendar expects in a request are not among these stamps.
+    """Return how many of the bars that the calendar expects for a request are missing.
 
-    If a symbol is invalid, its market is unknown: it then counts as missing as many bars as the
-    requested symbol with a known market that would miss the most.
+    If a symbol is invalid, its market is unknown. The number is then the largest of those for the
+    other requested symbols, as if they had these stamps.
+
+    Args:
+        client, symbol, request: Client, symbol and request.
+        stamps: Stamps of the bars that are present.
     """
     query = _query(client, symbol, request)
     if query is None:

@@ -1,6 +1,6 @@
-"""The catalog of datasets: an index rebuilt from bundles, the store and ``catalog.jsonl``.
+"""The catalog of datasets: an index that is rebuilt from bundles, the store and ``catalog.jsonl``.
 
-A dataset is one that a program registered, a bundle, or a lane of the store, which needs no file.
+A dataset is a bundle, a lane of the store, or a set of files that a program registered.
 """
 
 from __future__ import annotations
@@ -76,10 +76,10 @@ class DatasetUse(NamedTuple):
 class DataCatalog:
     """The datasets in a folder of bundles, or in one bundle, and the backtests that read them.
 
-    Each registration or link is a durable line in ``catalog.jsonl`` in that folder. The SQLite
-    file is an index of these lines, of the bundles and of the lanes that were named. Any SQLite
-    program may read it, and deleting it costs only time. If it cannot be written, the index is
-    kept in memory. Thread-safe, and shared by processes.
+    Each registration and each link is a durable line in ``catalog.jsonl`` in that folder. The
+    SQLite file is an index of these lines, of the bundles, and of the lanes that were requested.
+    Any SQLite program may read it. If it is deleted, it is built again. If it cannot be written,
+    the index is kept in memory. Thread-safe, and shared by processes.
 
     Args:
         metadata_db_path: Path of the SQLite file; its folder is the folder of bundles. The path
@@ -88,7 +88,8 @@ class DataCatalog:
             ``metadata.db`` in the folder of bundles.
         db_path: The same path, under the name that other programs use.
         folder: Folder of bundles, if it is not the folder of the file.
-        manager: Manager whose store has the lanes; None: ``get_data_manager()``, when needed.
+        manager: Manager whose store has the lanes; None: ``get_data_manager()``, called on first
+            use.
 
     Attributes:
         metadata_db_path: Path of the SQLite file.
@@ -168,7 +169,7 @@ class DataCatalog:
             checksum: Checksum of its files.
             parquet_path: Path of its files.
             ranges: Bars of each symbol; a symbol without an entry has the whole range.
-            files: Place, SHA256 and size in bytes of each file.
+            files: Path, SHA256 and size in bytes of each file.
             markets: Maps each symbol to its type, such as ``stock``, and its exchange.
 
         Returns:
@@ -206,14 +207,14 @@ class DataCatalog:
     ) -> str | None:
         """Return the id of a dataset that has the whole range of each symbol, or None.
 
-        If there are several, it is the one with the fewest symbols, and among these the newest.
-        For a single symbol it can be a lane of the store: the lane that answers by the rules or,
-        with ``source``, any lane with this source.
+        Of several such datasets, the one with the fewest symbols is returned, and among these the
+        newest. For a single symbol, the dataset can be a lane of the store: the one that answers
+        under the rules or, with ``source``, any lane with this source.
 
         Args:
             symbols: Symbols that must all be in the dataset.
-            start_date, end_date: Range, ends inclusive, as for :meth:`register_dataset`. Bundles
-                and lanes have a range if they have every bar that exists in it.
+            start_date, end_date: Range, ends inclusive, as for :meth:`register_dataset`. A bundle
+                or lane has the range if it has every bar that exists in it.
             resolution: Timeframe.
             source: Source as registered; for a lane its vendor, or vendor and lane
                 (``yahoo/1d@raw``).
@@ -236,12 +237,12 @@ class DataCatalog:
         return found[1] if found else None
 
     def get_dataset_info(self, dataset_id: str) -> dict[str, Any]:
-        """Return everything that is known about a dataset.
+        """Return the catalog's information about a dataset.
 
         Returns:
-            The columns of ``datasets`` (times are UTC seconds), ``kind`` (``line``: registered,
-            ``bundle``, ``lane``, ``read``: a lane that is no longer stored here), ``symbols``,
-            ``date_ranges`` and ``checksums``.
+            The columns of ``datasets`` (times are UTC seconds), ``kind``, ``symbols``,
+            ``date_ranges`` and ``checksums``. The kind is ``bundle``, ``lane``, ``line`` (a
+            registered dataset) or ``read`` (a lane that is no longer stored here).
 
         Raises:
             QueryError: The dataset does not exist.
@@ -265,15 +266,15 @@ class DataCatalog:
         }
 
     def instrument(self, symbol: str) -> Instrument | None:
-        """Return the instrument that a symbol means by the rules; None if none or several."""
+        """Return the instrument that a symbol means under the rules; None if none or several."""
         return self._lanes.instrument(symbol, "1d")
 
     def register_bundle(self, name: str, path: str | os.PathLike[str]) -> str:
         """Register a bundle under a name, wherever it is, and return the id of its dataset.
 
-        A bundle in the folder of bundles is known already. Any other bundle is registered as a
-        dataset in its present state; ``Bundle(name)``, ``BundleMetadata.load(name)``, the rows by
-        name and the command then find it.
+        For a bundle in the folder of bundles, nothing needs to be registered. Any other bundle is
+        registered as a dataset in its present state. ``Bundle(name)``, the methods of
+        ``BundleMetadata`` and ``onetape bundle`` then find it by its name.
 
         Raises:
             BundleNotFoundError, BundleError: There is no bundle in ``path``, or it cannot be
@@ -343,8 +344,8 @@ class DataCatalog:
     def get_datasets_for_backtest(self, backtest_id: str) -> list[str]:
         """Return the ids of the datasets linked to a backtest, and of the lanes that it read.
 
-        The lanes are known if the backtest ran in ``lineage(backtest_id)``. The answer comes from
-        the log lines themselves, not from the index.
+        The lanes are included only if the backtest ran in ``lineage(backtest_id)``. The ids are
+        read from the log itself, not from the index.
 
         Raises:
             CorruptEntryError, FormatVersionError, StorageError: The log cannot be read.
@@ -512,7 +513,10 @@ class DataCatalog:
     def _indexed(
         self, symbols: list[str], resolution: str, start: int, end: int, source: str | None
     ) -> tuple[tuple[tuple[Any, ...], str] | None, bool]:
-        """Return the rank and id of the best match, and whether the index was right."""
+        """Return the rank and id of the best matching dataset, and whether the index was right.
+
+        Each match in the index is checked against the log or the records of the bundle.
+        """
         query = (
             "SELECT catalog_search.size, newness, tie, dataset_id, kind, place, catalog_places.size "
             "FROM catalog_search JOIN catalog_places USING (dataset_id) "
@@ -522,7 +526,7 @@ class DataCatalog:
         bounds = (symbols[0], resolution, len(symbols), start, end, source, source)
 
         def best(db: sqlite3.Connection) -> tuple[tuple[tuple[Any, ...], str] | None, bool]:
-            """Return the best dataset with its rank, and whether the index was right throughout."""
+            """Return the rank and id of the first true match, and whether no match was wrong."""
             is_sound = True
             for *rank, dataset_id, kind, place, size in db.execute(query, bounds):
                 where = DatasetPlace(kind, place, size)
@@ -537,14 +541,17 @@ class DataCatalog:
     def _covered(
         self, place: DatasetPlace, dataset_id: str, resolution: str, start: int, end: int
     ) -> set[str]:
-        """Return the symbols for which a dataset has a range, judged by its line or its records."""
+        """Return the symbols for which a dataset really has a range.
+
+        This is read from the dataset's line in the log or from the records of the bundle.
+        """
         dataset = self._truth(place)
         if dataset is None or dataset.dataset_id != dataset_id:
             return set()
         return dataset.covered(resolution, start, end)
 
     def _entry(self, place: DatasetPlace) -> dict[str, Any]:
-        """Return the entry of a line, or an empty one if the index has a wrong place for it."""
+        """Return the entry in a line of the log, or an empty one if the index has a wrong offset."""
         try:
             content = self._log.read_at(int(place.place), int(place.size))
         except (ValueError, TypeError, OverflowError):
@@ -552,7 +559,10 @@ class DataCatalog:
         return entry_of(content[0]) if content else {}
 
     def _truth(self, place: DatasetPlace) -> Dataset | None:
-        """Return a registered dataset from its line, or a bundle from its records; else None."""
+        """Return a dataset as its authoritative source describes it, or None if that has none.
+
+        The source is the line of a registered dataset, or the records of a bundle.
+        """
         try:
             if place.kind == "line":
                 return dataset_of(self._entry(place))
@@ -569,7 +579,7 @@ class DataCatalog:
         return known[1]
 
     def _dataset(self, dataset_id: str) -> tuple[DatasetPlace, Dataset]:
-        """Return a dataset and the place of the truth about it.
+        """Return a dataset, and the location of its authoritative source.
 
         Raises:
             QueryError: The dataset does not exist.
@@ -608,7 +618,10 @@ class DataCatalog:
         )
 
     def _is_recorded(self, dataset_id: str) -> bool:
-        """Return whether a dataset missing in the index exists: its id may have a flipped bit."""
+        """Return whether a dataset that the index lacks exists.
+
+        The index may lack it because of damage, for example a flipped bit in the id.
+        """
         if any(e.get("id") == dataset_id for e in self._log.entries(DATASET, holding=dataset_id)):
             return True
         records = map(self._records_of, bundle_names(self._folder))
@@ -633,7 +646,7 @@ class DataCatalog:
             return None  # `onetape bundle validate` reports the fault
 
     def _record(self, type_: str, entry: Mapping[str, Any]) -> None:
-        """Write a line, which is the truth; then update the file for programs that read it."""
+        """Append a line to the log, then update the SQLite file for programs that read it."""
         self._log.append(type_, entry)
         try:
             self._publish()
@@ -643,7 +656,7 @@ class DataCatalog:
             )
 
     def _publish(self) -> None:
-        """Update the file; the file of a single bundle is written as part of the bundle."""
+        """Update the SQLite file; that of a single bundle is written as a change of the bundle."""
         data = self._read(lambda db: db.serialize() if self._scope else b"")
         files = BundleFiles(self._folder / self._scope, self._disk)
         if self._scope and self._disk.read_if_exists(files.path / DATABASE) != data:
@@ -656,13 +669,13 @@ class DataCatalog:
     def _lane_for(
         self, symbols: list[str], resolution: str, start: int, end: int, source: str | None
     ) -> tuple[SeriesKey, Dataset] | None:
-        """Return the lane that now has a range for a single symbol, or None."""
+        """Return the lane that has the range now, or None; there is none for several symbols."""
         if len(symbols) > 1 or self._scope:
             return None
         return self._lanes.find(symbols[0], resolution, start, end, source)
 
     def _keep(self, lanes: Iterable[tuple[SeriesKey, Dataset]]) -> None:
-        """Add lanes to the file."""
+        """Add the rows of lanes to the SQLite file, unless it has them already."""
         new = [(k, lane) for k, lane in lanes if self._kept.get(lane.dataset_id) != lane]
         if not new:
             return

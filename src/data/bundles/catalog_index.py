@@ -1,7 +1,7 @@
 """The index of a catalog: an SQLite file that is built from ``catalog.jsonl`` and the bundles.
 
-It is never the truth. A faulty index is repaired by rebuilding it; if it cannot be written, the
-process keeps an index in memory. Any SQLite program may read the file.
+It contains nothing that cannot be derived from these. A faulty index is rebuilt; if it cannot be
+written, the process keeps an index in memory. Any SQLite program may read the file.
 """
 
 from __future__ import annotations
@@ -62,11 +62,11 @@ DATASET, LINK = "dataset", "link"
 _FORMATS = {DATASET: 1, LINK: 1, BUNDLE: 1, LINEAGE: LINEAGE_FORMAT}
 _OF_LINEAGE = "lineage "
 _BUSY_S, _LOCK_TIMEOUT_S = 2.0, 30.0
-# Number of bytes before the resume position in the log that must be unchanged.
+# Number of bytes before the position at which the log is read on; they must be unchanged.
 _TAIL = 64
 _NOT_WRITABLE = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT)
 _FULL = (sqlite3.SQLITE_READONLY, sqlite3.SQLITE_FULL, sqlite3.SQLITE_CANTOPEN)
-# A damaged file may also hold names that are not valid text.
+# Errors of a damaged file, which may also contain names that are not valid text.
 _DAMAGE = (sqlite3.Error, UnicodeError)
 # Errors that a line changed by another program may raise, in Python or when it becomes a row.
 _SENSELESS = (
@@ -94,7 +94,7 @@ _TABLES = (
     bundle_path TEXT NOT NULL, symbols TEXT NOT NULL, start TEXT, "end" TEXT, frequency TEXT NOT NULL,
     fetch_timestamp INTEGER NOT NULL, size_bytes INTEGER NOT NULL, row_count INTEGER NOT NULL)""",
     "CREATE INDEX idx_bundle_cache_key ON bundle_cache(cache_key)",
-    # The best match comes first: the fewest symbols, then the newest.
+    # In this order, the best match comes first: the one with the fewest symbols, then the newest.
     """CREATE TABLE catalog_search (symbol TEXT, resolution TEXT, size INTEGER, newness INTEGER,
     tie INTEGER, dataset_id TEXT, start_date INTEGER, end_date INTEGER, source TEXT NOT NULL,
     PRIMARY KEY (symbol, resolution, size, newness, tie, dataset_id, start_date, end_date))
@@ -103,13 +103,13 @@ _TABLES = (
 
 
 class DatasetPlace(NamedTuple):
-    """The place of the truth about a dataset.
+    """The location of the authoritative source for a dataset.
 
     Attributes:
         kind: ``line`` of the log, ``bundle``, ``lane`` of the store, or ``read``: a lane in a
             lineage.
         place: Offset of the line, name of the bundle, or cache folder and series on two lines.
-        size: Size of the line in bytes.
+        size: Size of the line in bytes; 0 for other kinds.
     """
 
     kind: str
@@ -118,11 +118,11 @@ class DatasetPlace(NamedTuple):
 
 
 class _MakeAnew(Exception):  # noqa: N818 - not an error of a call
-    """The index was built from a log other than the present one."""
+    """The index must be rebuilt, because it was built from another log than the present one."""
 
 
 class _Moment(NamedTuple):
-    """The index's file and the states of its sources; equal if nothing has changed."""
+    """The inode of the index's file and the states of its sources; equal if nothing changed."""
 
     inode: int | None
     log: FileState | None
@@ -143,8 +143,8 @@ class CatalogIndex:
         log: Log of the folder.
         records_of: Returns the records of a bundle by its name, or None if there is no such
             bundle.
-        described: Returns a bundle's row in ``bundle_metadata``, None if there is none, and its
-            rows in ``bundle_symbols``.
+        described: Returns a bundle's row in ``bundle_metadata`` (or None) and its rows in
+            ``bundle_symbols``.
         disk: File system.
         scope: Name of the one bundle to cover, or empty for all.
 
@@ -200,7 +200,7 @@ class CatalogIndex:
         """Let ``work`` change rows in one transaction; raises the errors of :meth:`read`."""
 
         def change(db: sqlite3.Connection) -> None:
-            """Call ``work``, unless another process has put a new file in place."""
+            """Call ``work``, unless another process has just replaced the file."""
             with self._alone():
                 if self._moment().inode == self._seen.inode:  # otherwise just recreated
                     _transact(db, lambda: work(db))
@@ -208,14 +208,14 @@ class CatalogIndex:
         self.read(change)
 
     def _alone(self) -> AbstractContextManager[None]:
-        """Lock the file against other processes that write to it or replace it."""
+        """Return a lock that keeps other processes from writing to the file or replacing it."""
         if self._path is None:
             return nullcontext()
         lock = self._path.with_name(f".{self._path.name}.lock")
         return self._disk.lock(lock, _LOCK_TIMEOUT_S)
 
     def doubt(self) -> None:
-        """Make the next call rebuild the index, because it gave a wrong answer."""
+        """Make the next call rebuild the index; called if a row of it has proved wrong."""
         with self._lock:
             self.close()
             self._is_damaged = True
@@ -231,10 +231,10 @@ class CatalogIndex:
         self.close()
 
     def after_fork(self) -> None:
-        """Let the file be reopened: a connection must not be used, or closed, after a fork."""
+        """Make a forked child reopen the file, since it must not use or close the connection."""
         self._lock, self._db, self._inherited = threading.RLock(), None, self._db
 
-    # --- bringing it up to date ------------------------------------------------------------
+    # --- updates ---------------------------------------------------------------------------
 
     def _synced(self) -> sqlite3.Connection:
         now = self._moment()
@@ -280,7 +280,7 @@ class CatalogIndex:
         self._seen = now._replace(inode=inode)
 
     def _note_changes(self) -> None:
-        """Create the file in which changed bundles record their names."""
+        """Create the file to which writers of bundles append the names of changed bundles."""
         if self._disk.stat(self._folder / CHANGES) is None and self._disk.stat(self._folder):
             with suppress(StorageError):
                 self._disk.close(self._disk.create(self._folder / CHANGES))
@@ -370,7 +370,7 @@ class CatalogIndex:
         elif data and application != APPLICATION_ID:
             raise BundleError(f"{self._path} is not an onetape database", hint="name another file")
 
-    # --- its sources -----------------------------------------------------------------------
+    # --- sources ---------------------------------------------------------------------------
 
     def _apply(self, db: sqlite3.Connection) -> None:
         def work() -> None:
@@ -475,7 +475,7 @@ class CatalogIndex:
             self._link(db, run, lane.dataset_id, entry["asked"], key)
 
     def _put_read(self, db: sqlite3.Connection, lane: Dataset, place: DatasetPlace) -> None:
-        """Add a lane that a run read, as far as its line describes it; rows from the store stay."""
+        """Add a lane that a run read, with the facts in the line; keep a lane from the store."""
         row = db.execute(
             "SELECT kind, start_date, end_date FROM catalog_places JOIN datasets USING (dataset_id) "
             "WHERE dataset_id = ?",
@@ -567,7 +567,7 @@ class CatalogIndex:
         return records.dataset(name)
 
     def _marked_names(self) -> set[str] | None:
-        """Return the bundles that have recorded their names since the last call; None for all."""
+        """Return the names of the bundles changed since the last call, or None if all may have."""
         handle = self._disk.open_read(self._folder / CHANGES)
         if handle is None:
             self._marked = 0
@@ -603,8 +603,8 @@ def put(
 
     Args:
         db: Database of the index.
-        dataset, place: Dataset, and the place of the truth about it.
-        at_ms: Time at which it came, UTC milliseconds, for the search; None: the search omits it.
+        dataset, place: Dataset, and the location of its authoritative source.
+        at_ms: Time at which it was added, UTC milliseconds; None excludes it from searches.
         tie: Rank among datasets from the same millisecond, lowest first.
     """
     if db.execute("SELECT 1 FROM datasets WHERE dataset_id = ?", (dataset.dataset_id,)).fetchone():
@@ -667,7 +667,7 @@ def dataset_of(entry: Mapping[str, Any]) -> Dataset:
 
 
 def lane_place(cache: str, series: str) -> DatasetPlace:
-    """Return the place of a lane in a lineage; a lane in the store has the kind ``lane``."""
+    """Return the location of a lane that a lineage records, with the kind ``read``."""
     return DatasetPlace("read", f"{_resolved(cache)}\n{series}")
 
 
@@ -682,7 +682,7 @@ def lane_source(vendor: str, series: str) -> str:
 
 
 def linked_lane(entry: Mapping[str, Any]) -> Dataset:
-    """Return the lane that a link names, as far as the link's line describes it."""
+    """Return the lane of a link as a dataset, with the facts in the link's line."""
     series = key_of(entry["series"])
     return Dataset(
         entry["dataset"],
@@ -698,7 +698,7 @@ def linked_lane(entry: Mapping[str, Any]) -> Dataset:
 
 
 def _read_lane(entry: Mapping[str, Any]) -> Dataset:
-    """Return the lane of a read, as far as the line describes it."""
+    """Return the lane of a recorded read as a dataset, with the facts in the read's line."""
     series = key_of(entry["series"])
     pieces, symbol = entry["read"], SymbolRow(series.symbol)
     return Dataset(

@@ -1,4 +1,4 @@
-"""Lanes of the store as datasets: as they are now, without any file."""
+"""Lanes of the store as datasets: derived from the store's present state, without a file."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class LaneDatasets:
         Args:
             symbol, resolution: Symbol and timeframe as a program names them.
             start, end: Range in UTC seconds, ends included.
-            source: Vendor, or vendor and lane; None: the lane that answers by the rules.
+            source: Vendor, or vendor and lane; None: the lane that answers under the rules.
 
         Raises:
             CacheError: The store cannot be read.
@@ -70,7 +70,7 @@ class LaneDatasets:
         return known[1]
 
     def at(self, place: DatasetPlace) -> Dataset | None:
-        """Return the lane at a place, or None if it is not in this cache or cannot be read."""
+        """Return the lane at a location, or None if it is not in this cache or cannot be read."""
         try:
             key = key_of(place.place.partition("\n")[2])
             return self.get(key) if self.place(key).place == place.place else None
@@ -88,11 +88,11 @@ class LaneDatasets:
                 yield key, lane
 
     def place(self, key: SeriesKey) -> DatasetPlace:
-        """Return the place of the truth about a lane."""
+        """Return the location of a lane in the store."""
         return lane_place(str(self._client().folder), str(key))._replace(kind="lane")
 
     def instrument(self, symbol: str, resolution: str) -> Instrument | None:
-        """Return the instrument a symbol resolves to under the rules, or None."""
+        """Return the instrument that a symbol means under the rules, or None."""
         if (symbol, resolution) not in self._instruments:
             try:
                 found: Instrument | None = self._client().query(symbol, resolution).instrument

@@ -2,7 +2,7 @@
 
 A line is a JSON object with ``type`` (its subject), ``format`` (format number of that type, from
 1) and ``time`` (UTC). Lines of other types and from other programs are left as they are. A line
-torn by a crash or a full disk does not count; the next one starts on a new line.
+that a crash or a full disk left incomplete is ignored; the next one starts on a new line.
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ class CatalogLog:
 
     Args:
         folder: Folder of bundles; the first line creates it.
-        disk: File access; None sets permissions according to the umask.
-        clock: Source of the times of lines; None is the system clock.
+        disk: File access; None is the file system, with permissions according to the umask.
+        clock: Source of the times in lines; None is the system clock.
 
     Attributes:
         path: Path of the log file.
@@ -44,7 +44,7 @@ class CatalogLog:
         """Add a line; it is durable when this returns.
 
         Raises:
-            StorageError: The disk refused the line, which then does not count.
+            StorageError: The disk refused the line; whatever was written of it is ignored.
             LockTimeoutError: Another writer held the file for 30 s.
             ValueError: The entry holds a value that JSON cannot represent.
         """
@@ -59,8 +59,8 @@ class CatalogLog:
     ) -> None:
         """Add several lines with one write and one sync; raises the errors of :meth:`append`.
 
-        A crash or a full disk may leave only the first few of them. ``check`` is called first,
-        while no other writer can add a line; if it raises, nothing is added.
+        After a crash or on a full disk, only the first lines may be there. ``check`` is called
+        first, while no other writer can add a line; if it raises, nothing is added.
         """
         head = {"type": type_, "format": format_, "time": iso(self._clock.now_ms())}
         lines = b"".join(_encode({**head, **entry}).encode("ascii") + b"\n" for entry in entries)
@@ -107,7 +107,10 @@ class CatalogLog:
             )
 
     def read_at(self, offset: int, count: int | None = None) -> tuple[bytes, FileState] | None:
-        """Return bytes of the file, by default up to its end, and its state; None if no file."""
+        """Return ``count`` bytes from ``offset`` (None: up to the end), and the file's state.
+
+        None if the file does not exist.
+        """
         handle = self._disk.open_read(self.path)
         if handle is None:
             return None
@@ -121,7 +124,7 @@ class CatalogLog:
 
 
 def entry_of(line: bytes) -> dict[str, Any]:
-    """Return the entry of a line, or an empty one if the line is torn or is not an entry."""
+    """Return the entry of a line, or an empty one if the line is incomplete or not an entry."""
     try:
         entry = json.loads(line)
     except (ValueError, RecursionError):

@@ -1,4 +1,4 @@
-"""Checks whether a recorded run would read the same bars again; each changed cell has a cause."""
+"""Checks whether a recorded run would read the same bars again, and finds the cause of changes."""
 
 from __future__ import annotations
 
@@ -42,13 +42,13 @@ CAUSES = (CORRECTION, NEW_ACTION, BECAME_FINAL, OTHER_VENDOR, CALENDAR, LIBRARY,
 IDENTICAL, REVISED, GONE, UNKNOWN = "identical", "revised", "gone", "unknown"
 COLUMNS = ("open", "high", "low", "close", "volume")
 COMPARED = (*COLUMNS, "adj_close")
-# Vendors round the prices that they adjust: a difference up to this is not a change of the bar.
+# Vendors round adjusted prices: a relative difference up to this is not a change of the bar.
 _ROUNDING = 1e-4
 _NAN = float("nan")
 
 
 class ChangedCell(NamedTuple):
-    """A value that differs.
+    """A value of a bar that differs from the recorded one.
 
     Attributes:
         stamp_ms: Stamp of the bar, UTC milliseconds.
@@ -78,9 +78,9 @@ class CheckedRead:
 
     Attributes:
         read: Recorded read.
-        state: ``identical``, ``revised``, ``gone``, or ``unknown``: today's bars could not be
+        state: ``identical``, ``revised``, ``gone``, or ``unknown`` if today's bars could not be
             obtained.
-        is_reproducible: Whether the original bars were read again, bit for bit.
+        is_reproducible: Whether the check could read the original bars again, bit for bit.
         cells: Cells that differ now, by stamp.
         bars: Number of bars that differ, if known.
         causes: Members of ``CAUSES``.
@@ -127,12 +127,12 @@ class CheckReport:
 
     @property
     def failed(self) -> Sequence[FailedRead]:
-        """Calls that failed during the run; there is nothing to compare for them."""
+        """Calls that failed during the run, so that none of their bars can be compared."""
         return self.record.failed
 
     @property
     def is_identical(self) -> bool:
-        """Whether the run read something, all of it is unchanged, and its record has an end."""
+        """Whether the run read bars, all of them are unchanged, and its record is complete."""
         states = {one.state for one in self.series}
         return bool(self.record.ended) and states == {IDENTICAL}
 
@@ -155,15 +155,15 @@ def check(
 ) -> CheckReport:
     """Compare the bars that a run read with the bars stored now.
 
-    The generations of that time are read with the actions of that time and compared with the
-    newest bars of the same series, adjusted by today's actions. No vendor is queried unless
-    ``as_today`` is set.
+    The recorded generations are read again and adjusted by the recorded actions. They are compared
+    with the newest bars of the same series, adjusted by today's actions. No vendor is queried
+    unless ``as_today`` is set.
 
     Args:
         client: Client that reads the stored bars.
         record: Record of the run.
-        as_today: Whether to compare with what the same calls return now: by today's rules, and
-            with vendors queried if bars are missing or due.
+        as_today: Whether to compare with what the same calls return now, under today's rules.
+            Vendors are then queried for bars that are missing or due.
         timeout: Seconds to wait for vendors, for each series; None: as long as pages arrive.
 
     Raises:
@@ -200,7 +200,7 @@ def _checked(
 def of_then(client: BarsClient, read: SeriesRead) -> tuple[ReadAgain | None, str]:
     """Return the stored bars as a run read them, or None and the reason if they are gone.
 
-    The bars are the same if their digests are.
+    Bars with the recorded digests are the same bars.
     """
     if read.generation is None:
         return None, "some of these bars could not be written to disk, so no generation has them"
@@ -208,7 +208,7 @@ def of_then(client: BarsClient, read: SeriesRead) -> tuple[ReadAgain | None, str
         then = client.read_again(read.stored(of_then=True))
     except (QueryError, CacheError) as error:
         return None, str(error)
-    # Rows that no generation held were set aside; for their stamps the recorded row is used.
+    # Rows that were never stored are in the record itself, so those stamps are left out here.
     aside = [one.stamp_ms for one in read.unstored]
     then = then._replace(table=then.table.take(~np.isin(then.table.stamps, aside)))
     if _digests(read, then.table) == [piece.digest for piece in read.pieces]:
@@ -226,7 +226,10 @@ def _digests(read: SeriesRead, table: BarTable) -> list[str]:
 
 
 def _gone(client: BarsClient, read: SeriesRead, why: str) -> CheckedRead:
-    """Return the verdict if the original bars are not kept: the newest may still be the same."""
+    """Return the result for a read whose original bars are gone.
+
+    The newest bars may still be the same ones, which their digests show.
+    """
     cause = LIBRARY if why.startswith(LIBRARY) else UNEXPLAINED
     newest: ReadAgain | None = None
     today: ReadAgain | None = None
@@ -251,7 +254,7 @@ class _Now(NamedTuple):
 
     Attributes:
         table, coverage: Bars and their coverage.
-        then_by_todays: Original bars, adjusted by today's actions.
+        then_by_todays: Bars of the recorded generation, adjusted by today's actions.
         applied: Today's actions.
     """
 
@@ -337,7 +340,7 @@ def _differences(
 
 
 def _values(table: BarTable) -> list[NDArray[np.float64]]:
-    """Return the columns to compare; a table without adjusted closes gets NaN for them."""
+    """Return the columns to compare, with NaN for the adjusted closes if a table has none."""
     values = table.values()
     return values if len(values) == len(COMPARED) else [*values, np.full(len(table), _NAN)]
 
@@ -403,7 +406,7 @@ def _cells(
 def _cause_of_bar(
     then: tuple[str, str], now: tuple[str, str], aside: Unstored | None
 ) -> tuple[str, str]:
-    """Return why the values of a bar changed, with an explanation in words."""
+    """Return the cause of a change in a bar's values, and an explanation in words."""
     (vendor, state), (vendor_now, state_now) = then, now
     if aside is not None and aside.reason == FORMING:
         return BECAME_FINAL, f"the bar was running and is now {state_now}"
@@ -419,9 +422,9 @@ def _cause_of_bar(
 def _by_calendar(
     read: SeriesRead, stamp: int, is_new: bool, is_expected: bool | None
 ) -> str | None:
-    """Return how the calendar explains a bar that appeared or disappeared; None if it does not."""
+    """Return an explanation if the calendar is why a bar appeared or disappeared, else None."""
     if is_new:
-        # Missing bars that the calendar expected at the time are listed; it expected no others.
+        # The record lists every missing bar that the calendar expected at the time.
         was_lacking = read.more_lacking or any(stamp in span for span in read.lacking)
         return "no bar was expected then" if is_expected and not was_lacking else None
     was_beside = any(stamp in span for span in read.unexpected)
@@ -430,15 +433,15 @@ def _by_calendar(
 
 
 def _expected(client: BarsClient, read: SeriesRead) -> Callable[[int], bool | None]:
-    """Return a function that tests whether today's calendar has a bar at a stamp.
+    """Return a function that returns whether today's calendar expects a bar at a stamp.
 
-    The function returns None if the bar had not closed at the time of the read.
+    It returns None if the bar had not closed at the time of the read.
     """
     calendar, timeframe = calendar_for(client.instrument(read.series)), read.series.timeframe
     cap = first_unclosed(calendar, timeframe, read.asked_ms, "session")
 
     def is_expected(stamp: int) -> bool | None:
-        """Return whether the calendar has a bar at a stamp; None if it had not closed then."""
+        """Return whether the calendar expects a bar at a stamp; None if it had not closed then."""
         if stamp >= cap:
             return None
         day = Span(stamp, stamp + (timeframe.step_ms or 1))
@@ -448,7 +451,7 @@ def _expected(client: BarsClient, read: SeriesRead) -> Callable[[int], bool | No
 
 
 def _changed_actions(read: SeriesRead, now: AppliedActions) -> list[Action]:
-    """Return the actions that only one side has, limited to those that affect these prices."""
+    """Return the actions that affect these prices and are known only then or only now."""
     first = date_of(read.pieces[0].span.start)
 
     def of(applied: AppliedActions) -> dict[tuple[Any, ...], Action]:

@@ -1,8 +1,9 @@
 """Atomic changes to several files of a bundle, no matter when or how the writer is killed.
 
-New files are first written and synced under ``.staging``. A journal, which appears atomically,
-then names them all with their places. From then on the change is decided: every later reader or
-writer sees all of it. Only then are the files renamed.
+New files are first written and synced under ``.staging``. Then a journal is created atomically,
+which lists them with the paths that they will have. From that moment the change is *decided*: every
+later reader or writer sees all of it. Only then are the files renamed. A *place* is the final path
+of a file, relative to the bundle, with ``/``.
 """
 
 from __future__ import annotations
@@ -72,7 +73,8 @@ class FileChanges:
         ``place`` is the path relative to the bundle, with ``/``.
 
         Returns:
-            The state that the file will have, unless it must be copied to its place.
+            The state that the file will have, provided that it can be renamed and need not be
+            copied.
 
         Raises:
             StorageError: The disk refused the content.
@@ -90,13 +92,13 @@ class FileChanges:
     def remove_all(self, places: Iterable[str]) -> None:
         """Mark the whole bundle for removal, with everything in its folder.
 
-        ``places`` are those of its partitions, which readers then no longer find.
+        ``places`` are the paths of its partitions, which readers no longer find after the commit.
         """
         self._staged.update(dict.fromkeys((*places, METADATA)))
 
     @property
     def places(self) -> dict[str, str | None]:
-        """Maps each place to the name of its new content in ``.staging``, or None for a removal."""
+        """Maps the path of each changed file to its name in ``.staging``; None for a removal."""
         return self._staged
 
 
@@ -104,8 +106,8 @@ class BundleFiles:
     """The files of one bundle. Thread-safe, and shared by processes.
 
     Args:
-        path: Folder of the bundle; no link below it may lead out of it.
-        disk: File access; None sets permissions according to the umask.
+        path: Folder of the bundle; no link in it may lead out of it.
+        disk: File access; None is the file system, with permissions according to the umask.
     """
 
     def __init__(self, path: Path, disk: Disk | None = None) -> None:
@@ -120,7 +122,7 @@ class BundleFiles:
     def writing(self, *, make: bool = True) -> Iterator[FileChanges]:
         """Lock the bundle against other writers; commit when the block ends without an error.
 
-        The unfinished change of a writer that died is finished, or dropped, first.
+        If an earlier writer died, its change is first finished if it was decided, else dropped.
 
         Args:
             make: Whether to create a missing folder.
@@ -151,7 +153,7 @@ class BundleFiles:
             self._finish()
 
     def stage(self, name: str, data: bytes) -> FileState:
-        """Write one file to ``.staging`` durably; only for :class:`FileChanges`."""
+        """Write one file durably to ``.staging``; called only by :class:`FileChanges`."""
         handle = self.disk.create(self._staging / name)
         try:
             self.disk.write(handle, data, 0)
@@ -169,7 +171,7 @@ class BundleFiles:
         write_atomically(self.disk, self._journal, json.dumps(places).encode())
 
     def _finish(self) -> None:
-        """Move the files of a decided change to their places; drop those of an undecided one."""
+        """Rename the files of a decided change to their final paths; drop those of any other."""
         folders: set[Path] = set()
         pending = self.pending()
         if _is_removal(pending):
@@ -224,18 +226,20 @@ class BundleFiles:
     # --- reading ---------------------------------------------------------------------------
 
     def is_removed(self) -> bool:
-        """Return whether the removal of the bundle is decided, but not finished."""
+        """Return whether the bundle's removal is decided (see the module) but not finished."""
         try:
             return _is_removal(self.pending())
         except BundleError:
             return False
 
     def has_traces(self) -> bool:
-        """Return whether the folder is that of a bundle that is gone, or was never finished."""
+        """Return whether the folder has files that the writing or removal of a bundle left."""
         return bool(self.disk.stat(self._staging) or self.disk.stat(self.path / _LOCK))
 
     def pending(self) -> dict[str, str | None]:
-        """Return the places of a change that is decided but not finished; usually there are none.
+        """Return the files of a change that is decided but not finished; usually there are none.
+
+        Maps the path of each file to its name in ``.staging``, or to None for a removal.
 
         Raises:
             BundleError: The journal is invalid.
@@ -263,8 +267,8 @@ class BundleFiles:
         The state is the one before a change or the one after it, never a mixture.
 
         Args:
-            read: Called with a function that returns the path of a place, and with the places of
-                a decided change. Called again if the bundle changes meanwhile.
+            read: Called with a function that returns where a file with a given place is now, and
+                with the result of :meth:`pending`. Called again if the bundle changes meanwhile.
 
         Raises:
             BundleError: The bundle changed during each of twenty attempts.
@@ -274,7 +278,7 @@ class BundleFiles:
             before, pending = self.moment(), self.pending()
 
             def path_of(place: str, pending: dict[str, str | None] = pending) -> Path:
-                """Return the staged file for a place if there is one, else the file itself."""
+                """Return the path of the staged file if there is one, else the final path."""
                 staged = pending.get(place)
                 if staged is not None and self.disk.stat(self._staging / staged) is not None:
                     return self._staging / staged
@@ -283,7 +287,7 @@ class BundleFiles:
             try:
                 result = read(path_of, pending)
             except (DataError, OSError) as exc:
-                # A file may be moved to its place between the check of its name and its opening.
+                # A staged file may be renamed after its path was returned, before it is opened.
                 if attempt >= 2 and self.moment() == before:
                     raise
                 failed = exc
@@ -296,7 +300,7 @@ class BundleFiles:
         ) from failed
 
     def moment(self) -> tuple[FileState | None, ...]:
-        """Return the states of the journal and the records, which every change alters."""
+        """Return the states of the journal and the records; every change alters one of them."""
         return self.disk.stat(self._journal), self.disk.stat(self.path / METADATA)
 
 
@@ -305,10 +309,10 @@ def _is_removal(places: dict[str, str | None]) -> bool:
 
 
 def note_change(disk: Disk, path: Path) -> None:
-    """Record a changed bundle in ``.changes`` next to it, if an index keeps that file.
+    """Append the name of a changed bundle to ``.changes`` in its parent folder, if that exists.
 
-    The index then checks only these bundles again. A lost name costs no data: the index checks
-    all bundles when it is opened.
+    The catalog's index creates that file, and then checks only the bundles in it again. If a name
+    is lost, no data is lost: the index checks all bundles when it is opened.
     """
     changes = path.with_name(CHANGES)
     with suppress(CacheError):
@@ -318,7 +322,7 @@ def note_change(disk: Disk, path: Path) -> None:
 
 
 def is_inside(place: str) -> bool:
-    """Return whether a place is a path below the folder of its bundle."""
+    """Return whether a relative path stays within the folder of its bundle."""
     parts = PurePosixPath(place).parts
     # File names have no null byte and no half of a surrogate pair.
     return (

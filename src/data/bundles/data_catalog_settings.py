@@ -20,7 +20,7 @@ _log = logging.getLogger(__name__)
 
 
 def _only(wanted: Any) -> Form:
-    """Accept only one value, because files are written in only one way."""
+    """Return a form that accepts only one value, for settings that cannot be changed."""
 
     def check(value: Any, path: Path) -> Iterator[Problem]:
         if value != wanted or isinstance(value, bool):
@@ -62,7 +62,7 @@ _FORM = record(
 )
 
 
-# Checks of bars from a program's own adapter, which a file cannot change.
+# The fixed values of the checks of bars from a program's own adapter; the file cannot change them.
 _VALIDATION = {
     "ohlcv_checks": True,
     "outlier_detection": True,
@@ -140,7 +140,7 @@ def _of_file(path: FilePath) -> Mapping[str, str]:
 def _parsed(path: FilePath, data: bytes) -> Mapping[str, str]:
     """Return the section ``catalog`` of a file; warn about keys without effect.
 
-    There is one warning for each content of the file.
+    The warning is issued once for each version of the file.
     """
     document = read_yaml(data)
     problems = [*document.problems, *_FORM.check(document.value, ())]

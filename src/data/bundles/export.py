@@ -1,4 +1,4 @@
-"""A run in its own folder: its record and its bars, verifiable without the store or the network."""
+"""Exports a run to a folder: its record and its bars, verifiable without the store or a network."""
 
 from __future__ import annotations
 
@@ -29,10 +29,10 @@ _BARS = re.compile(r"bars-\d{4,9}\.csv")
 
 
 def fingerprint_of_run(reads: Sequence[SeriesRead]) -> str:
-    """Return one digest of everything that a run read: series, stretch and digest of each piece.
+    """Return one digest of everything that a run read: the series, ranges and digests of its bars.
 
-    The text is ``sha256:`` and 64 hex digits. Generations and times do not count: two runs that
-    read the same bars have the same digest.
+    The text is ``sha256:`` and 64 hex digits. It does not depend on generations and times: two runs
+    that read the same bars have the same digest.
     """
     lines = {
         f"{read.series}|{read.adjustment}|{piece.span.start}|{piece.span.end}|{piece.digest}"
@@ -46,9 +46,9 @@ def fingerprint_of_run(reads: Sequence[SeriesRead]) -> str:
 def export(client: BarsClient, record: RunRecord, folder: str | os.PathLike[str]) -> Path:
     """Write the record of a run and its bars to a new folder; return its path.
 
-    ``lineage.json`` has the record and, for each read, the name of its file: CSV with one bar per
-    line, the stamp in UTC milliseconds, and every float written so that it reads back bit for
-    bit. The bars are those that the run received.
+    ``lineage.json`` has the record and, for each read, the name of a CSV file with the bars that
+    the run received. Each line is a bar, with its stamp in UTC milliseconds; floats are written so
+    that they can be read back bit for bit.
 
     Args:
         client: Client that reads the stored bars.
@@ -147,7 +147,7 @@ def exported(
 
 
 def _name_of(file: Any) -> str:
-    """Return the name of a file next to the record; no file elsewhere is read.
+    """Return the name of a file of bars; only a file next to the record is accepted.
 
     Raises:
         ValueError: The value is not the name of a file of bars.

@@ -1,4 +1,4 @@
-"""Where bundles and ``catalog.jsonl`` are: never in the cache, which drops what it can fetch again."""
+"""The folder of bundles and ``catalog.jsonl``; it is never in the cache, which evicts files."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def outside_of_the_cache(
 ) -> Path:
     """Return the absolute path of a folder that must be outside the cache; nothing is created.
 
-    The cache may drop anything in its own folder.
+    The cache may delete any file in its own folder.
 
     Args:
         path: The folder.

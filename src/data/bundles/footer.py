@@ -1,4 +1,4 @@
-"""The footer of a Parquet file: how many rows and values the file declares, before any of them is read."""
+"""Reads the footer of a Parquet file, which declares the number of its rows and values."""
 
 from __future__ import annotations
 

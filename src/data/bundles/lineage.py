@@ -52,7 +52,7 @@ if TYPE_CHECKING:
     from ..data_manager import DataManager
     from .check import CheckReport
 
-# New reads within this time after a write are written together, later or at the end.
+# New reads within this time after a write are not written at once, but together with later ones.
 _TOGETHER_S = 1.0
 _MOST_OUTSIDE = 100
 _MOST_ID = 200
@@ -68,23 +68,22 @@ def lineage(
 ) -> LineageRun:
     """Record which bars are read while the block runs: series, generation, actions and digest.
 
-    This covers every answer that a manager returns in this thread, in tasks of its event loop and
-    in threads that got a copy of the context, and every call that failed. There is one line in
-    ``catalog.jsonl`` for each generation of a series, however often it is read, and another one
-    if more of it is read later. Runs may be nested: the outer run also records the reads of the
+    The record includes every answer that a manager returns in this thread, in tasks of its event
+    loop, and in threads that got a copy of the context; and every call that failed. There is one
+    line in ``catalog.jsonl`` for each generation of a series, however often it is read, and another
+    one if more of it is read later. Runs may be nested: the outer run also records the reads of the
     inner one.
 
     Args:
         backtest_id: Text, number or UUID by which the run can be found; None: a new UUID.
-        keep: How long the store keeps the generations that are read, whatever is revised: an age
-            from now, such as ``180d`` or ``5y``, or True for until :func:`forget`. None: they are
-            not kept.
+        keep: How long the store keeps the generations that are read, even if bars are revised: a
+            time from now, such as ``180d`` or ``5y``, or True until :func:`forget` is called. None:
+            they are not kept.
         folder: Folder of bundles; None: see :func:`.folder.bundles_folder`.
-        manager: Manager whose store keeps them; None: that of ``get_data_manager()``, when
-            needed.
+        manager: Manager whose store keeps them; None: ``get_data_manager()``, called on first use.
 
     Returns:
-        The run, a context for one block; its ``id`` is the text to check it by.
+        The run, a context manager for one block. Its ``id`` identifies it in later checks.
 
     Raises:
         QueryError: The id or ``keep`` is invalid; when the block begins: the id is in use.
@@ -131,7 +130,7 @@ class LineageRun:
         self._outer: Any = None
         self._lock = threading.RLock()
         self._kept: dict[tuple[Any, ...], _Kept] = {}
-        # Recorded answers are identified by the answer itself and by what it was made from.
+        # Recorded answers, by the identity of the answer, and by the identity of its source.
         self._noted: WeakValueDictionary[int, Any] = WeakValueDictionary()
         self._by_place: dict[Hashable, _Kept] = {}
         self._failed: dict[tuple[str, str, str], dict[str, Any]] = {}
@@ -197,13 +196,13 @@ class LineageRun:
     def before_writing(self, callback: Callable[..., object]) -> None:
         """Register ``callback(is_last=...)``, which :meth:`save` and :meth:`end` call first.
 
-        It is for objects that hold answers of which the program has seen only a part: they record
-        that part now. ``is_last`` is True at the end.
+        It is for objects that hold answers of which the program has seen only a part: in the
+        callback they record that part. ``is_last`` is True at the end of the run.
         """
         self._before_writing.append(callback)
 
     def _note(self, read: BarsRead) -> _Kept:
-        """Record the new part of an answer."""
+        """Record those bars of an answer that are not recorded yet."""
         applied, digest = self._applied_of(read)
         query = read.query
         key = (
@@ -236,7 +235,7 @@ class LineageRun:
             )
 
     def missed(self, query: BarsQuery) -> None:
-        """Note an unrecorded call, whose thread is not part of the run; the first one is warned of."""
+        """Note a call in a thread that is not part of the run; the first one causes a warning."""
         name = f"{query.instrument.symbol} {query.timeframe}"
         with self._lock:
             is_first = not self._outside
@@ -244,13 +243,12 @@ class LineageRun:
                 self._outside[name] = None
         if is_first:
             warn_user(
-                f"{name} was read in a thread that is not "
-                f"part of the lineage {self.id}, so the read is not recorded; start the thread "
+                f"{name} was read in a thread that is not part of the lineage {self.id}, so the read is not recorded; start the thread "
                 "with contextvars.copy_context().run to include it"
             )
 
     def _applied_of(self, read: BarsRead) -> tuple[AppliedActions, str]:
-        """Return the actions of a read and their digest, computed once for each book."""
+        """Return the actions of a read and their digest, computed once for each book of actions."""
         place = (id(read.book), read.as_of)
         known = self._applied.get(place)
         if known is None or known[0] is not read.book:
@@ -307,7 +305,7 @@ class LineageRun:
                 raise self._error
 
     def _hear(self, *, is_last: bool) -> None:
-        """Call the registered callbacks, without the lock because they have locks of their own."""
+        """Call the registered callbacks; they use other locks, so the run's must not be held."""
         for callback in list(self._before_writing):
             callback(is_last=is_last)
 
@@ -318,7 +316,7 @@ class LineageRun:
             self._write([kept for kept in self._kept.values() if kept.is_new])
 
     def _write(self, changed: list[_Kept], more: list[dict[str, Any]] | None = None) -> None:
-        """Write lines together, and pin their generations; an error is kept for the end."""
+        """Write lines together, and pin their generations; an error is raised when the run ends."""
         try:
             entries = [self._line(kept) for kept in changed]
             self._log.append_all(LINEAGE, [*entries, *(more or ())], FORMAT)
@@ -339,7 +337,11 @@ class LineageRun:
         return {"run": self.id, "event": "read", **read.to_json()}
 
     def _pin_of(self, read: BarsRead) -> dict[str, Any]:
-        """Return until when a generation is kept, and whether it was pinned by lineages."""
+        """Return the pin of a generation: its end (``until``), and ``own`` (set only by lineages).
+
+        Raises:
+            QueryError: The bars come from another cache than the manager's.
+        """
         client = self._client()
         if Path(read.root).resolve() != Path(client.folder).resolve():
             raise QueryError(
@@ -361,7 +363,7 @@ class LineageRun:
 
 
 def client_of(manager: DataManager | None) -> BarsClient:
-    """Return the client of a manager, or of the process-wide manager if None is given."""
+    """Return the client of a manager; None is the process-wide manager."""
     if manager is None:
         from ..data_manager import get_data_manager
 
@@ -370,7 +372,7 @@ def client_of(manager: DataManager | None) -> BarsClient:
 
 
 def end_of(age: Age, now_ms: int) -> int:
-    """Return the end of an age that begins now, in UTC milliseconds."""
+    """Return the time at which a pin that lasts for ``age`` from now expires, UTC milliseconds."""
     count, unit = split_length(str(age)) or (0, "d")
     if unit in UNIT_MS:
         return now_ms + count * UNIT_MS[unit]
@@ -379,13 +381,13 @@ def end_of(age: Age, now_ms: int) -> int:
 
 
 class _Stretch:
-    """A stretch of stamps that grows at its end."""
+    """A contiguous range of stamps that was read, with the digest of its bars; grows at its end."""
 
     def __init__(self, span: Span) -> None:
         self.span, self.rows, self.digest = span, 0, RowsDigest()
 
     def grow(self, end: int, table: BarTable) -> None:
-        """Add the bars up to a new end."""
+        """Extend the range to a new end, and add its bars to the digest."""
         self.span, self.rows = Span(self.span.start, end), self.rows + len(table)
         self.digest.add(table)
 
@@ -398,7 +400,7 @@ class _Spans:
         self._most = _FEW_SPANS
 
     def add(self, spans: Iterable[Span]) -> None:
-        """Add some spans."""
+        """Add spans; they may overlap those already in the set."""
         self._spans += spans
         if len(self._spans) > self._most:  # rarely true: it looks at all spans
             self._most = _FEW_SPANS + 2 * len(self.coalesced())
@@ -413,9 +415,9 @@ class _Kept:
     """The reads of one generation of a series; guarded by the run's lock.
 
     Attributes:
-        read: First answer.
+        read: First answer from this generation.
         made: Timeframes built from these bars, if the bars themselves were not read.
-        is_new: Whether no line has been written for it yet.
+        is_new: Whether no line has been written for this generation yet.
         is_changed: Whether it has reads that are not written yet.
         asked_ms: Time of the last read, UTC milliseconds.
         pin: Pin; see :class:`.record.SeriesRead`.
@@ -434,7 +436,7 @@ class _Kept:
         self.asked_ms = 0
 
     def add(self, read: BarsRead) -> None:
-        """Add the new part of an answer."""
+        """Add those bars of an answer that were not read before."""
         query, table, span = read.query, read.table, read.span
         if read.is_made:
             table = BarTable.empty()
@@ -466,12 +468,12 @@ class _Kept:
         return not gaps(span, [s.span for s in self._near(span)])
 
     def _near(self, span: Span) -> list[_Stretch]:
-        """Return the stretches that overlap a span, and the one that ends where it begins."""
+        """Return the ranges that overlap a span or end at its start."""
         first = max(0, bisect_right(self._starts, span.start) - 1)
         return self._stretches[first : bisect_left(self._starts, span.end, lo=first)]
 
     def _stored(self, read: BarsRead) -> BarTable:
-        """Set aside the rows of an answer that no generation holds; return the others."""
+        """Keep the rows of an answer that are not stored separately; return the other rows."""
         table, reasons = read.table, dict(read.unstored)
         aside = np.isin(table.stamps, list(reasons))
         rows = table.take(aside)
@@ -482,7 +484,7 @@ class _Kept:
         return table.take(~aside)
 
     def read_source(self, client: BarsClient) -> None:
-        """Read the bars that others were made from, because so far only their stamps are known."""
+        """Read the bars that the answers were built from, to compute their digests."""
         value = self.value(())
         if value.generation is None:
             return
@@ -493,7 +495,7 @@ class _Kept:
             stretch.rows, stretch.digest = one.rows, one.digest
 
     def value(self, made: tuple[str, ...]) -> SeriesRead:
-        """Return the value to write as a line."""
+        """Return the reads as a value that can be written as a line of the log."""
         read, unstored = self.read, sorted(self._unstored.values())
         closes = None if self._closes is None else dict(self._closes)
         applied = AppliedActions(self.applied.as_of, self.applied.rows, self.applied.own, closes)
@@ -524,12 +526,14 @@ class _Kept:
 
 
 def release_expired(log: CatalogLog, now_ms: int, client: Any) -> None:
-    """Unpin generations that no run keeps any longer; pins in other caches wait for a call there.
+    """Unpin generations that no run keeps any longer.
+
+    Pins in another cache are released by the next call with a client of that cache.
 
     Args:
         log: Log in which the pins are recorded.
         now_ms: Current time, UTC milliseconds.
-        client: Returns the client; called if something has expired.
+        client: Function that returns the client; called only if a pin has expired.
     """
     claims = claims_in(log)
     over = [c for c, pin in claims.items() if pin["until"] is not None and pin["until"] <= now_ms]
@@ -548,7 +552,7 @@ class Lineages:
 
     Args:
         folder: Folder of bundles; None: see :func:`.folder.bundles_folder`.
-        manager: Manager whose store is read; None: that of ``get_data_manager()``, when needed.
+        manager: Manager whose store is read; None: ``get_data_manager()``, called on first use.
     """
 
     def __init__(

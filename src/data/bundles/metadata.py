@@ -1,7 +1,7 @@
 """``BundleMetadata``: the metadata of bundles, as one value or as rows by name.
 
-Values that follow from the files are read from them; values that a program adds are lines in
-``catalog.jsonl``.
+Values that can be derived from the files are read from them. Values that a program adds are lines
+in ``catalog.jsonl``.
 """
 
 from __future__ import annotations
@@ -46,12 +46,13 @@ class BundleMetadata:
         bundle_name: Name of the bundle.
         symbols: Symbols in the order of their numbers.
         start_date, end_date: Times of the first and last bar, naive UTC; None without bars.
-        frequency: Timeframe of its bars; if there are two kinds, both, separated by a comma.
+        frequency: Timeframe of the bars; for daily and minute bars, both, separated by a comma.
         source_type: Vendor, ``onetape`` for the router, or the name that a program gave.
         ingestion_time: Time of the last change, naive UTC.
         row_count, size_bytes: Totals for all files.
-        quality_score: Score from 0 to 1: the scores of the answers, weighted by their bars; a
-            missing bar counts as 0. For rows that a program wrote, the fraction that can be bars.
+        quality_score: Score from 0 to 1: the mean of the answers' scores, weighted by their bars; a
+            missing bar counts as 0. For rows that a program wrote, the fraction of them that can be
+            bars.
         missing_data_pct: Percentage from 0 to 100 of bars that are missing among those that the
             calendar expects for all requested symbols, including those without an answer. For
             rows that a program wrote, no bar is expected.
@@ -90,7 +91,7 @@ class BundleMetadata:
         rows = sum(record.row_count for record in records.files.values())
         bad = sum(record.violations for record in records.files.values())
         missing = sum(source.missing for source in origin.symbols.values())
-        # If an answer has no score, its rows count as good except those that cannot be bars.
+        # If an answer has no score, its score is the fraction of its rows that can be bars.
         share = 1 - bad / rows if rows else 0.0
         scores = {s.sid: s.quality for s in origin.symbols.values() if s.quality is not None}
         good = sum(scores.get(sid, share) * span[0] for sid, span in spans.items())
@@ -114,7 +115,10 @@ class BundleMetadata:
 
     @classmethod
     def set_db_path(cls, db_path: str | os.PathLike[str]) -> None:
-        """Use this path's folder as the folder of bundles in the methods below, in this process."""
+        """Use the folder of this path as the folder of bundles for the class methods below.
+
+        It applies to the whole process.
+        """
         cls._folder = Path(db_path).absolute().parent
 
     @classmethod
@@ -124,8 +128,8 @@ class BundleMetadata:
         Args:
             bundle_name: Name of the bundle.
             fields: Fields of the row that :meth:`get` returns; times as text or anything pandas
-                accepts. Values that follow from the files (rows, dates, sizes and digests) take
-                precedence.
+                accepts. Values that can be derived from the files (rows, dates, sizes and digests)
+                take precedence.
 
         Raises:
             QueryError: A field does not exist, or the first line for a bundle without files has
@@ -147,7 +151,7 @@ class BundleMetadata:
         """Record the folder of a bundle outside the folder of bundles, as one durable line.
 
         Args:
-            bundle_name: Name to load it by; a bundle in the folder of bundles takes precedence.
+            bundle_name: Name for the bundle; one in the folder of bundles takes precedence.
             place: Absolute folder of the bundle.
             source_type: Source of its bars.
 
@@ -269,12 +273,12 @@ class BundleMetadata:
 
     @classmethod
     def count_bundles(cls) -> int:
-        """Return how many bundles there are."""
+        """Return the number of bundles."""
         return len(cls.list_bundles())
 
     @classmethod
     def count_symbols(cls, bundle_name: str) -> int:
-        """Return how many symbols a bundle has."""
+        """Return the number of symbols of a bundle."""
         return len(cls.get_symbols(bundle_name))
 
     @classmethod
@@ -289,9 +293,10 @@ class BundleMetadata:
     def _added(
         cls, bundle_name: str
     ) -> tuple[dict[str, Any] | None, int, int, dict[str, dict[str, Any]]]:
-        """Return the metadata that programs recorded.
+        """Return the metadata that programs recorded for a bundle.
 
-        This is the fields, the first and last time (UTC seconds), and the symbols.
+        The result is the fields (None if there are none), the times of the first and last line in
+        UTC seconds, and the symbols.
         """
         fields: dict[str, Any] | None = None
         symbols: dict[str, dict[str, Any]] = {}
@@ -319,7 +324,7 @@ class BundleMetadata:
 
 
 def _makes_sense(entry: Mapping[str, Any]) -> bool:
-    """Return whether a line is one that this class writes; another program may have changed it."""
+    """Return whether a line is valid; another program may have changed it."""
     try:
         checked_name(entry["bundle"])
         _seconds(str(entry["time"]))
@@ -343,7 +348,7 @@ def _makes_sense(entry: Mapping[str, Any]) -> bool:
 
 
 def _is_value(name: str, value: Any) -> bool:
-    """Return whether a field may have this value: times are UTC seconds, integers have 64 bits."""
+    """Return whether a value is valid for a field; times are UTC seconds, integers have 64 bits."""
     if name.endswith(("_date", "_timestamp")) and value is not None and type(value) is not int:
         return False
     return not isinstance(value, int) or _fits(value)

@@ -22,12 +22,12 @@ from .catalog_log import CatalogLog
 LINEAGE, FORMAT = "lineage", 1
 # Errors that parsing a line changed by another program may raise.
 SENSELESS = (KeyError, TypeError, ValueError, AttributeError, IndexError, OverflowError)
-# Stretches without a bar, and rows that are not stored, beyond this are counted but not listed.
+# Ranges without bars and rows that are not stored are listed up to this number, then only counted.
 MOST_LISTED = 512
 
 
 class Piece(NamedTuple):
-    """A stretch of stamps that was read, with the digest of the stored bars in it."""
+    """A range of stamps that was read, with the number and the digest of the stored bars in it."""
 
     span: Span
     rows: int
@@ -35,7 +35,7 @@ class Piece(NamedTuple):
 
 
 class Unstored(NamedTuple):
-    """A bar that was returned but that no generation holds: stamp, values and reason."""
+    """A bar that was returned but is not stored: its stamp, its values, and the reason."""
 
     stamp_ms: int
     values: tuple[float | None, ...]
@@ -47,21 +47,21 @@ class SeriesRead:
     """The part of one generation of a series that a run read.
 
     Attributes:
-        number: Number in the run, from 0; if two lines have the same number, the later one
-            counts.
+        number: Number in the run, from 0; of two lines with the same number, the later one is
+            valid.
         series: Series whose stored bars were read.
         generation: Generation of the series; None if some of the bars could not be stored.
-        pieces: Stretches that were read, by start.
+        pieces: Ranges that were read, by start.
         adjustment: Adjustment of the prices.
-        provider: Vendor that was pinned.
+        provider: Vendor that the calls named (``provider=``), if any.
         applied: Splits and dividends known at the time.
         made: Timeframes built from these bars; empty if the bars themselves were read.
-        lacking: Stretches without bars in which the calendar expected some at the time.
-        unexpected: Stretches with bars in which the calendar expected none.
+        lacking: Ranges without bars for which the calendar expected bars at the time.
+        unexpected: Ranges with bars for which the calendar expected none.
         unstored: Bars that were returned but are not stored; at most :data:`MOST_LISTED`.
-        not_listed: Number of further unstored bars.
-        more_lacking: Number of further lacking stretches.
-        substitute: Substitute of another kind that was returned.
+        not_listed: Number of further bars that are not stored.
+        more_lacking: Number of further ranges that lack bars.
+        substitute: Kind of the bars, if another kind than the requested one was returned.
         asked_ms: Time of the last read, UTC milliseconds.
         cache: Cache folder.
         library: Version of this library.
@@ -99,7 +99,11 @@ class SeriesRead:
         return tuple(piece.span for piece in self.pieces)
 
     def stored(self, *, of_then: bool) -> StoredRead:
-        """Return the read to repeat: as it was, or of the newest bars with today's actions."""
+        """Return a query that repeats the read.
+
+        With ``of_then``, it reads the same generation with the actions of that time; otherwise the
+        newest bars with today's actions.
+        """
         read = StoredRead(
             self.series,
             self.spans,
@@ -110,7 +114,7 @@ class SeriesRead:
         return replace(read, generation=self.generation, applied=self.applied) if of_then else read
 
     def relevant(self) -> AppliedActions:
-        """Return the actions that can affect these bars: those not before the first bar."""
+        """Return the actions that can affect these bars: those on or after the first bar's date."""
         if not self.pieces:
             return replace(self.applied, rows=(), own={})
         first = date_of(self.pieces[0].span.start)
@@ -170,7 +174,7 @@ class SeriesRead:
 
 
 class _ReadLine(TypedDict):
-    """The types in the line of a read; times and series are checked when they are parsed."""
+    """The types of the keys in a read's line; times and series are checked when parsed."""
 
     n: int
     series: str
@@ -205,7 +209,7 @@ def _span(start: str, end: str) -> Span:
 
 @dataclass(frozen=True)
 class FailedRead:
-    """A call in a run that ended with an error; the run got no bars from it."""
+    """A call in a run that ended with an error instead of bars."""
 
     symbol: str
     timeframe: str
@@ -332,12 +336,15 @@ class PinClaim(NamedTuple):
 
     @property
     def place(self) -> tuple[str, str, int]:
-        """The pinned generation, which has a single pin even if several runs claim it."""
+        """The generation that is claimed; it has one pin even if several runs claim it."""
         return self[1:]
 
 
 def claims_in(log: CatalogLog) -> dict[PinClaim, Mapping[str, Any]]:
-    """Return the active claims with their ``until`` and ``own``; errors as in :func:`runs_in`."""
+    """Return the active claims; maps each to its pin (``until`` and ``own``).
+
+    Raises the errors of :func:`runs_in`.
+    """
     claims: dict[PinClaim, Mapping[str, Any]] = {}
     for entry in log.entries(LINEAGE, FORMAT, "pin"):
         pin = entry.get("pin")
@@ -357,9 +364,10 @@ def claims_in(log: CatalogLog) -> dict[PinClaim, Mapping[str, Any]]:
 def let_go(
     log: CatalogLog, claims: Mapping[PinClaim, Mapping[str, Any]], gone: Iterable[PinClaim]
 ) -> Iterator[PinClaim]:
-    """Record that claims have ended, and yield those whose generation no other run claims.
+    """Record that claims have ended, and yield those whose generation the caller must unpin.
 
-    A generation that was pinned before any lineage pinned it is not yielded.
+    These are the claims whose generation no other run claims, unless it was already pinned before a
+    lineage pinned it.
     """
     over = set(gone)
     places = {claim.place for claim in claims if claim not in over}

@@ -1,4 +1,4 @@
-"""The records of a bundle, kept next to its bars: their source, and the digest of each file."""
+"""The records of a bundle: the source of its bars, and the digest of each of its files."""
 
 from __future__ import annotations
 
@@ -35,12 +35,12 @@ SCHEMA_VERSION = 1
 DATABASE = "metadata.db"
 _KEY, _VERSION_KEY = "onetape", "schema_version"
 _DATE_LENGTH = len("2024-01-02")
-# A bar of seven values takes more than a byte, however similar bars are; small files are always
-# read.
+# A bar of seven values takes more than a byte, even if all bars are alike. Files smaller than this
+# are always read.
 _FEW_ROWS, _ROWS_PER_BYTE, _VALUES_PER_ROW = 2_000_000, 4, 8
 # Errors raised when reading bytes from other programs. A Polars panic is not an `Exception`.
 UNREADABLE = (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError, ValueError)
-# Replaces a fingerprint if a program has since written rows for the symbol.
+# Replaces the fingerprint of a symbol's bars after a program has written rows for the symbol.
 REWRITTEN = "rewritten"
 # Bars can have stamps this many days before or after 1970: the years 1680 to 2259.
 MOST_DAYS = 106_000
@@ -60,9 +60,9 @@ class SymbolSource:
         actions: Digest of the splits and dividends that count.
         asset_type, exchange: Type of the symbol, and its market.
         quality: Score of the answer, 0 to 1; None without bars.
-        missing: Number of bars that it lacks by the calendar.
-        seal: Digest of everything in the store that the answer depends on; None: the answer
-            itself must be compared.
+        missing: Number of bars that the calendar expects and the answer lacks.
+        seal: Digest of everything in the store that the answer depends on. While it stays the same,
+            so does the answer. None: the answers must be compared.
         others: Keys that this version does not use; they are written back as they were read.
     """
 
@@ -108,7 +108,7 @@ class BundleOrigin:
         bundle_name: Name of the bundle.
         commit: Number of the change that wrote it, from 1.
         source_type: Vendor, ``onetape`` for the router, or the name that a user's program gave.
-        source: Further details that the program gave.
+        source: Further details of the source that the program gave.
         resolutions: Maps ``daily`` and ``minute`` to the timeframe of their bars.
         created_at, ingested_at: Times of creation and of the last change, UTC milliseconds.
         request: Arguments that the bundle answers; None if a program wrote rows into it.
@@ -132,7 +132,7 @@ class BundleOrigin:
     others: Mapping[str, Any] = field(default_factory=dict)
 
     def of_sids(self, sids: Collection[int]) -> BundleOrigin:
-        """Return the origin with only these symbols, as stored in a file that has their rows."""
+        """Return the origin limited to these symbols, for a file that has only their rows."""
         return replace(self, symbols={n: s for n, s in self.symbols.items() if s.sid in sids})
 
     def text(self) -> str:
@@ -182,7 +182,7 @@ def _from_json(kind: type, plain: Mapping[str, Any]) -> dict[str, Any]:
 
 @dataclass(frozen=True, eq=False)
 class SidRows:
-    """The series in one partition, as columns: a bundle may have a million such entries.
+    """The series in one partition, stored as columns, as a bundle may have a million entries.
 
     Attributes:
         sids: Series numbers, ascending.
@@ -214,8 +214,8 @@ class FileRecord:
         row_count, violations: Number of rows, and of those that cannot be bars (high below low
             and the like).
         sids: Rows and stamps of each series in the file.
-        state: State of the file when it was written, or None if unknown. A copy of it has another
-            state.
+        state: State of the file (size, times and so on) when it was written, or None if unknown. A
+            copy of the file has another state.
         validated_ms: When ``validate`` last read the file and found this digest, UTC
             milliseconds; None: never.
     """
@@ -230,7 +230,7 @@ class FileRecord:
     validated_ms: int | None = field(default=None, compare=False)
 
     def is_unchanged(self, now: FileState | None) -> bool:
-        """Return whether a file in this state is the one that was written, without reading it."""
+        """Return whether the state ``now`` shows, without a read, that the file is unchanged."""
         return now is not None and self.state == _as_kept(now)
 
     def seen(self, now: FileState) -> FileRecord:
@@ -306,7 +306,7 @@ def check_rows(end: bytes, name: str, size: int | None = None) -> None:
 def measured(
     place: str, data: bytes, frame: pl.DataFrame, state: FileState | None = None
 ) -> FileRecord:
-    """Return the record of a partition, given its bytes, its rows and the state of its file."""
+    """Compute the record of a partition from its bytes, its rows and the state of its file."""
     time = frame.columns[0]
     stamps = pl.col(time).cast(pl.Datetime("ms")).cast(pl.Int64)
     groups = frame.group_by("sid").agg(
@@ -331,7 +331,7 @@ def digest_of(data: bytes) -> str:
 
 
 def set_aside(commit: FileChanges, place: str, data: bytes) -> str:
-    """Add a copy of a file in ``_quarantine`` to a change; return its place there."""
+    """Add to a change a copy of a file in ``_quarantine``; return the path of the copy."""
     name = f"{QUARANTINE}/{place.replace('/', '_')}.{digest_of(data)[:8]}"
     commit.put(name, data)
     return name
@@ -339,7 +339,7 @@ def set_aside(commit: FileChanges, place: str, data: bytes) -> str:
 
 @dataclass(frozen=True)
 class Records:
-    """Everything recorded about a bundle: its origin, and its files by place."""
+    """Everything recorded about a bundle: its origin, and the record of each file by its path."""
 
     origin: BundleOrigin
     files: Mapping[str, FileRecord]
@@ -391,7 +391,7 @@ class Records:
         return cls(origin, {record.place: record for record in records})
 
     def put(self, commit: FileChanges, files: BundleFiles, *, with_database: bool = True) -> None:
-        """Add both views to a change: ``metadata.parquet`` and ``metadata.db``.
+        """Add the records to a change, as ``metadata.parquet`` and, if wanted, ``metadata.db``.
 
         Raises:
             BundleError: ``metadata.db`` is a database of another program.
@@ -412,7 +412,7 @@ class Records:
     def spans(self, within: str = "") -> dict[int, tuple[int, int, int]]:
         """Return the number of rows and the first and last stamp (UTC milliseconds) for each sid.
 
-        Only files whose place begins with ``within`` count.
+        Only files whose path begins with ``within`` are included.
         """
         parts = [tuple(r.sids) for place, r in self.files.items() if place.startswith(within)]
         if not parts:
@@ -424,7 +424,7 @@ class Records:
         return {number: (n, start, end) for number, n, start, end in totals.rows()}
 
     def names(self) -> dict[int, str]:
-        """Return the symbol for each sid; if there is none, the number as text."""
+        """Return the symbol for each sid, or the sid as text if it has no symbol."""
         named = {source.sid: symbol for symbol, source in self.origin.symbols.items()}
         return {**{sid: str(sid) for sid in self.spans()}, **named}
 
@@ -502,7 +502,10 @@ class Records:
         return request_key(source, symbols, start, end, request["timeframe"])
 
     def _covers(self, names: Mapping[int, str]) -> Iterator[Cover]:
-        """Yield the range that each symbol covers: its bars and the rest of the request."""
+        """Yield the range that the bundle covers for each symbol.
+
+        It extends from the first to the last bar, and over the bundle's request if there is one.
+        """
         origin = self.origin
         request = origin.request or {}
         for kind, resolution in origin.resolutions.items():
@@ -510,7 +513,7 @@ class Records:
                 source = origin.symbols.get(names[sid], SymbolSource(sid))
                 if source.fingerprint is not None and request.get("timeframe") == resolution:
                     first = min(first, _bound(request["start_date"], first))
-                    # Times after the answer have not been requested yet.
+                    # The time after the answer has not been requested yet.
                     end = _bound(request["end_date"], last, is_end=True)
                     last = max(last, min(end, origin.ingested_at))
                 yield Cover(names[sid], resolution, first // 1000, last // 1000)
@@ -542,7 +545,10 @@ _STATE: dict[str, Any] = {"inode": pl.Int64, "mtime_ns": pl.Int64, "validated_ms
 
 
 def _of_text(texts: pl.Series) -> list[pl.Series]:
-    """Return the columns of older records; their texts map a number to rows and two stamps."""
+    """Return the columns of records in the older format, JSON texts.
+
+    Each text maps a series number to the number of its rows and to its first and last stamp.
+    """
     read = [sorted((int(sid), *rest) for sid, rest in json.loads(text).items()) for text in texts]
     return [
         pl.Series(name, [[entry[place] for entry in one] for one in read], dtype=pl.List(pl.Int64))
@@ -551,7 +557,7 @@ def _of_text(texts: pl.Series) -> list[pl.Series]:
 
 
 def _can_be(frame: pl.DataFrame) -> bool:
-    """Return whether bars can have the counts and stamps in these records."""
+    """Return whether the counts and stamps in these records are plausible."""
     rows, first, last = _LISTS[1:]
     counts = [frame[name].min() for name in ("size_bytes", "row_count", "violations")]
     entries = [frame[name].explode() for name in (rows, first, last)]
@@ -562,7 +568,7 @@ def _can_be(frame: pl.DataFrame) -> bool:
 
 
 def new_dataset_id(path: Path) -> str:
-    """Return the id of a bundle's dataset: it depends only on the folder, so it can be rebuilt."""
+    """Return the id of a bundle's dataset, which depends only on the bundle's folder."""
     return str(uuid5(NAMESPACE_URL, path.absolute().as_uri()))
 
 
@@ -591,7 +597,7 @@ def has_database(files: BundleFiles) -> bool:
 
 
 def _full(given: str | None) -> str | None:
-    """Return a bound of a request as a full time if it can be parsed, or else as given."""
+    """Return a bound of a request as a full ISO time if it can be parsed, or else unchanged."""
     try:
         return given and iso(parse_iso(given))
     except ValueError:

@@ -1,4 +1,4 @@
-"""The arguments of ``get_ohlcv_batch`` that a bundle answers; how two requests combine. Pure."""
+"""Requests of bundles: the arguments of ``get_ohlcv_batch`` that a bundle answers. Pure."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def request_of(
 
 
 def cannot_be_written(text: str) -> bool:
-    """Return whether a text has half of a surrogate pair, which files do not hold."""
+    """Return whether a text has an unpaired surrogate, which cannot be written to a file."""
     return any("\ud800" <= one <= "\udfff" for one in text)
 
 
@@ -62,7 +62,8 @@ def widened(
     """Return a request that covers both the bundle's request and the wanted one.
 
     Raises:
-        BundleError: There is no such request.
+        BundleError: A program wrote the bundle, the requests differ in more than their symbols and
+            range, or their ranges cannot be compared.
     """
     if wanted is None:
         return has
@@ -94,8 +95,8 @@ def symbols_to_answer(
 ) -> Sequence[str]:
     """Return the symbols to fetch so that a bundle answers a request.
 
-    The newly requested symbols are enough if the bundle already has the range, and the range had
-    ended when the bundle was written (``written_ms``, UTC milliseconds).
+    Only the newly requested symbols are fetched if the bundle already has the range, and the range
+    had ended when the bundle was written (``written_ms``, UTC milliseconds).
     """
     every: Sequence[str] = request["symbols"]
     if wanted is None or has is None:
@@ -110,7 +111,7 @@ def symbols_to_answer(
 
 
 def _outer(name: str, which: str, has: str | None, wanted: str | None) -> str | None:
-    """Return whichever of two bounds includes the other.
+    """Return the outer one of two bounds: the earlier start or the later end.
 
     Raises:
         BundleError: The bounds cannot be compared, such as ``-30d`` and a date.
@@ -144,7 +145,7 @@ def _moment(bound: str | None, *, is_end: bool) -> datetime | None:
 
 
 def _text(value: Any) -> str | None:
-    """Return a bound of a request as text with the same meaning."""
+    """Convert a bound of a request to text with the same meaning."""
     if value is None or isinstance(value, str):
         return value
     if isinstance(value, date) and not isinstance(value, datetime):

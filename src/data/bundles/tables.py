@@ -1,4 +1,4 @@
-"""The documented tables of a catalog file, and a dataset as their rows. Times are UTC seconds."""
+"""The documented tables of a catalog file, and datasets as rows of them. Times are UTC seconds."""
 
 from __future__ import annotations
 
@@ -86,10 +86,11 @@ class Dataset:
 
     Attributes:
         symbols, ranges: Rows in these tables.
-        files: Place and SHA256 of each file.
-        covers: Ranges by which the dataset is found.
-        validated: Time (UTC seconds) at which files were found to have these digests, by place; a
-            file without one, or with an earlier one, was found so by the last update.
+        files: Path and SHA256 of each file.
+        covers: Ranges in which the dataset has all bars; searches use them.
+        validated: Maps the path of a file to the time (UTC seconds) at which its digest was last
+            verified. For a file without an entry, or with one before the last update, the time of
+            that update counts.
     """
 
     dataset_id: str
@@ -190,7 +191,7 @@ def check_owner(application: int, version: int, name: str) -> None:
 
 
 def header_of(data: bytes) -> tuple[bool, int, int]:
-    """Return whether bytes begin as an SQLite file does, and their application and version."""
+    """Return whether bytes begin like an SQLite file, and its application id and user version."""
     version, application = (
         struct.unpack_from(">I", data, at)[0] if len(data) >= 100 else 0 for at in (60, 68)
     )

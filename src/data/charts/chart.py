@@ -42,11 +42,11 @@ Flags = NDArray[np.bool_]
 
 # Reasons why a row is not drawn.
 NO_NUMBER, DOUBLED = "price that is not a number", "time that occurs twice"
-# Prices beyond this cannot be placed on an axis.
+# Prices with a larger absolute value cannot be placed on an axis.
 _LARGEST = 1e300
 # Maximum number of slots for a gap without a calendar.
 _WIDEST_GAP = 1000
-# A range with more bars than this has no slots for bars missing outside gaps.
+# If more bars than this are expected in a range, only bars missing in gaps get slots.
 _MOST_SLOTS = 10_000_000
 _ADJUSTED = {
     "raw": "prices as traded",
@@ -66,7 +66,7 @@ class Counts(NamedTuple):
     Attributes:
         given: Rows of the frame.
         drawn: Columns of bars, or points of lines, in the picture.
-        merged: Rows that share a column or point with others; its extremes include theirs.
+        merged: Rows that share a column or point with a drawn row, and are part of its extremes.
         refused: Rows that cannot be drawn. ``drawn + merged + refused`` is ``given``.
     """
 
@@ -88,7 +88,7 @@ class Counts(NamedTuple):
 
 
 class AxisSpan(NamedTuple):
-    """Slots ``[first, end)`` of the axis with a text; ``symbol`` is the one they belong to."""
+    """A range of slots ``[first, end)`` on the axis with a text, and the symbol it belongs to."""
 
     first: int
     end: int
@@ -112,12 +112,12 @@ class Mark(NamedTuple):
 
     @property
     def label(self) -> str:
-        """Text that includes the kind, for places without a column for it."""
+        """Text that includes the kind, for output that has no column for the kind."""
         return self.text if self.kind in ("doubt", "note") else f"{self.kind} {self.text}".strip()
 
 
 class Overlay(NamedTuple):
-    """A program's line over the bars: ``values`` has one for each slot, NaN for a break."""
+    """A program's line over the bars: ``values`` has a number for each slot, or NaN for a break."""
 
     name: str
     values: Floats
@@ -141,12 +141,15 @@ class Axis:
         return len(self.stamps)
 
     def local(self, slot: int) -> int:
-        """Return the wall time of a slot, as if it were UTC; a session date is unchanged."""
+        """Return the local wall-clock time of a slot in milliseconds, as if it were UTC.
+
+        A session date is returned unchanged.
+        """
         ms = int(self.stamps[slot])
         return ms if self.is_daily else ms + offset_ms(ZoneInfo(self.zone), ms)
 
     def walls(self, slots: Ints) -> Ints:
-        """Return the wall times of many slots, as :meth:`local` does for one."""
+        """Return the wall-clock times of many slots, as :meth:`local` does for one."""
         import pandas as pd
 
         stamps = self.stamps[slots]
@@ -157,14 +160,14 @@ class Axis:
         return walls
 
     def text(self, slot: int) -> str:
-        """Return the date of a slot, or date and time in the axis' zone."""
+        """Return a slot's date as text, with the time in the axis' zone unless bars are daily."""
         time = from_ms(self.local(slot))
         return f"{time:%Y-%m-%d}" if self.is_daily else f"{time:%Y-%m-%d %H:%M}"
 
 
 @dataclass(frozen=True)
 class Series:
-    """Bars of one symbol as columns, ascending, one per slot; arrays have shape (bars,).
+    """Bars of one symbol as columns, ascending, at most one per slot; arrays have shape (bars,).
 
     Attributes:
         symbol: Symbol, as text for people.
@@ -177,7 +180,7 @@ class Series:
         given: Rows of the frame.
         refused: Maps each reason to the number of rows that are not drawn because of it.
         unordered: Rows that came after a later one and were put in order.
-        factor: Factor from the closes to the index of several series; 1.0 for a single one.
+        factor: Factor that converts closes to the common index of several series; 1.0 for one.
     """
 
     symbol: str
@@ -208,13 +211,13 @@ class Chart:
 
     Attributes:
         title: Symbol and timeframe.
-        about: Range, currency, hours, adjustment.
+        about: Second line of the title: range, currency, hours, adjustment.
         axis: Time axis.
-        series: A single one is drawn as bars with volume; several as lines of closes, 100 at their
-            first common bar.
+        series: Series to draw: a single one as bars with volume, several as lines of closes that
+            are 100 at their first common bar.
         gaps: Spans where bars are missing, with the reason.
         marks: Splits, dividends, grave doubts.
-        ribbon: Vendor of each unbroken stretch of bars; only for one series.
+        ribbon: Vendor of each run of consecutive bars; only for one series.
         notes: Sentences below the picture.
         timeframe: Label of the timeframe; empty if not known.
         complete: Whether no answer reports that anything is missing.
@@ -251,7 +254,7 @@ def chart_of(
     doubts: Iterable[tuple[Span, str]] = (),
     currency: str | None = None,
 ) -> Chart:
-    """Return what to draw for some bars.
+    """Return the chart of one or more frames of bars.
 
     Args:
         frames: Frame from ``get_ohlcv``, or any frame of bars (columns ``open high low close``, a
@@ -262,11 +265,11 @@ def chart_of(
         doubts: Spans of bars that are almost certainly wrong, with the reason, in addition to those
             recorded in the frame.
         currency: Currency of the dividends; empty if it is unknown or there are several. None: the
-            currency of the frame's prices, unless they are in hundredths of it.
+            currency of the frame's prices, unless the prices are in hundredths such as pence.
 
     Raises:
-        QueryError: This is not a frame of bars, or several have different timeframes, adjustments
-            or sessions, or no bar in common.
+        QueryError: A value is not a frame of bars, or several frames have different timeframes,
+            adjustments or sessions, or no bar in common.
     """
     if not isinstance(frames, Mapping):
         frames = {_facts(frames).get("symbol", ""): frames}
@@ -322,7 +325,7 @@ def chart_of(
 
 @dataclass(frozen=True)
 class _Part:
-    """One frame: its rows as arrays, in the order given, and its provenance."""
+    """One frame: its rows as arrays, in their original order, and its provenance."""
 
     name: str
     frame: pd.DataFrame
@@ -332,10 +335,10 @@ class _Part:
 
     @classmethod
     def of(cls, name: str, frame: pd.DataFrame, instrument: Instrument | None) -> _Part:
-        """Read a frame.
+        """Convert a frame.
 
         Raises:
-            QueryError: This is not a frame of bars.
+            QueryError: The value is not a frame of bars.
         """
         facts = _facts(frame)
         if "symbols" in facts or frame.columns.nlevels > 1:
@@ -362,7 +365,7 @@ class _Part:
 
     @property
     def spacing(self) -> str | None:
-        """The timeframe, or the shortest distance of three bars or more; None if neither is known."""
+        """The timeframe or, with at least three bars, their shortest distance; None if unknown."""
         if self.timeframe or len(self.stamps) < 3:
             return self.timeframe or None
         minutes = int(np.diff(self.stamps).min()) / MINUTE_MS
@@ -393,10 +396,10 @@ class _Part:
 
     @cached_property
     def gap_spans(self) -> list[tuple[Span, str]]:
-        """The gaps in the frame; nothing is missing before the first bar that ever existed.
+        """The gaps in the frame, except one before the first bar that ever existed.
 
-        A frame that was cut out of an answer carries all of the answer's gaps; those outside are
-        dropped.
+        A frame that was cut out of an answer still has all of the answer's gaps in its attributes;
+        those outside the frame are left out.
         """
         spans = [
             (Span(parse_iso(g["start"]), parse_iso(g["end"])), str(g["reason"]))
@@ -434,7 +437,7 @@ class _Part:
         return _distinct(np.concatenate([own, self._expected(span)]))
 
     def _expected(self, span: Span) -> Stamps:
-        """Return the stamps of expected bars; without a calendar, only those in gaps."""
+        """Return the stamps of the expected bars; without a calendar, only those in gaps."""
         step = Timeframe.parse(self.timeframe).longest_ms if self.timeframe else DAY_MS
         is_short = (span.end - span.start) // step <= _MOST_SLOTS
         if self.timeframe and self.instrument is not None and is_short:
@@ -485,13 +488,13 @@ class _Part:
         breaks += self.table.stamps[~self.usable].tolist()
         segments = np.array(sorted(breaks), np.int64).searchsorted(stamps, side="right")
         if self.facts.get("gaps_total", 0) > len(self.facts.get("gaps", ())):
-            # It is not recorded which of the empty slots are gaps, so none of them is bridged.
+            # The list of gaps is incomplete, so a line is broken at every empty slot.
             segments = segments + np.concatenate([[0], np.cumsum(np.diff(slots) > 1)])[: len(slots)]
         return segments.astype(np.int64)
 
     @property
     def _spans(self) -> Sequence[Mapping[str, Any]]:
-        """The spans of the provenance; none if they were merged by vendor and state."""
+        """The spans in the provenance, or none if they are merged there by vendor and state."""
         spans = self.facts.get("spans", ())
         return () if any(span.get("merged") for span in spans) else spans
 
@@ -508,9 +511,10 @@ class _Part:
         return np.array([*(text in _UNSETTLED for text in texts), False])[codes]
 
     def _texts(self, column: str, entry: str, kept: Ints) -> tuple[Ints, list[str]]:
-        """Return a text for each row, as an index into the texts; -1 for none.
+        """Return for each row the index of its text in the list of texts, or -1 for none.
 
-        The text is that of an extra column, or else that of the span in the provenance.
+        The text is the row's value in the column or, without that column, the value of the entry in
+        its span of the provenance.
         """
         if column in self.frame:
             codes, texts = self.frame[column].factorize()
@@ -523,7 +527,7 @@ class _Part:
         return places, [str(span[entry]) for span in spans]
 
     def gaps(self, axis: Axis) -> tuple[AxisSpan, ...]:
-        """Return the spans where bars are missing, except where there can be none."""
+        """Return the gaps as ranges of slots; a gap in which the axis has no slot is left out."""
         spans = []
         for span, reason in self.gap_spans:
             first, end = axis.stamps.searchsorted(span).tolist()
@@ -534,7 +538,7 @@ class _Part:
         return tuple(spans)
 
     def actions(self, axis: Axis, currency: str) -> Sequence[Mark]:
-        """Return the splits and dividends in the columns of those names."""
+        """Return marks for the splits and dividends in the frame's columns with these names."""
         marks = []
         for name, neutral in (("split", (0.0, 1.0)), ("dividend", (0.0,))):
             if name not in self.frame:
@@ -548,7 +552,7 @@ class _Part:
         return marks
 
     def doubts(self, axis: Axis, others: Iterable[tuple[Span, str]]) -> Sequence[Mark]:
-        """Return the rows flagged in the answer, and the bars that are almost certainly wrong."""
+        """Return marks for flagged rows, and for bars that are almost certainly wrong."""
         flagged = [(parse_iso(f["stamp"]), str(f["reason"])) for f in self.facts.get("flagged", ())]
         spans = [
             (Span(parse_iso(s["start"]), parse_iso(s["end"])), str(s.get("reason", "")))
@@ -568,7 +572,7 @@ class _Part:
         ]
 
     def ribbon(self, series: Series) -> tuple[AxisSpan, ...]:
-        """Return the runs of bars from one vendor, from first to last bar; none crosses a gap."""
+        """Return each run of bars from one vendor as a range of slots; no range crosses a gap."""
         codes = series.vendors
         if not len(codes) or (codes < 0).all():
             return ()
@@ -580,7 +584,7 @@ class _Part:
         return tuple(AxisSpan(*run) for run in runs if run[2])
 
     def notes(self, *, alone: bool) -> list[str]:
-        """Return the notes on this answer, one sentence each."""
+        """Return the notes below the picture on this answer, one sentence each."""
         facts: Mapping[str, Any] = self.facts
         sentences = []
         if facts.get("made_up"):
@@ -604,7 +608,7 @@ class _Part:
 
 
 def _notes(parts: Sequence[_Part]) -> list[str]:
-    """Return the notes on some answers; if there are several, with the symbols they are about."""
+    """Return the notes on all answers; if there are several, each note names its symbols."""
     if len(parts) == 1:
         return parts[0].notes(alone=True)
     about: dict[str, list[str]] = {}
@@ -618,7 +622,7 @@ def _facts(frame: Any) -> Mapping[str, Any]:
     """Return the provenance of a frame; empty if it has none.
 
     Raises:
-        QueryError: This is not a frame.
+        QueryError: The value is not a frame.
     """
     if not hasattr(frame, "attrs") or not hasattr(frame, "columns"):
         raise QueryError(
@@ -639,7 +643,7 @@ def _check_alike(parts: Sequence[_Part]) -> None:
     what = {
         "timeframes": [p.spacing for p in with_bars],
         "adjustments": [p.facts.get("adjustment", "") for p in with_bars],
-        # A coin's 24-hour day may be next to a stock's session; extended hours are another series.
+        # A coin's 24-hour day may be drawn with a stock's session; extended hours may not.
         "sessions": [_session(p) for p in with_bars],
         "origins": ["made up" if p.facts.get("made_up") else "real" for p in with_bars],
     }
@@ -658,7 +662,7 @@ def _session(part: _Part) -> str:
 
 
 def _axis(parts: Sequence[_Part]) -> Axis:
-    """Return the one axis of some series, in the time zone they share, or in UTC."""
+    """Return the common axis of all series, in their time zone if they share one, else in UTC."""
     slots = [part.slots() for part in parts]
     stamps = slots[0] if len(slots) == 1 else _distinct(np.concatenate(slots))
     zones = {_zone(part.instrument) for part in parts}
@@ -667,7 +671,7 @@ def _axis(parts: Sequence[_Part]) -> Axis:
 
 
 def _distinct(stamps: Stamps) -> Stamps:
-    """Return stamps in order, each once; unchanged if they already are.
+    """Return stamps sorted and without duplicates; the same array if it already is.
 
     Sorted runs are merged in linear time, unlike with ``np.unique``.
     """
@@ -688,7 +692,7 @@ def _zone(instrument: Instrument | None) -> str:
 
 
 def _indexed(series: Sequence[Series], axis: Axis) -> tuple[Series, ...]:
-    """Return the series with closes as an index of 100 at their first common bar.
+    """Return the series with factors that make all closes 100 at the first common bar.
 
     Raises:
         QueryError: The series have no bar in common, or a close there that is not above 0.

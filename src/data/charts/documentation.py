@@ -43,7 +43,7 @@ def documentation(
     Args:
         title: Title of the window.
         sources: Pages in order; the section of each has its name as ``id``.
-        picture: Returns an SVG picture by its file, relative to the folder of all pages; if it
+        picture: Returns an SVG picture, given its path relative to the folder of all pages. If it
             returns None, the picture's description is shown.
     """
     from markdown_it import MarkdownIt

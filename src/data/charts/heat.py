@@ -16,7 +16,7 @@ _Floats = NDArray[np.float64]
 
 
 class CellState(NamedTuple):
-    """A possible state of a month: its sign, in the data and in the picture, and its meaning."""
+    """A possible state of a month: its sign in the data, its sign in the picture, its meaning."""
 
     sign: str
     name: str
@@ -98,8 +98,8 @@ def cells_of(
         parts: Coverage of one series, ascending and disjoint.
         months: Months to describe.
         end_ms: End of the last bar that can exist by now, UTC milliseconds.
-        is_expected: Returns whether a bar is expected in a span that was never requested; a span
-            without one, such as a weekend, leaves no month partial.
+        is_expected: Returns whether a bar is expected in a span that was never requested. If not,
+            for example at a weekend, the span does not make its month partial.
     """
     bounds = months.bounds
     covered = {
@@ -127,7 +127,7 @@ def cells_of(
 
 
 def heat_map(rows: Iterable[tuple[str, str]], months: Months) -> dict[str, Any]:
-    """Return the map as plain values: ``first`` and ``last`` month, ``signs``, and ``rows``.
+    """Return the heat map as plain values: ``first`` and ``last`` month, ``signs``, and ``rows``.
 
     Each row has ``name``, ``cells`` (a sign for each month) and ``counts`` (the number of months in
     each state that occurs).

@@ -26,7 +26,7 @@ from .svg import svg_drawn
 
 _WIDTH, _HEIGHT = 1100, 620
 _MOST_ROWS = 200
-# Maximum number of bars that are embedded; if there are more, neighbours are merged.
+# Maximum number of bars that are embedded in a page; if there are more, neighbours are merged.
 MOST_COLUMNS = 20_000
 _ROUND = (1, 2, 3, 5, 10, 15, 20, 30, 60, 120, 180, 240, 360, 720, 1440)
 # Significant digits of embedded numbers.
@@ -56,12 +56,12 @@ def html_of(chart: Chart) -> str:
 
 
 def chart_script(*others: str) -> str:
-    """Return the script that draws each :func:`figure` of a page, followed by other packaged files."""
+    """Return the script that draws the charts of a page, followed by other packaged scripts."""
     return "".join(map(packaged, ("lightweight-charts.js", "chart.js", *others)))
 
 
 def figure(picture: Html, data_id: str, place: str = "") -> Html:
-    """Return the container of a chart, which the script draws; without one, it shows the picture.
+    """Return the container in which the script draws a chart; without a script it has a picture.
 
     Args:
         picture: Drawing that is shown without a script, and on paper.
@@ -101,9 +101,9 @@ def paints() -> str:
 def page_data(chart: Chart) -> dict[str, Any]:
     """Return the data of a page: times, columns, gaps, marks. ``docs/charts.md`` explains them.
 
-    A *column* is a bar, or several neighbours if there are more than 20,000 slots. Prices are
-    integers in units of the last of ``decimals``, each stored as the difference from the one
-    before, so that a year of minutes is a small file.
+    A *column* is a bar, or several neighbouring bars if there are more than 20,000 slots. To keep a
+    year of minute bars small, prices are integers in units of the last of ``decimals``, and each is
+    stored as the difference from the one before.
     """
     axis = chart.axis
     each = _slots_each(len(axis))
@@ -147,10 +147,10 @@ def page_data(chart: Chart) -> dict[str, Any]:
 
 
 def picture_data(chart: Chart, layout: ChartLayout) -> dict[str, Any]:
-    """Return a picture's content as plain values, a list for each column of numbers, None for NaN.
+    """Return a picture's content as plain values: lists of numbers, with None for NaN.
 
-    ``times`` has the text of each column of pixels; ``place`` in a series gives the column that
-    each value belongs to. If there are several series, prices are the index.
+    ``times`` has the time of each column of the picture as text. ``place`` in a series has the
+    column of each of its values. If there are several series, prices are the common index.
     """
     count = round(layout.plot.width / layout.pitch)
     return {
@@ -192,13 +192,13 @@ def _plain_series(one: Series, chart: Chart, count: int) -> dict[str, Any]:
 
 
 def _slots_each(slots: int) -> int:
-    """Return how many slots a column has: a round number, or one if there are few bars."""
+    """Return the number of slots per column: 1 if there are few bars, else a round number."""
     least = slots_each(slots, MOST_COLUMNS)
     return next((one for one in _ROUND if one >= least), least)
 
 
 def _candle(timeframe: str, each: int) -> str:
-    """Return the combined length of a column's bars; empty if it is one bar."""
+    """Return the combined length of a column's bars as text, or an empty string for one bar."""
     if each == 1:
         return ""
     length = Timeframe.parse(timeframe) if timeframe else None
@@ -209,10 +209,10 @@ def _candle(timeframe: str, each: int) -> str:
 
 
 def _seconds(axis: Axis, slots: Ints) -> Ints:
-    """Return the wall time of each slot in seconds, as if it were UTC; ascending, each once.
+    """Return the local wall-clock time of each slot in seconds, as if it were UTC.
 
-    When clocks are put back, an hour occurs twice; its repeated times follow at one-second
-    intervals.
+    The times are strictly ascending. In the hour that occurs twice when clocks are put back, each
+    repeated time becomes one second later than the one before.
     """
     local = axis.walls(slots) // 1000
     place = np.arange(len(local))
@@ -253,7 +253,7 @@ def _counts(one: Series, data: dict[str, Any]) -> Counts:
 
 
 def _decimals(prices: Floats) -> int:
-    """Return the number of decimals of embedded prices: the largest has nine significant digits."""
+    """Return the number of decimals to embed: as many as prices have, up to nine digits in all."""
     largest = float(np.abs(prices).max()) if prices.size else 0.0
     if not 0 < largest < _LARGEST:
         return 0
@@ -267,7 +267,7 @@ def _decimals(prices: Floats) -> int:
 
 def _whole(prices: Floats, decimals: int) -> Ints:
     if prices.size and not float(np.abs(prices).max()) < _LARGEST:
-        return np.zeros(prices.shape, np.int64)  # pages do not draw them; the picture does
+        return np.zeros(prices.shape, np.int64)  # only the picture draws them, not the script
     return np.round(prices * 10.0**decimals).astype(np.int64)
 
 
@@ -287,7 +287,7 @@ def _repeated(values: Ints) -> list[list[int]]:
 
 
 def _runs(places: Ints) -> list[list[int]]:
-    """Return ascending places as runs ``[first, end)``."""
+    """Return ascending integers as runs ``[first, end)`` of consecutive ones."""
     if not len(places):
         return []
     starts = np.concatenate([[0], np.flatnonzero(np.diff(places) > 1) + 1])
@@ -321,7 +321,7 @@ def _vendor_names(one: Series, columns: Columns) -> list[str]:
 
 
 def _ribbon(chart: Chart, each: int) -> list[list[float]]:
-    """Return the runs of vendors as ``[first, end, hue]`` in columns; none for a single vendor."""
+    """Return the runs of vendors as ``[first, end, hue]`` in columns; empty for one vendor."""
     names = {name: place for place, name in enumerate(chart.series[0].vendor_names)}
     if len({run.text for run in chart.ribbon}) < 2:
         return []
@@ -329,7 +329,7 @@ def _ribbon(chart: Chart, each: int) -> list[list[float]]:
 
 
 def _last(values: Floats, starts: Ints) -> list[float | None]:
-    """Return the last value of each column, None if it has none."""
+    """Return the last finite value of each column, or None if it has none."""
     if not len(values):
         return []
     place = np.where(np.isfinite(values), np.arange(len(values)), -1)

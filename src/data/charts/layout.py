@@ -17,7 +17,7 @@ from ..errors import QueryError
 from ..model.instant import DAY_MS, HOUR_MS, MINUTE_MS, from_ms
 from .chart import Axis, Chart, Counts, Flags, Floats, Ints, Mark, Series
 
-# The colour of each paint: on light paper, on dark paper.
+# Maps the name of each paint to its colour on light paper and on dark paper.
 PAINTS = {
     "paper": ("#ffffff", "#14181f"),
     "ink": ("#1c2430", "#e4e8ee"),
@@ -54,7 +54,7 @@ _STEPS = (1.0, 2.0, 2.5, 5.0, 10.0)
 # Maximum number of lines of notes.
 _MOST_NOTES = 3
 _TICK_ROOM = 96.0
-# A program's marks: their paint, and whether they are below the bar.
+# Maps each kind of a program's marks to its paint, and to whether it is drawn below the bar.
 _OWN_MARKS = {"buy": ("up", True), "sell": ("down", False), "note": ("hue-0", False)}
 
 
@@ -78,14 +78,14 @@ class Box(NamedTuple):
 
 
 class Rects(NamedTuple):
-    """Filled rectangles in one paint: ``corners`` has shape (n, 4): left, top, right, bottom."""
+    """Filled rectangles in one paint; a row of ``corners`` is left, top, right and bottom."""
 
     paint: str
     corners: Floats
 
 
 class Lines(NamedTuple):
-    """Lines in one paint: each has shape (points, 2); no two are joined."""
+    """Separate lines in one paint; each is an array of shape (points, 2)."""
 
     paint: str
     width: float
@@ -110,17 +110,16 @@ Shape = Rects | Lines | Label
 
 @dataclass(frozen=True)
 class Columns:
-    """Bars as drawn: bars that share a column of pixels become one; arrays have shape (columns,).
+    """The bars to draw: those that share a column are merged; arrays have shape (columns,).
 
     Attributes:
-        first, last: Positions of the first and last bar of each column among the bars of the
-            series.
-        places: Column of the picture for each.
+        first, last: Indices of each column's first and last bar among the bars of the series.
+        places: Position of each column in the picture, counted in columns.
         values: First open, highest high, lowest low, last close, sum of the volumes; shape (5,
             columns).
-        pale: Whether one of its bars may still change.
-        mean_volumes: Mean volume of its bars that have one, NaN if none has: drawn instead of the
-            sum, which depends on how many bars the column holds.
+        pale: Whether any bar of the column may still change.
+        mean_volumes: Mean volume of the bars that have one, NaN if none has. It is drawn instead of
+            the sum, which depends on the number of bars in the column.
     """
 
     first: Ints
@@ -169,7 +168,7 @@ def layout_of(chart: Chart, width: int, height: int) -> ChartLayout:
 
 
 def thinned(series: Series, slots: int, most: int) -> Columns:
-    """Return the bars of a series as drawn: one column per slot, or at most ``most`` columns.
+    """Merge the bars of a series into at most ``most`` columns; one per slot if they fit.
 
     All columns except the last have equally many slots. No extreme is lost: a column's high and low
     are the highest and lowest of its bars.
@@ -197,7 +196,7 @@ def thinned(series: Series, slots: int, most: int) -> Columns:
 
 
 def thinned_line(series: Series, slots: int, most: int) -> list[Ints]:
-    """Return the positions of the points of a line, one array for each of its unbroken parts.
+    """Return the indices of the bars that are points of a line, an array for each unbroken part.
 
     Of the bars that share a column, the first, the lowest, the highest and the last close are kept.
     """
@@ -215,7 +214,7 @@ def thinned_line(series: Series, slots: int, most: int) -> list[Ints]:
 
 
 def slots_each(slots: int, most: int) -> int:
-    """Return how many slots a column has if a picture has at most ``most`` columns."""
+    """Return the number of slots per column so that there are at most ``most`` columns."""
     return -(-slots // most) or 1
 
 
@@ -236,7 +235,7 @@ class _Drawing:
         self.slots = max(len(chart.axis), 1)
 
     def layout(self) -> ChartLayout:
-        """Return the chart laid out in its frame."""
+        """Lay out everything and return the result."""
         chart = self.chart
         has_volume = not chart.is_indexed and bool(np.isfinite(chart.series[0].values[4]).any())
         low, high = self._extent()
@@ -275,7 +274,7 @@ class _Drawing:
     # --- places
 
     def _extent(self) -> tuple[float, float]:
-        """Return the lowest and highest price, with room around them."""
+        """Return the lowest and highest price on the axis, with some room around the bars."""
         values = [
             *(e for line in self.chart.lines for e in _edges(line.values)),
             *(edge
@@ -297,7 +296,7 @@ class _Drawing:
         return np.asarray(self.plot.bottom - share * self.plot.height, dtype=np.float64)
 
     def _x(self, slot: float) -> float:
-        """Return the left edge of a slot."""
+        """Return the horizontal position of a slot's left edge."""
         return self.plot.left + self.pitch * slot / self.each
 
     def _centre(self, slot: int) -> float:
@@ -405,7 +404,7 @@ class _Drawing:
             # If values share a column, the last one is drawn.
             columns = slots // self.each
             slots = slots[np.append(columns[1:] != columns[:-1], True)[: len(slots)]]
-            # A column without a value is a break, unless the axis has no bar there either.
+            # A column without a value breaks the line, unless it has no bar either.
             breaks = np.flatnonzero(self._is_broken(slots, line.values)) + 1
             points = tuple(
                 np.stack(
@@ -423,11 +422,11 @@ class _Drawing:
 
     @property
     def _line_hue(self) -> int:
-        """The hue of the first line: those of the vendors come first if the ribbon shows them."""
+        """The number of the first line's hue, after those of the vendors if a ribbon is drawn."""
         return len(self.chart.series[0].vendor_names) if self._has_ribbon else 1
 
     def _is_broken(self, slots: Ints, values: Floats) -> Flags:
-        """Return whether there are bars without a value between each two neighbours."""
+        """Return, for each two consecutive slots, whether a bar between them has no value."""
         empty = np.zeros(len(values) + 1, np.int64)
         own = self.chart.series[0].slots
         empty[1:] = np.cumsum(np.isin(np.arange(len(values)), own) & ~np.isfinite(values))
@@ -486,7 +485,7 @@ class _Drawing:
         return len({run.text for run in self.chart.ribbon}) > 1
 
     def _ribbon(self) -> None:
-        """Draw which vendor supplied which span, each in the vendor's hue."""
+        """Draw the ribbon below the bars, in which each vendor's spans have a hue of their own."""
         chart = self.chart
         if not self._has_ribbon:
             return
@@ -535,7 +534,7 @@ class _Drawing:
             self.shapes.append(Label(*middle, text, _TITLE, "faint", "middle"))
 
     def _names(self, room: float) -> None:
-        """Write the symbols of the lines in their hues, with the index at their last bar."""
+        """Draw the symbol of each line in its hue, with the value of the index at its last bar."""
         x = _LEFT
         for place, one in enumerate(self.chart.series):
             last = f" {one.closes[-1]:.1f}" if len(one) else " -"
@@ -553,7 +552,7 @@ class _Drawing:
         return f"last {short_number(float(series.values[3][-1]))}"
 
     def _notes(self, *, has_volume: bool) -> list[list[tuple[str, str]]]:
-        """Return the lines below the picture: texts with their paints, the legend first."""
+        """Return the lines below the picture, the legend first, as texts with their paints."""
         chart, key = self.chart, []
         zone = "dates of sessions" if chart.axis.is_daily else f"time in {chart.axis.zone}"
         counts = [(f"{{counts}} · {zone}", "faint")]
@@ -610,7 +609,7 @@ class _Drawing:
 
 
 def _edges(values: Floats) -> tuple[float, ...]:
-    """Return the lowest and highest finite value, if there is one."""
+    """Return the lowest and highest finite value, or an empty tuple if there is none."""
     finite = values[np.isfinite(values)]
     return (float(finite.min()), float(finite.max())) if len(finite) else ()
 
@@ -658,14 +657,14 @@ class _Unit(NamedTuple):
     length: int = 0
 
     def of(self, local: Ints) -> Ints:
-        """Return the number of the unit that contains each wall time."""
+        """Return the number of the unit that contains each wall-clock time."""
         if self.length:
             return (local + _TO_MONDAY) // self.length
         months = local.astype("M8[ms]").astype("M8[M]").astype(np.int64)
         return np.asarray(months // self.months, dtype=np.int64)
 
     def text(self, ms: int, before: int | None) -> str:
-        """Return the label of a wall time, with the parts that have changed since ``before``."""
+        """Return the label of a wall-clock time; the year is included only if it is a new one."""
         time, last = from_ms(ms), None if before is None else from_ms(before)
         month, is_new = _NAMES[time.month - 1], last is None or last.year != time.year
         if self.months >= 12:
@@ -681,17 +680,17 @@ _DAYS = (
     *(_Unit(months=n) for n in (240, 120, 60, 24, 12, 6, 3, 1)),
     *(_Unit(length=n * DAY_MS) for n in (7, 1)),
 )
-# This many dates without a month fit into the space of one with a month.
+# Number of dates without a month that fit into the space of one date with a month.
 _SHORT_DATES = 1.8
 _HOURS = tuple(_Unit(length=n * HOUR_MS) for n in (12, 6, 3, 1))
 _MINUTES = tuple(_Unit(length=n * MINUTE_MS) for n in (30, 15, 5, 1))
 
 
 def time_ticks(axis: Axis, slots: Ints, most: int) -> list[tuple[int, str]]:
-    """Return the slots at which a unit of time begins, with labels in the axis' zone.
+    """Return the slots to label on the time axis, with labels in the axis' zone.
 
-    The smallest unit with at most ``most`` of them is used; if there are only a few bars, each has
-    its own label.
+    They are the beginnings of the smallest unit of time that needs at most ``most`` labels. If
+    there are only a few bars, each has its own label.
 
     Args:
         axis: Time axis.
@@ -723,7 +722,7 @@ def time_ticks(axis: Axis, slots: Ints, most: int) -> list[tuple[int, str]]:
 
 
 def _dated_ticks(axis: Axis, slots: Ints, local: Ints, most: int) -> list[tuple[int, str]]:
-    """Return ticks with the date of each day and hours between; none if there are too many days."""
+    """Return ticks with the date of each day and hours in between; none if the dates do not fit."""
     day = _DAYS[-1]
     starts = np.flatnonzero(np.diff(day.of(local))) + 1
     if len(starts) >= most * _SHORT_DATES:
@@ -731,7 +730,7 @@ def _dated_ticks(axis: Axis, slots: Ints, local: Ints, most: int) -> list[tuple[
     is_short = len(starts) >= most
 
     def begun(unit: _Unit, places: Ints) -> list[int]:
-        """Return the slots in which a unit begins, for the columns in which it begins."""
+        """Return the first slot of the new unit of time in each of the columns ``places``."""
         return [_begin(axis, unit, *slots[at - 1 : at + 1].tolist()) for at in places.tolist()]
 
     dated, before = dict[int, str](), None
@@ -757,24 +756,24 @@ def _is_hour(text: str) -> bool:
 
 
 def _begin(axis: Axis, unit: _Unit, before: int, inside: int) -> int:
-    """Return the first slot after ``before`` that is in the same unit as the slot ``inside``."""
+    """Return the first slot after ``before`` that is in the same unit of time as ``inside``."""
 
     def number(slot: int) -> int:
-        """Return the number of the unit that contains a slot."""
+        """Return the number of the unit of time that contains a slot."""
         return int(unit.of(np.array([axis.local(slot)], np.int64))[0])
 
     return before + 1 + bisect_left(range(before + 1, inside), number(inside), key=number)
 
 
 def column_texts(axis: Axis, count: int) -> list[str]:
-    """Return the time of each of a picture's ``count`` columns, from its first slot to its last."""
+    """Return for each of a picture's ``count`` columns a text with its first and last time."""
     each = slots_each(len(axis), count)
     ends = ((first, min(first + each, len(axis)) - 1) for first in range(0, len(axis), each))
     return [" to ".join(axis.text(at) for at in dict.fromkeys(both)) for both in ends]
 
 
 def fitting(text: str, room: float, size: float) -> str:
-    """Return as much of a text, on one line, as fits into ``room`` pixels at this font size."""
+    """Return a text on one line, shortened to fit into ``room`` pixels at this font size."""
     text = " ".join(text.split())
     most = int(room / (size * _CHAR))
     return text if len(text) <= most else f"{text[: most - 1]}…" if most > 1 else ""

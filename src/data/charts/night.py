@@ -1,4 +1,4 @@
-"""The report of a job as a page: what was done and failed, its cost, what will be lost. Pure."""
+"""The report of a job as a page: results, failures, cost, and bars that will be lost. Pure."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _MOST = 1000
 # Number of nights compared.
 NIGHTS = 14
 _DATA = re.compile(rf'<script id="{DATA_ID}" type="application/json">(.*?)</script>', re.DOTALL)
-# Numbers for a night: their names, and whether more is worse.
+# Maps each number of a night to its label, and to whether a larger number is worse.
 _NUMBERS = {
     "bars": ("new bars", False),
     "failed": ("failed", True),
@@ -82,7 +82,10 @@ def night_page(
 
 
 def nights_of(page_text: str, command: str) -> list[dict[str, Any]]:
-    """Return the nights from an earlier page of the same job, oldest first, or none."""
+    """Return the numbers of past runs (nights) in an earlier page of the same job, oldest first.
+
+    Return an empty list if the text is not such a page.
+    """
     found = _DATA.search(page_text)
     try:
         job = json.loads(found[1]) if found else {}
@@ -104,7 +107,7 @@ def _is_night(one: Mapping[str, Any]) -> bool:
 
 
 def _night(report: Mapping[str, Any], begun: str, made: str, seconds: int) -> dict[str, Any]:
-    """Return the numbers for one night."""
+    """Return the numbers that the page keeps of one run: bars, failures, requests and so on."""
     results = report.get("results") or []
     failed = sum(len(one["series"]) for one in report.get("reasons", ()) if one["failed"])
     sent = [counts.get("sent", counts.get("requests", 0))
@@ -123,7 +126,7 @@ def _night(report: Mapping[str, Any], begun: str, made: str, seconds: int) -> di
 
 
 def _look(report: JobReport) -> dict[str, Any]:
-    """Return the summary: the outcome, how many need attention, and the first thing to do."""
+    """Return the summary: outcome, number of incomplete series, and the next step to take."""
     reasons = list(report.get("reasons", ()))
     reasons.sort(key=lambda one: (not one["failed"], -len(one["series"])))
     found = report.get("found", 0)
@@ -143,7 +146,7 @@ _VERIFY = "`onetape report SYMBOL TIMEFRAME` of the series below"
 
 
 def _beside(nights: Values) -> Html:
-    """Return this night's numbers, each next to the previous night's and as small bars."""
+    """Return this night's numbers, each with the previous night's and a bar chart of all nights."""
     every = nights.data
     last = len(every) - 1
     cells = []
@@ -168,7 +171,7 @@ def _beside(nights: Values) -> Html:
 
 
 def _causes(values: Values) -> Iterator[Html]:
-    """Yield each cause once, with what to do, and its series folded below."""
+    """Yield each cause of a failure once, with the next step, and its series folded below."""
     reasons = list(values.each("reasons")) if values.data.get("reasons") else []
     yield element("h2", "Failures and missing data, by cause")
     if not reasons:
@@ -242,7 +245,7 @@ def _perishable(values: Values) -> Iterator[Html]:
 
 
 def _results(values: Values) -> Iterator[Html]:
-    """Yield the results not listed under a cause: contradicted ones, and those without problems."""
+    """Yield the results that are not listed under a cause: contradicted and complete series."""
     if not values.data.get("results"):
         return
     results = list(values.each("results"))
@@ -290,7 +293,7 @@ _PERISHABLE = (
     Column("days kept#", "depth_days"),
 )
 _SERIES = (Column("symbol", "symbol"), Column("timeframe", "timeframe"))
-# A field that only one job's results have, and the columns for them.
+# Maps a field that only the results of one job have to the columns for that job.
 _RESULTS = {
     "fetched": (
         *_SERIES,

@@ -40,8 +40,8 @@ def overlaid(
             optionally ``side`` (``buy`` or ``sell``), ``price`` and ``text``.
 
     Raises:
-        QueryError: There are several symbols, a line is not a Series of numbers by time, or a mark
-            has no time, another side, or a price that is not a number.
+        QueryError: The chart has several symbols, a line is not a Series of numbers with a time
+            index, or a mark lacks a time, or has an unknown side or a price that is not a number.
     """
     if not lines and marks is None:
         return chart
@@ -69,7 +69,7 @@ def _outside(count: int, what: str) -> list[str]:
 
 
 def _line(chart: Chart, name: str, values: Any) -> tuple[Overlay, int]:
-    """Return one line, and how many of its values are not on a bar."""
+    """Return one line, and the number of its values that are not on a bar."""
     if (
         not hasattr(values, "index")
         or not hasattr(values, "to_numpy")
@@ -95,7 +95,7 @@ def _line(chart: Chart, name: str, values: Any) -> tuple[Overlay, int]:
 
 
 def _marks(chart: Chart, marks: Any) -> tuple[list[Mark], int]:
-    """Return the marks on bars, and how many are not on a bar."""
+    """Return the marks that are on a bar, and the number of those that are not."""
     import pandas as pd
 
     if isinstance(marks, pd.Series) or not isinstance(marks, pd.DataFrame | Iterable):
@@ -144,7 +144,7 @@ def _mark(slot: int, side: Any, price: Any, text: Any) -> Mark:
 
 
 def _stamps(index: Any, what: str) -> Ints:
-    """Return times as UTC milliseconds; naive ones are UTC."""
+    """Convert times to UTC milliseconds; naive ones are UTC."""
     import pandas as pd
 
     try:
@@ -179,7 +179,7 @@ def _slots(chart: Chart, stamps: Ints) -> Ints:
 
 
 def _session(axis: Axis, stamp: int) -> int:
-    """Return the date at the venue as a stamp; midnight already is a date."""
+    """Return the stamp of the venue's date at a time; a stamp at midnight UTC is kept as a date."""
     if stamp % DAY_MS == 0:
         return stamp
     local = stamp + offset_ms(ZoneInfo(axis.zone), stamp)

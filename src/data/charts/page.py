@@ -25,9 +25,9 @@ def page(
 ) -> str:
     """Return a whole page as text.
 
-    A content security policy with the script's digest keeps the page from loading anything and from
-    running any script but its own: text from a vendor or a symbol that looks like a script would
-    not run even if it were not escaped.
+    A content security policy with the script's digest keeps the page from loading anything, and
+    from running any script but its own. A script in a vendor's text or in a symbol would not run
+    even if it were not escaped.
 
     Args:
         title: Title of the window, shown nowhere else unless it is in ``body``.
@@ -64,13 +64,13 @@ def page(
 
 
 def plain_values(data: Any) -> Any:
-    """Return values in the form of a page's data: non-JSON values as text, None for NaN."""
+    """Convert values for a page's data: values that JSON lacks become text, and NaN None."""
     text = json.dumps(data, default=str)
     return json.loads(text, parse_constant=lambda _: None)
 
 
 def as_data(data: Any) -> Html:
-    """Return JSON for a script element: nothing in it can end the element.
+    """Return values as JSON for a script element, escaped so that it cannot end the element.
 
     Raises:
         ValueError: A number is NaN or infinite, which JSON in browsers does not allow.

@@ -1,7 +1,7 @@
-"""Parts shared by reports: values with their place, tables, the summary, small drawings. Pure.
+"""Parts shared by reports: values, tables, the summary, small drawings. Pure.
 
-Every number and text in a report is part of its data, and ``data-at`` names its place, such as
-``series/0/rows``, so that page and JSON can be compared.
+Every number and text in a report is part of its data. The attribute ``data-at`` of its element has
+its path in the data, such as ``series/0/rows``, so that page and JSON can be compared.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ _NONE = "–"
 
 
 class Values:
-    """Plain values to show, each with its place.
+    """A part of a page's data, with its path in the data.
 
     Attributes:
-        data: Part of the page's JSON.
-        at: Place of this part.
+        data: The part, as plain values.
+        at: Path of the part in the page's data.
     """
 
     def __init__(self, data: Any, at: str = "") -> None:
@@ -44,7 +44,7 @@ class Values:
             yield part.of(key)
 
     def show(self, *path: str | int, as_text: Callable[[Any], str] | None = None) -> Html:
-        """Return the value at a path, with its place in the data."""
+        """Return an element that shows the value at a path, and has its path as ``data-at``."""
         part = self.of(*path)
         return element("span", (as_text or shown)(part.data), data_at=part.at)
 
@@ -54,7 +54,7 @@ class Column(NamedTuple):
 
     Attributes:
         name: Heading; a ``#`` at the end marks numbers, a ``_`` text that may be wrapped.
-        key: Place of the value in an entry, such as ``health/ready``.
+        key: Path of the value in an entry, such as ``health/ready``.
         as_text: Function that formats the value.
     """
 
@@ -73,7 +73,7 @@ def shown(value: Any) -> str:
 
 
 def with_code(text: str) -> str:
-    """Return a text with commands in backticks as code; with an odd backtick it is unchanged."""
+    """Return a text with commands in backticks as code, unchanged if a backtick is unpaired."""
     parts = shown(text).split("`")
     if text.startswith("onetape ") and len(parts) == 1:
         return element("code", text)
@@ -142,7 +142,7 @@ def reasons_table(values: Values, *path: str | int) -> Html:
 
 
 def more_than(total: int, listed: int) -> Html:
-    """Return how many entries of a list are not shown; empty if all are."""
+    """Return a line with the number of entries that are not shown; empty if all are shown."""
     if total <= listed:
         return Html()
     return element("p", f"and {total - listed:,} more, of {total:,}", class_="faint")
@@ -163,8 +163,8 @@ def first_look(look: Values) -> Html:
     """Return the summary at the top of a report: one number, one sentence, one next step.
 
     Args:
-        look: ``state`` (``good``, ``poor`` or ``bad``), ``number``, ``of`` (noun of the number),
-            ``text``, ``next_step`` (may be empty).
+        look: Its values: ``state`` (``good``, ``poor`` or ``bad``), ``number``, ``of`` (the noun
+            that follows the number), ``text``, ``next_step`` (may be empty).
     """
     step = (
         ["Next: ", look.show("next_step", as_text=with_code)]
@@ -207,7 +207,7 @@ def small_bars(values: Sequence[float], texts: Sequence[str], most: int, *, is_b
     Args:
         values: Heights, oldest first; 0 or more.
         texts: Text of each bar, shown under the pointer.
-        most: Number of places; the newest value is in the last.
+        most: Number of bars for which there is room; the newest value is at the last position.
         is_bad: Whether a bar above zero is a bad one.
     """
     values, texts = values[-most:], texts[-most:]
@@ -244,7 +244,7 @@ def spaced(name: Any) -> str:
 
 
 def names_text(names: Any) -> str:
-    """Return names in one line."""
+    """Return names as one line of text."""
     return ", ".join(map(str, names)) or _NONE
 
 
@@ -254,7 +254,7 @@ def counts_text(counts: Mapping[str, int]) -> str:
 
 
 def problems(one: Values) -> Iterator[Html]:
-    """Yield the parts of a series that could not be read."""
+    """Yield a list of the parts of a series that could not be read, if there are any."""
     for part in one.of("problems").data:
         yield element("p", f"{part} cannot be read: ", one.show("problems", part), class_="bad")
 

@@ -1,4 +1,4 @@
-"""Charts for users: from frames that they have, and from the client's answers."""
+"""Charts for users: of frames that they already have, and of the client's answers."""
 
 from __future__ import annotations
 
@@ -170,7 +170,7 @@ def picture_of_several(
 
     Args:
         client: Client that made the frames.
-        frames: Maps each symbol to its frame; an empty one states why in its provenance.
+        frames: Maps each symbol to its frame; the provenance of an empty frame has the reason.
         timeframe, wishes: Timeframe and options of the frames.
 
     Raises:
@@ -197,7 +197,7 @@ def answered(client: BarsClient, query: BarsQuery) -> tuple[pd.DataFrame, Chart]
     facts = frame.attrs[ATTRS_KEY]
     doubts = []
     if any(span.get("merged") for span in facts["spans"]):
-        # The provenance has merged its spans; the series has each of them.
+        # The provenance may have merged spans, so the stored series is read for each of them.
         stored = client.coverage(client.series_of(query))
         doubts = [(part.span, part.reason) for part in stored if part.reason]
     currencies = {one.currency for one in _dividends(client, query)}

@@ -21,14 +21,14 @@ _NO_GLYPH = "□"
 
 
 class _Turn:
-    """Allows one picture at a time: matplotlib shares fonts between threads without a guarantee."""
+    """Lets one thread draw at a time, because matplotlib's shared fonts are not thread-safe."""
 
     def __init__(self) -> None:
         self.after_fork()
         renew_after_fork(self)
 
     def after_fork(self) -> None:
-        """Start with a lock that no thread holds."""
+        """Replace the lock in a forked child, because a thread of the parent may have held it."""
         self.lock = threading.Lock()
 
 
@@ -54,7 +54,7 @@ def png_of(chart: Chart, width: int = 800, height: int = 500) -> bytes:
             artist.set(zorder=order, clip_on=False, sketch_params=None, path_effects=[])
             figure.add_artist(artist)
         target = io.BytesIO()
-        # Without the first entry, the file would contain the library's address.
+        # Without the first entry, matplotlib would write its web address into the file.
         metadata = {"Software": None, "Title": chart.title, "Description": str(layout.counts)}
         canvas.print_png(target, metadata=metadata)
     return target.getvalue()

@@ -1,4 +1,4 @@
-"""The known facts about stored series, put together as plain values: the data of a report's page.
+"""The known facts about stored series, collected as plain values: the data of a report's page.
 
 Nothing is computed here: coverage, gaps, findings, comparisons, commits and vendors are those that
 the data manager and its client return. No vendor is queried.
@@ -47,7 +47,7 @@ T = TypeVar("T")
 
 # Maximum number of entries of a list in a report; each list states its total.
 MOST_SPANS, MOST_COMMITS, MOST_OF_ALL = 400, 200, 200
-# In a report of everything: series on a page, and closes and reasons for each.
+# In a report of everything: number of series on a page, and of closes and reasons for each series.
 SERIES_A_PAGE, _CLOSES, _MOST_REASONS = 500, 60, 20
 _WIDTH, _HEIGHT = 1000, 480
 _PAGES, _DATA = (".html", ".htm"), (".json",)
@@ -110,7 +110,7 @@ class StoredReport(InLines):
 
     @property
     def is_whole(self) -> bool:
-        """Whether all of it could be read."""
+        """Whether all stored data of the report could be read."""
         return not any(one["problems"] for one in self.data["series"])
 
     @property
@@ -186,9 +186,9 @@ def report_of(
 
 
 def _looked_at(manager: DataManager, keys: Iterable[SeriesKey]) -> dict[SeriesKey, _Entry]:
-    """Return an entry for each series, validated.
+    """Return an entry for each series, after validating its bars.
 
-    This comes first, because reading the bars may repair damage; everything else is read
+    Validation comes first, because reading the bars may repair damage. Everything else is read
     afterwards.
     """
     entries = {key: _Entry(manager, key) for key in keys}
@@ -198,10 +198,10 @@ def _looked_at(manager: DataManager, keys: Iterable[SeriesKey]) -> dict[SeriesKe
 
 
 def check_report_path(path: Path) -> None:
-    """Reject a path that a report cannot be written to, before the work.
+    """Reject a path that a report cannot be written to; called before the report is made.
 
     Raises:
-        QueryError: The name is for neither a page nor JSON.
+        QueryError: The extension is neither that of a page nor that of JSON.
         StorageError: The path is a folder or a device, or its folder does not exist.
     """
     if path.suffix.lower() not in (*_PAGES, *_DATA):
@@ -248,7 +248,7 @@ def _of_series(
 
 
 class _Drawn(NamedTuple):
-    """The bars answered from a series: their fingerprint, the counts of drawn rows, and a chart."""
+    """The drawn bars of a series: their fingerprint, the counts of drawn rows, and the chart."""
 
     fingerprint: str
     drawn: dict[str, int]
@@ -256,10 +256,10 @@ class _Drawn(NamedTuple):
 
 
 def _drawn(client: BarsClient, entry: _Entry) -> _Drawn | None:
-    """Return the chart of a series; None if no query is answered from it."""
+    """Return the drawn bars of a series, or None if no query is answered from that series."""
 
     def draw() -> _Drawn | None:
-        """Return the drawn chart; None if no query is answered from the series."""
+        """Query the bars offline and draw them; None if no query is answered from the series."""
         from .report_page import Drawing
 
         query = entry.question
@@ -331,7 +331,7 @@ def _totals(sections: Sequence[dict[str, Any]]) -> dict[str, Any]:
 
 
 def part_of(data: dict[str, Any], number: int, of: int) -> dict[str, Any]:
-    """Return the data for one page of a report of everything; all of it if there is one page."""
+    """Return the data for page ``number`` of ``of`` in a report of everything."""
     if of == 1:
         return data
     series = data["series"][(number - 1) * SERIES_A_PAGE : number * SERIES_A_PAGE]
@@ -368,7 +368,7 @@ def _frame(
 
 
 class _Entry:
-    """The known facts about one stored series; a part that cannot be read has its reason.
+    """The known facts about one stored series; for a part that cannot be read, the reason.
 
     Attributes:
         key: Series that it is about.
@@ -380,7 +380,7 @@ class _Entry:
         self.problems: dict[str, str] = {}
 
     def part(self, name: str, read: Callable[[], T], otherwise: T) -> T:
-        """Return the result of ``read``, or ``otherwise`` if it fails, which is recorded."""
+        """Return the result of ``read``, or ``otherwise`` if it fails; the reason is recorded."""
         try:
             return read()
         except DataError as error:
@@ -406,7 +406,7 @@ class _Entry:
 
     @cached_property
     def quality(self) -> dict[str, Any] | None:
-        """The validation report; None if the series cannot be validated."""
+        """The validation report as plain values; None if the series cannot be validated."""
         key, validate = self.key, self._manager.validate
 
         def read() -> dict[str, Any]:
@@ -437,17 +437,17 @@ class _Entry:
 
     @cached_property
     def line(self) -> dict[str, list[Any]]:
-        """A few closes from the first bar to the last, as a query returns them, with times."""
+        """The times and closes of a few evenly spaced bars, as a query returns them."""
 
         def read() -> dict[str, list[Any]]:
-            """Return the closes from a query."""
+            """Query the bars and return a few of them."""
             query = self.question
             return _line_of(None if query is None else self._client.get(query))
 
         return self.part("line", read, _line_of(None))
 
     def attention(self, gaps: Sequence[dict[str, Any]]) -> list[dict[str, str]]:
-        """Return why the series needs attention, the worst reason first."""
+        """Return the reasons why the series needs attention, worst first."""
         name = f"{self.key.symbol} {self.key.timeframe.label}"
         findings = self.quality["findings"] if self.quality else ()
         contradicted = self.compared["contradicted"]
@@ -456,7 +456,7 @@ class _Entry:
 
     @cached_property
     def compared(self) -> dict[str, Any]:
-        """The number of its bars that second vendors confirmed, and of those they contradicted."""
+        """The numbers of bars that second vendors confirmed and contradicted."""
         nothing: tuple[ComparedBars, ...] = ()
         compared = self.part("proof", lambda: self._client.confirmations(self.key), nothing)
         confirmed = sum(one.confirmed for one in compared)
@@ -493,16 +493,16 @@ class _Entry:
         }
 
     def cells(self, months: Months, expected: dict[tuple[Any, ...], bool] | None = None) -> str:
-        """Return its row of a heat map.
+        """Return the row of the series in a heat map.
 
         Args:
             months: Months in the row.
-            expected: What is already known about spans of markets; shared by series.
+            expected: Memory of whether a market expects bars in a span, shared by several series.
         """
         memory = {} if expected is None else expected
 
         def read() -> str:
-            """Return the cells of the months."""
+            """Return the signs of the months."""
             grid = self._client.outline(self.key).grid
             end = first_unclosed(
                 grid.calendar, grid.timeframe, self._client.clock.now_ms(), grid.anchor

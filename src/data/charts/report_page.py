@@ -1,4 +1,4 @@
-"""The page of a report: plain values to HTML. Pure."""
+"""The page of a report: converts plain values to HTML. Pure."""
 
 from __future__ import annotations
 
@@ -123,7 +123,7 @@ def _facts(one: Values, bars: Values | None) -> Html:
 
 
 def _beside(one: Values, counts: Sequence[str]) -> list[tuple[str, object]]:
-    """Return the counts of bars compared with second vendors; empty if none were."""
+    """Return the counts of bars compared with second vendors; empty if none were compared."""
     if not any(one.data[name] for name in counts):
         return []
     return [(f"{name} by a second vendor", one.show(name)) for name in counts]
@@ -238,7 +238,7 @@ def _sources(sources: Values) -> Iterator[Html]:
 
 
 def _everything(values: Values, file: tuple[str, str]) -> Iterator[Html]:
-    """Yield totals, series that need attention, the others, map, incidents and gaps."""
+    """Yield the totals, series that need attention, other series, heat map, incidents and gaps."""
     data = values.data
     totals = values.of("totals")
     yield cards([
@@ -290,12 +290,12 @@ def _pages(place: dict[str, int] | None, file: tuple[str, str]) -> Iterator[Html
 
 
 def page_name(stem: str, ending: str, number: int) -> str:
-    """Return the name of a page's file: the first has the report's own name."""
+    """Return the file name of a page; the first page has the report's own name."""
     return f"{stem}{ending}" if number == 1 else f"{stem}-{number}{ending}"
 
 
 def _linked(one: Values) -> Html:
-    """Return the small chart of a series as a link to its view."""
+    """Return the small chart of a series as a link to the detailed view of the series."""
     data = one.data
     name = f"{data['symbol']} {data['timeframe']}"
     line = spark(data["line"]["closes"]) or "view"
@@ -307,7 +307,7 @@ def _view_id(one: Values) -> str:
 
 
 def _views(values: Values) -> Iterator[Html]:
-    """Yield the view of each series, which is shown when a link to it is followed."""
+    """Yield the detailed view of each series, which is hidden until a link to it is followed."""
     for place, one in enumerate(values.each("series")):
         data = one.data
         line = spark(data["line"]["closes"])

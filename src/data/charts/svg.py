@@ -1,4 +1,4 @@
-"""A chart as an inline SVG: one element for all shapes of a colour, no script, light and dark. Pure."""
+"""A chart as an inline SVG without a script, with colours for light and dark screens. Pure."""
 
 from __future__ import annotations
 
@@ -21,7 +21,8 @@ _NO_LETTERS = re.compile("[\ufffe\uffff]")
 def svg_of(chart: Chart, width: int = 800, height: int = 500) -> Html:
     """Return a chart as an SVG element, which can be part of a page or a file.
 
-    It has its own colours, light and dark, shrinks with its page, loads nothing and runs nothing.
+    The element has colours for light and dark screens, and shrinks with its page. It loads nothing
+    and has no script.
 
     Args:
         chart: Chart to draw.

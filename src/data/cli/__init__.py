@@ -118,7 +118,7 @@ def guarded(args: argparse.Namespace) -> int:
 
 @contextmanager
 def _ended_by_sigterm() -> Iterator[None]:
-    """Let SIGTERM end a command like Ctrl-C: with its report, keeping what has arrived."""
+    """Make SIGTERM end a command as Ctrl-C does: received data is kept, a report is printed."""
     try:
         before = signal.signal(signal.SIGTERM, signal.default_int_handler)
     except ValueError:  # only the main thread of a program has signals
@@ -136,7 +136,7 @@ def _interrupted() -> int:
 
 
 def _of_the_system(error: OSError) -> str:
-    """Return the message for an error from the operating system."""
+    """Return the message for an error raised by the operating system."""
     reason = error.strerror or str(error)
     if error.filename:
         return shortened(f"{reason}: {error.filename}")
@@ -156,7 +156,7 @@ def _refuse_empty(args: argparse.Namespace) -> None:
 
 
 def _run(command: Callable[[argparse.Namespace], Report | int], args: argparse.Namespace) -> int:
-    """Run a command and print its report; a command that prints by itself returns its exit code."""
+    """Run a command, print the report if it returns one, and return the exit code."""
     with warnings.catch_warnings():
         # Warnings about how libraries use each other do not concern the user of a command.
         warnings.simplefilter("ignore", DeprecationWarning)
@@ -172,7 +172,7 @@ def _note(message: Warning | str, *_: object, **__: object) -> None:
 
 
 def _drop_output() -> None:
-    """Discard output that no reader accepts any more, so that exiting does not report it."""
+    """Close standard output if its reader is gone, so that exiting reports no error."""
     try:
         sys.stdout.flush()
     except OSError:
@@ -188,7 +188,7 @@ def whole_parser() -> argparse.ArgumentParser:
 
 
 def _parser(arguments: Sequence[str], *, every: bool = False) -> argparse.ArgumentParser:
-    """Build the parser; only the command in use is imported and gets its options."""
+    """Build the parser; import and configure only the command in use, or all if ``every``."""
     parser = Parser(
         prog="onetape",
         description="Market data behind one call: bars, quotes, fundamentals and live feeds, cached.",

@@ -111,7 +111,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def records(*, make: bool = True) -> AlertBook | None:
-    """Return the store of alerts, the optional database; this is the only place that names it.
+    """Return the store of alerts, which is in the optional database.
+
+    No other function of this module refers to the database.
 
     Args:
         make: Whether to create missing tables; if false, None is returned when they are missing.
@@ -283,7 +285,7 @@ def _remove(args: argparse.Namespace) -> Report:
 
 
 def _run(args: argparse.Namespace) -> int:
-    """Run once, or repeatedly; messages are printed as they are delivered.
+    """Run the alert job once or repeatedly; messages are printed as they are delivered.
 
     Returns:
         With ``--once``, 1 if bars could not be fetched or a delivery failed; otherwise 0.
@@ -317,7 +319,7 @@ def _job(args: argparse.Namespace) -> AlertJob:
     book, services = _book(), job_services(args.cache_dir, args.config)
 
     def perishing() -> Any:
-        """Return a function that finds the stored series whose next bars vendors will soon drop."""
+        """Return the stored series that have bars which vendors will soon no longer serve."""
         listing, folder = services.cache.maintenance.listing(), services.settings.cache_dir
         answering, now_ms = services.client.answering, services.clock.now_ms()
         return perishable(listing, answering, services.selector, now_ms, folder)
@@ -329,7 +331,7 @@ def _job(args: argparse.Namespace) -> AlertJob:
 
 
 def _delivery(args: argparse.Namespace, services: Services) -> Callable[[Delivery], Outcome]:
-    """Return the delivery function: lines on standard output, or the webhook instead."""
+    """Return the function that delivers a message: to the webhook if given, else by printing it."""
     if args.webhook is not None:
         from ..net.webhook import Webhook
 
@@ -337,7 +339,7 @@ def _delivery(args: argparse.Namespace, services: Services) -> Callable[[Deliver
         return lambda delivery: hook.post(delivery.to_json())
 
     def print_message(delivery: Delivery) -> Outcome:
-        """Print a message, which counts as sent."""
+        """Print a message and report it as sent."""
         text = json.dumps(delivery.to_json()) if args.json else delivery.text
         print(text, flush=True)
         return Outcome("sent", "printed")
@@ -346,7 +348,7 @@ def _delivery(args: argparse.Namespace, services: Services) -> Callable[[Deliver
 
 
 def _ended(report: RunReport, args: argparse.Namespace) -> int:
-    """Print the result of one run, as a line of JSON or failures only; return the exit code."""
+    """Print the failures of one run, preceded by its JSON if requested; return the exit code."""
     if args.json:
         print(json.dumps({"run": report.to_json()}), flush=True)
     for series, reason in report.failed.items():

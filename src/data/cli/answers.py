@@ -24,7 +24,7 @@ _T = TypeVar("_T")
 _WIDEST_CHART = 100
 _FEWEST_CHARTED = 8
 _GAPS_SHOWN = 5
-# Characters above a block chart, by kind of mark.
+# The character printed above a block chart for each kind of mark.
 _SIGNS = {"split": "S", "dividend": "D", "doubt": "!"}
 Provenance = Mapping[str, Any]
 
@@ -73,7 +73,7 @@ class _Chart:
 
 
 def _drawn(lines: Sequence[str], first: str = "", last: str = "") -> Iterator[Text]:
-    """Yield the lines of a chart, and below them the labels of its first and last bar."""
+    """Yield the lines of a chart, then a line that labels its first and last bar."""
     for line in lines:
         yield styled(line, "cyan")
     if lines:
@@ -136,7 +136,7 @@ def _heading(name: str) -> str:
 
 
 def _cells(name: str, values: Sequence[Any]) -> Sequence[Cell]:
-    """Return the cells of one column; columns other than prices and volume are not numbers."""
+    """Return the cells of one column; only prices and volume are formatted as numbers."""
     if name == "fetched_at":
         return [t.strftime("%Y-%m-%d %H:%M:%S") if t == t else "-" for t in values]
     if name == "is_final":
@@ -242,9 +242,10 @@ def chart(
 
 
 def _columns(values: Sequence[float], most: int) -> Sequence[float | None]:
-    """Return one value for each column: the farthest from the overall mean of those that share it.
+    """Return one value for each column of a chart.
 
-    This keeps a crash of one bar among thousands visible. The first and last values are unchanged.
+    If several values share a column, the one farthest from the overall mean represents it, so that
+    a one-bar crash among thousands of bars stays visible. The first and last values are unchanged.
     """
     if len(values) <= most:
         return list(values)
@@ -253,7 +254,7 @@ def _columns(values: Sequence[float], most: int) -> Sequence[float | None]:
 
 
 def _placed(values: Sequence[float], most: int) -> Sequence[float | None]:
-    """Like :func:`_columns`, with each value in its place; None if there is none."""
+    """Return one value for each column as :func:`_columns` does, but None for an empty column."""
     groups = [[v for v in group if math.isfinite(v)] for group in _grouped(values, most)]
     finite = [v for group in groups for v in group]
     return _farthest(groups, sum(finite) / len(finite))

@@ -127,13 +127,13 @@ def _is_timeframe(text: str) -> bool:
 
 
 def add_series(parser: argparse.ArgumentParser) -> None:
-    """Add symbol and timeframe."""
+    """Add the arguments for the symbol and the timeframe."""
     parser.add_argument("symbol", help="such as BTCUSDT, AAPL, BRK.B, VOD.L, ^VIX")
     parser.add_argument("timeframe", help="such as 1m, 1h, 1d, 1w, 1M")
 
 
 def add_range(parser: argparse.ArgumentParser) -> None:
-    """Add the range, or the number of bars."""
+    """Add the options for a date range, or for a number of bars instead."""
     parser.add_argument(
         "--start", help="date (whole session), UTC time, 2024-06 or -30d, inclusive"
     )
@@ -149,12 +149,17 @@ def add_range(parser: argparse.ArgumentParser) -> None:
 
 
 def _days(text: str) -> str:
-    """Return a number of days as a period."""
+    """Parse a number of days, and return it as a period such as ``30d``."""
     return f"{positive(text)}d"
 
 
 def add_universe(parser: argparse.ArgumentParser, usual: str) -> None:
-    """Add a universe as an alternative to symbols; ``usual``: members when no day is given."""
+    """Add the options that name a universe instead of symbols.
+
+    Args:
+        parser: Parser of the command.
+        usual: Text for the help: the time for which members are taken if no day is given.
+    """
     parser.add_argument(
         "--universe",
         metavar="NAME",
@@ -188,11 +193,13 @@ def check_one(args: argparse.Namespace, example: str, *, with_timeframe: bool = 
 
 
 def members_of(args: argparse.Namespace, start: Any = None, end: Any = None) -> Members | None:
-    """Return the members named by :func:`add_universe`, for a range if no day is given, or None.
+    """Return the members of the universe on the command line, or None if no universe is named.
+
+    If no day is given, these are all members during the range. See :func:`add_universe`.
 
     Raises:
         QueryError: There is a day without a universe, or one that cannot be understood.
-        UniverseError: The universe does not exist, or has no member then.
+        UniverseError: The universe does not exist, or has no member on that day or in that range.
         MissingExtraError: The extra ``db`` is not installed.
         DatabaseError: The database cannot be used.
     """
@@ -217,7 +224,7 @@ def members_of(args: argparse.Namespace, start: Any = None, end: Any = None) -> 
 
 
 def add_adjustment(parser: argparse._ActionsContainer) -> None:
-    """Add the price adjustment."""
+    """Add the option for the price adjustment."""
     parser.add_argument(
         "--adjustment",
         choices=ADJUSTMENTS,
@@ -230,7 +237,7 @@ def add_adjustment(parser: argparse._ActionsContainer) -> None:
 
 
 def add_session(parser: argparse._ActionsContainer) -> None:
-    """Add the session hours of the bars."""
+    """Add the option for the session hours of the bars."""
     parser.add_argument(
         "--session",
         choices=SESSIONS,
@@ -240,7 +247,7 @@ def add_session(parser: argparse._ActionsContainer) -> None:
 
 
 def add_freshness(parser: argparse.ArgumentParser) -> None:
-    """Add options to use only the cache, or not to use it at all."""
+    """Add options to use only the cache, or to bypass it."""
     either = parser.add_mutually_exclusive_group()
     either.add_argument(
         "--offline", action="store_true", help="use only the cache; send no request"
@@ -251,7 +258,7 @@ def add_freshness(parser: argparse.ArgumentParser) -> None:
 
 
 def add_places(parser: argparse.ArgumentParser) -> None:
-    """Add the locations of cache and rules."""
+    """Add options for the cache folder and the rules file."""
     parser.add_argument("--cache-dir", metavar="DIR", help="cache folder")
     parser.add_argument(
         "--config", metavar="FILE", help="rules file, merged over the packaged rules"
@@ -259,7 +266,7 @@ def add_places(parser: argparse.ArgumentParser) -> None:
 
 
 def add_output(parser: argparse.ArgumentParser) -> None:
-    """Add the output format and the log format."""
+    """Add options for the output format and the log format."""
     parser.add_argument("--json", action="store_true", help="print JSON")
     # Also allowed after the command; if not given there, the value before the command is used.
     parser.add_argument(
@@ -289,7 +296,7 @@ def add_timeout(
     parser: argparse.ArgumentParser,
     help_text: str = "stop waiting for vendors after this time; default: after 30 s without a response",
 ) -> None:
-    """Add the time after which the command stops waiting for vendors and other callers."""
+    """Add the option for the longest time that the command waits for vendors and other callers."""
     parser.add_argument(
         "--timeout",
         type=seconds,
@@ -299,7 +306,7 @@ def add_timeout(
 
 
 def add_executor(parser: argparse.ArgumentParser) -> None:
-    """Add the choice of workers for work that queries no vendor."""
+    """Add the option that selects threads or processes for work that queries no vendor."""
     parser.add_argument(
         "--executor",
         metavar="WORKERS",
@@ -311,7 +318,7 @@ def listed(text: str) -> list[str]:
     """Split ``A,B C`` into its parts.
 
     Raises:
-        argparse.ArgumentTypeError: There are none.
+        argparse.ArgumentTypeError: The text contains no parts.
     """
     parts = [part for part in text.replace(",", " ").split() if part]
     if not parts:

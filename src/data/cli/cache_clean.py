@@ -1,4 +1,4 @@
-"""``onetape cache clean``: enforces the limit now, tidies up, and shows what stays and why."""
+"""``onetape cache clean``: enforces the size limit, tidies up, and explains what must stay."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def _clean(args: argparse.Namespace) -> Report:
         "dry_run": args.dry_run,
         "limit_bytes": round(cache.max_size_gb * _BYTES_IN_GB) or None,
         "years_dropped": years,
-        # The cache's own notes, or another process's bars, may have been added meanwhile.
+        # The cache may have grown meanwhile, by its own records or by another process's bars.
         "bytes_freed": max(0, before.bytes - after.bytes),
         "outdated": [str(key) for key in outdated],
         "quarantine": {"files": tidied.files, "bytes": tidied.file_bytes},
@@ -92,7 +92,7 @@ def _shown(aged: Aged | None, document: dict[str, Any]) -> Shown:
 
 
 def _aged_shown(aged: Aged, document: dict[str, Any]) -> Shown:
-    """Yield the years that would be or were deleted, with their sizes."""
+    """Yield the years that were deleted, or would be in a dry run, with their sizes."""
     from ..cache.layout import BARS
 
     if aged.years:
@@ -134,7 +134,7 @@ def _rows(document: dict[str, Any]) -> list[list[str]]:
 
 
 def freeable_rows(document: dict[str, Any]) -> list[list[str]]:
-    """Return what could be deleted from a cache, and why the rest must stay, as table rows."""
+    """Return table rows that show what can be deleted from a cache, and why the rest cannot."""
     rows = [
         ["can be rebuilt", size(document["derived_bytes"])],
         ["can be fetched again", size(document["replaceable_bytes"])],

@@ -1,4 +1,4 @@
-"""``onetape cache quarantine list | show | restore | purge``: what is quarantined, and why."""
+"""``onetape cache quarantine list | show | restore | purge``: quarantined rows and files."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Functions shared by the cache commands: list series, find the requested one, show its content."""
+"""Functions shared by the cache commands: they list series and find the requested ones."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from ..model.stored import ComparedBars
     from ..wiring import Services
 
-    # Both have a cache as ``.cache``.
+    # Both have the cache as the attribute ``cache``.
     Installation = DataManager | Services
 
 _SYMBOLS_SHOWN = 12
@@ -29,7 +29,7 @@ def manager_of(args: argparse.Namespace, *, makes_folder: bool = False) -> DataM
     """Return the data manager for the named folder and rules.
 
     Raises:
-        QueryError: The folder does not exist, and the command is not one that ``makes_folder``.
+        QueryError: The folder does not exist, and ``makes_folder`` is false.
     """
     from ..data_manager import DataManager
 
@@ -54,7 +54,7 @@ def chosen(manager: Installation, symbol: str | None, label: str | None = None) 
     """Return the requested series, in all their lanes, or all series if none is named.
 
     Raises:
-        CacheError: There are none; the hint names the cached ones.
+        CacheError: Nothing is cached for the symbol and timeframe; the hint names cached series.
         QueryError: The symbol or timeframe cannot be understood.
     """
     name = meant(manager, symbol) if symbol else None
@@ -69,9 +69,9 @@ def chosen(manager: Installation, symbol: str | None, label: str | None = None) 
 def chosen_with_others(
     manager: Installation, symbol: str | None, label: str | None = None
 ) -> tuple[list[SeriesKey], list[OtherPart]]:
-    """Return the requested series, and the tables and fundamentals; raises as :func:`chosen`.
+    """Return the requested series, and the requested tables and fundamentals.
 
-    For one symbol, either is enough.
+    Raises the errors of :func:`chosen`, but only if the symbol has neither series nor other data.
     """
     name = meant(manager, symbol) if symbol else None
     frame = Timeframe.parse(label) if label else None

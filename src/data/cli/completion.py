@@ -1,4 +1,4 @@
-"""``onetape completion``: the script with which a shell completes commands, options and values."""
+"""``onetape completion``: prints the script for shell completion of commands and options."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def run(args: argparse.Namespace) -> int:
     """Print the script.
 
     Raises:
-        QueryError: There is none for that shell.
+        QueryError: That shell is not supported.
         MissingExtraError: The package that writes the script is not installed.
     """
     shell = args.shell.strip().lower()
@@ -71,7 +71,10 @@ def _actions(parser: argparse.ArgumentParser) -> Iterator[argparse.Action]:
 
 
 def _complete(action: argparse.Action, shtab: Any) -> None:
-    """Add completion to an argument by the values it accepts; the parser is never used to parse."""
+    """Set the choices or files that a shell offers for an argument.
+
+    The parser is used only to generate the script, never to parse.
+    """
     from ..vendors.registry import VENDORS
 
     if action.dest in _VENDOR and action.choices is None:

@@ -1,4 +1,4 @@
-"""``onetape demo``: shows the main task on this machine, even without a network and keys."""
+"""``onetape demo``: shows how bars are fetched and cached, even without a network or keys."""
 
 from __future__ import annotations
 
@@ -59,9 +59,11 @@ def run(args: argparse.Namespace) -> int:
 def _role_lines(
     roles: Sequence[VendorRole], *, is_lacking: bool
 ) -> Iterator[tuple[Cell, str, Sequence[Cell]]]:
-    """Yield a line for each vendor; those skipped for the same reason share one.
+    """Yield a line for each vendor; vendors that were skipped for the same reason share a line.
 
-    ``is_lacking``: Whether the answer has gaps; if not, missing keys are not mentioned.
+    Args:
+        roles: Each vendor with its part in the answer.
+        is_lacking: Whether the answer has gaps. If not, missing keys are not mentioned.
     """
     others = {one.vendor: one.why for one in roles if one.role == "not asked"}
     others = telling(others, is_lacking=is_lacking)
@@ -87,7 +89,7 @@ def _any_reached(reached: dict[str, Reached]) -> bool:
 
 @contextmanager
 def _cache_folder(args: argparse.Namespace) -> Iterator[str | Path]:
-    """Yield the cache folder that was named, or a temporary one."""
+    """Yield the cache folder from the options, or a temporary folder if none was given."""
     from ..disk.scratch import scratch_folder
 
     if args.cache_dir:
@@ -98,7 +100,7 @@ def _cache_folder(args: argparse.Namespace) -> Iterator[str | Path]:
 
 
 class _Reporter:
-    """Reports what happens, as text while it is going on or as JSON at the end."""
+    """Prints the demonstration as text while it is running, or as JSON at the end."""
 
     def __init__(self, args: argparse.Namespace) -> None:
         self._as_json = bool(args.json)
@@ -115,7 +117,7 @@ class _Reporter:
         self._show("", Rule(styled(text, "bold"), align="left", style="dim"))
 
     def opening(self, case: Showcase, *, is_temporary: bool) -> None:
-        """Print what the demonstration is, and where it stores the bars."""
+        """Print the title of the demonstration and the folder of its bars."""
         keep = " (deleted afterwards; --cache-dir keeps it)" if is_temporary else ""
         self._show(
             styled("onetape: market data behind one call", "bold"),
@@ -140,7 +142,7 @@ class _Reporter:
             self._show("no vendor can be reached from this machine")
 
     def samples(self) -> None:
-        """Print that sample bars follow, and how to request them."""
+        """Print a note that sample bars follow, and how to request them."""
         self._title("without a network")
         self._show(
             "Real daily bars from 2000 to 2013 (extra `demo`), served by the vendor `demo` "
@@ -149,7 +151,7 @@ class _Reporter:
         )
 
     def answer(self, shown: DemoAnswer) -> None:
-        """Show one query: the route, the attempts, the bars, the second call."""
+        """Show one query: its vendors, the attempts, the bars, and the time of a second call."""
         question = shown.question
         self._title(f"{question.symbol} {question.timeframe}  {question.start} → {question.end}")
         is_lacking = shown.frame is None or not shown.frame.attrs["onetape"]["complete"]
@@ -157,7 +159,7 @@ class _Reporter:
         self._show(*(_failure_shown(shown) if shown.frame is None else _bars_shown(shown)))
 
     def closing(self, shown: list[DemoAnswer]) -> None:
-        """Print the JSON, or name what is missing if there was nothing to show."""
+        """Print the JSON if requested, or an error if nothing could be shown."""
         if self._as_json:
             print_json(
                 {

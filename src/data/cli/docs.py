@@ -64,7 +64,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> Report:
-    """Return the list, a page, or the pages that contain some words; or write all as one HTML file.
+    """Return the list of pages, one page, or the pages with certain words; or write them as HTML.
 
     Raises:
         QueryError: No page has that name or contains the words, or the page has no example.

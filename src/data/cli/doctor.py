@@ -1,4 +1,4 @@
-"""``onetape doctor``: what works on this machine, what does not, and what to do about it."""
+"""``onetape doctor``: checks what works on this machine, and shows how to fix what does not."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> Report | int:
-    """Return the checks, section by section; 1 if anything does not work.
+    """Return the checks, section by section; the exit code is 1 if any of them failed.
 
     Raises:
         QueryError: ``--every`` was given without ``--watch``, or ``--full`` with it.
@@ -53,7 +53,7 @@ def run(args: argparse.Namespace) -> Report | int:
 
 
 def _alert_job() -> list[Check]:
-    """Return the state of the alert job; nothing if this machine stores no alerts."""
+    """Return the check of the alert job, or an empty list if this machine stores no alerts."""
     from ..clock import SystemClock
     from ..errors import ConfigError, DataError
     from ..jobs.alerts import job_health, job_health_in_words

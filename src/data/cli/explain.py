@@ -30,7 +30,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> Report:
-    """Return the explanation; 1 if no vendor can be queried."""
+    """Return the explanation; the exit code is 1 if no vendor can be queried."""
     explanation = manager_of(args, makes_folder=True).explain(
         args.symbol,
         args.timeframe,

@@ -69,10 +69,10 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> Report:
-    """Fetch and export; 1 if anything is missing.
+    """Fetch bars and write the requested files; the exit code is 1 if anything is missing.
 
     Raises:
-        QueryError: Outputs exclude each other, or the only symbol cannot be understood.
+        QueryError: Output options exclude each other, or the only symbol cannot be understood.
     """
     _check(args)
     manager = manager_of(args, makes_folder=True)
@@ -100,7 +100,7 @@ def run(args: argparse.Namespace) -> Report:
 
 
 def _fetch_many(manager: DataManager, args: argparse.Namespace) -> Report:
-    """Fetch and export several symbols; 2 if none of them can be understood."""
+    """Fetch and export several symbols; the exit code is 2 if none of them can be understood."""
     is_quiet = getattr(args, "quiet", False)
     with asking(args, progress=True) as notes:
         frames = manager.get_ohlcv_batch(
@@ -128,7 +128,7 @@ def _fetch_many(manager: DataManager, args: argparse.Namespace) -> Report:
 
 
 def _unseen(_: object) -> None:
-    """Show no progress."""
+    """Ignore the progress."""
 
 
 def _plain(frame: pd.DataFrame, written: list[str]) -> dict[str, Any]:
@@ -168,7 +168,7 @@ def _check_many(args: argparse.Namespace) -> None:
     """Reject options that apply to only one symbol.
 
     Raises:
-        QueryError: There is such an option.
+        QueryError: One of these options was given.
     """
     if args.version is not None:
         raise QueryError(
@@ -197,7 +197,7 @@ def _export(frame: pd.DataFrame, args: argparse.Namespace) -> list[str]:
 
 
 def _path(name: str, frame: pd.DataFrame) -> Path:
-    """Return a file's path with the symbol filled in."""
+    """Return a file's path, with the symbol in place of the placeholder."""
     symbol = re.sub(r"[/\\]", "-", frame.attrs["onetape"]["symbol"])
     return Path(name.replace(_SYMBOL, symbol))
 

@@ -45,7 +45,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> Report:
-    """Return the record; 1 if no vendor has anything.
+    """Return the record; the exit code is 1 if no vendor has any data.
 
     Raises:
         QueryError, ConfigError: The query or the configuration cannot be understood.

@@ -43,7 +43,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> Report:
-    """Fetch; 1 if anything is missing."""
+    """Fetch the requested data; the exit code is 1 if anything is missing."""
     manager, started = manager_of(args, makes_folder=True), time.perf_counter()
     with asking(args) as notes:
         frame = _fetch_figures(manager, args)

@@ -37,10 +37,10 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> Report:
-    """Return the gaps; 1 if a series could not be read.
+    """Return the gaps; the exit code is 1 if a series could not be read.
 
     Raises:
-        QueryError: None of a symbol, ``--universe`` and ``--all`` is given, or several are.
+        QueryError: Not exactly one of a symbol, ``--universe`` and ``--all`` is given.
     """
     check_one(args, "gaps AAPL 1d")
     manager = manager_of(args)

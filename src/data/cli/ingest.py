@@ -109,10 +109,13 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def _known(name: str) -> str:
-    """Return the name of a source, or of a class in a module, which is looked up later.
+    """Return a name unchanged if it is a source or has the form ``module:Class``.
+
+    A class is looked up later. A source is looked up here because a ``--help`` after it would hide
+    the error.
 
     Raises:
-        ArgumentTypeError: The source does not exist; a ``--help`` after it would hide that.
+        ArgumentTypeError: The source does not exist.
     """
     if name.strip() and ":" not in name and not DataSourceRegistry.is_registered(name):
         try:
@@ -123,7 +126,7 @@ def _known(name: str) -> str:
 
 
 def run(args: argparse.Namespace) -> Report:
-    """Write a bundle, or show sources; 1 if part of it could not be fetched.
+    """Write a bundle, or list the sources; the exit code is 1 if part of it could not be fetched.
 
     Raises:
         QueryError: A source or symbols are missing, or options do not go together.
@@ -221,7 +224,7 @@ def _bundle_name(source: str) -> str:
 
 
 def _warn_of_keys(args: argparse.Namespace) -> None:
-    """Warn that keys among the arguments can be seen; from here on no text shows them."""
+    """Warn that other users can see keys given as options; mask the keys in all later texts."""
     given = {name: value for name in _KEYS if (value := getattr(args, name)) is not None}
     for value in given.values():
         note_key(value.strip())
@@ -276,7 +279,7 @@ def _ingest(
     """Have a source write the bundle.
 
     Raises:
-        DataError: The source cannot write it, or a program's own source raised something.
+        DataError: The source cannot write the bundle, or a user-defined source raised an error.
     """
     import pandas as pd
 
@@ -319,7 +322,7 @@ def _ingest(
 
 
 async def _awaited(work: Callable[[], Any], seconds: float | None) -> None:
-    """Wait for a program's method, whether it returns a coroutine, a task, or the result."""
+    """Call a method of a user-defined source, and await its result if that is awaitable."""
     done = work()
     if inspect.isawaitable(done):
         await asyncio.wait_for(done, seconds)

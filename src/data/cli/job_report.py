@@ -51,7 +51,7 @@ def _now_ms() -> int:
 
 
 def _replaced(path: Path) -> str:
-    """Return the page that is about to be replaced; empty if there is no readable one."""
+    """Return the content of the page about to be replaced; empty if it is missing or unreadable."""
     try:
         return path.read_text(encoding="utf-8")
     except (OSError, ValueError):
@@ -101,7 +101,7 @@ def present_job(
 
 @contextmanager
 def progress_of(args: argparse.Namespace) -> Iterator[Listener]:
-    """Show progress on standard error: a bar in a terminal, otherwise lines."""
+    """Yield a listener that shows progress on standard error: a bar in a terminal, else lines."""
     from ..progress.bar import bar_on
 
     screen = console(stderr=True)
@@ -113,16 +113,17 @@ def progress_of(args: argparse.Namespace) -> Iterator[Listener]:
 
 
 class _Lines:
-    """Progress in lines: for a short job each series, for a long one the progress now and then.
+    """Shows progress as lines: each series of a short job, or a line at intervals for a long job.
 
-    A series that waits gets a line at once, and the next one half a minute later.
+    A series of a short job that starts waiting gets a line at once. While it waits, its further
+    lines are half a minute apart.
     """
 
     def __init__(self, show: Callable[..., object]) -> None:
         self._show, self._last_s, self._waits = show, time.monotonic(), ""
 
     def listen(self, now: Progress) -> None:
-        """Print the progress if it is worth a line."""
+        """Print a line of progress, unless the last one is too recent."""
         now_s = time.monotonic()
         waits = now.result.name if now.waiting else ""
         is_long = now.total > MOST_SHOWN
@@ -137,7 +138,7 @@ class _Lines:
 
 
 def reasons_shown(reasons: Sequence[dict[str, Any]], what: str = "series") -> Shown:
-    """Yield the reasons why series are incomplete, similar ones in one line."""
+    """Yield one line for each reason why series are incomplete, with the series it applies to."""
     from ..progress.report import ReasonGroup
 
     for reason in reasons[:MOST_REASONS]:
@@ -150,7 +151,7 @@ def reasons_shown(reasons: Sequence[dict[str, Any]], what: str = "series") -> Sh
 
 
 def requests_shown(requests: dict[str, dict[str, int]]) -> Shown:
-    """Yield how many requests each vendor was sent, and how many returned nothing usable."""
+    """Yield a line for each vendor: the number of requests, and of those without a result."""
     for vendor, counts in requests.items():
         sent, answered = counts["sent"], counts["answered"]
         lost = f", {sent - answered:,} without a result" if sent > answered else ""
@@ -158,7 +159,7 @@ def requests_shown(requests: dict[str, dict[str, int]]) -> Shown:
 
 
 def costs_shown(vendors: dict[str, dict[str, Any]], what: str = "series") -> Shown:
-    """Yield the requests each vendor would be sent, and how long they take."""
+    """Yield a table of the requests that each vendor would receive, and of their duration."""
     from ..model.texts import duration
 
     rows = [

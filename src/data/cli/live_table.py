@@ -61,7 +61,7 @@ def follow(feed: LiveFeed, args: argparse.Namespace) -> int:
 
 
 def _items(feed: LiveFeed, count: int | None, *, forming: bool) -> Iterator[Item]:
-    """Start the feed and yield its items, up to the given number of bars that are not history."""
+    """Start the feed and yield its items, until ``count`` closed live bars have arrived."""
     box = feed.subscribe(forming=forming, revisions=True)
     feed.start()
     new = 0
@@ -94,7 +94,7 @@ def _show(feed: LiveFeed, items: Iterator[Item], screen: Console, args: argparse
 
 
 def whole(shown: FeedSnapshot, rows: int, *, forming: bool) -> Group:
-    """Return the whole screen: the feed's state, the last bars, the running one if wanted."""
+    """Return the whole screen: the feed's state, its last bars, the forming bar if requested."""
     from rich.console import Group
     from rich.text import Text
 

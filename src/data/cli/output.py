@@ -63,7 +63,7 @@ _is_quiet: ContextVar[bool] = ContextVar("onetape_quiet", default=False)
 
 @contextmanager
 def quiet(wanted: bool) -> Iterator[None]:
-    """Print only errors, no progress or notes, while the block runs, if ``wanted``."""
+    """If ``wanted``, suppress progress and notes, but not errors, while the block runs."""
     token = _is_quiet.set(wanted)
     try:
         yield
@@ -72,12 +72,12 @@ def quiet(wanted: bool) -> Iterator[None]:
 
 
 def is_quiet() -> bool:
-    """Return whether results that need no attention are left out, as with ``-q``."""
+    """Return whether ``-q`` is in effect, which leaves out results that need no attention."""
     return _is_quiet.get()
 
 
 class _Nowhere(io.TextIOBase):
-    """A stand-in for a standard output or error that the caller has closed."""
+    """A stream that discards everything; replaces a standard stream that the caller has closed."""
 
     def write(self, text: str) -> int:
         """Discard ``text``; return its length, as if it were written."""
@@ -100,7 +100,7 @@ def _plain_sign(error: UnicodeError) -> tuple[str, int]:
 
 
 def busy(args: argparse.Namespace, doing: str) -> AbstractContextManager[Any]:
-    """Show on standard error, in a terminal, what is being done for a symbol or series."""
+    """Show a status line on standard error, if that is a terminal: the symbol and the activity."""
     screen = console(stderr=True)
     if not screen.is_terminal:
         return nullcontext()
@@ -111,9 +111,13 @@ def busy(args: argparse.Namespace, doing: str) -> AbstractContextManager[Any]:
 
 @contextmanager
 def asking(args: argparse.Namespace, *, progress: bool = False) -> Iterator[list[str]]:
-    """Show that bars are being requested; afterwards the list contains the notes, each once.
+    """Show a status line while bars are requested, and collect the warnings of the block.
 
-    ``progress``: Whether the caller shows the progress.
+    After the block, the yielded list contains each warning once, as a note to print.
+
+    Args:
+        args: Arguments of the command.
+        progress: Whether the caller shows the progress instead of the status line.
     """
     lines: list[str] = []
     with warnings.catch_warnings(record=True) as caught:
@@ -132,7 +136,7 @@ def asking(args: argparse.Namespace, *, progress: bool = False) -> Iterator[list
 def print_json(value: Any) -> None:
     """Print ``value`` as one JSON document on standard output; NaN and infinity become null.
 
-    It is indented for people, and on one line for programs.
+    The document is indented in a terminal, and on one line otherwise.
     """
     indent = 2 if sys.stdout.isatty() else None
     sys.stdout.write(json.dumps(_plain(value), indent=indent, allow_nan=False, default=str) + "\n")
@@ -165,14 +169,14 @@ def note(message: str) -> None:
 
 
 def print_state(line: str) -> None:
-    """Print a state on standard error; if that cannot be written, work continues."""
+    """Print a line about the current state on standard error; a closed stream is ignored."""
     from rich.text import Text
 
     _print_errors(Text(line))
 
 
 def _print_errors(*lines: Text) -> None:
-    """Print lines on standard error; if it is closed, the exit code is enough."""
+    """Print lines on standard error; if it is closed, drop them."""
     screen = console(stderr=True)
     try:
         for line in lines:

@@ -49,7 +49,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> Report:
-    """Draw; 1 if bars are missing.
+    """Draw the chart; the exit code is 1 if bars are missing.
 
     Raises:
         QueryError: The file name does not determine the format, or the query is wrong.

@@ -47,7 +47,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_series(parser: argparse.ArgumentParser, run: _Run, symbols_help: str) -> None:
-    """Add the options for which series are filled, and how."""
+    """Add the options that select the series, and those that control how they are filled."""
     parser.add_argument("--symbols", "--tickers", type=listed, metavar="A,B,C", help=symbols_help)
     parser.add_argument(
         "--timeframes",
@@ -103,7 +103,7 @@ def _add_job(parser: argparse.ArgumentParser, run: _Run) -> None:
 
 
 def _run_listed(parser: argparse.ArgumentParser, args: argparse.Namespace) -> int:
-    """Fill the series on a list; without a list, print the usage, as all series may be too many.
+    """Fill the series on a list; without a list, print the usage instead of filling all series.
 
     Raises:
         QueryError: No list is given.

@@ -99,7 +99,10 @@ def _shown(vendors: Sequence[dict[str, Any]], ways: Sequence[dict[str, Any]]) ->
 
 
 def _probe(args: argparse.Namespace) -> Report:
-    """Print what each key allows as it becomes known; return 1 if no key allows anything."""
+    """Send a test request for each vendor's key and print the results as they arrive.
+
+    The exit code is 1 if no key allows anything.
+    """
     from ..jobs.key_probe import probe, probed_vendors, prober_of
 
     selector, clock = prober_of(args.cache_dir, args.config)

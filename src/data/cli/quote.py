@@ -46,7 +46,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> Report:
-    """Fetch quotes; 1 if a symbol's price could not be fetched, 2 if no symbol was valid."""
+    """Fetch quotes; the exit code is 1 if a price is missing, and 2 if no symbol was valid."""
     manager = manager_of(args, makes_folder=True)
     with asking(args):
         quotes = manager.get_quotes(

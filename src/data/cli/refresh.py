@@ -103,7 +103,7 @@ def configure_periodic(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_whose(parser: argparse.ArgumentParser, types: Sequence[str]) -> Any:
-    """Add symbols and data types; return the group of mutually exclusive options."""
+    """Add options for the symbols and data types; return the group that selects the symbols."""
     group = parser.add_mutually_exclusive_group()
     group.add_argument("--symbols", type=listed, metavar="A,B,C")
     group.add_argument("--all-symbols", action="store_true", help="all cached symbols (default)")
@@ -131,7 +131,7 @@ def _add_whose(parser: argparse.ArgumentParser, types: Sequence[str]) -> Any:
 
 
 def run(args: argparse.Namespace) -> Report | int:
-    """Refresh or clean up; 1 if anything could not be refreshed."""
+    """Refresh or clean up; the exit code is 1 if anything could not be refreshed."""
     return _cleaned(args) if args.cleanup_only else _refreshed(args)
 
 

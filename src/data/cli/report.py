@@ -17,7 +17,7 @@ OK, FAILED, USAGE = 0, 1, 2
 
 
 class Line(NamedTuple):
-    """A text that stays on one line, however long: a path or a command can be copied whole."""
+    """A text that is never wrapped, so that a path or a command in it can be copied."""
 
     text: str
     style: str = ""
@@ -36,9 +36,9 @@ class Report(NamedTuple):
         notes: Messages for standard error that are not failures.
         errors: Failures of parts of the answer, or their messages.
         ok: Whether the exit code is 0; otherwise it is 1.
-        is_check: Whether it is a verdict, or states what was fetched or written, which ``-q`` prints
-            only if it is not good.
-        is_misuse: Whether the exit code is 2: no part of the query could be understood.
+        is_check: Whether the report is only a verdict, or only confirms a fetch or a write. ``-q``
+            prints such a report only if the exit code is not 0.
+        is_misuse: Whether the exit code is 2, because no part of the query could be understood.
     """
 
     plain: Any

@@ -37,11 +37,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> Report:
-    """Make the report and write it; 1 if part of it could not be read.
+    """Make the report and write it; the exit code is 1 if part of the data could not be read.
 
     Raises:
-        QueryError: There is neither a series nor ``--all``, or both; or the file is neither a page
-            nor JSON.
+        QueryError: Neither a series nor ``--all`` is given, or both are; or the file's name is not
+            one of a page or of JSON.
     """
     from ..charts.report import check_report_path
 
@@ -58,7 +58,7 @@ def run(args: argparse.Namespace) -> Report:
         written = "" if args.output is None else str(report.save(args.output))
 
     def shown() -> Shown:
-        """Yield the path it was written to, or its content."""
+        """Yield the path that the report was written to, or its content."""
         if written:
             yield Line(f"written to {written}")
             return

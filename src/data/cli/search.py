@@ -23,7 +23,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> Report:
-    """Search; 1 if nothing was found, or not all vendors answered."""
+    """Search; the exit code is 1 if nothing was found, or not all vendors answered."""
     manager = manager_of(args, makes_folder=True)
     args.symbol = text = " ".join(args.text)
     with asking(args) as notes:

@@ -71,7 +71,7 @@ def _opened(args: argparse.Namespace) -> tuple[Database, DataManager]:
 
 
 def _refresh(args: argparse.Namespace) -> Report:
-    """Refresh; 1 if a symbol is unknown or part of its data could not be fetched."""
+    """Refresh; the exit code is 1 if a symbol is unknown or part of its data is unavailable."""
     if bool(args.symbols) == args.all:
         raise QueryError("give either symbols or --all")
     database, manager = _opened(args)

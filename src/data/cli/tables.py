@@ -61,7 +61,7 @@ class TextTable:
         ]
 
     def __rich_console__(self, _: Console, options: ConsoleOptions) -> RenderResult:
-        """Yield the title and the table that fits."""
+        """Yield the title, and the table with the columns that fit."""
         from rich.text import Text
 
         kept = self.fitting(options.max_width)
@@ -89,7 +89,7 @@ class TextTable:
         return sum(self._widths[place] for place in kept) + _GAP * (len(kept) - 1)
 
     def _lines(self, kept: Sequence[int]) -> Iterator[Segment]:
-        """Yield the table's lines directly: a rich table takes half a millisecond per row."""
+        """Yield the table's lines without a rich table, which takes half a millisecond per row."""
         from rich.segment import Segment
         from rich.style import Style
 
@@ -145,9 +145,9 @@ def _text(cell: Cell) -> Text:
 
 
 def findings(rows: Sequence[tuple[Cell, str, Sequence[Cell]]], name_width: int = 0) -> Table:
-    """Return lines with a mark, a name, and texts stacked beside the name, where they wrap.
+    """Return lines with a mark, a name, and texts that are stacked and wrapped beside the name.
 
-    With ``name_width``, the texts of several such tables are aligned.
+    ``name_width`` is the least width of the names, to align the texts of several such tables.
     """
     from rich.console import Group
     from rich.table import Table
@@ -200,7 +200,7 @@ def shortened(text: str) -> str:
     return f"{head.rpartition(' ')[0]} … {tail.partition(' ')[2]}"
 
 
-# --- facts in a plan or an explanation: a name, and texts beside it
+# --- facts in a plan or an explanation: a name with texts beside it
 
 
 def facts(lines: Iterable[tuple[str, str]], styles: Mapping[str, str]) -> Table:

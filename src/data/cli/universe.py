@@ -212,7 +212,7 @@ def _some(texts: Sequence[str], style: str) -> Iterable[Any]:
 
 
 def _members(args: argparse.Namespace, day: str | None, *, strict: bool = False) -> Members:
-    """Return the members on a day; the reasons of any warning are shown with them."""
+    """Return the members on a day; warnings are suppressed because the output contains them."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", SurvivorshipWarning)
         return _universes(args).members(args.name, day, args.known_at, strict)

@@ -73,7 +73,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> Report:
-    """Validate; 1 if anything was found or could not be read."""
+    """Validate stored bars; the exit code is 1 if anything was found or could not be read."""
     from ..jobs.validate import ValidateQuestion, validate_all
 
     check_one(args, "validate AAPL 1d", with_timeframe=True)
@@ -122,7 +122,7 @@ def run(args: argparse.Namespace) -> Report:
 def _cost(
     manager: DataManager, lanes: Iterable[ValidateQuestion]
 ) -> tuple[dict[str, VendorCost], dict[str, str]]:
-    """Return the cost for each vendor, and the checks that cannot be done, with the reasons."""
+    """Return the cost for each vendor, and the reason for each check that cannot be done."""
     from ..jobs.validate import add_cost
 
     costs: dict[str, VendorCost] = {}

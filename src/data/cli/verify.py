@@ -69,7 +69,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> Report | int:
-    """Compare; 1 if anything differs or could not be fetched.
+    """Compare bars; the exit code is 1 if anything differs or could not be fetched.
 
     Raises:
         QueryError: Options exclude each other, or there is neither a series nor ``--sample``.
@@ -201,7 +201,7 @@ def _table(one: Comparison) -> TextTable:
 
 
 def _name(one: Comparison, difference: Difference) -> str:
-    """Return the name of a difference, with the name of the side that lacks bars."""
+    """Return the name of a difference; for missing bars, it names the side that lacks them."""
     missing = {"missing here": one.ours, "missing there": one.theirs}
     return (
         f"not in {missing[difference.cause]}" if difference.cause in missing else difference.cause

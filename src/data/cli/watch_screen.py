@@ -25,7 +25,7 @@ _MOST_INCIDENTS = 5
 
 
 def run_watch(args: argparse.Namespace) -> Report | int:
-    """Show the state of everything at intervals until Ctrl-C; with ``--json``, only once.
+    """Show the state of everything repeatedly until Ctrl-C, or once with ``--json``.
 
     Returns:
         0, even if interrupted, which is the normal end.

@@ -60,7 +60,7 @@ class AttemptFailed(Event):
 
 @dataclass(frozen=True, kw_only=True)
 class VendorPaused(Event):
-    """A vendor requested a pause: no process queries it for ``seconds``."""
+    """A vendor requested a slower rate: no process queries it for ``seconds``."""
 
     vendor: str
     seconds: float
@@ -83,7 +83,7 @@ class ShapeChanged(Event):
 
 @dataclass(frozen=True, kw_only=True)
 class CircuitOpened(Event):
-    """A vendor failed too often: for a while no process uses its service ``door``.
+    """One service of a vendor, ``door``, failed too often; no process uses it for a while.
 
     ``seconds`` is the time until one caller may try again; ``reason`` is the last failure.
     """
@@ -96,7 +96,7 @@ class CircuitOpened(Event):
 
 @dataclass(frozen=True, kw_only=True)
 class CircuitClosed(Event):
-    """The service ``door`` of a vendor works again after its circuit breaker was open."""
+    """One service of a vendor, ``door``, answers again after its circuit breaker was open."""
 
     vendor: str
     door: str
@@ -104,7 +104,7 @@ class CircuitClosed(Event):
 
 @dataclass(frozen=True, kw_only=True)
 class FellBack(Event):
-    """``rows`` bars came from ``vendor``, because the vendors ``others``, queried first, lacked them."""
+    """``rows`` bars came from ``vendor`` because the vendors before it, ``others``, lacked them."""
 
     vendor: str
     others: tuple[str, ...]
@@ -113,18 +113,18 @@ class FellBack(Event):
 
 @dataclass(frozen=True, kw_only=True)
 class AnswerIncomplete(Event):
-    """An answer is incomplete; ``trouble`` lists what is missing, one sentence each."""
+    """An answer is incomplete; ``trouble`` has one sentence for each thing that is missing."""
 
     trouble: tuple[str, ...]
 
 
 @dataclass(frozen=True, kw_only=True)
 class HistoryPerishes(Event):
-    """A stored series lacks bars that will not be available from any vendor after ``lost``.
+    """A stored series lacks bars that no vendor will serve after ``lost`` (ISO, UTC).
 
-    ``lost`` is an ISO time in UTC, at which the last vendor (``vendor``) drops them. ``what`` is
-    ``bars``, or the figures for a perpetual future (``open interest``). The vendors go back
-    ``depth_days`` days. Jobs that fetch or check the series report this event.
+    ``vendor`` serves them until then; its history goes back ``depth_days`` days. ``what`` is
+    ``bars``, or a kind of figures for a perpetual future, such as ``open interest``. A job that
+    fetches or checks the series sends the event.
     """
 
     vendor: str
@@ -157,7 +157,7 @@ class VendorDayLacking(Event):
     """A session was found to be missing for most symbols of a vendor.
 
     Attributes:
-        vendor, bars, day: Vendor, length of the bars, session date (ISO).
+        vendor, bars, day: Vendor, timeframe of the bars, session date (ISO).
         condition: ``missing``, ``degraded`` or ``pending``.
         symbols: Number of symbols for which it is known whether the vendor has the session.
         lacking: Number of those for which bars are missing.
@@ -175,15 +175,15 @@ class VendorDayLacking(Event):
 class BarRefused(Event):
     """A bar, trade or message from a stream was not accepted as it was.
 
-    It was dropped, and history fills the gap; a bar reported as closed before its close is treated
-    as the forming bar. The event is sent once per bar, and once per minute for trades and
-    unreadable messages.
+    It was dropped, and history fills the gap. An exception is a bar that was reported as closed
+    before its close, which is used as the forming bar. The event is sent once per bar, and once per
+    minute for trades and for unreadable messages.
 
     Attributes:
         vendor: Vendor of the stream.
         spelled: The vendor's spelling of the symbol; empty for an unreadable message.
         bars: Timeframe of the data; empty for trades and unreadable messages.
-        opens_ms: Open of the bar (UTC milliseconds); for trades and messages, the minute.
+        opens_ms: Stamp of the bar in UTC milliseconds; for trades and messages, their minute.
         reason: Why it was rejected.
     """
 
@@ -214,13 +214,14 @@ class BarCorrected(Event):
 class QualityLow(Event):
     """An answer or a validated stored series scored below ``validation.min_quality_score``.
 
-    For answers, the event is reported once per process for each series and generation.
+    For answers, the event is sent once per process for each generation of a series, that is, once
+    after each change.
 
     Attributes:
         lane: Kind of the series; empty for the default one.
-        score, minimum: Actual and required score, from 0 to 1.
-        findings: Defects, one sentence each, without unusual facts that are not defects; for an
-            answer, its gaps and defects.
+        score, minimum: Values from 0 to 1.
+        findings: Gaps and defects of an answer, or the findings in a stored series, one sentence
+            each. Unusual facts that are not defects are left out.
     """
 
     lane: str
@@ -236,7 +237,7 @@ class BarsContradicted(Event):
     Attributes:
         vendor: Second vendor.
         lane: Kind of the series; empty for the default one.
-        start, end: Compared span (ISO, UTC); the end is exclusive.
+        start, end: Range that was compared (ISO, UTC); the end is exclusive.
         bars: Number of bars that differ.
         said: Description of the differences.
     """

@@ -1,4 +1,4 @@
-"""Logging: adds the current request to records, with two formats and a function for the setup.
+"""Logging: the request that a record belongs to, two formats, and a function for the setup.
 
 The library attaches no handler that writes unless the program or the environment requests it.
 Levels: DEBUG for every HTTP attempt, INFO for a vendor's pause, WARNING for anything that affects
@@ -98,7 +98,7 @@ class Subject:
 
 
 def subject_of(symbol: Any, timeframe: Any) -> Subject:
-    """Return the subject of a request as the caller wrote it; values that are not strings are ignored."""
+    """Return the subject of a caller's request; values that are not strings are ignored."""
     texts = [value if isinstance(value, str) else "" for value in (symbol, timeframe)]
     return Subject(*texts)
 
@@ -112,7 +112,7 @@ _process = os.urandom(3).hex()
 
 
 def request_id(number: int) -> str:
-    """Return the name of a call in log records, which is unique across processes."""
+    """Return the name of a call in log records, which is unique even if processes share a log."""
     return f"{_process}-{number:x}"
 
 
@@ -142,9 +142,9 @@ def asking(vendor: str) -> Iterator[None]:
 
 
 def carried(function: Callable[[A], R]) -> Callable[[A], R]:
-    """Return a function that runs ``function`` in the current context, in any thread.
+    """Return a function that runs ``function`` in the current context, even in another thread.
 
-    Its warnings point at the line that is calling now.
+    Warnings from ``function`` point at the line of the user's program that is calling now.
     """
     with working_for(called_from()):
         context = contextvars.copy_context()
@@ -152,10 +152,10 @@ def carried(function: Callable[[A], R]) -> Callable[[A], R]:
 
 
 def following(function: Callable[P, R]) -> Callable[P, R]:
-    """Return a function whose records belong to the current request, in any thread.
+    """Return ``function`` such that its log records belong to the current request in any thread.
 
-    Its warnings point at the line that is calling now. Use this for threads that outlive the call
-    that starts them: nothing else from the call is carried over.
+    Its warnings point at the line of the user's program that is calling now. This is for threads
+    that outlive the call that starts them: nothing else of the call's context is copied.
     """
     subject, place = current.get(), called_from()
 
@@ -181,9 +181,9 @@ def context() -> dict[str, str]:
 
 
 class ContextFilter(logging.Filter):
-    """Adds the running request to each record; attributes set by the record itself stay.
+    """Adds the running request to each record, without overwriting attributes of the record.
 
-    Attach it to a handler: filters of a logger do not see the records of its child loggers.
+    Attach it to a handler: a logger's filters do not see the records of its child loggers.
     """
 
     def filter(self, record: logging.LogRecord) -> bool:
@@ -198,7 +198,7 @@ class ContextFilter(logging.Filter):
 
 
 class _Masking(logging.Formatter):
-    """Masks keys in the finished text: a third line of defense, in case the first two failed.
+    """Masks keys in the finished text, in case the two earlier safeguards failed.
 
     Control characters, which a vendor's text or a symbol may contain, are escaped.
 
@@ -220,7 +220,7 @@ class _Masking(logging.Formatter):
 
 @lru_cache(512)
 def _forms(secret: str) -> tuple[str, ...]:
-    """Return a key in the forms in which it occurs in texts and addresses."""
+    """Return a key as it is, and URL-encoded in each way that it may occur in addresses."""
     return secret, quote(secret, safe=""), quote(secret), quote_plus(secret)
 
 
@@ -246,7 +246,7 @@ class JsonFormatter(_Masking):
     """
 
     def format(self, record: logging.LogRecord) -> str:
-        """Return the record as one line of JSON."""
+        """Return the JSON object for a record, as one line."""
         moment = datetime.fromtimestamp(record.created, UTC)
         plain: dict[str, Any] = {
             "ts": moment.isoformat(timespec="milliseconds").replace("+00:00", "Z"),
@@ -265,7 +265,7 @@ class JsonFormatter(_Masking):
         return json.dumps(self._clean(plain), ensure_ascii=False, default=str)
 
     def _clean(self, value: Any) -> Any:
-        """Mask texts before they are escaped, wherever they occur."""
+        """Mask keys in all strings of a value, before JSON escapes them."""
         if isinstance(value, Mapping):
             return {self._clean(str(k)): self._clean(v) for k, v in value.items()}
         if isinstance(value, list | tuple):
@@ -281,9 +281,9 @@ class JsonFormatter(_Masking):
 
 
 class WritingHandler(logging.StreamHandler[Any]):
-    """The handler that writes for this library.
+    """The handler that writes this library's log.
 
-    :func:`configure_logging` replaces an earlier one.
+    There is at most one: :func:`configure_logging` replaces an earlier one.
     """
 
 
@@ -292,8 +292,8 @@ def configure_logging(
 ) -> None:
     """Write this library's logs to a stream, for programs without their own logging setup.
 
-    Programs with their own setup attach :class:`ContextFilter` and a formatter from this module to
-    their handler. Another call replaces the previously attached handler.
+    Other programs attach :class:`ContextFilter` and a formatter from here to a handler of theirs.
+    Each call replaces the handler that an earlier one attached.
 
     Args:
         format: ``text`` or ``json``. Default: ``ONETAPE_LOG``, else text.
@@ -327,7 +327,7 @@ def write_as_environment_says() -> None:
 
 
 def wanted(format: str | None, level: str | None) -> tuple[str, str] | None:
-    """Return format and level from the arguments or the environment; None if nothing is set.
+    """Return format and level from the arguments or the environment, or None if neither sets them.
 
     Raises:
         ConfigError: There is no such format or level.
@@ -362,7 +362,7 @@ def _one_of(what: str, value: str, allowed: tuple[str, ...]) -> str:
 
 
 def _after_fork() -> None:
-    """Give the requests of a forked child a new name prefix."""
+    """Change the prefix of request names in a forked child, unlike those of its parent."""
     global _process
     _process = os.urandom(3).hex()
 

@@ -1,4 +1,4 @@
-"""Counts queries and answers: plain numbers, with bounded memory and without a clock."""
+"""Counters of queries and answers: plain numbers in bounded memory, without a clock."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _QUARTERS = 4
 EDGES = tuple(2.0 ** (quarter / _QUARTERS) for quarter in range(-68, 41))
 _MOST_UNCOUNTED = 1024
 _OF_QUALITY = ("incomplete", "gaps", "flagged", "validated", "below_minimum")
-# Outcomes in which the vendor answered, even if with "nothing"; these are not failures.
+# Outcomes in which the vendor answered. That it has no data is an answer, not a failure.
 _ANSWERED = frozenset({"ok", "NoDataError", "SymbolNotFoundError", "CapabilityError"})
 
 
@@ -41,7 +41,7 @@ class Timings:
             self._longest = seconds
 
     def plus(self, other: Timings) -> Timings:
-        """Return the sum of both."""
+        """Return the durations of both as one object."""
         both = Timings()
         both._classes = [a + b for a, b in zip(self._classes, other._classes, strict=True)]
         both._total = self._total + other._total
@@ -54,7 +54,10 @@ class Timings:
         return sum(self._classes)
 
     def quantile(self, share: float) -> float | None:
-        """Return the duration that a fraction ``share`` of all durations do not exceed, or None."""
+        """Return the duration that a fraction ``share`` of all durations do not exceed.
+
+        None if no duration was counted.
+        """
         count = self.count
         if not count:
             return None
@@ -95,7 +98,7 @@ class _Vendor:
         self.shape_day: int | None = None
 
     def wait(self, why: str, seconds: float | None) -> None:
-        """Count a wait for the reason ``why``; a wait without a duration is not counted."""
+        """Count a wait, unless its duration is zero or None."""
         if seconds:
             self.waits[why][0] += 1
             self.waits[why][1] += seconds
@@ -163,9 +166,9 @@ class Metrics:
             vendor, outcome: Vendor that was queried; ``ok`` or the name of the error class.
             seconds: Duration, without the wait for the rate limit.
             size: Decoded bytes received.
-            limit_wait_s, retry_wait_s: Seconds waited for the rate limit before the attempt, and
-                before the retry after it.
-            is_pause: Whether the vendor requested a pause.
+            limit_wait_s: Seconds waited before the attempt because of the rate limit.
+            retry_wait_s: Seconds to wait after the attempt until the next one.
+            is_pause: Whether the vendor requested a slower rate.
         """
         with self._lock:
             counts = self._vendors.get(vendor) or self._vendors.setdefault(vendor, _Vendor())
@@ -184,7 +187,7 @@ class Metrics:
             counts.wait("limit", waited_s)
 
     def reshaped(self, vendor: str, changes: Iterable[str], day: int) -> bool:
-        """Count one answer in an unexpected format; return True for the first one on a day.
+        """Count one answer with an unexpected shape; return True if it is the first of the day.
 
         Args:
             vendor: Vendor that was queried.
@@ -213,7 +216,7 @@ class Metrics:
             (self._hits if is_hit else self._misses).add(seconds)
 
     def failed(self, error: str) -> None:
-        """Count one call that ended with an error of that class."""
+        """Count one call that ended with an error; ``error`` is the name of its class."""
         with self._lock:
             self._failed[error] += 1
 
@@ -223,12 +226,12 @@ class Metrics:
             self._vendors.setdefault(vendor, _Vendor()).score = score
 
     def troubled(self, gaps: int, flagged: int) -> None:
-        """Count one incomplete answer, its gaps, and its rows that cannot be bars."""
+        """Count one incomplete or flawed answer, its gaps, and its flagged rows."""
         with self._lock:
             self._troubles.update(incomplete=1, gaps=gaps, flagged=flagged)
 
     def validated(self, is_low: bool) -> None:
-        """Count one validated series, and whether its score is below the minimum in the rules."""
+        """Count one validated series; ``is_low``: its quality is below the minimum in the rules."""
         with self._lock:
             self._troubles.update(validated=1, below_minimum=int(is_low))
 

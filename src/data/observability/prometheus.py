@@ -23,7 +23,7 @@ __all__ = ["HasMetrics", "MetricsCollector", "start_exporter"]
 
 _PREFIX = "onetape"
 _LAST_PORT = 65_535
-# Values of ``cache`` and ``process`` that are counters rather than gauges.
+# Values of ``cache`` and ``process`` that are exported as counters; the others are gauges.
 _ONLY_GROW = frozenset({"cpu_seconds"})
 
 
@@ -74,7 +74,7 @@ class MetricsCollector:
         yield from self._of_alert_job(figures.get("alert_job"))
 
     def _of_alert_job(self, health: Mapping[str, Any] | None) -> Iterator[Metric]:
-        """Yield the state of the alert job, if it is available (``jobs.alerts.WithAlertJob``)."""
+        """Yield metrics of the alert job; none without it (see ``jobs.alerts.WithAlertJob``)."""
         if health is None:
             return
         gauge = self._core.GaugeMetricFamily

@@ -1,1 +1,1 @@
-"""The pipeline of older programs: minute bars from vendors, then longer bars built from them."""
+"""The pipeline of older programs: fetches minute bars, then builds longer bars from them."""

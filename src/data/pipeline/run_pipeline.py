@@ -1,4 +1,4 @@
-"""The documented path of the whole pipeline, also a command."""
+"""The documented import path of the whole pipeline; it can also be run as a command."""
 
 from ..compat.pipeline import DataPipelineRunner, main
 

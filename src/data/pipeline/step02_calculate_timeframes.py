@@ -1,4 +1,4 @@
-"""The documented path of the pipeline's step 2, also a command."""
+"""The documented import path of the pipeline's step 2; it can also be run as a command."""
 
 from ..compat.pipeline_timeframes import TimeframeCalculator, main
 

@@ -20,14 +20,14 @@ if TYPE_CHECKING:
     from .data_portal import PolarsDataPortal as DataPortal
     from .pandas_portal import PandasDataPortal
 
-# Module of each name; its dependencies are imported on first use.
+# Maps each public name to its module, which is imported on first use.
 _HOMES = {"PandasDataPortal": "pandas_portal", "PolarsDataPortal": "data_portal"}
 
 __all__ = ("DataPortal", "PandasDataPortal", "PolarsDataPortal", "pl")
 
 
 def _library() -> Any:
-    """Return Polars; the only place that reports the missing extra."""
+    """Import and return Polars; raise an error that names the extra if it is missing."""
     if not find_spec("polars"):
         raise MissingExtraError(
             "src.data.polars needs the `polars` extra", hint=install_line("polars")

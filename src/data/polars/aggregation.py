@@ -28,8 +28,8 @@ _INTERVAL = re.compile(r"[1-9]\d{0,4}(m|h|d|w|mo)")
 def bars_of_groups() -> list[pl.Expr]:
     """Return the expressions that combine a group of ascending bars into one bar.
 
-    Nulls are ignored. The volume is null if every volume is; a sum of Decimals is as wide as
-    necessary.
+    Nulls are ignored. The volume is null if every volume in the group is null. A sum of Decimals
+    gets as many digits as necessary.
     """
     volume = pl.col("volume")
     return [
@@ -42,7 +42,7 @@ def bars_of_groups() -> list[pl.Expr]:
 
 
 def resample_minute_to_daily(df: Frame) -> Frame:
-    """Return one bar for each UTC day (``date``) and series, from minutes (``timestamp``).
+    """Return one bar for each UTC day (``date``) and series, from minute bars (``timestamp``).
 
     Args:
         df: Frame with ``timestamp``, ``sid`` or ``symbol`` or neither, and the five fields as
@@ -120,12 +120,12 @@ def _resampled(df: Frame, time: str, interval: str, name: str) -> Frame:
 
 
 def _ordered(frame: pl.DataFrame, time: str, series: list[str]) -> pl.DataFrame:
-    """Return rows whose stamps ascend within each run of a series; sorted if they do not."""
+    """Return the rows sorted by time, or unchanged if the rows of each series already ascend."""
     falls = pl.col(time) < pl.col(time).shift()
     other = [pl.col(name) != pl.col(name).shift() for name in series]
     starts = frame.select(*(o.alias("other") for o in other), falls.alias("falls"))
     within = starts.filter(pl.col("falls") & ~pl.col("other")) if other else starts.filter("falls")
-    # A series in several stretches might be out of order between them.
+    # If the rows of a series are not contiguous, the order between its parts was not checked.
     changes = int(starts["other"].sum()) + 1 if other else 1
     whole = not other or changes == frame[series[0]].n_unique()
     return frame if within.is_empty() and whole else frame.sort(time)

@@ -1,6 +1,7 @@
 """The sources of a portal's bars: the data manager, a user's source, or readers of a bundle.
 
-Each returns checked bars for some assets as float64; none of them decides what may be seen.
+Each returns checked bars for some assets as float64. The portal, not the source, decides which of
+them a program may see at its simulation time.
 """
 
 from __future__ import annotations
@@ -41,13 +42,13 @@ if TYPE_CHECKING:
     from ..calendars.calendar import MarketCalendar
     from ..model.query import BarsQuery
 
-# The time for which our own calls wait for a vendor that sends nothing.
+# The time that our own calls also wait for a vendor that sends nothing.
 PATIENCE_S = 30.0
-# How far after a derived bar to look for further source bars; longer than a long weekend.
+# How far after a derived bar to look for further source bars: far enough for a long weekend.
 _BEHIND_MS = 5 * DAY_MS
 _NAMED = 5
 _NO_ENDS: Mapping[str, int] = MappingProxyType({})
-# A vendor that reports no data has not failed: the asset was not listed yet.
+# The reason of an error that is not a failure: the asset was not listed yet.
 _NOTHING = "no_data"
 
 
@@ -55,8 +56,8 @@ class Read(NamedTuple):
     """The result of reading bars from a source.
 
     Attributes:
-        bars: Bars for each asset, in order; None for an asset without bars.
-        is_hit: Whether no vendor and no source was queried.
+        bars: Bars for each asset, in order; None if there are none.
+        is_hit: Whether the bars were read without querying a vendor or a source.
         is_complete: Whether nothing is missing that may still arrive.
         series: Symbol and timeframe of each stored series from which the bars were built.
     """
@@ -68,14 +69,13 @@ class Read(NamedTuple):
 
 
 class Reach(NamedTuple):
-    """The range that can be read together with the bars of a query.
+    """The range of bars to read for a query, which is often wider than the query itself.
 
     Attributes:
-        start: Timestamp of the first bar.
-        until_ms: Instant by which the bars have closed.
-        ends: Maps an asset to the time before which its bars end, if that is earlier than for the
-            others.
-        is_hit: Whether no vendor was queried to determine this range.
+        start: Stamp of the first bar to read.
+        until_ms: Only bars that have closed by this instant are read.
+        ends: Maps an asset whose bars end earlier than the others' to the stamp after its last bar.
+        is_hit: Whether no vendor was queried to determine the range.
     """
 
     start: int
@@ -85,13 +85,13 @@ class Reach(NamedTuple):
 
 
 class Around(NamedTuple):
-    """The bars to read together with those of a query, if they are available.
+    """The limits for reading more bars than a query needs, because later queries will need them.
 
     Attributes:
-        span: Span of the query and of the bars that may be read ahead.
-        horizon_ms: Instant by which the bars of the query have closed.
+        span: Stamps of the query's bars and of the bars that may be read ahead.
+        horizon_ms: Instant by which the query's bars have closed.
         until_ms: Instant up to which bars may be read ahead.
-        back: Time from which earlier bars may be read.
+        back: Stamp of the earliest bar that may be read.
         is_back: Whether the program moves back in time, so that earlier bars are read.
     """
 
@@ -134,14 +134,14 @@ class PortalSource(ABC):
         """Return the assets grouped by market."""
 
     def reach(self, assets: Assets, timeframe: Timeframe, around: Around) -> Reach:
-        """Return the range to read around the bars of a query."""
+        """Return the range to read for a query within these limits."""
         return Reach(around.back if around.is_back else around.span.start, around.until_ms)
 
     @abstractmethod
     def read(
         self, assets: Assets, timeframe: Timeframe, span: Span, ends: Mapping[str, int] = _NO_ENDS
     ) -> Read:
-        """Return the bars with stamps in a span, and before their asset's end in ``ends``.
+        """Return the bars with stamps in a span; an asset in ``ends`` has only bars before its end.
 
         Raises:
             DataPortalError: The bars cannot be obtained, or the data cannot be bars.
@@ -170,8 +170,8 @@ class ManagerBars(PortalSource):
 
     Args:
         client: Client of the data manager.
-        wishes: The only vendor to query, if any, and whether to query vendors for everything
-            again.
+        wishes: Wishes for each query: the only vendor to query, if any, and whether to fetch stored
+            bars again.
         validator: See :class:`PortalSource`.
     """
 
@@ -199,11 +199,11 @@ class ManagerBars(PortalSource):
         return tuple(Market(calendar, tuple(own)) for calendar, own in places.items())
 
     def reach(self, assets: Assets, timeframe: Timeframe, around: Around) -> Reach:
-        """Return the range of stored bars; if bars of the query are missing, fetch more than these.
+        """Return the range of stored bars; if the query's bars are missing, fetch a wider range.
 
-        A program that steps through stored bars thus causes no requests. A program that steps
-        through other bars, forward or back, causes one request per series. Bars shorter than a day
-        take many requests, so they are fetched further back only for a program that moves back.
+        A program that steps through stored bars thus sends no request. One that steps through
+        other bars, forward or back, sends one request for each series. Bars shorter than a day take
+        many requests, so they are fetched further back only for a program that moves back.
         """
         span, horizon_ms = around.span, around.horizon_ms
         known = {n: self._known(n, timeframe, around) for n in assets.names}
@@ -228,9 +228,10 @@ class ManagerBars(PortalSource):
         return Reach(max(starts, default=span.start), until_ms, ends, not lacking)
 
     def _further_back(self, query: BarsQuery, start: int) -> BarsQuery:
-        """Return a query that begins earlier, unless other bars would answer it.
+        """Return the query with an earlier start, or unchanged if another series would answer it.
 
-        A vendor with a short history answers only a query that begins late enough.
+        The series could differ because a vendor with a short history does not serve an earlier
+        start.
         """
         wider = replace(query, span=Span(start, query.span.end))
         try:
@@ -240,7 +241,7 @@ class ManagerBars(PortalSource):
         return wider if is_same else query
 
     def _since(self, name: str, timeframe: Timeframe, around: Around) -> int:
-        """Return the time from which all bars up to the query are stored."""
+        """Return the earliest stamp from which all bars up to the query's first are stored."""
         wider = self._further_back(self._query(name, timeframe, around.span), around.back)
         before = Span(wider.span.start, around.span.start)
         if before.is_empty:
@@ -254,7 +255,7 @@ class ManagerBars(PortalSource):
         return int(stamps[0]) if len(stamps) else before.end
 
     def _known(self, name: str, timeframe: Timeframe, around: Around) -> _Known:
-        """Return how far after the query the bars for an asset are stored without a gap."""
+        """Return how far beyond the query the bars for an asset are stored without a gap."""
         query, missing = self._missing(name, timeframe, around.span)
         calendar = calendar_for(query.instrument)
         grid = BarGrid(calendar, query.timeframe)
@@ -265,7 +266,8 @@ class ManagerBars(PortalSource):
                 continue
             first, last = (int(close) for close in grid.closes(stamps[[0, -1]]))
             is_holed = is_holed or first <= around.horizon_ms
-            # A gap within the query does not stop a walk forward; only bars missing at its end do.
+            # A gap within the query does not stop a program that moves forward; only bars missing
+            # after the query do.
             if last > around.horizon_ms:
                 known_ms = min(around.until_ms, first - 1)
                 end = one.start
@@ -277,7 +279,7 @@ class ManagerBars(PortalSource):
     def _missing(
         self, name: str, timeframe: Timeframe, span: Span
     ) -> tuple[BarsQuery, tuple[Span, ...]]:
-        """Return the query for the bars, or for their source bars, and the spans missing in the store."""
+        """Return the query for the bars, or for the bars they are derived from; and its gaps."""
         query = self._query(name, timeframe, span)
         found = self.client.lookup(query)
         if found.source is not None:
@@ -292,7 +294,7 @@ class ManagerBars(PortalSource):
     def read(
         self, assets: Assets, timeframe: Timeframe, span: Span, ends: Mapping[str, int] = _NO_ENDS
     ) -> Read:
-        """Return the bars as ``get_ohlcv_batch`` returns them; stored bars cost no request."""
+        """Return the bars that ``get_ohlcv_batch`` would return; stored bars need no request."""
         names = list(dict.fromkeys(assets.names))
         spans = [Span(span.start, min(span.end, ends.get(name, span.end))) for name in names]
         queries = [self._query(*one) for one in zip(names, repeat(timeframe), spans, strict=False)]
@@ -314,10 +316,10 @@ class _Known(NamedTuple):
     """How far the bars for an asset are stored.
 
     Attributes:
-        query: Query for the bars, up to the end of the bars that are read ahead.
-        until_ms: Instant by which every bar that closes is stored.
+        query: Query for the bars, including the bars that are read ahead.
+        until_ms: Instant up to which every bar that has closed is stored.
         end: Stamp before which the bars end, or None for the end of the span.
-        is_holed: Whether bars of the question are missing.
+        is_holed: Whether bars of the program's query are missing.
     """
 
     query: BarsQuery
@@ -327,7 +329,7 @@ class _Known(NamedTuple):
 
 
 def _refuse_failed(attrs: Mapping[str, Mapping[str, Any]]) -> None:
-    """Reject an answer in which an asset failed, unless there is simply no data for it."""
+    """Raise the error of the first asset that failed; an asset without data has not failed."""
     errors = {name: facts["error"] for name, facts in attrs.items() if "error" in facts}
     failed = {name: error for name, error in errors.items() if error["reason"] != _NOTHING}
     if not failed:
@@ -342,7 +344,7 @@ def _refuse_failed(attrs: Mapping[str, Mapping[str, Any]]) -> None:
 
 
 def _series_of(attrs: Sequence[Mapping[str, Any]]) -> Iterator[tuple[str, str]]:
-    """Yield symbol and timeframe of the series in answers, and of those they are made from."""
+    """Yield the symbol and timeframe of each series in the answers, and of its source series."""
     for facts in attrs:
         yield facts["symbol"], facts["timeframe"]
         if made_of := facts.get("derived_from"):
@@ -358,11 +360,11 @@ def _of_pandas(frame: pd.DataFrame) -> AssetBars | None:
 
 
 class PolarsBars(PortalSource):
-    """Bars that come as Polars frames: the common part of both such sources.
+    """The common part of the two sources whose bars come as Polars frames.
 
     Args:
-        calendar: Calendar of all assets; None: the expected bars are unknown.
-        cache: Object with ``get`` and ``put``, queried before the source; None: no cache.
+        calendar: Calendar of all assets, or None if it is unknown which bars to expect.
+        cache: Object with ``get`` and ``put`` that is queried before the source, or None.
         clock: Source of the current time; None is the system clock.
         validator: See :class:`PortalSource`.
     """
@@ -390,7 +392,7 @@ class PolarsBars(PortalSource):
     def read(
         self, assets: Assets, timeframe: Timeframe, span: Span, ends: Mapping[str, int] = _NO_ENDS
     ) -> Read:
-        """Return the bars in a frame from the cache or, failing that, from the source."""
+        """Return the bars from the cache or, if it has none, from the source."""
         import pandas as pd
 
         keys = self._keys(assets)
@@ -416,7 +418,7 @@ class PolarsBars(PortalSource):
     @property
     @abstractmethod
     def _about(self) -> str:
-        """Return the name of the frames' origin, for messages."""
+        """The name of the frames' origin, for messages and for the cache."""
 
     @abstractmethod
     def _keys(self, assets: Assets) -> list[Any]:
@@ -429,7 +431,7 @@ class PolarsBars(PortalSource):
         """Return a frame of the bars from ``start`` to ``end``, both included."""
 
     def _from(self, method: Any, where: dict[str, Any]) -> Any:
-        """Return the result of a cache manager's method."""
+        """Call a method of the user's cache manager; its errors become ours."""
         with others_code("the cache manager failed"):
             return method(**where)
 
@@ -437,7 +439,7 @@ class PolarsBars(PortalSource):
 class ForeignBars(PolarsBars):
     """Bars from a user's source: an object with ``async fetch(symbols, start, end, frequency)``.
 
-    The source runs in an event loop of its own. Its bars are never mixed into the store.
+    The source runs in an event loop of its own. Its bars are never stored.
 
     Args:
         source: User's source.
@@ -478,16 +480,16 @@ class ForeignBars(PolarsBars):
 
 
 class ReaderBars(PolarsBars):
-    """Bars from a bundle's readers, by the number of each asset.
+    """Bars from a bundle's readers, which identify an asset by its number (sid).
 
     Args:
         daily, minute: Readers with ``load_raw_arrays(sids, fields, start, end)``, or with
             ``load_daily_bars`` and ``load_minute_bars``; None if there is none.
         calendar, cache, clock, validator: See :class:`PolarsBars`.
 
-    Other timeframes are built from days if they are longer than a day and a reader has days, and
-    from minutes otherwise. A bar is complete if one of the assets has a bar in or after its last
-    minute (or day). Otherwise there is no bar, because the bundle might end within it.
+    Bars of other timeframes are built from daily bars if they are longer than a day and there is a
+    daily reader, and from minute bars otherwise. A bar is built only if some asset has a bar in or
+    after its last minute (or day); otherwise the bundle might end within it.
     """
 
     def __init__(self, daily: Any, minute: Any, *options: Any) -> None:
@@ -506,9 +508,9 @@ class ReaderBars(PolarsBars):
         )
 
     def _made_of(self, timeframe: Timeframe) -> Timeframe | None:
-        """Return the timeframe that bars are made from.
+        """Return the timeframe to build bars from.
 
-        It is None if there is a reader for the bars, or no reader that can serve.
+        None if a reader has the bars themselves, or if no reader has shorter ones.
         """
         there = [label for label, (reader, _) in self._readers.items() if reader is not None]
         if timeframe.label in there:
@@ -572,14 +574,14 @@ class ReaderBars(PolarsBars):
 
 @contextmanager
 def others_code(what: str, kind: type[DataError] = DataPortalError) -> Iterator[None]:
-    """Convert errors raised by a program's own code to one of our errors; ours pass through.
+    """Convert errors raised by user code to one of our errors; our own errors pass through.
 
     Args:
         what: Description of the failure, for the message.
         kind: Class of the error.
 
     Raises:
-        DataError: The program's code failed; the error has the class ``kind``.
+        DataError: The user code failed; the error has the class ``kind``.
     """
     try:
         yield
@@ -628,9 +630,9 @@ def bars_of(
     Args:
         frame: Frame with ``timestamp`` or ``date``, ``symbol`` or ``sid`` if there are several
             keys, and ``open high low close``; a missing ``volume`` becomes NaN.
-        keys: Values in its column ``symbol`` or ``sid``.
-        timeframe: Timeframe of the bars; the stamps of days are the dates in the column's time
-            zone.
+        keys: Symbols or sids of the wanted assets, as in the frame.
+        timeframe: Timeframe of the bars; the stamps of daily bars are the dates in the column's
+            time zone.
         span: Requested stamps.
         about: Name of the frame's origin, for messages.
 
@@ -680,7 +682,7 @@ def _is_number(dtype: pl.DataType) -> bool:
 
 
 def _stamps(name: str, dtype: pl.DataType, timeframe: Timeframe) -> pl.Expr:
-    """Return the stamps of bars in UTC milliseconds; for days, 00:00 of the date as if UTC."""
+    """Return the stamps of bars in UTC milliseconds; for daily bars, 00:00 UTC of the date."""
     import polars as pl
 
     column = pl.col(name)
@@ -717,7 +719,7 @@ def _checked(rows: pl.DataFrame | None, key: str, about: str) -> AssetBars | Non
 
 
 def _table_of(bars: AssetBars | None) -> BarTable:
-    """Return the bars that have prices as a table."""
+    """Return a table of those bars that have prices."""
     if bars is None:
         return BarTable.empty()
     traded = ~np.isnan(bars.values[:4]).any(axis=0)
@@ -725,6 +727,6 @@ def _table_of(bars: AssetBars | None) -> BarTable:
 
 
 def _named(names: Sequence[str]) -> str:
-    """Return some names for a message."""
+    """Return a text with the first few names, for a message."""
     more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
     return f"{', '.join(names[:_NAMED])}{more}"

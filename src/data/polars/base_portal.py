@@ -56,13 +56,13 @@ MOST_BYTES = 64 << 20
 _AHEAD_BYTES = 16 << 20
 _AHEAD_ROWS = 16384
 _AHEAD_MS = 366 * 24 * HOUR_MS
-# Number of earlier rows to read for a program that moves back; more than a year of days, and no
-# more than most vendors send in one page.
+# Number of earlier rows to read for a program that moves back: more than a year of daily bars, and
+# no more than most vendors send in one page.
 _BEHIND_ROWS = 900
 # No bar is requested from before this time.
 _FIRST_MS = day_ms(date(1900, 1, 2))
-# Extra rows before the requested ones, for a bar that has not closed or a vendor with another
-# anchor.
+# Extra rows to read before the requested ones, in case a bar has not closed, or the vendor's bars
+# start at other times of day.
 _SPARE_ROWS = 4
 # An incomplete answer is read again after this time.
 _RETRY_MS = 60_000
@@ -99,14 +99,17 @@ class PortalQuestion(NamedTuple):
 
 
 class VisiblePanel(NamedTuple):
-    """A panel, and the instant up to which each of its groups may be seen."""
+    """A panel, and for each of its groups the instant up to which the program may see bars."""
 
     panel: Panel
     horizons: tuple[int, ...]
 
 
 class _Built(NamedTuple):
-    """A panel just read, the commit count before that, and whether no vendor was queried."""
+    """A panel that was just read.
+
+    ``mark`` is the number of commits before the read; ``is_hit`` is true if no vendor was queried.
+    """
 
     found: VisiblePanel
     mark: int
@@ -116,15 +119,15 @@ class _Built(NamedTuple):
 class BasePortal(ABC, Generic[S, F]):
     """Values of bars as a program could have known them at some time. Thread-safe.
 
-    A date means its session: it sees the bars that have closed by the end of the session. An
-    instant (naive means UTC) sees only bars that have closed by it. If ``data_frequency`` is
-    daily, a naive midnight is a date, because pandas writes dates that way. After
+    A query for a date includes the bars that have closed by the end of its session. A query for an
+    instant (naive means UTC) includes only the bars that have closed by then. If ``data_frequency``
+    is daily, a naive midnight is a date, because pandas writes dates that way. After
     :meth:`set_simulation_time`, nothing later can be requested, whatever the source.
 
     Args:
         daily_reader, minute_reader: Readers of a bundle, as used by older programs;
             ``daily_bar_reader`` and ``minute_bar_reader`` are the same.
-        current_simulation_time: Time as for :meth:`set_simulation_time`; None: the limit is now.
+        current_simulation_time: See :meth:`set_simulation_time`; None: the limit is now.
         data_source: A :class:`~src.data.DataManager`, a source from :mod:`src.data.sources` (only
             its vendor answers), or an object with ``async fetch(symbols, start, end, frequency)``
             that returns a Polars frame with ``timestamp`` (or ``date``), ``symbol`` and ``open
@@ -136,9 +139,9 @@ class BasePortal(ABC, Generic[S, F]):
             (``lookup_symbol``) if assets are given as one of these and the source needs the
             other.
         calendar: Name of an exchange's calendar, or an object with ``name``, for readers and
-            sources: which bars are expected, and when they close. None: the rows are those of the
-            source, and a day closes with its UTC day. ``trading_calendar`` is the same. A data
-            manager knows the calendar of each asset.
+            sources. It determines which bars are expected, and when they close. None: the rows are
+            those of the source, and a daily bar closes at the end of its UTC day.
+            ``trading_calendar`` is the same. With a data manager, each asset has its own calendar.
         validator: Object whose ``validate(frame)`` is called with each Polars frame that is read;
             the frame is rejected if the result, or its ``valid``, is false.
         cache_manager: Object with ``get(symbols, start_date, end_date, resolution, source)`` and
@@ -262,7 +265,7 @@ class BasePortal(ABC, Generic[S, F]):
         """Forbid requests for anything that closes after a given time.
 
         Args:
-            dt: A date, whose session may be known, or an instant; as for the other methods.
+            dt: A date, up to the end of whose session bars may be requested, or an instant.
 
         Raises:
             QueryError: ``dt`` is not a time.
@@ -276,8 +279,8 @@ class BasePortal(ABC, Generic[S, F]):
     def get_spot_value(self, assets: Any, field: str, dt: Any, data_frequency: str) -> S:
         """Return the values of the last closed bars, one for each asset, in their order.
 
-        On a day without a session this is the bar of the last session. A value is null if the
-        asset has no bar in that slot of its calendar.
+        On a day without a session these are the bars of the last session. A value is null if the
+        asset has no bar where its calendar expects the last one.
 
         Args:
             assets: List of symbols, or of objects with ``symbol``.
@@ -311,9 +314,9 @@ class BasePortal(ABC, Generic[S, F]):
     ) -> F:
         """Return the last ``bar_count`` closed bars: a row for each, a column for each asset.
 
-        Rows are the slots of the assets' calendars, ascending; a value is null if an asset has no
-        bar, including before its listing. If no calendar is known, the rows are the stamps of the
-        source, and there may be fewer.
+        There is a row for each bar that the assets' calendars expect, in ascending order. A value
+        is null if an asset has no bar, for example before its listing. If no calendar is known,
+        the rows are the stamps of the source, and there may be fewer than ``bar_count``.
 
         Args:
             assets: List of symbols, or of objects with ``symbol``, each once.
@@ -321,8 +324,8 @@ class BasePortal(ABC, Generic[S, F]):
             bar_count: Number of rows, at least 1.
             frequency: Timeframe of the bars, such as ``1d``, ``1h``, ``1m``.
             field: See :meth:`get_spot_value`.
-            data_frequency: ``daily`` or ``minute``: whether the program runs by days or minutes;
-                a timeframe means the same.
+            data_frequency: ``daily`` or ``minute``, the steps in which the program runs; may also
+                be given as a timeframe.
 
         Returns:
             A frame: ``date`` (days and longer) or ``timestamp`` (UTC, the bar's open), then the
@@ -343,7 +346,7 @@ class BasePortal(ABC, Generic[S, F]):
     ) -> S:
         """Run :meth:`get_spot_value` in another thread while the event loop continues.
 
-        A cancelled call ends at once; the bars that it reads are kept when they arrive.
+        A cancelled call ends at once; its read continues, and the bars are kept for later calls.
         """
         question = self._question(assets, field, dt, (data_frequency, data_frequency), 1)
         return self._spot(question, await self._await(question))
@@ -375,11 +378,11 @@ class BasePortal(ABC, Generic[S, F]):
 
     @abstractmethod
     def _series(self, question: PortalQuestion, found: VisiblePanel) -> S:
-        """Return the last row as a Series."""
+        """Return the values of the last visible row as a Series."""
 
     @abstractmethod
     def _frame(self, question: PortalQuestion, found: VisiblePanel) -> F:
-        """Return the last rows as a frame."""
+        """Return the last visible rows as a frame."""
 
     def _spot(self, question: PortalQuestion, found: VisiblePanel) -> S:
         if np.isnan(found.panel.row(question.field, found.horizons)).all():
@@ -435,10 +438,10 @@ class BasePortal(ABC, Generic[S, F]):
         return Assets(names, tuple(map(self._number, every)))
 
     def _name(self, asset: Any) -> str:
-        """Return the symbol of an asset; readers do not need one for a number.
+        """Return the symbol of an asset; a number needs no symbol if the source is a reader.
 
         Raises:
-            QueryError: The asset has no symbol.
+            QueryError: The source needs a symbol, and the asset has none.
         """
         if isinstance(asset, int | np.integer) and not isinstance(asset, bool):
             if self.asset_finder is not None:
@@ -498,7 +501,7 @@ class BasePortal(ABC, Generic[S, F]):
         place = called_from()
 
         def load() -> VisiblePanel:
-            """Read the panel; warnings name the line that awaits it."""
+            """Read the panel; warnings point at the line of the program that awaits it."""
             with working_for(place):
                 return self._loaded(question)
 
@@ -521,7 +524,7 @@ class BasePortal(ABC, Generic[S, F]):
         return VisiblePanel(panel, horizons)
 
     def _loaded(self, question: PortalQuestion) -> VisiblePanel:
-        """Return a panel that is read now, or that another caller has just read."""
+        """Read a panel; if another caller is already reading it, wait for that panel instead."""
         key = _key(question)
         with self._guard:
             turn = self._turns.setdefault(key, threading.Lock())
@@ -533,7 +536,7 @@ class BasePortal(ABC, Generic[S, F]):
                     self._turns.pop(key, None)
 
     def _load(self, question: PortalQuestion) -> VisiblePanel:
-        """Return a panel that is read now."""
+        """Read a panel for a question and keep it."""
         record = reads.get()
         with self._source.as_one_call():
             if (
@@ -545,10 +548,10 @@ class BasePortal(ABC, Generic[S, F]):
             return self._kept(question, self._built(question, self._ahead_ms(question)))
 
     def _recorded(self, question: PortalQuestion, record: Any) -> _Built:
-        """Return a panel for a program whose reads are recorded.
+        """Read a panel for a program whose reads are recorded.
 
-        The record gets only the rows that are shown, not those that are read ahead. If the
-        answers cannot be cut to these rows, only the rows of the question are read.
+        The record gets only the rows that the program sees, not those that are read ahead. If the
+        answers cannot be cut to these rows, nothing is read ahead.
         """
         with self._guard:
             shown_to = self._shown.get(record)
@@ -582,7 +585,7 @@ class BasePortal(ABC, Generic[S, F]):
             self._panels.drop_of(record)
 
     def _kept(self, question: PortalQuestion, built: _Built) -> VisiblePanel:
-        """Count a panel that was read as a hit or a miss, and keep it."""
+        """Keep a panel that was just read, and count it as a hit or a miss."""
         with self._guard:
             self._hits += built.is_hit
             self._misses += not built.is_hit
@@ -591,10 +594,10 @@ class BasePortal(ABC, Generic[S, F]):
         return built.found
 
     def _built(self, question: PortalQuestion, ahead_ms: int) -> _Built:
-        """Return a panel that is read now, up to ``ahead_ms`` after the requested time.
+        """Read a panel that extends at most ``ahead_ms`` beyond the requested time.
 
-        If the kept panel begins too late, the program moves back in time, and earlier bars are
-        read too.
+        If a kept panel covers the time but begins too late, the program is moving back in time,
+        and earlier bars are read as well.
         """
         source, timeframe, now = self._source, question.timeframe, self._source.now_ms()
         mark = 0 if self._panels is None else self._panels.commits
@@ -643,7 +646,7 @@ class BasePortal(ABC, Generic[S, F]):
         return _Built(VisiblePanel(panel, horizons), mark, is_hit=is_hit)
 
     def _ahead_ms(self, question: PortalQuestion) -> int:
-        """Return how far to read ahead, because programs move forward in time."""
+        """Return how far to read ahead, for the program's next steps forward in time."""
         if self._panels is None:
             return 0
         rows = min(_AHEAD_ROWS, most_rows(len(question.assets.names), _AHEAD_BYTES))
@@ -652,7 +655,7 @@ class BasePortal(ABC, Generic[S, F]):
     def _horizons(
         self, question: PortalQuestion, calendars: Sequence[MarketCalendar], now: int
     ) -> tuple[int, ...]:
-        """Return the instant by which bars must have closed, for each market.
+        """Return for each market the instant by which bars must have closed to be visible.
 
         Raises:
             LookaheadError: The requested time is after the simulation time, or after now.
@@ -666,7 +669,7 @@ class BasePortal(ABC, Generic[S, F]):
         horizons = []
         for calendar in calendars:
             horizon, known = moment.horizon(calendar), limit.horizon(calendar)
-            # On the date of a session, nothing closes after the session has ended.
+            # If the limit is a date, no bar of that date closes after its session has ended.
             if horizon > known and (limit.day is None or horizon > max(known, limit.last_ms)):
                 raise LookaheadError(
                     (
@@ -727,7 +730,7 @@ class _Panels:
         here = weakref.ref(self)
 
         def hear(notice: CommitNotice) -> None:
-            """Pass a notice on if the panels still exist."""
+            """Drop the panels that a commit makes outdated, if the cache of panels still exists."""
             panels = here()
             if panels is not None:
                 panels.note(notice)
@@ -741,7 +744,7 @@ def _key(question: PortalQuestion) -> Any:
 
 
 def _one_of(name: str, value: Any, other: str, alias: Any) -> Any:
-    """Return the value that was passed under one of an argument's two names.
+    """Return the value of an argument that can be passed under two names.
 
     Raises:
         QueryError: Values were passed under both names.
@@ -781,10 +784,10 @@ def _time_of(name: str, value: Any) -> date | datetime:
 
 
 def _moment(name: str, value: date | datetime, *, is_daily: bool) -> Moment:
-    """Return the moment that a time stands for.
+    """Convert a time to a moment.
 
     Raises:
-        QueryError: The time zone does not work, or the year is out of range.
+        QueryError: The time zone is invalid, or the year is out of range.
     """
     try:
         moment = Moment.of(value, is_daily=is_daily)

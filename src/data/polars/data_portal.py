@@ -38,9 +38,9 @@ async def _given(value: Any) -> Any:
 class PolarsDataPortal(BasePortal[PortalSeries, PortalFrame]):
     """Values of bars as a program could have known them at some time, in Polars.
 
-    Prices are ``Decimal(18, 8)``; so is volume, until the first value that needs ``Decimal(38,
-    8)``. Decimals are only a view: computations use the store's float64. Frames have ``date``
-    (``Date``) or ``timestamp`` (``Datetime("us", "UTC")``) and a column for each asset.
+    Prices are ``Decimal(18, 8)``. So is the volume, unless a value needs ``Decimal(38, 8)``.
+    Decimals are only a view: computations use the store's float64. Frames have ``date`` (``Date``)
+    or ``timestamp`` (``Datetime("us", "UTC")``) and a column for each asset.
     """
 
     __doc__ = f"{__doc__}\n\n{BasePortal.__doc__}"
@@ -84,7 +84,7 @@ class PolarsDataPortal(BasePortal[PortalSeries, PortalFrame]):
         """Return floats as Decimals.
 
         Raises:
-            DecimalRangeError: A value does not fit.
+            DecimalRangeError: A value has too many digits for the type.
         """
         frame = pl.DataFrame({name: np.ascontiguousarray(values)})
         column = decimal_frame(frame, wide_volume=self._has_wide_volume).frame[name]
@@ -99,7 +99,7 @@ def _whole(found: VisiblePanel, name: str) -> PanelWindow:
 
 
 def _wide(names: tuple[str, ...], stamps: Any, values: pl.Series, *, is_daily: bool) -> PortalFrame:
-    """Return values that are ordered row by row as a frame with a column for each name.
+    """Arrange a flat sequence of values, ordered row by row, as a frame with a column per name.
 
     Raises:
         QueryError: Two columns would have the same name.

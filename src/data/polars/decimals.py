@@ -1,8 +1,8 @@
-"""Decimal columns as a view of float64: converted for output, and back without a change.
+"""Decimal columns as a view of float64 values, for output.
 
-The store's float64 is the truth. A float whose shortest text has at most eight decimals becomes
-exactly that Decimal, which converts back to the same float; one with more decimals is rounded and
-counted.
+The store's float64 values are authoritative. A float whose shortest text has at most eight decimals
+becomes exactly that Decimal, which converts back to the same float. A float with more decimals is
+rounded, and the rounded values are counted.
 """
 
 from __future__ import annotations
@@ -19,8 +19,7 @@ from .schemas import FIELDS, PRICE, WIDE_VOLUME
 __all__ = ["DecimalFrame", "decimal_frame", "float_frame"]
 
 _UNITS = 1e8
-# From here on, a float times the units may not be a whole float: such values are converted by
-# text.
+# From here on, a float times the units may not be an integer: such values are converted as text.
 _FAR = 1e7
 _BLOCK = 1 << 14
 _LIMITS = {PRICE: 1e10, WIDE_VOLUME: 1e30}
@@ -69,7 +68,7 @@ def decimal_frame(frame: pl.DataFrame, *, wide_volume: bool = False) -> DecimalF
                 hint="prices must be below 10,000,000,000, volumes below 1e30",
             )
     near = [n for n in names if frame[n].dtype != dtypes[n] and sizes[n] < _FAR]
-    # Below `_FAR`, the units are whole floats, so rounding is counted without casting back.
+    # Below `_FAR`, the units are integers, so rounded values are counted without casting back.
     rounded = sum(_rounded(frame[n]) for n in near if frame[n].dtype.is_float())
     columns = [pl.col(n).cast(dtypes[n], strict=False) for n in near]
     far: list[pl.Series] = []
@@ -83,9 +82,9 @@ def decimal_frame(frame: pl.DataFrame, *, wide_volume: bool = False) -> DecimalF
 
 
 def float_frame(frame: pl.DataFrame | pl.LazyFrame) -> pl.DataFrame:
-    """Return a frame with its Decimal columns as the original ``Float64``, null as NaN.
+    """Return a frame with its Decimal columns converted back to ``Float64``, null to NaN.
 
-    A value that was not rounded is the same float again, bit for bit except for the sign of a
+    A value that was not rounded becomes the original float, bit for bit except for the sign of a
     zero. Pure.
     """
     whole = frame.collect() if isinstance(frame, pl.LazyFrame) else frame
@@ -103,7 +102,7 @@ def _sizes(frame: pl.DataFrame, names: list[str]) -> dict[str, float]:
     # One column at a time: a Series returns its minimum and maximum faster than an expression.
     ends = {name: (frame[name].min(), frame[name].max()) for name in names}
     sizes = {n: max(abs(float(end)) for end in e) for n, e in ends.items() if None not in e}
-    # The maximum of a column with only NaN is NaN: there is no value to compare with a limit.
+    # The maximum of a column that is all NaN is NaN: there is no value to compare with a limit.
     return {n: 0.0 if (size := sizes.get(n, 0.0)) != size else size for n in names}
 
 

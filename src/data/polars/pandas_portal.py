@@ -1,4 +1,4 @@
-"""The portal that answers in pandas, for programs that do without Polars."""
+"""The portal that answers in pandas, for programs without Polars."""
 
 from __future__ import annotations
 

@@ -1,7 +1,8 @@
-"""Aligned bars for several assets: a search finds the last row that had closed by an instant.
+"""Panels: aligned bars for several assets, with the time at which each row had closed.
 
-Numbers are float64. Stamps and closes are UTC milliseconds; stamps of daily and longer bars are
-00:00 of the session date as if it were UTC.
+The last row that had closed by an instant is found by binary search. Numbers are float64. Stamps
+and closes are UTC milliseconds; the stamp of a daily or longer bar is 00:00 UTC of its session's
+date.
 """
 
 from __future__ import annotations
@@ -24,8 +25,7 @@ from ..model.timeframe import Timeframe
 
 Floats = NDArray[np.float64]
 FIELDS = ("open", "high", "low", "close", "volume")
-# Size of a cell: its float, and its Decimal in the column and in the frame that answers are cut
-# from.
+# Bytes per value: the float, and its Decimals in the prepared column and in the prepared frame.
 _CELL_BYTES = len(FIELDS) * (8 + 16 + 16)
 _ANCHORS = ("session", "clock")
 _DATES = 4096
@@ -35,8 +35,8 @@ class Moment(NamedTuple):
     """A requested time.
 
     Attributes:
-        ms: Instant; for a date, 00:00 as if it were UTC.
-        day: Session date, if the time is one.
+        ms: Instant in UTC milliseconds; for a date, 00:00 UTC.
+        day: Session date if the time is a date, else None.
     """
 
     ms: int
@@ -44,7 +44,7 @@ class Moment(NamedTuple):
 
     @classmethod
     def of(cls, moment: date | datetime, *, is_daily: bool) -> Moment:
-        """Return the moment that a time stands for.
+        """Convert a time to a moment.
 
         A naive midnight is a session date if the program runs by days, because pandas writes
         dates that way.
@@ -62,18 +62,21 @@ class Moment(NamedTuple):
         return cls(ms)
 
     def horizon(self, calendar: MarketCalendar) -> int:
-        """Return the instant by which bars must have closed; for a date, its session's close."""
+        """Return the instant by which bars must have closed to be visible at this moment.
+
+        For a date, it is the close of the date's session.
+        """
         return self.ms if self.day is None else _session_end(cast("Any", calendar), self.day)
 
     @property
     def last_ms(self) -> int:
-        """The last instant of the moment, regardless of any market."""
+        """The last instant of the moment: of a date, the end of its UTC day."""
         return self.ms if self.day is None else self.ms + DAY_MS
 
 
 @lru_cache(_DATES)
 def _session_end(calendar: MarketCalendar, day: date) -> int:
-    """Return the close of a date's session; without a session, 00:00 as if it were UTC."""
+    """Return the close of a date's session, or 00:00 UTC if the date has none."""
     sessions = calendar.sessions(day, day)
     return sessions[-1].close_ms if sessions else day_ms(day)
 
@@ -90,13 +93,13 @@ class AssetBars(NamedTuple):
 
 @dataclass(frozen=True)
 class Market:
-    """The market of those assets in a panel that share a calendar.
+    """The assets in a panel that share a calendar.
 
     Attributes:
         calendar: Calendar by which their bars close.
-        places: Columns of these assets.
-        is_known: Whether the calendar determines the expected bars; if not, the rows are those of
-            the bars.
+        places: Column indices of these assets in the panel.
+        is_known: Whether the calendar determines which bars to expect. If not, there is a row for
+            each stamp that some asset has a bar at.
     """
 
     calendar: MarketCalendar
@@ -106,7 +109,7 @@ class Market:
 
 @dataclass(frozen=True)
 class PanelGroup:
-    """The bars for a market's assets, with a row for each calendar slot and off-calendar bar.
+    """The bars for a market's assets, with a row for each expected and each off-calendar bar.
 
     Attributes:
         market: Market of the assets.
@@ -121,7 +124,7 @@ class PanelGroup:
     values: Floats
 
     def closed_by(self, horizon_ms: int) -> int:
-        """Return how many rows had closed by an instant."""
+        """Return the number of rows that had closed by an instant."""
         return int(self.closes.searchsorted(horizon_ms, side="right"))
 
 
@@ -138,13 +141,14 @@ class Panel:
 
     Attributes:
         names: Assets, in order.
-        series: Symbol and timeframe of each stored series that the panel is made from.
+        series: Symbol and timeframe of each stored series that the panel was built from.
         groups: Bars by market.
         until_ms: Last instant for which the panel can answer.
         expires_ms: Time to read it again because something is missing; None if nothing is.
-        whole_for: Number of rows for which no more bars exist; 0 if that was not checked.
-        prepared: Output that was prepared for a field.
-        shown: Part that was shown to a record of reads; None without a record.
+        whole_for: Number of rows up to which the panel can answer although it has fewer, because
+            no earlier bars were found; 0 if the search for them has not ended.
+        prepared: Output that was prepared for a field, to be reused by later answers.
+        shown: The program's reads of the panel, for a record of reads; None without a record.
     """
 
     names: tuple[str, ...]
@@ -158,7 +162,7 @@ class Panel:
 
     @property
     def nbytes(self) -> int:
-        """Memory that the panel takes, including everything that is ever derived from it."""
+        """Memory that the panel takes, including all output that may be prepared from it."""
         cells = sum(len(group.stamps) * len(group.market.places) for group in self.groups)
         answers = 0 if self.shown is None else self.shown.nbytes
         return cells * _CELL_BYTES + sum(16 * len(group.stamps) for group in self.groups) + answers
@@ -213,7 +217,7 @@ class Panel:
 
 
 def grid_of(market: Market, timeframe: Timeframe, stamps: Stamps) -> BarGrid:
-    """Return the grid that a market's stamps are on, because vendors use different anchors."""
+    """Return the grid that fits a market's stamps; vendors start their bars at different times."""
     grids = [BarGrid(market.calendar, timeframe, anchor) for anchor in _ANCHORS]
     if timeframe.is_intraday and len(stamps) and not grids[0].aligned(stamps).all():
         return max(grids, key=lambda grid: int(grid.aligned(stamps).sum()))
@@ -252,7 +256,7 @@ def group_of(
 
 
 def known_until(market: Market, group: PanelGroup, timeframe: Timeframe, until_ms: int) -> int:
-    """Return the last instant before the next expected bar after ``until_ms`` closes."""
+    """Return the last instant up to which no expected bar closes after ``until_ms``."""
     if not market.is_known:
         return until_ms
     grid = grid_of(market, timeframe, group.stamps)
@@ -262,10 +266,10 @@ def known_until(market: Market, group: PanelGroup, timeframe: Timeframe, until_m
 
 
 def start_of(market: Market, timeframe: Timeframe, horizon_ms: int, count: int) -> int:
-    """Return the stamp of the ``count``-th row before an instant, or an earlier one.
+    """Return the stamp of the ``count``-th row before an instant, or an earlier stamp.
 
-    If the calendar is unknown this is a guess: markets close at night and on five days in
-    fourteen.
+    If the calendar is unknown, the stamp is estimated on the assumption that the market closes at
+    night and on five days in fourteen.
 
     Raises:
         BadRangeError: The stamp would be before 1900.
@@ -277,12 +281,12 @@ def start_of(market: Market, timeframe: Timeframe, horizon_ms: int, count: int) 
 
 
 def end_of(market: Market, timeframe: Timeframe, until_ms: int) -> int:
-    """Return the stamp after the last bar that can have closed by an instant."""
+    """Return the first stamp after the last bar that can have closed by an instant."""
     if market.is_known:
         return first_unclosed(market.calendar, timeframe, until_ms)
     return until_ms + 1
 
 
 def most_rows(assets: int, most_bytes: int) -> int:
-    """Return how many rows for a number of assets fit into an amount of memory."""
+    """Return the number of rows for ``assets`` assets that fit into ``most_bytes`` of memory."""
     return most_bytes // (_CELL_BYTES * max(1, assets))

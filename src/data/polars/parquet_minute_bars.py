@@ -55,9 +55,9 @@ class PolarsParquetMinuteReader(ParquetReader):
     ) -> pl.DataFrame:
         """Return a bar for each UTC day and series, built from its minute bars.
 
-        A day without minute bars has no bar. The open is that of the first minute that has one,
-        the close that of the last; the volume is the sum. For sessions that cross midnight UTC,
-        use the portal, which has a calendar.
+        A day without minute bars has no bar. The open is the first open that is not null, the close
+        is the last close, and the volume is the sum. For sessions that cross midnight UTC, use the
+        portal, which has a calendar.
 
         Args:
             sids: Numbers of the series.

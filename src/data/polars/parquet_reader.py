@@ -1,4 +1,7 @@
-"""The common part of the daily and minute readers: files by range, rows at one moment."""
+"""The common part of the daily and minute readers: finds files by range, and reads their rows.
+
+All rows of an answer are read from the same state of the bundle.
+"""
 
 from __future__ import annotations
 
@@ -45,7 +48,7 @@ _PathOf = Callable[[str], Path]
 
 
 class _Question(NamedTuple):
-    """A checked query: numbers, fields and bounds, and the columns of the answer."""
+    """A checked query: its sids, fields and bounds, and the columns of its answer."""
 
     sids: list[int]
     fields: list[str]
@@ -111,7 +114,7 @@ class ParquetReader:
         def rows(
             columns: list[str] | None, predicate: pl.Expr | None, n_rows: int | None, _: int | None
         ) -> Iterator[pl.DataFrame]:
-            """Yield the rows as they are when the frame is collected."""
+            """Yield the rows that the files contain when the frame is collected."""
             yield self._rows(question, columns, predicate, n_rows)
 
         return register_io_source(rows, schema=question.schema)
@@ -139,11 +142,11 @@ class ParquetReader:
         predicate: pl.Expr | None = None,
         n_rows: int | None = None,
     ) -> pl.DataFrame:
-        """Return the rows as they are now."""
+        """Return the rows that the files contain now."""
         _, names, low, high, schema = question
 
         def read(path_of: _PathOf, places: list[str]) -> pl.DataFrame:
-            """Return the rows in the files of these places."""
+            """Return the rows in the files at these paths."""
             frame = self._scan(path_of, places, names)
             if frame is None:
                 frame = pl.LazyFrame(schema=schema)
@@ -169,7 +172,7 @@ class ParquetReader:
         numbers, _, first, last, schema = self._question(sids, FIELDS, *days)
 
         def read(path_of: _PathOf, places: list[str]) -> pl.DataFrame:
-            """Return a bar for each series in each file of these places."""
+            """Return a bar for each series in each of the files at these paths."""
             made = [pl.LazyFrame(schema={"sid": pl.Int64, "date": pl.Date, **_of_fields(schema)})]
             for place in places:
                 scan = self._scan(path_of, [place], FIELDS)
@@ -238,7 +241,7 @@ class ParquetReader:
     def _nearest(
         self, sid: int, high: date | datetime | None, traded: pl.Expr, *, is_first: bool = False
     ) -> pd.Timestamp | None:
-        """Return the last bar up to a bound, or the first one, checking file by file."""
+        """Return the time of the last bar up to a bound (or of the first bar), file by file."""
         last = None if high is None else _day(high)
         places = self._files.read_whole(lambda _, pending: self._places(None, last, pending))
         for place in places if is_first else reversed(places):
@@ -250,7 +253,7 @@ class ParquetReader:
         return None
 
     def clear_cache(self) -> None:
-        """Forget the rows that single values are read from; this costs only time."""
+        """Drop the rows kept in memory for single values; they are read again when needed."""
         if self._cache is not None:
             self._cache = LruCache(_KEPT)
 
@@ -329,12 +332,12 @@ class ParquetReader:
             raise damaged(f"{self._files.path.name}/{FOLDERS[self.frequency]}", exc) from exc
 
     def _check_rows(self, path: Path) -> None:
-        """Refuse to read a file that declares more than its size allows.
+        """Refuse to read a file that declares more rows than its size can hold.
 
-        Each state of a file is checked only once.
+        A file is checked again only after it has changed.
 
         Raises:
-            BundleError: The file declares more.
+            BundleError: The file declares too many rows.
             ValueError: The file is not a Parquet file.
         """
         disk = self._files.disk

@@ -1,4 +1,4 @@
-"""The writer of a bundle's Parquet files: it merges each row into the partition of its stamp."""
+"""The writer of a bundle's Parquet files: merges each row into the partition for its stamp."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ class Written(NamedTuple):
     """The result of one change.
 
     Attributes:
-        places: Places of the partitions that were written, relative to the bundle.
+        places: Paths of the partitions that were written, relative to the bundle.
         rounded: Number of values with more than eight decimals.
         widened: Whether the change turned volumes into ``Decimal(38, 8)``.
     """
@@ -65,7 +65,7 @@ class ParquetWriter:
     Args:
         bundle_path: Folder of the bundle; the first write creates it.
         enable_metadata_catalog: Whether to write ``metadata.db`` next to ``metadata.parquet``.
-        disk: File access; None sets permissions according to the umask.
+        disk: File access; None is the file system, with permissions according to the umask.
         clock: Source of the times of changes; None is the system clock.
     """
 
@@ -150,8 +150,8 @@ class ParquetWriter:
     ) -> Path:
         """Write several frames as one change.
 
-        If two rows have the same stamp and sid, the one in the later frame counts. Raises the
-        errors of :meth:`write`; in that case none of the frames is written.
+        If two rows have the same stamp and sid, the one in the later frame is kept. Raises the
+        errors of :meth:`write`; after an error, none of the frames has been written.
         """
         frequency, timeframe = _frequency_of(resolution)
         self._write(list(frames), frequency, timeframe)
@@ -230,7 +230,7 @@ class ParquetWriter:
     ) -> Written:
         """Merge checked rows into their partitions as part of a change.
 
-        Partitions that stay equal are not written.
+        Partitions whose rows do not change are not written.
 
         Args:
             commit: Change to add to.
@@ -238,7 +238,7 @@ class ParquetWriter:
                 afterwards.
             frequency: Frequency of the rows.
             rows: Time, sid, fields and any further columns.
-            anew: Places to write without reading their present content.
+            anew: Paths of files to write without merging in their present rows.
             drop: Sids whose earlier rows are removed from all partitions.
         """
         was_wide, now = records.origin.wide_volume, self._clock.now_ms()
@@ -294,7 +294,7 @@ class ParquetWriter:
         return found or rebuilt(self._files, commit)
 
     def _kept(self, anew: Collection[str], place: str) -> pl.DataFrame | None:
-        """Return the rows of a partition to merge with, or None if there are none."""
+        """Return the present rows of a partition, or None if it is new or written without them."""
         return None if place in anew else self._read(place)
 
     def _read(self, place: str) -> pl.DataFrame | None:
@@ -313,7 +313,7 @@ class ParquetWriter:
 def rebuilt(files: BundleFiles, commit: FileChanges | None = None) -> Records:
     """Return the records of a bundle, rebuilt only from its partitions.
 
-    The newest origin counts, and each file is measured.
+    The origin is taken from the newest file, and the record of each file is computed.
 
     Args:
         files: Files of the bundle.
@@ -353,7 +353,7 @@ def rebuilt(files: BundleFiles, commit: FileChanges | None = None) -> Records:
 
 
 def parsed(data: bytes, name: str) -> pl.DataFrame:
-    """Return the rows in a partition's bytes.
+    """Parse the bytes of a partition, and return its rows.
 
     Raises:
         BundleError: The bytes are not a Parquet file, or it has other columns.
@@ -384,7 +384,7 @@ def parsed(data: bytes, name: str) -> pl.DataFrame:
 
 
 def damaged(name: str, exc: BaseException) -> BundleError:
-    """Return the error for a file that cannot be read."""
+    """Return the error to raise for a file that cannot be read."""
     return BundleError(
         f"{name} is damaged: {str(exc).splitlines()[0] if str(exc) else type(exc).__name__}",
         hint=(
@@ -455,7 +455,11 @@ def _time(frame: pl.DataFrame, frequency: Frequency) -> pl.Expr:
 
 
 def _number(frame: pl.DataFrame, key: str) -> pl.Expr:
-    """Return the column that identifies the series: numbers, or strings that get numbers."""
+    """Return the column that identifies the series: sids, or symbols that get sids later.
+
+    Raises:
+        QueryError: The column is missing, or has a wrong type.
+    """
     if key not in frame.columns:
         raise _lacking("daily", ["sid (or symbol)"])
     dtype = frame.schema[key]
@@ -476,9 +480,9 @@ def _lacking(frequency: Frequency, names: Sequence[str]) -> QueryError:
 def _numbered(
     origin: BundleOrigin, frames: Sequence[pl.DataFrame]
 ) -> tuple[BundleOrigin, pl.DataFrame]:
-    """Return the origin and all rows, with numbers in place of symbols.
+    """Return all rows with sids instead of symbols, and the origin with the sids of new symbols.
 
-    If several frames have a row for the same stamp and sid, the later frame's counts.
+    If several frames have a row for the same stamp and sid, the row of the last one is kept.
     """
     symbols = dict(origin.symbols)
     numbered = []
@@ -500,7 +504,7 @@ def _numbered(
 
 
 def _rewritten(origin: BundleOrigin, sids: set[int]) -> BundleOrigin:
-    """Return the origin after a program has itself written rows for some series."""
+    """Return the origin with some series marked as rewritten by a program."""
     symbols = {
         symbol: replace(source, fingerprint=REWRITTEN)
         if source.sid in sids and source.fingerprint is not None
@@ -511,7 +515,7 @@ def _rewritten(origin: BundleOrigin, sids: set[int]) -> BundleOrigin:
 
 
 def _by_place(rows: pl.DataFrame, frequency: Frequency) -> dict[str, pl.DataFrame]:
-    """Return the rows by partition, according to their stamps."""
+    """Split rows by partition; maps the path of each partition to its rows."""
     if rows.is_empty():
         return {}
     time = rows.columns[0]
@@ -527,16 +531,16 @@ class _PartitionChange:
     """The parts of one partition while rows are merged into it.
 
     New series go into a part of their own, which absorbs all smaller parts. The parts of a
-    partition thus differ in size by at least a factor of two, and if series are added one after
-    another, each row is written only as often as the number of rows can be halved. Small parts
-    are always merged, so most partitions are a single file.
+    partition thus differ in size by at least a factor of two. If series are added one after
+    another, each row is rewritten only log2(number of rows) times. Small parts are always merged,
+    so most partitions are a single file.
 
     Args:
-        main: Place of the first part.
-        parts: Maps each place to its record, or to None if it is not recorded.
+        main: Path of the first part.
+        parts: Maps the path of each part to its record, or to None if it is not recorded.
 
     Attributes:
-        frames: Maps each place that changes to its rows before and after.
+        frames: Maps the path of each part that changes to its rows before and after.
     """
 
     def __init__(self, main: str, parts: Mapping[str, FileRecord | None]) -> None:
@@ -556,7 +560,7 @@ class _PartitionChange:
             new: Rows to merge, or None.
             drop: Numbers of the series whose earlier rows are removed.
             read: Returns the rows of a part.
-            rewritten: Parts to write whatever they contain.
+            rewritten: Parts to write even if their rows do not change.
         """
         left, gone, rows = new, list(drop), dict[str, int]()
         for place, record in self._parts.items():
@@ -612,7 +616,7 @@ def _sids_of(rows: pl.DataFrame | None) -> NDArray[np.int64]:
 def _split(
     rows: pl.DataFrame | None, sids: NDArray[np.int64]
 ) -> tuple[pl.DataFrame | None, pl.DataFrame | None]:
-    """Return the rows of these series, None if there are none, and the others."""
+    """Split rows into those of the series ``sids``, None if there are none, and the others."""
     if rows is None:
         return None, None
     is_mine = rows["sid"].is_in(sids.tolist())
@@ -620,7 +624,7 @@ def _split(
 
 
 def _merged(old: pl.DataFrame | None, new: pl.DataFrame | None) -> pl.DataFrame | None:
-    """Return both, sorted by sid and time; if both have a row, the new one counts."""
+    """Merge two frames, sorted by sid and time; a new row replaces an old one with the same key."""
     parts = [part for part in (old, new) if part is not None]
     if not parts:
         return None

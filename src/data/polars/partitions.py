@@ -1,8 +1,8 @@
-"""Where the bars of a day are in a bundle, and which files a range needs.
+"""The file in a bundle that holds the bars of a day, and the files that a range needs.
 
 A partition is ``data.parquet`` in the folder of its month or day. Additions to a large partition
-are in further parts next to it, ``1/data.parquet`` and so on; all rows of a series in a partition
-are in the same part.
+are in further parts next to it, ``1/data.parquet`` and so on. All rows of a series in a partition
+are in the same part. The functions call the path of such a file, relative to the bundle, its place.
 """
 
 from __future__ import annotations
@@ -30,13 +30,16 @@ _Key = tuple[int, ...]
 
 
 def partition_of(frequency: str, day: date) -> str:
-    """Return the place of a day's bars, relative to the bundle, with ``/``."""
+    """Return the path of the file for a day's bars, relative to the bundle, with ``/``."""
     place = f"{FOLDERS[frequency]}/year={day.year:04}/month={day.month:02}"
     return f"{place}/day={day.day:02}/{_DATA}" if frequency == "minute" else f"{place}/{_DATA}"
 
 
 def main_of(place: str) -> str:
-    """Return the first file of the partition that a place is part of; other places as given."""
+    """Return the path of a partition's first file, given one of its parts.
+
+    Any other path is returned unchanged.
+    """
     match = _PLACE.fullmatch(place)
     if match is None or match["part"] is None:
         return place
@@ -44,14 +47,14 @@ def main_of(place: str) -> str:
 
 
 def new_part(main: str, places: Iterable[str]) -> str:
-    """Return the place for a further part of a partition with parts in these places."""
+    """Return the path for a new part of a partition whose other parts have these paths."""
     matches = [_PLACE.fullmatch(place) for place in places]
     number = 1 + max((int(m["part"] or 0) for m in matches if m), default=0)
     return f"{main.removesuffix(_DATA)}{number}/{_DATA}"
 
 
 def frequency_of(place: str) -> Frequency | None:
-    """Return the frequency of the partition at a place, or None if it is not a partition."""
+    """Return the frequency of the partition at a path, or None if it is not a partition."""
     match = _PLACE.fullmatch(place)
     if match is None or (match["folder"] == "minute_bars") != (match["day"] is not None):
         return None
@@ -59,7 +62,7 @@ def frequency_of(place: str) -> Frequency | None:
 
 
 def last_day(place: str) -> date:
-    """Return the last day of the partition at a place; for other places, the first date."""
+    """Return the last day of the partition at a path, or ``date.min`` for any other path."""
     key = partition_key(place)
     if not key:
         return date.min
@@ -77,13 +80,14 @@ def partitions(
     last: date | None = None,
     pending: Iterable[tuple[str, str | None]] = (),
 ) -> list[str]:
-    """Return the places of the partitions that a range needs, ascending; no file is opened.
+    """Return the paths of the partitions that a range needs, ascending; no file is opened.
 
     Args:
         disk, root: File access, and folder of the bundle.
         frequency: ``daily`` or ``minute``.
         first, last: Days, both included; None: no bound.
-        pending: Places of a change that is decided but not finished, and their staged names.
+        pending: Files of a committed change that is not finished: the path of each, and the name of
+            its staged file (None if the change deletes it).
     """
     get_schema_for_frequency(frequency)
     depth = 3 if frequency == "minute" else 2
@@ -100,7 +104,7 @@ def partitions(
 
 
 def partition_key(place: str) -> _Key:
-    """Return the year, month and (for minute bars) day in a partition's place."""
+    """Return the year, month and (for minute bars) day in a partition's path."""
     match = _PLACE.fullmatch(place)
     if match is None:
         return ()

@@ -18,8 +18,7 @@ Frequency = Literal["daily", "minute"]
 
 SCHEMA_VERSION = 1
 PRICE = pl.Decimal(18, 8)
-# Some coins have daily volumes that do not fit into 18 digits; the whole bundle then uses this
-# type.
+# The type of a bundle's volumes if one of them does not fit into 18 digits, as for some coins.
 WIDE_VOLUME = pl.Decimal(38, 8)
 PRICES = ("open", "high", "low", "close")
 FIELDS = (*PRICES, "volume")

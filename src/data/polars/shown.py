@@ -1,4 +1,7 @@
-"""The part of bars read ahead that a portal has shown: a record of reads gets only this part."""
+"""Tracks which bars a portal has shown to the program: a record of its reads gets only these.
+
+The portal reads more bars than the program requests. Those that it never shows are not recorded.
+"""
 
 from __future__ import annotations
 
@@ -19,14 +22,14 @@ if TYPE_CHECKING:
     from ..errors import DataError
     from ..model.query import BarsQuery
 
-# Number of reads to pass on together: a backtest by minutes has one per minute.
+# Number of reads that are passed on together, since a minute backtest has one per minute.
 _MOST_LOOKS = 4096
-# Number of rows, and the time by which they must have closed in each market.
+# A read: the number of rows, and for each market the instant by which they must have closed.
 Look = tuple[int, tuple[int, ...]]
 
 
 class ReadAhead:
-    """Replaces a record while a panel is read; errors are passed on at once.
+    """Collects answers in place of a record while a panel is read; errors are passed on at once.
 
     Thread-safe.
 
@@ -47,7 +50,7 @@ class ReadAhead:
         self.record.failed(query, error)
 
     def can_be_cut(self) -> bool:
-        """Return whether any part of each answer is the answer to a query for that part."""
+        """Return whether a part of each answer equals the answer to a query for only that part."""
         return all(handed_on(answer).can_be_cut() for answer, handed_on in self.answers)
 
     @property
@@ -57,7 +60,7 @@ class ReadAhead:
 
 
 class Shown:
-    """The answers of one panel, and what the program has read of it. Thread-safe without a lock.
+    """The answers behind one panel, and the program's reads of it. Thread-safe without a lock.
 
     Args:
         read: Answers that were read.
@@ -75,13 +78,13 @@ class Shown:
         return self._read.nbytes
 
     def add(self, horizons: tuple[int, ...], rows: int) -> None:
-        """Note what was read, to be passed on later, or at once if the record has ended."""
+        """Add a read, to be passed on to the record later, or at once if the record has ended."""
         self._looks.add((rows, horizons))
         if len(self._looks) > _MOST_LOOKS or not self._read.record.is_open:
             self.hand_over()
 
     def hand_over(self) -> None:
-        """Pass everything that was shown since the last call on to the record."""
+        """Pass all bars shown since the last call on to the record."""
         looks: list[Look] = []
         while self._looks:
             try:
@@ -101,7 +104,7 @@ class Shown:
     def _spans(self, group: PanelGroup, looks: Sequence[tuple[int, int]]) -> list[Span]:
         """Return the spans of a market's rows that were shown.
 
-        Each extends to the next stamp in the market's calendar.
+        A span ends at the first stamp of the market's calendar after its last row.
         """
         rows, horizons = np.array(sorted(looks)).T
         behind = group.closes.searchsorted(horizons, side="right")
@@ -124,12 +127,13 @@ class ShownTo:
     """Everything that a portal has shown to one record. Thread-safe.
 
     Args:
-        record: Record that is notified when a panel is dropped, and before it writes.
+        record: Record of the program's reads. It receives the reads of a panel when the panel is
+            dropped, and all reads before the record is written.
         over: Called when the record has ended.
 
     Attributes:
-        uncut: Keys of questions whose answers cannot be cut; only the rows to show are read for
-            them.
+        uncut: Keys of the panels whose answers cannot be cut to the shown rows; nothing is read
+            ahead for them.
     """
 
     def __init__(self, record: Any, over: Callable[[], object]) -> None:
@@ -140,7 +144,7 @@ class ShownTo:
         record.before_writing(self._hand_over)
 
     def add(self, panel: Panel, shown: Shown) -> None:
-        """Add a panel, and hand over what was shown of panels that were dropped."""
+        """Add a panel, and pass on the reads of panels that were dropped."""
         with self._lock:
             gone = [part for panel_of, part in self._panels if panel_of() is None]
             self._panels = [(p, part) for p, part in self._panels if p() is not None]

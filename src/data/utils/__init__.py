@@ -1,1 +1,1 @@
-"""Older import paths; everything here lives elsewhere and is only re-exported."""
+"""Older import paths: every name here is defined elsewhere and only re-exported."""

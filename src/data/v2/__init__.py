@@ -1,4 +1,4 @@
-"""The names of the second data layer.
+"""The names of the second data layer (``v2``) of older programs.
 
 Names that need the extra ``db`` are loaded on first use; ``import *`` leaves them out.
 """
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from ..db.universe.definition import UniverseDefinition as UniverseDefinition
     from ..db.universe.manager import UniverseManager as UniverseManager
 
-# The module in which each database name lives.
+# Maps each name that needs the database to its module.
 _HOMES = {
     "CorporateActionsProcessor": "db.symbols.processor",
     "UniverseDefinition": "db.universe.definition",
@@ -43,7 +43,7 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    """Resolve a database name in its module."""
+    """Import a name that needs the database from its module."""
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return getattr(import_module(f"..{_HOMES[name]}", __name__), name)
