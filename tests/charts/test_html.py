@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import numpy as np
@@ -146,6 +147,47 @@ def test_a_page_without_its_script_shows_the_picture_and_says_whose_the_script_i
     assert shown.text.rstrip().endswith("Charts: TradingView Lightweight Charts™")
     assert shown.urls == ["https://www.tradingview.com/"] and 'rel="noreferrer"' in page
     assert "attributionLogo: false" in page
+
+
+def rows_of(page: str, title: str) -> list[list[str]]:
+    """Return the cells of the rows of the table below a heading."""
+    table = re.search(rf"<h2>{title}[^<]*</h2>.*?<table.*?</table>", page, re.DOTALL)
+    assert table is not None, title
+    rows = re.findall(r"<tr.*?</tr>", table[0], re.DOTALL)
+    cells = [re.findall(r"<td[^>]*>(.*?)</td>", row, re.DOTALL) for row in rows]
+    return [row for row in cells if row]
+
+
+def test_the_table_of_vendors_never_crosses_a_gap() -> None:
+    frame = frame_of([1, 2, 3, 4], times=_AROUND, gaps=_GAPS)
+    frame["source"] = ["one", "one", "one", "two"]
+    assert rows_of(html_of(chart_of(frame, _SHARES)), "Vendors") == [
+        ["2024-01-02", "2024-01-03", "one"],
+        ["2024-01-08", "2024-01-08", "one"],
+        ["2024-01-09", "2024-01-09", "two"],
+    ]
+
+
+def test_the_table_of_marks_says_once_what_a_mark_is() -> None:
+    """Also in the data, from which the line above the chart is made."""
+    frame = frame_of([7, 7, 1])
+    frame["split"], frame["dividend"] = [0.0, 0.0, 7.0], [0.0, 1.3, 0.0]
+    page = html_of(chart_of(frame, _SHARES))
+    assert rows_of(page, "Marks") == [
+        ["2024-01-03", "dividend", "1.3 USD"],
+        ["2024-01-04", "split", "7:1"],
+    ]
+    assert [mark["text"] for mark in read_page(page).data["marks"]] == ["1.3 USD", "7:1"]
+
+
+def test_bars_without_a_volume_do_not_lower_the_volume_of_their_column() -> None:
+    """The page divides a column's sum by the number of its bars that have a volume."""
+    frame = frame_of(np.ones(20_002), step="1m", symbol="BTCUSDT")
+    frame["volume"] = np.where(np.arange(20_002) % 3 == 1, np.nan, 6.0)
+    (one,) = data_of(frame, _COINS)["series"]
+    counts = [count for count, often in one["bars"] for _ in range(often)]
+    drawn = {total / count for total, count in zip(one["volume"], counts, strict=True)}
+    assert drawn == {6.0}
 
 
 @pytest.mark.parametrize(("second", "runs"), [("one", 0), ("two", 2)])

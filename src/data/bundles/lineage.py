@@ -243,8 +243,9 @@ class LineageRun:
                 self._outside[name] = None
         if is_first:
             warn_user(
-                f"{name} was read in a thread that is not part of the lineage {self.id}, so the read is not recorded; start the thread "
-                "with contextvars.copy_context().run to include it"
+                f"{name} was read in a thread that is not part of the lineage {self.id}, so the "
+                "read is not recorded; start the thread with contextvars.copy_context().run to "
+                "include it"
             )
 
     def _applied_of(self, read: BarsRead) -> tuple[AppliedActions, str]:

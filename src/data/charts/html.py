@@ -241,7 +241,7 @@ def _series(one: Series, chart: Chart, each: int) -> dict[str, Any]:
         "low": (np.minimum(opens, closes) - lows).tolist(),
         "close": (closes - opens).tolist(),
         "volume": _plain(columns.values[4]),
-        "bars": _repeated(columns.last - columns.first + 1),
+        "bars": _repeated(columns.with_volume),
         "pale": _runs(columns.places[columns.pale]),
         "vendors": _vendors(one, columns),
     }

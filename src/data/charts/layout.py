@@ -118,8 +118,7 @@ class Columns:
         values: First open, highest high, lowest low, last close, sum of the volumes; shape (5,
             columns).
         pale: Whether any bar of the column may still change.
-        mean_volumes: Mean volume of the bars that have one, NaN if none has. It is drawn instead of
-            the sum, which depends on the number of bars in the column.
+        with_volume: Number of the column's bars that have a volume.
     """
 
     first: Ints
@@ -127,7 +126,16 @@ class Columns:
     places: Ints
     values: Floats
     pale: Flags
-    mean_volumes: Floats
+    with_volume: Ints
+
+    @property
+    def mean_volumes(self) -> Floats:
+        """Mean volume of each column's bars that have one, NaN if none has.
+
+        It is drawn instead of the sum, which depends on how many bars the column holds.
+        """
+        means: Floats = self.values[4] / np.maximum(self.with_volume, 1)
+        return means
 
 
 @dataclass(frozen=True)
@@ -177,7 +185,7 @@ def thinned(series: Series, slots: int, most: int) -> Columns:
     starts = _starts(places)
     if not len(places):
         empty = np.empty((5, 0))
-        return Columns(places, places, places, empty, np.empty(0, bool), empty[4])
+        return Columns(places, places, places, empty, np.empty(0, bool), places)
     last = np.append(starts[1:], len(places)) - 1
     opens, highs, lows, closes, volumes = series.values
     present = ~np.isnan(volumes)
@@ -191,8 +199,7 @@ def thinned(series: Series, slots: int, most: int) -> Columns:
         np.where(counted > 0, summed, np.nan),
     ])  # fmt: skip
     pale = np.logical_or.reduceat(series.pale, starts)
-    means = values[4] / np.maximum(counted, 1)
-    return Columns(starts, last, places[starts], values, pale, means)
+    return Columns(starts, last, places[starts], values, pale, counted)
 
 
 def thinned_line(series: Series, slots: int, most: int) -> list[Ints]:
