@@ -50,10 +50,17 @@ if TYPE_CHECKING:
     from ..prices.judgement.report import QualityFinding
 
 __all__ = [
-    "AuthenticationError", "BaseDataAdapter", "DataParsingError", "InvalidDataError", "NetworkError",
-    "QuotaExceededError", "RateLimitError", "SymbolNotFoundError", "ValidationError",
+    "AuthenticationError",
+    "BaseDataAdapter",
+    "DataParsingError",
+    "InvalidDataError",
+    "NetworkError",
+    "QuotaExceededError",
+    "RateLimitError",
+    "SymbolNotFoundError",
+    "ValidationError",
     "calculate_checksum",
-]  # fmt: skip
+]
 
 # Documented names for errors that exist here under other names.
 NetworkError = UnavailableError

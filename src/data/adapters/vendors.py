@@ -13,9 +13,13 @@ from ..sources.vendors import (
 from .base import BaseDataAdapter
 
 __all__ = [
-    "AlpacaAdapter", "AlphaVantageAdapter", "CCXTDataAdapter", "CSVAdapter", "PolygonAdapter",
+    "AlpacaAdapter",
+    "AlphaVantageAdapter",
+    "CCXTDataAdapter",
+    "CSVAdapter",
+    "PolygonAdapter",
     "YFinanceAdapter",
-]  # fmt: skip
+]
 
 
 class AlpacaAdapter(AlpacaDataSource, BaseDataAdapter):

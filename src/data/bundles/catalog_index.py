@@ -71,8 +71,11 @@ _DAMAGE = (sqlite3.Error, UnicodeError)
 # Errors that a line changed by another program may raise, in Python or when it becomes a row.
 _SENSELESS = (
     *SENSELESS,
-    sqlite3.InterfaceError, sqlite3.ProgrammingError, sqlite3.IntegrityError, sqlite3.DataError,
-)  # fmt: skip
+    sqlite3.InterfaceError,
+    sqlite3.ProgrammingError,
+    sqlite3.IntegrityError,
+    sqlite3.DataError,
+)
 # Enough memory to apply many lines at once.
 _PAGES = "PRAGMA cache_size = -65536"
 _TABLES = (

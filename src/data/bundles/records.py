@@ -382,12 +382,19 @@ class Records:
         plain = frame.select(*(n for n in _COLUMNS if n not in _LISTS), *_STATE).rows()
         records = [
             FileRecord(
-                place, sha256, size, rows, bad, of_file,
-                None if None in state else FileState(state[0], size, state[1]), validated,
+                place,
+                sha256,
+                size,
+                rows,
+                bad,
+                of_file,
+                None if None in state else FileState(state[0], size, state[1]),
+                validated,
             )
-            for (place, sha256, size, rows, bad, *state, validated), of_file
-            in zip(plain, sids, strict=True)
-        ]  # fmt: skip
+            for (place, sha256, size, rows, bad, *state, validated), of_file in zip(
+                plain, sids, strict=True
+            )
+        ]
         return cls(origin, {record.place: record for record in records})
 
     def put(self, commit: FileChanges, files: BundleFiles, *, with_database: bool = True) -> None:

@@ -81,8 +81,11 @@ def look_at(
     poor = [(name, why[0]) for name, why in zip(names, attention, strict=True) if why]
     look = {"number": len(poor), "of": f"of {counted(len(names), 'series')}"}
     if not names:
-        return look | {"state": "good", "text": "Nothing is stored in this cache.",
-                       "next_step": "`onetape fetch AAPL 1d --period 1y`"}  # fmt: skip
+        return look | {
+            "state": "good",
+            "text": "Nothing is stored in this cache.",
+            "next_step": "`onetape fetch AAPL 1d --period 1y`",
+        }
     if len(names) == 1:
         look |= {"number": len(attention[0]), "of": "to look at"}
     if not poor:

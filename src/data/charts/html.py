@@ -72,12 +72,18 @@ def figure(picture: Html, data_id: str, place: str = "") -> Html:
         "div",
         element("div", id=f"ranges{place}", class_="ranges", hidden=True),
         element("p", id=f"readout{place}", class_="readout faint", aria_live="polite"),
-        element("div", id=f"chart{place}", class_="plot", tabindex="0", role="application",
-                aria_label="Chart: arrow keys move along the bars, plus and minus zoom"),
+        element(
+            "div",
+            id=f"chart{place}",
+            class_="plot",
+            tabindex="0",
+            role="application",
+            aria_label="Chart: arrow keys move along the bars, plus and minus zoom",
+        ),
         element("div", picture, class_="picture"),
         class_="figure",
         data_chart=data_id,
-    )  # fmt: skip
+    )
 
 
 def foot() -> Html:
@@ -130,7 +136,9 @@ def page_data(chart: Chart) -> dict[str, Any]:
         "last": _repeated(_seconds(axis, ends) - seconds) if each > 1 else None,
         "sessions": [] if axis.is_daily else sessions.tolist(),
         "series": series,
-        "lines": [{"name": line.name, "values": _last(line.values, starts)} for line in chart.lines],
+        "lines": [
+            {"name": line.name, "values": _last(line.values, starts)} for line in chart.lines
+        ],
         "ribbon": _ribbon(chart, each),
         "gaps": [
             {"start": axis.text(gap.first), "end": axis.text(gap.end - 1), "reason": gap.text}
@@ -143,7 +151,7 @@ def page_data(chart: Chart) -> dict[str, Any]:
             for mark in chart.marks
         ],
         "notes": list(chart.notes),
-    }  # fmt: skip
+    }
 
 
 def picture_data(chart: Chart, layout: ChartLayout) -> dict[str, Any]:

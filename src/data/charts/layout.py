@@ -191,13 +191,15 @@ def thinned(series: Series, slots: int, most: int) -> Columns:
     present = ~np.isnan(volumes)
     summed = np.add.reduceat(np.where(present, volumes, 0.0), starts)
     counted = np.add.reduceat(present, starts, dtype=np.int64)
-    values = np.array([
-        opens[starts],
-        np.maximum.reduceat(highs, starts),
-        np.minimum.reduceat(lows, starts),
-        closes[last],
-        np.where(counted > 0, summed, np.nan),
-    ])  # fmt: skip
+    values = np.array(
+        [
+            opens[starts],
+            np.maximum.reduceat(highs, starts),
+            np.minimum.reduceat(lows, starts),
+            closes[last],
+            np.where(counted > 0, summed, np.nan),
+        ]
+    )
     pale = np.logical_or.reduceat(series.pale, starts)
     return Columns(starts, last, places[starts], values, pale, counted)
 
@@ -284,15 +286,22 @@ class _Drawing:
         """Return the lowest and highest price on the axis, with some room around the bars."""
         values = [
             *(e for line in self.chart.lines for e in _edges(line.values)),
-            *(edge
-            for one in self.chart.series
-            if len(one)
-            for edge in (
-                (one.closes.min(), one.closes.max())
-                if self.chart.is_indexed
-                else (one.values[2].min(), one.values[1].max(), one.values[:4].min(), one.values[:4].max())
-            ))
-        ]  # fmt: skip
+            *(
+                edge
+                for one in self.chart.series
+                if len(one)
+                for edge in (
+                    (one.closes.min(), one.closes.max())
+                    if self.chart.is_indexed
+                    else (
+                        one.values[2].min(),
+                        one.values[1].max(),
+                        one.values[:4].min(),
+                        one.values[:4].max(),
+                    )
+                )
+            ),
+        ]
         low, high = (float(min(values)), float(max(values))) if values else (0.0, 1.0)
         room = (high / 2 - low / 2) * 0.12 or abs(high) * 0.01 or 1.0
         return low - room, high + room

@@ -69,12 +69,19 @@ def night_page(
     values = Values(job)
     head = [
         element("h1", "onetape ", values.show("command")),
-        element("p", "begun ", values.show("begun", as_text=moment), " UTC, ended ",
-                values.show("made", as_text=moment), " UTC: ",
-                values.show("seconds", as_text=duration), class_="faint"),
+        element(
+            "p",
+            "begun ",
+            values.show("begun", as_text=moment),
+            " UTC, ended ",
+            values.show("made", as_text=moment),
+            " UTC: ",
+            values.show("seconds", as_text=duration),
+            class_="faint",
+        ),
         first_look(values.of("look")),
         _beside(values.of("nights")),
-    ]  # fmt: skip
+    ]
     own = values.of("report")
     body = [*head, *_causes(own), *_incidents(outcome), *_perishable(own), *_requests(own)]
     body += _results(own)
@@ -110,8 +117,10 @@ def _night(report: Mapping[str, Any], begun: str, made: str, seconds: int) -> di
     """Return the numbers that the page keeps of one run: bars, failures, requests and so on."""
     results = report.get("results") or []
     failed = sum(len(one["series"]) for one in report.get("reasons", ()) if one["failed"])
-    sent = [counts.get("sent", counts.get("requests", 0))
-            for counts in requests_by_vendor(report).values()]  # fmt: skip
+    sent = [
+        counts.get("sent", counts.get("requests", 0))
+        for counts in requests_by_vendor(report).values()
+    ]
     return {
         "begun": begun,
         "made": made,
@@ -193,15 +202,19 @@ def _causes(values: Values) -> Iterator[Html]:
         )
         yield element(
             "section",
-            element("h3", counted(len(names), "series"), " failed" if is_bad else " not complete",
-                    class_="bad" if is_bad else "poor"),
+            element(
+                "h3",
+                counted(len(names), "series"),
+                " failed" if is_bad else " not complete",
+                class_="bad" if is_bad else "poor",
+            ),
             element("p", reason.show("why", as_text=with_code)),
             element("p", "Next: ", step),
             folded(
                 names_text(names[:5]) + (f" and {len(names) - 5:,} more" if names[5:] else ""),
                 *([_some(own, _columns_of(own))] if own else [element("p", names_text(names))]),
             ),
-        )  # fmt: skip
+        )
 
 
 def _requests(values: Values) -> Iterator[Html]:
@@ -213,8 +226,11 @@ def _requests(values: Values) -> Iterator[Html]:
         yield element("p", "none: no vendor was queried", class_="good")
         return
     names = list(dict.fromkeys(n for one in vendors.data.values() for n in one if n != "limits"))
-    head = element("tr", *(element("th", text.replace("_", " ")) for text in ("vendor", *names)),
-                   element("th", "left of its limits"))  # fmt: skip
+    head = element(
+        "tr",
+        *(element("th", text.replace("_", " ")) for text in ("vendor", *names)),
+        element("th", "left of its limits"),
+    )
     lines, headings = [], ["vendor", *names, "left of its limits"]
     for vendor, counts in vendors.data.items():
         quotas = data.get("quotas", {}).get(vendor) or counts.get("limits") or ()

@@ -116,8 +116,10 @@ def _marks(chart: Chart, marks: Any) -> tuple[list[Mark], int]:
     time = next((named[name] for name in _TIMES if name in named), None)
     times = marks.index if time is None else pd.Index(marks[time])
     slots = _slots(chart, _stamps(times, "marks"))
-    given = {name: marks[named[name]].tolist() if name in named else [None] * len(marks)
-             for name in _COLUMNS}  # fmt: skip
+    given = {
+        name: marks[named[name]].tolist() if name in named else [None] * len(marks)
+        for name in _COLUMNS
+    }
     rows = zip(slots.tolist(), given["side"], given["price"], given["text"], strict=True)
     found = [_mark(*row) for row in rows if row[0] >= 0]
     return found, int((slots < 0).sum())

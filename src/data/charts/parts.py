@@ -197,8 +197,14 @@ def spark(closes: Sequence[float]) -> Html:
         for place, close in enumerate(closes)
     )
     size = f"0 0 {_SPARK_WIDTH:.0f} {_SPARK_HEIGHT:.0f}"
-    return element("svg", element("path", d=f"M{points}"), class_="spark", viewBox=size,
-                   preserveAspectRatio="none", aria_hidden="true")  # fmt: skip
+    return element(
+        "svg",
+        element("path", d=f"M{points}"),
+        class_="spark",
+        viewBox=size,
+        preserveAspectRatio="none",
+        aria_hidden="true",
+    )
 
 
 def small_bars(values: Sequence[float], texts: Sequence[str], most: int, *, is_bad: bool) -> Html:
@@ -218,10 +224,16 @@ def small_bars(values: Sequence[float], texts: Sequence[str], most: int, *, is_b
         height = max(1.0, value / largest * _SPARK_HEIGHT)
         kind = "base" if not value else "bad" if is_bad else None
         drawn.append(
-            element("rect", element("title", text), x=f"{place * wide:.1f}",
-                    y=f"{_SPARK_HEIGHT - height:.1f}", width=f"{wide - 1.5:.1f}",
-                    height=f"{height:.1f}", class_=kind)
-        )  # fmt: skip
+            element(
+                "rect",
+                element("title", text),
+                x=f"{place * wide:.1f}",
+                y=f"{_SPARK_HEIGHT - height:.1f}",
+                width=f"{wide - 1.5:.1f}",
+                height=f"{height:.1f}",
+                class_=kind,
+            )
+        )
     size = f"0 0 {_SPARK_WIDTH:.0f} {_SPARK_HEIGHT:.0f}"
     words = "; ".join(texts)
     return element(

@@ -59,10 +59,17 @@ def page_of(
     title = f"{subject or 'everything that is stored'} · report"
     head = [
         element("h1", values.show("subject") if subject else "All that is stored"),
-        element("p", "made ", values.show("made", as_text=moment), " UTC by onetape ",
-                values.show("onetape"), "; no vendor was queried", class_="faint"),
+        element(
+            "p",
+            "made ",
+            values.show("made", as_text=moment),
+            " UTC by onetape ",
+            values.show("onetape"),
+            "; no vendor was queried",
+            class_="faint",
+        ),
         first_look(values.of("look")),
-    ]  # fmt: skip
+    ]
     if not subject:
         body = [element("div", *head, *_everything(values, file), class_="list"), *_views(values)]
         script = chart_script("report.js")
@@ -115,11 +122,13 @@ def _facts(one: Values, bars: Values | None) -> Html:
             ("last", bars.show("last", as_text=moment)),
             ("quality", bars.show("score")),
         ]
-    return cards([
-        *facts,
-        ("vendors", one.show("vendors", as_text=names_text)),
-        *_beside(one, ("confirmed", "contradicted")),
-    ])  # fmt: skip
+    return cards(
+        [
+            *facts,
+            ("vendors", one.show("vendors", as_text=names_text)),
+            *_beside(one, ("confirmed", "contradicted")),
+        ]
+    )
 
 
 def _beside(one: Values, counts: Sequence[str]) -> list[tuple[str, object]]:
@@ -241,13 +250,15 @@ def _everything(values: Values, file: tuple[str, str]) -> Iterator[Html]:
     """Yield the totals, series that need attention, other series, heat map, incidents and gaps."""
     data = values.data
     totals = values.of("totals")
-    yield cards([
-        ("series", totals.show("series")),
-        ("bars", totals.show("bars")),
-        ("bars that vendors lack", totals.show("holes")),
-        *_beside(totals, ("confirmed",)),
-        ("vendors", totals.show("vendors", as_text=names_text)),
-    ])  # fmt: skip
+    yield cards(
+        [
+            ("series", totals.show("series")),
+            ("bars", totals.show("bars")),
+            ("bars that vendors lack", totals.show("holes")),
+            *_beside(totals, ("confirmed",)),
+            ("vendors", totals.show("vendors", as_text=names_text)),
+        ]
+    )
     if samples := data["samples"]:
         words = (
             f"not included: {counted(samples, 'series')} of samples, each with a report of its own"
@@ -257,8 +268,15 @@ def _everything(values: Values, file: tuple[str, str]) -> Iterator[Html]:
     every = list(values.each("series"))
     if every:
         label = "only series with these words"
-        field = element("input", id="filter", type="search", placeholder=label, aria_label=label,
-                        autocomplete="off", hidden=True)  # fmt: skip
+        field = element(
+            "input",
+            id="filter",
+            type="search",
+            placeholder=label,
+            aria_label=label,
+            autocomplete="off",
+            hidden=True,
+        )
         yield element(
             "p", field, " ", element("span", id="filtered", class_="faint", role="status")
         )
@@ -285,8 +303,12 @@ def _pages(place: dict[str, int] | None, file: tuple[str, str]) -> Iterator[Html
         else element("a", f"page {number}", href=page_name(*file, number))
         for number in range(1, place["of"] + 1)
     ]
-    yield element("nav", *(part for link in links for part in (link, " ")), class_="turns",
-                  aria_label="pages of this report")  # fmt: skip
+    yield element(
+        "nav",
+        *(part for link in links for part in (link, " ")),
+        class_="turns",
+        aria_label="pages of this report",
+    )
 
 
 def page_name(stem: str, ending: str, number: int) -> str:
@@ -315,11 +337,16 @@ def _views(values: Values) -> Iterator[Html]:
             "div",
             element("div", class_="ranges", hidden=True),
             element("p", class_="readout faint", aria_live="polite"),
-            element("div", class_="plot", tabindex="0", role="application",
-                    aria_label="Chart: arrow keys move along the bars, plus and minus zoom"),
+            element(
+                "div",
+                class_="plot",
+                tabindex="0",
+                role="application",
+                aria_label="Chart: arrow keys move along the bars, plus and minus zoom",
+            ),
             line,
             class_="figure",
-        )  # fmt: skip
+        )
         why = list(one.each("attention"))
         lane = f" (lane {data['lane']})" if data["lane"] else ""
         command = f"onetape report {data['symbol']} {data['timeframe']} -o report.html"

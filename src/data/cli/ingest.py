@@ -334,10 +334,14 @@ async def _awaited(work: Callable[[], Any], seconds: float | None) -> None:
 def _sources() -> Report:
     every = [_plain(name) for name in DataSourceRegistry.list_sources()]
     rows = [
-        [one["name"], one["class_name"], "needed" if one["auth_required"] else "none or optional",
-         " ".join(one["supported_frequencies"])]
+        [
+            one["name"],
+            one["class_name"],
+            "needed" if one["auth_required"] else "none or optional",
+            " ".join(one["supported_frequencies"]),
+        ]
         for one in every
-    ]  # fmt: skip
+    ]
     return Report(
         {"sources": every},
         lambda: [TextTable(["source", "class?", "key?", "timeframes"], rows)],

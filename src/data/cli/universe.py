@@ -260,10 +260,13 @@ def _diff_shown(before: Members, after: Members, came: list[str], left: list[str
     yield from _header(before)
     yield from _header(after)
     yield ""
-    yield TextTable(["", "members#", "symbols"], [
-        ["added", str(len(came)), ", ".join(came) or "-"],
-        ["removed", str(len(left)), ", ".join(left) or "-"],
-    ])  # fmt: skip
+    yield TextTable(
+        ["", "members#", "symbols"],
+        [
+            ["added", str(len(came)), ", ".join(came) or "-"],
+            ["removed", str(len(left)), ", ".join(left) or "-"],
+        ],
+    )
 
 
 def _list(args: argparse.Namespace) -> Report:
@@ -272,11 +275,17 @@ def _list(args: argparse.Namespace) -> Report:
         hint = "there are no universes; create one with `onetape universe create`"
         return Report([], [Line(hint)])
     rows = [
-        [one.name if first else "", one.type if first else "", source.source, str(source.record.known_from),
-         source.record.recorded_at.strftime("%Y-%m-%d %H:%M"), str(len(source.record.steps) or "-")]
+        [
+            one.name if first else "",
+            one.type if first else "",
+            source.source,
+            str(source.record.known_from),
+            source.record.recorded_at.strftime("%Y-%m-%d %H:%M"),
+            str(len(source.record.steps) or "-"),
+        ]
         for one in summaries
         for first, source in zip([True] + [False] * len(one.sources), one.sources, strict=False)
-    ]  # fmt: skip
+    ]
     columns = ["name", "type", "source", "point-in-time from", "recorded (UTC)?", "impossible#?"]
     return Report([_summary(one) for one in summaries], [TextTable(columns, rows)])
 

@@ -37,9 +37,15 @@ _HARMLESS = {BEFORE_FIRST, CLOSED, UNASKED}
 _REFUSALS = {"AuthenticationError", "EntitlementError", "RegionError"}
 # Reasons of errors that would recur in the next run.
 _LASTING = {
-    "question", "unknown_symbol", "no_vendor", "configuration", "no_key", "plan", "region",
+    "question",
+    "unknown_symbol",
+    "no_vendor",
+    "configuration",
+    "no_key",
+    "plan",
+    "region",
     "unsupported",
-}  # fmt: skip
+}
 
 
 class ClientBars:

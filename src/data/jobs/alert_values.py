@@ -224,9 +224,18 @@ class Alert:
 
 
 _ALERT_KEYS = (
-    "alert_type", "ticker", "timeframe", "price", "condition", "indicator", "value", "problem",
-    "alert_action", "email", "expires",
-)  # fmt: skip
+    "alert_type",
+    "ticker",
+    "timeframe",
+    "price",
+    "condition",
+    "indicator",
+    "value",
+    "problem",
+    "alert_action",
+    "email",
+    "expires",
+)
 
 
 def _kind_of(config: Mapping[str, Any]) -> AlertKind:

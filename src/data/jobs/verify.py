@@ -661,9 +661,19 @@ class StoredBars:
                 compared = compared.with_actions(odd)
         provider = self._provider(key, span)
         return Comparison(
-            CACHE, vendor, key.folder, span, compared, goal, "", remarks, answer.requests,
-            provider, confirmed, vendor_actions,
-        )  # fmt: skip
+            CACHE,
+            vendor,
+            key.folder,
+            span,
+            compared,
+            goal,
+            "",
+            remarks,
+            answer.requests,
+            provider,
+            confirmed,
+            vendor_actions,
+        )
 
     def grid_of(self, view: SeriesView) -> BarGrid:
         """Return the grid of a lane's bars."""

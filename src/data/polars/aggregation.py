@@ -17,9 +17,11 @@ from ..errors import QueryError
 from .schemas import FIELDS
 
 __all__ = [
-    "resample_custom_interval", "resample_daily_to_monthly", "resample_daily_to_weekly",
+    "resample_custom_interval",
+    "resample_daily_to_monthly",
+    "resample_daily_to_weekly",
     "resample_minute_to_daily",
-]  # fmt: skip
+]
 
 Frame = TypeVar("Frame", pl.DataFrame, pl.LazyFrame)
 _INTERVAL = re.compile(r"[1-9]\d{0,4}(m|h|d|w|mo)")

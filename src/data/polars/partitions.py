@@ -16,8 +16,14 @@ from ..disk.files import Disk
 from .schemas import Frequency, get_schema_for_frequency
 
 __all__ = [
-    "FOLDERS", "frequency_of", "last_day", "main_of", "new_part", "partition_of", "partitions",
-]  # fmt: skip
+    "FOLDERS",
+    "frequency_of",
+    "last_day",
+    "main_of",
+    "new_part",
+    "partition_of",
+    "partitions",
+]
 
 FOLDERS: dict[str, str] = {"daily": "daily_bars", "minute": "minute_bars"}
 _DATA = "data.parquet"

@@ -10,9 +10,18 @@ import polars as pl
 from ..errors import QueryError
 
 __all__ = [
-    "ADJUSTMENTS_SCHEMA", "DAILY_BARS_SCHEMA", "FIELDS", "MINUTE_BARS_SCHEMA", "PRICE", "PRICES",
-    "SCHEMA_VERSION", "WIDE_VOLUME", "get_schema_for_frequency", "time_column", "validate_schema",
-]  # fmt: skip
+    "ADJUSTMENTS_SCHEMA",
+    "DAILY_BARS_SCHEMA",
+    "FIELDS",
+    "MINUTE_BARS_SCHEMA",
+    "PRICE",
+    "PRICES",
+    "SCHEMA_VERSION",
+    "WIDE_VOLUME",
+    "get_schema_for_frequency",
+    "time_column",
+    "validate_schema",
+]
 
 Frequency = Literal["daily", "minute"]
 

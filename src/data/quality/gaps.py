@@ -26,9 +26,16 @@ if TYPE_CHECKING:
     from ..model.series import SeriesKey
 
 GapClass = Literal[
-    "closed", "before_listing", "after_delisting", "halt", "vendor_outage", "vendor_hole",
-    "common_hole", "not_published", "never_asked",
-]  # fmt: skip
+    "closed",
+    "before_listing",
+    "after_delisting",
+    "halt",
+    "vendor_outage",
+    "vendor_hole",
+    "common_hole",
+    "not_published",
+    "never_asked",
+]
 GAP_CLASSES: tuple[GapClass, ...] = get_args(GapClass)
 # Classes of gaps for which no bars exist, because the market was closed, or two or more vendors
 # agreed when queried twice.

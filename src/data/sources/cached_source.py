@@ -61,9 +61,20 @@ _MAX_BYTES = 10 << 30
 _SHORT = 16
 # Types whose ``repr`` shows the whole value.
 _SHOWN_WHOLE = (
-    bytes, complex, range, date, time, timedelta, Decimal, Fraction, PurePath, UUID, ZoneInfo, Enum,
+    bytes,
+    complex,
+    range,
+    date,
+    time,
+    timedelta,
+    Decimal,
+    Fraction,
+    PurePath,
+    UUID,
+    ZoneInfo,
+    Enum,
     np.generic,
-)  # fmt: skip
+)
 _PROCESS, _numbers = secrets.token_hex(8), count()
 
 

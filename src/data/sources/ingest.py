@@ -32,9 +32,15 @@ from ..polars.decimals import decimal_frame
 from ..polars.parquet_writer import ParquetWriter
 
 __all__ = [
-    "BundlePath", "SourceQuestion", "answered", "begun", "checked_frame", "fetched", "ingested",
+    "BundlePath",
+    "SourceQuestion",
+    "answered",
+    "begun",
+    "checked_frame",
+    "fetched",
+    "ingested",
     "refuse_other",
-]  # fmt: skip
+]
 
 # Seconds for which a portal waits for a source.
 PATIENCE_S = 30.0

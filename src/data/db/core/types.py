@@ -20,8 +20,16 @@ from ...errors import DatabaseError
 
 _MOST_DIGITS = 1000
 # Comparisons with the same result for text on SQLite and numbers on PostgreSQL.
-_ALIKE = frozenset({operators.eq, operators.ne, operators.is_, operators.is_not, operators.in_op,
-                    operators.not_in_op})  # fmt: skip
+_ALIKE = frozenset(
+    {
+        operators.eq,
+        operators.ne,
+        operators.is_,
+        operators.is_not,
+        operators.in_op,
+        operators.not_in_op,
+    }
+)
 
 
 class ExactDecimal(TypeDecorator[Decimal]):

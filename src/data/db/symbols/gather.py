@@ -42,9 +42,18 @@ _FORMULA = "sample deviation of {n} daily log returns, times the root of {year} 
 # Non-terminating decimals, such as 1/15, have this many digits.
 _CONTEXT = Context(prec=50)
 _TEXTS = ("company_name", "sector", "industry", "exchange", "currency")
-_OF_BARS = ("first_price_date", "last_price_date", "available_timeframes", "data_quality_score",
-            "avg_daily_volume", "avg_daily_dollar_volume", "volatility_30d", "ipo_date",
-            "delisting_date", "is_active")  # fmt: skip
+_OF_BARS = (
+    "first_price_date",
+    "last_price_date",
+    "available_timeframes",
+    "data_quality_score",
+    "avg_daily_volume",
+    "avg_daily_dollar_volume",
+    "volatility_30d",
+    "ipo_date",
+    "delisting_date",
+    "is_active",
+)
 
 
 @dataclass(frozen=True)
@@ -273,8 +282,14 @@ def _facts_of(known: KnownAction, splits: Sequence[Action]) -> ActionFacts:
         text = f"{action.numerator:g}:{action.denominator:g}"
     else:
         parts = action.parts or (action.amount,)
-        one = Action(action.ex_date, "dividend", action.ex_at, amount=1.0, fetched_at=action.fetched_at,
-                     as_paid=action.as_paid)  # fmt: skip
+        one = Action(
+            action.ex_date,
+            "dividend",
+            action.ex_at,
+            amount=1.0,
+            fetched_at=action.fetched_at,
+            as_paid=action.as_paid,
+        )
         share = amount_on(one, splits, None)
         paid = [Fraction(str(part)) * share for part in parts]
         amount = exact(sum(paid, Fraction(0)))

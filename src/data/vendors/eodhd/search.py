@@ -16,10 +16,21 @@ from ..search_table import TEXT, SearchTable, listing_of
 
 # Maps the vendor's exchanges to our suffixes if they differ.
 _SUFFIXES = {
-    "US": "", "LSE": ".L", "XETRA": ".DE", "STU": ".SG", "AU": ".AX", "SHG": ".SS", "SHE": ".SZ",
-    "KO": ".KS", "NSE": ".NS", "BSE": ".BO", "KLSE": ".KL", "WAR": ".WA", "BUD": ".BD",
+    "US": "",
+    "LSE": ".L",
+    "XETRA": ".DE",
+    "STU": ".SG",
+    "AU": ".AX",
+    "SHG": ".SS",
+    "SHE": ".SZ",
+    "KO": ".KS",
+    "NSE": ".NS",
+    "BSE": ".BO",
+    "KLSE": ".KL",
+    "WAR": ".WA",
+    "BUD": ".BD",
     "JSE": ".JO",
-}  # fmt: skip
+}
 _MARKS: dict[str, tuple[str, ListingType]] = {
     "CC": ("{}", "crypto"),
     "FOREX": ("{}=X", "forex"),

@@ -293,8 +293,11 @@ class LocalDataDownloader(BaseDataDownloader):
     def _parsed(self, response: HttpResponse, query: FetchQuery) -> tuple[list[int], list[Bar]]:
         """Return timestamps and bars of a whole file, which is parsed again only if it changes."""
         place = (
-            response.url, query.timeframe.label, query.instrument.calendar, query.instrument.symbol,
-        )  # fmt: skip
+            response.url,
+            query.timeframe.label,
+            query.instrument.calendar,
+            query.instrument.symbol,
+        )
         stored = self._files_read.get(place)
         if stored is not None and stored[0] == response.body:
             return stored[1]
