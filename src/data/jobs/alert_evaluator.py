@@ -1,9 +1,9 @@
-"""Decides which alerts fire: alert, state and closed bars in; next state and events out. Pure.
+"""Decides which alerts fire: computes an alert's next state and events from closed bars. Pure.
 
-An alert is a *crossing* on closed bars. Each bar is evaluated once, in order, including those from
-an outage. A bar is not used if it is almost certainly wrong, is a substitute, or has prices in
-another basis than the threshold; the recipient is informed. A split moves the threshold with the
-prices.
+An alert fires when the value of a closed bar *crosses* the threshold. Each bar is evaluated once,
+in order, including the bars that closed during an outage. A bar is not used if it is almost
+certainly wrong, is a substitute, or has prices in another basis than the threshold; the recipient
+is informed. A split moves the threshold with the prices.
 """
 
 from __future__ import annotations
@@ -37,12 +37,11 @@ __all__ = [
 ]
 
 _MARKS = 3
-# Digits of a threshold in messages: as many typed digits as a float preserves.
+# Significant digits of a threshold in messages: as many as a float preserves.
 _TYPED = 15
-# Closes of the same bar that differ by less than this (natural logarithm) are corrections or
-# rounding.
+# If a bar's close has changed by less than this (natural logarithm), it was corrected or rounded.
 _SAME = 0.005
-# If several bars were rebased together, all of them differ by nearly the same factor.
+# If several bars were rebased together, all of them changed by nearly the same factor.
 _ALIKE = 0.25
 _REBASED, _FAILED = "re-based", "failed"
 _MOST_BARS = 50_000
@@ -78,7 +77,10 @@ class ClosedBars:
 
 
 class BarsNeeded(NamedTuple):
-    """A number of bars before ``since_ms`` (UTC milliseconds), and all bars since."""
+    """The bars that an alert needs: a number of bars before ``since_ms``, and all bars since.
+
+    ``since_ms`` is in UTC milliseconds.
+    """
 
     before: int
     since_ms: int
@@ -108,7 +110,7 @@ def check_alert(alert: Alert) -> IndicatorUse:
 
 
 def bars_needed(stored: StoredAlert) -> BarsNeeded:
-    """Return the bars that an evaluation needs: the window, and all bars not seen yet."""
+    """Return the bars that an evaluation needs: the indicator's window, and all unseen bars."""
     alert, state = stored
     if alert.kind == "data":
         return BarsNeeded(_MARKS, _NEVER_MS)
@@ -119,17 +121,19 @@ def bars_needed(stored: StoredAlert) -> BarsNeeded:
 def evaluate(alert: Alert, state: AlertState | None, bars: ClosedBars, now_ms: int) -> Evaluation:
     """Evaluate the closed bars that the alert has not seen.
 
-    1. ``_begun``: without a state, the last bar that had closed when the alert was created is the
-       first one. If that bar is beyond the threshold, the alert reports this and does not fire.
+    1. ``_begun``: without a state, evaluation starts at the last bar that had closed when the
+       alert was created. If that bar is beyond the threshold, the alert reports this and does not
+       fire.
     2. ``_moved``: applies new splits, and detects prices that changed without one.
     3. Each new bar, in order: ``_withheld`` or ``_stepped``.
     4. ``_expired``.
 
     Args:
-        alert, state: Alert and state as stored; no state: the alert was changed or never evaluated.
-        bars: At least the bars in :func:`bars_needed`, or all there are.
-        now_ms: Current time, for events that concern no bar. Expiry is judged by the newest closed
-            bar, so a clock that is temporarily ahead does not end any alert.
+        alert: Alert as stored.
+        state: State as stored; None if the alert was changed or never evaluated.
+        bars: At least the bars in :func:`bars_needed`, or all available ones.
+        now_ms: Current time, for events that do not concern a bar. Expiry depends on the newest
+            closed bar instead, so a clock that is temporarily ahead does not end any alert.
 
     Returns:
         The next state, with ``serial`` increased by one, and the events. Without bars: the same
@@ -172,7 +176,7 @@ def evaluate(alert: Alert, state: AlertState | None, bars: ClosedBars, now_ms: i
 
 
 def _evaluation(before: AlertState, after: AlertState, events: list[AlertEvent]) -> Evaluation:
-    """Return the result of an evaluation; one that changed nothing need not be stored."""
+    """Return the result of an evaluation; if nothing changed, its state is ``before`` itself."""
     if after == before and not events:
         return Evaluation(before)
     return Evaluation(replace(after, serial=before.serial + 1), tuple(events))
@@ -183,7 +187,7 @@ def evaluate_failure(
 ) -> Evaluation:
     """Return the evaluation for an alert whose bars can never be fetched.
 
-    Only the first of several failures in a row is reported. Expiry is judged by ``newest_ms``, the
+    Only the first of several failures in a row is reported. The alert expires by ``newest_ms``, the
     time when the newest bar of all series closed.
     """
     before, events = state or AlertState(), list[AlertEvent]()
@@ -199,17 +203,20 @@ def evaluate_failure(
 
 
 def apart(at_ms: int) -> int:
-    """Return the time that identifies an event without a bar, shifted off any bar's stamp."""
+    """Return a time to identify an event without a bar, changed to differ from any bar's stamp."""
     return at_ms + 1 if at_ms % SECOND_MS == 0 else at_ms
 
 
 def threshold_of(alert: Alert, use: IndicatorUse, state: AlertState) -> float:
-    """Return the threshold in the basis of the bars."""
+    """Return the threshold, adjusted for splits like the bars."""
     return alert.value * state.scale**use.indicator.split_power
 
 
 def _begun(alert: Alert, state: AlertState, bars: ClosedBars) -> AlertState:
-    """Return the initial state, just before the last usable bar closed by the alert's creation."""
+    """Return the initial state of an alert.
+
+    The first bar to evaluate is the last usable one that had closed when the alert was created.
+    """
     closed = np.flatnonzero(bars.closes_ms <= alert.since_ms)
     usable = [int(n) for n in closed[-_MARKS:] if int(bars.stamps[n]) not in bars.withheld]
     # Just before the first bar to use; before all bars if none had closed by then.
@@ -232,11 +239,11 @@ def _moved(
     now_ms: int,
     events: list[AlertEvent],
 ) -> AlertState:
-    """Return the state in the basis of the bars.
+    """Return the state adjusted to the present basis of the bars.
 
-    A newly known split moves the threshold if the closes of bars already seen moved with it, or if
-    none of those bars is available and its ex-date is new. If all closes changed by the same factor
-    for another reason, their basis is unknown.
+    A newly known split moves the threshold if the closes of the bars already seen changed with it.
+    If those bars are unavailable, it does so if its ex-date is after the last bar seen. If all
+    closes changed by the same factor for another reason, their basis is unknown.
     """
     known, now = set(state.splits), set(bars.splits)
     added, removed = now - known, known - now
@@ -267,9 +274,10 @@ def _moved(
 
 
 def _common_factor(state: AlertState, bars: ClosedBars, least: int) -> float | None:
-    """Return the factor by which the seen bars have changed; 1 if only single ones were corrected.
+    """Return the common factor by which the closes of the bars already seen have changed.
 
-    ``least``: Number of bars that prove it. None: none of the bars is available.
+    Return 1 if the factors differ, because only single bars were corrected, or if fewer than
+    ``least`` of the bars are available. Return None if none of them is.
     """
     ratios = []
     for stamp, close in state.marks:
@@ -302,7 +310,7 @@ def _split_event(
 
 
 def _marks(bars: ClosedBars, state: AlertState) -> tuple[tuple[int, float], ...]:
-    """Return stamp and close of the last usable bars that were seen."""
+    """Return the stamps and closes of the last usable bars that were seen."""
     end = 0 if state.seen_ms is None else int(bars.stamps.searchsorted(state.seen_ms, "right"))
     marks: list[tuple[int, float]] = []
     for place in range(end - 1, -1, -1):
@@ -324,7 +332,7 @@ def _withheld(
     reason: str,
     events: list[AlertEvent],
 ) -> AlertState:
-    """Return the state after an unused bar; only the first of several in a row is reported."""
+    """Return the state after a bar that is not used; report only the first of several in a row."""
     cause = reason.partition(":")[0]
     if state.withheld != cause:
         text = f"{alert.series}: the bar {_named(alert, at[0])} is not used for {alert}: {sentence(reason)}"
@@ -371,7 +379,7 @@ def _stepped(
 
 
 def _hysteresis(alert: Alert, use: IndicatorUse, state: AlertState, threshold: float) -> float:
-    """Return how far past the threshold the value must move back to re-arm a fired alert."""
+    """Return how far the value must move back past the threshold to re-arm an alert that fired."""
     if alert.rearm is None or state.fired_ms is None:
         return 0.0
     if alert.rearm.hysteresis_type == "percentage":
@@ -413,7 +421,7 @@ def evaluate_data(
         alert, state: As for :func:`evaluate`; the alert is a ``data`` alert.
         problems: Problems of all series read now, in the form of :attr:`ClosedBars.problems`.
         now_ms: Current time.
-        newest_ms: Time when the newest bar of all series closed, by which the alert expires.
+        newest_ms: Time when the newest bar of all series closed; the alert expires by it.
 
     Returns:
         As for :func:`evaluate`; the same state if nothing changed.
@@ -438,7 +446,7 @@ def _is_of(alert: Alert, key: str) -> bool:
     return name == alert.quantity and (alert.is_of_all or rest.split(":")[0] == alert.series)
 
 
-# --- words ---------------------------------------------------------------------------------
+# --- texts ---------------------------------------------------------------------------------
 
 
 def _event(
@@ -468,6 +476,6 @@ def _kept(
 
 
 def events_by_bar(events: tuple[AlertEvent, ...]) -> Iterator[tuple[int, tuple[AlertEvent, ...]]]:
-    """Yield each bar with its events, which are claimed together."""
+    """Yield each bar with its events; the events of one bar are claimed together."""
     for bar_ms in dict.fromkeys(event.bar_ms for event in events):
         yield bar_ms, tuple(event for event in events if event.bar_ms == bar_ms)

@@ -1,4 +1,4 @@
-"""What works on this machine and what does not, as plain values: checked once, including files."""
+"""The checks of ``onetape doctor``: what works on this machine, as plain values."""
 
 from __future__ import annotations
 
@@ -61,13 +61,14 @@ from .vendors import describe_vendors, lack
 
 __all__ = ["Check", "checkup"]
 
-# Files that others can read are counted only up to this number.
+# Files that other users can read are counted only up to this number.
 _FILES_NAMED = 10_000
-# HTTP dates are in whole seconds, and responses take time to arrive.
+# A smaller difference from vendors' clocks is ignored: HTTP dates are in whole seconds, and
+# responses take time to arrive.
 _CLOCK_OFF_MS = MINUTE_MS
-# Holidays must be known in advance: the time of the next bar depends on them.
+# Holidays must be known this long in advance, because the time of the next bar depends on them.
 _SOON_MS = 30 * DAY_MS
-# How long files are read to check their digests, unless all of them must be read.
+# Seconds for which files are read to check their digests, unless all of them must be read.
 GLANCE_S = 1.0
 _SOURCES = {"argument": "the argument", "user cache folder": "the user's cache folder"}
 
@@ -80,8 +81,8 @@ class Check:
         section: ``installation``, ``places``, ``health``, ``configuration``, ``keys`` or
             ``vendors``.
         topic: Name of the thing checked.
-        ok: True if all is well, False if not, None if neither applies.
-        said: Finding.
+        ok: True if all is well, False if not, None if the result is neither good nor bad.
+        said: Finding, as text.
         advice: Recommended action; empty if there is nothing to do.
     """
 
@@ -103,10 +104,11 @@ def checkup(
     network: bool = True,
     full: bool = False,
 ) -> list[Check]:
-    """Check versions, extras, places, rules, keys and vendors; nothing is changed.
+    """Check versions, extras, folders, rules, keys and vendors; nothing is changed.
 
-    This checks once what ``doctor --watch`` checks repeatedly (:class:`~.status.Watch`), and also
-    reads files. A configuration that cannot be used is a finding: the rest is checked without it.
+    The checks of ``doctor --watch`` (:class:`~.status.Watch`) are included; in addition, files are
+    read. If the configuration cannot be used, that is a finding, and the rest is checked without
+    it.
 
     Args:
         cache_dir, config_path: As for the data manager.
@@ -190,7 +192,7 @@ def _odd_name(folder: Path) -> Iterator[Check]:
 
 
 def _privacy(settings: Settings, *, is_wanted: bool) -> Iterator[Check]:
-    """Report what other users of this machine can read; a fault if ``cache.private`` is set."""
+    """Report files that other users can read; this is a fault if ``cache.private`` is set."""
     folders = (settings.cache_dir, settings.state_dir)
     files = (path for folder in folders for path in readable_by_others(folder))
     readable = list(islice(files, _FILES_NAMED + 1 if is_wanted else 1))
@@ -243,7 +245,7 @@ def _size(settings: Settings, selector: ProviderSelector, size: int) -> Iterator
 
 
 def _freshness(series: SeriesHealth) -> Check:
-    """Report how many series are behind. That is not a fault: they may no longer be needed."""
+    """Report the number of stale series. This is not a fault: they may no longer be needed."""
     text = f"{series.total:,} series: {series.fresh:,} fresh, {series.stale:,} behind"
     text += f", {series.at_rest:,} idle" if series.at_rest else ""
     text += f", {series.unread:,} not read" if series.unread else ""
@@ -264,7 +266,7 @@ def _perishable(
     clock: Clock,
     cache_dir: Path,
 ) -> Iterator[Check]:
-    """Report the series about to lose bars or figures that no vendor will have later."""
+    """Report the series that have bars or figures which soon no vendor will serve any more."""
     lanes, parser = LaneFinder(selector, catalogue.store), RequestParser(selector, clock)
     query = partial(parser.query, bounds=(None, None, None), wishes=Wishes())
     answering = partial(lanes.answering, ask=query)
@@ -314,7 +316,7 @@ def _calendars(catalogue: Catalogue, holdings: Holdings, now_ms: int) -> Iterato
 def _files(
     catalogue: Catalogue, holdings: Holdings, clock: Clock, *, full: bool
 ) -> Iterator[Check]:
-    """Report damage and lost commits. Files are read for ``GLANCE_S``; with ``full``, all are."""
+    """Report damage and lost commits; read files for ``GLANCE_S``, or all files with ``full``."""
     parts = catalogue.store.parts
     upkeep = Maintenance(parts, catalogue, configured_instrument, clock)
     yield _integrity(holdings.size, upkeep.inspect(None if full else GLANCE_S, holdings))
@@ -322,7 +324,7 @@ def _files(
 
 
 def _integrity(size: Size, inspection: Inspection) -> Check:
-    """Report the result of reading the files; without damage it is good only if all were read."""
+    """Report the result of reading the files; ``ok`` is True only if all were read undamaged."""
     bars = inspection.total - inspection.others
     text = f"{bars:,} bar file{'' if bars == 1 else 's'}"
     text += f" and {inspection.others:,} with tables and fundamentals" if inspection.others else ""
@@ -347,7 +349,7 @@ def _integrity(size: Size, inspection: Inspection) -> Check:
 
 
 def _commits(years: list[tuple[SeriesKey, int]]) -> Iterator[Check]:
-    """Report years whose bars and metadata a power loss separated; a repair rejoins them."""
+    """Report years whose bars and metadata do not match after a power loss; a repair fixes this."""
     if years:
         (key, year), more = years[0], f" and {len(years) - 1:,} more" if len(years) > 1 else ""
         text = f"{key} {year}{more}: committed bars are missing from the metadata"
@@ -355,7 +357,7 @@ def _commits(years: list[tuple[SeriesKey, int]]) -> Iterator[Check]:
 
 
 def _proof(holdings: Holdings) -> Iterator[Check]:
-    """Report how many bars second vendors confirmed, and where one contradicts them."""
+    """Report the number of bars that second vendors confirmed, and the series they contradict."""
     bars, confirmed, contradicted = totals(
         lane.entry for lane in holdings.lanes if not lane.key.is_sample
     )
@@ -376,7 +378,7 @@ def _proof(holdings: Holdings) -> Iterator[Check]:
 def _upgrade(
     catalogue: Catalogue, holdings: Holdings, selector: ProviderSelector, now_ms: int
 ) -> Iterator[Check]:
-    """Report what this version does not adopt from earlier ones."""
+    """Report stored data from earlier versions that this version does not use."""
     text, advice = upgrade(catalogue, holdings, selector, now_ms)
     if text:
         yield Check("health", "upgrade", None, text, advice)
@@ -396,7 +398,7 @@ def _memory(state: Memory) -> Check:
 
 
 def _is_under_keys(vendor: Mapping[str, Any]) -> bool:
-    """Return whether a vendor lacks only its keys, which the keys section reports already."""
+    """Return whether a vendor is already reported in the keys section: it lacks only its keys."""
     return bool(vendor["lacks_key"] and vendor["keys"])
 
 
@@ -428,7 +430,7 @@ def _configuration(
 
 
 def _mistakes(error: ConfigError) -> Iterator[Check]:
-    """Yield one finding for each mistake; meanwhile only the packaged rules apply."""
+    """Yield one finding for each mistake in the rules; the packaged rules are used instead."""
     if not isinstance(error, RulesError):
         yield Check("configuration", "settings", False, *_words(error))
         return
@@ -463,7 +465,10 @@ def _keys(vendors: Sequence[Mapping[str, Any]], selector: ProviderSelector) -> I
 def _keys_to_this_machine(
     survey: Survey, vendors: Sequence[Mapping[str, Any]], selector: ProviderSelector
 ) -> Iterator[Check]:
-    """Report keys sent to a port of this machine by a rules file that nobody named explicitly."""
+    """Report vendors whose keys are sent to a port of this machine by a rules file.
+
+    A file that the user named explicitly is trusted and not reported.
+    """
     for vendor in vendors if survey.is_found else ():
         name, rules = vendor["name"], selector.parsed_rules.provider(vendor["name"])
         addresses = [a for a in (rules.base_url, rules.ws_url) if a and host_of(a) in LOOPBACK]
@@ -511,7 +516,7 @@ def _vendors(
 
 
 def _clock(reached: Mapping[str, Reached]) -> Check:
-    """Compare our clock with the vendors' dates; the closest date counts."""
+    """Compare this machine's clock with the closest of the vendors' dates."""
     offsets = [one.ahead_ms for one in reached.values() if one.ahead_ms is not None]
     if not offsets:
         text = "no vendor was contacted, so this machine's clock could not be checked"
@@ -542,7 +547,8 @@ def check_of_vendor(
         text = "usable; its network connection was not tested" if _is_remote(vendor) else "usable"
         return Check("vendors", name, True, text)
     if not reached.ok and vendor["gateway"]:
-        # Its package comes with others; unless a rule names it, no gateway needs to be running.
+        # The package may be installed for other reasons; unless a rule names the vendor, no gateway
+        # needs to be running.
         return Check(
             "vendors",
             name,
@@ -564,7 +570,7 @@ def _is_remote(vendor: Mapping[str, Any]) -> bool:
 
 
 def _paused(network: Network, clock: Clock) -> Iterator[Check]:
-    """Report paused vendors: limits and bans apply to all processes and survive restarts."""
+    """Report paused vendors; a pause applies to all processes and survives restarts."""
     for vendor, count in network.unknown_symbols().items():
         symbols = "a symbol" if count == 1 else f"{count} symbols"
         yield Check(
@@ -585,17 +591,17 @@ def _paused(network: Network, clock: Clock) -> Iterator[Check]:
         )
 
 
-# --- what could be deleted from a cache above its limit, in words
+# --- data that could be deleted from a cache above its limit
 
 _MOST_REASONS = 3
 
 
 def _freeable(folder: Path, selector: ProviderSelector, clock: Clock) -> Freeable:
-    """Return what could be deleted from a cache folder, and why the rest must stay; change nothing.
+    """Return the size of deletable and other data in a cache folder, with reasons; change nothing.
 
     Args:
         folder: Folder of the cache.
-        selector: Reports which vendor could supply which data again.
+        selector: Selector of the vendors that could supply data again.
         clock: Source of the current time.
     """
     disk = Disk(root=folder, private=selector.parsed_rules.cache.private)

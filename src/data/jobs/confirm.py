@@ -1,8 +1,9 @@
-"""Compare a sample of the stored bars with second vendors, night after night, and keep the results.
+"""Compare a sample of the stored bars with second vendors, and keep the results.
 
-The oldest bars come first. Series take turns, one stretch at a time, within a number of requests
-for each vendor. The results are kept next to the bars (:mod:`..cache.confirmations`), and the next
-run continues from there. Bars from the second vendor are never stored.
+A job runs every night and continues where the last one stopped. The oldest bars come first. In
+turn, one range of bars of each series is compared, within a limit on the requests to each vendor.
+The results are kept next to the bars (:mod:`..cache.confirmations`); bars from the second vendor
+are never stored.
 """
 
 from __future__ import annotations
@@ -64,12 +65,12 @@ if TYPE_CHECKING:
 
 __all__ = ["confirm_sample"]
 
-# Minimum and maximum number of bars in a stretch. Fewer do not show whether two sources agree
-# overall.
+# Minimum and maximum number of bars that are compared together. Fewer bars do not show whether two
+# sources agree overall.
 _LEAST, _MOST = 100, 5_000
 # Time after which unconfirmed bars are compared again.
 _AGAIN_MS = 30 * DAY_MS
-# The reason why a vendor cannot be the second vendor.
+# A reason why a vendor cannot be the second vendor.
 _OWN = "it supplied these bars"
 # Errors of the vendor rather than the series: it is not queried again in this run.
 _OF_VENDOR = (TransientError, RefusedError, CircuitOpenError, ResponseFormatError, ConfigError)
@@ -85,28 +86,28 @@ def confirm_sample(
     progress: Listener | None = None,
     on_event: Callable[[Event], object] | None = None,
 ) -> dict[str, Any]:
-    """Compare a share of the stored bars with second vendors, and keep the results.
+    """Compare a fraction of the stored bars with second vendors, and keep the results.
 
-    The second vendor is one from the rules that serves the same kind, and not the one that supplied
-    the bars. A failed request is not repeated, and its vendor is not queried again in this run.
-    Several vendors are queried at once, each for a few stretches; requests under way count as sent.
+    The second vendor is one in the rules that serves bars of the same kind, other than the vendor
+    that supplied the bars. A failed request is not repeated, and its vendor is not queried again in
+    this run. Several vendors are queried at the same time, each for a few ranges of bars.
 
     Args:
-        sample: Share of all stored bars except sample, recorded and made-up ones, such as ``1%``. A
-            stretch has a hundred bars or more.
+        sample: Fraction of all stored bars except sample, recorded and made-up ones, such as
+            ``1%``. A range that is compared has a hundred bars or more.
         requests: Maximum number of requests to send to each vendor.
         cache_dir, config_path: As for the data manager.
-        dry_run: Query no vendor and write nothing; return what would be compared.
-        progress: Called with each compared stretch and before longer waits; it counts the bars of
-            the sample. By default, a progress bar in a terminal or notebook, and nothing elsewhere.
+        dry_run: Whether to query no vendor, write nothing, and return the comparisons to be made.
+        progress: Called after each comparison and before longer waits; it counts the bars of the
+            sample. By default, a progress bar in a terminal or notebook, and nothing elsewhere.
         on_event: Called with every event, like the argument of ``DataManager.on_event``.
 
     Returns:
         For the whole cache afterwards: ``bars`` (stored), ``confirmed``, ``contradicted`` and
         ``proof`` (the same in words). For the bars of this run: ``compared``, ``found``
         (contradicted) and ``unproven`` (equal, but with later splits and dividends that are not
-        confirmed). Also ``results`` (one for each stretch), ``vendors`` (requests, bars, and why a
-        vendor is no longer queried), ``quotas`` (what is left of their limits), ``reasons`` (why
+        confirmed). Also ``results`` (one for each comparison), ``vendors`` (requests, bars, and the
+        reason if a vendor is no longer queried), ``quotas`` (remaining limits), ``reasons`` (why
         series were skipped), ``interrupted`` and ``dry_run``.
 
     Raises:
@@ -130,7 +131,7 @@ def confirm_sample(
 
 
 def _share(text: str) -> float:
-    """Return a percentage as a fraction; raises ``QueryError``."""
+    """Parse a percentage and return it as a fraction; raises ``QueryError``."""
     number, sign, rest = str(text).strip().partition("%")
     try:
         percent = float(number)
@@ -146,7 +147,7 @@ def _share(text: str) -> float:
 
 @dataclass
 class _Vendor:
-    """The requests sent to one vendor in this run, and why it is no longer queried."""
+    """The requests sent to one vendor in this run, and the reason if it is no longer queried."""
 
     requests: int = 0
     bars: int = 0
@@ -155,7 +156,7 @@ class _Vendor:
 
 @dataclass(frozen=True)
 class _Turn:
-    """A series in which a stretch may be due, and the vendors that supplied its bars."""
+    """A series that may have bars to compare, and the vendors that supplied its bars."""
 
     key: SeriesKey
     own: list[str]
@@ -163,7 +164,7 @@ class _Turn:
 
 @dataclass(frozen=True, eq=False)
 class _Step(VendorTask):
-    """One stretch to compare bar by bar with a second vendor, and the number of requests needed."""
+    """One comparison: a range of bars, the second vendor, and the number of requests it takes."""
 
     turn: _Turn
     query: BarsQuery
@@ -180,7 +181,7 @@ class _Step(VendorTask):
 
     @property
     def bars(self) -> int:
-        """Number of bars expected in the stretch."""
+        """Number of bars expected in the range."""
         return self.parts
 
 
@@ -223,19 +224,19 @@ class _Run:
         self.compared = 0
         self.done: dict[SeriesKey, list[Span]] = {}
         self.refusals: dict[tuple[str, SeriesKey], str] = {}
-        # Splits and dividends that vendors reported, with their first day, shared by all stretches
-        # of a stock.
+        # Splits and dividends that vendors reported in this run, with the first day of the report;
+        # shared by all comparisons for a stock.
         self.actions: dict[tuple[str, str], tuple[int, tuple[Action, ...]]] = {}
-        # Requests and bars of unfinished steps; they count as sent and compared.
+        # Requests and bars of unfinished steps, which count as sent and compared.
         self.reserved: Counter[str] = Counter()
         self.begun = 0
-        # Series waiting until reserved requests are released or used.
+        # Series that wait until the requests reserved for running steps are sent or released.
         self.parked: list[_Turn] = []
         self.may_wait = False
         self.listener = listener
 
     def report(self) -> dict[str, Any]:
-        """Compare until the sample is complete, the requests are used up or nothing is left."""
+        """Compare bars until the sample is complete, or requests or bars are used up; report."""
         services = self.services
         listing = services.cache.maintenance.listing()
         lanes = [
@@ -284,7 +285,7 @@ class _Run:
         }
 
     def _imagine(self) -> None:
-        """Count each step as if it had been done, for a dry run."""
+        """Count each step as if it had been taken, for a dry run."""
         try:
             for step in self._steps():
                 self._free(step)
@@ -303,7 +304,11 @@ class _Run:
 
     @contextmanager
     def _alone(self) -> Iterator[None]:
-        """Keep other runs from making the same requests; raises ``CacheError``."""
+        """Lock the cache against other runs, which would send the same requests.
+
+        Raises:
+            CacheError: Another run holds the lock, or the folder cannot be written.
+        """
         parts = self.services.cache.store.parts
         folder = parts.layout.ohlcv / FOLDER
         parts.disk.make_folders(folder)
@@ -316,10 +321,10 @@ class _Run:
                 hint="wait until it has finished",
             ) from exc
 
-    # --- the next stretch of a series ----------------------------------------------------------
+    # --- the next comparison for a series ------------------------------------------------------
 
     def _steps(self) -> Iterator[_Step]:
-        """Yield the next stretches to compare, within the limits on sample size and requests."""
+        """Yield the next comparisons to make, within the limits on sample size and requests."""
         while self.queue and self.compared + self.begun < self.target and not self.runner.stopped:
             turn = self.queue.popleft()
             step = self._step(turn, self.target - self.compared - self.begun)
@@ -331,7 +336,7 @@ class _Run:
                 yield step
 
     def _step(self, turn: _Turn, left: int) -> _Step | None:
-        """Return the next stretch of a series, or None if there is none, or none right now."""
+        """Return the next comparison for a series, or None if there is none, or none right now."""
         key, most, self.may_wait = turn.key, min(self.each, max(_LEAST, left)), False
         try:
             step = run_job(self.services.clock, self._quiet_s(), self._next, turn, most)
@@ -359,12 +364,15 @@ class _Run:
         return self.vendors.setdefault(candidate.name, _Vendor())
 
     def _next(self, turn: _Turn, most: int) -> _Step | str:
-        """Return the oldest stretch to compare, or why there is none; empty if all is compared."""
+        """Return the comparison for the oldest bars of a series, or the reason why there is none.
+
+        The reason is empty if all bars have been compared.
+        """
         key, own = turn.key, turn.own
         services, label = self.services, key.timeframe.label
         store, client = services.cache.store, services.client
         names = services.selector.get_provider_with_failover(key.symbol, label)
-        # No document has been read yet: out of ten thousand series, most are skipped here.
+        # Most series are skipped here, before any document is read.
         seconds = [name for name in names if [name] != own]
         if names and all(map(self._why, seconds)):
             refusals = "; ".join(f"{name}: {self._why(name)}" for name in seconds)
@@ -414,7 +422,10 @@ class _Run:
         left: Sequence[Span],
         most: int,
     ) -> _Step | str:
-        """Return the oldest remaining stretch a vendor can be queried for, or why there is none."""
+        """Return the comparison for the oldest remaining bars that a vendor can be queried for.
+
+        If there is none, return the reason.
+        """
         if not left:
             return ""
         whole, key = Span(left[0].start, left[-1].end), turn.key
@@ -438,14 +449,18 @@ class _Run:
         )
 
     def _left(self, name: str, needed: int = 1) -> int:
-        """Return how many more requests a vendor may be sent; those under way count as sent."""
+        """Return the number of requests that may still be sent to a vendor.
+
+        Reserved requests count as sent. Also note whether it is worth waiting for them, as
+        ``needed`` requests would be left if they were not sent.
+        """
         sent = self.vendors[name].requests
         left = self.most - sent - self.reserved[name]
         self.may_wait = self.may_wait or left < needed <= self.most - sent
         return left
 
     def _unfit(self, candidate: Candidate, key: SeriesKey) -> str:
-        """Return why a vendor is not queried for a series; empty if it is."""
+        """Return the reason why a vendor is not queried for a series; empty if it is queried."""
         if candidate.conversion is not None:
             return "its bars are of another kind and would have to be converted"
         return self._why(candidate.name) or self.refusals.get((candidate.name, key), "")
@@ -453,7 +468,7 @@ class _Run:
     def _planned(
         self, turn: _Turn, query: BarsQuery, candidate: Candidate, span: Span, grid: BarGrid
     ) -> _Step | str:
-        """Return the step for comparing a stretch, or why the vendor is not queried for it."""
+        """Return the step for comparing a range, or the reason why the vendor is not queried."""
         key, caps, now, instrument = (
             turn.key,
             candidate.capabilities,
@@ -489,17 +504,19 @@ class _Run:
     def _actions_of(
         self, candidate: Candidate, key: SeriesKey, span: Span
     ) -> tuple[Action, ...] | None:
-        """Return the splits and dividends a vendor has already reported in this run, if any.
+        """Return the splits and dividends that a vendor has already reported in this run.
 
-        They count only if they reach back to the start of ``span``.
+        Return None if the vendor has not, or if its report does not reach back to the start of
+        ``span``.
         """
         since, actions = self.actions.get((candidate.name, key.symbol), (0, None))
         return actions if actions is not None and since <= span.start else None
 
     def _taken(self, key: SeriesKey, now_ms: int) -> list[Span]:
-        """Return the stretches that need not be compared now.
+        """Return the ranges that need not be compared now.
 
-        Entries for a file that has been rewritten since are kept if their bars are unchanged.
+        If a file has been rewritten since, its results are renewed provided that the bars are
+        unchanged.
         """
         store, taken, same = self.services.cache.store, list[Span](), list[Confirmation]()
         for one, is_valid in store.confirmations(key):
@@ -519,7 +536,7 @@ class _Run:
     # --- one comparison --------------------------------------------------------------------
 
     def _compare(self, step: _Step, _: Callable[[TaskState], None]) -> _Outcome | None:
-        """Query the vendor and compare; None if the vendor is no longer queried.
+        """Query the vendor and compare its bars; return None if the vendor is no longer queried.
 
         Runs in one of the job's threads.
         """
@@ -565,7 +582,7 @@ class _Run:
             self.runner.add(more)
 
     def _free(self, step: _Step) -> None:
-        """Stop counting a step as under way."""
+        """Release the requests and bars that were reserved for a step."""
         self.reserved[step.vendor] -= step.requests
         self.begun -= step.bars
 
@@ -619,7 +636,10 @@ class _Run:
                 )
 
     def _joined(self, step: _Step, one: Confirmation) -> Confirmation:
-        """Return an entry merged with the previous one if the same vendor confirmed all of both."""
+        """Return a result, merged with the adjacent earlier one if possible.
+
+        That requires that the same vendor confirmed all bars of both.
+        """
         store = self.services.cache.store
         for before, is_valid in store.confirmations(step.key) if one.is_whole else ():
             is_near = before.end <= one.start <= step.grid.next_open(before.end)
@@ -657,7 +677,11 @@ def _grave(comparison: Comparison | None) -> Sequence[Difference]:
 
 
 def _candidates(way: Route, turn: _Turn, query: BarsQuery, kind: Kind) -> list[Candidate]:
-    """Return the possible second vendors of a series: those of its lane or, if pinned, its kind."""
+    """Return the possible second vendors for a series.
+
+    They are the vendors of its lane or, for the lane of a pinned vendor, those with bars of its
+    kind.
+    """
     key = turn.key
     if [*key.lane[:1]] != turn.own:
         return [c for lane in way.lanes if lane.lane_name == key.lane for c in lane.candidates]
@@ -682,7 +706,7 @@ def _page(candidate: Candidate) -> int:
 
 
 def _first_stretch(grid: BarGrid, spans: Sequence[Span], most: int) -> Span | None:
-    """Return the first stretch of at most ``most`` expected bars, within one year.
+    """Return the first range within ``spans`` that has at most ``most`` expected bars of one year.
 
     The spans must be in ascending order.
     """

@@ -95,7 +95,7 @@ def export_series(
     cache_dir: str | Path | None = None,
     config_path: str | Path | None = None,
 ) -> Exported:
-    """Write one series to ``path`` atomically: the stored lane that answers by the rules.
+    """Write one series to ``path``: its stored lane that answers under the rules.
 
     Args:
         symbol, timeframe: Series to write.
@@ -186,7 +186,7 @@ class Exporter:
             span,
             now,
             offline=True,
-            # Splits in a recording apply only to its own bars.
+            # Splits in a recording apply only to the recording's own bars.
             provider=key.action_key if is_sample(key.action_key) else None,
             folder_lane=key.of_folder if is_sample(key.action_key) else "",
             adjustment=wanted.adjustment or "split",

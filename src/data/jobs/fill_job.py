@@ -1,4 +1,4 @@
-"""The work of a job: the series on its list, checked, and the requests that each takes."""
+"""The work of a fill job: the checked series on its list, and the requests for each of them."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ from .work_list import NO_PRIORITY, WorkItem
 
 When = date | datetime | str
 # A series with more bars than this is requested in parts, so that progress can be reported and no
-# frame holds ten years of minutes.
+# frame holds ten years of minute bars.
 _BARS_A_PART = 100_000
 # The venue's own day may end up to a day before or after a part that ends in UTC.
 _LEEWAY_MS = 2 * DAY_MS
-# Represents every symbol while the range of a job is checked.
+# Instrument that stands for any symbol while the range of a job is checked.
 _JOB = Instrument("every symbol", "crypto")
 
 
@@ -31,8 +31,8 @@ class SeriesToFill(NamedTuple):
     """One series of a job.
 
     Attributes:
-        symbol, timeframe: Symbol and timeframe; if there is a problem, as the row has them.
-        start: First session date or instant; None for that of the job.
+        symbol, timeframe: Symbol and timeframe; if there is a problem, as they are in the row.
+        start: First session date or instant; None: the start of the job.
         priority: Smaller numbers come first.
         problem: Reason why the series cannot be filled; empty if it can.
         session: Hours of its bars.
@@ -47,13 +47,13 @@ class SeriesToFill(NamedTuple):
 
     @property
     def label(self) -> str:
-        """The timeframe as reports name it; with extended hours, as its folder is named."""
+        """The timeframe for reports; for extended hours, the name of the folder."""
         return self.timeframe if self.session == "regular" else f"{self.timeframe}@{self.session}"
 
 
 @dataclass(frozen=True)
 class Job:
-    """The work to do, checked.
+    """The work to do, after all checks.
 
     Attributes:
         series: Series in the order of the list, each once.
@@ -80,14 +80,14 @@ class Job:
         now_ms: int,
         session: AskedSession = "regular",
     ) -> Job:
-        """Return the job for every symbol in every timeframe, or in that of its row.
+        """Return the job for every symbol, each in the timeframe of its row or in all timeframes.
 
-        ``session`` is the hours of bars if a row does not specify them. If two rows are for one
-        series, the earlier start and the smaller priority count.
+        ``session`` applies to rows that do not specify their session hours. If two rows are for one
+        series, the earlier start and the smaller priority are used.
 
         Raises:
-            BadTimeframeError: Some timeframes are invalid; all of those are named. In a row, an
-                invalid timeframe or start is a problem of that row only.
+            BadTimeframeError: Some of ``timeframes`` are invalid; all of those are named. An
+                invalid timeframe or start in a row is not raised; it is a problem of that row only.
             BadRangeError: The bounds cannot be understood, or are reversed.
         """
         steps = _parsed(timeframes)
@@ -98,14 +98,14 @@ class Job:
         for row in symbols:
             item = row if isinstance(row, WorkItem) else WorkItem(row)
             for one in _of_item(item, labels, bounds, now_ms, item.session or session):
-                # Rows with a mistake are kept separate, so that no good row hides them.
+                # A row with a mistake is kept separate, so that it is not merged with a valid row.
                 key = one.symbol, one.timeframe, one.session, one.problem
                 is_twin = key in series and not one.problem
                 series[key] = _both(series[key], one, now_ms) if is_twin else one
         return cls(tuple(series.values()), *bounds, now_ms)
 
     def parts(self, timeframe: str, since: When | None = None) -> list[tuple[When, When]]:
-        """Return the bounds of the requests that one series takes, oldest first."""
+        """Split the range of one series into the bounds of its requests, oldest first."""
         start, step = since or self.start, Timeframe.parse(timeframe)
         if not step.is_intraday or step.step_ms is None:
             return [(start, self.end)]
@@ -124,7 +124,7 @@ def _of_item(
     now_ms: int,
     session: AskedSession,
 ) -> Iterator[SeriesToFill]:
-    """Yield the series of one row; a row with a mistake gives one, in the timeframe it names."""
+    """Yield the series of one row; a row with a mistake yields one series with the problem."""
     wanted, problem = list(labels), item.problem
     try:
         if item.timeframe:
@@ -138,7 +138,7 @@ def _of_item(
 
 
 def _both(one: SeriesToFill, other: SeriesToFill, now_ms: int) -> SeriesToFill:
-    """Return the union of two rows for one series."""
+    """Merge two rows for one series: the earlier start and the smaller priority."""
     starts = [row.start for row in (one, other)]
     start = None if None in starts else min(starts, key=partial(_first_ms, one.timeframe, now_ms))
     return one._replace(start=start, priority=min(one.priority, other.priority))

@@ -1,4 +1,4 @@
-"""The gaps in stored series, with their reasons, and what vendors may have to fill them."""
+"""The gaps in stored series, with their reasons and the vendors that may be able to fill them."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ log = logging.getLogger("onetape.gaps")
 
 # Maximum number of gaps listed for a series; all gaps are counted.
 MOST_LISTED = 64
-# Later than any stamp: a range without an end extends to the last closed bar.
+# End of a range without an end, later than any stamp; it means up to the last closed bar.
 _EVER = 1 << 62
 
 
@@ -44,11 +44,10 @@ class SeriesGaps:
 
     Attributes:
         series: Series that has the gaps.
-        listed: Gaps, ascending; if there are more than 64, gaps that vendors may fill are
-            preferred.
+        listed: At most 64 gaps, ascending; gaps that vendors may fill are preferred.
         counts: Maps each class to the number of its gaps, listed or not.
         bars: Maps each class to the number of bars expected in its gaps.
-        problem: Reason why the series could not be read; empty if it could.
+        problem: Reason why the series could not be read; empty if it was read.
     """
 
     series: SeriesKey
@@ -77,7 +76,7 @@ class GapReport(InLines):
     Attributes:
         incidents: Sessions that a vendor lacks for most of its symbols.
         series: One entry for each series, including those without gaps.
-        absent: If several symbols were requested, those with nothing stored.
+        absent: If several symbols were requested, those without stored data.
     """
 
     incidents: tuple[VendorDay, ...]
@@ -157,8 +156,8 @@ def gap_report(
 ) -> GapReport:
     """Return the gaps of a series, of some symbols, or of everything stored; no vendor is queried.
 
-    Lanes that answer by the rules come first. A report on everything finds and records the sessions
-    that vendors lack across their symbols; other reports use what was recorded before.
+    Lanes that answer under the rules come first. A report on everything finds the sessions that
+    vendors lack for most of their symbols, and records them; other reports use these records.
 
     Args:
         services: Services of the installation.
@@ -168,7 +167,8 @@ def gap_report(
 
     Raises:
         QueryError: An argument cannot be understood, or there is an end without a start.
-        CacheError: Nothing is stored for the symbol; if there are several, the report names those.
+        CacheError: Nothing is stored for the symbol. If several are requested, this is not raised;
+            the report names those without data.
     """
     absent: list[str] = []
     if symbol is None or isinstance(symbol, str):
@@ -198,22 +198,23 @@ def _chosen(services: Services, symbol: str | None, timeframe: Any) -> list[Seri
             symbol=name,
             hint="`onetape cache list` shows what is cached",
         )
-    # A vendor of samples is queried only by name: its series are not part of everything.
+    # Series of a sample vendor, which is queried only by name, are left out of such a report.
     return keys if name is not None else [key for key in keys if not key.is_sample]
 
 
 def gaps_of_all(
     services: Services, keys: Sequence[SeriesKey], most: int | None = MOST_LISTED
 ) -> tuple[list[VendorDay], list[SeriesGaps]]:
-    """Return the sessions vendors lack, like :func:`find_vendor_days`, and the gaps of all series.
+    """Return the sessions that vendors lack, and the gaps of all series.
 
-    Each series is read once, and again only if a vendor lacks a session of its market.
+    The sessions are those of :func:`find_vendor_days`. Each series is read once, and a second time
+    only if a vendor lacks a session of its market.
     """
     counted, markets = VendorDays(services.clock.now_ms()), dict[SeriesKey, tuple[str, str]]()
     answering = set(services.client.answering(keys))
 
     def look(key: SeriesKey, outline: SeriesOutline) -> None:
-        """Count the sessions of one series for its vendors, and note its market."""
+        """Note the market of one series, and count its sessions for its vendors."""
         markets[key] = _market(key, outline)
         if key in answering:
             _count(services, counted, key, outline)
@@ -234,7 +235,7 @@ def gaps_of(
     most: int | None = MOST_LISTED,
     look: Callable[[SeriesKey, SeriesOutline], None] | None = None,
 ) -> Iterator[SeriesGaps]:
-    """Yield the gaps of one series after another; an unreadable series has the reason instead.
+    """Yield the gaps of one series after another, or the reason if a series cannot be read.
 
     Args:
         services, keys: Services of the installation, and the series.
@@ -297,7 +298,10 @@ def _classified(
 
 
 def _fetch(client: BarsClient, key: SeriesKey, start: str, end: str) -> str:
-    """Return the command that fetches a range into a series, or which series answers instead."""
+    """Return the command that fetches a range into a series.
+
+    If no command does, return a sentence that names the series that is returned instead.
+    """
     question = client.question_for(key, start, end)
     if question is None:
         by_rules = client.series_of(client.query(key.symbol, key.timeframe, start, end))
@@ -308,16 +312,16 @@ def _fetch(client: BarsClient, key: SeriesKey, start: str, end: str) -> str:
 
 
 def find_vendor_days(services: Services, keys: Iterable[SeriesKey]) -> list[VendorDay]:
-    """Find the sessions that vendors lack for most of their symbols, judging by these series.
+    """Find the sessions that vendors lack for most of their symbols, according to these series.
 
-    The findings are recorded for all processes: from then on, the other vendors are queried first
-    for such a day, and its gaps are requested again within hours. A new finding causes an event
+    The sessions are recorded for all processes. From then on, other vendors are queried first for
+    such a session, and its gaps are requested again within hours. A new one causes an event
     (``VendorDayLacking``) and a warning in the log; a pending one does so only when it is a day
-    old. A day that these series prove to be available is removed, and so is one that was not found
-    again for a week. Series are examined one after another, and none of them is kept in memory.
+    old. A record is removed if these series have the session's bars, or if the session was not
+    found again for a week. Series are examined one after another, and none is kept in memory.
 
     Returns:
-        All days known afterwards.
+        All recorded sessions.
     """
     counted = VendorDays(services.clock.now_ms())
     for key in services.client.answering(keys):
@@ -336,7 +340,7 @@ def _count(services: Services, counted: VendorDays, key: SeriesKey, outline: Ser
 
 
 def _noted(services: Services, counted: VendorDays) -> list[VendorDay]:
-    """Record the counted sessions and report new ones; return all that are known then."""
+    """Record the lacking sessions that were counted, and report new ones; return all records."""
     before = {_key(day): day for day in services.network.vendor_days()}
     new = [
         day
@@ -357,7 +361,7 @@ def _noted(services: Services, counted: VendorDays) -> list[VendorDay]:
         log.warning("%s%s", "; ".join(map(str, incidents[-_MOST_LOGGED:])), older)
     if not (counted.days or before):
         return []
-    # Evidence from many symbols is not replaced by evidence from a few of them.
+    # A record based on many symbols is not replaced by one based on a few of them.
     fresh = [
         day if 2 * day.symbols >= (noted := before.get(_key(day), day)).symbols else noted
         for day in counted.days

@@ -1,7 +1,7 @@
-"""What this machine's keys allow: one cheap query for each class of data that a vendor serves.
+"""Finds out what this machine's keys allow, by one cheap query for each class of data of a vendor.
 
-The result is remembered for all requests: a refusal because of the plan stops requests for that
-class and timeframe on this account, and no others; an answer allows them again.
+The result applies to all later requests: a refusal because of the plan stops requests for that
+class and timeframe on this account, but no others; an answer allows them again.
 """
 
 from __future__ import annotations
@@ -42,8 +42,8 @@ from .vendors import lack
 
 Where = str | Path | None
 Verdict = Literal["yes", "no", "unclear"]
-# Vendors of the class usually have the first one; a vendor that does not know it is queried for the
-# second.
+# Maps each asset class to symbols to query: the first one, and the second one if the vendor does
+# not know the first.
 _EXAMPLES: dict[AssetClass, tuple[str, ...]] = {
     "stock": ("AAPL",),
     "crypto": ("BTC-USD", "BTCUSDT"),
@@ -51,11 +51,11 @@ _EXAMPLES: dict[AssetClass, tuple[str, ...]] = {
     "index": ("^GSPC",),
     "future": ("ES=F",),
 }
-# Free plans withhold newer bars, and bars this old have settled.
+# Age of the bar to request: free plans withhold newer bars, and bars this old have settled.
 _AGE_MS = 2 * DAY_MS
 _ACTIONS_MS = 366 * DAY_MS
 _ACTIONS = "splits and dividends"
-# After one of these, nothing else is requested from the vendor.
+# Errors after which nothing else is requested from the vendor.
 _FINAL = (AuthenticationError, RateLimitedError)
 
 
@@ -66,8 +66,8 @@ class ProbeResult:
     Attributes:
         vendor: Canonical name.
         what: Data that was requested, such as ``stock 1d``.
-        verdict: Answer; ``unclear`` if it is neither yes nor no.
-        why: Refusal, in words.
+        verdict: Whether the key allows the data; ``unclear`` if the answer does not show it.
+        why: Reason for the refusal, as text.
     """
 
     vendor: str
@@ -92,7 +92,7 @@ def prober_of(cache_dir: Where, config_path: Where) -> tuple[ProviderSelector, C
 
 
 def probed_vendors(selector: ProviderSelector, vendor: str | None) -> list[str]:
-    """Return the named vendor, or all that have a key here.
+    """Return the names of the vendors to probe: the given one, or all that have a key here.
 
     Raises:
         UnknownProviderError: The vendor does not exist or cannot be queried.
@@ -117,8 +117,8 @@ def probe(
 ) -> Iterator[ProbeResult]:
     """Query a vendor for one class of data after another; yield each result as it is known.
 
-    If the vendor refuses the key or counts too many requests, the rest is skipped. ``timeout``:
-    Seconds for each query; None: 30 s without an answer.
+    If the vendor rejects the key or reports too many requests, the rest is skipped. ``timeout`` is
+    the number of seconds for each query; None: 30 s without an answer.
 
     Raises:
         QueryError: ``timeout`` is not a valid time.
@@ -147,7 +147,7 @@ def _has_key(selector: ProviderSelector, name: str) -> bool:
 def _questions(
     selector: ProviderSelector, downloader: BaseDataDownloader
 ) -> Iterator[tuple[list[Instrument], Timeframe]]:
-    """Yield daily bars and the shortest bars served for each asset class."""
+    """Yield the queries: for each asset class, daily bars and the shortest bars served."""
     caps = downloader.capabilities
     for asset_class in sorted(caps.asset_classes):
         frames = [Timeframe.parse(label) for label in caps.labels(asset_class)]

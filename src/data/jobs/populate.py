@@ -1,8 +1,7 @@
 """Fill the cache for many symbols and timeframes.
 
-Every series is committed as it arrives: a job has no state other than the cache. A job that was
-interrupted or killed continues where it stopped, because the next run requests only what is
-missing.
+Bars are committed as they arrive, and the cache is the job's only state. After an interrupted or
+killed job, the next run therefore continues where that one stopped: it requests only missing bars.
 """
 
 from __future__ import annotations
@@ -87,9 +86,9 @@ def populate_cache(
         cache_dir: Folder of the cache, as for the data manager.
         config_path: Rules file, as for the data manager.
         force_refresh: Whether to fetch stored bars again as well.
-        dry_run: Whether to query no vendor and return which requests would be sent to which vendor,
-            and how long that takes.
-        progress: Called in the calling thread with each part of a series that has arrived and
+        dry_run: Whether to query no vendor, and return the requests that would be sent to each
+            vendor and the time that they would take.
+        progress: Called in the calling thread for each part of a series that has arrived, and
             before longer waits. By default, a progress bar in a terminal or notebook, and nothing
             elsewhere.
         on_event: Called with every event of the job, like the argument of ``DataManager.on_event``,
@@ -103,14 +102,14 @@ def populate_cache(
     Returns:
         ``success`` and ``failed`` (lists of ``SYMBOL_timeframe``), ``cache_stats``,
         ``data_quality`` (score, gaps, rows and completeness of each series), ``errors`` (reason for
-        each failed series), ``interrupted``, ``results`` with all of this by series, ``reasons``
-        (failures grouped if alike), ``requests`` by vendor, ``quotas`` (what is left of their
-        limits), ``perishable`` (stored series whose next bars or figures vendors will drop soon)
-        and ``marked`` (for each series, the bars marked as certainly wrong). For a dry run:
-        ``series``, ``held`` (how many of them need no vendor), ``requests``, ``vendors`` (requests,
-        units of their limits, days), ``reasons`` (what would be missing) and ``incidents`` (missing
-        sessions that a vendor lacks for most of its symbols; other vendors are queried first for
-        these).
+        each failed series), ``interrupted``, ``results`` (all of this by series), ``reasons``
+        (failures, grouped by cause), ``requests`` by vendor, ``quotas`` (remaining limits of the
+        vendors), ``perishable`` (stored series that lack bars or figures which no vendor will serve
+        soon) and ``marked`` (for each series, the bars marked as certainly wrong). For a dry run:
+        ``series``, ``held`` (number of series that need no vendor), ``requests``, ``vendors``
+        (requests, units of their limits, days), ``reasons`` (for bars that would be missing) and
+        ``incidents`` (missing sessions that a vendor lacks for most of its symbols; other vendors
+        are queried first for these).
 
     Raises:
         QueryError: A timeframe, the range, the list or ``timeout`` is wrong; nothing was requested.
@@ -142,8 +141,7 @@ def sync_cache(
 ) -> dict[str, Any]:
     """Bring stored series up to date, each in its own timeframe, from its first bar to now.
 
-    Series fetched from a named vendor (``provider=``) are left out: no rule names a vendor for
-    them.
+    Series of pinned vendors (``provider=``) are left out, because no rule names a vendor for them.
 
     Args:
         pattern: Shell pattern for symbols (``BTC*``), or for symbol and timeframe (``* 1d``).
@@ -189,7 +187,7 @@ def sync_cache(
 def job_services(
     cache_dir: str | Path | None = None, config_path: str | Path | None = None
 ) -> Services:
-    """Return separate services for a job, which reads each series only once."""
+    """Return services for a job, separate from the program's; their caches suit a single read."""
     services = build(cache_dir, config_path)
     memory = services.cache.store.memory
     memory.most_bytes = min(memory.most_bytes, _MOST_BYTES)
@@ -197,12 +195,12 @@ def job_services(
 
 
 def _date_text(timeframe: Timeframe, stamp: int) -> str:
-    """Format a stamp as the start of a query: daily bars are named by date."""
+    """Format a stamp as the start of a query: a date for daily bars, else a time."""
     return iso(stamp) if timeframe.is_intraday else str(date_of(stamp))
 
 
 def _done(services: Services, job: Job, progress: Listener | None, *, dry_run: bool) -> JobReport:
-    """Run a job and return its report, or for a dry run what the job would take."""
+    """Run a job and return its report or, for a dry run, its cost."""
     if dry_run:
         return JobReport(cost_of(services.client, job, services.network.vendor_days()).to_json())
     with job_signals() as signals:
@@ -271,7 +269,7 @@ def checked_job(
     return replace(job, timeout_s=usual if seconds is None else seconds)
 
 
-# --- the job: a few series of each vendor at once, each part by part ------------------------------
+# --- the job: a few series of each vendor at a time, each part by part ---------------------------
 
 
 def fill(
@@ -279,9 +277,10 @@ def fill(
 ) -> BackfillReport:
     """Fetch the bars that each series of ``job`` lacks; bars are committed as they arrive.
 
-    Stored bars are looked up first. Then the series that go to the same vendor first share
-    ``at_work`` threads (None: the usual number), so no vendor's series wait for another's. Among
-    them, the smallest priority comes first, then those whose missing bars will be dropped soonest.
+    Stored bars are looked up first. Then all series that query the same vendor first share
+    ``at_work`` threads (None: the usual number), so that no vendor's series wait for another
+    vendor. Among them, the series with the smallest priority comes first, and of these the one
+    whose missing bars will become unavailable first.
 
     A series that fails does not stop the others. Ctrl-C or a full disk ends the job; the report
     then lists the remaining series with the reason.
@@ -292,13 +291,13 @@ def fill(
 
 @dataclass(frozen=True, eq=False)
 class _SeriesTask(VendorTask):
-    """A series that vendors must be queried for; its result covers the parts found in the store.
+    """A series that vendors must be queried for; ``result`` is that of its stored first parts.
 
     Attributes:
         place: Position in the job.
-        bounds: Bounds of the other parts.
+        bounds: Bounds of the remaining parts.
         lost_ms: Time when the first missing bars become unavailable, UTC milliseconds.
-        stored_as: Symbol of the series in the store.
+        stored_as: Symbol under which the series is stored.
     """
 
     place: int
@@ -348,7 +347,7 @@ class _Run:
         return BackfillReport(results, runner.is_interrupted, requests, symbols)
 
     def _plan(self, missing: Sequence[_SeriesTask]) -> None:
-        """Estimate each vendor's time from the plan for one of its series per timeframe."""
+        """Estimate the time for each vendor, by planning one of its series in each timeframe."""
         if not self._progress.has_listener:
             return
         groups: dict[str, dict[str, list[_SeriesTask]]] = {}
@@ -382,7 +381,7 @@ class _Run:
     # --- stored bars ---------------------------------------------------------------------------
 
     def _looked_up(self, place: int, one: SeriesToFill) -> Iterator[_SeriesTask]:
-        """Look up a series in the store; yield it if vendors must be queried for more."""
+        """Look up a series in the store; yield a task if vendors must be queried for it."""
         result, parts, client = (
             SeriesResult(one.symbol, one.label),
             self._parts[place],
@@ -443,7 +442,10 @@ class _Run:
 
 
 def _lookup(client: BarsClient, query: BarsQuery) -> Lookup:
-    """Return the stored part; if unreadable, request everything, which repairs what it can."""
+    """Look up stored bars; if they cannot be read, all bars count as missing.
+
+    Fetching them then repairs the stored data as far as possible.
+    """
     try:
         stored = client.lookup(query)
     except CacheError:
@@ -452,7 +454,7 @@ def _lookup(client: BarsClient, query: BarsQuery) -> Lookup:
 
 
 def _judged(result: SeriesResult) -> SeriesResult:
-    """Return the final result of a series whose parts were all answered."""
+    """Return the final result of a series after the answers to all its parts."""
     if result.unanswered:
         return result.failed(result.unanswered)
     if not result.rows and not result.complete:

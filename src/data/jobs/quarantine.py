@@ -1,4 +1,4 @@
-"""Quarantined rows and files of a series: inspected, restored if valid, or deleted permanently."""
+"""Lists the quarantined rows and files of a series, and restores rows that were valid bars."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class QuarantineReport:
 
     Attributes:
         key: Series that they belong to.
-        rows: Bars as received, each with its defect, in order of arrival.
+        rows: Rows as received, each with the reason for its quarantine, in order of arrival.
         files: Names of damaged files in the folder ``_quarantine``, each with the reason.
     """
 
@@ -84,14 +84,15 @@ def quarantine_report(client: BarsClient, key: SeriesKey) -> QuarantineReport:
 
 
 def restore(services: Services, key: SeriesKey) -> tuple[list[Bar], list[tuple[Bar, str]]]:
-    """Restore withdrawn bars where no bar is stored; return them, and the rows still quarantined.
+    """Restore withdrawn bars at times without a stored bar; return them, and the other rows.
 
     Withdrawn bars are those that their vendor stopped sending: they were once valid. Other rows
-    never were, even if they look like bars, for example a stored bar with ten times the prices. A
-    restored bar counts as final, in the adjustment of the bars around it: a stock's bar from before
-    a split is converted by the stored splits and dividends, and stays quarantined if these are
-    incomplete. Only a refresh requests it again. The rows that stay are returned with the reason.
-    Nothing is removed from the quarantine.
+    were never valid, even if they look like bars, for example a bar with ten times the right
+    prices. A restored bar is final, and is converted to the adjustment of the bars around it. A
+    stock's bar from before a split is converted by the stored splits and dividends; if these are
+    incomplete, it is not restored. Restored bars are requested again only by a refresh. The other
+    rows are returned with the reason why they were not restored. Nothing is removed from the
+    quarantine.
 
     Raises:
         CacheError: The store cannot be read or written.
@@ -115,7 +116,7 @@ def restore(services: Services, key: SeriesKey) -> tuple[list[Bar], list[tuple[B
             left.append((bar, "another bar is stored at that time" if has else reason))
             continue
         vendor = reason.removeprefix(WITHDRAWN)
-        # A span without bars has no adjustment; its vendors are those that have no bars there.
+        # A span that is recorded as empty has no adjustment.
         around = (one for one in coverage if one.state != "empty" and bar.stamp_ms in one.span)
         part = next(around, None)
         adjuster = adjuster or _Adjuster(services, key, span)
@@ -148,10 +149,10 @@ def _bars(table: BarTable) -> list[Bar]:
 
 
 class _Adjuster:
-    """Converts bars that were removed from a series to the adjustment of those in it.
+    """Converts bars that were removed from a series to the adjustment of the series' bars.
 
-    A quarantined row does not record its own adjustment; the generations that still contain the bar
-    do.
+    A quarantined row does not have its own adjustment; it is found in an earlier generation of the
+    series that still contains the bar.
     """
 
     def __init__(self, services: Services, key: SeriesKey, span: Span) -> None:
@@ -163,12 +164,12 @@ class _Adjuster:
 
     @cached_property
     def _past(self) -> list[tuple[BarTable, Coverage]]:
-        """Earlier generations, newest first, as far as they are kept."""
+        """The earlier generations that are kept, newest first."""
         kept = [one["generation"] for one in self._store.commits(self._key) if one["kept"]]
         return [self._store.read_version(self._key, self._span, n) for n in reversed(kept)]
 
     def adjusted(self, bar: Bar, vendor: str, wanted: Basis | None) -> tuple[BarTable, Basis]:
-        """Return a bar in the basis of the bars around it or, if there are none, in the newest one.
+        """Convert a bar to the basis ``wanted`` (None: the newest one in the series).
 
         Raises:
             KindMismatchError: The stored data does not show how to convert the bar.
@@ -198,7 +199,7 @@ class _Adjuster:
         return brought, goal
 
     def _own(self, bar: Bar) -> Basis:
-        """Return the basis of the bar when last stored; ``unknown`` if no generation has it."""
+        """Return the basis in which a bar was last stored; ``unknown`` if no generation has it."""
         for table, coverage in self._past:
             for row in _bars(table.within(Span(bar.stamp_ms, bar.stamp_ms + 1))):
                 part = next((part for part in coverage if bar.stamp_ms in part.span), None)

@@ -1,4 +1,4 @@
-"""The state of an installation at one moment, and again a moment later, as plain values."""
+"""The state of an installation, checked once or repeatedly, as plain values."""
 
 from __future__ import annotations
 
@@ -50,8 +50,8 @@ class VendorState:
     Attributes:
         name: Canonical name.
         lack: Reason why the vendor cannot be queried here at all; empty if it can.
-        pauses: What it is not queried for at the moment, and until when.
-        quotas: Remaining quotas of its limits.
+        pauses: Present pauses, each with the data it applies to and its end.
+        quotas: Remaining quotas under its limits.
         reached: Result of the last attempt to reach it; None if there was none.
     """
 
@@ -130,7 +130,7 @@ class StatusSnapshot:
     vendor_days: tuple[VendorDay, ...] = ()
 
     def worries(self) -> Iterator[str]:
-        """Yield what is wrong, one sentence each."""
+        """Yield a sentence for each problem."""
         for vendor in self.vendors:
             for one in vendor.pauses:
                 what = f" for {one.door}" if one.door else ""
@@ -159,7 +159,7 @@ class StatusSnapshot:
         }
 
 
-# --- what is wrong, for `doctor` and for its watch, which word it differently
+# --- conditions of problems, shared by `doctor` and its watch, which use different texts
 
 
 def is_little_space(free: int) -> bool:
@@ -178,7 +178,7 @@ def is_above_limit(size: int, limit_gb: float) -> bool:
 
 
 def next_request(pause: VendorPause, now_ms: int) -> str:
-    """Return in words when a paused vendor may be queried again."""
+    """Return a text with the time when a paused vendor may be queried again."""
     left_s = max(0.0, (pause.until_ms - now_ms) / SECOND_MS)
     return f"next request possible in {time_until(left_s, now_ms)}"
 
@@ -191,14 +191,14 @@ class Watch:
     Args:
         cache_dir, config_path: As for the data manager.
         clock: Clock to use instead of the machine's.
-        reach: Finds out which vendors can be reached; None: none is tried.
+        reach: Function that finds out which vendors can be reached; None: this is not checked.
 
     Attributes:
         survey: Settings, and the mistakes in the configuration.
-        selector, network: Vendors and limits according to the rules in force.
+        selector, network: Vendors and limits under the rules in force.
 
     Raises:
-        ConfigError: There is no home folder, so no location is known.
+        ConfigError: The user has no home folder, so the folders cannot be determined.
     """
 
     def __init__(
@@ -221,7 +221,7 @@ class Watch:
         self._reached_s: float | None = None
 
     def look(self) -> StatusSnapshot:
-        """Return the current state of everything. Vendors are tried only every five minutes."""
+        """Return the current state of everything; vendors are contacted only every five minutes."""
         return StatusSnapshot(
             self.clock.now_ms(),
             tuple(self._vendors()),
@@ -232,11 +232,11 @@ class Watch:
         )
 
     def series(self) -> SeriesHealth:
-        """Return how fresh the stored series are."""
+        """Return the counts of stored series by freshness."""
         return self._series.look()
 
     def reached(self, urls: Mapping[str, str]) -> Mapping[str, Reached]:
-        """Return which vendors can be reached; the answer may be up to five minutes old.
+        """Return whether each vendor can be reached; the result may be up to five minutes old.
 
         Args:
             urls: Maps each vendor to its URL.
@@ -281,7 +281,7 @@ def _state_file(folder: Path) -> tuple[Path, int | None]:
         return path, None
 
 
-# --- how fresh the stored series are: active ones, one by one
+# --- freshness of the stored series; only active ones are checked
 
 # A series whose newest bar is older than this is no longer active.
 REST_DAYS = 30
@@ -317,8 +317,8 @@ class SeriesHealth:
     Attributes:
         fresh: Series that contain every bar that should be final.
         stale: Series that lack some of these bars.
-        at_rest: Series that ended so long ago that they no longer seem to be active.
-        unread: Series that were too many to check, or could not be read.
+        at_rest: Series that have not changed for so long that they no longer seem to be active.
+        unread: Series that were not checked because there are too many, or that cannot be read.
         stalest: The stale series with the most missing bars, the worst first.
     """
 
@@ -368,7 +368,7 @@ class SeriesWatch:
         self._most = most
 
     def look(self) -> SeriesHealth:
-        """Return how fresh the series are now; unreadable series are counted and do not raise."""
+        """Return the counts of series by freshness; unreadable ones are counted, not raised."""
         now = self._clock.now_ms()
         changed = sorted(
             ((self._changed_ms(key), str(key), key) for key in self._store.keys()), reverse=True
@@ -379,7 +379,7 @@ class SeriesWatch:
         return _summed(looked_at, now, len(changed) - len(followed), len(followed) - len(looked_at))
 
     def _changed_ms(self, key: SeriesKey) -> int:
-        """Return when any part of the series was last written; none of its bars is newer."""
+        """Return the time when any part of the series was last written; 0 if it is unknown."""
         try:
             return self._layout.lane(key).folder.stat().st_mtime_ns // 1_000_000
         except (OSError, DataError):
@@ -403,7 +403,7 @@ class SeriesWatch:
 
 
 def _settle_ms(coverage: Coverage) -> int:
-    """Return the time after which the last queried vendor no longer changes its bars."""
+    """Return the time after its close for which the series' last vendor may change a bar."""
     last = coverage[-1].vendor.partition(",")[0] if coverage else ""
     vendor = usable_class(last) if last else None
     return vendor.capabilities.settle_ms if vendor else _USUAL_SETTLE_MS

@@ -1,8 +1,8 @@
-"""Validate stored bars: one series or all of them, alone or against a second vendor.
+"""Validate the stored bars of one series or of all, by themselves or against a second vendor.
 
-Validating stored bars by themselves queries no vendor and writes nothing except any requested
-marks, so any process may do it: see :func:`validate_series`. Against a vendor, bars are compared as
-``onetape verify`` compares them.
+Validation by themselves queries no vendor and writes nothing, except marks if they are requested.
+Any process may therefore do it; see :func:`validate_series`. Against a vendor, bars are compared as
+``onetape verify`` does.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ __all__ = [
 log = logging.getLogger("onetape.quality")
 T = TypeVar("T")
 
-# Vendors that are themselves the exchange whose bars they send.
+# Vendors that are exchanges and send their own bars.
 _EXCHANGES = ("binance", "ccxt")
 _SLIGHT = ("revision", "small difference", "missing there")
 
@@ -89,7 +89,7 @@ def validate_with(
 
     Args:
         services: Services of the installation.
-        question: What to validate.
+        question: Arguments of the validation.
         query: Query for the question's symbol, timeframe and bounds, if it is already made.
 
     Raises:
@@ -102,7 +102,7 @@ def validate_with(
 def _report(
     services: Services, question: ValidateQuestion, query: BarsQuery | None = None
 ) -> QualityReport:
-    """Return the report without counting it."""
+    """Validate as :func:`validate_with` does, without counting the report in the metrics."""
     client, (query, key) = services.client, _stored(services, question, query)
     with running(subject_of(key.symbol, key.timeframe)):
         spans = () if _is_whole(question) else (query.span,)
@@ -164,8 +164,8 @@ def validate_series(
 ) -> dict[str, Any]:
     """Return the report on one stored series as plain values; no vendor is queried.
 
-    For use by other processes or machines on a folder that they share: arguments and report can be
-    pickled and contain no secrets. A process keeps the services for the folder.
+    This is for other processes or machines that share the folder: arguments and report can be
+    pickled and contain no secrets. A process keeps the services for the folder between calls.
 
     Raises:
         QueryError: The series is not stored.
@@ -186,8 +186,8 @@ def validate_all(
 ) -> Iterator[QualityReport | Exception]:
     """Yield the report on every stored series that matches, in order; no vendor is queried.
 
-    Each worker holds one series in memory at a time. If a series cannot be read or ended its
-    worker, the error is yielded instead of a report; errors for symbols without a series come last.
+    Each worker holds one series in memory at a time. If a series cannot be read or makes its worker
+    crash, the error is yielded instead of a report. Errors for symbols without a series come last.
 
     Args:
         services: Services of the installation.
@@ -224,7 +224,7 @@ def validate_all(
 
 
 def _of_task(task: tuple[ValidateQuestion, Path, Path | None]) -> QualityReport:
-    """Validate one series; runs in any process that can access the folder, without counters."""
+    """Validate one series, in any process that can access the folder, without counting it."""
     question, folder, rules = task
     return _report(services_of(folder, rules), question)
 
@@ -232,12 +232,12 @@ def _of_task(task: tuple[ValidateQuestion, Path, Path | None]) -> QualityReport:
 def add_cost(
     services: Services, question: ValidateQuestion, costs: dict[str, VendorCost]
 ) -> dict[str, str]:
-    """Add to ``costs`` the requests that vendors would be sent; none is queried.
+    """Add to ``costs`` the requests that a validation would send to vendors; none is queried.
 
-    The requests are planned like any request for these bars, to the vendors they are compared with.
+    They are planned like any query for these bars to the vendors that they are compared with.
 
     Returns:
-        Maps each check of the level that needs no vendor to the reason.
+        Maps each check of the level that cannot query a vendor to the reason.
 
     Raises:
         QueryError, CacheError: As for :func:`validate_with`.
@@ -281,9 +281,10 @@ def _add_vendor(
 
 
 def _recorded(services: Services, report: QualityReport) -> QualityReport:
-    """Count a report and return it; a score below the rules' minimum is an event and is logged.
+    """Count a report and return it; a score below the minimum in the rules is an event and logged.
 
-    This happens once per process for each state of a series, including answers from it.
+    The event is sent once per process for each generation of a series, whether a report or an
+    answer had the low score.
     """
     least = services.selector.parsed_rules.validation.min_quality_score
     is_low = report.rows > 0 and report.score < least
@@ -308,7 +309,7 @@ def _recorded(services: Services, report: QualityReport) -> QualityReport:
 def _beside_vendors(
     services: Services, question: ValidateQuestion, key: SeriesKey, report: QualityReport
 ) -> QualityReport:
-    """Add the findings from vendors to those from the series itself."""
+    """Compare the series with vendors, and add the findings to those from the series itself."""
     if report.first_ms is None or report.last_ms is None:
         return report
     findings, ran, skipped = list(report.findings), list(report.checked), dict(report.not_checked)
@@ -343,7 +344,7 @@ def _beside_vendors(
 def _comparisons(
     services: Services, question: ValidateQuestion, key: SeriesKey, first_ms: int, last_ms: int
 ) -> Iterator[tuple[QualityCheck, VerifyQuestion | str]]:
-    """Yield this level's checks that use vendors, with their comparison or why there is none."""
+    """Yield this level's checks that use vendors, with the comparison or the reason for none."""
     client = services.client
     # The last 500 of the validated bars, like `onetape verify`.
     texts = [iso(first_ms)[:-1], iso(last_ms)[:-1]]
@@ -367,7 +368,7 @@ def _comparisons(
 
 
 def _hindrance(key: SeriesKey, own: list[str], second: str | None, is_exchange: bool) -> str:
-    """Return why a comparison cannot be made; empty if it can."""
+    """Return the reason why a comparison cannot be made; empty if it can be made."""
     if key.is_extended:
         return "extended-hours bars are compared only by `onetape verify --sample`"
     if not own or not own[-1]:

@@ -77,7 +77,7 @@ _KEPT = "nothing: the cache keeps bars that the vendor no longer has"
 
 @dataclass(frozen=True)
 class VerifiedSeries:
-    """The series that a verification is about."""
+    """The symbol and timeframe of a verification."""
 
     instrument: Instrument
     timeframe: Timeframe
@@ -92,21 +92,21 @@ class VerifiedSeries:
 
 @dataclass(frozen=True)
 class Comparison:
-    """The result of comparing one side with the other.
+    """The result of comparing the bars of two sides.
 
     Attributes:
-        ours, theirs: ``cache`` or a vendor, and the vendor that was queried.
+        ours, theirs: The two sides: ``cache`` or a vendor, and the vendor that was queried.
         lane: Folder of the series in the cache; empty for a comparison of two vendors.
         span: Range of the compared stamps, from the first to just after the last.
         compared: Number of bars compared and their differences; None if nothing could be compared.
-        basis: Basis of the prices on both sides; has no date if the instrument cannot have splits
-            and dividends.
+        basis: Basis of the prices on both sides, without a date if the instrument cannot have
+            splits and dividends.
         error: Reason why nothing could be compared.
         remarks: Limits of the comparison, in sentences.
         requests: Number of requests sent.
         provider: Vendor that a query must name to be answered from this lane. Empty if it need not
             name one; None if, under the current rules, no query is answered from this lane.
-        confirmed: In a comparison with a second vendor, number of bars that both sides have alike
+        confirmed: In a comparison with a second vendor, number of bars that are equal on both sides
             and whose later splits and dividends, if there can be any, agree as well.
         actions: Splits and dividends that the vendor reported for all days from the first bar on;
             None if it does not report any.
@@ -127,7 +127,7 @@ class Comparison:
 
     @property
     def ok(self) -> bool:
-        """Whether both sides are equal, as far as they were compared."""
+        """Whether bars were compared and no difference was found."""
         return self.compared is not None and not self.compared.differences
 
     @property
@@ -137,7 +137,7 @@ class Comparison:
 
     @property
     def equal_share(self) -> float:
-        """Fraction of the bars on either side that both have alike; 1 if there are no bars."""
+        """Fraction of all bars on either side that are equal on both; 1 if neither has bars."""
         if self.compared is None:
             return 0.0
         return self.compared.equal / self.compared.rows if self.compared.rows else 1.0
@@ -203,7 +203,7 @@ class Verification:
 
 
 def kind_remarks(ours: Kind, theirs: Kind, one: str, other: str) -> Iterator[str]:
-    """Yield the differences in kind that keep the bars of two sides from ever being equal."""
+    """Yield a text for each difference in kind, which prevents the bars from being equal."""
     for name, (mine, yours) in ours.differences(theirs).items():
         yield f"the bars are of different kinds: {name} {mine} ({one}), {yours} ({other})"
 
@@ -237,14 +237,15 @@ def verify(
     cache_dir: str | Path | None = None,
     config_path: str | Path | None = None,
 ) -> Verification:
-    """Compare cached bars with what their vendors send now, or two vendors; store nothing.
+    """Compare cached bars with the bars that their vendors send now, or two vendors; store nothing.
 
     Args:
         symbol, timeframe: Series to verify; all of its lanes in the cache are compared.
         start, end: Range, as for the data manager. Without a start: the last 500 bars.
-        provider: Vendor whose share of the cache is compared; with ``against``, the first vendor.
-        against: Second vendor; the cache is left out.
-        whole: Without a start, whether to compare everything that is cached.
+        provider: Only the cached bars from this vendor are compared; with ``against``, the first
+            vendor.
+        against: Second vendor; the cache is then not compared.
+        whole: Whether to compare everything that is cached if there is no start.
         timeout: Seconds after which the call stops waiting for vendors; a comparison that was not
             finished by then has an ``error``. None: 30 s for each request, including retries.
         cache_dir, config_path: As for the data manager.
@@ -286,7 +287,7 @@ def _query(
 
 
 def _two_vendors(services: Services, question: VerifyQuestion) -> Verification:
-    """Compare what two vendors send now; the cache is neither read nor written."""
+    """Compare the bars that two vendors send now; the cache is neither read nor written."""
     if question.provider is None:
         raise QueryError(
             f"against={question.against!r} needs a second vendor to compare with",
@@ -346,13 +347,13 @@ class VendorAnswer:
     """The bars that one vendor sends now for one span.
 
     Attributes:
-        span: Requested span: the part of the wanted one that is within the vendor's history.
+        span: Requested span, which is limited to the vendor's history.
         table: Closed bars, in the requested basis.
         kind: Kind of the bars.
         actions: Splits and dividends that the vendor sent.
         tells_actions: Whether the vendor was queried for splits and dividends and supports them.
         requests: Number of requests sent.
-        remarks: What was left out, in sentences.
+        remarks: Sentences about bars that were left out.
     """
 
     span: Span
@@ -365,13 +366,13 @@ class VendorAnswer:
 
 
 class Refetcher:
-    """Queries vendors for one series again. Thread-safe: it keeps no state.
+    """Queries vendors for one series again. Thread-safe, because it has no mutable state.
 
     Args:
-        selector: Source of the vendors.
+        selector: Selector of the vendors.
         clock: Source of the current time.
         query: Series to fetch.
-        grid: Positions of the bars in time.
+        grid: Grid of the bars' stamps.
     """
 
     def __init__(self, selector: Selector, clock: Clock, query: BarsQuery, grid: BarGrid) -> None:
@@ -381,7 +382,7 @@ class Refetcher:
         self._grid = grid
 
     def today(self) -> date | None:
-        """Return the date of the last session that has opened, or None if not a stock."""
+        """Return the date of the last session that has opened; None if it is not a stock."""
         opened = self._opened(self._clock.now_ms())
         return None if opened is None else date_of(opened)
 
@@ -402,8 +403,8 @@ class Refetcher:
 
         Raises:
             UnknownProviderError: The vendor does not exist or cannot be used.
-            CapabilityError: The vendor does not serve this series, or has no bars of it that old.
-            ProviderError, ConfigError: The vendor returned no bars.
+            CapabilityError: The vendor does not serve this series, or its history is too short.
+            ProviderError, ConfigError: The vendor did not return bars.
             KindMismatchError: The prices cannot be converted to that basis exactly.
         """
         candidate = self._candidate(vendor)
@@ -440,7 +441,7 @@ class Refetcher:
     def actions(self, vendor: str, start: int) -> tuple[Action, ...] | None:
         """Return the splits and dividends that ``vendor`` reports for the days since ``start``.
 
-        None if the vendor does not report any at all, or refuses to.
+        Return None if the vendor does not support splits and dividends, or refuses to send them.
 
         Raises:
             UnknownProviderError, CapabilityError: As for :meth:`ask`.
@@ -457,7 +458,7 @@ class Refetcher:
         return tuple({replace(a, fetched_at=a.fetched_at or now): None for a in actions})
 
     def action_requests(self, vendor: str) -> int:
-        """Return how many requests a vendor's splits and dividends take; 0 if it has none.
+        """Return the number of requests for a vendor's splits and dividends; 0 if it has none.
 
         Raises:
             UnknownProviderError, CapabilityError: As for :meth:`ask`.
@@ -487,7 +488,10 @@ class Refetcher:
     def _actions(
         self, candidate: Candidate, fetched: Fetched, span: Span, goal: Basis
     ) -> tuple[Action, ...]:
-        """Return the vendor's splits and dividends, up to now if they affect the basis."""
+        """Return the vendor's splits and dividends; those up to now are fetched if they are needed.
+
+        They are needed if the basis has a date and there are bars to convert.
+        """
         stamp = fetched.server_now_ms
         actions = list(fetched.actions or ())
         caps, instrument = candidate.capabilities, self._query.instrument
@@ -504,7 +508,7 @@ class Refetcher:
     def _rebased(
         self, table: BarTable, fetched: Fetched, goal: Basis, actions: Sequence[Action]
     ) -> BarTable:
-        """Convert a stock's rows to the goal; other instruments have only one basis."""
+        """Convert a stock's bars to the basis ``goal``; other instruments have only one basis."""
         if goal.as_of is None or not len(table) or fetched.basis.adjustment == "unknown":
             return table
         stamps, opened = table.stamps, self._opened(fetched.adjusted_at_ms)
@@ -536,7 +540,10 @@ _TWO_VENDORS = 2e-4
 def terms_between(
     ours: Kind, theirs: Kind, actions: Sequence[Action], *, adj_close: bool
 ) -> ComparisonTerms:
-    """Return the terms for comparing two vendors; volumes only if both count the same trades."""
+    """Return the terms for comparing two vendors.
+
+    Volumes are compared only if both vendors count the same trades.
+    """
     counted = [(k.volume, k.feed, k.venue) for k in (ours, theirs)]
     is_mixed = "aggregate" in (ours.venue, theirs.venue)
     return ComparisonTerms(
@@ -548,8 +555,8 @@ def terms_between(
     )
 
 
-# Prices that are rebased to another date may be rounded differently. Without splits and dividends
-# they are equal to the last bit.
+# Tolerance for prices that are rebased to another date, because they may be rounded differently.
+# Prices of instruments without splits and dividends must be equal to the last bit.
 _REBASED = 1e-6
 _UNSETTLED = ("provisional", "suspect")
 # A series that is kept up to date is compared up to this many bars beyond its end.
@@ -562,7 +569,7 @@ class StoredBars:
     Args:
         services: Services of the installation.
         query: Series and range; if it names a provider, only that vendor's bars are compared.
-        most: Number of bars to compare, counted from the end; None for all of them.
+        most: Number of bars to compare, counted from the end; None: all.
     """
 
     def __init__(self, services: Services, query: BarsQuery, most: int | None) -> None:
@@ -581,7 +588,7 @@ class StoredBars:
                 yield from self._in_hours_of(key)._of_lane(key)
 
     def _in_hours_of(self, key: SeriesKey) -> StoredBars:
-        """Return an object that compares a lane in the session hours of its bars."""
+        """Return an object with the same query, but for the session hours of a lane's bars."""
         if not key.is_extended:
             return self
         query = replace(self._query, instrument=self._query.instrument.extended())
@@ -596,9 +603,10 @@ class StoredBars:
     ) -> Comparison:
         """Compare the stored bars of a span with those of a vendor that did not supply them.
 
-        Volumes are left out if the two vendors count different trades; adjusted closes are always
-        left out. Splits and dividends on the days since are compared as well. ``vendor_actions``
-        are those that the vendor sent before; if None, the vendor is queried for them.
+        Volumes are not compared if the two vendors count different trades; adjusted closes are
+        never compared. Splits and dividends since the first bar are compared as well.
+        ``vendor_actions`` are those that the vendor sent before; if None, the vendor is queried for
+        them.
 
         Raises:
             KindMismatchError: The vendor's bars are of another kind, or cannot be converted to that
@@ -665,15 +673,15 @@ class StoredBars:
         )  # fmt: skip
 
     def grid_of(self, view: SeriesView) -> BarGrid:
-        """Return the grid on which a lane's bars are placed."""
+        """Return the grid of the stamps of a lane's bars."""
         anchor = (view.kind or Kind()).anchor or "session"
         return BarGrid(calendar_for(self._query.instrument), view.key.timeframe, anchor)
 
     def _is_asked(self, key: SeriesKey) -> bool:
         """Return whether a vendor can be queried for a lane.
 
-        Vendors of sample data must be named. Made-up bars have no vendor, and files are compared
-        with the folder that the lane is named after.
+        A vendor of sample data is queried only if it is named. Made-up bars have no vendor. A lane
+        of files can be compared only if the files are still read from the folder in its name.
         """
         if key.lane == SAMPLE_LANE or (key.is_sample and self._query.provider is None):
             return False
@@ -708,7 +716,7 @@ class StoredBars:
     def _of_vendor(
         self, key: SeriesKey, view: SeriesView, grid: BarGrid, whose: tuple[str, Span]
     ) -> Comparison:
-        """Compare the bars that one vendor supplied to one lane with what it sends now."""
+        """Compare the bars in a lane that one vendor supplied with the bars that it sends now."""
         vendor, reach = whose
         mine = _parts_of(view.coverage.within(reach), vendor)
         newer = self._newer(view, vendor)
@@ -719,9 +727,10 @@ class StoredBars:
             return Comparison(CACHE, vendor, key.folder, span, error=str(error))
 
     def _newer(self, view: SeriesView, vendor: str) -> Span:
-        """Return the span in which the vendor may have bars not stored yet; empty for past ranges.
+        """Return the span after the stored bars in which the vendor may have newer ones.
 
-        A series that has ever been requested up to the present is assumed to be kept up to date.
+        It is empty unless the series has been requested up to the present at some time, because
+        only such a series is assumed to be kept up to date.
         """
         last = [c for c in view.coverage if c.state != "empty"][-1]
         end = last.span.end
@@ -775,7 +784,10 @@ class StoredBars:
         )
 
     def _provider(self, key: SeriesKey, span: Span) -> str | None:
-        """Return the vendor a query must name to be answered from a lane; see ``Comparison``."""
+        """Return the vendor that a query must name to be answered from a lane.
+
+        See ``Comparison.provider``.
+        """
         bounds = from_ms(span.start), from_ms(span.end - 1)
         question = self._services.client.question_for(key, *bounds)
         return None if question is None else question.provider or ""
@@ -783,7 +795,7 @@ class StoredBars:
     def _differing_actions(
         self, ours: Sequence[Action], theirs: Sequence[Action], vendor: str, spans: Sequence[Span]
     ) -> Difference | None:
-        """Return the differing splits and dividends, if those of the whole range are stored."""
+        """Return the difference in splits and dividends, or None if some of ours are not stored."""
         # An action on the first day does not affect these bars, and need not be stored.
         first, last = date_of(spans[0].start), date_of(spans[-1].end - 1)
         days = Span(day_ms(first) + DAY_MS, day_ms(last) + DAY_MS)
@@ -802,7 +814,7 @@ class StoredBars:
 
 
 def _common(key: SeriesKey, parts: Iterable[Covered]) -> Adjustment:
-    """Return the adjustment to compare in; raw prices need no splits and dividends."""
+    """Return the adjustment in which prices are compared: ``raw`` if all of them are raw."""
     if all(part.basis.adjustment == "raw" for part in parts if part.state != "empty"):
         return "raw"
     return next((a for a in ADJUSTMENTS if a in key.lane), "split")

@@ -1,9 +1,8 @@
 """Runs work that queries no vendor in processes on this machine or on a cluster.
 
-Tasks are plain values without secrets (a folder, a symbol, a timeframe); results are reports and
-never bars. All workers read and write the same cache folder, whose locks hold across processes.
-Work that queries vendors stays in one process, because it is limited by their quotas, not by
-processors.
+Tasks are plain values without secrets (a folder, a symbol, a timeframe); results are reports, never
+bars. All workers read and write the same cache folder, whose locks work across processes. Work that
+queries vendors stays in one process, because it is limited by their quotas, not by processors.
 """
 
 from __future__ import annotations
@@ -25,10 +24,10 @@ from ..wiring import Services, build
 T = TypeVar("T")
 R = TypeVar("R")
 
-# Number of tasks submitted in advance per processor: workers do not wait, and the rest of a long
+# Number of tasks submitted in advance per processor, so that workers do not wait and most of a long
 # list stays here.
 _AHEAD = 4
-# Seconds for a scheduler to answer.
+# Seconds within which a scheduler must answer.
 CONNECT_S = 10.0
 # Errors that can occur if something other than a scheduler answers at the port.
 _NO_SCHEDULER = (
@@ -50,7 +49,9 @@ Make = Callable[[], Executor]
 
 @contextmanager
 def workers(wanted: str) -> Iterator[Make]:
-    """Yield a function that makes the requested executor; all are shut down after the block.
+    """Yield a function that creates executors of the requested type.
+
+    All executors are shut down after the block.
 
     Args:
         wanted: ``processes``, ``processes:4``, or the address of a scheduler, ``dask://host:port``.
@@ -75,7 +76,7 @@ def workers(wanted: str) -> Iterator[Make]:
         )
 
     def keep() -> Executor:
-        """Make an executor, to be shut down after the block."""
+        """Create an executor, and record it to be shut down after the block."""
         made.append(make())
         return made[-1]
 
@@ -123,7 +124,7 @@ def _client(address: str) -> Any:
 
 
 async def _greet(address: str) -> None:
-    """Shake hands with a scheduler within a time limit: a client would wait for this forever."""
+    """Connect to a scheduler within a time limit, because a client would wait forever."""
     from distributed.comm import connect
 
     greeting: Any = connect
@@ -136,12 +137,11 @@ def run_on(
 ) -> Iterator[tuple[T, R | Exception]]:
     """Run tasks in an executor; yield each with its result, in order.
 
-    If a worker dies, its task and the others in its pool are run again, one at a time: a task that
-    then kills its worker once more has that error as its result. So does a task whose function
-    raises.
+    If a worker dies, the unfinished tasks are run again, one at a time. If a task kills its worker
+    again, its result is that error. If the function raises an exception, that is the result.
 
     Args:
-        make: Makes an executor; called again if all workers of one have died.
+        make: Function that creates an executor; called again if an executor's workers have died.
         function: Function that can be pickled: it is at the top level of a module.
         tasks: Tasks that can be pickled; they are taken as workers become free.
     """
@@ -173,13 +173,13 @@ def run_on(
 
 
 def described(error: Exception) -> str:
-    """Return why a task has no result, for reports."""
+    """Return the reason why a task has no result, as text for reports."""
     return f"the worker failed: {type(error).__name__}: {error}"
 
 
 @lru_cache(1)
 def services_of(folder: Path, rules: Path | None) -> Services:
-    """Return the services of an installation, which a worker keeps between tasks.
+    """Return the services of an installation; a worker keeps them between tasks.
 
     Raises:
         ConfigError: The configuration is wrong.
@@ -189,7 +189,7 @@ def services_of(folder: Path, rules: Path | None) -> Services:
 
 
 def _begun(executor: Executor, function: Callable[[T], R], task: T) -> Future[R] | None:
-    """Submit a task; None if the workers of the executor have died."""
+    """Submit a task to an executor; return None if the executor's workers have died."""
     try:
         return executor.submit(function, task)
     except BrokenExecutor:
