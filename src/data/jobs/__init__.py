@@ -1,1 +1,1 @@
-"""Longer work on top of the facade, such as filling the cache for many series."""
+"""Jobs: longer work on top of the facade, such as filling the cache for many series."""

@@ -1,4 +1,7 @@
-"""Closed bars for alerts, from the client: one read per series, with the problems of its data."""
+"""Reads closed bars for alerts from the client, and finds problems in the data.
+
+Each series is read once for all of its alerts.
+"""
 
 from __future__ import annotations
 
@@ -31,7 +34,7 @@ __all__ = ["ClientBars"]
 
 _NS_IN_MS = 1_000_000
 _MOST_OTHERS = 256
-# It is normal for a vendor to be a bar or two late.
+# A series that lacks at most this many of its newest bars is not stale: vendors are often late.
 _LATE_BARS = 2
 _HARMLESS = {BEFORE_FIRST, CLOSED, UNASKED}
 _REFUSALS = {"AuthenticationError", "EntitlementError", "RegionError"}
@@ -49,12 +52,14 @@ _LASTING = {
 
 
 class ClientBars:
-    """Reads closed bars from a client, adjusted for splits; fetches missing ones. One thread reads.
+    """Reads closed bars from a client, adjusted for splits; fetches missing ones.
+
+    Bars must be read by one thread; events may come from any thread.
 
     Args:
         client: Client of the installation.
-        perishing: Returns the stored series whose next bars their vendors will soon drop; None:
-            these are not looked for.
+        perishing: Returns the stored series that have bars which no vendor will serve soon; None:
+            these are not reported.
         timeout_s: Seconds that a run waits for vendors; None: as long as pages arrive.
     """
 
@@ -66,12 +71,12 @@ class ClientBars:
     ) -> None:
         self._client, self._perishing = client, perishing
         self._wishes = Wishes(timeout=timeout_s)
-        # Filled by whichever thread an event happens in, emptied by the reading thread; each step
-        # is atomic.
+        # Filled by the thread in which an event happens, emptied by the reading thread. Each of
+        # these steps is atomic.
         self._others: dict[str, str] = {}
 
     def hear(self, event: Event) -> None:
-        """Record an event that is a problem with the installation's data; for ``on_event``."""
+        """Record an event that shows a problem with the data; to be passed to ``on_event``."""
         day = date_of(event.at_ms).isoformat()
         series = f"{event.symbol} {event.timeframe}".strip()
         if isinstance(event, QualityLow):
@@ -89,7 +94,7 @@ class ClientBars:
             self._others[key] = text
 
     def other_problems(self) -> Mapping[str, str]:
-        """Return the problems recorded since the last call, and history that will soon be lost."""
+        """Return the problems recorded since the last call, and series about to lose history."""
         others, self._others = self._others, {}
         if self._perishing is None:
             return others
@@ -103,7 +108,7 @@ class ClientBars:
         return {**others, **soon}
 
     def read(self, wanted: Sequence[WantedBars]) -> Sequence[ClosedBars | NoBars]:
-        """Return the closed bars of each series; missing ones are fetched for several at a time."""
+        """Return the closed bars of each series; fetch missing ones, for several series at once."""
         queries: dict[int, BarsQuery] = {}
         answers: dict[int, ClosedBars | NoBars] = {}
         now_ms = self._client.clock.now_ms()
@@ -183,7 +188,7 @@ class ClientBars:
 
 
 def _of_another_kind(facts: Mapping[str, Any], stamps: Stamps) -> dict[int, str]:
-    """Map every bar to the reason if the answer is a substitute, because its prices may differ."""
+    """Return a reason to use none of the bars if they are a substitute, whose prices may differ."""
     what = facts["substitute"]
     return dict.fromkeys(stamps.tolist(), f"substitute: {what}") if what else {}
 
@@ -191,7 +196,10 @@ def _of_another_kind(facts: Mapping[str, Any], stamps: Stamps) -> dict[int, str]
 def _problems(
     series: str, facts: Mapping[str, Any], grave: Mapping[int, str], last: int, behind: int
 ) -> Iterator[tuple[str, str]]:
-    """Yield the problems with the bars of an answer; gaps at its end are late bars."""
+    """Yield the problems with the bars of an answer, each with its key.
+
+    Missing bars at the end are not a gap but late; more than a few of them make the series stale.
+    """
     if behind > _LATE_BARS:
         newest = iso(last)
         text = f"{series} is stale: {behind} bars are missing since {newest}"

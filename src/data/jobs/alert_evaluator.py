@@ -39,10 +39,9 @@ __all__ = [
 _MARKS = 3
 # Digits of a threshold in messages, the number of decimal digits that a float preserves.
 _TYPED = 15
-# Closes of the same bar that differ by less than this (natural logarithm) are corrections or
-# rounding.
+# If a bar's close has changed by less than this (natural logarithm), it was corrected or rounded.
 _SAME = 0.005
-# If several bars were rebased together, all of them differ by nearly the same factor.
+# If several bars were rebased together, all of them changed by nearly the same factor.
 _ALIKE = 0.25
 _REBASED, _FAILED = "re-based", "failed"
 _MOST_BARS = 50_000
@@ -119,8 +118,9 @@ def bars_needed(stored: StoredAlert) -> BarsNeeded:
 def evaluate(alert: Alert, state: AlertState | None, bars: ClosedBars, now_ms: int) -> Evaluation:
     """Evaluate the closed bars that the alert has not seen.
 
-    1. ``_begun``: without a state, the last bar that had closed when the alert was created is the
-       first one. If that bar is beyond the threshold, the alert reports this and does not fire.
+    1. ``_begun``: without a state, evaluation starts at the last bar that had closed when the
+       alert was created. If that bar is beyond the threshold, the alert reports this and does not
+       fire.
     2. ``_moved``: applies new splits, and detects prices that changed without one.
     3. Each new bar, in order: ``_withheld`` or ``_stepped``.
     4. ``_expired``.
@@ -184,7 +184,7 @@ def evaluate_failure(
 ) -> Evaluation:
     """Return the evaluation for an alert whose bars can never be fetched.
 
-    Only the first of several failures in a row is reported. Expiry is judged by ``newest_ms``, the
+    Only the first of several failures in a row is reported. The alert expires by ``newest_ms``, the
     time when the newest bar of all series closed.
     """
     before, events = state or AlertState(), list[AlertEvent]()
@@ -205,12 +205,15 @@ def apart(at_ms: int) -> int:
 
 
 def threshold_of(alert: Alert, use: IndicatorUse, state: AlertState) -> float:
-    """Return the threshold in the basis of the bars."""
+    """Return the threshold, adjusted for splits like the bars."""
     return alert.value * state.scale**use.indicator.split_power
 
 
 def _begun(alert: Alert, state: AlertState, bars: ClosedBars) -> AlertState:
-    """Return the initial state, just before the last usable bar closed by the alert's creation."""
+    """Return the initial state of an alert.
+
+    The first bar to evaluate is the last usable one that had closed when the alert was created.
+    """
     closed = np.flatnonzero(bars.closes_ms <= alert.since_ms)
     usable = [int(n) for n in closed[-_MARKS:] if int(bars.stamps[n]) not in bars.withheld]
     # Just before the first bar to use; before all bars if none had closed by then.
@@ -233,11 +236,11 @@ def _moved(
     now_ms: int,
     events: list[AlertEvent],
 ) -> AlertState:
-    """Return the state in the basis of the bars.
+    """Return the state adjusted to the present basis of the bars.
 
-    A newly known split moves the threshold if the closes of bars already seen moved with it, or if
-    none of those bars is available and its ex-date is new. If all closes changed by the same factor
-    for another reason, their basis is unknown.
+    A newly known split moves the threshold if the closes of the bars already seen changed with it.
+    If those bars are unavailable, it does so if its ex-date is after the last bar seen. If all
+    closes changed by the same factor for another reason, their basis is unknown.
     """
     known, now = set(state.splits), set(bars.splits)
     added, removed = now - known, known - now
@@ -268,7 +271,7 @@ def _moved(
 
 
 def _common_factor(state: AlertState, bars: ClosedBars, least: int) -> float | None:
-    """Return the factor by which the seen bars have changed; 1 if only single ones were corrected.
+    """Return the common factor by which the closes of the bars already seen have changed.
 
     ``least`` is the number of bars that prove a factor. The result is None if no seen bar is
     available.
@@ -326,7 +329,7 @@ def _withheld(
     reason: str,
     events: list[AlertEvent],
 ) -> AlertState:
-    """Return the state after an unused bar; only the first of several in a row is reported."""
+    """Return the state after a bar that is not used; report only the first of several in a row."""
     cause = reason.partition(":")[0]
     if state.withheld != cause:
         text = f"{alert.series}: the bar {_named(alert, at[0])} is not used for {alert}: {sentence(reason)}"
@@ -415,7 +418,7 @@ def evaluate_data(
         alert, state: See :func:`evaluate`; the alert is a ``data`` alert.
         problems: Problems of all series read now, in the form of :attr:`ClosedBars.problems`.
         now_ms: Current time.
-        newest_ms: Time when the newest bar of all series closed, by which the alert expires.
+        newest_ms: Time when the newest bar of all series closed; the alert expires by it.
 
     Returns:
         See :func:`evaluate`; the state is unchanged if nothing changed.
@@ -440,7 +443,7 @@ def _is_of(alert: Alert, key: str) -> bool:
     return name == alert.quantity and (alert.is_of_all or rest.split(":")[0] == alert.series)
 
 
-# --- words ---------------------------------------------------------------------------------
+# --- texts ---------------------------------------------------------------------------------
 
 
 def _event(
@@ -470,6 +473,6 @@ def _kept(
 
 
 def events_by_bar(events: tuple[AlertEvent, ...]) -> Iterator[tuple[int, tuple[AlertEvent, ...]]]:
-    """Yield each bar with its events, which are claimed together."""
+    """Yield each bar with its events; the events of one bar are claimed together."""
     for bar_ms in dict.fromkeys(event.bar_ms for event in events):
         yield bar_ms, tuple(event for event in events if event.bar_ms == bar_ms)

@@ -1,15 +1,15 @@
 """Alerts as values: conditions, their states, events, and the outcomes of deliveries. Pure.
 
-Everything here consists of plain JSON values and converts to and from them (``to_json``,
-``parse``), so any record store can keep it. Instants are UTC milliseconds.
+All classes can be converted to and from plain JSON values (``to_json``, ``parse``), so that any
+database can store them. Instants are UTC milliseconds.
 
 How an alert becomes a delivered message::
 
-    Alert + AlertState + closed bars    ->  AlertState + AlertEvents   (jobs/alert_evaluator.py) the
-    events of one alert on one bar   =  AlertRun                   (one row; its key is the claim) a
-    schedule's report that is due      =  AlertRun                   (jobs/reports.py) open runs of
-    one recipient on a bar  =  Delivery                   (one message; next_delivery) Delivery +
-    Outcome                  ->  DeliveryState              (stored in each run)
+    Alert + AlertState + closed bars   ->  AlertState + AlertEvents  (jobs/alert_evaluator.py)
+    the events of one alert on one bar  =  AlertRun       (one row, whose key is the claim)
+    a schedule's report that is due     =  AlertRun       (jobs/reports.py)
+    open runs of one recipient on a bar =  Delivery       (one message; next_delivery)
+    Delivery + Outcome                 ->  DeliveryState  (stored in each run)
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ _MOST_TEXT = 64
 _EVERYTHING = "*"
 
 
-# --- what is watched ----------------------------------------------------------------------
+# --- alerts -------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -75,7 +75,7 @@ class Rearm:
 
     Attributes:
         hysteresis: How far the value must move back past the threshold before the alert can fire
-            again; 0 means only back to the threshold.
+            again; 0: it only needs to move back to the threshold.
         hysteresis_type: Unit of ``hysteresis``: ``fixed`` for the unit of the value, ``percentage``
             for percent of the threshold.
         cooldown_minutes: Minimum time between the closes of two bars on which the alert fires.
@@ -132,10 +132,10 @@ class Alert:
             :data:`DATA_PROBLEMS`.
         condition, value: The alert fires when the quantity of a closed bar crosses ``value``
             upwards (``above``) or downwards (``below``). Unused for ``data``.
-        rearm: When the alert may fire again; None means that it fires once and ends.
-        since_ms: Time at which the alert was created or last changed; bars that had closed by then
-            never fire it.
-        expires_ms: Bars that close after this time do not fire the alert.
+        rearm: Conditions under which the alert fires again; None: it fires once and ends.
+        since_ms: Time at which the alert was created or last changed; a bar that had closed by then
+            never makes it fire.
+        expires_ms: Time after which a closing bar no longer makes the alert fire.
     """
 
     id: int
@@ -158,11 +158,12 @@ class Alert:
         """Parse an alert from its stored form or from a user's input.
 
         Args:
-            config: ``ticker``, ``timeframe`` (default ``15m``), ``alert_type`` (default: inferred
-                from the other keys); for prices ``price`` and ``condition``; for indicators
-                ``indicator``, ``value``, ``condition``; for data ``problem``; for all
-                ``alert_action`` (the channel, default ``local``), ``email`` (for the program that
-                delivers), ``expires`` (ISO, UTC; default 90 days after ``since_ms``).
+            config: Mapping with the keys ``ticker``, ``timeframe`` (default ``15m``),
+                ``alert_type`` (default: inferred from the other keys), ``alert_action`` (the
+                channel, default ``local``), ``email`` (for the program that delivers) and
+                ``expires`` (ISO, UTC; default 90 days after ``since_ms``). For prices also
+                ``price`` and ``condition``; for indicators ``indicator``, ``value`` and
+                ``condition``; for data ``problem``.
             id, recipient, since_ms: See the attributes.
             rearm: The ``re_arm_config``, or None.
 
@@ -206,7 +207,7 @@ class Alert:
 
     @property
     def is_of_all(self) -> bool:
-        """Whether this data alert covers every series on which the recipient has alerts."""
+        """Whether this is a data alert for all series on which the recipient has alerts."""
         return self.symbol == _EVERYTHING
 
     @property
@@ -320,7 +321,7 @@ def _instant(text: Any, usual: int) -> int:
         raise _wrong("expires", text, "an ISO time such as 2030-01-31T16:00:00Z") from None
 
 
-# --- its state, and what happened ----------------------------------------------------------
+# --- states and events ---------------------------------------------------------------------
 
 Phase = Literal["new", "armed", "waiting", "done"]
 _PHASES: tuple[Phase, ...] = get_args(Phase)
@@ -331,20 +332,21 @@ class AlertState:
     """State of an alert that is kept from bar to bar. Plain JSON.
 
     Attributes:
-        serial: Number of evaluations stored; two processes cannot both store the same one.
+        serial: Number of stored evaluations; two processes cannot both store the evaluation with
+            the same number.
         phase: ``new``: no value seen yet; ``armed``: fires at the next crossing; ``waiting``: the
-            value is beyond the threshold, or the alert has fired, and the value must come back
+            value is beyond the threshold, or the alert has fired, and the value must move back
             first; ``done``: never fires again.
         seen_ms: Open time of the last closed bar seen; None before the first.
         beyond: Number of consecutive bars beyond the threshold.
         fired_ms: Close time of the bar on which the alert last fired; None if it has not fired.
         scale: New shares per old share over all splits since the threshold was set. Prices are
-            compared with the threshold divided by this.
-        rebased: Factor by which prices differ from those seen before, without a reported split; 1
-            if they do not.
+            compared with the threshold divided by this number.
+        rebased: Factor by which prices differ from those seen before although no split was
+            reported; 1 if they do not differ.
         marks: Open times and closes of the last bars seen, used to detect re-based prices.
         splits: Ex-dates (00:00 UTC) and ratios that are already in ``scale``, or predate it.
-        withheld: Why the last bar was not used; empty if it was.
+        withheld: Reason why the last bar was not used; empty if it was used.
         problems: Data problems that have been reported and persist.
     """
 
@@ -403,8 +405,8 @@ class AlertEvent:
             created, which does not fire it; ``withheld``: a bar was not used; ``moved``: a split
             moved the threshold; ``rebased``: prices changed without a reported split; ``expired``;
             ``data``: a data problem; ``silent``: the job did not run for a while; ``failed``: the
-            alert could not be evaluated; ``due``: a schedule's report is due, and the topic of its
-            run gives its subject.
+            alert could not be evaluated; ``due``: a schedule's report is due (the topic of the run
+            is the report to send).
         bar_ms: Open time of the bar; for events that do not concern a bar, the time of the event.
         at_ms: Close time of the bar, or the time of the event.
         text: One sentence, with the bar's time (UTC).
@@ -432,7 +434,7 @@ class AlertEvent:
 # --- deliveries ----------------------------------------------------------------------------
 
 Status = Literal["pending", "running", "sent", "refused", "unknown"]
-# An attempt that was not accepted is repeated after the first wait, which then doubles each time.
+# A message that was not accepted is sent again after the first wait, which then doubles each time.
 _FIRST_WAIT_MS, _LONGEST_WAIT_MS = 30 * SECOND_MS, 15 * MINUTE_MS
 _LONGEST_ASKED_MS = 60 * MINUTE_MS
 # Twice the lease that the job takes, because the clocks of several machines differ.
@@ -445,15 +447,15 @@ class DeliveryState:
     """Progress of the delivery of a run. Plain JSON.
 
     Attributes:
-        status: ``pending``: to do; ``running``: an attempt is in progress; ``sent``, ``refused``,
-            ``unknown``: how the delivery ended.
+        status: ``pending``: waiting for an attempt; ``running``: an attempt is in progress;
+            ``sent``, ``refused``, ``unknown``: the delivery has ended, with this outcome.
         id: Identifier of the message, shared by its copy. Empty before the first attempt.
         attempts: Number of attempts so far.
-        is_copy: Whether an attempt ended as unknown; the next one is then the only copy, and is
-            marked as such.
-        due_ms: For a pending run, the time before which it is not tried; for a running one, the
-            time from which its process counts as dead.
-        reason: Why the delivery ended in this way, or was not accepted.
+        is_copy: Whether an attempt ended as unknown. The next attempt is then the only copy of the
+            message, and is marked as such.
+        due_ms: For a pending run, the time of the next attempt; for a running one, the time from
+            which its process counts as dead.
+        reason: Reason why the delivery ended in this way, or why the last attempt failed.
     """
 
     status: Status = "pending"
@@ -476,8 +478,8 @@ class DeliveryState:
     def settled(self, outcome: Outcome, now_ms: int) -> DeliveryState:
         """Return the state after an attempt.
 
-        A message that was not accepted is retried without limit. If the outcome is unknown, one
-        copy is sent; if the outcome of the copy is unknown too, the delivery ends as unknown.
+        If the message was not accepted, it is sent again, any number of times. If the outcome is
+        unknown, one copy is sent; if the outcome of the copy is also unknown, the delivery ends.
         """
         reason = outcome.reason[:_MOST_REASON]
         if outcome.status == "sent" or outcome.status == "refused":
@@ -492,10 +494,10 @@ class DeliveryState:
         return replace(self, status="pending", is_copy=is_copy, due_ms=due_ms, reason=reason)
 
     def after_lease(self, now_ms: int) -> DeliveryState:
-        """Return the state with an expired lease resolved.
+        """Return the state as it is if the lease runs, or else with an unknown outcome.
 
-        If the process died during its attempt, the attempt ended as unknown. A lease that ends
-        later than is possible was taken by a process whose clock was ahead, and counts as expired.
+        An expired lease means that the process died during the attempt. A lease that ends
+        impossibly late was taken by a process whose clock was ahead, and also counts as expired.
         """
         if self.status != "running" or 0 < self.due_ms - now_ms <= _LONGEST_LEASE_MS:
             return self
@@ -522,10 +524,10 @@ class AlertRun:
 
     Attributes:
         alert_id, bar_ms: Alert and bar of the run.
-        recipient, channel: Whom the run is delivered to, and how.
+        recipient, channel: Recipient of the run, and channel for its delivery.
         topic: Series or other subject; runs with the same topic, bar and recipient form one
             message.
-        events: What happened, in order.
+        events: Events of the run, in order.
         delivery: Progress of the delivery.
     """
 
@@ -543,7 +545,7 @@ class AlertRun:
         return f"{self.alert_id}-{self.bar_ms}"
 
     def is_due(self, now_ms: int) -> bool:
-        """Return whether the run's message should be tried now."""
+        """Return whether an attempt to deliver the run should be made now."""
         state = self.delivery.after_lease(now_ms)
         # A wait longer than this was started by a clock that was ahead.
         is_over = not 0 < state.due_ms - now_ms <= _LONGEST_ASKED_MS
@@ -578,7 +580,7 @@ class Delivery:
 
     Attributes:
         id: Identifier of the message; a copy has the same one.
-        recipient, channel: Whom the message goes to, and how.
+        recipient, channel: Recipient of the message, and channel for its delivery.
         topic, bar_ms: Series and bar of the message.
         events: Events of all alerts on that bar, in the order of the alert numbers.
         is_copy: Whether the message may already have arrived in an earlier attempt.
@@ -622,15 +624,15 @@ class Delivery:
 def next_delivery(runs: Iterable[AlertRun], now_ms: int, lease_ms: int) -> Delivery | None:
     """Return the message to send now, the one with the oldest bar first, or None if none is due.
 
-    The result's ``runs`` carry their new state, which must be stored before the message is tried. A
-    message keeps its runs from its first attempt on; a run claimed later belongs to another
+    The result's ``runs`` have their new state, which must be stored before the message is sent. The
+    runs of a message are fixed by its first attempt; a run claimed later belongs to another
     message. Runs that ended as unknown because their process died are in the result of
     :func:`overdue`.
 
     Args:
         runs: Open runs, for the channels that the caller delivers through.
         now_ms: Current time.
-        lease_ms: Time after which an unsettled attempt counts as that of a dead process.
+        lease_ms: Time after which an attempt without an outcome counts as that of a dead process.
     """
     messages: dict[tuple[object, ...], list[AlertRun]] = {}
     for run in runs:
@@ -661,12 +663,12 @@ def next_delivery(runs: Iterable[AlertRun], now_ms: int, lease_ms: int) -> Deliv
 
 
 def overdue(runs: Iterable[AlertRun], now_ms: int) -> list[AlertRun]:
-    """Return the runs whose delivery ends as unknown because their last process died."""
+    """Return the runs whose delivery ends as unknown, because the process of their copy died."""
     after = [replace(run, delivery=run.delivery.after_lease(now_ms)) for run in runs]
     return [run for run in after if run.delivery.status == "unknown"]
 
 
-# --- the records that the alert job needs ---------------------------------------------------
+# --- the storage that the alert job needs ---------------------------------------------------
 
 
 class StoredAlert(NamedTuple):
@@ -688,7 +690,7 @@ class Beat(NamedTuple):
     def is_ahead(self, now_ms: int) -> bool:
         """Return whether the run ended further in the future than the job's own interval.
 
-        Such a time was stored by a wrong clock, so it counts as past.
+        Such a time was stored by a process whose clock was wrong; it is treated as past.
         """
         return self.at_ms - now_ms > self.due_ms - self.at_ms
 
@@ -698,7 +700,7 @@ class DueReport(NamedTuple):
 
     Attributes:
         id: Number of the schedule's record.
-        recipient, channel: Whom the report is delivered to, and how.
+        recipient, channel: Recipient of the report, and channel for its delivery.
         cron: Times of the schedule, in the form read by ``Cron.parse`` in ``jobs.cron``.
         report: Content of the report, in the form that the channel's program expects.
         due_ms: First scheduled time for which nothing has been sent.
@@ -712,7 +714,7 @@ class DueReport(NamedTuple):
     due_ms: int
 
 
-# Maps a due report and the current time to its run and the time the next one is due (None: never).
+# Returns the run for a due report at the current time, and the time of the next one (None: never).
 NextReport = Callable[[DueReport, int], tuple[AlertRun, int | None]]
 
 
@@ -737,12 +739,12 @@ class AlertRecords(Protocol):
         """Return the enabled alerts, ordered by number."""
 
     def store(self, evaluated: Sequence[EvaluatedAlert]) -> Sequence[bool]:
-        """Store evaluations, each with its state and claimed runs; return which were still due.
+        """Store evaluations, each with its state and claimed runs; return whether each was stored.
 
-        An evaluation is not due if the stored state is no longer ``before`` (compare ``serial``;
+        An evaluation is not stored if the stored state is no longer ``before`` (compare ``serial``;
         None means that none is stored), or if the alert has been disabled or changed since
-        (``since_ms``). Nothing is stored for it then. A run whose key exists is left unchanged. An
-        ``after`` that is ``done`` disables the alert.
+        (``since_ms``). A run whose key exists is left unchanged. An ``after`` that is ``done``
+        disables the alert.
         """
 
     def claim_reports(
@@ -750,9 +752,8 @@ class AlertRecords(Protocol):
     ) -> Sequence[AlertRun]:
         """Claim the runs for reports that are due on these channels; return the claimed runs.
 
-        For each report the run and the next time are stored together, by exactly one process. An
-        earlier run that is undelivered, and certainly did not arrive, is ended in favour of the
-        newer one.
+        For each report, exactly one process stores the run together with the next time. An earlier
+        run of the report that certainly did not arrive is ended, as the newer one replaces it.
         """
 
     def take_delivery(
@@ -760,25 +761,25 @@ class AlertRecords(Protocol):
     ) -> Delivery | None:
         """Return the message to send now; see :func:`next_delivery`.
 
-        One transaction locks the open runs of the channels and stores the new state of the runs in
-        :func:`overdue` and in the result.
+        In one transaction, the open runs of the channels are locked, and the new states of the runs
+        in the result and in :func:`overdue` are stored.
         """
 
     def settle_delivery(self, delivery: Delivery, outcome: Outcome, now_ms: int) -> None:
-        """Store how an attempt ended (:meth:`DeliveryState.settled`) in each of its runs.
+        """Store the outcome of an attempt (:meth:`DeliveryState.settled`) in each of its runs.
 
         Runs that have ended, or have had another attempt since (``attempts``), stay unchanged. If
-        ``is_blocked``, every alert of that recipient on that channel is disabled with the reason,
-        and their other open runs are refused with it.
+        the outcome ``is_blocked``, all alerts of the recipient on this channel are disabled with
+        the reason, and their other open runs end as refused with the same reason.
         """
 
     def open_runs(self) -> Sequence[AlertRun]:
         """Return the runs whose delivery has not ended, ordered by bar."""
 
     def beat(self, beat: Beat) -> None:
-        """Store that the job ran.
+        """Store the last run of the job.
 
-        An older beat replaces a newer one only if the newer one :meth:`Beat.is_ahead`.
+        An older run replaces a newer one only if the newer one :meth:`Beat.is_ahead`.
         """
 
     def last_beat(self) -> Beat | None:

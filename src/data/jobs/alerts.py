@@ -1,7 +1,8 @@
 """The alert job: reads closed bars, evaluates every alert on them, and delivers the events.
 
-One run consists of a check for silence since the last run, reports whose schedules are due, one
-read for each series, evaluations, deliveries and the heartbeat.
+A run first checks whether runs were missed since the last one. It then claims scheduled reports
+that are due, reads each series once, evaluates the alerts, delivers messages, and stores the time
+of the run.
 
 Several processes may run the job at once: only one of them stores an evaluation
 (``AlertRecords.store``), and only one at a time tries to deliver a message. If a process is killed
@@ -70,7 +71,7 @@ LEASE_MS = 5 * MINUTE_MS
 _LATE_RUNS, _LEAST_LATE_MS = 3, 10 * MINUTE_MS
 _LATE_ONCE_MS = DAY_MS + HOUR_MS
 _TOPIC = "alert job"
-# Number of evaluations in one transaction, so that others wait only a fraction of a second.
+# Number of evaluations in a transaction; other processes wait a fraction of a second for it.
 _STORED_AT_ONCE = 500
 _LONG_UNDELIVERED_S = 3600.0
 
@@ -101,7 +102,7 @@ class BarSource(Protocol):
         """Return, for each series in order, the bars or the reason why they are missing."""
 
     def other_problems(self) -> Mapping[str, str]:
-        """Return problems that concern no bars read now, in the form of ``ClosedBars.problems``."""
+        """Return problems other than those of the bars read, as in ``ClosedBars.problems``."""
 
 
 @dataclass
@@ -112,7 +113,7 @@ class RunReport:
         at_ms: Start of the run, UTC milliseconds.
         alerts, series: Number of evaluated alerts, and number of series that they use.
         events: Maps each event name to the number of events stored by this process.
-        elsewhere: Number of evaluations that another process had already stored.
+        elsewhere: Number of evaluations that were not stored because another process had done so.
         skipped: Number of alerts whose indicator is registered only in another program.
         failed: Maps each series without bars to the reason.
         deliveries: Maps each outcome to the number of attempts that ended with it.
@@ -230,7 +231,7 @@ class AlertJob:
         *,
         with_problems: bool,
     ) -> WantedBars:
-        """Return the read shared by all alerts on a series."""
+        """Return the bars to read for all alerts on a series."""
         before, since_ms = 1, report.at_ms
         for one in own:
             try:
@@ -246,8 +247,8 @@ class AlertJob:
         """Yield the evaluation to store; the newest bar of all series closed at ``newest_ms``."""
         alert, state, now_ms = one.alert, one.state, report.at_ms
         if isinstance(bars, NoBars):
-            # Errors that may be gone in the next run are not reported; a stale series has its own
-            # alert.
+            # Errors that the next run may not have are not reported; data alerts report series that
+            # stay stale.
             if bars.is_lasting:
                 failure = evaluate_failure(alert, state, bars.reason, now_ms, newest_ms)
                 yield from _changed(one, failure)
@@ -283,9 +284,10 @@ class AlertJob:
         yield from _changed(one, evaluation)
 
     def _store(self, evaluated: Sequence[EvaluatedAlert], report: RunReport) -> list[bool]:
-        """Store evaluations in batches; return which of them no other process had stored before.
+        """Store evaluations in batches; return for each whether it was stored.
 
-        One transaction for each would take longer than everything else.
+        It is not stored if another process has done so before. With a transaction for each
+        evaluation, this would take longer than the rest of the run.
         """
         are_stored: list[bool] = []
         for start in range(0, len(evaluated), _STORED_AT_ONCE):
@@ -296,12 +298,12 @@ class AlertJob:
                 report.events.update(event.name for run in one.runs for event in run.events)
         return are_stored
 
-    # --- silence of the job --------------------------------------------------------------------
+    # --- missed runs ---------------------------------------------------------------------------
 
     def _tell_silence(
         self, stored: Sequence[StoredAlert], report: RunReport
     ) -> Sequence[StoredAlert]:
-        """Notify each recipient once that the job did not run for a while; return the alerts."""
+        """If runs were missed, store an event for each recipient; return the updated alerts."""
         last = self._records.last_beat()
         if last is None or report.at_ms <= last.due_ms:
             return stored
@@ -315,7 +317,7 @@ class AlertJob:
             first.setdefault((one.alert.channel, one.alert.recipient), one)
         silences = [_silence(one, text, last.at_ms, report.at_ms) for one in first.values()]
         stored_now = self._store(silences, report)
-        # If another process stored one, it stores what follows as well.
+        # If another process stored such an event, it also evaluates the alert.
         after = {
             one.alert.id: StoredAlert(one.alert, one.after)
             for one, is_stored in zip(silences, stored_now, strict=True)
@@ -333,7 +335,7 @@ class AlertJob:
             if delivery is None:
                 return
             if self._clock.now_ms() >= delivery.until_ms:
-                continue  # this process was suspended: others consider it dead and send the copy
+                continue  # this process was suspended; others treat it as dead and send the copy
             outcome = self._attempt(delivery)
             self._records.settle_delivery(delivery, outcome, self._clock.now_ms())
             report.deliveries[outcome.status] += 1
@@ -352,7 +354,7 @@ class AlertJob:
 
 
 def _changed(one: StoredAlert, evaluation: Evaluation) -> Iterator[EvaluatedAlert]:
-    """Yield an evaluation if it changed anything."""
+    """Yield the evaluation to store, if it changed the state or has events."""
     if one.state is None or evaluation.state != one.state:
         bars = events_by_bar(evaluation.events)
         runs = [_run(one.alert, one.alert.series, bar_ms, events) for bar_ms, events in bars]
@@ -399,11 +401,11 @@ def job_health(records: AlertRecords, now_ms: int) -> dict[str, Any]:
     """Return the state of the alert job for another process, as plain values.
 
     Returns:
-        ``alerts``: number of active alerts. ``ran_s``: seconds since the last run; None: never;
-        below 0: the job's clock was ahead, so the time is not known. ``late_s``: seconds by which
-            the next run is late; 0 if it is not. ``deliveries``: number of runs to deliver, by
-        ``pending`` and ``running``. ``oldest_s``: seconds since the oldest of their bars closed; 0
-            if there is none.
+        A mapping with ``alerts`` (number of active alerts), ``ran_s`` (seconds since the last run;
+        None if it never ran; below 0 if the time is unknown because the job's clock was ahead),
+        ``late_s`` (seconds by which the next run is late; 0 if it is not), ``deliveries`` (number
+        of runs to deliver, by ``pending`` and ``running``) and ``oldest_s`` (seconds since the
+        oldest of their bars closed; 0 without any).
 
     Raises:
         DataError: The records cannot be read.
@@ -426,7 +428,7 @@ def job_health(records: AlertRecords, now_ms: int) -> dict[str, Any]:
 
 
 def job_health_in_words(health: Mapping[str, Any]) -> tuple[bool | None, str, str]:
-    """Return whether the alert job runs properly (None: nothing to run), its state, and advice.
+    """Return whether the alert job runs properly (None: no alerts), its state as text, and advice.
 
     Args:
         health: Result of :func:`job_health`.

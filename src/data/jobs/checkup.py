@@ -61,11 +61,12 @@ from .vendors import describe_vendors, lack
 
 __all__ = ["Check", "checkup"]
 
-# Files that others can read are counted only up to this number.
+# Files that other users can read are counted only up to this number.
 _FILES_NAMED = 10_000
-# HTTP dates are in whole seconds, and responses take time to arrive.
+# A smaller difference from vendors' clocks is ignored: HTTP dates are in whole seconds, and
+# responses take time to arrive.
 _CLOCK_OFF_MS = MINUTE_MS
-# Holidays must be known in advance: the time of the next bar depends on them.
+# Holidays must be known this long in advance, because the time of the next bar depends on them.
 _SOON_MS = 30 * DAY_MS
 # Maximum time for reading files to check their digests, unless all files must be read.
 GLANCE_S = 1.0
@@ -103,10 +104,11 @@ def checkup(
     network: bool = True,
     full: bool = False,
 ) -> list[Check]:
-    """Check versions, extras, places, rules, keys and vendors; nothing is changed.
+    """Check versions, extras, folders, rules, keys and vendors; nothing is changed.
 
-    This checks once what ``doctor --watch`` checks repeatedly (:class:`~.status.Watch`), and also
-    reads files. A configuration that cannot be used is a finding: the rest is checked without it.
+    The checks of ``doctor --watch`` (:class:`~.status.Watch`) are included; in addition, files are
+    read. If the configuration cannot be used, that is a finding, and the rest is checked without
+    it.
 
     Args:
         cache_dir, config_path: See ``DataManager``.
@@ -347,7 +349,7 @@ def _integrity(size: Size, inspection: Inspection) -> Check:
 
 
 def _commits(years: list[tuple[SeriesKey, int]]) -> Iterator[Check]:
-    """Report years whose bars and metadata a power loss separated; a repair rejoins them."""
+    """Report years whose bars and metadata do not match after a power loss; a repair fixes this."""
     if years:
         (key, year), more = years[0], f" and {len(years) - 1:,} more" if len(years) > 1 else ""
         text = f"{key} {year}{more}: committed bars are missing from the metadata"
@@ -396,7 +398,7 @@ def _memory(state: Memory) -> Check:
 
 
 def _is_under_keys(vendor: Mapping[str, Any]) -> bool:
-    """Return whether a vendor lacks only its keys, which the keys section reports already."""
+    """Return whether a vendor is already reported in the keys section: it lacks only its keys."""
     return bool(vendor["lacks_key"] and vendor["keys"])
 
 
@@ -463,7 +465,10 @@ def _keys(vendors: Sequence[Mapping[str, Any]], selector: ProviderSelector) -> I
 def _keys_to_this_machine(
     survey: Survey, vendors: Sequence[Mapping[str, Any]], selector: ProviderSelector
 ) -> Iterator[Check]:
-    """Report keys sent to a port of this machine by a rules file that nobody named explicitly."""
+    """Report vendors whose keys are sent to a port of this machine by a rules file.
+
+    A file that the user named explicitly is trusted and not reported.
+    """
     for vendor in vendors if survey.is_found else ():
         name, rules = vendor["name"], selector.parsed_rules.provider(vendor["name"])
         addresses = [a for a in (rules.base_url, rules.ws_url) if a and host_of(a) in LOOPBACK]
@@ -586,7 +591,7 @@ def _paused(network: Network, clock: Clock) -> Iterator[Check]:
         )
 
 
-# --- what could be deleted from a cache above its limit, in words
+# --- data that could be deleted from a cache above its limit
 
 _MOST_REASONS = 3
 

@@ -1,4 +1,4 @@
-"""Compare a sample of the stored bars with second vendors, night after night, and keep the results.
+"""Compare a sample of the stored bars with second vendors, and keep the results.
 
 The oldest bars are compared first. The series take turns, one span of bars ("stretch") at a time,
 until the allowed number of requests to each vendor is used up. The results are kept next to the
@@ -65,8 +65,8 @@ if TYPE_CHECKING:
 
 __all__ = ["confirm_sample"]
 
-# Minimum and maximum number of bars in a stretch. Fewer do not show whether two sources agree
-# overall.
+# Minimum and maximum number of bars that are compared together. Fewer bars do not show whether two
+# sources agree overall.
 _LEAST, _MOST = 100, 5_000
 # Time after which unconfirmed bars are compared again.
 _AGAIN_MS = 30 * DAY_MS
@@ -110,8 +110,8 @@ def confirm_sample(
         For the whole cache afterwards: ``bars`` (stored), ``confirmed``, ``contradicted`` and
         ``proof`` (the same in words). For the bars of this run: ``compared``, ``found``
         (contradicted) and ``unproven`` (equal, but with later splits and dividends that are not
-        confirmed). Also ``results`` (one for each stretch), ``vendors`` (requests, bars, and why a
-        vendor is no longer queried), ``quotas`` (what is left of their limits), ``reasons`` (why
+        confirmed). Also ``results`` (one for each comparison), ``vendors`` (requests, bars, and the
+        reason if a vendor is no longer queried), ``quotas`` (remaining limits), ``reasons`` (why
         series were skipped), ``interrupted`` and ``dry_run``.
 
     Raises:
@@ -151,7 +151,7 @@ def _share(text: str) -> float:
 
 @dataclass
 class _Vendor:
-    """The requests sent to one vendor in this run, and why it is no longer queried."""
+    """The requests sent to one vendor in this run, and the reason if it is no longer queried."""
 
     requests: int = 0
     bars: int = 0
@@ -168,7 +168,7 @@ class _Turn:
 
 @dataclass(frozen=True, eq=False)
 class _Step(VendorTask):
-    """One stretch to compare bar by bar with a second vendor, and the number of requests needed."""
+    """One comparison: a range of bars, the second vendor, and the number of requests it takes."""
 
     turn: _Turn
     query: BarsQuery
@@ -185,7 +185,7 @@ class _Step(VendorTask):
 
     @property
     def bars(self) -> int:
-        """Number of bars expected in the stretch."""
+        """Number of bars expected in the range."""
         return self.parts
 
 
@@ -231,10 +231,10 @@ class _Run:
         # Splits and dividends that vendors reported, with the first day that they cover; shared by
         # all stretches of a stock.
         self.actions: dict[tuple[str, str], tuple[int, tuple[Action, ...]]] = {}
-        # Requests and bars of unfinished steps; they count as sent and compared.
+        # Requests and bars of unfinished steps, which count as sent and compared.
         self.reserved: Counter[str] = Counter()
         self.begun = 0
-        # Series waiting until reserved requests are released or used.
+        # Series that wait until the requests reserved for running steps are sent or released.
         self.parked: list[_Turn] = []
         self.may_wait = False
         self.listener = listener
@@ -321,10 +321,10 @@ class _Run:
                 hint="wait until it has finished",
             ) from exc
 
-    # --- the next stretch of a series ----------------------------------------------------------
+    # --- the next comparison for a series ------------------------------------------------------
 
     def _steps(self) -> Iterator[_Step]:
-        """Yield the next stretches to compare, within the limits on sample size and requests."""
+        """Yield the next comparisons to make, within the limits on sample size and requests."""
         while self.queue and self.compared + self.begun < self.target and not self.runner.stopped:
             turn = self.queue.popleft()
             step = self._step(turn, self.target - self.compared - self.begun)
@@ -458,7 +458,7 @@ class _Run:
     def _planned(
         self, turn: _Turn, query: BarsQuery, candidate: Candidate, span: Span, grid: BarGrid
     ) -> _Step | str:
-        """Return the step for comparing a stretch, or why the vendor is not queried for it."""
+        """Return the step for comparing a range, or the reason why the vendor is not queried."""
         key, caps, now, instrument = (
             turn.key,
             candidate.capabilities,
@@ -502,7 +502,7 @@ class _Run:
         return actions if actions is not None and since <= span.start else None
 
     def _taken(self, key: SeriesKey, now_ms: int) -> list[Span]:
-        """Return the stretches that need not be compared now.
+        """Return the ranges that need not be compared now.
 
         Entries for a file that has been rewritten meanwhile are kept if their bars are unchanged.
         """
@@ -524,7 +524,7 @@ class _Run:
     # --- one comparison --------------------------------------------------------------------
 
     def _compare(self, step: _Step, _: Callable[[TaskState], None]) -> _Outcome | None:
-        """Query the vendor and compare; None if the vendor is no longer queried.
+        """Query the vendor and compare its bars; return None if the vendor is no longer queried.
 
         Runs in one of the job's threads.
         """
@@ -624,7 +624,10 @@ class _Run:
                 )
 
     def _joined(self, step: _Step, one: Confirmation) -> Confirmation:
-        """Return an entry merged with the previous one if the same vendor confirmed all of both."""
+        """Return a result, merged with the adjacent earlier one if possible.
+
+        That requires that the same vendor confirmed all bars of both.
+        """
         store = self.services.cache.store
         for before, is_valid in store.confirmations(step.key) if one.is_whole else ():
             is_near = before.end <= one.start <= step.grid.next_open(before.end)
@@ -691,7 +694,7 @@ def _page(candidate: Candidate) -> int:
 
 
 def _first_stretch(grid: BarGrid, spans: Sequence[Span], most: int) -> Span | None:
-    """Return the first stretch of at most ``most`` expected bars, within one year.
+    """Return the first range within ``spans`` that has at most ``most`` expected bars of one year.
 
     The spans must be in ascending order.
     """

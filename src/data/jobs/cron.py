@@ -19,7 +19,7 @@ _NAMES = {
     "month": "jan feb mar apr may jun jul aug sep oct nov dec".split(),
     "weekday": "sun mon tue wed thu fri sat".split(),
 }
-# Number of days to search: the next 29 February is never more than eight years away.
+# Number of days to search; the next 29 February is never more than eight years away.
 _MOST_DAYS = 8 * 366 + 1
 # The zone prefix that other cron programs use, too.
 _ZONE = "CRON_TZ="
@@ -32,8 +32,8 @@ class Cron:
 
     Attributes:
         minute, hour, day, month, weekday: Values that each field matches; Sunday is 0.
-        is_either: Whether day and weekday are both restricted, so that matching one of them is
-            enough, as in cron.
+        is_either: Whether both day and weekday are restricted; it is then enough to match one of
+            them, as in cron.
         zone: Time zone of the fields. If clock changes make a time occur twice, the first one is
             meant; if they skip a time, it is shifted forward by the same amount.
     """

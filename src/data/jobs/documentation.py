@@ -12,13 +12,13 @@ from ..config.packaged import example_path, page_path
 from ..errors import QueryError, StorageError
 from ..model.suggestion import did_you_mean
 
-# The list of all pages, which `make docs` writes; each line is one page.
+# Pattern of a line in the list of all pages, which `make docs` writes.
 _LIST = "llms.txt"
 _ROW = re.compile(r"- \[(?P<title>.+?)\]\((?P<file>[\w./-]+)\): (?P<line>.+)")
 _MARKUP = re.compile(r"[*`]|\]\([^)]*\)|\[")
 # Groups of pages that explain how to use the package; all others are ranked after them.
 _FOR_USE = ("Begin", "Use", "Run", "Vendors")
-# Files of the program that a page is about.
+# Maps the name of a page to the folder of the example program that it describes.
 EXAMPLES = {
     "telegram-bot": ("bot.py", "market.py", "members.py", "senders.py", "sending.py", "watching.py")
 }
@@ -94,7 +94,7 @@ class PageHit(NamedTuple):
 
 
 def search_pages(text: str) -> list[PageHit]:
-    """Return the pages that contain all words of a text, those with the words in a title first.
+    """Return the pages that contain all words of a text, with matches in titles first.
 
     Case is ignored; a word may be part of a longer one.
 
@@ -132,7 +132,11 @@ def _found(page: Page, words: Sequence[str]) -> PageHit | None:
 
 
 def _rank(found: PageHit, words: Sequence[str]) -> tuple[bool, bool, bool, int]:
-    """Return the sort key of a hit: words in the title, in one line, page for users, many lines."""
+    """Return the sort key of a hit.
+
+    The best hits have the words in the title, then in one line; then come pages about using the
+    package, and pages with many matching lines.
+    """
     page = found.page
     in_title = all(word in f"{page.name} {page.title} {page.line}".lower() for word in words)
     return (not in_title, not found.line, page.group not in _FOR_USE, -found.lines)

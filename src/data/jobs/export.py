@@ -95,7 +95,7 @@ def export_series(
     cache_dir: str | Path | None = None,
     config_path: str | Path | None = None,
 ) -> Exported:
-    """Write one series to ``path`` atomically: the stored lane that answers by the rules.
+    """Write one series to ``path``: its stored lane that answers under the rules.
 
     Args:
         symbol, timeframe: Series to write.

@@ -1,4 +1,4 @@
-"""What each extra does on this machine, and under which transport in the rules."""
+"""The state of each extra on this machine, which also depends on the transports in the rules."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ class Extra(NamedTuple):
     """An extra of this package.
 
     Attributes:
-        module: Module that comes with it.
+        module: Module that the extra installs.
         distribution: Name of its package on package indexes.
-        use: What it does, in words for people.
+        use: Purpose of the extra, as text for people.
     """
 
     module: str
@@ -30,11 +30,11 @@ class Extra(NamedTuple):
 
 
 class ExtraState(NamedTuple):
-    """The state of an extra here.
+    """The state of an extra on this machine.
 
     Attributes:
-        ok: True if it works, False if it is wanted and does not, None if it is not used.
-        said: State in words, with the version of its package.
+        ok: True if it works, False if it is wanted but does not work, None if it is not used.
+        said: State as text, with the version of its package.
         advice: Recommended action; empty if there is nothing to do.
     """
 
@@ -83,7 +83,7 @@ def extra_state(selector: ProviderSelector, name: str) -> ExtraState:
         return ExtraState(None, f"{there}: {cls.display_name} is queried over plain HTTP{under}")
     if hidden_by:
         text = f"{hidden_by} is imported instead of {package}"
-        # Bundled programs contain packages without metadata, so these may be the right ones.
+        # A package without metadata may be the right one, as in bundled programs.
         ok = False if version or mode == "sdk" else None
         return ExtraState(ok, text, "remove or rename it, or start from another folder")
     if version:
@@ -98,7 +98,7 @@ def extra_state(selector: ProviderSelector, name: str) -> ExtraState:
 def installed(extra: Extra) -> tuple[str, str]:
     """Return the version of an extra's package (empty if absent), and the file that shadows it.
 
-    A user's file with the name of a module is imported instead of the package.
+    A user's file with the same name as the module is imported instead of the package.
     """
     spec = find_spec(extra.module)
     origin = spec.origin if spec and spec.origin else ""
@@ -113,6 +113,6 @@ def installed(extra: Extra) -> tuple[str, str]:
 
 
 def without_effect(selector: ProviderSelector) -> list[str]:
-    """Return the vendors that have no package although the rules set one as transport."""
+    """Return the vendors for which the rules set a package as transport although they have none."""
     named = [n for n, one in selector.parsed_rules.providers.items() if one.transport == "sdk"]
     return [n for n in named if not (usable_class(n) or BaseDataDownloader).sdk_carrier]

@@ -1,4 +1,4 @@
-"""The cost of a job: the plans of all series, totalled by vendor."""
+"""The cost of a job: the sum of the plans for all its series, by vendor."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ class FillCost:
 
     Attributes:
         series: Number of series.
-        held: Number of series that the store can answer.
+        held: Number of series that are completely stored.
         vendors: Maps each vendor to its cost.
-        results: Results of the series that would be incomplete, with the reason.
-        incidents: Missing sessions that a vendor of these series lacks.
+        results: Results for the series that would be incomplete, with the reasons.
+        incidents: Sessions that are missing for these series and that one of their vendors lacks.
     """
 
     series: int
@@ -49,9 +49,9 @@ class FillCost:
 
 
 def cost_of(client: BarsClient, job: Job, days: Sequence[VendorDay] = ()) -> FillCost:
-    """Return what ``fill`` would do; no vendor is queried and nothing is written.
+    """Return the cost of ``fill`` for a job; no vendor is queried and nothing is written.
 
-    Each series is planned by itself; the totals take into account that series share limits.
+    Each series is planned separately; the totals take into account that they share rate limits.
 
     Args:
         client: Client that plans the queries.

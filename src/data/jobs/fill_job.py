@@ -19,11 +19,11 @@ from .work_list import NO_PRIORITY, WorkItem
 
 When = date | datetime | str
 # A series with more bars than this is requested in parts, so that progress can be reported and no
-# frame holds ten years of minutes.
+# frame holds ten years of minute bars.
 _BARS_A_PART = 100_000
 # A local day at the venue may end up to a day before or after a part, whose end is in UTC.
 _LEEWAY_MS = 2 * DAY_MS
-# Represents every symbol while the range of a job is checked.
+# Instrument that stands for any symbol while the range of a job is checked.
 _JOB = Instrument("every symbol", "crypto")
 
 
@@ -53,7 +53,7 @@ class SeriesToFill(NamedTuple):
 
 @dataclass(frozen=True)
 class Job:
-    """The work to do, checked.
+    """The work to do, after all checks.
 
     Attributes:
         series: Series in the order of the list, each once.
@@ -80,14 +80,14 @@ class Job:
         now_ms: int,
         session: AskedSession = "regular",
     ) -> Job:
-        """Return the job for every symbol in every timeframe, or in that of its row.
+        """Return the job for every symbol, each in the timeframe of its row or in all timeframes.
 
         ``session`` determines the hours of bars if a row does not. If two rows are for one series,
         the earlier start and the smaller priority are used.
 
         Raises:
-            BadTimeframeError: Some timeframes are invalid; all of those are named. In a row, an
-                invalid timeframe or start is a problem of that row only.
+            BadTimeframeError: Some of ``timeframes`` are invalid; all of those are named. An
+                invalid timeframe or start in a row is not raised; it is a problem of that row only.
             BadRangeError: The bounds cannot be understood, or are reversed.
         """
         steps = _parsed(timeframes)
@@ -98,7 +98,7 @@ class Job:
         for row in symbols:
             item = row if isinstance(row, WorkItem) else WorkItem(row)
             for one in _of_item(item, labels, bounds, now_ms, item.session or session):
-                # Rows with a mistake are kept separate, so that no good row hides them.
+                # A row with a mistake is kept separate, so that it is not merged with a valid row.
                 key = one.symbol, one.timeframe, one.session, one.problem
                 is_twin = key in series and not one.problem
                 series[key] = _both(series[key], one, now_ms) if is_twin else one
@@ -124,7 +124,7 @@ def _of_item(
     now_ms: int,
     session: AskedSession,
 ) -> Iterator[SeriesToFill]:
-    """Yield the series of one row; a row with a mistake gives one, in the timeframe it names."""
+    """Yield the series of one row; a row with a mistake yields one series with the problem."""
     wanted, problem = list(labels), item.problem
     try:
         if item.timeframe:
@@ -138,7 +138,7 @@ def _of_item(
 
 
 def _both(one: SeriesToFill, other: SeriesToFill, now_ms: int) -> SeriesToFill:
-    """Return the union of two rows for one series."""
+    """Merge two rows for one series: the earlier start and the smaller priority."""
     starts = [row.start for row in (one, other)]
     start = None if None in starts else min(starts, key=partial(_first_ms, one.timeframe, now_ms))
     return one._replace(start=start, priority=min(one.priority, other.priority))

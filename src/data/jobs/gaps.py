@@ -44,11 +44,10 @@ class SeriesGaps:
 
     Attributes:
         series: Series that has the gaps.
-        listed: Gaps, ascending; if there are more than 64, gaps that vendors may fill are
-            preferred.
+        listed: At most 64 gaps, ascending; gaps that vendors may fill are preferred.
         counts: Maps each class to the number of its gaps, listed or not.
         bars: Maps each class to the number of bars expected in its gaps.
-        problem: Reason why the series could not be read; empty if it could.
+        problem: Reason why the series could not be read; empty if it was read.
     """
 
     series: SeriesKey
@@ -157,8 +156,8 @@ def gap_report(
 ) -> GapReport:
     """Return the gaps of a series, of some symbols, or of everything stored; no vendor is queried.
 
-    Lanes that answer by the rules come first. A report on everything finds and records the sessions
-    that vendors lack across their symbols; other reports use what was recorded before.
+    Lanes that answer under the rules come first. A report on everything finds the sessions that
+    vendors lack for most of their symbols, and records them; other reports use these records.
 
     Args:
         services: Services of the installation.
@@ -199,7 +198,7 @@ def _chosen(services: Services, symbol: str | None, timeframe: Any) -> list[Seri
             symbol=name,
             hint="`onetape cache list` shows what is cached",
         )
-    # A vendor of samples is queried only by name: its series are not part of everything.
+    # Series of a sample vendor, which is queried only by name, are left out of such a report.
     return keys if name is not None else [key for key in keys if not key.is_sample]
 
 
@@ -208,13 +207,14 @@ def gaps_of_all(
 ) -> tuple[list[VendorDay], list[SeriesGaps]]:
     """Return the sessions that vendors lack (see :func:`find_vendor_days`), and the gaps of all series.
 
-    Each series is read once, and again only if a vendor lacks a session of its market.
+    The sessions are those of :func:`find_vendor_days`. Each series is read once, and a second time
+    only if a vendor lacks a session of its market.
     """
     counted, markets = VendorDays(services.clock.now_ms()), dict[SeriesKey, tuple[str, str]]()
     answering = set(services.client.answering(keys))
 
     def look(key: SeriesKey, outline: SeriesOutline) -> None:
-        """Count the sessions of one series for its vendors, and note its market."""
+        """Note the market of one series, and count its sessions for its vendors."""
         markets[key] = _market(key, outline)
         if key in answering:
             _count(services, counted, key, outline)
@@ -235,7 +235,7 @@ def gaps_of(
     most: int | None = MOST_LISTED,
     look: Callable[[SeriesKey, SeriesOutline], None] | None = None,
 ) -> Iterator[SeriesGaps]:
-    """Yield the gaps of one series after another; an unreadable series has the reason instead.
+    """Yield the gaps of one series after another, or the reason if a series cannot be read.
 
     Args:
         services, keys: Services of the installation, and the series.
@@ -309,16 +309,16 @@ def _fetch(client: BarsClient, key: SeriesKey, start: str, end: str) -> str:
 
 
 def find_vendor_days(services: Services, keys: Iterable[SeriesKey]) -> list[VendorDay]:
-    """Find the sessions that vendors lack for most of their symbols, judging by these series.
+    """Find the sessions that vendors lack for most of their symbols, according to these series.
 
-    The findings are recorded for all processes: from then on, the other vendors are queried first
-    for such a day, and its gaps are requested again within hours. A new finding causes an event
+    The sessions are recorded for all processes. From then on, other vendors are queried first for
+    such a session, and its gaps are requested again within hours. A new one causes an event
     (``VendorDayLacking``) and a warning in the log; a pending one does so only when it is a day
-    old. A day that these series prove to be available is removed, and so is one that was not found
-    again for a week. Series are examined one after another, and none of them is kept in memory.
+    old. A record is removed if these series have the session's bars, or if the session was not
+    found again for a week. Series are examined one after another, and none is kept in memory.
 
     Returns:
-        All days known afterwards.
+        All recorded sessions.
     """
     counted = VendorDays(services.clock.now_ms())
     for key in services.client.answering(keys):
@@ -337,7 +337,7 @@ def _count(services: Services, counted: VendorDays, key: SeriesKey, outline: Ser
 
 
 def _noted(services: Services, counted: VendorDays) -> list[VendorDay]:
-    """Record the counted sessions and report new ones; return all that are known then."""
+    """Record the lacking sessions that were counted, and report new ones; return all records."""
     before = {_key(day): day for day in services.network.vendor_days()}
     new = [
         day
@@ -358,7 +358,7 @@ def _noted(services: Services, counted: VendorDays) -> list[VendorDay]:
         log.warning("%s%s", "; ".join(map(str, incidents[-_MOST_LOGGED:])), older)
     if not (counted.days or before):
         return []
-    # Evidence from many symbols is not replaced by evidence from a few of them.
+    # A record based on many symbols is not replaced by one based on a few of them.
     fresh = [
         day if 2 * day.symbols >= (noted := before.get(_key(day), day)).symbols else noted
         for day in counted.days

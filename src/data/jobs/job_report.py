@@ -1,4 +1,4 @@
-"""The result of a job: plain values by name that a notebook shows as a table."""
+"""The result of a job: a dict of plain values that a notebook shows as a table."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from .vendors import quotas_of
 
 
 class JobReport(InLines, dict[str, Any]):
-    """The report of a job: a dict, as documented by each job, which is also its text form."""
+    """The report of a job: a dict with the keys that each job documents; prints as plain lines."""
 
     @property
     def title(self) -> str:
@@ -36,7 +36,7 @@ class JobReport(InLines, dict[str, Any]):
         return f"{text}, {counted(new, 'new bar')}" if "success" in self else text
 
     def lines(self) -> Iterator[Line]:
-        """Yield failures by cause, requests by vendor, incidents, and data soon to be lost."""
+        """Yield the causes of failures, requests by vendor, incidents, and data soon lost."""
         for reason in self.get("reasons", ()):
             group = ReasonGroup(reason["why"], reason["series"], reason["next_step"])
             step = f" → {group.next_step}" if group.next_step else ""
@@ -69,7 +69,7 @@ def with_quotas(services: Services, report: Mapping[str, Any]) -> JobReport:
 
 
 def requests_by_vendor(report: Mapping[str, Any]) -> dict[str, dict[str, int]]:
-    """Map each vendor to the counts of its requests, sent or planned, as named in the report."""
+    """Map each vendor to the counts of its requests, sent or planned, with the report's names."""
     requests = report.get("requests")
     by_vendor = requests if isinstance(requests, Mapping) else report.get("vendors", {})
     return {
@@ -85,12 +85,12 @@ def quota_text(quotas: Iterable[Mapping[str, float]]) -> str:
 
 
 def incident_texts(report: Mapping[str, Any]) -> list[str]:
-    """Return the sessions that vendors lack, one text for each run of consecutive ones."""
+    """Return a text for each run of consecutive sessions that a vendor lacks."""
     return [one.text for one in incidents_of(map(VendorDay.from_json, report.get("incidents", ())))]
 
 
 def perishable_text(one: Mapping[str, Any]) -> str:
-    """Return in one line what a vendor will soon drop."""
+    """Return a line about the bars or figures that no vendor will serve soon."""
     name, last, lost = (
         f"{one['symbol']} {one['timeframe']}",
         moment(one["last"]),

@@ -51,7 +51,7 @@ _EXAMPLES: dict[AssetClass, tuple[str, ...]] = {
     "index": ("^GSPC",),
     "future": ("ES=F",),
 }
-# Free plans withhold newer bars, and bars this old have settled.
+# Age of the bar to request: free plans withhold newer bars, and bars this old have settled.
 _AGE_MS = 2 * DAY_MS
 _ACTIONS_MS = 366 * DAY_MS
 _ACTIONS = "splits and dividends"
@@ -117,8 +117,8 @@ def probe(
 ) -> Iterator[ProbeResult]:
     """Query a vendor for one class of data after another; yield each result as it is known.
 
-    If the vendor refuses the key or counts too many requests, the rest is skipped. ``timeout``:
-    Seconds for each query; None: 30 s without an answer.
+    If the vendor rejects the key or reports too many requests, the rest is skipped. ``timeout`` is
+    the number of seconds for each query; None: 30 s without an answer.
 
     Raises:
         QueryError: ``timeout`` is not a valid time.
@@ -147,7 +147,7 @@ def _has_key(selector: ProviderSelector, name: str) -> bool:
 def _questions(
     selector: ProviderSelector, downloader: BaseDataDownloader
 ) -> Iterator[tuple[list[Instrument], Timeframe]]:
-    """Yield daily bars and the shortest bars served for each asset class."""
+    """Yield the queries: for each asset class, daily bars and the shortest bars served."""
     caps = downloader.capabilities
     for asset_class in sorted(caps.asset_classes):
         frames = [Timeframe.parse(label) for label in caps.labels(asset_class)]

@@ -1,7 +1,7 @@
-"""What each vendor serves, by timeframe: for commands, ``docs/providers.md`` and ``docs/vendors``.
+"""The data that each vendor serves, by timeframe: for commands and the pages about vendors.
 
-``python -m src.data.jobs.matrix > docs/providers.md`` rewrites that page; ``make docs`` writes all
-of them.
+``python -m src.data.jobs.matrix > docs/providers.md`` rewrites that page. ``make docs`` writes it,
+and the pages in ``docs/vendors``.
 """
 
 from __future__ import annotations
@@ -44,19 +44,19 @@ _IN_EXTENDED_HOURS = Instrument("ANY", "stock").extended()
 
 @dataclass(frozen=True)
 class ServedRow:
-    """What one vendor serves for one timeframe.
+    """The data that one vendor serves for one timeframe.
 
     Attributes:
         vendor: Canonical name.
-        timeframe: Timeframe in our spelling.
+        timeframe: Timeframe in the spelling of this library.
         page_bars, page_days: Maximum number of bars and of days in one answer; 0 means no such
             limit.
         depth_days: History in days; None if it reaches back to the listing.
-        settles: Maps each asset class to the minutes after its close during which a bar may change;
-            None: until the next session opens.
+        settles: Maps each asset class to the number of minutes after its close in which a bar may
+            change; None: until the next session opens.
         kinds: Maps each asset class to the kind of its bars.
         adjustment: Adjustment of the prices.
-        has_forming: Whether the running bar is in the answer.
+        has_forming: Whether the vendor's answers include the forming bar.
         extended: Whether the vendor serves bars of extended hours.
     """
 
@@ -73,9 +73,9 @@ class ServedRow:
 
 
 def matrix(selector: ProviderSelector) -> list[ServedRow]:
-    """Return what every vendor serves here, by the rules and keys of ``selector``.
+    """Return the rows of all vendors, under the rules and keys of ``selector``.
 
-    A vendor that cannot be queried here is listed with what it declares.
+    For a vendor that cannot be queried here, they are taken from its declaration.
     """
     rows: list[ServedRow] = []
     for name in names():
@@ -140,8 +140,8 @@ def kinds_table(entries: Sequence[ServedRow]) -> list[list[str]]:
     lines: dict[tuple[str, str], Kind] = {}
     for entry in entries:
         for asset_class, kind in entry.kinds.items():
-            # Daily bars follow the session regardless of how hourly bars are anchored, so a shorter
-            # bar shows more.
+            # The first timeframe is a short one: daily bars would not show whether hourly bars start
+            # at the open or on the clock hour.
             lines.setdefault((entry.vendor, asset_class), kind)
     return [[*key, *_kind(kind)] for key, kind in lines.items()]
 

@@ -1,4 +1,4 @@
-"""The packaged rules in parsed form, for fast reading; ``make docs`` writes them next to the code.
+"""Writes the packaged rules in parsed form, which can be read faster; run by ``make docs``.
 
 ``python -m src.data.jobs.package_rules > src/data/config/packaged_rules.json``
 """

@@ -1,8 +1,8 @@
-"""Stored series whose next bars or figures their vendors will soon drop.
+"""Finds stored series that lack bars or figures which no vendor will serve soon.
 
-A vendor with sixty days of history drops a bar sixty days after it opened; open interest and ratios
-for perpetual futures are kept for thirty. Data not fetched by then is not available from any vendor
-in the rules.
+A vendor with sixty days of history no longer serves a bar sixty days after its open; open interest
+and ratios for perpetual futures are served for thirty days. After that, no vendor in the rules has
+the data.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ from ..model.series import SeriesKey
 from ..provider_selector import ProviderSelector
 from ..vendors.figures import suppliers
 
-# A warning is issued when this fraction of a vendor's history is left, or this time if it is
-# shorter.
+# A series is reported when this fraction of a vendor's history is left until the loss, but not
+# earlier than this time before it.
 _SHARE, _MOST_MS = 1 / 3, 14 * DAY_MS
 _BARS = "bars"
 # Names of these figures in `onetape futures --what`.
@@ -36,10 +36,10 @@ class Perishable:
 
     Attributes:
         key: Series that is stored.
-        vendor: Vendor that is queried first.
-        depth_days: History that its vendors have, in days.
-        last_ms: Stamp of its newest bar or figure, UTC milliseconds.
-        lost_ms: Time when the next one becomes unavailable; it may be past.
+        vendor: Vendor that is queried first for the series.
+        depth_days: Days of history that its vendors serve.
+        last_ms: Stamp of the newest stored bar or figure, UTC milliseconds.
+        lost_ms: Time from which the next bar or figure is unavailable; it may be past.
         what: Content of the series: ``bars``, ``open interest``, ``long/short ratios``.
     """
 
@@ -83,12 +83,12 @@ def perishable(
 ) -> list[Perishable]:
     """Return the series that will soon lose data, the most urgent first; no vendor is queried.
 
-    Lanes that answer no query by the rules are left out, such as those of vendors that were named
-    (``provider=``).
+    Lanes that answer no query under the rules, such as those of pinned vendors (``provider=``), are
+    left out.
 
     Args:
         listing: Stored series with their entries in the index.
-        answering: Returns those of some series that answer by the rules.
+        answering: Returns those of the given series that answer under the rules.
         selector: Selector of the vendors, with the length of their history.
         now_ms: Current time, UTC milliseconds.
         cache_dir: Folder with the figures for perpetual futures.

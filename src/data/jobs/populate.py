@@ -1,8 +1,7 @@
 """Fill the cache for many symbols and timeframes.
 
-Every series is committed as it arrives: a job has no state other than the cache. A job that was
-interrupted or killed continues where it stopped, because the next run requests only what is
-missing.
+Bars are committed as they arrive, and the cache is the job's only state. After an interrupted or
+killed job, the next run therefore continues where that one stopped: it requests only missing bars.
 """
 
 from __future__ import annotations
@@ -103,14 +102,14 @@ def populate_cache(
     Returns:
         ``success`` and ``failed`` (lists of ``SYMBOL_timeframe``), ``cache_stats``,
         ``data_quality`` (score, gaps, rows and completeness of each series), ``errors`` (reason for
-        each failed series), ``interrupted``, ``results`` with all of this by series, ``reasons``
-        (failures grouped if alike), ``requests`` by vendor, ``quotas`` (what is left of their
-        limits), ``perishable`` (stored series whose next bars or figures vendors will drop soon)
-        and ``marked`` (for each series, the bars marked as certainly wrong). For a dry run:
-        ``series``, ``held`` (how many of them need no vendor), ``requests``, ``vendors`` (requests,
-        units of their limits, days), ``reasons`` (what would be missing) and ``incidents`` (missing
-        sessions that a vendor lacks for most of its symbols; other vendors are queried first for
-        these).
+        each failed series), ``interrupted``, ``results`` (all of this by series), ``reasons``
+        (failures, grouped by cause), ``requests`` by vendor, ``quotas`` (remaining limits of the
+        vendors), ``perishable`` (stored series that lack bars or figures which no vendor will serve
+        soon) and ``marked`` (for each series, the bars marked as certainly wrong). For a dry run:
+        ``series``, ``held`` (number of series that need no vendor), ``requests``, ``vendors``
+        (requests, units of their limits, days), ``reasons`` (for bars that would be missing) and
+        ``incidents`` (missing sessions that a vendor lacks for most of its symbols; other vendors
+        are queried first for these).
 
     Raises:
         QueryError: A timeframe, the range, the list or ``timeout`` is wrong; nothing was requested.
@@ -189,7 +188,7 @@ def sync_cache(
 def job_services(
     cache_dir: str | Path | None = None, config_path: str | Path | None = None
 ) -> Services:
-    """Return separate services for a job, which reads each series only once."""
+    """Return services for a job, separate from the program's; their caches suit a single read."""
     services = build(cache_dir, config_path)
     memory = services.cache.store.memory
     memory.most_bytes = min(memory.most_bytes, _MOST_BYTES)
@@ -271,7 +270,7 @@ def checked_job(
     return replace(job, timeout_s=usual if seconds is None else seconds)
 
 
-# --- the job: a few series of each vendor at once, each part by part ------------------------------
+# --- the job: a few series of each vendor at a time, each part by part ---------------------------
 
 
 def fill(
@@ -299,7 +298,7 @@ class _SeriesTask(VendorTask):
         place: Position in the job.
         bounds: Bounds of the parts to fetch.
         lost_ms: Time when the first missing bars become unavailable, UTC milliseconds.
-        stored_as: Symbol of the series in the store.
+        stored_as: Symbol under which the series is stored.
     """
 
     place: int
@@ -349,7 +348,7 @@ class _Run:
         return BackfillReport(results, runner.is_interrupted, requests, symbols)
 
     def _plan(self, missing: Sequence[_SeriesTask]) -> None:
-        """Estimate each vendor's time from the plan for one of its series per timeframe."""
+        """Estimate the time for each vendor, by planning one of its series in each timeframe."""
         if not self._progress.has_listener:
             return
         groups: dict[str, dict[str, list[_SeriesTask]]] = {}
@@ -383,7 +382,7 @@ class _Run:
     # --- stored bars ---------------------------------------------------------------------------
 
     def _looked_up(self, place: int, one: SeriesToFill) -> Iterator[_SeriesTask]:
-        """Look up a series in the store; yield it if vendors must be queried for more."""
+        """Look up a series in the store; yield a task if vendors must be queried for it."""
         result, parts, client = (
             SeriesResult(one.symbol, one.label),
             self._parts[place],
@@ -453,7 +452,7 @@ def _lookup(client: BarsClient, query: BarsQuery) -> Lookup:
 
 
 def _judged(result: SeriesResult) -> SeriesResult:
-    """Return the final result of a series whose parts were all answered."""
+    """Return the final result of a series after the answers to all its parts."""
     if result.unanswered:
         return result.failed(result.unanswered)
     if not result.rows and not result.complete:

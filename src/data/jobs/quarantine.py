@@ -84,7 +84,7 @@ def quarantine_report(client: BarsClient, key: SeriesKey) -> QuarantineReport:
 
 
 def restore(services: Services, key: SeriesKey) -> tuple[list[Bar], list[tuple[Bar, str]]]:
-    """Restore withdrawn bars where no bar is stored; return them, and the rows still quarantined.
+    """Restore withdrawn bars at times without a stored bar; return them, and the other rows.
 
     Withdrawn bars were once valid, but their vendor stopped sending them. Other rows never were
     valid, even if they look like bars, for example a row with ten times the prices of the stored
@@ -148,7 +148,7 @@ def _bars(table: BarTable) -> list[Bar]:
 
 
 class _Adjuster:
-    """Converts bars that were removed from a series to the adjustment of those in it.
+    """Converts bars that were removed from a series to the adjustment of the series' bars.
 
     A quarantined row does not record its adjustment, but earlier generations that contain the bar
     do.
@@ -163,12 +163,12 @@ class _Adjuster:
 
     @cached_property
     def _past(self) -> list[tuple[BarTable, Coverage]]:
-        """Earlier generations, newest first, as far as they are kept."""
+        """The earlier generations that are kept, newest first."""
         kept = [one["generation"] for one in self._store.commits(self._key) if one["kept"]]
         return [self._store.read_version(self._key, self._span, n) for n in reversed(kept)]
 
     def adjusted(self, bar: Bar, vendor: str, wanted: Basis | None) -> tuple[BarTable, Basis]:
-        """Return a bar in the basis of the bars around it or, if there are none, in the newest one.
+        """Convert a bar to the basis ``wanted`` (None: the newest one in the series).
 
         Raises:
             KindMismatchError: The stored data does not show how to convert the bar.

@@ -1,4 +1,4 @@
-"""Fetch old fundamentals again: several vendors at once, the oldest symbols first.
+"""Fetch old fundamentals again, from several vendors at once, the oldest first.
 
 Fresh fundamentals are not requested, unless a fetch is forced or they are older than the run
 allows. Each answer is stored as it arrives, so an interrupted run loses nothing, and the next run
@@ -64,15 +64,14 @@ class Refresh:
     """The options of a run.
 
     Attributes:
-        symbols: Companies and coins, or rows of a list, of which symbol and priority are used;
-            None: all cached symbols.
+        symbols: Symbols of companies and coins, or rows of a list with symbol and priority; None:
+            all cached symbols.
         data_types: Types to refresh, by any of their names.
         choice: Selection and order of the symbols.
         force: Whether to fetch fresh data as well.
         delay_s: Seconds between two symbols requested from one vendor, which are then fetched one
-            by one; 0: several at once, as fast as its limits allow.
-        dry_run: Whether to report what would be done and what it would cost, without querying a
-            vendor.
+            by one; 0: several at once, as fast as the vendor's limits allow.
+        dry_run: Whether to report only the selection and its cost, without querying a vendor.
 
     Raises:
         QueryError: The delay is not a number of seconds.
@@ -111,9 +110,9 @@ def refresh_fundamentals(
     Returns:
         ``selected`` (symbols in the order of the work), ``results`` (for each ``symbol``:
         ``age_days`` before the run, ``success``, ``data_types``, ``errors``), ``successful``,
-        ``failed`` (symbols without any fresh type), ``reasons`` (failures grouped if alike,
-        including vendors that others replaced), ``requests`` by vendor, ``quotas`` (what is left of
-        their limits), ``dry_run`` and ``interrupted``. A dry run has no results; instead,
+        ``failed`` (symbols without any fresh type), ``reasons`` (failures grouped by cause,
+        including those of vendors that others replaced), ``requests`` by vendor, ``quotas``
+        (remaining limits), ``dry_run`` and ``interrupted``. A dry run has no results; instead,
         ``requests`` is the total, and ``vendors`` maps each vendor to its requests, units of its
         limits and days.
 
@@ -227,16 +226,16 @@ def _symbol_result(symbol: str, types: Mapping[str, dict[str, Any]]) -> dict[str
     }
 
 
-# --- the job: a few symbols of each vendor at once ------------------------------------------------
+# --- the job: a few symbols of each vendor at a time ----------------------------------------------
 
 
 @dataclass(eq=False)
 class _Part:
-    """One type of one symbol, with its results so far.
+    """One data type of one symbol, with its results so far.
 
     Attributes:
-        place: Position of the symbol among those in the run.
-        plan: The fresh answers, and the vendors to query for the rest; None if not known.
+        place: Position of the symbol in the run.
+        plan: The fresh answers, and the vendors to query for the rest; None before planning.
         fields: Fields contained in fresh answers.
         left: Vendors that have not answered yet.
         errors: Maps each vendor that failed to its error.
@@ -254,7 +253,7 @@ class _Part:
     is_fresh: bool = False
 
     def take(self, snapshot: Snapshot) -> None:
-        """Add an answer."""
+        """Add a vendor's answer."""
         self.is_fresh = True
         self.fields |= with_reported(snapshot).facts.keys()
 
@@ -297,7 +296,7 @@ _HAS_NOTHING = (NoDataError, UnsupportedError)
 
 
 def _lacks_a_key(error: AllProvidersFailedError) -> bool:
-    """Return whether a vendor was not queried for lack of a key."""
+    """Return whether a vendor was not queried because its key is missing."""
     return any(isinstance(attempt.error, MissingCredentialsError) for attempt in error.attempts)
 
 
@@ -310,7 +309,7 @@ class _SymbolTask(VendorTask):
 
 @dataclass(frozen=True)
 class _Answered(TaskState):
-    """A task state: one type of the symbol is done, with this outcome."""
+    """A task state: one type of the symbol has been answered or has failed."""
 
     part: _Part = field(kw_only=True)
     outcome: Snapshot | DataError = field(kw_only=True)
@@ -401,7 +400,7 @@ class _Run:
         return priorities, mistaken
 
     def _plan(self, part: _Part) -> None:
-        """Find out what is fresh, and which vendors must be queried."""
+        """Determine which stored answers are fresh, and which vendors must be queried."""
         wish = Wish(force_refresh=self._is_forced(part), data_type=part.kind)
         with running(Subject(part.symbol)):
             try:
@@ -416,7 +415,10 @@ class _Run:
             self._end(part)
 
     def _is_forced(self, part: _Part) -> bool:
-        """Return whether to request a type even if fresh: forced, or older than the run allows."""
+        """Return whether to request a type even if it is fresh.
+
+        This is so if the run forces it, or if the data is older than the run allows.
+        """
         wanted, choice = self._wanted, self._wanted.choice
         is_limited = choice.threshold_days is not None
         return wanted.force or (is_limited and choice.is_due(self._age(part.symbol, (part.kind,))))
@@ -439,7 +441,7 @@ class _Run:
         return None if newest is None else round((self._now_ms - newest) / DAY_MS, 4)
 
     def _cost(self, parts: Iterable[_Part]) -> dict[str, Any]:
-        """Return the report of a dry run: requests by vendor, and what would be missing."""
+        """Return the report of a dry run: requests by vendor, and reasons for missing data."""
         supply, costs = self._service.supply, dict[str, VendorCost]()
         for part in parts:
             if part.plan is None:
@@ -462,7 +464,7 @@ class _Run:
     # --- requests to vendors -------------------------------------------------------------------
 
     def _tasks(self, parts: Sequence[Sequence[_Part]]) -> Iterator[_SymbolTask]:
-        """Find out what is fresh; then yield the requests to vendors, symbol by symbol."""
+        """Plan all parts, then yield a task for each symbol and vendor, symbol by symbol."""
         for part in (part for several in parts for part in several):
             self._plan(part)
         for several in parts:

@@ -1,4 +1,4 @@
-"""Which fundamentals a run renews: the oldest first, some at a time. Pure."""
+"""Selects the fundamentals that a run renews: the oldest first, some at a time. Pure."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ class Choice:
     Attributes:
         stale_min_days: Minimum age in days of the data to renew.
         stale_fraction: Minimum age as a fraction of ``stale_ttl_days``, if the days are not given.
-        stale_ttl_days: Time for which an answer counts as fresh in that calculation.
+        stale_ttl_days: Time for which an answer is fresh, used only to compute that fraction.
         chunk_fraction: Fraction of these symbols to renew, oldest first; above 0 and at most 1.
         max_symbols: Maximum number of symbols to renew; 0: all.
         shuffle: Whether to use random order, for vendors that would otherwise see the same one
             daily.
-        seed: Makes that order repeatable; if left out, each day has a different order.
+        seed: Seed that makes the random order repeatable; without it, each day's order differs.
 
     Raises:
         QueryError: A number is out of its bounds (a ``ValueError``).
@@ -70,7 +70,7 @@ class Choice:
         """Return the symbols to renew, missing ones first, then the oldest.
 
         Args:
-            ages: Maps each symbol to its age in days; None if nothing is stored.
+            ages: Maps each symbol to the age of its data in days, None if nothing is stored.
             today: Number of the day, which determines the order if there is no ``seed``.
         """
         due = [symbol for symbol, age in ages.items() if self.is_due(age)]

@@ -1,4 +1,4 @@
-"""Decides which run of a scheduled report is due. Pure."""
+"""Computes the run of a scheduled report that is due. Pure."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ __all__ = ["next_report"]
 
 
 def next_report(due: DueReport, now_ms: int) -> tuple[AlertRun, int | None]:
-    """Return the run of a report that is due, and when the next one is, in UTC milliseconds.
+    """Return the run of a report that is due, and the time of the next one in UTC milliseconds.
 
-    If several are due because nothing ran or nothing could be delivered, the newest is run, and its
-    text says since when reports were not sent. A schedule that is unreadable or has no further
-    times ends with a run that reports this, and None.
+    If several times have passed, because the job did not run or nothing could be delivered, only
+    the newest is run; its text states since when reports were not sent. If the schedule is
+    unreadable or has no further times, the run reports this, and the next time is None.
     """
     try:
         cron, now = Cron.parse(due.cron), from_ms(now_ms).replace(tzinfo=UTC)

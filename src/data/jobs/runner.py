@@ -1,8 +1,8 @@
-"""Runs a job's tasks in threads, a few for each vendor: a slow vendor delays only its own tasks.
+"""Runs a job's tasks in threads, a few for each vendor, so that a slow vendor delays only its own.
 
-A vendor has more running tasks than simultaneous requests: the other tasks prepare a request or
-store an answer. Everything except the work itself happens in the caller's thread: progress,
-results, Ctrl-C.
+A vendor has more running tasks than simultaneous requests, because some tasks are preparing a
+request or storing an answer. Only the work itself runs in the threads; progress, results and Ctrl-C
+are handled in the caller's thread.
 """
 
 from __future__ import annotations
@@ -33,23 +33,23 @@ if TYPE_CHECKING:
 R = TypeVar("R")
 
 INTERRUPTED = "interrupted"
-# Number of a vendor's tasks that run at once. The extra two compensate for the fifth of their time
-# in which tasks are not waiting for calls.
+# Number of a vendor's tasks that run at once. There are two more than simultaneous calls, because
+# tasks spend a fifth of their time on other work.
 AT_WORK = MOST_AT_ONCE + 2
 # After this long without an event, the current wait is reported.
 QUIET_S = 5.0
-# Seconds that running work has to finish after Ctrl-C; whatever is committed is kept anyway.
+# Seconds for which running work may continue after Ctrl-C; committed bars are kept in any case.
 GRACE_S = 2.0
 
 
 @dataclass(frozen=True, eq=False)
 class VendorTask:
-    """The work for one vendor in one of its threads.
+    """A task for one vendor, to be done in one of the vendor's threads.
 
     Attributes:
-        vendor: Vendor that is queried first; empty if not known.
+        vendor: Vendor that is queried first; empty if it is not known.
         result: Result of the series before the vendor is queried, for progress.
-        parts: Weight of the task for the pace of its vendor.
+        parts: Number of parts of the task, by which the vendor's speed is estimated.
     """
 
     vendor: str
@@ -64,7 +64,7 @@ class TaskState:
     Attributes:
         result: Result of the series so far.
         parts: Number of the task's parts finished since the previous state.
-        wait: Current wait, as reported to the runner; None if the task waits for an answer.
+        wait: Current wait for a limit or the like; None if the task waits for an answer.
     """
 
     result: SeriesResult
@@ -79,16 +79,17 @@ class Runner(Generic[K, R]):
     """Runs the tasks of one job, vendors in parallel, and reports its progress. For a single run.
 
     Args:
-        progress: Progress of the job, which itself counts what is ``done``.
-        work: Called with a task and a function that passes on its state, in one of several threads.
-        on_done: Called with a task and the result of its work; None: nothing is done with it.
-        on_state: Called with a task and its state, even before each longer wait, and counts
-            ``parts_done``; None: progress is reported, and all parts of tasks are counted.
-        most: Threads for each vendor; None: the usual number.
+        progress: Progress of the job; ``done`` is counted by the job itself.
+        work: Called in one of the threads, with a task and a function to which it passes the task's
+            state.
+        on_done: Called with a task and the result of its work, or None.
+        on_state: Called with a task and its state, also before each longer wait; it must count
+            ``parts_done``. None: progress is reported, and the parts of all tasks are counted.
+        most: Number of threads for each vendor; None: the usual number.
         log: Logger for longer waits; None: they are not logged.
 
     Attributes:
-        stopped: Reason why no more tasks are started; empty while they are.
+        stopped: Reason why no more tasks are started; empty while tasks are started.
         states: Last state passed on by each unfinished task.
     """
 
@@ -106,7 +107,7 @@ class Runner(Generic[K, R]):
         self._progress, self._work, self._most = progress, work, most or AT_WORK
         self._on_done, self._on_state, self._log = on_done, on_state, log
         self._vendor_calls = JobCalls()
-        # Calls for the caller's thread to make; None means that a thread has ended.
+        # Functions that the caller's thread must call; None means that a thread has ended.
         self._calls: queue.SimpleQueue[Callable[[], object] | None] = queue.SimpleQueue()
         # Remaining parts of each unfinished task.
         self._left: dict[K, int] = {}
@@ -124,7 +125,7 @@ class Runner(Generic[K, R]):
 
     @property
     def unasked(self) -> str:
-        """Why the rest was not requested, after a stop."""
+        """The reason why the remaining tasks were not started, after a stop."""
         return f"not asked: {self.stopped}"
 
     def stop(self, why: str) -> None:
@@ -143,7 +144,10 @@ class Runner(Generic[K, R]):
             return [Running(task, now - since) for task, since in self._since.items()]
 
     def add(self, task: K) -> None:
-        """Queue a task after its vendor's others; call from the running thread, even mid-run."""
+        """Queue a task after its vendor's other tasks, and start a thread if necessary.
+
+        Must be called in the thread of :meth:`run`, before or during the run.
+        """
         self._left[task] = task.parts
         self._progress.expect(task.vendor, task.parts)
         with self._guard:
@@ -156,15 +160,15 @@ class Runner(Generic[K, R]):
         self._threads += 1
 
     def run(self, tasks: Iterable[K]) -> None:
-        """Run the tasks in each vendor's order, and those that they add.
+        """Run the tasks, those of each vendor in order, and the tasks added meanwhile.
 
-        Returns when all tasks are done or, after a stop, when the running ones are. Ctrl-C stops
-        the run, even while tasks are being collected; this then returns within two seconds, or at
-        once after a second Ctrl-C. Later signals are held until the report is made; see
+        Returns when all tasks have ended or, after a stop, when the running ones have. Ctrl-C stops
+        the run, even while tasks are being collected; the method then returns within two seconds,
+        or at once after a second Ctrl-C. Later signals are held until the report is made; see
         :mod:`.signals`.
 
         Raises:
-            Exception: The work or a callback raised it; no more tasks are started then.
+            Exception: The work or a callback raised an error; no more tasks are started.
         """
         waiting, until = iter(tasks), None
         while True:
@@ -187,7 +191,7 @@ class Runner(Generic[K, R]):
                 raise
 
     def _step(self, until: float | None) -> bool:
-        """Process the next call; return whether a thread has ended."""
+        """Call the next function from a thread; return whether a thread has ended instead."""
         try:
             call = self._calls.get(
                 timeout=QUIET_S if until is None else max(0.0, until - time.monotonic())
@@ -225,12 +229,12 @@ class Runner(Generic[K, R]):
         self._keep_state(task, replace(self._state(task), wait=wait))
 
     def _state(self, task: K) -> TaskState:
-        """Return the last state that was passed on, with its parts not counted again."""
+        """Return the last state of a task, with 0 finished parts, as they have been counted."""
         last = self.states.get(task)
         return TaskState(task.result) if last is None else TaskState(last.result, wait=last.wait)
 
     def _tell_quiet(self) -> None:
-        """Report the task that has been waiting longest."""
+        """Report the task that has been running longest, after a time without events."""
         if running := self.running():
             task = running[0].item
             state = self._state(task)
@@ -239,7 +243,7 @@ class Runner(Generic[K, R]):
     # --- in threads ------------------------------------------------------------------------
 
     def _take(self, vendor: str) -> None:
-        """Work in a thread until no tasks are left for the vendor."""
+        """Run the vendor's tasks in this thread until none are left."""
         with self._vendor_calls.shared():
             self._take_all(vendor)
         self._calls.put(None)
@@ -262,7 +266,7 @@ class Runner(Generic[K, R]):
                 is_over = self._take_next(vendor)
 
     def _take_next(self, vendor: str) -> bool:
-        """Work on the vendor's next task; return whether this thread has none left."""
+        """Run the vendor's next task; return whether this thread must end."""
         waiting = self._waiting[vendor]
         with self._guard:
             if self.stopped or not waiting:

@@ -1,4 +1,4 @@
-"""The content of a demonstration as plain values: the main task, done twice and timed."""
+"""The content of the demonstration as plain values: queries that are sent twice and timed."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from .vendors import VendorRole, vendor_roles
 if TYPE_CHECKING:
     import pandas as pd
 
-# A user is waiting: one retry, after a short time.
+# Only one retry, after a short time, because a user is waiting.
 _RETRY = RetryPolicy(attempts=2, first_s=0.3)
 _DAYS = 30
 LIVE = (("BTCUSDT", "1h"), ("AAPL", "1d"))
@@ -54,7 +54,7 @@ class DemoAnswer:
 
     Attributes:
         question: Query that was sent.
-        roles: Vendors in the order they are queried, and why the others are not.
+        roles: Vendors in the order they are queried, then the others, with the reasons.
         frame: Bars, or None if there are none.
         seconds: Duration of the first call and of the second.
         error: Reason why there are no bars.
@@ -111,7 +111,7 @@ class Showcase:
         return [DemoQuestion(symbol, timeframe, start, end) for symbol, timeframe in LIVE]
 
     def ask(self, question: DemoQuestion) -> DemoAnswer:
-        """Send a query twice and time it; a failure is also a result worth showing."""
+        """Send a query twice and time both calls; a failure is returned, not raised."""
         query = self._query(question)
         roles = tuple(vendor_roles(self._services.selector, query))
         try:

@@ -11,10 +11,10 @@ from typing import Any
 
 
 class JobSignals:
-    """The effect of Ctrl-C and SIGTERM on a job: they end its work, but not its report.
+    """Handles Ctrl-C and SIGTERM in a job: they end its work, but not its report.
 
-    While the job works, each raises ``KeyboardInterrupt``. Afterwards the first signal is only
-    recorded, so that the report is made, printed and written; the second one raises.
+    While the job works, each signal raises ``KeyboardInterrupt``. After the work, the first signal
+    is only recorded, so that the report is made, printed and written; the second signal raises.
 
     Attributes:
         is_noted: Whether a signal came after the work.
@@ -25,11 +25,11 @@ class JobSignals:
         self._is_held = False
 
     def begin(self) -> None:
-        """Let signals interrupt, because work begins, such as a command's next step."""
+        """Let signals interrupt from now on; called when work begins."""
         self._is_held = False
 
     def hold(self) -> None:
-        """Only record the next signal, because the work is over."""
+        """Only record the next signal; called when the work has ended."""
         self._is_held = True
 
     def take(self, number: int, frame: Any) -> None:
@@ -47,18 +47,18 @@ _current: ContextVar[JobSignals | None] = ContextVar("job_signals", default=None
 
 
 def hold_signals() -> None:
-    """Only record the next signal, inside :func:`job_signals`, because the work is over."""
+    """Only record the next signal, if called inside :func:`job_signals`, as the work has ended."""
     if (signals := _current.get()) is not None:
         signals.hold()
 
 
 @contextmanager
 def job_signals() -> Iterator[JobSignals]:
-    """Handle the signals that would raise ``KeyboardInterrupt`` until the block ends.
+    """Handle signals by :class:`JobSignals` until the block ends.
 
-    A nested block shares the outer one's signals, as a job does those of its command, and begins
-    its work. A thread other than the main one gets no signals, and a program's own handlers are
-    kept.
+    Only signals that would raise ``KeyboardInterrupt`` are handled; a program's own handlers are
+    kept. A nested block, such as a job in a command, shares the object of the outer block and lets
+    signals interrupt again. Outside the main thread, no signals are handled.
     """
     if threading.current_thread() is not threading.main_thread():
         yield JobSignals()

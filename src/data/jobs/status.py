@@ -159,7 +159,7 @@ class StatusSnapshot:
         }
 
 
-# --- what is wrong, for `doctor` and for its watch, which word it differently
+# --- conditions of problems, shared by `doctor` and its watch, which use different texts
 
 
 def is_little_space(free: int) -> bool:
@@ -195,7 +195,7 @@ class Watch:
 
     Attributes:
         survey: Settings, and the mistakes in the configuration.
-        selector, network: Vendors and limits according to the rules in force.
+        selector, network: Vendors and limits under the rules in force.
 
     Raises:
         ConfigError: No home folder exists, so the locations are unknown.
@@ -221,7 +221,7 @@ class Watch:
         self._reached_s: float | None = None
 
     def look(self) -> StatusSnapshot:
-        """Return the current state of everything. Vendors are tried only every five minutes."""
+        """Return the current state of everything; vendors are contacted only every five minutes."""
         return StatusSnapshot(
             self.clock.now_ms(),
             tuple(self._vendors()),
@@ -236,7 +236,7 @@ class Watch:
         return self._series.look()
 
     def reached(self, urls: Mapping[str, str]) -> Mapping[str, Reached]:
-        """Return which vendors can be reached; the answer may be up to five minutes old.
+        """Return whether each vendor can be reached; the result may be up to five minutes old.
 
         Args:
             urls: Maps each vendor to its URL.
@@ -281,7 +281,7 @@ def _state_file(folder: Path) -> tuple[Path, int | None]:
         return path, None
 
 
-# --- how fresh the stored series are: active ones, one by one
+# --- freshness of the stored series; only active ones are checked
 
 # A series whose newest bar is older than this is no longer active.
 REST_DAYS = 30
@@ -317,8 +317,8 @@ class SeriesHealth:
     Attributes:
         fresh: Series that contain every bar that should be final.
         stale: Series that lack some of these bars.
-        at_rest: Series that ended so long ago that they no longer seem to be active.
-        unread: Series that were too many to check, or could not be read.
+        at_rest: Series that have not changed for so long that they no longer seem to be active.
+        unread: Series that were not checked because there are too many, or that cannot be read.
         stalest: The stale series with the most missing bars, the worst first.
     """
 
@@ -403,7 +403,7 @@ class SeriesWatch:
 
 
 def _settle_ms(coverage: Coverage) -> int:
-    """Return the time after which the last queried vendor no longer changes its bars."""
+    """Return the time after its close for which the series' last vendor may change a bar."""
     last = coverage[-1].vendor.partition(",")[0] if coverage else ""
     vendor = usable_class(last) if last else None
     return vendor.capabilities.settle_ms if vendor else _USUAL_SETTLE_MS

@@ -1,4 +1,4 @@
-"""What this version does not adopt from an earlier version's cache, as one paragraph."""
+"""Finds data from earlier versions in the cache that this version does not use as it is."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ _MOST_NAMED = 3
 def upgrade(
     catalogue: Catalogue, holdings: Holdings, selector: ProviderSelector, now_ms: int
 ) -> tuple[str, str]:
-    """Return sentences about stored data that this version does not use as it is, and the advice.
+    """Return a text about stored data that this version does not use as it is, and advice.
 
-    Both texts are empty if this version adopts everything that is stored. No vendor is queried, and
-    no bar is read.
+    Both are empty if this version uses everything that is stored. No vendor is queried, and no bar
+    is read.
 
     Args:
         catalogue, holdings: Stored series.
@@ -81,9 +81,9 @@ def _is_read(lane: StoredLane) -> bool:
 def _of_another_kind(
     catalogue: Catalogue, holdings: Holdings, selector: ProviderSelector, now_ms: int
 ) -> Iterator[StoredLane]:
-    """Yield the default lanes that no longer answer by the rules, but did in earlier versions.
+    """Yield the default lanes that no longer answer under the rules, but did in earlier versions.
 
-    This uses the documents as already read, because reading the store may repair it.
+    Only the documents in ``holdings`` are used, because reading the store might repair it.
     """
     lanes = LaneFinder(selector, catalogue.store)
     for lane in holdings.lanes:
@@ -98,7 +98,7 @@ def _of_another_kind(
                 continue
             first = lanes.first(query, entry.vendors)
         except DataError:
-            continue  # the current rules do not determine it; other checks report that
+            continue  # the current rules do not determine the lane; other checks report that
         kinds = [one.kind for one in entry.sources if not is_of_files(one.vendor)]
         if first is not None and kinds and first.lane(kinds[0]):
             yield lane

@@ -1,4 +1,4 @@
-"""Checks, repairs and compaction of stored series, here or by workers; no vendor is queried."""
+"""Checks, repairs and compacts stored series, in this process or in workers, without vendors."""
 
 from __future__ import annotations
 
@@ -41,11 +41,11 @@ def run_upkeep(
     executor: str | None = None,
     **options: Any,
 ) -> _Outcome:
-    """Return the results, and the series that could not be processed.
+    """Process stored series; return the results, and the series that could not be processed.
 
     Args:
         services: Services of the installation; workers get the paths of its folder and its rules.
-        work: Work to do.
+        work: Name of the work to do.
         keys: Series to process, grouped by symbol.
         executor: Workers to use, as for :func:`~.workers.workers`; None: this process.
         options: Options of the work.
@@ -70,7 +70,7 @@ def run_upkeep(
 
 
 def run_upkeep_task(task: UpkeepTask) -> _Outcome:
-    """Do one task; runs in any process that can access the folder."""
+    """Do one task; may be called in any process that can access the folder."""
     return _run(services_of(task.folder, task.rules), task.work, task.keys, task.options)
 
 

@@ -1,4 +1,4 @@
-"""Validate stored bars: one series or all of them, alone or against a second vendor.
+"""Validate the stored bars of one series or of all, by themselves or against a second vendor.
 
 Validating stored bars alone queries no vendor and writes nothing except requested marks, so any
 process may do it: see :func:`validate_series`. Against a vendor, bars are compared as ``onetape
@@ -59,7 +59,7 @@ __all__ = [
 log = logging.getLogger("onetape.quality")
 T = TypeVar("T")
 
-# Vendors that are themselves the exchange whose bars they send.
+# Vendors that are exchanges and send their own bars.
 _EXCHANGES = ("binance", "ccxt")
 _SLIGHT = ("revision", "small difference", "missing there")
 
@@ -102,7 +102,7 @@ def validate_with(
 def _report(
     services: Services, question: ValidateQuestion, query: BarsQuery | None = None
 ) -> QualityReport:
-    """Return the report without counting it."""
+    """Validate as :func:`validate_with` does, without counting the report in the metrics."""
     client, (query, key) = services.client, _stored(services, question, query)
     with running(subject_of(key.symbol, key.timeframe)):
         spans = () if _is_whole(question) else (query.span,)
@@ -164,8 +164,8 @@ def validate_series(
 ) -> dict[str, Any]:
     """Return the report on one stored series as plain values; no vendor is queried.
 
-    For use by other processes or machines on a folder that they share: arguments and report can be
-    pickled and contain no secrets. A process keeps the services for the folder.
+    This is for other processes or machines that share the folder: arguments and report can be
+    pickled and contain no secrets. A process keeps the services for the folder between calls.
 
     Raises:
         QueryError: The series is not stored.
@@ -186,8 +186,8 @@ def validate_all(
 ) -> Iterator[QualityReport | Exception]:
     """Yield the report on every stored series that matches, in order; no vendor is queried.
 
-    Each worker holds one series in memory at a time. If a series cannot be read or ended its
-    worker, the error is yielded instead of a report; errors for symbols without a series come last.
+    Each worker holds one series in memory at a time. If a series cannot be read or makes its worker
+    crash, the error is yielded instead of a report. Errors for symbols without a series come last.
 
     Args:
         services: Services of the installation.
@@ -224,7 +224,7 @@ def validate_all(
 
 
 def _of_task(task: tuple[ValidateQuestion, Path, Path | None]) -> QualityReport:
-    """Validate one series; runs in any process that can access the folder, without counters."""
+    """Validate one series, in any process that can access the folder, without counting it."""
     question, folder, rules = task
     return _report(services_of(folder, rules), question)
 
@@ -237,7 +237,7 @@ def add_cost(
     The requests are planned like any request for these bars, to the vendors of the comparison.
 
     Returns:
-        Maps each check of the level that needs no vendor to the reason.
+        Maps each check of the level that cannot query a vendor to the reason.
 
     Raises:
         QueryError, CacheError: See :func:`validate_with`.
@@ -309,7 +309,7 @@ def _recorded(services: Services, report: QualityReport) -> QualityReport:
 def _beside_vendors(
     services: Services, question: ValidateQuestion, key: SeriesKey, report: QualityReport
 ) -> QualityReport:
-    """Add the findings from vendors to those from the series itself."""
+    """Compare the series with vendors, and add the findings to those from the series itself."""
     if report.first_ms is None or report.last_ms is None:
         return report
     findings, ran, skipped = list(report.findings), list(report.checked), dict(report.not_checked)
@@ -368,7 +368,7 @@ def _comparisons(
 
 
 def _hindrance(key: SeriesKey, own: list[str], second: str | None, is_exchange: bool) -> str:
-    """Return why a comparison cannot be made; empty if it can."""
+    """Return the reason why a comparison cannot be made; empty if it can be made."""
     if key.is_extended:
         return "extended-hours bars are compared only by `onetape verify --sample`"
     if not own or not own[-1]:

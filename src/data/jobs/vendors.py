@@ -50,7 +50,7 @@ class Lack(NamedTuple):
     """The reason why a vendor cannot be queried here, with advice; both are empty if it can.
 
     Attributes:
-        reason, advice: Reason and advice, in words.
+        reason, advice: Reason and advice, as texts.
         is_key: Whether only a key is missing.
     """
 
@@ -64,9 +64,9 @@ class VendorRole(NamedTuple):
 
     Attributes:
         vendor: Canonical name.
-        role: ``asked``, ``substitute`` (for the whole range, marked, if those before have nothing,
-            or are down and bars are missing) or ``not asked``.
-        why: Reason why it is a substitute or not queried.
+        role: ``asked``, ``substitute`` or ``not asked``. A substitute answers for the whole range,
+            marked as such, if the vendors before it have no bars, or are down and bars are missing.
+        why: Reason why the vendor is a substitute or is not queried.
     """
 
     vendor: str
@@ -75,7 +75,7 @@ class VendorRole(NamedTuple):
 
 
 def selector_of(settings: Settings) -> ProviderSelector:
-    """Return a selector with the senders set in the rules; no cache is opened or created.
+    """Return a selector whose senders follow the rules; no cache is opened or created.
 
     Raises:
         RulesError: The rules file has mistakes.
@@ -87,7 +87,7 @@ def selector_of(settings: Settings) -> ProviderSelector:
 
 
 def lack(selector: ProviderSelector, name: str) -> Lack:
-    """Return why a vendor cannot be queried under the rules of ``selector``."""
+    """Return the reason why a vendor cannot be queried under the rules of ``selector``, if any."""
     error = creation_error(selector, name)
     if error is None:
         return Lack()
@@ -193,8 +193,8 @@ def use_keys(selector: ProviderSelector, vendor: str, keys: Sequence[str]) -> No
     """Make a selector query a vendor with these keys, whatever the environment contains.
 
     Args:
-        selector: Selector that the program does not share.
-        vendor: Any name of the vendor.
+        selector: Selector that is not used for anything else.
+        vendor: Name or alias of the vendor.
         keys: Values of the keys, in the order of :func:`keys_of`.
 
     Raises:
@@ -240,12 +240,12 @@ def _keys(selector: ProviderSelector, name: str) -> dict[str, str]:
 def vendor_profile(settings: Settings, vendor: str) -> dict[str, Any]:
     """Return everything about a vendor, without querying it.
 
-    In addition to the entries of :func:`describe_vendors`: ``aliases``, ``stream``, ``search``
+    The keys are those of :func:`describe_vendors`, and: ``aliases``, ``stream``, ``search``
     (whether it has them), ``fundamentals`` (its types of data), ``no_fundamentals``, ``no_stream``
-    (why it has none), ``package`` (what its extra does for it here), ``limits`` (per second,
-    minute, day and month, 0 for none), ``health`` (limits left, pauses), ``serves`` (a
-    ``ServedRow`` for each timeframe) and ``rules`` (those that name it, with its ``place``, from 1,
-    and ``of`` how many).
+    (reasons why it has none), ``package`` (the state of its extra here), ``limits`` (per second,
+    minute, day and month, 0 for none), ``health`` (remaining limits, pauses), ``serves`` (a
+    ``ServedRow`` for each timeframe) and ``rules`` (the rules that name it, with its ``place``
+    among the ``of`` vendors, from 1).
 
     Raises:
         UnknownProviderError: The vendor does not exist (the error suggests the nearest name), or it
@@ -297,7 +297,10 @@ def vendor_profile(settings: Settings, vendor: str) -> dict[str, Any]:
 
 
 def _health(downloader: BaseDataDownloader | None, now_ms: int) -> str:
-    """Return the health of a vendor's first kind of bars in words; empty if it cannot be used."""
+    """Return a text on the limits and pauses for a vendor's first class of bars.
+
+    It is empty if the vendor cannot be used.
+    """
     if downloader is None or not downloader.capabilities.timeframes:
         return ""
     capabilities = downloader.capabilities
@@ -307,7 +310,7 @@ def _health(downloader: BaseDataDownloader | None, now_ms: int) -> str:
 
 
 def quotas_of(selector: ProviderSelector, name: str, now_ms: int) -> tuple[Quota, ...]:
-    """Return the remaining limits for the first bars a vendor serves; no request is sent."""
+    """Return the remaining limits for a vendor's first class of bars; no request is sent."""
     made = selector.downloaders.get(name)
     if made is None or not is_ours(made):
         return ()
@@ -327,11 +330,11 @@ def _unknown(vendor: str, selector: ProviderSelector) -> UnknownProviderError:
     )
 
 
-# --- which vendors are queried for a series -----------------------------------------------------
+# --- the vendors for a series -------------------------------------------------------------------
 
 
 def routes(selector: ProviderSelector) -> list[dict[str, Any]]:
-    """Return the rules: name, timeframes, vendors in order, and which of them are usable."""
+    """Return the rules as plain values: name, timeframes, vendors in order, and usable vendors."""
     return [_route(selector, rule) for rule in selector.parsed_rules.rules.values()]
 
 
@@ -363,7 +366,7 @@ def vendor_roles(selector: ProviderSelector, query: BarsQuery) -> list[VendorRol
 
 
 def _why_not(selector: ProviderSelector, name: str) -> str:
-    """Return why a vendor named in the rules is not queried, in the words of an explanation."""
+    """Return the reason why a vendor named in the rules is not queried, for an explanation."""
     lacking = lack(selector, name)
     return f"{NO_KEY}{lacking.advice}" if lacking.is_key else lacking.reason or SWITCHED_OFF
 

@@ -92,7 +92,7 @@ class VerifiedSeries:
 
 @dataclass(frozen=True)
 class Comparison:
-    """The result of comparing one side with the other.
+    """The result of comparing the bars of two sides.
 
     Attributes:
         ours, theirs: First side (``cache`` or a vendor), and the vendor that was queried.
@@ -237,7 +237,7 @@ def verify(
     cache_dir: str | Path | None = None,
     config_path: str | Path | None = None,
 ) -> Verification:
-    """Compare cached bars with what their vendors send now, or two vendors; store nothing.
+    """Compare cached bars with the bars that their vendors send now, or two vendors; store nothing.
 
     Args:
         symbol, timeframe: Series to verify; all of its lanes in the cache are compared.
@@ -286,7 +286,7 @@ def _query(
 
 
 def _two_vendors(services: Services, question: VerifyQuestion) -> Verification:
-    """Compare what two vendors send now; the cache is neither read nor written."""
+    """Compare the bars that two vendors send now; the cache is neither read nor written."""
     if question.provider is None:
         raise QueryError(
             f"against={question.against!r} needs a second vendor to compare with",
@@ -365,10 +365,10 @@ class VendorAnswer:
 
 
 class Refetcher:
-    """Queries vendors for one series again. Thread-safe: it keeps no state.
+    """Queries vendors for one series again. Thread-safe, because it has no mutable state.
 
     Args:
-        selector: Source of the vendors.
+        selector: Selector of the vendors.
         clock: Source of the current time.
         query: Series to fetch.
         grid: Grid of the bars.
@@ -381,7 +381,7 @@ class Refetcher:
         self._grid = grid
 
     def today(self) -> date | None:
-        """Return the date of the last session that has opened, or None if not a stock."""
+        """Return the date of the last session that has opened; None if it is not a stock."""
         opened = self._opened(self._clock.now_ms())
         return None if opened is None else date_of(opened)
 
@@ -535,7 +535,10 @@ _TWO_VENDORS = 2e-4
 def terms_between(
     ours: Kind, theirs: Kind, actions: Sequence[Action], *, adj_close: bool
 ) -> ComparisonTerms:
-    """Return the terms for comparing two vendors; volumes only if both count the same trades."""
+    """Return the terms for comparing two vendors.
+
+    Volumes are compared only if both vendors count the same trades.
+    """
     counted = [(k.volume, k.feed, k.venue) for k in (ours, theirs)]
     is_mixed = "aggregate" in (ours.venue, theirs.venue)
     return ComparisonTerms(
@@ -730,9 +733,10 @@ class StoredBars:
             return Comparison(CACHE, vendor, key.folder, span, error=str(error))
 
     def _newer(self, view: SeriesView, vendor: str) -> Span:
-        """Return the span in which the vendor may have bars not stored yet; empty for past ranges.
+        """Return the span after the stored bars in which the vendor may have newer ones.
 
-        A series that has ever been requested up to the present is assumed to be kept up to date.
+        It is empty unless the series has been requested up to the present at some time, because
+        only such a series is assumed to be kept up to date.
         """
         last = [c for c in view.coverage if c.state != "empty"][-1]
         end = last.span.end
@@ -794,7 +798,7 @@ class StoredBars:
     def _differing_actions(
         self, ours: Sequence[Action], theirs: Sequence[Action], vendor: str, spans: Sequence[Span]
     ) -> Difference | None:
-        """Return the differing splits and dividends, if those of the whole range are stored."""
+        """Return the difference in splits and dividends, or None if some of ours are not stored."""
         # An action on the first day does not affect these bars, and need not be stored.
         first, last = date_of(spans[0].start), date_of(spans[-1].end - 1)
         days = Span(day_ms(first) + DAY_MS, day_ms(last) + DAY_MS)

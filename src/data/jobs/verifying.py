@@ -1,4 +1,4 @@
-"""Verification under its older import path."""
+"""An older import path of :mod:`src.data.jobs.verify`."""
 
 from __future__ import annotations
 

@@ -13,8 +13,8 @@ from ..config.yaml_text import read_yaml
 from ..errors import QueryError
 from ..model.kind import AskedSession
 
-# A list of ten thousand series takes a few hundred kilobytes; the content of a device may never
-# end.
+# Maximum size of a list. Ten thousand series take a few hundred kilobytes, whereas the content of a
+# device may never end.
 _MOST_BYTES = 10_000_000
 COLUMNS = ("symbol", "timeframe", "from", "priority")
 _SYMBOL_HEADERS = ("symbol", "symbols", "ticker", "tickers")
@@ -33,7 +33,7 @@ class WorkItem:
         start: Start; empty for the start of the job.
         priority: Smaller numbers come first.
         problem: Reason why the row cannot be processed; empty if it can.
-        session: Hours of its bars; None for those of the job. A list cannot specify them.
+        session: Session hours of the bars; None: those of the job. A list cannot specify them.
     """
 
     symbol: str
@@ -140,7 +140,7 @@ def _check_names(names: tuple[str, ...], title: str) -> None:
 
 
 def _item(row: Mapping[str, Any], where: str) -> WorkItem:
-    """Return a row; numbers from YAML become strings again."""
+    """Convert a row of a list; numbers from YAML become strings again."""
     plain = {name: "" if value is None else str(value).strip() for name, value in row.items()}
     symbol, priority = plain.get("symbol", ""), plain.get("priority", "")
     problem, number = "", NO_PRIORITY

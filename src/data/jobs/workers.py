@@ -1,9 +1,8 @@
 """Runs work that queries no vendor in processes on this machine or on a cluster.
 
-Tasks are plain values without secrets (a folder, a symbol, a timeframe); results are reports and
-never bars. All workers read and write the same cache folder, whose locks hold across processes.
-Work that queries vendors stays in one process, because it is limited by their quotas, not by
-processors.
+Tasks are plain values without secrets (a folder, a symbol, a timeframe); results are reports, never
+bars. All workers read and write the same cache folder, whose locks work across processes. Work that
+queries vendors stays in one process, because it is limited by their quotas, not by processors.
 """
 
 from __future__ import annotations
@@ -173,13 +172,13 @@ def run_on(
 
 
 def described(error: Exception) -> str:
-    """Return why a task has no result, for reports."""
+    """Return the reason why a task has no result, as text for reports."""
     return f"the worker failed: {type(error).__name__}: {error}"
 
 
 @lru_cache(1)
 def services_of(folder: Path, rules: Path | None) -> Services:
-    """Return the services of an installation, which a worker keeps between tasks.
+    """Return the services of an installation; a worker keeps them between tasks.
 
     Raises:
         ConfigError: The configuration is wrong.
@@ -189,7 +188,7 @@ def services_of(folder: Path, rules: Path | None) -> Services:
 
 
 def _begun(executor: Executor, function: Callable[[T], R], task: T) -> Future[R] | None:
-    """Submit a task; None if the workers of the executor have died."""
+    """Submit a task to an executor; return None if the executor's workers have died."""
     try:
         return executor.submit(function, task)
     except BrokenExecutor:
