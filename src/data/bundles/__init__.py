@@ -1,4 +1,4 @@
-"""The bars that backtests read, and files built from them: bundles, lineage, the catalog."""
+"""Records and files of the bars that backtests read: bundles, lineage, the catalog."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Deprecated functions that do what a source's ``ingest_to_bundle`` does; each of them warns."""
+"""Deprecated functions; use a source's ``ingest_to_bundle`` instead. Each function warns."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """A bundle: an answer from ``get_ohlcv_batch`` as Parquet files, compared with the store by digest.
 
-The store is the truth; losing a bundle that was built from it costs time but no data. Rows that a
-user's program wrote into a bundle are *foreign*: they can be checked but not recreated.
+The store is authoritative: the loss of a bundle that was built from it costs time but no data. Rows
+that a user's program wrote into a bundle are *foreign*: they can be checked but not recreated.
 """
 
 from __future__ import annotations
@@ -74,7 +74,7 @@ if TYPE_CHECKING:
 __all__ = ["Bundle", "BundleState", "BundleChange", "FileProblem", "bundle_names"]
 
 _NOTHING: Mapping[str, Any] = {}
-# Within days of its ex-date, an action may start to count merely because time passes.
+# Within this many days of its ex-date, an action may become valid merely because time passes.
 _NEWS_MS = 3 * DAY_MS
 State = Literal["current", "stale", "foreign", "corrupt"]
 
@@ -104,9 +104,9 @@ class BundleChange(NamedTuple):
     """The result of changing a bundle.
 
     Attributes:
-        written: Places of the partitions that were written or removed.
-        failed: Maps each symbol without an answer to the reason; the bundle keeps the bars it
-            has.
+        written: Relative paths of the partitions that were written or removed.
+        failed: Maps each symbol without an answer to the reason; the bundle keeps its existing
+            bars.
         rounded: Number of values with more than eight decimals.
         widened: Whether volumes became ``Decimal(38, 8)``.
         quarantined: Damaged files that were set aside in the bundle's ``_quarantine`` folder.
@@ -123,12 +123,12 @@ class Bundle:
     """One bundle. Thread-safe, and shared by processes.
 
     Args:
-        name: Name of the bundle's folder, or the name that ``DataCatalog.register_bundle`` gave
-            it: letters, digits, ``.``, ``_`` and ``-``. A bundle in the folder of bundles takes
+        name: Name of the bundle's folder, or the name that ``DataCatalog.register_bundle`` gave it:
+            letters, digits, ``.``, ``_`` and ``-``. A bundle in the folder of bundles takes
             precedence.
         folder: Folder of bundles, or None for the configured one.
         disk: File access; None sets permissions according to the umask.
-        clock: Source of the time of :meth:`validate`; None is the system clock.
+        clock: Clock for the time that :meth:`validate` records; None is the system clock.
 
     Attributes:
         name: Name as passed.
@@ -181,11 +181,11 @@ class Bundle:
 
         Args:
             manager: Data manager that answers.
-            symbols: Symbols as for ``get_ohlcv``; they are numbered (``sid``) 1, 2, 3 … in this
+            symbols: Symbols, see ``get_ohlcv``; they are numbered (``sid``) 1, 2, 3 … in this
                 order.
             timeframe: Timeframe of the bars; days and longer become ``daily_bars``, others
                 ``minute_bars``.
-            start_date, end_date: Range as for ``get_ohlcv``, ends inclusive; an end of None moves
+            start_date, end_date: Range, see ``get_ohlcv``, ends inclusive; an end of None moves
                 forward with each refresh.
             adjustment, provider, session: See ``get_ohlcv``.
             offline: Whether to use only stored bars.
@@ -261,11 +261,11 @@ class Bundle:
         session: Any = "regular",
         timeout: float | None = None,
     ) -> BundleChange:
-        """Make the bundle answer these arguments too: :meth:`create` it or widen it.
+        """Create the bundle with :meth:`create`, or extend an existing one to these arguments.
 
-        The bundle then answers the symbols of both requests, from the earlier start to the later
-        end. If it already had that range, and the range had ended when the bundle was written,
-        its other symbols stay unchanged until :meth:`refresh`.
+        The bundle then has the symbols of both requests, from the earlier start to the later end.
+        If it already had that range, and the range had ended when the bundle was written, its other
+        symbols stay unchanged until :meth:`refresh`.
 
         Args:
             manager, symbols, timeframe, start_date, end_date: See :meth:`create`.
@@ -332,9 +332,8 @@ class Bundle:
         bring it back.
 
         Args:
-            manager: Data manager that answers from stored bars if the bundle's fingerprints
-                cannot be computed from its own rows (because some were rounded); no vendor is
-                queried.
+            manager: Data manager whose stored bars are used if the bundle's fingerprints cannot be
+                computed from its own rows (because some were rounded); no vendor is queried.
             before: First day to keep.
             dry_run: Whether to only report what would be dropped.
 
@@ -449,7 +448,7 @@ class Bundle:
     def remove(self) -> None:
         """Remove the whole bundle; a bundle built from the store can be created again.
 
-        The bundle is whole until it is gone, even if the process is killed. The next change or
+        The bundle is complete until it is gone, even if the process is killed; the next change or
         removal of a bundle with this name then finishes the work.
 
         Raises:
@@ -536,7 +535,7 @@ class Bundle:
                 if made is None:
                     made = rebuilt(self._files, commit)
                     made.put(commit, self._files)
-        except StorageError:  # the folder may be read-only: the next call rebuilds them
+        except StorageError:  # the folder may be read-only; then the next call rebuilds them
             made = rebuilt(self._files)
         return made
 
@@ -549,10 +548,10 @@ class Bundle:
     def validate(self) -> tuple[FileProblem, ...]:
         """Return the files whose digests show that they are not as they were written.
 
-        Every file is read. What was found is recorded if the bundle can be written: the time, for
-        each file with the recorded digest, as ``last_validated`` in ``metadata.db``; and if a
-        file's content changed although its state did not, :meth:`state` and :meth:`refresh` no
-        longer trust the file.
+        Every file is read. If the bundle can be written, the result is recorded: for each intact
+        file, the time is stored as ``last_validated`` in ``metadata.db``; a file whose content
+        changed although its state did not is no longer trusted by :meth:`state` and
+        :meth:`refresh`.
 
         Raises:
             BundleNotFoundError: The bundle does not exist.
@@ -645,9 +644,9 @@ class Bundle:
         return [p for kind in ("daily", "minute") for p in partitions(self._disk, root, kind)]
 
     def state(self, manager: DataManager) -> BundleState:
-        """Return how the bundle compares with what the store returns now; no vendor is queried.
+        """Compare the bundle with the store's current answer; no vendor is queried.
 
-        Files touched since they were written are read; :meth:`validate` reads every file.
+        Files touched after they were written are read; :meth:`validate` reads every file.
 
         Raises:
             BundleNotFoundError: The bundle does not exist.
@@ -688,7 +687,7 @@ def bundle_names(folder: str | PathLike[str] | None = None) -> list[str]:
 
 
 class _Answer(NamedTuple):
-    """The bars for one symbol and where they come from, or the reason that there are none."""
+    """The bars for one symbol with their origin, or the reason why they are missing."""
 
     rows: pl.DataFrame
     source: SymbolSource
@@ -869,9 +868,9 @@ def _unchanged(
     *,
     offline: bool,
 ) -> set[str]:
-    """Return the symbols whose rows still are the current answer, judged only from documents.
+    """Return the symbols whose rows still are the current answer, reading only documents.
 
-    If vendors may be queried, none needs to be queried for these symbols.
+    No vendor needs to be queried for these symbols.
     """
     same = set()
     for symbol in request["symbols"]:
@@ -890,10 +889,10 @@ def _unchanged(
 def _missing(
     client: BarsClient, symbol: str, request: Mapping[str, Any], stamps: NDArray[np.int64]
 ) -> int:
-    """Return how many bars that the calendar expects in a request are not among these stamps.
+    """Return the number of expected bars in a request that are not among ``stamps``.
 
-    If a symbol is invalid, its market is unknown: it then counts as missing as many bars as the
-    requested symbol with a known market that would miss the most.
+    The market of an invalid symbol is unknown; its number is then the largest one of the requested
+    symbols with a known market.
     """
     query = _query(client, symbol, request)
     if query is None:
@@ -909,7 +908,7 @@ def _missing(
 
 
 def _differences(symbol: str, before: SymbolSource | None, now: _Answer) -> Iterable[str]:
-    """Yield the differences between an answer and the one that the bundle was made from."""
+    """Yield the differences between an answer and the one from which the bundle was built."""
     if now.error:
         had = before is not None and before.fingerprint is not None
         what = "the cache no longer has an answer" if had else "there has never been an answer"

@@ -1,6 +1,6 @@
-"""The catalog of datasets: an index rebuilt from bundles, the store and ``catalog.jsonl``.
+"""The catalog of datasets: an index that is rebuilt from bundles, the store and ``catalog.jsonl``.
 
-A dataset is one that a program registered, a bundle, or a lane of the store, which needs no file.
+There are three kinds of datasets: those registered by a program, bundles, and lanes of the store.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ _NOTHING: Mapping[str, Any] = {}
 
 
 class DatasetUse(NamedTuple):
-    """How often a dataset was read.
+    """The use of a dataset by backtests.
 
     Attributes:
         dataset_id: Id of the dataset.
@@ -544,7 +544,7 @@ class DataCatalog:
         return dataset.covered(resolution, start, end)
 
     def _entry(self, place: DatasetPlace) -> dict[str, Any]:
-        """Return the entry of a line, or an empty one if the index has a wrong place for it."""
+        """Return the entry of a log line, or an empty one if the index has a wrong position for it."""
         try:
             content = self._log.read_at(int(place.place), int(place.size))
         except (ValueError, TypeError, OverflowError):
@@ -569,7 +569,7 @@ class DataCatalog:
         return known[1]
 
     def _dataset(self, dataset_id: str) -> tuple[DatasetPlace, Dataset]:
-        """Return a dataset and the place of the truth about it.
+        """Return a dataset and the place of its authoritative record.
 
         Raises:
             QueryError: The dataset does not exist.
@@ -633,7 +633,7 @@ class DataCatalog:
             return None  # `onetape bundle validate` reports the fault
 
     def _record(self, type_: str, entry: Mapping[str, Any]) -> None:
-        """Write a line, which is the truth; then update the file for programs that read it."""
+        """Write an authoritative log line; then update the SQLite file for programs that read it."""
         self._log.append(type_, entry)
         try:
             self._publish()

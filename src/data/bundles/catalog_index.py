@@ -1,7 +1,7 @@
 """The index of a catalog: an SQLite file that is built from ``catalog.jsonl`` and the bundles.
 
-It is never the truth. A faulty index is repaired by rebuilding it; if it cannot be written, the
-process keeps an index in memory. Any SQLite program may read the file.
+The index is never authoritative. A faulty index is rebuilt; if it cannot be written, the process
+keeps an index in memory. Any SQLite program may read the file.
 """
 
 from __future__ import annotations
@@ -103,7 +103,7 @@ _TABLES = (
 
 
 class DatasetPlace(NamedTuple):
-    """The place of the truth about a dataset.
+    """The place of the authoritative record of a dataset.
 
     Attributes:
         kind: ``line`` of the log, ``bundle``, ``lane`` of the store, or ``read``: a lane in a
@@ -141,9 +141,9 @@ class CatalogIndex:
     Args:
         path: Path of the file, or None to keep the index in memory.
         log: Log of the folder.
-        records_of: Returns the records of a bundle by its name, or None if there is no such
-            bundle.
-        described: Returns a bundle's row in ``bundle_metadata``, None if there is none, and its
+        records_of: Function that returns the records of a bundle by name, or None if it does not
+            exist.
+        described: Function that returns a bundle's row in ``bundle_metadata`` (or None) and its
             rows in ``bundle_symbols``.
         disk: File system.
         scope: Name of the one bundle to cover, or empty for all.

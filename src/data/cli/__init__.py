@@ -118,7 +118,7 @@ def guarded(args: argparse.Namespace) -> int:
 
 @contextmanager
 def _ended_by_sigterm() -> Iterator[None]:
-    """Let SIGTERM end a command like Ctrl-C: with its report, keeping what has arrived."""
+    """Let SIGTERM end a command like Ctrl-C: the command keeps what has arrived, and prints its report."""
     try:
         before = signal.signal(signal.SIGTERM, signal.default_int_handler)
     except ValueError:  # only the main thread of a program has signals
@@ -221,7 +221,7 @@ def _parser(arguments: Sequence[str], *, every: bool = False) -> argparse.Argume
 
 @contextmanager
 def _logging(log: str | None, *, verbose: bool) -> Iterator[None]:
-    """Show the library's log on standard error if requested, otherwise nowhere.
+    """Show the library's log on standard error if requested; otherwise show no log.
 
     Raises:
         ConfigError: The environment requests an unknown format or level.

@@ -54,7 +54,7 @@ def chosen(manager: Installation, symbol: str | None, label: str | None = None) 
     """Return the requested series, in all their lanes, or all series if none is named.
 
     Raises:
-        CacheError: There are none; the hint names the cached ones.
+        CacheError: No such series is stored; the hint names the stored ones.
         QueryError: The symbol or timeframe cannot be understood.
     """
     name = meant(manager, symbol) if symbol else None
@@ -69,9 +69,9 @@ def chosen(manager: Installation, symbol: str | None, label: str | None = None) 
 def chosen_with_others(
     manager: Installation, symbol: str | None, label: str | None = None
 ) -> tuple[list[SeriesKey], list[OtherPart]]:
-    """Return the requested series, and the tables and fundamentals; raises as :func:`chosen`.
+    """Return the requested series, and the tables and fundamentals; for errors see :func:`chosen`.
 
-    For one symbol, either is enough.
+    For a symbol, it is enough if one of them is stored.
     """
     name = meant(manager, symbol) if symbol else None
     frame = Timeframe.parse(label) if label else None
@@ -173,7 +173,7 @@ def _entry(
 
 
 def confirmations(manager: Installation, key: SeriesKey) -> tuple[ComparedBars, ...]:
-    """Return the valid comparisons with second vendors; none if a newer version wrote them."""
+    """Return the valid comparisons with second vendors; empty if a newer version wrote them."""
     try:
         return manager.client.confirmations(key)
     except FormatVersionError:

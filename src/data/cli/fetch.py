@@ -168,7 +168,7 @@ def _check_many(args: argparse.Namespace) -> None:
     """Reject options that apply to only one symbol.
 
     Raises:
-        QueryError: There is such an option.
+        QueryError: The command has such an option.
     """
     if args.version is not None:
         raise QueryError(

@@ -77,7 +77,7 @@ def is_quiet() -> bool:
 
 
 class _Nowhere(io.TextIOBase):
-    """A stand-in for a standard output or error that the caller has closed."""
+    """A replacement for a standard output or error stream that the caller has closed."""
 
     def write(self, text: str) -> int:
         """Discard ``text``; return its length, as if it were written."""
@@ -111,7 +111,7 @@ def busy(args: argparse.Namespace, doing: str) -> AbstractContextManager[Any]:
 
 @contextmanager
 def asking(args: argparse.Namespace, *, progress: bool = False) -> Iterator[list[str]]:
-    """Show that bars are being requested; afterwards the list contains the notes, each once.
+    """Show that bars are being requested; yield a list that has each note once afterward.
 
     ``progress``: Whether the caller shows the progress.
     """
@@ -149,7 +149,7 @@ def _plain(value: Any) -> Any:
 
 
 def complain(message: str, hints: Iterable[str] = ()) -> None:
-    """Print an error on standard error, followed by what can be done about it."""
+    """Print an error on standard error, followed by hints."""
     from rich.text import Text
 
     lines = [Text.assemble(("onetape: ", "bold red"), message)]
