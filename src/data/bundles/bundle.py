@@ -125,8 +125,8 @@ class Bundle:
     """One bundle. Thread-safe, and shared by processes.
 
     Args:
-        name: Name of the bundle's folder, or the name that ``DataCatalog.register_bundle`` gave
-            it: letters, digits, ``.``, ``_`` and ``-``. A bundle in the folder of bundles takes
+        name: Name of the bundle's folder, or the name that ``DataCatalog.register_bundle`` gave it:
+            letters, digits, ``.``, ``_`` and ``-``. A bundle in the folder of bundles takes
             precedence.
         folder: Folder of bundles, or None for the configured one.
         disk: File access; None is the file system, with permissions according to the umask.
@@ -183,11 +183,11 @@ class Bundle:
 
         Args:
             manager: Data manager that answers.
-            symbols: Symbols as for ``get_ohlcv``; they are numbered (``sid``) 1, 2, 3 … in this
+            symbols: Symbols, see ``get_ohlcv``; they are numbered (``sid``) 1, 2, 3 … in this
                 order.
             timeframe: Timeframe of the bars; days and longer become ``daily_bars``, others
                 ``minute_bars``.
-            start_date, end_date: Range as for ``get_ohlcv``, ends inclusive; an end of None moves
+            start_date, end_date: Range, see ``get_ohlcv``, ends inclusive; an end of None moves
                 forward with each refresh.
             adjustment, provider, session: See ``get_ohlcv``.
             offline: Whether to use only stored bars.
@@ -540,7 +540,7 @@ class Bundle:
                 if made is None:
                     made = rebuilt(self._files, commit)
                     made.put(commit, self._files)
-        except StorageError:  # the folder may be read-only: the next call rebuilds them
+        except StorageError:  # the folder may be read-only; then the next call rebuilds them
             made = rebuilt(self._files)
         return made
 
@@ -649,7 +649,7 @@ class Bundle:
         return [p for kind in ("daily", "minute") for p in partitions(self._disk, root, kind)]
 
     def state(self, manager: DataManager) -> BundleState:
-        """Return how the bundle compares with what the store returns now; no vendor is queried.
+        """Compare the bundle with the store's current answer; no vendor is queried.
 
         Only files that were modified since they were written are read; :meth:`validate` reads
         every file.
@@ -922,7 +922,7 @@ def _missing(
 
 
 def _differences(symbol: str, before: SymbolSource | None, now: _Answer) -> Iterable[str]:
-    """Yield the differences between an answer and the one that the bundle was made from."""
+    """Yield the differences between an answer and the one from which the bundle was built."""
     if now.error:
         had = before is not None and before.fingerprint is not None
         what = "the cache no longer has an answer" if had else "there has never been an answer"

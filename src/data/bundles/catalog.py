@@ -60,7 +60,7 @@ _NOTHING: Mapping[str, Any] = {}
 
 
 class DatasetUse(NamedTuple):
-    """How often a dataset was read.
+    """The use of a dataset by backtests.
 
     Attributes:
         dataset_id: Id of the dataset.

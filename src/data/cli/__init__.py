@@ -221,7 +221,7 @@ def _parser(arguments: Sequence[str], *, every: bool = False) -> argparse.Argume
 
 @contextmanager
 def _logging(log: str | None, *, verbose: bool) -> Iterator[None]:
-    """Show the library's log on standard error if requested, otherwise nowhere.
+    """Show the library's log on standard error if requested; otherwise show no log.
 
     Raises:
         ConfigError: The environment requests an unknown format or level.

@@ -147,7 +147,7 @@ def _cells(name: str, values: Sequence[Any]) -> Sequence[Cell]:
 
 
 def attempts_shown(provenance: Provenance) -> Shown:
-    """Yield the vendors queried in this call, how each attempt ended, and why some failed."""
+    """Yield the vendors queried in this call, with results and the reasons of failures."""
     attempts = provenance["attempts"]
     if not attempts:
         yield styled("no request sent: everything was cached", "dim")
@@ -185,7 +185,7 @@ def gaps_shown(provenance: Provenance) -> Shown:
 
 
 def records(frame: pd.DataFrame) -> list[dict[str, Any]]:
-    """Return the rows as plain mappings with ISO stamps; a missing time is None."""
+    """Return the rows as plain mappings with ISO times; a missing time is None."""
     plain = frame.reset_index()
     for name in plain.select_dtypes("datetime").columns:
         times = plain[name].dt.strftime("%Y-%m-%dT%H:%M:%SZ").astype(object)
@@ -194,7 +194,7 @@ def records(frame: pd.DataFrame) -> list[dict[str, Any]]:
 
 
 def dated(frame: pd.DataFrame) -> pd.DataFrame:
-    """Return the frame with session dates as strings instead of stamps."""
+    """Return the frame with session dates as strings instead of timestamps."""
     index = frame.index.strftime("%Y-%m-%d")  # type: ignore[attr-defined]
     return frame.set_axis(index.set_names(frame.index.name), axis=0)
 
@@ -213,7 +213,7 @@ def chart(
 
     Args:
         values: Values to draw; missing ones (NaN) are skipped.
-        width: Most characters in a line, including the labels.
+        width: Maximum number of characters in a line, including the labels.
         height: Number of lines.
         shaded: Whether each value is in a gap. If given, missing values keep their place: they are
             shaded in a gap, and blank elsewhere.

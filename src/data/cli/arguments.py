@@ -70,7 +70,7 @@ def question(args: argparse.Namespace) -> dict[str, Any]:
     The symbols are left out.
 
     Raises:
-        QueryError: There is a timeframe among the symbols.
+        QueryError: A timeframe is among the symbols.
     """
     for symbol in args.symbols[1:]:
         if symbol[:1].isdigit() and _is_timeframe(symbol):
@@ -174,7 +174,7 @@ def add_universe(parser: argparse.ArgumentParser, usual: str) -> None:
 
 
 def check_one(args: argparse.Namespace, example: str, *, with_timeframe: bool = False) -> None:
-    """Reject a command unless it names exactly one of: a symbol, a universe, all stored series.
+    """Reject a command unless it names exactly one of these: a symbol, a universe, all stored series.
 
     Raises:
         QueryError: The command names none or several, or a symbol without the timeframe it needs.

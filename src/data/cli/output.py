@@ -153,7 +153,7 @@ def _plain(value: Any) -> Any:
 
 
 def complain(message: str, hints: Iterable[str] = ()) -> None:
-    """Print an error on standard error, followed by what can be done about it."""
+    """Print an error on standard error, followed by hints."""
     from rich.text import Text
 
     lines = [Text.assemble(("onetape: ", "bold red"), message)]

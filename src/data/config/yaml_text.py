@@ -38,8 +38,9 @@ class YamlDocument:
     """The content of a YAML file.
 
     Attributes:
-        value: The mapping; empty if nothing could be read. lines: Maps each path to its line,
-        counted from 1. problems: Syntax mistakes, with their lines in :attr:`lines`.
+        value: The mapping; empty if nothing could be read.
+        lines: Maps each path to its line, counted from 1.
+        problems: Syntax mistakes, with their lines in :attr:`lines`.
     """
 
     value: dict[str, Any] = field(default_factory=dict)

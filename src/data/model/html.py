@@ -37,10 +37,10 @@ def element(tag: str, *children: object, **attributes: object) -> Html:
     """Return an HTML element.
 
     Args:
-        tag: Name of the element, from the caller; never external input. children: Content of the
-        element; anything other than :class:`Html` is escaped. attributes: Attributes by name;
-        ``class_`` is ``class``, ``data_x`` is ``data-x``. An attribute that is None or False is
-        omitted; one that is True has no value.
+        tag: Name of the element, from the caller; never external input.
+        children: Content of the element; anything other than :class:`Html` is escaped.
+        attributes: Attributes by name; ``class_`` is ``class``, ``data_x`` is ``data-x``. An
+            attribute that is None or False is omitted; one that is True has no value.
     """
     written = "".join(_attribute(name, value) for name, value in attributes.items())
     end = "" if tag in _VOID else f"{joined(children)}</{tag}>"
@@ -61,7 +61,8 @@ def table(
 
     Args:
         rows: Cells, left to right. Without ``columns`` the first cell in a row is its heading.
-        columns: Column headings; () for none. caption: Text above the table; "" for none.
+        columns: Column headings; () for none.
+        caption: Text above the table; "" for none.
     """
     head = [element("caption", caption)] if caption else []
     if columns:

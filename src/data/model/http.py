@@ -50,10 +50,12 @@ class HttpResponse:
     """An HTTP response.
 
     Attributes:
-        status: HTTP status. headers: Headers with lowercase names. body: Decoded bytes (content
-        encoding undone). url: URL of the request, without its query. requests: Number of HTTP
-        requests sent, including retries and an SDK's hidden ones. took_ms: Milliseconds from
-        sending until the whole response had arrived.
+        status: HTTP status.
+        headers: Headers with lowercase names.
+        body: Decoded bytes (content encoding undone).
+        url: URL of the request, without its query.
+        requests: Number of HTTP requests sent, including retries and an SDK's hidden ones.
+        took_ms: Milliseconds from sending until the whole response had arrived.
     """
 
     status: int

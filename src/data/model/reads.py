@@ -106,10 +106,12 @@ class BarsRead(NamedTuple):
         unstored: Timestamp and reason for each row that is never stored: running bars, and rows
             that cannot be bars.
         as_of: Date as of which prices are adjusted.
-    book: Splits and dividends known then, with ``actions``, ``disputed`` and ``of(vendor)``.
-        closes: See :class:`AppliedActions`. span: Span that was read from the series. is_made:
-        Whether the bars were built from the series' shorter bars. substitute: Description of the
-        kind of bars returned in place of the requested kind; empty if it was not replaced.
+        book: Splits and dividends known then, with ``actions``, ``disputed`` and ``of(vendor)``.
+        closes: See :class:`AppliedActions`.
+        span: Span that was read from the series.
+        is_made: Whether the bars were built from the series' shorter bars.
+        substitute: Description of the kind of bars returned in place of the requested kind; empty
+            if it was not replaced.
     """
 
     root: Path

@@ -12,12 +12,14 @@ class Settings:
     """The settings of an installation: folders, limits and keys.
 
     Attributes:
-        cache_dir: Root of the cache. cache_dir_from: Origin of ``cache_dir``, for ``doctor``:
-        ``argument``, ``DATA_CACHE_DIR``, ``./data-cache`` or ``user cache folder``. state_dir:
-        Folder with the vendors' limits and the leases that processes share. record_dir: Folder in
-        which each answer from a vendor is recorded, or None. rules_path: The user's rules file, or
-        None for only the packaged one. max_size_gb: Size limit of the cache in gigabytes; 0 means
-        no limit. credentials: Maps the name of each environment variable to its key; never shown.
+        cache_dir: Root of the cache.
+        cache_dir_from: Origin of ``cache_dir``, for ``doctor``: ``argument``, ``DATA_CACHE_DIR``,
+            ``./data-cache`` or ``user cache folder``.
+        state_dir: Folder with the vendors' limits and the leases that processes share.
+        record_dir: Folder in which each answer from a vendor is recorded, or None.
+        rules_path: The user's rules file, or None for only the packaged one.
+        max_size_gb: Size limit of the cache in gigabytes; 0 means no limit.
+        credentials: Maps the name of each environment variable to its key; never shown.
         rate_limits: Maps each vendor to its limits from ``PROVIDER_RATE_LIMITS``.
     """
 

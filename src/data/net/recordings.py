@@ -59,9 +59,9 @@ class Recorder:
         """Write one request and its response.
 
         Args:
-            vendor: Canonical name of the vendor that was queried. request, response: The exchange;
-            the keys of the request are masked in the response. now_ms: Time of the request, UTC
-            milliseconds.
+            vendor: Canonical name of the vendor that was queried.
+            request, response: The exchange; the keys of the request are masked in the response.
+            now_ms: Time of the request, UTC milliseconds.
         """
         question, keys = _question(request), list(known_keys().values())
         entry = {

@@ -66,9 +66,9 @@ _FIRST_MS = day_ms(date(1900, 1, 2))
 _SPARE_ROWS = 4
 # An incomplete answer is read again after this time.
 _RETRY_MS = 60_000
-# Number of attempts, each looking further back, if the calendar is unknown.
+# Number of attempts if the calendar is unknown; each one looks further back.
 _LOOKS_BACK = 4
-# In the east, a session begins up to this long before the UTC day that it is named after.
+# In the east, a session begins up to this long before the UTC day of its date.
 _EAST_MS = 14 * HOUR_MS
 _FREQUENCIES = {"daily": "1d", "minute": "1m"}
 _NOTHING_GIVEN = "a portal needs a data_source, or a daily_reader or minute_reader"
@@ -80,7 +80,7 @@ class PortalQuestion(NamedTuple):
     Attributes:
         assets, timeframe: Assets and timeframe of the bars.
         field: One of :data:`FIELDS`.
-        moment: Time up to which bars may be known.
+        moment: Time up to which bars may be visible.
         is_daily: Whether the program runs by days.
         rows: Number of rows wanted.
     """
@@ -130,14 +130,13 @@ class BasePortal(ABC, Generic[S, F]):
         current_simulation_time: See :meth:`set_simulation_time`; None: the limit is now.
         data_source: A :class:`~src.data.DataManager`, a source from :mod:`src.data.sources` (only
             its vendor answers), or an object with ``async fetch(symbols, start, end, frequency)``
-            that returns a Polars frame with ``timestamp`` (or ``date``), ``symbol`` and ``open
-            high low close volume``. It receives naive UTC stamps, both inclusive, and a
-            ``frequency`` such as ``1d``.
+            that returns a Polars frame with ``timestamp`` (or ``date``), ``symbol`` and ``open high
+            low close volume``. It receives naive UTC stamps, both inclusive, and a ``frequency``
+            such as ``1d``.
         use_cache: Whether to keep bars in memory. If False, every call queries the source, and a
             data manager queries its vendors again.
         asset_finder: Object that looks up numbers (``retrieve_asset``) and symbols
-            (``lookup_symbol``) if assets are given as one of these and the source needs the
-            other.
+            (``lookup_symbol``) if assets are given as one of these and the source needs the other.
         calendar: Name of an exchange's calendar, or an object with ``name``, for readers and
             sources. It determines which bars are expected, and when they close. None: the rows are
             those of the source, and a daily bar closes at the end of its UTC day.
@@ -145,12 +144,11 @@ class BasePortal(ABC, Generic[S, F]):
         validator: Object whose ``validate(frame)`` is called with each Polars frame that is read;
             the frame is rejected if the result, or its ``valid``, is false.
         cache_manager: Object with ``get(symbols, start_date, end_date, resolution, source)`` and
-            ``put(..., data)``, queried before a source or reader. A data manager has its own
-            store.
+            ``put(..., data)``, queried before a source or reader. A data manager has its own store.
         data_catalog: Kept as an attribute for the program; nothing is looked up in it.
 
     Attributes:
-        asset_finder, calendar, data_catalog: Arguments as passed.
+        asset_finder, calendar, data_catalog: See the arguments.
 
     Raises:
         QueryError: No source or reader is given, or several, or one that cannot be used (a

@@ -67,9 +67,10 @@ class SymbolRefusal:
 
     Attributes:
         reason: ``malformed`` (not a symbol under any rules), ``ambiguous`` (several meanings) or
-        ``unknown`` (no rule matches). message: Description of the problem, with the symbol and any
-        limit it exceeds. candidates: Spellings that would be recognized. hint: Advice on how to
-        solve the problem.
+            ``unknown`` (no rule matches).
+        message: Description of the problem, with the symbol and any limit it exceeds.
+        candidates: Spellings that would be recognized.
+        hint: Advice on how to solve the problem.
     """
 
     reason: Literal["malformed", "ambiguous", "unknown"]

@@ -1,4 +1,4 @@
-"""The tables of a database: their states, and how they are brought to this version.
+"""The tables of a database: their states, and their upgrade to this version.
 
 ========= ==========================================================================================
 state what happens at the first use =========
@@ -378,7 +378,7 @@ class Schema:
         _log.info("%s: backup in %s", self._url, target)
 
     def differences(self) -> list[str]:
-        """Return the faults in this version's tables: damage, orphaned rows, changed columns."""
+        """Return the faults in the tables of this version: damage, orphaned rows, changed columns."""
         from alembic.autogenerate import compare_metadata
         from alembic.migration import MigrationContext
 

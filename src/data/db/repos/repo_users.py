@@ -99,7 +99,7 @@ class UsersRepo(Repository):
         defaults_user: dict[str, Any] | None = None,
         provider: str = TELEGRAM,
     ) -> int:
-        """Return the number of a user, who is created if new.
+        """Return the number of a user; a new user is created.
 
         ``defaults_user`` may have the new user's ``email``, ``role`` and ``is_active``.
         """
@@ -300,7 +300,7 @@ class VerificationRepo(Repository):
         row.value = json.dumps({"key": kept["key"], "issued": issued})
 
     def count_last_hour_by_user_id(self, user_id: int, now_unix: int | None = None) -> int:
-        """Return how many codes were sent to a user in the hour before ``now_unix`` (or now)."""
+        """Return the number of codes sent to a user in the hour before ``now_unix`` (None: now)."""
         now = self.clock.now_ms() // 1000 if now_unix is None else now_unix
         sent = VerificationCode.sent_time
         query = select(func.count()).where(VerificationCode.user_id == user_id)

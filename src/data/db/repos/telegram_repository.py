@@ -155,7 +155,7 @@ class TelegramRepository(Repository):
     def count_codes_last_hour(
         self, telegram_user_id: str | int, now_unix: int | None = None
     ) -> int:
-        """Return how many codes were sent in the hour before ``now_unix`` (None: now)."""
+        """Return the number of codes sent in the hour before ``now_unix`` (None: now)."""
         profile = self.users.get_telegram_profile(telegram_user_id)
         if profile is None:
             return 0
@@ -449,7 +449,7 @@ class TelegramRepository(Repository):
         error_message: str | None = None,
         response_time_ms: int | None = None,
     ) -> int:
-        """Record a command from a user and how it ended; return the number of the record."""
+        """Record a command from a user and its result; return the number of the record."""
         row = CommandAuditRepo(self.s, self.clock).log(
             telegram_user_id,
             command,
@@ -497,7 +497,7 @@ class TelegramRepository(Repository):
         return CommandAuditRepo(self.s).stats()
 
     def delete_old_records(self, audit_days: int = 90, feedback_days: int = 365) -> int:
-        """Remove audit records and feedback that are older than this; return how many."""
+        """Remove audit records and feedback older than these numbers of days; return how many."""
         if not 0 < audit_days < 100_000 or not 0 < feedback_days < 100_000:
             raise QueryError("records are kept for at least one day")
         now = self.now()

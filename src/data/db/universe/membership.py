@@ -1,13 +1,13 @@
-"""Dated membership: what a source states, what a refresh changes, who was a member on a day. Pure.
+"""Dated membership: statements of sources, changes by a refresh, members on a day. Pure.
 
 A *source* is a named file or list. Its statement at one time is a *record*: a header and
 intervals of session dates ``[start, end)``, one or more for each symbol. Nothing is ever
 overwritten: an interval that no longer holds is marked with the record that replaced it, so that
 every earlier answer can be given again.
 
-A *dated* source itself contains when each membership began and ended (as intervals, or as a
-change log walked back from today's list). A *roster* is a list without dates: it holds from the
-day on which it was recorded.
+A *dated* source itself says when each membership began and ended (as intervals, or as a change log
+that is walked back from today's list). A *roster* is a list without dates; it is valid from the day
+on which it was recorded.
 """
 
 from __future__ import annotations
@@ -82,7 +82,7 @@ class Memberships:
         intervals: Memberships; in a roster, they start on the day of the list.
         first: First session date about which the source has information.
         steps: Impossible entries.
-        last_change: Last day on which a membership begins or ends; None if there is none.
+        last_change: Last day on which a membership begins or ends, or None.
         habit_days: Longest time between two recent changes; None if there are too few.
         notes: Further remarks, each a sentence.
     """
@@ -158,7 +158,7 @@ def dated(intervals: Iterable[Interval]) -> Memberships:
     """Return the statement of a source that dates its intervals.
 
     Raises:
-        UniverseError: There are no intervals.
+        UniverseError: The source has no intervals.
     """
     rows = tuple(intervals)
     days = [day for row in rows for day in (row.start, row.end) if day is not None]
@@ -390,7 +390,7 @@ def answer(
         records: All records of the universe, oldest first.
         known_at: Requested time of knowledge; None for everything that is recorded.
         last_check: Day on which rosters were last compared with their source.
-        intervals: Returns the intervals for that day; called if sources disagree.
+        intervals: Function that returns the intervals for that day; called if sources disagree.
     """
     names = {record.source for record in seen.records}
     source_of = {record.number: record.source for record in records if record.source in names}

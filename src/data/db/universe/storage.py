@@ -98,11 +98,11 @@ class UniverseSource:
 
     Attributes:
         source: Name of the source.
-        make: Returns the statement, given the UTC date on which it is recorded.
+        make: Function that returns the statement, given the UTC date on which it is recorded.
         evidence: Name and digest of the file, or the origin of a list.
         files: Maps ``file`` and ``roster`` to the paths that were read.
         notes: Further remarks, each a sentence.
-        canonical: Returns the spelling by which symbols are compared.
+        canonical: Function that returns the spelling by which symbols are compared.
     """
 
     source: str
