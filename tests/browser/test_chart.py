@@ -393,6 +393,31 @@ def test_every_day_in_sight_has_its_date_on_an_axis_of_minutes(
     one.check()
 
 
+@pytest.mark.parametrize(
+    ("frame", "names"),
+    [
+        (minutes(390), "All"),
+        (minutes(3 * 1440), "1D All"),
+        (minutes(12 * 1440), "1D 1W All"),
+        (frame_of(np.linspace(50, 60, 100), "2024-01-02"), "1M All"),
+        (frame_of(np.linspace(50, 60, 600), "2022-01-03"), "1M 6M 1Y All"),
+        (frame_of([5.0]), "All"),
+    ],
+)
+def test_a_range_has_a_button_if_it_has_fewer_bars_than_all(
+    frame: pd.DataFrame, names: str, tmp_path: Path, open_page: Open
+) -> None:
+    one = ready(open_page(plot(frame).save(tmp_path / "a.html")))
+    buttons = one.page.locator("#ranges button").all_inner_texts()
+    assert " ".join(buttons) == f"{names} Log PNG"
+    if "1D" in names:
+        before = shown(one)
+        one.page.click("text=1D")
+        first, end = settled(one, before)
+        assert end - first == 1440
+    one.check()
+
+
 def test_texts_of_marks_are_beside_the_bars(tmp_path: Path, open_page: Open) -> None:
     """The chart has their signs; the line above and the table below have their words."""
     frame = frame_of(np.linspace(50, 60, 60), "2024-01-02")

@@ -203,13 +203,18 @@ const drawChart = (box, data) => {
     place.dataset.look = is_dense ? "area" : "candles";
   };
   scale.subscribeVisibleLogicalRangeChange(dense);
-  const back = (months) => {
+  // A range that has all columns, or hardly one, is none to choose.
+  const back = (months, days) => {
     const last = new Date(times[count - 1] * 1000);
-    last.setUTCMonth(last.getUTCMonth() - months);
-    const since = last.getTime() / 1000, at = times.findIndex(time => time > since);
-    show(Math.max(0, at), count - 1);
+    last.setUTCMonth(last.getUTCMonth() - months, last.getUTCDate() - days);
+    return times.findIndex(time => time > last.getTime() / 1000);
   };
-  const buttons = {"1M": () => back(1), "6M": () => back(6), "1Y": () => back(12), All: () => show(0, count - 1)};
+  const spans = {"1D": [0, 1], "1W": [0, 7], "1M": [1, 0], "6M": [6, 0], "1Y": [12, 0]}, buttons = {};
+  for (const [name, [months, days]] of Object.entries(spans)) {
+    const from = back(months, days);
+    if (from > 0 && count - from > 2 && !(days && data.is_daily)) buttons[name] = () => show(from, count - 1);
+  }
+  buttons.All = () => show(0, count - 1);
   const press = (name, work) => {
     const button = document.createElement("button");
     button.type = "button"; button.textContent = name;
