@@ -19,7 +19,7 @@ from src.data.errors import QueryError
 from src.data.polars.parquet_daily_bars import PolarsParquetDailyReader
 from src.data.polars.parquet_writer import ParquetWriter
 from src.data.sources import DataSource, DataSourceRegistry
-from tests.config.test_data_adapters import PRINTED
+from tests.sources.test_adapter_settings import PRINTED
 
 START, END = pd.Timestamp("2024-01-02"), pd.Timestamp("2024-01-31")
 NAMES = [
