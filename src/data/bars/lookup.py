@@ -380,9 +380,9 @@ class AnswerCache:
     def _is_of_series(self, query: BarsQuery, key: SeriesKey) -> bool:
         """Return whether the answer stays valid until the bars of ``key`` change.
 
-        Answers for weekly and monthly bars of stocks are built from daily bars once daily bars
-        are stored. For other timeframes, bars built from shorter ones are replaced by a
-        vendor's own.
+        A vendor's weekly and monthly bars of stocks do not qualify, because the answer is built
+        from daily bars as soon as these are stored. All other stored bars take precedence over bars
+        built from shorter ones.
         """
         if key != self._lanes.find(replace(query, timeframe=key.timeframe)).key:
             return False

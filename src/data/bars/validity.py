@@ -1,8 +1,8 @@
-"""How long knowledge about a series remains valid: reasons, expiry, doubts, lifetime, trading day.
+"""Decides how long stored data remains valid: reasons, expiry, doubts, lifetime, trading day.
 
 Stored bars and empty spans are valid until they expire, a clock proves wrong, a split close to
-their fetch is settled, or a session opens. These rules decide what is a hit, and what a fetch
-stores.
+their fetch is settled, or a session opens. These rules determine which queries are hits, and the
+states in which fetched data is stored.
 """
 
 from __future__ import annotations
@@ -33,14 +33,14 @@ if TYPE_CHECKING:
 
 # --- how long an answer is valid
 
-# How long data that depends only on our own clock is left alone.
+# Time for which data that depends only on our own clock is not fetched again.
 UNVOUCHED_MS = HOUR_MS
 # Clocks of machines that share a folder may differ by this much without being wrong.
 SKEW_MS = MINUTE_MS
-# Time after which a gap that was seen once is fetched again: first for a gap in the last day, then
-# for an older one.
+# Times after which a gap that was seen once is fetched again: for a gap in the last day, and for an
+# older one.
 _YOUNG_HOLE_MS, _OLD_HOLE_MS = 15 * MINUTE_MS, 6 * HOUR_MS
-# Asset classes whose vendors have bars before the open on Sunday, or on a holiday.
+# Asset classes for which vendors have bars before the open on Sunday, or on a holiday.
 _LOOSE_HOURS = ("forex", "future")
 # The end of a series is checked again after this fraction of the time without bars.
 _SHARE_OF_NOTHING = 30
@@ -48,7 +48,7 @@ _SHARE_OF_NOTHING = 30
 
 @dataclass(frozen=True)
 class Expiry:
-    """How long an empty result is valid, and how long untrusted bars are left alone.
+    """How long an empty result is valid, and for how long untrusted bars are not fetched again.
 
     Attributes:
         recent_ms: Validity of an empty result in the last 30 days, and of an older one after the
@@ -62,24 +62,24 @@ class Expiry:
     old_ms: int = 90 * DAY_MS
 
     def of(self, ends: Stamps, now_ms: int, again: NDArray[np.bool_]) -> Stamps:
-        """Return when spans with these ends are fetched again.
+        """Return the times at which empty spans with these ends are fetched again.
 
-        ``again``: which of them were reported empty before.
+        ``again`` tells which of the spans were reported empty before.
         """
         is_old = again & (now_ms - ends >= 30 * DAY_MS)
         return now_ms + np.where(is_old, self.old_ms, self.recent_ms)
 
     def of_holes(self, ends: Stamps, now_ms: int, again: NDArray[np.bool_]) -> Stamps:
-        """Return when gaps are fetched again: soon if seen only once, which proves nothing."""
+        """Return the times at which gaps are fetched again; a gap seen only once is due soon."""
         soon = np.where(now_ms - ends < DAY_MS, _YOUNG_HOLE_MS, _OLD_HOLE_MS)
         return np.where(
             again, self.of(ends, now_ms, again), now_ms + np.minimum(soon, self.recent_ms)
         )
 
     def of_end(self, last_ms: int, now_ms: int) -> int:
-        """Return when the end of a series, whose last bar is at ``last_ms``, is checked again.
+        """Return the time at which the end of a series is checked again, since bars may resume.
 
-        The shorter the silence, the sooner: bars may resume one day.
+        The shorter the time since the last bar (``last_ms``), the sooner.
         """
         return now_ms + min((now_ms - last_ms) // _SHARE_OF_NOTHING, self.old_ms)
 
@@ -100,7 +100,7 @@ def is_hole(part: Covered) -> bool:
 
 
 def is_unasked(part: Covered) -> bool:
-    """Return whether a span is empty only by the calendar: no vendor was queried for it."""
+    """Return whether a span counts as empty only because of the calendar, without a query."""
     return part.state == "empty" and part.reason == CLOSED and not part.vendor
 
 
@@ -112,10 +112,11 @@ def has_loose_hours(instrument: Instrument) -> bool:
 def may_hold_more(coverage: Coverage, closed: Span, instrument: Instrument) -> bool:
     """Return whether to query a vendor for a span in which no bar is expected.
 
-    Always for currencies and futures: vendors keep different hours, and the result of a query must
-    not depend on earlier ones. For other classes, if bars are stored off-calendar at such hours:
-    within a day of the span or, allowing an hour for clock changes, at its times of day. Also next
-    to bars from the user's own files, because that vendor costs nothing.
+    The result is True in three cases. First, for currencies and futures: vendors keep different
+    hours, and the result of a query must not depend on earlier queries. Second, for other asset
+    classes, if off-calendar bars are stored within a day of the span or, allowing an hour for clock
+    changes, at its times of day. Third, next to bars from the user's own files, because queries to
+    that vendor are free.
     """
     if has_loose_hours(instrument):
         return True
@@ -138,11 +139,11 @@ def _is_at_such_hours(bars: Span, closed: Span) -> bool:
 
 
 def fetched_ahead(view: SeriesView, now_ms: int) -> list[Covered]:
-    """Return the stretches of a series that were stored with a time in the future, to be fetched again.
+    """Return the spans that were stored with a time in the future and must be fetched again.
 
-    Only the last day of final bars is returned: earlier bars had closed whatever the clock showed,
-    because their vendor had newer ones. Bars from older tools are never returned: their time is
-    that of a file.
+    Of final bars, only the last day is returned: earlier bars had certainly closed, because their
+    vendor had newer ones. Bars from older tools are never returned, because their time is that of a
+    file.
     """
     latest = now_ms + SKEW_MS
     late = (part for whole in view.coverage if whole.fetched_at > latest for part in whole.opened)
@@ -155,10 +156,10 @@ def fetched_ahead(view: SeriesView, now_ms: int) -> list[Covered]:
 
 
 def latest_known(coverage: Coverage, book: ActionBook) -> int:
-    """Return the latest time (UTC ms) that must be past, by a share's stored data; or 0."""
+    """Return the latest time (UTC ms) that must be in the past according to stored data; or 0."""
     parts = [part for part in coverage.opened() if not _is_of_a_file(part)]
     opened = [day_ms(part.basis.as_of) for part in parts if part.basis.as_of is not None]
-    # Parts doubted because the clock is behind wait for that time.
+    # Parts that are doubted because the clock is behind are fetched again at that time.
     doubted = [part.expires or 0 for part in coverage.opened() if part.reason == BEHIND]
     times = [action.fetched_at for action in book.reports]
     return max([0, *(part.fetched_at for part in parts), *opened, *doubted, *times])
@@ -172,7 +173,7 @@ def _is_of_a_file(part: Covered) -> bool:
 
 
 def after_change(coverage: Coverage, now_ms: int, reason: str = CHANGED) -> Coverage:
-    """Return the coverage of a series whose files have changed: all of it is doubtful, and due."""
+    """Return the coverage of a series whose files have changed: everything is doubtful and due."""
     return Coverage(
         replace(part, expires=now_ms)
         if part.state == "empty"
@@ -185,7 +186,7 @@ def after_change(coverage: Coverage, now_ms: int, reason: str = CHANGED) -> Cove
 
 
 def is_older(part: Covered) -> bool:
-    """Return whether these are bars from older tools, whose properties are unknown."""
+    """Return whether a part has bars from older tools, whose properties are unknown."""
     return part.state == "final" and part.basis.adjustment == "unknown"
 
 
@@ -210,7 +211,7 @@ class SplitWindow:
 
     @property
     def doubt(self) -> Suspicion:
-        """The doubt that is stored with the bars."""
+        """The reason and the end of the doubt, as stored with the bars."""
         return Suspicion(f"fetched within {SESSIONS} sessions of the {self.split}", self.span.end)
 
 
@@ -224,7 +225,7 @@ def may_concern(splits: Iterable[Action], coverage: Coverage) -> bool:
 def split_windows(
     splits: Iterable[Action], calendar: MarketCalendar, fetched: Sequence[int]
 ) -> list[SplitWindow]:
-    """Return the windows of the splits that are near one of the instants ``fetched``."""
+    """Return the windows of splits that are near one of the fetch times ``fetched``."""
     return [SplitWindow(_window(split, calendar), split) for split in _near(splits, fetched)]
 
 
@@ -245,7 +246,7 @@ def _window(split: Action, calendar: MarketCalendar) -> Span:
 
 
 def doubted(coverage: Coverage, near: Iterable[SplitWindow]) -> list[Covered]:
-    """Return the marks that withdraw trust from bars fetched inside a window."""
+    """Return the new coverage of bars that are doubted because they were fetched inside a window."""
     marks: list[Covered] = []
     for window in near:
         doubt = window.doubt
@@ -258,7 +259,7 @@ def doubted(coverage: Coverage, near: Iterable[SplitWindow]) -> list[Covered]:
 
 
 def doubt_at(near: Iterable[SplitWindow], fetched_at: int) -> Suspicion | None:
-    """Return the doubt about data fetched at an instant, or the longest-lasting one of several."""
+    """Return the doubt about data fetched at ``fetched_at`` (of several, the longest), or None."""
     doubts = [window.doubt for window in near if fetched_at in window.span]
     return max(doubts, key=lambda doubt: doubt.expires, default=None)
 
@@ -270,20 +271,20 @@ def _is_trusted(part: Covered) -> bool:
 
 # --- when a series begins and ends
 
-# Number of vendors that must agree that there is nothing before the listing.
+# Number of vendors that must report that no bars exist before the listing.
 PROVING = 2
 
 
 def is_proof(part: Covered) -> bool:
-    """Return whether a span proves that there is nothing before a listing."""
+    """Return whether a span proves that no bars exist before a listing."""
     return part.reason == BEFORE_FIRST and len(part.vendor.split(",")) >= PROVING
 
 
 def lifetime_of(view: SeriesView) -> Lifetime:
     """Return what is known about when a series begins and ends.
 
-    A proven listing is also in the coverage, which outlives the document of the series. A
-    conclusion that an earlier version drew from the silence of one vendor is not a proof.
+    A proven listing is also in the coverage, which may exist longer than the document of the
+    series. An earlier version drew conclusions from the silence of one vendor; these are no proof.
     """
     if view.lifetime.listed is not None:
         return view.lifetime
@@ -308,9 +309,9 @@ _PUBLISHED_MS = 2 * HOUR_MS
 class TradingDay(NamedTuple):
     """A session date that has opened, and the next one that opens.
 
-    Ex-dates up to ``day`` count, and none is between it and ``coming``. A vendor that reports an
-    action with the bar for its day, and was queried at ``news_ms`` or later, need not be queried
-    again for ``day``. Before that time, it knows the actions up to the previous session,
+    Ex-dates up to ``day`` have arrived; the next possible one is ``coming``. Some vendors report an
+    action with the bar for its day: such a vendor, if queried at ``news_ms`` or later, need not be
+    queried again for ``day``. Before that time, it knows the actions up to the previous session,
     ``previous``.
     """
 
@@ -321,14 +322,14 @@ class TradingDay(NamedTuple):
 
     @property
     def end(self) -> int:
-        """Stamp of the next session date."""
+        """Timestamp of the next session date."""
         return day_ms(self.coming)
 
 
 class TradingDays:
     """The trading day of each market. Thread-safe.
 
-    The calendar's result is remembered until the next session opens.
+    The result from the calendar is remembered until the next session opens.
     """
 
     def __init__(self, clock: Clock) -> None:
@@ -354,7 +355,7 @@ class TradingDays:
         """Return the current trading day by the market's calendar.
 
         Raises:
-            ConfigError: There is no such calendar.
+            ConfigError: The calendar does not exist.
         """
         now = self._clock.now_ms()
         kept = self._days.get((instrument.calendar, instrument.timezone))
@@ -364,7 +365,7 @@ class TradingDays:
         around = calendar_for(instrument).sessions(today - _NEAR, today + _NEAR)
         opened = [session for session in around if session.open_ms <= now]
         coming = [session for session in around if session.open_ms > now]
-        if not opened or not coming:  # no market is closed for that long
+        if not opened or not coming:  # no real market is closed for that long
             return TradingDay(today, today + _A_DAY)
         latest, published = opened[-1], opened[-1].close_ms + _PUBLISHED_MS
         remembered = Span(latest.open_ms, coming[0].open_ms)
@@ -374,11 +375,11 @@ class TradingDays:
 
 
 def first_session(calendar: MarketCalendar, stamp_ms: int, latest: date) -> int | None:
-    """Return the stamp of the first session from a date's stamp up to ``latest``, if any."""
+    """Return the timestamp of the first session from ``stamp_ms`` up to ``latest``, or None."""
     sessions = calendar.sessions(date_of(stamp_ms), latest) if stamp_ms <= day_ms(latest) else ()
     return day_ms(sessions[0].day) if sessions else None
 
 
 def _with_news(day: TradingDay, published_ms: int, now_ms: int) -> TradingDay:
-    """Return the day as of the time when its bar has been published."""
+    """Return the day with its ``news_ms`` set if the bar of the day has been published."""
     return day._replace(news_ms=published_ms) if now_ms >= published_ms else day

@@ -450,10 +450,9 @@ def keys_of(downloader: object) -> tuple[str, ...]:
 
 
 def sends_by_machinery(downloader: object) -> bool:
-    """Return whether a downloader sends requests with the methods of this class.
+    """Return whether a downloader with a foreign ``get_ohlcv`` may send requests with this class.
 
-    True even if its ``get_ohlcv`` is foreign: its requests are then limited, retried and counted by
-    this class's sender.
+    Such requests are limited, retried and counted by the sender of this class.
     """
     if not isinstance(downloader, BaseDataDownloader) or not hasattr(downloader, "_accounts"):
         return False

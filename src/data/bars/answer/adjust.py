@@ -54,19 +54,18 @@ class ActionsMissingError(KindMismatchError):
 class Rebaser:
     """Converts the rows of one answer to one basis.
 
-    The basis is that of the last session that has opened: whenever the rows were fetched, the
-    actions since then are needed. This makes any two answers for one symbol consistent.
+    Prices are adjusted as of the last session that has opened. Therefore the actions since the
+    fetch of the rows are needed, and any two answers for one symbol are consistent.
 
     Attributes:
-        store: Store for actions and daily closes.
-        query, key, view: Query, its series, and the view of that series.
-        unstored: Actions that the disk refused.
-        lenient: Whether to use the rows' own basis if the actions up to the latest basis are not
-            known.
-        read: Stored actions, if they have been read already.
-        today: Day whose basis is requested; None for the latest day known.
+        store: Store of the actions and daily closes.
+        query, key, view: Query, series of the rows, and view of that series.
+        unstored: Actions that could not be written to disk.
+        lenient: Whether to keep the rows' own basis if the later actions are not known.
+        read: Stored actions, if they have already been read.
+        today: Day as of which prices are adjusted; None for the latest known day.
         is_alone: Whether the bars are from a pinned vendor that cannot report actions.
-        in_part: Whether rows before a dividend that they cannot be adjusted for may be left out.
+        in_part: Whether rows that cannot be adjusted for a later dividend may be left out.
     """
 
     store: BarStore
@@ -83,16 +82,16 @@ class Rebaser:
     def rebased(self, table: BarTable, coverage: Coverage) -> Rebased:
         """Return the rows in the requested adjustment; with ``in_part``, as many as possible.
 
-        The rows left out are the earliest ones.
+        Only the earliest rows are left out.
 
         Raises:
-            ActionsMissingError, DividendError, KindMismatchError: As for :meth:`_whole`.
+            ActionsMissingError, DividendError, KindMismatchError: See :meth:`_whole`.
         """
         try:
             return self._whole(table, coverage)
         except DividendError as error:
-            # Later rows do not need this dividend, but one with a later ex-date may be equally
-            # unusable.
+            # Later rows do not need this dividend, but a dividend with a later ex-date may be
+            # unusable, too.
             ex_at = day_ms(error.ex_date)
             rows = table.take(table.stamps >= ex_at)
             if not self.in_part or len(rows) in (0, len(table)):
@@ -101,11 +100,11 @@ class Rebaser:
             return done if done.begins else done._replace(begins=(ex_at, str(error)))
 
     def _whole(self, table: BarTable, coverage: Coverage) -> Rebased:
-        """Return all rows in the requested adjustment; instruments without actions need none.
+        """Return all rows in the requested adjustment; only rows of stocks are converted.
 
-        The bars of a lane named after its adjustment cannot be converted, nor can some of a pinned
-        vendor's. If such a lane is read because there is nothing better, its rows are returned as
-        they are, provided they share one basis.
+        Bars of a lane that is named after its adjustment cannot be converted; the same is true for
+        some bars of pinned vendors. If such a lane is read for lack of better bars, its rows are
+        returned unchanged, provided that they share one basis.
 
         Raises:
             ActionsMissingError: Actions are needed that were never requested.
@@ -129,10 +128,10 @@ class Rebaser:
     def _of_pinned(
         self, table: BarTable, parts: Sequence[BasisPart], own: date, books: Sequence[ActionBook]
     ) -> Rebased:
-        """Return the rows adjusted by the pinned vendor's actions, else by others', naming those.
+        """Return the rows adjusted by the pinned vendor's actions, or else by those of other vendors.
 
         Args:
-            table, parts, own: Data that was read.
+            table, parts, own: Rows, their basis parts, and the date of their own basis.
             books: Actions from the pinned vendor, and from all vendors.
         """
         errors: list[ActionsMissingError] = []
@@ -156,7 +155,7 @@ class Rebaser:
             as_of = self.today.previous if awaited == self.today.day else awaited - _A_DAY
             later = max((a.ex_date for a in book.actions if a.ex_date >= awaited), default=None)
             if later != awaited and later and not book.covers(Span(day_ms(awaited), day_ms(later))):
-                later = None  # between the two, another split may be unknown
+                later = None  # another split between the two dates may be unknown
             if later is None:
                 done = self._brought_to(as_of, None, table, parts, own, book)
                 return done._replace(unknown_since=awaited, is_awaited=True)
@@ -200,9 +199,9 @@ class Rebaser:
         return Rebased(done, as_of, disputed, unknown_since=since, used=used_for)
 
     def _is_substitute(self, bases: Collection[Basis]) -> bool:
-        """Return whether rows that cannot be converted may be used as they are, sharing one basis.
+        """Return whether rows that cannot be converted may be used unchanged: they share one basis.
 
-        Prices as traded share one basis whenever they were fetched.
+        Raw prices share one basis, whenever they were fetched.
         """
         adjustments = {basis.adjustment for basis in bases}
         is_one = len(bases) == 1 or adjustments == {"raw"}
@@ -214,8 +213,8 @@ class Rebaser:
     ) -> date | None:
         """Return the first date whose actions will be published with the bars for those days.
 
-        If this machine's clock is behind, the bars may come from a later date than today. Only
-        prices as traded can be converted to an earlier basis than that of their fetch.
+        If this machine's clock is behind, the bars may be from a later date than today. Only raw
+        prices can be converted to a basis earlier than their fetch.
         """
         if self.today is None or self.query.adjustment == "raw" or not book.awaited:
             return None
@@ -224,7 +223,7 @@ class Rebaser:
         awaited = book.awaited_from(max(self.today.day, own), self.today.news_ms)
         if awaited is not None or not self.lenient:
             return awaited
-        # An answer that was cut off leaves a gap, after which other vendors have reported actions.
+        # An answer that was cut off leaves a gap; other vendors may have reported actions after it.
         spans = [part.span for part in book.answers]
         for needed in self._needed(table, parts, self._target(book, own)):
             for hole in gaps(needed, spans):
@@ -233,7 +232,7 @@ class Rebaser:
         return None
 
     def _unknown_since(self, book: ActionBook, as_of: date) -> date | None:
-        """Return the first ex-date after a basis that is needed today and was not requested."""
+        """Return the first ex-date after ``as_of`` that is needed today and was never requested."""
         if self.today is None or self.query.adjustment == "raw" or self.today.day <= as_of:
             return None
         last_day = book.known_until(as_of)
@@ -242,7 +241,7 @@ class Rebaser:
     def _actions_missing(
         self, lacking: Span | None, since: date | None, bases: Iterable[Basis]
     ) -> ActionsMissingError:
-        """Return an error that names the unknown actions; its span has all ex-dates to request."""
+        """Return an error that names the unknown actions, with the span of all ex-dates to request."""
         start = lacking.start if lacking is not None else day_ms(since or date.max)
         end = max(lacking.end if lacking is not None else 0, self.today.end if self.today else 0)
         return ActionsMissingError(
@@ -267,7 +266,7 @@ class Rebaser:
         return with_answers(book, self.unstored)
 
     def _target(self, book: ActionBook, own: date) -> date:
-        """Return the latest date up to which anything is known about this series."""
+        """Return the latest date for which the series or its actions are known."""
         last = self.view.last if self.view.last is not None else day_ms(own)
         return book.newest(max(own, _newest(basis_parts(self.view.coverage), last)))
 
@@ -334,7 +333,7 @@ class Rebaser:
         return last_session
 
     def _closes_missing(self, day: date, as_of: date, book: ActionBook) -> DividendError:
-        """Return an error saying that a close is not stored, with the days to fetch for it."""
+        """Return an error for a close that is not stored, with the days to fetch."""
         why = f"the close for {self.key.symbol} before {day} is not stored"
         return DividendError(why, day, self._days_needed(book, day, as_of), symbol=self.key.symbol)
 
@@ -358,7 +357,7 @@ class Rebaser:
 def used(
     disputed: Iterable[ActionEvent], needed: Sequence[Span], *, dividends: bool
 ) -> list[ActionEvent]:
-    """Return the disputed events that a conversion needs, by any vendor's ex-date."""
+    """Return the disputed events that a conversion needs, considering the ex-dates of all vendors."""
     return [
         event
         for event in disputed
@@ -378,7 +377,7 @@ def _newest(parts: Iterable[BasisPart], last_stamp: int) -> date:
 
 
 def with_answers(book: ActionBook, answers: Sequence[tuple[Sequence[Action], Asked]]) -> ActionBook:
-    """Return the book with answers added that could not be stored."""
+    """Return the book with the answers added that could not be stored."""
     for actions, answer in answers:
         book = book.with_answer(actions, answer)
     return book

@@ -237,7 +237,7 @@ def read_actions(rows: Iterable[Mapping[str, Any]]) -> list[Action]:
 
 
 def _exact(factor: float) -> Fraction:
-    """Return the ratio of small integers nearest to a factor, such as 1/3 for 0.333333."""
+    """Return a factor as a ratio of small integers if one is very near, such as 1/3 for 0.333333."""
     exact = Fraction(str(factor))
     near = exact.limit_denominator(100)
     return near if abs(near / exact - 1) < Fraction(1, 10_000) else exact
