@@ -1,1 +1,1 @@
-"""Code used only by older programs; its documented paths are thin modules that import from here."""
+"""Code that only older programs use; the import paths documented for them re-export it."""

@@ -1,4 +1,4 @@
-"""Live feeds from a plain mapping, as older programs keep it in their own configuration."""
+"""Creates live feeds from plain mappings, the form of configuration in older programs."""
 
 from __future__ import annotations
 
@@ -115,7 +115,7 @@ _INFO: dict[str, SourceInfo] = {
 }
 
 _SHARED = ("lookback_bars", "retry_interval", "on_new_bar", "data_manager", "timeout")
-# Keys for other sources are not a mistake: presets contain all of them.
+# Keys that are allowed for any source, because presets contain the keys of all sources.
 _KEYS = {"data_source", "symbol", "interval", *_SHARED}.union(
     *(s.options for s in SOURCES.values())
 )
@@ -179,7 +179,7 @@ def _feed_of_market(source: str, market: str, config: Mapping[str, Any]) -> Back
     """Return the feed for a market other than the source's usual one.
 
     Raises:
-        ConfigError: There is no such market, or it has no test network.
+        ConfigError: The source has no such market, or the market has no test network.
     """
     options = with_market({"provider": source, "market": market})
     if config.get("testnet"):

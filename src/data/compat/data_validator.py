@@ -1,4 +1,4 @@
-"""Validation of a frame, its report and score, and the strategies that its quality allows.
+"""Validates a frame, scores it, and selects the strategies that its quality allows.
 
 This wraps the checks used to validate stored series (:mod:`..prices.judgement`), with the
 thresholds, sentences and weights of the second data layer.
@@ -61,10 +61,10 @@ class DataQualityReport:
     """The findings about a frame.
 
     Attributes:
-        symbol, timeframe: As given.
-        issues, warnings: Sentences.
-        quality_score: Score from 0 to 1: minus a tenth for each issue and a twentieth for each
-            warning, times the share of rows with four finite prices and a unique time; 0 for an
+        symbol, timeframe: Symbol and timeframe as passed.
+        issues, warnings: Findings, as sentences.
+        quality_score: Score from 0 to 1: 1 minus a tenth for each issue and a twentieth for each
+            warning, times the fraction of rows with four finite prices and a unique time; 0 for an
             empty frame.
         record_count: Number of rows.
     """
@@ -77,7 +77,7 @@ class DataQualityReport:
     record_count: int
 
     def is_usable(self, min_score: float = _USABLE) -> bool:
-        """Return whether the score is at least ``min_score`` and there is any data."""
+        """Return whether the frame has rows and its score is at least ``min_score``."""
         return self.quality_score >= min_score and not any("No data" in i for i in self.issues)
 
 
@@ -148,8 +148,8 @@ class DataValidator:
         frame = frame[_has_prices(frame)]
         is_gap = (frame.index.to_series().diff() > longest).to_numpy()
         if is_gap.any() and (lacking := _lacking(frame, symbol, timeframe)) is not None:
-            # Nights and days off are not gaps: a gap lacks at least this many bars that the
-            # calendar expects.
+            # A gap lacks at least this many bars that the calendar expects, so nights and days off
+            # are not gaps.
             is_gap = is_gap & (lacking >= (1 if timeframe == "1d" else _STEPS_OF_A_GAP))
         gaps = int(is_gap.sum())
         share = gaps / len(df) * 100
@@ -192,14 +192,14 @@ class DataValidator:
 
 
 class DataQualityScorer:
-    """Scores a frame: completeness 0.4, consistency 0.3, volume 0.2, findings 0.1."""
+    """Scores a frame; weights: completeness 0.4, consistency 0.3, volume 0.2, findings 0.1."""
 
     def compute_score(self, df: Any, validation_report: DataQualityReport) -> float:
         """Return the quality of a frame, from 0 to 1; 0 if it is empty.
 
-        Completeness is the share of the bars that the market's calendar expects between the first
-        and last row; consistency, the share of rows whose prices are in order; volume, the share of
-        rows that have any (1 without that column).
+        Completeness is the fraction of existing bars among those that the market's calendar expects
+        between the first and last row. Consistency is the fraction of rows whose prices are in
+        order. Volume is the fraction of rows with a volume (1 without that column).
 
         Raises:
             QueryError: The frame, its symbol or timeframe cannot be understood, or a column does
@@ -244,13 +244,14 @@ class DataAwareStrategySelector:
         data_quality: Mapping[str, float],
         gaps: Mapping[str, float] | None = None,
     ) -> list[str]:
-        """Return the strategies for which the worst of the data is good enough, in order.
+        """Return the strategies for which the data of every symbol is good enough, in order.
 
         Args:
-            available_strategies: Names; a strategy has the type that its name contains; any other
-                name needs a quality of 0.7.
+            available_strategies: Names of strategies. A strategy has the type that its name
+                contains; one whose name contains no type needs a quality of 0.7.
             data_quality: Maps each symbol to its score, 0 to 1; if empty, no strategy is suitable.
-            gaps: Maps each symbol to its missing share, 0 to 1, if that matters as well.
+            gaps: Maps each symbol to the fraction of its bars that is missing, 0 to 1, to be
+                checked as well.
         """
         if not data_quality:
             return []
@@ -288,7 +289,7 @@ def _score(result: CheckResult, df: Any) -> float:
 
 
 def _is_text(column: pd.Series[Any]) -> bool:
-    """Return whether a column contains anything other than numbers and missing values."""
+    """Return whether a column contains values other than numbers and missing values."""
     if pd.api.types.is_numeric_dtype(column) and not pd.api.types.is_bool_dtype(column):
         return False
     given = [value for value in column.tolist() if not pd.isna(value)]

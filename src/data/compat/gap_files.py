@@ -1,8 +1,9 @@
-"""The older tools that validate and fill gaps, with the file they exchange; built on ``jobs.gaps``.
+"""The older tools that validate and fill gaps; built on ``jobs.gaps``.
 
-``validate-metadata.json`` in the cache folder lists the gaps by series and year in the format of
-older programs; every gap also has its class and evidence. Filling queries all vendors in the rules,
-like every other request: bars that none of them has stay missing.
+The first one writes ``validate-metadata.json`` in the cache folder, the second one reads it. The
+file lists the gaps by series and year, in the format of older programs; every gap also has its
+class and evidence. Filling queries all vendors in the rules, like every other request, and bars
+that none of them has stay missing.
 """
 
 from __future__ import annotations
@@ -72,8 +73,8 @@ def validate_gaps(
         ``validation_timestamp``), ``detailed_results`` (for each ``SYMBOL_timeframe``:
         ``yearly_breakdown``, ``gap_summary`` and more), ``gap_analysis`` (the gaps of each series)
         and ``yearly_analysis``. A gap has ``start`` and ``end`` (naive UTC, half-open),
-        ``duration_hours``, ``bars``, ``class`` and ``evidence``, and is between the first and the
-        last bar. A series is valid if no vendor can have bars for any of its gaps.
+        ``duration_hours``, ``bars``, ``class`` and ``evidence``. Only gaps between the first and
+        the last bar are listed. A series is valid if no vendor can have bars for any of its gaps.
 
     Raises:
         QueryError: A symbol or a timeframe cannot be understood.
@@ -196,8 +197,9 @@ def fill_gaps(
 ) -> dict[str, Any]:
     """Query vendors for those gaps in ``validate-metadata.json`` that they may be able to fill.
 
-    All vendors in the rules are queried, in order. Spans that are closed, halted, before a listing
-    or after its end are not requested. Nothing is made up: bars that no vendor has stay missing.
+    All vendors in the rules are queried, in order. Spans in which the market was closed or trading
+    was halted, before a listing or after its end are not requested. Bars that no vendor has stay
+    missing.
 
     Args:
         symbols, intervals: Series from the file; None: all.
@@ -279,14 +281,14 @@ def _plain(key: SeriesKey) -> SeriesResult:
 
 
 class _Filled(NamedTuple):
-    """The number of new bars, and why vendors did not answer for a part."""
+    """The number of new bars, and the reason if vendors did not answer for a part."""
 
     bars: int
     why: str
 
 
 def _fill_series(client: BarsClient, work: _Work, _: Callable[[Any], None]) -> _Filled:
-    """Request the gaps of one series, in a thread of its vendor."""
+    """Request the gaps of one series; called in a thread of its vendor."""
     bars, failed = 0, ""
     try:
         for run in _runs(work.listed, work.short):
@@ -299,7 +301,7 @@ def _fill_series(client: BarsClient, work: _Work, _: Callable[[Any], None]) -> _
 
 
 def _read(path: Path, selector: ProviderSelector) -> list[tuple[str, SeriesKey, list[_ListedGap]]]:
-    """Return the series in the file with their gaps, ascending; older tools' gaps have no class.
+    """Return the series in the file with their gaps, ascending; in older files, gaps lack a class.
 
     Raises:
         QueryError: The file does not exist or cannot be read, or no rule recognizes a symbol in it.
@@ -348,7 +350,11 @@ def _runs(listed: Sequence[_ListedGap], short: Sequence[_ListedGap]) -> Iterator
     place = {gap: number for number, gap in enumerate(listed)}
 
     def run_of(numbered: tuple[int, _ListedGap]) -> tuple[int, int, bool]:
-        """Return what the gaps of a run share: unbroken place in the list, year, outage or not."""
+        """Return the key that the gaps of a run have in common.
+
+        It is the gap's number minus its number among the short gaps, the year, and whether the gap
+        is an outage.
+        """
         number, gap = numbered
         return place[gap] - number, year_of(gap.span.start), gap.gap_class == "vendor_outage"
 
@@ -359,7 +365,7 @@ def _runs(listed: Sequence[_ListedGap], short: Sequence[_ListedGap]) -> Iterator
 
 
 def _fill_run(client: BarsClient, key: SeriesKey, run: Sequence[_ListedGap]) -> tuple[int, str]:
-    """Request a run of gaps; return the number of new bars, and why vendors failed, if so."""
+    """Request a run of gaps; return the number of new bars, and the reason if vendors failed."""
     whole = Span(run[0].span.start, run[-1].span.end)
     if key.timeframe.is_intraday:
         bounds: tuple[Any, Any] = (from_ms(whole.start), from_ms(whole.end - 1))

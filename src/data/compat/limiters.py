@@ -35,7 +35,7 @@ class RateLimiter:
         burst_size: Number of calls that may be made without waiting.
         backoff_factor: Factor by which each further failure prolongs the pause.
         max_backoff: Longest pause in seconds.
-        clock: Clock that waits and measures; tests pass another.
+        clock: Clock for waiting and measuring; tests pass another one.
     """
 
     def __init__(
@@ -77,17 +77,17 @@ class RateLimiter:
         self.acquire()
 
     def record_success(self) -> None:
-        """Record a success: the next failure starts with a short pause again."""
+        """Record a success, so that the next failure starts with a short pause again."""
         with self._lock:
             self._stats["consecutive_failures"] = 0
 
     def record_failure(self, error: BaseException | None = None) -> None:
-        """Record a failure: block calls for a while, or for the error's ``retry_after`` seconds."""
+        """Record a failure, and block calls for a pause or the error's ``retry_after`` seconds."""
         self._count("failures")
         self._count("consecutive_failures")
         factor, longest = self._backoff
         pause_s = getattr(error, "retry_after", None)
-        # The exponent is bounded: the pause reaches its cap long before that.
+        # The exponent is bounded to avoid an overflow; the pause reaches its maximum long before.
         grown = factor ** min(self._stats["consecutive_failures"], 60)
         self._limiter.pause(min(longest, grown) if pause_s is None else float(pause_s))
 
@@ -109,7 +109,7 @@ class RateLimiter:
 
     @property
     def _limiter(self) -> Limiter:
-        """The limiter of the account whose keys are currently set."""
+        """The library's limiter for the account whose keys are currently set."""
         return self._own
 
     def _count(self, name: str) -> None:
@@ -128,9 +128,9 @@ class ProviderRateLimiter(RateLimiter):
     are currently set, across all processes.
 
     Args:
-        provider: Name or alias; an unknown vendor has 10 calls a minute.
-        requests_per_second, requests_per_minute, burst_size: Used instead of the vendor's limits in
-            force (rules, ``PROVIDER_RATE_LIMITS``); None for both rates keeps those.
+        provider: Name or alias of the vendor; an unknown vendor is limited to 10 calls a minute.
+        requests_per_second, requests_per_minute, burst_size: Limits that replace those in force for
+            the vendor (rules, ``PROVIDER_RATE_LIMITS``); if both rates are None, those are used.
         backoff_factor, max_backoff: See :class:`RateLimiter`.
     """
 
@@ -160,9 +160,9 @@ class ProviderRateLimiter(RateLimiter):
         return self._own.acting_for(keys) if keys else self._own
 
 
-# Every limiter handed out so far, by vendor.
+# Every limiter that was returned so far, by vendor.
 by_provider: dict[str, RateLimiter] = {}
-# Guards the table above when threads name a vendor for the first time.
+# Guards the mapping above when several threads request a vendor for the first time.
 _table_lock = threading.Lock()
 
 
@@ -193,7 +193,7 @@ def configure_provider_limits(
 
 
 def get_all_provider_stats() -> dict[str, dict[str, Any]]:
-    """Return the counts of every limiter handed out so far, by vendor."""
+    """Return the counts of every limiter that was returned so far, by vendor."""
     with _table_lock:
         limiters = dict(by_provider)
     return {name: limiter.get_stats() for name, limiter in limiters.items()}

@@ -1,7 +1,7 @@
-"""Fills in missing bars by a rule, for programs that need every stamp: on request, and flagged.
+"""Fills in missing bars by a rule, for programs that need a row at every stamp.
 
-Nothing in this library fills gaps by itself, and the store rejects filled rows
-(:func:`..model.frame.filled_rows`): they are not bars.
+Filled rows are flagged. The library fills gaps only on request, and the store rejects filled rows
+(:func:`..model.frame.filled_rows`), because they are not bars.
 """
 
 from __future__ import annotations
@@ -27,7 +27,8 @@ __all__ = ["GapAnalysis", "MissingDataHandler"]
 
 TIMES = ("timestamp", "date", "datetime", "time")
 _NEW_YORK = Instrument("", "stock", "XNYS", "America/New_York")
-# For daily bars: below the first share of gaps, fill forward; below the second, interpolate.
+# For daily bars: below the first fraction of missing bars, fill forward; below the second,
+# interpolate.
 _FEW, _SOME = 0.05, 0.15
 Fill = Callable[[pd.DataFrame], pd.DataFrame]
 
@@ -45,19 +46,20 @@ class GapAnalysis(NamedTuple):
 
     @property
     def gap_pct(self) -> float:
-        """The missing share, from 0 to 1."""
+        """The missing fraction, from 0 to 1."""
         return self.missing / self.expected if self.expected else 0.0
 
 
 class MissingDataHandler:
-    """Fills gaps in a frame by a named strategy. Thread-safe: it keeps no state.
+    """Fills gaps in a frame by a named strategy. Thread-safe, because it has no mutable state.
 
-    ``forward_fill`` repeats the prices of the previous row. ``interpolate`` draws a line between
-    the rows around the gap (so it knows the future: not for backtests). ``market_hours`` repeats
-    the prices of the previous row from 9:30 to 16:00 in New York on days when the New York exchange
-    trades, and at no other time. ``drop`` adds nothing, and removes rows that lack a price.
-    ``auto`` is ``market_hours`` for bars shorter than a day; otherwise, by the missing share,
-    ``forward_fill`` (below 5 %), ``interpolate`` (below 15 %) or ``drop``.
+    ``forward_fill`` repeats the prices of the previous row. ``interpolate`` uses straight lines
+    between the rows around the gap; do not use it in backtests, because it looks ahead.
+    ``market_hours`` repeats the prices of the previous row from 9:30 to 16:00 in New York on days
+    when the New York exchange trades, and adds no rows at other times. ``drop`` adds no rows, and
+    removes rows that lack a price. ``auto`` is ``market_hours`` for bars shorter than a day;
+    otherwise, depending on the missing fraction, ``forward_fill`` (below 5 %), ``interpolate``
+    (below 15 %) or ``drop``.
 
     Attributes:
         strategies: Maps each name to the function that fills.
@@ -74,15 +76,17 @@ class MissingDataHandler:
     def handle_missing_data(
         self, df: Any, symbol: str, timeframe: str, strategy: str = "auto"
     ) -> Any:
-        """Return a new frame of the same library, gaps filled, with a column ``filled`` (bool).
+        """Return a new frame of the same library with filled gaps and a column ``filled`` (bool).
 
-        It is true in every row that was added or lacked a price. Such a row keeps the volume it
-        had; an added row has 0. No row is added before the first or after the last one.
+        The column is true in every row that was added or that lacked a price. A row that lacked a
+        price keeps its volume; an added row has a volume of 0. No row is added before the first or
+        after the last one.
 
         Args:
             df: Frame from pandas (times in the index or in a column ``timestamp``, ``date``,
-                ``datetime`` or ``time``) or Polars; naive times mean UTC. Ascending, each time
-                once, with the columns ``open high low close`` (and ``volume``, if there is one).
+                ``datetime`` or ``time``) or Polars; naive times mean UTC. The times must be
+                ascending and unique; the columns are ``open high low close`` and optionally
+                ``volume``.
             symbol, timeframe: As for ``get_ohlcv``; they determine the market's calendar.
             strategy: ``auto`` or one of :attr:`strategies`.
 
@@ -98,7 +102,7 @@ class MissingDataHandler:
         return back(self.strategies[strategy](frame, symbol, timeframe))
 
     def analyze_gaps(self, df: Any, symbol: str, timeframe: str) -> GapAnalysis:
-        """Return how much is missing; the arguments are those of :meth:`handle_missing_data`.
+        """Return the number of missing bars; arguments as for :meth:`handle_missing_data`.
 
         Raises:
             QueryError: An argument cannot be understood.
@@ -120,7 +124,7 @@ class MissingDataHandler:
 
     def _interpolate(self, frame: pd.DataFrame, symbol: str, timeframe: str) -> pd.DataFrame:
         def line(prices: pd.DataFrame) -> pd.DataFrame:
-            """Return prices with straight lines across the gaps between them."""
+            """Fill missing prices by linear interpolation, but not at the ends."""
             return prices.interpolate(method="time", limit_area="inside")
 
         return _filled(frame, expected_times(frame, _instrument(symbol), timeframe), line)
@@ -149,7 +153,7 @@ def _lacks_price(frame: pd.DataFrame) -> Any:
 def expected_times(frame: pd.DataFrame, instrument: Instrument, timeframe: str) -> pd.DatetimeIndex:
     """Return the times of expected bars from the first to the last row.
 
-    Whether bars begin on the hour or at the open is inferred from which of them exist.
+    Whether bars begin on the clock hour or at the open is inferred from the existing rows.
     """
     step = Timeframe.parse(timeframe)
     times = pd.DatetimeIndex(frame.index)
@@ -164,7 +168,7 @@ def expected_times(frame: pd.DataFrame, instrument: Instrument, timeframe: str) 
 
 
 def _filled(frame: pd.DataFrame, expected: pd.DatetimeIndex, fill: Fill) -> pd.DataFrame:
-    """Return the frame with a row at every expected time; ``fill`` supplies missing prices."""
+    """Return the frame with a row at every expected time; ``fill`` returns the missing prices."""
     sound = frame.index[~_lacks_price(frame)]
     made = frame.reindex(frame.index.union(expected))
     is_new = ~made.index.isin(sound)
@@ -184,7 +188,7 @@ def _read(df: Any) -> tuple[pd.DataFrame, Callable[[pd.DataFrame], Any]]:
     """Return the rows on a naive UTC index, and a function that restores the form of ``df``.
 
     Raises:
-        QueryError: This is not a frame of bars.
+        QueryError: The value is not a frame of bars.
     """
     frame = df if isinstance(df, pd.DataFrame) else of_polars(df)
     is_column = not isinstance(frame.index, pd.DatetimeIndex)

@@ -1,4 +1,4 @@
-"""The pipeline: step 1 fetches minute bars, step 2 makes longer bars from them."""
+"""The pipeline of older programs: step 1 fetches minute bars, step 2 builds longer bars."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class DataPipelineRunner:
         config_path: str | Path | None = None,
         progress: Listener | None = None,
     ) -> dict[str, Any]:
-        """Run steps; if the first of them can do nothing at all, the second is not started.
+        """Run steps; if the first of them cannot do any of its work, the second is not started.
 
         Args:
             steps: 1, 2 or both; they run in this order.
@@ -84,7 +84,7 @@ def _chosen(steps: Iterable[int | str], every: Iterable[int]) -> set[int]:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the pipeline: 0 if at least part of it could be done, otherwise 1."""
+    """Run the pipeline; return 0 if at least part of the work could be done, otherwise 1."""
     from .pipeline_command import add_dates, add_steps, add_timeframes, progress_of, run_command
 
     def _run(args: argparse.Namespace) -> dict[str, Any]:

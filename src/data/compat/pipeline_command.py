@@ -28,13 +28,13 @@ def add_steps(parser: Parser) -> None:
 
 
 def add_dates(parser: Parser) -> None:
-    """Add the range of step 1."""
+    """Add the options for the range of step 1."""
     parser.add_argument("--start-date", metavar="DATE", help="first session; default: 2020-01-01")
     parser.add_argument("--end-date", metavar="DATE", help="last session; default: yesterday")
 
 
 def add_timeframes(parser: Parser) -> None:
-    """Add the timeframes of step 2."""
+    """Add the option for the timeframes of step 2."""
     parser.add_argument(
         "--timeframes", type=listed, metavar="5m,1h", help="default: 5m,15m,1h,4h,1d"
     )
@@ -47,12 +47,15 @@ def run_command(
     run: Callable[[argparse.Namespace], dict[str, Any]],
     argv: Sequence[str] | None,
 ) -> int:
-    """Run a command: 0 if at least part of its work could be done; 1 if none, or if interrupted.
+    """Run a command; return 0 if at least part of its work could be done.
+
+    Return 1 if none of it could be done, or if the command was interrupted.
 
     Args:
         name, about: Name and description in its help.
         options: Functions that add its options to the common ones.
-        run: Function that does the work, and returns what ``DataPipelineRunner.run_pipeline`` does.
+        run: Function that does the work, with a result like that of
+            ``DataPipelineRunner.run_pipeline``.
         argv: Arguments; None: those of the process.
     """
     parser = Parser(prog=name, description=about)

@@ -1,7 +1,7 @@
 """Step 1 of the pipeline: fetch missing minute bars for many symbols.
 
-The vendors are those in the rules, in order: only Alpaca if the rule ``stock_intraday`` names no
-other. The minute bars are an ordinary series in the cache, ``ohlcv/<SYMBOL>/1m/``.
+The vendors are those in the rules, in order; to use only Alpaca, name only it in the rule
+``stock_intraday``. The minute bars are an ordinary series in the cache, ``ohlcv/<SYMBOL>/1m/``.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ class AlpacaPipelineDownloader:
         *,
         progress: Listener | None = None,
     ) -> dict[str, Any]:
-        """Fetch what is missing. Whatever has arrived when Ctrl-C ends the run is kept.
+        """Fetch missing minute bars; after Ctrl-C, the bars that have arrived are kept.
 
         Args:
             tickers: Symbols, also as one string with commas; by default all of
@@ -110,7 +110,7 @@ def _result(row: dict[str, Any]) -> dict[str, Any]:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the step: 0 if at least part of it could be done, otherwise 1."""
+    """Run the step; return 0 if at least part of the work could be done, otherwise 1."""
     from .pipeline_command import add_dates, progress_of, run_command
 
     def _run(args: argparse.Namespace) -> dict[str, Any]:

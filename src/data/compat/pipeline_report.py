@@ -1,4 +1,4 @@
-"""The arguments and reports that the pipeline's steps have in common."""
+"""Functions shared by the pipeline's steps, for arguments and reports."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def names(texts: Iterable[str] | str | None) -> list[str] | None:
 def statistics(
     results: dict[str, dict[str, Any]], began_s: float, *, interrupted: bool
 ) -> dict[str, Any]:
-    """Return the statistics of a step for older callers: symbols by outcome, errors, seconds."""
+    """Return the statistics of a step: symbols by outcome, errors, and the duration in seconds."""
     groups: dict[str, list[str]] = {}
     for name, one in results.items():
         groups.setdefault(one["action"], []).append(name)
@@ -39,7 +39,7 @@ def statistics(
 def run_in_order(steps: Mapping[int, Step]) -> dict[str, Any]:
     """Run steps in order, and return the result of ``DataPipelineRunner.run_pipeline``.
 
-    A step fails if it can do nothing at all; after that, or after Ctrl-C, the next is not started.
+    A step fails if it cannot do any of its work. After a failure or Ctrl-C, no step is started.
     """
     began, done = time.monotonic(), dict[int, dict[str, Any]]()
     for number, step in steps.items():

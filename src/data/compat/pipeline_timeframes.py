@@ -66,13 +66,13 @@ class TimeframeCalculator:
     ) -> dict[str, Any]:
         """Calculate and store the bars of every symbol in every timeframe.
 
-        Stored bars that would be the same again are left alone. A bar is left out if it lacks a
-        minute that the calendar expects, unless a vendor reports that there was no trade. Whatever
-        is stored when Ctrl-C ends the run is kept.
+        Stored bars that would not change are not written again. A bar is left out if a minute that
+        the calendar expects is missing, unless a vendor reports that there was no trade. After
+        Ctrl-C, the bars that are already stored are kept.
 
         Args:
-            tickers: Symbols; by default those with minute bars. A list may also be one string.
-            timeframes: Intraday ones, and ``1d``; by default :attr:`TIMEFRAMES`.
+            tickers: Symbols, also as one string with commas; by default those with minute bars.
+            timeframes: Timeframes below a day, and ``1d``; by default :attr:`TIMEFRAMES`.
             force_refresh: Whether to drop earlier results first.
             executor: Workers: ``processes``, ``processes:4`` or ``dask://host:port``; None: this
                 process.
@@ -85,7 +85,8 @@ class TimeframeCalculator:
             ``rows_new``, ``error``, ``note``. ``statistics``: numbers and lists of symbols.
 
         Raises:
-            QueryError: Such bars are never built from minutes, or such workers are not available.
+            QueryError: A timeframe cannot be built from minute bars, or the workers are not
+                available.
             ConfigError: The configuration is wrong.
         """
         began, interrupted = time.monotonic(), False
@@ -146,7 +147,7 @@ class TimeframeCalculator:
 def _calculated(
     services: Services, ticker: str, steps: Sequence[Timeframe], *, anew: bool
 ) -> dict[str, Any]:
-    """Return the result of one symbol; of several failures, the first is reported."""
+    """Calculate the bars of one symbol; return the result, with only the first failure."""
     client, made, problems = services.client, list[Calculated](), list[str]()
     for step in steps:
         try:
@@ -181,7 +182,7 @@ def _calculated(
 def _of_task(
     task: tuple[Path, Path | None, str, tuple[Timeframe, ...], bool],
 ) -> dict[str, Any]:
-    """Process one symbol; runs in any process that can access the folder."""
+    """Process one symbol; may be called in any process that can access the folder."""
     folder, rules, ticker, steps, anew = task
     return _calculated(services_of(folder, rules), ticker, steps, anew=anew)
 
@@ -194,7 +195,7 @@ def _failed(ticker: str, why: str) -> dict[str, Any]:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the step: 0 if at least part of it could be done, otherwise 1."""
+    """Run the step; return 0 if at least part of the work could be done, otherwise 1."""
     from ..cli.arguments import add_executor
     from .pipeline_command import add_timeframes, progress_of, run_command
 

@@ -14,7 +14,7 @@ from ..model.span import Span, gaps
 
 __all__ = ["CachePopulator"]
 
-# Names under which test doubles stored bars, which are not real prices.
+# Names of sources whose stored bars are test data, not real prices.
 _SAMPLE_VENDORS = ("mock",)
 
 
@@ -38,7 +38,7 @@ class CachePopulator:
         return list(self.cache.list_symbols())
 
     def is_valid_cached_data(self, ticker: str, interval: str, year: int) -> bool:
-        """Return whether a year contains bars from a vendor, not just from a test double."""
+        """Return whether a year contains bars from a vendor, rather than only test data."""
         info = self.cache.get_data_info(ticker, interval, year) or {}
         rows = (info.get("file_info") or {}).get("rows")
         return bool(rows) and info.get("data_source") not in _SAMPLE_VENDORS
@@ -76,9 +76,10 @@ class CachePopulator:
         *,
         timeout: float | None = None,
     ) -> dict[str, bool]:
-        """Fetch what :meth:`analyze_missing_data` found; return the success of each timeframe.
+        """Fetch the years that :meth:`analyze_missing_data` found; return success by timeframe.
 
-        Without dates, whole years are fetched, up to now. ``timeout``: see :func:`populate_cache`.
+        Without dates, whole years are fetched, up to now. For ``timeout``, see the function
+        :func:`populate_cache`.
         """
         done: dict[str, bool] = {}
         for step, years in missing.items():
@@ -100,9 +101,9 @@ class CachePopulator:
         *,
         timeout: float | None = None,
     ) -> dict[str, bool]:
-        """Fetch what is missing for one symbol; return the success of each timeframe.
+        """Fetch missing bars for one symbol; return success by timeframe.
 
-        ``timeout``: see :func:`populate_cache`.
+        For ``timeout``, see the function :func:`populate_cache`.
         """
         done = self.populate_cache([ticker], intervals, start_date, end_date, timeout=timeout)
         return done.get(ticker, {})
@@ -116,13 +117,13 @@ class CachePopulator:
         *,
         timeout: float | None = None,
     ) -> dict[str, dict[str, bool]]:
-        """Fetch what is missing for many symbols; return success by symbol and timeframe.
+        """Fetch missing bars for many symbols; return success by symbol and timeframe.
 
-        ``timeout``: see the function :func:`populate_cache`.
+        For ``timeout``, see the function :func:`populate_cache`.
 
         Raises:
             QueryError: A timeframe, the range or ``timeout`` is wrong; nothing was requested.
-            KeyboardInterrupt: The user ended the run; what had arrived is stored.
+            KeyboardInterrupt: The user ended the run; the bars that had arrived are stored.
         """
         job = checked_job(self._services, tickers, intervals, start_date, end_date, timeout)
         report = fill(self._services.client, job)
@@ -135,7 +136,7 @@ class CachePopulator:
         return done
 
     def print_summary(self, results: Mapping[str, Mapping[str, bool]] | None = None) -> None:
-        """Print what succeeded for each symbol, in ``results`` or in the last run."""
+        """Print the timeframes that succeeded for each symbol, in ``results`` or the last run."""
         results_by_symbol = self._last if results is None else results
         outcomes = [ok for steps in results_by_symbol.values() for ok in steps.values()]
         lines = [f"{sum(outcomes)} of {len(outcomes)} series succeeded"]

@@ -21,7 +21,7 @@ __all__ = (
 
 P = ParamSpec("P")
 T = TypeVar("T")
-# `OSError` covers refused and broken connections, timeouts, and the errors of the HTTP library.
+# `OSError` includes refused and broken connections, timeouts, and the errors of the HTTP library.
 TRANSIENT_EXCEPTIONS: tuple[type[Exception], ...] = (TransientError, OSError)
 _NEVER = (ValueError, TypeError)
 OnRetry = Callable[[int, Exception, float], object]
@@ -30,7 +30,7 @@ OnRetry = Callable[[int, Exception, float], object]
 def exponential_backoff(
     base_delay: float = 1.0, max_delay: float = 60.0, factor: float = 2.0, jitter: bool = True
 ) -> Iterator[float]:
-    """Yield growing waits in seconds, without end.
+    """Yield an endless sequence of growing waits in seconds.
 
     Args:
         base_delay, max_delay: First and longest wait.
@@ -45,7 +45,7 @@ def exponential_backoff(
 
 @dataclass(frozen=True)
 class Backoff:
-    """Attempts and waits of :func:`request_with_backoff`.
+    """The options of :func:`request_with_backoff`: attempts, waits and errors.
 
     Attributes:
         max_attempts: Maximum number of calls, including the first.
@@ -71,10 +71,10 @@ def request_with_backoff(
     *,
     clock: Clock | None = None,
 ) -> T:
-    """Return ``func()``, retried after errors that may be temporary; the last error is raised.
+    """Call ``func`` and return its result; call it again after errors that may be temporary.
 
-    If an error's ``retry_after`` seconds exceed the usual wait, they are used instead, up to
-    ``max_delay``.
+    After the last attempt, the error is raised. If an error's ``retry_after`` seconds exceed the
+    usual wait, they are used instead, up to ``max_delay``.
 
     Args:
         func: Function to call, without arguments.
@@ -82,7 +82,7 @@ def request_with_backoff(
         base_delay, max_delay: First and longest wait in seconds; waits double, with jitter.
         exceptions: Errors that are retried; ``ValueError`` and ``TypeError`` never are.
         on_retry: Called with the number of the attempt, its error, and the seconds until the next.
-        clock: Clock that waits; tests pass another.
+        clock: Clock for waiting; tests pass another one.
     """
     policy = Backoff(max_attempts, base_delay, max_delay, exceptions, on_retry)
     return _run(func, policy, clock or SystemClock())

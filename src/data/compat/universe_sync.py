@@ -1,4 +1,4 @@
-"""Updates the cache for a universe of symbols, as an awaitable call that counts failures."""
+"""Updates the cache for a universe of symbols: an awaitable method that counts failures."""
 
 from __future__ import annotations
 
@@ -44,17 +44,17 @@ class SyncReport:
 
 
 class DataSyncManager:
-    """Fetches what is missing for every symbol of a universe.
+    """Fetches missing bars for every symbol of a universe.
 
-    Wraps the job behind ``onetape populate``: several vendors at once, four requests each, within
-    their limits.
+    This wraps the job of ``onetape populate``, which queries several vendors at once, with up to
+    four requests to each, within their limits.
 
     Args:
         data_cache: Cache folder, or an object with ``cache_dir`` (a ``UnifiedCache``); by default
             as for the data manager.
         universes: Maps each name to its symbols, or is an object with ``members`` such as
             ``StoredUniverses``; by default the universes in the default database (extra ``db``).
-        start_date: First session; by default 2020-01-01.
+        start_date: First session date; by default 2020-01-01.
         config_path: Rules file, as for the data manager.
     """
 

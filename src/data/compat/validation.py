@@ -1,9 +1,9 @@
 """Checks of a frame of bars, reported as lists of sentences.
 
-Rows are judged by :func:`~src.data.prices.bar_rule.are_bars`, like every answer before it is
+Rows are checked by :func:`~src.data.prices.bar_rule.are_bars`, like every answer before it is
 stored: a row that the store would reject makes a frame invalid and lowers its score. Gaps are
-judged without a market calendar here: weekends are excluded for series without Saturday bars,
-holidays and nights are not. Gaps by the calendar are in ``df.attrs["onetape"]``.
+found without a market calendar: weekends are excluded for series without Saturday bars, but
+holidays and nights are not. Gaps according to the calendar are in ``df.attrs["onetape"]``.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from ..model.timeframe import Timeframe
 from ..prices.bar_rule import are_bars, latest_stamp, ordered
 
 REQUIRED_COLUMNS = ("timestamp", *PRICES, "volume")
-# The longest market closures, without weekends: Chinese New Year, September 2001.
+# The longest market closures, not counting weekends, such as Chinese New Year or September 2001.
 _LONGEST_CLOSURE_HOURS = 168
 _ROUND_THE_CLOCK_HOURS = 24
 _LARGEST_VOLUME = 1e15
@@ -42,7 +42,7 @@ class ValidationResult:
     Attributes:
         is_valid, errors: Result of :func:`validate_ohlcv_data`.
         quality_score: Score from :func:`get_data_quality_score`.
-        gaps: Number of steps longer than the interval, or than the usual step if none was given.
+        gaps: Number of steps longer than the interval (by default the usual step).
         duplicates: Number of rows with the stamp of an earlier row.
         missing_columns: Required columns that are missing.
         data_types_valid: Whether the stamps are times and the values are numbers.
@@ -66,8 +66,8 @@ class ValidationResult:
         """Check ``df``.
 
         Args:
-            df: Bars; stamps are a ``timestamp`` column or a ``DatetimeIndex``, naive UTC.
-            interval: Length of its bars, such as ``"1h"``; inferred from the stamps if None.
+            df: Bars, with the stamps in a ``timestamp`` column or a ``DatetimeIndex``, naive UTC.
+            interval: Length of the bars, such as ``"1h"``; inferred from the stamps if None.
             min_data_points: Minimum number of rows of a valid frame.
         """
         is_valid, errors = validate_ohlcv_data(df, None, min_data_points, interval=interval)
@@ -93,11 +93,11 @@ def validate_ohlcv_data(
     symbol: str | None = None,
     interval: str | None = None,
 ) -> tuple[bool, list[str]]:
-    """Return whether a frame of bars is fit for use, and what is wrong with it.
+    """Return whether a frame of bars is fit for use, and a list of its faults.
 
-    The stamps are a ``timestamp`` column or a ``DatetimeIndex``, naive UTC. A gap is longer than a
-    day if there are bars on Saturdays, otherwise longer than a week not counting its weekend, and
-    in any case longer than two bars.
+    The stamps are in a ``timestamp`` column or a ``DatetimeIndex``, naive UTC. A step between two
+    stamps is a gap if it is longer than two bars and longer than a day (if no bar is on a Saturday,
+    longer than a week, not counting weekends).
 
     Args:
         df: Bars; None counts as empty.
@@ -105,8 +105,8 @@ def validate_ohlcv_data(
         min_data_points: Minimum number of rows.
         allow_duplicate_timestamps: Whether stamps may repeat.
         require_volume_data: Whether the volume must be present and plausible.
-        price_sanity_check, max_price_change_pct: As for :func:`validate_price_consistency`, without
-            its bounds on prices.
+        price_sanity_check, max_price_change_pct: Whether to check prices, and the largest change;
+            see :func:`validate_price_consistency`, whose bounds on prices are not applied.
         symbol: Accepted for older callers, and not used.
         interval: Length of the bars, such as ``"5m"``; inferred from the stamps if None.
     """
@@ -126,8 +126,7 @@ def validate_ohlcv_data(
     errors += [f"Column '{n}' has {k} values that are not numbers" for n, k in texts.items() if k]
     errors += _stamp_errors(df, allow_duplicate_timestamps, interval)
     if price_sanity_check:
-        # Prices of small coins and in rupiah are valid too: no price is too low or too high by
-        # itself.
+        # No bounds, because prices of small coins and prices in rupiah are valid, too.
         errors += validate_price_consistency(df, max_price_change_pct, 0.0, np.inf)
     if require_volume_data and "volume" in df:
         errors += validate_volume_data(df["volume"])
@@ -141,7 +140,7 @@ def validate_timestamps(
     max_gap_hours: float = 24,
     timezone_aware: bool = False,
 ) -> list[str]:
-    """Return the errors in stamps: not times, missing, in the wrong zone, unordered, gaps.
+    """Return the errors in stamps: values that are not times or are missing, zone, order and gaps.
 
     Args:
         timestamps: ``datetime64`` values.
@@ -171,7 +170,7 @@ def validate_price_consistency(
     min_price: float = 0.0001,
     max_price: float = 1e6,
 ) -> list[str]:
-    """Return the errors in prices: their range, their order in a row, jumps of the close.
+    """Return the errors in prices: their range, their order within a row, jumps of the close.
 
     Args:
         df: Bars; missing columns are not checked.
@@ -200,7 +199,7 @@ def validate_price_consistency(
 
 
 def validate_volume_data(volumes: pd.Series[Any]) -> list[str]:
-    """Return the errors in volumes: negative, absurdly large, or all zero."""
+    """Return the errors in volumes: values that are negative, absurdly large, or all zero."""
     values = pd.to_numeric(volumes, errors="coerce").to_numpy(np.float64)
     errors = []
     if negative := int((values < 0).sum()):
@@ -237,7 +236,7 @@ def validate_data_gaps(
 def parse_interval_to_minutes(interval: str) -> int | None:
     """Return the length of ``"5m"``, ``"1h"``, ``"1d"``, ``"1w"`` or ``"1M"`` (30 days) in minutes.
 
-    ``m`` means minutes and ``M`` months. None for anything else.
+    ``m`` means minutes and ``M`` months. Return None for any other text.
     """
     try:
         timeframe = Timeframe.parse(interval)
@@ -251,10 +250,10 @@ def get_data_quality_score(
 ) -> dict[str, Any]:
     """Return a score from 0 to 1 and its components.
 
-    ``completeness`` is the share of cells that have a value, where missing columns have none;
-    ``consistency_score`` is the share of rows that can be bars (prices positive and in order,
-    volume not negative, stamp not in the future) and have a unique stamp; ``quality_score`` is the
-    mean of the two.
+    ``completeness`` is the fraction of cells that have a value; the cells of a missing column have
+    none. ``consistency_score`` is the fraction of rows that can be bars (prices positive and in
+    order, volume not negative, stamp not in the future) and have a unique stamp. ``quality_score``
+    is the mean of the two.
     """
     required = list(REQUIRED_COLUMNS if required_columns is None else required_columns)
     is_valid, errors = validate_ohlcv_data(df, required)
@@ -309,7 +308,7 @@ def _numbers(df: pd.DataFrame, name: str) -> NDArray[np.float64]:
 
 
 def _not_numbers(df: pd.DataFrame, name: str) -> int:
-    """Count the cells in a numeric column that hold something else, such as text."""
+    """Return the number of cells in a numeric column that are not numbers, such as text."""
     column = df[name]
     if name not in REQUIRED_COLUMNS[1:] or pd.api.types.is_numeric_dtype(column):
         return 0
@@ -345,7 +344,10 @@ def _milliseconds(stamps: pd.DatetimeIndex) -> Stamps:
 
 
 def _latest_ms(stamps: pd.DatetimeIndex, interval: str | None) -> float:
-    """Return the last plausible stamp; without an interval, the usual step gives the timeframe."""
+    """Return the latest stamp that is not in the future, for bars of an interval.
+
+    Without an interval, the usual step between the stamps is used.
+    """
     minutes = round(abs(_usual_step(stamps, None)) * 60)
     if interval is not None and parse_interval_to_minutes(interval) is not None:
         timeframe = Timeframe.parse(interval)
@@ -358,7 +360,10 @@ def _latest_ms(stamps: pd.DatetimeIndex, interval: str | None) -> float:
 
 
 def _steps(stamps: pd.DatetimeIndex, *, whole: bool = False) -> Hours:
-    """Return the hours between stamps: ``whole``, or minus weekends if these have no bars."""
+    """Return the hours between stamps.
+
+    If no stamp is on a Saturday, weekends are not counted, unless ``whole`` is set.
+    """
     stamps = stamps.dropna()
     times = (stamps if stamps.tz is None else stamps.tz_convert("UTC").tz_localize(None)).to_numpy()
     hours: Hours = np.diff(times) / np.timedelta64(1, "h")

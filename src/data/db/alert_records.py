@@ -1,4 +1,4 @@
-"""Alerts and their deliveries in tables, for the alerts job and the command."""
+"""Alerts and their deliveries in database tables, for the alert job and ``onetape alerts``."""
 
 from __future__ import annotations
 
@@ -41,8 +41,8 @@ __all__ = ["StoredAlerts", "alert_records"]
 
 _BEAT = "alerts.beat"
 _PAGE = 100
-# Columns, not objects: a run changes one document in each of a thousand alerts and needs no change
-# tracking.
+# Columns are used instead of objects, because a run changes one document in each of a thousand
+# alerts and needs no change tracking.
 _READ = AlertRow.id, AlertRow.task_params, AlertRow.state_json
 _OPEN = (RunStatus.PENDING.value, RunStatus.RUNNING.value)
 _STATUS = {
@@ -55,7 +55,9 @@ _STATUS = {
 
 
 class StoredAlerts:
-    """An ``AlertBook`` of ``jobs.alert_values`` in a database. Thread-safe; each method is one unit.
+    """An ``AlertBook`` (see ``jobs.alert_values``) in a database. Thread-safe.
+
+    Each method is one unit of work.
 
     Args:
         database: Database with the tables.
@@ -115,10 +117,10 @@ class StoredAlerts:
 
     @once_more
     def store(self, evaluated: Sequence[EvaluatedAlert]) -> Sequence[bool]:
-        """Store evaluations with their state and claimed runs; return which of them were still due.
+        """Store evaluations with their state and claimed runs; return whether each was stored.
 
-        An evaluation is no longer due if another process has stored one in the meantime, or if
-        the alert was changed, disabled or removed. A run whose key exists is left as it is.
+        An evaluation is not stored if another process has stored one in the meantime, or if the
+        alert was changed, disabled or removed. A run whose key exists is left as it is.
         """
         numbers = [one.alert.id for one in evaluated]
         columns = *_READ, AlertRow.user_id, AlertRow.enabled
@@ -156,7 +158,7 @@ class StoredAlerts:
     def claim_reports(
         self, channels: Collection[str], now_ms: int, decide: NextReport
     ) -> Sequence[AlertRun]:
-        """Claim the due report runs of chat schedules; return the claimed runs."""
+        """Claim the reports that are due for users' chats; return the claimed runs."""
         if TELEGRAM not in channels:
             return []
         with self._database.writing() as session:
@@ -171,8 +173,8 @@ class StoredAlerts:
     ) -> Delivery | None:
         """Return the message to send now, with its attempt stored, or None if none is due."""
         passed: set[tuple[datetime, int | None]] = set()
-        # One unit per recipient: another process may have taken a due run by the time it is
-        # locked.
+        # One unit per recipient. By the time a due run is locked, another process may have taken
+        # it; the search then continues.
         while True:
             found = self._take_next(channels, (now_ms, lease_ms), passed)
             if not isinstance(found, tuple):
@@ -186,7 +188,10 @@ class StoredAlerts:
         times: tuple[int, int],
         passed: Collection[tuple[datetime, int | None]],
     ) -> Delivery | tuple[datetime, int | None] | None:
-        """Return the next message, None, or a bar and user for which none is due after all."""
+        """Return the next message, or None if none is due.
+
+        If the message for a bar and user is no longer due after locking, return that bar and user.
+        """
         with self._database.writing() as session:
             start = 0
             while page := session.scalars(_open_runs().offset(start).limit(_PAGE)).all():
@@ -205,7 +210,10 @@ class StoredAlerts:
         channels: Collection[str],
         times: tuple[int, int],
     ) -> Delivery | None:
-        """Return a message for a bar and user, with its attempt stored; end attempts that died."""
+        """Return the message for a bar and user, and store the attempt; None if it is not due.
+
+        Also end the deliveries whose processes died.
+        """
         lock_users(session, [place[1]])
         own = ScheduleRun.scheduled_for == place[0], ScheduleRun.user_id == place[1]
         rows = {
@@ -261,13 +269,13 @@ class StoredAlerts:
 
     @once_more
     def beat(self, beat: Beat) -> None:
-        """Store that the job ran.
+        """Store the last run of the job.
 
-        An older beat replaces a newer one only if the newer one is ahead of the clock.
+        An older run replaces a newer one only if the newer one is ahead of the clock.
         """
 
         def newer(stored: str | None) -> str | None:
-            """Return the later of the stored beat and this one, as JSON."""
+            """Return the later one of the stored run and this run, as JSON."""
             last = _beat(stored)
             is_newer = last is not None and last.at_ms > beat.at_ms
             is_kept = is_newer and last is not None and not last.is_ahead(beat.at_ms)
@@ -277,7 +285,7 @@ class StoredAlerts:
             SettingsRepo(session).update(_BEAT, newer)
 
     def last_beat(self) -> Beat | None:
-        """Return the last time that the job ran, or None if it never did."""
+        """Return the last run of the job, or None if it has never run."""
         with self._database.reading() as session:
             row = SettingsRepo(session).get(_BEAT)
             return _beat(None if row is None else row.value)
@@ -287,7 +295,7 @@ def alert_records(*, make: bool = True) -> AlertBook | None:
     """Return the alerts in the database that the environment names.
 
     Args:
-        make: Whether to create missing tables; if False, None is returned for them.
+        make: Whether to create missing tables; if False, None is returned when they are missing.
 
     Raises:
         DatabaseError: The database cannot be used.
@@ -335,7 +343,10 @@ def _users_of(delivery: Delivery) -> Any:
 
 
 def _runs_of(delivery: Delivery, outcome: Outcome, users: Collection[int]) -> Any:
-    """Return the open runs that an outcome may affect: all of a recipient's if they blocked us."""
+    """Return a query for the open runs that an outcome affects.
+
+    They are those of the message or, if the recipient has blocked us, all of the recipient's runs.
+    """
     if outcome.is_blocked:
         return _open_runs().where(ScheduleRun.user_id.in_(users))
     return _open_runs().where(*_of_delivery(delivery))

@@ -1,4 +1,4 @@
-"""Positions computed exactly from fills: with fractions inside, and decimals in results. Pure."""
+"""Computes positions exactly from fills, with fractions; results are decimals. Pure."""
 
 from __future__ import annotations
 
@@ -48,10 +48,10 @@ class PositionState:
     def filled(
         self, action: Action, quantity: Decimal, price: Decimal, commission: Decimal = _NOTHING
     ) -> PositionState:
-        """Return the state after a fill, whose commission counts as realized.
+        """Return the state after a fill; its commission lowers the realized profit.
 
         Raises:
-            QueryError: The fill would reduce the position by more than is open.
+            QueryError: The fill would reduce the position by more than its open quantity.
         """
         value = _WIDE.multiply(quantity, price)
         cash = _WIDE.subtract(self.cash, value) if action == "buy" else _WIDE.add(self.cash, value)
@@ -85,13 +85,13 @@ class PositionState:
     def paid(
         self, quantity: Decimal, amount: Decimal, left: Fraction = Fraction(1)
     ) -> PositionState:
-        """Return the state after a dividend; a short position pays it.
+        """Return the state after a dividend, which a long position gets and a short one pays.
 
         Args:
             quantity: Number of shares held before the ex-date.
             amount: Dividend per share.
-            left: Fraction of the shares' cost that is still in the mean price. The dividend lowers
-                the mean price by this fraction and counts as earned for the rest.
+            left: Fraction of the shares' cost that is still in the mean price. This fraction of the
+                dividend lowers the mean price; the rest is realized profit.
         """
         value, price = _WIDE.multiply(quantity, amount), self.price
         if price is not None:

@@ -57,14 +57,14 @@ class Database:
 
     def _start(self) -> None:
         self._units = _Units()
-        # Guards the two fields: if several threads come first, only one creates the tables.
+        # Guards the two fields, so that only one of several threads creates the tables.
         self._lock = threading.Lock()
         self._is_ready = False
         self._inode: int | None = None
 
     @property
     def engine(self) -> Engine:
-        """SQLAlchemy's engine. Its transactions are writing ones; the tables may not exist yet."""
+        """SQLAlchemy's engine. Its transactions can write; the tables may not exist yet."""
         return self._engine
 
     @property
@@ -119,7 +119,7 @@ class Database:
     # --- forks -------------------------------------------------------------------------------
 
     def before_fork(self) -> bool:
-        """Let running units end, and close all connections, which a child must not share."""
+        """Wait for running units, and close all connections, which a child must not share."""
         self._units.pause()
         self._engine.dispose()
         return True
@@ -129,27 +129,27 @@ class Database:
         self._units.go_on()
 
     def after_fork(self) -> None:
-        """Drop the parent's connections without sending anything on them."""
+        """Drop the parent's connections in a forked child, without using or closing them."""
         self._engine.dispose(close=False)
         self._start()
 
 
 class _Units:
-    """The units of this process: none begins during a fork, and those of other threads end first.
+    """Keeps units and forks apart: a fork waits for running units, and new units wait for it.
 
-    Otherwise a child would inherit their locks, and SQLite's in-memory locks would never be
+    Otherwise a child would inherit the units' locks, and SQLite's in-memory locks would never be
     released. Thread-safe.
     """
 
     def __init__(self) -> None:
         self._count = self._forks = 0
         self._own = threading.local()
-        # Guards the two counts: of all units, and of imminent forks.
+        # Guards the counts of running units and of imminent forks.
         self._change = threading.Condition()
 
     @contextmanager
     def running(self) -> Iterator[None]:
-        """Run the block as a unit; it waits for a fork unless its thread already has a unit."""
+        """Run the block as a unit; wait for a fork first, unless this is inside another unit."""
         around = getattr(self._own, "count", 0)
         with self._change:
             self._change.wait_for(lambda: around or not self._forks)
@@ -164,7 +164,7 @@ class _Units:
                 self._change.notify_all()
 
     def pause(self) -> None:
-        """Keep units from beginning, and wait for those of other threads, as long as for a lock."""
+        """Keep units from beginning, and wait for those of other threads, with a time limit."""
         own = getattr(self._own, "count", 0)
         with self._change:
             self._forks += 1
@@ -183,7 +183,7 @@ def _inode_of(path: Any) -> int | None:
 
 
 def adapted(session: Session) -> Session:
-    """Give the caller's own session access to the tables, which have no schema on SQLite."""
+    """Prepare the caller's own session for our tables, which have no schema on SQLite."""
     if session.get_bind().dialect.name == "sqlite":
         session.connection().execution_options(schema_translate_map={SCHEMA: None})
     return session
@@ -193,7 +193,7 @@ def locked(session: Session, statement: Select[T]) -> ScalarResult[T]:
     """Return the current rows of a statement, locked until the unit ends.
 
     PostgreSQL uses FOR UPDATE; on SQLite a writing unit already has the lock. Rows that do not
-    exist cannot be locked: let a unique constraint decide who inserts one.
+    exist cannot be locked; use a unique constraint to decide which unit inserts one.
     """
     return locked_rows(session, statement).scalars()
 
@@ -205,7 +205,7 @@ def locked_rows(session: Session, statement: Select[Any]) -> Result[Any]:
 
 
 def once_more(function: Callable[P, T]) -> Callable[P, T]:
-    """Repeat a function, which is one unit, once if the server ended it after a deadlock."""
+    """Decorate a function that is one unit: run it once more if it fails with a deadlock."""
 
     @wraps(function)
     def run(*args: P.args, **kwargs: P.kwargs) -> T:
@@ -224,12 +224,11 @@ def once_more(function: Callable[P, T]) -> Callable[P, T]:
 
 
 class _Databases:
-    """The databases of this process. Thread-safe; renewed in a forked child."""
+    """The databases of this process by URL. Thread-safe; its lock is replaced in a forked child."""
 
     def __init__(self) -> None:
         self._made: dict[DatabaseUrl, Database] = {}
-        # Guards the mapping: threads that request one database at the same time all get the same
-        # object.
+        # Guards the mapping, so that threads which request a database at once get the same object.
         self._lock = threading.Lock()
         renew_after_fork(self)
 
@@ -240,7 +239,7 @@ class _Databases:
             return self._made[url]
 
     def after_fork(self) -> None:
-        """Create a new, free lock."""
+        """Replace the lock in a forked child, because a thread of the parent may have held it."""
         self._lock = threading.Lock()
 
 
@@ -248,7 +247,7 @@ _databases = _Databases()
 
 
 def get_database(url: str | None = None) -> Database:
-    """Return this process's database for a URL, which is read as :class:`Database` reads it."""
+    """Return this process's database for a URL; see :class:`Database` for the URL."""
     return _databases.get(database_url(url))
 
 
@@ -273,7 +272,7 @@ def make_engine(url: str | None = None, *, echo: bool | None = None) -> Engine:
 
 
 def get_engine() -> Engine:
-    """Return the engine of this process's database; its transactions are writing ones."""
+    """Return the engine of this process's database; its transactions can write."""
     return get_database().engine
 
 

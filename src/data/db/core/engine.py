@@ -1,4 +1,4 @@
-"""Engines: how each begins a unit of work, sets up its connections, and maps its errors."""
+"""Creates engines, which set up connections, begin units of work and map errors."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from .base import SCHEMA
 from .url import DatabaseUrl
 
 Work = Literal["reading", "writing", "migrating"]
-# How long a unit waits for locks of others, and how long a connection waits for the server.
+# Seconds that a unit waits for the locks of others, and that a connection waits for the server.
 WAIT_S = 30.0
 _CONNECT_S = 10
 _WORK = "onetape_work"
@@ -44,7 +44,7 @@ _HINTS = {
 def make_engine(url: DatabaseUrl) -> Engine:
     """Return the engine for a database; nothing is opened yet.
 
-    Every transaction is one of :data:`Work`, by default a writing one. No error or log record
+    Every transaction is of a type in :data:`Work`, by default a writing one. No error or log record
     contains the values in a statement.
 
     Raises:
@@ -81,7 +81,7 @@ def make_engine(url: DatabaseUrl) -> Engine:
 
 
 def for_work(engine: Engine, work: Work) -> Engine:
-    """Return an engine with the same connections, whose transactions are for this work."""
+    """Return an engine with the same connections, whose transactions are of another type."""
     if engine.dialect.name == "postgresql" and work == "reading":
         # All statements of the unit see one state of the database, as on SQLite.
         return engine.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
@@ -93,11 +93,11 @@ def _set_sqlite(connection: Any, _: Any) -> None:
 
 
 def _begin_sqlite(connection: Connection) -> None:
-    """Begin a transaction; the driver would not begin one for a SELECT, and updates would be lost.
+    """Begin a transaction explicitly.
 
-    A writing transaction takes the writers' lock when it begins, because a later step from
-    reading to writing would not wait for the lock. The pragmas come first: inside a transaction
-    they would do nothing.
+    The driver would not begin one for a SELECT, and updates based on it could be lost. A writing
+    transaction takes the writers' lock at once, because a transaction that reads first would not
+    wait for the lock later. The pragmas come first, because they have no effect in a transaction.
     """
     work = connection.get_execution_options().get(_WORK, "writing")
     if connection.info.get(_WORK) != work:

@@ -83,7 +83,7 @@ class SchemaState(NamedTuple):
 
     Attributes:
         name: Name of the state; see the module for what happens at the first use.
-        revision: Revision of our tables; empty if there are none.
+        revision: Revision of our tables; empty if we have no tables there.
         others: Tables of other programs, if our tables do not exist.
     """
 
@@ -125,8 +125,7 @@ class Schema:
         """Return whether the SQLite file exists.
 
         Raises:
-            DatabaseError: The file is gone or empty, but the log with its last changes is next to
-                it.
+            DatabaseError: The file is missing or empty, but the log with its last changes exists.
             StorageError: The path is something other than a file.
         """
         path = self._url.path
@@ -165,10 +164,10 @@ class Schema:
     # --- changes -----------------------------------------------------------------------------
 
     def prepare(self) -> None:
-        """Make sure that the tables are those of this version; called on first use of a database.
+        """Create or upgrade the tables if necessary; called on first use of a database.
 
         Raises:
-            SchemaError: The tables are foreign, newer, or older on PostgreSQL.
+            SchemaError: The tables are foreign or newer, or are older ones on PostgreSQL.
         """
         with typed_errors(self._url):
             self._make_file()
@@ -179,7 +178,7 @@ class Schema:
             self._migrate(by_itself=True)
 
     def init(self) -> bool:
-        """Create the tables, even next to others; return whether there was anything to do.
+        """Create the tables, even next to other programs' tables; return False if they exist.
 
         Raises:
             SchemaError: Our tables exist in another version, or other tables have the same names.
@@ -198,13 +197,12 @@ class Schema:
         return self._migrate(by_itself=False)
 
     def upgrade(self) -> bool:
-        """Upgrade the tables to this version; return whether there was anything to do.
+        """Upgrade the tables to this version; return False if they already have it.
 
         If the database is a file, a backup is made next to it.
 
         Raises:
-            SchemaError: The tables are newer than this version or are not ours, or there are
-                none.
+            SchemaError: The tables are newer than this version, or none of them are ours.
         """
         state = self.state()
         if state.name in ("empty", "foreign"):
@@ -216,12 +214,15 @@ class Schema:
         return state.name == "older" and self._migrate(by_itself=False)
 
     def _check(self, state: SchemaState, *, by_itself: bool) -> None:
-        """Refuse a state that must not be changed, or not without an explicit request."""
+        """Raise an error if tables in this state must not be changed.
+
+        ``by_itself`` means that the user has not requested the change.
+        """
         if error := self._refusal(state, by_itself=by_itself):
             raise error
 
     def refusal(self, state: SchemaState) -> SchemaError | None:
-        """Return the error that a unit would raise in that state, or None if it can run."""
+        """Return the error that a unit would raise for tables in that state, or None."""
         return self._refusal(state, by_itself=True)
 
     def _refusal(self, state: SchemaState, *, by_itself: bool) -> SchemaError | None:
@@ -260,7 +261,7 @@ class Schema:
                 _DISK.close(_DISK.create(path))
 
     def _migrate(self, *, by_itself: bool) -> bool:
-        """Change the tables in one transaction; return False if another process was faster."""
+        """Change the tables in one transaction; return False if another process has done so."""
         with (
             typed_errors(self._url),
             _alembic.lock,
@@ -345,10 +346,10 @@ class Schema:
     # --- copies and checks -------------------------------------------------------------------
 
     def backup(self, target: Path | None = None) -> Path:
-        """Copy the file as it is now, next to itself or to a new file; return the copy's path.
+        """Copy the file to ``target``, or to a new file next to it; return the copy's path.
 
         Raises:
-            DatabaseError: There is no file, ``target`` exists or cannot be written, or the
+            DatabaseError: The file does not exist, ``target`` exists or cannot be written, or the
                 database is PostgreSQL.
         """
         if self._url.path is None:
@@ -392,7 +393,7 @@ class Schema:
                 wrong += _faults(connection)
                 metadata = MetaData()
                 for table in METADATA.tables.values():
-                    # Without a schema, in foreign keys too, where None alone would keep it.
+                    # Removes the schema from foreign keys as well, where None would keep it.
                     table.to_metadata(metadata, schema=None, referred_schema_fn=_no_schema)  # type: ignore[arg-type]
             else:
                 options |= {"version_table_schema": SCHEMA, "include_schemas": True}
@@ -419,7 +420,7 @@ def _downgrade(config: Config, revision: str) -> None:
 
 
 def _faults(connection: Connection) -> list[str]:
-    """Return the faults that SQLite finds in its file, and rows that refer to missing rows."""
+    """Return the faults that SQLite finds in its file, and rows that refer to missing ones."""
     damage = [row[0] for row in connection.exec_driver_sql("PRAGMA integrity_check(10)")]
     orphans = connection.exec_driver_sql("PRAGMA foreign_key_check").fetchall()
     return [line for line in damage if line != "ok"] + [

@@ -1,4 +1,4 @@
-"""The caller's own sessions, asynchronous or not."""
+"""Runs functions with the caller's own session, asynchronous or not."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ async def run(session: Any, function: Callable[..., T], *arguments: Any) -> T:
 
     Args:
         session: Session of the caller; an asynchronous one runs the function with ``run_sync``.
-        function: Called with a synchronous session that reaches the tables, and the arguments.
+        function: Called with a synchronous session that can access our tables, and the arguments.
         arguments: Further arguments of the function.
     """
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from ...config.settings import APP, user_folder, variable_of
 
-# The parts of a server's address, in this order; all are needed.
+# Variables with the parts of a server's address, in this order; all of them must be set.
 DB_URL, DATABASE_URL = "DB_URL", "DATABASE_URL"
 SERVER_PARTS = {
     "user": "POSTGRES_USER",
@@ -20,7 +20,10 @@ _FILE = "onetape.db"
 
 
 def database_url_text(name: str, environ: Mapping[str, str] | None = None) -> str:
-    """Return the URL in a variable or in the optional private module; empty if it is not set."""
+    """Return the URL in a variable of the environment or of the user's private module.
+
+    It is empty if the variable is not set.
+    """
     return variable_of(name, environ)
 
 

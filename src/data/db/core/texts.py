@@ -54,7 +54,7 @@ def checked_text(value: Any, most: int = LONGEST, what: str = "a text") -> str:
 
 
 class KeyText(TypeDecorator[Any]):
-    """The key of a trading record: text, or an ``int`` if it is all digits with no leading zero.
+    """The key of a trading record: text, or an ``int`` if it is only digits with no leading zero.
 
     ``7`` and ``"7"`` are the same key; ``"007"`` is another.
     """
@@ -67,7 +67,7 @@ class KeyText(TypeDecorator[Any]):
         return None if value is None else str(key(value))
 
     def process_result_value(self, value: Any, dialect: Dialect) -> int | str | None:
-        """Return the key as its program passed it, or would have."""
+        """Return the stored key in its canonical form, text or ``int``."""
         return None if value is None else key(value)
 
 

@@ -36,8 +36,8 @@ class ExactDecimal(TypeDecorator[Decimal]):
     """A decimal number with all its digits, at most 1,000; text on SQLite, numeric on PostgreSQL.
 
     It is stored without trailing zeros, so that equal numbers are equal texts. Floats, NaN and
-    infinities are rejected. In SQL it can be compared only for equality, because SQLite would
-    order and sum it as text.
+    infinities are rejected. In SQL it can be compared only for equality, because SQLite orders and
+    adds it up as text.
     """
 
     impl = Numeric
@@ -47,7 +47,7 @@ class ExactDecimal(TypeDecorator[Decimal]):
         """The comparisons that are allowed."""
 
         def operate(self, op: Any, *other: Any, **options: Any) -> Any:
-            """Refuse operations on which the engines differ."""
+            """Refuse operations that have different results in the two engines."""
             if op not in _ALIKE:
                 raise TypeError("exact decimals are compared and calculated in Python, not in SQL")
             return super().operate(op, *other, **options)
@@ -64,12 +64,12 @@ class ExactDecimal(TypeDecorator[Decimal]):
         return format(exact, "f") if dialect.name == "sqlite" else exact
 
     def process_result_value(self, value: Any, dialect: Dialect) -> Decimal | None:
-        """Return the engine's value, without trailing zeros."""
+        """Convert the engine's value to a decimal without trailing zeros."""
         return None if value is None else exact_decimal(Decimal(value))
 
 
 def exact_decimal(value: Any) -> Decimal:
-    """Return a decimal or integer as it is stored: without an exponent or trailing zeros.
+    """Return a decimal or integer in its stored form, without an exponent or trailing zeros.
 
     Raises:
         DatabaseError: The value is a float, not a number or not finite, or has more than 1,000
@@ -129,7 +129,7 @@ class UtcInstant(TypeDecorator[datetime]):
 
 
 class JsonDocument(TypeDecorator[Any]):
-    """A mapping or list as JSON; changes in place are detected, even deep inside.
+    """A mapping or list as JSON; changes in place are detected, even in nested values.
 
     NaN, infinities and values that JSON cannot represent are rejected.
     """
@@ -142,7 +142,7 @@ class JsonDocument(TypeDecorator[Any]):
         return dialect.type_descriptor(JSON(none_as_null=True))
 
     def process_bind_param(self, value: Any, dialect: Dialect) -> Any:
-        """Return the checked value for the engine: PostgreSQL refuses NaN, SQLite would not."""
+        """Return the value for the engine, after a check: SQLite would accept NaN."""
         try:
             json.dumps(value, allow_nan=False)
         except (TypeError, ValueError, RecursionError) as exc:
@@ -151,12 +151,12 @@ class JsonDocument(TypeDecorator[Any]):
 
 
 class _Part:
-    """A mapping or list in a document, or the document itself; it reports changes to it."""
+    """A mapping or list that is a document or part of one, and reports its changes to it."""
 
     _document: _Document
 
     def _changed(self) -> None:
-        """Turn plain values that were just added into parts, and report the change."""
+        """Convert plain values that were just added to parts, and report the change."""
         own: Any = self
         pairs = list(own.items() if isinstance(own, dict) else enumerate(own))
         put: Any = dict.__setitem__ if isinstance(own, dict) else list.__setitem__
@@ -175,7 +175,7 @@ class _Part:
 
 
 def _owned(cls: type[Any], plain: Any, owner: _Part | None = None) -> Any:
-    """Return a copy of a plain container, as a part of its owner's document or as a document."""
+    """Return a copy of a plain container, as a part of the owner's document, or as a new one."""
     part = cls(plain)
     part._document = part if owner is None else owner._document
     part._changed()
@@ -183,10 +183,10 @@ def _owned(cls: type[Any], plain: Any, owner: _Part | None = None) -> Any:
 
 
 def _reporting(plain: type[Any], names: str) -> type[Any]:
-    """Return a part class whose methods with these names report their changes."""
+    """Return a subclass of ``dict`` or ``list`` whose methods with these names report changes."""
 
     def reported(method: Callable[..., Any]) -> Callable[..., Any]:
-        """Return a method of ``dict`` or ``list`` that also reports its change."""
+        """Wrap a method of ``dict`` or ``list`` so that it reports the change."""
 
         def change(self: Any, *arguments: Any, **named: Any) -> Any:
             result = method(self, *arguments, **named)
@@ -209,10 +209,10 @@ _ListPart = _reporting(
 
 
 class _Rows(WeakKeyDictionary[Any, Any]):
-    """The rows of a document, kept alive by it, because a session keeps only changed rows.
+    """The rows that a document belongs to; the document keeps them alive.
 
-    Otherwise the change in ``session.get_one(Row, key).document["name"] = 1`` would be lost with
-    the row.
+    A session keeps only changed rows alive. Without this class, the row in
+    ``session.get_one(Row, key).document["name"] = 1`` would be gone before the change is noticed.
     """
 
     def __setitem__(self, state: Any, name: Any) -> None:
@@ -221,7 +221,7 @@ class _Rows(WeakKeyDictionary[Any, Any]):
 
 
 class _Document(Mutable):
-    """The whole value of a column."""
+    """A mapping or list that is the whole value of a column."""
 
     @cached_property
     def _parents(self) -> WeakKeyDictionary[Any, Any]:
@@ -229,7 +229,7 @@ class _Document(Mutable):
 
     @classmethod
     def coerce(cls, key: str, value: Any) -> Any:
-        """Return a mapping or list as a separate document."""
+        """Convert a mapping or list to a new document."""
         if value is None or isinstance(value, _Document):
             return value
         if isinstance(value, dict):

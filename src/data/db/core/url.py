@@ -1,4 +1,4 @@
-"""Which database to use: the argument, then the environment, then a file of the user's."""
+"""Determines the database to use: from an argument, the environment, or the user's data folder."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ _POSTGRESQL = frozenset(
 
 @dataclass(frozen=True)
 class DatabaseUrl:
-    """Identifies a database; ``repr`` and ``str`` show neither its password nor its URL options.
+    """Identifies a database; ``repr`` and ``str`` do not show its password or its URL options.
 
     Attributes:
         dialect: Engine of the database.
@@ -71,7 +71,7 @@ def database_url(
             password, host and name; None: ``DB_URL``, then all of ``POSTGRES_USER``,
             ``POSTGRES_PASSWORD``, ``POSTGRES_HOST``, ``POSTGRES_PORT`` and ``POSTGRES_DATABASE``,
             then ``DATABASE_URL``, then the file ``onetape.db`` in the user's data folder. A blank
-            variable counts as not set.
+            variable is ignored.
         environ: Environment to read; None is that of the process.
 
     Raises:
@@ -96,7 +96,7 @@ def database_url(
 
 
 def _of_parts(parts: Mapping[str, str]) -> DatabaseUrl:
-    """Return the server named by variables, which hold plain text without escapes."""
+    """Return the database on a server that variables describe; their text has no URL escapes."""
     source = "POSTGRES_*"
     if not parts["port"].isascii() or not parts["port"].isdigit():
         raise DatabaseUrlError(

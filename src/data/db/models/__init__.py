@@ -1,4 +1,4 @@
-"""Every model, and so the whole metadata: imported before tables are created or compared."""
+"""All models; imported before tables are created or compared, to complete the metadata."""
 
 from __future__ import annotations
 

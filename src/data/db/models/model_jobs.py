@@ -60,7 +60,7 @@ class _Job(Base):
     """A row of either class."""
 
     __tablename__ = "job_schedules"
-    # Numbers are never reused, because runs and chats still refer to them after rows are removed.
+    # Ids are never reused, because runs and chats still refer to them after rows are removed.
     __table_args__ = (
         Index(None, "user_id"),
         Index(None, "job_type", "enabled", "next_run_at"),
@@ -92,7 +92,7 @@ class Alert(_Job):
 
 
 class Schedule(_Job):
-    """A job that is due by its ``cron`` line, in UTC."""
+    """A job that is due at the times of its ``cron`` line, in UTC."""
 
     __mapper_args__ = {"polymorphic_identity": "schedule"}  # noqa: RUF012 - as above
 

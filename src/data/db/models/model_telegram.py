@@ -31,7 +31,7 @@ class TelegramSetting(Base):
 
 
 class TelegramFeedback(Base):
-    """What a user wrote about the program."""
+    """Feedback from a user about the program."""
 
     __tablename__ = "telegram_feedbacks"
     __table_args__ = (Index(None, "user_id"), {"sqlite_autoincrement": True})
@@ -45,7 +45,7 @@ class TelegramFeedback(Base):
 
 
 class TelegramCommandAudit(Base):
-    """One command, how it ended and how long it took; also for unregistered users."""
+    """One command from a user, registered or not, with its outcome and its duration."""
 
     __tablename__ = "telegram_command_audits"
     __table_args__ = (Index(None, "telegram_user_id"), Index(None, "created_at"))

@@ -1,6 +1,6 @@
 """Tables of trading: bots, trades, positions and performance metrics.
 
-Keys are texts; see :class:`~src.data.db.core.texts.KeyText`. Money has all its digits.
+Keys are texts; see :class:`~src.data.db.core.texts.KeyText`. Amounts of money are exact.
 """
 
 from __future__ import annotations
@@ -84,11 +84,11 @@ _OPEN = text("status = 'open'")
 class Position(Base):
     """A position of a bot; at most one is open for each bot, trade type and symbol.
 
-    ``avg_price`` and ``realized_pnl`` are rounded from ``exact_price`` (a fraction) and ``cash``
-    (the proceeds of fills and dividends so far, minus their cost). ``held`` maps each market day
-    with a fill to the quantity that was open when it began, and to the share of that quantity
-    that its fills have left in the mean price (a hexadecimal fraction). It is None in rows from
-    older versions.
+    ``avg_price`` and ``realized_pnl`` are rounded values of ``exact_price`` (a fraction) and
+    ``cash`` (the proceeds of fills and dividends so far, minus their cost). ``held`` maps each
+    market day with a fill to two values: the quantity that was open when the day began, and the
+    fraction of that quantity's cost that is still in the mean price after the day's fills (in
+    hexadecimal). It is None in rows from older versions.
     """
 
     __tablename__ = "trading_positions"

@@ -1,1 +1,1 @@
-"""The logic of the records, working on the session of a unit of work."""
+"""The repositories: logic on the tables, in the session of a unit of work."""

@@ -1,6 +1,6 @@
 """Alerts, schedules, and the runs of jobs.
 
-A run is claimed by the unique key of its row: if several units insert it at once, one gets it.
+A run is claimed by inserting its row, which has a unique key: of several units, only one succeeds.
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ class AlertsRepo(Repository):
         rearm: Any = None,
         since_ms: int | None = None,
     ) -> Alert:
-        """Add an alert; ``config`` is a mapping for ``Alert.parse`` in ``jobs.alert_values``, or its JSON.
+        """Add an alert; ``config`` is a mapping, or JSON, for ``jobs.alert_values.Alert.parse``.
 
         Raises:
             QueryError: The alert is invalid, or the user already has the maximum number of
@@ -135,7 +135,7 @@ class AlertsRepo(Repository):
 
         The fields are ``enabled`` (``active``), ``email``, ``status``, ``re_arm_config``,
         ``config_json`` (the whole configuration) or parts of it. An alert that is reconfigured or
-        enabled again starts anew: bars that have already closed do not fire it.
+        enabled again starts from the beginning: bars that have already closed do not make it fire.
 
         Raises:
             QueryError: A field is unknown, or the result would not be a valid alert.
@@ -176,7 +176,7 @@ class AlertsRepo(Repository):
         return row is not None
 
     def lock(self, alert_id: int) -> Alert | None:
-        """Return an alert, which no other unit can change until this one ends, or None."""
+        """Lock an alert until the unit ends, and return it; None if it does not exist."""
         return locked(self.s, select(Alert).where(Alert.id == alert_id)).one_or_none()
 
 
@@ -213,7 +213,7 @@ class SchedulesRepo(Repository):
     def add(self, recipient: str | int, config: Any, *, schedule_config: Any = None) -> Schedule:
         """Add a schedule, due at the ``scheduled_time`` in its configuration.
 
-        The default is 09:00 UTC every day. If the configuration has a ``report``, the alerts job
+        The default is 09:00 UTC every day. If the configuration has a ``report``, the alert job
         runs the schedule and delivers that report to the user's chat.
 
         Raises:
@@ -248,9 +248,9 @@ class SchedulesRepo(Repository):
         return [*self.s.scalars(query)]
 
     def due_reports(self, moment: datetime) -> list[tuple[Schedule, str]]:
-        """Return the due report schedules with their chats, by number.
+        """Return the report schedules that are due, each with its chat, by number.
 
-        The schedules and their users are locked.
+        The schedules and their users are locked until the unit ends.
         """
         ahead = self._ahead(moment)
         own = Schedule.job_type == JobType.REPORT.value, Schedule.enabled.is_(True)
@@ -274,7 +274,7 @@ class SchedulesRepo(Repository):
         ]
 
     def _ahead(self, moment: datetime) -> list[int]:
-        """Return the report schedules whose next time was stored by a clock ahead of this one."""
+        """Return the ids of report schedules whose next time was stored by a wrong clock."""
         columns = Schedule.id, Schedule.cron, Schedule.next_run_at, Schedule.updated_at
         own = Schedule.job_type == JobType.REPORT.value, Schedule.enabled.is_(True)
         rows = self.s.execute(select(*columns).where(*own, Schedule.next_run_at > moment))
@@ -331,11 +331,10 @@ class SchedulesRepo(Repository):
 
 
 def _due_at(row: Any, now: datetime, parse: Callable[[str], Cron] = Cron.parse) -> datetime | None:
-    """Return when a schedule is due next.
+    """Return the time when a schedule is due next.
 
-    A time further ahead than the next one in its cron line was stored by a wrong clock and counts
-    as past: the last time in the line is returned, or the next one if the schedule was changed
-    since.
+    A stored time that is later than the next time of the cron line was stored by a wrong clock. The
+    last time of the line is then returned, or the next one if the schedule was changed since.
     """
     if row.next_run_at is None or row.next_run_at <= now:
         return row.next_run_at  # type: ignore[no-any-return]
@@ -350,7 +349,7 @@ def _due_at(row: Any, now: datetime, parse: Callable[[str], Cron] = Cron.parse) 
 
 
 def _report(config: Any) -> str:
-    """Return the report a schedule sends to a chat; empty if a program runs the schedule itself."""
+    """Return the report that a schedule sends to a chat; empty if a program runs the schedule."""
     report = config.get("report", "") if isinstance(config, Mapping) else ""
     return report if isinstance(report, str) else ""
 
@@ -398,7 +397,7 @@ def schedule_as_dict(row: Schedule) -> dict[str, Any]:
 
 
 def _check_shown(row: Schedule) -> None:
-    """Refuse control characters in the texts by which a schedule is shown."""
+    """Refuse control characters in the name and target of a schedule, which are shown to users."""
     for what, value in (("name", row.name), ("target", row.target)):
         if isinstance(value, str) and printable(value) != value:
             raise QueryError(f"the {what} {value[:40]!a} of a schedule has control characters")
@@ -479,7 +478,7 @@ class JobsRepository(Repository):
         return row is not None
 
     def lock_schedule(self, schedule_id: int) -> Schedule | None:
-        """Return a schedule, which no other unit can change until this one ends, or None."""
+        """Lock a schedule until the unit ends, and return it; None if it does not exist."""
         return locked(self.s, select(Schedule).where(Schedule.id == schedule_id)).one_or_none()
 
     def get_pending_schedules(self) -> list[Schedule]:
@@ -494,7 +493,7 @@ class JobsRepository(Repository):
         return [row for at, row in sorted(timed, key=lambda one: one[0]) if at <= now]
 
     def update_schedule_next_run(self, schedule_id: int) -> bool:
-        """Set a schedule's next time after now, by its cron line; return whether it exists."""
+        """Set a schedule's next time to that of its cron line; return whether it exists."""
         row = self.lock_schedule(schedule_id)
         if row is not None:
             row.next_run_at = Cron.parse(row.cron).after(self.now())
@@ -563,7 +562,10 @@ class JobsRepository(Repository):
         return [*self.s.scalars(query.limit(limit).offset(offset))]
 
     def update_run(self, run_id: int, update_data: ScheduleRunUpdate) -> ScheduleRun | None:
-        """Update a run and return it, or None if it does not exist. An ended run has its end time."""
+        """Update a run and return it, or None if it does not exist.
+
+        If the run has ended, its end time is set.
+        """
         row = self.lock_run(run_id)
         if row is None:
             return None
@@ -590,7 +592,7 @@ class JobsRepository(Repository):
         return row
 
     def lock_run(self, run_id: int) -> ScheduleRun | None:
-        """Return a run, which no other unit can change until this one ends, or None."""
+        """Lock a run until the unit ends, and return it; None if it does not exist."""
         return locked(self.s, _runs().where(ScheduleRun.id == run_id)).one_or_none()
 
     def get_pending_runs(
@@ -602,7 +604,7 @@ class JobsRepository(Repository):
         return [*self.s.scalars(query.limit(page(limit)[0]))]
 
     def cancel_run(self, run_id: int) -> bool:
-        """Cancel a run that has not ended; return whether there was one."""
+        """Cancel a run that has not ended; return False if it does not exist or has ended."""
         row = self.lock_run(run_id)
         if row is None or row.status in _DONE:
             return False
@@ -614,7 +616,7 @@ class JobsRepository(Repository):
     ) -> dict[str, Any]:
         """Return counts of recent runs by status, and the mean duration of completed runs.
 
-        Only runs from the last ``days`` days count. Keys: ``total_runs``, ``status_counts``,
+        Only runs from the last ``days`` days are counted. Keys: ``total_runs``, ``status_counts``,
         ``average_execution_time_seconds`` (None without completed runs), ``period_days``.
         """
         since = self.now() - timedelta(days=_days(days))
@@ -636,7 +638,7 @@ class JobsRepository(Repository):
         }
 
     def cleanup_old_runs(self, days_to_keep: int = 90) -> int:
-        """Remove ended runs that were due more than ``days_to_keep`` days ago; return how many.
+        """Remove ended runs that were due more than ``days_to_keep`` days ago; return their number.
 
         Runs of alerts are included.
         """

@@ -31,7 +31,7 @@ class SettingsRepo(Repository):
         return self.s.get(TelegramSetting, checked_text(key, 255, "a key"))
 
     def set(self, key: str, value: str | None) -> None:
-        """Set a value, whatever it was; if several units do so at once, the last one counts."""
+        """Set a value; if several units do so at once, the last one wins."""
         if not checked_text(key, 255, "a key"):
             raise QueryError("the key of a setting is empty; use at least one character")
         module = postgresql if self.s.get_bind().dialect.name == "postgresql" else sqlite
@@ -44,9 +44,9 @@ class SettingsRepo(Repository):
         self.s.expire_all()
 
     def update(self, key: str, change: Callable[[str | None], str | None]) -> str | None:
-        """Set the value to the result of ``change`` on the present one, and return it.
+        """Set the value to the result of calling ``change`` on the present one, and return it.
 
-        No change by another unit is lost.
+        The row is locked, so that no change by another unit is lost.
         """
         # Created if missing, so that there is a row to lock.
         claim(self.s, TelegramSetting, key=checked_text(key, 255, "a key"), value=None)
@@ -90,7 +90,7 @@ class FeedbackRepo(Repository):
         return row is not None
 
     def delete_before(self, moment: datetime) -> int:
-        """Remove feedback from before a moment; return how many rows."""
+        """Remove feedback from before a moment; return the number of rows."""
         rows: Any = self.s.execute(
             delete(TelegramFeedback).where(TelegramFeedback.created_at < moment)
         )
@@ -178,7 +178,7 @@ class CommandAuditRepo(Repository):
         return [{"telegram_user_id": one} for one in users]
 
     def delete_before(self, moment: datetime) -> int:
-        """Remove commands from before a moment; return how many rows."""
+        """Remove commands from before a moment; return the number of rows."""
         rows: Any = self.s.execute(
             delete(TelegramCommandAudit).where(TelegramCommandAudit.created_at < moment)
         )

@@ -32,7 +32,7 @@ from .rows import Repository, as_dict, assign, claim, exact, page
 __all__ = ["BotsRepo", "MetricsRepo", "PositionsRepo", "TradeRepository", "TradesRepo"]
 
 _NOTHING = Decimal(0)
-# Levels in a position's metadata that are prices, and so are adjusted like them.
+# Keys in a position's metadata that are prices, and so are adjusted for splits and dividends.
 _LEVELS = ("stop", "stop_loss", "take_profit", "threshold")
 _CONFIGURATION: Mapping[str, Any] = {
     "type": "object",
@@ -76,7 +76,7 @@ class BotsRepo(Repository):
         return row
 
     def lock(self, bot_id: str | int) -> BotInstance | None:
-        """Return a bot, which no other unit can change until this one ends, or None."""
+        """Lock a bot until the unit ends, and return it; None if it does not exist."""
         own = BotInstance.id == key(bot_id)
         return locked(self.s, select(BotInstance).where(own)).one_or_none()
 
@@ -87,7 +87,7 @@ class BotsRepo(Repository):
 
 
 class TradesRepo(Repository):
-    """Trades, as they were executed."""
+    """Trades, which are never adjusted for splits or dividends."""
 
     def add(self, trade: Mapping[str, Any]) -> Trade:
         """Add a trade, given by column; see :meth:`close_trade` for its net profit.
@@ -102,7 +102,7 @@ class TradesRepo(Repository):
         return row
 
     def close_trade(self, /, trade_id: str | int, **fields: Any) -> bool:
-        """Set columns of a trade that ends; return whether it exists.
+        """Close a trade and set columns of it; return whether it exists.
 
         Without ``status`` and ``exit_time``, the trade is closed now. If ``gross_pnl`` or
         ``commission`` is given without ``net_pnl``, the net profit is the gross profit minus the
@@ -139,7 +139,7 @@ class TradesRepo(Repository):
 
 
 class PositionsRepo(Repository):
-    """Positions, exact to the last digit."""
+    """Positions, with exact quantities and prices."""
 
     def ensure_open(
         self,
@@ -217,14 +217,14 @@ class PositionsRepo(Repository):
             price: Price for one.
             ts: Time of execution, not before the last fill; by default now.
             close_when_flat: Whether to close a position that reaches 0.
-            commission: Cost in the currency of the price, which lowers the realized profit at
-                once; a rebate is below 0. The mean price does not include it.
+            commission: Cost in the currency of the price; negative for a rebate. It lowers the
+                realized profit at once; the mean price does not include it.
 
         Raises:
             QueryError: There is no such open position, a number is invalid or not above 0, the
-                action is not ``buy`` or ``sell``, the fill reduces by more than is open, or it
-                was executed before the last fill or before the ex-date of an action that was
-                applied.
+                action is not ``buy`` or ``sell``, the fill reduces the position by more than its
+                open quantity, or the fill was executed before the last fill or before the ex-date
+                of an action that was applied.
         """
         verb = action.lower() if isinstance(action, str) else action
         if verb not in ACTIONS:
@@ -276,25 +276,24 @@ class PositionsRepo(Repository):
     ) -> list[dict[str, Any]]:
         """Apply a split or a dividend once to each open position of a symbol; return the changes.
 
-        Only positions opened before ``ex_date`` change; the date begins when the day begins in
-        the symbol's market. A dividend is paid on the quantity held at that time, even if the
-        position has had fills or was emptied since. Dividends on one day are distinguished by
-        their amounts, so equal ones must be added up. A split multiplies the quantity by
-        ``ratio`` (new shares for one) and divides prices by it; a dividend lowers prices by
-        ``amount`` per share, and counts as cash. The prices are the mean price, and ``stop``,
-        ``stop_loss``, ``take_profit`` and ``threshold`` in the metadata. Trades stay unchanged
-        executed.
+        Only positions that were opened before ``ex_date`` change; the date begins when the day
+        begins in the symbol's market. A dividend is paid on the quantity held at that time, even if
+        the position has had fills or was emptied since. Dividends on one day are distinguished by
+        their amounts, so equal ones must be added up. A split multiplies the quantity by ``ratio``
+        (new shares for one) and divides prices by it. A dividend lowers prices by ``amount`` per
+        share, and is added to the cash. The prices are the mean price, and ``stop``,
+        ``stop_loss``, ``take_profit`` and ``threshold`` in the metadata. Trades are not changed.
 
         Returns:
-            For each position that changed: ``position_id``, ``text`` (a sentence), and ``before``
-                and ``after`` with the changed values.
+            For each position that changed, a mapping with ``position_id``, ``text`` (a sentence),
+            and ``before`` and ``after`` with the changed values.
 
         Raises:
-            QueryError: The action is neither, a number is invalid or not above 0, no market is
-                known for the symbol, ``ex_date`` is in the future, a level would fall to 0, or a
-                position has another split on that day or a later split. For a split, also if a
-                position has a later dividend or a fill since ``ex_date``; for a dividend, also if
-                an older version applied such a fill. Nothing changes.
+            QueryError: The action is neither a split nor a dividend, a number is invalid or not
+                above 0, no market is known for the symbol, ``ex_date`` is in the future, a price
+                would fall to 0, or a position has another split on that day or a later split. For a
+                split, also if a position has a later dividend or a fill since ``ex_date``; for a
+                dividend, also if an older version applied such a fill. Nothing is changed.
         """
         if isinstance(ex_date, datetime) or not isinstance(ex_date, date):
             raise QueryError(f"ex_date is not a date: {ex_date!r:.80}")
@@ -343,17 +342,16 @@ class PositionsRepo(Repository):
         return rounded(state.realized + open_)
 
     def _in_order(self, row: Position, ts: datetime | None) -> datetime:
-        """Return the time at which a fill was executed.
+        """Return the time at which a fill was executed, after checking the order.
 
         Raises:
-            QueryError: The last fill, or an action that was applied, is later.
+            QueryError: The last fill, or an action that was applied, is later than this fill.
         """
         now = self.now()
         if ts is None:
             return now
         moment, last = _aware(ts), row.filled_at
-        # A time ahead of the clock was stored by a wrong clock, so it does not determine the
-        # order.
+        # A time in the future was stored by a wrong clock, so the order is not checked against it.
         if last is not None and moment < last <= now:
             raise QueryError(
                 f"the fill of {moment} is before the last fill of {last}",
@@ -397,7 +395,7 @@ class MetricsRepo(Repository):
 class TradeRepository(Repository):
     """The functions of :mod:`~src.data.db.services.trading_service`, in the unit of a session.
 
-    Results are plain dictionaries, by column; money is ``Decimal``, and instants are
+    Results are plain dictionaries by column; amounts of money are ``Decimal``, and instants are
     timezone-aware in UTC.
     """
 
@@ -491,7 +489,7 @@ class TradeRepository(Repository):
         return as_dict(self.trades.add(trade))
 
     def close_trade(self, /, trade_id: str | int, **fields: Any) -> bool:
-        """Set columns of a trade that ends; return whether it exists."""
+        """Close a trade; see :meth:`TradesRepo.close_trade`."""
         return self.trades.close_trade(trade_id, **fields)
 
     def get_open_trades(self, symbol: str | None = None) -> list[dict[str, Any]]:
@@ -635,7 +633,10 @@ def _position(row: Position) -> dict[str, Any]:
 
 
 def _state(row: Position) -> PositionState:
-    """Return the exact state of a row; its fraction is hexadecimal, which has no length limit."""
+    """Return the exact state of a row.
+
+    Its fraction is stored in hexadecimal, because Python limits the length of decimal integers.
+    """
     price = None if row.exact_price is None else _fraction(row.exact_price)
     return PositionState(
         "long" if row.direction == "long" else "short", row.qty_open, price, row.cash
@@ -687,10 +688,11 @@ def _begin(symbol: str, ex_date: date) -> int:
 
 
 def _note_held(row: Position, moment: datetime, after: Decimal) -> None:
-    """Record the quantity before the first fill of a market day, and the share left by its fills.
+    """Record in ``held`` the effect of a fill on its market day; see :class:`Position`.
 
-    Later days were recorded by a wrong clock: they are removed, and the shares for the other days
-    are no longer known. If the market is not known, there are no actions.
+    Entries for later days were recorded by a wrong clock. They are removed, and the fractions of
+    the other days are then unknown. If the symbol's market is unknown, nothing is recorded, as
+    splits and dividends cannot be applied.
 
     Args:
         row: Position before the fill.
@@ -715,11 +717,11 @@ def _note_held(row: Position, moment: datetime, after: Decimal) -> None:
 def _held(
     row: Position, name: str, by: Fraction | Decimal, begin: int, now: datetime
 ) -> tuple[Decimal, Fraction]:
-    """Return the quantity held when an ex-date began, and the share of cost left by later fills.
+    """Return the quantity held when an ex-date began, and the fraction of its cost still held.
 
     Raises:
-        QueryError: A position with an open quantity had a fill since then, and this is a split,
-            an older version applied the fill, or the clock was wrong.
+        QueryError: The position has an open quantity and has had a fill since then; and the action
+            is a split, an older version applied the fill, or a clock was wrong.
     """
     if row.filled_at is None or to_ms(row.filled_at) < begin:
         return row.qty_open, Fraction(1)
@@ -741,14 +743,16 @@ def _newest(row: Position) -> date:
 
 
 def _is_new(row: Position, name: str, by: Fraction | Decimal, begin: int) -> bool:
-    """Return whether a position was opened before an action that has not been applied to it.
+    """Return whether an action must be applied to a position.
+
+    This is so if the position was opened before the ex-date and the action has not been applied.
 
     Raises:
         QueryError: A later split was applied or, if this is a split, a later dividend.
     """
     if to_ms(row.opened_at) >= begin or _is_applied(row, name, by):
         return False
-    # The order of dividends between two fills does not change the result.
+    # Only splits are checked, because the order of dividends does not change the result.
     later = [one for one in row.actions if one[:10] > name[:10]]
     if found := [one for one in later if "split" in (name[11:], one[11:])]:
         raise QueryError(
@@ -767,7 +771,7 @@ def _is_applied(row: Position, name: str, by: Fraction | Decimal) -> bool:
     Raises:
         QueryError: A split by another ratio was applied on the same day.
     """
-    # Older versions stored a dividend without its amount, which is only in the sentence.
+    # Older versions did not store the amount of a dividend in the key, only in the sentence.
     applied = row.actions.get(name, "").startswith(_sentence(row, name, by))
     if isinstance(by, Fraction) and name in row.actions and not applied:
         words = row.actions[name].removeprefix(f"{row.symbol}: {name} ").partition(":")[0]
@@ -792,7 +796,7 @@ def _sentence(row: Position, name: str, by: Fraction | Decimal) -> str:
 def _change(
     row: Position, name: str, by: Fraction | Decimal, quantity: Decimal, left: Fraction
 ) -> dict[str, Any]:
-    """Change a position by a split, or by a dividend on the held quantity; return the changes."""
+    """Apply a split, or a dividend on ``quantity`` shares, to a position; return the changes."""
     state, levels = _state(row), dict(row.extra_metadata or {})
     moved = [one for one in _LEVELS if row.qty_open and levels.get(one) is not None]
     figures = {one: getattr(row, one) for one in ("qty_open", "avg_price", "realized_pnl")}
@@ -805,7 +809,8 @@ def _change(
                 f"{one} {levels[one]} of the position {row.id} would fall to {moved_to}, and "
                 "must stay above 0"
             )
-        # JSON has no decimals: a text keeps all its digits, and a number stays a number.
+        # JSON has no decimals, so a text stays a text with all digits, and a number becomes a
+        # float.
         value = rounded(moved_to)
         levels[one] = format(value, "f") if isinstance(levels[one], str) else float(value)
     _store(row, state.split(by) if isinstance(by, Fraction) else state.paid(quantity, by, left))

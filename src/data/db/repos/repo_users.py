@@ -23,13 +23,13 @@ from .rows import Repository, claim, flag
 __all__ = ["TELEGRAM", "UsersRepo", "VerificationRepo", "new_code"]
 
 TELEGRAM = "telegram"
-# Keys that an identity's metadata may have, by the type of their values.
+# Keys that an identity's metadata may have, grouped by the type of their values.
 _FLAGS = ("verified", "approved", "is_admin")
 LIMITS = ("max_alerts", "max_schedules")
 _COUNTS = (*LIMITS, "daily_limit")
 _MOST = 1_000_000
-# Nothing else is allowed: other characters could make a mail program run commands or write to
-# files.
+# Pattern of an address. Other characters are not allowed, because they could make a mail program
+# run commands or write to files.
 _EMAIL = re.compile(
     r"[A-Za-z0-9][A-Za-z0-9._%+-]{0,63}@[A-Za-z0-9]([A-Za-z0-9.-]{0,187}[A-Za-z0-9])?"
 )
@@ -39,11 +39,12 @@ _WRONG_TRIES, _CODES_AN_HOUR, _HOUR_S, _SKEW_S = 5, 5, 3_600, 300
 
 
 def new_code() -> str:
-    """Return a code of six digits that cannot be guessed from other codes."""
+    """Return a random code of six digits, which cannot be guessed from earlier codes."""
     return f"{secrets.randbelow(1_000_000):06}"
 
 
-# Built once, from tables: building a statement and row objects takes longer than running it.
+# Built once, and for tables instead of models, because building the statement and row objects takes
+# longer than running it.
 _identities, _users = AuthIdentity.__table__.c, User.__table__.c
 _PROFILES = (
     select(_identities.user_id, _identities.external_id, _identities.metadata, _users.email)
@@ -113,7 +114,7 @@ class UsersRepo(Repository):
         user = self.create_user(defaults.pop("email", None), **defaults)
         values = {"provider": provider, "external_id": external_id, "metadata_json": {}}
         if claim(self.s, AuthIdentity, user_id=user.id, created_at=self.now(), **values) is None:
-            # Another unit was faster, so its user counts.
+            # Another unit was faster, so its user is returned.
             self.s.delete(user)
             self.s.flush()
             return self.s.scalars(_of(external_id, provider)).one().user_id
@@ -122,7 +123,7 @@ class UsersRepo(Repository):
     def lock_identity(
         self, telegram_user_id: str | int, provider: str = TELEGRAM
     ) -> AuthIdentity | None:
-        """Return an identity, which no other unit can change until this one ends, or None."""
+        """Lock an identity until the unit ends, and return it; None if it does not exist."""
         return locked(self.s, _of(telegram_user_id, provider)).one_or_none()
 
     def lock_or_make(self, telegram_user_id: str | int, provider: str = TELEGRAM) -> AuthIdentity:
@@ -186,7 +187,7 @@ class UsersRepo(Repository):
     def use_daily_limit(self, telegram_user_id: str | int) -> bool:
         """Count one use today (UTC); return whether it is within the user's ``daily_limit``.
 
-        Without a limit, every use is. A use beyond the limit is not counted.
+        Without a limit, the result is always True. A use beyond the limit is not counted.
         """
         metadata = self.lock_or_make(telegram_user_id).metadata_json
         today = self.now().date().isoformat()
@@ -198,7 +199,7 @@ class UsersRepo(Repository):
         return True
 
     def forget_user(self, telegram_user_id: str | int) -> bool:
-        """Remove a user and all of their records; return whether there were any.
+        """Remove a user and all of their records; return whether there was anything to remove.
 
         The user's identities, codes, feedback, alerts, schedules and runs are removed, and so is
         the audit of the chat. Bots stay, without an owner.
@@ -272,10 +273,11 @@ class VerificationRepo(Repository):
         return row
 
     def _count(self, owners: Sequence[str], now: int) -> None:
-        """Count a code for each owner, in digests that outlive their rows; refuse a sixth one.
+        """Count a code for each owner; refuse a sixth one within an hour.
 
-        Counts are dropped after an hour, and so are times that a wrong clock set further ahead
-        than that.
+        Owners are stored as digests, so that the counts can be kept after a user was deleted. Times
+        more than an hour ago are dropped, and so are times that a wrong clock stored more than an
+        hour ahead.
         """
         # Created if missing, so that there is a row to lock.
         claim(self.s, TelegramSetting, key=_ISSUED, value=None)
@@ -307,7 +309,7 @@ class VerificationRepo(Repository):
         return self.s.scalars(query.where(sent > now - _HOUR_S, sent <= now)).one()
 
     def use(self, user_id: int, code: str, expiry_seconds: int) -> VerificationCode | None:
-        """Return and void a user's code if it matches and is valid; else count an attempt."""
+        """Return a user's code and void it if it matches and is valid; else count an attempt."""
         row = next((one for one in locked(self.s, _codes(user_id)) if not one.is_void), None)
         if row is None:
             return None
@@ -330,8 +332,8 @@ class VerificationRepo(Repository):
 def lock_users(session: Session, user_ids: Iterable[int | None]) -> list[int]:
     """Lock users until the unit ends, and return those that exist.
 
-    Units lock in this order: identity and user, schedules, alerts, runs; several of a kind by
-    number. Rows that refer to a user may be added meanwhile.
+    To avoid deadlocks, units lock in this order: identity and user, schedules, alerts, runs; rows
+    of the same table by number. Rows that refer to a locked user may still be added.
     """
     numbers = sorted({one for one in user_ids if one is not None})
     query = select(User.id).where(User.id.in_(numbers)).order_by(User.id)

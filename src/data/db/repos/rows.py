@@ -59,7 +59,7 @@ def assign(row: DeclarativeBase, values: Mapping[str, Any], *, fixed: Collection
 
 
 def exact(value: Any, what: str, *, is_above_0: bool = False) -> Decimal:
-    """Return a number with the digits with which it is written; a float has those of its ``repr``.
+    """Convert a number to a decimal with the same digits; a float has the digits of its ``repr``.
 
     Raises:
         QueryError: The value is not a finite number of at most 1,000 digits, or is not above 0.

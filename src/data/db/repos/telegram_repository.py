@@ -75,11 +75,11 @@ class TelegramRepository(Repository):
         is_admin: bool = False,
         daily_limit: int | None = None,
     ) -> None:
-        """Record the address that a code was sent to; it is unverified until the code comes back.
+        """Record a user's address, unverified, and the code that was sent to it.
 
-        ``sent_time`` is in seconds since 1970; ``daily_limit`` applies only to a new user. An
-        administrator stays one; an existing language stays unless ``language`` is other than
-        ``en``.
+        ``sent_time`` is in seconds since 1970; ``daily_limit`` applies only to a new user. If the
+        user exists, an administrator stays one, and the language changes only if ``language`` is
+        not ``en``.
 
         Raises:
             QueryError: The address is invalid, or five codes were issued within an hour.
@@ -113,8 +113,8 @@ class TelegramRepository(Repository):
     ) -> bool:
         """Verify the user's address with a code; return whether the code is correct and valid.
 
-        Only the last code counts, once, and until ``expiry_seconds`` after it was sent. Five
-        wrong attempts make it void.
+        Only the last code is valid, for a single use, until ``expiry_seconds`` after it was sent.
+        Five wrong attempts make it void.
         """
         identity = self.users.lock_identity(telegram_user_id)
         if identity is None:
@@ -200,7 +200,7 @@ class TelegramRepository(Repository):
         return limit
 
     def set_user_daily_limit(self, telegram_user_id: str | int, limit: int | None) -> None:
-        """Set how often per day :meth:`use_daily_limit` returns True; None: always."""
+        """Set the number of uses per day that :meth:`use_daily_limit` allows; None: no limit."""
         self.users.update_telegram_profile(telegram_user_id, daily_limit=limit)
 
     def use_daily_limit(self, telegram_user_id: str | int) -> bool:
@@ -208,7 +208,7 @@ class TelegramRepository(Repository):
         return self.users.use_daily_limit(telegram_user_id)
 
     def forget_user(self, telegram_user_id: str | int) -> bool:
-        """Remove a user and all of their records; return whether there were any."""
+        """Remove a user and all of their records; return whether there was anything to remove."""
         return self.users.forget_user(telegram_user_id)
 
     # --- alerts ------------------------------------------------------------------------------
@@ -228,8 +228,9 @@ class TelegramRepository(Repository):
     ) -> int:
         """Add an alert for a close that crosses ``price`` to ``above`` or ``below``.
 
-        Return its number. The alert uses 15-minute bars, adjusted for splits, and fires once. It
-        does not fire merely because the close is already beyond ``price``.
+        Return its number. The alert uses 15-minute bars, adjusted for splits, and fires once. If
+        the close is already beyond ``price``, the alert does not fire until the close crosses it
+        again.
 
         Raises:
             QueryError: The condition is unknown, the price is not above 0, or the user already
@@ -306,7 +307,7 @@ class TelegramRepository(Repository):
 
         The fields are ``enabled``, ``email``, ``status``, ``re_arm_config``, and ``config_json``
         or its keys, such as ``price``. If a field is unknown, nothing changes. An alert that is
-        reconfigured or enabled starts anew, with the bars that close from now on.
+        reconfigured or enabled starts from the beginning, with the bars that close from now on.
         """
         return self.alerts.update(alert_id, values)
 
@@ -369,7 +370,7 @@ class TelegramRepository(Repository):
         """Add a schedule given as a JSON object; return its number.
 
         It is due at its ``scheduled_time``, in the form that :meth:`add_schedule` accepts, or
-        else every day at 09:00 UTC. If it has a ``report`` (a text), the alerts job runs it and
+        else every day at 09:00 UTC. If it has a ``report`` (a text), the alert job runs it and
         delivers that report to the user's chat.
 
         Raises:

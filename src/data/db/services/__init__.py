@@ -1,5 +1,5 @@
-"""The records as functions: each call is one unit of work in the database.
+"""Functions on the database's records: each call is one unit of work.
 
-``telegram_service``, ``users_service`` and ``trading_service`` are modules of functions; each
-contains a service instance with its own name.
+``telegram_service``, ``users_service`` and ``trading_service`` are modules of functions. Each of
+them also has an attribute of the same name, a service object.
 """

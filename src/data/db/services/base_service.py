@@ -30,7 +30,7 @@ class BaseDBService:
         db_service: Database service; by default that of the process.
     """
 
-    # Name of the unit's repository that has the logic; each service sets its own.
+    # Name of the repository in the unit that has the logic; set by each service.
     part: str
 
     def __init__(self, db_service: DatabaseService | None = None) -> None:
@@ -48,7 +48,7 @@ class BaseDBService:
 
     @property
     def repos(self) -> ReposBundle:
-        """The repositories of the unit that this call is in.
+        """The repositories of the unit of work in which this call is made.
 
         Raises:
             QueryError: The call is not in a unit.
@@ -66,7 +66,7 @@ class BaseDBService:
 
 
 def with_uow(function: Callable[Concatenate[S, P], R]) -> Callable[Concatenate[S, P], R]:
-    """Run a method of a service in a writing unit: the one that it is called in, or a new one."""
+    """Decorate a method of a service to run in a writing unit: the current one, or a new one."""
 
     @wraps(function)
     def run(self: S, /, *args: P.args, **kwargs: P.kwargs) -> R:
@@ -77,7 +77,7 @@ def with_uow(function: Callable[Concatenate[S, P], R]) -> Callable[Concatenate[S
 
 
 def handle_db_error(function: Callable[P, R]) -> Callable[P, R]:
-    """Log the errors of a service's function, and raise them again."""
+    """Decorate a service's function to log its errors and raise them again."""
 
     @wraps(function)
     def run(*args: P.args, **kwargs: P.kwargs) -> R:
@@ -111,17 +111,23 @@ def writing(
 
 
 def left_out(name: str) -> Callable[..., NoReturn]:
-    """Return a function that refuses an older name and reports what to use instead."""
+    """Return a function that raises an error, for a name of older programs without a successor.
+
+    The error's hint describes what to use instead.
+    """
 
     def refuse(*_: object, **__: object) -> NoReturn:
-        """Raise ``QueryError``, because this is not served."""
+        """Raise ``QueryError``."""
         raise QueryError(f"{name} is not available", hint=RECORDS[name])
 
     return refuse
 
 
 def _repeated(run: Callable[Concatenate[S, P], R]) -> Callable[Concatenate[S, P], R]:
-    """Repeat a method after a deadlock, unless it is a part of a unit, which is lost as a whole."""
+    """Decorate a method to run again after a deadlock.
+
+    Inside a larger unit it is not run again, because the deadlock rolls back the whole unit.
+    """
     again = once_more(run)
 
     @wraps(run)
@@ -142,7 +148,8 @@ def _served(
         unit: AbstractContextManager[ReposBundle] = self.db_service.unit(writes=writes)
         try:
             with unit as repos:
-                # Looked up by name, because a subclass of the repository may override the method.
+                # The method is looked up by name, because a subclass of the repository may override
+                # it.
                 run: Callable[P, R] = getattr(getattr(repos, self.part), name)
                 return run(*args, **kwargs)
         except QueryError as error:

@@ -106,7 +106,7 @@ class ReposBundle:
 
 
 class _Unit(NamedTuple):
-    """The unit that the current context is in."""
+    """The unit of work of the current context."""
 
     service: DatabaseService
     thread: int
@@ -155,9 +155,9 @@ class DatabaseService:
 
     @contextmanager
     def uow(self) -> Iterator[ReposBundle]:
-        """Provide repositories whose changes are all kept at the end, or not at all.
+        """Provide repositories whose changes are committed together at the end, or not at all.
 
-        Inside another unit of this thread, it is part of that unit.
+        Inside another unit of this thread, this is part of that unit.
         """
         with self.unit(writes=True) as repos:
             yield repos
@@ -178,8 +178,8 @@ class DatabaseService:
     def unit(self, *, writes: bool) -> Iterator[ReposBundle]:
         """Provide the repositories of a writing unit, or of a read-only one that takes no lock.
 
-        Inside another unit of this thread, it is part of that unit; after an error, its writes
-        are rolled back.
+        Inside another unit of this thread, this is part of that unit; after an error, only the
+        writes of this part are rolled back.
         """
         outer = self.current()
         if outer is not None and (outer.writes or not writes):
@@ -196,7 +196,7 @@ class DatabaseService:
                 _unit.reset(token)
 
     def current(self) -> Any:
-        """Return the unit of this database that the call is in, or None."""
+        """Return the unit of this service in which the call is made, or None."""
         unit = _unit.get()
         # A thread that received the context of another thread must not use that thread's session.
         is_own = unit is not None and unit.service is self and unit.thread == threading.get_ident()

@@ -1,1 +1,1 @@
-"""Symbols with a history: the facts about them, their actions, their identity by date."""
+"""Symbols with their history: facts, splits and dividends, and the instrument meant on each day."""

@@ -1,4 +1,4 @@
-"""A CSV file of dated changes, read as a whole or rejected with the line number. Pure.
+"""Reads a CSV file of dated changes; a file with an error is rejected, with the line number. Pure.
 
 There are two kinds, distinguished by the header: intervals, ``symbol,instrument,from,to``
 (half-open; empty means unknown or open), and boundaries, ``date,type,symbol,successor``
@@ -30,7 +30,7 @@ def read_changes(
 
     Args:
         text: Content of the file.
-        name: Name of the file; with the line number, it is the source of a row that names none.
+        name: Name of the file. The source of a row without a source is this name and the line.
         canonical: Returns the canonical spelling of a symbol; raises :class:`DataError`.
 
     Raises:
@@ -82,7 +82,7 @@ def _header(cells: list[str], name: str) -> list[str]:
 
 
 class _Row:
-    """The cells of one line by column; reading a faulty cell raises an error that says why."""
+    """The cells of one line by column; reading a faulty cell raises an error with the reason."""
 
     def __init__(
         self, cells: list[str], header: list[str], place: str, canonical: Callable[[str], str]
@@ -112,7 +112,7 @@ class _Row:
         return self._canonical(self.text(column))
 
     def day(self, column: str, *, needed: bool = True) -> date | None:
-        """Return a date, which must be written in its only accepted form."""
+        """Return a date, which must have the form ``YYYY-MM-DD``."""
         value = self.text(column, needed=needed)
         if not value:
             return None

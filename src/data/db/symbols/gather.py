@@ -39,7 +39,7 @@ BARS = 30
 _DAY = Timeframe.parse("1d")
 _SESSIONS, _ALWAYS_OPEN = 252, 365
 _FORMULA = "sample deviation of {n} daily log returns, times the root of {year} (Hull)"
-# Non-terminating decimals, such as 1/15, have this many digits.
+# Number of digits of fractions without a finite decimal form, such as 1/15.
 _CONTEXT = Context(prec=50)
 _TEXTS = ("company_name", "sector", "industry", "exchange", "currency")
 _OF_BARS = (
@@ -58,7 +58,7 @@ _OF_BARS = (
 
 @dataclass(frozen=True)
 class ActionFacts:
-    """A split or dividend as the table keeps it: by ex-date and type, exact."""
+    """A split or dividend in the form of the table: exact, one for each ex-date and type."""
 
     ex_date: date
     action_type: str
@@ -78,8 +78,8 @@ class SymbolFacts:
 
     Attributes:
         symbol: Canonical symbol.
-        values: Maps each column to its value, None if it is known that there is none. A missing
-            column could not be determined; its stored value stays.
+        values: Maps each column to its value, or to None if the symbol has no such value. A column
+            that could not be determined is missing; its stored value is kept.
         sources: Maps each column to ``source`` and ``at`` (ISO 8601, UTC), and anything else that
             explains the value.
         actions: Splits and dividends; None if they could not be read.
@@ -93,7 +93,7 @@ class SymbolFacts:
     problems: list[str] = field(default_factory=list)
 
     def note(self, column: str, value: Any, source: str, at: str, **more: Any) -> None:
-        """Record a value with its source and time; without a value the source is dropped."""
+        """Record a value with its source and time; a value of None removes the source."""
         self.values[column] = value
         if value is not None:
             self.sources[column] = {"source": source, "at": at, **more}
@@ -108,7 +108,7 @@ def gather(
         manager: Data manager with the cache and the vendors.
         symbol: Canonical symbol.
         keys: Stored series of the symbol.
-        ask: Whether vendors may know the symbol; they are not queried for a former name.
+        ask: Whether to query vendors; not done for a former name, which they do not know.
     """
     facts = SymbolFacts(symbol)
     instrument = manager.client.query(symbol, _DAY).instrument
@@ -224,7 +224,7 @@ def volatility(closes: Sequence[float], sessions_a_year: int) -> float | None:
     """Return the annual volatility of the last 30 daily log returns; None if there are fewer.
 
     Args:
-        closes: Closes of daily bars, ascending, on one share basis.
+        closes: Closes of daily bars, ascending, adjusted for splits.
         sessions_a_year: Number of sessions per year, to scale a day's deviation to a year.
     """
     last = closes[-BARS - 1 :]
@@ -263,7 +263,7 @@ def _day(stamp_ms: int, client: BarsClient, key: SeriesKey) -> date:
 
 
 def action_facts(actions: Sequence[KnownAction]) -> tuple[ActionFacts, ...]:
-    """Return the actions that count as rows, one for each ex-date and type.
+    """Convert the actions that count to rows, one for each ex-date and type.
 
     The amount is per share, in terms of the shares on the ex-date. Several dividends on one day
     are one row with their sum, and the description names each.
@@ -310,13 +310,13 @@ def _facts_of(known: KnownAction, splits: Sequence[Action]) -> ActionFacts:
 
 
 def exact(number: Fraction) -> Decimal:
-    """Return a rational number as a decimal; a non-terminating one has 50 digits."""
+    """Convert a fraction to a decimal, with 50 digits if it has no finite decimal form."""
     return _CONTEXT.divide(Decimal(number.numerator), Decimal(number.denominator)).normalize(
         _CONTEXT
     )
 
 
 def ended(changes: Iterable[SymbolChange], symbol: str, today: date) -> SymbolChange | None:
-    """Return the boundary after which a symbol means nothing today, or None if it still does."""
+    """Return the boundary that ended a symbol's meaning, or None if it still means something."""
     past = sorted(one for one in changes if one.concerns(symbol) and one.ex_date <= today)
     return past[-1] if past and past[-1].ends(symbol) else None

@@ -1,4 +1,4 @@
-"""Which instrument a symbol means on which day, derived from the imported files. Pure.
+"""Derives from the imported files the instrument that a symbol means on each day. Pure.
 
 Dates are session dates; an interval holds from ``start`` up to but not including ``end``. None is
 the unknown past or the open future.
@@ -15,7 +15,7 @@ from itertools import groupby
 from ...errors import QueryError
 from ...model.symbol_changes import SymbolChange
 
-# Prefix of the placeholder for an instrument that no file names; no symbol has a line break.
+# Prefix of the placeholder for an instrument that no file names; it cannot begin a symbol.
 _MARK = "\n"
 
 
@@ -28,7 +28,7 @@ class NameInterval:
         start, end: First day, and first day on which it no longer holds.
         source: Source of the statement.
         origin: Imported file; empty if the interval follows from a boundary.
-        is_closed: Whether a boundary ends it, and the file does not.
+        is_closed: Whether only a boundary ends the interval, which is open in its file.
     """
 
     symbol: str
@@ -40,7 +40,7 @@ class NameInterval:
     is_closed: bool = False
 
     def as_imported(self) -> NameInterval:
-        """Return the interval as its file has it."""
+        """Return the interval as it is in its file."""
         return replace(self, end=None, is_closed=False) if self.is_closed else self
 
     def holds(self, day: date) -> bool:
@@ -113,12 +113,13 @@ def by_date(intervals: Iterable[NameInterval]) -> list[NameInterval]:
 def derive(
     intervals: Sequence[NameInterval], events: Sequence[SymbolBoundary]
 ) -> tuple[list[NameInterval], list[SymbolBoundary]]:
-    """Return all intervals and boundaries: the imported ones, and those that follow from them.
+    """Return all intervals and boundaries: the imported ones, and those derived from them.
 
-    A rename ends the old name's interval and begins one for the new name, with the same
-    instrument; a merger or a delisting ends one, and a spin-off begins one. Two intervals of the
-    same instrument are a rename if one begins where the other ends. An instrument without a name
-    of its own gets the name of its last symbol. The order of the arguments does not matter.
+    A rename ends the old symbol's interval and begins one for the new symbol, with the same
+    instrument. A merger or a delisting ends an interval, and a spin-off begins one. Two intervals
+    of the same instrument imply a rename if one begins on the day when the other ends. An
+    instrument that no file names is called like its last symbol. The result does not depend on the
+    order of the arguments.
 
     Raises:
         QueryError: An interval is reversed, two intervals of one symbol overlap, or a boundary
@@ -172,7 +173,7 @@ class _Names:
         self._of[new.symbol].append(new)
 
     def apply(self, events: Sequence[SymbolBoundary]) -> None:
-        """Apply the boundaries of one day; a name may pass to another instrument on that day."""
+        """Apply the boundaries of one day: first those that end intervals, then the others."""
         ends: dict[str, SymbolBoundary] = {}
         for event in (one for one in events if one.kind != "spinoff"):
             other = ends.setdefault(event.symbol, event)
@@ -189,7 +190,7 @@ class _Names:
         old = next((one for one in own if one.holds(last_day)), None)
         if old is None:
             if earlier := [one for one in own if one.end is None or one.end <= event.day]:
-                # The day on which the name passed to another instrument is not guessed.
+                # An unknown interval in between is not guessed.
                 raise _conflict(
                     f"the {event} ends a name that has already ended or begins on that day: "
                     f"{earlier[-1]}"
@@ -239,7 +240,7 @@ class _Names:
         taken = {one.instrument for one in every} - self._unnamed
         last = {one.instrument: one for one in every if one.instrument in self._unnamed}
         labels = {}
-        # Instruments that still have their symbol come first, because the name is theirs.
+        # Instruments that still have the symbol get its name first.
         for mark, one in sorted(
             last.items(), key=lambda item: (item[1].end is not None, item[1].end or date.max)
         ):
@@ -293,7 +294,7 @@ def changes_of(
 ) -> list[SymbolChange]:
     """Return the boundaries that concern a symbol, in the form used by the store of bars.
 
-    A rename to the symbol includes what the symbol meant before, if that is recorded.
+    The boundary for a rename to the symbol includes the symbol's earlier meaning, if recorded.
     """
     own = by_date(one for one in intervals if one.symbol == symbol)
     found = []

@@ -48,11 +48,11 @@ class Symbol(Base):
 
 
 class CorporateAction(Base):
-    """A split or dividend; ratio and amount have all their digits.
+    """A split or dividend, with exact ratio and amount.
 
-    ``ratio`` is ``numerator`` divided by ``denominator``, new shares for old ones; for 1 to 15
-    only these two are exact. ``amount`` is per share, in terms of the shares on the ex-date.
-    Several dividends on one day are a single row.
+    ``ratio`` is ``numerator`` (new shares) divided by ``denominator`` (old shares). If the quotient
+    has no finite decimal form, such as 1/15, only these two are exact. ``amount`` is per share, in
+    terms of the shares on the ex-date. Several dividends on one day are a single row.
     """
 
     __tablename__ = "corporate_actions"
@@ -76,8 +76,8 @@ class CorporateAction(Base):
 class SymbolAlias(Base):
     """The instrument that a symbol means from ``valid_from`` up to but not including ``valid_to``.
 
-    ``origin`` is the imported file, or empty if the row follows from a boundary. ``is_closed`` is
-    true if only the end follows from a boundary, and the file has none.
+    ``origin`` is the imported file, or empty if the row was derived from a boundary. ``is_closed``
+    is true if only a boundary ends the interval, which is open in its file.
     """
 
     __tablename__ = "symbol_aliases"
@@ -100,8 +100,8 @@ class SymbolAlias(Base):
 class Boundary(Base):
     """A day on which the meaning of a symbol begins or ends: rename, merger, spin-off, delisting.
 
-    ``instrument`` is the instrument concerned, or empty if the file does not name it; ``origin``
-    is the imported file, or empty if the row follows from two aliases.
+    ``instrument`` is the instrument concerned, or empty if the file does not name it. ``origin`` is
+    the imported file, or empty if the row was derived from two aliases.
     """
 
     __tablename__ = "symbol_boundaries"

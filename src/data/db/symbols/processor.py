@@ -51,7 +51,8 @@ class CorporateActionsProcessor:
 
         Args:
             df: Polars or pandas frame with a column ``date`` (or ``timestamp``) or a time index,
-                and any of ``open high low close volume``. Times count by the date that they show.
+                and any of ``open high low close volume``. The date of a time is that in its own
+                time zone.
             symbol: Symbol as in the table, such as ``AAPL``.
 
         Raises:
@@ -102,7 +103,7 @@ class _Frame:
         self.stamps: Stamps = times[self._order]
 
     def _times(self) -> Stamps:
-        """Return the times, as milliseconds of the date and hour that they show."""
+        """Return the times in milliseconds, as local times without their time zone."""
         df, name = self._df, next((one for one in _TIMES if one in self._df.columns), None)
         column = df[name] if name is not None else getattr(df, "index", ())
         shown = [
@@ -120,7 +121,7 @@ class _Frame:
         return stamps
 
     def adjusted(self, actions: Sequence[Action]) -> Any:
-        """Return a new frame by date, adjusted as of its end."""
+        """Return a new frame, sorted by date, with prices adjusted as of its end."""
         columns = {name: self._column(name) for name in _COLUMNS if name in self._df.columns}
         nothing = np.full(len(self.stamps), np.nan)
         values = [columns.get(name, nothing) for name in _COLUMNS]
@@ -144,7 +145,10 @@ class _Frame:
         return ordered
 
     def _with(self, columns: dict[str, NDArray[np.float64]]) -> Any:
-        """Return the frame by date with new columns; integer columns stay integer if they can."""
+        """Return the frame, sorted by date, with new columns.
+
+        An integer column stays one if all new values are integers.
+        """
         if not self._is_polars:
             frame = self._df.iloc[self._order].copy()
             for name, values in columns.items():

@@ -1,4 +1,7 @@
-"""Fills the tables of symbols through the facade, one unit per symbol; no unit sends a request."""
+"""Fills the tables of symbols through the facade, one unit of work per symbol.
+
+No request is sent while a unit is open.
+"""
 
 from __future__ import annotations
 
@@ -32,11 +35,11 @@ class RefreshedSymbol:
 
     Attributes:
         symbol: Canonical symbol.
-        outcome: ``written``; ``same``: nothing differed; ``unknown``: nothing is known about it,
-            and no row was written; ``failed``.
+        outcome: ``written``; ``same``: nothing has changed; ``unknown``: no facts were found, and
+            no row was written; ``failed``.
         actions: Number of splits and dividends in the table.
-        recorded: Names whose dated changes were now recorded in the cache.
-        problems: Facts that could not be obtained and are unchanged.
+        recorded: Symbols whose dated changes were recorded in the cache by this refresh.
+        problems: Facts that could not be obtained, so that the stored ones are unchanged.
     """
 
     symbol: str
@@ -51,10 +54,10 @@ def refresh_symbols(
 ) -> Iterator[RefreshedSymbol]:
     """Copy the known facts about symbols to the tables, and their dated changes to the cache.
 
-    Vendors are queried for fundamentals that are due, for names that still mean something;
-    everything else is read from the cache. A refresh that finds nothing new writes nothing. A
-    symbol whose facts cannot be obtained keeps its row. If the process is killed, each symbol is
-    either as before or as after.
+    Vendors are queried only for fundamentals that are due, and not for former names; everything
+    else is read from the cache. A refresh that finds nothing new writes nothing. The row of a
+    symbol whose facts cannot be obtained is kept. If the process is killed, each symbol is either
+    completely updated or unchanged.
 
     Args:
         database: Database whose tables are filled.
@@ -145,7 +148,8 @@ def write(
 def _add_activity(facts: SymbolFacts, changes: Iterable[SymbolChange], today: date) -> None:
     """Set whether the symbol is active.
 
-    A recorded boundary takes precedence over what the vendors' silence suggests.
+    A recorded boundary takes precedence; without one, a symbol counts as inactive if vendors have
+    had no bars for it lately.
     """
     end = ended(changes, facts.symbol, today)
     if end is not None:

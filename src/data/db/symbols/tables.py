@@ -1,4 +1,4 @@
-"""The tables of dated identity: imports, which are complete or rejected, and queries."""
+"""The tables of dated identity: imports of files, each in full or not at all, and queries."""
 
 from __future__ import annotations
 
@@ -29,7 +29,8 @@ from .identity import (
 )
 from .models import Boundary, CorporateAction, Symbol, SymbolAlias
 
-# Fifty thousand changes take four megabytes; the content of a device may never end.
+# Maximum size of a file. Fifty thousand changes take four megabytes, whereas the content of a
+# device may never end.
 _MOST_BYTES = 50_000_000
 
 
@@ -96,7 +97,7 @@ def _replaced(
     values: Iterable[Any],
     now: datetime,
 ) -> list[tuple[Any, bool]]:
-    """Set a table's rows to ``values``; return each row added (True) or removed (False)."""
+    """Change a table's rows to ``values``; return each row that was added (True) or removed."""
     new = dict.fromkeys(values)
     gone = []
     for row in session.scalars(select(model)):
@@ -262,7 +263,7 @@ def _boundaries(session: Session, names: set[str]) -> list[SymbolBoundary]:
 
 
 def _once(events: Iterable[SymbolBoundary]) -> list[SymbolBoundary]:
-    """Return boundaries without duplicates; if several files have one, the first source counts."""
+    """Return boundaries without duplicates; of equal ones, keep the one with the first source."""
     first: dict[tuple[date, str, str, str], SymbolBoundary] = {}
     for one in sorted(events, key=lambda event: event.source):
         first.setdefault((one.day, one.kind, one.symbol, one.successor), one)

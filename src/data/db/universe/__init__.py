@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from .definition import UniverseDefinition
     from .manager import StoredUniverses, UniverseManager, open_universes
 
-# Module of each name; SQLAlchemy is imported when a name first needs it.
+# Maps each public name to its module, which is imported on first use, since it may need SQLAlchemy.
 _HOMES = {
     "StoredUniverses": "manager",
     "UniverseDefinition": "definition",

@@ -52,7 +52,8 @@ class UniverseDefinition:
         """Check that the definition is complete and consistent.
 
         Raises:
-            UniverseError: The definition is not; the message names the attribute.
+            UniverseError: An attribute is missing, invalid or does not fit the others; the message
+            names it.
         """
         if self.type not in TYPES:
             raise UniverseError(

@@ -1,12 +1,12 @@
 """Membership files: intervals, change logs or rosters, as CSV or as vendors' JSON. Pure.
 
-The columns determine the kind of file, in any order and case. Further columns are skipped and
-reported. A file that has dates in such a column is rejected, because it would be taken for a list
-without dates:
+The columns determine the kind of file; their order and case do not matter. Other columns are
+skipped and reported. A file with dates in such a column is rejected, because it would be mistaken
+for a list without dates. The kinds are:
 
 - ``symbol,from,to`` (and ``filing``): intervals. ``to`` is the first day without membership, or
-  empty for now. Other names are in :data:`_ALIASES`; next to ``symbol``, ``added`` and
-  ``removed`` also count.
+  empty if the membership continues. :data:`_ALIASES` has other names for these columns; together
+  with ``symbol``, ``added`` and ``removed`` are also accepted.
 - ``date,added,removed``: a change log, effective from ``date``; a cell may have several symbols.
 - ``date,dateAdded,symbol,addedSecurity,removedTicker``: a vendor's change log. ``dateAdded`` is
   the first member day, if it differs from ``date``.
@@ -49,7 +49,7 @@ _ALIASES = {
     **dict.fromkeys(_FROM, "from"), **dict.fromkeys(_TO, "to"),
 }  # fmt: skip
 _VENDORS_LOG = {"date", "dateadded", "symbol", "addedsecurity", "removedticker", "removedsecurity"}
-# Text that a person reads as a date, including forms that are rejected, and notes after it.
+# Text that looks like a date to a person, with notes after it, even in forms that are rejected.
 _MONTH = r"(?:jan|feb|mar|mär|apr|may|mai|jun|jul|aug|sep|oct|okt|nov|dec|dez)[^\W\d_]{0,9}\.?"
 _DAYLIKE = re.compile(
     r"(?:[^\W\d_]{2,9}\.?, )?(?:"
@@ -65,8 +65,8 @@ _DAYLIKE = re.compile(
     re.IGNORECASE,
 )
 
-# Dates as spreadsheets and programs count them, from 1950 to 2079. Other numbers look the same, so
-# the column must have a name of time, except for whole days in seconds or milliseconds.
+# Numbers that represent dates from 1950 to 2079 in spreadsheets and programs. Other numbers look
+# the same, so a column's name must refer to time, except for whole days in seconds or milliseconds.
 _COUNTED = re.compile(r"([0-9]{5,13})(?:\.[0-9]+)?")
 _SERIALS, _SECONDS = range(18_264, 65_745), range(631_152_000, 3_471_292_800)
 _NAME_OF_TIME = re.compile(
@@ -75,7 +75,7 @@ _NAME_OF_TIME = re.compile(
     r"|(?:^|_)(?:from|to|day|when|entry|exit|join|left|leave|start|end|begin|add|remove|ts|asof)(?:_|$)"
     r"|^(?:in|out)$"
 )
-# Words in place of a date, in the cells of members that have not left.
+# Words that replace the end date of members that have not left.
 _NO_DAY = frozenset(
     "- -- \u2013 \u2014 ? na n/a nan nat nil none null tbd "
     "active current now ongoing open present today".split()
@@ -95,7 +95,7 @@ class IndexFile:
         intervals: Intervals, disjoint for each symbol, in the order of the file.
         changes: Entries of a change log.
         symbols: Symbols of a roster.
-        passed_over: Names of the columns that are not read.
+        passed_over: Names of the columns that were skipped.
     """
 
     intervals: tuple[Interval, ...] | None = None
@@ -105,7 +105,7 @@ class IndexFile:
 
 
 def read_listed(data: bytes, title: str, canonical: Canonical) -> IndexFile:
-    """Read a file, all of it or nothing.
+    """Read a file; if any line is faulty, the whole file is rejected.
 
     Args:
         data: Content of the file, UTF-8.
@@ -113,8 +113,8 @@ def read_listed(data: bytes, title: str, canonical: Canonical) -> IndexFile:
         canonical: Returns the canonical spelling of a symbol, or raises ``QueryError``.
 
     Raises:
-        UniverseError: A line cannot be read or contradicts another (``line`` is its number), or
-            dates in the file would be lost.
+        UniverseError: A line cannot be read or contradicts another (``line`` is its number), or a
+            skipped column has dates.
     """
     try:
         text = data.decode("utf-8-sig")
@@ -173,7 +173,7 @@ def read_listed(data: bytes, title: str, canonical: Canonical) -> IndexFile:
 
 
 def _named(title: str, row: Mapping[str, str]) -> Mapping[str, str]:
-    """Return a row with the column names that are used here."""
+    """Return a row with its columns renamed to the names that are used here."""
     aliases = dict(_ALIASES)
     if "date" not in row:
         aliases |= {"added": "from", "add": "from", "removed": "to", "remove": "to"}
@@ -184,17 +184,17 @@ def _named(title: str, row: Mapping[str, str]) -> Mapping[str, str]:
 
 
 def _passed_over(title: str, rows: list[Row], read: set[str]) -> tuple[str, ...]:
-    """Return the names of the columns that are not read.
+    """Return the names of the columns that are skipped.
 
     Raises:
-        UniverseError: At least half of the values in such a column are dates. Words for no date
-            are not values.
+        UniverseError: At least half of the values in such a column are dates. Words that replace a
+            date are not counted.
     """
     names = [name for name in rows[0][1] if name not in read]
     for name in names:
         cells = [row[name] for _, row in rows if row[name]]
         values = [one for one in cells if one.lower() not in _NO_DAY]
-        # A JSON value of several parts has dates anywhere.
+        # In a nested JSON value, a date may be anywhere.
         is_of_time = bool(_NAME_OF_TIME.search(name))
         days = sum(
             bool(_DAYLIKE.search(value) if value[0] in "[{" else _DAYLIKE.fullmatch(value))
@@ -217,8 +217,8 @@ def _counted_day(text: str, is_of_time: bool) -> date | None:
 
     Args:
         text: Text of the number.
-        is_of_time: Whether the column has a name of time; otherwise only whole days in seconds or
-            milliseconds are dates.
+        is_of_time: Whether the column's name refers to time. If not, only numbers of seconds or
+            milliseconds that are whole days are dates.
     """
     match = _COUNTED.fullmatch(text)
     if match is None:
@@ -298,7 +298,7 @@ class _Reader:
         for line, row in rows:
             day = self._day(line, row.get("dateadded") or row.get("date", ""))
             removed, symbol = row.get("removedticker", ""), row.get("symbol", "")
-            # A row with only a removal has the removed symbol in both places, and no added
+            # A row with only a removal has the removed symbol in both columns, and no added
             # security.
             is_added = bool(row["addedsecurity"]) if "addedsecurity" in row else symbol != removed
             if is_added:
@@ -366,7 +366,7 @@ def _csv_rows(text: str, title: str) -> Iterator[Row]:
 
 
 def _json_rows(text: str, title: str) -> Iterator[Row]:
-    """Yield each entry's number, from 1, and its values by name; a string is a symbol."""
+    """Yield each entry's number, from 1, and its values by name; a string entry is a symbol."""
     try:
         entries: Any = json.loads(text)
     except json.JSONDecodeError as exc:

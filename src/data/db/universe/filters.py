@@ -1,4 +1,4 @@
-"""Which symbols pass the filters of a universe, and why the others do not. Pure."""
+"""Applies the filters of a universe to symbols, with a reason for each excluded one. Pure."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from decimal import Decimal
 from typing import Any, NamedTuple
 
-# Bounds on amounts of money are in this currency, and are not compared with other currencies.
+# Bounds on amounts of money are in this currency; amounts in other currencies do not pass.
 CURRENCY = "USD"
 
 Closes = Callable[[Sequence[str]], Mapping[str, float]]
@@ -36,7 +36,7 @@ class Selection(NamedTuple):
 
     Attributes:
         symbols: Symbols that pass all filters.
-        excluded: Maps each other symbol to the first filter that it does not pass, and why.
+        excluded: Maps each other symbol to a text with the first filter that it does not pass.
     """
 
     symbols: tuple[str, ...]
@@ -51,7 +51,7 @@ def select(
     Args:
         candidates: Active symbols.
         filters: Filters that ``check_filters`` accepts.
-        closes: Returns last closes by symbol, without symbols that have none; called once, with
+        closes: Returns the last close of each symbol that has one. It is called at most once, with
             the symbols that pass all other filters.
     """
     excluded: dict[str, str] = {}
@@ -74,7 +74,7 @@ def select(
 
 
 def _reason(one: SymbolFigures, filters: Mapping[str, Any]) -> str:
-    """Return why a symbol does not pass, ignoring prices; empty if it passes."""
+    """Return the reason why a symbol does not pass, apart from its price; empty if it passes."""
     for name, bound in filters.items():
         if name in ("sectors", "exclude_sectors"):
             what = _of_sector(one.sector, bound, is_wanted=name == "sectors")

@@ -42,13 +42,13 @@ class _Work:
         self.unit, self.writes = unit, writes
 
 
-# The course of a call: it yields units, gets their results, and returns its own. In between it
-# reads files and the cache, while no unit is open.
+# The steps of a call, as a generator: it yields units of work, receives their results, and returns
+# the result of the call. Between units, it reads files and the cache.
 Plan = Generator[_Work, Any, T]
 
 
 class _Plans:
-    """The steps of each call, whatever runs its units.
+    """The steps of each call as generators, for synchronous and asynchronous use.
 
     Args:
         data_manager: Data manager that spells symbols and has the cached closes; by default that
@@ -109,13 +109,13 @@ class _Plans:
             return [storage.record(session, row, state, now) for state in states]
 
         refreshed = yield from self._written(unit, selection)
-        # If the universe got another definition in the meantime, that one is used.
+        # If the definition was changed in the meantime, the refresh is repeated with the new one.
         return refreshed or (yield from self.refresh(name))
 
     def _state(
         self, definition: UniverseDefinition
     ) -> Plan[tuple[UniverseSource, Selection | None]]:
-        """Return the current state that a definition leads to."""
+        """Return the current members under a definition and, for a filter, the selection."""
         if definition.index_name is not None:
             return state_of_file(definition.index_name, self._rules()), None
         if definition.filters is None:
@@ -138,7 +138,7 @@ class _Plans:
         unit: Callable[[Session, datetime], list[Refreshed] | None],
         selection: Selection | None = None,
     ) -> Plan[list[Refreshed]]:
-        """Return what a unit recorded, with the symbols that a filter excluded."""
+        """Run a writing unit; return its results, with the symbols that a filter excluded."""
         now = self.now()
         refreshed = yield _Work(lambda session: unit(session, now), writes=True)
         excluded = {} if selection is None else selection.excluded
@@ -184,7 +184,7 @@ class _Plans:
 
 
 def _checked(members: Members, strict: bool) -> Members:
-    """Warn about an answer that is not point-in-time, or raise an error if ``strict``."""
+    """Return the members; if they are not point-in-time, warn, or raise an error if ``strict``."""
     if members.is_pit:
         return members
     if strict:
@@ -213,7 +213,7 @@ def _day(value: date | str, name: str) -> date:
 
 
 def _instant(value: datetime | date | str, now: datetime) -> datetime:
-    """Return the UTC instant of ``known_at``; for a date its end, for today the current time."""
+    """Return ``known_at`` as a UTC instant: for a date its end, for today the current time."""
     given: datetime | date | None = None
     if isinstance(value, str):
         given = read_day(value)
@@ -259,9 +259,9 @@ class StoredUniverses:
         self._plans = _Plans(data_manager, clock or SystemClock())
 
     def create(self, name: str, definition: UniverseDefinition) -> Refreshed:
-        """Create a universe, or give it a new definition, and record its members.
+        """Create a universe or change its definition, and record its members.
 
-        Nothing is recorded if they are the same.
+        Nothing is recorded if the members have not changed.
 
         Raises:
             UniverseError: The name, the definition or a symbol is invalid, or its file cannot be
@@ -276,15 +276,15 @@ class StoredUniverses:
         today: str | Path | None = None,
         source: str | None = None,
     ) -> Refreshed:
-        """Record a file's statement about an index; a missing universe is created.
+        """Record the memberships in a file about an index; a missing universe is created.
 
         Args:
             name: Name of the universe.
             file: Intervals, a change log or a list, as described in docs/universes.md.
-            today: File of today's list: a change log is walked back from it, and intervals are
-                compared with it.
-            source: Name of the source, by default that of the file. A file from the same source
-                replaces its earlier statement.
+            today: File with today's list of members: a change log is applied to it backwards, and
+                intervals are compared with it.
+            source: Name of the source, by default that of the file. A file replaces the earlier
+                memberships from the same source.
 
         Raises:
             UniverseError: A line is wrong, or the files do not fit together; nothing was
@@ -293,9 +293,9 @@ class StoredUniverses:
         return self._run(self._plans.import_file(name, file, today, source))
 
     def refresh(self, name: str) -> list[Refreshed]:
-        """Record the current statements of a universe's sources, all in one transaction.
+        """Record the current memberships from a universe's sources, all in one transaction.
 
-        Nothing is recorded if they are the same.
+        Nothing is recorded if they have not changed.
 
         Raises:
             UniverseError: The universe does not exist, or a source cannot be used.
@@ -377,11 +377,11 @@ class UniverseManager:
         today: str | Path | None = None,
         source: str | None = None,
     ) -> Refreshed:
-        """Record a file's statement about an index; see :meth:`StoredUniverses.import_file`."""
+        """Record the memberships in a file; see :meth:`StoredUniverses.import_file`."""
         return await self._run(self._plans.import_file(name, file, today, source))
 
     async def refresh(self, name: str) -> list[Refreshed]:
-        """Record the current statements of the sources; see :meth:`StoredUniverses.refresh`."""
+        """Record the current memberships from the sources; see :meth:`StoredUniverses.refresh`."""
         return await self._run(self._plans.refresh(name))
 
     async def members(
@@ -426,7 +426,10 @@ async def _awaited(value: Any) -> None:
 
 
 def _advanced(plan: Plan[Any], result: Any) -> tuple[_Work | None, Any]:
-    """Return the next unit of a plan, or None and its result."""
+    """Continue a plan with the result of its last unit.
+
+    Return the next unit and None or, at the end, None and the plan's result.
+    """
     try:
         return plan.send(result), None
     except StopIteration as stop:

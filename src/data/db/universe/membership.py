@@ -1,9 +1,9 @@
 """Dated membership: statements of sources, changes by a refresh, members on a day. Pure.
 
-A *source* is a named file or list. Its statement at one time is a *record*: a header and
-intervals of session dates ``[start, end)``, one or more for each symbol. Nothing is ever
-overwritten: an interval that no longer holds is marked with the record that replaced it, so that
-every earlier answer can be given again.
+A *source* is a named file or list. Its *statement* is the memberships that it contains. A statement
+that was recorded at some time is a *record*: a header and intervals of session dates ``[start,
+end)``, one or more for each symbol. Nothing is ever overwritten: an interval that no longer holds
+is marked with the record that replaced it, so that every earlier answer can be given again.
 
 A *dated* source itself says when each membership began and ended (as intervals, or as a change log
 that is walked back from today's list). A *roster* is a list without dates; it is valid from the day
@@ -22,10 +22,10 @@ from ...errors import UniverseError
 from ...model.texts import counted
 from ...model.universe import Members, Unresolved
 
-# A walked-back list that differs from today's by more than this is from another index or lacks
+# If a statement differs from today's list by more than this, it is about another index or lacks
 # changes.
 MOST_DIFFERENT = 0.05
-# A list's habit is based on its last five years, if it changed this often.
+# A source's habit is based on its last five years, provided that it changed this often.
 _HABIT_DAYS, _FEWEST_GAPS = 5 * 365, 4
 _MOST_NAMED = 5
 
@@ -35,8 +35,8 @@ class Interval(NamedTuple):
 
     Attributes:
         symbol: Canonical symbol.
-        start: First session date as a member; None if it began before the source does.
-        end: First session date on which it is no longer a member; None if it continues.
+        start: First session date of the membership; None if it began before the source begins.
+        end: First session date after the membership; None if it continues.
         evidence: Location in the source: lines of the file, or a filing's number.
     """
 
@@ -60,9 +60,9 @@ class Step(NamedTuple):
 
     Attributes:
         symbol, day: Symbol and day of the entry.
-        until: Next session date for which the source states something possible about the symbol.
-            No day before it is point-in-time: the symbol's membership between the two dates is
-            unknown, and so is whatever else the log lacks before them.
+        until: Next session date for which the source has a possible entry for the symbol. Days
+            before it are not point-in-time: the symbol's membership between the two dates is
+            unknown, and the log may lack other changes before them.
         reason, evidence: Why the entry is impossible, and its location.
     """
 
@@ -78,9 +78,9 @@ class Memberships:
     """The statement of a source.
 
     Attributes:
-        is_dated: Whether the source dates its memberships itself; if not, it is a roster.
+        is_dated: Whether the source contains the dates of memberships; if not, it is a roster.
         intervals: Memberships; in a roster, they start on the day of the list.
-        first: First session date about which the source has information.
+        first: First session date for which the source has information.
         steps: Impossible entries.
         last_change: Last day on which a membership begins or ends, or None.
         habit_days: Longest time between two recent changes; None if there are too few.
@@ -101,11 +101,10 @@ class MembershipRecord:
     """The header of a recorded statement.
 
     Attributes:
-        number: Number of the record, which grows with time within a universe.
-        source: Name of the source.
-        recorded_at: Time of recording, timezone-aware UTC.
-        evidence: Evidence for the whole: name and digest of the file, or the origin of a list.
-        is_dated, first, steps, last_change, habit_days: See :class:`Memberships`; for a roster,
+        number: Number of the record, which grows with time within a universe. source: Name of the
+        source. recorded_at: Time of recording, timezone-aware UTC. evidence: Evidence for the whole
+        statement: name and digest of the file, or origin of a list. is_dated, first, steps,
+        last_change, habit_days: See :class:`Memberships`; for a roster,
             ``first`` is the day of its first record.
     """
 
@@ -145,7 +144,7 @@ class StoredInterval(NamedTuple):
 
 
 class MembershipDiff(NamedTuple):
-    """The effect of a refresh: intervals that are closed or withdrawn, and new ones."""
+    """The effect of a refresh: the intervals that no longer hold, and the new ones."""
 
     replaced: tuple[StoredInterval, ...]
     opened: tuple[Interval, ...]
@@ -155,7 +154,7 @@ class MembershipDiff(NamedTuple):
 
 
 def dated(intervals: Iterable[Interval]) -> Memberships:
-    """Return the statement of a source that dates its intervals.
+    """Return the statement of a source that contains dated intervals.
 
     Raises:
         UniverseError: The source has no intervals.
@@ -173,14 +172,14 @@ def dated(intervals: Iterable[Interval]) -> Memberships:
 def walk_back(
     roster: Collection[str], changes: Iterable[MembershipChange], today: date
 ) -> Memberships:
-    """Return the statement of a change log, walked back from today's list.
+    """Return the statement of a change log, by applying it backwards to today's list.
 
-    Identical entries count once; a symbol that is added and removed on the same day is left as it
-    is. Entries after ``today`` are not used, because today's list does not have them yet.
+    Of identical entries only one is used; a symbol that is added and removed on the same day does
+    not change. Entries after ``today`` are not used, because today's list does not reflect them.
 
     Raises:
-        UniverseError: The log has no entry up to ``today``, or differs from the list by more than
-            5 %.
+        UniverseError: The log has no entry up to ``today``, or its members today differ from the
+            list by more than 5 %.
     """
     unique = {(change.day, change.symbol, change.is_added): change for change in changes}
     past = [change for change in unique.values() if change.day <= today]
@@ -229,7 +228,7 @@ def roster(symbols: Iterable[str], day: date) -> Memberships:
 
 
 def respelled(statement: Memberships, spelling: Callable[[str], str]) -> Memberships:
-    """Return a statement whose symbols have another spelling."""
+    """Return a statement with the symbols in another spelling."""
     return replace(
         statement,
         intervals=tuple([row._replace(symbol=spelling(row.symbol)) for row in statement.intervals]),
@@ -238,10 +237,10 @@ def respelled(statement: Memberships, spelling: Callable[[str], str]) -> Members
 
 
 def check_likeness(stated: Collection[str], today: Collection[str]) -> None:
-    """Refuse dated members that differ from today's list by more than 5 %.
+    """Check that the members according to a dated source resemble today's list.
 
     Raises:
-        UniverseError: The members differ by more than that.
+        UniverseError: They differ by more than 5 %.
     """
     both = set(stated) ^ set(today)
     if len(both) <= MOST_DIFFERENT * max(1, len(today)):
@@ -271,11 +270,11 @@ def habit(days: Iterable[date]) -> int | None:
 
 
 def difference(current: Iterable[StoredInterval], statement: Memberships) -> MembershipDiff:
-    """Return the changes to a source's current intervals; none for the same statement.
+    """Return the changes to a source's current intervals that a new statement makes.
 
-    A roster closes, on its day, the memberships of symbols that left it, and opens those of new
-    symbols. A dated source replaces everything that it now states differently, including past
-    intervals.
+    A roster ends, on its day, the memberships of symbols that are no longer on it, and begins those
+    of new symbols. A dated source replaces all intervals that differ from its new ones, including
+    past ones.
     """
     held = list(current)
     if statement.is_dated:
@@ -289,7 +288,7 @@ def difference(current: Iterable[StoredInterval], statement: Memberships) -> Mem
     listed = {row.symbol for row in statement.intervals}
     gone = tuple(row for symbol, row in open_now.items() if symbol not in listed)
     day = statement.first
-    # A symbol that came and left on the same day was not a member in any session.
+    # A symbol that was added and removed on the same day was never a member.
     closed = [
         Interval(row.symbol, row.start, day, row.evidence) for row in gone if row.start != day
     ]
@@ -305,12 +304,12 @@ class View(NamedTuple):
 
     Attributes:
         day: Requested session date.
-        used: Day whose intervals are used: ``day``, or the first day about which anything is
-            stated (for a change log, the day before that).
-        records: Newest record of each source that counts, as of ``known_at``.
+        used: Day whose intervals are used: ``day`` or, if no source goes back that far, the first
+            day of a source (for a change log, the day before that).
+        records: Newest record of each source that is used, as of ``known_at``.
         last: Number of the newest record as of ``known_at``.
         known_from: First session date for which any source is point-in-time, as of ``known_at``.
-        is_pit: Whether each of the sources is point-in-time on the day.
+        is_pit: Whether all sources that are used are point-in-time on the day.
     """
 
     day: date
@@ -324,7 +323,7 @@ class View(NamedTuple):
 def view(
     name: str, records: Sequence[MembershipRecord], day: date, known_at: datetime | None
 ) -> View:
-    """Choose the sources that answer for a day: point-in-time ones, or else the best available.
+    """Choose the sources to use for a day: point-in-time ones, or else the best available.
 
     Raises:
         UniverseError: Nothing was recorded up to ``known_at``.
@@ -351,18 +350,18 @@ def view(
     return View(day, max(day, best[0].first), tuple(best), last, known_from, False)
 
 
-# A symbol that a source lists on a day, with the record that lists it and the one that replaced
-# it.
+# A symbol that a source lists on a day, the number of the record that lists it, and that of the
+# record that replaced it.
 Held = tuple[str, int, int | None]
 
 
 def before_first(
     seen: View, held_on: Callable[[date], Sequence[Held]]
 ) -> tuple[View, Sequence[Held]]:
-    """Return a view with the stored rows for its day.
+    """Return a view with the stored rows for the day that it uses.
 
-    For days before its first one, a change log provides the members that the walk back leads to.
-    Any other source provides nothing, so the members on its first day are used instead.
+    For a day before the first one of a change log, the members before its first entry are used.
+    Other sources have no members before their first day, so those of that day are used.
     """
     if seen.used > seen.day:
         day = seen.used - timedelta(days=1)
@@ -456,7 +455,7 @@ def any_day(
     for one in days:
 
         def held_on(day: date) -> list[Held]:
-            """Return the members on a day, with their records and those that replaced them."""
+            """Return the symbols listed on a day, with the records that list and replaced them."""
             return [(r.symbol, r.record, r.replaced_by) for r in rows if r.includes(day)]
 
         seen, held = before_first(view(name, records, one, known_at), held_on)
@@ -490,7 +489,7 @@ def _disputed(
     source_of: Mapping[int, str],
     intervals: Iterable[StoredInterval],
 ) -> Iterable[Unresolved]:
-    """Yield the symbols about which the sources disagree, with the statement of each source."""
+    """Yield the symbols for which the sources disagree, with the evidence of each source."""
     stated = {
         (source_of.get(row.record), row.symbol): _written(row)
         for row in intervals
@@ -543,11 +542,12 @@ def _corrections(
     left: Mapping[int, set[str]],
     records: Sequence[MembershipRecord],
 ) -> Iterable[str]:
-    """Yield the corrections made after the day to earlier statements about it.
+    """Yield a text for each later record that corrected the members on the day.
 
     Args:
-        seen: View.
-        came, left: Symbols on the day, by the number of the record that stated or withdrew them.
+        seen: View of the day.
+        came, left: Map the number of a record to the symbols that it added to, or removed from, the
+            members on the day.
         records: All records, oldest first.
     """
     begun: set[str] = set()
@@ -575,7 +575,7 @@ def _ages(seen: View, last_check: date | None) -> Iterable[str]:
 
 
 def age(source: str, last: date | None, habit_days: int | None, day: date) -> Iterable[str]:
-    """Yield a sentence if, on a day, a source's last change is longer ago than its habit."""
+    """Yield a sentence if a source's last change is longer ago on a day than is usual for it."""
     if last is not None and habit_days is not None and day - last > timedelta(days=habit_days):
         yield (
             f"{source} is older than usual: its last change was on {last}, "
@@ -585,6 +585,6 @@ def age(source: str, last: date | None, habit_days: int | None, day: date) -> It
 
 
 def some(texts: Sequence[str]) -> str:
-    """Return the first few texts, and the number of further ones."""
+    """Join the first few texts, and add the number of further ones."""
     rest = len(texts) - _MOST_NAMED
     return ", ".join(texts[:_MOST_NAMED]) + (f" and {rest:,} more" if rest > 0 else "")

@@ -12,7 +12,7 @@ from ..core.base import SCHEMA, Base
 
 
 class Universe(Base):
-    """A universe; ``checked_at`` is when its sources were last compared with its records."""
+    """A universe; ``checked_at`` is the time when its sources were last read."""
 
     __tablename__ = "universes"
     __table_args__ = (CheckConstraint("type IN ('static', 'filter', 'index')", name="type"),)
@@ -49,14 +49,15 @@ class UniverseRecord(Base):
 class UniverseMember(Base):
     """One membership, for session dates from ``valid_from`` up to but not including ``valid_to``.
 
-    Only ``replaced_by`` is ever written later: the record from which the interval no longer
-    holds.
+    Of a stored row, only ``replaced_by`` is ever changed: the record from which on the interval no
+    longer holds.
     """
 
     __tablename__ = "universe_members"
     __table_args__ = (
         CheckConstraint("valid_from < valid_to", name="dates"),
-        # Covers the query for the members on a day, so that no row has to be looked up.
+        # An index with all columns of the query for the members on a day, so that no row is looked
+        # up.
         Index(
             "ix_universe_members_day",
             *("universe", "valid_to", "valid_from", "symbol", "record", "replaced_by"),

@@ -24,7 +24,8 @@ from .storage import OWN_LIST, UniverseSource
 if TYPE_CHECKING:
     from ...data_manager import DataManager
 
-# Decades of an index take a few hundred kilobytes; the content of a device may never end.
+# Maximum size of a file. Decades of an index take a few hundred kilobytes, whereas the content of a
+# device may never end.
 _MOST_BYTES = 20_000_000
 _PRICE_DAYS = 7
 _MOST_NAME = 60
@@ -43,7 +44,7 @@ class SymbolRules(NamedTuple):
 
 
 class _Spelled:
-    """The symbols of a source in its own spelling, in uppercase; the first of several."""
+    """Returns the spelling of a symbol in its source, in uppercase; of several, the first one."""
 
     def __init__(self, rules: SymbolRules) -> None:
         self._rules = rules
@@ -61,7 +62,7 @@ class _Spelled:
 
 
 def state_of_list(symbols: Iterable[Any], rules: SymbolRules, evidence: str) -> UniverseSource:
-    """Return the state of a list of symbols; duplicates count once.
+    """Return the state of a list of symbols, without duplicates.
 
     Raises:
         UniverseError: An entry is not a symbol.
@@ -84,13 +85,13 @@ def state_of_file(
     today: str | Path | None = None,
     source: str | None = None,
 ) -> UniverseSource:
-    """Read a file about an index, all of it or nothing.
+    """Read a file about an index; if any line is faulty, the whole file is rejected.
 
     Args:
         file: Intervals, a change log or a list; see :mod:`src.data.db.universe.files`.
         rules: Rules for its symbols.
-        today: File of today's list: a change log is walked back from it, and intervals are
-            compared with it.
+        today: File with today's list of members: a change log is applied to it backwards, and
+            intervals are compared with it.
         source: Name of the source; by default that of the file.
 
     Raises:
@@ -171,7 +172,8 @@ def cached_closes(
         if not symbols:
             return {}
         with warnings.catch_warnings():
-            # Missing bars are reported as the reason for an exclusion.
+            # Warnings are suppressed, because missing bars are reported as the reason of an
+            # exclusion.
             warnings.simplefilter("ignore", IncompleteDataWarning)
             frames = manager.get_ohlcv_batch(
                 symbols,

@@ -84,7 +84,7 @@ _READ_CURRENT = (
         UniverseMember.replaced_by.is_(None),
     )
 )
-# Spellings, the oldest first.
+# All spellings of symbols, oldest first.
 _READ_SYMBOLS = (
     select(UniverseMember.symbol)
     .where(UniverseMember.universe == bindparam("name"))
@@ -120,9 +120,8 @@ class Refreshed:
     Attributes:
         universe, source: Names of the universe and the source.
         recorded_at: Time of recording, timezone-aware UTC; None if nothing changed.
-        opened, replaced: Number of new intervals, and of intervals that no longer hold as they
-            were.
-        members: Number of members by this source after the last change.
+        opened, replaced: Number of new intervals, and of intervals that no longer hold.
+        members: Number of members according to this source, after its last change.
         unresolved: Impossible entries in its change log.
         notes: Further remarks, each a sentence.
         excluded: Maps each symbol that did not pass a filter to the reason.
@@ -237,7 +236,7 @@ def record(session: Session, universe: Universe, state: UniverseSource, now: dat
     at = max(now, records[-1].recorded_at + _TICK) if records else now
     universe.checked_at = max(now, universe.checked_at)
     last = next((one for one in reversed(records) if one.source == state.source), None)
-    # The same files give the same statement; with today's date, a log would lead to other days.
+    # The same files must yield the same statement, so the date of their first record is used.
     is_same = last is not None and bool(state.files) and last.evidence == state.evidence
     statement = state.make(last.recorded_at.date() if last is not None and is_same else at.date())
     if last is not None and last.is_dated != statement.is_dated:
@@ -278,7 +277,7 @@ def record(session: Session, universe: Universe, state: UniverseSource, now: dat
 
 
 def _stated(one: Memberships | MembershipRecord) -> tuple[Any, ...]:
-    """Return the parts of a statement that are in none of its intervals."""
+    """Return the parts of a statement that do not appear in its intervals."""
     return one.steps, one.first if one.is_dated else None
 
 
@@ -418,7 +417,7 @@ def read_members(
 
 
 def _of_now(members: Members, now: datetime) -> Members:
-    """Return an answer, marked as not point-in-time if its day is in the future everywhere."""
+    """Return an answer; mark it as not point-in-time if its day is in the future everywhere."""
     if members.as_of <= (now + _EASTERNMOST).date():
         return members
     future = f"{members.as_of} is in the future: later changes are not known"
@@ -427,7 +426,10 @@ def _of_now(members: Members, now: datetime) -> Members:
 
 
 def _with_habits(records: list[MembershipRecord], type_: str) -> list[MembershipRecord]:
-    """Give refreshed rosters the habit of their records; a static list has none."""
+    """Return records in which each roster has its habit, computed from the times of its records.
+
+    A static list has no habit.
+    """
     if type_ == "static":
         return records
     days: dict[str, list[date]] = {}

@@ -1,4 +1,4 @@
-"""What positions held when their days began, so that a dividend can be credited after they closed."""
+"""The quantity of a position at the start of each day, to credit dividends after it has closed."""
 
 import sqlalchemy as sa
 from alembic import op
