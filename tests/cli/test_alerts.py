@@ -181,7 +181,7 @@ def test_doctor_tells_of_a_job_that_does_not_run(
 
 
 def test_an_installation_without_records_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(command, "_RECORDS", "db.no_such_module")
+    monkeypatch.setattr(command, "RECORDS", "db.no_such_module")
     with pytest.raises(
         ConfigError, match="this installation cannot keep alerts: its database has no alert table"
     ):

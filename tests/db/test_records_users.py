@@ -411,7 +411,7 @@ def test_module_and_instance_have_the_same_functions() -> None:
 def test_the_documented_flow_works(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
     url = database.url.url.render_as_string(hide_password=False)
     monkeypatch.setenv("DB_URL", url.replace("postgresql+psycopg", "postgresql"))
-    database_service._services.forget()
+    database_service.services.forget()
     try:
         telegram_service.set_user_limit("123456", "max_alerts", 2)
         service = database_service.get_database_service()
@@ -425,7 +425,7 @@ def test_the_documented_flow_works(database: Database, monkeypatch: pytest.Monke
         assert service.trading_manager is service.telegram_manager
         service.database.close()
     finally:
-        database_service._services.forget()
+        database_service.services.forget()
 
 
 def test_a_unit_inside_another_one_is_a_part_of_it(database: Database) -> None:

@@ -170,7 +170,7 @@ def test_a_database_of_each_revision_opens(database_url: str, more_revisions: li
 
 def tables_of(url: str) -> set[str]:
     database = Database(url)
-    statement = schema._TABLES[database.dialect]
+    statement = schema.TABLES[database.dialect]
     with database.engine.begin() as connection:
         names = set(connection.scalars(statement))
     database.close()

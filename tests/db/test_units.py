@@ -181,7 +181,7 @@ def test_without_its_guard_much_is_lost_or_refused(
     if (
         database.dialect == "sqlite"
     ):  # the same begin as a reading unit, and no lock before the first write
-        event.remove(database.engine, "begin", engines._begin_sqlite)
+        event.remove(database.engine, "begin", engines.begin_sqlite)
         event.listen(database.engine, "begin", lambda c: c.exec_driver_sql("BEGIN"))
 
     def change(_: int) -> None:

@@ -556,7 +556,7 @@ def test_what_no_vendor_has_is_not_noted_after_the_time_of_the_call(
         return is_valid(*arguments)
 
     monkeypatch.setattr(absence, "_is_valid", counted)
-    monkeypatch.setattr(fetcher, "_WORTH_STOPPING", 100)
+    monkeypatch.setattr(fetcher, "WORTH_STOPPING", 100)
     with monkeypatch.context() as patch:
         patch.setattr(fetcher, "take", slow)
         assert len(ask(timeout=5)) == 4 * 720

@@ -152,7 +152,7 @@ def test_a_year_read_before_is_read_from_its_columns_alone(
     """By a new process: a month takes the bytes that a day takes, as columns are mapped."""
     opened: list[str] = []
     read: list[int] = []
-    opens, reads = disk_calls._opened, disk_calls.pread
+    opens, reads = disk_calls.opened, disk_calls.pread
 
     def opens_watched(path: str | Path, flags: int, mode: int) -> Any:
         opened.append("".join(Path(path).suffixes))
@@ -163,7 +163,7 @@ def test_a_year_read_before_is_read_from_its_columns_alone(
         read.append(len(data))
         return data
 
-    monkeypatch.setattr(disk_calls, "_opened", opens_watched)
+    monkeypatch.setattr(disk_calls, "opened", opens_watched)
     monkeypatch.setattr(disk_calls, "pread", reads_watched)
     taken = []
     for asked in (DAY, MONTH):

@@ -52,7 +52,7 @@ def manager(tmp_path: Path) -> DataManager:
 
 
 def miss(manager: DataManager, symbol: str, label: str) -> None:
-    client = manager._services.client
+    client = manager.client
     answer = client.get_provenance(client.query(symbol, label, *MONTH))
     assert answer["rows"] == {"1h": 31 * 24, "1d": 22}[label]
     assert not answer["gaps"]

@@ -131,7 +131,7 @@ def test_what_an_earlier_version_did_not_ask_for_is_asked_for_now(
     evening = ("NZDUSD=X", "1h", "2024-06-09T18:00", "2024-06-09T20:00")
     manager = market.manager(shelf)
     with monkeypatch.context() as earlier:
-        earlier.setattr(validity, "_LOOSE_HOURS", ())
+        earlier.setattr(validity, "LOOSE_HOURS", ())
         manager.get_ohlcv("NZDUSD=X", "1h", "2024-06-10", "2024-06-11")
         assert reasons(manager.get_ohlcv(*evening)) == [UNASKED]
     assert len(market.manager(shelf).get_ohlcv(*evening)) == 3

@@ -113,7 +113,7 @@ def test_extended_hours_that_an_earlier_version_stored_answer_no_regular_ones(
 ) -> None:
     question = ("AAPL", "15m", *DAYS)
     with monkeypatch.context() as earlier:
-        earlier.setattr(candidates, "_has_too_much", lambda *_: False)
+        earlier.setattr(candidates, "has_too_much", lambda *_: False)
         stored = by("polygon").get_ohlcv(*question, **wishes)
         assert len(stored) == (960 + 780) // 15
     with pytest.raises(AllProvidersFailedError, match="offline"):

@@ -126,7 +126,7 @@ def seconds(folder: Path, vendors: list[str], at_once: int | None, work: Work) -
 
 
 def populated(manager: DataManager, names: list[str]) -> None:
-    client = manager._services.client
+    client = manager.client
     report = fill(client, Job.of(names, (DAY,), DAYS, client.clock.now_ms()))
     assert all(one.complete for one in report.results)
 

@@ -30,7 +30,7 @@ FIRST, DAYS = date(2023, 1, 1), 59
 @pytest.fixture(autouse=True)
 def small(monkeypatch: pytest.MonkeyPatch) -> None:
     """Make partitions of few rows large ones."""
-    monkeypatch.setattr(parquet_writer, "_FEW_ROWS", 40)
+    monkeypatch.setattr(parquet_writer, "FEW_ROWS", 40)
 
 
 class Weighing(Quick):

@@ -388,7 +388,7 @@ def test_a_writer_that_does_not_end_is_named(
     from src.data.bundles import commit
 
     bundle = written(tmp_path)
-    monkeypatch.setattr(commit, "_LOCK_TIMEOUT_S", 0.05)
+    monkeypatch.setattr(commit, "LOCK_TIMEOUT_S", 0.05)
     with BundleFiles(bundle).writing(), pytest.raises(LockTimeoutError):
         written(tmp_path, days(date(2023, 1, 2), 1))
 

@@ -41,7 +41,7 @@ SKEW_MS = MINUTE_MS
 # older one.
 _YOUNG_HOLE_MS, _OLD_HOLE_MS = 15 * MINUTE_MS, 6 * HOUR_MS
 # Asset classes for which vendors have bars before the open on Sunday, or on a holiday.
-_LOOSE_HOURS = ("forex", "future")
+LOOSE_HOURS = ("forex", "future")
 # The end of a series is checked again after this fraction of the time without bars.
 _SHARE_OF_NOTHING = 30
 
@@ -106,7 +106,7 @@ def is_unasked(part: Covered) -> bool:
 
 def has_loose_hours(instrument: Instrument) -> bool:
     """Return whether vendors have bars for an instrument outside its calendar's sessions."""
-    return instrument.asset_class in _LOOSE_HOURS
+    return instrument.asset_class in LOOSE_HOURS
 
 
 def may_hold_more(coverage: Coverage, closed: Span, instrument: Instrument) -> bool:

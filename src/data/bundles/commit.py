@@ -34,7 +34,7 @@ METADATA = "metadata.parquet"
 QUARANTINE = "_quarantine"
 _STAGING, _JOURNAL, _LOCK = ".staging", "journal.json", ".lock"
 CHANGES = ".changes"
-_LOCK_TIMEOUT_S = 30.0
+LOCK_TIMEOUT_S = 30.0
 _NOTE_TIMEOUT_S = 2.0
 _TRIES = 20
 _STAGED = re.compile(r"[0-9]{1,9}\.new")
@@ -139,7 +139,7 @@ class BundleFiles:
                 f"bundle {self.path.name} does not exist in {self.path.parent}"
             )
         self.disk.make_folders(self._staging)
-        with self.disk.lock(self.path / _LOCK, _LOCK_TIMEOUT_S):
+        with self.disk.lock(self.path / _LOCK, LOCK_TIMEOUT_S):
             self._finish()
             commit = FileChanges(self)
             try:

@@ -37,7 +37,7 @@ _KEY, _VERSION_KEY = "onetape", "schema_version"
 _DATE_LENGTH = len("2024-01-02")
 # A bar of seven values takes more than a byte, even if all bars are alike. Files smaller than this
 # are always read.
-_FEW_ROWS, _ROWS_PER_BYTE, _VALUES_PER_ROW = 2_000_000, 4, 8
+FEW_ROWS, _ROWS_PER_BYTE, _VALUES_PER_ROW = 2_000_000, 4, 8
 # Errors raised when reading bytes from other programs. A Polars panic is not an `Exception`.
 UNREADABLE = (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError, ValueError)
 # Replaces the fingerprint of a symbol's bars after a program has written rows for the symbol.
@@ -294,7 +294,7 @@ def check_rows(end: bytes, name: str, size: int | None = None) -> None:
     """
     size = len(end) if size is None else size
     rows, values = declared(end)
-    most = max(_FEW_ROWS, _ROWS_PER_BYTE * size)
+    most = max(FEW_ROWS, _ROWS_PER_BYTE * size)
     if rows > most or values > _VALUES_PER_ROW * most:
         what = f"{rows:,} rows" if rows > most else f"{values:,} values"
         raise BundleError(

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from ..jobs.alerts import AlertJob, RunReport
     from ..wiring import Services
 
-_RECORDS = "db.alert_records"
+RECORDS = "db.alert_records"
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -124,7 +124,7 @@ def records(*, make: bool = True) -> AlertBook | None:
         ConfigError: This installation stores no alerts.
         DataError: The database cannot be used.
     """
-    name = f"{__package__.rpartition('.')[0]}.{_RECORDS}"
+    name = f"{__package__.rpartition('.')[0]}.{RECORDS}"
     try:
         home = import_module(name)
     except ModuleNotFoundError as error:

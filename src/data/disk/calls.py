@@ -97,10 +97,10 @@ def open_file(path: Path | str, flags: int, mode: int = 0o666, *, follow: bool =
     Raises:
         OSError: The file does not exist, or is a link, a folder, a pipe or a device.
     """
-    return _opened(path, flags | (0 if follow else _NO_LINK), mode)[0]
+    return opened(path, flags | (0 if follow else _NO_LINK), mode)[0]
 
 
-def _opened(path: Path | str, flags: int, mode: int) -> tuple[int, os.stat_result]:
+def opened(path: Path | str, flags: int, mode: int) -> tuple[int, os.stat_result]:
     """Open a regular file, and return its attributes too."""
     try:
         fd = os.open(path, flags | _AT_ONCE, mode)
@@ -137,7 +137,7 @@ def check_folders(path: str, root: str) -> None:
 def content_of(path: Path | str, flags: int) -> tuple[bytes, FileState] | None:
     """Return the whole file and its state, or None if it does not exist."""
     try:
-        fd, facts = _opened(path, flags | _NO_LINK, 0)
+        fd, facts = opened(path, flags | _NO_LINK, 0)
     except (FileNotFoundError, NotADirectoryError):
         return None
     try:

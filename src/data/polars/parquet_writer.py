@@ -41,7 +41,7 @@ from .schemas import FIELDS, WIDE_VOLUME, Frequency, get_schema_for_frequency, t
 __all__ = ["ParquetWriter", "Written"]
 
 # Partitions with fewer rows than this are a single file.
-_FEW_ROWS = 512
+FEW_ROWS = 512
 _DAILY = frozenset({"daily", "1d", "1w", "1mo", "1M"})
 
 
@@ -589,7 +589,7 @@ class _PartitionChange:
         count, joined = 0 if new is None else len(new), list[str]()
         left = {place: waiting for place, waiting in rows.items() if waiting}
         for place, waiting in sorted(left.items(), key=lambda item: item[1]):
-            if count and waiting <= max(_FEW_ROWS, count):
+            if count and waiting <= max(FEW_ROWS, count):
                 joined.append(place)
                 count += waiting
         if self._main not in left and left:  # the first part always exists

@@ -41,7 +41,7 @@ from .question import neighbours, question_for
 # process is killed or a call times out, but a commit costs as much as processing a page.
 PAGES_A_COMMIT = 4
 # If there are more empty spans than this, they are recorded only while the call has time.
-_WORTH_STOPPING = 1_000
+WORTH_STOPPING = 1_000
 # Factor by which each chunk grows while nothing is received.
 _GROWTH = 8
 
@@ -49,7 +49,7 @@ _GROWTH = 8
 def _overdue(segment: _Segment) -> list[DataError]:
     """Return the timeout error of a call whose time is over, if many spans are left to record."""
     try:
-        if len(segment.spans) > _WORTH_STOPPING:
+        if len(segment.spans) > WORTH_STOPPING:
             check_time("what no vendor has")
     except ProviderTimeoutError as over:
         return [over]

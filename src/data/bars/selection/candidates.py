@@ -337,7 +337,7 @@ def _sorted(
             rejected[candidate.name] = "its sample bars are used only in calls that name it"
         elif candidate.name in namesakes:
             rejected[candidate.name] = namesakes[candidate.name]
-        elif _has_too_much(query, candidate) and regular_kind(query, candidate) is None:
+        elif has_too_much(query, candidate) and regular_kind(query, candidate) is None:
             rejected[candidate.name] = (
                 f"has {query.timeframe} bars for extended hours only; regular hours can be cut "
                 "only from bars of at most 30m"
@@ -501,7 +501,7 @@ class _Placement(NamedTuple):
 
         Bars of extended hours are never used unchanged if regular hours are wanted.
         """
-        if _has_too_much(self.query, candidate):
+        if has_too_much(self.query, candidate):
             converted = candidate.converted(self.query, self.wanted)
             kind = regular_kind(self.query, candidate)
             cut = converted or (kind and candidate.converted(self.query, kind))
@@ -633,7 +633,7 @@ def _usual_kind(query: BarsQuery, first: Candidate, candidates: Iterable[Candida
     If possible, the kind does not depend on whether the key for a vendor of extended hours is set.
     """
     instrument, timeframe = query.instrument, query.timeframe
-    if not _has_too_much(query, first):
+    if not has_too_much(query, first):
         return first.kind(instrument, timeframe)
     usable = [c for c in candidates if not c.refusal(instrument, timeframe)]
     kinds = [c.kind(instrument, timeframe) for c in usable]
@@ -642,7 +642,7 @@ def _usual_kind(query: BarsQuery, first: Candidate, candidates: Iterable[Candida
     return first.kind(instrument, timeframe) if kind is None else kind
 
 
-def _has_too_much(query: BarsQuery, candidate: Candidate) -> bool:
+def has_too_much(query: BarsQuery, candidate: Candidate) -> bool:
     """Return whether a vendor sends extended hours although regular ones are requested."""
     return is_too_long(candidate.kind(query.instrument, query.timeframe), query)
 

@@ -180,7 +180,7 @@ class ColumnarFile:
         if first < tail_at:
             self._verify_blocks(first // BLOCK, (last - 1) // BLOCK + 1)
         if last > tail_at and not self._sound_tail:
-            self._verify_tail(tail_at)
+            self.verify_tail(tail_at)
         self._is_sound = self._sound_tail and bool(self._sound.all())
 
     def _verify_blocks(self, begin: int, end: int) -> None:
@@ -195,7 +195,7 @@ class ColumnarFile:
                     raise DamagedColumnsError(f"block {block} of {name}")
         self._sound[unknown] = True
 
-    def _verify_tail(self, first: int) -> None:
+    def verify_tail(self, first: int) -> None:
         crc32 = summing(8 * (self.head.rows - first) * len(self._columns))
         for name, values in self._columns.items():
             if crc32(values[first:].data) != self.head.tails.get(name):

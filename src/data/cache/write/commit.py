@@ -69,7 +69,7 @@ class CommitRun:
             kind = self._checked_kind()
             self._check_generation()
             if not self.metas:
-                self._make_folders_durable()
+                self.make_folders_durable()
             self.check()
             for year, part in self.parts.items():
                 quarantine.keep_rows(self.lane, year, part.suspects)
@@ -169,7 +169,7 @@ class CommitRun:
                 symbol=self.lane.key.symbol,
             )
 
-    def _make_folders_durable(self) -> None:
+    def make_folders_durable(self) -> None:
         """Sync the folders above a new series, because another writer may just have created them."""
         symbol = self.lane.paths.folder.parent
         for folder in (symbol, symbol.parent, symbol.parent.parent):

@@ -58,7 +58,7 @@ def make_engine(url: DatabaseUrl) -> Engine:
             execution_options={"schema_translate_map": {SCHEMA: None}},
         )
         event.listen(engine, "connect", _set_sqlite)
-        event.listen(engine, "begin", _begin_sqlite)
+        event.listen(engine, "begin", begin_sqlite)
         return engine
     if find_spec("psycopg") is None:
         raise MissingExtraError(
@@ -92,7 +92,7 @@ def _set_sqlite(connection: Any, _: Any) -> None:
     connection.execute("PRAGMA synchronous = NORMAL")
 
 
-def _begin_sqlite(connection: Connection) -> None:
+def begin_sqlite(connection: Connection) -> None:
     """Begin a transaction explicitly.
 
     The driver would not begin one for a SELECT, and updates based on it could be lost. A writing

@@ -47,7 +47,7 @@ _LOCK = 0x6F6E6574  # PostgreSQL lock for changes of the tables: any number that
 _DISK = Disk(private=True)
 _log = logging.getLogger(__name__)
 
-_TABLES = {
+TABLES = {
     "sqlite": text(
         "SELECT name FROM sqlite_master WHERE type IN ('table', 'view') AND substr(name, 1, 7) <> 'sqlite_'"
     ),
@@ -143,7 +143,7 @@ class Schema:
         return file is not None
 
     def _look(self, connection: Connection) -> SchemaState:
-        tables = sorted(connection.scalars(_TABLES[self._url.dialect]))
+        tables = sorted(connection.scalars(TABLES[self._url.dialect]))
         if VERSION_TABLE not in tables:
             return SchemaState("foreign", "", tuple(tables)) if tables else SchemaState("empty")
         recorded = list(connection.scalars(select(_VERSION.c.version_num)))

@@ -203,12 +203,12 @@ class DatabaseService:
         return unit if is_own else None
 
 
-_services = Singleton[DatabaseService]("service of the database")
+services = Singleton[DatabaseService]("service of the database")
 
 
 def get_database_service() -> DatabaseService:
     """Return this process's service, for the database of the environment."""
-    return _services.get(DatabaseService)
+    return services.get(DatabaseService)
 
 
 def init_databases() -> None:
