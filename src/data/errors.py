@@ -392,11 +392,11 @@ class ForeignError(UnavailableError):
 
 
 class RateLimitedError(TransientError):
-    """The vendor requested a slower pace.
+    """The vendor asked us to slow down.
 
     Attributes:
-        retry_after: Seconds to wait, if the vendor gave them; ``reset_after`` is the same.
-        until_ms: End of the wait in UTC milliseconds, if the vendor gave one by its own clock.
+        retry_after: Seconds to wait, if the vendor gave them. ``reset_after`` is an alias.
+        until_ms: End of the wait in UTC milliseconds by the vendor's clock, if the vendor gave it.
     """
 
     because: ClassVar[Reason] = "quota"
@@ -416,7 +416,7 @@ class RateLimitedError(TransientError):
 
     @property
     def reset_after(self) -> float | None:
-        """Another name for ``retry_after``."""
+        """Alias for ``retry_after``."""
         return self.retry_after
 
 

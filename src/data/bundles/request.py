@@ -69,7 +69,7 @@ def widened(
         return has
     if has is None:
         raise BundleError(
-            f"the rows of bundle {name} were written by a program, so it cannot be extended",
+            f"the rows of bundle {name} were written by user code, so it cannot be extended",
             hint="use another name",
         )
     for key in ("provider", "timeframe", "adjustment", "session"):

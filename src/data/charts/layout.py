@@ -130,9 +130,10 @@ class Columns:
 
     @property
     def mean_volumes(self) -> Floats:
-        """Mean volume of each column's bars that have one, NaN if none has.
+        """Mean volume of the bars in each column, ignoring bars without a volume.
 
-        It is drawn instead of the sum, which depends on how many bars the column holds.
+        NaN if no bar in the column has a volume. The mean is drawn instead of the sum, which would
+        depend on how many bars the column holds.
         """
         means: Floats = self.values[4] / np.maximum(self.with_volume, 1)
         return means

@@ -205,8 +205,8 @@ class GuardedCall:
         """End the call and record what ``error`` reveals about the vendor and the symbol.
 
         Returns:
-            Whether everything has been stored, which is not possible if ``write`` is False and
-            there is something to store; and the circuits that were opened or closed.
+            Whether everything has been stored (always False if ``write`` is False and there is
+            something to store), and the circuits that were opened or closed.
         """
         name, symbol = self._account.named(tables.salt), self._symbol
         contacts, vendor = tables.contacts(), self._account.vendor

@@ -351,7 +351,7 @@ class CachedDataSource(DataSource):
     def _answer(
         self, source: VendorDataSource, symbols: Sequence[str], *question: Any
     ) -> SourceAnswer:
-        """Return the answer of our own source, omitting requests that a policy does not allow."""
+        """Return the answer from a packaged source, without requests that a policy disallows."""
         timeframe = Timeframe.parse(question[-1])
         policy = self._policy(timeframe)
         kept = {} if policy is None else kept_back(source, policy, symbols, *question)

@@ -262,7 +262,9 @@ class AlwaysStaleFreshnessPolicy(_Rule):
 def is_fresh_by(
     policy: Any, bundle_metadata: Mapping[str, Any], frequency: str, calendar: Any
 ) -> bool:
-    """Return the decision of a policy, including a program's policy that takes two times.
+    """Return whether a policy considers the bars fresh.
+
+    Custom policies whose ``is_fresh`` takes two timestamps are supported, too.
 
     Args:
         policy: Policy with ``is_fresh``.
@@ -279,7 +281,7 @@ def is_fresh_by(
 
 @lru_cache(64)
 def _takes_times(is_fresh: Any) -> bool:
-    """Return whether a method takes two times rather than metadata and a frequency."""
+    """Return whether a method takes two timestamps rather than metadata and a frequency."""
     names = list(inspect.signature(is_fresh).parameters)[1:]
     return len(names) == 2 and names[1] != "frequency"
 

@@ -156,7 +156,12 @@ def preview(lane: SeriesFiles, year: int) -> YearFile | None:
 
 
 def rebuild(lane: SeriesFiles, year: int) -> YearMeta | None:
-    """Rewrite the document of a valid year if it does not list all bars."""
+    """Rewrite a year's metadata document, which does not list all bars in the valid data file.
+
+    Returns:
+        The new metadata. If the year has no data file, nothing is rewritten, and the result is the
+        existing metadata, or None if there is none.
+    """
     _make_durable(lane, year)
     meta, content = lane.meta(year), lane.disk.read_if_exists(lane.paths.data(year))
     if content is None:

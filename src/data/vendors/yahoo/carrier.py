@@ -159,7 +159,7 @@ def _followed(url: str, target: str, send: Callable[..., Any]) -> Any:
             return answer
         url = address_on(url, str(answer.headers["location"]))
         answer = send(url, params=None)  # already part of the address
-    raise ResponseFormatError(f"{where(url)} redirects in circles")
+    raise ResponseFormatError(f"{where(url)} is in a redirect loop")
 
 
 class _Body:
