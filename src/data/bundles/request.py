@@ -62,7 +62,7 @@ def widened(
     """Return a request that covers both the bundle's request and the wanted one.
 
     Raises:
-        BundleError: A program wrote the bundle, the requests differ in more than their symbols and
+        BundleError: User code wrote the bundle, the requests differ in more than their symbols and
             range, or their ranges cannot be compared.
     """
     if wanted is None:

@@ -100,7 +100,7 @@ def place_of_job(vendor: str, limits: Limits, clock: Clock) -> Iterator[None]:
 
     Their number follows from ``limits``, which are observed in any case. Time spent waiting for the
     job's other calls does not count for this one. While the call waits, another task may compute. A
-    call made within the block, such as by a program's downloader that uses another one, does not
+    call made within the block, such as by a custom downloader that uses another one, does not
     wait again.
     """
     if _has_place.get():

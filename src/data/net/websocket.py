@@ -42,7 +42,7 @@ log = logging.getLogger("onetape.net")
 
 MAX_MESSAGE = 4 * 1024 * 1024
 _CONNECT_S = 10.0
-# The machine's own clock, even in tests with a fake time: it limits reads from a real socket.
+# The system clock, even in tests with a fake time: it limits reads from a real socket.
 _CLOCK = SystemClock()
 _TEXT, _BINARY, _CLOSE = 1, 2, 8
 

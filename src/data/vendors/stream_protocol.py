@@ -190,7 +190,7 @@ def spelled(
     if traits.timeframes and step.label not in traits.timeframes:
         return None
     spelling = instrument.spelling(vendor)
-    # Share classes follow a dot on every stream; in our own symbols they follow a dash.
+    # Share classes follow a dot on every stream; in this library's symbols they follow a dash.
     return spelling.replace("-", ".") if instrument.asset_class == "stock" else spelling
 
 

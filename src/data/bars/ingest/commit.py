@@ -445,10 +445,10 @@ class _CommitBuilder:
         parts = self.stored.coverage.within(part.clip(within))
         return [old for old in parts if old.state != "empty"]
 
-    # --- bars that have closed only by our own clock ----------------------------------------
+    # --- bars that have closed only by the local clock ----------------------------------------
 
     def _unvouched(self, pieces: Sequence[CommitPiece]) -> Stretches[Covered]:
-        """Return marks for new bars that only our own clock shows to be closed."""
+        """Return marks for new bars that only the local clock shows to be closed."""
         first = self.answer.finality.vouched_before
         if first >= self.answer.answered.end:
             return Stretches()

@@ -55,11 +55,11 @@ class Candidate:
     Attributes:
         name: Vendor name, as the rules spell it.
         downloader: One of our downloaders, or any object with a ``get_ohlcv``.
-        capabilities: Declared capabilities; None for a downloader that is not ours.
+        capabilities: Declared capabilities; None for a downloader from outside this library.
         conversion: Conversion of the vendor's bars to the wanted kind, if they differ from it;
             ``capabilities`` are then those after the conversion.
-        own_sender: Sender that limits, retries and counts the calls of a downloader that is not
-            ours.
+        own_sender: Sender that limits, retries and counts the calls of a downloader from outside
+            this library.
     """
 
     name: str
@@ -153,7 +153,7 @@ class Candidate:
         return bool(self.downloader.is_circuit_open(endpoint))
 
     def kind(self, instrument: Instrument, timeframe: Timeframe) -> Kind:
-        """Return the kind of the vendor's bars; unknown for a downloader that is not ours."""
+        """Return the kind of the vendor's bars; unknown for a downloader from outside this library."""
         if self.capabilities is None:
             from ...vendors.foreign import kind_of
 
