@@ -53,7 +53,7 @@ class _Binance(VendorDataSource):
 
 
 class _Slow(DataSource):
-    """A program's own source: made-up bars, after a delay."""
+    """A custom source: made-up bars, after a delay."""
 
     def __init__(self, latency_s: float = 0.0) -> None:
         self._latency_s = latency_s
@@ -113,7 +113,7 @@ def _ours(folder: Path) -> Iterator[tuple[VendorServer, DataManager]]:
 
 
 async def _of_frames(folder: Path) -> list[Row]:
-    """Time the frames of a program's own source."""
+    """Time the frames of a custom source."""
     names = [f"S{n}" for n in range(10)]
     kept = CachedDataSource(_Slow(), folder)
     await kept.fetch(names, *_YEAR)

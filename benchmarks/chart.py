@@ -14,7 +14,7 @@ from .harness import Figure, Report, Row, sized
 from .stage import MINUTES, long_stage, stage
 
 _NOTE = (
-    "The table shows the milliseconds of processor time from a frame to the finished "
+    "The table shows the CPU time in milliseconds from a frame to the finished "
     "picture, 800 x 500 pixels, and its size in kB. *first* is the first PNG of a process, "
     "including the import of the library that paints it; the frame is in memory."
 )

@@ -74,7 +74,7 @@ def _row(name: str, own: dict[str, list[float]], clean: dict[str, list[float]]) 
 
 
 class _Downloader:
-    """A program's own downloader with its frame ready."""
+    """A custom downloader with its frame ready."""
 
     name = "own"
 

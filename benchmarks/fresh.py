@@ -1,4 +1,4 @@
-"""Many symbols at once in a fresh process: fetched, put by a program, and without columns yet."""
+"""Many symbols at once in a fresh process: fetched, put by user code, and without columns yet."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The cost of an answer from the cache, and the share of our own code in it."""
+"""The cost of an answer from the cache, and the share of this library's code in it."""
 
 from __future__ import annotations
 

@@ -92,7 +92,7 @@ def library(count: int) -> Iterator[Path]:
 def fill(root: Path, count: int) -> None:
     """Store one stock, and copy its files under other names: faster than storing all of them."""
     symbols = ["".join(letters) for letters in islice(product("QWZXVJKY", repeat=4), count)]
-    # A check-up uses the machine's clock.
+    # A check-up uses the system clock.
     today = SystemClock().now_ms() // DAY_MS * DAY_MS
     years = Span(year_start(date_of(today).year - 9), today)
     manager = DataManager(root, clock=ManualClock(today))

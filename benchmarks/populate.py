@@ -36,7 +36,7 @@ _RULES = {
     "stock_daily": ("1d", "yahoo"),
 }
 _DAYS = ("2024-05-01", "2024-05-31")
-_AT_ONCE = Limits().at_once  # of a program's own downloader, which declares none
+_AT_ONCE = Limits().at_once  # of a custom downloader, which declares none
 _NOTE = (
     f"The table shows the seconds for {SYMBOLS} series of each of three vendors that answer "
     f"after {ANSWER_S:g} s, without limits:\n\n"
@@ -47,7 +47,7 @@ _NOTE = (
 
 
 class _Slow:
-    """A program's own downloader whose answers take time, but no processor time."""
+    """A custom downloader whose answers take time, but no processor time."""
 
     def get_ohlcv(self, symbol: str, interval: str, start: Any, end: Any) -> pd.DataFrame:
         sleep(ANSWER_S)

@@ -16,14 +16,14 @@ from .harness import Figure, Report, Row, sized
 from .stage import TEN_YEARS, crowd_stage
 
 _NOTE = (
-    "The table shows the seconds of processor time from the call to the finished page, and "
-    "its size in kB. A first call, which in a new process imports pandas and the vendors and "
-    "reads the calendars, is not counted. The report of a series validates and draws its "
-    "bars and classifies their gaps; the report of everything does the same without drawing. "
+    "The table shows the CPU seconds from the call to the finished page, and its size in kB. "
+    "The first call in a new process, which imports pandas and the vendors and reads the "
+    "calendars, is excluded. The report on a series validates and draws its bars and "
+    "classifies their gaps; the report on everything does the same without drawing. "
     "*Map alone* is the coverage of all series, read from their metadata."
 )
 _ROUNDS, _FEW = sized(5, 9), sized(2, 3)
-# Series of the report of everything, and those of the map.
+# Series in the report on everything, and those of the map.
 _MANY, _SERIES, _MONTHS = 300, sized(150, 500), 120
 
 

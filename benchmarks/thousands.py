@@ -32,7 +32,7 @@ _NOTE = (
     "1d each: half of them shares with forty dividends, half coins. The bytecode of the "
     "package is kept from one process to the next.\n\n"
     "- *first*: columns do not exist yet;\n"
-    "- *json.loads*: how many times as long as reading the same documents with it."
+    "- *json.loads*: time relative to reading the same documents with it."
 )
 _DAYS = Timeframe.parse("1d")
 _SHARE = Kind("regular", "session", "consolidated", "USD", "shares")

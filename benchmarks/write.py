@@ -106,7 +106,7 @@ def _without_isal() -> Iterator[None]:
 
 
 class _Ready:
-    """A program's own downloader that has the bars ready."""
+    """A custom downloader that has the bars ready."""
 
     def __init__(self, frame: pd.DataFrame) -> None:
         self._frame = frame

@@ -2,7 +2,7 @@
 
     python examples/what_happened.py BTCUSDT 1h
 
-Needs a network; without one it shows the error that a program would get.
+Needs a network; without one it shows the error that your code would get.
 """
 
 from __future__ import annotations

@@ -30,7 +30,7 @@ _STEADY = getattr(time, "CLOCK_BOOTTIME", None)
 
 
 class SystemClock:
-    """The machine's own clock. Thread-safe."""
+    """The system clock. Thread-safe."""
 
     def now_ms(self) -> int:
         """Return the wall-clock time in UTC milliseconds."""

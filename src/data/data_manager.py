@@ -64,7 +64,7 @@ class DataManager:
         cache_dir: Folder of the cache. Default: ``DATA_CACHE_DIR``, else an existing
             ``./data-cache``, else the user's cache folder.
         config_path: Rules file that overrides the packaged one; it must exist.
-        clock: Clock to use instead of the machine's, for simulations.
+        clock: Clock to use instead of the system clock, for simulations.
 
     Attributes:
         cache: The :class:`~.cache.unified_cache.UnifiedCache` on the same folder.

@@ -64,7 +64,8 @@ Reason = Literal[
     "cache", "database", "other",
 ]  # fmt: skip
 REASONS: tuple[Reason, ...] = get_args(Reason)
-# One sentence for a program's end users, not its operators: no vendor host, class or option names.
+# One sentence for the application's end users, not its operators: no vendor host, class or option
+# names.
 _BRIEFS: dict[Reason, str] = {
     "question": "This request is not valid.",
     "unknown_symbol": "{symbol} is not known at any of the available markets.",
@@ -149,7 +150,7 @@ class DataError(Exception):
             before the one that failed.
         is_logged: Whether the job has already logged the cause, a vendor's open circuit.
         reason: One word of :data:`REASONS`, for programs.
-        brief: One sentence for a program's end users; the message is for its operator.
+        brief: One sentence for the application's end users; the message is for its operator.
         candidates: Symbols that may be meant, most likely first; each can be used as it is.
     """
 
@@ -392,11 +393,11 @@ class ForeignError(UnavailableError):
 
 
 class RateLimitedError(TransientError):
-    """The vendor requested a slower pace.
+    """The vendor asked us to slow down.
 
     Attributes:
-        retry_after: Seconds to wait, if the vendor gave them; ``reset_after`` is the same.
-        until_ms: End of the wait in UTC milliseconds, if the vendor gave one by its own clock.
+        retry_after: Seconds to wait, if the vendor gave them. ``reset_after`` is an alias.
+        until_ms: End of the wait in UTC milliseconds by the vendor's clock, if the vendor gave it.
     """
 
     because: ClassVar[Reason] = "quota"
@@ -416,7 +417,7 @@ class RateLimitedError(TransientError):
 
     @property
     def reset_after(self) -> float | None:
-        """Another name for ``retry_after``."""
+        """Alias for ``retry_after``."""
         return self.retry_after
 
 

@@ -463,7 +463,7 @@ class ProviderSelector:
                 continue
             if label in capabilities.serving(instrument).labels(instrument.asset_class):
                 depths[name] = capabilities.depth_days.get(label)
-        if not depths:  # derived bars, or downloaders that are not ours
+        if not depths:  # derived bars, or downloaders from outside this library
             return Supply(self.get_best_provider(symbol, label) or "", None)
         limits = [days for days in depths.values() if days is not None]
         return Supply(next(iter(depths)), max(limits) if len(limits) == len(depths) else None)

@@ -290,7 +290,7 @@ def test_bars_of_two_sources_are_never_mixed(manager: DataManager, bundles: Path
     with pytest.raises(BundleError, match="is made from mine, not from other"):
         ingest(Mine(DAYS, "other"))
     yahoo = VendorDataSource(manager, provider="yahoo")
-    with pytest.raises(BundleError, match="the rows of bundle own were written by a program"):
+    with pytest.raises(BundleError, match="the rows of bundle own were written by user code"):
         yahoo.ingest_to_bundle("own", ["AAPL"], START, END, "1d")
     yahoo.ingest_to_bundle("ours", ["AAPL"], START, END, "1d")
     with pytest.raises(BundleError, match="bundle ours is made from the store, not from mine"):

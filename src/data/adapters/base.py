@@ -178,7 +178,7 @@ def _files(path: str | PathLike[str]) -> list[tuple[str, str, int]]:
 class BaseDataAdapter(DataSource):
     """A source of bars that are fetched, validated, standardized, written and registered.
 
-    A program's own adapter implements :meth:`fetch`, which makes it a
+    A custom adapter implements :meth:`fetch`, which makes it a
     :class:`~src.data.sources.DataSource`. Callers may name its arguments ``start_date, end_date,
     resolution`` or ``start, end, frequency``. Thread-safe, if ``fetch`` is.
 
@@ -487,7 +487,7 @@ class BaseDataAdapter(DataSource):
         return self._begun(question, store)
 
     def get_metadata(self) -> DataSourceMetadata:
-        """Return metadata with only the name; a program's own adapter may return more."""
+        """Return metadata with only the name; a custom adapter may return more."""
         return DataSourceMetadata(source_type=self.name)
 
     def supports_live(self) -> bool:

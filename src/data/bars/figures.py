@@ -51,7 +51,7 @@ _PERPETUAL = "_PERP"
 _USUAL_DAYS = 29
 # Number of attempts if another caller keeps deleting the rows to be read.
 _MOST_LOOKS = 3
-# Allowance for a difference between the vendor's clock and ours.
+# Allowance for a difference between the vendor's clock and the local clock.
 _GRACE_MS = 10 * MINUTE_MS
 
 
@@ -273,9 +273,10 @@ def _not_sent_again(
 
 
 def _rowless(span: Span, stamps: Stamps, step_ms: int) -> list[Span]:
-    """Return the periods of ``span`` without a row; rows are at whole periods of the UTC day.
+    """Return the periods in ``span`` that have no row.
 
-    Rates that are paid more often also have rows at these times.
+    Rows fall on multiples of the period, counted from midnight UTC. Funding rates that are paid
+    more often have rows at these times, too.
     """
     first = -(-span.start // step_ms) * step_ms
     expected = np.arange(first, span.end, step_ms, dtype=np.int64)

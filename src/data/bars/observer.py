@@ -174,7 +174,7 @@ class Observer:
     def attempted(self, record: SendRecord) -> None:
         """Count an attempt to query a vendor, and report a failed one.
 
-        An attempt that our own limiter held back was never sent to the vendor; it is counted
+        An attempt that this library's limiter held back was never sent to the vendor; it is counted
         separately.
         """
         if not record.is_sent:

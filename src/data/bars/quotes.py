@@ -227,7 +227,7 @@ class QuoteService:
         return kept.quote
 
     def _raise_failure(self, instrument: Instrument, number: int) -> None:
-        """Raise the error of the call that this one waited for, if that failed."""
+        """Re-raise the error from the call that this one waited for, if that call failed."""
         failure = self._failures.get(instrument)
         if failure is not None and failure[0] > number:
             raise copy.copy(failure[1])  # each thread needs its own traceback

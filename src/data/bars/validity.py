@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 # --- how long an answer is valid
 
-# Time for which data that depends only on our own clock is not fetched again.
+# Time for which data that depends only on the local clock is not fetched again.
 UNVOUCHED_MS = HOUR_MS
 # Clocks of machines that share a folder may differ by this much without being wrong.
 SKEW_MS = MINUTE_MS

@@ -274,7 +274,7 @@ class Bundle:
             adjustment, provider, session, timeout: See :meth:`create`.
 
         Raises:
-            BundleError: The bundle was written by a program, or has another vendor, timeframe,
+            BundleError: The bundle was written by user code, or has another vendor, timeframe,
                 adjustment or session; or no symbol could be answered. The bundle is unchanged.
             QueryError, DecimalRangeError, StorageError, LockTimeoutError: See :meth:`create`.
         """
@@ -664,7 +664,7 @@ class Bundle:
             return BundleState("corrupt", tuple(f"{p.place} {p.what}" for p in problems))
         origin = self.records().origin
         if origin.request is None:
-            return BundleState("foreign", ("its rows were written by a program",))
+            return BundleState("foreign", ("its rows were written by user code",))
         same = _unchanged(manager.client, origin.request, origin.symbols, offline=True)
         symbols = [symbol for symbol in origin.request["symbols"] if symbol not in same]
         answers = _answers(manager, origin.request, symbols, offline=True)

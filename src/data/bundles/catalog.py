@@ -1,6 +1,6 @@
 """The catalog of datasets: an index that is rebuilt from bundles, the store and ``catalog.jsonl``.
 
-A dataset is a bundle, a lane of the store, or a set of files that a program registered.
+A dataset is a bundle, a lane of the store, or a set of files registered by user code.
 """
 
 from __future__ import annotations
@@ -162,7 +162,7 @@ class DataCatalog:
 
         Args:
             source: Source of its bars, such as ``yfinance``, ``ccxt:binance``, ``csv:custom``.
-            symbols: Symbols as the program names them; at least one.
+            symbols: Symbols as the caller names them; at least one.
             start_date, end_date: Range of the dataset, ends inclusive: text, date or time; naive
                 means UTC.
             resolution: Timeframe, such as ``1d``.
@@ -453,7 +453,7 @@ class DataCatalog:
     # --- bundles, as their metadata --------------------------------------------------------
 
     def store_metadata(self, metadata: Mapping[str, Any]) -> None:
-        """Record a program's values for ``metadata["bundle_name"]``; see ``BundleMetadata.update``.
+        """Record user-supplied values for ``metadata["bundle_name"]``; see ``BundleMetadata.update``.
 
         Raises:
             QueryError: ``bundle_name`` is missing, or a field does not exist.

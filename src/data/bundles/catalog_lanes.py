@@ -39,7 +39,7 @@ class LaneDatasets:
         """Return the lane that has a range for a symbol, or None if there is none.
 
         Args:
-            symbol, resolution: Symbol and timeframe as a program names them.
+            symbol, resolution: Symbol and timeframe as the caller names them.
             start, end: Range in UTC seconds, ends included.
             source: Vendor, or vendor and lane; None: the lane that answers under the rules.
 

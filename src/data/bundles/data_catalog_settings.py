@@ -62,7 +62,7 @@ _FORM = record(
 )
 
 
-# The fixed values of the checks of bars from a program's own adapter; the file cannot change them.
+# The fixed values of the checks of bars from a custom adapter; the file cannot change them.
 _VALIDATION = {
     "ohlcv_checks": True,
     "outlier_detection": True,

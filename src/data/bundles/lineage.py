@@ -196,7 +196,7 @@ class LineageRun:
     def before_writing(self, callback: Callable[..., object]) -> None:
         """Register ``callback(is_last=...)``, which :meth:`save` and :meth:`end` call first.
 
-        It is for objects that hold answers of which the program has seen only a part: in the
+        It is for objects that hold answers of which the caller has seen only a part: in the
         callback they record that part. ``is_last`` is True at the end of the run.
         """
         self._before_writing.append(callback)

@@ -1,6 +1,6 @@
 """``BundleMetadata``: the metadata of bundles, as one value or as rows by name.
 
-Values that can be derived from the files are read from them. Values that a program adds are lines
+Values that can be derived from the files are read from them. Values that user code adds are lines
 in ``catalog.jsonl``.
 """
 
@@ -47,15 +47,15 @@ class BundleMetadata:
         symbols: Symbols in the order of their numbers.
         start_date, end_date: Times of the first and last bar, naive UTC; None without bars.
         frequency: Timeframe of the bars; for daily and minute bars, both, separated by a comma.
-        source_type: Vendor, ``onetape`` for the router, or the name that a program gave.
+        source_type: Vendor, ``onetape`` for the router, or the name given by user code.
         ingestion_time: Time of the last change, naive UTC.
         row_count, size_bytes: Totals for all files.
         quality_score: Score from 0 to 1: the mean of the answers' scores, weighted by their bars; a
-            missing bar counts as 0. For rows that a program wrote, the fraction of them that can be
+            missing bar counts as 0. For rows written by user code, the fraction of them that can be
             bars.
         missing_data_pct: Percentage from 0 to 100 of bars that are missing among those that the
             calendar expects for all requested symbols, including those without an answer. For
-            rows that a program wrote, no bar is expected.
+            rows written by user code, no bar is expected.
         schema_version: Schema version of its files.
     """
 
@@ -123,7 +123,7 @@ class BundleMetadata:
 
     @classmethod
     def update(cls, bundle_name: str, **fields: Any) -> None:
-        """Record a program's metadata for a bundle, with or without files, as one durable line.
+        """Record user-supplied metadata for a bundle, with or without files, as one durable line.
 
         Args:
             bundle_name: Name of the bundle.

@@ -40,7 +40,7 @@ _DATE_LENGTH = len("2024-01-02")
 FEW_ROWS, _ROWS_PER_BYTE, _VALUES_PER_ROW = 2_000_000, 4, 8
 # Errors raised when reading bytes from other programs. A Polars panic is not an `Exception`.
 UNREADABLE = (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError, ValueError)
-# Replaces the fingerprint of a symbol's bars after a program has written rows for the symbol.
+# Replaces the fingerprint of a symbol's bars after user code has written rows for the symbol.
 REWRITTEN = "rewritten"
 # Bars can have stamps this many days before or after 1970: the years 1680 to 2259.
 MOST_DAYS = 106_000
@@ -80,7 +80,7 @@ class SymbolSource:
 
     @property
     def has_gaps(self) -> bool | None:
-        """Whether bars are missing; None for a program's rows, for which no bars are expected."""
+        """Whether bars are missing; None for rows written by user code, for which no bars are expected."""
         return None if self.lane is None and not self.missing else self.missing > 0
 
     def to_json(self) -> dict[str, Any]:
@@ -107,11 +107,11 @@ class BundleOrigin:
     Attributes:
         bundle_name: Name of the bundle.
         commit: Number of the change that wrote it, from 1.
-        source_type: Vendor, ``onetape`` for the router, or the name that a user's program gave.
-        source: Further details of the source that the program gave.
+        source_type: Vendor, ``onetape`` for the router, or the name given by user code.
+        source: Further details of the source given by user code.
         resolutions: Maps ``daily`` and ``minute`` to the timeframe of their bars.
         created_at, ingested_at: Times of creation and of the last change, UTC milliseconds.
-        request: Arguments that the bundle answers; None if a program wrote rows into it.
+        request: Arguments that the bundle answers; None if user code wrote rows into it.
         symbols: Maps each symbol to its source.
         wide_volume: Whether volumes are ``Decimal(38, 8)``.
         dataset_id: Id of the dataset in ``metadata.db``.
@@ -346,7 +346,7 @@ class Records:
 
     @classmethod
     def read(cls, files: BundleFiles, disk: Disk, path: Path) -> Records | None:
-        """Return the records in ``metadata.parquet``; None if it is missing, damaged or not ours.
+        """Return the records in ``metadata.parquet``; None if it is missing, damaged or foreign.
 
         Raises:
             FormatVersionError: A newer version of this library wrote the file.

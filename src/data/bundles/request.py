@@ -62,14 +62,14 @@ def widened(
     """Return a request that covers both the bundle's request and the wanted one.
 
     Raises:
-        BundleError: A program wrote the bundle, the requests differ in more than their symbols and
+        BundleError: User code wrote the bundle, the requests differ in more than their symbols and
             range, or their ranges cannot be compared.
     """
     if wanted is None:
         return has
     if has is None:
         raise BundleError(
-            f"the rows of bundle {name} were written by a program, so it cannot be extended",
+            f"the rows of bundle {name} were written by user code, so it cannot be extended",
             hint="use another name",
         )
     for key in ("provider", "timeframe", "adjustment", "session"):

@@ -14,7 +14,7 @@ from ..errors import BundleError, FormatVersionError
 if TYPE_CHECKING:
     import sqlite3
 
-# "1tpB": marks an SQLite file as ours.
+# "1tpB": marks an SQLite file as this library's.
 APPLICATION_ID, VERSION = 0x31747042, 1
 TABLES = (
     """CREATE TABLE datasets (dataset_id TEXT PRIMARY KEY, source TEXT NOT NULL, resolution TEXT NOT NULL,

@@ -65,12 +65,12 @@ class CacheMetadata:
 
 
 class FundamentalsCache(FundamentalsFolder):
-    """Vendors' answers about companies, one file each. Thread-safe, and safe across processes.
+    """Cache of vendors' company data, one file per response. Safe across threads and processes.
 
     Args:
         cache_dir: Root of the cache. Default: that of the data manager.
         combiner: Defines how long each type is fresh. Default: 7 days for all types.
-        clock: Clock to use instead of the machine's.
+        clock: Clock to use instead of the system clock.
         disk: File system to use instead, for tests.
 
     Raises:

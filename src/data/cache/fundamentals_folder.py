@@ -51,7 +51,7 @@ class FundamentalsFolder:
     Args:
         cache_dir: Root of the cache. Default: that of the data manager.
         combiner: Source of the time for which each type is fresh. Default: 7 days for all.
-        clock: Clock to use instead of the machine's.
+        clock: Clock to use instead of the system clock.
         disk: File system to use instead, for tests.
         private: Whether only their owner may read the files; None: as ``cache.private`` in the
             rules.

@@ -83,7 +83,7 @@ def encode_lane(key: SeriesKey) -> str:
 
 
 def decode_lane(symbol: str, name: str) -> SeriesKey | None:
-    """Return the series whose lane folder is ``name``, or None if it is not one of ours."""
+    """Return the series whose lane folder is ``name``, or None if it is not a lane folder."""
     frame, *escaped = name.split("@")
     match = _FRAME.fullmatch(frame)
     parts = [_unescape(part) for part in escaped]

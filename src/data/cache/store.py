@@ -172,8 +172,8 @@ class BarStore:
         """Reject a span that contains a year marked as unreadable in the view.
 
         Raises:
-            StorageError: The path of one of the year's files holds something else; the message
-                names it.
+            StorageError: The path of one of the year's files is not a regular file; the message
+                names the path.
         """
         if view.barred:
             check_barred(self._lane(view.key), span, view.barred)

@@ -44,7 +44,7 @@ class UnifiedCache(CacheFolder):
             ``./data-cache``, else the user's cache folder.
         max_size_gb: Size limit for the whole folder; 0 means unlimited. Default:
             ``CACHE_MAX_SIZE_GB``, else the limit in the rules (10).
-        clock: Clock to use instead of the machine's.
+        clock: Clock to use instead of the system clock.
         instrument_of: Function that returns the instrument for a symbol, which determines the
             meaning of dates as bounds. Default: according to the installed rules.
         must_keep: Function that returns why no vendor could supply bars again. Only bars that can
@@ -117,7 +117,7 @@ class UnifiedCache(CacheFolder):
 
         Raises:
             CacheError: The folder could not be written.
-            QueryError: Some rows in the frame were filled in by a program and are not bars.
+            QueryError: Some rows in the frame are filled-in rows, not bars.
         """
         from ..model.frame import WITHOUT_FILLED, filled_rows
         from .facade.frames import FrameUpload

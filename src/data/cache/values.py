@@ -229,10 +229,11 @@ class Commit(SeriesFacts):
 
 @dataclass(frozen=True)
 class SeriesView(SeriesFacts):
-    """A summary of a stored series, known without opening a data file.
+    """Summary of a stored series, available without opening a data file.
 
-    If the series' document is lost, the kind is taken from the bars. ``next_due`` is known only if
-    the years have not changed since the document was written.
+    The other attributes are those of :class:`SeriesFacts`. If the series' document is lost,
+    ``kind`` is taken from the bars. ``next_due`` is None if the years have changed since the
+    document was written.
 
     Attributes:
         key: Series that is summarised.
@@ -240,9 +241,9 @@ class SeriesView(SeriesFacts):
         generation: Number that increases with every commit to any year; 0 if nothing is stored.
         rows: Number of bars stored.
         first, last: Stamps of the first and last bar, or None.
-        faults: Defects of the answers in which the bars arrived.
-        barred: Years that cannot be read because a folder, a link or the like has the name of their
-            document. The other attributes do not include them.
+        faults: Defects in the responses that delivered the bars.
+        barred: Years that cannot be read because the path of their document is a folder, a link or
+            the like, not a regular file. The other attributes do not include these years.
     """
 
     key: SeriesKey

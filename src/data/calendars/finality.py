@@ -59,7 +59,7 @@ class Finality(NamedTuple):
 
     Attributes:
         settled_before: Bars before this timestamp have settled.
-        vouched_before: From this timestamp on, nothing but our own clock shows that bars have
+        vouched_before: From this timestamp on, nothing but the local clock shows that bars have
             closed.
     """
 
@@ -71,7 +71,7 @@ class Finality(NamedTuple):
         return min(max(span.start, min(self)), span.end)
 
     def is_vouched(self, span: Span) -> bool:
-        """Return whether something other than our own clock shows that all of ``span`` is over."""
+        """Return whether something other than the local clock shows that all of ``span`` is over."""
         return span.end <= self.vouched_before
 
 
@@ -86,7 +86,7 @@ def finality_of(
         grid: Calendar, timeframe and anchor of the series.
         settle_ms: How long after its close an intraday bar may still change.
         now_ms: Time of the answer, UTC milliseconds.
-        is_dated: Whether the vendor reported the time. If not, the time is that of our own clock,
+        is_dated: Whether the vendor reported the time. If not, the time is that of the local clock,
             which confirms only bars a day older than the newest, or long past.
     """
     late = first_unsettled(stamps, grid, settle_ms, now_ms)

@@ -101,9 +101,9 @@ class Mark(NamedTuple):
 
     Attributes:
         slot: Place on the axis.
-        kind: ``split``, ``dividend`` or ``doubt``; for a program's own marks ``buy``, ``sell`` or
+        kind: ``split``, ``dividend`` or ``doubt``; for user-supplied marks ``buy``, ``sell`` or
             ``note``.
-        text: Ratio, amount with its currency, reason, or a program's text.
+        text: Ratio, amount with its currency, reason, or a user-supplied text.
     """
 
     slot: int
@@ -117,7 +117,7 @@ class Mark(NamedTuple):
 
 
 class Overlay(NamedTuple):
-    """A program's line over the bars: ``values`` has a number for each slot, or NaN for a break."""
+    """A user-supplied line over the bars: ``values`` has a number for each slot, or NaN for a break."""
 
     name: str
     values: Floats
@@ -221,7 +221,7 @@ class Chart:
         notes: Sentences below the picture.
         timeframe: Label of the timeframe; empty if not known.
         complete: Whether no answer reports that anything is missing.
-        lines: A program's lines over the bars of one symbol.
+        lines: User-supplied lines over the bars of one symbol.
     """
 
     title: str

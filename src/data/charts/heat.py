@@ -92,7 +92,7 @@ def cells_of(
     end_ms: int,
     is_expected: Callable[[Span], bool] = lambda _: True,
 ) -> str:
-    """Return one sign for each month, from :data:`STATES`.
+    """Return one symbol for each month, from :data:`STATES`.
 
     Args:
         parts: Coverage of one series, ascending and disjoint.
@@ -127,10 +127,11 @@ def cells_of(
 
 
 def heat_map(rows: Iterable[tuple[str, str]], months: Months) -> dict[str, Any]:
-    """Return the heat map as plain values: ``first`` and ``last`` month, ``signs``, and ``rows``.
+    """Return the heat map as plain values.
 
-    Each row has ``name``, ``cells`` (a sign for each month) and ``counts`` (the number of months in
-    each state that occurs).
+    These are the ``first`` and ``last`` month, ``signs`` (the legend, which maps each symbol to its
+    state) and ``rows``. Each row has ``name``, ``cells`` (one symbol per month) and ``counts``
+    (number of months in each state; states that do not occur are left out).
     """
     names = months.names
     return {
@@ -151,7 +152,7 @@ def heat_map(rows: Iterable[tuple[str, str]], months: Months) -> dict[str, Any]:
 
 
 def by_year(first: str, cells: str) -> list[tuple[str, str]]:
-    """Split a row of months into years, each with the signs of its twelve months."""
+    """Split a row of months into years, each with the symbols of its twelve months."""
     year, month = (int(part) for part in first.split("-"))
     never = _SIGN["never"]
     padded = never * (month - 1) + cells

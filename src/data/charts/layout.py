@@ -54,7 +54,7 @@ _STEPS = (1.0, 2.0, 2.5, 5.0, 10.0)
 # Maximum number of lines of notes.
 _MOST_NOTES = 3
 _TICK_ROOM = 96.0
-# Maps each kind of a program's marks to its paint, and to whether it is drawn below the bar.
+# Maps each kind of user-supplied marks to its paint, and to whether it is drawn below the bar.
 _OWN_MARKS = {"buy": ("up", True), "sell": ("down", False), "note": ("hue-0", False)}
 
 
@@ -130,9 +130,10 @@ class Columns:
 
     @property
     def mean_volumes(self) -> Floats:
-        """Mean volume of each column's bars that have one, NaN if none has.
+        """Mean volume of the bars in each column, ignoring bars without a volume.
 
-        It is drawn instead of the sum, which depends on how many bars the column holds.
+        NaN if no bar in the column has a volume. The mean is drawn instead of the sum, which would
+        depend on how many bars the column holds.
         """
         means: Floats = self.values[4] / np.maximum(self.with_volume, 1)
         return means
@@ -414,7 +415,7 @@ class _Drawing:
     # --- above the bars
 
     def _overlays(self) -> None:
-        """Draw a program's lines, in the hues after those of the vendors."""
+        """Draw user-supplied lines, in the hues after those of the vendors."""
         for place, line in enumerate(self.chart.lines, self._line_hue):
             slots = np.flatnonzero(np.isfinite(line.values))
             # If values share a column, the last one is drawn.
@@ -451,7 +452,7 @@ class _Drawing:
     def _marks(self) -> None:
         """Draw splits as lines with their ratio, dividends as diamonds, doubts as signs at the top.
 
-        A program's own marks are triangles: a buy is below its bar, pointing up, a sale or note
+        User-supplied marks are triangles: a buy is below its bar, pointing up, a sale or note
         above.
         """
         self._own_marks()

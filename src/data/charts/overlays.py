@@ -1,4 +1,4 @@
-"""A program's drawings over its bars: lines of values, and marks such as its trades. Pure."""
+"""User-supplied drawings over its bars: lines of values, and marks such as its trades. Pure."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def overlaid(
     lines: Mapping[str, pd.Series] | None = None,
     marks: pd.DataFrame | Iterable[Mapping[str, Any]] | None = None,
 ) -> Chart:
-    """Return a chart with a program's lines and marks over its bars.
+    """Return a chart with user-supplied lines and marks over its bars.
 
     Args:
         chart: Chart of one symbol.

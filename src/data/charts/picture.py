@@ -87,8 +87,9 @@ def picture_ending(path: str | Path) -> str:
     """
     ending = Path(path).suffix.lower()
     if ending not in _ENDINGS:
+        why = f"unknown extension {ending}" if ending else "no file extension"
         raise QueryError(
-            f"the type of {str(path)!r} is unknown: its name ends in {ending or 'nothing'}",
+            f"cannot determine the format of the picture {str(path)!r}: {why}",
             hint="use a name that ends in .png, .svg or .html",
         )
     return ending

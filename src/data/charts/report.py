@@ -47,7 +47,7 @@ T = TypeVar("T")
 
 # Maximum number of entries of a list in a report; each list states its total.
 MOST_SPANS, MOST_COMMITS, MOST_OF_ALL = 400, 200, 200
-# In a report of everything: number of series on a page, and of closes and reasons for each series.
+# In a report on everything: number of series on a page, and of closes and reasons for each series.
 SERIES_A_PAGE, _CLOSES, _MOST_REASONS = 500, 60, 20
 _WIDTH, _HEIGHT = 1000, 480
 _PAGES, _DATA = (".html", ".htm"), (".json",)
@@ -60,7 +60,7 @@ class StoredReport(InLines):
     Attributes:
         data: Plain values, as ``onetape report --json`` prints them; without NaN.
         drawings: Chart of each entry in ``data["series"]``, or None if it has none; empty in a
-            report of everything.
+            report on everything.
     """
 
     data: dict[str, Any]
@@ -76,7 +76,7 @@ class StoredReport(InLines):
 
     @property
     def pages(self) -> int:
-        """Number of pages: a report of everything has 500 series on each."""
+        """Number of pages: a report on everything has 500 series on each."""
         if self.data["subject"]:
             return 1
         return max(1, -(-len(self.data["series"]) // SERIES_A_PAGE))
@@ -205,8 +205,9 @@ def check_report_path(path: Path) -> None:
         StorageError: The path is a folder or a device, or its folder does not exist.
     """
     if path.suffix.lower() not in (*_PAGES, *_DATA):
+        why = f"unknown extension {path.suffix}" if path.suffix else "no file extension"
         raise QueryError(
-            (f"the type of {str(path)!r} is unknown: its name ends in {path.suffix or 'nothing'}"),
+            f"cannot determine the format of the report {str(path)!r}: {why}",
             hint="use a name that ends in .html (a page) or .json",
         )
     check_target(path)
@@ -331,7 +332,7 @@ def _totals(sections: Sequence[dict[str, Any]]) -> dict[str, Any]:
 
 
 def part_of(data: dict[str, Any], number: int, of: int) -> dict[str, Any]:
-    """Return the data for page ``number`` of ``of`` in a report of everything."""
+    """Return the data for page ``number`` of ``of`` in a report on everything."""
     if of == 1:
         return data
     series = data["series"][(number - 1) * SERIES_A_PAGE : number * SERIES_A_PAGE]

@@ -52,7 +52,7 @@ def page_of(
 
     Args:
         data: Values of :class:`~.report.StoredReport`, or those of one page of several.
-        drawings: Chart of each series; not used for a report of everything.
+        drawings: Chart of each series; not used for a report on everything.
         file: Name and extension of the report's file, used for links to its other pages.
     """
     values, subject = Values(data), data["subject"]

@@ -238,7 +238,7 @@ def _remove(bundle: Bundle, *, dry_run: bool) -> Report:
     if records.origin.request is None:
         raise BundleError(
             (
-                f"bundle {bundle.name} was written by a program and cannot be rebuilt, so it is "
+                f"bundle {bundle.name} was written by user code and cannot be rebuilt, so it was "
                 "not removed"
             ),
             hint=f"to remove it anyway, delete the folder {bundle.path} by hand",

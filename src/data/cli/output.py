@@ -1,4 +1,4 @@
-"""Output of the commands: the screen, JSON for machines, and error messages."""
+"""Output of the commands: the screen, JSON for scripts, and error messages."""
 
 from __future__ import annotations
 

@@ -24,7 +24,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "-o",
         "--output",
         metavar="FILE",
-        help="write a page that opens without a network (.html), or JSON (.json)",
+        help="write a page that works offline (.html), or JSON (.json)",
     )
     command(
         parser,

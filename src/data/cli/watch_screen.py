@@ -89,7 +89,7 @@ def whole(snapshot: StatusSnapshot) -> Group:
 
 
 def _incidents(snapshot: StatusSnapshot) -> list[str]:
-    """Return the newest incidents at vendors, one line each."""
+    """Return the latest vendor incidents, one line each."""
     newest = incidents_of(snapshot.vendor_days)[::-1]
     more = len(newest) - _MOST_INCIDENTS
     lines = [f"incident: {one}" for one in newest[:_MOST_INCIDENTS]]

@@ -122,7 +122,7 @@ AdaptiveRateLimiter = RateLimiter
 
 
 class ProviderRateLimiter(RateLimiter):
-    """The limiter of one vendor, for a program's own requests to it. Thread-safe.
+    """The limiter of one vendor, for a custom requests to it. Thread-safe.
 
     Its requests are counted together with those that the library sends for the account whose keys
     are currently set, across all processes.

@@ -2,8 +2,8 @@
 
 A package offers a vendor under the entry-point group ``onetape.providers``, and its fundamentals
 table and stream under the same name. Installed packages are looked up once, when a name that is not
-one of ours, or a list of all names, is first requested. A program may also offer a class of its
-own.
+one of this library's, or a list of all names, is first requested. User code may also register a
+class of its own.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ _INSTALL_HINT = (
 
 @dataclass(frozen=True)
 class ProgramOffer:
-    """A class that the program has registered, with the interface of an entry point.
+    """A class registered by user code, with the interface of an entry point.
 
     Attributes:
         name: Name of the vendor.
@@ -65,7 +65,7 @@ _registered: Mapping[str, ProgramOffer] = {}
 
 
 def add_offer(name: object, cls: type) -> None:
-    """Register a program's class as a vendor, replacing an earlier one of that name.
+    """Register a custom class as a vendor, replacing an earlier one of that name.
 
     Raises:
         ConfigError: The name is invalid, or belongs to onetape or to another package.
@@ -81,24 +81,24 @@ def add_offer(name: object, cls: type) -> None:
 
 
 def program_offer(vendor: str) -> ProgramOffer | None:
-    """Return the offer of the class that the program registered for a vendor, or None."""
+    """Return the offer of the class registered by user code for a vendor, or None."""
     return _registered.get(vendor)
 
 
 def program_offers() -> Mapping[str, ProgramOffer]:
-    """Return the classes that the program registered; each registration creates a new mapping."""
+    """Return the classes registered by user code; each registration creates a new mapping."""
     return _registered
 
 
 def forget_offers() -> None:
-    """Look up the installed packages again, and drop the classes that the program registered."""
+    """Look up the installed packages again, and drop the classes registered by user code."""
     global _registered
     _registered = {}
     _installed_offers.cache_clear()
 
 
 def offers(group: str = PROVIDERS) -> Mapping[str, Offer]:
-    """Return the offers of packages and the program in a group, by vendor, without importing them."""
+    """Return the offers of packages and user code in a group, by vendor, without importing them."""
     installed = _installed_offers()[group]
     return {**installed, **_registered} if group == PROVIDERS and _registered else installed
 
@@ -125,7 +125,7 @@ def _installed_offers() -> Mapping[str, Mapping[str, EntryPoint]]:
 
 
 def offer_of(group: str, vendor: str) -> Offer | None:
-    """Return an offer for a vendor in a group, or None for our own vendors and unknown ones."""
+    """Return an offer for a vendor in a group, or None for packaged vendors and unknown ones."""
     return offers(group).get(vendor) if canonical_vendor(vendor) is None else None
 
 

@@ -224,7 +224,7 @@ def timeframe(value: Any, path: Path) -> Iterator[Problem]:
 
 @form(vendor_name)
 def vendor(value: Any, path: Path) -> Iterator[Problem]:
-    """Accept a known vendor: one of ours, one from another package, or one that other versions serve."""
+    """Accept a known vendor: packaged, from another package, or served by other versions."""
     if not isinstance(value, str) or known_vendor(value) is None:
         near = nearest(str(value).lower(), known_names())
         why = "which is not a vendor" if near else f"which is not a vendor; {install_hint(value)}"

@@ -246,7 +246,7 @@ def _rate_limits(text: str) -> dict[str, dict[str, float]]:
     limits: dict[str, dict[str, float]] = {}
     wrong: list[str] = []
     for name, values in plain.items():
-        # Any other name may be that of a downloader defined by the program.
+        # Any other name may be that of a downloader defined by user code.
         vendor = known_vendor(name) or name
         if not isinstance(values, dict):
             wrong.append(name)

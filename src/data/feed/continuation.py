@@ -81,7 +81,7 @@ class Continuation:
         return True
 
     def learn(self, bars: Iterable[LiveBar], absent: Iterable[int]) -> None:
-        """Take an answer from history: bars, and times at which certainly no bar exists.
+        """Accept an answer from history: bars, and times known to have no bar.
 
         A bar that is already waiting stays, because the stream's version is newer.
         """

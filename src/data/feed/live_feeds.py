@@ -320,7 +320,7 @@ class LiveFeeds:
         def make() -> StreamProtocol:
             """Create a protocol with the vendor's address and keys.
 
-            Errors raised by other packages are converted to ours.
+            Errors raised by other packages are converted to this library's errors.
             """
             return call_foreign(lambda: made(rules.ws_url, keys), name)
 

@@ -32,7 +32,7 @@ class FundamentalsCombiner:
         config_path: Fundamentals file that overrides the packaged one and must exist; by default
             ``./config/data/fundamentals.json`` if it exists.
         rules: Rules to use instead of a file.
-        clock: Clock to use instead of the machine's.
+        clock: Clock to use instead of the system clock.
 
     Raises:
         RulesError: The file has mistakes; all of them are listed.

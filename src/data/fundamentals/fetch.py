@@ -170,7 +170,7 @@ def _late(vendor: str, seconds: float, is_fixed: bool) -> ProviderTimeoutError:
 
 
 def is_asked_by_table(downloader: Any) -> bool:
-    """Return whether a downloader is one of ours and its ``get_fundamentals`` is not replaced."""
+    """Return whether a downloader is packaged, and its ``get_fundamentals`` is not replaced."""
     method = getattr(type(downloader), "get_fundamentals", None)
     own = getattr(downloader, "__dict__", {})
     return method is BaseDataDownloader.get_fundamentals and "get_fundamentals" not in own

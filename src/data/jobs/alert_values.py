@@ -124,7 +124,7 @@ class Alert:
         id: Number of the alert's record.
         recipient: Person or account to deliver to, as the channel names them.
         channel: How the alert is delivered: ``local`` by the command line, ``telegram`` by a bot.
-        kind: ``price``; ``indicator``; ``custom`` (an indicator that a program registered);
+        kind: ``price``; ``indicator``; ``custom`` (an indicator registered by user code);
             ``data`` (about the bars themselves).
         symbol, timeframe: Series to watch. For ``data``, ``*`` means every series on which the
             recipient has alerts.

@@ -96,7 +96,7 @@ class Cron:
             earlier = [due for due in self._times(last - timedelta(days=days)) if due <= moment]
             if earlier:
                 return max(earlier)
-        raise QueryError("this cron line has never run: no date matches its days")
+        raise QueryError("this cron line will never run: no date matches its day fields")
 
     def _times(self, day: date) -> Iterator[datetime]:
         """Yield the times that match on a day in the schedule's zone, converted to UTC."""

@@ -111,7 +111,7 @@ def _served(vendor: str, caps: Capabilities, timeframe: Timeframe) -> ServedRow:
 
 
 def plain(entries: Iterable[ServedRow]) -> list[dict[str, Any]]:
-    """Return the rows as plain values for machines."""
+    """Return the rows as plain values, for JSON output."""
     return [asdict(entry) for entry in entries]
 
 
@@ -140,8 +140,8 @@ def kinds_table(entries: Sequence[ServedRow]) -> list[list[str]]:
     lines: dict[tuple[str, str], Kind] = {}
     for entry in entries:
         for asset_class, kind in entry.kinds.items():
-            # The first timeframe is a short one: daily bars would not show whether hourly bars start
-            # at the open or on the clock hour.
+            # The first timeframe is a short one: daily bars would not show whether hourly bars
+            # start at the open or on the clock hour.
             lines.setdefault((entry.vendor, asset_class), kind)
     return [[*key, *_kind(kind)] for key, kind in lines.items()]
 

@@ -188,7 +188,7 @@ def sync_cache(
 def job_services(
     cache_dir: str | Path | None = None, config_path: str | Path | None = None
 ) -> Services:
-    """Return services for a job, separate from the program's; their caches suit a single read."""
+    """Return services for a job, separate from the caller's; their caches suit a single read."""
     services = build(cache_dir, config_path)
     memory = services.cache.store.memory
     memory.most_bytes = min(memory.most_bytes, _MOST_BYTES)

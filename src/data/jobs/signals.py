@@ -56,9 +56,9 @@ def hold_signals() -> None:
 def job_signals() -> Iterator[JobSignals]:
     """Handle signals by :class:`JobSignals` until the block ends.
 
-    Only signals that would raise ``KeyboardInterrupt`` are handled; a program's own handlers are
-    kept. A nested block, such as a job in a command, shares the object of the outer block and lets
-    signals interrupt again. Outside the main thread, no signals are handled.
+    Only signals that would raise ``KeyboardInterrupt`` are handled; the application's own handlers
+    are kept. A nested block, such as a job in a command, shares the object of the outer block and
+    lets signals interrupt again. Outside the main thread, no signals are handled.
     """
     if threading.current_thread() is not threading.main_thread():
         yield JobSignals()

@@ -190,7 +190,7 @@ class Watch:
 
     Args:
         cache_dir, config_path: See ``DataManager``.
-        clock: Clock to use instead of the machine's.
+        clock: Clock to use instead of the system clock.
         reach: Function that tries to reach vendors; None: no vendor is tried.
 
     Attributes:

@@ -798,7 +798,7 @@ class StoredBars:
     def _differing_actions(
         self, ours: Sequence[Action], theirs: Sequence[Action], vendor: str, spans: Sequence[Span]
     ) -> Difference | None:
-        """Return the difference in splits and dividends, or None if some of ours are not stored."""
+        """Return the difference in splits and dividends, or None if some stored ones are missing."""
         # An action on the first day does not affect these bars, and need not be stored.
         first, last = date_of(spans[0].start), date_of(spans[-1].end - 1)
         days = Span(day_ms(first) + DAY_MS, day_ms(last) + DAY_MS)

@@ -17,7 +17,7 @@ _PACKAGES = (__name__.rsplit(".", 2)[0], "onetape")
 
 
 class Place(NamedTuple):
-    """A line in a program.
+    """A line of user code.
 
     Attributes:
         filename, line, module: Location of the line.

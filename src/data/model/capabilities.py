@@ -267,7 +267,7 @@ class Fetched:
         way: How the bars were fetched, if not page by page, or why the archive was not used.
         listed_ms: Time of the first trade, in UTC milliseconds, if the vendor gives it.
         seams: Spans between the last bar of one page and the first of the next.
-        dated: Whether every answer carried the vendor's time. If not, our own clock alone decides
+        dated: Whether every answer carried the vendor's time. If not, the local clock alone decides
             which bars have closed.
         vendor_now_ms: Time of the request by the vendor's clock; None if the vendor gave none.
     """

@@ -18,8 +18,8 @@ from .query import ACTION_COLUMNS
 from .reasons import FORMING
 from .span import Span
 
-# The column that is true in rows filled by a program, and the key in ``attrs`` that lists their
-# stamps.
+# The column that is true in filled-in rows, which are not bars, and the key in ``attrs`` that
+# lists their stamps.
 FILLED, _FILLED_STAMPS = "filled", "onetape_filled"
 REQUIRED_COLUMNS = ("open", "high", "low", "close", "volume")
 _TIME_COLUMNS = ("timestamp", "datetime", "date", "time", "open_time")
@@ -121,7 +121,7 @@ def table_of(frame: pd.DataFrame) -> BarTable:
 
     Raises:
         ResponseFormatError: A price column or the stamps are missing or cannot be read, a column
-            occurs twice or is not numeric, or rows were filled by a program.
+            occurs twice or is not numeric, or there are filled-in rows.
     """
     if filled := filled_rows(frame):
         raise ResponseFormatError(f"{filled} rows are filled in, not bars", hint=WITHOUT_FILLED)
@@ -169,7 +169,7 @@ def with_filled(frame: pd.DataFrame, times: Any) -> pd.DataFrame:
 
 
 def filled_rows(frame: pd.DataFrame) -> int:
-    """Return the number of rows that a program filled in, by the column or the note in ``attrs``.
+    """Return the number of filled-in rows, by the column or the note in ``attrs``.
 
     The result is 0 if the argument is not a frame.
     """

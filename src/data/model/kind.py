@@ -54,7 +54,7 @@ class Kind:
         """Return whether bars without a volume are incomplete.
 
         They are complete if the kind declares that its bars have none. If it declares nothing (a
-        program's own downloader, files, imported frames), the asset class and the declaration of
+        custom downloader, files, imported frames), the asset class and the declaration of
         the vendor with that name decide.
         """
         if self.volume:

@@ -49,7 +49,7 @@ BEHIND = (
 )
 # Bars that, as far as is known, are missing because nothing traded; this is not a gap.
 NO_TRADE = "no trade"
-# Bars that were expected from a program that supplied a frame, but are not in it.
+# Bars that were expected from user code that supplied a frame, but are not in it.
 NOT_SUPPLIED = "not among the bars handed in"
 # A row whose prices are those of a final bar multiplied by a factor.
 RESCALED = "the prices of a final bar times a factor of splits or units"

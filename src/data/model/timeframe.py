@@ -107,7 +107,7 @@ def _read(text: str) -> Timeframe | None:
 
 
 def _usual(text: str) -> str:
-    """Translate another tool's spelling into ours; empty if it is unknown."""
+    """Translate another tool's spelling into this library's; empty if it is unknown."""
     match = _WORD.fullmatch(text)
     if match is None:
         return ""

@@ -12,7 +12,7 @@ from .redact import where
 if TYPE_CHECKING:
     from .send_records import SendRecord
 
-# Off, like any logger at INFO, until the program turns it on; `docs/keys.md` shows how.
+# Off, like any logger at INFO, until the application turns it on; `docs/keys.md` shows how.
 _log = logging.getLogger("onetape.audit")
 _SHOWN = 8
 

@@ -38,7 +38,7 @@ _OUTCOMES: tuple[tuple[type[BaseException], Outcome], ...] = (
     (RefusedError, "refused"),
     (ResponseFormatError, "unreadable"),
     (QualityError, "unreadable"),
-    (CapabilityError, "says nothing"),  # mostly our own decision, without querying the vendor
+    (CapabilityError, "says nothing"),  # usually decided without querying the vendor
     (UnsupportedError, "answered"),
     (NoDataError, "answered"),
     (KindMismatchError, "answered"),

@@ -1,4 +1,4 @@
-"""Translates failures below the transport into our own errors.
+"""Translates failures below the transport into this library's errors.
 
 The text, arguments and attributes of the HTTP library's errors contain the whole URL, key
 included. Only their class is used here.
@@ -62,7 +62,7 @@ def check_address(url: str) -> None:
 
 
 def worded(exc: Exception, url: str) -> DataError:
-    """Convert an error that the library raised for ``url`` to ours, without using its text."""
+    """Convert an error from the HTTP library to one of this library's, without using its text."""
     error = _worded(exc, url)
     if isinstance(error, TransientError):
         causes = list(_causes(exc))
@@ -126,7 +126,7 @@ def _worded(exc: Exception, url: str) -> DataError:
 
 
 def worded_by_name(exc: Exception, url: str) -> DataError:
-    """Convert an error from another HTTP library to ours, using only its class name."""
+    """Convert an error from another HTTP library to one of this library's, using only its class name."""
     place, name = where(url), type(exc).__name__
     if "Timeout" in name:
         return ProviderTimeoutError(f"{place} did not answer in time")

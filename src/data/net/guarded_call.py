@@ -100,7 +100,7 @@ def place_of_job(vendor: str, limits: Limits, clock: Clock) -> Iterator[None]:
 
     Their number follows from ``limits``, which are observed in any case. Time spent waiting for the
     job's other calls does not count for this one. While the call waits, another task may compute. A
-    call made within the block, such as by a program's downloader that uses another one, does not
+    call made within the block, such as by a custom downloader that uses another one, does not
     wait again.
     """
     if _has_place.get():
@@ -205,8 +205,8 @@ class GuardedCall:
         """End the call and record what ``error`` reveals about the vendor and the symbol.
 
         Returns:
-            Whether everything has been stored, which is not possible if ``write`` is False and
-            there is something to store; and the circuits that were opened or closed.
+            Whether everything has been stored (always False if ``write`` is False and there is
+            something to store), and the circuits that were opened or closed.
         """
         name, symbol = self._account.named(tables.salt), self._symbol
         contacts, vendor = tables.contacts(), self._account.vendor

@@ -177,7 +177,7 @@ class HttpTransport:
                 prepared = _redirected(prepared, answer.headers["location"])
             finally:
                 answer.close()
-        raise ResponseFormatError(f"{where(request.url)} redirects in circles")
+        raise ResponseFormatError(f"{where(request.url)} is in a redirect loop")
 
     def _options(self, session: requests.Session, prepared: requests.PreparedRequest) -> Any:
         """Return the library's options for one exchange."""

@@ -38,8 +38,9 @@ class PackageCarrier:
 class CarrierSession(requests.Session):
     """A stand-in for the HTTP library's session that sends everything over ``transport``.
 
-    The package's requests are then limited, timed and verified like our own, and fail with the same
-    errors; the package's own timeouts, redirects and retries have no effect. For one thread only.
+    The package's requests are then limited, timed and verified like this library's, and fail with
+    the same errors; the package's own timeouts, redirects and retries have no effect. For one
+    thread only.
 
     Attributes:
         last: Newest response; None before the first.

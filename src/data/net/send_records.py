@@ -45,7 +45,8 @@ class SendRecord:
         waited_s: Part of ``seconds`` spent waiting for the limit.
         pause_s: Seconds for which the vendor is now not queried because it demanded a slower pace;
             None if it did not.
-        is_sent: False if our own limiter blocked the request, so that the vendor was not queried.
+        is_sent: False if this library's limiter blocked the request, so that the vendor was not
+            queried.
         shape: Difference between the response and the shape that its parser expects; None if there
             isn't one.
     """

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from .sender import Sender
 
 
-# Number of a program's own downloaders whose circuits are remembered; a program has only a few.
+# Number of a custom downloaders whose circuits are remembered; a process has only a few.
 _MOST_OWN = 64
 
 
@@ -93,7 +93,7 @@ class Senders:
         self._configured = tuple(configured)
         self.state = State(state_dir, clock) if state_dir else None
         self._memory = State(None, clock)
-        # Maps the name and id of a program's own downloader to it and its limiter. The downloader
+        # Maps the name and id of a custom downloader to it and its limiter. The downloader
         # is kept alive so that no other object gets its id.
         self._own: dict[tuple[str, int], tuple[object, Limiter]] = {}
 
@@ -130,7 +130,7 @@ class Senders:
         declared: Limits | None = None,
         keys: Iterable[str] = (),
     ) -> Sender:
-        """Return a sender for a downloader supplied by the program.
+        """Return a sender for a downloader supplied by user code.
 
         If the downloader's limits are known, they and its circuits apply to its name in all
         processes. Otherwise it is not limited, and its circuits apply only to this object.
@@ -144,7 +144,7 @@ class Senders:
         """
         from .sender import Sender
 
-        # The packaged rules are about our vendor of that name, which a program's own one may not
+        # The packaged rules are about our vendor of that name, which a custom one may not
         # be.
         layers = self._configured if declared else self._configured[-1:]
         limits = limits_of(declared, *(layer[name] for layer in layers if name in layer))
@@ -259,7 +259,7 @@ def senders_of(
 
 
 class ProcessSenders:
-    """The senders of downloaders that a program creates directly. Thread-safe and fork-aware."""
+    """The senders of downloaders that user code creates directly. Thread-safe and fork-aware."""
 
     def __init__(self) -> None:
         # Guards the senders against threads that request them first at the same time.
@@ -281,7 +281,7 @@ class ProcessSenders:
         self._lock = threading.Lock()
 
 
-# The senders of this process, created with the first downloader that a program creates directly.
+# The senders of this process, created with the first downloader that user code creates directly.
 process_senders = ProcessSenders()
 
 

@@ -53,7 +53,7 @@ def look_at(paths: Sequence[Path], reading: str, clock: Clock | None = None) -> 
     Args:
         paths: Paths in a fixed order.
         reading: Other inputs that the bars depend on.
-        clock: Source of the time of the check; None for the machine's clock, which stamps files.
+        clock: Source of the time of the check; None for the system clock, which stamps files.
     """
     # Taken before the check, so that a file that changes meanwhile does not seem unchanged for
     # long.

@@ -77,7 +77,7 @@ class State:
         self._path = (folder or Path()) / FILE
         self._disk = Disk(private=True)
         self._owner = os.urandom(8).hex()
-        # Only the machine's own monotonic clock has the same zero in all processes.
+        # Only the system's monotonic clock has the same zero in all processes.
         self._boot = boot() if isinstance(clock, SystemClock) else ""
         self._salt = b""
         self._unsaid = ""

@@ -92,7 +92,7 @@ def check_numbers(rows: Rows) -> None:
         for table, names in _NUMBERS.items()
     }
     for table, condition in wrong.items():
-        query = f"SELECT 1 FROM {table} WHERE {condition} LIMIT 1"  # noqa: S608 - names of ours
+        query = f"SELECT 1 FROM {table} WHERE {condition} LIMIT 1"  # noqa: S608 - constant names
         if rows.execute(query).fetchone():
             raise CorruptEntryError(f"the state file has too large a number in the table {table}")
 
@@ -184,7 +184,7 @@ class StateTables:
     def forget_spent(self, account: str) -> None:
         """Delete everything that ``account`` has spent, its requests in flight, and its pause."""
         for table in ("spent", "flights", "pauses"):
-            self._rows.execute(f"DELETE FROM {table} WHERE who = ?", (account,))  # noqa: S608 - our own names
+            self._rows.execute(f"DELETE FROM {table} WHERE who = ?", (account,))  # noqa: S608 - constant names
 
     # --- requests in flight ----------------------------------------------------------------
 
@@ -214,7 +214,7 @@ class StateTables:
         return units
 
     def _flying(self, account: str, when: str) -> float:
-        sql = f"SELECT total(units) FROM flights WHERE who = ? AND {when}"  # noqa: S608 - our own words
+        sql = f"SELECT total(units) FROM flights WHERE who = ? AND {when}"  # noqa: S608 - constant words
         return float(self._rows.execute(sql, (account, self.now_s)).fetchone()[0])
 
     # --- pauses ----------------------------------------------------------------------------
@@ -241,13 +241,13 @@ class StateTables:
 
     def circuit(self, account: str, endpoint: str) -> Circuit:
         """Return the circuit of an endpoint; if none is stored, a closed one."""
-        sql = f"SELECT {_CIRCUIT} FROM circuits WHERE who = ? AND door = ?"  # noqa: S608 - our own names
+        sql = f"SELECT {_CIRCUIT} FROM circuits WHERE who = ? AND door = ?"  # noqa: S608 - constant names
         row = self._rows.execute(sql, (account, endpoint)).fetchone()
         return Circuit(*row) if row else Circuit()
 
     def open_circuits(self) -> list[tuple[str, str, Circuit]]:
         """Return the open and half-open circuits, each with its account and endpoint."""
-        sql = f"SELECT who, door, {_CIRCUIT} FROM circuits WHERE until_s > 0 ORDER BY who, door"  # noqa: S608 - our own names
+        sql = f"SELECT who, door, {_CIRCUIT} FROM circuits WHERE until_s > 0 ORDER BY who, door"  # noqa: S608 - constant names
         return [
             (account, endpoint, Circuit(*rest))
             for account, endpoint, *rest in self._rows.execute(sql)
@@ -323,7 +323,7 @@ class StateTables:
         """End the lease on ``name`` if ``holder`` still holds it."""
         for table in ("leases", "progress"):
             self._rows.execute(
-                f"DELETE FROM {table} WHERE name = ? AND holder = ?",  # noqa: S608 - our own names
+                f"DELETE FROM {table} WHERE name = ? AND holder = ?",  # noqa: S608 - constant names
                 (name, holder),
             )
 

@@ -42,7 +42,7 @@ log = logging.getLogger("onetape.net")
 
 MAX_MESSAGE = 4 * 1024 * 1024
 _CONNECT_S = 10.0
-# The machine's own clock, even in tests with a fake time: it limits reads from a real socket.
+# The system clock, even in tests with a fake time: it limits reads from a real socket.
 _CLOCK = SystemClock()
 _TEXT, _BINARY, _CLOSE = 1, 2, 8
 
@@ -173,7 +173,10 @@ def _refused(status: int, headers: Mapping[str, str], url: str) -> DataError:
 
 
 def _worded(error: Exception, library: Any, what: str) -> DataError:
-    """Convert an error of the library or the machine to ours, without using its text."""
+    """Convert an error from the WebSocket library or the operating system to one of our errors.
+
+    The message begins with ``what``, the connection, and does not contain the error's own text.
+    """
     if isinstance(error, library.WebSocketTimeoutException | TimeoutError):
         return ProviderTimeoutError(f"{what}: no answer in time")
     if isinstance(error, ssl.SSLCertVerificationError):
@@ -185,7 +188,7 @@ def _worded(error: Exception, library: Any, what: str) -> DataError:
 
 
 def _how(error: Exception, library: Any) -> str:
-    """Return a description of the error, in our words or the system's for its number."""
+    """Return a description of the error: a fixed phrase, or the system's text for its number."""
     if isinstance(error, library.WebSocketAddressException | socket.gaierror):
         return "its address was not found"
     if isinstance(error, library.WebSocketProxyException):

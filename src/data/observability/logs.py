@@ -1,6 +1,6 @@
 """Logging: the request that a record belongs to, two formats, and a function for the setup.
 
-The library attaches no handler that writes unless the program or the environment requests it.
+The library attaches no handler that writes unless the application or the environment requests it.
 Levels: DEBUG for every HTTP attempt, INFO for a vendor's pause, WARNING for anything that affects
 an answer: a failed vendor, a fallback, gaps, an open circuit breaker.
 """

@@ -180,7 +180,7 @@ class Metrics:
             counts.pauses += is_pause
 
     def held_back(self, vendor: str, waited_s: float) -> None:
-        """Count one request that our own limiter did not let through."""
+        """Count one request that this library's limiter did not let through."""
         with self._lock:
             counts = self._vendors.setdefault(vendor, _Vendor())
             counts.held_back += 1

@@ -1,4 +1,4 @@
-"""Notifications about the bars that a program reads, for records of its reads.
+"""Notifications about the bars that user code reads, for records of its reads.
 
 Nothing is notified unless a record is open.
 """

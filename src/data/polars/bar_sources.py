@@ -1,7 +1,7 @@
 """The sources of a portal's bars: the data manager, a user's source, or readers of a bundle.
 
 Each returns checked bars for some assets as float64. The portal, not the source, decides which of
-them a program may see at its simulation time.
+them a backtest may see at its simulation time.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     from ..calendars.calendar import MarketCalendar
     from ..model.query import BarsQuery
 
-# The time that our own calls also wait for a vendor that sends nothing.
+# The time that this library's calls also wait for a vendor that sends nothing.
 PATIENCE_S = 30.0
 # How far after a derived bar to look for further source bars: far enough for a long weekend.
 _BEHIND_MS = 5 * DAY_MS
@@ -92,7 +92,7 @@ class Around(NamedTuple):
         horizon_ms: Instant by which the query's bars have closed.
         until_ms: Instant up to which bars may be read ahead.
         back: Stamp of the earliest bar that may be read.
-        is_back: Whether the program moves back in time, so that earlier bars are read.
+        is_back: Whether the caller moves back in time, so that earlier bars are read.
     """
 
     span: Span
@@ -201,9 +201,9 @@ class ManagerBars(PortalSource):
     def reach(self, assets: Assets, timeframe: Timeframe, around: Around) -> Reach:
         """Return the range of stored bars; if the query's bars are missing, fetch a wider range.
 
-        A program that steps through stored bars thus sends no request. One that steps through
+        A caller that steps through stored bars thus sends no request. One that steps through
         other bars, forward or back, sends one request for each series. Bars shorter than a day take
-        many requests, so they are fetched further back only for a program that moves back.
+        many requests, so they are fetched further back only for a caller that moves back.
         """
         span, horizon_ms = around.span, around.horizon_ms
         known = {n: self._known(n, timeframe, around) for n in assets.names}
@@ -266,7 +266,7 @@ class ManagerBars(PortalSource):
                 continue
             first, last = (int(close) for close in grid.closes(stamps[[0, -1]]))
             is_holed = is_holed or first <= around.horizon_ms
-            # A gap within the query does not stop a program that moves forward; only bars missing
+            # A gap within the query does not stop a caller that moves forward; only bars missing
             # after the query do.
             if last > around.horizon_ms:
                 known_ms = min(around.until_ms, first - 1)
@@ -319,7 +319,7 @@ class _Known(NamedTuple):
         query: Query for the bars, including the bars that are read ahead.
         until_ms: Instant up to which every bar that has closed is stored.
         end: Stamp before which the bars end, or None for the end of the span.
-        is_holed: Whether bars of the program's query are missing.
+        is_holed: Whether bars of the caller's query are missing.
     """
 
     query: BarsQuery
@@ -431,7 +431,7 @@ class PolarsBars(PortalSource):
         """Return a frame of the bars from ``start`` to ``end``, both included."""
 
     def _from(self, method: Any, where: dict[str, Any]) -> Any:
-        """Call a method of the user's cache manager; its errors become ours."""
+        """Call a method of the user's cache manager; its errors become this library's."""
         with others_code("the cache manager failed"):
             return method(**where)
 
@@ -574,7 +574,7 @@ class ReaderBars(PolarsBars):
 
 @contextmanager
 def others_code(what: str, kind: type[DataError] = DataPortalError) -> Iterator[None]:
-    """Convert errors raised by user code to one of our errors; our own errors pass through.
+    """Convert errors raised by user code to this library's errors, which pass through unchanged.
 
     Args:
         what: Description of the failure, for the message.

@@ -56,7 +56,7 @@ MOST_BYTES = 64 << 20
 _AHEAD_BYTES = 16 << 20
 _AHEAD_ROWS = 16384
 _AHEAD_MS = 366 * 24 * HOUR_MS
-# Number of earlier rows to read for a program that moves back: more than a year of daily bars, and
+# Number of earlier rows to read for a caller that moves back: more than a year of daily bars, and
 # no more than most vendors send in one page.
 _BEHIND_ROWS = 900
 # No bar is requested from before this time.
@@ -81,7 +81,7 @@ class PortalQuestion(NamedTuple):
         assets, timeframe: Assets and timeframe of the bars.
         field: One of :data:`FIELDS`.
         moment: Time up to which bars may be visible.
-        is_daily: Whether the program runs by days.
+        is_daily: Whether the simulation runs by days.
         rows: Number of rows wanted.
     """
 
@@ -99,7 +99,7 @@ class PortalQuestion(NamedTuple):
 
 
 class VisiblePanel(NamedTuple):
-    """A panel, and for each of its groups the instant up to which the program may see bars."""
+    """A panel, and for each of its groups the instant up to which the caller may see bars."""
 
     panel: Panel
     horizons: tuple[int, ...]
@@ -117,7 +117,7 @@ class _Built(NamedTuple):
 
 
 class BasePortal(ABC, Generic[S, F]):
-    """Values of bars as a program could have known them at some time. Thread-safe.
+    """Values of bars as a backtest could have known them at some time. Thread-safe.
 
     A query for a date includes the bars that have closed by the end of its session. A query for an
     instant (naive means UTC) includes only the bars that have closed by then. If ``data_frequency``
@@ -145,7 +145,7 @@ class BasePortal(ABC, Generic[S, F]):
             the frame is rejected if the result, or its ``valid``, is false.
         cache_manager: Object with ``get(symbols, start_date, end_date, resolution, source)`` and
             ``put(..., data)``, queried before a source or reader. A data manager has its own store.
-        data_catalog: Kept as an attribute for the program; nothing is looked up in it.
+        data_catalog: Kept as an attribute for user code; nothing is looked up in it.
 
     Attributes:
         asset_finder, calendar, data_catalog: See the arguments.
@@ -220,7 +220,7 @@ class BasePortal(ABC, Generic[S, F]):
             )
         if cache is not None and not all(callable(getattr(cache, n, None)) for n in ("get", "put")):
             raise QueryError(f"cache_manager has no methods get and put: {cache!r:.80}")
-        # Our own sources are data managers with one vendor pinned.
+        # Packaged sources are data managers with one vendor pinned.
         is_pinned = hasattr(source, "provider") and not isinstance(source, DataManager)
         manager = getattr(source, "manager", None) if is_pinned else source
         if isinstance(manager, DataManager):
@@ -322,8 +322,8 @@ class BasePortal(ABC, Generic[S, F]):
             bar_count: Number of rows, at least 1.
             frequency: Timeframe of the bars, such as ``1d``, ``1h``, ``1m``.
             field: See :meth:`get_spot_value`.
-            data_frequency: ``daily`` or ``minute``, the steps in which the program runs; may also
-                be given as a timeframe.
+            data_frequency: ``daily`` or ``minute``, the steps in which the simulation runs; may
+                also be given as a timeframe.
 
         Returns:
             A frame: ``date`` (days and longer) or ``timestamp`` (UTC, the bar's open), then the
@@ -499,7 +499,7 @@ class BasePortal(ABC, Generic[S, F]):
         place = called_from()
 
         def load() -> VisiblePanel:
-            """Read the panel; warnings point at the line of the program that awaits it."""
+            """Read the panel; warnings point at the line of user code that awaits it."""
             with working_for(place):
                 return self._loaded(question)
 
@@ -546,9 +546,9 @@ class BasePortal(ABC, Generic[S, F]):
             return self._kept(question, self._built(question, self._ahead_ms(question)))
 
     def _recorded(self, question: PortalQuestion, record: Any) -> _Built:
-        """Read a panel for a program whose reads are recorded.
+        """Read a panel for a caller whose reads are recorded.
 
-        The record gets only the rows that the program sees, not those that are read ahead. If the
+        The record gets only the rows that the caller sees, not those that are read ahead. If the
         answers cannot be cut to these rows, nothing is read ahead.
         """
         with self._guard:
@@ -594,7 +594,7 @@ class BasePortal(ABC, Generic[S, F]):
     def _built(self, question: PortalQuestion, ahead_ms: int) -> _Built:
         """Read a panel that extends at most ``ahead_ms`` beyond the requested time.
 
-        If a kept panel covers the time but begins too late, the program is moving back in time,
+        If a kept panel covers the time but begins too late, the caller is moving back in time,
         and earlier bars are read as well.
         """
         source, timeframe, now = self._source, question.timeframe, self._source.now_ms()
@@ -644,7 +644,7 @@ class BasePortal(ABC, Generic[S, F]):
         return _Built(VisiblePanel(panel, horizons), mark, is_hit=is_hit)
 
     def _ahead_ms(self, question: PortalQuestion) -> int:
-        """Return how far to read ahead, for the program's next steps forward in time."""
+        """Return how far to read ahead, for the caller's next steps forward in time."""
         if self._panels is None:
             return 0
         rows = min(_AHEAD_ROWS, most_rows(len(question.assets.names), _AHEAD_BYTES))

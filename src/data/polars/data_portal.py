@@ -36,7 +36,7 @@ async def _given(value: Any) -> Any:
 
 
 class PolarsDataPortal(BasePortal[PortalSeries, PortalFrame]):
-    """Values of bars as a program could have known them at some time, in Polars.
+    """Values of bars as a backtest could have known them at some time, in Polars.
 
     Prices are ``Decimal(18, 8)``. So is the volume, unless a value needs ``Decimal(38, 8)``.
     Decimals are only a view: computations use the store's float64. Frames have ``date`` (``Date``)

@@ -31,7 +31,7 @@ async def _given(value: Any) -> Any:
 
 
 class PandasDataPortal(BasePortal[_Series, _Frame]):
-    """Values of bars as a program could have known them at some time, in pandas.
+    """Values of bars as a backtest could have known them at some time, in pandas.
 
     Values are float64, NaN if there is none. A Series has the assets as its index; a frame has a
     naive UTC index (``date`` or ``timestamp``, ns) and a column for each asset.

@@ -46,7 +46,7 @@ class Moment(NamedTuple):
     def of(cls, moment: date | datetime, *, is_daily: bool) -> Moment:
         """Convert a time to a moment.
 
-        A naive midnight is a session date if the program runs by days, because pandas writes
+        A naive midnight is a session date if the simulation runs by days, because pandas writes
         dates that way.
 
         Raises:
@@ -148,7 +148,7 @@ class Panel:
         whole_for: Number of rows up to which the panel can answer although it has fewer, because
             no earlier bars were found; 0 if the search for them has not ended.
         prepared: Output that was prepared for a field, to be reused by later answers.
-        shown: The program's reads of the panel, for a record of reads; None without a record.
+        shown: The caller's reads of the panel, for a record of reads; None without a record.
     """
 
     names: tuple[str, ...]

@@ -504,7 +504,7 @@ def _numbered(
 
 
 def _rewritten(origin: BundleOrigin, sids: set[int]) -> BundleOrigin:
-    """Return the origin with some series marked as rewritten by a program."""
+    """Return the origin with some series marked as rewritten by user code."""
     symbols = {
         symbol: replace(source, fingerprint=REWRITTEN)
         if source.sid in sids and source.fingerprint is not None

@@ -1,6 +1,6 @@
-"""Tracks which bars a portal has shown to the program: a record of its reads gets only these.
+"""Tracks which bars a portal has shown to the caller: a record of its reads gets only these.
 
-The portal reads more bars than the program requests. Those that it never shows are not recorded.
+The portal reads more bars than the caller requests. Those that it never shows are not recorded.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ class ReadAhead:
         self.answers.append((answer, handed_on))
 
     def failed(self, query: BarsQuery, error: DataError) -> None:
-        """Pass an error on to the record at once, because the program sees it."""
+        """Pass an error on to the record at once, because the caller sees it."""
         self.record.failed(query, error)
 
     def can_be_cut(self) -> bool:
@@ -60,7 +60,7 @@ class ReadAhead:
 
 
 class Shown:
-    """The answers behind one panel, and the program's reads of it. Thread-safe without a lock.
+    """The answers behind one panel, and the caller's reads of it. Thread-safe without a lock.
 
     Args:
         read: Answers that were read.
@@ -127,7 +127,7 @@ class ShownTo:
     """Everything that a portal has shown to one record. Thread-safe.
 
     Args:
-        record: Record of the program's reads. It receives the reads of a panel when the panel is
+        record: Record of the caller's reads. It receives the reads of a panel when the panel is
             dropped, and all reads before the record is written.
         over: Called when the record has ended.
 

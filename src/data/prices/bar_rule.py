@@ -39,9 +39,9 @@ HIGHEST_VOLUME = 1e30
 PRICE_TOLERANCE = 1e-6
 _BELOW, _ABOVE = 1 - PRICE_TOLERANCE, 1 + PRICE_TOLERANCE
 
-# Maximum time by which a vendor's clock may be ahead of ours. Synchronized machines are accurate to
-# a second, and the shortest streamed bars last a minute, so a clock that is off by more is worth
-# reporting.
+# Maximum time by which a vendor's clock may be ahead of the local clock. Synchronized machines are
+# accurate to a second, and the shortest streamed bars last a minute, so a clock that is off by more
+# is worth reporting.
 AHEAD_MS = 10_000
 # Maximum age of a stream's latest event. Vendors lag by seconds when markets are busy; an older
 # price is not current.

@@ -260,7 +260,7 @@ def _agree(left: BarTable, right: BarTable, terms: ComparisonTerms) -> bool:
 
 
 def _ratios(left: BarTable, right: BarTable) -> tuple[Floats, Mask]:
-    """Return theirs divided by ours for each bar, and a mask of bars whose prices share that ratio."""
+    """Return the ratio of ``right`` to ``left`` for each bar, and whether its four prices share it."""
     if not len(left):
         return np.empty(0), np.empty(0, dtype=bool)
     with np.errstate(divide="ignore", invalid="ignore"):

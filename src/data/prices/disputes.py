@@ -93,7 +93,7 @@ class ActionEvent:
 
     @property
     def reports(self) -> list[Action]:
-        """All reports, the earliest first."""
+        """All reports, earliest first."""
         return [word.action for word in self.words]
 
     @property

@@ -171,7 +171,7 @@ class IndicatorUse(NamedTuple):
             bars: Ascending bars; those before the window are ignored.
 
         Raises:
-            Exception: A program's own function raised it.
+            Exception: A user-supplied function raised the exception.
         """
         wanted = self.window
         return float(

@@ -73,7 +73,7 @@ def bar_in_notebook() -> Iterator[Listener]:
 def bar_on(screen: Console) -> Iterator[Listener]:
     """Yield a listener that shows a bar on ``screen``, from its first call to the end of the block.
 
-    If the program already has a live display there, no bar is shown.
+    If the application already has a live display there, no bar is shown.
     """
     from rich import progress as rich
     from rich.errors import LiveError

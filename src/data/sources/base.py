@@ -1,4 +1,4 @@
-"""The interface of a source of bars: four methods that a program's own class can implement."""
+"""The interface of a source of bars: four methods that a custom class can implement."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class DataSourceMetadata:
 
 @dataclass(frozen=True)
 class DataSourceConfig:
-    """The settings with which a program creates a source.
+    """The settings with which user code creates a source.
 
     Attributes:
         source_name: Name for ``DataSourceRegistry.get_source``.
@@ -102,7 +102,7 @@ class DataSource(ABC):
     ) -> Path:
         """Write the bars that :meth:`fetch` returns to a bundle, and return the bundle's folder.
 
-        A program's class may ``return await super().ingest_to_bundle(...)`` with these arguments.
+        A custom class may ``return await super().ingest_to_bundle(...)`` with these arguments.
         The frame from its ``fetch`` is then checked and written, including additional columns, to a
         bundle that only this source may write.
 

@@ -1,4 +1,4 @@
-"""Sources that cache bars: in the store for our own sources, as frames for a program's own."""
+"""Sources that cache bars: in the store for packaged sources, as frames for custom sources."""
 
 from __future__ import annotations
 
@@ -81,13 +81,13 @@ _PROCESS, _numbers = secrets.token_hex(8), count()
 class CachedDataSource(DataSource):
     """A source whose bars are cached, so that final bars are requested only once. Thread-safe.
 
-    If the source is one of our own, the four methods call the data manager: bars are in its store,
+    If the source is a packaged one, the four methods call the data manager: bars are in its store,
     and no files are created here. The freshness policy decides whether bars that are not final yet
     may be requested again. Earlier bars are fetched if they are missing; once stored, they are
     never fetched again, whatever the policy says. If neither an argument nor the configuration
     names a policy, the data manager's own rule applies: a bar is requested when it is due.
 
-    If the source is a program's own, its frames are cached in a folder, one file each. One caller
+    If the source is a custom one, its frames are cached in a folder, one file each. One caller
     requests a frame while the others wait, across all threads and processes. If the calendar is
     known (``<source>.calendar`` in the configuration, or the policy's), a frame whose bars were all
     final when it arrived is kept permanently. For other frames, bars are requested again from the
@@ -95,20 +95,20 @@ class CachedDataSource(DataSource):
     the whole frame. Without a policy, :class:`.FreshnessPolicyFactory` chooses one.
 
     Args:
-        adapter: One of our own sources, or an object with ``fetch(symbols, start, end,
+        adapter: A packaged source, or an object with ``fetch(symbols, start, end,
             frequency)``.
         cache_dir: Folder of frames; None: next to the cache of bars, in the user's cache folder.
         config: Settings that override ``./config/cache_freshness.yaml``: keys as in
             :meth:`.FreshnessPolicyFactory.create`, and ``cache.max_size_bytes``, 10 GiB by default:
             above this the least recently used frames are dropped.
         freshness_policy: Object with ``is_fresh``.
-        clock: Clock for a program's own source; None is the system clock.
+        clock: Clock for a custom source; None is the system clock.
         disk: File access for frames; None sets permissions according to the umask.
 
     Attributes:
         adapter, freshness_policy: See the arguments.
         name: Name of the source.
-        cache_dir: Folder of frames; None for our own sources.
+        cache_dir: Folder of frames; None for packaged sources.
         config: Settings in effect.
 
     Raises:
@@ -118,7 +118,7 @@ class CachedDataSource(DataSource):
             delete its content.
 
     Warns:
-        UserWarning: A folder or size is given, and the source is one of our own.
+        UserWarning: A folder or size is given, and the source is a packaged one.
     """
 
     def __init__(
@@ -173,17 +173,17 @@ class CachedDataSource(DataSource):
 
     @property
     def manager(self) -> DataManager | None:
-        """The data manager of our own source, from which a portal reads directly; else None."""
+        """The data manager of the packaged source, from which a portal reads directly; else None."""
         return self._ours.manager if self._ours is not None else None
 
     @property
     def provider(self) -> str | None:
-        """The vendor of our own source; else None."""
+        """The vendor of the packaged source; else None."""
         return self._ours.provider if self._ours is not None else None
 
     @property
     def adjustment(self) -> str | None:
-        """The price adjustment of our own source; else None."""
+        """The price adjustment of the packaged source; else None."""
         return self._ours.adjustment if self._ours is not None else None
 
     # --- bars ------------------------------------------------------------------------------
@@ -200,7 +200,7 @@ class CachedDataSource(DataSource):
             symbols, start, end, frequency: See :meth:`.DataSource.fetch`.
 
         Returns:
-            A frame as returned by :meth:`.DataSource.fetch`. A frame from a program's own source
+            A frame as returned by :meth:`.DataSource.fetch`. A frame from a custom source
             has its original values and further columns, with rows by symbol in the order in which
             the symbols were first requested.
 
@@ -211,7 +211,7 @@ class CachedDataSource(DataSource):
             LockTimeoutError: Another process has been requesting the same for more than a minute.
 
         Warns:
-            IncompleteDataWarning: Bars from our own source are missing.
+            IncompleteDataWarning: Bars from the packaged source are missing.
             UserWarning: A frame cannot be kept, or has rows that were not requested.
         """
         if self._ours is not None:
@@ -331,7 +331,7 @@ class CachedDataSource(DataSource):
         """
         return None if self._ours is not None else self._frames.metadata(cache_key)
 
-    # --- our own sources ---------------------------------------------------------------------
+    # --- packaged sources ---------------------------------------------------------------------
 
     def _policy(self, timeframe: Timeframe) -> Any:
         """Return the policy for a timeframe; None means the data manager's own rule."""
@@ -351,7 +351,7 @@ class CachedDataSource(DataSource):
     def _answer(
         self, source: VendorDataSource, symbols: Sequence[str], *question: Any
     ) -> SourceAnswer:
-        """Return the answer of our own source, omitting requests that a policy does not allow."""
+        """Return the answer from a packaged source, without requests that a policy disallows."""
         timeframe = Timeframe.parse(question[-1])
         policy = self._policy(timeframe)
         kept = {} if policy is None else kept_back(source, policy, symbols, *question)
@@ -359,7 +359,7 @@ class CachedDataSource(DataSource):
             return source.answer(symbols, *question, refresh=False)
         return answered_apart(source, symbols, kept, *question)
 
-    # --- programs' own sources ---------------------------------------------------------------
+    # --- custom sources ---------------------------------------------------------------
 
     async def _shared(self, question: SourceQuestion) -> tuple[pl.DataFrame, bool]:
         """Return a frame, and whether it was cached; one caller requests it for all callers."""
@@ -459,7 +459,7 @@ class CachedDataSource(DataSource):
         return None
 
     def _calendar(self, timeframe: Timeframe) -> Any:
-        """Return the calendar of a program's own source, as configured; None if it is unknown."""
+        """Return the calendar of a custom source, as configured; None if it is unknown."""
         own = getattr(self._policy(timeframe), "calendar", None)
         return self.config.get(f"{self.name}.calendar") if own is None else own
 

@@ -1,4 +1,4 @@
-"""A folder of frames from programs' own sources, by key; each frame is stored completely or not at all.
+"""A folder of frames from custom sources, by key; each frame is stored completely or not at all.
 
 ``cache_<key>/data.parquet`` is a frame. ``metadata.json`` next to it describes the frame and
 contains its SHA256; if that does not match, the frame counts as missing.
@@ -159,7 +159,7 @@ class FrameCache:
         text = json.dumps(whole | {_CHECKSUM: _checksum(whole)}).encode()
         self._disk.make_folders(path, durable=False)
         sweep(self._disk, path)
-        self._touch(path)  # marks the folder as one of ours
+        self._touch(path)  # marks the folder as this library's
         # Not synced: the frame can be fetched again, and a file torn by a power loss does not match
         # its checksum.
         write_atomically(self._disk, path / _DATA, data, durable=False)

@@ -72,7 +72,7 @@ class _Look(NamedTuple):
 class CacheFreshnessPolicy(ABC):
     """Decides whether the newest bars in the cache are still fresh or may be requested again.
 
-    A program's own policy has one method, ``is_fresh``, with either of its two argument lists.
+    A custom policy has one method, ``is_fresh``, with either of its two argument lists.
 
     Attributes:
         calendar: Calendar of the market: a name such as ``NYSE`` or ``24/7``, or an object with
@@ -119,7 +119,7 @@ class CacheFreshnessPolicy(ABC):
 
 
 class _Rule(CacheFreshnessPolicy):
-    """Base of our own policies, which decide from the same facts with both argument lists."""
+    """Base of the packaged policies, which decide from the same facts with both argument lists."""
 
     def is_fresh(
         self,
@@ -262,7 +262,9 @@ class AlwaysStaleFreshnessPolicy(_Rule):
 def is_fresh_by(
     policy: Any, bundle_metadata: Mapping[str, Any], frequency: str, calendar: Any
 ) -> bool:
-    """Return the decision of a policy, including a program's policy that takes two times.
+    """Return whether a policy considers the bars fresh.
+
+    Custom policies whose ``is_fresh`` takes two timestamps are supported, too.
 
     Args:
         policy: Policy with ``is_fresh``.
@@ -279,12 +281,12 @@ def is_fresh_by(
 
 @lru_cache(64)
 def _takes_times(is_fresh: Any) -> bool:
-    """Return whether a method takes two times rather than metadata and a frequency."""
+    """Return whether a method takes two timestamps rather than metadata and a frequency."""
     names = list(inspect.signature(is_fresh).parameters)[1:]
     return len(names) == 2 and names[1] != "frequency"
 
 
-# --- the factory ------------------------------------------------------------------------------------
+# --- the factory ----------------------------------------------------------------------------------
 
 # Sources for stocks, by their documented names, and their default calendar.
 _OF_SHARES = frozenset(map(canonical_vendor, ("yfinance", "polygon", "alpaca", "alphavantage")))
@@ -410,7 +412,7 @@ def source_name(source: Any) -> str:
     return str(getattr(metadata, "source_type", None) or type(source).__name__)
 
 
-# --- arguments ----------------------------------------------------------------------------------------
+# --- arguments ------------------------------------------------------------------------------------
 
 
 def _look(policy: CacheFreshnessPolicy, metadata: Any, frequency: Any, calendar: Any) -> _Look:

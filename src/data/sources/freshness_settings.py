@@ -95,7 +95,7 @@ def _parsed(path: FilePath, data: bytes) -> Mapping[str, Any]:
 
 
 def checked_settings(config: Mapping[str, Any] | None) -> dict[str, Any]:
-    """Return settings passed by a program, with keys as in :func:`freshness_settings`.
+    """Return settings passed by user code, with keys as in :func:`freshness_settings`.
 
     Raises:
         ConfigError: A key or value is invalid.
@@ -118,7 +118,7 @@ def checked_settings(config: Mapping[str, Any] | None) -> dict[str, Any]:
 
 
 def foreign_setting(given: str | os.PathLike[str] | None = None) -> FilePath:
-    """Return the folder for frames from programs' own sources; nothing is created.
+    """Return the folder for frames from custom sources; nothing is created.
 
     Args:
         given: The argument; None for a folder next to the user's cache folder of bars on this

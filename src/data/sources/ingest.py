@@ -1,4 +1,4 @@
-"""Writes a source's bars to a bundle; frames from a program's own source are checked first."""
+"""Writes a source's bars to a bundle; frames from a custom source are checked first."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ def begun(work: Callable[[], Path]) -> BundlePath | asyncio.Task[BundlePath]:
     return task
 
 
-# --- programs' own sources ----------------------------------------------------------------------
+# --- custom sources ----------------------------------------------------------------------
 
 
 class SourceQuestion(NamedTuple):
@@ -135,7 +135,7 @@ class SourceQuestion(NamedTuple):
 async def fetched(
     source: Any, question: SourceQuestion, patience_s: float = PATIENCE_S
 ) -> pl.DataFrame:
-    """Call ``fetch`` of a program's own source, and return its frame, checked.
+    """Call ``fetch`` of a custom source, and return its frame, checked.
 
     Args:
         source: Source whose ``fetch(symbols, start, end, frequency)`` may or may not be a
@@ -157,7 +157,7 @@ async def fetched(
 async def answered(
     fetch: Callable[..., Any], about: str, question: SourceQuestion, patience_s: float | None
 ) -> Any:
-    """Return the unchecked result of a program's own ``fetch``.
+    """Return the unchecked result of a custom ``fetch``.
 
     Args:
         fetch: Method of a source; a coroutine function or not.
@@ -194,7 +194,7 @@ async def _called(fetch: Callable[[], Any]) -> Any:
 
 
 def checked_frame(frame: Any, about: str, question: SourceQuestion) -> pl.DataFrame:
-    """Return the requested rows of a program's frame, with values and further columns unchanged.
+    """Return the requested rows of a custom source's frame, values and further columns unchanged.
 
     Args:
         frame: Frame with ``timestamp`` (or ``date``), ``symbol`` if several were requested, and
@@ -323,7 +323,7 @@ async def ingested(
     question: SourceQuestion,
     folder: str | PathLike[str] | None = None,
 ) -> BundlePath:
-    """Write the bars from a program's own source to a bundle, and return its folder.
+    """Write the bars from a custom source to a bundle, and return its folder.
 
     If the bundle has bars from this source, the new bars are added; rows with the same time and
     symbol are replaced. The bars are never stored with those of vendors.

@@ -40,7 +40,7 @@ def _first_unsettled(grid: BarGrid, now_ms: int) -> int | None:
     return None if newest is None else grid.next_open(newest + 1)
 
 
-# --- frames of programs' own sources ----------------------------------------------------------------
+# --- frames of custom sources ----------------------------------------------------------------
 
 
 def frame_state(
@@ -168,7 +168,7 @@ def _time(stamp_ms: int, question: SourceQuestion) -> pd.Timestamp:
     return max(moment.tz_localize(zone), question.start)
 
 
-# --- our own sources ------------------------------------------------------------------------------
+# --- packaged sources -----------------------------------------------------------------------------
 
 
 class KeptBack(NamedTuple):

@@ -1,4 +1,4 @@
-"""Finds sources by name: vendors, the router, and sources that a program has registered."""
+"""Finds sources by name: vendors, the router, and sources registered by user code."""
 
 from __future__ import annotations
 
@@ -68,12 +68,12 @@ class DataSourceRegistry:
 
     @classmethod
     def register(cls, name: str, source_class: type[Any]) -> None:
-        """Register a program's own class as a source, until the process ends.
+        """Register a custom class as a source, until the process ends.
 
         A class registered later under the same name replaces it.
 
         Args:
-            name: Letters, digits, ``_``, ``.`` and ``-``; not the name of a vendor or of our own
+            name: Letters, digits, ``_``, ``.`` and ``-``; not the name of a vendor or of a packaged
                 source.
             source_class: Class with the four methods of :class:`.DataSource`.
 
@@ -95,7 +95,7 @@ class DataSourceRegistry:
 
     @classmethod
     def is_registered(cls, name: str) -> bool:
-        """Return whether a program has registered its own class under this name."""
+        """Return whether a class has been registered under this name."""
         return name.strip().lower() in cls._registered
 
     @classmethod

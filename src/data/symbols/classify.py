@@ -442,7 +442,8 @@ def stock_names(plain: str, suffix: str, ours: str) -> Mapping[str, str]:
     Args:
         plain: Symbol without the venue, with its share class after a dash.
         suffix: Suffix of the venue; empty for the USA.
-        ours: Suffix in our own spelling, which is ``.US`` if the plain symbol would mean a coin.
+        ours: Suffix in this library's spelling, which is ``.US`` if the plain symbol would mean a
+            coin.
     """
     others = {} if suffix == ours else dict.fromkeys(VENDORS, plain)
     theirs = others | {

@@ -245,8 +245,8 @@ class BaseDataDownloader:
         """Return splits and dividends with an ex-date in ``span`` (a span of session dates).
 
         As for bars, all requests use the same keys, and none is sent if the endpoint failed
-        recently. For a vendor that does not override :meth:`actions_of`, the result is empty. For
-        the arguments see that method.
+        recently. For a vendor that does not override :meth:`actions_of`, the result is empty. See
+        that method for the arguments.
 
         Raises:
             MissingCredentialsError: A key is no longer set; no request was sent.

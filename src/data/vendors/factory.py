@@ -59,7 +59,7 @@ def canonical_name(code: str) -> str | None:
 
 
 def names() -> tuple[str, ...]:
-    """Return the canonical names of all vendors: ours, then those from other packages."""
+    """Return the canonical names of all vendors: the packaged ones, then those from other packages."""
     return (*SERVED, *offers())
 
 
@@ -472,7 +472,7 @@ def vendor_summary(
 ) -> dict[str, Any]:
     """Return a summary of what the rules and a vendor's downloader (or else its class) declare."""
     declared = getattr(vendor_class if downloader is None else downloader, "capabilities", None)
-    if not isinstance(declared, Capabilities):  # a downloader that is not ours declares nothing
+    if not isinstance(declared, Capabilities):  # a downloader from elsewhere declares nothing
         declared = Capabilities(frozenset(), {})
     return {
         "name": rules.title or rules.name,

@@ -164,7 +164,7 @@ def served_by(downloader: Any, measure: Measure) -> Served | None:
 
 @dataclass(frozen=True)
 class Supplier:
-    """A vendor, or a program's own downloader, that serves a measure."""
+    """A vendor, or a custom downloader, that serves a measure."""
 
     name: str
     downloader: Any
@@ -182,7 +182,7 @@ def suppliers(selector: Any, symbol: str, measure: Measure) -> Iterator[Supplier
 def fetch_figures_of(
     downloader: Any, query: FigureQuery, name: str, make_sender: OwnSender | None = None
 ) -> FetchedFigures:
-    """Return all rows for ``query``, from one of our downloaders or of the program's.
+    """Return all rows for ``query``, from a packaged or a custom downloader.
 
     Args:
         downloader: Any object with a ``fetch_figures`` like that of :class:`FiguresDownloader`.

@@ -43,7 +43,7 @@ _log = logging.getLogger(__name__)
 _QUERY = re.compile(r"\?\S+")
 _LONGEST_QUOTE = 200
 _CLOCK = SystemClock()
-# The limits of a program's own code are not known.
+# The limits of user code are not known.
 _NO_LIMITS = Limits()
 # The prefix of onetape's own modules.
 _OURS = f"{__package__.rpartition('.')[0]}."
@@ -71,7 +71,7 @@ def call_foreign(call: Callable[[], T], name: str) -> T:
 
 
 def _is_fault(exc: BaseException) -> bool:
-    """Return whether an error ends only the called code, so that the program can continue.
+    """Return whether an error ends only the called code, so that the process can continue.
 
     A package that calls ``sys.exit``, or whose own event loop was cancelled, is at fault.
     """
@@ -86,7 +86,7 @@ def run_foreign(call: Callable[[], T], name: str, *, share: bool = False) -> T:
     cannot be ended in any other way.
 
     Args:
-        call: Code of a program or another package.
+        call: User code, or code of another package.
         name: Name of the vendor.
         share: Whether to leave some of the time for other vendors.
 
@@ -104,7 +104,7 @@ def run_foreign(call: Callable[[], T], name: str, *, share: bool = False) -> T:
 
 
 def is_packaged(downloader: object) -> bool:
-    """Return whether a downloader's class belongs to onetape, not a program or another package."""
+    """Return whether a downloader's class belongs to onetape, not to user code or another package."""
     return type(downloader).__module__.startswith(_OURS)
 
 
@@ -315,7 +315,7 @@ def _unusable(offer: Offer, exc: DataError) -> UnknownProviderError:
     return error
 
 
-# --- bars from a downloader that is not ours, by its only required method, ``get_ohlcv`` --------
+# --- bars from an outside downloader, by its only required method, ``get_ohlcv`` ----------------
 
 
 def fetch_legacy(

@@ -157,7 +157,7 @@ def each(frame: str | bytes, read: Callable[[Any], Sequence[StreamEvent]]) -> Se
 
 
 def made_of(message: Any, read: Callable[[Any], Sequence[StreamEvent]]) -> Sequence[StreamEvent]:
-    """Return the events that ``read`` finds in one message; ``Unreadable`` if it fails."""
+    """Return the events that ``read`` finds in one message, or one ``Unreadable`` if it fails."""
     try:
         return read(message) or [Unreadable("a message of an unknown type")]
     except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
@@ -190,7 +190,7 @@ def spelled(
     if traits.timeframes and step.label not in traits.timeframes:
         return None
     spelling = instrument.spelling(vendor)
-    # Share classes follow a dot on every stream; in our own symbols they follow a dash.
+    # Share classes follow a dot on every stream; in this library's symbols they follow a dash.
     return spelling.replace("-", ".") if instrument.asset_class == "stock" else spelling
 
 

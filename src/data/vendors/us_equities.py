@@ -55,7 +55,11 @@ def share(instrument: Instrument, vendor: str, separator: str, preferred: str) -
 
 
 def session_ms(label_ms: int) -> int:
-    """Return the timestamp of the session whose UTC label is midnight in New York."""
+    """Convert a vendor's daily label to the session's timestamp.
+
+    The label is midnight in New York, in UTC milliseconds; the timestamp is midnight UTC of the same
+    date.
+    """
     return day_ms(local_date(_ZONE, label_ms))
 
 

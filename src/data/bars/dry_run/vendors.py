@@ -50,7 +50,7 @@ _ACTIONS = "splits and dividends"
 
 
 def stand_in(name: str, real: Any, run: DryRun) -> FakeVendor | ForeignStandIn:
-    """Return a fake for the downloader ``real``, depending on whether it is one of ours."""
+    """Return a fake for the downloader ``real``, depending on whether it is part of this library."""
     return FakeVendor(name, real, run) if is_ours(real) else ForeignStandIn(name, run)
 
 
@@ -210,7 +210,7 @@ class FakeVendor(BaseDataDownloader):
 
 
 class ForeignStandIn:
-    """Replaces a downloader that is not ours: one request is assumed; nothing else is known."""
+    """Replaces a downloader from outside this library, and assumes that it sends one request."""
 
     def __init__(self, name: str, run: DryRun) -> None:
         self._name, self._run = name, run

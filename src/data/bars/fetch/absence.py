@@ -177,7 +177,7 @@ def _note_refused(
 
 
 def _unvouched(mark: Covered, now_ms: int) -> Covered:
-    """Shorten the validity of an empty span in the last day, since it relies on our own clock."""
+    """Shorten the validity of an empty span in the last day, since it relies on the local clock."""
     if mark.expires is None or mark.span.end <= now_ms - DAY_MS:
         return mark
     return replace(mark, expires=min(mark.expires, now_ms + UNVOUCHED_MS))

@@ -117,7 +117,7 @@ class ActionFetcher:
     def _newest_basis(self) -> int:
         """Return the latest session that had opened at any fetch; it cannot be in the future.
 
-        If our own clock is behind that session, the splits in between would not be requested.
+        If the local clock is behind that session, the splits in between would not be requested.
         """
         dates = (part.basis.as_of for part in self._series.coverage())
         return max((day_ms(day) for day in dates if day is not None), default=0)

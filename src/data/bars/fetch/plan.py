@@ -447,8 +447,8 @@ def requests_for(
 ) -> int:
     """Return the number of requests for ``span``, assuming that every expected bar exists.
 
-    A downloader that is not ours is called once; the number of requests it sends is unknown. Months
-    that are in an archive by ``now_ms`` are fetched from there.
+    A downloader from outside this library is called once; the number of requests it sends is
+    unknown. Months that are in an archive by ``now_ms`` are fetched from there.
     """
     if capabilities is None:
         return 1

@@ -332,7 +332,11 @@ class _CommitBuilder:
         return part.state != "empty" or part.is_valid(self.terms.now_ms)
 
     def _equal(self, rows: BarTable) -> NDArray[np.bool_]:
-        """Return a mask of the rows that equal the stored ones, whose basis is known equally well."""
+        """Return a mask of the rows that match the stored rows and need not be written again.
+
+        Rows do not match if only their own basis is known, or if a refresh changed their adjusted
+        close.
+        """
         old_rows = self.stored.rebased
         equal = np.zeros(len(rows), dtype=bool)
         if not len(old_rows):
@@ -441,10 +445,10 @@ class _CommitBuilder:
         parts = self.stored.coverage.within(part.clip(within))
         return [old for old in parts if old.state != "empty"]
 
-    # --- bars that have closed only by our own clock ----------------------------------------
+    # --- bars that have closed only by the local clock ----------------------------------------
 
     def _unvouched(self, pieces: Sequence[CommitPiece]) -> Stretches[Covered]:
-        """Return marks for new bars that only our own clock shows to be closed."""
+        """Return marks for new bars that only the local clock shows to be closed."""
         first = self.answer.finality.vouched_before
         if first >= self.answer.answered.end:
             return Stretches()
@@ -747,11 +751,11 @@ class CommitContext:
         grid: Grid of the series.
         basis: Basis of the fetched rows.
         now_ms: Time of the commit.
-        expiry: Time for which empty results are valid.
+        expiry: How long empty results remain valid.
         doubt: Reason to doubt everything just fetched, such as a nearby split.
         settle_ms: Time after its close during which an intraday bar may still change, in
             milliseconds.
-        is_refresh: Whether stored bars were to be fetched again.
+        is_refresh: Whether the purpose of the fetch was to replace stored bars.
         vendor_days: Sessions that a vendor lacks for most of its symbols, in which gaps are never
             trusted.
         last_ms: Timestamp of the last bar in the series, including this answer; None if there isn't

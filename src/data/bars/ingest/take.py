@@ -248,7 +248,8 @@ def _check(request: LaneRequest, series: SeriesStore, fitted: FittedAnswer) -> C
         grid=grid,
         volume=fetched.kind.needs_volume(asset_class, fetched.vendor),
     )
-    # For downloaders that are not ours, it is unknown whether a missing bar is a gap.
+    # For downloaders that are not part of this library, it is unknown whether a missing bar is a
+    # gap.
     density: Density = "dense" if fetched.dense else "sparse"
     if not request.checks.check_gaps or received.candidate.capabilities is None:
         density = "unknown"

@@ -55,11 +55,11 @@ class Candidate:
     Attributes:
         name: Vendor name, as the rules spell it.
         downloader: One of our downloaders, or any object with a ``get_ohlcv``.
-        capabilities: Declared capabilities; None for a downloader that is not ours.
+        capabilities: Declared capabilities; None for a downloader from outside this library.
         conversion: Conversion of the vendor's bars to the wanted kind, if they differ from it;
             ``capabilities`` are then those after the conversion.
-        own_sender: Sender that limits, retries and counts the calls of a downloader that is not
-            ours.
+        own_sender: Sender that limits, retries and counts the calls of a downloader from outside
+            this library.
     """
 
     name: str
@@ -153,7 +153,7 @@ class Candidate:
         return bool(self.downloader.is_circuit_open(endpoint))
 
     def kind(self, instrument: Instrument, timeframe: Timeframe) -> Kind:
-        """Return the kind of the vendor's bars; unknown for a downloader that is not ours."""
+        """Return the kind of the vendor's bars; unknown for a downloader from outside this library."""
         if self.capabilities is None:
             from ...vendors.foreign import kind_of
 
@@ -313,8 +313,8 @@ class _Sorted:
         usable: Candidates that may be queried, in the order of the rules.
         made_up: Candidates whose bars are synthetic.
         rejected: Maps each rejected vendor to the reason.
-        owner: Vendor whose listing the symbol names; None if no vendor can be queried.
-        namesakes: Rejected vendors that may list something else under the same letters.
+        owner: Vendor whose listing the symbol refers to; None if no vendor can be queried.
+        namesakes: Rejected vendors that may list a different instrument under the same ticker.
     """
 
     usable: Sequence[Candidate]
@@ -541,10 +541,10 @@ class _Placement(NamedTuple):
 
 
 def _owner(query: BarsQuery, candidates: Sequence[Candidate]) -> Candidate | None:
-    """Return the vendor whose listing the symbol names; None if no vendor can be queried.
+    """Return the vendor whose listing the symbol refers to, or None if no vendor can be queried.
 
-    For a coin quoted in another coin, this is the first exchange, and otherwise the first vendor,
-    in the rules.
+    For a coin quoted in another coin, this is the first exchange in the rules; otherwise, or if no
+    exchange can be queried, it is the first vendor.
     """
     instrument, timeframe = query.instrument, query.timeframe
     usable = [

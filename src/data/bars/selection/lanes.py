@@ -200,7 +200,7 @@ class LaneFinder:
 
         Returns:
             An object that is equal as long as the rules give the same order: a ``VendorOrder``, or
-                the names if a program decides instead of the rules.
+                the names if user code decides instead of the rules.
         """
         symbol, label = instrument.symbol, timeframe.label
         at_hand: Callable[[str, str], Any] | None = getattr(self._selector, "order_at_hand", None)
@@ -223,7 +223,7 @@ class LaneFinder:
             from .candidates import candidates_of, offers_of
 
             offers = offers_of(query, candidates_of(self._selector, query))
-            # A program's own selector may change its order without notice.
+            # A custom selector may change its order without notice.
             if not isinstance(order, tuple):
                 if len(self._offers) >= _REMEMBERED:
                     self._offers.clear()

@@ -228,7 +228,7 @@ class Catalogue:
         return bars
 
     def _is_foreign(self, path: Path) -> bool:
-        """Return whether ``path`` exists, and is neither ours nor sample data."""
+        """Return whether ``path`` exists, and is neither this library's nor sample data."""
         handle = self._disk.open_read(path)
         if handle is None:
             return False

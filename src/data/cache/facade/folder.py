@@ -186,7 +186,7 @@ class CacheFolder:
 
     def write_summaries(self) -> bool:
         """Update ``_metadata/*.json``; return whether it succeeded."""
-        if not self.ohlcv_dir.is_dir():  # removed meanwhile; not ours to recreate
+        if not self.ohlcv_dir.is_dir():  # removed meanwhile by someone else; not recreated
             return False
         try:
             holdings = self._catalogue.holdings()

@@ -289,8 +289,9 @@ def stored_frame(
     """Return the rows stored in ``span`` as a canonical frame, or None if there are none.
 
     Prices of stocks are converted to one basis, adjusted for all known splits, if the stored
-    actions make that exact; otherwise they are returned as uploaded. Rows that cannot be bars are
-    included if nothing better is stored, and so is the last bar in an older tool's file.
+    actions make that exact; otherwise they are returned as stored. Rows that are not valid bars, and
+    the bars that other tools left, including the last one in a file, are included at timestamps at
+    which nothing better is stored.
     """
     store = catalogue.store
     table, coverage = store.read(key, span)

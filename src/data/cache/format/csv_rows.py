@@ -166,7 +166,7 @@ def _by_arrow(text: memoryview, columns: Sequence[str]) -> BarTable:
 
 
 def _filled(values: Floats) -> Floats:
-    """Return values in writable memory of our own; a single chunk is a view of Arrow's memory."""
+    """Return values in writable memory, copied if they are only a view of Arrow's memory."""
     return values if values.flags.writeable else values.copy()
 
 

@@ -371,7 +371,7 @@ def load_meta(data: bytes, identity: str) -> YearMeta:
         identity: Identifier of the year file that the document must be about.
 
     Raises:
-        DamagedError: The document is incomplete, not ours, or about another file.
+        DamagedError: The document is incomplete, not this library's, or about another file.
         FormatVersionError: A newer version of this library wrote the document.
     """
     text = json_document.text_of(data)

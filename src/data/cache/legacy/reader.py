@@ -81,8 +81,8 @@ def legacy_years(root: Path, key: SeriesKey, encoded: str) -> dict[int, Path]:
     """Return the year files that older tools may have left for ``key``, by year.
 
     This includes files in the series' own lane folder, because only its header, which the caller
-    checks, shows whether such a file is ours. The ``ohlcv/`` layout takes precedence over the flat
-    one.
+    checks, shows whether this library wrote such a file. The ``ohlcv/`` layout takes precedence
+    over the flat one.
 
     Args:
         root: Cache folder.
@@ -264,7 +264,7 @@ def _plausible(stamps: Stamps, timeframe: Timeframe) -> bool:
 
 
 def _own_stamps(table: BarTable, timeframe: Timeframe, year: int) -> BarTable:
-    """Return the rows in ``year`` with timestamps that can be converted to ours with certainty."""
+    """Return the rows in ``year`` with timestamps that can be converted with certainty."""
     stamps, are_certain = session_stamps(table.stamps, timeframe)
     years = stamps.astype("M8[ms]").astype("M8[Y]").astype(np.int64) + 1970
     stamped = replace(table, stamps=stamps).take(are_certain & (years == year))
@@ -313,7 +313,7 @@ def runs(stamps: Stamps, timeframe: Timeframe) -> list[Span]:
 
 
 def session_stamps(stamps: Stamps, timeframe: Timeframe) -> tuple[Stamps, NDArray[np.bool_]]:
-    """Convert other tools' timestamps to ours, and return a mask of those that are certain.
+    """Convert other tools' timestamps to this library's, and return a mask of those that are certain.
 
     Intraday timestamps are kept, and are certain if they are full minutes. For daily bars, a time
     up to noon is dropped, because midnight west of Greenwich is on the same date in UTC; after noon

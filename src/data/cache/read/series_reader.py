@@ -147,15 +147,15 @@ _TAIL_YEARS = 2
 
 
 class IndexEntry(NamedTuple):
-    """The content of a series' metadata, all from one moment.
+    """A consistent snapshot of a series' metadata.
 
     Attributes:
         view: Summary of the series.
         states: State of each year, ascending.
         has_quarantine: Whether there may be rows in quarantine.
-        is_ours: Whether all parts are ours. Older tools write in place, so that the folder's state
-            does not show their changes.
-        outdated: Spans that are stored but no longer read, and that the view does not include.
+        is_ours: Whether every file was written by this library. Older tools modify files in place,
+            so their changes do not show in the folder's state.
+        outdated: Stored spans that are no longer read; the view excludes them.
     """
 
     view: SeriesView
@@ -290,9 +290,9 @@ class SeriesIndex:
         return self._of_years(lane, readable, has_series), tuple(barred)
 
     def _of_years(self, lane: SeriesFiles, own: list[int], has_series: bool) -> _Documents:
-        """Return the states of the years, ascending, ``series.json``, and whether all files are ours.
+        """Return the years' states, ascending, ``series.json``, and whether no file is an older tool's.
 
-        Older tools' files are included in the states.
+        The states include older tools' files.
         """
         damaged = lane.previews or ()
         years = [year for year in own if year not in damaged]
@@ -370,7 +370,7 @@ def check_barred(lane: SeriesFiles, span: Span, barred: Iterable[int]) -> None:
     """Reject a span that includes an unreadable year.
 
     Raises:
-        StorageError: The path of one of the year's files holds something else; the message names
+        StorageError: The path of one of the year's files is not a regular file; the message names
             it.
     """
     for year in barred:

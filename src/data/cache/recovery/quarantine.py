@@ -166,7 +166,7 @@ def _parse(content: bytes | None, out: tuple[str, ...] = ()) -> list[Suspect] | 
     """
 
     def suspects(table: Iterator[list[str]]) -> list[Suspect]:
-        """Return the rows that are not omitted."""
+        """Parse the table's rows, except those whose reason begins with one of ``out``."""
         rows = [row for row in table if not row[-1].startswith(out)]
         _check_width(rows)
         return _suspects(rows)
@@ -248,7 +248,7 @@ def _sent_for_bars(content: bytes) -> list[Suspect] | None:
 
 
 def _cells(rows: Sequence[Suspect]) -> Iterator[tuple[str, ...]]:
-    """Yield each row as texts; missing values are empty."""
+    """Yield each row as strings; missing values become empty strings."""
     stamps, *columns = zip(*(row.bar for row in rows), strict=True)
     texts = [
         [repr(value) if value == value else "" for value in map(float, column)]

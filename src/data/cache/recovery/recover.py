@@ -2,7 +2,7 @@
 
 :func:`examine` decides what is wrong with the year and what can be kept of it; it changes nothing
 and needs no lock. Checks report its decision, previews read according to it, and :func:`recover`
-carries it out, only under the lane's lock. For data of ours, in this order:
+carries it out, only under the lane's lock. For data written by this library, in this order:
 
 1. the data begins with a recorded state (committed or pending): members after it that are valid,
 chained and of this file are accepted (``behind``); a torn tail after those is quarantined and cut
@@ -65,15 +65,16 @@ class Diagnosis:
 
     Attributes:
         case: ``sound``: nothing is wrong. ``foreign``: the data is another tool's;
-            ``half_adopted``: another tool's data with a document of ours. Without data: ``lost``, a
+            ``half_adopted``: another tool's data with a document written by this library. Without
+                data: ``lost``, a
             damaged document; ``unfinished``, the first file never got its name; ``gone``, there was
-            a file. The other cases concern data of ours; see above.
+            a file. The other cases concern data written by this library; see above.
         meta: Document; None if it is missing or damaged.
         flaw: Defect of a damaged document; otherwise empty.
         state: State of the year after a repair; None if nothing remains.
         members: Members of its file after a repair.
         fresh: Members after the recorded state, if they are accepted.
-        seen: Data, if it is ours; otherwise empty.
+        seen: Data, if this library wrote it; otherwise empty.
     """
 
     case: Case
@@ -156,7 +157,12 @@ def preview(lane: SeriesFiles, year: int) -> YearFile | None:
 
 
 def rebuild(lane: SeriesFiles, year: int) -> YearMeta | None:
-    """Rewrite the document of a valid year if it does not list all bars."""
+    """Rewrite a year's metadata document, which does not list all bars in the valid data file.
+
+    Returns:
+        The new metadata. If the year has no data file, nothing is rewritten, and the result is the
+        existing metadata, or None if there is none.
+    """
     _make_durable(lane, year)
     meta, content = lane.meta(year), lane.disk.read_if_exists(lane.paths.data(year))
     if content is None:

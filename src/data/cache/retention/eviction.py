@@ -153,8 +153,9 @@ def holdings_of(
 def vouched_ms(lanes: Iterable[StoredLane]) -> int:
     """Return the latest time that stored answers prove; 0 without answers.
 
-    The time of an answer is from its vendor's clock, and the time of a commit is from ours. The
-    earlier one is used, so that a clock that was once ahead does not make anything look older.
+    The time of an answer is from its vendor's clock, and the time of a commit is from the local
+    clock. The earlier one is used, so that a clock that was once ahead does not make anything look
+    older.
     """
     return max((min(one.entry.updated_ms, one.entry.answered_ms) for one in lanes), default=0)
 

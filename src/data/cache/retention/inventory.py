@@ -488,6 +488,6 @@ def _frame(name: str) -> SeriesKey | None:
 
 
 def _key(symbol: str, name: str) -> SeriesKey | None:
-    """Return the series of a symbol whose folder is ``name``, or None if it is not one of ours."""
+    """Return the series of a symbol whose folder is ``name``, or None if it is not a lane folder."""
     frame = _frame(name)
     return None if frame is None else SeriesKey(symbol, frame.timeframe, frame.lane)

@@ -1,13 +1,14 @@
 """The tables of a database: their states, and their upgrade to this version.
 
-========= ==========================================================================================
-state what happens at the first use =========
-========================================================================================== empty the
-tables are created own nothing: they are those of this version older SQLite: a backup next to the
-file, then the upgrade; PostgreSQL: an error names the command newer an error: a newer version of
-this library created them foreign an error: the database has other tables; ``onetape db init`` adds
-ours =========
-==========================================================================================
+=========  ==========================================================================================
+state      what happens at the first use
+=========  ==========================================================================================
+empty      the tables are created
+own        nothing: they are those of this version
+older      SQLite: a backup next to the file, then the upgrade; PostgreSQL: an error names the command
+newer      an error: a newer version of this library created them
+foreign    an error: the database has other tables; ``onetape db init`` adds this library's
+=========  ==========================================================================================
 
 All revisions of an upgrade are one transaction. If there are several processes, one makes the
 change under a lock; the others wait, and then have nothing left to do.
@@ -202,7 +203,7 @@ class Schema:
         If the database is a file, a backup is made next to it.
 
         Raises:
-            SchemaError: The tables are newer than this version, or none of them are ours.
+            SchemaError: The tables are newer than this version, or none of them are this library's.
         """
         state = self.state()
         if state.name in ("empty", "foreign"):

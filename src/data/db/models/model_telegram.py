@@ -22,7 +22,7 @@ __all__ = [
 
 
 class TelegramSetting(Base):
-    """A setting of the program that runs the chat."""
+    """A setting of the chat bot."""
 
     __tablename__ = "telegram_settings"
 
@@ -31,7 +31,7 @@ class TelegramSetting(Base):
 
 
 class TelegramFeedback(Base):
-    """Feedback from a user about the program."""
+    """Feedback from a user about the bot."""
 
     __tablename__ = "telegram_feedbacks"
     __table_args__ = (Index(None, "user_id"), {"sqlite_autoincrement": True})

@@ -349,7 +349,7 @@ def _due_at(row: Any, now: datetime, parse: Callable[[str], Cron] = Cron.parse) 
 
 
 def _report(config: Any) -> str:
-    """Return the report that a schedule sends to a chat; empty if a program runs the schedule."""
+    """Return the report that a schedule sends to a chat; empty if user code runs the schedule."""
     report = config.get("report", "") if isinstance(config, Mapping) else ""
     return report if isinstance(report, str) else ""
 

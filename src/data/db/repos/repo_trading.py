@@ -806,8 +806,8 @@ def _change(
         moved_to = level / by if isinstance(by, Fraction) else level - Fraction(by)
         if moved_to <= 0:
             raise QueryError(
-                f"{one} {levels[one]} of the position {row.id} would fall to {moved_to}, and "
-                "must stay above 0"
+                f"{one} {levels[one]} of position {row.id} would fall to {moved_to}, but must "
+                "stay above 0"
             )
         # JSON has no decimals, so a text stays a text with all digits, and a number becomes a
         # float.

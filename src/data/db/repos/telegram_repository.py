@@ -1,4 +1,4 @@
-"""A chat program's records: users, alerts, schedules, settings, feedback and audit."""
+"""A chat bot's records: users, alerts, schedules, settings, feedback and audit."""
 
 from __future__ import annotations
 

@@ -124,7 +124,7 @@ class DatabaseService:
 
     Args:
         database: Database; by default that of the environment, on first use.
-        clock: Source of the current time; by default the machine's clock.
+        clock: Source of the current time; by default the system clock.
     """
 
     def __init__(self, database: Database | None = None, clock: Clock | None = None) -> None:

@@ -148,7 +148,7 @@ def _fundamentals(manager: DataManager, facts: SymbolFacts) -> None:
 
 
 def _of_bars(manager: DataManager, facts: SymbolFacts, keys: Sequence[SeriesKey]) -> None:
-    """Record the facts in the stored series; without any series, record that there are none."""
+    """Add to ``facts`` what the stored series show. If nothing is stored, these facts are None."""
     client = manager.client
     facts.values |= dict.fromkeys(_OF_BARS)
     coverage = {key: [p for p in client.coverage(key) if p.state != "empty"] for key in keys}

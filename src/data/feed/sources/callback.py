@@ -45,7 +45,7 @@ class HookSource(ThreadedSource):
     """Polls the hooks of a feed, and also takes bars pushed manually.
 
     Errors raised by a hook are logged, and the feed is reconnected after ``retry_interval``
-    seconds. A bar that opens in the future by the machine's clock is dropped and logged.
+    seconds. A bar that opens in the future by the system clock is dropped and logged.
 
     Args:
         name: Name of the series.

@@ -278,11 +278,11 @@ def polled(
         manager: Data manager that supplies the bars.
         symbol, timeframe: Symbol and timeframe of the bars.
         lookback: Number of closed bars of history to deliver first.
-        provider: The only vendor whose bars count.
+        provider: Vendor to use exclusively.
         interval_s: See :class:`PollSource`.
         forming: Whether the forming bar is requested every ``interval_s``.
         adjustment: Adjustment of the prices.
-        timeout_s: Seconds allowed for each request; None allows as long as pages keep arriving.
+        timeout_s: Seconds allowed for each request. None: no limit as long as pages keep arriving.
         on_ask: Called before every request.
     """
     step, clock = Timeframe.parse(timeframe), clock_of(manager)

@@ -33,13 +33,13 @@ class QualityCheck:
         name: Name used in findings.
         about: Short description of the defects that the check finds.
         next_step: Advice on what to do about a finding.
-        find: Returns the defects, or the reason why the check could not run. None for checks
-            against a vendor, which compare bars as ``onetape verify`` does, or stored reports as
-            is done when answers are adjusted.
+        find: Function that returns the defects, or the reason why the check could not run. None
+            for checks against a vendor: these compare bars, as ``onetape verify`` does, or stored
+            reports of splits and dividends, as price adjustment does.
         level: Sources that the check needs.
         requests: Description of the requests that it sends; empty if it sends none. For their
             number, use ``onetape validate ... --dry-run``.
-        takes_all: Whether it also checks rows without a price above zero.
+        takes_all: Whether the check also looks at rows that have no positive price.
     """
 
     name: str

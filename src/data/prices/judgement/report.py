@@ -85,7 +85,7 @@ class QualityFinding:
 
     @property
     def certain(self) -> bool:
-        """Whether cause and repair are certain."""
+        """Whether both the cause and the repair are certain."""
         return bool(self.repairs)
 
     @property

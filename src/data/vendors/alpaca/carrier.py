@@ -22,8 +22,8 @@ class AlpacaCarrier(PackageCarrier):
 
     The client's own retries are switched off, because they ignore the waiting time that the server
     requests. Timeouts, which the client lacks, come from our transport. The client does not follow
-    pages; each page is a request of ours. A client is created for every request, because keys may
-    change and no two threads may share a client; this costs nothing.
+    pages; each page is a separate request of this library. A client is created for every request,
+    because keys may change and no two threads may share a client; this costs nothing.
     """
 
     package: ClassVar[str] = "alpaca"

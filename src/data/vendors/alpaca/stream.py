@@ -27,7 +27,8 @@ from ...model.stream import (
 from ...model.timeframe import Timeframe
 from ..stream_protocol import StreamTraits, bar_of, each, key_of, spelled, topic_of
 
-# 402: wrong key; 405: too many symbols; 409: not in the plan; 400 and 410: our own mistake.
+# 402: wrong key; 405: too many symbols; 409: not in the plan; 400 and 410: a mistake of this
+# library.
 _FINAL = frozenset({400, 402, 405, 409, 410})
 _TOO_MANY = 406
 # Seconds for which a connection that was lost without a close still counts as the only allowed one.

@@ -38,7 +38,8 @@ from .carrier import (
     facts_of,
 )
 
-# Maps ccxt's error names to ours; a subclass that is not listed is treated like its base class.
+# Maps ccxt's error names to this library's; a subclass that is not listed is treated like its base
+# class.
 _ERRORS: dict[str, type[DataError]] = {
     "BadSymbol": SymbolNotFoundError,
     "RateLimitExceeded": RateLimitedError,

@@ -241,7 +241,11 @@ class IbkrCarrier:
         if (then := self._sent_at.get(key)) is not None:
             left = _SAME_AGAIN_S - (now - then)
             raise RateLimitedError(
-                f"the gateway received the same request {duration(now - then)} ago", left
+                (
+                    f"identical request: the gateway received it {duration(now - then)} ago, and "
+                    f"identical requests must be {_SAME_AGAIN_S:.0f} s apart"
+                ),
+                left,
             )
         self._sent_at[key] = now
 

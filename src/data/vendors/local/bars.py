@@ -58,7 +58,7 @@ _MOST_FILES = 8
 _stamp = attrgetter("stamp_ms")
 _REQUIRED = ("open", "high", "low", "close")
 _COLUMNS = (*_REQUIRED, "volume", "adj_close")
-# The column that is true in rows filled in by a program (``model.frame.FILLED``).
+# The column that is true in filled-in rows (``model.frame.FILLED``).
 _FILLED = "filled"
 _DAY = Timeframe.parse("1d")
 # Files do not describe themselves, so properties that the rules do not declare are unknown.

@@ -44,7 +44,7 @@ class FileCarrier:
     Args:
         folder: Folder that contains the files.
         max_bytes: Largest accepted table, uncompressed.
-        clock: Measures the time since a file's last change; None for the machine's clock.
+        clock: Measures the time since a file's last change; None for the system clock.
     """
 
     def __init__(

@@ -118,7 +118,7 @@ def made_up(
 
 
 def _opened(grid: BarGrid, stamps: Stamps, closes: Stamps) -> Stamps:
-    """Return the open of each bar; for daily and longer bars, the open of their first session."""
+    """Return each bar's opening time; for daily and longer bars, that of the first session."""
     if grid.timeframe.is_intraday:
         return stamps
     sessions = grid.calendar.sessions(date_of(int(stamps[0])), date_of(int(closes[-1])))

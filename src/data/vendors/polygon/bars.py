@@ -205,7 +205,8 @@ def requested_labels(query: FetchQuery) -> str:
     """Return the first and last label to request, both inclusive: milliseconds, or dates.
 
     Raises:
-        CapabilityError: The bars are daily bars of days that begin at another hour than ours.
+        CapabilityError: The query is for daily bars of a currency pair; Polygon's begin at midnight
+            UTC, unlike the days of this library's forex calendar.
         NoDataError: No day begins in the span.
     """
     if query.timeframe.is_intraday:

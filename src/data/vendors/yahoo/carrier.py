@@ -25,9 +25,9 @@ class YFinanceCarrier:
     """Sends requests with a browser's TLS fingerprint. Thread-safe.
 
     With yfinance, it also sends yfinance's own requests for a cookie and a crumb, which are
-    counted. Retries by yfinance after a failure are not sent, because our own policy decides about
-    retries. Requests go only to the requested host, except for yfinance's own requests, which go to
-    other hosts of the vendor.
+    counted. Retries by yfinance after a failure are not sent, because this library's policy decides
+    about retries. Requests go only to the requested host, except for yfinance's own requests, which
+    go to other hosts of the vendor.
 
     Args:
         through_sdk: Whether yfinance itself sends the requests; otherwise only its browser-like
@@ -159,7 +159,7 @@ def _followed(url: str, target: str, send: Callable[..., Any]) -> Any:
             return answer
         url = address_on(url, str(answer.headers["location"]))
         answer = send(url, params=None)  # already part of the address
-    raise ResponseFormatError(f"{where(url)} redirects in circles")
+    raise ResponseFormatError(f"{where(url)} is in a redirect loop")
 
 
 class _Body:
