@@ -204,7 +204,10 @@ def after_marks(coverage: Coverage, marks: Iterable[Covered], has_bars: HasBars)
 
 
 def _after_mark(before: Covered | None, mark: Covered, has_bars: bool) -> Covered | None:
-    """Return the coverage of a stretch after a mark."""
+    """Return the coverage entry that results from applying a mark (coverage without new bars).
+
+    A mark for an empty span leaves existing bars as they are; others change the bars' state.
+    """
     with_bars = before is not None and before.state != "empty"
     if mark.state == "empty":
         # As stored: an empty stretch has no kind.
