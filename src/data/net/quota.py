@@ -197,7 +197,7 @@ class QuotaReport:
         return max(0.0, counted - window.used(now_s) - flying)
 
     def meant(self, windows: Iterable[Window]) -> Window | None:
-        """Return the window with the report's length, or the one-minute window if it has none."""
+        """Return the window with the report's length (one minute if it has none); None if none has it."""
         length = self.length_s or _MINUTE_S
         return next((window for window in windows if window.length_s == length), None)
 

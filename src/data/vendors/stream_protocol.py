@@ -140,7 +140,7 @@ def _faults(vendor: str, cls: Any) -> str:
 def understood(
     frame: str | bytes, read: Callable[[Any], Sequence[StreamEvent]]
 ) -> Sequence[StreamEvent]:
-    """Return the events that ``read`` finds in a JSON frame; ``Unreadable`` if it fails."""
+    """Return the events that ``read`` finds in a JSON frame; if it fails, an ``Unreadable`` event."""
     try:
         message = _parsed(frame)
     except (ValueError, RecursionError) as error:
@@ -157,7 +157,7 @@ def each(frame: str | bytes, read: Callable[[Any], Sequence[StreamEvent]]) -> Se
 
 
 def made_of(message: Any, read: Callable[[Any], Sequence[StreamEvent]]) -> Sequence[StreamEvent]:
-    """Return the events that ``read`` finds in one message; ``Unreadable`` if it fails."""
+    """Return the events that ``read`` finds in one message; if it fails, an ``Unreadable`` event."""
     try:
         return read(message) or [Unreadable("a message of an unknown type")]
     except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:

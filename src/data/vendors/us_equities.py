@@ -55,7 +55,10 @@ def share(instrument: Instrument, vendor: str, separator: str, preferred: str) -
 
 
 def session_ms(label_ms: int) -> int:
-    """Return the timestamp of the session whose UTC label is midnight in New York."""
+    """Return the timestamp of the session whose label is midnight in New York on its date.
+
+    ``label_ms`` is the label in UTC milliseconds, and the result is 00:00 UTC on the same date.
+    """
     return day_ms(local_date(_ZONE, label_ms))
 
 

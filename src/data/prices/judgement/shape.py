@@ -347,7 +347,7 @@ def _returns(series: CheckedSeries, row: int, ways: Floats, least: float) -> boo
 
 @by_stretch
 def extreme_moves(series: CheckedSeries) -> list[Defect] | str:
-    """Find very large moves from close to close; markets do make such moves."""
+    """Find close-to-close moves far beyond the usual ones; markets do make such moves."""
     moves, usual = series.move_ratios, _EXTREME_NOISE * series.move_noise
     flagged = list(_return_outliers(series))
     least = 0.05 if series.timeframe.is_intraday else float(np.log1p(_EXTREME))
@@ -427,7 +427,7 @@ def zero_volume(series: CheckedSeries) -> list[Defect] | str:
 
 
 def volume_spikes(series: CheckedSeries) -> list[Defect] | str:
-    """Find bars with many times the usual volume."""
+    """Find bars with many times the usual volume, or with volume far above the mean."""
     if not series.has_volume:
         return "its source has no volume"
     volume = series.table.volume

@@ -118,7 +118,7 @@ def made_up(
 
 
 def _opened(grid: BarGrid, stamps: Stamps, closes: Stamps) -> Stamps:
-    """Return the open of each bar; for daily and longer bars, the open of their first session."""
+    """Return the opening time of each bar; of a daily or longer bar, that of its first session."""
     if grid.timeframe.is_intraday:
         return stamps
     sessions = grid.calendar.sessions(date_of(int(stamps[0])), date_of(int(closes[-1])))
@@ -128,7 +128,7 @@ def _opened(grid: BarGrid, stamps: Stamps, closes: Stamps) -> Stamps:
 
 
 def _price(symbol: str, instants: Stamps) -> Floats:
-    """Return the price at each point in time."""
+    """Return the made-up price of a symbol at each instant."""
     base = _seed(symbol)
     logs = np.full(len(instants), np.log(20.0 + base % 480))
     length = _LONGEST_MS
