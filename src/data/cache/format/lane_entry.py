@@ -101,7 +101,7 @@ class LaneEntry(msgspec.Struct, array_like=True):
         rows, first, last: Number of bars, and the timestamps of the first and the last one.
         updated_ms: Time of the last commit.
         answered_ms: Time of the newest answer, even one without bars.
-        sources: Origins of stretches with bars.
+        sources: Origins of the bars.
         newest: Maps each vendor to the end of its newest bars.
         has_series: Whether a document for the series as a whole exists.
         is_pinned: Whether a version is pinned.

@@ -189,8 +189,8 @@ def after_marks(coverage: Coverage, marks: Iterable[Covered], has_bars: HasBars)
     """Return the coverage after marks.
 
     ``final`` and ``provisional`` marks mean that stored bars were received again unchanged; they
-    renew stretches with bars, and change nothing elsewhere. ``suspect`` keeps the known source of
-    stored bars; if a stretch has only bad rows, the later rows and their vendor are recorded,
+    renew entries with bars, and change nothing elsewhere. ``suspect`` keeps the known source of
+    stored bars; if an entry has only bad rows, the later rows and their vendor are recorded,
     unless the mark is a verdict (``grave:``). ``empty`` never covers a stored bar. Stored bars take
     the state, fetch time, reason, expiry and basis from a mark; vendor, kind and everything else
     stay unchanged.
@@ -240,7 +240,7 @@ def _basis_after(item: Covered, mark: Covered) -> Basis:
 
 
 def carried(old: Coverage | None, rebuilt: Coverage) -> Coverage:
-    """Return coverage rebuilt from members, completed with empty and suspect stretches.
+    """Return coverage rebuilt from members, completed with empty and suspect entries.
 
     Only the old metadata had these.
     """
