@@ -160,7 +160,7 @@ def in_threads(
     shared, pools = turns(), dict[str, ThreadPoolExecutor]()
 
     def in_turn(item: A) -> R:
-        """Return the result for an item, computed in turn with few others."""
+        """Return the result for an item; only a few items are computed at the same time."""
         with computing(shared):
             return get(item)
 

@@ -863,7 +863,7 @@ class BarsClient:
 
 
 def _spans(view: SeriesView, coverage: Coverage) -> Iterator[CoverageSpan]:
-    """Yield the coverage of a part of a series, with the time when each span is next due."""
+    """Yield the coverage of a part of a series, with the time when each span is to be fetched again."""
     for part in coverage.opened():
         due = part.expires
         if part.state == "provisional" and due is None:

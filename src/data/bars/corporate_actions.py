@@ -260,7 +260,7 @@ def known_actions(book: ActionBook, day: date, currency: str = "") -> tuple[Know
 
 
 def _own(book: ActionBook, vendor: str | None) -> ActionBook:
-    """Return one vendor's reports, or all reports if ``vendor`` is None."""
+    """Return the book with only one vendor's reports, or with all of them if ``vendor`` is None."""
     return book if vendor is None else book.only(vendor)
 
 

@@ -37,7 +37,7 @@ class Freshness:
 
     @property
     def is_stale(self) -> bool:
-        """Whether a newer bar should be final and is not stored."""
+        """Whether at least one newer bar has settled but is not stored."""
         return self.behind > 0
 
 
@@ -128,5 +128,5 @@ def open_ms(calendar: MarketCalendar, span: Span) -> int:
 
 
 def is_at_rest(newest: int | None, now_ms: int, days: int = 30) -> bool:
-    """Return whether a series ended so long ago that no program seems to follow it."""
+    """Return whether a series has no bar newer than ``days`` days, so that no program seems to follow it."""
     return newest is None or newest < now_ms - days * DAY_MS

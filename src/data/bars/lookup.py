@@ -130,7 +130,10 @@ class CacheLookup:
         self._clock = clock
 
     def find(self, query: BarsQuery) -> LookupResult:
-        """Look in the lane that answers by the rules, or in the pinned vendor's lane."""
+        """Look for an answer in the lane selected by the rules, or in the pinned vendor's lane.
+
+        A refresh, and a request for the forming bar, is always a miss.
+        """
         if query.refresh or query.include_forming:
             return MISS
         lane = self._lanes.find(query)
@@ -237,7 +240,7 @@ def _hit(answer: Answer, book: ActionBook | None) -> Hit:
 
 
 def _end(view: SeriesView) -> int:
-    """Return the end of the known part of a series."""
+    """Return the end of the coverage of a series; a time before all bars if it has none."""
     return view.coverage[-1].span.end if view.coverage else _NEVER
 
 
@@ -370,7 +373,10 @@ class AnswerCache:
             return False
 
     def _orders(self, query: BarsQuery, source: Timeframe) -> tuple[object, ...]:
-        """Return the vendor orders that determine the lanes of an answer and of its source bars."""
+        """Return the vendor orders by which the lanes of an answer and of its source bars were selected.
+
+        A kept answer is valid only while they are the same.
+        """
         if query.provider is not None:
             return ()
         order, instrument = self._lanes.order, query.instrument

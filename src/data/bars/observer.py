@@ -322,7 +322,7 @@ class Call:
         return self
 
     def missed(self, books: Books) -> None:
-        """Record that the store had no answer.
+        """Record that the store had no answer, and remember a stock's known splits to notice new ones.
 
         ``books`` returns the known splits and dividends of a symbol.
         """

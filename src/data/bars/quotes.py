@@ -220,7 +220,7 @@ class QuoteService:
                 raise
 
     def _kept(self, instrument: Instrument, since_ms: int) -> Quote | None:
-        """Return a quote requested at ``since_ms`` or later, if it is still current."""
+        """Return the kept quote if it was requested since ``since_ms`` and is still current, else None."""
         kept, now = self._quotes.get(instrument), self._clock.now_ms()
         if kept is None or not since_ms <= kept.asked_ms <= now < kept.until_ms:
             return None
@@ -307,7 +307,7 @@ class QuoteService:
     def _ways(
         self, instrument: Instrument, market: _Market, asked_ms: int
     ) -> list[Callable[[], _Price | None]]:
-        """Return the queries that look for a price, the most promising first."""
+        """Return the queries that look for a price, in the order to try: running minute, or last close."""
         minute = partial(self._minute, instrument, asked_ms)
         day = partial(self._day, instrument, asked_ms)
         ways: list[Callable[[], _Price | None]] = [minute, day]
@@ -433,7 +433,10 @@ def session_before(instrument: Instrument, time_ms: int) -> date | None:
 
 
 def state_of(time_ms: int, market: _Market) -> QuoteState:
-    """Return the state of a price that does not come from a stream."""
+    """Return the state of a price from bars: ``stale``, ``forming`` or ``closed``.
+
+    It is stale if the market had prices much later; see :class:`QuoteState`.
+    """
     if market.newest_ms - time_ms >= _NEW_MS:
         return "stale"
     return "forming" if market.is_open else "closed"
@@ -483,7 +486,10 @@ def _quote(
 
 
 def _are_comparable(instrument: Instrument, price: _Price, close: _Price) -> bool:
-    """Return whether two prices have the same unit and, for crypto, the same venue."""
+    """Return whether two prices have the same unit and, for crypto, the same venue.
+
+    A price from a substitute or a doubtful answer is never comparable.
+    """
     differing = price.answer.kind.differences(close.answer.kind)
     hard = ("unit", "venue") if instrument.asset_class == "crypto" else ("unit",)
     is_odd = price.answer.substitute or price.answer.doubts

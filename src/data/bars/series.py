@@ -89,7 +89,7 @@ class LaneRequest:
 
     @property
     def settle_ms(self) -> int:
-        """The settling time of the lane's first vendor, in milliseconds."""
+        """The time in milliseconds after which bars of the lane's first vendor have settled."""
         capabilities = self.lane.candidates[0].capabilities
         return capabilities.settle_ms if capabilities else 2 * MINUTE_MS
 
@@ -201,14 +201,17 @@ class Journal:
         return sum(attempt.rows for attempt in self.attempts)
 
     def note(self, attempt: Attempt) -> None:
-        """Add an attempt; exclude a vendor that is down or refuses."""
+        """Add an attempt; exclude its vendor unless the error concerns only this span."""
         self.attempts.append(attempt)
         if attempt.error is not None and not isinstance(attempt.error, _OF_A_STRETCH):
             self.excluded[attempt.provider] = attempt.error
 
 
 def is_down(error: DataError) -> bool:
-    """Return whether a vendor failed in a way that another query would not change."""
+    """Return whether a vendor failed for a reason other than the query or a lack of data.
+
+    Another query would then fail as well. A timeout set by the caller does not count.
+    """
     if isinstance(error, RegionError):
         return True  # other queries from here are not served either
     if isinstance(error, ProviderTimeoutError) and error.by_caller:
@@ -254,7 +257,7 @@ class SeriesSnapshot:
 
     @property
     def since(self) -> SeriesView | None:
-        """The latest view that a read may start from."""
+        """The view of this phase, or else of the previous one, from which a read may start."""
         return self.view or self.before
 
 
@@ -303,7 +306,7 @@ class SeriesStore:
         return SeriesStore(self._store, self._clock, key, self._query, self._log)
 
     def end_phase(self) -> None:
-        """End the phase, so that the next decision reads everything again."""
+        """Begin a new phase: the next decision reads clock, view and actions again."""
         self.snapshot = SeriesSnapshot(before=self.snapshot.since)
 
     def commit(self, commit: Commit, check: Callable[[], object] = no_check) -> None:

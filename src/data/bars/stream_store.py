@@ -40,7 +40,9 @@ def kind_of_series(selector: Selector, store: BarStore, query: BarsQuery) -> Kin
 
 
 def namesakes_of(selector: Selector, query: BarsQuery) -> Mapping[str, str]:
-    """Return, by vendor, why its symbol may mean something else; no vendor is queried.
+    """Return, for each vendor that may list something else under the symbol, the reason.
+
+    No vendor is queried. The result is empty if no vendor serves such bars.
 
     Raises:
         UnknownSymbolError: No other vendor exists.

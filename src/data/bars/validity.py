@@ -64,7 +64,8 @@ class Expiry:
     def of(self, ends: Stamps, now_ms: int, again: NDArray[np.bool_]) -> Stamps:
         """Return the times at which empty spans with these ends are fetched again.
 
-        ``again`` tells which of the spans were reported empty before.
+        ``again`` is a mask of the spans that were reported empty before; the old ones of these wait
+        longer.
         """
         is_old = again & (now_ms - ends >= 30 * DAY_MS)
         return now_ms + np.where(is_old, self.old_ms, self.recent_ms)
@@ -92,7 +93,7 @@ class Suspicion(NamedTuple):
 
 
 def is_hole(part: Covered) -> bool:
-    """Return whether bars are expected in a span but vendors have none."""
+    """Return whether a span is reported empty for another reason than a closed market."""
     return part.state == "empty" and part.reason != CLOSED
 
 
@@ -216,7 +217,10 @@ class SplitWindow:
 
 
 def may_concern(splits: Iterable[Action], coverage: Coverage) -> bool:
-    """Return, without a calendar, whether trusted bars may have been fetched close to a split."""
+    """Return whether trusted, adjusted bars may have been fetched close to a split.
+
+    The answer errs on the safe side, because no calendar is used.
+    """
     listed = list(splits)
     parts = coverage.opened() if listed else ()
     return any(_near(listed, [part.fetched_at for part in parts if _is_trusted(part)]))
@@ -265,7 +269,7 @@ def doubt_at(near: Iterable[SplitWindow], fetched_at: int) -> Suspicion | None:
 
 
 def _is_trusted(part: Covered) -> bool:
-    """Return whether these are adjusted bars that count as final."""
+    """Return whether bars are final, and adjusted for splits."""
     return part.state == "final" and part.basis.adjustment in _ADJUSTED
 
 
@@ -276,7 +280,7 @@ PROVING = 2
 
 
 def is_proof(part: Covered) -> bool:
-    """Return whether a span proves that no bars exist before a listing."""
+    """Return whether enough vendors report a span as empty to prove that it is before a listing."""
     return part.reason == BEFORE_FIRST and len(part.vendor.split(",")) >= PROVING
 
 

@@ -61,7 +61,7 @@ class Asked(NamedTuple):
 
     @property
     def settled(self) -> Span:
-        """The ex-dates that were requested late enough for the vendor to have known all actions."""
+        """The ex-dates at least seven days before the query, all of whose actions the vendor knew by then."""
         return self.span.clip(Span(self.span.start, self.fetched_at - _SETTLED_MS))
 
 
@@ -244,7 +244,7 @@ class ActionBook:
         return self._after(actions, answer)
 
     def without(self, source: str) -> ActionBook:
-        """Return the book without the reports of, and queries to, a vendor of samples."""
+        """Return the book without the reports of, and queries to, the sample-data vendor ``source``."""
         if self.samples is None:
             return self
         old = self.samples
@@ -288,7 +288,10 @@ class ActionBook:
         )
 
     def _queried(self, day: date) -> set[str]:
-        """Return the vendors queried for ``day`` and adjacent days late enough to know actions."""
+        """Return the vendors whose settled dates include ``day`` and four days on each side of it.
+
+        See :attr:`Asked.settled`; vendors' dates for one action may differ by that much.
+        """
         around = Span(day_ms(day) - _MARGIN_MS, day_ms(day) + DAY_MS + _MARGIN_MS)
         return {
             source
@@ -454,7 +457,10 @@ class ActionStore:
 
 
 def _words(book: ActionBook) -> list[tuple[str, str, tuple[float, ...]]]:
-    """Return the reports' details that do not affect prices, to detect changes in them."""
+    """Return the pay date, currency and parts of each report, which do not affect prices.
+
+    They are compared to detect changes.
+    """
     reports = (*book.reports, *(book.samples.reports if book.samples else ()))
     return [(action.pay_date, action.currency, action.parts) for action in reports]
 

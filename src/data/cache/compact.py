@@ -146,7 +146,10 @@ def _planned(lane: SeriesFiles, year: int, *, dry_run: bool) -> _Year | None:
 
 
 def _stale(store: StoreParts, lane: SeriesFiles, *, is_rewritten: bool) -> dict[Path, int]:
-    """Return removable files and their sizes: old versions, and outdated column files."""
+    """Return removable files and their sizes: expired old versions, and an outdated column file.
+
+    With ``is_rewritten``, the column file counts as outdated.
+    """
     paths = [path for year in lane.years() for path in expired(lane, year)]
     columns = store.sidecars.path(lane.key)
     if is_rewritten or _are_stale(store, lane, columns):

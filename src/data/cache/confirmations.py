@@ -105,7 +105,7 @@ _FIELDS = frozenset(field.name for field in fields_of(Confirmation))
 
 
 def head_of(state: YearState) -> dict[str, Any]:
-    """Return the fields that bind an entry to the file of a year."""
+    """Return the digest and offset of a year's last member, by which an entry recognizes the file."""
     return {"head": (state.head or "")[:_DIGITS], "head_at": state.head_at}
 
 

@@ -164,7 +164,7 @@ class _File:
         self._stamps: list[int] | None = None
 
     def rows(self, members: Iterable[Member]) -> BarTable:
-        """Return the bars of its leading members."""
+        """Return the bars of ``members``, which must be the first members of the file."""
         tables = [rows_of(m, self.columns, first=place == 0) for place, m in enumerate(members)]
         return concat(tables)
 
@@ -283,7 +283,10 @@ class Past:
             return False
 
     def _then(self, year: int, generation: int) -> tuple[int | None, int]:
-        """Return a year's last commit up to a generation: its own generation and number of bars."""
+        """Return the generation of a year's last commit up to ``generation``, and its number of bars then.
+
+        The first value is None if the year had not been committed to by then.
+        """
         entries = [e for e in self._log[year] if e["generation"] <= generation]
         own = max((int(e["generation"]) for e in entries), default=None)
         return own, sum(e["added"] - e["removed"] for e in entries)
@@ -317,6 +320,6 @@ class Past:
 
 
 def _whole(file: _File, own: int, count: int) -> list[Member] | None:
-    """Return the members up to that generation if they contain all of its bars."""
+    """Return the members up to generation ``own`` if they have exactly ``count`` bars, else None."""
     members = [member for member in file.members if member.header.seq <= own]
     return members if sum(m.header.rows for m in members) == count else None

@@ -268,7 +268,11 @@ def _is_kept(text: object) -> bool:
 
 
 def _check_text(text: str, what: str) -> None:
-    """Reject characters that no real name contains, and different spellings that look alike."""
+    """Reject an empty or overlong text, invisible characters, and text that is not in Unicode NFC.
+
+    Raises:
+        BadSymbolError: The text cannot be part of a name.
+    """
     if not isinstance(text, str) or not text:
         raise BadSymbolError(f"the {what} is empty")
     if len(text) > _MOST_CHARACTERS:

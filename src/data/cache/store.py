@@ -520,7 +520,7 @@ class BarStore:
         return self._layout.series(self._disk.list)
 
     def outdated(self, key: SeriesKey) -> list[Span]:
-        """Return the spans of a series that are stored but no longer read."""
+        """Return the spans of a series that are stored but no longer read; see ``values.outdated_spans``."""
         lane = self._lane(key)
         if key.is_outdated:
             return [year_span(year) for year in lane.years()]

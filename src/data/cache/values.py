@@ -310,16 +310,16 @@ class Fault(NamedTuple):
     text: str = ""
 
     def to_json(self) -> list[Any]:
-        """Return the list of values that is stored."""
+        """Return the stored form of the fault: a list of its start, end, kind, number and text."""
         return [*self.span, self.kind, self.number, self.text]
 
     @property
     def is_of_bars(self) -> bool:
-        """Whether the fault is about existing bars, or is not a defect at all."""
+        """Whether the fault concerns bars that exist, such as missing volume, or is not a defect at all."""
         return self.kind in (MISSING_VOLUME, DUPLICATE, NOTE) or self.text == NO_TRADE
 
     def clip(self, span: Span) -> Fault | None:
-        """Return the part of the fault in ``span``, with its share of the number, or None."""
+        """Return the part of the fault in ``span``, with its share of the number; None if it is outside."""
         part, whole = self.span.clip(span), self.span.end - self.span.start
         if part.is_empty:
             return None
@@ -489,13 +489,13 @@ class Use(NamedTuple):
     from_ms: int = 0
 
     def after(self, before: Use) -> Use:
-        """Combine two uses; if they are close in time, the earlier of the two timestamps counts."""
+        """Return the later of two uses; if they are close in time, with the earlier of their first bars."""
         first, then = sorted((self, before))
         is_soon = then.last_ms - first.last_ms < IN_USE_MS
         return Use(then.last_ms, min(first.from_ms, then.from_ms) if is_soon else then.from_ms)
 
     def needs(self, until_ms: int, now_ms: int) -> bool:
-        """Return whether bars before a timestamp may be in use now."""
+        """Return whether bars before ``until_ms`` were used so recently that they may be in use now."""
         return self.last_ms > now_ms - IN_USE_MS and self.from_ms < until_ms
 
 

@@ -250,7 +250,7 @@ class MinuteBars:
         return []
 
     def _is_whole(self, span: Span, until_ms: int) -> bool:
-        """Return whether a bar was received from its beginning, without a long silence."""
+        """Return whether a bar was received from its beginning to ``until_ms``, without a long silence."""
         if span.start < self._since_ms:
             return False
         edges = [span.start]
@@ -260,7 +260,7 @@ class MinuteBars:
         return all(end - start <= self._silence_ms for start, end in silences)
 
     def _from(self, ms: int) -> Span:
-        """Return the first bar that begins at ``ms`` or later."""
+        """Return the span of the first expected bar that opens at ``ms`` or later."""
         span = bar_span(self.grid, self.grid.next_open(ms))
         assert span is not None, "an expected bar has a length above 0"
         return span

@@ -17,7 +17,7 @@ _MONDAY_MS = -3 * DAY_MS  # 1970-01-01 was a Thursday
 
 
 def bucket_of(timeframe: Timeframe, stamps: Stamps) -> Stamps:
-    """Return the number of the bucket that contains each stamp."""
+    """Return the number of the bucket (the period of a daily or longer bar) that contains each stamp."""
     step = timeframe.step_ms
     if step is None:
         months = stamps.astype("datetime64[ms]").astype("datetime64[M]").astype(np.int64)

@@ -422,7 +422,7 @@ def _is_finer(moment: datetime, value: Any) -> bool:
 
 
 def _count(bars: Any, instrument: Instrument) -> int:
-    """Parse a number of bars."""
+    """Return a number of bars after checking that it is a positive integer of plausible size."""
     try:
         count = 0 if isinstance(bars, bool) else operator.index(bars)
     except TypeError:

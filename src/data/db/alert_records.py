@@ -275,7 +275,10 @@ class StoredAlerts:
         """
 
         def newer(stored: str | None) -> str | None:
-            """Return the later one of the stored run and this run, as JSON."""
+            """Return the later one of the stored run and this run, as JSON.
+
+            A stored run that is ahead of the clock is not kept.
+            """
             last = _beat(stored)
             is_newer = last is not None and last.at_ms > beat.at_ms
             is_kept = is_newer and last is not None and not last.is_ahead(beat.at_ms)

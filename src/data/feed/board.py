@@ -53,7 +53,10 @@ class Unread:
     lost: Span | None = None
 
     def add(self, item: Item) -> None:
-        """Add an item; if the capacity is exceeded, the oldest item is dropped."""
+        """Add an item; it replaces the last one if that is a status or forming bar that it supersedes.
+
+        If the capacity is exceeded, the oldest item is dropped.
+        """
         if self.items and is_superseded(self.items[-1], item):
             self.items.pop()
         elif len(self.items) >= self.capacity:

@@ -70,7 +70,10 @@ class Continuation:
         self._expected: int | None = None
 
     def offer(self, bar: LiveBar) -> bool:
-        """Take a closed bar, and return whether it is new; it replaces a waiting bar of the same time."""
+        """Take a closed bar; return False if it is not newer than the last bar delivered.
+
+        It replaces a waiting bar of the same time.
+        """
         if bar.stamp_ms <= self.last:
             self.doubled += 1
             return False

@@ -174,7 +174,7 @@ class LiveFeeds:
         adjustment: str,
         timeout_s: float | None,
     ) -> LiveFeed:
-        """Return the feed.
+        """Return a feed for a symbol from the vendor that is selected for its stream.
 
         Raises:
             DataError: No routed vendor streams such bars.

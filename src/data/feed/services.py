@@ -137,7 +137,7 @@ def feeds_of(manager: Any) -> LiveFeeds:
 
 
 def clock_of(manager: Any) -> Clock:
-    """Return the clock that a data manager uses."""
+    """Return the clock that a data manager uses; for a user's own object, the system clock."""
     services = services_of(manager)
     return SystemClock() if services is None else services.clock
 
@@ -148,7 +148,10 @@ def is_manager(manager: Any) -> bool:
 
 
 def market_of(manager: Any, symbol: str) -> MarketCalendar | None:
-    """Return the calendar that a data manager uses for ``symbol``, or None."""
+    """Return the calendar that a data manager uses for ``symbol``.
+
+    The result is None for a user's own object, and for an unknown symbol.
+    """
     if not is_manager(manager):
         return None
     try:

@@ -1,7 +1,7 @@
 """Coverage of a series: which timestamps have been answered, in which state and by which vendor.
 
-A *stretch* is a span with the same state and source throughout. A *source* is the rest of a
-stretch: everything but its span. A *mark* is a stretch that changes the coverage it is applied to.
+An *entry* is a range of time with the same state and source throughout. A *source* is the rest of
+an entry: everything but its span. A *mark* is an entry that changes the coverage it is applied to.
 """
 
 from __future__ import annotations
@@ -31,10 +31,10 @@ _NO_SPAN, _NO_KIND, _NO_BASIS = Span(0, 0), Kind(), Basis()
 # Minimum fraction of a score that grave bars cost.
 _LEAST_GRAVE = 0.1
 STATES: tuple[State, ...] = ("final", "provisional", "empty", "suspect")
-# Folding starts above this number of small stretches within one source, and folds up to this many
+# Folding starts above this number of small entries within one source, and folds up to this many
 # into one.
 _FEW, _MOST_FOLDED = 8, 256
-# Minimum number of stretches to fold: two from the source, and more than a few others between them.
+# Minimum number of entries to fold: two from the source, and more than a few others between them.
 _FEWEST_FOLDED = _FEW + 3
 _SMALL_MS = 6 * HOUR_MS
 
@@ -83,7 +83,7 @@ class Splice:
 
 @dataclass(frozen=True)
 class Covered:
-    """A stretch of a series: one span that was requested and answered.
+    """An entry of a series: one span that was requested and answered.
 
     Attributes:
         span: Half-open span ``[start, end)`` that the answer covers.
@@ -91,14 +91,14 @@ class Covered:
             ``reason``, until ``expires``); ``suspect`` (fetched, but not to be trusted; not
             requested again before ``expires``).
         vendor, kind, basis, fetched_at: Where the answer came from.
-        reason: Why the stretch is empty or suspect.
-        expires: Time (UTC milliseconds) from which the stretch is requested again if it is empty
+        reason: Why the entry is empty or suspect.
+        expires: Time (UTC milliseconds) from which the entry is requested again if it is empty
             or suspect, or provisional because nothing confirmed the clock; None for never.
         splices: Comparisons with other vendors' bars at the points where they meet. A part of a
-            stretch keeps the comparisons of the whole.
-        parts: Components of a folded stretch, in which many small ones are stored as one; otherwise
-            empty. Each component is a source (a stretch without span, kind and basis) with a flat
-            list of the start and length of each of its stretches, counted from the start of the
+            entry keeps the comparisons of the whole.
+        parts: Components of a folded entry, in which many small ones are stored as one; otherwise
+            empty. Each component is a source (an entry without span, kind and basis) with a flat
+            list of the start and length of each of its entries, counted from the start of the
             whole. The first source covers everything that the others do not.
     """
 
@@ -115,12 +115,12 @@ class Covered:
 
     @property
     def opened(self) -> Sequence[Covered]:
-        """The stretches folded into this one, in ascending order; only itself if none were."""
+        """The entries folded into this one, in ascending order; only itself if none were."""
         return Stretches.of(self.columns) if self.parts else (self,)
 
     @cached_property
     def columns(self) -> Columns:
-        """The stretches that were folded into this one, in ascending order, as columns."""
+        """The entries that were folded into this one, in ascending order, as columns."""
         places = [np.array(at, np.int64).reshape(-1, 2) for _, at in self.parts[1:]]
         small = np.concatenate([_NO_EDGES, *places])
         codes = np.repeat(np.arange(1, len(places) + 1), [len(part) for part in places])
@@ -144,11 +144,11 @@ class Covered:
         return any(splice.verdict == "constant" for splice in self.splices)
 
     def is_valid(self, now_ms: int) -> bool:
-        """Return whether the stretch is still valid at ``now_ms``, that is, has not expired."""
+        """Return whether the entry is still valid at ``now_ms``, that is, has not expired."""
         return self.expires is None or now_ms < self.expires
 
     def at(self, span: Span) -> Covered:
-        """Return the same stretch with another span and without parts."""
+        """Return the same entry with another span and without parts."""
         if span == self.span:
             return self
         values = self.__dict__.copy()
@@ -169,7 +169,7 @@ class Covered:
         return None if part.is_empty else self.at(part)
 
     def same_source(self, other: Covered) -> bool:
-        """Return whether the two stretches can be merged: only span and fetch time may differ."""
+        """Return whether the two entries can be merged: only span and fetch time may differ."""
         mine, theirs = self.__dict__, other.__dict__
         for name in _OF_SOURCE:
             one, two = mine[name], theirs[name]
@@ -198,7 +198,7 @@ class Covered:
     def text(self) -> str:
         """Canonical JSON of :meth:`to_json`.
 
-        Cached because each commit writes every stretch again.
+        Cached because each commit writes every entry again.
         """
         return canonical(self.to_json())
 
@@ -208,26 +208,26 @@ _new, _set = object.__new__, object.__setattr__
 
 
 def _with_values(values: dict[str, Any]) -> Covered:
-    """Return a stretch with these values, without any values cached from earlier ones."""
+    """Return an entry with these values, without any values cached from earlier ones."""
     if len(values) > len(_FIELDS):
         values.pop("columns", None)
         values.pop("text", None)
     return _made(Covered, values)
 
 
-# The fields of a source, in folded stretches and in the lists of a document.
+# The fields of a source, in folded entries and in the lists of a document.
 SOURCE = tuple(f for f in fields(Covered) if f.name not in ("span", "kind", "basis", "parts"))
-# Fields that are equal in two stretches from one source, those that differ most often first.
+# Fields that are equal in two entries from one source, those that differ most often first.
 _OF_SOURCE = ["reason", *(f.name for f in fields(Covered) if f.name not in ("span", "fetched_at"))]
 
 
 class Columns(NamedTuple):
-    """Stretches of coverage as columns, which suits thousands of small ones from a few sources.
+    """Coverage entries as columns, which suits thousands of small ones from a few sources.
 
     Attributes:
         starts, ends: Starts and ends of their spans.
-        codes: Index of each stretch's source in ``sources``.
-        sources: Stretches without a span, which hold everything else.
+        codes: Index of each entry's source in ``sources``.
+        sources: Entries without a span, which hold everything else.
     """
 
     starts: NDArray[np.int64]
@@ -241,7 +241,7 @@ class Columns(NamedTuple):
         return np.column_stack([self.starts, self.ends])
 
     def take(self, rows: NDArray[Any] | slice) -> Columns:
-        """Return the stretches selected by a mask, an array of positions or a slice."""
+        """Return the entries selected by a mask, an array of positions or a slice."""
         starts, ends, codes, sources = (
             self.starts[rows],
             self.ends[rows],
@@ -254,9 +254,9 @@ class Columns(NamedTuple):
         return Columns(starts, ends, codes, sources)
 
     def joined(self) -> Columns:
-        """Return the columns with adjoining stretches from one source joined into one.
+        """Return the columns with adjoining entries from one source joined into one.
 
-        A joined stretch has the latest fetch time of its parts.
+        A joined entry has the latest fetch time of its parts.
         """
         starts, ends, codes, sources = self
         classes = _classes(sources)[codes]
@@ -271,7 +271,7 @@ class Columns(NamedTuple):
         )
 
     def by(self, key: Callable[[Any], K]) -> dict[K, NDArray[np.intp]]:
-        """Group the stretches by a key of their source; return their positions for each key.
+        """Group the entries by a key of their source; return their positions for each key.
 
         Keys are in order of first occurrence.
         """
@@ -286,7 +286,7 @@ class Columns(NamedTuple):
 
     @classmethod
     def chained(cls, parts: Sequence[Columns]) -> Columns:
-        """Concatenate stretches; a source that occurs in several parts is listed once."""
+        """Concatenate entries; a source that occurs in several parts is listed once."""
         index: dict[Any, int] = {}
         codes = [
             np.array([index.setdefault(one, len(index)) for one in part.sources], np.intp)[
@@ -304,14 +304,14 @@ class Columns(NamedTuple):
 
     @classmethod
     def of_one(cls, source: Any, edges: Edges) -> Columns:
-        """Return stretches that all have the same source, one for each span."""
+        """Return entries that all have the same source, one for each span."""
         starts, ends = edges.T
         codes = np.zeros(len(edges), np.intp)
         return cls(starts, ends, codes, (_made(type(source), _values(source)),))
 
     @classmethod
     def of_items(cls, items: Iterable[Any]) -> Columns:
-        """Return stretches as columns; a folded stretch is replaced by its parts."""
+        """Return entries as columns; a folded entry is replaced by its parts."""
         parts: list[Columns] = []
         for is_folded, group in groupby(items, _is_folded):
             if is_folded:
@@ -357,9 +357,9 @@ def _time(source: object) -> int:
 
 
 class Stretches(Sequence[T], Generic[T]):
-    """Stretches of coverage in any order, held as objects or as columns.
+    """Coverage entries in any order, held as objects or as columns.
 
-    Each form is built from the other on demand. A source is a stretch without a span.
+    Each form is built from the other on demand. A source is an entry without a span.
     """
 
     __slots__ = ("_columns", "_items")
@@ -370,14 +370,14 @@ class Stretches(Sequence[T], Generic[T]):
 
     @classmethod
     def of(cls, columns: Columns) -> Self:
-        """Return the stretches in these columns."""
+        """Return the entries in these columns."""
         made = cls.__new__(cls)
         made._items, made._columns = None, columns
         return made
 
     @classmethod
     def chained(cls, parts: Iterable[Sequence[T]]) -> Self:
-        """Return these sequences of stretches as one."""
+        """Return these sequences of entries as one."""
         columns = [
             p.columns if isinstance(p, Stretches) else Columns.of_items(p) for p in parts if p
         ]
@@ -385,7 +385,7 @@ class Stretches(Sequence[T], Generic[T]):
 
     @property
     def items(self) -> tuple[T, ...]:
-        """The stretches as objects."""
+        """The entries as objects."""
         if self._items is None:
             starts, ends, codes, sources = self.columns
             values = [_values(source) for source in sources]
@@ -402,14 +402,14 @@ class Stretches(Sequence[T], Generic[T]):
 
     @property
     def columns(self) -> Columns:
-        """The stretches as columns, with folded ones replaced by their parts."""
+        """The entries as columns, with folded ones replaced by their parts."""
         if self._columns is None:
             self._columns = Columns.of_items(self.items)
         return self._columns
 
     @property
     def sources(self) -> Sequence[T]:
-        """The distinct sources in order of first use; if held as objects, the stretches."""
+        """The distinct sources in order of first use; if held as objects, the entries."""
         if self._items is not None:
             return self._items
         _, _, codes, sources = self.columns
@@ -417,14 +417,14 @@ class Stretches(Sequence[T], Generic[T]):
         return [sources[code] for code in codes[np.sort(firsts)].tolist()]
 
     def only(self, test: Callable[[T], bool]) -> Self:
-        """Return the stretches whose source passes a test."""
+        """Return the entries whose source passes a test."""
         if self._items is not None:
             return type(self)(part for part in self._items if test(part))
         passes = np.array([test(source) for source in self.columns.sources], bool)
         return self if passes.all() else self.of(self.columns.take(passes[self.columns.codes]))
 
     def where(self, test: Callable[[T], bool]) -> Edges:
-        """Return the spans of the stretches whose source passes a test, one in each row."""
+        """Return the spans of the entries whose source passes a test, one in each row."""
         found = self.only(test)
         if found._items is not None:
             return edges_of(part.span for part in cast("tuple[Covered, ...]", found._items))
@@ -454,22 +454,22 @@ class Stretches(Sequence[T], Generic[T]):
 
 
 def stretches(parts: Iterable[T]) -> Stretches[T]:
-    """Return ``parts`` as :class:`Stretches`, which handles thousands of stretches fast."""
+    """Return ``parts`` as :class:`Stretches`, which handles thousands of entries fast."""
     return parts if isinstance(parts, Stretches) else Stretches(parts)
 
 
-# Returns a stretch's new source when a mark is applied: (old source or None, mark, has bars).
+# Returns an entry's new source when a mark is applied: (old source or None, mark, has bars).
 After = Callable[[Covered | None, Covered, bool], Covered | None]
 HasBars = Callable[[Edges], NDArray[np.bool_]]
-# A mark that removes a stretch from the coverage.
+# A mark that removes an entry from the coverage.
 FORGOTTEN = Covered(_NO_SPAN, "empty", "\0")
 
 
 class Coverage(Stretches[Covered]):
-    """Coverage of a series: ascending, disjoint stretches. Everything outside them is missing.
+    """Coverage of a series: ascending, disjoint entries. Everything outside them is missing.
 
-    Many small stretches within one source, such as those of an answer with bad rows, may be folded
-    into one (:meth:`folded`). Iteration yields a folded stretch as a single, suspect one; methods
+    Many small entries within one source, such as those of an answer with bad rows, may be folded
+    into one (:meth:`folded`). Iteration yields a folded entry as a single, suspect one; methods
     that take a span (:meth:`within`, :meth:`held`, ...) return its parts.
     """
 
@@ -477,27 +477,27 @@ class Coverage(Stretches[Covered]):
 
     @classmethod
     def joined(cls, ascending: Iterable[Covered]) -> Coverage:
-        """Build a coverage from ascending, disjoint stretches.
+        """Build a coverage from ascending, disjoint entries.
 
-        Adjoining stretches from the same source are joined.
+        Adjoining entries from the same source are joined.
         """
         return cls(_joined(ascending))
 
     @property
     def text(self) -> str:
-        """Canonical JSON of the list of stretches, as it is stored."""
+        """Canonical JSON of the list of entries, as it is stored."""
         return "[" + ",".join([part.text for part in self]) + "]"
 
     @property
     def _is_opened(self) -> bool:
-        """Whether no stretch is folded."""
+        """Whether no entry is folded."""
         return self._items is None or not any(map(_is_folded, self._items))
 
     def standing(self, now_ms: int, span: Span | None = None) -> list[Span]:
         """Return the spans that need not be requested at ``now_ms``, coalesced.
 
-        Provisional stretches are included: the fetch plan decides whether they are due. Outside
-        ``span`` a folded stretch counts as a whole, even if parts of it have expired.
+        Provisional entries are included: the fetch plan decides whether they are due. Outside
+        ``span`` a folded entry counts as a whole, even if parts of it have expired.
         """
         if self._items is None:
             return self.spans(lambda source: source.is_valid(now_ms))
@@ -511,11 +511,11 @@ class Coverage(Stretches[Covered]):
         return coalesce(spans)
 
     def spans(self, test: Callable[[Covered], bool]) -> list[Span]:
-        """Return the spans of the stretches whose source passes a test, coalesced."""
+        """Return the spans of the entries whose source passes a test, coalesced."""
         return spans_of(merged(self.where(test)))
 
     def within(self, span: Span) -> Coverage:
-        """Return the stretches inside ``span``, clipped."""
+        """Return the entries inside ``span``, clipped."""
         touching = self.touching(span)
         if touching._items is None:
             starts, ends = np.clip(touching.columns[:2], *span)
@@ -527,7 +527,7 @@ class Coverage(Stretches[Covered]):
         return Coverage(part for c in touching if (part := c.clip(span)) is not None)
 
     def touching(self, span: Span) -> Coverage:
-        """Return the stretches that overlap ``span``, unclipped and unfolded."""
+        """Return the entries that overlap ``span``, unclipped and unfolded."""
         if span.is_empty or not self:
             return Coverage()
         parts = self
@@ -544,7 +544,7 @@ class Coverage(Stretches[Covered]):
         return Coverage.of(parts.columns.take(slice(first, last)))
 
     def opened(self, span: Span | None = None) -> Coverage:
-        """Return the coverage with stretches unfolded: those that overlap ``span``, or all."""
+        """Return the coverage with entries unfolded: those that overlap ``span``, or all."""
         if self._is_opened:
             return self
         if span is None or all(whole.span.overlaps(span) for whole in self if whole.parts):
@@ -556,7 +556,7 @@ class Coverage(Stretches[Covered]):
         )
 
     def folded(self) -> Coverage:
-        """Return the coverage with many small stretches within one source folded into one.
+        """Return the coverage with many small entries within one source folded into one.
 
         This keeps the size of a document, and the cost of reading other days, independent of the
         number of bad rows or gaps in an answer. No information is lost.
@@ -589,8 +589,8 @@ class Coverage(Stretches[Covered]):
         """Return the coverage after applying marks; later marks override earlier ones.
 
         Args:
-            marks: Stretches that change the coverage, in any order.
-            after: Returns the new source of a stretch that a mark is applied to, or None to remove
+            marks: Entries that change the coverage, in any order.
+            after: Returns the new source of an entry that a mark is applied to, or None to remove
                 it.
             has_bars: Returns a mask of the spans that have bars; needed if ``after`` depends on
                 that.
@@ -601,7 +601,7 @@ class Coverage(Stretches[Covered]):
         return coverage
 
     def _after(self, marks: Columns, after: After, has_bars: HasBars | None) -> Coverage:
-        """Apply ascending, disjoint marks; the stretches that they do not touch are unchanged."""
+        """Apply ascending, disjoint marks; the entries that they do not touch are unchanged."""
         if self._items is None:
             return Coverage.of(_spliced(self.columns, marks, after, has_bars))
         first, last = _touched(self._items, Span(int(marks.starts[0]), int(marks.ends[-1])))
@@ -627,12 +627,12 @@ def _ascending(marks: Columns) -> Iterator[Columns]:
 
 
 def _spliced(before: Columns, marks: Columns, after: After, has_bars: HasBars | None) -> Columns:
-    """Return the stretches after applying marks to them; both are ascending and disjoint.
+    """Return the entries after applying marks to them; both are ascending and disjoint.
 
     Only the part of ``before`` that the marks touch is recomputed.
     """
     starts, ends, codes, sources = before
-    # The stretch on each side may be joined to its neighbour.
+    # The entry on each side may be joined to its neighbour.
     first = max(int(ends.searchsorted(marks.starts[0], "right")) - 1, 0)
     last = int(starts.searchsorted(marks.ends[-1])) + 1
     changed = _revised(before.take(slice(first, last)), marks, after, has_bars)
@@ -647,7 +647,7 @@ def _spliced(before: Columns, marks: Columns, after: After, has_bars: HasBars | 
 
 
 def _revised(before: Columns, marks: Columns, after: After, has_bars: HasBars | None) -> Columns:
-    """Apply marks to stretches of coverage, and return the stretches that result.
+    """Apply marks to entries of coverage, and return the entries that result.
 
     Both arguments and the result are ascending and disjoint. Their edges cut the timeline into
     pieces, each with at most one old source and one mark. There are few different pairs of these,
@@ -686,7 +686,7 @@ def _owners(columns: Columns, stamps: NDArray[np.int64]) -> NDArray[np.intp]:
 
 
 def _touched(ascending: Sequence[Covered], span: Span) -> tuple[int, int]:
-    """Return the index range of the stretches that overlap the non-empty ``span``."""
+    """Return the index range of the entries that overlap the non-empty ``span``."""
     first = bisect_right(ascending, span.start, key=_end)
     return first, bisect_left(ascending, span.end, lo=first, key=_start)
 
@@ -744,13 +744,13 @@ class VendorDay:
 
 
 def _folded(columns: Columns) -> list[Covered]:
-    """Return the stretches with runs of small ones folded into one, each run as long as possible.
+    """Return the entries with runs of small ones folded into one, each run as long as possible.
 
-    The first and the last stretch of a run come from the same source.
+    The first and the last entry of a run come from the same source.
     """
     classes = _classes(columns.sources)[columns.codes]
     limits = _limits(columns, classes)
-    # The stretches by class; keys count the stretches of other classes before each one.
+    # The entries by class; keys count the entries of other classes before each one.
     order = classes.argsort(kind="stable")
     behind = classes[order].searchsorted(classes[order], "right").tolist()
     keys = (order - np.arange(len(order))).tolist()
@@ -772,11 +772,11 @@ def _folded(columns: Columns) -> list[Covered]:
 
 
 def _limits(columns: Columns, classes: NDArray[np.intp]) -> list[int]:
-    """Return, for each stretch, the position of the next one that may not be folded with it.
+    """Return, for each entry, the position of the next one that may not be folded with it.
 
-    This is the stretch's own position if nothing may be folded into it. Not foldable are stretches
+    This is the entry's own position if nothing may be folded into it. Not foldable are entries
     that are requested again as soon as they have settled, bars of another kind or basis, bars of
-    unknown adjustment from older tools, and long stretches of another source.
+    unknown adjustment from older tools, and long entries of another source.
     """
     starts, ends, codes, sources = columns
     count, none = len(starts), -1
@@ -819,16 +819,16 @@ def _next_change(
 
 
 def _may_fold(part: Covered) -> bool:
-    """Return whether a stretch that has bars may be folded at all."""
+    """Return whether an entry that has bars may be folded at all."""
     return (part.state, part.expires) != ("provisional", None) and (
         part.basis.adjustment != "unknown"
     )
 
 
 def _fold(columns: Columns, classes: NDArray[np.intp]) -> Covered:
-    """Fold adjoining stretches into one; the first and the last come from the same source.
+    """Fold adjoining entries into one; the first and the last come from the same source.
 
-    Stretches with the same class number differ only in their fetch time.
+    Entries with the same class number differ only in their fetch time.
     """
     starts, ends, codes, sources = columns
     own = classes == classes[0]
@@ -860,19 +860,19 @@ def _fold(columns: Columns, classes: NDArray[np.intp]) -> Covered:
 
 
 def _source_of(part: Covered) -> Covered:
-    """Return a stretch's source, without kind and basis."""
+    """Return an entry's source, without kind and basis."""
     return part.having(span=_NO_SPAN, kind=_NO_KIND, basis=_NO_BASIS)
 
 
 def _sourced(whole: Covered, source: Covered) -> Covered:
-    """Return the stretch of this source that belongs to a folded one, with its kind and basis."""
+    """Return the entry of this source that belongs to a folded one, with its kind and basis."""
     if source.state == "empty":
         return source
     return source.having(kind=whole.kind, basis=whole.basis)
 
 
 def _joined(ascending: Iterable[Covered]) -> Iterable[Covered]:
-    """Join adjoining stretches from the same source; the latest fetch time is kept."""
+    """Join adjoining entries from the same source; the latest fetch time is kept."""
     run: list[Covered] = []
     for item in ascending:
         if run and not (run[-1].span.end == item.span.start and run[-1].same_source(item)):

@@ -72,7 +72,7 @@ class Kind:
         return {name: pair for name, pair in pairs.items() if all(pair) and pair[0] != pair[1]}
 
     def agrees(self, other: Kind) -> bool:
-        """Return whether bars of the two kinds may share a series."""
+        """Return whether the kinds have no :meth:`differences`, so that their bars may share a series."""
         return not self.differences(other)
 
     def filled_from(self, other: Kind) -> Kind:

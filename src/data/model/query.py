@@ -131,7 +131,10 @@ class BarsQuery:
 
     @property
     def action_key(self) -> str | None:
-        """The name under which the splits and dividends for a pinned vendor's bars are stored."""
+        """The name under which the splits and dividends for a pinned vendor's bars are stored.
+
+        It is None if no vendor is pinned: then all vendors' actions count.
+        """
         return self.key.action_key
 
     def __str__(self) -> str:

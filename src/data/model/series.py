@@ -59,7 +59,7 @@ class SeriesKey:
 
     @property
     def made_of(self) -> str:
-        """The timeframe of the source of calculated bars; empty for bars from vendors."""
+        """The timeframe of the bars from which a job calculated these; empty for bars from vendors."""
         last = self.lane[-1] if self.lane else ""
         return last.removeprefix(_MADE_OF) if last.startswith(_MADE_OF) else ""
 

@@ -136,7 +136,10 @@ def _body(response: HttpResponse) -> Any:
 
 
 def _is_of(shape: Any, value: Any) -> bool:
-    """Return whether an answer is the document that a shape describes, despite differences."""
+    """Return whether an answer is the document that a shape describes, despite differences.
+
+    It is if it has at least half of the required keys.
+    """
     while isinstance(shape, list):
         if not isinstance(value, list) or not value:
             return isinstance(value, list)

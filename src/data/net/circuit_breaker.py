@@ -46,7 +46,7 @@ _OUTCOMES: tuple[tuple[type[BaseException], Outcome], ...] = (
 
 
 def outcome_of(error: BaseException | None) -> Outcome:
-    """Return what the end of a call reveals about the vendor's health."""
+    """Return the outcome of a call for its circuit; ``says nothing`` if the vendor is not at fault."""
     if error is None:
         return "answered"
     if getattr(error, "is_no_fault", False):

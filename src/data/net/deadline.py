@@ -127,7 +127,10 @@ class Deadline:
         return f"the time without a page from a vendor ({duration(self._quiet_s)})"
 
     def progress(self) -> None:
-        """Record a page received by this call, or by the call whose result it waits for."""
+        """Record a page received by this call, or by the call whose result it waits for.
+
+        If the caller set no time limit, the page extends the call.
+        """
         self.pages += 1
         if self._outer is not None:
             self._outer.progress()

@@ -71,7 +71,7 @@ class _Inflater:
         return decoded, stream.unused_data if stream.eof else stream.unconsumed_tail
 
     def _window_of(self, piece: bytes) -> int:
-        """Detect which of the two formats that servers call deflate a body has."""
+        """Return the ``zlib`` window size for a body, because servers call two different formats deflate."""
         is_wrapped = piece[0] & 0x0F == 8 and int.from_bytes(piece[:2], "big") % 31 == 0
         return _BARE if self._window == _ZLIB and not is_wrapped else self._window
 

@@ -140,7 +140,7 @@ class Limiter:
             clock.sleep(wait)
 
     def _reserved(self, call: GuardedCall, cost: int) -> str:
-        """Return the ticket reserved for a call's first request, if the cost is as expected."""
+        """Return the ticket reserved for a call's first request; an empty ticket if the cost differs."""
         if call.first_cost is None:
             call.first_cost = self._first_costs[call.endpoint] = cost
         ticket, units = call.reserved or (_NO_TICKET, 0)

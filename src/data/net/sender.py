@@ -289,7 +289,10 @@ class Sender:
         return paused_s
 
     def _after_error(self, error: DataError, call: _Call) -> None:
-        """Set the vendor of ``error``, and decide whether there is a next attempt."""
+        """Set the vendor of ``error``, record the attempt, and decide when the next one begins, if any.
+
+        The wait before it is in ``call.wait_s``.
+        """
         error.provider = error.provider or call.vendor
         if call.is_sent and error.hidden_requests:
             self._count(call, error.hidden_requests)

@@ -36,7 +36,7 @@ class Reading:
 
 @dataclass(frozen=True)
 class Anchor:
-    """A reading, and the remembered time at that moment."""
+    """A reading of the clocks, and the remembered time at that moment."""
 
     reading: Reading
     steady_s: float
@@ -47,7 +47,10 @@ class Anchor:
         return self.steady_s + max(0.0, steady if self._is_comparable(reading) else wall)
 
     def is_stale(self, reading: Reading) -> bool:
-        """Return whether ``reading`` should become the next anchor."""
+        """Return whether ``reading`` should become the next anchor.
+
+        It should if it is much later, or if its wall time and its monotonic time disagree.
+        """
         wall, steady = self._passed(reading)
         agree = self._is_comparable(reading) and abs(wall - steady) <= _TOLERANCE_S
         return not agree or steady > REFRESH_S

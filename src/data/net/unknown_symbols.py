@@ -81,5 +81,5 @@ def reported_again(before: Unknown | None, now_s: float) -> Unknown:
 
 
 def forgotten_s(now_s: float) -> float:
-    """Return the expiry before which a rejection is forgotten at ``now_s``."""
+    """Return the time before which a rejection must have expired to be forgotten at ``now_s``."""
     return now_s - _FORGOTTEN_S

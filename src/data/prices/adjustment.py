@@ -515,7 +515,10 @@ class ClosesBefore:
 
 
 def _part_of(row: BarTable, parts: Sequence[BasisPart]) -> BasisPart:
-    """Return the part that contains the table's last row; if several do, the later one counts."""
+    """Return the part that contains the table's last row; if several do, the later one counts.
+
+    If none does, the result has an unknown basis.
+    """
     stamp = int(row.stamps[-1])
     unknown = BasisPart(Span(stamp, stamp + 1), _UNKNOWN)
     return next((part for part in reversed(parts) if stamp in part.span), unknown)

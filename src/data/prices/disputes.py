@@ -98,7 +98,7 @@ class ActionEvent:
 
     @property
     def counts(self) -> bool:
-        """Whether the event is applied to prices."""
+        """Whether the event is applied to prices: it has at least as many reporters as silent vendors."""
         return len(self.silent) <= len({word.action.source for word in self.words})
 
     @property

@@ -189,7 +189,10 @@ def _proves(overlap: Overlap, fix: Fix, tolerance: Tolerance) -> bool:
 
 
 def _jumps(stored: BarTable, step: SpliceStep) -> bool:
-    """Return whether closes jump by a split's ratio, in either direction, on the split's day."""
+    """Return whether closes jump on the split's day, in either direction, by about its ratio.
+
+    At least half of the ratio's logarithm is enough.
+    """
     place = int(np.searchsorted(stored.stamps, step.before_ms))
     if not step.is_split or not 0 < place < len(stored):
         return False
@@ -239,7 +242,10 @@ def _ratios(stored: BarTable, fetched: BarTable) -> Floats:
 
 
 def _explained(verdict: Verdict, first_ms: int, fixes: Sequence[Fix] | None) -> Verdict:
-    """Return the verdict with the cause of a constant factor, which ``first_ms`` is the first bar of."""
+    """Return the verdict with the cause of its constant factor and the correction, if they are found.
+
+    ``first_ms`` is the timestamp of the first bar that was compared.
+    """
     for fix in fixes or ():
         factor = _product(s.factor for s in fix.steps if s.before_ms > first_ms)
         if abs(verdict.ratio * float(factor) - 1) <= _NEAR:

@@ -76,7 +76,10 @@ def chunk_end(
 
 
 def _pays(caps: Capabilities, timeframe: Timeframe) -> bool:
-    """Return whether the vendor has an archive and a month takes more pages than files."""
+    """Return whether a month of bars takes fewer requests from the vendor's archive than as pages.
+
+    The result is False if the vendor has no archive.
+    """
     if not (caps.archive_days and caps.page_bars and timeframe.is_intraday and timeframe.step_ms):
         return False
     bars = _SHORTEST_MONTH_MS // timeframe.step_ms

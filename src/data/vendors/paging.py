@@ -214,7 +214,7 @@ def _follow(
 
 
 class _Progress:
-    """Ends a fetch whose pages contain no new bars in the range."""
+    """Ends, with an error, a fetch whose pages contain no new bars in the range."""
 
     def __init__(self, vendor: str, query: FetchQuery) -> None:
         self._vendor = vendor

@@ -201,7 +201,10 @@ class VendorAccounts:
         self._thread.last = (query.instrument.asset_class, query.timeframe), call
 
     def blame(self, query: FetchQuery, error: BaseException) -> None:
-        """Count ``error`` against the endpoint of this thread's last call, if that was ``query``."""
+        """Count ``error`` against the endpoint of this thread's last call for bars.
+
+        It is not counted if that call was for another asset class or timeframe than ``query``.
+        """
         identity, call = getattr(self._thread, "last", None) or (None, None)
         if identity == (query.instrument.asset_class, query.timeframe) and call is not None:
             self._thread.last = None

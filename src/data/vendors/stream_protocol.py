@@ -140,7 +140,7 @@ def _faults(vendor: str, cls: Any) -> str:
 def understood(
     frame: str | bytes, read: Callable[[Any], Sequence[StreamEvent]]
 ) -> Sequence[StreamEvent]:
-    """Return the events that ``read`` finds in a JSON frame; ``Unreadable`` if it fails."""
+    """Return the events that ``read`` finds in a JSON frame; if it fails, an ``Unreadable`` event."""
     try:
         message = _parsed(frame)
     except (ValueError, RecursionError) as error:

@@ -34,7 +34,7 @@ class KnownActions(NamedTuple):
 
 
 def ex_dates(query: BarsQuery, stamps: Stamps) -> Span:
-    """Return the ex-dates in rows that open at ``stamps``, as a span of session dates."""
+    """Return the span of session dates in rows that open at ``stamps``, at most up to today."""
     if not len(stamps):
         return Span(0, 0)
     days = _days(query, [int(stamps[0]), int(stamps[-1])])
@@ -92,7 +92,7 @@ def _lies_in(query: BarsQuery, stamps: Stamps, spans: Iterable[Span]) -> np.ndar
 
 
 def _days(query: BarsQuery, stamps: Sequence[int]) -> list[int]:
-    """Return the session dates of rows, as timestamps; a stock's session is within one local day."""
+    """Return the session dates of rows, as timestamps; those of intraday bars are their local dates."""
     if not query.timeframe.is_intraday:
         return list(stamps)
     zone = ZoneInfo(query.instrument.timezone)

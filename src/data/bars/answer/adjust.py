@@ -211,10 +211,11 @@ class Rebaser:
     def _awaited_from(
         self, book: ActionBook, table: BarTable, parts: Sequence[BasisPart], own: date
     ) -> date | None:
-        """Return the first date whose actions will be published with the bars for those days.
+        """Return the first date whose actions the vendor will publish only with the bars of that date.
 
-        If this machine's clock is behind, the bars may be from a later date than today. Only raw
-        prices can be converted to a basis earlier than their fetch.
+        The result is None if no such date is known. If this machine's clock is behind, the bars may
+        be from a later date than today. Only raw prices can be converted to a basis earlier than
+        their fetch.
         """
         if self.today is None or self.query.adjustment == "raw" or not book.awaited:
             return None
@@ -232,7 +233,10 @@ class Rebaser:
         return None
 
     def _unknown_since(self, book: ActionBook, as_of: date) -> date | None:
-        """Return the first ex-date after ``as_of`` that is needed today and was never requested."""
+        """Return the first ex-date after ``as_of``, up to today, that was never requested.
+
+        The result is None if all were requested, or if raw prices are wanted.
+        """
         if self.today is None or self.query.adjustment == "raw" or self.today.day <= as_of:
             return None
         last_day = book.known_until(as_of)
@@ -266,7 +270,7 @@ class Rebaser:
         return with_answers(book, self.unstored)
 
     def _target(self, book: ActionBook, own: date) -> date:
-        """Return the latest date for which the series or its actions are known."""
+        """Return the date to adjust prices to: the latest for which the series or its actions are known."""
         last = self.view.last if self.view.last is not None else day_ms(own)
         return book.newest(max(own, _newest(basis_parts(self.view.coverage), last)))
 
@@ -309,7 +313,10 @@ class Rebaser:
         return done, Used(book, closes.closes)
 
     def _takes_dividends(self, parts: Sequence[BasisPart]) -> bool:
-        """Return whether dividends are added to prices or removed from them."""
+        """Return whether the conversion adds dividends to prices or removes them from prices.
+
+        This is so if the wanted or a stored adjustment is ``all``.
+        """
         return "all" in (self.query.adjustment, *(part.basis.adjustment for part in parts))
 
     def _last_sessions(
@@ -333,7 +340,7 @@ class Rebaser:
         return last_session
 
     def _closes_missing(self, day: date, as_of: date, book: ActionBook) -> DividendError:
-        """Return an error for a close that is not stored, with the days to fetch."""
+        """Return an error that the close before ``day`` is not stored, with the span of days to fetch."""
         why = f"the close for {self.key.symbol} before {day} is not stored"
         return DividendError(why, day, self._days_needed(book, day, as_of), symbol=self.key.symbol)
 

@@ -185,7 +185,7 @@ class Answer:
 
     @property
     def _hint(self) -> str:
-        """A hint about an adjustment that needs no splits and dividends, if it was used instead."""
+        """A hint for an answer in another adjustment, which needs no splits and dividends; else empty."""
         instead = self.facts.get("adjustment")
         return (
             f"; no vendor has splits and dividends, but adjustment={instead!r} needs none"
@@ -216,7 +216,7 @@ class Answer:
 
 
 def harmful(gaps: Sequence[Gap]) -> Sequence[Gap]:
-    """Return the gaps in which bars are missing."""
+    """Return the gaps that are not harmless, in which bars are missing."""
     return stretches(gaps).only(lambda gap: not gap.harmless)
 
 
@@ -311,7 +311,11 @@ def _cut(span: Span, unfilled: Sequence[Unfilled]) -> list[Gap]:
 
 
 def _unanswered(span: Span, unfilled: Sequence[Unfilled], traded: Span) -> list[Gap]:
-    """Split a span without an answer by the reasons; ``unfilled`` is ascending and disjoint."""
+    """Return the gaps of a span without an answer, split by the reasons in ``unfilled``.
+
+    ``unfilled`` is ascending and disjoint. The rest is before or after the lifetime ``traded`` of
+    the series, or has not been published.
+    """
     cut = _cut(span, unfilled)
     for rest in gaps(span, [g.span for g in cut]):
         early = Span(rest.start, min(rest.end, traded.start))
@@ -471,7 +475,10 @@ def provenance(answer: Answer) -> dict[str, Any]:
 
 
 def _flagged(answer: Answer) -> list[tuple[int, str]]:
-    """Return timestamps and reasons for rows that cannot be bars, and for off-calendar bars."""
+    """Return the first rows that cannot be bars, and the first off-calendar bars, with the reasons.
+
+    Each is a timestamp and a reason.
+    """
     unexpected = [
         (stamp, UNEXPECTED)
         for span in spans_of(answer.coverage.where(lambda part: part.reason == UNEXPECTED))

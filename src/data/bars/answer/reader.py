@@ -265,7 +265,10 @@ def _closed(table: BarTable, coverage: Coverage, cap: int) -> BarTable:
 
 
 def _flagged(suspects: Sequence[Suspect], table: BarTable, coverage: Coverage) -> list[Suspect]:
-    """Return the bad rows that have not been replaced by a bar or a later answer."""
+    """Return the bad rows to report: those in a suspect span, unless a bar has the same timestamp.
+
+    Rows off the grid are not included.
+    """
     if not suspects:
         return []
     stamps = np.array([s.bar.stamp_ms for s in suspects], dtype=np.int64)
@@ -363,7 +366,7 @@ def _outdated(done: Rebased, query: BarsQuery) -> list[str]:
 def _with_unstored(
     table: BarTable, coverage: Coverage, suspects: Sequence[Suspect], commits: Sequence[Commit]
 ) -> tuple[BarTable, Coverage, Sequence[Suspect]]:
-    """Add the data that the disk refused to store."""
+    """Return bars, coverage and bad rows with the data added that the disk refused to store."""
     from ..series import laid_over
 
     for commit in commits:

@@ -144,7 +144,11 @@ class Calculator:
         )
 
     def _basis(self, answer: Answer, part: Covered, table: BarTable) -> Basis:
-        """Return the basis of the prices in a part of an answer."""
+        """Return the basis of the prices in a part of an answer.
+
+        Stock prices have the adjustment and date of the answer, unless it is raw; others that of
+        ``part``.
+        """
         basis, query = part.basis, answer.query
         if query.instrument.asset_class == "stock" and query.adjustment != "raw":
             basis = Basis(answer.facts.get("adjustment", query.adjustment), answer.as_of)

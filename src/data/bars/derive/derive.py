@@ -137,7 +137,7 @@ class Deriver:
         return derived(query, source.timeframe, anchor, lambda below: self._ask(below, out))
 
     def _stored(self, query: BarsQuery) -> Answer | None:
-        """Return the stored bars of exactly the requested length."""
+        """Return the stored bars of exactly the requested length; None if they cannot answer."""
         try:
             return self._ask(replace(query, offline=True, refresh=False), {})
         except DataError:
@@ -155,13 +155,16 @@ def _lack_ms(answer: Answer) -> int:
 
 
 def _says_nothing(error: DataError) -> bool:
-    """Return whether a vendor reported that it has nothing, and therefore has no shorter bars."""
+    """Return whether an attempt ended because a vendor has no data.
+
+    Such a vendor has no shorter bars either.
+    """
     attempts: Sequence[Attempt] = getattr(error, "attempts", ())
     return any(isinstance(attempt.error, NoDataError) for attempt in attempts)
 
 
 def _down(error: DataError) -> dict[str, DataError]:
-    """Return the vendors that need not be queried again now."""
+    """Return the vendors in the error's attempts that need not be queried again now, with their errors."""
     return _down_in(getattr(error, "attempts", ()))
 
 
@@ -179,7 +182,10 @@ def _lacks_files_alone(error: DataError) -> bool:
 
 
 def _is_no_file(attempt: Attempt) -> bool:
-    """Return whether the user's files lack bars of this length; each length has its own file."""
+    """Return whether a vendor of local files has none for bars of this length.
+
+    Each length has its own file.
+    """
     return is_free(attempt.provider) and isinstance(attempt.error, SymbolNotFoundError)
 
 
@@ -262,7 +268,7 @@ class _Derivation:
         return self._folded(below, needed, is_open=is_open)
 
     def start(self, factor: int) -> int:
-        """Return the start of a range of ``factor`` times as many bars, in UTC milliseconds."""
+        """Return the start (UTC ms) of the range for ``factor`` times the requested number of bars."""
         return self._wanted(factor).start
 
     def _wanted(self, factor: int) -> Span:
@@ -274,7 +280,10 @@ class _Derivation:
         return Span(start, query.span.end if query.include_forming or end <= start else end)
 
     def _folded(self, below: Answer, needed: Span, *, is_open: bool) -> Answer:
-        """Build the bars from an answer; ``is_open``: not all bars in the range have closed."""
+        """Return the answer with bars built from the shorter bars in ``below``.
+
+        With ``is_open``, not all bars in the range have closed.
+        """
         ends = [*(c.span.end for c in below.coverage), *(g.span.end for g in below.gaps)]
         # Beyond the range that the answer covers, missing bars do not mean that nothing traded.
         span = Span(needed.start, min(needed.end, max(ends, default=needed.start)))
@@ -333,7 +342,10 @@ class _Derivation:
         return self.hours is None and self.source.is_intraday and is_longer
 
     def _beyond_calendar(self, below: Answer, span: Span) -> Iterator[Gap]:
-        """Yield the ranges never requested, even those in which the calendar expects no bar."""
+        """Yield the parts of ``span`` that were never requested, although the calendar is not complete.
+
+        Bars may exist there even if the calendar expects none.
+        """
         if self.hours is not None:
             for part in gaps(span, [c.span for c in below.coverage]):
                 yield Gap(part, "never asked for")
@@ -359,7 +371,10 @@ class _Derivation:
 
 
 def _dependency(below: Answer, *, is_open: bool) -> Dependency | None:
-    """Return what the derived bars depend on; in an open range, only until the next bar is due."""
+    """Return the stored data that the derived bars depend on; None if they must not be reused.
+
+    In an open range (``is_open``) they are valid only until the next bar is due.
+    """
     depends_on = below.depends_on
     if depends_on is None or not is_open:
         return depends_on
@@ -368,7 +383,7 @@ def _dependency(below: Answer, *, is_open: bool) -> Dependency | None:
 
 
 def _holes(below: Answer) -> Iterator[Gap]:
-    """Yield the parts of an answer that are missing or not trusted."""
+    """Yield the parts of an answer that lack bars, or whose rows cannot be bars."""
     yield from (gap for gap in below.gaps if not gap.harmless)
     for stamp, reason in below.flagged:
         yield Gap(Span(stamp, stamp + 1), reason)

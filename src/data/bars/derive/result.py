@@ -65,7 +65,7 @@ class DerivedAnswer:
         return merge(self.table, rows), coverage.overlaid([mark])
 
     def _running(self) -> Incomplete | None:
-        """Return the bar that has not closed, if everything in it so far is known."""
+        """Return the requested forming bar if none of the data in it so far is missing, else None."""
         if not self.query.include_forming:
             return None
         for bar in self.made.incomplete:
@@ -84,7 +84,10 @@ class DerivedAnswer:
         return [part for part in self._sources if part.span.overlaps(span)]
 
     def _coverage(self) -> Coverage:
-        """Derive vendor and state from the shorter bars; each bar has the worst state of its parts."""
+        """Return the coverage of the built bars, with the vendors of the shorter bars in them.
+
+        Each bar has the worst state of its parts.
+        """
         stamps, ends = self.table.stamps, self.made.ends
         if not len(stamps):
             return Coverage()
@@ -172,11 +175,11 @@ class DerivedAnswer:
 
     @cached_property
     def _hole_ends(self) -> list[int]:
-        """For each hole, the latest end of any hole up to it."""
+        """For each missing part, the latest end of it and all parts before it."""
         return list(accumulate((hole.span.end for hole in self.holes), max))
 
     def facts(self) -> dict[str, Any]:
-        """Return the additional entries of the provenance."""
+        """Return the provenance entries of derived bars: the problems, and the bars they are built from."""
         source, facts = self.source, self.below.facts
         problems = list(facts.get("problems", ()))
         if self.made.strays:

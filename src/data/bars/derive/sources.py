@@ -48,7 +48,7 @@ class ShorterBars:
 
     @property
     def anchor(self) -> str:
-        """Origin of the grid of the bars, if it is known in advance."""
+        """Origin of the grid of the bars: declared, or else the session's open."""
         return self.kind.anchor or "session"
 
     def __str__(self) -> str:
@@ -97,7 +97,7 @@ class SourceTimeframes:
         return min(fit, key=lambda source: _cost(query, source, calendar), default=None)
 
     def of(self, query: BarsQuery, timeframe: Timeframe) -> ShorterBars:
-        """Return the bars of one length, with their vendors and the stored ones."""
+        """Return the bars of ``timeframe`` to build others from: their vendors, and the stored ones."""
         serving = self._serving(query, timeframe)
         vendors = [c for c in serving if _has_files(c, query.instrument, timeframe)]
         lane = self._lanes.find(replace(query, timeframe=timeframe))
@@ -130,7 +130,7 @@ class SourceTimeframes:
         return sorted(fit, key=lambda source: source.timeframe.longest_ms, reverse=True)
 
     def _timeframes(self, query: BarsQuery, calendar: MarketCalendar) -> list[Timeframe]:
-        """Return all bar lengths that add up and that a vendor in the rules may serve."""
+        """Return the timeframes whose bars add up to the wanted ones and which vendors may serve."""
         wanted = query.timeframe
         vendors = {
             c.name: c
@@ -151,7 +151,7 @@ class SourceTimeframes:
         ]
 
     def _serving(self, query: BarsQuery, timeframe: Timeframe) -> list[Candidate]:
-        """Return the vendors that serve ``timeframe``, in the order of the rule for it."""
+        """Return the vendors that serve ``timeframe``, in the order of the rule for that timeframe."""
         candidates = candidates_of(self._selector, replace(query, timeframe=timeframe))
         return [c for c in candidates if not c.refusal(query.instrument, timeframe)]
 

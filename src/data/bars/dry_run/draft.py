@@ -75,7 +75,7 @@ class _Rows:
         return self._stamps(np.arange(*self._places(span)))
 
     def outline(self, span: Span) -> BarTable:
-        """Return the first and the last row of each run in ``span``."""
+        """Return the first and the last row in ``span`` of each run of evenly spaced rows."""
         start, end = self._places(span)
         behind = np.cumsum(self.counts)
         edges = np.concatenate([behind - self.counts, behind - 1, [start, end - 1]])
@@ -122,7 +122,7 @@ class _Draft:
     gone: list[Span] = field(default_factory=list)
 
     def near(self, span: Span) -> slice:
-        """Return the positions of the rows that may be in ``span``."""
+        """Return the positions of the drafted blocks of rows that may overlap ``span``."""
         first = bisect_left(self.rows, span.start + 1, key=lambda rows: rows.span.end)
         last = bisect_left(self.rows, max(span), key=lambda rows: rows.span.start)
         return slice(first, max(first, last))
@@ -159,7 +159,7 @@ class DraftStore:
         self._forgotten: dict[str, list[str]] = {}
 
     def view(self, key: SeriesKey) -> SeriesView:
-        """Return the view of a series after its drafts."""
+        """Return the view of a series as if its drafts had been stored."""
         base = self._preview.view(key)
         draft = self._drafts.get(key)
         if draft is not None and draft.base != base:  # damage was found meanwhile
@@ -206,7 +206,7 @@ class DraftStore:
         """Keep the bars and coverage changes of a commit in memory."""
 
         def has_bars(spans: Edges) -> NDArray[np.bool_]:
-            """Return in which spans bars are stored or drafted."""
+            """Return a mask of the spans in which bars are stored or drafted."""
             read = self._preview.read
             near = spans_of(spans)
             return np.array(
@@ -256,7 +256,7 @@ class DraftStore:
         return with_answers(book, answers)
 
     def forget_actions(self, symbol: str, source: str, wait_s: float = 0.0) -> None:
-        """Ignore the actions that a sample-data vendor reported."""
+        """Omit a sample-data vendor's reports from the actions that are returned from now on."""
         self._forgotten.setdefault(symbol, []).append(source)
 
     def add_actions(
@@ -311,7 +311,10 @@ class OutlineStore:
         self._store, self._query = store, query
 
     def is_outlined(self, key: SeriesKey) -> bool:
-        """Return whether only some of the drafted bars of a series are returned."""
+        """Return whether only the first and last drafted bars of each run are returned for a series.
+
+        This is so for intraday bars requested for a range, which may be too many to expand.
+        """
         query, timeframe = self._query, key.timeframe
         return query.bars is None and query.timeframe == timeframe and timeframe.is_intraday
 

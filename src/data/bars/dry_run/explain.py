@@ -59,7 +59,7 @@ def _rule(planner: RequestPlanner, query: BarsQuery) -> tuple[Rule | None, str]:
 
 
 def _origin(planner: RequestPlanner, rule: Rule) -> str:
-    """Return the file that defines the rule."""
+    """Return where the rule is defined: the packaged rules, or the path of the user's file."""
     if packaged_rules().rules.get(rule.name) == rule:
         return "the packaged rules"
     return str(planner.selector.config_path)

@@ -186,7 +186,7 @@ class _Composer:
         return len(answer.table) + store.left_out(key, self._span(), answer.table)
 
     def _plans_of_lane(self) -> list[tuple[LaneRequest, FetchPlan]]:
-        """Return the plans of the lane that answers; if no lane does, those of the first one."""
+        """Return the requests and plans of the lane that answers, or of the first lane if none does."""
         plans = [pair for pair in self._run.plans if pair[0].key.timeframe == self._timeframe]
         keys = list(dict.fromkeys(request.key for request, _ in plans))
         if self._answer is None:
@@ -220,7 +220,7 @@ class _Composer:
         return {**rejected, **way.namesakes}, substitutes
 
     def _span(self) -> Span:
-        """Return the part of the requested span that has closed."""
+        """Return the requested span up to the first bar that has not closed."""
         plan = self._plans[-1][1] if self._plans else None
         start, end = plan.wanted if plan and not self._source else self._query.span
         return Span(start, max(start, min(end, plan.cap if plan else self._query.now_ms + 1)))
@@ -328,7 +328,7 @@ def _joined(steps: Sequence[PlanStep]) -> tuple[PlanStep, ...]:
 
 
 def _stored(answer: Answer, requested: Sequence[Span]) -> tuple[PlanStretch, ...]:
-    """Return the bars in an answer that no vendor would be queried for."""
+    """Return the ranges of bars in an answer that no vendor would be queried for."""
     covered = [c.span for c in answer.coverage if c.state != "empty"]
     parts = [_stretch(s, answer.table.within(s).stamps) for s in subtract(covered, requested)]
     return tuple(part for part in parts if part.bars)
@@ -369,7 +369,7 @@ def _reasons(span: Span, cap: int, coverage: Coverage, request: LaneRequest) -> 
 
 
 def _place(gap: Span, coverage: Coverage) -> str:
-    """Return the position of ``gap`` relative to the stored bars."""
+    """Describe where ``gap`` is: before, after or between the stored bars, or with nothing stored."""
     stored = [part.span for part in coverage if part.state != "empty"]
     if not stored:
         return "nothing cached yet"

@@ -72,7 +72,7 @@ class FakeVendor(BaseDataDownloader):
 
     @property
     def folder_lane(self) -> str:
-        """The real vendor's value."""
+        """The real downloader's ``folder_lane``."""
         return self._real.folder_lane
 
     def source_files(self, instrument: Instrument, timeframe: Timeframe) -> SourceFiles | None:
@@ -80,7 +80,7 @@ class FakeVendor(BaseDataDownloader):
         return self._real.source_files(instrument, timeframe)
 
     def is_dense(self, timeframe: Timeframe) -> bool:
-        """Return the real vendor's value."""
+        """Return whether the real vendor is dense: has a bar at every time in the calendar."""
         return self._real.is_dense(timeframe)
 
     def spelled(self, instrument: Instrument) -> str:
@@ -88,7 +88,7 @@ class FakeVendor(BaseDataDownloader):
         return self._real.spelled(instrument)
 
     def is_circuit_open(self, endpoint: str) -> bool:
-        """Return the real vendor's value."""
+        """Return whether the real vendor's circuit breaker for ``endpoint`` is open."""
         return self._real.is_circuit_open(endpoint)
 
     def fetch(self, query: FetchQuery) -> Fetched:
@@ -235,7 +235,10 @@ class ForeignStandIn:
 
 
 def _series(run: DryRun, vendor: str, timeframe: Timeframe) -> SeriesKey | None:
-    """Return the series that a vendor is queried for; None for bars of another length."""
+    """Return the series that a vendor's bars would be stored in or compared with.
+
+    The result is None for bars of another length than the latest plan's.
+    """
     request = run.plans[-1][0]
     if request.key.timeframe != timeframe:
         return None

@@ -121,7 +121,10 @@ def _is_valid(part: Covered, now_ms: int) -> bool:
 
 
 def _is_news(part: Covered, vendor: str, names: Set[str]) -> bool:
-    """Return whether a part reported empty by some vendors is now reported empty by all of them."""
+    """Return whether vendors in addition to those recorded now report a span as empty.
+
+    ``names`` are all of them, and ``vendor`` is their list as text.
+    """
     is_none = part.vendor != vendor and part.reason.startswith(NO_BAR)
     return is_none and set(part.vendor.split(",")) < names
 
@@ -262,7 +265,8 @@ def _without_bars_before(
 ) -> set[str]:
     """Return the vendors among ``names`` that report no bars before ``nothing``.
 
-    If one of them has bars, none of them counts.
+    If one of them has earlier bars, the result is empty: the empty span is then not before a
+    listing.
     """
     agreeing: set[str] = set()
     pages = _pages_before(request, nothing, series.now_ms())

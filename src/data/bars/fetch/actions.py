@@ -101,7 +101,10 @@ class ActionFetcher:
         return False
 
     def _dates(self, span: Span, told_ms: int) -> Span:
-        """Return the ex-dates that an answer covers, according to the vendor's time."""
+        """Return the ex-dates in ``span`` before the next session that opens after ``told_ms``.
+
+        ``told_ms`` is the vendor's own time; the vendor cannot know about a later session.
+        """
         today = date_of(told_ms)
         near = self._request.grid.calendar.sessions(today, today + _NEAR)
         coming = next((day_ms(s.day) for s in near if s.open_ms > told_ms), span.end)
@@ -115,7 +118,7 @@ class ActionFetcher:
         return first_session(self._request.grid.calendar, until, date_of(span.end - 1))
 
     def _newest_basis(self) -> int:
-        """Return the latest session that had opened at any fetch; it cannot be in the future.
+        """Return the date, as a timestamp, of the newest basis of stored bars; 0 if there is none.
 
         If the local clock is behind that session, the splits in between would not be requested.
         """
@@ -164,7 +167,11 @@ class ActionFetcher:
             raise refused  # the vendor rejects the key, so it would reject this query, too
 
     def _is_shut_out(self, candidate: Candidate) -> bool:
-        """Return whether a vendor's failure to supply bars also applies to its actions."""
+        """Return whether a vendor is not queried for actions because of its failure to supply bars.
+
+        This is so if it timed out or rejected the key, or if its actions come with bars that it
+        refused.
+        """
         out = self._journal.excluded.get(candidate.name)
         if isinstance(out, ProviderTimeoutError) or _is_locked_out(out):
             return True

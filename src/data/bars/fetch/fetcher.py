@@ -47,7 +47,7 @@ _GROWTH = 8
 
 
 def _overdue(segment: _Segment) -> list[DataError]:
-    """Return the timeout error of a call whose time is over, if many spans are left to record."""
+    """Return the timeout error if the call's time is over and many spans are left to record, else none."""
     try:
         if len(segment.spans) > WORTH_STOPPING:
             check_time("what no vendor has")
@@ -57,7 +57,10 @@ def _overdue(segment: _Segment) -> list[DataError]:
 
 
 class _Stretches(NamedTuple):
-    """Ascending spans that are requested at once; nothing else is missing before ``until``."""
+    """Ascending spans to request at once.
+
+    Between them and ``until`` nothing else is missing.
+    """
 
     spans: Sequence[Span]
     until: int
@@ -89,7 +92,7 @@ class _Segment:
     reasons: tuple[DataError, ...] = ()
 
     def passed_on(self, spans: Iterable[Span], reason: DataError) -> _Segment:
-        """Return the entry that passes ``spans`` on to the next candidate."""
+        """Return the entry that passes ``spans`` on to the next candidate, with the reason added."""
         return _Segment(tuple(spans), self.position + 1, (*self.reasons, reason))
 
     def requested_alone(self, span: Span) -> _Segment:
@@ -255,7 +258,11 @@ class Fetcher:
             todo += reversed(following)
 
     def _split(self, candidate: Candidate, segment: _Segment) -> list[_Segment]:
-        """Split a segment into the parts that a candidate is and is not queried for."""
+        """Split a segment into entries for a candidate and for the one after it.
+
+        The latter are spans too far back for the candidate, or that it reported as empty not long
+        ago.
+        """
         coverage = Coverage() if self._request.query.refresh else self._series.coverage()
         now, timeframe = self._series.now_ms(), self._request.grid.timeframe
         none = [span for span in segment.spans if _has_none(coverage, candidate, span, now)]

@@ -136,7 +136,7 @@ class LaneRun:
         return len(self.request.grid.opens(late)) if is_last else 0
 
     def _filled(self, wanted: Span) -> Answer:
-        """Return the answer for the span ``wanted``."""
+        """Fetch the missing bars in ``wanted``, and return the answer for that span."""
         request, series, journal = self.request, self.series, self.journal
         self._runner.store.listener.used(request.key, wanted)
         series.end_phase()  # the call may have waited for other callers
@@ -196,7 +196,7 @@ class LaneRun:
         return spans_of(difference(np.concatenate([spans, mine]), known))
 
     def _unrefreshed(self) -> list[str]:
-        """Report that a requested refresh could not be done."""
+        """Return a sentence if a requested refresh could not fetch all bars again, else an empty list."""
         query, unfilled = self.request.query, self.journal.unfilled
         if not query.refresh or query.offline or not unfilled:
             return []
@@ -275,7 +275,7 @@ class LaneRun:
         return any(answer.end_ms > cap for answer in answers)
 
     def _is_ahead(self, span: Span) -> bool:
-        """Return whether a span is after everything known; a cache hit ignores such a span, too."""
+        """Return whether a span is after all stored coverage; a cache hit ignores such a span, too."""
         coverage = self.series.view().coverage
         return bool(coverage) and span.start >= coverage[-1].span.end
 
@@ -325,9 +325,10 @@ class LaneRun:
         )
 
     def _ask_anew(self, wanted: Span) -> bool:
-        """Fetch all bars again in one basis if no vendor reports the actions between them.
+        """Fetch all bars again in one basis, because no vendor reports the actions between them.
 
-        Bars that are received unchanged count as fetched now; others are replaced.
+        Return False if no vendor has prices in the wanted adjustment. Bars that are received
+        unchanged count as fetched now; others are replaced.
         """
         request = self.request
         if all(c.adjustment != request.query.adjustment for c in request.lane.candidates):
@@ -339,7 +340,7 @@ class LaneRun:
 
 
 def _deleted(gaps: Sequence[Gap], lost: Sequence[Span]) -> Sequence[Gap]:
-    """Return the gaps, with the actual reason for bars that were deleted before each read."""
+    """Return the gaps, with the reason ``deleted`` where bars were lost rather than unpublished."""
     if not lost:
         return gaps
     cut = []

@@ -66,7 +66,7 @@ class _TriedLane:
 
     @property
     def is_truth(self) -> bool:
-        """Whether an answer, even an empty one, is what the vendors positively report."""
+        """Whether there is an answer, even an empty one, and vendors have answered for all of it."""
         return self.answer is not None and not self.unfilled
 
 
@@ -86,7 +86,10 @@ class _TriedLanes:
     lanes: list[_TriedLane] = field(default_factory=list)
 
     def attempts(self, start: int = 0, *, aside: bool = False) -> list[Attempt]:
-        """Return the attempts from a lane on; ``aside`` includes queries for actions and closes."""
+        """Return the attempts from the lane at index ``start`` on.
+
+        ``aside`` includes queries for actions and daily closes.
+        """
         lanes, tried = self.lanes[start:], () if start else self.earlier
         found = (a for one in lanes for a in (*one.attempts, *(one.side_attempts if aside else ())))
         return [*tried, *found]
@@ -187,7 +190,10 @@ class MissHandler:
         return replace(self._marked(query, answer), depends_on=None)
 
     def _completed(self, query: BarsQuery, answer: Answer, tried: _TriedLanes) -> Answer:
-        """Return the vendors' answer, or bars built from shorter ones if only these are whole."""
+        """Return the vendors' answer or, if an outage cut it off, bars built from shorter ones.
+
+        The latter are used only if they are complete.
+        """
         is_alone = sum(one.has_rows for one in tried.lanes) == 1
         if not (is_alone and _is_cut_off(answer)):
             return answer
@@ -275,7 +281,10 @@ class MissHandler:
         raise _failure(query, attempts, tried.unfilled, way.namesakes)
 
     def _by_proof(self, query: BarsQuery, way: Route, tried: _TriedLanes) -> Answer | None:
-        """Answer from vendors whose bars agree with the stored ones; return None if there are none."""
+        """Answer from vendors that are proved to list the same instrument, because their bars agree.
+
+        The result is None if there are none, or if they cannot answer.
+        """
         if not way.namesakes:
             return None
         candidates = candidates_of(self._selector, query)
@@ -337,7 +346,10 @@ class MissHandler:
 
     @staticmethod
     def _is_unknown(way: Route, tried: _TriedLanes) -> bool:
-        """Return whether the pair's own exchange does not know the symbol, so that it is not a pair."""
+        """Return whether the exchange that the pair's name belongs to does not list it.
+
+        The search then ends without a substitute.
+        """
         errors = (one.excluded.get(way.owner) for one in tried.lanes)
         return way.is_final and any(isinstance(error, SymbolNotFoundError) for error in errors)
 
@@ -512,12 +524,12 @@ class MissHandler:
 
 
 def _lane_of(result: LookupResult) -> AnsweringLane | None:
-    """Return the lane that a lookup examined, or None."""
+    """Return the lane that an unsuccessful lookup examined; None if it found an answer."""
     return result.lane if isinstance(result, Miss | PartialHit) else None
 
 
 def _is_substitute(query: BarsQuery, way: Route, lane: LaneRoute) -> bool:
-    """Return whether the bars of a lane differ in kind from the requested ones."""
+    """Return whether a lane is neither the route's first one nor its lane for the wanted adjustment."""
     return lane is not way.lanes[0] and lane.lane_name != (*way.lane_name, query.adjustment)
 
 
@@ -530,7 +542,7 @@ def _vendors(answer: Answer) -> list[str]:
 
 
 def _is_cut_off(answer: Answer) -> bool:
-    """Return whether an answer lacks bars because all vendors that serve them are down."""
+    """Return whether an answer has a gap because all vendors that serve it are down."""
     return any(gap.is_outage for gap in stretches(answer.gaps).sources)
 
 
@@ -542,7 +554,7 @@ def _is_whole(answer: Answer, part: Answer) -> bool:
 
 
 def _others(query: BarsQuery, way: Route, attempts: Sequence[Attempt]) -> dict[str, str]:
-    """Return the vendors that were not queried, and how to request each."""
+    """Return the vendors that were not queried, each with the way to request it explicitly."""
     done, symbol = {attempt.provider for attempt in attempts}, query.instrument.symbol
     left = [c.name for lane in way.lanes for c in lane.candidates if c.name not in done]
     why = f"{way.owner}, the exchange of this pair, does not list it"

@@ -78,7 +78,7 @@ def wanted_span(request: LaneRequest, series: SeriesStore, bars: int | None = No
 
 
 def cap_of(request: LaneRequest, series: SeriesStore) -> int:
-    """Return the timestamp of the first bar that has not closed."""
+    """Return the timestamp of the first bar that has not closed at the request's time."""
     grid = request.grid
     return first_unclosed(grid.calendar, grid.timeframe, series.now_ms(), grid.anchor)
 
@@ -363,7 +363,7 @@ def adopt(request: LaneRequest, series: SeriesStore, wanted: Span) -> None:
 
 
 def _theirs(coverage: Coverage, span: Span, request: LaneRequest) -> list[Covered]:
-    """Return the coverage in ``span`` whose bars are unchanged as the pinned vendor sent them."""
+    """Return the coverage in ``span`` with final bars as the pinned vendor sent them, not converted."""
     return [
         part
         for part in coverage.within(span)
@@ -393,7 +393,7 @@ def _copied(table: BarTable, part: Covered) -> Commit:
 def with_overlap(
     segments: Iterable[Span], coverage: Coverage, grid: BarGrid, cap: int
 ) -> list[Span]:
-    """Extend segments a few bars into adjacent bars from older tools."""
+    """Extend segments by a few bars into adjacent ranges of bars from older tools, for comparison."""
     older = [part.span for part in coverage if is_older(part)]
     by_start, by_end = {span.start: span for span in older}, {span.end: span for span in older}
     widened = []

@@ -131,7 +131,11 @@ def _at(parts: Coverage, stamp: int) -> Covered | None:
 def _compared_from(
     request: LaneRequest, series: SeriesStore, candidate: Candidate, span: Span
 ) -> int:
-    """Return the time from which the vendor's own bars before ``span`` are requested again."""
+    """Return the time from which the vendor's own bars before ``span`` are requested again.
+
+    The result is the start of ``span`` if no comparison is due, or if bars after ``span`` are
+    stored.
+    """
     caps, compared_at = candidate.capabilities, series.view().compared_at
     if caps is None or request.query.refresh or not _is_due(request, series, compared_at):
         return span.start
@@ -145,7 +149,7 @@ def _compared_from(
 
 
 def _is_due(request: LaneRequest, series: SeriesStore, compared_at: int | None) -> bool:
-    """Return whether a comparison is due; near a split it never is."""
+    """Return whether the last comparison is long enough ago; always False close to a split."""
     now = series.now_ms()
     if compared_at is not None and abs(now - compared_at) < request.expiry.recent_ms:
         return False

@@ -208,7 +208,7 @@ class _CommitBuilder:
 
     @cached_property
     def _unusable(self) -> Edges:
-        """Spans whose bars were not received, or came as rows that cannot be bars."""
+        """Spans for which the answer has no bar, or only rows that cannot be bars."""
         answer = self.answer
         return merged(edges_of((*answer.holes, *answer.bad_spans, *answer.off_slots)))
 
@@ -218,11 +218,11 @@ class _CommitBuilder:
 
     @cached_property
     def _absent(self) -> Edges:
-        """Spans without a bar, either in the answer or stored."""
+        """Spans without a bar: the answer has none, and no stored bar stays."""
         return difference(self._unusable, edges_of(span for span, _ in self._kept))
 
     def _present(self, spans: Iterable[Span]) -> Edges:
-        """Return the parts of spans that may have bars."""
+        """Return the parts of spans that are not known to be without a bar."""
         edges, absent = edges_of(spans), self._absent
         if len(absent) and len(edges):
             first = absent[:, 1].searchsorted(edges.min(), "right")
@@ -246,7 +246,10 @@ class _CommitBuilder:
 
     @cached_property
     def _withdrawn(self) -> list[int]:
-        """Timestamps of provisional and unexpected bars that the vendor withdrew, ascending."""
+        """Timestamps of provisional or off-calendar stored bars that the vendor no longer sends, ascending.
+
+        Bars at or after the last one received, and those sent as bad rows, are not included.
+        """
         last = int(self.answer.closed.stamps[-1]) if len(self.answer.closed) else 0
         bad = {row.bar.stamp_ms for row in self.answer.bad}
         return [
@@ -257,7 +260,7 @@ class _CommitBuilder:
 
     @cached_property
     def _kept(self) -> list[tuple[Span, str]]:
-        """The span of each stored bar that stays although the answer lacks it, with the reason."""
+        """The span of each stored bar that the answer lacks but that stays, with the reason for the doubt."""
         if not self._lost:
             return []
         bad = {row.bar.stamp_ms for row in self.answer.bad}
@@ -299,7 +302,7 @@ class _CommitBuilder:
     # --- bars ------------------------------------------------------------------------------
 
     def _runs(self, span: Span) -> list[tuple[Span, bool]]:
-        """Split a span where bars equal to the stored ones begin and end."""
+        """Split a span into runs of bars that do or do not equal the stored ones; True if they do."""
         rows = self.answer.closed.within(span)
         if not len(rows):
             return []
@@ -410,7 +413,7 @@ class _CommitBuilder:
 
     @cached_property
     def _untrusted(self) -> list[Span]:
-        """The spans of single bars that are stored but not trusted."""
+        """The spans of received bars that are off the calendar, contradictory or grave."""
         unexpected = self.answer.unexpected.tolist()
         own = (Span(stamp, self._end_of(stamp)) for stamp in unexpected)
         grave = (mark.span for mark in self.answer.verdicts if mark.state == "suspect")
@@ -521,7 +524,10 @@ class _CommitBuilder:
         return self.terms.doubt
 
     def _doubts(self, pieces: Sequence[CommitPiece]) -> Stretches[Covered]:
-        """Return a mark for the settled part of each piece; the rest is fetched again anyway."""
+        """Return a suspect mark for the settled part of each piece if the whole answer is doubtful.
+
+        The rest is fetched again anyway.
+        """
         doubt = self._doubt
         settled = Span(self.answer.answered.start, self.answer.finality.settled_before)
         if doubt is None:
@@ -667,7 +673,10 @@ def _is_bare(part: Covered) -> bool:
 
 
 def are_many(lost: int, stored: int) -> bool:
-    """Return whether an answer that lacks ``lost`` of ``stored`` bars is not to be trusted."""
+    """Return whether more than 1 % of the stored bars, and more than two, are missing from an answer.
+
+    Such an answer is not trusted.
+    """
     return lost > max(2, stored // 100)
 
 
@@ -720,12 +729,15 @@ class StoredRange:
     tolerance: float = 0.0
 
     def may_go(self, stamp: int) -> bool:
-        """Return whether the bar stored at a timestamp is removed if a vendor does not send it again."""
+        """Return whether the stored bar is provisional or off-calendar.
+
+        Such a bar is removed if a vendor does not send it again.
+        """
         part = self._at(stamp)
         return part is not None and (part.state == "provisional" or part.reason == UNEXPECTED)
 
     def is_doubted(self, stamp: int) -> bool:
-        """Return whether the bar stored at a timestamp was doubtful from the start."""
+        """Return whether the stored bar is off-calendar or grave, or came in an answer that is doubtful."""
         part = self._at(stamp)
         return part is not None and part.reason.startswith((UNEXPECTED, DOUBTFUL, GRAVE))
 
@@ -735,7 +747,7 @@ class StoredRange:
         return part if part is not None and part.reason.startswith((DOUBTFUL, GRAVE)) else None
 
     def stays(self, stamps: Stamps) -> Stamps:
-        """Return the timestamps of stored bars that stay if an answer has only bars at ``stamps``."""
+        """Return the timestamps of stored bars that stay although an answer has bars only at ``stamps``."""
         lost = self.rows.stamps[~among(self.rows.stamps, stamps)]
         return lost[[not self.may_go(stamp) for stamp in lost.tolist()]] if len(lost) else lost
 
@@ -803,7 +815,7 @@ class CommitContext:
         return parts, self._settled(parts, expires)
 
     def _settled(self, edges: Edges, expires: Stamps) -> Stamps:
-        """Return the expiries; for bars that have not settled, the time at which they settle."""
+        """Return ``expires``, replaced by the settling time for spans with bars that have not settled."""
         for at in np.flatnonzero(edges[:, 1] > self._settled_before).tolist():
             expires[at] = self._settling(Span(*edges[at].tolist())) or expires[at]
         return expires

@@ -77,7 +77,10 @@ def judge(
 
 
 class _Repeat(NamedTuple):
-    """Positions of rows that are stored as grave and were sent again, by any vendor."""
+    """Positions of new rows at timestamps where the bars stored in ``part`` are grave.
+
+    They are the same as the stored rows (``is_same``), or also grave.
+    """
 
     part: Covered
     rows: Places
@@ -141,7 +144,7 @@ class _Judging:
     # --- bars stored as grave ---------------------------------------------------------------
 
     def _repeats(self, parts: Sequence[Covered], new_graves: Sequence[Grave]) -> Iterator[_Repeat]:
-        """Yield, for each stored span, the new rows that are not better than the stored ones."""
+        """Yield, for each stored span of grave rows, the new rows that are the same or also grave."""
         new, old = self.answer.closed, self.stored.rebased
         stamps = [np.empty(0, np.int64), *(one.stamps for one in new_graves)]
         is_grave = among(new.stamps, distinct(np.concatenate(stamps)))
@@ -207,7 +210,10 @@ class _Judging:
     # --- bars that are grave now ------------------------------------------------------------
 
     def _fresh(self, table: BarTable, grave: Grave, done: Sequence[Span]) -> Iterator[Covered]:
-        """Yield coverage for grave rows not decided on yet, including stored rows next to them."""
+        """Yield suspect coverage for grave rows that are not in the ``done`` spans.
+
+        If the fault begins with the first row, adjacent stored rows are included.
+        """
         now, reason = self.context.now_ms, f"{GRAVE}{grave.cause}"
         until = now + WAITS_MS[0]
         mark = Covered(
@@ -225,7 +231,10 @@ class _Judging:
                 yield replace(mark, span=part.span)
 
     def _before(self, stamp: int) -> Iterator[Covered]:
-        """Yield the stored spans before a bar that have the same vendor and basis."""
+        """Yield the stored spans before a bar back to the first of another vendor or basis.
+
+        Spans that were already judged also end the search.
+        """
         parts = [part for part in self.context.coverage.opened() if part.span.start <= stamp]
         own = parts[-1] if parts and stamp in parts[-1].span else None
         for part in reversed(parts):

@@ -140,7 +140,7 @@ def _clock_is_behind(
 def _sent_again(
     request: LaneRequest, series: SeriesStore, question: Question, fetched: Fetched
 ) -> Question:
-    """Return the request without the earlier bars if too many of these were not sent again.
+    """Return the question without the vendor's own earlier bars if too many were not sent again.
 
     The new bars are still used; the stored bars stay and are compared later.
     """
@@ -283,7 +283,10 @@ def fit(request: LaneRequest, series: SeriesStore, received: ReceivedAnswer) -> 
 def _fit_sides(
     request: LaneRequest, series: SeriesStore, received: ReceivedAnswer
 ) -> tuple[Fetched, tuple[Splice, ...]]:
-    """Compare an answer with the adjacent bars from other vendors."""
+    """Compare an answer with the adjacent bars from other vendors.
+
+    Return the answer without those bars, corrected if an action was missed, and the comparisons.
+    """
     fetched, span, sides = received.fetched, received.span, received.question.sides
     rows = fetched.table
     is_neighbour = inside(rows.stamps, [side.span for side in sides])
@@ -306,7 +309,10 @@ def _fit_sides(
 def _verdicts(
     request: LaneRequest, series: SeriesStore, received: ReceivedAnswer, rows: BarTable
 ) -> tuple[list[Verdict], Fix | None]:
-    """Judge all sides together; see :func:`..prices.splice.settle`."""
+    """Return a verdict on the bars on each side, and the correction that makes them all fit, if any.
+
+    See :func:`..prices.splice.settle`.
+    """
     fetched, sides = received.fetched, received.question.sides
     book = series.book()
     if received.actions is not None:
@@ -329,7 +335,7 @@ def _verdicts(
 
 
 def common_basis(request: LaneRequest, received: ReceivedAnswer, book: ActionBook) -> CommonBasis:
-    """Return the basis of an answer; ``split`` if the answer does not state it."""
+    """Return the basis in which to compare an answer with stored bars: its own, or else ``split``."""
     adjustment = received.fetched.basis.adjustment
     target = "split" if adjustment == "unknown" else adjustment
     step = request.grid.timeframe

@@ -209,10 +209,9 @@ def sorted_answer(
 def _by_close(
     checked: Checked, span: Span, grid: BarGrid, now_ms: int
 ) -> tuple[BarTable, BarTable]:
-    """Return the good rows in ``span`` that have closed, and those that have not.
+    """Return the good rows in ``span`` that have closed, and those that are still forming.
 
-    Every expected bar in ``span`` has closed; a bar that the calendar does not expect may still be
-    forming.
+    Only bars that the calendar does not expect can still be forming.
     """
     rows = checked.good.within(span)
     unexpected = checked.unexpected[among(checked.unexpected, rows.stamps)]
@@ -263,7 +262,10 @@ def _disbelief(closed: BarTable, bad: int, odd: int, least_share: float) -> str:
 def _unpublished(
     span: Span, present: Stamps, grid: BarGrid, settle_ms: int, now_ms: int
 ) -> Span | None:
-    """Return the closed, unsettled bars at the end of ``span`` that were not received."""
+    """Return the span of the expected bars at the end that were not received and may not be published yet.
+
+    The result is None if all bars up to there have settled.
+    """
     after_last = Span(int(present[-1]) + 1 if len(present) else span.start, span.end)
     late = first_unsettled(grid.opens(after_last), grid, settle_ms, now_ms)
     return None if late is None else Span(late, span.end)
@@ -272,7 +274,10 @@ def _unpublished(
 def _lacking(
     answered: Span, present: Stamps, grid: BarGrid, density: Density, least_share: float
 ) -> tuple[list[Span], str]:
-    """Return the gaps, and why the answer is doubted if it has too many gaps to list."""
+    """Return the gaps, and why the answer is doubted: it has too many gaps to list, or too few bars.
+
+    The text is empty if it is not doubted.
+    """
     if density == "unknown":
         return [], ""
     # Vendors are not required to have the other bars, so these are neither looked for nor counted.

@@ -352,7 +352,7 @@ def _stored(
     basis = common_basis(request, received, series.book())
 
     def rebased(table: BarTable, *, surely: bool = False) -> BarTable:
-        """Convert bars to the answer's basis; the result is empty if they cannot be compared."""
+        """Return bars converted to the answer's basis; empty if they cannot be converted."""
         try:
             return basis.of(table, all_coverage, surely=surely)
         except KindMismatchError:
@@ -563,7 +563,7 @@ def _now_ms(series: SeriesStore, fetched: Fetched) -> int:
 def _split_doubts(
     request: LaneRequest, series: SeriesStore, fetched: Fetched
 ) -> tuple[list[Covered], Suspicion | None]:
-    """Return marks for stored bars that a nearby split makes doubtful, and the doubt about new ones."""
+    """Return marks for stored bars fetched close to a split, and the doubt about the new bars, if any."""
     splits = series.book().splits
     if not splits or fetched.basis.adjustment not in ("split", "all"):
         return [], None
@@ -652,9 +652,9 @@ def _with_sides(grid: BarGrid, span: Span) -> Span:
 
 
 def _older_faults(view: SeriesView, question: Question, judged: Span) -> list[Fault]:
-    """Return the stored faults that concern bars outside the answer.
+    """Return the stored faults that stay although their span was judged again.
 
-    The answer itself reports on the bars that were missing.
+    These are faults of existing bars; the answer itself reports on the bars that were missing.
     """
     if not question.stretches:
         return []

@@ -105,7 +105,7 @@ class Candidate:
         return bool({self.name, getattr(self.downloader, "name", None)} & set(vendors))
 
     def has_answered(self, nothing: Covered) -> bool:
-        """Return whether the coverage entry ``nothing``, without bars, is from this vendor."""
+        """Return whether the coverage entry ``nothing`` (without bars) is this vendor's report."""
         return self.is_among(nothing.vendor.split(","))
 
     def servable(self, segment: Span, timeframe: Timeframe, now_ms: int) -> Span:
@@ -186,7 +186,8 @@ class Candidate:
     def leans_on_actions(self, query: BarsQuery) -> bool:
         """Return whether the vendor's prices fit others' only if splits and dividends are already stored.
 
-        This is False for a vendor of raw prices that sends splits and dividends with its bars.
+        This is so for fully adjusted prices, and for raw prices from a vendor that sends no
+        actions. It is False for other assets than stocks and for a pinned vendor.
         """
         if query.provider is not None or query.instrument.asset_class != "stock":
             return False
@@ -511,7 +512,10 @@ class _Placement(NamedTuple):
         return (candidate,) if converted is None else (converted, candidate)
 
     def _reader(self) -> Candidate | None:
-        """Return the candidate that reads the folder whose bars the rules want, if any."""
+        """Return the candidate whose folder's lane answers by the rules.
+
+        The result is None if a vendor is pinned, or if the lane is not that of a folder.
+        """
         if self.query.provider is not None:
             return None
         readers = (one for one in self.usable if one.folder_lane)
@@ -570,7 +574,7 @@ def _is_made_up(candidate: Candidate) -> bool:
 
 
 def _is_users_own(query: BarsQuery, candidate: Candidate) -> bool:
-    """Return whether a candidate is a user's downloader, or reads files that do not declare a kind."""
+    """Return whether a candidate is a user's downloader, or reads files without declared hours or venue."""
     kind = candidate.kind(query.instrument, query.timeframe)
     is_file = not getattr(candidate.downloader, "default_base_url", "")
     return candidate.capabilities is None or (is_file and not (kind.session or kind.venue))

@@ -205,7 +205,7 @@ class _Made:
         return BarTable.empty()
 
     def _is_short(self, bars: Resampled) -> bool:
-        """Return whether a closed bar could not be built, other than because it is too recent."""
+        """Return whether a bar is missing although all the bars it is built from are published."""
         late = self.classified.unpublished
         until = late.start if late else self.query.span.end
         return any(b.reason != "forming" and b.span.end <= until for b in bars.incomplete)

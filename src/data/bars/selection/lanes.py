@@ -127,7 +127,11 @@ class LaneFinder:
         return AnsweringLane(other, view, first.kind, stored, first.name, query.home)
 
     def _pinned(self, query: BarsQuery, view: SeriesView) -> AnsweringLane:
-        """Return the lane of a pinned vendor; it has no extended hours unless they were requested."""
+        """Return the lane of a pinned vendor.
+
+        If that vendor's bars include extended hours that were not requested, it is a lane of their
+        regular hours.
+        """
         if view.kind is None or not is_too_long(view.kind, query):
             return AnsweringLane(view.key, view, view.kind, None)
         key = replace(view.key, lane=(*view.key.lane, *REGULAR_LANE))
@@ -215,7 +219,7 @@ class LaneFinder:
         return next(iter(getattr(order, "names", order)), "")
 
     def _declared(self, query: BarsQuery, order: object) -> Sequence[Offer]:
-        """Return the declarations of the vendors in the rules for a series, in order."""
+        """Return the declarations of the vendors that the rules name for a series, in order."""
         place = order, query.instrument.symbol, query.timeframe.label
         offers = self._offers.get(place)
         if offers is None:

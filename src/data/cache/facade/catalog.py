@@ -86,7 +86,7 @@ class Catalogue:
         return sorted(frames, key=lambda frame: (frame.unit == "M", frame.step_ms or frame.count))
 
     def lane_of(self, key: SeriesKey) -> SeriesKey:
-        """Return the series to read for ``key``, which has sample data only if there is nothing else."""
+        """Return ``key``, or the sample-data series instead of it if only that one exists."""
         if self.store.view(key).exists:
             return key
         sample = SeriesKey(key.symbol, key.timeframe, SAMPLE_LANE)
@@ -181,7 +181,10 @@ class Catalogue:
         return plain if isinstance(plain, dict) else None
 
     def _older_document(self, key: SeriesKey, year: int) -> dict[str, Any] | None:
-        """Return another tool's record of a year, completed from its bars."""
+        """Return another tool's record of a year, with missing keys filled in from its bars.
+
+        The result is None if such a file does not exist or has no bars.
+        """
         path = self.older_files(key).get(year)
         if path is None:
             return None

@@ -110,7 +110,7 @@ def to_commit(frame: pd.DataFrame, offer: FrameUpload, now_ms: int) -> Commit | 
 
 
 def _stamped(frame: pd.DataFrame, timeframe: Timeframe) -> BarTable:
-    """Read the frame; aware stamps of daily bars are dates at the venue, not in UTC."""
+    """Return the frame's bars; timezone-aware stamps of daily bars are taken as dates at the venue."""
     import pandas as pd
 
     times = frame.index
@@ -217,7 +217,7 @@ def _faults(
 
 
 def _grid(present: Stamps, offer: FrameUpload, extent: Span) -> BarGrid | None:
-    """Return the grid that the bars in ``extent`` are on; None if they do not fit any."""
+    """Return the grid that most of the bars are on; None if fewer than half of them are on any."""
     calendar, step = calendar_for(offer.instrument), offer.timeframe
     anchors = ("session", "clock") if step.is_intraday else ("session",)
     grids = [BarGrid(calendar, step, anchor) for anchor in anchors]

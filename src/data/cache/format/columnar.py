@@ -128,7 +128,7 @@ class Head:
 
     @property
     def slot_at(self) -> int:
-        """The offset of this header, which differs from that of the previous one."""
+        """The offset of this header; successive headers alternate between two offsets."""
         return self.seq % 2 * SLOT
 
     def to_bytes(self) -> bytes:

@@ -277,7 +277,7 @@ def _field(values: Floats) -> _Field | None:
 
 
 def _drop_zeros(digits: Chars, mask: Mask) -> None:
-    """Mask leading zeros, except in the last digit; modifies ``mask``."""
+    """Set ``mask`` to False for leading zeros and to True after them; the last digit is not changed."""
     for place in range(len(digits) - 1):
         np.not_equal(digits[place], _ZERO, out=mask[place])
         if place:

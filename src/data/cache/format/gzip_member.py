@@ -99,7 +99,10 @@ class Header:
     extra: Mapping[str, Any] = field(default_factory=dict)
 
     def same_source(self, other: Header) -> bool:
-        """Return whether the bars of two members may be joined in one if their spans adjoin."""
+        """Return whether two members have the same vendor, kind, basis and state.
+
+        If so, they may be joined into one if their spans adjoin.
+        """
         mine = (self.vendor, self.kind, self.basis, self.state, self.extra)
         return mine == (other.vendor, other.kind, other.basis, other.state, other.extra)
 
@@ -277,7 +280,7 @@ def claimed_end(data: bytes, offset: int) -> int | None:
 
 
 def _claimed_size(data: bytes, offset: int) -> int | None:
-    """Return the size in the header at ``offset`` if the header is plausible."""
+    """Return the size in the header at ``offset``; None without a plausible header of ours."""
     if data[offset : offset + 10] != _MAGIC or data[offset + 12 : offset + 14] != _ID:
         return None
     if len(data) < offset + _JSON_AT:

@@ -35,7 +35,7 @@ class Growth(NamedTuple):
 
 
 class BarsOrigin(msgspec.Struct, array_like=True, frozen=True):
-    """The vendor, kind and basis of stretches with bars, and whether they are suspect."""
+    """The origin of a range of bars: vendor, kind and adjustment, and whether the bars are suspect."""
 
     is_suspect: bool
     vendor: str
@@ -45,12 +45,12 @@ class BarsOrigin(msgspec.Struct, array_like=True, frozen=True):
 
     @classmethod
     def of(cls, part: Covered) -> BarsOrigin:
-        """Return the origin of a stretch."""
+        """Return the origin of the bars of a coverage entry."""
         suspect, adjustment = part.state == "suspect", part.basis.adjustment
         return cls(suspect, part.vendor, part.kind, adjustment, part.is_rescaled)
 
     def part(self, span: Span) -> Covered:
-        """Return a stretch of this origin."""
+        """Return a coverage entry for ``span`` with this origin."""
         state: State = "suspect" if self.is_suspect else "final"
         return Covered(span, state, self.vendor, self.kind, Basis(self.adjustment))
 
@@ -101,7 +101,7 @@ class LaneEntry(msgspec.Struct, array_like=True):
         rows, first, last: Number of bars, and the timestamps of the first and the last one.
         updated_ms: Time of the last commit.
         answered_ms: Time of the newest answer, even one without bars.
-        sources: Origins of stretches with bars.
+        sources: Origins of the bars.
         newest: Maps each vendor to the end of its newest bars.
         has_series: Whether a document for the series as a whole exists.
         is_pinned: Whether a version is pinned.
@@ -153,7 +153,7 @@ class LaneEntry(msgspec.Struct, array_like=True):
 
     @property
     def stretches(self) -> list[StretchEntry]:
-        """The extents of bars, by year."""
+        """The range of time that the bars from each source cover in each year."""
         return list(map(StretchEntry._make, _STRETCH.iter_unpack(self.packed_stretches)))
 
     @property

@@ -144,7 +144,7 @@ class OldYears:
 
 
 def _are_others(root: Path, key: SeriesKey, encoded: str) -> bool:
-    """Return whether the symbol has folders with other names, which is very rare."""
+    """Return whether a folder exists under another spelling of the symbol, or outside ``ohlcv``."""
     symbol, top = key.symbol, f"{root}{os.sep}"
     ours, low = f"{top}ohlcv{os.sep}", symbol.lower()
     places = {ours + symbol, ours + low, top + encoded, top + symbol, top + low} - {ours + encoded}

@@ -70,7 +70,7 @@ class LegacyYear:
 
     @property
     def is_sample(self) -> bool:
-        """Whether the bars were invented for tests."""
+        """Whether the vendor's name is one of those for sample data, invented for tests."""
         return self.vendor.lower() in SAMPLE_VENDORS
 
 
@@ -252,9 +252,9 @@ def _parse(text: bytes) -> BarTable:
 
 
 def _plausible(stamps: Stamps, timeframe: Timeframe) -> bool:
-    """Return whether bars at this distance can be ``timeframe`` bars.
+    """Return whether the median distance between bars fits ``timeframe``.
 
-    One tool wrote months as 1m.
+    Fewer than three bars always fit. One tool wrote monthly bars to folders named ``1m``.
     """
     if len(stamps) < 3:
         return True

@@ -140,7 +140,7 @@ class Sidecars:
         ]
 
     def _serving(self, lane: SeriesFiles, wanted: States) -> ColumnarFile | None:
-        """Return a file, cached or on disk, with the years in their current state."""
+        """Return a file, cached or on disk, that has the years in their current state, or None."""
         identities = _identities(wanted)
         file = self.opened(lane.key)
         if file is None or file.serves(identities):

@@ -233,14 +233,21 @@ class SeriesIndex:
         return entry
 
     def seal(self, lane: SeriesFiles, view: SeriesView) -> dict[str, FileState | None] | None:
-        """Return the folder state that, as long as it is unchanged, shows that ``view`` is current."""
+        """Return the folder state that, as long as it is unchanged, shows that ``view`` is current.
+
+        The result is None if ``view`` is not the latest one, or if the state is not reliable yet.
+        """
         look: _Look | None = self._memory.get(("series", lane.key))
         if look is None or look[0] in (None, NO_FILE) or look[1].view is not view:
             return None
         return {lane.paths.text: look[0]}
 
     def _read_tail(self, lane: SeriesFiles) -> IndexEntry | None:
-        """Return an entry from the documents of the newest years; None if that does not suffice."""
+        """Return an entry built from the documents of only the newest years.
+
+        The result is None if these are all the years, if some files are another tool's, or if no
+        bar is final.
+        """
         if len(years_in(lane.disk.list(lane.paths.text))) <= _TAIL_YEARS:
             return None
         entry = self._read(lane, _TAIL_YEARS)
@@ -322,12 +329,12 @@ class SeriesIndex:
         return [year for year, state in states.items() if state.rows]
 
     def long_empties(self, lane: SeriesFiles, own: list[int]) -> Coverage:
-        """Return the coverage without bars in years that have no file."""
+        """Return the entries in ``series.json`` for spans without bars in years that have no file."""
         return _empties(read_series(lane), own)
 
 
 def _is_read(state: YearState, outdated: Sequence[Span]) -> bool:
-    """Return whether any bars of a year may be read."""
+    """Return whether a year has any bars outside the ``outdated`` spans, which are never read."""
     return any(part.state != "empty" for part in state.coverage.without(outdated))
 
 
@@ -487,7 +494,10 @@ class RangeReader:
     def seal(
         self, lane: SeriesFiles, span: Span, entry: IndexEntry
     ) -> dict[str, FileState | None] | None:
-        """Return the states of the files that the bars in ``span`` are read from, or None if unsuitable."""
+        """Return the states of the files with the bars in ``span``, to detect a later change of them.
+
+        The result is None if they are not the files that were verified, or if there are bad rows.
+        """
         sources = self._sidecars.sources(lane, entry.years(span))
         if sources is None or entry.has_quarantine:
             return None

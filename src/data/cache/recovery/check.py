@@ -461,7 +461,7 @@ def _states(lane: SeriesFiles, year: int) -> tuple[FileState | None, FileState |
 
 
 def is_young(lane: SeriesFiles, year: int) -> bool:
-    """Return whether a file of the year was changed recently enough for a commit in progress."""
+    """Return whether a file of the year changed so recently that a commit may still be in progress."""
     now_ns = lane.disk.now_ns()
     states = [state for state in _states(lane, year) if state is not None]
     return any(now_ns - state.mtime_ns < IN_FLIGHT_MS * 1_000_000 for state in states)
@@ -509,7 +509,7 @@ def _document(diagnosis: Diagnosis) -> str:
 
 
 def _inside(year: int, diagnosis: Diagnosis) -> Ailment | None:
-    """Check that every bar is in the range that its member and the metadata declare."""
+    """Return a defect if a bar is outside the range of its member or of the metadata, else None."""
     if diagnosis.state is None:
         return None
     last: int | None = None

@@ -145,7 +145,7 @@ def _newest(cells: list[tuple[str, ...]]) -> list[tuple[str, ...]]:
 
 
 def withdrawn(table: BarTable, vendor: str) -> list[Suspect]:
-    """Return stored bars that a newer answer lacks, as rows for the quarantine."""
+    """Return the bars in ``table``, which ``vendor`` has withdrawn, as rows for the quarantine."""
     return [Suspect(bar, WITHDRAWN + vendor) for bar in table.bars()]
 
 
@@ -184,7 +184,7 @@ def _held_cells(content: bytes | None) -> list[tuple[str, ...]] | None:
 
 
 def _read(content: bytes | None, read: Callable[[Iterator[list[str]]], list[T]]) -> list[T] | None:
-    """Return the result of ``read`` for the rows in a file; None if the bytes are damaged."""
+    """Return the result of ``read`` for the rows in a file; empty without a file, None if it is damaged."""
     if content is None:
         return []
     try:
@@ -328,7 +328,7 @@ def barred(paths: Iterable[Path]) -> list[Damage]:
 
 
 def barring(what: str) -> str:
-    """Describe the defect that something other than a file has a file's name."""
+    """Return the description of a defect: ``what``, such as a folder, is where a file should be."""
     return f"{what} is in the place of the file"
 
 

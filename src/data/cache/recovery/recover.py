@@ -104,7 +104,10 @@ def sound_meta(lane: SeriesFiles, year: int) -> YearMeta | None:
 
 
 def matched_meta(lane: SeriesFiles, year: int, meta: YearMeta | None) -> YearMeta | None:
-    """Return ``meta``, just read, if it matches the data; else the document after a repair."""
+    """Return ``meta``, just read, if it matches the data; else the document after a repair.
+
+    The result is None if this library has stored nothing.
+    """
     handle = lane.disk.open_read(lane.paths.data(year))
     if handle is None:
         size, head = 0, None
@@ -186,7 +189,7 @@ def _make_durable(lane: SeriesFiles, year: int) -> None:
 
 
 def _put_back(lane: SeriesFiles, year: int, diagnosis: Diagnosis) -> None:
-    """Remove the document; another tool's document, which our rewrite had moved, is restored."""
+    """Remove our document of a year; if it replaced another tool's document, restore that one."""
     path = lane.paths.metadata(year)
     before = None
     if diagnosis.case == "half_adopted":
@@ -201,7 +204,7 @@ def _put_back(lane: SeriesFiles, year: int, diagnosis: Diagnosis) -> None:
 def _settled(
     lane: SeriesFiles, year: int, diagnosis: Diagnosis, meta: YearMeta, state: YearState
 ) -> YearMeta:
-    """Record ``state``, after appended, rewritten or lost data; cut off a torn tail."""
+    """Cut off a torn tail, write ``state`` to the year's document, and return the document."""
     seen = diagnosis.seen
     if seen.tail:
         keep_bytes(lane, lane.paths.data(year).name, seen.tail, "torn tail of an append")
@@ -219,7 +222,7 @@ def _settled(
 
 
 def _log(lane: SeriesFiles, year: int, state: YearState, more: int) -> None:
-    """Log what recovery found: bars of commits missing from the log, or lost bars (negative)."""
+    """Add a log entry for a recovery that found ``more`` bars, or lost some if ``more`` is negative."""
     entry = {"generation": state.generation, "vendor": "", "span": None, "recovered": True}
     entry |= {"added": max(0, more), "changed": 0, "removed": max(0, -more), "size": state.size}
     lane.append_log(year, entry)
@@ -235,7 +238,7 @@ def _cut(lane: SeriesFiles, year: int, size: int) -> None:
 
 
 def _from_members(lane: SeriesFiles, year: int, diagnosis: Diagnosis, state: YearState) -> YearMeta:
-    """Write the document for the members and, if they are not the whole file, the file too."""
+    """Write and return the document for the valid members; rewrite the file if it has anything else."""
     meta, members = diagnosis.meta, diagnosis.members
     facts = _facts(lane, meta, members)
     if diagnosis.case == "rebuild":
@@ -251,7 +254,7 @@ def _from_members(lane: SeriesFiles, year: int, diagnosis: Diagnosis, state: Yea
 
 
 def _facts(lane: SeriesFiles, meta: YearMeta | None, members: Sequence[Member]) -> YearMeta:
-    """Return the old document, or a new one with what is known from the members."""
+    """Return the old document, or a new one with the vendor and times taken from the members."""
     now = lane.clock.now_ms()
     shares = shares_of(member.header for member in members)
     if meta is not None:
@@ -298,7 +301,7 @@ def examine(lane: SeriesFiles, year: int) -> Diagnosis:
 
 
 def _of_document(lane: SeriesFiles, year: int, meta: YearMeta | None, flaw: str) -> Diagnosis:
-    """Examine a year without data."""
+    """Return the diagnosis of a year that has no data file."""
     if meta is None:
         return Diagnosis("lost" if flaw else "sound", flaw=flaw)
     state = meta.state
@@ -314,7 +317,7 @@ def _of_document(lane: SeriesFiles, year: int, meta: YearMeta | None, flaw: str)
 def _of_data(
     lane: SeriesFiles, year: int, meta: YearMeta | None, flaw: str, seen: Scan
 ) -> Diagnosis:
-    """Examine a data file that this library wrote."""
+    """Return the diagnosis of a year whose data file was written by this library."""
     recorded = _recorded_state(lane, meta, seen) if meta is not None else None
     if meta is not None and recorded is not None:
         if not seen.tail or not seen.goes_on():
@@ -335,7 +338,7 @@ def _of_data(
 def _of_recorded(
     lane: SeriesFiles, year: int, meta: YearMeta, recorded: tuple[YearState, int], seen: Scan
 ) -> Diagnosis:
-    """Examine data that begins with a recorded state."""
+    """Return the diagnosis of a year whose data begins with a recorded state."""
     state, count = recorded
     fresh = seen.members[count:]
     if fresh:

@@ -202,7 +202,7 @@ class AgeRetention:
         return max((answer for _, answer in commits), default=0)
 
     def _commits(self) -> Iterator[tuple[int, int]]:
-        """Yield the time of the newest commit to each year, and of its newest answer."""
+        """Yield, for each stored year, the times of its newest commit and of its newest answer."""
         for key in self._store.held():
             lane = self._parts.lane(key)
             for year in lane.years():

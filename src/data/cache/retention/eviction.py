@@ -53,7 +53,7 @@ class Keeps(Protocol):
 
 
 def keep_all(key: SeriesKey, part: Covered, now_ms: int) -> str:
-    """Keep everything; used if it is not known what vendors could supply."""
+    """Return a reason to keep any bars; used if it is not known what vendors could supply."""
     return NO_VENDOR
 
 
@@ -107,7 +107,7 @@ class Freeable:
 
 
 def choose(holdings: Iterable[Holding], excess: int) -> list[Holding]:
-    """Return the least recently used years to drop, until ``excess`` bytes are freed."""
+    """Return the least recently used years that may be dropped, until ``excess`` bytes are freed."""
     chosen: list[Holding] = []
     may_go = [one for one in holdings if not one.kept]
     for one in sorted(may_go, key=lambda h: (h.last_ms, str(h.key), h.year)):

@@ -318,7 +318,7 @@ class Inventory:
         return learned, learned.entry.is_sound and now - max(times, default=now) > SETTLED_NS
 
     def without_writers(self, folder: Path) -> AbstractContextManager[None]:
-        """Lock a lane against writers if the result is to be stored."""
+        """Return a context manager that locks a lane against writers if the result is to be stored."""
         lock = folder / ".lock"
         if not self._keeps or self._disk.stat(lock) is None:  # there was never a writer
             return nullcontext()
@@ -420,7 +420,7 @@ class Inventory:
         documents: Mapping[str, bytes],
         states: Mapping[int, YearState],
     ) -> None:
-        """Add the comparisons with second vendors that are valid for the current bars."""
+        """Add the numbers of bars that valid comparisons with second vendors confirm or contradict."""
         try:
             confirmations = load(documents[CONFIRMED], key) if CONFIRMED in documents else []
             standing = [one for one in confirmations if one.is_valid(self._disk, path, states)]

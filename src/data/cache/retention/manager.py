@@ -110,7 +110,7 @@ class RetentionManager(StoreListener):
 
     @cached_property
     def inventory(self) -> Inventory:
-        """The walk through the folder, and its index."""
+        """The object that lists the folder's contents, with the help of an index."""
         from .inventory import Inventory
 
         return Inventory(self._parts, keeps=self._keeps)
@@ -147,7 +147,7 @@ class RetentionManager(StoreListener):
             self.look()
 
     def _is_first(self) -> bool:
-        """Return whether no bar was ever stored here; later commits need not check again."""
+        """Return whether no bar was ever stored here, and record that this has been checked."""
         self._has_begun = True
         try:
             return self._time.read() is None and not any(
@@ -180,9 +180,9 @@ class RetentionManager(StoreListener):
     # --- from time to time ---------------------------------------------------------------------
 
     def look(self) -> None:
-        """Record the last uses, and enforce the limit.
+        """Record the last uses, and enforce the size limit.
 
-        Only one thread does so at a time; the others continue.
+        Only one thread does so at a time; the others return at once.
         """
         if os.getpid() != self._pid:  # a thread of the parent may have held the lock at the fork
             self._pid, self._looking = os.getpid(), threading.Lock()
@@ -215,7 +215,7 @@ class RetentionManager(StoreListener):
             self.enforce()
 
     def look_after(self) -> Holdings:
-        """Record the last uses, enforce age and limit, and tidy; return the contents afterwards.
+        """Record the last uses, enforce the age and size limits, and tidy; return the contents afterwards.
 
         Raises:
             StorageError: A folder is a link, or cannot be listed.

@@ -87,7 +87,7 @@ def purge_quarantine(lane: SeriesFiles, *, dry_run: bool = False) -> Trimmed:
 
 
 def _may_go(lane: SeriesFiles, names: Mapping[str, int]) -> Iterator[tuple[int, str]]:
-    """Yield the time of quarantining and the name of each file that may be removed."""
+    """Yield the time of quarantining and the name of each file that :func:`trim_quarantine` may remove."""
     now = lane.clock.now_ms()
     for name in names:
         match = _KEPT_FILE.fullmatch(name)

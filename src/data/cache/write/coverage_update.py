@@ -189,8 +189,8 @@ def after_marks(coverage: Coverage, marks: Iterable[Covered], has_bars: HasBars)
     """Return the coverage after marks.
 
     ``final`` and ``provisional`` marks mean that stored bars were received again unchanged; they
-    renew stretches with bars, and change nothing elsewhere. ``suspect`` keeps the known source of
-    stored bars; if a stretch has only bad rows, the later rows and their vendor are recorded,
+    renew entries with bars, and change nothing elsewhere. ``suspect`` keeps the known source of
+    stored bars; if an entry has only bad rows, the later rows and their vendor are recorded,
     unless the mark is a verdict (``grave:``). ``empty`` never covers a stored bar. Stored bars take
     the state, fetch time, reason, expiry and basis from a mark; vendor, kind and everything else
     stay unchanged.
@@ -204,7 +204,10 @@ def after_marks(coverage: Coverage, marks: Iterable[Covered], has_bars: HasBars)
 
 
 def _after_mark(before: Covered | None, mark: Covered, has_bars: bool) -> Covered | None:
-    """Return the coverage of a stretch after a mark."""
+    """Return the coverage entry that results from applying a mark (coverage without new bars).
+
+    A mark for an empty span leaves existing bars as they are; others change the bars' state.
+    """
     with_bars = before is not None and before.state != "empty"
     if mark.state == "empty":
         # As stored: an empty stretch has no kind.
@@ -237,7 +240,7 @@ def _basis_after(item: Covered, mark: Covered) -> Basis:
 
 
 def carried(old: Coverage | None, rebuilt: Coverage) -> Coverage:
-    """Return coverage rebuilt from members, completed with empty and suspect stretches.
+    """Return coverage rebuilt from members, completed with empty and suspect entries.
 
     Only the old metadata had these.
     """

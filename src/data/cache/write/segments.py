@@ -254,7 +254,7 @@ def _settled(segment: YearSegment, coverage: Coverage) -> list[YearSegment]:
 
 
 def _state(part: Covered) -> str:
-    """Return the state of a member whose bars have this coverage."""
+    """Return the state for a member with this coverage: ``final``, or ``provisional`` for all others."""
     return "final" if part.state == "final" else "provisional"
 
 
@@ -348,7 +348,7 @@ class _Group:
 
 
 def _is_bridged(gap: Span, coverage: Coverage, header: Header) -> bool:
-    """Return whether the same vendor was queried for the time between two members."""
+    """Return whether one coverage entry with the vendor, kind, basis and state of ``header`` spans a gap."""
     mine = (header.state, header.vendor, header.kind, header.basis)
     return any(
         item.span.start <= gap.start
@@ -359,7 +359,7 @@ def _is_bridged(gap: Span, coverage: Coverage, header: Header) -> bool:
 
 
 def _is_closed(gap: Span, coverage: Coverage) -> bool:
-    """Return whether no bar is expected between two members."""
+    """Return whether the market was closed for all of the time between two members."""
     closed = [c.span for c in coverage.within(gap) if c.state == "empty" and c.reason == CLOSED]
     return not subtract([gap], closed)
 

@@ -306,7 +306,7 @@ class YearCommit:
         )
 
     def _touched(self, change: Change) -> int | None:
-        """Return the timestamp of the first bar that was written or removed."""
+        """Return the timestamp of the first bar that was written or removed, or None."""
         tables = [piece.table for piece in self._with_bars] + [change.withdrawn]
         return min((int(table.stamps[0]) for table in tables if len(table)), default=None)
 

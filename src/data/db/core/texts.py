@@ -31,7 +31,7 @@ class BoundedText(TypeDecorator[str]):
         self.most = most
 
     def process_bind_param(self, value: Any, dialect: Dialect) -> str | None:
-        """Return the value for the engine."""
+        """Return the text to store, after checking its length and characters."""
         return None if value is None else checked_text(value, self.most)
 
 

@@ -53,11 +53,11 @@ class ExactDecimal(TypeDecorator[Decimal]):
             return super().operate(op, *other, **options)
 
     def load_dialect_impl(self, dialect: Dialect) -> TypeEngine[Any]:
-        """Return the engine's own type."""
+        """Return the column type: text on SQLite, a number on PostgreSQL."""
         return dialect.type_descriptor(String() if dialect.name == "sqlite" else Numeric())
 
     def process_bind_param(self, value: Any, dialect: Dialect) -> Any:
-        """Return the value for the engine."""
+        """Return the exact value to store: text on SQLite, a ``Decimal`` on PostgreSQL."""
         if value is None:
             return None
         exact = exact_decimal(value)

@@ -57,7 +57,7 @@ class RunStatus(StrEnum):
 
 
 class _Job(Base):
-    """A row of either class."""
+    """A row of the table that alerts and schedules share."""
 
     __tablename__ = "job_schedules"
     # Ids are never reused, because runs and chats still refer to them after rows are removed.

@@ -120,7 +120,10 @@ class AlertsRepo(Repository):
         offset: int = 0,
         older_first: bool = True,
     ) -> list[Alert]:
-        """Return the enabled alerts, by number."""
+        """Return the enabled alerts of one user or all users, by number.
+
+        With ``older_first=False``, the newest come first.
+        """
         query = select(Alert).where(Alert.job_type == JobType.ALERT.value, Alert.enabled.is_(True))
         if recipient is not None:
             query = _of_user(query, Alert.user_id, recipient)

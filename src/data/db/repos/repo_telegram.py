@@ -172,7 +172,7 @@ class CommandAuditRepo(Repository):
         return {"total": total, "by_command": counts, "by_cause": by_cause, "success_rate": rate}
 
     def unique_users_summary(self) -> builtins.list[dict[str, str]]:
-        """Return every user who has sent a command."""
+        """Return the ``telegram_user_id`` of every user who has sent a command, by id."""
         own = TelegramCommandAudit.telegram_user_id
         users = self.s.scalars(select(own).distinct().order_by(own))
         return [{"telegram_user_id": one} for one in users]

@@ -169,7 +169,7 @@ class UsersRepo(Repository):
         return [one for one in self.list_telegram_users_dto() if one["verified"] > one["approved"]]
 
     def get_admin_telegram_user_ids(self) -> list[str]:
-        """Return the ids of the administrators."""
+        """Return the chat ids of the users who are administrators."""
         return [
             one["telegram_user_id"] for one in self.list_telegram_users_dto() if one["is_admin"]
         ]

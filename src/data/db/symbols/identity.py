@@ -40,7 +40,7 @@ class NameInterval:
     is_closed: bool = False
 
     def as_imported(self) -> NameInterval:
-        """Return the interval as it is in its file."""
+        """Return the interval as its file has it, without an end that only a boundary gave it."""
         return replace(self, end=None, is_closed=False) if self.is_closed else self
 
     def holds(self, day: date) -> bool:

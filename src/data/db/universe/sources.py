@@ -62,7 +62,7 @@ class _Spelled:
 
 
 def state_of_list(symbols: Iterable[Any], rules: SymbolRules, evidence: str) -> UniverseSource:
-    """Return the state of a list of symbols, without duplicates.
+    """Return a source that states a list of symbols as the members, without duplicates.
 
     Raises:
         UniverseError: An entry is not a symbol.

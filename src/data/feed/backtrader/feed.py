@@ -409,7 +409,7 @@ class BacktraderFeed(bt.DataBase):  # type: ignore[misc]
         return False
 
     def _next(self) -> Item | None:
-        """Return the next item, waiting for it if a wait is due."""
+        """Return the next item, waiting for it if a wait is due; None if none arrived or the feed failed."""
         try:
             item = self.live_box.get()
             if item is None and self._wait():
@@ -421,7 +421,10 @@ class BacktraderFeed(bt.DataBase):  # type: ignore[misc]
         return item
 
     def _wait(self) -> bool:
-        """Wait at most once per Cerebro loop, and for history as long as patience lasts."""
+        """Wait at most once per Cerebro loop, and for history as long as patience lasts.
+
+        Return whether something is available now.
+        """
         wait, self._qcheck = self._qcheck, 0.0
         if self.live_patience > 0:
             # If other data feeds moved on meanwhile, the history of this one would come too late.

@@ -223,7 +223,7 @@ class _Poll:
         self.line.learn(history.bars, history.absent)
 
     def wanted(self, coming_ms: int) -> Span | None:
-        """Return the span to request, the missing bars plus the last ones delivered, or None."""
+        """Return the span to request: the missing bars, if any, and the last ones delivered; else None."""
         lacking = self.line.gap(coming_ms)
         if lacking is None:
             return None
@@ -243,7 +243,7 @@ class _Poll:
         return changed
 
     def take(self, filled: Filled, newest_ms: int) -> list[LiveBar]:
-        """Return the bars that are next in order."""
+        """Add an answer, and return the bars that are next in order, marked as live or backfilled."""
         self.line.learn(filled.bars, filled.absent)
         bars_given = [
             bar

@@ -277,7 +277,7 @@ class StreamSession:
         return stamp_ms <= latest_live(Timeframe.parse(topic.timeframe), now_ms)
 
     def _is_late(self, sent_ms: int) -> bool:
-        """Return whether an item sent at that time is outdated, by whichever clock is behind."""
+        """Return whether an item was sent too long ago to be used, by whichever clock is behind."""
         self._late_ms = min(self._now.ms(), self._owner.clock.now_ms()) - LATE_MS
         return sent_ms < self._late_ms
 
@@ -483,7 +483,7 @@ class StreamSession:
 
 
 def _beside_time(stamp_ms: int) -> str:
-    """Return why no streamed item can begin at a stamp; empty if one can."""
+    """Return why an item with an impossible stamp is rejected: it is in the future, or before 1970."""
     return AHEAD if stamp_ms > 0 else BEFORE_1970
 
 

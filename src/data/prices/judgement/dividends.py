@@ -83,7 +83,10 @@ def _plausible(yielded: float) -> float:
 
 @by_stretch
 def dividend_errors(series: CheckedSeries) -> list[Defect] | str:
-    """Find wrong amounts, amounts that ``adj_close`` does not follow, and duplicates."""
+    """Find wrong amounts, amounts that ``adj_close`` does not follow, and duplicates.
+
+    The result is a text with the reason if the series cannot be checked.
+    """
     if series.asset_class != "stock":
         return "it has no dividends"
     if not series.timeframe.is_intraday and series.timeframe.step_ms != DAY_MS:

@@ -67,7 +67,10 @@ def order_errors(series: CheckedSeries) -> list[Defect] | str:
 
 
 def calendar_errors(series: CheckedSeries) -> list[Defect] | str:
-    """Find expected bars that the series lacks, and bars at times when the calendar expects none."""
+    """Find expected bars that the series lacks, and bars at times when the calendar expects none.
+
+    The result is a text with the reason if the series cannot be checked.
+    """
     expected, stamps = series.expected, series.table.stamps
     if expected is None or not len(stamps):
         return "the calendar does not define when its bars open"
@@ -273,7 +276,10 @@ def _is_quiet(series: CheckedSeries, first: int, end: int) -> bool:
 
 @by_stretch
 def outliers(series: CheckedSeries) -> list[Defect] | str:
-    """Find single bars that are far from both neighbours, with no missing bars in between."""
+    """Find single bars that are far from both neighbours, with no missing bars in between.
+
+    The result is a text with the reason if the series cannot be checked.
+    """
     if len(series) < 5:
         return "it has fewer than five bars"
     table, gaps = series.table, series.gap_ratios
@@ -347,7 +353,7 @@ def _returns(series: CheckedSeries, row: int, ways: Floats, least: float) -> boo
 
 @by_stretch
 def extreme_moves(series: CheckedSeries) -> list[Defect] | str:
-    """Find very large moves from close to close; markets do make such moves."""
+    """Find close-to-close moves far beyond the usual ones; markets do make such moves."""
     moves, usual = series.move_ratios, _EXTREME_NOISE * series.move_noise
     flagged = list(_return_outliers(series))
     least = 0.05 if series.timeframe.is_intraday else float(np.log1p(_EXTREME))
@@ -405,7 +411,10 @@ def _deviations(values: Floats) -> Floats:
 
 
 def zero_volume(series: CheckedSeries) -> list[Defect] | str:
-    """Find bars without volume in a series that has it."""
+    """Find bars without volume in a series that has it.
+
+    The result is a text with the reason if the series cannot be checked.
+    """
     if not series.has_volume:
         return "its source has no volume"
     none = series.table.volume == 0
@@ -427,7 +436,10 @@ def zero_volume(series: CheckedSeries) -> list[Defect] | str:
 
 
 def volume_spikes(series: CheckedSeries) -> list[Defect] | str:
-    """Find bars with many times the usual volume."""
+    """Find bars with many times the usual volume, or with volume far above the mean.
+
+    The result is a text with the reason if the series cannot be checked.
+    """
     if not series.has_volume:
         return "its source has no volume"
     volume = series.table.volume
@@ -448,7 +460,10 @@ def volume_spikes(series: CheckedSeries) -> list[Defect] | str:
 
 
 def beyond_days(series: CheckedSeries) -> list[Defect] | str:
-    """Find weekly and monthly bars with prices beyond those of all their daily bars."""
+    """Find weekly and monthly bars with prices beyond those of all their daily bars.
+
+    The result is a text with the reason if the series cannot be checked.
+    """
     if series.timeframe.step_ms == 86_400_000 or series.timeframe.is_intraday:
         return "it applies only to weeks and months"
     if series.days is None or not len(series.days):

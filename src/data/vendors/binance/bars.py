@@ -217,7 +217,7 @@ class BinanceDataDownloader(FiguresDownloader):
     # --- perpetual futures ------------------------------------------------------------------
 
     def derivative(self, instrument: Instrument, now_ms: int) -> Derivative:
-        """Return whether ``instrument`` is a perpetual future, and how to request it.
+        """Return how to request ``instrument`` as a perpetual future; the hint is empty if none is listed.
 
         Raises:
             DataError: The vendor refused or failed.

@@ -235,7 +235,7 @@ class IbkrCarrier:
         return client
 
     def _check_pace(self, request: HttpRequest) -> None:
-        """Raise an error if a request is repeated too soon."""
+        """Raise ``RateLimitedError`` if the same request was sent too recently; otherwise record it."""
         now, key = self._clock.monotonic(), tuple(sorted(request.params.items()))
         self._sent_at = {k: then for k, then in self._sent_at.items() if now - then < _SAME_AGAIN_S}
         if (then := self._sent_at.get(key)) is not None:

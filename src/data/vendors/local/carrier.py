@@ -121,7 +121,7 @@ class FileCarrier:
         return HttpResponse(200, _CSV, body, f"file:///{path.name}")
 
     def _find(self, name: str) -> Path | None:
-        """Return the file for ``name`` inside the folder, or None."""
+        """Return the path of the file for ``name``, ignoring case; None if it is not inside the folder."""
         wanted = self._folder / name
         names = _spellings(wanted.name)
         folder = wanted.parent.resolve()

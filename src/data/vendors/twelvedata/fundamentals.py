@@ -25,7 +25,7 @@ _BALANCE, _PAID = "financials.balance_sheet", "dividends_and_splits"
 
 
 def _flat(body: Any) -> Any:
-    """Put the listing next to its statistics."""
+    """Return a response's statistics together with the listing they are for; None without statistics."""
     return {**body["statistics"], "meta": body["meta"]} if body.get("statistics") else None
 
 
