@@ -236,7 +236,7 @@ class _Run:
         self.listener = listener
 
     def report(self) -> dict[str, Any]:
-        """Compare bars until the sample is complete, or requests or bars are used up; report."""
+        """Compare bars until the sample is complete or a limit is reached; return the report."""
         services = self.services
         listing = services.cache.maintenance.listing()
         lanes = [
