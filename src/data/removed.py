@@ -102,7 +102,7 @@ def refuse_module(name: str) -> NoReturn:
         ImportError: Always; the message names the successor.
     """
     below = name.split(".", 2)[-1]
-    raise ImportError(f"{name} is not served: {MODULES[below]}", name=name)
+    raise ImportError(f"{name} is not available: {MODULES[below]}", name=name)
 
 
 def refuse_name(name: str) -> NoReturn:
@@ -111,7 +111,7 @@ def refuse_name(name: str) -> NoReturn:
     Raises:
         ImportError: Always; the message names the successor.
     """
-    raise ImportError(f"src.data.{name} is not served: {NAMES[name]}", name=name)
+    raise ImportError(f"src.data.{name} is not available: {NAMES[name]}", name=name)
 
 
 def load_part(module: str) -> Any:
@@ -128,5 +128,5 @@ def load_part(module: str) -> Any:
             raise
         from .errors import MissingExtraError
 
-        why = f"this installation of onetape lacks {error.name}, which this needs"
-        raise MissingExtraError(why, hint="install onetape again, whole") from error
+        why = f"this installation of onetape lacks {error.name}, which is needed here"
+        raise MissingExtraError(why, hint="reinstall onetape") from error

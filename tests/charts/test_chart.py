@@ -129,7 +129,7 @@ def test_more_gaps_than_are_told_part_the_line_at_every_empty_slot() -> None:
     frame = frame_of([1, 2, 3], times=times, gaps_total=90)
     chart = chart_of(frame, _SHARES)
     assert len(thinned_line(chart.series[0], len(chart.axis), 400)) == 2
-    assert "90 more gaps than are shaded" in chart.notes
+    assert "90 more gaps are not shaded" in chart.notes
 
 
 def test_before_its_first_bar_of_all_time_nothing_is_missing() -> None:

@@ -48,7 +48,9 @@ def test_it_is_made_listed_and_removed(run: Run, bare: Run, book: MemoryRecords)
     ran = run("alerts", "add", "aapl", "above", "1", "--timeframe", "1d", "--hysteresis", "2%")
     assert ran.code == 0, ran.err
     assert "alert 1: AAPL 1d close above 1, until 2024-09-10" in ran.out
-    assert "is above 1 already: it fires after coming back" in ran.out.replace("\n", " ")
+    assert "is already above 1: the alert fires once the value has moved back" in ran.out.replace(
+        "\n", " "
+    )
     assert book.alerts[1].rearm == Rearm(2.0, "percentage")
     assert book.states[1].phase == "waiting" and not book.runs
     assert run("alerts", "add", "--problem", "stale").code == 0
@@ -71,7 +73,7 @@ def test_the_database_keeps_alerts_from_command_to_command(
     assert bare("alerts", "list", "--json").json == []
     ran = run("alerts", "add", "BTCUSDT", "above", "1", "--timeframe", "1m")
     assert ran.code == 0, ran.err
-    assert "alert 1: BTCUSDT 1m close above 1" in ran.out and "above 1 already" in ran.out
+    assert "alert 1: BTCUSDT 1m close above 1" in ran.out and "already above 1" in ran.out
     ran = run("alerts", "add", "BTCUSDT", "below", "1", "--timeframe", "1m", "--cooldown", "5")
     assert ran.code == 0, ran.err
     assert run("alerts", "add", "BTCUSDT", "below", "-1", "--timeframe", "1m").code == 2

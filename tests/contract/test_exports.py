@@ -177,7 +177,7 @@ def test_every_module_keeps_its_own_list() -> None:
 @pytest.mark.parametrize("name", sorted(MODULES))
 def test_a_module_that_is_not_served_names_its_successor(name: str) -> None:
     with pytest.raises(
-        ImportError, match=re.escape(f"src.data.{name} is not served: {MODULES[name]}")
+        ImportError, match=re.escape(f"src.data.{name} is not available: {MODULES[name]}")
     ):
         importlib.import_module(f"src.data.{name}")
 
@@ -185,7 +185,7 @@ def test_a_module_that_is_not_served_names_its_successor(name: str) -> None:
 @pytest.mark.parametrize("name", sorted(NAMES))
 def test_a_name_that_is_not_served_names_its_successor(name: str) -> None:
     with pytest.raises(
-        ImportError, match=re.escape(f"src.data.{name} is not served: {NAMES[name]}")
+        ImportError, match=re.escape(f"src.data.{name} is not available: {NAMES[name]}")
     ):
         exec(f"from src.data import {name}")
 
@@ -208,7 +208,7 @@ def test_nothing_is_both_served_and_refused() -> None:
 @pytest.mark.parametrize("name", ["base", "base.deeper", "DataSourceFactory"])
 def test_what_lies_below_a_module_that_is_not_served_says_the_same(name: str) -> None:
     with pytest.raises(
-        ImportError, match=r"src\.data\.utils\.data_handler is not served: use get_ohlcv\(\) of"
+        ImportError, match=r"src\.data\.utils\.data_handler is not available: use get_ohlcv\(\) of"
     ):
         importlib.import_module(f"src.data.utils.data_handler.{name}")
 

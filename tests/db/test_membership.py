@@ -278,7 +278,10 @@ def test_logs_that_disagree_leave_both_and_choose_none() -> None:
     found = members(stored, "2015-03-02")
     assert (list(found), found.is_pit) == (["A"], False)
     (disputed,) = found.unresolved
-    assert (disputed.symbol, disputed.reason) == ("B", "is a member by one, and none by other")
+    assert (disputed.symbol, disputed.reason) == (
+        "B",
+        "is a member according to one, but not other",
+    )
     assert disputed.evidence == (
         "one: 2015-01-02 to now, line 3",
         "other: no interval on that day in other (digest)",

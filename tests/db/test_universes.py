@@ -380,7 +380,7 @@ def test_two_logs_that_disagree(universes: StoredUniverses, tmp_path: Path) -> N
     (disputed,) = members.unresolved
     assert (disputed.symbol, disputed.reason) == (
         "B",
-        "is a member by one.csv, and none by other.csv",
+        "is a member according to one.csv, but not other.csv",
     )
     assert "2015-01-02 to 2020-01-02, line 3" in disputed.evidence[0]
     assert "other.csv (sha256 " in disputed.evidence[1]
@@ -554,8 +554,8 @@ def test_the_name_of_a_column_that_is_not_read_drives_no_terminal(
 
 def test_half_of_a_surrogate_pair_is_an_error_of_the_question(universes: StoredUniverses) -> None:
     """Such a half is what an argument has that is not UTF-8; the drivers do not wrap it."""
-    with pytest.raises(QueryError, match="half of a surrogate pair"):
+    with pytest.raises(QueryError, match="unpaired surrogate"):
         universes.create("u", UniverseDefinition("static", "X\udcffY", symbols=["A"]))
-    with pytest.raises(QueryError, match="half of a surrogate pair"):
+    with pytest.raises(QueryError, match="unpaired surrogate"):
         universes.members("X\udcffY", "2020-01-02")
     assert universes.summaries() == []

@@ -75,7 +75,7 @@ def test_without_a_package_bars_are_whole_and_what_is_lost_names_it(
 ) -> None:
     printed = _run(tmp_path, [package], LOST[package])
     assert printed.startswith("MissingExtraError"), printed
-    assert f"lacks src.data.{package}" in printed and "install onetape again" in printed
+    assert f"lacks src.data.{package}" in printed and "reinstall onetape" in printed
 
 
 def test_without_all_of_them_bars_are_whole(tmp_path: Path) -> None:

@@ -104,7 +104,7 @@ def test_doctor_names_all_that_is_asked_for_again_and_nothing_else(
     assert (
         asked
         == ["NVDA 1d"]
-        == named(said, "vendors are queried for the bars that these replaced (")
+        == named(said, "vendors are queried for bars that own files or recordings had replaced (")
     )
     again = manager.get_ohlcv("NVDA", "1d", *DAYS)
     assert 905.0 not in again["close"].tolist()
@@ -112,7 +112,7 @@ def test_doctor_names_all_that_is_asked_for_again_and_nothing_else(
     assert own["close"].tolist() == [1.0, 2.0], "as the file has them now, not as they were stored"
     assert named(
         said,
-        "bars from own files and recordings that do not record their folder",
+        "stored bars from own files and recordings that do not name their folder",
     ) == sorted(["META 1d@local", "BTCUSDT 1h@replay:seen", "NVDA 1d"])
 
 

@@ -90,7 +90,7 @@ def test_a_threshold_is_written_as_it_was_typed(typed: str) -> None:
 
 def test_beyond_at_its_creation_it_does_not_fire_and_says_so() -> None:
     state, events = evaluate(alert(), None, bars([103]), T0)
-    assert names(events) == ["beyond"] and "is above 100 already" in events[0].text
+    assert names(events) == ["beyond"] and "is already above 100" in events[0].text
     state, events = evaluate(alert(), state, bars([103, 104, 100, 101]), T0)
     assert fired(events) == [3]
 

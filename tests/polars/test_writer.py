@@ -429,6 +429,6 @@ def test_half_of_a_surrogate_pair_is_no_fact_about_a_source(
     tmp_path: Path, facts: dict[str, str]
 ) -> None:
     frame = days(date(2024, 1, 2), 2).drop("sid").with_columns(symbol=pl.lit("A"))
-    with pytest.raises(QueryError, match="half of a surrogate pair"):
+    with pytest.raises(QueryError, match="unpaired surrogate"):
         ParquetWriter(tmp_path / "mine").write(frame, "1d", facts)
     assert not (tmp_path / "mine").exists()

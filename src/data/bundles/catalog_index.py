@@ -224,7 +224,7 @@ class CatalogIndex:
             self._is_damaged = True
 
     def close(self) -> None:
-        """Close the file; the next call opens it."""
+        """Close the file; the next call opens it again."""
         with self._lock:
             if self._db is not None:
                 self._db.close()

@@ -215,7 +215,8 @@ def of_then(client: BarsClient, read: SeriesRead) -> tuple[ReadAgain | None, str
         return then, ""
     committed = [c.at_ms for c in client.commits(read.series) if c.generation == read.generation]
     if committed and committed[-1] is not None and committed[-1] > read.asked_ms + 1000:
-        return None, f"generation {read.generation} is of {iso(committed[-1])}: another one"
+        at = iso(committed[-1])
+        return None, f"generation {read.generation} was committed at {at}, after the recorded read"
     if read.library != __version__:
         return None, f"{LIBRARY}: {read.library} read other values of these bars than {__version__}"
     return None, "the bars of that generation do not have the recorded digest"

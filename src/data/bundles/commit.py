@@ -250,7 +250,7 @@ class BundleFiles:
         try:
             places: dict[str, str | None] = json.loads(data)
             if not isinstance(places, dict) or not all(map(is_inside, places)):
-                raise ValueError("a place outside the bundle")
+                raise ValueError("a path outside the bundle")
             for name in places.values():
                 if name is not None and not _STAGED.fullmatch(name):
                     raise ValueError(f"not the name of a staged file: {name[:40]!r}")

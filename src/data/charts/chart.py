@@ -600,7 +600,7 @@ class _Part:
             sentences.append(f"no bars in this range: {why}")
         more = facts.get("gaps_total", 0) - len(facts.get("gaps", ()))
         if more > 0:
-            sentences.append(f"{more:,} more gaps than are shaded")
+            sentences.append(f"{more:,} more gaps are not shaded")
         for name, _ in _ACTIONS if alone else ():
             if name in self.frame and self.frame[name].isna().any():
                 sentences.append(f"not known for all of it: {name}s")

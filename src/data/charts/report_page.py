@@ -48,7 +48,7 @@ def page_of(
     drawings: Sequence[Drawing | None],
     file: tuple[str, str] = ("report", ".html"),
 ) -> str:
-    """Return the page of a report.
+    """Return the HTML page of a report.
 
     Args:
         data: Values of :class:`~.report.StoredReport`, or those of one page of several.

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
-    """Add the options."""
+    """Add the command's options to its parser."""
     parser.add_argument("symbol", help="such as AAPL, BRK.B, VOD.L")
     parser.add_argument("--start", help="first ex-date; default: the earliest")
     parser.add_argument("--end", help="last ex-date; default: the last announced one")

@@ -38,7 +38,7 @@ RECORDS = "db.alert_records"
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
-    """Add the sub-commands."""
+    """Add the command's sub-commands to its parser."""
     actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
     add = actions.add_parser("add", help="add an alert on closed bars of a series, or on its data")
     add.add_argument(
@@ -61,8 +61,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--hysteresis",
         metavar="AMOUNT",
         help=(
-            "re-arm when the value is back by AMOUNT, such as 5 or 2%%, on the other side "
-            "of VALUE; 0: at VALUE"
+            "re-arm once the value has moved back past VALUE by AMOUNT, such as 5 or 2%%; "
+            "0: as soon as it is back at VALUE"
         ),
     )
     add.add_argument(

@@ -25,7 +25,7 @@ _STYLES = {"current": "green", "stale": "yellow", "foreign": "", "corrupt": "red
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
-    """Add the sub-commands."""
+    """Add the command's sub-commands to its parser."""
     actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
     create = actions.add_parser("create", help="write the bars of some symbols to a bundle")
     create.add_argument("name", help="letters, digits, '.', '_' and '-'")

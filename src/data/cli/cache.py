@@ -24,7 +24,7 @@ _DAYS_SHOWN = 14
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
-    """Add the sub-commands."""
+    """Add the command's sub-commands to its parser."""
     actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
     stats = actions.add_parser(
         "stats", help="size, files, newest change, damage and growth per day"

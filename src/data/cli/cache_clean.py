@@ -28,7 +28,7 @@ _ABOUT = (
 
 
 def configure(actions: Any) -> None:
-    """Add the sub-command."""
+    """Add this sub-command, with its options, to ``onetape cache``."""
     clean = actions.add_parser(
         "clean",
         help=(

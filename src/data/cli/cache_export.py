@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 def configure(actions: Any) -> None:
-    """Add the sub-command."""
+    """Add this sub-command, with its options, to ``onetape cache``."""
     export = actions.add_parser("export", help="write bars to CSV or Parquet; sends no request")
     export.add_argument("symbol", nargs="?")
     export.add_argument("timeframe", nargs="?")

@@ -36,7 +36,7 @@ _COUNTS = ("added", "changed", "removed")
 
 
 def configure(actions: Any) -> None:
-    """Add the sub-commands."""
+    """Add the command's sub-commands to its parser."""
     verify = actions.add_parser("verify", help="read every file and show damage; change nothing")
     repair = actions.add_parser(
         "repair", help="repair what verify finds, keeping every readable bar"

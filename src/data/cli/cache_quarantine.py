@@ -22,7 +22,7 @@ _SHOWN = 50
 
 
 def configure(actions: Any) -> None:
-    """Add the sub-commands."""
+    """Add the command's sub-commands to its parser."""
     parser = actions.add_parser(
         "quarantine", help="rows that cannot be bars and damaged files, quarantined with the reason"
     )

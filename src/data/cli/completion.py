@@ -35,7 +35,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Print the script.
+    """Print the completion script for a shell.
 
     Raises:
         QueryError: That shell is not supported.

@@ -13,7 +13,7 @@ from .tables import TextTable, counted, moment
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
-    """Add the options."""
+    """Add the command's options to its parser."""
     add_series(parser)
     command(
         parser,

@@ -26,7 +26,7 @@ _WORDS = {
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
-    """Add the sub-commands."""
+    """Add the command's sub-commands to its parser."""
     actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
     init = actions.add_parser(
         "init", help="create the tables, even in a database that has other tables"

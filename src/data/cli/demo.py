@@ -29,7 +29,7 @@ _MARKS = {"asked": ("●", "green"), "substitute": ("○", "yellow"), "not asked
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
-    """Add the options."""
+    """Add the command's options to its parser."""
     parser.add_argument("--offline", action="store_true", help="run as if there were no network")
     add_timeout(parser)
     command(parser, run)

@@ -38,7 +38,7 @@ _VENDORS, _DECISIONS = "One vendor", "Optional"
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
-    """Add the options."""
+    """Add the command's options to its parser."""
     parser.add_argument(
         "page",
         nargs="*",

@@ -17,7 +17,7 @@ _MARKS = {True: ("✓", "green"), False: ("✗", "bold red"), None: ("·", "dim"
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
-    """Add the options."""
+    """Add the command's options to its parser."""
     parser.add_argument("--no-network", action="store_true", help="do not contact the vendors")
     parser.add_argument(
         "--full", action="store_true", help="read every data file, however long it takes"

@@ -17,7 +17,7 @@ _STYLES = {"not asked": "dim", "why": "yellow"}
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
-    """Add the options."""
+    """Add the command's options to its parser."""
     add_series(parser)
     parser.add_argument(
         "--start", metavar="DATE", help="include vendors whose history is too short"

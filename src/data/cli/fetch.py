@@ -34,7 +34,7 @@ _WRONG = ("question", "no_vendor")
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
-    """Add the options."""
+    """Add the command's options to its parser."""
     add_question(parser)
     add_timeout(parser)
     parser.add_argument("--strict", action="store_true", help="fail if anything is missing")

@@ -21,7 +21,7 @@ _DAY_S, _HOUR_S, _MINUTE_S = 86_400, 3_600, 60
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
-    """Add the options."""
+    """Add the command's options to its parser."""
     parser.add_argument("symbol", help="such as AAPL, BRK.B, VOD.L, BTCUSDT")
     parser.add_argument("--provider", type=listed, metavar="A,B", help="use only these vendors")
     parser.add_argument(

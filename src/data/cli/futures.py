@@ -22,7 +22,7 @@ _WHAT = ("funding", "open-interest", "long-short")
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
-    """Add the options."""
+    """Add the command's options to its parser."""
     parser.add_argument("symbol", help="such as BTCUSDT, or BTCUSD_PERP (coin-margined)")
     parser.add_argument(
         "timeframe",

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
-    """Add the options."""
+    """Add the command's options to its parser."""
     parser.add_argument("symbol", nargs="?", help="such as AAPL; by default in all timeframes")
     parser.add_argument("timeframe", nargs="?", help="such as 1h, 1d; default: all timeframes")
     parser.add_argument("--all", action="store_true", help="list the gaps of all stored series")

@@ -51,7 +51,7 @@ _ARGUMENTS = {
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
-    """Add the options."""
+    """Add the command's options to its parser."""
     parser.add_argument(
         "source",
         nargs="?",

@@ -25,7 +25,7 @@ _STYLES = {
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
-    """Add the sub-commands."""
+    """Add the command's sub-commands to its parser."""
     actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
     texts = {
         _list: ("list", "list the recorded runs"),

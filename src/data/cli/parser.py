@@ -226,7 +226,7 @@ class Parser(argparse.ArgumentParser):
         return " (put all symbols and values together)" if takes_several and not words else ""
 
     def _meant_by(self, word: str) -> str:
-        """Return a suggestion for an unknown option; empty if no known option is near."""
+        """Return a suggestion for an unknown option; empty if no known option is similar."""
         if word in _PICTURES:
             return _PICTURES[word]
         options = [name for name in self._option_string_actions if name.startswith("--")]

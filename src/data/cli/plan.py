@@ -19,7 +19,7 @@ _STYLES = {"lacking": "yellow", "outcome": "bold red", "not asked": "dim", "subs
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
-    """Add the options."""
+    """Add the command's options to its parser."""
     add_question(parser)
     command(parser, run)
 

@@ -21,7 +21,7 @@ _MOST_LINES = 5
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
-    """Add the options."""
+    """Add the command's options to its parser."""
     add_question(parser)
     add_timeout(parser)
     parser.add_argument("--strict", action="store_true", help="fail if anything is missing")
@@ -43,7 +43,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         (
             "Several symbols are drawn as lines of their closes, rebased to 100 at their "
             "first common bar. In the terminal a gap is shaded; S, D and ! above it mark a "
-            "split, a dividend and a doubt."
+            "split, a dividend and a doubtful bar."
         ),
     )
 

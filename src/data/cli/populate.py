@@ -37,7 +37,7 @@ _Run = Callable[[argparse.Namespace], int]
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
-    """Add the options."""
+    """Add the command's options to its parser."""
     symbols_help = (
         "the symbols to fill; or use --symbols-file or --universe (`onetape sync` "
         "updates everything that is stored)"

@@ -24,7 +24,7 @@ _ALL = "*"
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
-    """Add the options."""
+    """Add the command's options to its parser."""
     parser.add_argument(
         "vendor",
         nargs="?",
@@ -122,7 +122,7 @@ def _probe(args: argparse.Namespace) -> Report:
 
 
 def family(name: str) -> Report:
-    """Return the vendors of a family and their number."""
+    """Return the report with the vendors of a family and their number."""
     from ..jobs.vendors import describe_family
 
     members = describe_family(name)
@@ -137,7 +137,7 @@ def family(name: str) -> Report:
 
 
 def _vendor(args: argparse.Namespace) -> Report:
-    """Return everything about one vendor."""
+    """Return the report with everything about one vendor."""
     from ..config.settings import load_settings
     from ..jobs.matrix import plain
     from ..jobs.vendors import vendor_profile

@@ -23,7 +23,7 @@ _STYLES = {"live": "green", "forming": "green", "closed": "", "stale": "yellow"}
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
-    """Add the options."""
+    """Add the command's options to its parser."""
     parser.add_argument("symbols", nargs="+", metavar="SYMBOL", help="such as BTCUSDT, AAPL, VOD.L")
     parser.add_argument(
         "--max-age",

@@ -31,7 +31,7 @@ _OLDER_DELAY_S = 1.0
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
-    """Add the options."""
+    """Add the command's options to its parser."""
     from ..jobs import refresh_plan
 
     _add_whose(parser, refresh_plan.REFRESHED_TYPES).add_argument(

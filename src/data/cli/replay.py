@@ -19,7 +19,7 @@ from .output import asking, note
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
-    """Add the options."""
+    """Add the command's options to its parser."""
     add_series(parser)
     add_range(parser)
     parser.add_argument(

@@ -16,7 +16,7 @@ _STYLES = {"finding": "yellow", "incident": "bold yellow"}
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
-    """Add the options."""
+    """Add the command's options to its parser."""
     parser.add_argument("symbol", nargs="?", help="such as BTCUSDT, AAPL, VOD.L")
     parser.add_argument("timeframe", nargs="?", help="such as 1m, 1h, 1d, 1w, 1M")
     parser.add_argument("--all", action="store_true", help="report on all stored series")

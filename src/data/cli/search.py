@@ -12,7 +12,7 @@ from .tables import TextTable, counted, styled
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
-    """Add the options."""
+    """Add the command's options to its parser."""
     parser.add_argument("text", nargs="+", help="part of a symbol or a name")
     parser.add_argument(
         "--limit", type=positive, default=20, help="maximum number of rows (default 20)"

@@ -13,7 +13,7 @@ from .tables import TextTable, counted, moment
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
-    """Add the options."""
+    """Add the command's options to its parser."""
     parser.add_argument("symbol", help="such as AAPL, VOD.L, EURUSD=X, BTCUSDT")
     parser.add_argument(
         "start", help="date (whole session), UTC time or -30d, inclusive; may be in the future"

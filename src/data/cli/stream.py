@@ -17,7 +17,7 @@ from .live_table import follow
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
-    """Add the options."""
+    """Add the command's options to its parser."""
     add_series(parser)
     parser.add_argument("--provider", help="stream or poll this vendor only")
     add_adjustment(parser)

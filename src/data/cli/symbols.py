@@ -24,7 +24,7 @@ _STYLES = {"unknown": "yellow", "failed": "red"}
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
-    """Add the sub-commands."""
+    """Add the command's sub-commands to its parser."""
     actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
     refresh = actions.add_parser(
         "refresh",

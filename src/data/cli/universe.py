@@ -32,7 +32,7 @@ _FILTERS = {
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
-    """Add the sub-commands."""
+    """Add the command's sub-commands to its parser."""
     actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
     _configure_create(
         actions.add_parser(

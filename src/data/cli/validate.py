@@ -25,7 +25,7 @@ _COLOURS = {"error": "red", "warning": "yellow", "info": "dim"}
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
-    """Add the options."""
+    """Add the command's options to its parser."""
     parser.add_argument("symbol", nargs="?", help="such as BTCUSDT, AAPL, VOD.L")
     parser.add_argument("timeframe", nargs="?", help="such as 1m, 1h, 1d, 1w, 1M")
     parser.add_argument("--all", action="store_true", help="every stored series, one after another")
@@ -147,7 +147,7 @@ def _cost_report(costs: Mapping[str, VendorCost], skipped: Mapping[str, str]) ->
 
 
 def _summed(args: argparse.Namespace, reports: Iterable[QualityReport | Exception]) -> Report:
-    """Return the sum of all reports; output for people is printed report by report."""
+    """Return one report for all series; text for people is printed at once, series by series."""
     count = faulty = failed = 0
     plain = []
     for report in reports:

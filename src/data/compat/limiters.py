@@ -61,7 +61,7 @@ class RateLimiter:
         self.reset_stats()
 
     def acquire(self, timeout: float | None = None) -> bool:
-        """Wait for a turn and take it; False if that would take longer than ``timeout`` seconds."""
+        """Wait until a call is allowed; False, at once, if that would take over ``timeout`` s."""
         limiter = self._limiter
         try:
             ticket = limiter.acquire(1, math.inf if timeout is None else timeout)

@@ -57,7 +57,7 @@ _STATUS = {
 class StoredAlerts:
     """An ``AlertBook`` (see ``jobs.alert_values``) in a database. Thread-safe.
 
-    Each method is one unit of work.
+    Each method runs in a unit of work of its own.
 
     Args:
         database: Database with the tables.

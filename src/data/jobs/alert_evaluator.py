@@ -102,7 +102,7 @@ def check_alert(alert: Alert) -> IndicatorUse:
         QueryError: The indicator is not registered here, or the alert is about data.
     """
     if alert.kind == "data":
-        raise QueryError(f"{alert} watches for a data problem and compares no bars")
+        raise QueryError(f"{alert} watches for a data problem and has no indicator")
     return parse_indicator(alert.quantity)
 
 
@@ -353,8 +353,8 @@ def _stepped(
     if state.phase == "new":
         if is_beyond:
             words = (
-                f"is {alert.condition} {_short(threshold, _TYPED)} already: it fires after "
-                "coming back"
+                f"is already {alert.condition} {_short(threshold, _TYPED)}: the alert fires once "
+                "the value has moved back and crosses it again"
             )
             events.append(_event(alert, "beyond", at, value, threshold, words))
         return replace(state, phase="waiting" if is_beyond else "armed", beyond=0)

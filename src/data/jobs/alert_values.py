@@ -494,7 +494,7 @@ class DeliveryState:
         return replace(self, status="pending", is_copy=is_copy, due_ms=due_ms, reason=reason)
 
     def after_lease(self, now_ms: int) -> DeliveryState:
-        """Return the state as it is if the lease runs, or else with an unknown outcome.
+        """Return this state while the lease is valid; after that, a state with an unknown outcome.
 
         An expired lease means that the process died during the attempt. A lease that ends
         impossibly late was taken by a process whose clock was ahead, and also counts as expired.

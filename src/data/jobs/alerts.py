@@ -173,7 +173,7 @@ class AlertJob:
         )
 
     def run(self) -> RunReport:
-        """Run once.
+        """Run the job once, and return the results.
 
         Raises:
             DataError: The records cannot be read or written. Everything stored so far is kept, and

@@ -36,7 +36,7 @@ class JobReport(InLines, dict[str, Any]):
         return f"{text}, {counted(new, 'new bar')}" if "success" in self else text
 
     def lines(self) -> Iterator[Line]:
-        """Yield the causes of failures, requests by vendor, incidents, and data soon lost."""
+        """Yield failures by cause, requests by vendor, incidents, and data about to be lost."""
         for reason in self.get("reasons", ()):
             group = ReasonGroup(reason["why"], reason["series"], reason["next_step"])
             step = f" → {group.next_step}" if group.next_step else ""

@@ -101,7 +101,7 @@ class Places:
     state_bytes: int | None
 
     def to_json(self) -> dict[str, Any]:
-        """Return the places as a plain mapping."""
+        """Return the facts about the folder as a plain mapping."""
         limit = round(self.limit_gb * BYTES_IN_GB) or None
         return {
             "cache": {

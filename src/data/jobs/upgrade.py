@@ -34,12 +34,15 @@ def upgrade(
     outdated = [lane for lane in holdings.lanes if lane.is_outdated]
     if outdated:
         sentences.append(
-            "bars from own files and recordings that do not record their folder are never "
-            f"read: the files are read again ({_named(outdated)})"
+            "stored bars from own files and recordings that do not name their folder are "
+            f"not used: the files are read again ({_named(outdated)})"
         )
         advice.append("`onetape cache clean` removes the bars that are never read")
     if mixed := [lane for lane in outdated if not lane.key.is_outdated]:
-        sentences.append(f"vendors are queried for the bars that these replaced ({_named(mixed)})")
+        sentences.append(
+            "vendors are queried for bars that own files or recordings had replaced "
+            f"({_named(mixed)})"
+        )
     if others := list(_of_another_kind(catalogue, holdings, selector, now_ms)):
         sentences.append(
             "bars of another kind than that of the first vendor in the rules are used only "
@@ -47,7 +50,7 @@ def upgrade(
         )
     if symbols := _untold(catalogue, holdings):
         sentences.append(
-            "splits and dividends that were recorded as none without a request are "
+            "splits and dividends that were recorded as absent without a request are "
             f"requested ({_some(symbols)})"
         )
     if bare := [lane for lane in holdings.lanes if lane.entry.unjudged and _is_read(lane)]:

@@ -381,7 +381,7 @@ class Refetcher:
         self._grid = grid
 
     def today(self) -> date | None:
-        """Return the date of the last session that has opened; None if it is not a stock."""
+        """Return the date of the last session that has opened; None for other than stocks."""
         opened = self._opened(self._clock.now_ms())
         return None if opened is None else date_of(opened)
 

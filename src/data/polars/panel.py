@@ -70,7 +70,7 @@ class Moment(NamedTuple):
 
     @property
     def last_ms(self) -> int:
-        """The last instant of the moment: of a date, the end of its UTC day."""
+        """The instant itself, or for a date the end of its UTC day."""
         return self.ms if self.day is None else self.ms + DAY_MS
 
 

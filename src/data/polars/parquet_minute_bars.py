@@ -75,7 +75,7 @@ class PolarsParquetMinuteReader(ParquetReader):
         names = FIELDS if fields is None else tuple(dict.fromkeys(fields))
         if wrong := [name for name in names if name not in FIELDS]:
             raise QueryError(
-                f"a day has no values of {wrong[0]!r} by minute",
+                f"{wrong[0]!r} is not a field of bars",
                 hint=f"use one of {', '.join(FIELDS)}",
             )
         return self._daily(sids, start_date, end_date).select("date", "sid", *names)

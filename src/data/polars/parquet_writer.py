@@ -194,7 +194,7 @@ class ParquetWriter:
             )
         facts = dict(source or {})
         if odd := [key for key, fact in facts.items() if cannot_be_written(f"{key}{fact}")]:
-            raise QueryError(f"the {odd[0]!a:.40} of a source has half of a surrogate pair")
+            raise QueryError(f"the {odd[0]!a:.40} of a source contains an unpaired surrogate")
         with self._files.writing() as commit:
             records = self._records(commit)
             has = records.origin.resolutions.get(frequency, timeframe)

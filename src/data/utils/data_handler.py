@@ -1,4 +1,4 @@
-"""Deliberately not supported; the error names the successor."""
+"""A module of older programs; importing it raises an error that names the successor."""
 
 from ..removed import refuse_module
 

@@ -72,7 +72,7 @@ class _AlembicLock:
         renew_after_fork(self)
 
     def after_fork(self) -> None:
-        """Create a new, free lock."""
+        """Replace the lock, which another thread may have held at the fork."""
         self.lock = threading.Lock()
 
 

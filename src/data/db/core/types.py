@@ -151,7 +151,7 @@ class JsonDocument(TypeDecorator[Any]):
 
 
 class _Part:
-    """A mapping or list that is a document or part of one, and reports its changes to it."""
+    """A mapping or list in a document (or the document itself), which reports its changes to it."""
 
     _document: _Document
 

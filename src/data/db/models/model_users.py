@@ -38,7 +38,7 @@ class User(Base):
 class AuthIdentity(Base):
     """A user's identity in a channel (``provider``).
 
-    ``metadata_json`` has rights, limits and the count of uses.
+    ``metadata_json`` contains the user's rights, limits and number of uses.
     """
 
     __tablename__ = "usr_auth_identities"

@@ -45,7 +45,7 @@ _CONFIGURATION: Mapping[str, Any] = {
 
 
 class BotsRepo(Repository):
-    """Bots."""
+    """The bots of a trading program."""
 
     def upsert_bot(self, bot: Mapping[str, Any]) -> BotInstance:
         """Add a bot, or change the columns of an existing one; a new bot needs ``config``.

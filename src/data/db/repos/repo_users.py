@@ -56,7 +56,7 @@ _PROFILE = _PROFILES.where(_identities.external_id == bindparam("external_id"))
 
 
 class UsersRepo(Repository):
-    """Users and identities."""
+    """The users and their identities in channels."""
 
     def create_user(self, email: str | None, role: str = "trader", is_active: bool = True) -> User:
         """Add a user.

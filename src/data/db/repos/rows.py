@@ -18,7 +18,7 @@ from ..core.types import ExactDecimal, exact_decimal
 
 
 class Repository:
-    """Logic on the session of a unit; methods that change rows need a writing unit.
+    """Reads and changes rows in the session of a unit of work; changes need a writing unit.
 
     Args:
         session: Session of the unit.

@@ -134,7 +134,7 @@ class TelegramRepository(Repository):
         assert identity is not None
         if email is not None and self.users.owner_of(email) not in (None, identity.user_id):
             _log.warning(
-                "%s did not take over an address that another user has verified", telegram_user_id
+                "%s cannot use an address that another user has verified", telegram_user_id
             )
             return False
         user = self.s.get_one(User, identity.user_id)

@@ -61,7 +61,7 @@ class ReposBundle:
 
     @cached_property
     def telegram_settings(self) -> SettingsRepo:
-        """Settings."""
+        """Settings of a chat program, by key."""
         return SettingsRepo(self.s, self.clock)
 
     @cached_property
@@ -71,7 +71,7 @@ class ReposBundle:
 
     @cached_property
     def telegram_audit(self) -> CommandAuditRepo:
-        """The audit of commands."""
+        """The log of the commands that users have sent."""
         return CommandAuditRepo(self.s, self.clock)
 
     @cached_property
@@ -140,12 +140,12 @@ class DatabaseService:
 
     @property
     def trading_manager(self) -> Database:
-        """The database of the trading records, which is the same one."""
+        """The same database, under the name that trading programs use for it."""
         return self.database
 
     @property
     def telegram_manager(self) -> Database:
-        """The database of the chat's records, which is the same one."""
+        """The same database, under the name that chat programs use for it."""
         return self.database
 
     def init_databases(self) -> None:

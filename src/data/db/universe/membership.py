@@ -502,7 +502,7 @@ def _disputed(
         yield Unresolved(
             symbol,
             seen.used,
-            f"is a member by {', '.join(have)}, and none by {', '.join(lack)}",
+            f"is a member according to {', '.join(have)}, but not {', '.join(lack)}",
             (
                 *(f"{source}: {stated[source, symbol]}" for source in have),
                 *(f"{source}: no interval on that day in {evidence[source]}" for source in lack),
