@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -416,6 +417,74 @@ def test_a_range_has_a_button_if_it_has_fewer_bars_than_all(
         first, end = settled(one, before)
         assert end - first == 1440
     one.check()
+
+
+# The colours of a column of pixels of the chart, at a share of its width.
+COLUMN = """at => {
+  const found = [];
+  for (const canvas of document.querySelectorAll("#chart tr:first-child td:nth-child(2) canvas")) {
+    const {width, height} = canvas, x = Math.round(at * width);
+    const {data} = canvas.getContext("2d").getImageData(x, 20, 1, height - 20);  // below the dates
+    for (let n = 0; n < data.length; n += 4)
+      if (data[n + 3] === 255) found.push([...data.slice(n, n + 3)].join());
+  }
+  return found;
+}"""
+GAP, GRID, BLUE, ORANGE = "243,227,195", "227,231,236", "31,95,191", "194,90,0"
+
+
+def hours(slope: float, symbol: str) -> pd.DataFrame:
+    """Return 400 hours of closes on a slope, without those from the 150th to the 250th."""
+    frame = frame_of(np.linspace(100, 100 + slope, 400), step="1h", symbol=symbol,
+                     gaps=[gap("2024-01-08T06:00:00", "2024-01-12T10:00:00")])  # fmt: skip
+    return frame.drop(frame.index[150:250])
+
+
+def colours_at(one: Opened, column: int) -> Counter[str]:
+    """Return the colours at a column and their pixels; all columns are in sight as lines or an area."""
+    before = shown(one)
+    one.page.click("text=All")
+    left, right = settled(one, before)
+    return Counter(one.page.evaluate(COLUMN, (column + 0.5 - left) / (right + 1 - left)))
+
+
+def test_neither_an_area_nor_a_line_is_drawn_across_a_gap(tmp_path: Path, open_page: Open) -> None:
+    path = tmp_path / "a.html"
+    path.write_text(html_of(chart_of(hours(90, "BTCUSDT"), {"BTCUSDT": COIN})))
+    one = ready(open_page(path, width=600))
+    newest = {BLUE}  # a dotted line leads to the tag of the last close
+    assert set(colours_at(one, 200)) <= {GAP, GRID} | newest
+    assert one.page.get_attribute("#chart", "data-look") == "area"
+    frames = {"AUSDT": hours(90, "AUSDT"), "BUSDT": hours(50, "BUSDT")}
+    path.write_text(html_of(chart_of(frames, {"AUSDT": COIN, "BUSDT": COIN})))
+    two = ready(open_page(path, width=600))
+    assert not {BLUE, ORANGE} & set(colours_at(two, 200))
+    assert {BLUE, ORANGE} <= set(two.page.evaluate(COLUMN, 0.2)), "where bars are, lines are"
+
+
+def test_a_line_of_a_program_breaks_where_it_has_no_value(tmp_path: Path, open_page: Open) -> None:
+    frame = frame_of(np.linspace(100, 200, 400), step="1h", symbol="BTCUSDT")
+    line = frame["close"] + 30
+    line.iloc[150:250] = np.nan
+    one = ready(open_page(plot(frame, lines={"mean": line}).save(tmp_path / "a.html"), width=600))
+    assert ORANGE not in colours_at(one, 200)
+    one.page.keyboard.press("Escape")
+    assert ORANGE in one.page.evaluate(COLUMN, 0.2)
+
+
+def test_a_bar_between_two_gaps_is_a_dot(tmp_path: Path, open_page: Open) -> None:
+    """As in the picture."""
+    frame = frame_of(np.linspace(100, 190, 400), step="1h", symbol="BTCUSDT",
+                     gaps=[gap("2024-01-08T06:00:00", "2024-01-10T08:00:00"),
+                           gap("2024-01-10T09:00:00", "2024-01-12T10:00:00")])  # fmt: skip
+    frame = frame.drop([*frame.index[150:200], *frame.index[201:250]])
+    path = tmp_path / "a.html"
+    path.write_text(html_of(chart_of(frame, {"BTCUSDT": COIN})))
+    one = ready(open_page(path, width=600))
+    colours = colours_at(one, 200)
+    assert one.page.get_attribute("#chart", "data-look") == "area"
+    assert colours[BLUE] >= 2, "more than the dotted line of the last close"
+    assert len(colours) <= 12, "its edge, the volume, and no area"
 
 
 def test_texts_of_marks_are_beside_the_bars(tmp_path: Path, open_page: Open) -> None:

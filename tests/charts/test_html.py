@@ -45,6 +45,7 @@ def test_the_numbers_of_a_page_are_those_of_the_frame() -> None:
     assert data["series"][0]["pale"] == [[5, 6]]
     assert data["counts"] == {"given": 4, "drawn": 4, "merged": 0, "refused": 0}
     assert (data["candle"], data["last"], data["sessions"]) == ("", None, [])
+    assert data["series"][0]["breaks"] == [1], "after the last column before the gap"
     assert data["gaps"][0]["reason"] in text and data["gaps"][0]["place"] == [2, 4]
     assert data["ribbon"] == [[0, 2, 0], [4, 6, 1]] and "4 bars given" in text
 

@@ -92,16 +92,30 @@ const drawChart = (box, data) => {
   }
   const scale = chart.timeScale(), format = {priceFormat: {type: "custom", formatter: number, minMove: single ? 10 ** -Math.min(digits, 12) : 0.01}};
   const points = (one, value) => times.map((time, at) => one.columns[at] ? {time, ...value(one.columns[at], at)} : {time});
+  // A line leads from a point to the next one with a value, in the first one's colour: none, before a gap.
+  const none = "transparent", parted = series.map(one => new Set(one.breaks));
+  const closes = (one, at) => points(one, (bar, place) => ({value: bar.close, ...(parted[at].has(place) ? {color: none, lineColor: none, topColor: none, bottomColor: none} : {})}));
+  // A bar between two gaps is a dot.
+  const lone = series.map((one, at) => {
+    const own = filled.filter(place => one.columns[place]);
+    return own.filter((place, n) => (n === 0 || parted[at].has(own[n - 1])) && (n === own.length - 1 || parted[at].has(place)));
+  });
+  const broken = values => values.map((value, at) => {
+    if (value === null) return false;
+    let next = at + 1;
+    while (next < count && values[next] === null && !single.columns[next]) next++;
+    return next < count && values[next] === null;
+  });
   let candles = null, area = null, volume = null, first = null;
   const lines = [], hues = Math.max(0, ...data.ribbon.map(run => run[2])) + 1;  // those of the vendors come first
   // The area has its points when it is first shown: candles come first.
-  const fill = () => { if (!area.data().length) area.setData(points(single, bar => ({value: bar.close}))); };
+  const fill = () => { if (!area.data().length) area.setData(closes(single, 0)); };
   const draw = () => {
     if (!single) {
       series.forEach((one, at) => {
         const line = lines[at] ??= chart.addSeries(library.LineSeries, {...format, lineWidth: 2, priceLineVisible: false});
         line.applyOptions({color: paint(`hue-${at % 6}`)});
-        line.setData(points(one, bar => ({value: bar.close})));
+        line.setData(closes(one, at));
       });
       first = lines[0];
       return;
@@ -127,7 +141,8 @@ const drawChart = (box, data) => {
     (data.lines || []).forEach((one, at) => {
       const line = lines[at] ??= chart.addSeries(library.LineSeries, {...format, lineWidth: 2, priceLineVisible: false, lastValueVisible: false});
       line.applyOptions({color: paint(`hue-${(at + hues) % 6}`)});
-      line.setData(times.map((time, i) => one.values[i] === null ? {time} : {time, value: one.values[i]}));
+      const ends = broken(one.values);
+      line.setData(times.map((time, i) => one.values[i] === null ? {time} : {time, value: one.values[i], ...(ends[i] ? {color: none} : {})}));
     });
     first = candles ?? area;
   };
@@ -161,23 +176,37 @@ const drawChart = (box, data) => {
           context.font = `${11 * high}px system-ui, sans-serif`;
           context.fillStyle = paint("faint");
           const text = texts.find(one => context.measureText(one).width <= right - left);
-          if (text) context.fillText(text, left, 12 * high);
+          if (!text) return;
+          context.strokeStyle = paint("paper");  // a line of the grid ends beside it
+          context.lineWidth = 4 * high;
+          context.strokeText(text, left, 12 * high);
+          context.fillText(text, left, 12 * high);
         };
-        work(box, line, spacing, bitmapSize.height - 5 * high, name, shown);
+        const dot = (at, price, colour) => {
+          if (at < shown.from || at > shown.to) return;
+          context.fillStyle = paint(colour);
+          context.beginPath();
+          context.arc((edge(at) + edge(at + 1)) / 2, first.priceToCoordinate(price) * high, 2 * high, 0, 7);
+          context.fill();
+        };
+        work({box, line, name, dot, spacing, shown, bottom: bitmapSize.height - 5 * high});
       }),
     }),
   });
   const days = data.is_daily ? [] : [0, ...data.sessions, count];
   const date = at => { const text = new Date(times[at] * 1000).getUTCDate(); return [`${text} ${months[new Date(times[at] * 1000).getUTCMonth()]}`, `${text}`]; };
-  const under = layer("bottom", (box, line, spacing, top, name, shown) => {
+  const under = layer("bottom", ({box, line, spacing}) => {
     for (const gap of data.gaps) box(...gap.place, "gap");
     if (data.sessions.length > 1 && spacing * count / data.sessions.length > 24) for (const at of data.sessions) line(at, "line");
-    // Each day has its date: its beginning may be out of sight, and the axis has no room for all of them.
-    if (spacing * count / days.length > 12) for (let n = 1; n < days.length; n++) if (days[n] >= shown.from && days[n - 1] <= shown.to) name(days[n - 1], days[n], date(days[n - 1]));
     for (const mark of data.marks) if (mark.kind === "split") line(mark.at + 0.5, "split");
   });
-  // Over the volume, whose columns would cut the ribbon to pieces.
-  const over = layer("top", (box, line, spacing, top) => { for (const [from, to, vendor] of data.ribbon) box(from, to, `hue-${vendor % 6}`, top); });
+  // Over the volume, whose columns would cut the ribbon to pieces, and over the lines of the grid.
+  const over = layer("top", ({box, name, dot, spacing, shown, bottom}) => {
+    for (const [from, to, vendor] of data.ribbon) box(from, to, `hue-${vendor % 6}`, bottom);
+    // Each day has its date: its beginning may be out of sight, and the axis has no room for all of them.
+    if (spacing * count / days.length > 12) for (let n = 1; n < days.length; n++) if (days[n] >= shown.from && days[n - 1] <= shown.to) name(days[n - 1], days[n], date(days[n - 1]));
+    if (!candles || area.options().visible) lone.forEach((places, at) => { for (const place of places) dot(place, series[at].columns[place].close, `hue-${at % 6}`); });
+  });
   const shades = {paneViews: () => [under, over], updateAllViews: () => {}};
   first.attachPrimitive(shades);
   const shapes = {dividend: ["belowBar", "circle"], split: ["aboveBar", "square"], doubt: ["aboveBar", "circle"], buy: ["belowBar", "arrowUp"], sell: ["aboveBar", "arrowDown"], note: ["aboveBar", "circle"]};

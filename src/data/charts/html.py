@@ -239,6 +239,7 @@ def _series(one: Series, chart: Chart, each: int) -> dict[str, Any]:
         "unordered": one.unordered,
         "decimals": decimals,
         "filled": _runs(columns.places),
+        "breaks": _breaks(one, columns),
     }
     if chart.is_indexed:
         return plain | {"close": _differences(closes), "pale": [], "vendors": []}
@@ -302,6 +303,13 @@ def _runs(places: Ints) -> list[list[int]]:
     ends = places[np.append(starts[1:], len(places)) - 1] + 1
     runs: list[list[int]] = np.stack([places[starts], ends], 1).tolist()
     return runs
+
+
+def _breaks(one: Series, columns: Columns) -> list[int]:
+    """Return the columns after which a line has a break, as in the picture."""
+    is_last = np.diff(one.segments[columns.last]) != 0
+    breaks: list[int] = columns.places[:-1][is_last].tolist()
+    return breaks
 
 
 def _vendors(one: Series, columns: Columns) -> list[list[Any]]:

@@ -91,7 +91,7 @@
         drawChart(box, {
           title: `${symbol} ${timeframe}${lane ? `@${lane}` : ""}`, about: `${closes.length} closes, evenly spread`,
           is_live: closes.every(close => Math.abs(close) < 9e13), is_daily: times.every(time => time.length === 10), time: steps(seconds).map(step => [step, 1]), last: null,
-          series: [{decimals, filled: [[0, closes.length]], close: steps(whole), pale: [], vendors: []}],
+          series: [{decimals, filled: [[0, closes.length]], breaks: [], close: steps(whole), pale: [], vendors: []}],
           lines: [], gaps: [], marks: [], ribbon: [], sessions: [],
         });
       }
