@@ -1,4 +1,4 @@
-"""Sources with cached bars: look-ups, hits, misses; and the time of vendors that answer at once."""
+"""Sources with cached bars: look-ups, hits, misses; and the time of vendors that answer immediately."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ class _Binance(VendorDataSource):
 
 
 class _Slow(DataSource):
-    """A custom source: made-up bars, after a delay."""
+    """A custom source: synthetic bars, after a delay."""
 
     def __init__(self, latency_s: float = 0.0) -> None:
         self._latency_s = latency_s

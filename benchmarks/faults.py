@@ -86,7 +86,7 @@ class _Downloader:
 
 
 def _of_file(folder: Path, rows: list[_Bar]) -> float:
-    """Return the processor time of the first answer from a new cache for a file."""
+    """Return the CPU time of the first answer from a new cache for a file."""
     folder.mkdir()
     lines = [f"{iso(stamp).rstrip('Z')},{','.join(map(str, values))}" for stamp, *values in rows]
     header = "timestamp,open,high,low,close,volume"
@@ -98,7 +98,7 @@ def _of_file(folder: Path, rows: list[_Bar]) -> float:
 
 
 def _ready(folder: Path, rows: list[_Bar]) -> tuple[float, float]:
-    """Return the processor time of the first and the second answer for a frame."""
+    """Return the CPU time of the first and the second answer for a frame."""
     folder.mkdir()
     rules = folder / "rules.yaml"
     rules.write_text("providers: {}\n")

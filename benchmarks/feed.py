@@ -83,7 +83,7 @@ def _rates(calls: dict[str, Callable[[], object]], count: int) -> dict[str, Figu
 
 
 def _share(frames: Sequence[str]) -> Figure:
-    """Return our rate as a share of that of parsing only, by processor time, round by round."""
+    """Return our rate as a share of that of parsing only, by CPU time, round by round."""
     found = []
     for _ in range(_ROUNDS):
         began = process_time()

@@ -1,4 +1,4 @@
-"""Disk space and reading time after a year of nights, compared with bars fetched at once."""
+"""Disk space and reading time after a year of nights, compared with bars fetched in one go."""
 
 from __future__ import annotations
 

@@ -28,7 +28,7 @@ _DAY = ("2024-05-01", "2024-05-01")
 
 
 class _Vendor:
-    """A custom downloader that answers at once, or fails."""
+    """A custom downloader that answers immediately, or fails."""
 
     def __init__(self, *, fails: bool) -> None:
         self._fails = fails

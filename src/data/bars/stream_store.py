@@ -40,7 +40,7 @@ def kind_of_series(selector: Selector, store: BarStore, query: BarsQuery) -> Kin
 
 
 def namesakes_of(selector: Selector, query: BarsQuery) -> Mapping[str, str]:
-    """Return, by vendor, why its symbol may mean something else; no vendor is queried.
+    """Return, by vendor, why its symbol may mean a different instrument; no vendor is queried.
 
     Raises:
         UnknownSymbolError: No other vendor exists.
@@ -132,7 +132,7 @@ class StreamKeeper:
         self._store = store
         self._lanes = LaneFinder(selector, store)
         self._clock = clock
-        # All feeds of a series deliver the same bar at once; one commit is enough.
+        # All feeds of a series deliver the same bar at the same time; one commit is enough.
         self._locks = SeriesLocks()
 
     def keep(

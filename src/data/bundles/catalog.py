@@ -65,7 +65,7 @@ class DatasetUse(NamedTuple):
     Attributes:
         dataset_id: Id of the dataset.
         backtests: Number of different backtests linked to it.
-        last: Time of the newest of these links, naive UTC.
+        last: Time of the latest of these links, naive UTC.
     """
 
     dataset_id: str
@@ -208,7 +208,7 @@ class DataCatalog:
         """Return the id of a dataset that has the whole range of each symbol, or None.
 
         Of several such datasets, the one with the fewest symbols is returned, and among these the
-        newest. For a single symbol, the dataset can be a lane of the store: the one that answers
+        latest. For a single symbol, the dataset can be a lane of the store: the one that answers
         under the rules or, with ``source``, any lane with this source.
 
         Args:

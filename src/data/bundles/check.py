@@ -156,7 +156,7 @@ def check(
     """Compare the bars that a run read with the bars stored now.
 
     The recorded generations are read again and adjusted by the recorded actions. They are compared
-    with the newest bars of the same series, adjusted by today's actions. No vendor is queried
+    with the latest bars of the same series, adjusted by today's actions. No vendor is queried
     unless ``as_today`` is set.
 
     Args:
@@ -228,7 +228,7 @@ def _digests(read: SeriesRead, table: BarTable) -> list[str]:
 def _gone(client: BarsClient, read: SeriesRead, why: str) -> CheckedRead:
     """Return the result for a read whose original bars are gone.
 
-    The newest bars may still be the same ones, which their digests show.
+    The latest bars may still be the same ones, which their digests show.
     """
     cause = LIBRARY if why.startswith(LIBRARY) else UNEXPLAINED
     newest: ReadAgain | None = None

@@ -87,7 +87,7 @@ def finality_of(
         settle_ms: How long after its close an intraday bar may still change.
         now_ms: Time of the answer, UTC milliseconds.
         is_dated: Whether the vendor reported the time. If not, the time is that of the local clock,
-            which confirms only bars a day older than the newest, or long past.
+            which confirms only bars a day older than the latest, or long past.
     """
     late = first_unsettled(stamps, grid, settle_ms, now_ms)
     settled_before = answered.end if late is None else late

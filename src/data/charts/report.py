@@ -503,7 +503,7 @@ class _Entry:
         memory = {} if expected is None else expected
 
         def read() -> str:
-            """Return the signs of the months."""
+            """Return the symbols of the months."""
             grid = self._client.outline(self.key).grid
             end = first_unclosed(
                 grid.calendar, grid.timeframe, self._client.clock.now_ms(), grid.anchor

@@ -209,7 +209,7 @@ _SMALLEST = 8
 def chart(
     values: Sequence[float], *, width: int, height: int = 6, shaded: Sequence[bool] = ()
 ) -> list[str]:
-    """Return an area chart in blocks, newest on the right, labelled with highest and lowest value.
+    """Return an area chart in blocks, latest on the right, labelled with highest and lowest value.
 
     Args:
         values: Values to draw; missing ones (NaN) are skipped.

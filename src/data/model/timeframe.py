@@ -47,7 +47,7 @@ class Timeframe:
         ``60m``, ``1Hour``, ``5min``, ``1mo``. ``M`` and ``60`` on their own are rejected.
 
         Raises:
-            BadTimeframeError: The text is anything else; the message names the nearest valid one.
+            BadTimeframeError: The text is not a timeframe; the message names the nearest valid one.
         """
         if isinstance(text, Timeframe):
             return text

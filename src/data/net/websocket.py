@@ -65,7 +65,7 @@ class Wire(Protocol):
         """Send a ping, to which the reply arrives as a heartbeat."""
 
     def abort(self) -> None:
-        """Close the connection at once, even while another thread receives; may be repeated."""
+        """Close the connection immediately, even while another thread receives; may be repeated."""
 
 
 class Dialer:

@@ -64,7 +64,7 @@ class FiguresDownloader(BaseDataDownloader):
         """Parse one page; rows stay exactly as received, in any order.
 
         Raises:
-            DataError: The response is about something else.
+            DataError: The response does not match the request.
         """
         raise CapabilityError(f"{self.get_provider_name()} serves no {query.measure}")
 
@@ -73,8 +73,8 @@ class FiguresDownloader(BaseDataDownloader):
 
         Raises:
             CapabilityError: The vendor does not serve these figures; no request was sent.
-            DataError: The vendor refused, failed or returned something else; or no request was
-                sent because it failed or did not know the symbol recently.
+            DataError: The vendor refused, failed or returned an unexpected response; or no request
+                was sent because it failed or did not know the symbol recently.
         """
         try:
             served = self._served(query)
@@ -231,7 +231,7 @@ def _checked(answer: Any, name: str, query: FigureQuery) -> FetchedFigures:
 class _Collection:
     """The pages of one query.
 
-    A full page may contain the oldest or the newest of the requested rows, so both the span before
+    A full page may contain the oldest or the latest of the requested rows, so both the span before
     it and the span after it are requested again.
     """
 

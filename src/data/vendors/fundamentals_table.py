@@ -71,7 +71,7 @@ class TableAnswer:
         ask: The request.
         fields: Maps each record field to its path or :class:`Pick` in the row.
         row: Path to the row in the body, or to the list of rows for statements; empty for the body.
-        shape: Converts the row (or list) to plain mappings, if the vendor sends something else.
+        shape: Converts the row (or list) to plain mappings, if the vendor uses another structure.
         symbol: Path in the body to the symbol that the response names, which must be the requested
             one. If the path leads to a list, such as the share classes of a company, the requested
             symbol must be in the list.

@@ -57,7 +57,7 @@ def fetch_listings(downloader: BaseDataDownloader, table: SearchTable, text: str
 
     Raises:
         MissingCredentialsError, CircuitOpenError: No request was sent.
-        DataError: The vendor refused, failed or returned something else.
+        DataError: The vendor refused, failed or returned an unexpected response.
     """
     listings: list[Listing] = []
     with downloader.endpoint_call(ENDPOINT):

@@ -205,7 +205,7 @@ def topic_of(symbol: str, label: str) -> Topic:
 
 
 def bar_of(stamp_ms: int, values: Iterable[Any], *, is_closed: bool = True) -> LiveBar:
-    """Return a bar from ``values``: open, high, low, close and volume, as numbers or texts.
+    """Return a bar from ``values``: open, high, low, close and volume, as numbers or strings.
 
     The connection that receives the bar checks whether its values are plausible.
 

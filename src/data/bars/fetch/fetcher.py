@@ -57,7 +57,7 @@ def _overdue(segment: _Segment) -> list[DataError]:
 
 
 class _Stretches(NamedTuple):
-    """Ascending spans that are requested at once; nothing else is missing before ``until``."""
+    """Ascending spans that are requested together; nothing else is missing before ``until``."""
 
     spans: Sequence[Span]
     until: int

@@ -100,9 +100,9 @@ class LaneEntry(msgspec.Struct, array_like=True):
             year files without a document.
         rows, first, last: Number of bars, and the timestamps of the first and the last one.
         updated_ms: Time of the last commit.
-        answered_ms: Time of the newest answer, even one without bars.
+        answered_ms: Time of the latest answer, even one without bars.
         sources: Origins of stretches with bars.
-        newest: Maps each vendor to the end of its newest bars.
+        newest: Maps each vendor to the end of its latest bars.
         has_series: Whether a document for the series as a whole exists.
         is_pinned: Whether a version is pinned.
         is_sound: Whether all documents are reliable and no file is from another tool.

@@ -70,7 +70,7 @@ class LegacyYear:
 
     @property
     def is_sample(self) -> bool:
-        """Whether the bars were invented for tests."""
+        """Whether the bars are synthetic, made for tests."""
         return self.vendor.lower() in SAMPLE_VENDORS
 
 

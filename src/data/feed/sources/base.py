@@ -40,7 +40,7 @@ class Source(Protocol):
     """
 
     def start(self, sink: Sink) -> None:
-        """Start pushing into ``sink`` from the source's own threads; return at once.
+        """Start pushing into ``sink`` from the source's own threads; return immediately.
 
         Raises:
             DataError: The source can never work with this configuration; nothing was started.

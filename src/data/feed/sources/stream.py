@@ -399,7 +399,7 @@ class StreamThread:
         """Return the answer from history as it is to be used, and whether that is final.
 
         A vendor's report that there is no bar may be a temporary error; if silence is normal, it is
-        accepted at once.
+        accepted immediately.
         """
         is_denied = filled.absent or not (filled.bars or self._continuation)
         if not (self._patience.dense and is_denied):

@@ -178,7 +178,7 @@ def _copies(series: CheckedSeries, same: Mask, same_volume: Mask) -> Iterator[De
     copied = same_volume & (table.high[1:] > table.low[1:])
     if not copied.any():
         return
-    # The expected frequency of both repeating at once: the product of the frequencies for prices
+    # The expected frequency of both repeating together: the product of the frequencies for prices
     # and for volumes.
     volumes = table.volume[1:] == table.volume[:-1]
     rows, own = len(same), int(copied.sum())
