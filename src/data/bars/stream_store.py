@@ -102,7 +102,7 @@ class Origin:
     Attributes:
         vendor: Canonical name.
         kind: Kind of its bars.
-        settle_ms: How long after its close a bar may still change.
+        settle_ms: How long a bar may still change after it closes.
         basis: Basis of its prices.
     """
 

@@ -92,7 +92,7 @@ class Suspicion(NamedTuple):
 
 
 def is_hole(part: Covered) -> bool:
-    """Return whether bars are expected in a span but vendors have none."""
+    """Return whether bars are expected in a span but vendors have no bars."""
     return part.state == "empty" and part.reason != CLOSED
 
 

@@ -559,7 +559,7 @@ class DataCatalog:
         return entry_of(content[0]) if content else {}
 
     def _truth(self, place: DatasetPlace) -> Dataset | None:
-        """Return a dataset as its authoritative source describes it, or None if that has none.
+        """Return a dataset as its authoritative source describes it, or None if the source lacks it.
 
         The source is the line of a registered dataset, or the records of a bundle.
         """

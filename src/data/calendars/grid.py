@@ -94,7 +94,7 @@ class BarGrid:
         return found
 
     def no_bar(self, span: Span) -> str:
-        """Return the reason to record for a span in which bars are expected but vendors have none."""
+        """Return the reason to record for a span in which bars are expected but vendors have no bars."""
         return HOLIDAYS_UNKNOWN if self.calendar.unrecorded(span) else NO_BAR
 
     def aligned(self, stamps: Stamps) -> NDArray[np.bool_]:

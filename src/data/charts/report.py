@@ -59,8 +59,8 @@ class StoredReport(InLines):
 
     Attributes:
         data: Plain values, as ``onetape report --json`` prints them; without NaN.
-        drawings: Chart of each entry in ``data["series"]``, or None if it has none; empty in a
-            report on everything.
+        drawings: Chart of each entry in ``data["series"]``, or None if the entry has no chart;
+            empty in a report on everything.
     """
 
     data: dict[str, Any]

@@ -53,7 +53,7 @@ def headline(provenance: Provenance, seconds: float | None) -> Text:
 
 
 def bars_shown(frame: pd.DataFrame, most: int) -> Shown:
-    """Yield a chart of the closes, if there are enough for one, and the first and last bars."""
+    """Yield a chart of the close prices, if there are enough for one, and the first and last bars."""
     if len(frame) >= _FEWEST_CHARTED:
         yield _Chart(frame)
         yield ""

@@ -208,7 +208,7 @@ def facts(lines: Iterable[tuple[str, str]], styles: Mapping[str, str]) -> Table:
 
     Args:
         lines: Names and texts; an empty name continues the previous one.
-        styles: Maps a name to the style of its texts, if it has one.
+        styles: Maps a name to the style of its texts, if any.
     """
     rows: list[tuple[str, str, list[Text]]] = []
     for name, text in lines:

@@ -157,7 +157,7 @@ class ProviderRules:
         rate_limits: Limits that the file sets.
         api_key_env, secret_key_env: Environment variables that contain the vendor's keys, if not
             the usual ones.
-        settle_minutes: Time after its close for which an intraday bar may still change.
+        settle_minutes: Time for which an intraday bar may still change after it closes.
         options: Settings that only this vendor has, such as the folder and columns of ``local`` or
             the host of ``ibkr``.
     """
@@ -346,7 +346,7 @@ class Rules:
         return next((rule for rule in rules if timeframe.label in rule.timeframes), None)
 
     def provider(self, name: str) -> ProviderRules:
-        """Return the settings of a vendor or, if it has none, of its family; otherwise defaults."""
+        """Return the settings of a vendor or, if it has no settings, of its family; otherwise defaults."""
         rules = self.providers.get(name) or self.providers.get(family_of(name))
         return replace(rules, name=name) if rules else ProviderRules(name)
 

@@ -70,7 +70,7 @@ class Continuation:
         self._expected: int | None = None
 
     def offer(self, bar: LiveBar) -> bool:
-        """Take a closed bar, and return whether it is new; it replaces a waiting bar of the same time."""
+        """Accept a closed bar and return whether it is new; it replaces a waiting bar of the same time."""
         if bar.stamp_ms <= self.last:
             self.doubled += 1
             return False

@@ -56,7 +56,7 @@ class Fundamentals(Protocol):
     def get_fundamentals(
         self, symbol: str, *, force_refresh: bool = False, data_type: str = "general", **more: Any
     ) -> dict[str, Any]:
-        """Return a record, which is empty if no vendor has one; ``timeout=`` is passed only if set."""
+        """Return a record, which is empty if no vendor has data; ``timeout=`` is passed only if set."""
 
 
 @dataclass(frozen=True)

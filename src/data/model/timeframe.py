@@ -117,7 +117,7 @@ def _usual(text: str) -> str:
 
 
 def _meant(text: str) -> str:
-    """Return a question suggesting another spelling; empty if none is close."""
+    """Return a question suggesting another spelling; empty if no known spelling is similar."""
     if text in ("m", "M"):
         return "did you mean '1m' (a minute) or '1M' (a month)? "
     if text.isdigit() and text.isascii() and 0 < len(text) < 5:

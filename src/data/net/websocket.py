@@ -108,7 +108,7 @@ class Dialer:
         return _Socket(opened, package, address.shown)
 
     def abort(self) -> None:
-        """Give up the connection being opened."""
+        """Abandon the connection being opened."""
         opening = self._opening
         if opening is not None:
             with contextlib.suppress(OSError, AttributeError):

@@ -440,7 +440,7 @@ class BasePortal(ABC, Generic[S, F]):
         """Return the symbol of an asset; a number needs no symbol if the source is a reader.
 
         Raises:
-            QueryError: The source needs a symbol, and the asset has none.
+            QueryError: The source needs a symbol, and the asset does not have one.
         """
         if isinstance(asset, int | np.integer) and not isinstance(asset, bool):
             if self.asset_finder is not None:

@@ -200,7 +200,7 @@ class ParquetReader:
 
         Args:
             sid: Number of the series.
-            dt: Day, or the open of the minute bar; naive means UTC.
+            dt: Day, or the opening time of the minute bar; naive means UTC.
             field: See :meth:`load_raw_arrays`.
 
         Raises:

@@ -156,7 +156,7 @@ class FiguresDownloader(BaseDataDownloader):
 
 
 def served_by(downloader: Any, measure: Measure) -> Served | None:
-    """Return the declaration of any downloader for a measure; None if it has none."""
+    """Return the declaration of any downloader for a measure; None if the measure is not declared."""
     figures = getattr(downloader, "figures", None)
     served = figures.get(measure.name) if isinstance(figures, Mapping) else None
     return served if isinstance(served, Served) else None

@@ -105,7 +105,7 @@ MakeStream = Callable[[str | None, Mapping[str, str]], StreamProtocol]
 
 
 def stream_of(vendor: str) -> MakeStream | None:
-    """Return the factory of a vendor's stream by its canonical name, or None if it has none.
+    """Return the factory of a vendor's stream by its canonical name, or None if the vendor has no stream.
 
     Raises:
         UnknownProviderError: The stream comes from another package and cannot be used.

@@ -262,5 +262,5 @@ def begun(grid: BarGrid, span: Span, now_ms: int) -> Stamps:
     if grid.timeframe.is_intraday or not len(stamps):
         return stamps
     first = grid.calendar.sessions(date_of(int(stamps[-1])), date_of(now_ms))
-    # The timestamp of a daily bar is earlier than its open.
+    # The timestamp of a daily bar is earlier than its opening time.
     return stamps if first and first[0].open_ms <= now_ms else stamps[:-1]

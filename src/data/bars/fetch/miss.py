@@ -86,7 +86,7 @@ class _TriedLanes:
     lanes: list[_TriedLane] = field(default_factory=list)
 
     def attempts(self, start: int = 0, *, aside: bool = False) -> list[Attempt]:
-        """Return the attempts from a lane on; ``aside`` includes queries for actions and closes."""
+        """Return the attempts from a lane on; ``aside`` includes queries for actions and close prices."""
         lanes, tried = self.lanes[start:], () if start else self.earlier
         found = (a for one in lanes for a in (*one.attempts, *(one.side_attempts if aside else ())))
         return [*tried, *found]

@@ -245,7 +245,7 @@ class StreamThread:
             item = self.inbox.get()
 
     def _take_status(self, status: StreamStatus) -> None:
-        """Take a status of the stream: connected, lost, or another state that it reports."""
+        """Handle a status of the stream: connected, lost, or another state that it reports."""
         if status.state is StreamState.LIVE:
             self._silence.market_spoke()
             return
@@ -277,7 +277,7 @@ class StreamThread:
         self._questions, self._next_question = 0, 0.0
 
     def _take_bar(self, bar: LiveBar) -> None:
-        """Take a stream bar: forming, closed, or a correction of a delivered one."""
+        """Handle a bar from the stream: forming, closed, or a correction of a delivered one."""
         continuation = self._continuation
         if bar.is_closed and (continuation is None or bar.stamp_ms > continuation.newest):
             close = int(self._source.grid.closes(np.array([bar.stamp_ms]))[0])
