@@ -23,10 +23,10 @@ DAYS, _ROUNDS = 30, 3
 _FIRST, _NOW = parse_iso("2024-03-04"), parse_iso("2024-06-03T12:00")
 _END = _FIRST + DAYS * DAY_MS - 1
 _NOTE = (
-    f"The table shows the processor time until {DAYS} days of minutes are stored and in a "
+    f"The table shows the CPU time until {DAYS} days of minutes are stored and in a "
     "frame, compared with the same minutes without a fault in the same round:\n\n"
     "- *own file*: read from your own file;\n"
-    "- *ready*: passed as a frame that a program's own downloader has ready;\n"
+    "- *ready*: passed as a frame that a custom downloader has ready;\n"
     "- *again*: the second answer, from the stored bars."
 )
 _Bar = tuple[int, float, float, float, float, float]

@@ -242,7 +242,7 @@ def _gone(client: BarsClient, read: SeriesRead, why: str) -> CheckedRead:
     if newest is not None and today is not None and read.generation is not None:
         is_same = _digests(read, newest.table) == wanted == _digests(read, today.table)
         if is_same and not read.unstored:
-            return CheckedRead(read, IDENTICAL, True, detail=f"{why}; the newest bars are the same")
+            return CheckedRead(read, IDENTICAL, True, detail=f"{why}; the latest bars are the same")
     is_there = cause == LIBRARY or why.startswith("the bars of that")
     if is_there:
         return CheckedRead(read, REVISED, False, (), read.rows, (cause,), why)

@@ -297,7 +297,7 @@ def outliers(series: CheckedSeries) -> list[Defect] | str:
             near = [price_text(table.close[max(at - 1, 0)]), price_text(table.close[at])]
             near.append(price_text(table.open[min(at + 1, len(table) - 1)]))
             text = (
-                f"{counted(len(rows), 'bar')} far from the neighbours and back at once: {near[1]} at "
+                f"{counted(len(rows), 'bar')} far from the neighbours and right back: {near[1]} at "
                 f"{_when(series, table.stamps[at])} after {near[0]}, then {near[2]}"
                 f"{'' if is_traded else '; nothing was traded in them'}"
             )
