@@ -1,4 +1,4 @@
-"""Sources with cached bars: look-ups, hits, misses; and the time of vendors that answer at once."""
+"""Sources with cached bars: look-ups, hits, misses; and the time of vendors that answer immediately."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ _NOTE = (
     "- *cold / warm*: how many times as long the first of two equal calls takes;\n"
     "- *requests*: of the second walk through 250 days, and of a call that ends a week after "
     "the previous one;\n"
-    "- *fetch*: our own sources, whose vendors are servers on this machine."
+    "- *fetch*: packaged sources, whose vendors are servers on this machine."
 )
 _NOW, _LATENCY_S, _ROUNDS = "2024-06-12T15:00:30", 0.32, 9
 _YEAR = (pd.Timestamp("2023-01-01"), pd.Timestamp("2023-12-31"), "1d")
@@ -53,7 +53,7 @@ class _Binance(VendorDataSource):
 
 
 class _Slow(DataSource):
-    """A custom source: made-up bars, after a delay."""
+    """A custom source: synthetic bars, after a delay."""
 
     def __init__(self, latency_s: float = 0.0) -> None:
         self._latency_s = latency_s

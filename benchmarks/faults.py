@@ -23,10 +23,10 @@ DAYS, _ROUNDS = 30, 3
 _FIRST, _NOW = parse_iso("2024-03-04"), parse_iso("2024-06-03T12:00")
 _END = _FIRST + DAYS * DAY_MS - 1
 _NOTE = (
-    f"The table shows the processor time until {DAYS} days of minutes are stored and in a "
+    f"The table shows the CPU time until {DAYS} days of minutes are stored and in a "
     "frame, compared with the same minutes without a fault in the same round:\n\n"
     "- *own file*: read from your own file;\n"
-    "- *ready*: passed as a frame that a program's own downloader has ready;\n"
+    "- *ready*: passed as a frame that a custom downloader has ready;\n"
     "- *again*: the second answer, from the stored bars."
 )
 _Bar = tuple[int, float, float, float, float, float]
@@ -86,7 +86,7 @@ class _Downloader:
 
 
 def _of_file(folder: Path, rows: list[_Bar]) -> float:
-    """Return the processor time of the first answer from a new cache for a file."""
+    """Return the CPU time of the first answer from a new cache for a file."""
     folder.mkdir()
     lines = [f"{iso(stamp).rstrip('Z')},{','.join(map(str, values))}" for stamp, *values in rows]
     header = "timestamp,open,high,low,close,volume"
@@ -98,7 +98,7 @@ def _of_file(folder: Path, rows: list[_Bar]) -> float:
 
 
 def _ready(folder: Path, rows: list[_Bar]) -> tuple[float, float]:
-    """Return the processor time of the first and the second answer for a frame."""
+    """Return the CPU time of the first and the second answer for a frame."""
     folder.mkdir()
     rules = folder / "rules.yaml"
     rules.write_text("providers: {}\n")

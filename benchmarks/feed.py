@@ -43,7 +43,7 @@ _NOTE = (
     "through Backtrader with a strategy that does nothing.\n\n"
     "- *parse only*: `json.loads` and nothing else;\n"
     "- *bare queue*: the shortest data class that fills lines from a queue.\n\n"
-    "The second line is in processor time of all threads, so other load on the machine does "
+    "The second line is in CPU time of all threads, so other load on the machine does "
     "not change it. The fourth is in microseconds over a socket on this machine, from before "
     "a frame is sent until the callback has its bar, one frame at a time. The last two are "
     "in milliseconds: until a feed has stopped, whatever its state, and from the arrival of "
@@ -83,7 +83,7 @@ def _rates(calls: dict[str, Callable[[], object]], count: int) -> dict[str, Figu
 
 
 def _share(frames: Sequence[str]) -> Figure:
-    """Return our rate as a share of that of parsing only, by processor time, round by round."""
+    """Return our rate as a share of that of parsing only, by CPU time, round by round."""
     found = []
     for _ in range(_ROUNDS):
         began = process_time()

@@ -1,4 +1,4 @@
-"""Disk space and reading time after a year of nights, compared with bars fetched at once."""
+"""Disk space and reading time after a year of nights, compared with bars fetched in one go."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ _NOTE = (
     f"The table shows {NIGHTS} nights, in each of which the last bars are requested, with "
     "automatic compaction:\n\n"
     "- *file*, *document*: the bytes of the bars and of their metadata, divided by those of "
-    "the same bars fetched at once;\n"
+    "the same bars fetched in one go;\n"
     "- *read*: the same for the time of a first read by a new store."
 )
 

@@ -47,7 +47,7 @@ _NOTE = (
 
 
 class _Slow:
-    """A custom downloader whose answers take time, but no processor time."""
+    """A custom downloader whose answers take time, but no CPU time."""
 
     def get_ohlcv(self, symbol: str, interval: str, start: Any, end: Any) -> pd.DataFrame:
         sleep(ANSWER_S)

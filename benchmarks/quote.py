@@ -19,7 +19,7 @@ from .harness import Figure, Report, Row, race
 _ASKERS = 1_000
 _GOAL = "1 request"
 _NOTE = (
-    f"The table shows what happens if {_ASKERS:,} threads request one coin at once and "
+    f"The table shows what happens if {_ASKERS:,} threads request one coin at the same time and "
     "yesterday's close is cached:\n\n"
     "- *requests*: the number that arrive at the vendor;\n"
     "- *ms*: the time until the last thread has its answer (the vendor is a server on this "

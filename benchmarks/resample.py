@@ -74,7 +74,7 @@ def _timed(calls: Mapping[str, Call]) -> dict[str, float]:
 
 
 def _tables(calendar: MarketCalendar) -> list[BarTable]:
-    """Return made-up minutes of one day; integer volumes make sums independent of the order."""
+    """Return synthetic minutes of one day; integer volumes make sums independent of the order."""
     stamps = calendar.opens(_MINUTE, _SPAN)
     generator, tables = np.random.default_rng(7), []
     for _ in range(_COUNT):

@@ -21,14 +21,14 @@ from .stage import YEAR, stage
 _NOTE = (
     "The table shows the microseconds of one call:\n\n"
     "- *remembered*: the symbol has been requested before;\n"
-    "- *first*: a day of hourly bars is fetched from a vendor that answers at once;\n"
+    "- *first*: a day of hourly bars is fetched from a vendor that answers immediately;\n"
     "- *second*: the same, but the vendor before it fails."
 )
 _DAY = ("2024-05-01", "2024-05-01")
 
 
 class _Vendor:
-    """A custom downloader that answers at once, or fails."""
+    """A custom downloader that answers immediately, or fails."""
 
     def __init__(self, *, fails: bool) -> None:
         self._fails = fails

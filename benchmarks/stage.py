@@ -1,4 +1,4 @@
-"""Cache folders with made-up bars, filled without querying anybody."""
+"""Cache folders with synthetic bars, filled without querying anybody."""
 
 from __future__ import annotations
 

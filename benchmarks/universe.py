@@ -17,7 +17,7 @@ from .harness import Figure, Report, Row
 _QUESTIONS = 300
 _IMPORTS = 5
 _NOTE = (
-    "The table shows an invented index of 500 members with 20 years of changes, 25 a year, "
+    "The table shows a synthetic index of 500 members with 20 years of changes, 25 a year, "
     "in a SQLite file. *ms* is the time of `members(name, as_of)` on a day of a change, each "
     "in its own unit of work. It is also the time of importing its change log, walked back "
     "from today's list, and the same members as intervals."

@@ -2,7 +2,7 @@
 
     python examples/survivorship.py
 
-The market has 24 made-up stocks, whose prices are random without a trend. Its index contains the
+The market has 24 synthetic stocks, whose prices are random without a trend. Its index contains the
 twelve largest and is revised twice a year: falling stocks leave, rising ones join, and those that
 lose three quarters of their value are delisted. Equal amounts in the members of the first day earn
 as much as the market. Equal amounts in today's members, which nobody could have known then, earn a
@@ -32,7 +32,7 @@ RULES = """providers:
 
 
 def make_market(root: Path) -> DataManager:
-    """Return a data manager that reads made-up bars from CSV files, with a universe ``index``."""
+    """Return a data manager that reads synthetic bars from CSV files, with a universe ``index``."""
     (root / "rules.yaml").write_text(RULES.format(folder=root))
     manager = DataManager(cache_dir=root / "cache", config_path=root / "rules.yaml")
     days = manager.sessions(SYMBOLS[0], FIRST, LAST).index

@@ -87,8 +87,8 @@ class Bot:
     async def carry_out(self, update: Update, user: str, name: str, words: list[str]) -> None:
         """Carry out a command and send the answer.
 
-        The number of commands carried out at once is limited; an answer that waits to be sent does
-        not count.
+        The number of commands carried out in parallel is limited; an answer that waits to be sent
+        does not count.
         """
         began, query = time.monotonic(), update.callback_query
         async with self.senders.slots:

@@ -74,7 +74,8 @@ class Senders:
     async def turn(self, key: str) -> AsyncIterator[bool]:
         """Wait until the sender's earlier updates are done; False if too many are already waiting.
 
-        Waiting updates do not count towards the number of commands that are carried out at once.
+        Waiting updates do not count towards the number of commands that are carried out in
+        parallel.
         """
         one = self.known.get(key) or Sender(self.now_s())
         if one.waiting >= MOST_WAITING:

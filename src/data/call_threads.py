@@ -203,7 +203,7 @@ def _serve(loop: asyncio.AbstractEventLoop) -> None:
 async def awaited(work: Callable[[], R]) -> R:
     """Run ``work`` in a thread that may wait, without a time limit, and return its result.
 
-    If the caller is cancelled, it ends at once, but work that has started continues.
+    If the caller is cancelled, it ends immediately, but work that has started continues.
     """
     return await answer(work, Deadline(SystemClock(), None), looks=False)
 

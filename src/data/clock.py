@@ -71,7 +71,7 @@ class ManualClock:
         return self._elapsed
 
     def sleep(self, seconds: float) -> None:
-        """Advance by ``seconds`` at once."""
+        """Advance by ``seconds`` without waiting."""
         self.slept.append(seconds)
         self.advance(seconds)
 

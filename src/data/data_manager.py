@@ -193,7 +193,7 @@ class DataManager:
             AllProvidersFailedError: Bars were missing, no vendor could supply them and nothing is
                 cached (a ``RuntimeError``).
             UnknownSymbolError: As above, because the symbol is unknown at its venue. The message
-                names the instruments that other venues list under the same letters; they are not
+                names the instruments that other venues list under the same ticker; they are not
                 served unless they are proven to be the same.
             IncompleteDataError: ``strict`` is set, and the answer has gaps, fewer bars than
                 ``bars``, flagged rows, or is of another kind; ``.frame`` has the bars that were
@@ -1035,7 +1035,7 @@ class DataManager:
         """Return the counters since this manager was created, as plain values (see the docs).
 
         ``vendors`` (requests, outcomes, seconds, bytes, waits), ``calls``, ``quality``,
-        ``events``, ``cache`` (sizes as of the last minute), ``process`` (memory, processor time).
+        ``events``, ``cache`` (sizes as of the last minute), ``process`` (memory, CPU time).
         The counts are for this process; only ``vendor_days`` (the number of sessions each vendor
         lacks) covers all processes.
         """

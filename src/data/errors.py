@@ -600,7 +600,7 @@ class DataPortalError(DataError, RuntimeError):
     """A portal cannot answer: its source failed, or returned unusable bars.
 
     Attributes:
-        because_of: Reason of the source's own error, if it has one.
+        because_of: Reason of the source's own error, if that has a reason.
     """
 
     because: ClassVar[Reason] = "bad_answer"
@@ -613,7 +613,7 @@ class DataPortalError(DataError, RuntimeError):
 
     @property
     def reason(self) -> Reason:
-        """The reason for the failure: that of the source's own error, if it has one."""
+        """The reason for the failure: that of the source's own error, if that has a reason."""
         return self.because_of or self.because
 
 

@@ -32,7 +32,7 @@ class Closable(Forkable, Protocol):
 
 _enrolled: weakref.WeakSet[Forkable] = weakref.WeakSet()
 _closable: weakref.WeakSet[Closable] = weakref.WeakSet()
-# The objects closed for this thread's fork; several threads may fork at once.
+# The objects closed for this thread's fork; several threads may fork at the same time.
 _forking = threading.local()
 
 

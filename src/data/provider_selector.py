@@ -150,7 +150,7 @@ class ProviderSelector:
         self.downloaders: dict[str, Any] = {}
         self.make_sender = make_sender
         self.own_sender = own_sender
-        # Ensures that threads which need the same downloader at once build only one.
+        # Ensures that threads which need the same downloader at the same time build only one.
         self._building = threading.RLock()
         self._workshop: DownloaderPool | None = None
         self._plain: dict[str, Any] | None = None

@@ -1,4 +1,4 @@
-"""Memory and processor time of this process and machine, if the system reports them."""
+"""Memory and CPU time of this process and machine, if the system reports them."""
 
 from __future__ import annotations
 
@@ -50,9 +50,9 @@ def rare_collections() -> Iterator[None]:
 
 
 class CpuUse:
-    """Processor time of this process, and the time elapsed since this object was created.
+    """CPU time of this process, and the time elapsed since this object was created.
 
-    A forked child's processor time begins at zero. Call :meth:`after_fork` in the child, so that
+    A forked child's CPU time begins at zero. Call :meth:`after_fork` in the child, so that
     the elapsed time does, too.
 
     Args:

@@ -102,7 +102,7 @@ class Services:
         """The connections and limits that all services share."""
         return self.networks.get()
 
-    # If two threads use one of the next three for the first time at once, it may be created twice,
+    # If two threads first use one of the next three simultaneously, it may be created twice,
     # which is harmless.
     @cached_property
     def figures(self) -> FiguresService:

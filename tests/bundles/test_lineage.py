@@ -255,7 +255,7 @@ def test_a_series_cleared_meanwhile_is_gone_and_the_same_bars_again_are_identica
     clock.advance(3600)
     manager.get_ohlcv(*WEEK)
     (one,) = lineages.check("cleared").series
-    assert one.state == "identical" and "newest bars are the same" in one.detail
+    assert one.state == "identical" and "latest bars are the same" in one.detail
 
 
 def test_another_version_of_the_library_is_named(

@@ -63,7 +63,7 @@ def test_it_is_asked_once_and_no_other_process_asks_again(
             pytest.fail("it was asked")
         assert str(caught.value) == (
             "acme reported at 2025-01-01T00:00:00Z that it does not know 'ZZZ'; "
-            "next request in 14 minutes (00:15 UTC) (a forced refresh retries at once)"
+            "next request in 14 minutes (00:15 UTC) (a forced refresh retries immediately)"
         )
         assert caught.value.provider == "acme"
     clock.advance(840)

@@ -651,8 +651,8 @@ class BarsClient:
     def _quotes(self) -> QuoteService:
         from .quotes import QuoteService
 
-        # If two threads create one at once, both use the same, because it lets only one thread
-        # query at a time.
+        # If two threads create one at the same time, both use the same, because it lets only one
+        # thread query at a time.
         service: QuoteService = self.__dict__.setdefault(
             "_quote_service",
             QuoteService(self._service, self._parser, self._selector, self._clock, self._observer),

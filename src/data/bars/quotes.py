@@ -75,7 +75,7 @@ class _Market(NamedTuple):
         is_open: Whether it is trading.
         newest_ms: Latest time for which there can be a price: now, or when trading last ended.
         until_ms: When this state next changes.
-        session: The running or most recent session; None if the calendar has none nearby.
+        session: The running or most recent session; None if the calendar has no session nearby.
     """
 
     is_open: bool
@@ -348,7 +348,7 @@ class QuoteService:
         return self._last(self._bars.answered(query), asked_ms)
 
     def _day(self, instrument: Instrument, asked_ms: int) -> _Price | None:
-        """Return the close of the last session that has one."""
+        """Return the close price of the last session that has a bar."""
         return self._last(self._days(instrument), asked_ms)
 
     def _days(self, instrument: Instrument) -> Answer:

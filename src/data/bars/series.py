@@ -124,7 +124,7 @@ class Question(NamedTuple):
         sides: Adjacent bars from other vendors, which are compared but not stored again.
         with_own_bars_before: ``span`` extended by the vendor's own final bars before it, which are
             compared again; those that differ are stored.
-        stretches: Missing parts of ``span`` if several are requested at once; only these are
+        stretches: Missing parts of ``span`` if several are requested together; only these are
             stored. Empty if all of ``span`` is missing.
         until: End of the range after ``span`` in which nothing else is missing.
     """
@@ -171,8 +171,8 @@ class Journal:
         without_actions: Vendors that failed to report splits and dividends, with the reason.
         unfilled: Spans that no vendor supplied.
         fetched: Spans for which a vendor answered just now.
-        overdue: Spans of stored bars that an answer made doubtful and that can be fetched again at
-            once.
+        overdue: Spans of stored bars that an answer made doubtful and that can be fetched again
+            immediately.
         forming: The running bar, if it was received.
         problems: Sentences for the provenance.
         scores: Scores of the answers, 0 to 1.

@@ -104,7 +104,7 @@ class Origin:
     Attributes:
         vendor: Canonical name.
         kind: Kind of its bars.
-        settle_ms: How long after its close a bar may still change.
+        settle_ms: How long a bar may still change after it closes.
         basis: Basis of its prices.
     """
 
@@ -134,7 +134,7 @@ class StreamKeeper:
         self._store = store
         self._lanes = LaneFinder(selector, store)
         self._clock = clock
-        # All feeds of a series deliver the same bar at once; one commit is enough.
+        # All feeds of a series deliver the same bar at the same time; one commit is enough.
         self._locks = SeriesLocks()
 
     def keep(

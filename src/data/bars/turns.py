@@ -43,7 +43,7 @@ class Turns:
         root: Cache folder.
         clock: Measures the waits.
         leases: Function that returns the leases through which the processes coordinate; if it
-            returns None, everybody proceeds at once.
+            returns None, everybody proceeds immediately.
     """
 
     def __init__(self, root: Path, clock: Clock, leases: FindLeases | None) -> None:

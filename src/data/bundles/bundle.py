@@ -93,7 +93,7 @@ class BundleState(NamedTuple):
 
     Attributes:
         state: ``current``: the bundle holds what the store returns; ``stale``: the store now
-            returns something else; ``foreign``: the bundle was not built from the store;
+            returns different bars; ``foreign``: the bundle was not built from the store;
             ``corrupt``: some files are missing, or were changed since they were written.
         causes: Differences that were found, as sentences.
     """

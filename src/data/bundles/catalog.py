@@ -65,7 +65,7 @@ class DatasetUse(NamedTuple):
     Attributes:
         dataset_id: Id of the dataset.
         backtests: Number of different backtests linked to it.
-        last: Time of the newest of these links, naive UTC.
+        last: Time of the latest of these links, naive UTC.
     """
 
     dataset_id: str
@@ -208,7 +208,7 @@ class DataCatalog:
         """Return the id of a dataset that has the whole range of each symbol, or None.
 
         Of several such datasets, the one with the fewest symbols is returned, and among these the
-        newest. For a single symbol, the dataset can be a lane of the store: the one that answers
+        latest. For a single symbol, the dataset can be a lane of the store: the one that answers
         under the rules or, with ``source``, any lane with this source.
 
         Args:
@@ -559,7 +559,7 @@ class DataCatalog:
         return entry_of(content[0]) if content else {}
 
     def _truth(self, place: DatasetPlace) -> Dataset | None:
-        """Return a dataset as its authoritative source describes it, or None if that has none.
+        """Return a dataset as its authoritative source describes it, or None if the source lacks it.
 
         The source is the line of a registered dataset, or the records of a bundle.
         """

@@ -97,7 +97,7 @@ _TABLES = (
     bundle_path TEXT NOT NULL, symbols TEXT NOT NULL, start TEXT, "end" TEXT, frequency TEXT NOT NULL,
     fetch_timestamp INTEGER NOT NULL, size_bytes INTEGER NOT NULL, row_count INTEGER NOT NULL)""",
     "CREATE INDEX idx_bundle_cache_key ON bundle_cache(cache_key)",
-    # In this order, the best match comes first: the one with the fewest symbols, then the newest.
+    # In this order, the best match comes first: the one with the fewest symbols, then the latest.
     """CREATE TABLE catalog_search (symbol TEXT, resolution TEXT, size INTEGER, newness INTEGER,
     tie INTEGER, dataset_id TEXT, start_date INTEGER, end_date INTEGER, source TEXT NOT NULL,
     PRIMARY KEY (symbol, resolution, size, newness, tie, dataset_id, start_date, end_date))

@@ -77,7 +77,7 @@ class CatalogLog:
 
         Args:
             type_: Type of the entries.
-            format_: Newest format of this type that the caller can read.
+            format_: Latest format of this type that the caller can read.
             holding: Text that must be in a value or key of a line; other lines are not parsed.
 
         Raises:

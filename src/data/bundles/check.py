@@ -156,7 +156,7 @@ def check(
     """Compare the bars that a run read with the bars stored now.
 
     The recorded generations are read again and adjusted by the recorded actions. They are compared
-    with the newest bars of the same series, adjusted by today's actions. No vendor is queried
+    with the latest bars of the same series, adjusted by today's actions. No vendor is queried
     unless ``as_today`` is set.
 
     Args:
@@ -229,7 +229,7 @@ def _digests(read: SeriesRead, table: BarTable) -> list[str]:
 def _gone(client: BarsClient, read: SeriesRead, why: str) -> CheckedRead:
     """Return the result for a read whose original bars are gone.
 
-    The newest bars may still be the same ones, which their digests show.
+    The latest bars may still be the same ones, which their digests show.
     """
     cause = LIBRARY if why.startswith(LIBRARY) else UNEXPLAINED
     newest: ReadAgain | None = None
@@ -243,7 +243,7 @@ def _gone(client: BarsClient, read: SeriesRead, why: str) -> CheckedRead:
     if newest is not None and today is not None and read.generation is not None:
         is_same = _digests(read, newest.table) == wanted == _digests(read, today.table)
         if is_same and not read.unstored:
-            return CheckedRead(read, IDENTICAL, True, detail=f"{why}; the newest bars are the same")
+            return CheckedRead(read, IDENTICAL, True, detail=f"{why}; the latest bars are the same")
     is_there = cause == LIBRARY or why.startswith("the bars of that")
     if is_there:
         return CheckedRead(read, REVISED, False, (), read.rows, (cause,), why)
@@ -341,7 +341,7 @@ def _differences(
 
 
 def _values(table: BarTable) -> list[NDArray[np.float64]]:
-    """Return the columns to compare, with NaN for the adjusted closes if a table has none."""
+    """Return the columns to compare, with NaN for the adjusted closes if a table has no such column."""
     values = table.values()
     return values if len(values) == len(COMPARED) else [*values, np.full(len(table), _NAN)]
 

@@ -52,7 +52,8 @@ if TYPE_CHECKING:
     from ..data_manager import DataManager
     from .check import CheckReport
 
-# New reads within this time after a write are not written at once, but together with later ones.
+# New reads within this time after a write are not written immediately, but together with later
+# ones.
 _TOGETHER_S = 1.0
 _MOST_OUTSIDE = 100
 _MOST_ID = 200

@@ -102,7 +102,7 @@ class SeriesRead:
         """Return a query that repeats the read.
 
         With ``of_then``, it reads the same generation with the actions of that time; otherwise the
-        newest bars with today's actions.
+        latest bars with today's actions.
         """
         read = StoredRead(
             self.series,

@@ -364,7 +364,7 @@ class Records:
         origin = origin_of(metadata, f"{files.path.name}/{METADATA}")
         if origin is None:
             return None
-        if _OLDER in frame.columns:  # JSON texts, written up to 0.1.0
+        if _OLDER in frame.columns:  # JSON strings, written up to 0.1.0
             try:
                 frame = frame.with_columns(_of_text(frame[_OLDER]))
             except (ValueError, TypeError, AttributeError, IndexError, RecursionError):
@@ -552,7 +552,7 @@ _STATE: dict[str, Any] = {"inode": pl.Int64, "mtime_ns": pl.Int64, "validated_ms
 
 
 def _of_text(texts: pl.Series) -> list[pl.Series]:
-    """Return the columns of records in the older format, JSON texts.
+    """Return the columns of records in the older format, JSON strings.
 
     Each text maps a series number to the number of its rows and to its first and last stamp.
     """

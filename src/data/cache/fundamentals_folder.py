@@ -92,7 +92,7 @@ class FundamentalsFolder:
     ) -> list[str]:
         """Delete copies that newer, good copies have replaced; return their paths.
 
-        For each vendor and type the newest ``copies`` good copies stay, and so does any copy newer
+        For each vendor and type the latest ``copies`` good copies stay, and so does any copy newer
         than these. A copy is good if its quality is at least ``min_quality`` times that of the best
         copy. A dry run returns the paths without deleting anything.
         """

@@ -218,9 +218,9 @@ class Past:
                 raise _not_kept(self, year, generation)
 
     def _newest(self) -> int:
-        """Return the newest generation, even if its commit did not change any year.
+        """Return the latest generation, even if its commit did not change any year.
 
-        If the log lacks a commit to a year, the result is the newest generation in the log.
+        If the log lacks a commit to a year, the result is the latest generation in the log.
         """
         logged = max(self.generations, default=0)
         try:

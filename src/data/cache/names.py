@@ -21,7 +21,7 @@ from .format import json_document
 log = logging.getLogger("onetape.cache")
 
 FOLDER = "_names"
-# Maximum number of search texts kept for each vendor; the newest stay.
+# Maximum number of search terms kept for each vendor; the latest stay.
 _MOST_SEARCHES = 500
 _LOCK_S = 5.0
 

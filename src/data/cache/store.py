@@ -179,9 +179,9 @@ class BarStore:
             check_barred(self._lane(view.key), span, view.barred)
 
     def tail(self, key: SeriesKey) -> SeriesView:
-        """Return a view based on only the newest few years, to find out how far a series reaches.
+        """Return a view based on only the latest few years, to find out how far a series reaches.
 
-        ``last``, ``kind`` and, from the newest final bar on, ``coverage`` are the same as in
+        ``last``, ``kind`` and, from the latest final bar on, ``coverage`` are the same as in
         :meth:`view`. Everything else covers only those years, and ``next_due`` is None. Raises as
         :meth:`view` does.
         """

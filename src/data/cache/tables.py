@@ -316,7 +316,7 @@ class TableStore:
         by: str = "clear",
         wait_s: float | None = None,
     ) -> int:
-        """Remove years of a table whose newest row is not newer than ``closed_by``.
+        """Remove years of a table whose latest row is not newer than ``closed_by``.
 
         Each year is checked under the lock. The log stays; ``by`` is the name of the deleting call
         for it. ``wait_s`` is the maximum wait for a writer; None for the usual time.
@@ -338,7 +338,7 @@ class TableStore:
         return gone
 
     def holding(self, key: SeriesKey, year: int) -> tuple[int, int] | None:
-        """Return a year's number of rows, and the timestamp of the newest, in UTC milliseconds.
+        """Return a year's number of rows, and the timestamp of the latest, in UTC milliseconds.
 
         Return None if the year has no rows or cannot be read; nothing is changed.
         """

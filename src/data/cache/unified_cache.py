@@ -52,7 +52,7 @@ class UnifiedCache(CacheFolder):
         vendor_facts: Maps each vendor to its ``reliability`` (0 to 1) and ``rate_limit`` (text),
             which are written to the metadata for other tools.
         retention: Number of replaced year files to keep for ``version=``. Default: 8.
-        max_age: Maximum age: a year is deleted once its newest bar is older; checked from time to
+        max_age: Maximum age: a year is deleted once its latest bar is older; checked from time to
             time; see :meth:`delete_older_than`. Default: nothing is deleted by age.
         columnar: Whether bars are also kept in column files, for speed: ``map`` maps these into
             memory, ``read`` reads them (if memory maps are unreliable, as on network disks),

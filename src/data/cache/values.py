@@ -138,7 +138,7 @@ class SeriesFacts:
     Attributes:
         kind: Kind of the bars.
         next_due: Earliest time (UTC milliseconds) at which another request could change the answer.
-        compared_at: Time (UTC milliseconds) at which the newest final bars were last compared with
+        compared_at: Time (UTC milliseconds) at which the latest final bars were last compared with
             their vendor.
         lifetime: First and last time at which bars can exist.
         source: State of the local files from which the bars were read, as it was before reading;

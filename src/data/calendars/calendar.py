@@ -57,8 +57,8 @@ class MarketCalendar(Protocol):
     """When the bars of a market open, close and settle. Thread-safe; reads no clock.
 
     ``stamps`` are int64 arrays of shape (n,), UTC milliseconds, ascending or not; results for them
-    have the same shape. ``span`` is half-open. ``settle_ms`` is the time after its close during
-    which the vendor may still change an intraday bar.
+    have the same shape. ``span`` is half-open. ``settle_ms`` is the time after an intraday bar
+    closes during which the vendor may still change it.
 
     ``anchor`` matters only for intraday bars. ``session`` means that they are counted from the
     session's open, starting again after a break. ``clock`` means that they begin at multiples of
@@ -112,7 +112,7 @@ class MarketCalendar(Protocol):
     def closes(self, timeframe: Timeframe, stamps: Stamps, anchor: str = "session") -> Stamps:
         """Return the UTC instant at which each bar closes.
 
-        An intraday bar closes one step after its open, or with its session if that is earlier. A
+        An intraday bar closes one step after it opens, or with its session if that is earlier. A
         week or month closes with its last session. For a timestamp without trading the result is
         one step later or, for daily and longer bars, the end of the bar's last local day.
         """

@@ -147,7 +147,7 @@ def _widened(table: SessionTable) -> SessionTable:
 
 
 def trading_hours(name: str, day: date) -> Span:
-    """Return the open of the session dated ``day``, and its close or the usual one if later.
+    """Return the opening time of the session dated ``day``, and its closing time, or the usual one if later.
 
     The hours after an early close still belong to that date, because products that follow the
     exchange's calendar need not close as early. If there is no session, the result is the usual

@@ -31,7 +31,7 @@ def settles_at(stamp: int, grid: BarGrid, settle_ms: int) -> int:
     Args:
         stamp: Open stamp of the bar, UTC milliseconds.
         grid: Calendar, timeframe and anchor of the series.
-        settle_ms: How long after its close an intraday bar may still change.
+        settle_ms: How long an intraday bar may still change after it closes.
     """
     return int(grid.settles(np.array([stamp], dtype=np.int64), settle_ms)[0])
 
@@ -84,10 +84,10 @@ def finality_of(
         answered: Span that the answer covers.
         stamps: Stamps of its closed bars, ascending.
         grid: Calendar, timeframe and anchor of the series.
-        settle_ms: How long after its close an intraday bar may still change.
+        settle_ms: How long an intraday bar may still change after it closes.
         now_ms: Time of the answer, UTC milliseconds.
         is_dated: Whether the vendor reported the time. If not, the time is that of the local clock,
-            which confirms only bars a day older than the newest, or long past.
+            which confirms only bars a day older than the latest, or long past.
     """
     late = first_unsettled(stamps, grid, settle_ms, now_ms)
     settled_before = answered.end if late is None else late
@@ -107,7 +107,7 @@ def due_spans(coverage: Coverage, grid: BarGrid, settle_ms: int, now_ms: int) ->
     Args:
         coverage: Spans that have been answered.
         grid: Calendar, timeframe and anchor of the series.
-        settle_ms: How long after its close an intraday bar may still change.
+        settle_ms: How long an intraday bar may still change after it closes.
         now_ms: Current time in UTC milliseconds.
     """
     due: list[Span] = []
@@ -141,7 +141,7 @@ def next_due(
     Args:
         grid: Positions at which bars are expected.
         now_ms: Current time in UTC milliseconds.
-        settle_ms: How long after its close an intraday bar may still change.
+        settle_ms: How long an intraday bar may still change after it closes.
         last_stamp: Last timestamp for which the series has an answer, even if it is "no bar". None
             if there is none; the next bar is then the one running at ``now_ms``.
         provisional_from: Timestamp of the first provisional bar, or None if all are final.

@@ -167,7 +167,7 @@ class SessionCalendar:
         return self._from_opens(stamps, local, step)
 
     def closes(self, timeframe: Timeframe, stamps: Stamps, anchor: str = "session") -> Stamps:
-        """Return when each bar closes: one step after its open, or with its session if that is earlier."""
+        """Return when each bar closes: one step after it opens, or with its session if that is earlier."""
         stamps = np.asarray(stamps, dtype=np.int64)
         if not len(stamps):
             return stamps

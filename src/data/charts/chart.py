@@ -619,7 +619,7 @@ def _notes(parts: Sequence[_Part]) -> list[str]:
 
 
 def _facts(frame: Any) -> Mapping[str, Any]:
-    """Return the provenance of a frame; empty if it has none.
+    """Return the provenance of a frame; empty if the frame has no provenance.
 
     Raises:
         QueryError: The value is not a frame.

@@ -1,4 +1,4 @@
-"""Coverage as a heat map, month by month: each state has its own colour and sign. Pure."""
+"""Coverage as a heat map, month by month: each state has its own colour and symbol. Pure."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _Floats = NDArray[np.float64]
 
 
 class CellState(NamedTuple):
-    """A possible state of a month: its sign in the data, its sign in the picture, its meaning."""
+    """A possible state of a month: its symbol in the data, its symbol in the picture, its meaning."""
 
     sign: str
     name: str

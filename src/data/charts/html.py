@@ -345,7 +345,7 @@ def _ribbon(chart: Chart, each: int) -> list[list[float]]:
 
 
 def _last(values: Floats, starts: Ints) -> list[float | None]:
-    """Return the last finite value of each column, or None if it has none."""
+    """Return the last finite value of each column, or None if all are missing."""
     if not len(values):
         return []
     place = np.where(np.isfinite(values), np.arange(len(values)), -1)

@@ -1,4 +1,4 @@
-"""The position of everything in a chart: shapes and texts in pixels, for any renderer. Pure.
+"""The position of everything in a chart: shapes and labels in pixels, for any renderer. Pure.
 
 Every picture of a chart, whatever its format, is built from the same :class:`ChartLayout`.
 """
@@ -450,7 +450,7 @@ class _Drawing:
         return np.diff(empty[slots]) > 0
 
     def _marks(self) -> None:
-        """Draw splits as lines with their ratio, dividends as diamonds, doubts as signs at the top.
+        """Draw splits as lines with their ratio, dividends as diamonds, doubts as symbols at the top.
 
         User-supplied marks are triangles: a buy is below its bar, pointing up, a sale or note
         above.
@@ -569,7 +569,7 @@ class _Drawing:
         return f"last {short_number(float(series.values[3][-1]))}"
 
     def _notes(self, *, has_volume: bool) -> list[list[tuple[str, str]]]:
-        """Return the lines below the picture, the legend first, as texts with their paints."""
+        """Return the lines below the picture, the legend first, as strings with their paints."""
         chart, key = self.chart, []
         zone = "dates of sessions" if chart.axis.is_daily else f"time in {chart.axis.zone}"
         counts = [(f"{{counts}} · {zone}", "faint")]

@@ -208,12 +208,12 @@ def spark(closes: Sequence[float]) -> Html:
 
 
 def small_bars(values: Sequence[float], texts: Sequence[str], most: int, *, is_bad: bool) -> Html:
-    """Return values as small bars, the newest one at the right.
+    """Return values as small bars, the latest one at the right.
 
     Args:
         values: Heights, oldest first; 0 or more.
         texts: Text of each bar, shown under the pointer.
-        most: Number of bars for which there is room; the newest value is at the last position.
+        most: Number of bars for which there is room; the latest value is at the last position.
         is_bad: Whether a bar above zero is a bad one.
     """
     values, texts = values[-most:], texts[-most:]

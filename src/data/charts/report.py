@@ -59,8 +59,8 @@ class StoredReport(InLines):
 
     Attributes:
         data: Plain values, as ``onetape report --json`` prints them; without NaN.
-        drawings: Chart of each entry in ``data["series"]``, or None if it has none; empty in a
-            report on everything.
+        drawings: Chart of each entry in ``data["series"]``, or None if the entry has no chart;
+            empty in a report on everything.
     """
 
     data: dict[str, Any]
@@ -503,7 +503,7 @@ class _Entry:
         memory = {} if expected is None else expected
 
         def read() -> str:
-            """Return the signs of the months."""
+            """Return the symbols of the months."""
             grid = self._client.outline(self.key).grid
             end = first_unclosed(
                 grid.calendar, grid.timeframe, self._client.clock.now_ms(), grid.anchor

@@ -53,7 +53,7 @@ def headline(provenance: Provenance, seconds: float | None) -> Text:
 
 
 def bars_shown(frame: pd.DataFrame, most: int) -> Shown:
-    """Yield a chart of the closes, if there are enough for one, and the first and last bars."""
+    """Yield a chart of the close prices, if there are enough for one, and the first and last bars."""
     if len(frame) >= _FEWEST_CHARTED:
         yield _Chart(frame)
         yield ""
@@ -209,7 +209,7 @@ _SMALLEST = 8
 def chart(
     values: Sequence[float], *, width: int, height: int = 6, shaded: Sequence[bool] = ()
 ) -> list[str]:
-    """Return an area chart in blocks, newest on the right, labelled with highest and lowest value.
+    """Return an area chart in blocks, latest on the right, labelled with highest and lowest value.
 
     Args:
         values: Values to draw; missing ones (NaN) are skipped.

@@ -224,7 +224,7 @@ def _bundle_name(source: str) -> str:
 
 
 def _warn_of_keys(args: argparse.Namespace) -> None:
-    """Warn that other users can see keys given as options; mask the keys in all later texts."""
+    """Warn that other users can see keys given as options; mask the keys in all later output."""
     given = {name: value for name in _KEYS if (value := getattr(args, name)) is not None}
     for value in given.values():
         note_key(value.strip())

@@ -115,7 +115,7 @@ def progress_of(args: argparse.Namespace) -> Iterator[Listener]:
 class _Lines:
     """Shows progress as lines: each series of a short job, or a line at intervals for a long job.
 
-    A series of a short job that starts waiting gets a line at once. While it waits, its further
+    A series of a short job that starts waiting gets a line immediately. While it waits, its further
     lines are half a minute apart.
     """
 

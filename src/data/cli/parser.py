@@ -210,7 +210,7 @@ class Parser(argparse.ArgumentParser):
     def parse_known_args(  # type: ignore[override] # of one type here
         self, args: Sequence[str] | None = None, namespace: Any = None
     ) -> tuple[argparse.Namespace, list[str]]:
-        """Parse, and reject unknown arguments at once: each command knows its own options."""
+        """Parse, and reject unknown arguments immediately: each command knows its own options."""
         parsed, unknown = super().parse_known_args(args, namespace)
         if unknown:
             self.error(f"unknown: {' '.join(unknown)}{self.meant(unknown)}")

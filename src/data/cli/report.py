@@ -32,7 +32,7 @@ class Report(NamedTuple):
     Attributes:
         plain: Output of ``--json``, or a function that returns it.
         shown: Output for people, top to bottom, or a function that returns it. A generator runs
-            only if it is printed, and what it yields is printed at once.
+            only if it is printed, and what it yields is printed immediately.
         notes: Messages for standard error that are not failures.
         errors: Failures of parts of the answer, or their messages.
         ok: Whether the exit code is 0; otherwise it is 1.

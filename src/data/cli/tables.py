@@ -145,9 +145,9 @@ def _text(cell: Cell) -> Text:
 
 
 def findings(rows: Sequence[tuple[Cell, str, Sequence[Cell]]], name_width: int = 0) -> Table:
-    """Return lines with a mark, a name, and texts that are stacked and wrapped beside the name.
+    """Return lines with a mark, a name, and pieces of text that are stacked and wrapped next to the name.
 
-    ``name_width`` is the least width of the names, to align the texts of several such tables.
+    ``name_width`` is the least width of the names, to align the text of several such tables.
     """
     from rich.console import Group
     from rich.table import Table
@@ -200,15 +200,15 @@ def shortened(text: str) -> str:
     return f"{head.rpartition(' ')[0]} … {tail.partition(' ')[2]}"
 
 
-# --- facts in a plan or an explanation: a name with texts beside it
+# --- facts in a plan or an explanation: a name with text next to it
 
 
 def facts(lines: Iterable[tuple[str, str]], styles: Mapping[str, str]) -> Table:
-    """Return lines with a name and a text; the texts for one name are stacked.
+    """Return lines with a name and a text; several texts for one name are stacked.
 
     Args:
         lines: Names and texts; an empty name continues the previous one.
-        styles: Maps a name to the style of its texts, if it has one.
+        styles: Maps a name to the style of its texts, if any.
     """
     rows: list[tuple[str, str, list[Text]]] = []
     for name, text in lines:

@@ -46,8 +46,8 @@ class SyncReport:
 class DataSyncManager:
     """Fetches missing bars for every symbol of a universe.
 
-    This wraps the job of ``onetape populate``, which queries several vendors at once, with up to
-    four requests to each, within their limits.
+    This wraps the job of ``onetape populate``, which queries several vendors in parallel, with up
+    to four requests to each, within their limits.
 
     Args:
         data_cache: Cache folder, or an object with ``cache_dir`` (a ``UnifiedCache``); by default

@@ -170,7 +170,7 @@ def validate_price_consistency(
     min_price: float = 0.0001,
     max_price: float = 1e6,
 ) -> list[str]:
-    """Return the errors in prices: their range, their order within a row, jumps of the close.
+    """Return the errors in prices: their range, their order within a row, jumps of the close price.
 
     Args:
         df: Bars; missing columns are not checked.

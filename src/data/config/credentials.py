@@ -45,9 +45,9 @@ _known: tuple[object, KeyState | None, Mapping[str, str]] = (None, None, {})
 
 
 def note_key(key: str) -> None:
-    """Register a key in use, from any source, so that it is masked in texts from elsewhere.
+    """Register a key in use, from any source, so that it is masked in text from elsewhere.
 
-    Keys that have been replaced stay registered; if there are very many, only the newest do.
+    Keys that have been replaced stay registered; if there are very many, only the latest do.
     """
     if key not in handed_out:
         handed_out[key] = None

@@ -17,12 +17,12 @@ class FundamentalsConfigValidator:
     """Checker that reports whether a fundamentals configuration is correct, and all mistakes in it."""
 
     def validate_config(self, config: Any) -> Verdict:
-        """Return whether a mapping is correct, and its mistakes as texts."""
+        """Return whether a mapping is correct, and its mistakes as strings."""
         problems = [str(problem) for problem in check(config)]
         return not problems, problems
 
     def validate_config_file(self, config_path: str | os.PathLike[str]) -> Verdict:
-        """Return whether a file is correct, and its mistakes as texts with their lines."""
+        """Return whether a file is correct, and its mistakes as strings with their lines."""
         path = Path(config_path)
         try:
             checked(read_file(path), str(path))

@@ -1,7 +1,7 @@
 """The allowed contents of a fundamentals file, and the rules they represent.
 
 For each key, the layout of the file names the field of :class:`FundamentalsRules` that it sets.
-:func:`check` finds every mistake at once; :func:`parse` converts a checked mapping to rules.
+:func:`check` finds every mistake in one pass; :func:`parse` converts a checked mapping to rules.
 """
 
 from __future__ import annotations

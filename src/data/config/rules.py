@@ -1,7 +1,7 @@
 """The rules of an installation: the contents of a rules file, and their parsed form.
 
 Each section is a dataclass whose fields declare how a value is checked and parsed, and its default.
-:func:`check` finds every mistake at once, :func:`overlay` overrides the packaged mapping with a
+:func:`check` finds every mistake in one pass, :func:`overlay` overrides the packaged mapping with a
 user's, and :func:`parse` converts a checked mapping to :class:`Rules`. All are pure functions.
 """
 
@@ -157,7 +157,7 @@ class ProviderRules:
         rate_limits: Limits that the file sets.
         api_key_env, secret_key_env: Environment variables that contain the vendor's keys, if not
             the usual ones.
-        settle_minutes: Time after its close for which an intraday bar may still change.
+        settle_minutes: Time for which an intraday bar may still change after it closes.
         options: Settings that only this vendor has, such as the folder and columns of ``local`` or
             the host of ``ibkr``.
     """
@@ -217,7 +217,7 @@ class CacheRules:
     replaced year files to keep when bars are revised, for at most ``keep_versions_days``.
     ``min_free_mb`` is the space to leave free on the disk in MiB; None means one hundredth of the
     disk, between 64 and 1,024 MiB. If ``private``, files and folders are accessible only to their
-    owner. ``retention`` is an age such as ``5y``: a year whose newest bar is older is deleted. None
+    owner. ``retention`` is an age such as ``5y``: a year whose latest bar is older is deleted. None
     means that nothing is.
     """
 
@@ -239,7 +239,7 @@ class CacheRules:
 
     @property
     def max_age(self) -> Age | None:
-        """The maximum age of a year's newest bar before the year is deleted; None for any age."""
+        """The maximum age of a year's latest bar before the year is deleted; None for any age."""
         return None if self.retention is None else Age.parse(self.retention)
 
 
@@ -346,7 +346,7 @@ class Rules:
         return next((rule for rule in rules if timeframe.label in rule.timeframes), None)
 
     def provider(self, name: str) -> ProviderRules:
-        """Return the settings of a vendor or, if it has none, of its family; otherwise defaults."""
+        """Return the settings of a vendor or, if it has no settings, of its family; otherwise defaults."""
         rules = self.providers.get(name) or self.providers.get(family_of(name))
         return replace(rules, name=name) if rules else ProviderRules(name)
 

@@ -140,7 +140,7 @@ def nearest(name: str, valid: Iterable[str]) -> str:
 
 
 def as_switch(value: Any) -> bool | None:
-    """Parse a switch: a boolean or one of the texts yes, no, on and off; otherwise None."""
+    """Parse a switch: a boolean or one of the strings yes, no, on and off; otherwise None."""
     return value if isinstance(value, bool) else _SWITCHES.get(str(value).lower())
 
 

@@ -231,7 +231,7 @@ class StoredAlerts:
     def settle_delivery(self, delivery: Delivery, outcome: Outcome, now_ms: int) -> None:
         """Store the outcome of an attempt.
 
-        If the recipient has blocked us, their alerts and open runs end as well.
+        If the recipient has blocked the bot, their alerts and open runs end as well.
         """
         own = {run.key for run in delivery.runs}
         with self._database.writing() as session:
@@ -348,7 +348,8 @@ def _users_of(delivery: Delivery) -> Any:
 def _runs_of(delivery: Delivery, outcome: Outcome, users: Collection[int]) -> Any:
     """Return a query for the open runs that an outcome affects.
 
-    They are those of the message or, if the recipient has blocked us, all of the recipient's runs.
+    They are those of the message or, if the recipient has blocked the bot, all of the recipient's
+    runs.
     """
     if outcome.is_blocked:
         return _open_runs().where(ScheduleRun.user_id.in_(users))

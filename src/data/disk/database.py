@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 
 def check_places(path: Path) -> None:
-    """Reject a path that should hold a regular file but holds something else.
+    """Reject a path that should hold a regular file but is, for example, a folder or a device.
 
     SQLite would block on it or follow it.
 

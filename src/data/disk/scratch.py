@@ -52,8 +52,8 @@ def process_folder(prefix: str) -> Path:
 def refusal_to_write(folder: Path) -> str:
     """Return the reason why ``folder`` is not writable; empty if it is.
 
-    An existing folder is tested with a small file that is removed at once. For a folder that does
-    not exist yet, its nearest existing parent is checked; nothing is created.
+    An existing folder is tested with a small file that is removed immediately. For a folder that
+    does not exist yet, its nearest existing parent is checked; nothing is created.
     """
     if not folder.exists():
         return _refusal_to_make(folder)

@@ -44,7 +44,7 @@ class Unread:
     """The items of a run that were delivered before it had a consumer of bars; bounded.
 
     Attributes:
-        items: The newest bars, statuses and corrections, in order.
+        items: The latest bars, statuses and corrections, in order.
         lost: Span from the first to the last closed bar that was dropped for lack of room, or None.
     """
 

@@ -54,7 +54,7 @@ class Continuation:
     Attributes:
         frontier: Time before which every expected bar was delivered or is known not to exist.
         last: Timestamp of the last delivered bar; at first, the millisecond before ``start_ms``.
-        newest: Timestamp of the newest bar that was delivered or is waiting.
+        newest: Timestamp of the latest bar that was delivered or is waiting.
         doubled: Number of bars that were offered again after their delivery.
     """
 

@@ -37,7 +37,7 @@ class FileDataFeed(BacktraderFeed):
     times of their closes, as in all other feeds.
 
     Backtrader parameters: ``dataname`` (the path), ``symbol``, ``interval``, the layout
-    (``datetime_col``, ``open_col`` ... ``reverse``), ``fromdate`` and ``todate`` (texts are
+    (``datetime_col``, ``open_col`` ... ``reverse``), ``fromdate`` and ``todate`` (strings are
     accepted), ``simulate_realtime`` with ``realtime_interval`` seconds between two bars, and
     ``on_new_bar`` (symbol, timestamp, values), called for each of these bars in a separate thread.
 
@@ -126,7 +126,7 @@ class FileDataFeed(BacktraderFeed):
     def create_sample_csv(
         cls, file_path: str | Path, symbol: str = "TEST", days: int = 30, interval_minutes: int = 60
     ) -> None:
-        """Write a CSV file of made-up bars for experiments and tests, always the same for a symbol.
+        """Write a CSV file of synthetic bars for experiments and tests, always the same for a symbol.
 
         Raises:
             StorageError: The file cannot be written.
@@ -204,7 +204,7 @@ class CsvColumns:
         datetime_format: ``strptime`` format; not needed for ISO 8601 and epoch seconds or
             milliseconds.
         timezone: Time zone of naive timestamps; UTC by default.
-        reverse: Whether the newest row comes first; of rows with the same timestamp, the newest is
+        reverse: Whether the latest row comes first; of rows with the same timestamp, the latest is
             used.
     """
 

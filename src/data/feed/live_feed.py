@@ -364,7 +364,7 @@ def _end_unheard(name: str, source: Source, run: Run) -> None:
 
 
 _JOIN_S = 0.1
-# Number of items taken from a mailbox at once, small enough for forming bars to be fresh when
+# Number of items taken from a mailbox at a time, small enough for forming bars to be fresh when
 # delivered.
 _MOST = 64
 

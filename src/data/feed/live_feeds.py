@@ -246,7 +246,7 @@ class LiveFeeds:
         return feed
 
     def live_price(self, instrument: Instrument) -> LivePrice | None:
-        """Return the latest price from the running feeds, or None if no feed has one.
+        """Return the latest price from the running feeds, or None if no feed has a price.
 
         Feeds from vendors that the rules do not name for the instrument, such as vendors of
         futures, are ignored.

@@ -1,6 +1,6 @@
 """The bounded queue of one listener.
 
-Closed bars are never dropped or reordered. Of the unread forming bars, only the newest is kept,
+Closed bars are never dropped or reordered. Of the unread forming bars, only the latest is kept,
 until the bar closes. A listener that falls ``capacity`` items behind is cut off: it gets all
 waiting items, in order, and then a :class:`~.errors.FeedLagError`. So no bar is missing without an
 error, memory stays bounded, and no listener has to wait for another.

@@ -43,7 +43,7 @@ def replay_feed(
         speed: Factor: 1 is the original speed, 60 replays an hour per minute, 0 does not wait at
             all. Nights and weekends are skipped. None replays one bar per second, whatever its
             length is.
-        history: Number of bars delivered at once before the first live one.
+        history: Number of bars delivered without waiting, before the first live one.
         **wishes: Further keyword arguments of ``get_ohlcv``, such as ``bars``, ``provider`` or
             ``offline``.
 
@@ -118,7 +118,7 @@ class ReplaySource(ThreadedSource):
         load: Function that returns the bars in ascending order; called by the thread at every
             start.
         pace: Function that computes the wait between two bars.
-        history: Number of bars delivered at once, before the feed is live.
+        history: Number of bars delivered without waiting, before the feed is live.
         clock: Clock used for waiting.
     """
 

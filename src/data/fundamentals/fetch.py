@@ -1,4 +1,4 @@
-"""Queries all vendors for fundamentals at once; loaded only if the cache is not sufficient."""
+"""Queries all vendors for fundamentals in parallel; loaded only if the cache is not sufficient."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ class FundamentalsSupply:
     def ask(
         self, vendors: Iterable[str], question: TableQuestion, *, must_keep: bool = False
     ) -> Mapping[str, Outcome]:
-        """Query ``vendors`` at once; return the answer or the error of each.
+        """Query ``vendors`` in parallel; return the answer or the error of each.
 
         With ``must_keep``, an answer that cannot be stored is replaced by an error.
         """
@@ -117,7 +117,7 @@ _CLOCK = SystemClock()
 
 
 def ask_all(jobs: Mapping[str, Job], clock: Clock, budget_s: float) -> dict[str, Outcome]:
-    """Run all jobs at once and return their outcomes, within the time limit of the call.
+    """Run all jobs in parallel and return their outcomes, within the time limit of the call.
 
     The limit is the caller's ``timeout``, or ``budget_s`` seconds if there is none. A vendor that
     takes longer counts as failed. Its thread continues, so that a late answer can be stored, but

@@ -110,7 +110,7 @@ def merge(
 
 
 def with_reported(snapshot: Snapshot) -> Snapshot:
-    """Return ``snapshot`` with facts added that only its newest statements contain."""
+    """Return ``snapshot`` with facts added that only its latest statements contain."""
     from_reports: dict[str, Fact] = {}
     newest = sorted(snapshot.statements, key=lambda s: s.period_end, reverse=True)
     for report in sorted(newest, key=lambda s: s.period != "FY"):

@@ -66,7 +66,7 @@ def last_turn_ms(days: Iterable[str], now_ms: int) -> int:
     """Return the latest past time before which answers are old; 0 without such a time.
 
     Args:
-        days: ISO dates of reports, announced or past; texts that are not dates are ignored.
+        days: ISO dates of reports, announced or past; strings that are not dates are ignored.
         now_ms: Current time, UTC milliseconds.
     """
     turns = (start + after * DAY_MS for start in _starts(days) for after in _AFTER_DAYS)

@@ -34,7 +34,7 @@ __all__ = ["ClientBars"]
 
 _NS_IN_MS = 1_000_000
 _MOST_OTHERS = 256
-# A series that lacks at most this many of its newest bars is not stale: vendors are often late.
+# A series that lacks at most this many of its latest bars is not stale: vendors are often late.
 _LATE_BARS = 2
 _HARMLESS = {BEFORE_FIRST, CLOSED, UNASKED}
 _REFUSALS = {"AuthenticationError", "EntitlementError", "RegionError"}

@@ -129,7 +129,7 @@ def evaluate(alert: Alert, state: AlertState | None, bars: ClosedBars, now_ms: i
         alert, state: Alert and state as stored; the state is None if the alert was changed or never
             evaluated.
         bars: At least the bars in :func:`bars_needed`, or all existing ones.
-        now_ms: Current time, for events that concern no bar. Expiry is judged by the newest closed
+        now_ms: Current time, for events that concern no bar. Expiry is judged by the latest closed
             bar, so a clock that is temporarily ahead does not end any alert.
 
     Returns:
@@ -185,7 +185,7 @@ def evaluate_failure(
     """Return the evaluation for an alert whose bars can never be fetched.
 
     Only the first of several failures in a row is reported. The alert expires by ``newest_ms``, the
-    time when the newest bar of all series closed.
+    time when the latest bar of all series closed.
     """
     before, events = state or AlertState(), list[AlertEvent]()
     if before.phase == "done":
@@ -418,7 +418,7 @@ def evaluate_data(
         alert, state: See :func:`evaluate`; the alert is a ``data`` alert.
         problems: Problems of all series read now, in the form of :attr:`ClosedBars.problems`.
         now_ms: Current time.
-        newest_ms: Time when the newest bar of all series closed; the alert expires by it.
+        newest_ms: Time when the latest bar of all series closed; the alert expires by it.
 
     Returns:
         See :func:`evaluate`; the state is unchanged if nothing changed.

@@ -4,7 +4,7 @@ A run first checks whether runs were missed since the last one. It then claims s
 that are due, reads each series once, evaluates the alerts, delivers messages, and stores the time
 of the run.
 
-Several processes may run the job at once: only one of them stores an evaluation
+Several processes may run the job at the same time: only one of them stores an evaluation
 (``AlertRecords.store``), and only one at a time tries to deliver a message. If a process is killed
 at any point, the next run continues its work.
 """
@@ -244,7 +244,7 @@ class AlertJob:
     def _evaluate(
         self, one: StoredAlert, bars: ClosedBars | NoBars, report: RunReport, newest_ms: int
     ) -> Iterator[EvaluatedAlert]:
-        """Yield the evaluation to store; the newest bar of all series closed at ``newest_ms``."""
+        """Yield the evaluation to store; the latest bar of all series closed at ``newest_ms``."""
         alert, state, now_ms = one.alert, one.state, report.at_ms
         if isinstance(bars, NoBars):
             # Errors that the next run may not have are not reported; data alerts report series that

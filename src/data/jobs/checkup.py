@@ -578,7 +578,7 @@ def _paused(network: Network, clock: Clock) -> Iterator[Check]:
             vendor,
             None,
             f"{symbols} skipped: unknown to this vendor",
-            "each is retried within 6 h; a forced refresh retries at once",
+            "each is retried within 6 h; a forced refresh retries immediately",
         )
     for one in network.pauses():
         what = f"{one.door} " if one.door else ""

@@ -91,11 +91,11 @@ def confirm_sample(
 
     The second vendor is a vendor in the rules that serves bars of the same kind and did not supply
     the stored bars. A failed request is not repeated, and its vendor is not queried again in this
-    run. Several vendors are queried at once, each for a few stretches; requests in progress count
-    as sent.
+    run. Several vendors are queried in parallel, each for a few stretches; requests in progress
+    count as sent.
 
     Args:
-        sample: Percentage of the stored bars, such as ``1%``; sample data, recorded and made-up
+        sample: Percentage of the stored bars, such as ``1%``; sample data, recorded and synthetic
             bars are excluded. A stretch has a hundred bars or more.
         requests: Maximum number of requests to send to each vendor.
         cache_dir, config_path: As for the data manager.

@@ -162,7 +162,7 @@ def gap_report(
     Args:
         services: Services of the installation.
         symbol, timeframe: Series, see ``get_ohlcv``; None: all except samples, recordings and
-            made-up bars.
+            synthetic bars.
         start, end: Range, see ``get_ohlcv``; by default from the first request up to now.
 
     Raises:

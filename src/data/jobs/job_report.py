@@ -79,7 +79,7 @@ def requests_by_vendor(report: Mapping[str, Any]) -> dict[str, dict[str, int]]:
 
 
 def quota_text(quotas: Iterable[Mapping[str, float]]) -> str:
-    """Return a vendor's remaining limits in one line; empty if it has none."""
+    """Return a vendor's remaining limits in one line; empty if no limit is known."""
     each = [Quota(q["seconds"], q["limit"], q["limit"] - q["left"]) for q in quotas]
     return ", ".join(str(quota) for quota in each if quota.length_s > 1)
 

@@ -38,7 +38,7 @@ class Perishable:
         key: Series that is stored.
         vendor: Vendor that is queried first for the series.
         depth_days: Days of history that its vendors serve.
-        last_ms: Stamp of the newest stored bar or figure, UTC milliseconds.
+        last_ms: Stamp of the latest stored bar or figure, UTC milliseconds.
         lost_ms: Time from which the next bar or figure is unavailable; it may be past.
         what: Content of the series: ``bars``, ``open interest``, ``long/short ratios``.
     """

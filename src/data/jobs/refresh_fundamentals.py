@@ -1,4 +1,4 @@
-"""Fetch old fundamentals again, from several vendors at once, the oldest first.
+"""Fetch old fundamentals again, from several vendors in parallel, the oldest first.
 
 Fresh fundamentals are not requested, unless a fetch is forced or they are older than the run
 allows. Each answer is stored as it arrives, so an interrupted run loses nothing, and the next run
@@ -56,7 +56,7 @@ class Fundamentals(Protocol):
     def get_fundamentals(
         self, symbol: str, *, force_refresh: bool = False, data_type: str = "general", **more: Any
     ) -> dict[str, Any]:
-        """Return a record, which is empty if no vendor has one; ``timeout=`` is passed only if set."""
+        """Return a record, which is empty if no vendor has data; ``timeout=`` is passed only if set."""
 
 
 @dataclass(frozen=True)
@@ -70,7 +70,7 @@ class Refresh:
         choice: Selection and order of the symbols.
         force: Whether to fetch fresh data as well.
         delay_s: Seconds between two symbols requested from one vendor, which are then fetched one
-            by one; 0: several at once, as fast as the vendor's limits allow.
+            by one; 0: several in parallel, as fast as the vendor's limits allow.
         dry_run: Whether to report only the selection and its cost, without querying a vendor.
 
     Raises:
@@ -196,7 +196,7 @@ def cleanup_fundamentals(
 ) -> dict[str, Any]:
     """Delete cached answers of all symbols that newer, good answers have replaced.
 
-    For each vendor and type, the newest good answer is kept, however old, because it is used if the
+    For each vendor and type, the latest good answer is kept, however old, because it is used if the
     vendor fails.
 
     Returns:
@@ -430,7 +430,7 @@ class _Run:
             return symbol
 
     def _age(self, symbol: str, kinds: Iterable[str]) -> float | None:
-        """Return the age in days of the newest answer for these types."""
+        """Return the age in days of the latest answer for these types."""
         with running(Subject(symbol)):
             try:
                 snapshots = [s for kind in kinds for s in self._cache.latest(symbol, kind).values()]

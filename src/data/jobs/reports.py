@@ -16,7 +16,7 @@ def next_report(due: DueReport, now_ms: int) -> tuple[AlertRun, int | None]:
     """Return the run of a report that is due, and the time of the next one in UTC milliseconds.
 
     If several times have passed, because the job did not run or nothing could be delivered, only
-    the newest is run; its text states since when reports were not sent. If the schedule is
+    the latest is run; its text states since when reports were not sent. If the schedule is
     unreadable or has no further times, the run reports this, and the next time is None.
     """
     try:

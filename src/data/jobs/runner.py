@@ -33,8 +33,8 @@ if TYPE_CHECKING:
 R = TypeVar("R")
 
 INTERRUPTED = "interrupted"
-# Number of a vendor's tasks that run at once. There are two more than simultaneous calls, because
-# tasks spend a fifth of their time on other work.
+# Number of a vendor's tasks that run at the same time. There are two more than simultaneous calls,
+# because tasks spend a fifth of their time on other work.
 AT_WORK = MOST_AT_ONCE + 2
 # After this long without an event, the current wait is reported.
 QUIET_S = 5.0
@@ -164,7 +164,7 @@ class Runner(Generic[K, R]):
 
         Returns when all tasks have ended or, after a stop, when the running ones have. Ctrl-C stops
         the run, even while tasks are being collected; the method then returns within two seconds,
-        or at once after a second Ctrl-C. Later signals are held until the report is made; see
+        or immediately after a second Ctrl-C. Later signals are held until the report is made; see
         :mod:`.signals`.
 
         Raises:

@@ -159,7 +159,7 @@ class StatusSnapshot:
         }
 
 
-# --- conditions of problems, shared by `doctor` and its watch, which use different texts
+# --- conditions of problems, shared by `doctor` and its watch, which use different wordings
 
 
 def is_little_space(free: int) -> bool:
@@ -283,7 +283,7 @@ def _state_file(folder: Path) -> tuple[Path, int | None]:
 
 # --- freshness of the stored series; only active ones are checked
 
-# A series whose newest bar is older than this is no longer active.
+# A series whose latest bar is older than this is no longer active.
 REST_DAYS = 30
 _MOST_LOOKED_AT = 3000
 _MOST_LISTED = 20

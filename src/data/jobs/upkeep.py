@@ -70,7 +70,7 @@ def run_upkeep(
 
 
 def run_upkeep_task(task: UpkeepTask) -> _Outcome:
-    """Do one task; may be called in any process that can access the folder."""
+    """Run one task; may be called in any process that can access the folder."""
     return _run(services_of(task.folder, task.rules), task.work, task.keys, task.options)
 
 

@@ -50,7 +50,7 @@ class Lack(NamedTuple):
     """The reason why a vendor cannot be queried here, with advice; both are empty if it can.
 
     Attributes:
-        reason, advice: Reason and advice, as texts.
+        reason, advice: Reason and advice, as strings.
         is_key: Whether only a key is missing.
     """
 

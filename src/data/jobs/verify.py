@@ -686,7 +686,7 @@ class StoredBars:
     def _is_asked(self, key: SeriesKey) -> bool:
         """Return whether a vendor can be queried for a lane.
 
-        Vendors of sample data must be named by the query. Made-up bars have no vendor. Bars from
+        Vendors of sample data must be named by the query. Synthetic bars have no vendor. Bars from
         files are compared with the folder in the name of the lane.
         """
         if key.lane == SAMPLE_LANE or (key.is_sample and self._query.provider is None):

@@ -19,7 +19,7 @@ _MOST_BYTES = 10_000_000
 COLUMNS = ("symbol", "timeframe", "from", "priority")
 _SYMBOL_HEADERS = ("symbol", "symbols", "ticker", "tickers")
 _HINT = "one symbol a line, or CSV or YAML with " + ", ".join(COLUMNS)
-# Rows without a priority come after all that have one.
+# Rows without a priority come after all rows with a priority.
 NO_PRIORITY = sys.maxsize
 
 

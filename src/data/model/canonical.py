@@ -1,4 +1,4 @@
-"""Canonical JSON: sorted keys, no spaces and ASCII only, so that equal values have equal texts."""
+"""Canonical JSON: sorted keys, no spaces and ASCII only, so that equal values are equal strings."""
 
 from __future__ import annotations
 

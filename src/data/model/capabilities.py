@@ -72,7 +72,7 @@ class Capabilities:
             daily bars: for example, minute bars include extended hours and daily bars do not.
         adjustment: Adjustment of the prices: ``raw``, ``split``, ``all`` or ``unknown``.
         intraday_adjustment: Adjustment of intraday prices, if it differs.
-        settle_ms: Time after its close during which an intraday bar may still change.
+        settle_ms: Time after an intraday bar closes during which it may still change.
         dense: Whether bars without trades are sent as well, so that a missing bar is a gap.
         actions: Whether bars come with the splits and dividends on their days.
         actions_only: Timeframes whose bars come with actions, if not all of them do.

@@ -36,7 +36,7 @@ class Exchange:
 
 @dataclass(frozen=True)
 class Classification:
-    """The tables by which symbols are classified; all texts are uppercase.
+    """The tables by which symbols are classified; all strings are uppercase.
 
     ``suffixes`` are possible endings of a pair other than stablecoins. ``venues`` maps each index
     to the suffix of its exchange.

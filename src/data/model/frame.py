@@ -132,7 +132,7 @@ def table_of(frame: pd.DataFrame) -> BarTable:
     stamps = _stamps_of(frame, named)
 
     def column(name: str) -> Any:
-        """Return a column as float64; NaN in every row if the frame has none."""
+        """Return a column as float64; NaN in every row if the frame does not have the column."""
         if name not in named:
             return np.full(len(frame), NAN)
         values = frame[named[name]]

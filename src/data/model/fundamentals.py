@@ -307,7 +307,7 @@ def snapshot_of(
 ) -> Snapshot:
     """Read a payload: one from :func:`plain_of`, or any mapping of fields.
 
-    Values that are neither finite numbers nor texts are not facts; mappings and lists are blocks.
+    Values that are neither finite numbers nor strings are not facts; mappings and lists are blocks.
 
     Args:
         vendor, symbol: Canonical names.

@@ -1,4 +1,4 @@
-"""Builds HTML from values; texts and attributes of elements are always escaped. Pure."""
+"""Builds HTML from values; text and attributes of elements are always escaped. Pure."""
 
 from __future__ import annotations
 

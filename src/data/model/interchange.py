@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 _COPIES_ON_WRITE = int(pd.__version__.split(".")[0]) >= 3
 _SYMBOL, _TIME = "symbol", "timestamp"
-# Types as pandas infers them: texts, and mixed values, which neither Polars nor Arrow can store.
+# Types as pandas infers them: strings, and mixed values, which neither Polars nor Arrow can store.
 _TEXTS = ("string", "empty")
 _MIXED = ("mixed", "mixed-integer", "unknown-array")
 _NUMBERS = "biufm"

@@ -337,7 +337,7 @@ class Plan(InLines):
 
 
 def _some(texts: Sequence[str]) -> str:
-    """Join texts into one; of many, only the first few."""
+    """Join strings into one; of many, only the first few."""
     most = 4
     if len(texts) <= most:
         return listed(texts)

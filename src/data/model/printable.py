@@ -12,7 +12,8 @@ _UNPRINTABLE = re.compile(
 )
 # Name of a recording. Its folder is escaped because vendor names are also file names.
 _RECORDING = re.compile(r"\breplay:[\w.~-]*%[\w.~%-]*")
-# Text that needs no escaping, here or in HTML. That is most of a page's tens of thousands of texts.
+# Text that needs no escaping, here or in HTML. That is most of a page's tens of thousands of
+# strings.
 PLAIN = re.compile(r"[ !#$(-;=?-~]*").fullmatch
 
 

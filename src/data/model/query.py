@@ -25,7 +25,7 @@ def distinct_symbols(symbols: Any) -> list[Any]:
     """Return the symbols of a batch as typed, without duplicates, in their original order.
 
     Raises:
-        QueryError: The argument is a text, or not a list of texts.
+        QueryError: The argument is a string, or not a list of strings.
     """
     if isinstance(symbols, str):
         raise QueryError(f"symbols must be a list, not the string {symbols!r}")

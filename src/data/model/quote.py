@@ -55,7 +55,7 @@ class Quote(InLines):
     note: str = ""
 
     def as_dict(self) -> dict[str, Any]:
-        """Return plain JSON values, keyed by attribute name; times are ISO texts with Z."""
+        """Return plain JSON values, keyed by attribute name; times are ISO strings with Z."""
         values = {field.name: getattr(self, field.name) for field in fields(self)}
         return values | {name: iso(to_ms(values[name])) for name in ("time", "asked_at")}
 

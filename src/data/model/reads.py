@@ -144,7 +144,7 @@ class StoredRead:
         spans: Spans to read, ascending and disjoint.
         adjustment: Adjustment to apply.
         provider: Vendor that was pinned, or None.
-        generation: Number of the commit as of which to read the series; None for the newest.
+        generation: Number of the commit as of which to read the series; None for the latest.
         applied: Splits and dividends to apply; None for today's.
         as_stored: Whether bars are returned as stored if today's actions cannot adjust them, as
             they were when first read.

@@ -89,7 +89,7 @@ class SeriesKey:
 
     @property
     def is_sample(self) -> bool:
-        """Whether the bars are samples, recorded or invented.
+        """Whether the bars are samples, recorded or synthetic.
 
         Samples are used only if a call names them.
         """

@@ -317,7 +317,7 @@ class Quarantined:
 
     Attributes:
         rows: Bars as received, each with its defect, and bars that their vendor withdrew
-            (``withdrawn by ...``). If several have the same timestamp, the last one is the newest.
+            (``withdrawn by ...``). If several have the same timestamp, the last one is the latest.
         files: Names of damaged files, and of damaged ends of files, in the series' folder
             ``_quarantine``, each with the reason.
     """

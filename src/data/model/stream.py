@@ -135,7 +135,7 @@ class BarSeen(NamedTuple):
     Attributes:
         topic, bar: The bar, and the topic that it belongs to.
         sent_ms: Time at which the vendor sent it, by the vendor's clock (UTC milliseconds); 0 if
-            the message has none.
+            the message has no time.
     """
 
     topic: Topic

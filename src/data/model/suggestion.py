@@ -11,7 +11,7 @@ _LONGEST = 200
 
 
 def nearest(word: str, words: Iterable[str], *, cutoff: float = 0.6) -> str:
-    """Return the word among ``words`` that is most similar to ``word``; empty if none is close.
+    """Return the word among ``words`` that is most similar to ``word``; empty if no word is similar enough.
 
     Args:
         word: Word as written.

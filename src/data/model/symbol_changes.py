@@ -91,7 +91,7 @@ def concerning(
     """Return the changes that affect a query for bars of ``symbol`` in ``span``, by date.
 
     The end of a name affects every query, earlier ones too, because vendors keep an instrument's
-    bars under its newest name. It does not if the name was reused before ``span``. The beginning of
+    bars under its latest name. It does not if the name was reused before ``span``. The beginning of
     a name affects only queries for earlier bars.
 
     Args:

@@ -95,7 +95,7 @@ def telling(reasons: Mapping[str, str], *, is_lacking: bool) -> dict[str, str]:
 
 
 def by_reason(reasons: Mapping[str, str]) -> Iterator[str]:
-    """Yield ``name: reason`` texts; if more than two names have the same reason, they share one."""
+    """Yield ``name: reason`` strings; if more than two names have the same reason, they share one."""
     alike: dict[str, list[str]] = {}
     for name, reason in reasons.items():
         alike.setdefault(reason, []).append(name)
@@ -170,7 +170,7 @@ class InLines(ABC):
 def bounded(lines: Iterable[Line]) -> Iterator[Line]:
     """Yield lines up to the size limit for notebooks, then the number of omitted lines.
 
-    Long texts are cut.
+    Long strings are cut.
     """
     left, more = _MOST_SHOWN, 0
     for name, text in lines:
@@ -199,7 +199,7 @@ def written(value: object) -> str:
 
 
 def listed(parts: Sequence[str], last: str = "and") -> str:
-    """Join texts in the form ``a, b and c``."""
+    """Join strings in the form ``a, b and c``."""
     return f" {last} ".join(filter(None, [", ".join(parts[:-1]), *parts[-1:]]))
 
 

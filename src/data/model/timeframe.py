@@ -47,7 +47,7 @@ class Timeframe:
         ``60m``, ``1Hour``, ``5min``, ``1mo``. ``M`` and ``60`` on their own are rejected.
 
         Raises:
-            BadTimeframeError: The text is anything else; the message names the nearest valid one.
+            BadTimeframeError: The text is not a timeframe; the message names the nearest valid one.
         """
         if isinstance(text, Timeframe):
             return text
@@ -117,7 +117,7 @@ def _usual(text: str) -> str:
 
 
 def _meant(text: str) -> str:
-    """Return a question suggesting another spelling; empty if none is close."""
+    """Return a question suggesting another spelling; empty if no known spelling is similar."""
     if text in ("m", "M"):
         return "did you mean '1m' (a minute) or '1M' (a month)? "
     if text.isdigit() and text.isascii() and 0 < len(text) < 5:

@@ -85,7 +85,7 @@ class Members(Sequence[str]):
         return symbol in self.symbols
 
     def as_dict(self) -> dict[str, Any]:
-        """Return plain JSON values, keyed by attribute name; dates and times are ISO texts."""
+        """Return plain JSON values, keyed by attribute name; dates and times are ISO strings."""
         return asdict(self) | {
             "symbols": list(self.symbols),
             "as_of": self.as_of.isoformat(),

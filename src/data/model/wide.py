@@ -57,7 +57,7 @@ def wide_frame(frames: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
 
     Fields are in the order of a frame's columns, with ``adj_close`` if any symbol has it. Symbols
     are in the order of ``frames``, and each one has every field. In a row for which a symbol has no
-    bar, numbers are NaN, texts are missing, times are NaT, and ``is_final`` (then of dtype
+    bar, numbers are NaN, strings are missing, times are NaT, and ``is_final`` (then of dtype
     ``boolean``) is NA. ``attrs["onetape"]`` has ``symbols`` (maps each symbol to the provenance of
     its frame), ``failed`` (symbols whose entry has an ``error``), ``complete`` (whether each frame
     is), and ``universe`` if the symbols are its members.

@@ -46,7 +46,7 @@ left_behind = LeftBehind()
 
 
 class BackgroundCall(Generic[T]):
-    """A call that runs in a daemon thread, in the caller's context. It begins at once.
+    """A call that runs in a daemon thread, in the caller's context. It begins immediately.
 
     Args:
         vendor: Vendor that is called.

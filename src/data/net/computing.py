@@ -1,7 +1,7 @@
 """Few threads of a job or batch compute at the same time; the others wait for vendors.
 
 All threads share one interpreter. Dozens that have something to compute take it from each other at
-each file that they open, and take almost twice the processor time for it.
+each file that they open, and take almost twice the CPU time for it.
 """
 
 from __future__ import annotations

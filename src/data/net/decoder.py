@@ -14,7 +14,7 @@ _WINDOW: Final = {"gzip": _GZIP, "x-gzip": _GZIP, "deflate": _ZLIB}
 _HEAD_BYTES = 2
 
 
-# Number of bytes inflated at once, so that a decompression bomb yields no more than its reader
+# Number of bytes inflated at a time, so that a decompression bomb yields no more than its reader
 # takes.
 STEP: Final = 1 << 18
 

@@ -81,7 +81,7 @@ class JobCalls:
             _job.reset(token)
 
     def place(self, vendor: str, most: int) -> threading.Semaphore:
-        """Return the semaphore for calls to ``vendor``, which ``most`` calls can hold at once."""
+        """Return the semaphore for calls to ``vendor``, which ``most`` calls can hold at the same time."""
         return self._places.setdefault(vendor, threading.Semaphore(most))
 
     def is_news(self, vendor: str, endpoint: str, until_s: float) -> bool:

@@ -91,8 +91,8 @@ class HttpTransport:
         self._total_s = total_s
         self._max_bytes = max_bytes
         # Guards the idle sessions against the threads that send. A session is never used by two
-        # threads at once: it is removed while in use, so there are as many as threads ever sent at
-        # the same time, and the next request finds its connection still open.
+        # threads at the same time: it is removed while in use, so there are as many as threads ever
+        # sent at the same time, and the next request finds its connection still open.
         self._lock = threading.Lock()
         self._idle: list[requests.Session] = []
         guard_library_logs()

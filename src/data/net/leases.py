@@ -68,8 +68,8 @@ class Leases:
     ) -> Iterator[Lease]:
         """Hold ``name`` while the block runs, after waiting for its current holder.
 
-        A holder whose process is gone is overtaken at once if that can be detected, otherwise when
-        its time is over. A thread must not hold the same name twice.
+        A holder whose process is gone is overtaken immediately if that can be detected, otherwise
+        when its time is over. A thread must not hold the same name twice.
 
         Args:
             name: Name of the data about to be fetched.

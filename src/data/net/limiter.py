@@ -27,7 +27,7 @@ UNKNOWN_VENDOR_LIMITS = Limits(per_minute=10)
 # No request takes longer than this; one that has not ended by then belonged to a process that died.
 _LONGEST_FLIGHT_S = 150.0
 _NO_TICKET = ""
-# Status codes that are settled at once, because the next request may be a long time away.
+# Status codes that are settled immediately, because the next request may be a long time away.
 _FIRST_REFUSAL = 400
 _SPANS = {1.0: "a second", 60.0: "a minute", 86_400.0: "a day", 2_678_400.0: "a month"}
 
@@ -67,7 +67,7 @@ class Limiter:
         account: Account whose limits count; by default one without keys.
         on_circuit: Called with every circuit that a call opens or closes.
         is_local: Whether the source is on this machine. If so, no circuit and no unknown symbol is
-            remembered, so that a newly added file is read at once.
+            remembered, so that a newly added file is read immediately.
     """
 
     def __init__(

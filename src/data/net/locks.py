@@ -78,7 +78,7 @@ class SeriesLocks:
 
         If the call's time is over before that, the block runs without the lock, because it will not
         query any vendor and stored data can still be read. A thread that already holds the lock
-        continues at once.
+        continues immediately.
 
         Raises:
             MustWait: The call is not allowed to wait, which includes querying a vendor.

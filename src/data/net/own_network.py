@@ -28,7 +28,7 @@ class Contacts:
 
     Attributes:
         failed_s: Maps each vendor that has not answered since to the time of its last failure.
-        answered_s: Time of the first answer from any vendor after the newest failure; 0 if there
+        answered_s: Time of the first answer from any vendor after the latest failure; 0 if there
             was none.
     """
 

@@ -43,7 +43,7 @@ class CarrierSession(requests.Session):
     thread only.
 
     Attributes:
-        last: Newest response; None before the first.
+        last: Latest response; None before the first.
         requests: Number of responses.
     """
 

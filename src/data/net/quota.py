@@ -19,7 +19,7 @@ from ..model.http import HttpResponse
 LONGEST_PAUSE_S = 7 * 86_400.0
 # Pauses after a 429 without `Retry-After`, by the number of these in a row. The first fits into a
 # usual call of 30 s, which waits for it; with the later ones such a call fails over to another
-# vendor at once.
+# vendor immediately.
 COOL_DOWNS_S = (15.0, 40.0, 60.0)
 _FORGIVEN_S = 600.0
 

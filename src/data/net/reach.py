@@ -81,7 +81,7 @@ def _connected(url: str, timeout_s: float) -> Reached:
 
 
 def reach_all(urls: Mapping[str, str], within_s: float = 8.0) -> dict[str, Reached]:
-    """Run :func:`reach` for all URLs at once, and return the results by name.
+    """Run :func:`reach` for all URLs in parallel, and return the results by name.
 
     Because a resolver without a network may block a thread for minutes, hosts that have not
     answered after ``within_s`` seconds are not waited for.

@@ -82,7 +82,7 @@ class PendingRecords:
     _counted: BaseException | None = None
 
     def add(self, hook: Hook, record: SendRecord) -> None:
-        """Hold back the record of a successful attempt; report a failed one at once."""
+        """Hold back the record of a successful attempt; report a failed one immediately."""
         self._is_last_answered = record.outcome == "ok"
         if self._is_last_answered:
             self._pending.append((hook, record))
@@ -146,7 +146,7 @@ def reporting(vendor: str) -> Iterator[PendingRecords]:
 
 
 def report(hook: Hook, record: SendRecord) -> None:
-    """Pass ``record`` to ``hook``, at once or when the query that it belongs to ends."""
+    """Pass ``record`` to ``hook``, immediately or when the query that it belongs to ends."""
     answers = _current.get()
     if answers is None or answers.vendor != record.vendor:
         hook(record)

@@ -63,7 +63,7 @@ class Unknown:
             f"{vendor} reported at {iso(said_ms - said_ms % SECOND_MS)} that it does not know "
             f"{symbol!r}; next request in {time_until(self.until_s - now_s, now_ms)}",
             provider=vendor,
-            hint="a forced refresh retries at once",
+            hint="a forced refresh retries immediately",
         )
 
 

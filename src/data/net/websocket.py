@@ -65,7 +65,7 @@ class Wire(Protocol):
         """Send a ping, to which the reply arrives as a heartbeat."""
 
     def abort(self) -> None:
-        """Close the connection at once, even while another thread receives; may be repeated."""
+        """Close the connection immediately, even while another thread receives; may be repeated."""
 
 
 class Dialer:
@@ -108,7 +108,7 @@ class Dialer:
         return _Socket(opened, package, address.shown)
 
     def abort(self) -> None:
-        """Give up the connection being opened."""
+        """Abandon the connection being opened."""
         opening = self._opening
         if opening is not None:
             with contextlib.suppress(OSError, AttributeError):

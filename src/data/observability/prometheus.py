@@ -100,7 +100,7 @@ class MetricsCollector:
         waited = self._counter("vendor_wait_seconds", "Time spent waiting", "vendor", "reason")
         pauses = self._counter("vendor_pauses", "Times the vendor asked us to slow down", "vendor")
         held_back = self._counter(
-            "vendor_held_back", "Requests held back by our own limiter", "vendor"
+            "vendor_held_back", "Requests held back by this library's limiter", "vendor"
         )
         shapes = self._counter(
             "vendor_shape_changes", "Answers with an unknown structure", "vendor", "change"

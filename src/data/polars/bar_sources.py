@@ -392,7 +392,7 @@ class PolarsBars(PortalSource):
     def read(
         self, assets: Assets, timeframe: Timeframe, span: Span, ends: Mapping[str, int] = _NO_ENDS
     ) -> Read:
-        """Return the bars from the cache or, if it has none, from the source."""
+        """Return the bars from the cache or, if they are not cached, from the source."""
         import pandas as pd
 
         keys = self._keys(assets)

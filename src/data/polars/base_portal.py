@@ -344,7 +344,8 @@ class BasePortal(ABC, Generic[S, F]):
     ) -> S:
         """Run :meth:`get_spot_value` in another thread while the event loop continues.
 
-        A cancelled call ends at once; its read continues, and the bars are kept for later calls.
+        A cancelled call ends immediately; its read continues, and the bars are kept for later
+        calls.
         """
         question = self._question(assets, field, dt, (data_frequency, data_frequency), 1)
         return self._spot(question, await self._await(question))
@@ -439,7 +440,7 @@ class BasePortal(ABC, Generic[S, F]):
         """Return the symbol of an asset; a number needs no symbol if the source is a reader.
 
         Raises:
-            QueryError: The source needs a symbol, and the asset has none.
+            QueryError: The source needs a symbol, and the asset does not have one.
         """
         if isinstance(asset, int | np.integer) and not isinstance(asset, bool):
             if self.asset_finder is not None:

@@ -93,7 +93,7 @@ def float_frame(frame: pl.DataFrame | pl.LazyFrame) -> pl.DataFrame:
 
 
 def _sizes(frame: pl.DataFrame, names: list[str]) -> dict[str, float]:
-    """Return the largest absolute value in each column, or 0 if it has none."""
+    """Return the largest absolute value in each column, or 0 if the column has no values."""
     for name in names:
         if not frame[name].dtype.is_numeric() and frame[name].dtype != pl.Null:
             raise DecimalRangeError(

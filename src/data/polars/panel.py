@@ -76,7 +76,7 @@ class Moment(NamedTuple):
 
 @lru_cache(_DATES)
 def _session_end(calendar: MarketCalendar, day: date) -> int:
-    """Return the close of a date's session, or 00:00 UTC if the date has none."""
+    """Return the close of a date's session, or 00:00 UTC if the date has no session."""
     sessions = calendar.sessions(day, day)
     return sessions[-1].close_ms if sessions else day_ms(day)
 

@@ -36,9 +36,9 @@ class PolarsParquetDailyReader(ParquetReader):
         return self._load(sids, start_date, end_date, fields)
 
     def get_first_available_date(self, sid: int) -> pd.Timestamp | None:
-        """Return the day of the first bar of a series, or None if it has none."""
+        """Return the day of the first bar in a series, or None if the series is empty."""
         return self._nearest(sid, None, pl.lit(True), is_first=True)
 
     def get_last_available_date(self, sid: int) -> pd.Timestamp | None:
-        """Return the day of the last bar of a series, or None if it has none."""
+        """Return the day of the last bar in a series, or None if the series is empty."""
         return self._nearest(sid, None, pl.lit(True))

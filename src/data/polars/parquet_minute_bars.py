@@ -81,9 +81,9 @@ class PolarsParquetMinuteReader(ParquetReader):
         return self._daily(sids, start_date, end_date).select("date", "sid", *names)
 
     def get_first_available_datetime(self, sid: int) -> pd.Timestamp | None:
-        """Return the open of the first bar of a series, or None if it has none."""
+        """Return the opening time of the first bar in a series, or None if the series is empty."""
         return self._nearest(sid, None, pl.lit(True), is_first=True)
 
     def get_last_available_datetime(self, sid: int) -> pd.Timestamp | None:
-        """Return the open of the last bar of a series, or None if it has none."""
+        """Return the opening time of the last bar in a series, or None if the series is empty."""
         return self._nearest(sid, None, pl.lit(True))

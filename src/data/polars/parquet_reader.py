@@ -200,7 +200,7 @@ class ParquetReader:
 
         Args:
             sid: Number of the series.
-            dt: Day, or the open of the minute bar; naive means UTC.
+            dt: Day, or the opening time of the minute bar; naive means UTC.
             field: See :meth:`load_raw_arrays`.
 
         Raises:
@@ -223,7 +223,7 @@ class ParquetReader:
         return self._rows(self._question(sids, [field], at, at)).select("sid", field)
 
     def get_last_traded_dt(self, asset_sid: int, dt: Any) -> pd.Timestamp | None:
-        """Return the newest bar at or before ``dt`` in which the series traded, or None.
+        """Return the latest bar at or before ``dt`` in which the series traded, or None.
 
         A bar without a close, or with a volume of 0, is not a trade.
 

@@ -313,7 +313,7 @@ class ParquetWriter:
 def rebuilt(files: BundleFiles, commit: FileChanges | None = None) -> Records:
     """Return the records of a bundle, rebuilt only from its partitions.
 
-    The origin is taken from the newest file, and the record of each file is computed.
+    The origin is taken from the latest file, and the record of each file is computed.
 
     Args:
         files: Files of the bundle.

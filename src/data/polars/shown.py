@@ -29,7 +29,7 @@ Look = tuple[int, tuple[int, ...]]
 
 
 class ReadAhead:
-    """Collects answers in place of a record while a panel is read; errors are passed on at once.
+    """Collects answers in place of a record while a panel is read; errors are passed on immediately.
 
     Thread-safe.
 
@@ -46,7 +46,7 @@ class ReadAhead:
         self.answers.append((answer, handed_on))
 
     def failed(self, query: BarsQuery, error: DataError) -> None:
-        """Pass an error on to the record at once, because the caller sees it."""
+        """Pass an error on to the record immediately, because the caller sees it."""
         self.record.failed(query, error)
 
     def can_be_cut(self) -> bool:
@@ -78,7 +78,7 @@ class Shown:
         return self._read.nbytes
 
     def add(self, horizons: tuple[int, ...], rows: int) -> None:
-        """Add a read, to be passed on to the record later, or at once if the record has ended."""
+        """Add a read, to be passed on to the record later, or immediately if the record has ended."""
         self._looks.add((rows, horizons))
         if len(self._looks) > _MOST_LOOKS or not self._read.record.is_open:
             self.hand_over()

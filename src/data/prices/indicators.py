@@ -133,9 +133,9 @@ class Indicator:
     """A registered indicator function.
 
     Attributes:
-        function: Returns the value for the last bar in a window, or NaN if it has none. It receives
-            the columns of at most ``window(period)`` bars, which it must not modify, and the
-            period.
+        function: Returns the value for the last bar in a window, or NaN if it is undefined. It
+            receives the columns of at most ``window(period)`` bars, which it must not modify, and
+            the period.
         period: Default period; 0 if the indicator has no period.
         window: Returns the maximum number of bars that a value with this period needs.
         least, most: Smallest and largest possible value.
@@ -165,7 +165,7 @@ class IndicatorUse(NamedTuple):
         return self.indicator.window(self.period)
 
     def value(self, bars: Columns) -> float:
-        """Return the value for the last bar, or NaN if it has none.
+        """Return the value for the last bar, or NaN if it is undefined.
 
         Args:
             bars: Ascending bars; those before the window are ignored.

@@ -54,8 +54,8 @@ class Checked:
         without_volume: Timestamps of good rows that lack a volume although the vendor declares it.
         contradicted: Timestamps with several rows that differ, one of which is good or bad.
         nulls: Number of rows inside the span without any price, which are neither good nor bad.
-        duplicates: Number of additional rows inside the span for a timestamp that already has one,
-            identical or not. The last good one is kept.
+        duplicates: Number of additional rows inside the span for a timestamp that already has a
+            row, identical or not. The last good one is kept.
         outside: Number of rows dropped because they are outside the span.
         unsorted: Whether the rows were not in ascending order.
         problems: Descriptions for people, at most ``MAX_PROBLEMS``.

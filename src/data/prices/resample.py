@@ -90,7 +90,7 @@ def resample(
 ) -> Resampled:
     """Build the ``target`` bars that have an expected ``source`` bar in ``span``.
 
-    Each has the open of its first part, the highest high, the lowest low, and the close and
+    Each has the open price of its first part, the highest high, the lowest low, and the close and
     ``adj_close`` of its last part. Volume is the sum of the known ones, or NaN if none is known. If
     the two anchors differ, half-hour bars counted from the open become hourly bars on the clock,
     for example, or vice versa.

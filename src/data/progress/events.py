@@ -75,7 +75,7 @@ class _Pace:
     planned_s: float | None = None
 
     def left_s(self, now_s: float) -> float | None:
-        """Return the seconds until all have arrived: planned if none has, None without a plan."""
+        """Return the seconds until all have arrived: planned if none has arrived, None without a plan."""
         if not self.left:
             return 0.0
         passed_s = now_s - self.since_s

@@ -198,7 +198,7 @@ class ReasonGroup:
 def reason_groups(results: Iterable[SeriesResult]) -> list[ReasonGroup]:
     """Return the incomplete series grouped by reason, largest group first.
 
-    Errors belong together if they have the same reason at the same vendor; other texts, if they
+    Errors belong together if they have the same reason at the same vendor; other messages, if they
     differ only in symbols, timeframes, numbers and dates.
     """
     by_reason: dict[tuple[bool, str], tuple[SeriesResult, list[str]]] = {}

@@ -241,7 +241,7 @@ class CachedDataSource(DataSource):
     ) -> BundlePath | asyncio.Task[BundlePath]:
         """Write the bars that :meth:`fetch` returns to a bundle, and return the bundle's folder.
 
-        If an event loop is running in this thread, the result is a task, which begins at once.
+        If an event loop is running in this thread, the result is a task, which begins immediately.
         Folder and task can both be awaited.
 
         Args:

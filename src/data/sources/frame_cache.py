@@ -61,7 +61,7 @@ class FrameCache:
     Args:
         folder: Folder of the frames; the first ``put`` creates it.
         max_bytes: Maximum total size; the least recently used frames are dropped, but never the
-            newest one.
+            latest one.
         disk: File access; None sets permissions according to the umask.
     """
 
@@ -209,7 +209,7 @@ class FrameCache:
     def _evict(self) -> None:
         """Drop the least recently used frames until the others are within the limit.
 
-        A frame whose key is locked is not dropped; the newest frame's key is always locked.
+        A frame whose key is locked is not dropped; the latest frame's key is always locked.
         """
         sizes = self._sizes()
         total = sum(sizes.values())
@@ -299,7 +299,7 @@ class KeyTurn:
                 self._give_back()
 
     def end(self) -> None:
-        """Release the lock, at once or when the work that runs under it is done."""
+        """Release the lock, immediately or when the work that runs under it is done."""
         with self._guard:
             self._is_over = True
             is_busy = self._is_busy

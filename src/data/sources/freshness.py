@@ -1,4 +1,4 @@
-"""Policies that decide when the newest bars may be requested again: at the market's close, by age, or both.
+"""Policies that decide when the latest bars may be requested again: at the market's close, by age, or both.
 
 A policy decides only about bars that are not final. It cannot make bars final, ignore gaps or
 cause final history to be fetched again; see :class:`.cached_source.CachedDataSource`.
@@ -70,7 +70,7 @@ class _Look(NamedTuple):
 
 
 class CacheFreshnessPolicy(ABC):
-    """Decides whether the newest bars in the cache are still fresh or may be requested again.
+    """Decides whether the latest bars in the cache are still fresh or may be requested again.
 
     A custom policy has one method, ``is_fresh``, with either of its two argument lists.
 

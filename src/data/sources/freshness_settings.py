@@ -1,4 +1,4 @@
-"""The file ``config/cache_freshness.yaml``: how soon the newest bars may be requested again."""
+"""The file ``config/cache_freshness.yaml``: how soon the latest bars may be requested again."""
 
 from __future__ import annotations
 

@@ -172,7 +172,7 @@ def _time(stamp_ms: int, question: SourceQuestion) -> pd.Timestamp:
 
 
 class KeptBack(NamedTuple):
-    """A symbol whose newest bars are not requested again.
+    """A symbol whose latest bars are not requested again.
 
     Attributes:
         place: Timestamp of the first bar that is not final, UTC milliseconds.
@@ -191,7 +191,7 @@ def kept_back(
     end: Any,
     frequency: str,
 ) -> dict[str, KeptBack]:
-    """Return the symbols whose newest bars a policy does not allow to be requested again.
+    """Return the symbols whose latest bars a policy does not allow to be requested again.
 
     No vendor is queried. A symbol with a bar that has become final meanwhile is not one of them:
     this bar is fetched, with everything after it. For the arguments see
@@ -235,11 +235,11 @@ def answered_apart(
     end: Any,
     frequency: str,
 ) -> SourceAnswer:
-    """Return an answer in which the newest bars for some symbols come only from the store.
+    """Return an answer in which the latest bars for some symbols come only from the store.
 
     Args:
         source, symbols, start, end, frequency: See :meth:`.VendorDataSource.answer`.
-        kept: Symbols whose newest bars are not requested again; missing bars in their history are
+        kept: Symbols whose latest bars are not requested again; missing bars in their history are
             requested.
 
     Raises:

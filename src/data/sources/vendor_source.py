@@ -143,7 +143,7 @@ class VendorDataSource(DataSource):
 
     def after_fork(self) -> None:
         """Create a new lock in a forked child."""
-        # Prevents several threads from creating the manager at once.
+        # Prevents several threads from creating the manager at the same time.
         self._guard = threading.Lock()
 
     def __repr__(self) -> str:
@@ -309,7 +309,7 @@ class VendorDataSource(DataSource):
     ) -> BundlePath | asyncio.Task[BundlePath]:
         """Write bars to a new bundle, or add them to one from this source; return its folder.
 
-        If an event loop is running in this thread, the result is a task, which begins at once;
+        If an event loop is running in this thread, the result is a task, which begins immediately;
         otherwise the bars are written on return. Both may be awaited. No vendor is queried for
         stored bars.
 

@@ -1,6 +1,6 @@
-"""Decides whether two vendors mean the same asset by the same letters.
+"""Decides whether two vendors mean the same asset by the same ticker.
 
-Letters prove nothing: META-USD is the coin Metadium at Yahoo, and METAUSDT is a perpetual on a
+The ticker alone proves nothing: META-USD is the coin Metadium at Yahoo, and METAUSDT is a perpetual on a
 stock at Binance. Before bars from another vendor may replace the requested ones, they must be
 proved to be of the same asset; see decision 14.
 """
@@ -16,10 +16,10 @@ from ..model.instrument import Instrument
 from ..model.kind import Kind
 from ..vendors.registry import SAMPLES, row_of
 
-# Coins and stablecoins whose letters mean the same at every vendor that lists them. As of
+# Coins and stablecoins whose ticker means the same at every vendor that lists them. As of
 # 2026-11-21: coins whose name in Yahoo's list of dollar pairs (a public copy of 2026-08-02, for BTC
-# the recorded chart) matches CoinGecko's id for the letters. Coins are left out if Yahoo lists them
-# under other letters (SOL1, DOT1, ATOM1, UNI3), used the letters for two coins in turn (KNC, LUNA),
+# the recorded chart) matches CoinGecko's id for the ticker. Coins are left out if Yahoo lists them
+# under another ticker (SOL1, DOT1, ATOM1, UNI3), used the ticker for two coins in turn (KNC, LUNA),
 # or lists a future (FIL) or nothing at all.
 ONE_MEANING = frozenset(
     "AAVE ADA ALGO ANKR AVAX BCH BNB BTC CHZ CRO CRV DOGE ENJ EOS ETC ETH HBAR IOTX LINK LTC MANA "
@@ -59,7 +59,7 @@ def names_an_exchange(instrument: Instrument) -> bool:
 
 
 def named_at(instrument: Instrument, vendor: str) -> str:
-    """Return the symbol by which users can request ``vendor``'s own listing under these letters."""
+    """Return the symbol by which users can request ``vendor``'s own listing under this ticker."""
     return f"{instrument.base}-USD" if _is_restated(instrument, vendor) else instrument.symbol
 
 
@@ -68,7 +68,7 @@ def is_proved(instrument: Instrument, one: Listed, own: Listed) -> bool:
 
     Shares are identified by their ticker and venue, which queries to every vendor contain, and
     currencies by ISO 4217. Two coins are the same asset if they are on the same venue, if the
-    user's rules give the vendor's name for the coin, or if the letters have only one meaning. The
+    user's rules give the vendor's name for the coin, or if the ticker has only one meaning. The
     last also applies if a vendor quotes in dollars instead of a stablecoin.
     """
     if one.vendor in instrument.own_spellings:

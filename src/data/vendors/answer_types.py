@@ -19,7 +19,7 @@ from ..model.span import Span
 
 # UTC milliseconds of the years 2 to 9998, so that one day more or less is still a valid date.
 _DATES = range(-62_104_060_800_000, 253_370_764_800_000)
-# Units and venues are words and remarks are sentences; a longer text must be something else.
+# Units and venues are words and remarks are sentences; a longer text is neither.
 _LONGEST_WORD = 40
 _LONGEST_REMARK = 1000
 # No real ratio or amount of money exceeds these limits, and arithmetic on larger values may fail.

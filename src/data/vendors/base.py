@@ -152,7 +152,7 @@ class BaseDataDownloader:
         ``ResponseFormatError``.
 
         Raises:
-            DataError: The response reports that no data exists, or is about something else.
+            DataError: The response reports that no data exists, or does not match the request.
         """
         raise CapabilityError(f"{self.get_provider_name()} serves no bars")
 
@@ -172,7 +172,7 @@ class BaseDataDownloader:
             now_ms: Time of the request, UTC milliseconds; it becomes ``Action.fetched_at``.
 
         Raises:
-            DataError: The vendor refused, failed or returned something else.
+            DataError: The vendor refused, failed or returned an unexpected response.
         """
         return ()
 
@@ -219,8 +219,8 @@ class BaseDataDownloader:
             MissingCredentialsError: A key is no longer set; no request was sent.
             CapabilityError: The vendor does not serve these bars; no request was sent.
             NoDataError: The vendor reported that there is no data.
-            DataError: The vendor refused, failed or returned something else; or no request was
-                sent because it failed or did not know the symbol recently.
+            DataError: The vendor refused, failed or returned an unexpected response; or no request
+                was sent because it failed or did not know the symbol recently.
         """
         symbol, asset_class = query.instrument.spelling(self.name), query.instrument.asset_class
         endpoint = endpoint_of(self.capabilities, asset_class, query.timeframe)
@@ -251,7 +251,7 @@ class BaseDataDownloader:
         Raises:
             MissingCredentialsError: A key is no longer set; no request was sent.
             CircuitOpenError: The vendor failed or refused recently; no request was sent.
-            DataError: The vendor refused, failed or returned something else.
+            DataError: The vendor refused, failed or returned an unexpected response.
         """
         if type(self).actions_of is BaseDataDownloader.actions_of:
             return ()

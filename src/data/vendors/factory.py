@@ -418,7 +418,8 @@ def downloader_for(selector: Any, name: str) -> Any | None:
     A downloader for a folder is recreated if its name now leads to a different folder.
 
     Args:
-        selector: Our selector, or a user's own one, which may be unable to create downloaders.
+        selector: This library's selector, or a user's own one, which may be unable to create
+            downloaders.
         name: Name of the vendor.
     """
     downloader = selector.downloaders.get(name)
@@ -434,7 +435,7 @@ def own_sender(selector: Any, name: str, downloader: Any) -> OwnSender | None:
     pass through one of our senders.
 
     Args:
-        selector: Our selector, or a user's own one, which may have no senders.
+        selector: This library's selector, or a user's own one, which may have no senders.
         name: Name under which the downloader is registered.
         downloader: Foreign downloader.
     """
@@ -445,10 +446,12 @@ def own_sender(selector: Any, name: str, downloader: Any) -> OwnSender | None:
 
 
 def creation_error(selector: Any, name: str) -> DataError | None:
-    """Return why a selector has no downloader for a vendor; None if it has one or the reason is unknown.
+    """Return why a selector has no downloader for a vendor.
+
+    None if the selector has a downloader for the vendor, or the reason is unknown.
 
     Args:
-        selector: Our selector, or a user's own one.
+        selector: This library's selector, or a user's own one.
         name: Name of the vendor.
     """
     try:

@@ -64,7 +64,7 @@ class FiguresDownloader(BaseDataDownloader):
         """Parse one page; rows stay exactly as received, in any order.
 
         Raises:
-            DataError: The response is about something else.
+            DataError: The response does not match the request.
         """
         raise CapabilityError(f"{self.get_provider_name()} serves no {query.measure}")
 
@@ -73,8 +73,8 @@ class FiguresDownloader(BaseDataDownloader):
 
         Raises:
             CapabilityError: The vendor does not serve these figures; no request was sent.
-            DataError: The vendor refused, failed or returned something else; or no request was
-                sent because it failed or did not know the symbol recently.
+            DataError: The vendor refused, failed or returned an unexpected response; or no request
+                was sent because it failed or did not know the symbol recently.
         """
         try:
             served = self._served(query)
@@ -156,7 +156,7 @@ class FiguresDownloader(BaseDataDownloader):
 
 
 def served_by(downloader: Any, measure: Measure) -> Served | None:
-    """Return the declaration of any downloader for a measure; None if it has none."""
+    """Return the declaration of any downloader for a measure; None if the measure is not declared."""
     figures = getattr(downloader, "figures", None)
     served = figures.get(measure.name) if isinstance(figures, Mapping) else None
     return served if isinstance(served, Served) else None
@@ -231,7 +231,7 @@ def _checked(answer: Any, name: str, query: FigureQuery) -> FetchedFigures:
 class _Collection:
     """The pages of one query.
 
-    A full page may contain the oldest or the newest of the requested rows, so both the span before
+    A full page may contain the oldest or the latest of the requested rows, so both the span before
     it and the span after it are requested again.
     """
 

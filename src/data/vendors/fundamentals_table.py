@@ -51,7 +51,7 @@ class Pick:
         scale: Factor that converts the vendor's number to our unit: 0.01 for percentages that we
             keep as fractions, 1e6 for millions.
         currency: Path of the currency if it is not the row's; empty if it is unknown although the
-            row has one.
+            row has a currency.
         period: Path of the period, with the same rules.
         zero_is_unknown: Whether the vendor writes 0 for an unknown value.
     """
@@ -71,7 +71,7 @@ class TableAnswer:
         ask: The request.
         fields: Maps each record field to its path or :class:`Pick` in the row.
         row: Path to the row in the body, or to the list of rows for statements; empty for the body.
-        shape: Converts the row (or list) to plain mappings, if the vendor sends something else.
+        shape: Converts the row (or list) to plain mappings, if the vendor uses another structure.
         symbol: Path in the body to the symbol that the response names, which must be the requested
             one. If the path leads to a list, such as the share classes of a company, the requested
             symbol must be in the list.
@@ -237,7 +237,7 @@ def secrets_of(
 
 @lru_cache(64)
 def table_of(vendor: str) -> VendorTable | None:
-    """Return a vendor's table by its canonical name, or None if it has none.
+    """Return a vendor's table by its canonical name, or None if the vendor has no table.
 
     Raises:
         UnknownProviderError: The table comes from another package and cannot be used.

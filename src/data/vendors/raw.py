@@ -29,7 +29,7 @@ VALUE_COLUMNS = (*PRICES, "volume", "adj_close")
 def raw_span(start: Any, end: Any) -> Span:
     """Return the span (UTC milliseconds) from ``start`` to ``end``, both inclusive.
 
-    Datetimes are points in time (naive means UTC); dates, or texts such as ``YYYY-MM-DD``, are
+    Datetimes are points in time (naive means UTC); dates, or strings such as ``YYYY-MM-DD``, are
     whole days.
 
     Raises:

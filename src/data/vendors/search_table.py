@@ -43,7 +43,7 @@ class SearchTable:
 
 @lru_cache(64)
 def search_of(vendor: str) -> SearchTable | None:
-    """Return a vendor's search table by its canonical name, or None if it has none."""
+    """Return a vendor's search table by its canonical name, or None if the vendor has no search."""
     path = row_of(vendor).search
     if not path:
         return None
@@ -57,7 +57,7 @@ def fetch_listings(downloader: BaseDataDownloader, table: SearchTable, text: str
 
     Raises:
         MissingCredentialsError, CircuitOpenError: No request was sent.
-        DataError: The vendor refused, failed or returned something else.
+        DataError: The vendor refused, failed or returned an unexpected response.
     """
     listings: list[Listing] = []
     with downloader.endpoint_call(ENDPOINT):

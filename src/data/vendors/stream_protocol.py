@@ -105,7 +105,7 @@ MakeStream = Callable[[str | None, Mapping[str, str]], StreamProtocol]
 
 
 def stream_of(vendor: str) -> MakeStream | None:
-    """Return the factory of a vendor's stream by its canonical name, or None if it has none.
+    """Return the factory of a vendor's stream by its canonical name, or None if the vendor has no stream.
 
     Raises:
         UnknownProviderError: The stream comes from another package and cannot be used.
@@ -205,7 +205,7 @@ def topic_of(symbol: str, label: str) -> Topic:
 
 
 def bar_of(stamp_ms: int, values: Iterable[Any], *, is_closed: bool = True) -> LiveBar:
-    """Return a bar from ``values``: open, high, low, close and volume, as numbers or texts.
+    """Return a bar from ``values``: open, high, low, close and volume, as numbers or strings.
 
     The connection that receives the bar checks whether its values are plausible.
 

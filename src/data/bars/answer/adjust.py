@@ -108,7 +108,7 @@ class Rebaser:
 
         Raises:
             ActionsMissingError: Actions are needed that were never requested.
-            DividendError: The close before a dividend is not stored.
+            DividendError: The close price before a dividend is not stored.
             KindMismatchError: The rows cannot be converted exactly.
         """
         if self.query.instrument.asset_class != "stock" or not len(table):

@@ -196,7 +196,7 @@ class Reader:
         outdated = _outdated(done, query)
         facts |= {"problems": [*outdated, *facts["problems"]]}
         if done.is_awaited and not _holds(done.table, done.unknown_since):
-            outdated = []  # the basis that the answer names is correct, and is the newest
+            outdated = []  # the basis that the answer names is correct, and is the latest
         return Answer(
             query=query,
             table=done.table,

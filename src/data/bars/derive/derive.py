@@ -1,7 +1,7 @@
 """Answers longer bars from an answer for shorter ones, without storing the result.
 
 Only the shorter bars are stored. A split, a revision or a filled gap therefore shows in the longer
-ones at once, and none of them is ever built from prices of two bases.
+ones immediately, and none of them is ever built from prices of two bases.
 """
 
 from __future__ import annotations

@@ -352,7 +352,8 @@ class DryRun:
         steps: Requests to vendors, in order.
         plans: Plan of every lane, in order.
         is_routed: Whether the rules or a vendor were consulted.
-        answer: Stored bars, and made-up ones in place of those to be fetched; None after an error.
+        answer: Stored bars, and synthetic ones in place of those to be fetched; None after an
+            error.
         error: Error that the request would raise instead of an answer.
     """
 

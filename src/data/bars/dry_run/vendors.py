@@ -1,4 +1,4 @@
-"""Fake vendors for dry runs; they return made-up bars for all times at which bars are expected.
+"""Fake vendors for dry runs; they return synthetic bars for all times at which bars are expected.
 
 A fake vendor reflects the current state of the real one: while the circuit breaker is open, it does
 not answer, and requests beyond the rate limits are not sent.
@@ -248,7 +248,7 @@ def _series(run: DryRun, vendor: str, timeframe: Timeframe) -> SeriesKey | None:
 
 
 def _bars(run: DryRun, vendor: str, span: Span, grid: BarGrid, now_ms: int) -> BarTable:
-    """Return the bars in ``span`` that have begun: the stored ones, and made-up ones."""
+    """Return the bars in ``span`` that have begun: the stored ones, and synthetic ones."""
     key = _series(run, vendor, grid.timeframe)
     stored = run.store.read(key, span)[0] if key else BarTable.empty()
     price = float(stored.close[-1]) if len(stored) else _PRICE
@@ -265,5 +265,5 @@ def begun(grid: BarGrid, span: Span, now_ms: int) -> Stamps:
     if grid.timeframe.is_intraday or not len(stamps):
         return stamps
     first = grid.calendar.sessions(date_of(int(stamps[-1])), date_of(now_ms))
-    # The timestamp of a daily bar is earlier than its open.
+    # The timestamp of a daily bar is earlier than its opening time.
     return stamps if first and first[0].open_ms <= now_ms else stamps[:-1]

@@ -46,7 +46,7 @@ def question_for(
         request: Request to the lane.
         series: Store of the series.
         candidate: The vendor.
-        spans: Ascending missing spans, requested at once.
+        spans: Ascending missing spans, requested together.
         until: End of the range after the spans in which nothing else is missing.
     """
     span = Span(spans[0].start, spans[-1].end)

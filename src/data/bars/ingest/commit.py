@@ -765,7 +765,7 @@ class CommitContext:
         now_ms: Time of the commit.
         expiry: How long empty results remain valid.
         doubt: Reason to doubt everything just fetched, such as a nearby split.
-        settle_ms: Time after its close during which an intraday bar may still change, in
+        settle_ms: Time after an intraday bar closes during which it may still change, in
             milliseconds.
         is_refresh: Whether the purpose of the fetch was to replace stored bars.
         vendor_days: Sessions that a vendor lacks for most of its symbols, in which gaps are never

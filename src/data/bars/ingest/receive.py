@@ -180,7 +180,7 @@ def _ex_dates(
 
     A vendor's declaration is not enough: an answer that does not mention actions has not reported
     that there are none. Nothing is known yet about a session that has not opened, and minute bars
-    include actions at an open only if the minute of the open is among them.
+    include actions at a session's open only if the session's first minute is among them.
     """
     caps = candidate.capabilities
     if caps is None or not caps.actions or fetched.actions is None:

@@ -117,8 +117,8 @@ class Taken:
     Attributes:
         answer: Rows of the answer, sorted and judged.
         fetched: Missing spans that the answer covers.
-        overdue: Spans of stored bars that the answer made doubtful and that can be fetched again at
-            once.
+        overdue: Spans of stored bars that the answer made doubtful and that can be fetched again
+            immediately.
         forming: Bars that have not closed, or None.
         score: Score of the rows, 0 to 1.
         problems: Descriptions of problems with the rows, if these were not stored with them.
@@ -507,7 +507,7 @@ def _commit(
     compared: ComparedAnswer,
     answer: ClassifiedAnswer,
 ) -> tuple[Commit, tuple[Span, ...]]:
-    """Return the commit for a judged answer, and the spans of stored bars to fetch again at once."""
+    """Return the commit for a judged answer, and the spans of stored bars to fetch again immediately."""
     checked, stored, view = compared.before, compared.stored, compared.view
     fetched, received = checked.fitted.fetched, checked.fitted.received
     question, now = received.question, _now_ms(series, fetched)
@@ -716,7 +716,7 @@ def contradicted(
         rows: Bars in the answer.
         coverage: Coverage of the whole series.
         vendor: Vendor that answered.
-        now_ms: Current time; the bars are to be fetched again at once.
+        now_ms: Current time; the bars are to be fetched again immediately.
     """
     older = [part.span for part in stored.coverage if is_older(part)]
     mine = stored.rows.take(inside(stored.rows.stamps, older))

@@ -247,8 +247,8 @@ class Route:
         rejected: Maps each vendor that is not queried to the reason.
         owner: Vendor whose listing the symbol names. Other vendors' listings must be proved to be
             the same instrument.
-        namesakes: Maps each vendor whose listing under the same letters may be something else to
-            the reason why it is not used; these vendors are also in ``rejected``.
+        namesakes: Maps each vendor whose listing under the same ticker may be a different
+            instrument to the reason why it is not used; these vendors are also in ``rejected``.
         is_final: Whether the search ends if the owner does not know the symbol.
     """
 
@@ -417,7 +417,7 @@ def route(
 
     Raises:
         NoProviderError: No vendor is left.
-        UnknownSymbolError: Only vendors that may list something else are left.
+        UnknownSymbolError: Only vendors that may list a different instrument are left.
     """
     reporters = tuple(c for c in candidates if c.tells_actions)
     done = _sorted(query, candidates, proved)
@@ -586,7 +586,7 @@ def _namesakes(
     owner: Candidate | None,
     proved: Container[str],
 ) -> dict[str, str]:
-    """Return the vendors that may list something else under the same letters, with the reasons.
+    """Return the vendors that may list a different instrument under the same ticker, with the reasons.
 
     The user's own downloaders and files are not included.
     """
@@ -616,7 +616,7 @@ def unknown_symbol(
         query: The query.
         attempts: Queries sent to vendors.
         namesakes: See :class:`Route`.
-        hint: How to request something else under these letters; may be empty.
+        hint: How to request a different instrument under this ticker; may be empty.
     """
     failed = [a for a in attempts if a.outcome not in ("ok", "empty")]
     reasons = [str(a) for a in failed]

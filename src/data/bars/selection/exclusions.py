@@ -43,7 +43,7 @@ def left_out(
     """Return the reason for each vendor that an answer was built without; queries no vendor.
 
     Args:
-        selector: Our selector, or a user's own one, which need not know any rules.
+        selector: This library's selector, or a user's own one, which need not know any rules.
         query: The query.
         way: Route of the query, or the error if no vendor can supply the bars.
         attempted: Vendors that were queried.

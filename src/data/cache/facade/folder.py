@@ -267,7 +267,7 @@ class CacheFolder:
     def delete_older_than(
         self, age: Age | str | None = None, *, dry_run: bool = False, every: bool = False
     ) -> Aged:
-        """Delete whole years of bars and tables whose newest row is older.
+        """Delete whole years of bars and tables whose latest row is older.
 
         Return the deleted years.
 
@@ -283,7 +283,7 @@ class CacheFolder:
 
         Raises:
             QueryError: The age is invalid, or no bars would be left and ``every`` is not set.
-            CacheError: This machine's clock is behind the newest commit, or the disk refused.
+            CacheError: This machine's clock is behind the latest commit, or the disk refused.
         """
         age = Age.parse(age) if isinstance(age, str) else age or self.max_age
         if age is None:
@@ -362,7 +362,7 @@ class CacheFolder:
         """Delete data older than the rules' limit.
 
         If the clock is doubtful or everything would be deleted, this is logged once and nothing is
-        deleted. The age counts from the newest answer in the store, so a clock that is ahead does
+        deleted. The age counts from the latest answer in the store, so a clock that is ahead does
         not cause deletions.
         """
         if self.max_age is None:

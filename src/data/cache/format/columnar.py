@@ -156,7 +156,7 @@ def room_for(rows: int) -> int:
 
 
 def read_head(start: bytes, identity: str) -> Head | None:
-    """Return the newest valid header for the series, or None.
+    """Return the latest valid header for the series, or None.
 
     Args:
         start: First ``START`` bytes of the file.

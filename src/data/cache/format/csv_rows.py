@@ -28,9 +28,9 @@ ALL_COLUMNS = (*BASE_COLUMNS, "adj_close")
 _STAMP_BYTES = 19
 # Importing pyarrow takes as long as parsing this many rows in Python.
 ROWS_WORTH_AN_IMPORT = 200_000
-# Number of rows parsed at once in Python: their cells take ten times the memory of the text.
+# Number of rows parsed at a time in Python: their cells take ten times the memory of the text.
 BLOCK_ROWS = 4_096
-# Bytes that one pyarrow thread parses at once.
+# Bytes that one pyarrow thread parses at a time.
 _PARSED = 1 << 21
 # With this many rows at a time, the numbers in a block stay in the processor's cache.
 _ROWS_A_BLOCK = 16_384
@@ -119,7 +119,7 @@ def decode_rows(text: memoryview, columns: Sequence[str], rows: int) -> BarTable
 
 
 def _blocks(text: bytes, rows: int) -> Iterator[bytes]:
-    """Yield the text in blocks of whole lines, because all cells at once would take ten times its size."""
+    """Yield the text in blocks of whole lines, because all cells together would take ten times its size."""
     size = len(text) // (rows // BLOCK_ROWS + 1)
     start = 0
     while start < len(text):

@@ -218,7 +218,7 @@ class Member:
 
 
 def build(header: Header, text: bytes, total: int = 0) -> Member:
-    """Compress ``text`` into a member; ``total`` is the size of all texts written with it.
+    """Compress ``text`` into a member; ``total`` is the size of everything written with it.
 
     Raises:
         ValueError: The header does not fit.
@@ -346,7 +346,7 @@ def shares_of(headers: Iterable[Header]) -> dict[str, int]:
 
 # Compression uses the standard library, or ISA-L if it is installed. Both use the same format.
 # ISA-L takes a tenth of the time and produces a text that is a tenth larger, which is worthwhile
-# only for long texts: when reading, for a few years of daily bars or a year of minute bars; when
+# only for long text: when reading, for a few years of daily bars or a year of minute bars; when
 # writing, which takes ten times as long as reading, even for a day of minute bars.
 
 # Higher levels take several times as long and hardly reduce the size.
@@ -357,7 +357,7 @@ LONG, LONG_TO_WRITE = 1 << 20, 1 << 15
 _FAST_LEVEL = 1
 # A year of minute bars is 31 MiB of text; no legitimate file inflates to ten times that. In bytes.
 MOST_TEXT = 320 * 1024 * 1024
-# Bytes inflated at once: a text that is too long is inflated only until that is certain.
+# Bytes inflated at a time: a text that is too long is inflated only until that is certain.
 _STEP = 1 << 22
 # The module of ISA-L.
 FAST_LIBRARY = "isal.isal_zlib"
@@ -367,7 +367,7 @@ summed_bytes = 0
 
 
 def deflated(text: bytes, total: int = 0) -> bytes:
-    """Compress a text into a raw deflate stream; ``total`` is the size of all texts to compress."""
+    """Compress a text into a raw deflate stream; ``total`` is the size of everything to compress."""
     is_long = _is_worth_it(max(len(text), total), LONG_TO_WRITE)
     library, level = (_fast(), _FAST_LEVEL) if is_long else (zlib, LEVEL)
     deflater = library.compressobj(level, zlib.DEFLATED, -zlib.MAX_WBITS)

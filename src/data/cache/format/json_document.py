@@ -120,7 +120,7 @@ def check_format(document: Mapping[str, Any], subject: str, **facts: str) -> Non
 
 
 def check_about(document: Mapping[str, Any], about: Mapping[str, Any], what: str) -> None:
-    """Reject a document about something else, according to its identifying keys.
+    """Reject a document whose identifying keys do not have the values in ``about``.
 
     Raises:
         DamagedError: A key is missing, or has another value.

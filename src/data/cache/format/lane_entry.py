@@ -138,7 +138,7 @@ class LaneEntry(msgspec.Struct, array_like=True):
 
     @property
     def exists(self) -> bool:
-        """Whether anything is stored, be it bars or the information that vendors have none."""
+        """Whether anything is stored, be it bars or the information that vendors have no bars."""
         return bool(self.packed_years) or self.has_series
 
     @property

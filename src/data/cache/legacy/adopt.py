@@ -129,7 +129,7 @@ class OldYears:
         self._elsewhere.pop(key, None)
 
     def read(self, key: SeriesKey, path: Path) -> OldYear:
-        """Read one file; the result is empty if the file is damaged or has invented bars."""
+        """Read one file; the result is empty if the file is damaged or has synthetic bars."""
         return self._read_files.load(path, lambda _: self._read(key, path)) or OldYear(path)
 
     def _read(self, key: SeriesKey, path: Path) -> OldYear:

@@ -34,8 +34,8 @@ class _Parsed(NamedTuple):
 class DocumentCache:
     """Parsed files by path, keyed by inode, size and modification time, or by all their bytes.
 
-    Thread-safe: entries are replaced as a whole, and two threads that read the same file at once
-    merely read it twice.
+    Thread-safe: entries are replaced as a whole, and two threads that read the same file at the
+    same time merely read it twice.
 
     Args:
         disk: File system.

@@ -142,7 +142,7 @@ def _damaged(lane: SeriesFiles, year: int, problem: Exception | None) -> Corrupt
 _SPAN = attrgetter("span")
 # Approximate memory for an index entry in bytes: fixed, per year, and per coverage entry.
 _EACH, _A_YEAR, _A_PART = 3072, 512, 512
-# The newest year may have no bars yet.
+# The latest year may have no bars yet.
 _TAIL_YEARS = 2
 
 
@@ -215,7 +215,7 @@ class SeriesIndex:
         Args:
             lane: Series to look up.
             since: View obtained just before; its entry is returned without a check.
-            tail: Whether the newest years are enough; see :meth:`BarStore.tail`.
+            tail: Whether the latest years are enough; see :meth:`BarStore.tail`.
         """
         if lane.previews:  # a repair would leave documents other than those on disk
             return self._read(lane)

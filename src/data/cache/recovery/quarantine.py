@@ -124,7 +124,7 @@ def _is_bar(row: Suspect) -> bool:
 
 
 def _newest(cells: list[tuple[str, ...]]) -> list[tuple[str, ...]]:
-    """Return the newest invalid rows for each timestamp, and all withdrawn bars, which were once real.
+    """Return the latest invalid rows for each timestamp, and all withdrawn bars, which were once real.
 
     The rows are limited so that the file does not grow forever if a vendor sends new invalid rows
     with each call.
@@ -271,7 +271,7 @@ def _stamp_text(stamp: int) -> str:
 
 
 def _suspects(rows: Sequence[Sequence[str]]) -> list[Suspect]:
-    """Parse the texts of bad rows.
+    """Parse the strings of bad rows.
 
     Raises:
         ValueError: A text is not a time or a number.
@@ -309,7 +309,7 @@ def standing_in(
 
 # Damaged files are kept whole, each with a JSON document next to it that gives the reason. Files
 # are named after the digest of their bytes: identical bytes are kept only once, and nothing in the
-# quarantine is ever overwritten by something else.
+# quarantine is ever overwritten by other bytes.
 
 
 class Damage(NamedTuple):

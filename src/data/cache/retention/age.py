@@ -1,4 +1,4 @@
-"""Deletes by age: whole years of bars or tables whose newest row is older than allowed.
+"""Deletes by age: whole years of bars or tables whose latest row is older than allowed.
 
 A year file is only deleted as a whole. Fundamentals, splits and dividends are not organized in
 years, so they stay. Each deletion is recorded in the log of its series, and works like any other
@@ -183,13 +183,13 @@ class AgeRetention:
         return replace(aged, years=tuple(kept))
 
     def check_clock(self, now_ms: int) -> int:
-        """Return the time of the newest answer in the store; the current time cannot be earlier.
+        """Return the time of the latest answer in the store; the current time cannot be earlier.
 
         The time is from the vendor's clock if the vendor sends it. The result is 0 if nothing is
         stored.
 
         Raises:
-            CacheError: Our clock is behind the newest commit, so it is or was wrong.
+            CacheError: Our clock is behind the latest commit, so it is or was wrong.
         """
         commits = list(self._commits())
         newest = max((commit for commit, _ in commits), default=0)

@@ -81,7 +81,7 @@ def clear_years(
     A year's coverage is removed with it, and so are its replaced files, its quarantine, originals
     of older tools, and the time of the next request. The log stays, as for :func:`clear_lane`.
 
-    With ``closed_by``, a year stays if its newest bar may have closed later, or is unknown. This is
+    With ``closed_by``, a year stays if its latest bar may have closed later, or is unknown. This is
     checked under the lock because a writer may have added bars.
     """
     disk, removed, years = lane.disk, 0, list(years)

@@ -47,7 +47,7 @@ class Keeps(Protocol):
 
         ``part`` extends from the first to the last bar of one source, in a year or in the whole
         series, without the results of comparisons. A vendor that can supply all of it can supply
-        any part of it; a vendor that cannot supply the newest year cannot supply older ones.
+        any part of it; a vendor that cannot supply the latest year cannot supply older ones.
         ``now_ms`` is the latest time that stored answers prove.
         """
 
@@ -161,7 +161,7 @@ def vouched_ms(lanes: Iterable[StoredLane]) -> int:
 
 
 def _newest(lanes: Iterable[StoredLane]) -> dict[str, int]:
-    """Return a mapping of vendors to the end of their newest bars in any series."""
+    """Return a mapping of vendors to the end of their latest bars in any series."""
     newest: dict[str, int] = {}
     for lane in lanes:
         for vendor, end in lane.entry.newest.items():

@@ -1,7 +1,7 @@
 """The index of a cache folder: facts about its lanes, in one SQLite file.
 
 The index is derived from other files and never authoritative: if it is damaged or replaced by
-something else, it is rebuilt or not used. Each entry contains the digest of its bytes. A process
+another file, it is rebuilt or not used. Each entry contains the digest of its bytes. A process
 that cannot write the file only reads it; a process that cannot read it works without it.
 
 Only SQLite opens the file, for one transaction at a time, so that no forked process inherits it.

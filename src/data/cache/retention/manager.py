@@ -158,7 +158,7 @@ class RetentionManager(StoreListener):
                 if decode_lane("", lane) is not None
                 for name in self._disk.list(self._folder.parent / symbol / lane)
             )
-        except CacheError:  # a folder was replaced by something else
+        except CacheError:  # a folder is no longer a folder
             return False
 
     def _begin(self, is_first: bool) -> None:

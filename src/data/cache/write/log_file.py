@@ -27,7 +27,7 @@ def line_of(clock: Clock, entry: Mapping[str, Any]) -> bytes:
 def append_entry(disk: Disk, path: Path, clock: Clock, entry: Mapping[str, Any]) -> None:
     """Append an entry to a log that no version depends on; requires the folder's lock.
 
-    A log that has grown too long keeps only its newest entries. A failure is reported, not raised:
+    A log that has grown too long keeps only its latest entries. A failure is reported, not raised:
     the logged operation itself is already durable.
     """
     try:
@@ -60,7 +60,7 @@ def logged_years(names: Iterable[str]) -> list[int]:
     return sorted(int(stem) for stem in stems if stem.isascii() and stem.isdecimal())
 
 
-# Limits: a log can have tens of thousands of commits; the newest are kept as separate entries.
+# Limits: a log can have tens of thousands of commits; the latest are kept as separate entries.
 MOST_LOG_BYTES = 2 << 20
 
 

@@ -180,7 +180,7 @@ class YearCommit:
             return state.members + new >= _MOST_MEMBERS and state.open + new >= _FEWEST_OPEN
         if state.open + new >= _MOST_OPEN_INTRADAY:
             return True
-        # The newest bar shows whether a new day has begun; the span of a nightly query at eleven
+        # The latest bar shows whether a new day has begun; the span of a nightly query at eleven
         # begins on the day before.
         newest = max(int(piece.table.stamps[-1]) for piece in self._with_bars)
         return state.open > 0 and date_of(newest) > date_of(state.last or 0)

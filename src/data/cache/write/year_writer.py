@@ -102,7 +102,7 @@ def compose(
 
 
 def _with_lines(segments: Sequence[YearSegment], columns: tuple[str, ...]) -> Iterator[YearSegment]:
-    """Yield the segments with the text of their bars; all missing texts are encoded in one pass."""
+    """Yield the segments with the text of their bars; all missing text is encoded in one pass."""
     tables = [s.rows for s in segments if s.rows is not None and s.lines is None]
     text = encode_rows(concat(tables), columns) if len(tables) > 1 else b""
     ends = np.flatnonzero(np.frombuffer(text, np.uint8) == ord("\n")) + 1
@@ -199,7 +199,7 @@ def _joinable(members: Sequence[Member], last: int | None, target: Target) -> in
     """Return the number of appended members that compaction may join with earlier ones.
 
     A long member of intraday bars that begins on a new date is not counted, because a whole day
-    appended at once already has the form that compaction would give it.
+    appended in one commit already has the form that compaction would give it.
     """
     count = 0
     for header in (member.header for member in members):

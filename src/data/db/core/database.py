@@ -228,7 +228,8 @@ class _Databases:
 
     def __init__(self) -> None:
         self._made: dict[DatabaseUrl, Database] = {}
-        # Guards the mapping, so that threads which request a database at once get the same object.
+        # Guards the mapping, so that threads which request a database at the same time get the same
+        # object.
         self._lock = threading.Lock()
         renew_after_fork(self)
 

@@ -96,8 +96,9 @@ def begin_sqlite(connection: Connection) -> None:
     """Begin a transaction explicitly.
 
     The driver would not begin one for a SELECT, and updates based on it could be lost. A writing
-    transaction takes the writers' lock at once, because a transaction that reads first would not
-    wait for the lock later. The pragmas come first, because they have no effect in a transaction.
+    transaction takes the writers' lock immediately, because a transaction that reads first would
+    not wait for the lock later. The pragmas come first, because they have no effect in a
+    transaction.
     """
     work = connection.get_execution_options().get(_WORK, "writing")
     if connection.info.get(_WORK) != work:

@@ -35,7 +35,7 @@ _ALIKE = frozenset(
 class ExactDecimal(TypeDecorator[Decimal]):
     """A decimal number with all its digits, at most 1,000; text on SQLite, numeric on PostgreSQL.
 
-    It is stored without trailing zeros, so that equal numbers are equal texts. Floats, NaN and
+    It is stored without trailing zeros, so that equal numbers are equal strings. Floats, NaN and
     infinities are rejected. In SQL it can be compared only for equality, because SQLite orders and
     adds it up as text.
     """

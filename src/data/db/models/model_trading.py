@@ -1,6 +1,6 @@
 """Tables of trading: bots, trades, positions and performance metrics.
 
-Keys are texts; see :class:`~src.data.db.core.texts.KeyText`. Amounts of money are exact.
+Keys are strings; see :class:`~src.data.db.core.texts.KeyText`. Amounts of money are exact.
 """
 
 from __future__ import annotations

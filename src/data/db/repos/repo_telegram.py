@@ -31,7 +31,7 @@ class SettingsRepo(Repository):
         return self.s.get(TelegramSetting, checked_text(key, 255, "a key"))
 
     def set(self, key: str, value: str | None) -> None:
-        """Set a value; if several units do so at once, the last one wins."""
+        """Set a value; if several units do so at the same time, the last one wins."""
         if not checked_text(key, 255, "a key"):
             raise QueryError("the key of a setting is empty; use at least one character")
         module = postgresql if self.s.get_bind().dialect.name == "postgresql" else sqlite

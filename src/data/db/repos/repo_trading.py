@@ -132,7 +132,7 @@ class TradesRepo(Repository):
         query = select(Trade.net_pnl).where(Trade.status == "closed")
         if bot_id is not None:
             query = query.where(Trade.bot_id == key(bot_id))
-        # Not in SQL, because SQLite would sum the texts as floats.
+        # Not in SQL, because SQLite would sum the strings as floats.
         values = self.s.scalars(query).all()
         total = sum((Fraction(value) for value in values if value is not None), Fraction(0))
         return {"net_pnl": rounded(total), "n_trades": len(values)}
@@ -218,7 +218,7 @@ class PositionsRepo(Repository):
             ts: Time of execution, not before the last fill; by default now.
             close_when_flat: Whether to close a position that reaches 0.
             commission: Cost in the currency of the price; negative for a rebate. It lowers the
-                realized profit at once; the mean price does not include it.
+                realized profit immediately; the mean price does not include it.
 
         Raises:
             QueryError: There is no such open position, a number is invalid or not above 0, the

@@ -51,8 +51,8 @@ def select(
     Args:
         candidates: Active symbols.
         filters: Filters that ``check_filters`` accepts.
-        closes: Returns the last close of each symbol that has one. It is called at most once, with
-            the symbols that pass all other filters.
+        closes: Returns the last close price of each symbol for which one is known. It is called at
+            most once, with the symbols that pass all other filters.
     """
     excluded: dict[str, str] = {}
     passed = []

@@ -306,8 +306,8 @@ class View(NamedTuple):
         day: Requested session date.
         used: Day whose intervals are used: ``day`` or, if no source goes back that far, the first
             day of a source (for a change log, the day before that).
-        records: Newest record of each source that is used, as of ``known_at``.
-        last: Number of the newest record as of ``known_at``.
+        records: Latest record of each source that is used, as of ``known_at``.
+        last: Number of the latest record as of ``known_at``.
         known_from: First session date for which any source is point-in-time, as of ``known_at``.
         is_pit: Whether all sources that are used are point-in-time on the day.
     """
@@ -460,7 +460,7 @@ def any_day(
 
         seen, held = before_first(view(name, records, one, known_at), held_on)
         there = [row for row in rows if row.includes(seen.used)]
-        each.append(answer(name, seen, held, records, known_at, last_check, lambda: there))  # noqa: B023 - called at once
+        each.append(answer(name, seen, held, records, known_at, last_check, lambda: there))  # noqa: B023 - called immediately
     return Members(
         name=name,
         symbols=tuple(sorted({symbol for members in each for symbol in members})),
@@ -585,6 +585,6 @@ def age(source: str, last: date | None, habit_days: int | None, day: date) -> It
 
 
 def some(texts: Sequence[str]) -> str:
-    """Join the first few texts, and add the number of further ones."""
+    """Join the first few strings, and add the number of further ones."""
     rest = len(texts) - _MOST_NAMED
     return ", ".join(texts[:_MOST_NAMED]) + (f" and {rest:,} more" if rest > 0 else "")

@@ -144,7 +144,7 @@ class Refreshed:
 
 
 class SourceSummary(NamedTuple):
-    """The newest record of a source.
+    """The latest record of a source.
 
     Attributes:
         record: Header of the record.
@@ -167,7 +167,7 @@ class Summary(NamedTuple):
         name, type, description, definition: Values from its definition.
         created_at, checked_at: Times, timezone-aware UTC, of its creation and of the last
             comparison with its sources.
-        sources: Newest record of each source.
+        sources: Latest record of each source.
     """
 
     name: str

@@ -80,5 +80,5 @@ class BacktestFeed(BacktraderFeed):
 
 
 def _nothing(symbol: str, timeframe: str) -> LiveFeed:
-    """Return a feed that ends at once, to stand in for the stream of a backtest."""
+    """Return a feed that ends immediately, to stand in for the stream of a backtest."""
     return LiveFeed(symbol, timeframe, ReplaySource(symbol, list, every(0.0)))

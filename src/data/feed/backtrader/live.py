@@ -57,7 +57,7 @@ class BaseLiveDataFeed(BacktraderFeed):
     """Bars for a symbol, for Backtrader: history first, then every closed bar as it arrives.
 
     Without Cerebro the feed can be iterated, awaited and inspected (:meth:`snapshot`); ``stream``
-    is the underlying feed. It starts with Cerebro or with the first iteration, or at once if
+    is the underlying feed. It starts with Cerebro or with the first iteration, or immediately if
     ``on_new_bar`` is given. Your own subclasses implement ``_connect_realtime``,
     ``_disconnect_realtime`` and ``_get_latest_data``.
 
@@ -75,7 +75,7 @@ class BaseLiveDataFeed(BacktraderFeed):
     Attributes:
         df: Frame of all bars so far, indexed by their opens.
         is_connected: Whether the feed's source is responding.
-        last_update: Close of the newest bar after the history (naive UTC), or None.
+        last_update: Close of the latest bar after the history (naive UTC), or None.
 
     Raises:
         TypeError: The class lacks the three methods.
@@ -169,7 +169,7 @@ class BaseLiveDataFeed(BacktraderFeed):
         """Disconnect."""
 
     def _get_latest_data(self) -> pd.DataFrame | None:
-        """Return the newest available bars, or None."""
+        """Return the latest available bars, or None."""
         return None
 
     def _get_update_interval(self) -> float:
@@ -242,7 +242,7 @@ class BaseLiveDataFeed(BacktraderFeed):
 
     @property
     def last_update(self) -> datetime | None:
-        """The close of the newest bar after the history (naive UTC); a subclass may set it."""
+        """The close of the latest bar after the history (naive UTC); a subclass may set it."""
         bars = self.stream.snapshot().bars
         new = bars and bars[-1].stamp_ms > self.live_last_ms
         closed = from_ms(self.live_closing(bars[-1].stamp_ms)) if new else None
@@ -315,7 +315,7 @@ class SourcedLiveDataFeed(BaseLiveDataFeed):
         self.stream.stop()
 
     def _get_latest_data(self) -> pd.DataFrame | None:
-        """Return the newest closed bar of the stream, or None."""
+        """Return the latest closed bar of the stream, or None."""
         bars = self.stream.snapshot().bars
         return frame_of(bars[-1:]) if bars else None
 

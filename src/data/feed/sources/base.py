@@ -20,16 +20,16 @@ class Sink(Protocol):
     """The receiving end of a source. No method blocks; one thread calls at a time."""
 
     def bar(self, bar: LiveBar) -> None:
-        """Take the next bar: closed ones ascend strictly by stamp, forming ones come after them."""
+        """Accept the next bar: closed ones ascend strictly by stamp, forming ones come after them."""
 
     def revised(self, bar: LiveBar) -> None:
-        """Take the corrected version of a closed bar that was delivered before."""
+        """Accept the corrected version of a closed bar that was delivered before."""
 
     def status(self, status: StreamStatus) -> None:
-        """Take the state of the source; it applies to the bars that follow."""
+        """Accept the state of the source; it applies to the bars that follow."""
 
     def end(self, error: DataError | None = None) -> None:
-        """Take the end: everything was delivered, or ``error`` ended the source."""
+        """Accept the end: everything was delivered, or ``error`` ended the source."""
 
 
 class Source(Protocol):
@@ -40,7 +40,7 @@ class Source(Protocol):
     """
 
     def start(self, sink: Sink) -> None:
-        """Start pushing into ``sink`` from the source's own threads; return at once.
+        """Start pushing into ``sink`` from the source's own threads; return immediately.
 
         Raises:
             DataError: The source can never work with this configuration; nothing was started.

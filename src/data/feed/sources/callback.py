@@ -35,7 +35,7 @@ class Hooks(Protocol):
         """Disconnect."""
 
     def _get_latest_data(self) -> pd.DataFrame | None:
-        """Return the newest available bars, or None."""
+        """Return the latest available bars, or None."""
 
     def _get_update_interval(self) -> float:
         """Return the number of seconds between two requests."""

@@ -207,10 +207,10 @@ class _Poll:
     Args:
         grid: Grid of the series.
         history: History that the run begins with.
-        start_ms: Bars of the history before this time are delivered at once.
+        start_ms: Bars of the history before this time are delivered immediately.
 
     Attributes:
-        given: Bars delivered at once.
+        given: Bars delivered immediately.
         loaded_ms: Bars missing before this time are missing in the history.
         line: Continuation of the series.
     """

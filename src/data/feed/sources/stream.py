@@ -245,7 +245,7 @@ class StreamThread:
             item = self.inbox.get()
 
     def _take_status(self, status: StreamStatus) -> None:
-        """Take a status of the stream: connected, lost, or another state that it reports."""
+        """Handle a status of the stream: connected, lost, or another state that it reports."""
         if status.state is StreamState.LIVE:
             self._silence.market_spoke()
             return
@@ -277,7 +277,7 @@ class StreamThread:
         self._questions, self._next_question = 0, 0.0
 
     def _take_bar(self, bar: LiveBar) -> None:
-        """Take a stream bar: forming, closed, or a correction of a delivered one."""
+        """Handle a bar from the stream: forming, closed, or a correction of a delivered one."""
         continuation = self._continuation
         if bar.is_closed and (continuation is None or bar.stamp_ms > continuation.newest):
             close = int(self._source.grid.closes(np.array([bar.stamp_ms]))[0])
@@ -399,7 +399,7 @@ class StreamThread:
         """Return the answer from history as it is to be used, and whether that is final.
 
         A vendor's report that there is no bar may be a temporary error; if silence is normal, it is
-        accepted at once.
+        accepted immediately.
         """
         is_denied = filled.absent or not (filled.bars or self._continuation)
         if not (self._patience.dense and is_denied):

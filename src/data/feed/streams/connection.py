@@ -532,7 +532,7 @@ class Dial(Protocol):
         """Open a socket."""
 
     def abort(self) -> None:
-        """Give up opening a socket."""
+        """Stop opening a socket."""
 
 
 class Connection:

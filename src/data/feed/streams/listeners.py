@@ -27,23 +27,23 @@ class Listener:
         self._clock = clock
 
     def bar(self, bar: LiveBar) -> None:
-        """Take a bar as received."""
+        """Handle a bar as received."""
 
     def revised(self, bar: LiveBar) -> None:
         """Accept a corrected bar."""
 
     def trade(self, trade: Trade) -> None:
-        """Take a trade."""
+        """Handle a trade."""
 
     def late_trade(self, trade: Trade) -> None:
-        """Take a trade that arrives so late that its price is outdated."""
+        """Handle a trade that arrives so late that its price is outdated."""
 
     def closes(self, stamp_ms: int) -> int:
         """Return the close of a bar of the topic, by default after one minute."""
         return stamp_ms + MINUTE_MS
 
     def refused(self, span: Span) -> None:
-        """Take a notice that an item in ``span`` could not be used.
+        """Handle a notice that an item in ``span`` could not be used.
 
         Bars that close by the end of the span come from history.
         """
@@ -51,15 +51,15 @@ class Listener:
         self._sink.status(StreamStatus(StreamState.DELAYED, why, span.end))
 
     def connected(self) -> None:
-        """Take a notice that everything is received from now on."""
+        """Handle a notice that everything is received from now on."""
         self._tell(StreamState.BACKFILLING, "connected")
 
     def lost(self, reason: str) -> None:
-        """Take a notice that nothing is received until ``connected`` is called again."""
+        """Handle a notice that nothing is received until ``connected`` is called again."""
         self._tell(StreamState.CONNECTING, reason)
 
     def end(self, error: DataError | None) -> None:
-        """Take a notice that nothing will ever arrive again."""
+        """Handle a notice that nothing will ever arrive again."""
         self._sink.end(error)
 
     def tick(self) -> None:

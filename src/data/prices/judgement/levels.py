@@ -518,7 +518,7 @@ def _off(series: CheckedSeries, rows: Rows, by: tuple[float, float], change: flo
     way = "high" if level > 0 else "low"
     text = (
         f"{counted(len(rows), 'row')} {np.exp(size):.6g} times too {way}, the ratio of a split: close "
-        f"{price_text(close[first])}, beside it {price_text(beside)}"
+        f"{price_text(close[first])}, next to it {price_text(beside)}"
     )
     repair = Repair("prices", stamps, factor, PRICES, 1.0 if is_kept else 1 / factor)
     return Defect(stamps, text, "error", (repair,), "split ignored")

@@ -35,7 +35,8 @@ class ShareEvent(NamedTuple):
     """A split or a dividend.
 
     Attributes:
-        at_ms: Timestamp of the ex-date (00:00) or, for intraday bars, the open of its session.
+        at_ms: Timestamp of the ex-date (00:00) or, for intraday bars, the opening time of its
+            session.
         value: New shares per old share, or cash per share in terms of the shares that the prices
             refer to.
     """

@@ -181,7 +181,7 @@ def _copies(series: CheckedSeries, same: Mask, same_volume: Mask) -> Iterator[De
     copied = same_volume & (table.high[1:] > table.low[1:])
     if not copied.any():
         return
-    # The expected frequency of both repeating at once: the product of the frequencies for prices
+    # The expected frequency of both repeating together: the product of the frequencies for prices
     # and for volumes.
     volumes = table.volume[1:] == table.volume[:-1]
     rows, own = len(same), int(copied.sum())
@@ -303,7 +303,7 @@ def outliers(series: CheckedSeries) -> list[Defect] | str:
             near = [price_text(table.close[max(at - 1, 0)]), price_text(table.close[at])]
             near.append(price_text(table.open[min(at + 1, len(table) - 1)]))
             text = (
-                f"{counted(len(rows), 'bar')} far from the neighbours and back at once: {near[1]} at "
+                f"{counted(len(rows), 'bar')} far from the neighbours and right back: {near[1]} at "
                 f"{_when(series, table.stamps[at])} after {near[0]}, then {near[2]}"
                 f"{'' if is_traded else '; nothing was traded in them'}"
             )

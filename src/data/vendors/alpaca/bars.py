@@ -72,7 +72,7 @@ _TRADING = ("://paper-api.alpaca.markets", "://api.alpaca.markets")
 class AlpacaDataDownloader(BaseDataDownloader):
     """Bars, splits and dividends from Alpaca's market data.
 
-    The newest 16 minutes of stock bars are left out. ``get_ohlcv`` accepts ``adjustment``
+    The latest 16 minutes of stock bars are left out. ``get_ohlcv`` accepts ``adjustment``
     (``raw``, the default, ``split`` or ``all``) and ``limit``; all pages are followed, regardless
     of ``enable_chunking``.
 

@@ -37,7 +37,7 @@ _HEARD = frozenset({"t", "q", "d", "s", "l", "c", "x", "i", "n"})
 
 
 class AlpacaStream:
-    """Closed minute bars, and corrections half a minute later; a minute without trades has none.
+    """Closed minute bars, and corrections half a minute later; a minute without trades has no bar.
 
     Args:
         url: Address to connect to; its last part names the tape.

@@ -77,7 +77,7 @@ class BinanceStream:
         return Kind("24h", "clock", self.name, instrument.quote or "", "base")
 
     def opened(self) -> Sequence[StreamEvent]:
-        """Report that the stream is ready at once, because no login is needed."""
+        """Report that the stream is ready immediately, because no login is needed."""
         return [Ready()]
 
     def subscribe(self, topics: Sequence[Topic]) -> str:

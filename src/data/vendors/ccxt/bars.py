@@ -58,7 +58,7 @@ _ERRORS: dict[str, type[DataError]] = {
 
 # Page size if ccxt does not know the limit; every exchange returns this many.
 USUAL_PAGE = 100
-# Exchanges that always return their newest bars, whatever is requested, and the number of these.
+# Exchanges that always return their latest bars, whatever is requested, and the number of these.
 _NEWEST_ONLY = {"kraken": 720}
 # ccxt counts the cost of a request in each exchange's own units; all exchanges tolerate this pace.
 _MOST_A_SECOND = 5.0

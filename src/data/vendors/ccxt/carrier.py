@@ -324,7 +324,7 @@ def _lists_of_rows(body: Any) -> Iterator[list[Any]]:
 
 
 def _texts(body: Any) -> Iterator[str]:
-    """Yield the keys and texts of a response; of a list, only the first mapping is read."""
+    """Yield the keys and strings in a response; of a list, only the first mapping is read."""
     if isinstance(body, str):
         yield body
     elif isinstance(body, Mapping):

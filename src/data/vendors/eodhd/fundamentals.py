@@ -56,7 +56,7 @@ def _next_report(earnings: Any) -> str:
 
 
 def reports_of(rows: Any) -> list[dict[str, Any]]:
-    """Return the newest reports; a filing date before the end of the period counts as unknown."""
+    """Return the latest reports; a filing date before the end of the period counts as unknown."""
     newest = sorted(rows.values(), key=lambda row: str(row["date"]))[-_MOST_REPORTS:]
     return [
         row if str(row.get("filing_date") or "") > str(row["date"]) else row | {"filing_date": None}

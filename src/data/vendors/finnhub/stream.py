@@ -81,7 +81,7 @@ class FinnhubStream:
         return Kind("regular", "session", "consolidated", instrument.quote or "", "shares")
 
     def opened(self) -> Sequence[StreamEvent]:
-        """Report that the stream is ready at once, because the key is in the address."""
+        """Report that the stream is ready immediately, because the key is in the address."""
         return [Ready()]
 
     def subscribe(self, topics: Sequence[Topic]) -> str:

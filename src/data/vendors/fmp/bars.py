@@ -57,7 +57,7 @@ _ROWS = {
     "stable/splits": _SPLIT,
     "stable/dividends": _DIVIDEND,
 }
-# The order matters, because all of these texts mention a better plan.
+# The order matters, because all of these messages mention a better plan.
 _ERROR_TEXTS: tuple[tuple[re.Pattern[str], type[DataError]], ...] = (
     (re.compile("limit reach", re.IGNORECASE), RateLimitedError),
     (re.compile("invalid api key", re.IGNORECASE), AuthenticationError),
@@ -95,7 +95,7 @@ class FMPDataDownloader(BaseDataDownloader):
         # 4h is not served: the labels of those bars were 12:00 and 16:00 (2020), which are neither
         # opens nor closes.
         timeframes=_MINUTES | {"1d": "full"},
-        # For a longer range, the vendor silently returns only the newest part. The maximum for
+        # For a longer range, the vendor silently returns only the latest part. The maximum for
         # daily bars is five years.
         page_days={"1m": 2, "5m": 7, "15m": 21, "30m": 28, "1h": 28, "1d": 1800},
         kinds={

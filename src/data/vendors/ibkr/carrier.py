@@ -188,7 +188,7 @@ class IbkrCarrier:
         warned: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
         def heed(_id: int, code: int, message: str, *_: Any) -> None:
-            """Take a warning that is in fact a refusal as the answer."""
+            """Treat a warning that is in fact a refusal as the answer."""
             if code in _REFUSED_AS_WARNING and not warned.done():
                 warned.set_exception(_WarnedError(code, message))
 

@@ -1,1 +1,1 @@
-"""Made-up bars, for trying programs without a network."""
+"""Synthetic bars, for trying programs without a network."""

@@ -1,4 +1,4 @@
-"""A vendor of made-up bars, for trying programs without a network; queried only if named."""
+"""A vendor of synthetic bars, for trying programs without a network; queried only if named."""
 
 from __future__ import annotations
 
@@ -31,10 +31,10 @@ _LABELS = "1m 2m 3m 5m 15m 30m 1h 2h 4h 1d 1w 1M".split()
 
 
 class MockDataDownloader(BaseDataDownloader):
-    """Made-up bars for every symbol, on its market's calendar. Sends no requests.
+    """Synthetic bars for every symbol, on its market's calendar. Sends no requests.
 
     The bars are the same on every machine and for every range. They are always in a separate lane,
-    so that no real series ever contains a made-up bar.
+    so that no real series ever contains a synthetic bar.
     """
 
     name = "mock"

@@ -31,7 +31,7 @@ _NO_KEY_HELPS = frozenset({"auth_failed", "error"})
 
 
 class PolygonStream:
-    """Closed minute bars; a repeated bar replaces the earlier one. A minute without trades has none.
+    """Closed minute bars; a repeated bar replaces the earlier one. A minute without trades has no bar.
 
     Args:
         url: Address to connect to.

@@ -77,7 +77,7 @@ class TiingoDataDownloader(BaseDataDownloader):
             "1w": "weekly",
             "1M": "monthly",
         },
-        # A longer response with minute bars is silently cut to its newest 2000 rows (2018).
+        # A longer response with minute bars is silently cut to its latest 2000 rows (2018).
         page_days={"5m": 25, "15m": 75, "30m": 150},
         kinds={
             "stock": Kind("regular", "session", "consolidated", volume="shares", feed="sip"),

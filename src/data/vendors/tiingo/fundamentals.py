@@ -38,7 +38,7 @@ def _plain(reports: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
 
 
 def _last_quarter(reports: Iterable[Mapping[str, Any]]) -> Mapping[str, Any]:
-    """Return the newest quarterly report, as only those contain ratios."""
+    """Return the latest quarterly report, as only those contain ratios."""
     return _newest([row for row in _plain(reports) if row["period"] != "FY"])
 
 

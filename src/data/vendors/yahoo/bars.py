@@ -340,7 +340,9 @@ def _stamp(at: int, timeframe: Timeframe, zone: ZoneInfo) -> int:
 
 
 def _open_of(stamp: int, timeframe: Timeframe, hours: Span | None) -> int:
-    """Return the open of the bar that contains a time, because the label of a forming bar is inside it.
+    """Return the opening time of the bar that contains ``stamp``.
+
+    The label of a forming bar is inside the bar.
 
     This applies only in the current session: its open does not determine the grid of other
     sessions.
