@@ -93,7 +93,7 @@ class Lookup(NamedTuple):
 
     @property
     def is_hit(self) -> bool:
-        """Whether there is an answer."""
+        """Whether the store can answer the query without a vendor."""
         return self.provenance is not None
 
 

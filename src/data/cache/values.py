@@ -358,9 +358,9 @@ class FaultGroup(NamedTuple):
 
     Attributes:
         kind: See :class:`Fault`.
-        edges: Span of each.
-        numbers: Number of bars or rows of each.
-        texts: Text of each; the same for all if there is only one.
+        edges: Span of each fault.
+        numbers: Number of bars or rows of each fault.
+        texts: Text of each fault; the same for all if there is only one.
     """
 
     kind: str

@@ -39,7 +39,7 @@ class TradeBars:
         late_ms: Maximum delay of a trade, plus the maximum lag of our clock behind the vendor's.
 
     Attributes:
-        grid: As passed.
+        grid: Grid of the bars to build.
         late: Number of trades that arrived after their bar was closed.
         owed_ms: End (UTC milliseconds) of the last bar that is over and must be fetched from
             history; the caller sets it to None after fetching that bar.
@@ -163,7 +163,7 @@ class MinuteBars:
             vendor's.
 
     Attributes:
-        grid: As passed.
+        grid: Grid of the bars to build.
         owed_ms: End (UTC milliseconds) of the last bar that is over and must be fetched from
             history; the caller sets it to None after fetching that bar.
     """

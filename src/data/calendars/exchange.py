@@ -223,7 +223,7 @@ def _era_of(ms: int) -> int:
 
 @once
 def era_sessions(name: str, era: int) -> SessionTable:
-    """Return all sessions in an era: recorded ones, and ordinary ones for dates without a record."""
+    """Return all sessions in an era (twenty years): recorded ones, and ordinary ones for other dates."""
     whole, (dates, recorded) = _dates_of(era), _recorded(name, era)
     usual = _usual(name)
     if dates.is_empty:

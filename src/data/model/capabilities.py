@@ -263,7 +263,8 @@ class Fetched:
         server_now_ms: Time of the request, by our clock or the vendor's, whichever is earlier; the
             vendor's is its ``Date`` header less the time that the answer took.
         requests: Number of HTTP requests sent.
-        settle_ms, dense: As declared by the vendor.
+        settle_ms, dense: Settling time and density that the vendor declares; see
+            :class:`Capabilities`.
         way: How the bars were fetched, if not page by page, or why the archive was not used.
         listed_ms: Time of the first trade, in UTC milliseconds, if the vendor gives it.
         seams: Spans between the last bar of one page and the first of the next.

@@ -277,7 +277,7 @@ def record(session: Session, universe: Universe, state: UniverseSource, now: dat
 
 
 def _stated(one: Memberships | MembershipRecord) -> tuple[Any, ...]:
-    """Return the parts of a statement that do not appear in its intervals."""
+    """Return the facts that a source states besides its intervals, to detect changes in them."""
     return one.steps, one.first if one.is_dated else None
 
 
