@@ -370,7 +370,7 @@ class FaultGroup(NamedTuple):
 
     @classmethod
     def of_bars(cls, kind: str, stamps: Stamps, texts: Sequence[str] = ("",)) -> FaultGroup:
-        """Return the faults of single bars."""
+        """Return a group with one fault of ``kind`` for the bar at each timestamp."""
         return cls(kind, np.column_stack([stamps, stamps + 1]), np.ones(len(stamps), int), texts)
 
     def faults(self, total: int) -> Iterator[Fault]:

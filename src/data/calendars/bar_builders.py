@@ -270,7 +270,7 @@ class MinuteBars:
 
 
 def _folded(span: Span, minutes: dict[int, LiveBar], *, is_closed: bool = True) -> LiveBar:
-    """Combine minutes into one bar."""
+    """Combine minute bars, given by timestamp, into the bar for ``span``."""
     parts = [minutes[stamp] for stamp in sorted(minutes)]
     return LiveBar(
         span.start,

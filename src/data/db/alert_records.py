@@ -86,7 +86,7 @@ class StoredAlerts:
             return _alert(row, recipient)
 
     def list_alerts(self, recipient: str) -> Sequence[ListedAlert]:
-        """Return all alerts for a recipient, by number."""
+        """Return all alerts for a recipient, ordered by id."""
         with self._database.reading() as session:
             return [
                 ListedAlert(
@@ -106,7 +106,7 @@ class StoredAlerts:
             return is_own and alerts.delete(id)
 
     def active_alerts(self) -> Sequence[StoredAlert]:
-        """Return the enabled alerts, by number."""
+        """Return the enabled alerts, ordered by id."""
         query = select(*_READ, AuthIdentity.external_id).join(
             AuthIdentity, AuthIdentity.user_id == AlertRow.user_id
         )

@@ -160,7 +160,7 @@ class Covered:
         return _with_values(self.__dict__ | changes)
 
     def clip(self, span: Span) -> Covered | None:
-        """Return the part inside ``span``, or None."""
+        """Return the part of the entry inside ``span``; None if they do not overlap."""
         start, end = self.span
         first, last = span
         if first <= start and end <= last:

@@ -125,7 +125,7 @@ class OldYears:
         return files
 
     def forget(self, key: SeriesKey) -> None:
-        """Search again next time."""
+        """Forget the files found for a series, so that the next call searches for them again."""
         self._elsewhere.pop(key, None)
 
     def read(self, key: SeriesKey, path: Path) -> OldYear:

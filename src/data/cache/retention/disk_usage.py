@@ -64,7 +64,7 @@ class Fill:
         return round(self.plain_bytes / self.packed_bytes, 3) if self.packed_bytes else None
 
     def to_json(self) -> dict[str, Any]:
-        """Return the plain mapping, with ``compression_ratio``."""
+        """Return the values as a JSON-compatible dictionary, with ``compression_ratio``."""
         return asdict(self) | {"compression_ratio": self.compression_ratio}
 
 

@@ -324,7 +324,7 @@ def drop_all_tables(*bases: type[DeclarativeBase]) -> None:
 
 
 def __getattr__(name: str) -> Any:
-    """Return ``DB_URL``, the URL with its password."""
+    """Return the URL with its password for ``DB_URL``; any other name is an error."""
     if name != "DB_URL":
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return get_database_url()

@@ -108,7 +108,7 @@ class AlertsRepo(Repository):
         return self.s.scalars(select(Alert).where(Alert.id == alert_id)).one_or_none()
 
     def of(self, recipient: str | int, *, is_active: bool = False) -> list[Alert]:
-        """Return the alerts of a user, by number."""
+        """Return the alerts of a user, ordered by id."""
         query = _of_user(select(Alert), Alert.user_id, recipient).order_by(Alert.id)
         return [*self.s.scalars(query.where(Alert.enabled.is_(True)) if is_active else query)]
 
@@ -120,7 +120,7 @@ class AlertsRepo(Repository):
         offset: int = 0,
         older_first: bool = True,
     ) -> list[Alert]:
-        """Return the enabled alerts of one user or all users, by number.
+        """Return the enabled alerts of one user or all users, ordered by id.
 
         With ``older_first=False``, the newest come first.
         """
@@ -241,17 +241,17 @@ class SchedulesRepo(Repository):
         return JobsRepository(self.s, self.clock).create_schedule(identity.user_id, create)
 
     def of(self, recipient: str | int) -> list[Schedule]:
-        """Return the schedules of a user, by number."""
+        """Return the schedules of a user, ordered by id."""
         query = _of_user(select(Schedule), Schedule.user_id, recipient)
         return [*self.s.scalars(query.order_by(Schedule.id))]
 
     def active(self) -> list[Schedule]:
-        """Return the enabled schedules, by number."""
+        """Return the enabled schedules, ordered by id."""
         query = select(Schedule).where(Schedule.enabled.is_(True)).order_by(Schedule.id)
         return [*self.s.scalars(query)]
 
     def due_reports(self, moment: datetime) -> list[tuple[Schedule, str]]:
-        """Return the report schedules that are due, each with its chat, by number.
+        """Return the report schedules that are due, each with its chat, ordered by id.
 
         The schedules and their users are locked until the unit ends.
         """
@@ -439,7 +439,7 @@ class JobsRepository(Repository):
         limit: int = 100,
         offset: int = 0,
     ) -> list[Schedule]:
-        """Return schedules, by number."""
+        """Return schedules, ordered by id."""
         limit, offset = page(limit, offset)
         query = select(Schedule).order_by(Schedule.id).limit(limit).offset(offset)
         if user_id is not None:

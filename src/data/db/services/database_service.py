@@ -217,7 +217,7 @@ def init_databases() -> None:
 
 
 def __getattr__(name: str) -> Any:
-    """Return ``database_service``, which is created on first use."""
+    """Return the service, created on first use, for ``database_service``; any other name is an error."""
     if name != "database_service":
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return get_database_service()
