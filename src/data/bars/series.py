@@ -173,7 +173,7 @@ class Journal:
         fetched: Spans for which a vendor answered just now.
         overdue: Spans of stored bars that an answer made doubtful and that can be fetched again at
             once.
-        forming: The running bar, if it was received.
+        forming: The forming bar, if it was received.
         problems: Sentences for the provenance.
         scores: Scores of the answers, 0 to 1.
         vendor_days: Sessions of these bars that vendors lack for most of their symbols, as known

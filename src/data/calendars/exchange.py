@@ -289,7 +289,7 @@ def _unrecorded(name: str, span: Span) -> list[Span]:
 
 @cache
 def _usual(name: str) -> _Usual:
-    """Read what the exchange declares, without building its calendar."""
+    """Return the ordinary hours of an exchange, as the library declares them, without its calendar."""
     declared = library_class(name).__new__(library_class(name))
     weekmasks = getattr(declared, "special_weekmasks", None) or ()
     return _Usual(

@@ -76,7 +76,7 @@ class Capabilities:
         dense: Whether bars without trades are sent as well, so that a missing bar is a gap.
         actions: Whether bars come with the splits and dividends on their days.
         actions_only: Timeframes whose bars come with actions, if not all of them do.
-        has_forming: Whether answers include the running bar.
+        has_forming: Whether answers include the forming bar.
         actions_apart: Whether there are separate requests for splits and dividends.
         action_requests: Number of separate requests needed for actions, if each answer is one page.
         actions_by_bar: Whether actions are attached to the bar of their ex-date, so that the
@@ -146,7 +146,7 @@ class Capabilities:
         return replace(self, asset_classes=classes, only={"stock": labels})
 
     def sends_forming(self, asset_class: AssetClass, timeframe: Timeframe) -> bool:
-        """Return whether answers include the running bar.
+        """Return whether answers include the forming bar.
 
         They do not if splits are attached to the bar of their ex-date.
         """

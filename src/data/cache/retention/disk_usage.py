@@ -185,7 +185,7 @@ def _measured(path: str, entry: YearEntry, before: Measured | None) -> Measured 
 
 
 def hop(file: IO[bytes], size: int, measured: Measured) -> None:
-    """Skip from member to member; the last four bytes of a member are its uncompressed size."""
+    """Add the sizes of the members after those in ``measured`` to it, without decompressing any."""
     while measured.packed < size:
         file.seek(measured.packed)
         start = file.read(PEEK_BYTES)

@@ -179,7 +179,7 @@ class AlertsRepo(Repository):
         return row is not None
 
     def lock(self, alert_id: int) -> Alert | None:
-        """Lock an alert until the unit ends, and return it; None if it does not exist."""
+        """Lock an alert until the unit of work ends, and return it; None if it does not exist."""
         return locked(self.s, select(Alert).where(Alert.id == alert_id)).one_or_none()
 
 
@@ -253,7 +253,7 @@ class SchedulesRepo(Repository):
     def due_reports(self, moment: datetime) -> list[tuple[Schedule, str]]:
         """Return the report schedules that are due, each with its chat, ordered by id.
 
-        The schedules and their users are locked until the unit ends.
+        The schedules and their users are locked until the unit of work ends.
         """
         ahead = self._ahead(moment)
         own = Schedule.job_type == JobType.REPORT.value, Schedule.enabled.is_(True)
@@ -481,7 +481,7 @@ class JobsRepository(Repository):
         return row is not None
 
     def lock_schedule(self, schedule_id: int) -> Schedule | None:
-        """Lock a schedule until the unit ends, and return it; None if it does not exist."""
+        """Lock a schedule until the unit of work ends, and return it; None if it does not exist."""
         return locked(self.s, select(Schedule).where(Schedule.id == schedule_id)).one_or_none()
 
     def get_pending_schedules(self) -> list[Schedule]:
@@ -595,7 +595,7 @@ class JobsRepository(Repository):
         return row
 
     def lock_run(self, run_id: int) -> ScheduleRun | None:
-        """Lock a run until the unit ends, and return it; None if it does not exist."""
+        """Lock a run until the unit of work ends, and return it; None if it does not exist."""
         return locked(self.s, _runs().where(ScheduleRun.id == run_id)).one_or_none()
 
     def get_pending_runs(

@@ -123,7 +123,7 @@ class UsersRepo(Repository):
     def lock_identity(
         self, telegram_user_id: str | int, provider: str = TELEGRAM
     ) -> AuthIdentity | None:
-        """Lock an identity until the unit ends, and return it; None if it does not exist."""
+        """Lock an identity until the unit of work ends, and return it; None if it does not exist."""
         return locked(self.s, _of(telegram_user_id, provider)).one_or_none()
 
     def lock_or_make(self, telegram_user_id: str | int, provider: str = TELEGRAM) -> AuthIdentity:
@@ -330,7 +330,7 @@ class VerificationRepo(Repository):
 
 
 def lock_users(session: Session, user_ids: Iterable[int | None]) -> list[int]:
-    """Lock users until the unit ends, and return those that exist.
+    """Lock users until the unit of work ends, and return those that exist.
 
     To avoid deadlocks, units lock in this order: identity and user, schedules, alerts, runs; rows
     of the same table by id. Rows that refer to a locked user may still be added.

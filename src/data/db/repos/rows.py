@@ -18,7 +18,7 @@ from ..core.types import ExactDecimal, exact_decimal
 
 
 class Repository:
-    """Logic on the session of a unit; methods that change rows need a writing unit.
+    """Logic on the session of a unit of work; methods that change rows need one that may write.
 
     Args:
         session: Session of the unit.

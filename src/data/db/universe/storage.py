@@ -190,7 +190,7 @@ def define(
     *,
     is_update: bool = True,
 ) -> Universe:
-    """Return the row of a universe, created if missing, and locked until the unit ends.
+    """Return the row of a universe, created if missing, and locked until the unit of work ends.
 
     An existing universe gets the definition if ``is_update`` is True.
 
@@ -331,7 +331,7 @@ def _plain(step: Step) -> dict[str, str]:
 
 
 def checked(session: Session, name: str) -> Universe:
-    """Return the row of a universe, locked until the unit ends.
+    """Return the row of a universe, locked until the unit of work ends.
 
     Raises:
         UniverseError: The universe does not exist.
