@@ -261,7 +261,7 @@ class StoredAlerts:
                 row.task_params["reason"] = reason
 
     def open_runs(self) -> Sequence[AlertRun]:
-        """Return the runs whose delivery has not ended, by bar."""
+        """Return the runs whose delivery has not ended, ordered by the time of their bar."""
         with self._database.reading() as session:
             return [_run(row) for row in session.scalars(_open_runs())]
 
