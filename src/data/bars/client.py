@@ -93,7 +93,7 @@ class Lookup(NamedTuple):
 
     @property
     def is_hit(self) -> bool:
-        """Whether there is an answer."""
+        """Whether the store can answer the query without a vendor."""
         return self.provenance is not None
 
 
@@ -257,7 +257,7 @@ class BarsClient:
 
         This performs only the first steps of :meth:`get`: it compares documents, reads bars without
         building a frame, and does not wait for another caller's fetch. If more is needed, there is
-        no answer: for a running bar, a refresh, or a timeframe that is built from another and was
+        no answer: for a forming bar, a refresh, or a timeframe that is built from another and was
         not requested before. In these cases, :meth:`get` for the same query with ``offline``
         returns the bars that are stored.
 

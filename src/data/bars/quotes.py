@@ -335,7 +335,7 @@ class QuoteService:
         Args:
             instrument, asked_ms: Instrument and time of the quote.
             start_ms, end_ms: Range to search. Without an end it extends to now and includes the
-                running bar; without either, only the last closed bar is used.
+                forming bar; without either, only the last closed bar is used.
         """
         start = None if start_ms is None else aware(start_ms)
         end = None if end_ms is None else aware(end_ms - 1)

@@ -165,8 +165,8 @@ class ActionBook:
     def covers(self, span: Span, since_ms: int | None = None) -> bool:
         """Return whether every ex-date in ``span`` was requested from some vendor.
 
-        With ``since_ms``, dates that are awaited since then count too, because another query would
-        not return anything new.
+        With ``since_ms``, dates that were requested since then but whose actions vendors publish
+        only with the bars count too, because another query would not return anything new.
         """
         return not self.lacking(span, since_ms)
 

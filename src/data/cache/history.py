@@ -182,7 +182,7 @@ class Past:
         lane: Series to read.
 
     Attributes:
-        lane: The argument.
+        lane: Series whose past is read.
         years: Years that have or had bars, ascending.
         generations: Generations of the logged commits, ascending.
     """

@@ -359,9 +359,9 @@ class FaultGroup(NamedTuple):
 
     Attributes:
         kind: See :class:`Fault`.
-        edges: Span of each.
-        numbers: Number of bars or rows of each.
-        texts: Text of each; the same for all if there is only one.
+        edges: Span of each fault.
+        numbers: Number of bars or rows of each fault.
+        texts: Text of each fault; the same for all if there is only one.
     """
 
     kind: str
@@ -371,7 +371,7 @@ class FaultGroup(NamedTuple):
 
     @classmethod
     def of_bars(cls, kind: str, stamps: Stamps, texts: Sequence[str] = ("",)) -> FaultGroup:
-        """Return the faults of single bars."""
+        """Return a group with one fault of ``kind`` for the bar at each timestamp."""
         return cls(kind, np.column_stack([stamps, stamps + 1]), np.ones(len(stamps), int), texts)
 
     def faults(self, total: int) -> Iterator[Fault]:

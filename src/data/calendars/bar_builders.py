@@ -31,7 +31,7 @@ class TradeBars:
     A bar is closed by the first trade after it, or by the clock when ``late_ms`` have passed since
     its end, because trades arrive late. A bar whose beginning was missed is never reported as
     closed; once it is over, it must be fetched from history. A price without a trade (size 0)
-    updates the running bar but does not start a new one. Trades that arrive after their bar was
+    updates the forming bar but does not start a new one. Trades that arrive after their bar was
     closed, or at a time without a bar, change nothing.
 
     Args:
@@ -39,7 +39,7 @@ class TradeBars:
         late_ms: Maximum delay of a trade, plus the maximum lag of our clock behind the vendor's.
 
     Attributes:
-        grid: As passed.
+        grid: Grid of the bars to build.
         late: Number of trades that arrived after their bar was closed.
         owed_ms: End (UTC milliseconds) of the last bar that is over and must be fetched from
             history; the caller sets it to None after fetching that bar.
@@ -56,14 +56,14 @@ class TradeBars:
         self._bar: LiveBar | None = None
 
     def restart(self, now_ms: int) -> None:
-        """Start listening; the running bar is discarded."""
+        """Start listening; the forming bar is discarded."""
         self._since_ms = now_ms + self._late_ms
         self._span, self._bar = Span(0, 0), None
         running = bar_span(self.grid, self._since_ms - 1)
         self._unheard_ms = running and running.end
 
     def pause(self) -> None:
-        """Stop listening; the running bar may lack a trade, and is discarded."""
+        """Stop listening; the forming bar may lack a trade, and is discarded."""
         self._span, self._bar = Span(0, 0), None
         self._since_ms, self._unheard_ms = _NEVER, None
 
@@ -102,7 +102,7 @@ class TradeBars:
         return [*closed, *self._moved(trade)]
 
     def closed_by(self, now_ms: int) -> list[LiveBar]:
-        """Close the running bar if its time is over, and return it."""
+        """Close the forming bar if its time is over, and return it."""
         if self._unheard_ms is not None and now_ms >= self._unheard_ms + self._late_ms:
             self.owed_ms, self._unheard_ms = self._unheard_ms, None
         if self._bar is None or now_ms < self._span.end + self._late_ms:
@@ -163,7 +163,7 @@ class MinuteBars:
             vendor's.
 
     Attributes:
-        grid: As passed.
+        grid: Grid of the bars to build.
         owed_ms: End (UTC milliseconds) of the last bar that is over and must be fetched from
             history; the caller sets it to None after fetching that bar.
     """
@@ -180,7 +180,7 @@ class MinuteBars:
         self._closed: dict[Span, dict[int, LiveBar]] = {}
 
     def restart(self, now_ms: int) -> None:
-        """Start listening; the running bar is discarded.
+        """Start listening; the forming bar is discarded.
 
         The current minute is sent complete when it closes.
         """
@@ -188,7 +188,7 @@ class MinuteBars:
         self._move(bar_span(self.grid, now_ms) or self._from(now_ms))
 
     def pause(self) -> None:
-        """Stop listening; the running bar may lack a minute, and is discarded."""
+        """Stop listening; the forming bar may lack a minute, and is discarded."""
         self._span = None
 
     def spoil(self, ms: int) -> None:
@@ -229,7 +229,7 @@ class MinuteBars:
         return bars
 
     def _finished(self, span: Span) -> list[LiveBar]:
-        """Close the running bar and move on to the next; return the closed one if it is complete."""
+        """Close the forming bar and move on to the next; return the closed one if it is complete."""
         minutes, is_whole = self._minutes, self._is_whole(span, span.end)
         self._move(self._from(span.end))
         if not is_whole:
@@ -270,7 +270,7 @@ class MinuteBars:
 
 
 def _folded(span: Span, minutes: dict[int, LiveBar], *, is_closed: bool = True) -> LiveBar:
-    """Combine minutes into one bar."""
+    """Combine minute bars, given by timestamp, into the bar for ``span``."""
     parts = [minutes[stamp] for stamp in sorted(minutes)]
     return LiveBar(
         span.start,

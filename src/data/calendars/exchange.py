@@ -223,7 +223,7 @@ def _era_of(ms: int) -> int:
 
 @once
 def era_sessions(name: str, era: int) -> SessionTable:
-    """Return all sessions in an era: recorded ones, and ordinary ones for dates without a record."""
+    """Return all sessions in an era (twenty years): recorded ones, and ordinary ones for other dates."""
     whole, (dates, recorded) = _dates_of(era), _recorded(name, era)
     usual = _usual(name)
     if dates.is_empty:
@@ -289,7 +289,7 @@ def _unrecorded(name: str, span: Span) -> list[Span]:
 
 @cache
 def _usual(name: str) -> _Usual:
-    """Read what the exchange declares, without building its calendar."""
+    """Return the ordinary hours of an exchange, as the library declares them, without its calendar."""
     declared = library_class(name).__new__(library_class(name))
     weekmasks = getattr(declared, "special_weekmasks", None) or ()
     return _Usual(

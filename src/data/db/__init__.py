@@ -40,7 +40,7 @@ if not (find_spec("sqlalchemy") and find_spec("alembic")):
 
 
 def __getattr__(name: str) -> Any:
-    """Import a name from its module on first use."""
+    """Import the public name ``name`` from its module on first use."""
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return getattr(import_module(f".{_HOMES[name]}", __name__), name)

@@ -86,7 +86,7 @@ class StoredAlerts:
             return _alert(row, recipient)
 
     def list_alerts(self, recipient: str) -> Sequence[ListedAlert]:
-        """Return all alerts for a recipient, by number."""
+        """Return all alerts for a recipient, ordered by id."""
         with self._database.reading() as session:
             return [
                 ListedAlert(
@@ -106,7 +106,7 @@ class StoredAlerts:
             return is_own and alerts.delete(id)
 
     def active_alerts(self) -> Sequence[StoredAlert]:
-        """Return the enabled alerts, by number."""
+        """Return the enabled alerts, ordered by id."""
         query = select(*_READ, AuthIdentity.external_id).join(
             AuthIdentity, AuthIdentity.user_id == AlertRow.user_id
         )
@@ -261,7 +261,7 @@ class StoredAlerts:
                 row.task_params["reason"] = reason
 
     def open_runs(self) -> Sequence[AlertRun]:
-        """Return the runs whose delivery has not ended, by bar."""
+        """Return the runs whose delivery has not ended, ordered by the time of their bar."""
         with self._database.reading() as session:
             return [_run(row) for row in session.scalars(_open_runs())]
 

@@ -44,7 +44,7 @@ __all__ = (
 
 
 def __getattr__(name: str) -> Any:
-    """Import a class from its module on first use."""
+    """Import the public class ``name`` from its module on first use."""
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return getattr(import_module(f".{_HOMES[name]}", __name__), name)

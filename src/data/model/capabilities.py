@@ -76,7 +76,7 @@ class Capabilities:
         dense: Whether bars without trades are sent as well, so that a missing bar is a gap.
         actions: Whether bars come with the splits and dividends on their days.
         actions_only: Timeframes whose bars come with actions, if not all of them do.
-        has_forming: Whether answers include the running bar.
+        has_forming: Whether answers include the forming bar.
         actions_apart: Whether there are separate requests for splits and dividends.
         action_requests: Number of separate requests needed for actions, if each answer is one page.
         actions_by_bar: Whether actions are attached to the bar of their ex-date, so that the
@@ -146,7 +146,7 @@ class Capabilities:
         return replace(self, asset_classes=classes, only={"stock": labels})
 
     def sends_forming(self, asset_class: AssetClass, timeframe: Timeframe) -> bool:
-        """Return whether answers include the running bar.
+        """Return whether answers include the forming bar.
 
         They do not if splits are attached to the bar of their ex-date.
         """
@@ -263,7 +263,8 @@ class Fetched:
         server_now_ms: Time of the request, by our clock or the vendor's, whichever is earlier; the
             vendor's is its ``Date`` header less the time that the answer took.
         requests: Number of HTTP requests sent.
-        settle_ms, dense: As declared by the vendor.
+        settle_ms, dense: Settling time and density that the vendor declares; see
+            :class:`Capabilities`.
         way: How the bars were fetched, if not page by page, or why the archive was not used.
         listed_ms: Time of the first trade, in UTC milliseconds, if the vendor gives it.
         seams: Spans between the last bar of one page and the first of the next.

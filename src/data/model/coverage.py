@@ -94,7 +94,7 @@ class Covered:
         reason: Why the entry is empty or suspect.
         expires: Time (UTC milliseconds) from which the entry is requested again if it is empty
             or suspect, or provisional because nothing confirmed the clock; None for never.
-        splices: Comparisons with other vendors' bars at the points where they meet. A part of a
+        splices: Comparisons with other vendors' bars at the points where they meet. A part of an
             entry keeps the comparisons of the whole.
         parts: Components of a folded entry, in which many small ones are stored as one; otherwise
             empty. Each component is a source (an entry without span, kind and basis) with a flat
@@ -160,7 +160,7 @@ class Covered:
         return _with_values(self.__dict__ | changes)
 
     def clip(self, span: Span) -> Covered | None:
-        """Return the part inside ``span``, or None."""
+        """Return the part of the entry inside ``span``; None if they do not overlap."""
         start, end = self.span
         first, last = span
         if first <= start and end <= last:

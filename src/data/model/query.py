@@ -65,7 +65,7 @@ class BarsQuery:
         folder_lane: For a pinned vendor that answers from files, the part of a lane that names
             their folder; otherwise empty.
         adjustment: ``raw``, ``split`` or ``all``.
-        include_forming: Whether to include the running bar.
+        include_forming: Whether to include the forming bar.
         offline: Whether to answer only from the cache.
         strict: Whether gaps are an error.
         refresh: Whether to fetch everything again.

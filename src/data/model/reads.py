@@ -103,7 +103,7 @@ class BarsRead(NamedTuple):
         coverage: Origin of each part of the bars.
         lacking: Spans without a bar although one is expected or possible.
         unexpected: Spans with bars although none is expected.
-        unstored: Timestamp and reason for each row that is never stored: running bars, and rows
+        unstored: Timestamp and reason for each row that is never stored: forming bars, and rows
             that cannot be bars.
         as_of: Date as of which prices are adjusted.
         book: Splits and dividends known then, with ``actions``, ``disputed`` and ``of(vendor)``.

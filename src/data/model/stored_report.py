@@ -22,11 +22,11 @@ class BarsReport(Protocol):
 
     @property
     def title(self) -> str:
-        """Return the subject in one line."""
+        """Return the subject of the report in one line."""
 
     @property
     def is_whole(self) -> bool:
-        """Return whether everything could be read."""
+        """Return whether all stored series in the report could be read."""
 
     def lines(self) -> Iterable[Line]:
         """Yield the facts to display, each as a name and a text."""

@@ -20,7 +20,7 @@ class LiveBar(NamedTuple):
     Attributes:
         stamp_ms: Open of the bar in UTC milliseconds; for daily and longer bars 00:00 of the
             session date.
-        is_closed: False for the running bar, which only listeners that request it receive.
+        is_closed: False for the forming bar, which only listeners that request it receive.
         origin: ``history``: the bar had closed before the feed started; ``backfill``: it was
             fetched because the stream had a gap there; ``live``: the stream sent it.
         symbol: Symbol of the feed that emitted the bar, or empty. Not a field of the tuple.
@@ -130,7 +130,7 @@ class Topic(NamedTuple):
 
 
 class BarSeen(NamedTuple):
-    """A running or closed bar for a topic, as received.
+    """A forming or closed bar for a topic, as received.
 
     Attributes:
         topic, bar: The bar, and the topic that it belongs to.

@@ -21,13 +21,13 @@ _turns: ContextVar[threading.Semaphore | None] = ContextVar("turns", default=Non
 
 
 def turns() -> threading.Semaphore:
-    """Return the turns of a new job or batch, which all of its threads share."""
+    """Return the semaphore that limits how many threads of a new job or batch compute at once."""
     return threading.Semaphore(MOST_COMPUTING)
 
 
 @contextmanager
 def computing(shared: threading.Semaphore) -> Iterator[None]:
-    """Run the block in one of the few turns of its job or batch, after waiting for one.
+    """Run the block while only a few threads of the same job or batch run theirs; wait if necessary.
 
     Whatever waits for something other than the processor in the block does so in :func:`waiting`.
     """

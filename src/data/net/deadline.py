@@ -178,7 +178,7 @@ class Deadline:
         return Deadline(self._clock, outer=self if self.is_fixed else None, may_wait=False)
 
     def end(self, waited_for: str) -> None:
-        """End the call now, after waiting in vain."""
+        """End the call now, because it has waited in vain for ``waited_for``."""
         self.waited_for, self._end = waited_for, self._clock.monotonic()
 
     def over(self, vendor: str) -> ProviderTimeoutError:

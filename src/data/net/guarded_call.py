@@ -63,7 +63,7 @@ class JobCalls:
     hundreds of the job's calls.
 
     Attributes:
-        turns: The turns in which its tasks compute.
+        turns: Semaphore that limits how many of its tasks compute at once.
     """
 
     def __init__(self) -> None:

@@ -136,7 +136,7 @@ class Leases:
     def _take(
         self, tables: StateTables, name: str, holder: str, ttl_s: float
     ) -> tuple[str, int] | list[VendorDay]:
-        """Take the lease and return the vendor days, or return its current holder and that one's pages."""
+        """Take the lease and return the vendor days, or return its holder and the pages that one received."""
         row = tables.lease(name)
         if row is not None and not _is_dead(row):
             return row.holder, tables.pages(name, row.holder)

@@ -41,7 +41,7 @@ class _Wait(NamedTuple):
 
 
 class _Running(threading.local):
-    """The guarded call that this thread is making."""
+    """Holds the guarded call that the current thread is making, if any."""
 
     call: GuardedCall | None = None
 

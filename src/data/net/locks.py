@@ -48,7 +48,7 @@ class SeriesLock:
         self.token, self.thread, self.deadline = token, threading.get_ident(), deadline
 
     def leave(self, token: object) -> None:
-        """Free the lock if ``token`` holds it."""
+        """Free the lock if the call identified by ``token`` holds it."""
         with self.freed:
             if self.token is token:
                 self.token, self.thread, self.deadline = None, 0, None

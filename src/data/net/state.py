@@ -329,7 +329,7 @@ class State:
             self._go_alone(exc)
 
     def _go_alone(self, exc: Exception) -> None:
-        """Continue with tables in memory for a while."""
+        """Continue for a while, because of ``exc``, with tables in memory that no other process sees."""
         self._close_quietly()
         db = self._open_in_memory()
         self._alone_until = self.clock.monotonic() + _RETRY_S

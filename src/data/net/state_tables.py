@@ -441,11 +441,11 @@ def keep_anchor(rows: Rows, anchor: Anchor) -> None:
 
 
 def read_fact(rows: Rows, name: str) -> Any:
-    """Return the value of a fact, or None."""
+    """Return the single value stored under a name, or None."""
     row = rows.execute("SELECT value FROM facts WHERE name = ?", (name,)).fetchone()
     return row[0] if row else None
 
 
 def keep_fact(rows: Rows, name: str, value: float | str) -> None:
-    """Store the value of a fact."""
+    """Store a single value under a name."""
     rows.execute("INSERT OR REPLACE INTO facts VALUES (?, ?)", (name, value))

@@ -54,7 +54,7 @@ _EARLY_SESSION_MS = 2 * DAY_MS
 
 # Reasons for rejecting a timestamp that is too late, or earlier than anything that is streamed.
 AHEAD, BEFORE_1970 = "stamp in the future", "stamp before 1970"
-# Reasons for rejecting a bar that is reported as closed too early, and an outdated running bar.
+# Reasons for rejecting a bar that is reported as closed too early, and an outdated forming bar.
 EARLY, LATE = "called closed before its close", "sent too late"
 Mask = NDArray[np.bool_]
 

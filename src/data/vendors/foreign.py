@@ -289,7 +289,7 @@ def import_offer(offer: Offer, faults: Callable[[str, Any], str]) -> Any:
     """
 
     def load() -> Any:
-        """Import the offer and check its form."""
+        """Import the offer and return it, after checking its form."""
         loaded = offer.load()
         if why := faults(offer.name, loaded):
             raise UnknownProviderError(why)

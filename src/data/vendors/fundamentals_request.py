@@ -213,7 +213,7 @@ class _Sheet:
         return sorted(self.statements, key=lambda s: s.period_end, reverse=True)
 
     def _check_whose(self, answer: TableAnswer, body: Any, spelled: str) -> None:
-        """Reject a response about another symbol."""
+        """Raise an error if a response names a symbol other than the requested one."""
         named = at(body, answer.symbol) if answer.symbol else None
         names = [
             s for one in (named if isinstance(named, list) else [named]) if (s := text_of(one))

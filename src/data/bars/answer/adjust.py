@@ -287,7 +287,7 @@ class Rebaser:
         )
 
     def _session_of(self) -> SessionOf | None:
-        """Return a function that dates sessions; None if bars outside sessions are stored."""
+        """Return a function that gives the session date of a bar; None if bars may be outside sessions."""
         kind = self.view.kind
         if not self._is_intraday or kind is None or kind.session != "regular":
             return None

@@ -382,7 +382,7 @@ def _with_forming(
     wanted: Span,
     now: int,
 ) -> tuple[BarTable, Coverage]:
-    """Add the running bar, marked as such, if it was requested."""
+    """Add the forming bar, marked as such, if it was requested."""
     if not query.include_forming or outcome.forming is None:
         return table, coverage
     rows = outcome.forming.table.within(wanted)

@@ -183,7 +183,10 @@ def _check(query: BarsQuery, source: Timeframe) -> None:
 
 
 def _check_days(query: BarsQuery, reach: Span) -> None:
-    """Reject trading days that begin the evening before, because vendors delimit them differently."""
+    """Raise ``KindMismatchError`` for daily or longer bars if trading days begin the evening before.
+
+    Vendors delimit such days differently.
+    """
     if query.timeframe.is_intraday:
         return
     first, last = date_of(reach.start), date_of(reach.end)

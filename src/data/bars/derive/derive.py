@@ -248,7 +248,7 @@ class _Derivation:
         return replace(self, query=replace(self.query, refresh=False))
 
     def answer(self, factor: int) -> Answer:
-        """Return the answer; a requested number of bars looks ``factor`` times as far back."""
+        """Build the answer; for a requested number of bars, look back ``factor`` times as far."""
         wanted = self._wanted(factor)
         needed = source_span(
             wanted,

@@ -166,7 +166,7 @@ class Fetcher:
         return Fetcher(request, self._series, self._journal, self._action_fetcher)
 
     def ask_forming(self, span: Span) -> None:
-        """Request the running bar in ``span``; it is kept in the journal and never stored."""
+        """Request the forming bar in ``span``; it is kept in the journal and never stored."""
         journal = self._journal
         for candidate in self._request.lane.candidates:
             if candidate.name in journal.excluded:
@@ -192,7 +192,7 @@ class Fetcher:
             return
 
     def _forming(self, candidate: Candidate, question: Question) -> tuple[Fetched, Forming | None]:
-        """Query one candidate for the running bar.
+        """Query one candidate for the forming bar.
 
         Raises:
             ProviderError, ConfigError: The candidate did not answer, or its answer does not fit.

@@ -354,7 +354,10 @@ def _deleted(gaps: Sequence[Gap], lost: Sequence[Span]) -> Sequence[Gap]:
 def real_gaps(
     gaps: Sequence[Gap], cap: int, grid: BarGrid, kind: Kind | None = None
 ) -> Sequence[Gap]:
-    """Return the gaps without spans from ``cap`` on and requested spans in which no bar is expected."""
+    """Return the gaps before ``cap`` in which a bar is expected.
+
+    A gap that was never requested stays if a bar may open in it.
+    """
     if not gaps:
         return gaps
     columns = joined(gaps).columns

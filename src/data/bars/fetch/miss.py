@@ -261,7 +261,11 @@ class MissHandler:
         return replace(answer, facts=answer.facts | facts), tried
 
     def _otherwise(self, query: BarsQuery, way: Route, tried: _TriedLanes) -> Answer:
-        """Answer if no lane of the route does: with nothing, or from proved vendors; else raise."""
+        """Answer a query that no lane of the route has answered with bars, or raise an error.
+
+        The answer is empty if the vendors report that there are none, or comes from vendors that are
+        proved to list the same instrument.
+        """
         first = tried.lanes[0]
         if first.answer is not None and first.is_truth:
             return first.answer

@@ -216,7 +216,7 @@ def plan_lacking(
     # repeated.
     segments = subtract(segments, (Span(a.start_ms, a.end_ms) for a in journal.attempts))
     if query.include_forming and segments and segments[-1].end == past.end:
-        # The running bar is fetched together with the closed bars before it.
+        # The forming bar is fetched together with the closed bars before it.
         segments[-1] = Span(segments[-1].start, max(wanted.end, past.end + MINUTE_MS))
     return FetchPlan(wanted, cap, tuple(segments), closed, stored, view.generation)
 

@@ -149,7 +149,7 @@ def _compared_from(
 
 
 def _is_due(request: LaneRequest, series: SeriesStore, compared_at: int | None) -> bool:
-    """Return whether the last comparison is long enough ago; always False close to a split."""
+    """Return whether to compare again: the last comparison is long enough ago, and no split is near."""
     now = series.now_ms()
     if compared_at is not None and abs(now - compared_at) < request.expiry.recent_ms:
         return False

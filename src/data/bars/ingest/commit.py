@@ -167,7 +167,7 @@ class _CommitBuilder:
     terms: CommitContext
 
     def commit(self) -> Commit:
-        """Return the commit for the answer."""
+        """Return the commit that stores the answer."""
         free = subtract(self.answer.spans, (span for span, _ in self._kept))
         runs = [run for span in free for run in self._runs(span)]
         pieces = [p for span, equal in runs if not equal for p in self._pieces(span)]

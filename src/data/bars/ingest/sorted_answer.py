@@ -164,7 +164,7 @@ def sorted_answer(
     cap = first_unclosed(grid.calendar, grid.timeframe, now, grid.anchor)
     end = min(segment.end, grid.first_open(cap, now))
     closed, running = _by_close(checked, Span(segment.start, end), grid, now)
-    # The running bar may have any values; it is judged when it has closed.
+    # The forming bar may have any values; it is judged when it has closed.
     bad = checked.bad[: bisect_left(checked.bad, end, key=_stamp)]
     stamps = [row.bar.stamp_ms for row in bad]
     present = union(closed.stamps, np.array(stamps, dtype=np.int64))

@@ -214,7 +214,7 @@ def take_forming(
     question: Question,
     fetched: Fetched,
 ) -> Forming | None:
-    """Return the running bar from an answer that was requested only for it; nothing is stored.
+    """Return the forming bar from an answer that was requested only for it; nothing is stored.
 
     Raises:
         KindMismatchError: The answer differs in kind from the stored bars, or does not fit next to

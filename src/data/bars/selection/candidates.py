@@ -531,7 +531,7 @@ class _Placement(NamedTuple):
         return _usual_kind(self.query, others[0], others) if others else self.wanted
 
     def _completes(self, candidate: Candidate, reader: Candidate) -> bool:
-        """Return whether a vendor's bars may be stored next to those from files, by the files' declaration.
+        """Return whether a vendor's bars are of the kind declared for files, so that they may be combined.
 
         For stocks this also requires that the adjustment of the files' prices is declared.
         """

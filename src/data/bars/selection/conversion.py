@@ -148,7 +148,7 @@ class _Made:
 
     @classmethod
     def of(cls, conversion: Conversion, query: FetchQuery, fetched: Fetched) -> _Made:
-        """Check and classify an answer like any other."""
+        """Return an answer together with its rows, after checking and classifying them like any others."""
         calendar = calendar_for(query.instrument)
         grid = BarGrid(calendar, conversion.source, conversion.anchors[0])
         source, now = conversion.source, fetched.server_now_ms

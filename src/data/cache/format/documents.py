@@ -317,7 +317,7 @@ class _State(msgspec.Struct):
     faults: list[tuple[int, int, str, int, str]] = []
 
     def value(self) -> YearState:
-        """Return the state."""
+        """Return the state as a :class:`YearState`."""
         return YearState(
             generation=self.generation,
             size=self.size,
@@ -499,7 +499,7 @@ class _Bound(msgspec.Struct):
     proof: str = ""
 
     def value(self) -> Bound:
-        """Return the bound."""
+        """Return the bound as the type that the library uses."""
         return Bound(*msgspec.structs.astuple(self))
 
 
@@ -514,7 +514,7 @@ class _SourceState(msgspec.Struct):
     content: str
 
     def value(self) -> SourceState:
-        """Return the state."""
+        """Return the state as the type that the library uses."""
         return SourceState(*msgspec.structs.astuple(self))
 
 

@@ -228,7 +228,7 @@ class OuterKeys(msgspec.Struct):
     provider_info: _Inner = _Inner()
 
     def to_json(self) -> dict[str, Any]:
-        """Return the plain mapping."""
+        """Return the keys and their values as a dictionary."""
         plain: dict[str, Any] = msgspec.to_builtins(self)
         return plain
 

@@ -103,7 +103,7 @@ class OldYears:
         return self._memory.load(path, lambda content: not is_ours(content), times=0) or False
 
     def _is_taken(self, lane: SeriesFiles, year: int) -> bool:
-        """Return whether a year in our format is valid, rather than the remains of a crashed writer."""
+        """Return whether a year has bars of ours, rather than only what a crashed writer left."""
         if self._was_committed(lane, year):
             return True
         return self._disk.stat(lane.paths.data(year)) is not None
@@ -125,7 +125,7 @@ class OldYears:
         return files
 
     def forget(self, key: SeriesKey) -> None:
-        """Search again next time."""
+        """Forget the files found for a series, so that the next call searches for them again."""
         self._elsewhere.pop(key, None)
 
     def read(self, key: SeriesKey, path: Path) -> OldYear:

@@ -49,7 +49,7 @@ class AgedYear:
     bytes: int
 
     def to_json(self) -> dict[str, Any]:
-        """Return the plain mapping."""
+        """Return the values as a JSON-compatible dictionary."""
         return {
             "symbol": self.key.symbol,
             "timeframe": self.key.timeframe.label,
@@ -78,7 +78,7 @@ class Aged:
     problems: tuple[tuple[SeriesKey, str], ...] = ()
 
     def to_json(self) -> dict[str, Any]:
-        """Return the plain mapping, without problems."""
+        """Return the values as a JSON-compatible dictionary, without problems."""
         return {
             "before": iso(self.before),
             "rows": sum(one.rows for one in self.years),

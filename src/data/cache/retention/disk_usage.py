@@ -64,7 +64,7 @@ class Fill:
         return round(self.plain_bytes / self.packed_bytes, 3) if self.packed_bytes else None
 
     def to_json(self) -> dict[str, Any]:
-        """Return the plain mapping, with ``compression_ratio``."""
+        """Return the values as a JSON-compatible dictionary, with ``compression_ratio``."""
         return asdict(self) | {"compression_ratio": self.compression_ratio}
 
 
@@ -185,7 +185,7 @@ def _measured(path: str, entry: YearEntry, before: Measured | None) -> Measured 
 
 
 def hop(file: IO[bytes], size: int, measured: Measured) -> None:
-    """Skip from member to member; the last four bytes of a member are its uncompressed size."""
+    """Add the sizes of the members after those in ``measured`` to it, without decompressing any."""
     while measured.packed < size:
         file.seek(measured.packed)
         start = file.read(PEEK_BYTES)

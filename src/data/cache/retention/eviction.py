@@ -94,7 +94,7 @@ class Freeable:
     kept: Mapping[str, int]
 
     def to_json(self) -> dict[str, Any]:
-        """Return the plain mapping."""
+        """Return the values as a JSON-compatible dictionary."""
         return {
             "bytes": self.bytes,
             "derived_bytes": self.derived,

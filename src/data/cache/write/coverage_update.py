@@ -110,7 +110,7 @@ def _clipped(piece: CommitPiece, span: Span) -> CommitPiece:
 
 
 def _few_holes(piece: CommitPiece) -> list[CommitPiece]:
-    """Split a piece with more gaps than one member can list."""
+    """Return a piece, split into several if it has more gaps than one member can list."""
     if len(piece.holes) <= MOST_HOLES:
         return [piece]
     cuts = [h.start for h in piece.holes[MOST_HOLES::MOST_HOLES]]
@@ -119,7 +119,10 @@ def _few_holes(piece: CommitPiece) -> list[CommitPiece]:
 
 
 def around(piece: CommitPiece, stamps: Stamps) -> list[CommitPiece]:
-    """Split a piece around stored bars that it leaves alone; bars that it contains are replaced."""
+    """Return the parts of a piece between the stored bars that the piece leaves alone.
+
+    Stored bars with the timestamps of the piece's own bars are replaced and do not split it.
+    """
     others = stamps[~among(stamps, piece.table.stamps)].tolist()
     spared = [Span(stamp, stamp + 1) for stamp in others]
     return [_clipped(piece, span) for span in subtract([piece.span], spared)]

@@ -113,7 +113,7 @@ class Database:
             self._is_ready = True
 
     def close(self) -> None:
-        """Close the connections; the next unit opens new ones."""
+        """Close the connections; the next unit of work opens new ones."""
         self._engine.dispose()
 
     # --- forks -------------------------------------------------------------------------------
@@ -149,7 +149,7 @@ class _Units:
 
     @contextmanager
     def running(self) -> Iterator[None]:
-        """Run the block as a unit; wait for a fork first, unless this is inside another unit."""
+        """Run the block as a unit of work; wait for a fork first, unless it is inside another unit."""
         around = getattr(self._own, "count", 0)
         with self._change:
             self._change.wait_for(lambda: around or not self._forks)
@@ -164,7 +164,7 @@ class _Units:
                 self._change.notify_all()
 
     def pause(self) -> None:
-        """Keep units from beginning, and wait for those of other threads, with a time limit."""
+        """Keep units of work from beginning, and wait for those of other threads, with a time limit."""
         own = getattr(self._own, "count", 0)
         with self._change:
             self._forks += 1
@@ -190,7 +190,7 @@ def adapted(session: Session) -> Session:
 
 
 def locked(session: Session, statement: Select[T]) -> ScalarResult[T]:
-    """Return the current rows of a statement, locked until the unit ends.
+    """Return the current rows of a statement, locked until the unit of work ends.
 
     PostgreSQL uses FOR UPDATE; on SQLite a writing unit already has the lock. Rows that do not
     exist cannot be locked; use a unique constraint to decide which unit inserts one.
@@ -205,7 +205,7 @@ def locked_rows(session: Session, statement: Select[Any]) -> Result[Any]:
 
 
 def once_more(function: Callable[P, T]) -> Callable[P, T]:
-    """Decorate a function that is one unit: run it once more if it fails with a deadlock."""
+    """Decorate a function that is one unit of work: run it once more if it fails with a deadlock."""
 
     @wraps(function)
     def run(*args: P.args, **kwargs: P.kwargs) -> T:
@@ -325,7 +325,7 @@ def drop_all_tables(*bases: type[DeclarativeBase]) -> None:
 
 
 def __getattr__(name: str) -> Any:
-    """Return ``DB_URL``, the URL with its password."""
+    """Return the URL with its password for ``DB_URL``; any other name is an error."""
     if name != "DB_URL":
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return get_database_url()

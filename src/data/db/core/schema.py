@@ -223,7 +223,7 @@ class Schema:
             raise error
 
     def refusal(self, state: SchemaState) -> SchemaError | None:
-        """Return the error that a unit would raise for tables in that state, or None."""
+        """Return the error that a unit of work would raise for tables in that state, or None."""
         return self._refusal(state, by_itself=True)
 
     def _refusal(self, state: SchemaState, *, by_itself: bool) -> SchemaError | None:

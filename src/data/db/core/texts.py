@@ -63,7 +63,7 @@ class KeyText(TypeDecorator[Any]):
     cache_ok = True
 
     def process_bind_param(self, value: Any, dialect: Dialect) -> str | None:
-        """Return the value for the engine."""
+        """Return the key as text, after checking it; None stays None."""
         return None if value is None else str(key(value))
 
     def process_result_value(self, value: Any, dialect: Dialect) -> int | str | None:

@@ -108,7 +108,7 @@ class AlertsRepo(Repository):
         return self.s.scalars(select(Alert).where(Alert.id == alert_id)).one_or_none()
 
     def of(self, recipient: str | int, *, is_active: bool = False) -> list[Alert]:
-        """Return the alerts of a user, by number."""
+        """Return the alerts of a user, ordered by id."""
         query = _of_user(select(Alert), Alert.user_id, recipient).order_by(Alert.id)
         return [*self.s.scalars(query.where(Alert.enabled.is_(True)) if is_active else query)]
 
@@ -120,7 +120,7 @@ class AlertsRepo(Repository):
         offset: int = 0,
         older_first: bool = True,
     ) -> list[Alert]:
-        """Return the enabled alerts of one user or all users, by number.
+        """Return the enabled alerts of one user or all users, ordered by id.
 
         With ``older_first=False``, the newest come first.
         """
@@ -179,7 +179,7 @@ class AlertsRepo(Repository):
         return row is not None
 
     def lock(self, alert_id: int) -> Alert | None:
-        """Lock an alert until the unit ends, and return it; None if it does not exist."""
+        """Lock an alert until the unit of work ends, and return it; None if it does not exist."""
         return locked(self.s, select(Alert).where(Alert.id == alert_id)).one_or_none()
 
 
@@ -241,19 +241,19 @@ class SchedulesRepo(Repository):
         return JobsRepository(self.s, self.clock).create_schedule(identity.user_id, create)
 
     def of(self, recipient: str | int) -> list[Schedule]:
-        """Return the schedules of a user, by number."""
+        """Return the schedules of a user, ordered by id."""
         query = _of_user(select(Schedule), Schedule.user_id, recipient)
         return [*self.s.scalars(query.order_by(Schedule.id))]
 
     def active(self) -> list[Schedule]:
-        """Return the enabled schedules, by number."""
+        """Return the enabled schedules, ordered by id."""
         query = select(Schedule).where(Schedule.enabled.is_(True)).order_by(Schedule.id)
         return [*self.s.scalars(query)]
 
     def due_reports(self, moment: datetime) -> list[tuple[Schedule, str]]:
-        """Return the report schedules that are due, each with its chat, by number.
+        """Return the report schedules that are due, each with its chat, ordered by id.
 
-        The schedules and their users are locked until the unit ends.
+        The schedules and their users are locked until the unit of work ends.
         """
         ahead = self._ahead(moment)
         own = Schedule.job_type == JobType.REPORT.value, Schedule.enabled.is_(True)
@@ -439,7 +439,7 @@ class JobsRepository(Repository):
         limit: int = 100,
         offset: int = 0,
     ) -> list[Schedule]:
-        """Return schedules, by number."""
+        """Return schedules, ordered by id."""
         limit, offset = page(limit, offset)
         query = select(Schedule).order_by(Schedule.id).limit(limit).offset(offset)
         if user_id is not None:
@@ -481,7 +481,7 @@ class JobsRepository(Repository):
         return row is not None
 
     def lock_schedule(self, schedule_id: int) -> Schedule | None:
-        """Lock a schedule until the unit ends, and return it; None if it does not exist."""
+        """Lock a schedule until the unit of work ends, and return it; None if it does not exist."""
         return locked(self.s, select(Schedule).where(Schedule.id == schedule_id)).one_or_none()
 
     def get_pending_schedules(self) -> list[Schedule]:
@@ -595,7 +595,7 @@ class JobsRepository(Repository):
         return row
 
     def lock_run(self, run_id: int) -> ScheduleRun | None:
-        """Lock a run until the unit ends, and return it; None if it does not exist."""
+        """Lock a run until the unit of work ends, and return it; None if it does not exist."""
         return locked(self.s, _runs().where(ScheduleRun.id == run_id)).one_or_none()
 
     def get_pending_runs(

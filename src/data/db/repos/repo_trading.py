@@ -76,7 +76,7 @@ class BotsRepo(Repository):
         return row
 
     def lock(self, bot_id: str | int) -> BotInstance | None:
-        """Lock a bot until the unit ends, and return it; None if it does not exist."""
+        """Lock a bot until the unit of work ends, and return it; None if it does not exist."""
         own = BotInstance.id == key(bot_id)
         return locked(self.s, select(BotInstance).where(own)).one_or_none()
 

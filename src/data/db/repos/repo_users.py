@@ -77,7 +77,7 @@ class UsersRepo(Repository):
         return self.s.scalars(select(User).where(User.email == email)).one()
 
     def owner_of(self, email: str) -> int | None:
-        """Return the number of the user who has verified an address, ignoring case, or None."""
+        """Return the id of the user who has verified an address, ignoring case, or None."""
         same = func.lower(User.email) == email.lower()
         return self.s.scalars(select(User.id).where(same).order_by(User.id)).first()
 
@@ -100,7 +100,7 @@ class UsersRepo(Repository):
         defaults_user: dict[str, Any] | None = None,
         provider: str = TELEGRAM,
     ) -> int:
-        """Return the number of a user; a new user is created.
+        """Return the id of a user, who is created if new.
 
         ``defaults_user`` may have the new user's ``email``, ``role`` and ``is_active``.
         """
@@ -123,7 +123,7 @@ class UsersRepo(Repository):
     def lock_identity(
         self, telegram_user_id: str | int, provider: str = TELEGRAM
     ) -> AuthIdentity | None:
-        """Lock an identity until the unit ends, and return it; None if it does not exist."""
+        """Lock an identity until the unit of work ends, and return it; None if it does not exist."""
         return locked(self.s, _of(telegram_user_id, provider)).one_or_none()
 
     def lock_or_make(self, telegram_user_id: str | int, provider: str = TELEGRAM) -> AuthIdentity:
@@ -156,12 +156,12 @@ class UsersRepo(Repository):
         return True
 
     def get_telegram_profile(self, telegram_user_id: str | int) -> dict[str, Any] | None:
-        """Return the number, address, rights and limits of a user, or None."""
+        """Return the id, address, rights and limits of a user, or None."""
         values = {"provider": TELEGRAM, "external_id": checked_id(telegram_user_id)}
         return next(iter(self._profiles(_PROFILE, values)), None)
 
     def list_telegram_users_dto(self) -> list[dict[str, Any]]:
-        """Return the profiles of all chat users, by number."""
+        """Return the profiles of all chat users, ordered by id."""
         return list(self._profiles(_PROFILES, {"provider": TELEGRAM}))
 
     def list_pending_telegram_approvals(self) -> list[dict[str, Any]]:
@@ -330,10 +330,10 @@ class VerificationRepo(Repository):
 
 
 def lock_users(session: Session, user_ids: Iterable[int | None]) -> list[int]:
-    """Lock users until the unit ends, and return those that exist.
+    """Lock users until the unit of work ends, and return those that exist.
 
     To avoid deadlocks, units lock in this order: identity and user, schedules, alerts, runs; rows
-    of the same table by number. Rows that refer to a locked user may still be added.
+    of the same table by id. Rows that refer to a locked user may still be added.
     """
     numbers = sorted({one for one in user_ids if one is not None})
     query = select(User.id).where(User.id.in_(numbers)).order_by(User.id)

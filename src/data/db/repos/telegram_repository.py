@@ -228,7 +228,7 @@ class TelegramRepository(Repository):
     ) -> int:
         """Add an alert for a close that crosses ``price`` to ``above`` or ``below``.
 
-        Return its number. The alert uses 15-minute bars, adjusted for splits, and fires once. If
+        Return its id. The alert uses 15-minute bars, adjusted for splits, and fires once. If
         the close is already beyond ``price``, the alert does not fire until the close crosses it
         again.
 
@@ -250,7 +250,7 @@ class TelegramRepository(Repository):
         alert_action: str = "telegram",
         email: bool = False,
     ) -> int:
-        """Add an alert on an indicator such as ``rsi(14)``; return its number.
+        """Add an alert on an indicator such as ``rsi(14)``; return its id.
 
         Raises:
             QueryError: See :meth:`add_alert`.
@@ -274,7 +274,7 @@ class TelegramRepository(Repository):
         status: str = "ARMED",
         re_arm_config: str | dict[str, Any] | None = None,
     ) -> int:
-        """Add an alert given as a JSON object; return its number.
+        """Add an alert given as a JSON object; return its id.
 
         Raises:
             QueryError: The configuration is not a JSON object or has an unknown key; or see
@@ -286,7 +286,7 @@ class TelegramRepository(Repository):
         return row.id
 
     def list_alerts(self, telegram_user_id: str | int) -> list[dict[str, Any]]:
-        """Return the alerts of a user, by number.
+        """Return the alerts of a user, ordered by id.
 
         Keys: ``id``, ``user_id``, ``ticker``, ``active``, ``email``, ``status``, ``created_at``,
         ``updated_at``, ``alert_type`` (``price``, ``indicator``, ``custom``, ``data``),
@@ -343,7 +343,7 @@ class TelegramRepository(Repository):
     def add_schedule(
         self, /, telegram_user_id: str | int, ticker: str, scheduled_time: str, **kwargs: Any
     ) -> int:
-        """Add a schedule; return its number.
+        """Add a schedule; return its id.
 
         Args:
             telegram_user_id: Owner of the schedule.
@@ -367,7 +367,7 @@ class TelegramRepository(Repository):
         *,
         schedule_config: str | dict[str, Any] | None = None,
     ) -> int:
-        """Add a schedule given as a JSON object; return its number.
+        """Add a schedule given as a JSON object; return its id.
 
         It is due at its ``scheduled_time``, in the form that :meth:`add_schedule` accepts, or
         else every day at 09:00 UTC. If it has a ``report`` (a text), the alert job runs it and
@@ -379,7 +379,7 @@ class TelegramRepository(Repository):
         return self.schedules.add(telegram_user_id, config_json, schedule_config=schedule_config).id
 
     def list_schedules(self, telegram_user_id: str | int) -> list[dict[str, Any]]:
-        """Return the schedules of a user, by number.
+        """Return the schedules of a user, ordered by id.
 
         Keys: ``id``, ``user_id``, ``ticker``, ``config_json``, ``schedule_config``,
         ``scheduled_time`` (None: not every day in UTC), ``created_at``, ``enabled``, ``active``,
@@ -427,7 +427,7 @@ class TelegramRepository(Repository):
         SettingsRepo(self.s).set(key, value)
 
     def add_feedback(self, telegram_user_id: str | int, type_: str, message: str) -> int:
-        """Store feedback from a user; return its number."""
+        """Store feedback from a user; return its id."""
         user_id = self.users.lock_or_make(telegram_user_id).user_id
         return FeedbackRepo(self.s, self.clock).create(user_id, type_, message).id
 
@@ -450,7 +450,7 @@ class TelegramRepository(Repository):
         error_message: str | None = None,
         response_time_ms: int | None = None,
     ) -> int:
-        """Record a command from a user and its result; return the number of the record."""
+        """Record a command from a user and its result; return the id of the record."""
         row = CommandAuditRepo(self.s, self.clock).log(
             telegram_user_id,
             command,

@@ -66,7 +66,7 @@ class BaseDBService:
 
 
 def with_uow(function: Callable[Concatenate[S, P], R]) -> Callable[Concatenate[S, P], R]:
-    """Decorate a method of a service to run in a writing unit: the current one, or a new one."""
+    """Decorate a method of a service to run in a writing unit of work: the current one, or a new one."""
 
     @wraps(function)
     def run(self: S, /, *args: P.args, **kwargs: P.kwargs) -> R:
@@ -106,7 +106,7 @@ def reading(
 def writing(
     logic: Callable[Concatenate[Any, P], R], *, refused: Any = _RAISES
 ) -> Callable[Concatenate[Any, P], R]:
-    """Return a method as :func:`reading` does, but in a writing unit."""
+    """Return a method as :func:`reading` does, but in a unit of work that may write."""
     return _served(logic, refused, writes=True)
 
 

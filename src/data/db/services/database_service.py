@@ -164,19 +164,19 @@ class DatabaseService:
 
     @contextmanager
     def get_telegram_repo(self) -> Iterator[TelegramRepository]:
-        """Provide a unit for the chat's records."""
+        """Provide the chat's records in a unit of work."""
         with self.uow() as repos:
             yield repos.telegram
 
     @contextmanager
     def get_trading_repo(self) -> Iterator[TradeRepository]:
-        """Provide a unit for the trading records."""
+        """Provide the trading records in a unit of work."""
         with self.uow() as repos:
             yield repos.trading
 
     @contextmanager
     def unit(self, *, writes: bool) -> Iterator[ReposBundle]:
-        """Provide the repositories of a writing unit, or of a read-only one that takes no lock.
+        """Provide the repositories of a writing unit of work, or of a read-only one that takes no lock.
 
         Inside another unit of this thread, this is part of that unit; after an error, only the
         writes of this part are rolled back.
@@ -196,7 +196,7 @@ class DatabaseService:
                 _unit.reset(token)
 
     def current(self) -> Any:
-        """Return the unit of this service in which the call is made, or None."""
+        """Return the service's unit of work in which the call is made, or None outside of one."""
         unit = _unit.get()
         # A thread that received the context of another thread must not use that thread's session.
         is_own = unit is not None and unit.service is self and unit.thread == threading.get_ident()
@@ -217,7 +217,7 @@ def init_databases() -> None:
 
 
 def __getattr__(name: str) -> Any:
-    """Return ``database_service``, which is created on first use."""
+    """Return the service, created on first use, for ``database_service``; any other name is an error."""
     if name != "database_service":
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return get_database_service()

@@ -127,7 +127,7 @@ def _text(path: Path) -> str:
 
 
 def lock(session: Session) -> None:
-    """Keep other writers of these tables out until the unit ends; readers continue.
+    """Keep other writers of these tables out until the unit of work ends; readers continue.
 
     On SQLite a writing unit already does so. Rows that do not exist yet cannot be locked
     individually.

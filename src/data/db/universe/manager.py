@@ -138,7 +138,7 @@ class _Plans:
         unit: Callable[[Session, datetime], list[Refreshed] | None],
         selection: Selection | None = None,
     ) -> Plan[list[Refreshed]]:
-        """Run a writing unit; return its results, with the symbols that a filter excluded."""
+        """Run a writing unit of work; return its results, with the symbols that a filter excluded."""
         now = self.now()
         refreshed = yield _Work(lambda session: unit(session, now), writes=True)
         excluded = {} if selection is None else selection.excluded

@@ -154,7 +154,7 @@ class MembershipDiff(NamedTuple):
 
 
 def dated(intervals: Iterable[Interval]) -> Memberships:
-    """Return the statement of a source that contains dated intervals.
+    """Return the memberships that a source with dated intervals states.
 
     Raises:
         UniverseError: The source has no intervals.
@@ -222,13 +222,13 @@ def walk_back(
 
 
 def roster(symbols: Iterable[str], day: date) -> Memberships:
-    """Return the statement of a list without dates that is recorded on ``day``."""
+    """Return the memberships that a list without dates states: each symbol's begins on ``day``."""
     rows = tuple(Interval(symbol, day, None) for symbol in sorted(set(symbols)))
     return Memberships(False, rows, day, (), day)
 
 
 def respelled(statement: Memberships, spelling: Callable[[str], str]) -> Memberships:
-    """Return a statement with the symbols in another spelling."""
+    """Return a source's memberships with the symbols in another spelling."""
     return replace(
         statement,
         intervals=tuple([row._replace(symbol=spelling(row.symbol)) for row in statement.intervals]),

@@ -190,7 +190,7 @@ def define(
     *,
     is_update: bool = True,
 ) -> Universe:
-    """Return the row of a universe, created if missing, and locked until the unit ends.
+    """Return the row of a universe, created if missing, and locked until the unit of work ends.
 
     An existing universe gets the definition if ``is_update`` is True.
 
@@ -277,7 +277,7 @@ def record(session: Session, universe: Universe, state: UniverseSource, now: dat
 
 
 def _stated(one: Memberships | MembershipRecord) -> tuple[Any, ...]:
-    """Return the parts of a statement that do not appear in its intervals."""
+    """Return the facts that a source states besides its intervals, to detect changes in them."""
     return one.steps, one.first if one.is_dated else None
 
 
@@ -331,7 +331,7 @@ def _plain(step: Step) -> dict[str, str]:
 
 
 def checked(session: Session, name: str) -> Universe:
-    """Return the row of a universe, locked until the unit ends.
+    """Return the row of a universe, locked until the unit of work ends.
 
     Raises:
         UniverseError: The universe does not exist.

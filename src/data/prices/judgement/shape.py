@@ -499,7 +499,7 @@ def beyond_days(series: CheckedSeries) -> list[Defect] | str:
 
 
 def _ends(series: CheckedSeries) -> Stamps:
-    """Return when the weeks or months end."""
+    """Return when the week or month of each bar ends."""
     stamps, step = series.table.stamps, series.timeframe.step_ms
     if step is not None:
         return stamps + step

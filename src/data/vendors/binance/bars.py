@@ -320,7 +320,7 @@ def is_own(base_url: str) -> bool:
 
 
 def milliseconds(stamp: int) -> int:
-    """Return a timestamp from the vendor in milliseconds."""
+    """Return the vendor's timestamp, which may be in microseconds, in milliseconds."""
     return stamp // 1000 if stamp >= _MICROSECONDS else stamp
 
 

@@ -201,7 +201,7 @@ class IBKRDataDownloader(BaseDataDownloader):
         return BarPage(bars)
 
     def classify(self, response: HttpResponse) -> DataError | None:
-        """Return the error for the gateway's code."""
+        """Return the error for the gateway's error code in a response; None if it has none."""
         return error_of_answer(response)
 
     @staticmethod

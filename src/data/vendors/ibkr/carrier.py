@@ -64,7 +64,7 @@ class GatewayClient(Protocol):
         """Request and return bars."""
 
     def reqHeadTimeStampAsync(self, contract: Any, *args: Any) -> Awaitable[Any]:  # noqa: N802 - ib_async's name
-        """Return the time of the first bar."""
+        """Return the time of the first existing bar for a contract."""
 
 
 class IbkrCarrier:
