@@ -307,6 +307,6 @@ def vendor_names() -> tuple[str, ...]:
 
 
 def load(path: str) -> Any:
-    """Import and return the object at a path from a row."""
+    """Import and return the object at a ``module:name`` path in a vendor's row."""
     module, _, name = path.partition(":")
     return getattr(import_module(f".{module}", __package__), name)

@@ -182,7 +182,7 @@ def _lacks_files_alone(error: DataError) -> bool:
 
 
 def _is_no_file(attempt: Attempt) -> bool:
-    """Return whether a vendor of local files has none for bars of this length.
+    """Return whether a vendor that reads local files lacked the file with bars of this length.
 
     Each length has its own file.
     """

@@ -120,7 +120,7 @@ def calendar_errors(series: CheckedSeries) -> list[Defect] | str:
 
 
 def _closed_days(series: CheckedSeries, expected: Stamps, extra: Stamps) -> Iterator[Defect]:
-    """Yield bars on weekdays on which the market is never open."""
+    """Yield defects for bars on weekdays on which the market is never open."""
     if len(expected) < _FEW_EXPECTED or series.timeframe.longest_ms > DAY_MS:
         return
     is_open = np.isin(np.arange(7), _weekdays(expected))
