@@ -964,7 +964,7 @@ def test_where_frames_lie(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
         (lambda: CachedDataSource(CachedDataSource(Own())), QueryError, "is cached already"),
         (lambda: CachedDataSource(Own(), freshness_policy=5), QueryError, "has no method is_fresh"),
         (lambda: CachedDataSource(Own(), config={"cache.size": 1}), ConfigError, "cache.size"),
-        (lambda: CachedDataSource(Own()).find_cached_bundle("../x"), QueryError, "is not a key"),
+        (lambda: CachedDataSource(Own()).find_cached_bundle("../x"), QueryError, "not a valid cache key"),
         (lambda: got(CachedDataSource(Own()), []), QueryError, "symbols must be a list"),
         (lambda: got(CachedDataSource(Own()), ["A"], 5, "x", "1d"), QueryError, "not times"),
         (

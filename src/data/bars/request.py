@@ -211,7 +211,7 @@ def _check(wishes: Wishes, symbol: str) -> None:
     """Check the options other than the range and the vendor.
 
     Raises:
-        QueryError: An argument is invalid, or two arguments exclude each other.
+        QueryError: An argument is invalid, or two arguments are mutually exclusive.
     """
     if wishes.adjustment not in ADJUSTMENTS:
         raise QueryError(

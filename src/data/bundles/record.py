@@ -366,8 +366,8 @@ def let_go(
 ) -> Iterator[PinClaim]:
     """Record that claims have ended, and yield those whose generation the caller must unpin.
 
-    These are the claims whose generation no other run claims, unless it was already pinned before a
-    lineage pinned it.
+    A generation must be unpinned if a lineage pinned it and no other run claims it. A generation
+    that was pinned before any lineage claimed it stays pinned.
     """
     over = set(gone)
     places = {claim.place for claim in claims if claim not in over}

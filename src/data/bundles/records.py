@@ -57,12 +57,12 @@ class SymbolSource:
         lane, generation: Lane and generation in the store; None if the bars come from elsewhere.
         fingerprint: Fingerprint of the answer with these bars, as returned by
             ``onetape.fingerprint``.
-        actions: Digest of the splits and dividends that count.
+        actions: Digest of the splits and dividends that apply.
         asset_type, exchange: Type of the symbol, and its market.
         quality: Score of the answer, 0 to 1; None without bars.
         missing: Number of bars that the calendar expects and the answer lacks.
         seal: Digest of everything in the store that the answer depends on. While it stays the same,
-            so does the answer. None: the answers must be compared.
+            so does the answer. If None, the answers must be compared.
         others: Keys that this version does not use; they are written back as they were read.
     """
 

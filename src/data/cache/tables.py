@@ -507,7 +507,7 @@ class TableStore:
                 self._disk.read_if_exists(damage.path)
 
     def _stored(self, key: SeriesKey, year: int) -> _Stored:
-        """Read both files of a year once, the document first because it is older than the data."""
+        """Read both files of a year once: first the document, so that it is never newer than the data."""
         files = self._files(key, year)
         try:
             document = self._disk.read_if_exists(files.metadata)

@@ -174,7 +174,7 @@ def usual_close(name: str, day: date) -> int:
 
 
 class _Usual(NamedTuple):
-    """The hours of an exchange on ordinary days over the years, as the library declares them."""
+    """The regular trading hours of an exchange over the years, according to exchange_calendars."""
 
     zone: ZoneInfo
     weekmask: str

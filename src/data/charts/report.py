@@ -170,8 +170,8 @@ def report_of(
     """
     if (symbol is None) != (timeframe is None):
         raise QueryError(
-            "symbol and timeframe are given together or not at all",
-            hint="name both, such as AAPL 1d, or neither for everything that is stored",
+            "give both symbol and timeframe, or neither",
+            hint="such as AAPL 1d; with neither, the report covers everything that is stored",
         )
     client = manager.client
     if symbol is None or timeframe is None:

@@ -72,7 +72,7 @@ def run(args: argparse.Namespace) -> Report:
     """Fetch bars and write the requested files; the exit code is 1 if anything is missing.
 
     Raises:
-        QueryError: Output options exclude each other, or the only symbol cannot be understood.
+        QueryError: Output options are mutually exclusive, or the only symbol is invalid.
     """
     _check(args)
     manager = manager_of(args, makes_folder=True)

@@ -90,7 +90,7 @@ class GapReport(InLines):
 
     @property
     def title(self) -> str:
-        """Number of series, and number of their gaps by class."""
+        """A title with the number of series, and the number of their gaps by class."""
         counts = Counter[str]()
         for one in self.series:
             counts.update(one.counts)

@@ -90,7 +90,7 @@ def incident_texts(report: Mapping[str, Any]) -> list[str]:
 
 
 def perishable_text(one: Mapping[str, Any]) -> str:
-    """Return a line about the bars or figures that no vendor will serve soon."""
+    """Return a line about bars or figures that vendors will soon stop serving."""
     name, last, lost = (
         f"{one['symbol']} {one['timeframe']}",
         moment(one["last"]),

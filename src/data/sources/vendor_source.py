@@ -185,7 +185,7 @@ class VendorDataSource(DataSource):
         """
         given = tuple(key for key in keys if key is not None)
         if not all(isinstance(key, str) and key.strip() for key in given):
-            raise QueryError(f"{self.name}: a key must be a text that is not empty")
+            raise QueryError(f"{self.name}: a key must be a non-empty string")
         for key in given:
             note_key(key.strip())  # from here on, logs and messages never show it
         names = keys_of(self.provider) if given else ()

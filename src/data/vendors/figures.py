@@ -156,7 +156,7 @@ class FiguresDownloader(BaseDataDownloader):
 
 
 def served_by(downloader: Any, measure: Measure) -> Served | None:
-    """Return the declaration of any downloader for a measure; None if the measure is not declared."""
+    """Return a downloader's declaration for a measure, or None if it does not declare the measure."""
     figures = getattr(downloader, "figures", None)
     served = figures.get(measure.name) if isinstance(figures, Mapping) else None
     return served if isinstance(served, Served) else None

@@ -280,7 +280,7 @@ def claimed_end(data: bytes, offset: int) -> int | None:
 
 
 def _claimed_size(data: bytes, offset: int) -> int | None:
-    """Return the size in the header at ``offset``; None without a plausible header of ours."""
+    """Return the size in the header at ``offset``, or None if it is not a plausible header of ours."""
     if data[offset : offset + 10] != _MAGIC or data[offset + 12 : offset + 14] != _ID:
         return None
     if len(data) < offset + _JSON_AT:

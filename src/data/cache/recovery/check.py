@@ -477,7 +477,7 @@ def _diagnosed(lane: SeriesFiles, year: int) -> Ailment | None:
 
 
 def _ailment(diagnosis: Diagnosis) -> Ailment | None:
-    """Describe a defect and its repair; None if there isn't one."""
+    """Return a description of the defect and its repair, or None if nothing is wrong."""
     words = _WORDS.get(diagnosis.case)
     if words is None:
         return None

@@ -400,7 +400,7 @@ def schedule_as_dict(row: Schedule) -> dict[str, Any]:
 
 
 def _check_shown(row: Schedule) -> None:
-    """Refuse control characters in the name and target of a schedule, which are shown to users."""
+    """Reject control characters in the name and target of a schedule, which are shown to users."""
     for what, value in (("name", row.name), ("target", row.target)):
         if isinstance(value, str) and printable(value) != value:
             raise QueryError(f"the {what} {value[:40]!a} of a schedule has control characters")

@@ -512,5 +512,5 @@ def _status(profile: dict[str, Any]) -> dict[str, Any]:
 
 def _limit(key: str) -> str:
     if key not in LIMITS:
-        raise QueryError(f"not a limit: {key!r:.80}", hint=f"known: {', '.join(LIMITS)}")
+        raise QueryError(f"unknown limit: {key!r:.80}", hint=f"use one of {', '.join(LIMITS)}")
     return key

@@ -426,9 +426,10 @@ def _of_now(members: Members, now: datetime) -> Members:
 
 
 def _with_habits(records: list[MembershipRecord], type_: str) -> list[MembershipRecord]:
-    """Return records in which each roster has its habit, computed from the times of its records.
+    """Return records in which each roster has its longest recent time between two changes.
 
-    A static list has no habit.
+    This is ``habit_days``, computed from the times of the source's records so far. A static list
+    has none.
     """
     if type_ == "static":
         return records

@@ -150,12 +150,12 @@ class CheckedSeries:
 
     @cached_property
     def gap_noise(self) -> float:
-        """The usual size of gaps, as a standard deviation that a few large ones do not affect."""
+        """The typical size of the price jump between two bars, as a robust standard deviation."""
         return noise(_log(_part(self.gap_ratios)))
 
     @cached_property
     def move_noise(self) -> float:
-        """The usual size of moves, measured like :attr:`gap_noise`."""
+        """The typical size of moves, measured like :attr:`gap_noise`."""
         return noise(_log(_part(self.move_ratios)))
 
     def rows_of(self, events: Sequence[ShareEvent]) -> Rows:
