@@ -118,7 +118,7 @@ def shortened(text: str) -> str:
 
 
 def short_words(text: str) -> str:
-    """Return a text with words of more than 200 characters shortened."""
+    """Return a string with words of more than 200 characters shortened."""
     return _LONG_RUN.sub(lambda run: f"{run[0][:_HEAD]}…{run[0][-_TAIL:]}", text)
 
 

@@ -352,7 +352,7 @@ def test_classes_of_two_scripts_share_no_frames_because_of_their_names(tmp_path:
 
 
 def test_a_symbol_that_is_not_a_text_is_an_error_of_the_question(folder: Path) -> None:
-    with pytest.raises(QueryError, match="not a symbol: 1; use a text"):
+    with pytest.raises(QueryError, match="not a symbol: 1; use a string"):
         got(cached(Own(), folder), ["AAPL", 1])  # type: ignore[list-item]
 
 

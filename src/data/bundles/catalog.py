@@ -312,7 +312,7 @@ class DataCatalog:
         """Record that a backtest reads a dataset; the link is durable when this returns.
 
         Args:
-            backtest_id: Any text.
+            backtest_id: Any string.
             dataset_id: Id of a dataset in the catalog.
             cached_at: Time at which its data was cached; naive means UTC. None: now.
 

@@ -197,7 +197,7 @@ class _ReadLine(TypedDict):
 
 
 def key_of(text: str) -> SeriesKey:
-    """Return the series named by a text such as ``AAPL 1d@raw``."""
+    """Return the series named by a string such as ``AAPL 1d@raw``."""
     symbol, _, folder = text.rpartition(" ")
     timeframe, *lane = folder.split("@")
     return SeriesKey(symbol, Timeframe.parse(timeframe), tuple(lane))
@@ -225,7 +225,7 @@ class RunRecord:
         run: Id of the run.
         started: ISO time of the start, UTC.
         ended: ISO time of the end, UTC; empty if the run was killed or is still in progress.
-        keep: How long its generations are kept: a text such as ``180d``, True, or None.
+        keep: How long its generations are kept: a string such as ``180d``, True, or None.
         reads: Reads of the run.
         failed: Calls that failed, one for each symbol, timeframe and error.
         unrecorded: Symbol and timeframe of up to 100 series that were read in threads which are not

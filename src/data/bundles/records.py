@@ -270,7 +270,7 @@ def origin_of(metadata: Mapping[str, str], name: str) -> BundleOrigin | None:
         ) from exc
 
 
-# Files from one change have the same text.
+# Files from one change have the same content.
 @lru_cache(4)
 def _parsed(text: str) -> BundleOrigin:
     return BundleOrigin.parsed(text)
@@ -554,7 +554,7 @@ _STATE: dict[str, Any] = {"inode": pl.Int64, "mtime_ns": pl.Int64, "validated_ms
 def _of_text(texts: pl.Series) -> list[pl.Series]:
     """Return the columns of records in the older format, JSON strings.
 
-    Each text maps a series number to the number of its rows and to its first and last stamp.
+    Each string maps a series number to the number of its rows and to its first and last stamp.
     """
     read = [sorted((int(sid), *rest) for sid, rest in json.loads(text).items()) for text in texts]
     return [

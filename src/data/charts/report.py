@@ -127,7 +127,7 @@ class StoredReport(InLines):
             yield "", f"→ {look['next_step']}"
 
     def lines(self) -> Iterator[Line]:
-        """Yield a name and a text for each fact."""
+        """Yield a name and a string for each fact."""
         is_one = bool(self.data["subject"])
         yield from self._first_look()
         for one in self.data["series"]:

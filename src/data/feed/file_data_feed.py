@@ -147,7 +147,7 @@ class FileDataFeed(BacktraderFeed):
 
 
 def _moment(value: Any) -> Any:
-    """Parse a text; a date without a time means the whole day, at either end."""
+    """Parse a time; a date without a time means the whole day, at either end."""
     if not isinstance(value, str):
         return value
     is_date = len(value) == len("YYYY-MM-DD")

@@ -66,7 +66,7 @@ class Candidates:
         return (able if self.rules.asks_others else able[:1]), unable
 
     def objection(self, vendor: str, about: CompanyQuery) -> str:
-        """Return why a vendor cannot be queried, or an empty text."""
+        """Return why a vendor cannot be queried, or an empty string."""
         downloader = self.selector.downloaders.get(vendor)
         if downloader is not None and _is_foreign(downloader):
             return ""

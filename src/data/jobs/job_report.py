@@ -85,7 +85,7 @@ def quota_text(quotas: Iterable[Mapping[str, float]]) -> str:
 
 
 def incident_texts(report: Mapping[str, Any]) -> list[str]:
-    """Return a text for each run of consecutive sessions that a vendor lacks."""
+    """Return a string for each run of consecutive sessions that a vendor lacks."""
     return [one.text for one in incidents_of(map(VendorDay.from_json, report.get("incidents", ())))]
 
 

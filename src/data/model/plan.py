@@ -269,7 +269,7 @@ class Plan(InLines):
         return "; ".join(filter(None, [takes if self.requests else without, lost]))
 
     def lines(self) -> Iterator[Line]:
-        """Yield the facts of the plan, each as a name and a text."""
+        """Yield the facts of the plan, each as a name and a string."""
         tf = self.source or self.timeframe
         if self.held:
             bars = counted(sum(part.bars for part in self.held), "bar")

@@ -727,6 +727,6 @@ def _table_of(bars: AssetBars | None) -> BarTable:
 
 
 def _named(names: Sequence[str]) -> str:
-    """Return a text with the first few names, for a message."""
+    """Return a string with the first few names, for a message."""
     more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
     return f"{', '.join(names[:_NAMED])}{more}"

@@ -468,7 +468,7 @@ class CachedDataSource(DataSource):
 
 
 def _identity(adapter: Any, name: str) -> str:
-    """Return a text that identifies the frames of a source by its class and its arguments."""
+    """Return a string that identifies the frames of a source by its class and its arguments."""
     if isinstance(adapter, VendorDataSource):
         return name
     metadata = adapter.get_metadata() if callable(getattr(adapter, "get_metadata", None)) else None
@@ -498,7 +498,7 @@ def _arguments(adapter: Any) -> list[Any]:
 def _plain(value: Any) -> Any:
     """Return the JSON form of an argument's value; different values never look the same.
 
-    A text from ``repr`` is used only if it is complete; the texts of frames, arrays and others
+    A string from ``repr`` is used only if it is complete; the strings of frames, arrays and others
     leave values out.
     """
     if value is None or isinstance(value, bool | int | float | str):

@@ -95,14 +95,14 @@ def usable_class(code: str) -> type[BaseDataDownloader] | None:
 
 
 def _class_faults(name: object, cls: Any) -> str:
-    """Return why a package's class is not a vendor of that name, or an empty text if it is."""
+    """Return why a package's class is not a vendor of that name, or an empty string if it is."""
     if not isinstance(cls, type) or not issubclass(cls, BaseDataDownloader):
         return "it is not a subclass of BaseDataDownloader"
     return _faults(name, cls)
 
 
 def _faults(name: object, cls: Any) -> str:
-    """Return why a class cannot be used as a vendor of that name, or an empty text."""
+    """Return why a class cannot be used as a vendor of that name, or an empty string."""
     if why := wrong_capabilities(cls.capabilities):
         return f"its `capabilities` {why}"
     return "" if cls.name == name else f"its `name` is {cls.name!r}, not {name!r}"

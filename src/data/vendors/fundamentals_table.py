@@ -149,7 +149,7 @@ class VendorTable:
         return self.spelling(instrument) if self.spelling else instrument.spelling(self.vendor)
 
     def objection(self, instrument: Instrument, market: str, data_type: str) -> str:
-        """Return why the vendor does not serve the request, or an empty text."""
+        """Return why the vendor does not serve the request, or an empty string."""
         if data_type not in self.types:
             return f"it does not serve {data_type}"
         if instrument.asset_class not in self.asset_classes:
@@ -168,7 +168,7 @@ class TableVendor(Protocol):
     base_url: str
 
     def secret(self, name: str) -> str:
-        """Return a key, or an empty text if it is not set."""
+        """Return a key, or an empty string if it is not set."""
 
     def send(self, request: HttpRequest) -> HttpResponse:
         """Send a request within the vendor's limits."""
@@ -253,7 +253,7 @@ def table_of(vendor: str) -> VendorTable | None:
 
 
 def _faults(vendor: str, table: Any) -> str:
-    """Return why an object from another package is not a valid table, or an empty text."""
+    """Return why an object from another package is not a valid table, or an empty string."""
     if not isinstance(table, VendorTable):
         return "it is not a VendorTable"
     if table.vendor != vendor:

@@ -122,7 +122,7 @@ def stream_of(vendor: str) -> MakeStream | None:
 
 
 def _faults(vendor: str, cls: Any) -> str:
-    """Return why an object from another package is not a valid stream, or an empty text."""
+    """Return why an object from another package is not a valid stream, or an empty string."""
     if not isinstance(cls, type):
         return "it is not a class"
     methods = [name for name, what in vars(StreamProtocol).items() if isfunction(what)]

@@ -274,7 +274,7 @@ def _suspects(rows: Sequence[Sequence[str]]) -> list[Suspect]:
     """Parse the strings of bad rows.
 
     Raises:
-        ValueError: A text is not a time or a number.
+        ValueError: A string is not a time or a number.
     """
     if not rows:
         return []

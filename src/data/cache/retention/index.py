@@ -112,7 +112,7 @@ class LaneIndex:
         return {lane: Use._make(use) for lane, use in uses.items() if use is not None}
 
     def fact(self, name: str) -> str:
-        """Return the value stored under a name, or an empty text."""
+        """Return the value stored under a name, or an empty string."""
         for key, value in self._rows("SELECT name, value FROM facts"):
             if key == name:
                 return FACT.load(name, value) or ""

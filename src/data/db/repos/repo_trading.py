@@ -809,7 +809,7 @@ def _change(
                 f"{one} {levels[one]} of position {row.id} would fall to {moved_to}, but must "
                 "stay above 0"
             )
-        # JSON has no decimals, so a text stays a text with all digits, and a number becomes a
+        # JSON has no decimals, so a string stays a string with all digits, and a number becomes a
         # float.
         value = rounded(moved_to)
         levels[one] = format(value, "f") if isinstance(levels[one], str) else float(value)

@@ -370,7 +370,7 @@ class TelegramRepository(Repository):
         """Add a schedule given as a JSON object; return its id.
 
         It is due at its ``scheduled_time``, in the form that :meth:`add_schedule` accepts, or
-        else every day at 09:00 UTC. If it has a ``report`` (a text), the alert job runs it and
+        else every day at 09:00 UTC. If it has a ``report`` (a string), the alert job runs it and
         delivers that report to the user's chat.
 
         Raises:

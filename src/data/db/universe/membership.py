@@ -543,7 +543,7 @@ def _corrections(
     left: Mapping[int, set[str]],
     records: Sequence[MembershipRecord],
 ) -> Iterable[str]:
-    """Yield a text for each later record that corrected the members on the day.
+    """Yield a string for each later record that corrected the members on the day.
 
     Args:
         seen: View of the day.
