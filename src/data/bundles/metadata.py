@@ -45,7 +45,8 @@ class BundleMetadata:
     Attributes:
         bundle_name: Name of the bundle.
         symbols: Symbols in the order of their numbers.
-        start_date, end_date: Times of the first and last bar, naive UTC; None without bars.
+        start_date, end_date: Times of the first and last bar, naive UTC; None if the bundle has no
+            bars.
         frequency: Timeframe of the bars; for daily and minute bars, both, separated by a comma.
         source_type: Vendor, ``onetape`` for the router, or the name given by user code.
         ingestion_time: Time of the last change, naive UTC.

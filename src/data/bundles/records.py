@@ -59,7 +59,7 @@ class SymbolSource:
             ``onetape.fingerprint``.
         actions: Digest of the splits and dividends that apply.
         asset_type, exchange: Type of the symbol, and its market.
-        quality: Score of the answer, 0 to 1; None without bars.
+        quality: Score of the answer, 0 to 1, or None if the answer has no bars.
         missing: Number of bars that the calendar expects and the answer lacks.
         seal: Digest of everything in the store that the answer depends on. While it stays the same,
             so does the answer. If None, the answers must be compared.

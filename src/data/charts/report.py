@@ -418,7 +418,7 @@ class _Entry:
 
     @property
     def ends(self) -> tuple[int, int] | None:
-        """The stamps of the first and last bar; None without bars."""
+        """The stamps of the first and last bar, or None if the series has no bars."""
         from ..model.instant import parse_iso
 
         quality = self.quality

@@ -52,7 +52,7 @@ class VendorState:
         lack: Reason why the vendor cannot be queried here at all; empty if it can.
         pauses: Current pauses: the data that the vendor is not queried for, and until when.
         quotas: Remaining quotas of its limits.
-        reached: Result of the last attempt to reach the vendor; None without an attempt.
+        reached: Result of the last attempt to reach the vendor, or None if none was made.
     """
 
     name: str

@@ -21,7 +21,7 @@ class PlanStretch:
     Attributes:
         span: Half-open span of the bars.
         bars: Number of bars stored or expected in the span.
-        first, last: Open times of the first and last bar; None without bars.
+        first, last: Open times of the first and last bar, or None if the group has no bars.
     """
 
     span: Span

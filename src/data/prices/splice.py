@@ -116,7 +116,7 @@ class Verdict:
 
     Attributes:
         kind: ``equal``, ``constant``, ``unchecked`` or ``conflict``.
-        ratio: Median ratio of new to stored closes; NaN without a common bar.
+        ratio: Median ratio of new to stored closes, or NaN if they have no bar in common.
         spread: Median absolute deviation from the ratio, relative to it.
         common: Number of bars compared.
         summary: Description of the result for people.

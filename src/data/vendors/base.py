@@ -479,7 +479,7 @@ def is_ours(downloader: object) -> bool:
 def status_for(
     downloader: BaseDataDownloader, asset_class: AssetClass, timeframe: Timeframe
 ) -> VendorStatus | None:
-    """Return the state of limits and circuit breaker for such bars, or None without one of our senders.
+    """Return the state of limits and circuit breaker for such bars, or None if they are unknown.
 
     Raises:
         MissingCredentialsError: A key is no longer set.

@@ -96,7 +96,8 @@ class FiguresDownloader(BaseDataDownloader):
             start_date, end_date: Inclusive ends; naive datetimes mean UTC, dates are whole days.
 
         Returns:
-            A frame with the column ``fundingRate`` and a naive UTC index; empty without rates.
+            A frame with the column ``fundingRate`` and a naive UTC index; empty if the vendor has
+            no rates.
 
         Raises:
             QueryError: An argument cannot be understood.

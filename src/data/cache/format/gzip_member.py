@@ -73,7 +73,7 @@ class Header:
         seq: Generation of the commit that wrote the member; ascending within a file.
         prev: Start of the previous member's digest; None in the first member.
         rows: Number of bars.
-        first, last: Timestamps of the first and last bar; None without bars.
+        first, last: Timestamps of the first and last bar, or None if the member has no bars.
         span: Span that was requested and answered.
         vendor, fetched_at, kind, basis: Origin of the bars.
         state: ``final`` or ``provisional``.

@@ -64,7 +64,7 @@ class YearSegment:
         return rows_of(self.member, self.columns, first=self.at_start)
 
     def part(self, span: Span) -> YearSegment | None:
-        """Return the part inside ``span`` as rows to be written; None without bars."""
+        """Return the part inside ``span`` as rows to be written, or None if it has no bars."""
         whole = self.table()
         table = whole.within(span)
         if not len(table):

@@ -620,7 +620,7 @@ class JobsRepository(Repository):
         """Return counts of recent runs by status, and the mean duration of completed runs.
 
         Only runs from the last ``days`` days are counted. Keys: ``total_runs``, ``status_counts``,
-        ``average_execution_time_seconds`` (None without completed runs), ``period_days``.
+        ``average_execution_time_seconds`` (None if no run completed), ``period_days``.
         """
         since = self.now() - timedelta(days=_days(days))
         rows = self.s.scalars(

@@ -494,7 +494,7 @@ class TelegramRepository(Repository):
         return [as_dict(one) for one in audits]
 
     def get_command_audit_stats(self) -> dict[str, Any]:
-        """Return ``total``, ``by_command``, ``by_cause`` and ``success_rate`` (None without commands)."""
+        """Return ``total``, ``by_command``, ``by_cause`` and ``success_rate`` (None if no command ran)."""
         return CommandAuditRepo(self.s).stats()
 
     def delete_old_records(self, audit_days: int = 90, feedback_days: int = 365) -> int:

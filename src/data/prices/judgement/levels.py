@@ -475,7 +475,7 @@ def _is_near(row: int, dates: list[int]) -> bool:
 
 
 def _volume_ratio(series: CheckedSeries, first: int, end: int) -> float:
-    """Return log(volume inside / outside a run), by medians near its edges; NaN without volume."""
+    """Return log(volume inside / outside a run), by medians near its edges; NaN if a side has none."""
     volume = np.where(series.table.volume > 0, series.table.volume, NAN)
     inside = volume[first:end]
     inside = (

@@ -230,12 +230,12 @@ def local_noise(ratios: Floats, place: int, reach: int = 20) -> float:
 
 
 def noise(values: Floats) -> float:
-    """Return a robust standard deviation around zero; 0 without a finite value."""
+    """Return a robust standard deviation around zero, or 0 if no value is finite."""
     return typical(np.abs(values)) * _NORMAL
 
 
 def typical(values: Floats) -> float:
-    """Return the median of the finite values, or 0 without any; large inputs are sampled.
+    """Return the median of the finite values, or 0 if no value is finite; large inputs are sampled.
 
     With a sample of 20,000 values it is accurate to one percent, and it serves only as a scale.
     """

@@ -305,7 +305,7 @@ class BinanceDataDownloader(FiguresDownloader):
 
 
 def _code(response: HttpResponse) -> int:
-    """Return the vendor's error code, or 0 without an error."""
+    """Return the vendor's error code, or 0 if the response is not an error."""
     try:
         body = response.json()
     except ResponseFormatError:  # the firewall answers HTML
