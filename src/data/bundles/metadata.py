@@ -387,7 +387,10 @@ def _seconds(value: Any) -> int | None:
         stamp = pd.Timestamp(value)
         return int((stamp.tz_localize("UTC") if stamp.tzinfo is None else stamp).timestamp())
     except (ValueError, TypeError, OverflowError) as exc:
-        raise QueryError(f"not a time: {value!r}") from exc
+        raise QueryError(
+            f"not a time: {value!r}",
+            hint="use UTC seconds, a datetime or a string such as 2024-01-12",
+        ) from exc
 
 
 def _plain(name: str, value: Any) -> Any:

@@ -121,7 +121,10 @@ class TableStore:
         lock_timeout_s: float = 30.0,
     ) -> None:
         if not _DATA_TYPE.fullmatch(str(data_type)) or data_type in _TAKEN:
-            raise QueryError(f"{data_type!r} is not a data type of tables")
+            raise QueryError(
+                f"not a data type of tables: {data_type!r}",
+                hint="use lowercase letters, digits and _, but neither ohlcv nor fundamentals",
+            )
         self.data_type = data_type
         # Numeric columns, which are known only for some types of tables.
         self._numbers = MEASURES[data_type].columns if data_type in MEASURES else ()

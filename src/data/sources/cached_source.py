@@ -468,7 +468,7 @@ class CachedDataSource(DataSource):
 
 
 def _identity(adapter: Any, name: str) -> str:
-    """Return a string that identifies the frames of a source by its class and its arguments."""
+    """Return a string that identifies a source's frames by the source's class and arguments."""
     if isinstance(adapter, VendorDataSource):
         return name
     metadata = adapter.get_metadata() if callable(getattr(adapter, "get_metadata", None)) else None

@@ -22,7 +22,7 @@ from ..net.vendor_status import VendorStatus
 Secret = str | tuple[str, ...]
 # The endpoint for splits and dividends, for bars of all timeframes.
 ACTIONS_ENDPOINT = "actions"
-# Maximum number of symbols remembered as known to a vendor; dropping them is harmless.
+# Maximum number of symbols cached as known to a vendor; dropping them is harmless.
 _MOST_SERVED = 10_000
 
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 # The only file vendor that rules can name; others must be pinned.
 _OF_RULES = "local"
-# Number of series whose states are remembered; then the table is cleared.
+# Number of series whose states are cached; then the table is cleared.
 _MOST = 4096
 
 

@@ -296,7 +296,7 @@ class PositionsRepo(Repository):
                 dividend, also if an older version applied such a fill. Nothing is changed.
         """
         if isinstance(ex_date, datetime) or not isinstance(ex_date, date):
-            raise QueryError(f"ex_date is not a date: {ex_date!r:.80}")
+            raise QueryError(f"ex_date is not a date: {ex_date!r:.80}", hint="use a datetime.date")
         if ex_date.year < FIRST_YEAR:
             raise QueryError(f"ex_date {ex_date} is before {FIRST_YEAR}", hint="use a later date")
         begin = _begin(symbol, ex_date)
