@@ -702,7 +702,7 @@ class DatabaseError(DataError):
 
 
 class DatabaseUrlError(DatabaseError, ConfigError):
-    """The database URL cannot be used; the message never contains it, as it may hold a password."""
+    """The database URL cannot be used; the message omits the URL, which may contain a password."""
 
     because: ClassVar[Reason] = "configuration"
 

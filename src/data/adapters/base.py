@@ -456,7 +456,7 @@ class BaseDataAdapter(DataSource):
         *,
         folder: str | PathLike[str] | None = None,
     ) -> BundlePath | asyncio.Task[BundlePath]:
-        """Write validated bars to a bundle of this source, or add them to it; return its folder.
+        """Write validated bars to a bundle of this source, new or existing; return the bundle's folder.
 
         If an event loop is running, the result is a started task, as in :meth:`ingest`.
 

@@ -289,7 +289,7 @@ def _unrecorded(name: str, span: Span) -> list[Span]:
 
 @cache
 def _usual(name: str) -> _Usual:
-    """Return the ordinary hours of an exchange, as the library declares them, without its calendar."""
+    """Return an exchange's regular hours, as the library declares them, without building its calendar."""
     declared = library_class(name).__new__(library_class(name))
     weekmasks = getattr(declared, "special_weekmasks", None) or ()
     return _Usual(

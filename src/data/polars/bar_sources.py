@@ -279,7 +279,7 @@ class ManagerBars(PortalSource):
     def _missing(
         self, name: str, timeframe: Timeframe, span: Span
     ) -> tuple[BarsQuery, tuple[Span, ...]]:
-        """Return the query for the bars (or for the bars they are derived from), and its gaps."""
+        """Return the query for the bars (or for the shorter bars behind derived ones), and the gaps."""
         query = self._query(name, timeframe, span)
         found = self.client.lookup(query)
         if found.source is not None:

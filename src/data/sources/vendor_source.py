@@ -307,7 +307,7 @@ class VendorDataSource(DataSource):
         *,
         folder: str | PathLike[str] | None = None,
     ) -> BundlePath | asyncio.Task[BundlePath]:
-        """Write bars to a new bundle, or add them to one from this source; return its folder.
+        """Write bars to a bundle of this source, new or existing; return the bundle's folder.
 
         If an event loop is running in this thread, the result is a task, which begins immediately;
         otherwise the bars are written on return. Both may be awaited. No vendor is queried for

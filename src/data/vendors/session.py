@@ -225,7 +225,7 @@ class VendorAccounts:
         return newest
 
     def _key(self, names: tuple[str, ...]) -> str:
-        """Return a key that is set under any of its names; empty if it is not set."""
+        """Return a key that is set under any of ``names``, or an empty string if none is set."""
         values = (self._credentials.get(name) for name in names)
         key = next((key for key in values if key), "")
         if key:

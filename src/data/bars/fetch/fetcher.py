@@ -105,7 +105,7 @@ class _Segment:
 
 @dataclass(frozen=True)
 class _Requests(_Segment):
-    """Spans in the order in which their candidate is queried for them.
+    """Spans of one candidate, in the order in which they are requested.
 
     Attributes:
         groups: Spans that are requested together, ascending.

@@ -22,7 +22,7 @@ _MOST = 4096
 
 
 class SourceCheck:
-    """Compares files with their state when bars were read from them. Thread-safe.
+    """Compares the present state of files with the state at which bars were read. Thread-safe.
 
     Args:
         selector: Provides the vendors that read files.

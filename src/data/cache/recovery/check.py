@@ -236,7 +236,7 @@ def _beside(
 
 
 def _older(store: StoreParts, lane: SeriesFiles, years: list[int]) -> Iterator[tuple[str, Ailment]]:
-    """Yield files of older tools that cannot be read; a repair leaves them as they are."""
+    """Yield older tools' files that cannot be read; a repair leaves such files as they are."""
     try:
         files = sorted(store.old.of(lane, years).items())
     except FormatVersionError:

@@ -384,7 +384,7 @@ class LastUses:
             return written | {n: use.after(written.get(n, Use())) for n, use in self._fresh.items()}
 
     def write(self, index: Callable[[], LaneIndex]) -> None:
-        """Store our uses; if they cannot be written, they are written the next time."""
+        """Store our uses; those that cannot be stored now are stored the next time."""
         with self._guard():
             self._take()
             if self._fresh and index().keep_uses(self._fresh):

@@ -401,7 +401,7 @@ class _Same:
     intraday: bool
 
     def without_date(self, header: Header) -> Header:
-        """Return the header; the date of its basis is omitted if it makes no difference for the bars."""
+        """Return the header, without the date of its basis if that date makes no difference to the bars."""
         first, session = header.first or 0, header.kind.session
         basis = header.basis.of_bars(first, session, intraday=self.intraday)
         had = self._day_before(first)

@@ -669,7 +669,7 @@ def _unrealized(state: PositionState, mark_price: Any) -> Fraction:
 
 
 def _net(row: Trade, given: Mapping[str, Any]) -> None:
-    """Set the net profit of a trade, if its gross profit or commission is given without it."""
+    """Compute a trade's net profit if its gross profit or commission is given, but not the net profit."""
     is_given = given.get("gross_pnl") is not None or given.get("commission") is not None
     if is_given and given.get("net_pnl") is None and row.gross_pnl is not None:
         row.net_pnl = rounded(Fraction(row.gross_pnl) - Fraction(row.commission or 0))

@@ -224,7 +224,7 @@ def define(
 
 
 def record(session: Session, universe: Universe, state: UniverseSource, now: datetime) -> Refreshed:
-    """Record the statement of a source if it differs from its last one.
+    """Record the statement of a source if it differs from the source's last one.
 
     The row of the universe must be locked.
 
@@ -277,7 +277,7 @@ def record(session: Session, universe: Universe, state: UniverseSource, now: dat
 
 
 def _stated(one: Memberships | MembershipRecord) -> tuple[Any, ...]:
-    """Return the facts that a source states besides its intervals, to detect changes in them."""
+    """Return the facts other than intervals that a source states, to detect changes in these facts."""
     return one.steps, one.first if one.is_dated else None
 
 

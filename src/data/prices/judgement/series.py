@@ -114,7 +114,7 @@ class CheckedSeries:
 
     @cached_property
     def from_days(self) -> Floats:
-        """Distance of each close above its day's high or (negative) below its low, as a logarithm.
+        """Distance of each close above the day's high or (negative) below the day's low, as a logarithm.
 
         It is 0 in between, and NaN for a bar without trades or without a stored daily bar.
         """
