@@ -168,7 +168,7 @@ class TestMistakes:
             ),
             (
                 "providers: {yahoo: {rate_limits: {requests_per_month: 0.5}}}",
-                "requests_per_month: it is 0.5, but must be a whole number",
+                "requests_per_month: it is 0.5, but must be an integer",
             ),
             (
                 "providers: {local: {pattern: '{symbol}-{other}'}}",

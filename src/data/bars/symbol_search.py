@@ -256,7 +256,7 @@ def _limit_of(limit: Any) -> int:
     """
     is_count = isinstance(limit, int) and not isinstance(limit, bool)
     if not is_count or not 1 <= limit <= _MOST_RESULTS:
-        raise QueryError(f"limit {limit!r:.40} is not a whole number from 1 to {_MOST_RESULTS}")
+        raise QueryError(f"limit {limit!r:.40} is not an integer from 1 to {_MOST_RESULTS}")
     return int(limit)
 
 

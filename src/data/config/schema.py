@@ -188,7 +188,7 @@ def whole(low: float, *, nullable: bool = False) -> Form:
         problems = list(limits.check(value, path))
         yield from problems
         if not problems and value is not None and value != int(value):
-            yield Problem(path, f"{_shown(value)}, but must be a whole number")
+            yield Problem(path, f"{_shown(value)}, but must be an integer")
 
     return Form(_check)
 

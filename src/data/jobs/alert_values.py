@@ -101,7 +101,7 @@ class Rearm:
             raise _wrong("hysteresis_type", kind, "fixed or percentage")
         bars = _number(config, "persistence_bars", 1.0, 1.0, _MOST_BARS)
         if bars != int(bars):
-            raise _wrong("persistence_bars", bars, "a whole number")
+            raise _wrong("persistence_bars", bars, "an integer")
         return cls(
             _number(config, "hysteresis", 0.0, 0.0, math.inf),
             kind,
