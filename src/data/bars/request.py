@@ -235,8 +235,7 @@ def _check_version(wishes: Wishes, symbol: str) -> None:
     number = wishes.version
     if not isinstance(number, int) or isinstance(number, bool) or number < 1:
         raise QueryError(
-            f"version {written(number)} for {symbol} is not a commit number, an integer from "
-            "1 on",
+            f"version {written(number)} for {symbol} is not a commit number, an integer from 1 on",
             symbol=symbol,
             hint=f"`onetape cache log {symbol} TIMEFRAME` lists them",
         )
