@@ -98,7 +98,7 @@ class AlphaVantageDataDownloader(BaseDataDownloader):
     )
     capabilities = Capabilities(
         asset_classes=frozenset({"stock", "forex", "crypto"}),
-        # Hourly bars are not served: whether they begin at the open or at full hours has changed
+        # Hourly bars are not served: whether they start at the open or on the hour has changed
         # over the years.
         timeframes={label: f"{label[:-1]}min" for label in ("1m", "5m", "15m", "30m")} | _DAYS,
         kinds={

@@ -268,8 +268,7 @@ class BinanceDataDownloader(FiguresDownloader):
         if is_inverse and query.measure is OPEN_INTEREST:
             params["contractType"] = "PERPETUAL"
         if is_funding:
-            # The timestamp of a rate may be some milliseconds after the full hour that it belongs
-            # to.
+            # The timestamp of a rate may be some milliseconds after the hour that it belongs to.
             params["endTime"] = max(0, query.span.end - 1) + SECOND_MS - 1
             path = f"{'dapi' if is_inverse else 'fapi'}/v1/fundingRate"
         else:
