@@ -138,10 +138,10 @@ def _plain(frame: pd.DataFrame, written: list[str]) -> dict[str, Any]:
 
 
 def _check(args: argparse.Namespace) -> None:
-    """Reject outputs that exclude each other, before a vendor is queried.
+    """Reject mutually exclusive outputs, before a vendor is queried.
 
     Raises:
-        QueryError: Some outputs exclude each other.
+        QueryError: Some outputs are mutually exclusive.
         ConfigError: The working directory no longer exists.
     """
     from ..config.settings import working_dir

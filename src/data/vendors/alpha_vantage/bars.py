@@ -219,7 +219,7 @@ def read_series(response: HttpResponse, query: FetchQuery) -> tuple[Sequence[Bar
     check_interval("alpha_vantage", query.timeframe, meta.get("Interval"))
     rows = [(label, _named(row)) for label, row in series.items()]
     if not rows and not meta:
-        raise ValueError("an empty series without metadata")
+        raise ValueError("the series is empty and has no metadata")
     at = zone_named(_ZONES.get(zone, zone))
     bars = [_bar(label, row, query, at) for label, row in rows]
     return bars, meta.get("Market Code", "")
