@@ -116,7 +116,7 @@ class LoopThread:
         The error is the exception that ``make`` raised, or None.
 
         Raises:
-            TimeoutError: The call took longer than ``seconds`` (None: no limit) and was cancelled.
+            TimeoutError: The call took longer than ``seconds`` (None means no limit) and was cancelled.
         """
         future = asyncio.run_coroutine_threadsafe(_settled(make), self._running())
         try:

@@ -177,7 +177,7 @@ class DataManager:
                 share). Both are float64, 0.0 if there is none, and NaN if no vendor could be
                 queried; in that case the answer is not ``complete``.
             timeout: Seconds after which the call stops waiting for vendors, limits and other
-                callers and returns what is cached by then. None: 30 s without a page from any
+                callers and returns what is cached by then. None means 30 s without a page from any
                 vendor. Reading the cache is not interrupted.
             session: ``extended``: minute or hourly bars from 04:00 to 20:00 New York time (to
                 17:00 on half days) for US shares, from vendors that have them. They are a series
@@ -745,7 +745,7 @@ class DataManager:
             symbol, timeframe: As for :meth:`get_ohlcv`.
             start, end: As for :meth:`get_ohlcv`; by default everything that is stored.
             level: Sources to compare with: ``intrinsic``, ``corroborated`` or ``authoritative``.
-            lane: Lane as named by :meth:`coverage`. None: the one that answers under the rules, or
+            lane: Lane as named by :meth:`coverage`. None means the one that answers under the rules, or
                 else the first that is stored.
             timeout: Seconds after which the call stops waiting for vendors; comparisons that were
                 not finished by then are listed in ``not_checked``.
@@ -786,7 +786,7 @@ class DataManager:
 
         Args:
             symbol, timeframe: As for :meth:`get_ohlcv`; several symbols, such as the members of a
-                universe; None: everything that is stored.
+                universe; None means everything that is stored.
             start, end: As for :meth:`get_ohlcv`; by default from the first bar ever requested
                 until now.
 

@@ -49,10 +49,10 @@ def named_members(
     Args:
         universes: Store of the universes.
         name: Name of the universe.
-        as_of: Day of the membership, in the form of an end for ``get_ohlcv``. None: today or, with
+        as_of: Day of the membership, in the form of an end for ``get_ohlcv``. None means today or, with
             ``bounds``, any day within them.
         now_ms: Current time, UTC milliseconds.
-        bounds: First and last day, both inclusive (None: the beginning, and today). Without
+        bounds: First and last day, both inclusive (None means the beginning, and today). Without
             ``as_of``, every symbol that was a member on any of these days is included.
         strict: Whether to raise if the answer is not point-in-time.
 

@@ -192,9 +192,9 @@ class BaseDataAdapter(DataSource):
             factor by which each further wait grows. If the error has a longer ``retry_after``, that
             is waited instead.
         validator: Object whose ``validate(frame)`` is also called with each frame; the frame is
-            rejected if the result, its ``valid`` or its ``is_valid`` is false. None: no
+            rejected if the result, its ``valid`` or its ``is_valid`` is false. None means no
             validator.
-        timeout: Seconds that fetching may take, including repeated calls; None: as long as it
+        timeout: Seconds that fetching may take, including repeated calls; None means as long as it
             takes.
         clock: Clock for waiting and for detecting stamps in the future; tests pass another.
 
@@ -463,7 +463,7 @@ class BaseDataAdapter(DataSource):
         Args:
             bundle_name: Name of the bundle.
             symbols, start, end, frequency: See :meth:`fetch`; other rows are left out.
-            folder: Folder of bundles; None: the configured one.
+            folder: Folder of bundles; None means the configured one.
 
         Raises:
             BundleError: The bundle belongs to another source.

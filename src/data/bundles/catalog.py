@@ -84,11 +84,11 @@ class DataCatalog:
     Args:
         metadata_db_path: Path of the SQLite file; its folder is the folder of bundles. The path
             of one bundle's file (``<bundles>/<name>/metadata.db``) makes a catalog of only this
-            bundle. None: ``catalog.metadata_db`` in ``./config/data_catalog.yaml``, or else
+            bundle. None means ``catalog.metadata_db`` in ``./config/data_catalog.yaml``, or else
             ``metadata.db`` in the folder of bundles.
         db_path: The same path, under the name that other programs use.
         folder: Folder of bundles, if it is not the folder of the file.
-        manager: Manager whose store has the lanes; None: ``get_data_manager()``, called on first
+        manager: Manager whose store has the lanes; None means ``get_data_manager()``, called on first
             use.
 
     Attributes:
@@ -314,7 +314,7 @@ class DataCatalog:
         Args:
             backtest_id: Any string.
             dataset_id: Id of a dataset in the catalog.
-            cached_at: Time at which its data was cached; naive means UTC. None: now.
+            cached_at: Time at which its data was cached; naive means UTC. None means now.
 
         Raises:
             QueryError: The dataset does not exist, or an argument is invalid.

@@ -41,7 +41,7 @@ class LaneDatasets:
         Args:
             symbol, resolution: Symbol and timeframe as the caller names them.
             start, end: Range in UTC seconds, ends included.
-            source: Vendor, or vendor and lane; None: the lane that answers under the rules.
+            source: Vendor, or vendor and lane; None means the lane that answers under the rules.
 
         Raises:
             CacheError: The store cannot be read.

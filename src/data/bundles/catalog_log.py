@@ -107,7 +107,7 @@ class CatalogLog:
             )
 
     def read_at(self, offset: int, count: int | None = None) -> tuple[bytes, FileState] | None:
-        """Return ``count`` bytes from ``offset`` (None: up to the end), and the file's state.
+        """Return ``count`` bytes from ``offset`` (None means up to the end), and the file's state.
 
         None if the file does not exist.
         """

@@ -76,12 +76,12 @@ def lineage(
     inner one.
 
     Args:
-        backtest_id: Text, number or UUID by which the run can be found; None: a new UUID.
+        backtest_id: Text, number or UUID by which the run can be found; None means a new UUID.
         keep: How long the store keeps the generations that are read, even if bars are revised: a
-            time from now, such as ``180d`` or ``5y``, or True until :func:`forget` is called. None:
-            they are not kept.
-        folder: Folder of bundles; None: see :func:`.folder.bundles_folder`.
-        manager: Manager whose store keeps them; None: ``get_data_manager()``, called on first use.
+            time from now, such as ``180d`` or ``5y``, or True until :func:`forget` is called. None
+            means that they are not kept.
+        folder: Folder of bundles; if None, see :func:`.folder.bundles_folder`.
+        manager: Manager whose store keeps them; None means ``get_data_manager()``, called on first use.
 
     Returns:
         The run, a context manager for one block. Its ``id`` identifies it in later checks.
@@ -553,8 +553,8 @@ class Lineages:
     """The recorded runs in one folder of bundles. Thread-safe.
 
     Args:
-        folder: Folder of bundles; None: see :func:`.folder.bundles_folder`.
-        manager: Manager whose store is read; None: ``get_data_manager()``, called on first use.
+        folder: Folder of bundles; if None, see :func:`.folder.bundles_folder`.
+        manager: Manager whose store is read; None means ``get_data_manager()``, called on first use.
     """
 
     def __init__(

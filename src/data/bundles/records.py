@@ -217,7 +217,7 @@ class FileRecord:
         state: State of the file (size, times and so on) when it was written, or None if unknown. A
             copy of the file has another state.
         validated_ms: When ``validate`` last read the file and found this digest, UTC
-            milliseconds; None: never.
+            milliseconds; None means never.
     """
 
     place: str
@@ -286,7 +286,7 @@ def check_rows(end: bytes, name: str, size: int | None = None) -> None:
     Args:
         end: The file, or its footer.
         name: Name of the file, for messages.
-        size: Size of the file in bytes; None: the size of ``end``.
+        size: Size of the file in bytes; None means the size of ``end``.
 
     Raises:
         BundleError: The file declares more.

@@ -117,7 +117,7 @@ class FundamentalsCache(FundamentalsFolder):
         return files.payload(self._content(Path(file_path)))
 
     def latest(self, symbol: str, data_type: str | None = None) -> dict[str, Snapshot]:
-        """Return each vendor's latest answer of a data type (None: any type), however old.
+        """Return each vendor's latest answer of a data type (None means any type), however old.
 
         Raises:
             BadSymbolError: The symbol cannot name a folder.

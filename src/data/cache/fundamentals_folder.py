@@ -53,7 +53,7 @@ class FundamentalsFolder:
         combiner: Source of the time for which each type is fresh. Default: 7 days for all.
         clock: Clock to use instead of the system clock.
         disk: File system to use instead, for tests.
-        private: Whether only their owner may read the files; None: as ``cache.private`` in the
+        private: Whether only their owner may read the files; None means the value of ``cache.private`` in the
             rules.
 
     Raises:

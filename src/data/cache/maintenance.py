@@ -136,7 +136,7 @@ class Maintenance:
         return self._others.parts(symbol, timeframe)
 
     def inspect(self, seconds: float | None, holdings: Holdings | None = None) -> Inspection:
-        """Read as much as possible within ``seconds`` (None: everything) and report damage.
+        """Read as much as possible within ``seconds`` (None means everything) and report damage.
 
         ``holdings`` are the folder's contents, if already known. The starting point depends on the
         time, and is every other second among tables and fundamentals, so that repeated inspections

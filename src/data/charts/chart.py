@@ -264,7 +264,7 @@ def chart_of(
             symbols are drawn side by side, and labels are in UTC.
         doubts: Spans of bars that are almost certainly wrong, with the reason, in addition to those
             recorded in the frame.
-        currency: Currency of the dividends; empty if it is unknown or there are several. None: the
+        currency: Currency of the dividends; empty if it is unknown or there are several. None means the
             currency of the frame's prices, unless the prices are in hundredths such as pence.
 
     Raises:

@@ -65,7 +65,7 @@ def validate_gaps(
     No vendor is queried.
 
     Args:
-        symbols, intervals: Series to validate; None: all that are stored.
+        symbols, intervals: Series to validate; None means all that are stored.
         cache_dir, config_path: As for the data manager.
 
     Returns:
@@ -202,7 +202,7 @@ def fill_gaps(
     missing.
 
     Args:
-        symbols, intervals: Series from the file; None: all.
+        symbols, intervals: Series from the file; None means all.
         cache_dir, config_path: As for the data manager.
         max_gap_hours: Longest gap to fill, in hours.
 

@@ -56,7 +56,7 @@ def run_command(
         options: Functions that add its options to the common ones.
         run: Function that does the work, with a result like that of
             ``DataPipelineRunner.run_pipeline``.
-        argv: Arguments; None: those of the process.
+        argv: Arguments; None means those of the process.
     """
     parser = Parser(prog=name, description=about)
     parser.add_argument(

@@ -74,7 +74,7 @@ class TimeframeCalculator:
             tickers: Symbols, also as one string with commas; by default those with minute bars.
             timeframes: Timeframes below a day, and ``1d``; by default :attr:`TIMEFRAMES`.
             force_refresh: Whether to drop earlier results first.
-            executor: Workers: ``processes``, ``processes:4`` or ``dask://host:port``; None: this
+            executor: Workers: ``processes``, ``processes:4`` or ``dask://host:port``; None means this
                 process.
             progress: Called with each finished symbol.
 

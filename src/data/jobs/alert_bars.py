@@ -58,9 +58,9 @@ class ClientBars:
 
     Args:
         client: Client of the installation.
-        perishing: Returns the stored series that have bars which no vendor will serve soon; None:
-            these are not reported.
-        timeout_s: Seconds that a run waits for vendors; None: as long as pages arrive.
+        perishing: Returns the stored series that lack bars which vendors will soon stop serving. None
+            means that such series are not reported.
+        timeout_s: Seconds that a run waits for vendors; None means as long as pages arrive.
     """
 
     def __init__(

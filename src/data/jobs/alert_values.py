@@ -132,7 +132,7 @@ class Alert:
             :data:`DATA_PROBLEMS`.
         condition, value: The alert fires when the quantity of a closed bar crosses ``value``
             upwards (``above``) or downwards (``below``). Unused for ``data``.
-        rearm: Conditions under which the alert fires again; None: it fires once and ends.
+        rearm: Conditions under which the alert fires again; None means that it fires once and ends.
         since_ms: Time at which the alert was created or last changed; a bar that had closed by then
             never makes it fire.
         expires_ms: Time after which a closing bar no longer makes the alert fire.

@@ -428,7 +428,7 @@ def job_health(records: AlertRecords, now_ms: int) -> dict[str, Any]:
 
 
 def job_health_in_words(health: Mapping[str, Any]) -> tuple[bool | None, str, str]:
-    """Return whether the alert job runs properly (None: no alerts), its state as text, and advice.
+    """Return whether the alert job runs properly (None means no alerts), its state as text, and advice.
 
     Args:
         health: Result of :func:`job_health`.

@@ -48,7 +48,7 @@ class Wanted:
 
     Attributes:
         start, end: Range, see ``get_ohlcv``; by default everything that is stored.
-        adjustment: ``raw``, ``split`` or ``all``; None: prices as stored, whatever their adjustment
+        adjustment: ``raw``, ``split`` or ``all``; None means prices as stored, whatever their adjustment
             is.
         format: Format of the files.
     """

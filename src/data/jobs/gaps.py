@@ -161,7 +161,7 @@ def gap_report(
 
     Args:
         services: Services of the installation.
-        symbol, timeframe: Series, see ``get_ohlcv``; None: all except samples, recordings and
+        symbol, timeframe: Series, see ``get_ohlcv``; None means all except samples, recordings and
             synthetic bars.
         start, end: Range, see ``get_ohlcv``; by default from the first request up to now.
 
@@ -241,7 +241,7 @@ def gaps_of(
         services, keys: Services of the installation, and the series.
         days: Sessions that vendors lack across their symbols.
         bounds: Start and end; see :func:`gap_report`.
-        most: Maximum number of gaps listed for a series; None: all.
+        most: Maximum number of gaps listed for a series; None means all.
         look: Function called with each series and its outline.
     """
     start, end = bounds

@@ -53,7 +53,7 @@ class ServedRow:
             limit.
         depth_days: History in days; None if it reaches back to the listing.
         settles: Maps each asset class to the number of minutes after its close in which a bar may
-            change; None: until the next session opens.
+            change; None means until the next session opens.
         kinds: Maps each asset class to the kind of its bars.
         adjustment: Adjustment of the prices.
         has_forming: Whether the vendor's answers include the forming bar.

@@ -1,4 +1,4 @@
-"""Finds stored series that lack bars or figures which no vendor will serve soon.
+"""Finds stored series that lack bars or figures which vendors will soon stop serving.
 
 A vendor with sixty days of history no longer serves a bar sixty days after its open; open interest
 and ratios for perpetual futures are served for thirty days. After that, no vendor in the rules has

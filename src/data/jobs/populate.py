@@ -279,7 +279,7 @@ def fill(
     """Fetch the bars that each series of ``job`` lacks; bars are committed as they arrive.
 
     Stored bars are looked up first. All series with the same first vendor then share ``at_work``
-    threads (None: the default number), so that the series of one vendor do not wait for those of
+    threads (None means the default number), so that the series of one vendor do not wait for those of
     another. Among them, the smallest priority comes first, then the series whose missing bars will
     be dropped soonest.
 

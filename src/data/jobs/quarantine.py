@@ -168,7 +168,7 @@ class _Adjuster:
         return [self._store.read_version(self._key, self._span, n) for n in reversed(kept)]
 
     def adjusted(self, bar: Bar, vendor: str, wanted: Basis | None) -> tuple[BarTable, Basis]:
-        """Convert a bar to the basis ``wanted`` (None: the latest one in the series).
+        """Convert a bar to the basis ``wanted`` (None means the latest one in the series).
 
         Raises:
             KindMismatchError: The stored data does not show how to convert the bar.

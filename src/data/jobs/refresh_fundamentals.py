@@ -64,7 +64,7 @@ class Refresh:
     """The options of a run.
 
     Attributes:
-        symbols: Symbols of companies and coins, or rows of a list with symbol and priority; None:
+        symbols: Symbols of companies and coins, or rows of a list with symbol and priority; None means
             all cached symbols.
         data_types: Types to refresh, by any of their names.
         choice: Selection and order of the symbols.

@@ -84,9 +84,9 @@ class Runner(Generic[K, R]):
             state.
         on_done: Called with a task and the result of its work, or None.
         on_state: Called with a task and its state, also before each longer wait; it must count
-            ``parts_done``. None: progress is reported, and the parts of all tasks are counted.
-        most: Number of threads for each vendor; None: the usual number.
-        log: Logger for longer waits; None: they are not logged.
+            ``parts_done``. None means that progress is reported, and the parts of all tasks are counted.
+        most: Number of threads for each vendor; None means the usual number.
+        log: Logger for longer waits; None means that they are not logged.
 
     Attributes:
         stopped: Reason why no more tasks are started; empty while tasks are started.

@@ -89,7 +89,7 @@ class Places:
     Attributes:
         cache_dir, fill, limit_gb: Folder of the cache, its content, and its size limit (0: none).
         free: Bytes left on its disk; None if the system does not report it.
-        state_file, state_bytes: File with the state that processes share, and its size; None: no
+        state_file, state_bytes: File with the state that processes share, and its size; None means no
             file yet.
     """
 
@@ -191,7 +191,7 @@ class Watch:
     Args:
         cache_dir, config_path: See ``DataManager``.
         clock: Clock to use instead of the system clock.
-        reach: Function that tries to reach vendors; None: no vendor is tried.
+        reach: Function that tries to reach vendors; None means that no vendor is tried.
 
     Attributes:
         survey: Settings, and the mistakes in the configuration.

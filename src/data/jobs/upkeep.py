@@ -47,7 +47,7 @@ def run_upkeep(
         services: Services of the installation; workers get the paths of its folder and its rules.
         work: Name of the work to do.
         keys: Series to process, grouped by symbol.
-        executor: Workers to use, as for :func:`~.workers.workers`; None: this process.
+        executor: Workers to use, as for :func:`~.workers.workers`; None means this process.
         options: Options of the work.
 
     Raises:

@@ -192,8 +192,8 @@ def validate_all(
     Args:
         services: Services of the installation.
         pattern: Pattern; see ``BarsClient.series``.
-        executor: Workers to use, see :func:`~.workers.workers`; None: this process.
-        symbols: Symbols to which the validation is limited; None: all.
+        executor: Workers to use, see :func:`~.workers.workers`; None means this process.
+        symbols: Symbols to which the validation is limited; None means all.
         mark: Whether to mark bars that are certainly wrong.
 
     Raises:

@@ -246,7 +246,7 @@ def verify(
         against: Second vendor, to compare two vendors without the cache.
         whole: Whether to compare everything that is cached if no start is given.
         timeout: Seconds after which the call stops waiting for vendors; a comparison that was not
-            finished by then has an ``error``. None: 30 s for each request, including retries.
+            finished by then has an ``error``. None means 30 s for each request, including retries.
         cache_dir, config_path: See ``DataManager``.
 
     Raises:

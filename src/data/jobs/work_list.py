@@ -33,7 +33,7 @@ class WorkItem:
         start: Start; empty for the start of the job.
         priority: Smaller numbers come first.
         problem: Reason why the row cannot be processed; empty if it can.
-        session: Session hours of the bars; None: those of the job. A list cannot specify them.
+        session: Session hours of the bars; None means those of the job. A list cannot specify them.
     """
 
     symbol: str

@@ -127,7 +127,7 @@ class BasePortal(ABC, Generic[S, F]):
     Args:
         daily_reader, minute_reader: Readers of a bundle, as used by older programs;
             ``daily_bar_reader`` and ``minute_bar_reader`` are the same.
-        current_simulation_time: See :meth:`set_simulation_time`; None: the limit is now.
+        current_simulation_time: See :meth:`set_simulation_time`; None means that the limit is now.
         data_source: A :class:`~src.data.DataManager`, a source from :mod:`src.data.sources` (only
             its vendor answers), or an object with ``async fetch(symbols, start, end, frequency)``
             that returns a Polars frame with ``timestamp`` (or ``date``), ``symbol`` and ``open high
@@ -138,9 +138,9 @@ class BasePortal(ABC, Generic[S, F]):
         asset_finder: Object that looks up numbers (``retrieve_asset``) and symbols
             (``lookup_symbol``) if assets are given as one of these and the source needs the other.
         calendar: Name of an exchange's calendar, or an object with ``name``, for readers and
-            sources. It determines which bars are expected, and when they close. None: the rows are
-            those of the source, and a daily bar closes at the end of its UTC day.
-            ``trading_calendar`` is the same. With a data manager, each asset has its own calendar.
+            sources. It determines which bars are expected, and when they close. None
+            means that the rows are those of the source, and that a daily bar closes at the end of
+            its UTC day. ``trading_calendar`` is the same. With a data manager, each asset has its own calendar.
         validator: Object whose ``validate(frame)`` is called with each Polars frame that is read;
             the frame is rejected if the result, or its ``valid``, is false.
         cache_manager: Object with ``get(symbols, start_date, end_date, resolution, source)`` and

@@ -32,7 +32,7 @@ class PolarsParquetDailyReader(ParquetReader):
         end_date: Any,
         fields: Sequence[str] | None = None,
     ) -> pl.DataFrame:
-        """Return the bars of :meth:`load_raw_arrays`, collected; fields None: all five."""
+        """Return the bars of :meth:`load_raw_arrays`, collected; no ``fields`` means all five."""
         return self._load(sids, start_date, end_date, fields)
 
     def get_first_available_date(self, sid: int) -> pd.Timestamp | None:

@@ -36,7 +36,7 @@ class PolarsParquetMinuteReader(ParquetReader):
         end_dt: Any,
         fields: Sequence[str] | None = None,
     ) -> pl.DataFrame:
-        """Return the bars of :meth:`load_raw_arrays`, collected; fields None: all five."""
+        """Return the bars of :meth:`load_raw_arrays`, collected; no ``fields`` means all five."""
         return self._load(sids, start_dt, end_dt, fields)
 
     def load_trading_day(
@@ -61,8 +61,8 @@ class PolarsParquetMinuteReader(ParquetReader):
 
         Args:
             sids: Numbers of the series.
-            start_date, end_date: Days, inclusive; an instant means its UTC day. None: no bound.
-            fields: Some of ``open high low close volume``; None: all.
+            start_date, end_date: Days, inclusive; an instant means its UTC day. None means no bound.
+            fields: Some of ``open high low close volume``; None means all.
 
         Returns:
             ``date``, ``sid`` and the fields, sorted by sid and date; the volume is ``Decimal(38,

@@ -101,7 +101,7 @@ class ParquetReader:
             fields: ``open high low close volume`` (Decimal), or further columns of the files.
             start_date, end_date: Bounds, inclusive: a date, or anything pandas accepts as one.
                 For minute bars, an instant (naive means UTC), or a date for the whole UTC day.
-                None: no bound.
+                None means no bound.
 
         Raises:
             QueryError: A sid is not a number, a field is unknown, or the range is invalid.

@@ -123,10 +123,10 @@ class ParquetWriter:
         Args:
             df: Bars to write.
             compression: ``zstd``, the only compression for bundles.
-            dataset_id: Id of the dataset in ``metadata.db``; None: an id derived from the bundle's
+            dataset_id: Id of the dataset in ``metadata.db``; None means an id derived from the bundle's
                 path.
             source_metadata: Further facts about the source; ``source_type`` names it.
-            bundle_name: Name to write into the files; None: the name of the folder.
+            bundle_name: Name to write into the files; None means the name of the folder.
         """
         self._check_compression(compression)
         self._write([df], "daily", "1d", dataset_id, source_metadata, bundle_name)

@@ -91,7 +91,7 @@ def partitions(
     Args:
         disk, root: File access, and folder of the bundle.
         frequency: ``daily`` or ``minute``.
-        first, last: Days, both included; None: no bound.
+        first, last: Days, both included; None means no bound.
         pending: Files of a committed change that is not finished: the path of each, and the name of
             its staged file (None if the change deletes it).
     """

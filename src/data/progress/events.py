@@ -100,7 +100,7 @@ class JobProgress:
 
     Args:
         clock: Clock that measures the pace.
-        listener: Listener to inform; None: no one.
+        listener: Listener to inform; None means no one.
         total: Number of items in the report: series, symbols or bars.
         parts: Number of parts that all of these take.
 

@@ -49,7 +49,7 @@ class DataSourceConfig:
 
     Attributes:
         source_name: Name for ``DataSourceRegistry.get_source``.
-        api_key, api_secret: Keys; None: those in the environment.
+        api_key, api_secret: Keys; None means those in the environment.
         exchange, base_url: Exchange and base URL, if the source uses them.
         rate_limit_per_second: Requests per second.
         enable_caching: Whether answers are cached.

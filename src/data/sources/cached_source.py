@@ -97,7 +97,7 @@ class CachedDataSource(DataSource):
     Args:
         adapter: A packaged source, or an object with ``fetch(symbols, start, end,
             frequency)``.
-        cache_dir: Folder of frames; None: next to the cache of bars, in the user's cache folder.
+        cache_dir: Folder of frames; None means next to the bars, in the user's cache folder.
         config: Settings that override ``./config/cache_freshness.yaml``: keys as in
             :meth:`.FreshnessPolicyFactory.create`, and ``cache.max_size_bytes``, 10 GiB by default:
             above this the least recently used frames are dropped.
@@ -250,7 +250,7 @@ class CachedDataSource(DataSource):
         Args:
             bundle_name: Name of the bundle; bars are added to an existing bundle from this source.
             symbols, start, end, frequency: See :meth:`fetch`.
-            **options: ``folder``: folder of bundles; None: the configured one.
+            **options: ``folder``: folder of bundles; None means the configured one.
 
         Raises:
             BundleError: The bundle belongs to another source.

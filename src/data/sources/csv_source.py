@@ -25,7 +25,7 @@ class SchemaMapping:
     Attributes:
         date_column: Column of the timestamps, which are opens of bars or dates.
         open_column, high_column, low_column, close_column, volume_column: Columns of the bars.
-        symbol_column: Column with the symbol of each row; None: the file has only one symbol.
+        symbol_column: Column with the symbol of each row; None means that the file has only one symbol.
     """
 
     date_column: str = "date"
@@ -44,9 +44,9 @@ class CSVConfig:
     Attributes:
         file_path: A file, or a folder with a file for each symbol (``AAPL.csv``).
         schema_mapping: Columns of the file; may be a plain mapping.
-        delimiter: ``,``, ``;``, ``|`` or a tab; None: a comma.
+        delimiter: ``,``, ``;``, ``|`` or a tab; None means a comma.
         has_header: Must be True, because columns are found by their names.
-        date_format: Format for ``strptime``; None: ISO 8601, or seconds since 1970.
+        date_format: Format for ``strptime``; None means ISO 8601, or seconds since 1970.
         timezone: Time zone of naive timestamps.
         missing_data_strategy: ``fail``: a row without a price is an error; ``skip``: frames omit
             the row, while a bundle keeps it without that price, like any answer from the data
@@ -68,10 +68,10 @@ class CSVDataSource(VendorDataSource):
     The bars are stored; a file is read again if it changes.
 
     Args:
-        config: Layout, or the path of a file or folder; None: the layout in ``providers.local``
+        config: Layout, or the path of a file or folder; None means the layout in ``providers.local``
             of the rules.
         manager: See :class:`VendorDataSource`.
-        symbol: Symbol of a file without a symbol column; None: the file's name up to the first
+        symbol: Symbol of a file without a symbol column; None means the file's name up to the first
             ``_`` or ``.``.
         **more: Fields of :class:`CSVConfig`, ``csv_dir`` for its ``file_path``, and arguments of
             :class:`VendorDataSource`. Without a :class:`CSVConfig`, fields that are not given

@@ -76,7 +76,7 @@ class CacheFreshnessPolicy(ABC):
 
     Attributes:
         calendar: Calendar of the market: a name such as ``NYSE`` or ``24/7``, or an object with
-            ``name``, such as one from exchange_calendars. None: the calendar of the call, or of
+            ``name``, such as one from exchange_calendars. None means the calendar of the call, or of
             the symbol if it is known.
     """
 
@@ -186,7 +186,7 @@ class TTLFreshnessPolicy(_Rule):
     """Bars are fresh for a fixed time; meant for markets that never close.
 
     Args:
-        ttl_seconds: Time to live; None: a day for ``1d``, an hour for ``1h``, five minutes for
+        ttl_seconds: Time to live; None means a day for ``1d``, an hour for ``1h``, five minutes for
             ``5m`` and ``1m``, and an hour otherwise.
 
     Raises:
@@ -317,7 +317,7 @@ class FreshnessPolicyFactory:
             config: Settings: ``<source>.daily`` (``market_close``, ``ttl``, ``hybrid``,
                 ``never_stale``, ``always_stale``), ``<source>.daily_ttl``, ``.hourly_ttl``,
                 ``.minute_ttl``, or for one timeframe such as ``<source>.15m_ttl`` (seconds),
-                ``<source>.calendar``; None: those in ``./config/cache_freshness.yaml``.
+                ``<source>.calendar``; None means those in ``./config/cache_freshness.yaml``.
 
         Raises:
             ConfigError: A key or value is invalid, or the calendar does not exist.
@@ -334,7 +334,7 @@ class FreshnessPolicyFactory:
         Args:
             data_source: Source, or its name.
             frequency: Timeframe of the bars.
-            calendar: See :class:`CacheFreshnessPolicy`; None: the one in the file, or else
+            calendar: See :class:`CacheFreshnessPolicy`; None means the one in the file, or else
                 ``XNYS`` for stocks.
 
         Raises:
@@ -347,7 +347,7 @@ class FreshnessPolicyFactory:
         """Return a file's settings, with the keys of :meth:`create` and ``cache.max_size_bytes``.
 
         Args:
-            path: File; None: ``./config/cache_freshness.yaml``, or no settings if it does not
+            path: File; None means ``./config/cache_freshness.yaml``, or no settings if it does not
                 exist.
 
         Raises:

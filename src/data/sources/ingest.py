@@ -163,7 +163,7 @@ async def answered(
         fetch: Method of a source; a coroutine function or not.
         about: Name of the source, for messages.
         question: Bars to request.
-        patience_s: Seconds to wait; None: as long as it takes.
+        patience_s: Seconds to wait; None means as long as it takes.
 
     Raises:
         ForeignError, ProviderTimeoutError, DataError: See :func:`fetched`.
@@ -332,7 +332,7 @@ async def ingested(
         source: See :func:`fetched`; the source must also have ``get_metadata``.
         bundle_name: Name of the bundle.
         question: Bars to request.
-        folder: Folder of bundles; None: the configured one.
+        folder: Folder of bundles; None means the configured one.
 
     Raises:
         BundleError: The bundle belongs to another source, or was built from the store.

@@ -87,7 +87,7 @@ class VendorDataSource(DataSource):
     Thread-safe.
 
     Args:
-        manager: Data manager to use; None: :func:`~src.data.get_data_manager`, called on first use.
+        manager: Data manager to use; None means :func:`~src.data.get_data_manager`, called on first use.
         provider: Name of the vendor, if the class does not determine it.
         **config: ``timeout``: seconds to wait for vendors; ``adjustment``: ``raw``, ``split``
             (default) or ``all``, see ``get_ohlcv``; ``api_key`` and ``api_secret``: keys to use
@@ -98,7 +98,7 @@ class VendorDataSource(DataSource):
 
     Attributes:
         name: Name of the source.
-        provider: Name of the vendor; None: the vendors in the rules.
+        provider: Name of the vendor; None means the vendors in the rules.
         adjustment: Adjustment of the prices.
 
     Raises:
@@ -316,7 +316,7 @@ class VendorDataSource(DataSource):
         Args:
             bundle_name: Name of the bundle.
             symbols, start, end, frequency: See :meth:`answer`.
-            folder: Folder of bundles; None: the configured one.
+            folder: Folder of bundles; None means the configured one.
 
         Raises:
             BundleError: The bundle has bars of another vendor, timeframe or adjustment, or no

@@ -52,7 +52,7 @@ class CCXTDataSource(VendorDataSource):
 
     Args:
         exchange_id: Name of the exchange in ccxt; ``exchange`` is another name of this argument.
-            None: the exchange in ``config/data_adapters.yaml``, or else ``binance``.
+            None means the exchange in ``config/data_adapters.yaml``, or else ``binance``.
         testnet: Must be False, because bars from a test network are not market data.
         api_key, api_secret: Not needed for bars.
         manager, **config: See :class:`VendorDataSource`.

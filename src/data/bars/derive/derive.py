@@ -204,7 +204,7 @@ def derived(
         anchor: Origin of the grid of the source bars, if known; the derived bars have the same
             origin.
         ask: Answers with the source bars, from the store and from vendors.
-        hours: Calendar that determines which bars belong together; None: the market's regular
+        hours: Calendar that determines which bars belong together; None means the market's regular
             hours, to which extended bars are cut.
 
     Raises:

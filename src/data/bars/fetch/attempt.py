@@ -43,7 +43,7 @@ class VendorReply(Generic[R]):
         Args:
             message: Message for a successful attempt; an error has its own message.
             rows: Number of rows received.
-            requests: Number of requests according to the answer; None: the number counted here.
+            requests: Number of requests according to the answer; None means the number counted here.
         """
         error = self.error
         outcome = "ok" if error is None else type(error).__name__

@@ -19,8 +19,8 @@ class Offer(NamedTuple):
     Attributes:
         name: Vendor name, as the rules spell it.
         kind: Kind of the answers if this vendor is the first that serves the range.
-        depth_days: How far back its history goes; None: unlimited.
-        lane_name: Lane in which the vendor's bars always are; None: the lane of their kind.
+        depth_days: How far back its history goes; None means unlimited.
+        lane_name: Lane in which the vendor's bars always are; None means the lane of their kind.
     """
 
     name: str

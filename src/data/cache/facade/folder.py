@@ -276,7 +276,7 @@ class CacheFolder:
         the log of its series.
 
         Args:
-            age: Age such as ``5y``, ``18mo``, ``2w`` or ``90d``; None: ``cache.retention.age`` in
+            age: Age such as ``5y``, ``18mo``, ``2w`` or ``90d``; None means ``cache.retention.age`` in
                 the rules.
             dry_run: Whether only to report the years.
             every: Whether to delete even if no bars would be left.

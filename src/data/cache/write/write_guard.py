@@ -150,7 +150,7 @@ class FreeSpaceGuard:
     Args:
         root: Cache folder.
         disk: File system.
-        min_free_mb: MiB that stay free; None: one hundredth of the disk, at least 64 MiB and at
+        min_free_mb: MiB that stay free; None means one hundredth of the disk, at least 64 MiB and at
             most 1 GiB; 0: no reserve.
         make_room: Function that drops files that can be rebuilt from the bars.
         clock: Clock that measures the time until the next search for such files after a search

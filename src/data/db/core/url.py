@@ -68,7 +68,7 @@ def database_url(
 
     Args:
         url: ``sqlite:///`` and a path, or ``postgresql://`` (or ``postgres://``) with user,
-            password, host and name; None: ``DB_URL``, then all of ``POSTGRES_USER``,
+            password, host and name; None means ``DB_URL``, then all of ``POSTGRES_USER``,
             ``POSTGRES_PASSWORD``, ``POSTGRES_HOST``, ``POSTGRES_PORT`` and ``POSTGRES_DATABASE``,
             then ``DATABASE_URL``, then the file ``onetape.db`` in the user's data folder. A blank
             variable is ignored.

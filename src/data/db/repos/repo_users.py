@@ -302,7 +302,7 @@ class VerificationRepo(Repository):
         row.value = json.dumps({"key": kept["key"], "issued": issued})
 
     def count_last_hour_by_user_id(self, user_id: int, now_unix: int | None = None) -> int:
-        """Return the number of codes sent to a user in the hour before ``now_unix`` (None: now)."""
+        """Return the number of codes sent to a user in the hour before ``now_unix`` (None means now)."""
         now = self.clock.now_ms() // 1000 if now_unix is None else now_unix
         sent = VerificationCode.sent_time
         query = select(func.count()).where(VerificationCode.user_id == user_id)

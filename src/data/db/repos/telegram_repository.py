@@ -60,7 +60,7 @@ class TelegramRepository(Repository):
         """Return the address, rights, language and limits of a user, or None if unknown.
 
         Keys: ``telegram_user_id``, ``email``, ``approved``, ``verified``, ``max_alerts``,
-        ``max_schedules`` (None: no limit), ``language``, ``is_admin``.
+        ``max_schedules`` (None means no limit), ``language``, ``is_admin``.
         """
         profile = self.users.get_telegram_profile(telegram_user_id)
         return None if profile is None else _status(profile)
@@ -155,7 +155,7 @@ class TelegramRepository(Repository):
     def count_codes_last_hour(
         self, telegram_user_id: str | int, now_unix: int | None = None
     ) -> int:
-        """Return the number of codes sent in the hour before ``now_unix`` (None: now)."""
+        """Return the number of codes sent in the hour before ``now_unix`` (None means now)."""
         profile = self.users.get_telegram_profile(telegram_user_id)
         if profile is None:
             return 0
@@ -186,7 +186,7 @@ class TelegramRepository(Repository):
         return self.users.get_admin_telegram_user_ids()
 
     def set_user_limit(self, telegram_user_id: str | int, key: str, value: int | None) -> None:
-        """Set ``max_alerts`` or ``max_schedules``; None: no limit.
+        """Set ``max_alerts`` or ``max_schedules``; None means no limit.
 
         Raises:
             QueryError: The key is unknown, or the value is not a non-negative integer.
@@ -200,7 +200,7 @@ class TelegramRepository(Repository):
         return limit
 
     def set_user_daily_limit(self, telegram_user_id: str | int, limit: int | None) -> None:
-        """Set the number of uses per day that :meth:`use_daily_limit` allows; None: no limit."""
+        """Set the number of uses per day that :meth:`use_daily_limit` allows; None means no limit."""
         self.users.update_telegram_profile(telegram_user_id, daily_limit=limit)
 
     def use_daily_limit(self, telegram_user_id: str | int) -> bool:
@@ -291,7 +291,7 @@ class TelegramRepository(Repository):
         Keys: ``id``, ``user_id``, ``ticker``, ``active``, ``email``, ``status``, ``created_at``,
         ``updated_at``, ``alert_type`` (``price``, ``indicator``, ``custom``, ``data``),
         ``re_arm_config``, ``reason`` (why it was paused), ``phase`` (``new``, ``armed``,
-        ``waiting`` until the value comes back, ``done``), ``fired_at`` (None: never), and,
+        ``waiting`` until the value comes back, ``done``), ``fired_at`` (None means never), and,
         depending on its type, ``price``, ``condition``, ``indicator``, ``value``, ``timeframe``,
         ``alert_action``, ``expires``.
         """
@@ -382,8 +382,8 @@ class TelegramRepository(Repository):
         """Return the schedules of a user, ordered by id.
 
         Keys: ``id``, ``user_id``, ``ticker``, ``config_json``, ``schedule_config``,
-        ``scheduled_time`` (None: not every day in UTC), ``created_at``, ``enabled``, ``active``,
-        ``reason`` (why it was paused), ``cron``, ``next_run_at`` (None: never), ``created``,
+        ``scheduled_time`` (None means not every day in UTC), ``created_at``, ``enabled``, ``active``,
+        ``reason`` (why it was paused), ``cron``, ``next_run_at`` (None means never), ``created``,
         ``period``, ``email``, ``indicators``, ``interval``, ``provider``, ``schedule_type``,
         ``list_type``.
         """

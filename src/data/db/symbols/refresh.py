@@ -62,7 +62,7 @@ def refresh_symbols(
     Args:
         database: Database whose tables are filled.
         manager: Data manager whose cache and vendors are read.
-        symbols: Symbols as users type them; None: all that are stored, have a row, or have a
+        symbols: Symbols as users type them; None means all that are stored, have a row, or have a
             dated change.
 
     Yields:

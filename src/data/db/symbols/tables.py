@@ -231,7 +231,7 @@ def changes_by_name(session: Session, symbol: str | None = None) -> dict[str, li
 
     Args:
         session: Session of a reading unit.
-        symbol: Limits the result to this name and the others in its boundaries; None: all names.
+        symbol: Limits the result to this name and the others in its boundaries; None means all names.
     """
     intervals, events = load(session) if symbol is None else _around(session, symbol)
     events_of: dict[str, list[SymbolBoundary]] = defaultdict(list)

@@ -285,7 +285,7 @@ def polled(
         interval_s: See :class:`PollSource`.
         forming: Whether the forming bar is requested every ``interval_s``.
         adjustment: Adjustment of the prices.
-        timeout_s: Seconds allowed for each request. None: no limit as long as pages keep arriving.
+        timeout_s: Seconds allowed for each request. None means no limit as long as pages keep arriving.
         on_ask: Called before every request.
     """
     step, clock = Timeframe.parse(timeframe), clock_of(manager)
