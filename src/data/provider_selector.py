@@ -131,7 +131,7 @@ class ProviderSelector:
     :meth:`instrument` and :meth:`rule_for` raise the reason.
 
     Raises:
-        RulesError: The rules file has mistakes; all of them are listed.
+        RulesError: The rules file is invalid; all mistakes are listed.
         ConfigError: The rules file does not exist.
     """
 
@@ -178,7 +178,7 @@ class ProviderSelector:
         """The rules as a plain mapping. Assign a whole mapping; changes in place have no effect.
 
         Raises:
-            RulesError: The assigned mapping has mistakes.
+            RulesError: The assigned mapping is invalid.
         """
         with self._building:
             if self._plain is None:

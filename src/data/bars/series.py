@@ -178,7 +178,7 @@ class Journal:
         scores: Scores of the answers, 0 to 1.
         vendor_days: Sessions of these bars that vendors lack for most of their symbols, as known
             when it was this request's turn.
-        outdated: Why data read from the user's files is doubtful although the files are not read
+        outdated: Reason why data read from the user's files is doubtful although the files are not read
             again; otherwise empty.
     """
 

@@ -86,7 +86,7 @@ class Expiry:
 
 
 class Suspicion(NamedTuple):
-    """Why bars are not trusted yet, and when they are fetched again."""
+    """The reason why bars are not trusted yet, and when they are fetched again."""
 
     reason: str
     expires: int

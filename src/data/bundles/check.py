@@ -84,7 +84,7 @@ class CheckedRead:
         cells: Cells that differ now, by stamp.
         bars: Number of bars that differ, if known.
         causes: Members of ``CAUSES``.
-        detail: Why the bars are gone, or another remark.
+        detail: Reason why the bars are gone, or another remark.
     """
 
     read: SeriesRead

@@ -29,7 +29,7 @@ def find_file(rules_path: Path | None = None, cwd: Path | None = None) -> Path |
     The packaged file does not count as the user's.
 
     Raises:
-        RulesError: The file in the usual place has mistakes, or names variables of other keys.
+        RulesError: The file in the usual place is invalid, or names variables of other keys.
         ConfigError: The file cannot be read.
     """
     places = [rules_path.parent / FILE_NAME] if rules_path else []
@@ -64,7 +64,7 @@ def load_fundamentals_rules(path: Path | None = None) -> FundamentalsRules:
     """Return the packaged rules, overridden by the user's file if there is one.
 
     Raises:
-        RulesError: A file has mistakes; all of them are listed with their lines.
+        RulesError: A file is invalid; all mistakes are listed with their lines.
         ConfigError: The file cannot be read.
     """
     return _packaged() if path is None else _user(path, _read(path))
@@ -92,7 +92,7 @@ def checked(data: bytes, name: str) -> Mapping[str, Any]:
     """Parse and check the content of a fundamentals file.
 
     Raises:
-        RulesError: The file has mistakes; all of them are listed with their lines.
+        RulesError: The file is invalid; all mistakes are listed with their lines.
     """
     # JSON is read as YAML, of which it is a subset: this gives line numbers and detects duplicate
     # keys.

@@ -26,7 +26,7 @@ def read_rules(data: bytes, name: str, beneath: Mapping[str, Any] | None = None)
         beneath: Checked mapping that the file overrides; None if the file is complete by itself.
 
     Raises:
-        RulesError: The file has mistakes; all of them are listed with their lines.
+        RulesError: The file is invalid; all mistakes are listed with their lines.
     """
     document = read_yaml(data)
     _raise_for([*document.problems, *check(document.value)], document, name)
@@ -41,7 +41,7 @@ def checked_rules(mapping: Mapping[str, Any], name: str) -> Rules:
     """Check a complete mapping and convert it to rules.
 
     Raises:
-        RulesError: The mapping has mistakes; all of them are listed.
+        RulesError: The mapping is invalid; all mistakes are listed.
     """
     _raise_for(check(mapping), YamlDocument(), name)
     return _whole(mapping, YamlDocument(), name)

@@ -52,7 +52,7 @@ def load_settings(
 
     Raises:
         ConfigError: A rules file that was named does not exist, or a variable cannot be used.
-        RulesError: The rules file has mistakes.
+        RulesError: The rules file is invalid.
     """
     here = working_dir() if cwd is None else cwd
     cache, cache_from = cache_folder_of(cache_dir, environ, here)
@@ -77,7 +77,7 @@ def find_rules(
 
     Raises:
         ConfigError: A file that the user named does not exist.
-        RulesError: A file that was merely found in the working directory has mistakes, or names
+        RulesError: A file that was merely found in the working directory is invalid, or names
             foreign hosts or keys.
     """
     named = [(config_path, "config_path"), (variable_of("ONETAPE_RULES", environ), "ONETAPE_RULES")]

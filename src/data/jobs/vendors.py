@@ -78,7 +78,7 @@ def selector_of(settings: Settings) -> ProviderSelector:
     """Return a selector whose senders follow the rules; no cache is opened or created.
 
     Raises:
-        RulesError: The rules file has mistakes.
+        RulesError: The rules file is invalid.
     """
     providers = load_rules(settings.rules_path).providers.items()
     modes = {name: vendor.transport for name, vendor in providers}
@@ -251,7 +251,7 @@ def vendor_profile(settings: Settings, vendor: str) -> dict[str, Any]:
         UnknownProviderError: The vendor does not exist (the error suggests the nearest name), or it
             cannot be used.
         MissingExtraError: The vendor belongs to a family whose package is not installed.
-        RulesError: The rules file has mistakes.
+        RulesError: The rules file is invalid.
     """
     clock, rules = SystemClock(), load_rules(settings.rules_path)
     network = network_of(settings, rules, clock)

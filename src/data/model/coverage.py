@@ -91,7 +91,7 @@ class Covered:
             ``reason``, until ``expires``); ``suspect`` (fetched, but not to be trusted; not
             requested again before ``expires``).
         vendor, kind, basis, fetched_at: Where the answer came from.
-        reason: Why the entry is empty or suspect.
+        reason: Reason why the entry is empty or suspect.
         expires: Time (UTC milliseconds) from which the entry is requested again if it is empty
             or suspect, or provisional because nothing confirmed the clock; None for never.
         splices: Comparisons with other vendors' bars at the points where they meet. A part of an

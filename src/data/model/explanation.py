@@ -35,7 +35,7 @@ class Way:
         spelling: The vendor's spelling of the symbol.
         adjustment: Adjustment of the vendor's prices.
         depth_days: How many days back the vendor's history goes; None if back to the listing.
-        substitute: Why the vendor's bars cannot be combined with the others': it is queried for the
+        substitute: Reason why the vendor's bars cannot be combined with the others': it is queried for the
             whole range, and only if the vendors before it have nothing, or are down and bars are
             missing. Empty for vendors that complete each other.
     """
@@ -144,7 +144,7 @@ class Explanation(InLines):
         stored: Stored bars, by lane.
         source: Timeframe of the shorter bars from which these are or would be built, or an empty
             string.
-        why_not: Why no vendor can be queried, or an empty string.
+        why_not: Reason why no vendor can be queried, or an empty string.
         lacking: Sessions that one of the vendors lacks for most of its symbols.
         span: Half-open span that the explanation is about; None for the series as a whole.
     """

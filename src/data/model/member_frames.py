@@ -22,7 +22,7 @@ class DaysWithoutBars(NamedTuple):
     Attributes:
         first, last: Session dates at the venue, both inclusive.
         sessions: Number of market sessions in the range.
-        reason: Why the first session has no bar, if the answer gives a reason; otherwise empty.
+        reason: Reason why the first session has no bar, if the answer gives a reason; otherwise empty.
     """
 
     first: date

@@ -52,7 +52,7 @@ class PlanStep:
         requests: Number of requests that would be sent.
         cost: Units of the vendor's limits that each request uses.
         wait_s: Seconds that the requests would wait for these limits.
-        trouble: Why the query would get no answer; empty if the vendor may be queried.
+        trouble: Reason why the query would get no answer; empty if the vendor may be queried.
         what: Data requested: ``bars``, or ``splits and dividends``.
         is_archive: Whether the vendor's archive is queried, which has its own limits.
     """
@@ -91,7 +91,7 @@ class VendorOffer:
         vendor: Canonical name of the vendor.
         span: Part of the segment within the vendor's history; may be empty.
         requests, cost, wait_s: See :class:`PlanStep`.
-        trouble: Why the vendor would not be queried, or not for the whole span.
+        trouble: Reason why the vendor would not be queried, or not for the whole span.
     """
 
     vendor: str
@@ -124,7 +124,7 @@ class PlanSegment(PlanStretch):
     """A part of the range that would be fetched.
 
     Attributes:
-        reasons: Why it is fetched, such as ``after the cached bars``.
+        reasons: Reasons for the request, such as ``after the cached bars``.
         offers: Candidate vendors, in the order of the rules.
         steps: Expected queries: which vendor would be queried for which part.
     """

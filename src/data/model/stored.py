@@ -129,7 +129,7 @@ class CoverageSpan:
         state: ``final``; ``provisional`` (closed, may change); ``suspect`` (stored but doubtful);
             ``empty`` (fetched, and the vendor had no bar).
         vendor: Vendor that returned the bars, or that had none; several are joined by commas.
-        reason: Why a span is ``empty`` or ``suspect``.
+        reason: Reason why a span is ``empty`` or ``suspect``.
         basis: Adjustment of the stored prices, as fetched.
         fetched_at: Time of the request, UTC milliseconds; 0 if unknown.
         expires: Time from which the span no longer counts as answered; None for never.

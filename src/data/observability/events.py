@@ -184,7 +184,7 @@ class BarRefused(Event):
         spelled: The vendor's spelling of the symbol; empty for an unreadable message.
         bars: Timeframe of the data; empty for trades and unreadable messages.
         opens_ms: Stamp of the bar in UTC milliseconds; for trades and messages, their minute.
-        reason: Why it was rejected.
+        reason: Reason why it was rejected.
     """
 
     vendor: str

@@ -140,7 +140,8 @@ class BasePortal(ABC, Generic[S, F]):
         calendar: Name of an exchange's calendar, or an object with ``name``, for readers and
             sources. It determines which bars are expected, and when they close. None
             means that the rows are those of the source, and that a daily bar closes at the end of
-            its UTC day. ``trading_calendar`` is the same. With a data manager, each asset has its own calendar.
+            its UTC day. ``trading_calendar`` is the same. With a data manager, each asset has its own
+            calendar.
         validator: Object whose ``validate(frame)`` is called with each Polars frame that is read;
             the frame is rejected if the result, or its ``valid``, is false.
         cache_manager: Object with ``get(symbols, start_date, end_date, resolution, source)`` and

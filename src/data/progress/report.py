@@ -81,7 +81,7 @@ class SeriesResult:
 
     @property
     def why(self) -> str:
-        """Why the series is not complete; empty if it is."""
+        """The reason why the series is not complete; empty if it is."""
         return self.error or ("" if self.complete else self.lacking)
 
     def failed(self, error: str, reason: str = "", next_step: str = "") -> SeriesResult:

@@ -67,7 +67,7 @@ class ProviderConfig(dict[str, Any]):
         interval: The timeframe.
         original_provider: Vendor that the rules name first.
         best_provider: First vendor that can be queried, or None.
-        reason: Why this vendor was chosen.
+        reason: Reason why this vendor was chosen.
         exchange, base_asset, quote_asset: Usual name of the venue; assets of a pair.
         **entries: Further entries, such as ``formatted_ticker`` (the vendor's spelling),
             ``provider``, ``symbol_type``, and anything else that a vendor needs.

@@ -89,7 +89,7 @@ class Deriver:
 
         Args:
             query: Requested bars.
-            error: Why no vendor supplied them.
+            error: Reason why no vendor supplied them.
             alone: Function that answers with the stored bars, or raises the error passed to it.
 
         Raises:

@@ -87,7 +87,7 @@ class _Segment:
     Attributes:
         spans: Ascending spans that are missing.
         position: Position of the candidate in the lane; after the last one, there is nobody left.
-        reasons: Why the previous candidates lack these spans.
+        reasons: Reasons why the previous candidates lack these spans.
     """
 
     spans: tuple[Span, ...]

@@ -66,7 +66,7 @@ class ClassifiedAnswer:
         unexpected: Timestamps of closed bars that the calendar does not expect.
         contradicted: Timestamps of settled bars for which several differing rows were received.
         unpublished: Closed bars at the end that the vendor does not have yet, or None.
-        doubt: Why the answer as a whole is not trusted; empty if it is trusted.
+        doubt: Reason why the answer as a whole is not trusted; empty if it is trusted.
         is_believed: Whether the answer is usable, so that no other vendor must be queried for all
             of its span.
         stretches: The requested spans; empty unless only missing spans were requested.
@@ -99,7 +99,7 @@ class ClassifiedAnswer:
 
     @property
     def refusal(self) -> str:
-        """Why the answer is useless as a whole; empty if it is usable."""
+        """The reason why the answer is useless as a whole; empty if it is usable."""
         if not self.is_believed:
             return self.doubt
         return "" if len(self.closed) or not self.bad else f"all {len(self.bad)} rows are bad"

@@ -51,7 +51,7 @@ class OldFile:
         rows: Number of bars in the file.
         taken: Number of bars imported, which excludes the last one because it may not have closed.
         said: Description of the outcome.
-        problem: Why its bars cannot be imported, or empty.
+        problem: Reason why its bars cannot be imported, or empty.
     """
 
     key: SeriesKey

@@ -64,7 +64,7 @@ class Step(NamedTuple):
         until: Next session date for which the source has a possible entry for the symbol. Days
             before it are not point-in-time: the symbol's membership between the two dates is
             unknown, and the log may lack other changes before them.
-        reason, evidence: Why the entry is impossible, and its location.
+        reason, evidence: Reason why the entry is impossible, and its location.
     """
 
     symbol: str
