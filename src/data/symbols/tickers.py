@@ -56,7 +56,7 @@ class TickerInfo(dict[str, Any]):
     exchange = _entry("exchange", "The venue's usual name, where known.")
     base_asset = _entry("base_asset", "What a pair prices.")
     quote_asset = _entry("quote_asset", "What a pair's prices are in.")
-    original_provider = _entry("original_provider", "The vendor the rules name first.")
+    original_provider = _entry("original_provider", "The vendor that the rules name first.")
 
 
 class ProviderConfig(dict[str, Any]):
@@ -97,11 +97,11 @@ class ProviderConfig(dict[str, Any]):
         }
         super().__init__(documented | entries)
 
-    symbol = _entry("ticker", "The text that was asked about.")
+    symbol = _entry("ticker", "The symbol as it was passed in.")
     interval = _entry("interval", "The timeframe.")
-    original_provider = _entry("original_provider", "The vendor the rules name first.")
-    best_provider = _entry("best_provider", "The first vendor that can be asked, or None.")
-    reason = _entry("reason", "Why it is this vendor.")
+    original_provider = _entry("original_provider", "The vendor that the rules name first.")
+    best_provider = _entry("best_provider", "The first vendor that can be queried, or None.")
+    reason = _entry("reason", "The reason why this vendor was chosen.")
     exchange = _entry("exchange", "The venue's usual name, where known.")
     base_asset = _entry("base_asset", "What a pair prices.")
     quote_asset = _entry("quote_asset", "What a pair's prices are in.")
