@@ -53,9 +53,9 @@ class TickerInfo(dict[str, Any]):
 
     symbol = _entry("formatted_ticker", "Our spelling.")
     symbol_type = _entry("symbol_type", "``crypto``, ``stock`` or ``unknown``.")
-    exchange = _entry("exchange", "The venue's usual name, where known.")
-    base_asset = _entry("base_asset", "What a pair prices.")
-    quote_asset = _entry("quote_asset", "What a pair's prices are in.")
+    exchange = _entry("exchange", "The venue's usual name, if known.")
+    base_asset = _entry("base_asset", "The asset whose price a pair gives.")
+    quote_asset = _entry("quote_asset", "The asset in which a pair's prices are given.")
     original_provider = _entry("original_provider", "The vendor that the rules name first.")
 
 
@@ -102,9 +102,9 @@ class ProviderConfig(dict[str, Any]):
     original_provider = _entry("original_provider", "The vendor that the rules name first.")
     best_provider = _entry("best_provider", "The first vendor that can be queried, or None.")
     reason = _entry("reason", "The reason why this vendor was chosen.")
-    exchange = _entry("exchange", "The venue's usual name, where known.")
-    base_asset = _entry("base_asset", "What a pair prices.")
-    quote_asset = _entry("quote_asset", "What a pair's prices are in.")
+    exchange = _entry("exchange", "The venue's usual name, if known.")
+    base_asset = _entry("base_asset", "The asset whose price a pair gives.")
+    quote_asset = _entry("quote_asset", "The asset in which a pair's prices are given.")
 
 
 def symbol_type(instrument: Instrument | None) -> str:
