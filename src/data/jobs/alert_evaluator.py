@@ -271,7 +271,7 @@ def _moved(
 
 
 def _common_factor(state: AlertState, bars: ClosedBars, least: int) -> float | None:
-    """Return the common factor by which the closes of the bars already seen have changed.
+    """Return the common factor by which the close prices of the bars already seen have changed.
 
     ``least`` is the number of bars that prove a factor. The result is None if no seen bar is
     available.

@@ -120,7 +120,7 @@ class StreamStatus(NamedTuple):
 
 
 class Topic(NamedTuple):
-    """Something to subscribe to: an instrument in the vendor's spelling, and our timeframe label."""
+    """A topic to subscribe to: the vendor's name for an instrument, and a timeframe label."""
 
     symbol: str
     timeframe: str

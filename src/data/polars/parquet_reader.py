@@ -122,7 +122,8 @@ class ParquetReader:
     def _load(
         self, sids: Sequence[int], start: Any, end: Any, fields: Sequence[str] | None
     ) -> pl.DataFrame:
-        # Not through the lazy frame: some versions of Polars replace our errors with their own.
+        # Not through the lazy frame: some versions of Polars replace this library's errors with
+        # their own.
         return self._rows(self._question(sids, FIELDS if fields is None else fields, start, end))
 
     def _question(

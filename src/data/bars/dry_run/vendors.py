@@ -55,7 +55,7 @@ def stand_in(name: str, real: Any, run: DryRun) -> FakeVendor | ForeignStandIn:
 
 
 class FakeVendor(BaseDataDownloader):
-    """Replaces one of our vendors in one dry run. Not thread-safe.
+    """Replaces one of this library's vendors in one dry run. Not thread-safe.
 
     Args:
         name: Name as the rules spell it.
@@ -72,7 +72,7 @@ class FakeVendor(BaseDataDownloader):
 
     @property
     def folder_lane(self) -> str:
-        """The real vendor's value."""
+        """The lane name of the real vendor's folder."""
         return self._real.folder_lane
 
     def source_files(self, instrument: Instrument, timeframe: Timeframe) -> SourceFiles | None:
@@ -80,7 +80,7 @@ class FakeVendor(BaseDataDownloader):
         return self._real.source_files(instrument, timeframe)
 
     def is_dense(self, timeframe: Timeframe) -> bool:
-        """Return the real vendor's value."""
+        """Return whether the real vendor is dense."""
         return self._real.is_dense(timeframe)
 
     def spelled(self, instrument: Instrument) -> str:
@@ -165,7 +165,7 @@ class FakeVendor(BaseDataDownloader):
         return replace(health, vendor=self._as)
 
     def _status(self, timeframe: Timeframe) -> VendorStatus | None:
-        """Return the vendor's status before this dry run; None if our limits do not apply to it."""
+        """Return the vendor's status before this dry run; None if no limits apply to it."""
         return status_for(self._real, self._run.query.instrument.asset_class, timeframe)
 
     def _send(self, query: FetchQuery, requests: int) -> None:

@@ -60,8 +60,8 @@ _NEAR_VOLUME = 1e-2  # adjusted volumes are rounded to whole shares
 def later_marks(parts: Iterable[Covered], fetched: Fetched, terms: CommitContext) -> list[Covered]:
     """Return marks that withdraw trust from stored bars whose basis is dated in the future.
 
-    The vendor's own time shows this. Our clock was ahead when the bars were fetched, so they may
-    lack splits that have happened since.
+    The vendor's own time shows this. The local clock was ahead when the bars were fetched, so they
+    may lack splits that have happened since.
     """
     today, now = terms.basis.as_of if fetched.dated else None, terms.now_ms
     mark = partial(replace, state="suspect", reason=AHEAD, fetched_at=now, expires=now)

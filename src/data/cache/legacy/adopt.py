@@ -38,7 +38,7 @@ class OldYear:
         path: Path of the file.
         table: Bars inside the coverage; others are ignored.
         coverage: Coverage of the file.
-        damage: Reason why the file cannot be read, or an empty text.
+        damage: Reason why the file cannot be read, or an empty string.
     """
 
     path: Path
@@ -103,7 +103,7 @@ class OldYears:
         return self._memory.load(path, lambda content: not is_ours(content), times=0) or False
 
     def _is_taken(self, lane: SeriesFiles, year: int) -> bool:
-        """Return whether a year in our format is valid, rather than the remains of a crashed writer."""
+        """Return whether a year in the current format is valid, not the remains of a crashed writer."""
         if self._was_committed(lane, year):
             return True
         return self._disk.stat(lane.paths.data(year)) is not None

@@ -186,7 +186,7 @@ def _make_durable(lane: SeriesFiles, year: int) -> None:
 
 
 def _put_back(lane: SeriesFiles, year: int, diagnosis: Diagnosis) -> None:
-    """Remove the document; another tool's document, which our rewrite had moved, is restored."""
+    """Remove the document; another tool's document, which this library's rewrite had moved, is restored."""
     path = lane.paths.metadata(year)
     before = None
     if diagnosis.case == "half_adopted":
