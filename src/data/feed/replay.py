@@ -78,7 +78,7 @@ def replay_feed(
 _LONG_S = 5.0
 
 Load = Callable[[], Sequence[LiveBar]]
-# A function that computes the seconds between the delivery of two bars from their opens.
+# A function that computes the seconds between the delivery of two bars from their opening times.
 Pace = Callable[[int, int], float]
 
 

@@ -39,7 +39,8 @@ __all__ = [
 _MARKS = 3
 # Digits of a threshold in messages, the number of decimal digits that a float preserves.
 _TYPED = 15
-# If a bar's close has changed by less than this (natural logarithm), it was corrected or rounded.
+# If a bar's close price has changed by less than this (natural logarithm), it was corrected or
+# rounded.
 _SAME = 0.005
 # If several bars were rebased together, all of them changed by nearly the same factor.
 _ALIKE = 0.25

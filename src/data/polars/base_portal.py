@@ -326,7 +326,8 @@ class BasePortal(ABC, Generic[S, F]):
                 also be given as a timeframe.
 
         Returns:
-            A frame: ``date`` (days and longer) or ``timestamp`` (UTC, the bar's open), then the
+            A frame: ``date`` (days and longer) or ``timestamp`` (UTC, the bar's opening time), then
+            the
                 assets in their order. It can also be awaited.
 
         Raises:

@@ -233,7 +233,7 @@ class ParquetReader:
             dt: A day or an instant, included.
 
         Returns:
-            Naive UTC: midnight of the day, or the bar's open.
+            Naive UTC: midnight of the day, or the bar's opening time.
         """
         (number,) = _sids([asset_sid])
         high = self._bound(dt, is_last=True)

@@ -46,7 +46,8 @@ from .sorted_answer import ClassifiedAnswer
 if TYPE_CHECKING:
     from ...calendars.grid import BarGrid
 
-# Tolerance for adjusted closes, which vendors recompute for each answer, often in single precision.
+# Tolerance for adjusted close prices, which vendors recompute for each answer, often in single
+# precision.
 _SAME_ADJUSTED = 1e-6
 
 
@@ -498,8 +499,8 @@ class _CommitBuilder:
         """Return the answer's basis if bars stored in an earlier, similar basis came back equal.
 
         This means that there was no action between the two, even if no vendor was queried for
-        splits and dividends. If the adjusted closes differ, there was a dividend, which the bars'
-        own basis accounts for.
+        splits and dividends. If the adjusted close prices differ, there was a dividend, which the
+        bars' own basis accounts for.
         """
         old, new = part.basis, self.terms.basis
         first, last = np.searchsorted(self._readjusted, part.span)
