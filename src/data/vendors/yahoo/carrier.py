@@ -195,8 +195,8 @@ def _browser_session(max_bytes: int, *, through_sdk: bool) -> Any:
     class BrowserSession(library.Session):  # type: ignore[misc]
         """Counts every request; a replacement host (``base_url``) receives the requests to all hosts."""
 
-        # Our errors are included, because the package mistakes some of them for its own and
-        # continues.
+        # This library's errors are included, because the package mistakes some of them for its own
+        # and continues.
         library_errors = (
             exceptions.RequestException,
             OSError,
