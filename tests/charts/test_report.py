@@ -206,7 +206,7 @@ def test_in_python_errors_are_typed(
     manager = DataManager(cache, rules, clock=clock)
     with pytest.raises(CacheError, match="nothing is cached for AAPL 1d"):
         manager.report("AAPL", "1d")
-    with pytest.raises(QueryError, match="symbol and timeframe are given together or not at all"):
+    with pytest.raises(QueryError, match="give both symbol and timeframe, or neither"):
         manager.report("AAPL")
     with pytest.raises(StorageError):
         manager.report().save(tmp_path / "no" / "page.html")

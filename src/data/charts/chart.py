@@ -88,7 +88,7 @@ class Counts(NamedTuple):
 
 
 class AxisSpan(NamedTuple):
-    """A range of slots ``[first, end)`` on the axis with a text, and the symbol it belongs to."""
+    """A labelled range of slots ``[first, end)`` on the axis, and the symbol that it belongs to."""
 
     first: int
     end: int
@@ -502,7 +502,7 @@ class _Part:
         codes, texts = self._texts("source", "vendor", kept)
         names = sorted(set(texts) - {""})
         places = {name: place for place, name in enumerate(names)} | {"": -1}
-        # The last entry is for rows without a text: their code is -1.
+        # The last entry is for rows without a value: their code is -1.
         by_code = np.array([*(places[text] for text in texts), -1], np.int64)
         return by_code[codes], tuple(printable(name) for name in names)
 
@@ -511,7 +511,7 @@ class _Part:
         return np.array([*(text in _UNSETTLED for text in texts), False])[codes]
 
     def _texts(self, column: str, entry: str, kept: Ints) -> tuple[Ints, list[str]]:
-        """Return for each row the index of its text in the list of texts, or -1 for none.
+        """Return for each row the index of its value in the list of strings, or -1 for none.
 
         The text is the row's value in the column or, without that column, the value of the entry in
         its span of the provenance.

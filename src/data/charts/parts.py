@@ -73,7 +73,7 @@ def shown(value: Any) -> str:
 
 
 def with_code(text: str) -> str:
-    """Return a text with commands in backticks as code, unchanged if a backtick is unpaired."""
+    """Return a string with commands in backticks as code, unchanged if a backtick is unpaired."""
     parts = shown(text).split("`")
     if text.startswith("onetape ") and len(parts) == 1:
         return element("code", text)

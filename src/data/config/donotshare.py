@@ -134,7 +134,7 @@ def _value(node: ast.expr) -> _Value | None:
 
 
 def _looked_up(arguments: Sequence[ast.expr]) -> _Value | None:
-    """Parse the arguments of a variable's lookup: its name and perhaps its default, as literals."""
+    """Parse the arguments of a variable's lookup: the variable's name and maybe a default, as literals."""
     literals = [a.value for a in arguments if isinstance(a, ast.Constant)]
     if len(literals) != len(arguments) or len(literals) not in (1, 2):
         return None

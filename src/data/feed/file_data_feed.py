@@ -147,7 +147,7 @@ class FileDataFeed(BacktraderFeed):
 
 
 def _moment(value: Any) -> Any:
-    """Parse a text; a date without a time means the whole day, at either end."""
+    """Parse a time; a date without a time means the whole day, at either end."""
     if not isinstance(value, str):
         return value
     is_date = len(value) == len("YYYY-MM-DD")
@@ -273,7 +273,7 @@ def _time_column(raw: pd.DataFrame, columns: CsvColumns, path: str | Path) -> st
         if name in raw:
             return name
     raise ValueError(
-        f"{path} has no time column: neither {columns.datetime_col} nor one of "
+        f"{path} has no time column: neither {columns.datetime_col} nor any of "
         f"{', '.join(_TIME_COLUMNS)}; it has {_names(raw)}"
     )
 

@@ -102,7 +102,7 @@ class Rearm:
             raise _wrong("hysteresis_type", kind, "fixed or percentage")
         bars = _number(config, "persistence_bars", 1.0, 1.0, _MOST_BARS)
         if bars != int(bars):
-            raise _wrong("persistence_bars", bars, "a whole number")
+            raise _wrong("persistence_bars", bars, "an integer")
         return cls(
             _number(config, "hysteresis", 0.0, 0.0, math.inf),
             kind,
@@ -290,9 +290,9 @@ def _wrong(name: str, value: Any, bound: str) -> QueryError:
 def _text(config: Mapping[str, Any], name: str, usual: str | None = None) -> str:
     value = config.get(name, usual)
     if not isinstance(value, str) or not value.strip() or len(value) > _MOST_TEXT:
-        raise _wrong(name, value, f"a text of 1 to {_MOST_TEXT} characters")
+        raise _wrong(name, value, f"a string of 1 to {_MOST_TEXT} characters")
     if not value.isprintable():
-        raise _wrong(name, value, "a text without control characters")
+        raise _wrong(name, value, "a string without control characters")
     return value.strip()
 
 

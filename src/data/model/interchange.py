@@ -142,7 +142,7 @@ class _Column(NamedTuple):
 
 
 class _Symbol(NamedTuple):
-    """The symbol column of a batch: the same text in every row."""
+    """The symbol column of a batch: the same string in every row."""
 
     text: str
     rows: int

@@ -84,7 +84,7 @@ class CarrierSession(requests.Session):
             # key.
             failure = f" ({type(exc).__name__})"
         if self.last is None:
-            raise UnavailableError(f"{package} did not query {where(request.url)}{failure}")
+            raise UnavailableError(f"{package} could not query {where(request.url)}{failure}")
         return replace(self.last, url=request.url, requests=self.requests)
 
     def request(

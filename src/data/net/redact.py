@@ -21,7 +21,7 @@ MASK = "***"
 # Shorter values are not keys ("demo"), and removing them could change data.
 _SHORTEST_SECRET = 6
 _BASE64 = (base64.b64encode, base64.urlsafe_b64encode)
-# Pattern of an escape that was cut off at the end of a text, and the maximum length of an escape.
+# Pattern of an escape that was cut off at the end of a string, and the maximum length of an escape.
 _BEGINNINGS = (b"", b"%", b"\\", b"&")
 _LONGEST_ESCAPE = 8
 _GZIP = b"\x1f\x8b"
@@ -107,7 +107,7 @@ def _masked(body: bytes, words: Sequence[str]) -> bytes:
 def _masked_text(text: bytes, words: Sequence[str]) -> bytes:
     """Return ``text`` with every word masked.
 
-    A text in UTF-16 or UTF-32 that contains any of them loses its null bytes.
+    A string in UTF-16 or UTF-32 that contains any of them loses its null bytes.
     """
     text = _masked_letters(text, words)
     if b"\0" not in text:

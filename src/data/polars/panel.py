@@ -148,7 +148,7 @@ class Panel:
         whole_for: Number of rows up to which the panel can answer although it has fewer, because
             no earlier bars were found; 0 if the search for them has not ended.
         prepared: Output that was prepared for a field, to be reused by later answers.
-        shown: The caller's reads of the panel, for a record of reads; None without a record.
+        shown: The caller's reads of the panel, for a record of reads, or None if none is kept.
     """
 
     names: tuple[str, ...]

@@ -136,7 +136,7 @@ def rebase(
 
 
 def common_as_of(parts: Iterable[BasisPart]) -> date | None:
-    """Return the date as of which to adjust an answer: the latest in any part; None without parts.
+    """Return the date as of which to adjust an answer: the latest in any part, or None if it has none.
 
     A part without ``as_of`` counts with the last day of its span.
     """

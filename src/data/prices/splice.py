@@ -242,7 +242,7 @@ def _ratios(stored: BarTable, fetched: BarTable) -> Floats:
 
 
 def _explained(verdict: Verdict, first_ms: int, fixes: Sequence[Fix] | None) -> Verdict:
-    """Return the verdict with the cause of its constant factor and the correction, if they are found.
+    """Return the verdict, adding the cause of its constant factor and the correction if one is found.
 
     ``first_ms`` is the timestamp of the first bar that was compared.
     """

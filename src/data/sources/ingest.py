@@ -117,7 +117,7 @@ class SourceQuestion(NamedTuple):
                 f"symbols must be a list, not {symbols!r:.80}", hint=f"[{symbols!r:.80}]"
             )
         if odd := [one for one in symbols if not isinstance(one, str)]:
-            raise QueryError(f"not a symbol: {odd[0]!r:.80}; use a text such as 'AAPL'")
+            raise QueryError(f"not a symbol: {odd[0]!r:.80}; use a string such as 'AAPL'")
         try:
             bounds = pd.Timestamp(start), pd.Timestamp(end)
         except (ValueError, TypeError, OverflowError) as error:

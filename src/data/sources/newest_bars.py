@@ -55,8 +55,8 @@ def frame_state(
         now_ms: Time at which the frame was requested, UTC milliseconds.
 
     Returns:
-        ``final_before``: the timestamp of the first bar that was not final, or None without a
-            calendar. ``lacks_from``: the timestamp of the first missing bar before that, counted
+        ``final_before``: the timestamp of the first bar that was not final, or None if no calendar
+            is given. ``lacks_from``: the timestamp of the first missing bar before that, counted
             from a symbol's first bar; the start of the request if a symbol has no bars; None if no
             bar is missing. Both are in UTC milliseconds.
     """

@@ -91,7 +91,7 @@ def stamp_of(text: str, timeframe: Timeframe, zone: ZoneInfo) -> int:
     last trading day.
 
     Args:
-        text: ISO 8601 text; an offset in it is ignored.
+        text: ISO 8601 string; an offset in it is ignored.
         timeframe: Timeframe of the bar.
         zone: Time zone of wall times; not used for daily and longer bars.
 

@@ -245,7 +245,7 @@ class _Calling(Generic[T]):
         self.results: list[T] = []
 
     def send(self, request: HttpRequest) -> HttpResponse:
-        """Call the function, and keep its error, so that a reported rate limit is obeyed."""
+        """Call the custom downloader's function, and keep its error, so that a rate limit is obeyed."""
         self.error = None
         try:
             self.results.append(call_foreign(self._call, self._name))

@@ -72,7 +72,10 @@ class StreamTraits:
 
 
 class StreamProtocol(Protocol):
-    """One vendor's stream. An object serves one connection at a time; not thread-safe."""
+    """The protocol of one vendor's stream.
+
+    An instance handles one connection at a time. Not thread-safe.
+    """
 
     name: ClassVar[str]
     display_name: ClassVar[str]
@@ -215,10 +218,10 @@ def bar_of(stamp_ms: int, values: Iterable[Any], *, is_closed: bool = True) -> L
     """
     numbers = tuple(values)
     if bool in map(type, numbers):
-        raise TypeError("true or false instead of a number")
+        raise TypeError("the value is true or false, not a number")
     o, h, low, c, volume = map(float, numbers)
     if isnan(volume):
-        raise ValueError("a bar without a volume")
+        raise ValueError("the bar has no volume")
     return LiveBar(stamp_ms, o, h, low, c, volume, is_closed)
 
 

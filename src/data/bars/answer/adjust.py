@@ -128,11 +128,13 @@ class Rebaser:
     def _of_pinned(
         self, table: BarTable, parts: Sequence[BasisPart], own: date, books: Sequence[ActionBook]
     ) -> Rebased:
-        """Return the rows adjusted by the pinned vendor's actions, or else by those of other vendors.
+        """Return the rows adjusted with the pinned vendor's actions, falling back to all vendors' actions.
 
         Args:
-            table, parts, own: Rows, their basis parts, and the date of their own basis.
-            books: Actions from the pinned vendor, and from all vendors.
+            table: Rows.
+            parts: Basis parts of the rows.
+            own: Date of the newest row's basis.
+            books: Actions in the order in which they are tried.
         """
         errors: list[ActionsMissingError] = []
         for rebaser in (replace(self, lenient=False), self):

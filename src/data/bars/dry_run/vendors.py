@@ -139,7 +139,10 @@ class FakeVendor(BaseDataDownloader):
         return ()
 
     def offer(self, request: LaneRequest, span: Span) -> VendorOffer:
-        """Return the vendor's offer for ``span``, its part of a segment, if it were queried alone."""
+        """Return the offer that the vendor would make if only it were queried for ``span``.
+
+        The span is the vendor's part of a segment.
+        """
         timeframe, name = request.grid.timeframe, self._as
         if span.is_empty:
             days = self.capabilities.depth_days.get(timeframe.label)

@@ -47,7 +47,10 @@ _GROWTH = 8
 
 
 def _overdue(segment: _Segment) -> list[DataError]:
-    """Return the timeout error if the call's time is over and many spans are left to record, else none."""
+    """Return the timeout error in a list if the call's time is over and many spans are left to record.
+
+    Otherwise the list is empty: few spans are recorded even after the call's time limit.
+    """
     try:
         if len(segment.spans) > WORTH_STOPPING:
             check_time("what no vendor has")
@@ -102,7 +105,7 @@ class _Segment:
 
 @dataclass(frozen=True)
 class _Requests(_Segment):
-    """Spans in the order in which their candidate is queried for them.
+    """Spans of one candidate, in the order in which they are requested.
 
     Attributes:
         groups: Spans that are requested together, ascending.

@@ -569,7 +569,10 @@ def _others(query: BarsQuery, way: Route, attempts: Sequence[Attempt]) -> dict[s
 
 
 def _naming(answer: Answer, unfilled: Sequence[Unfilled], namesakes: Mapping[str, str]) -> Answer:
-    """Return an answer whose gaps name vendors that could fill them if proved to list the same symbol."""
+    """Add to each gap in an answer the vendors that could fill it if they listed the same symbol.
+
+    These vendors were skipped because nothing proves that they do.
+    """
     reasons = {part.reason for part in unfilled}
     if not namesakes or not reasons:
         return answer

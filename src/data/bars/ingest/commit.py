@@ -832,7 +832,10 @@ class CommitContext:
         return 0 if newest is None else newest + 1
 
     def is_settled(self, span: Span) -> bool:
-        """Return whether all bars in ``span`` have surely settled; if not, each must be checked."""
+        """Return whether all bars in ``span`` are certain to have settled.
+
+        If not, each bar must be checked.
+        """
         return span.end <= self._settled_before
 
     def _settling(self, span: Span) -> int:

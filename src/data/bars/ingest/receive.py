@@ -309,7 +309,7 @@ def _fit_sides(
 def _verdicts(
     request: LaneRequest, series: SeriesStore, received: ReceivedAnswer, rows: BarTable
 ) -> tuple[list[Verdict], Fix | None]:
-    """Return a verdict on the bars on each side, and the correction that makes them all fit, if any.
+    """Return verdicts on the adjacent bars on each side, and a correction that makes all bars fit, if any.
 
     See :func:`..prices.splice.settle`.
     """

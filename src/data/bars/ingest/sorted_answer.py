@@ -69,7 +69,7 @@ class ClassifiedAnswer:
         doubt: Why the answer as a whole is not trusted; empty if it is trusted.
         is_believed: Whether the answer is usable, so that no other vendor must be queried for all
             of its span.
-        stretches: The requested spans, if only missing spans were requested; else empty.
+        stretches: The requested spans; empty unless only missing spans were requested.
         verdicts: Verdicts on single bars, as coverage entries that are applied after all others.
         grave: Spans of bars just found to have a serious fault, including adjacent stored bars.
     """

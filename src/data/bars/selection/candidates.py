@@ -101,7 +101,7 @@ class Candidate:
         return ""
 
     def is_among(self, vendors: Iterable[str]) -> bool:
-        """Return whether the vendor is in ``vendors``, by its name in the rules or its own name."""
+        """Return whether ``vendors`` has the vendor's name in the rules, or its downloader's name."""
         return bool({self.name, getattr(self.downloader, "name", None)} & set(vendors))
 
     def has_answered(self, nothing: Covered) -> bool:

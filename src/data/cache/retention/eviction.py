@@ -151,7 +151,7 @@ def holdings_of(
 
 
 def vouched_ms(lanes: Iterable[StoredLane]) -> int:
-    """Return the latest time that stored answers prove; 0 without answers.
+    """Return the latest time that stored answers prove, or 0 if ``lanes`` is empty.
 
     The time of an answer is from its vendor's clock, and the time of a commit is from the local
     clock. The earlier one is used, so that a clock that was once ahead does not make anything look

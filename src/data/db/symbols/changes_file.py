@@ -103,7 +103,7 @@ class _Row:
             raise QueryError(f"{column} is empty")
         if len(value) > _LONGEST or not value.isprintable():
             raise QueryError(
-                f"{column} is not a text of at most {_LONGEST} characters: {value!r:.40}"
+                f"{column} is not a string of at most {_LONGEST} characters: {value!r:.40}"
             )
         return value
 

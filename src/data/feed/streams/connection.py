@@ -786,7 +786,7 @@ class Connection:
 
 
 class _Feeds:
-    """The feeds of a connection as log records of its thread name them: those now listening."""
+    """The feeds now listening to a connection, as named in the log records of the connection's thread."""
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection

@@ -53,7 +53,7 @@ def daily_sessions(days: BarTable, calendar: MarketCalendar) -> DailySessions:
 def beside_days(series: CheckedSeries) -> list[Defect] | str:
     """Find intraday bars that contradict the daily bar of their session.
 
-    The result is a text with the reason if the series cannot be checked.
+    The result is a string with the reason if the series cannot be checked.
     """
     if not series.timeframe.is_intraday:
         return "it applies only to hours and minutes"

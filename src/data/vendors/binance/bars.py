@@ -269,8 +269,7 @@ class BinanceDataDownloader(FiguresDownloader):
         if is_inverse and query.measure is OPEN_INTEREST:
             params["contractType"] = "PERPETUAL"
         if is_funding:
-            # The timestamp of a rate may be some milliseconds after the full hour that it belongs
-            # to.
+            # The timestamp of a rate may be some milliseconds after the hour that it belongs to.
             params["endTime"] = max(0, query.span.end - 1) + SECOND_MS - 1
             path = f"{'dapi' if is_inverse else 'fapi'}/v1/fundingRate"
         else:
@@ -306,7 +305,7 @@ class BinanceDataDownloader(FiguresDownloader):
 
 
 def _code(response: HttpResponse) -> int:
-    """Return the vendor's error code, or 0 without an error."""
+    """Return the vendor's error code, or 0 if the response is not an error."""
     try:
         body = response.json()
     except ResponseFormatError:  # the firewall answers HTML

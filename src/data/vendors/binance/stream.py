@@ -132,7 +132,7 @@ def _read(message: dict[str, Any]) -> Sequence[StreamEvent]:
         sent //= 1000
     volume = float(k["v"])
     if volume != volume:  # true for NaN, without a function call
-        raise ValueError("a bar without a volume")
+        raise ValueError("the bar has no volume")
     if k["o"] is True or k["h"] is True or k["l"] is True or k["c"] is True:
         raise TypeError("true instead of a number")
     # Same result as `LiveBar(...)`, at a third of the cost.

@@ -280,7 +280,7 @@ def _new_exchange(name: str) -> Any:
 def _other_pair(made: Any, symbol: str, body: Any) -> str:
     """Return the pair that a response names instead of ``symbol``; empty if it names none.
 
-    ccxt ignores the names in responses. A text or the key of a mapping is treated as a name if the
+    ccxt ignores the names in responses. A string or the key of a mapping is treated as a name if the
     exchange lists a pair under it.
     """
     listed: Mapping[str, Any] = made.markets_by_id or {}

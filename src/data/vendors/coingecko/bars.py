@@ -248,7 +248,7 @@ def opens_of(closes: Sequence[int], step: int) -> list[int]:
 
 
 def _code(response: HttpResponse) -> int:
-    """Return the vendor's error code, or 0 without an error."""
+    """Return the vendor's error code, or 0 if the response is not an error."""
     if response.body[:1] != b"{":
         return 0
     try:

@@ -38,8 +38,8 @@ _DIVIDEND = {
     "date|declarationDate?|recordDate?|paymentDate?|period?|currency?": "text",
     "value|unadjustedValue?": "number",
 }
-# Minute bars of stocks include the hours before and after the session, and hourly bars may begin at
-# the session's open or at full hours; five-minute bars were observed from the open to the close.
+# Minute bars of stocks include the hours before and after the session, and hourly bars may start at
+# the session's open or on the hour; five-minute bars were observed from the open to the close.
 _SHARES = frozenset({"5m", "1d"})
 
 

@@ -72,8 +72,8 @@ _HISTORY_SAYS: dict[str, type[DataError]] = {
 class IBKRDataDownloader(BaseDataDownloader):
     """Trades of stocks within regular hours, adjusted for splits; midpoints of currency pairs.
 
-    One-hour and four-hour bars of stocks are not requested, because this vendor's bars begin at
-    full hours, except for the first one of a day. They are built from shorter bars, just as weekly
+    One-hour and four-hour bars of stocks are not requested, because this vendor's bars start on
+    the hour, except for the first one of a day. They are built from shorter bars, just as weekly
     and monthly bars are built from daily ones.
 
     Args:

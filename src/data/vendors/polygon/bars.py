@@ -145,7 +145,7 @@ class PolygonDataDownloader(BaseDataDownloader):
     def classify(self, response: HttpResponse) -> DataError | None:
         """Return the error for an HTTP status above 399; the parsers handle errors with status 200.
 
-        A text saying that the plan lacks this timeframe or today's data concerns only this range,
+        A message saying that the plan lacks this timeframe or today's data concerns only this range,
         not the account.
         """
         error = error_of(response)
