@@ -476,7 +476,8 @@ class ProviderSelector:
         if not is_of_files(vendor):
             return ""
         made = getattr(self._initialize_downloader(vendor), "folder_lane", "")
-        # A vendor that is not one of our file readers, or cannot be built, has no folder.
+        # A vendor that is not one of this library's file readers, or cannot be built, has no
+        # folder.
         return made if isinstance(made, str) and made else folder_lane(family_of(vendor), "")
 
     def stored_supply(self, key: SeriesKey) -> Supply | None:

@@ -364,7 +364,8 @@ class BaseDataAdapter(DataSource):
                 warn_user(
                     f"{self.name} returned no bars for {', '.join(absent)}, which are not registered"
                 )
-            # Our catalog also records the path and the counts, which the documented call lacks.
+            # This library's catalog also records the path and the counts, which the documented call
+            # lacks.
             more: dict[str, Any] = {}
             if isinstance(catalog, DataCatalog):
                 known = {symbol: catalog.instrument(symbol) for symbol in ranges}

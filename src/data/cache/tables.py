@@ -86,7 +86,8 @@ class _Stored:
 
     Attributes:
         rows: Rows of the year; None if no file has any.
-        record: Content under ``onetape`` in our document; empty if another tool wrote it.
+        record: Content under ``onetape`` in this library's document; empty if another tool wrote
+            it.
         answered: Spans that were requested and answered, within the year.
         digest: Digest of the data file.
         damage: Files that cannot be trusted; if there are any, the other attributes are empty.
@@ -698,7 +699,7 @@ def _digest(content: bytes) -> str:
 
 
 def _record(document: bytes | None, key: SeriesKey, year: int) -> dict[str, Any]:
-    """Return the content under ``onetape`` in our document; {} for another tool's or none.
+    """Return the content under ``onetape`` in this library's document; {} for another tool's or none.
 
     Raises:
         DamagedError: The document was altered, or is about another table.

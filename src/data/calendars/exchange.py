@@ -267,7 +267,7 @@ def table_of(name: str, dates: Span) -> SessionTable:
         dates: Half-open span of session dates, within the library's bounds.
     """
     with warnings.catch_warnings():
-        # Warnings about the library's own use of pandas do not concern our callers.
+        # Warnings about the library's own use of pandas do not concern callers.
         warnings.simplefilter("ignore", DeprecationWarning)
         calendar = built(name, dates)
     days: Stamps = calendar.schedule.index.as_unit("ms").asi8

@@ -213,8 +213,8 @@ class Chart:
         title: Symbol and timeframe.
         about: Second line of the title: range, currency, hours, adjustment.
         axis: Time axis.
-        series: Series to draw: a single one as bars with volume, several as lines of closes that
-            are 100 at their first common bar.
+        series: Series to draw: a single one as bars with volume, several as lines of close prices
+            that are 100 at their first common bar.
         gaps: Spans where bars are missing, with the reason.
         marks: Splits, dividends, grave doubts.
         ribbon: Vendor of each run of consecutive bars; only for one series.
@@ -258,8 +258,8 @@ def chart_of(
 
     Args:
         frames: Frame from ``get_ohlcv``, or any frame of bars (columns ``open high low close``, a
-            time index or time column); several by symbol become lines of closes, 100 at the first
-            common bar.
+            time index or time column); several by symbol become lines of close prices, 100 at the
+            first common bar.
         instruments: Maps each symbol to its instrument, for calendar and time zone. Bars of other
             symbols are drawn side by side, and labels are in UTC.
         doubts: Spans of bars that are almost certainly wrong, with the reason, in addition to those

@@ -186,7 +186,7 @@ _STATES = {"good": "good", "poor": "poor", "bad": "bad"}
 
 
 def spark(closes: Sequence[float]) -> Html:
-    """Return the closes of a series as a small line; empty if there are fewer than two."""
+    """Return the close prices of a series as a small line; empty if there are fewer than two."""
     if len(closes) < 2:
         return Html()
     low, high = min(closes), max(closes)

@@ -438,7 +438,7 @@ class _Entry:
 
     @cached_property
     def line(self) -> dict[str, list[Any]]:
-        """The times and closes of a few evenly spaced bars, as a query returns them."""
+        """The times and close prices of a few evenly spaced bars, as a query returns them."""
 
         def read() -> dict[str, list[Any]]:
             """Query the bars and return a few of them."""
@@ -522,7 +522,7 @@ class _Entry:
 
 
 def _line_of(frame: pd.DataFrame | None) -> dict[str, list[Any]]:
-    """Return times and closes of at most 60 evenly spaced bars, including the last one."""
+    """Return times and close prices of at most 60 evenly spaced bars, including the last one."""
     if frame is None or not len(frame):
         return {"times": [], "closes": []}
     count = len(frame)

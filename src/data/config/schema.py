@@ -2,7 +2,8 @@
 
 A :class:`Form` checks a value and parses it. A dataclass declares the keys of its section, each
 field with a :func:`setting`; :func:`record` lists the keys of a section whose layout differs from
-our values. Null counts as absent for mappings, so that all keys of a section may be commented out.
+that of the parsed values. Null counts as absent for mappings, so that all keys of a section may be
+commented out.
 """
 
 from __future__ import annotations
@@ -63,7 +64,7 @@ class Form:
     Attributes:
         check: Takes a value and its path, and yields a problem for each mistake in it; never
             raises.
-        parse: Converts a value without mistakes to the one that programs use.
+        parse: Converts a value without mistakes to its parsed form.
         keys: Keys of a record, each with its form.
         attribute: Name of the dataclass field for the parsed value; see :func:`attributes`.
     """

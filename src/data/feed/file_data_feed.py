@@ -33,8 +33,8 @@ _VALUES = ("open", "high", "low", "close", "volume")
 class FileDataFeed(BacktraderFeed):
     """Bars from a CSV file; see :class:`CsvColumns` for the supported columns.
 
-    Bars have the times in the file. If these are opens, pass ``interval``: the bars then have the
-    times of their closes, as in all other feeds.
+    Bars have the times in the file. If these are opening times, pass ``interval``: the bars then
+    have their closing times, as in all other feeds.
 
     Backtrader parameters: ``dataname`` (the path), ``symbol``, ``interval``, the layout
     (``datetime_col``, ``open_col`` ... ``reverse``), ``fromdate`` and ``todate`` (strings are
@@ -221,7 +221,7 @@ class CsvColumns:
     reverse: bool = False
 
     def values(self) -> Iterator[tuple[str, str]]:
-        """Yield pairs of our column names and the file's."""
+        """Yield pairs of this library's column names and the file's."""
         for name in (*PRICES, "volume"):
             yield name, getattr(self, f"{name}_col")
 

@@ -56,8 +56,8 @@ class Candidates:
         has a reason for each vendor in the rules that cannot be queried.
         """
         ours = self.rules.order(about.data_type)
-        # One of our vendors that the rules do not name is not a candidate, even if its downloader
-        # was created for bars.
+        # One of this library's vendors that the rules do not name is not a candidate, even if its
+        # downloader was created for bars.
         others = [n for n, one in self.selector.downloaders.items() if _is_foreign(one)]
         names = dict.fromkeys(known_vendor(n) or n for n in (*ours, *others))
         objections = {name: self.objection(name, about) for name in names}

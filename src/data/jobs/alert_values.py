@@ -78,7 +78,8 @@ class Rearm:
             again; 0: it only needs to move back to the threshold.
         hysteresis_type: Unit of ``hysteresis``: ``fixed`` for the unit of the value, ``percentage``
             for percent of the threshold.
-        cooldown_minutes: Minimum time between the closes of two bars on which the alert fires.
+        cooldown_minutes: Minimum time between the closing times of two bars on which the alert
+            fires.
         persistence_bars: Number of consecutive closed bars beyond the threshold needed to fire.
     """
 
@@ -344,7 +345,7 @@ class AlertState:
             compared with the threshold divided by this number.
         rebased: Factor by which prices differ from those seen before although no split was
             reported; 1 if they do not differ.
-        marks: Open times and closes of the last bars seen, used to detect re-based prices.
+        marks: Open times and close prices of the last bars seen, used to detect re-based prices.
         splits: Ex-dates (00:00 UTC) and ratios that are already in ``scale``, or predate it.
         withheld: Reason why the last bar was not used; empty if it was used.
         problems: Data problems that have been reported and persist.

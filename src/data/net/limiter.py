@@ -152,7 +152,7 @@ class Limiter:
     def settle(self, ticket: str, response: HttpResponse | None) -> None:
         """Record that the request with ``ticket`` is over, with its response, if any.
 
-        If the vendor has counted more units than we have, its count applies.
+        If the vendor has counted more units than this library has, its count applies.
         """
         call = self._call()
         if call is not None and response is not None and not is_loopback(response.url):

@@ -61,7 +61,8 @@ def place(url: str) -> str:
 def redacted(response: HttpResponse, request: HttpRequest) -> HttpResponse:
     """Return ``response`` without the request's secrets.
 
-    Some vendors quote the caller's key in their errors' text, which ends up in this library's messages.
+    Some vendors quote the caller's key in their errors' text, which ends up in this library's
+    messages.
     """
     words = _words([*request.secret_params.values(), *request.secret_headers.values()])
     headers = {
@@ -193,7 +194,7 @@ def _written(letter: str) -> Iterator[bytes]:
 
 
 class QueryFilter(logging.Filter):
-    """A log filter that removes queries from the URLs that the HTTP library logs while we send.
+    """A log filter that removes queries from the URLs that the HTTP library logs while this library sends.
 
     Its debug records contain the whole path with the query, keys included. Records of that
     library's other users are left unchanged.

@@ -32,7 +32,7 @@ class Event:
         return type(self).__name__
 
     def to_json(self) -> dict[str, Any]:
-        """Return the plain mapping, with the name under ``event``."""
+        """Return the event as a plain mapping, with its name under ``event``."""
         return {"event": self.name, **asdict(self)}
 
 

@@ -1,8 +1,8 @@
 """Panels: aligned bars for several assets, with the time at which each row had closed.
 
 The last row that had closed by an instant is found by binary search. Numbers are float64. Stamps
-and closes are UTC milliseconds; the stamp of a daily or longer bar is 00:00 UTC of its session's
-date.
+and closing times are UTC milliseconds; the stamp of a daily or longer bar is 00:00 UTC of its
+session's date.
 """
 
 from __future__ import annotations

@@ -457,7 +457,7 @@ class LastSession(NamedTuple):
 
 @dataclass
 class ClosesBefore:
-    """Split-adjusted closes before ex-dates, for use as ``close_before`` in :func:`.adjust.rebase`.
+    """Split-adjusted close prices before ex-dates, for use as ``close_before`` in :func:`.adjust.rebase`.
 
     Each close is computed once, so an object serves only one conversion. Not thread-safe.
 

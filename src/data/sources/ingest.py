@@ -69,7 +69,7 @@ _tasks: set[asyncio.Task[Any]] = set()
 def begun(work: Callable[[], Path]) -> BundlePath | asyncio.Task[BundlePath]:
     """Return the path that ``work`` returns or, if an event loop runs in this thread, a task for it.
 
-    The task begins immediately, without being awaited; one of our threads does the work.
+    The task begins immediately, without being awaited; one of this library's threads does the work.
     """
     place = called_from()
 

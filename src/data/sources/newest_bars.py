@@ -46,7 +46,7 @@ def _first_unsettled(grid: BarGrid, now_ms: int) -> int | None:
 def frame_state(
     frame: pl.DataFrame, question: SourceQuestion, calendar: Any, now_ms: int
 ) -> dict[str, int | None]:
-    """Return how far a frame is final, for :func:`first_due`.
+    """Return up to which timestamps a frame is final and complete, for :func:`first_due`.
 
     Args:
         frame: Frame as returned by :func:`.ingest.checked_frame`.

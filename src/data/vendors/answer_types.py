@@ -26,8 +26,8 @@ _LONGEST_REMARK = 1000
 _SMALLEST, _LARGEST = 1e-9, 1e12
 _LONGEST_SETTLING_MS = 366 * DAY_MS
 _MOST_REQUESTS = 10**6
-# A vendor's time is the earlier of our time and its own, and a fetch may have waited since the
-# query.
+# A vendor's time is the earlier of the local time and its own, and a fetch may have waited since
+# the query.
 _LATEST_MS = DAY_MS
 _Checks = Mapping[str, Callable[[Any], bool]]
 

@@ -404,7 +404,7 @@ def keys_declared(vendor: str) -> tuple[str, ...]:
 
 
 def apply_settling(downloader: Any, rules: ProviderRules) -> None:
-    """Give one of our downloaders the settling time from the rules, if they set one."""
+    """Set a packaged downloader's settling time from the rules, if they set one."""
     if rules.settle_minutes is None or not is_ours(downloader):
         return
     assert isinstance(downloader, BaseDataDownloader)
@@ -432,7 +432,7 @@ def own_sender(selector: Any, name: str, downloader: Any) -> OwnSender | None:
     """Return a function that creates the sender for the calls of a foreign downloader.
 
     That sender limits, retries and counts the calls. The result is None if the requests already
-    pass through one of our senders.
+    pass through one of this library's senders.
 
     Args:
         selector: This library's selector, or a user's own one, which may have no senders.

@@ -203,7 +203,7 @@ class _Tracebacks(logging.Filter):
         return True
 
 
-# The only one of our loggers that receives tracebacks.
+# The only one of this library's loggers that receives tracebacks.
 logging.getLogger("onetape.feed").addFilter(_Tracebacks())
 
 

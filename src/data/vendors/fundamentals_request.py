@@ -67,7 +67,7 @@ def profile_by_table(downloader: TableVendor, symbol: str, now_ms: int) -> dict[
     """Return the vendor's flat profile, with unit and period of each value under ``_metadata``.
 
     Args:
-        downloader: Downloader of one of our vendors; any other has no table.
+        downloader: Downloader of one of this library's vendors; any other has no table.
         symbol: Symbol in the vendor's own spelling.
         now_ms: Time of the request, UTC milliseconds.
 
@@ -315,7 +315,7 @@ def text_of(value: Any) -> str | None:
 
 
 def day_of(value: Any) -> str:
-    """Return the ISO date at the beginning of a string, or an empty string."""
+    """Return the ISO date at the beginning of a text, or an empty string."""
     match = _DATE.match(value) if isinstance(value, str) else None
     return match[0] if match else ""
 

@@ -48,8 +48,8 @@ class Pick:
 
     Attributes:
         at: Path of the field.
-        scale: Factor that converts the vendor's number to our unit: 0.01 for percentages that we
-            keep as fractions, 1e6 for millions.
+        scale: Factor that converts the vendor's number to this library's unit: 0.01 for percentages
+            that are stored as fractions, 1e6 for millions.
         currency: Path of the currency if it is not the row's; empty if it is unknown although the
             row has a currency.
         period: Path of the period, with the same rules.

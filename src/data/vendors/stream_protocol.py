@@ -40,8 +40,8 @@ class StreamTraits:
     """Declared properties of a vendor's stream.
 
     Attributes:
-        timeframes: Maps our label of each streamed timeframe to the vendor's spelling. If empty,
-            trades are streamed, and any intraday bar is built from them.
+        timeframes: Maps this library's label of each streamed timeframe to the vendor's spelling.
+            If empty, trades are streamed, and any intraday bar is built from them.
         asset_classes: Asset classes that it streams.
         connects: Limits for opening connections, shared by all processes.
         topics: Largest number of subscriptions per connection.

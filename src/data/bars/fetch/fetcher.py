@@ -216,7 +216,7 @@ class Fetcher:
         return FetchQuery(query.instrument, timeframe, reach, now, insist=query.refresh)
 
     def _fetch(self, candidate: Candidate, query: FetchQuery) -> Fetched:
-        """Query one of our vendors, or another downloader through its ``get_ohlcv``.
+        """Query one of this library's vendors, or another downloader through its ``get_ohlcv``.
 
         Raises:
             ProviderError, ConfigError: The candidate did not answer with bars.
@@ -439,7 +439,7 @@ def _without_rows(answer: ClassifiedAnswer) -> list[Span]:
 
 
 def _report_bad_answer(candidate: Candidate, question: FetchQuery, error: DataError) -> None:
-    """Report to the vendor's circuit breaker that its answer failed our checks.
+    """Report to the vendor's circuit breaker that its answer failed this library's checks.
 
     An answer that does not fit next to another vendor's bars is not reported, because either vendor
     may be wrong.

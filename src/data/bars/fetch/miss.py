@@ -469,7 +469,7 @@ class MissHandler:
             except DividendError as needed:
                 if query.offline or needed.days.is_empty:
                     raise
-                # Dividends need daily closes that are not stored; these are fetched first.
+                # Dividends need daily close prices that are not stored; these are fetched first.
                 journal.side_attempts += self._fetch_days(query, needed.days)
                 with self._locks.hold(key, self._clock):
                     answer = run.answer()

@@ -148,7 +148,7 @@ def sorted_answer(
         checked: Rows of the answer, checked.
         segment: Requested span.
         grid: Grid of the times at which bars are expected.
-        now_ms: Our time; the earlier of our time and the vendor's is used.
+        now_ms: Local time; the earlier of it and the vendor's time is used.
         density: ``dense`` if every missing bar is a gap; ``sparse`` if bars without trades are not
             sent, so that a span is a gap only if it is far longer than the usual distance of its
             bars or contains a whole session; ``unknown`` if nothing can be concluded. By default,

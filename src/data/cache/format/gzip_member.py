@@ -325,7 +325,7 @@ def find(data: bytes, start: int, *, tries: int = 10_000) -> tuple[int, Member] 
 
 
 def is_ours(data: bytes) -> bool:
-    """Return whether the data contains one of our headers anywhere, valid or not."""
+    """Return whether the data contains one of this library's headers anywhere, valid or not."""
     start = data.find(_ID)
     while start >= 0:
         if data[max(0, start - 12) : start - 10] == _MAGIC[:2]:

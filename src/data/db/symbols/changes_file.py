@@ -95,7 +95,7 @@ class _Row:
         self._place, self._canonical = place, canonical
 
     def text(self, column: str, *, needed: bool = True) -> str:
-        """Return a string; raise QueryError if it is required and empty, too long, or unprintable."""
+        """Return a cell as a string; raise QueryError if it is missing, too long or unprintable."""
         if self._problem:
             raise QueryError(self._problem)
         value = self._cells.get(column, "")

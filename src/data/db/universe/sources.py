@@ -162,7 +162,7 @@ def _read(path: Path, canonical: Callable[[str], str]) -> tuple[IndexFile, str]:
 def cached_closes(
     manager: DataManager, today: date
 ) -> Callable[[Sequence[str]], Mapping[str, float]]:
-    """Return a function that reads the last closes of the past seven days from the cache.
+    """Return a function that reads the last close prices of the past seven days from the cache.
 
     It sends no request.
     """

@@ -67,7 +67,7 @@ _PATHS = {
     LONG_SHORT.name: "futures/data/globalLongShortAccountRatio",
 }
 _LINEAR, _INVERSE = "https://fapi.binance.com", "https://dapi.binance.com"
-# Costs that turn our 1200 units a minute into 100 requests for rates and 200 for statistics, the
+# Costs that turn the 1200 units a minute into 100 requests for rates and 200 for statistics, the
 # vendor's limits per address (2024-03: 500 and 1000 in five minutes).
 _FUNDING_COST, _STATISTICS_COST = 12, 6
 _DATED = re.compile(r"_\d{6}$")
@@ -90,7 +90,8 @@ class BinanceDataDownloader(FiguresDownloader):
     name = "binance"
     display_name = "Binance"
     aliases = VENDORS["binance"].aliases
-    # Weight per minute. The vendor allows 6000 per address (2023-08); we use only part of it.
+    # Weight per minute. The vendor allows 6000 per address (2023-08); this library uses only part
+    # of it.
     limits = Limits(per_minute=1200)
     default_base_url = "https://data-api.binance.vision"
     # Open time, five values, close time, quote volume, trades, two taker-buy volumes, and one

@@ -68,7 +68,7 @@ class BinanceStream:
         return StreamAddress(f"{self._url}/stream", f"{self._url}/stream")
 
     def spelling(self, instrument: Instrument, timeframe: Timeframe) -> Topic | None:
-        """Return the name of the pair and the timeframe, which Binance spells as we do."""
+        """Return the name of the pair and the timeframe, which Binance spells as this library does."""
         symbol = spelled("binance", self.traits, instrument, timeframe)
         return None if symbol is None else Topic(symbol.upper(), timeframe.label)
 

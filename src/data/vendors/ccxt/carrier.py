@@ -95,7 +95,7 @@ def exchanges_with_bars() -> list[str]:
 
 
 class CcxtCarrier:
-    """Lets ccxt build requests and parse responses, but sends over our transport. Thread-safe.
+    """Lets ccxt build requests and parse responses, but sends over this library's transport. Thread-safe.
 
     ccxt's own waits, retries and proxies are switched off, and all requests that it makes by itself
     are counted. It needs the list of an exchange's pairs; the list is fetched with the first

@@ -32,7 +32,7 @@ from ..registry import VENDORS
 from ..session import ACTIONS_ENDPOINT
 
 _NAMES = {"Stock Splits": "split", "Dividends": "value"}
-_ROUNDING = 1e-4  # rounding of adjusted closes; no split was ever smaller
+_ROUNDING = 1e-4  # rounding of adjusted close prices; no split was ever smaller
 _PRICES = ("open", "high", "low", "close")
 _DIVIDEND = {
     "date|declarationDate?|recordDate?|paymentDate?|period?|currency?": "text",

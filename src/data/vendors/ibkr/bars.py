@@ -31,8 +31,8 @@ from ..base import BaseDataDownloader, Wired
 from ..us_equities import NEW_YORK, share
 from .carrier import CODE_HEADER, GatewayClient, IbkrCarrier
 
-# Maps our suffixes to primary exchanges. London is left out because the vendor does not state
-# whether its prices are in pence.
+# Maps this library's suffixes to primary exchanges. London is left out because the vendor does not
+# state whether its prices are in pence.
 _EXCHANGES = {
     ".DE": "IBIS",
     ".PA": "SBF",

@@ -192,7 +192,7 @@ class PolygonDataDownloader(BaseDataDownloader):
         return f"{'X' if instrument.asset_class == 'crypto' else 'C'}:{instrument.base}{instrument.quote}"
 
     def _following(self, cursor: str) -> HttpRequest:
-        """Request the next page, always from our host, so that no other host gets the key."""
+        """Request the next page, always from the configured host, so that no other host gets the key."""
         path, _, params = cursor.partition("?")
         return self._request(path, dict(parse_qsl(params)))
 

@@ -198,8 +198,8 @@ def _browser_session(max_bytes: int, *, through_sdk: bool) -> Any:
         If ``base_url`` is set, all requests go to that host.
         """
 
-        # Our errors are included, because the package mistakes some of them for its own and
-        # continues.
+        # This library's errors are included, because the package mistakes some of them for its own
+        # and continues.
         library_errors = (
             exceptions.RequestException,
             OSError,
