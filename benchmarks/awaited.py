@@ -33,7 +33,8 @@ _PATIENCE_S = 2.0
 _HELD = ("BTCUSDT", "1h", "2023-03-01", "2023-03-31")
 _MISSING = ("BTCUSDT", "1h", "2022-03-01", "2022-03-31")
 _NOTE = (
-    f"The table shows milliseconds, the 99th percentile of each of {_ROUNDS} rounds:\n\n"
+    "The table shows times in milliseconds: the 99th percentile of each round, over "
+    f"{_ROUNDS} rounds:\n\n"
     f"- *beside*: a month of hourly bars from the cache while {HANGING} users wait for a "
     f"vendor that does not answer (they give up after {_PATIENCE_S:g} s);\n"
     f"- *late*: how much later than requested the loop continues while {USERS} users fetch "

@@ -33,13 +33,14 @@ from tests.vendor_server.keyed import KEY
 from .harness import Figure, Report, Row
 
 _NOTE = (
-    "The table shows calls of cached sources, in milliseconds unless a column says otherwise:\n\n"
-    "- *ms*: a call, awaited; *p95*: 95 of 100 calls take no longer;\n"
+    "The table shows the time of calls of cached sources. It is in milliseconds unless the list "
+    "says otherwise:\n\n"
+    "- *ms*: the time of an awaited call; *p95*: the 95th percentile;\n"
     "- *times the bare fetch*: the time of a call that queries the source and stores the "
     "frame, divided by that of a call of the source alone, which answers after 320 ms;\n"
     "- *cold / warm*: how many times as long the first of two equal calls takes;\n"
-    "- *requests*: of the second walk through 250 days, and of a call that ends a week after "
-    "the previous one;\n"
+    "- *requests*: the number of requests that the second walk through 250 days sends, and that "
+    "a call sends if it ends a week after the previous one;\n"
     "- *fetch*: packaged sources, whose vendors are servers on this machine."
 )
 _NOW, _LATENCY_S, _ROUNDS = "2024-06-12T15:00:30", 0.32, 9

@@ -17,9 +17,9 @@ from .harness import Figure, Report, Row, race
 _VENDORS = ("fmp", "yahoo", "alpha_vantage")
 _NOW_MS = 1_718_204_430_000
 _NOTE = (
-    "The table shows the microseconds of ten lookups of a synthetic company for which three "
-    "vendors have every field. No request is sent. *merged again* is as of a given day, for "
-    "which no result is kept."
+    "The table shows the time in microseconds of ten lookups of a synthetic company. Three "
+    "vendors have every field of it, and no request is sent. The lookups of *merged again* are "
+    "as of a given day, for which no result is cached."
 )
 
 

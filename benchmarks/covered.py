@@ -20,9 +20,9 @@ from .harness import Figure, Report, Row, sized
 from .stage import FETCHED, FIVE_YEARS, crowd_stage
 
 _NOTE = (
-    "The table shows the milliseconds needed to determine which of the symbols have all "
-    "their bars of five years of 1d:\n\n"
-    "- *first look* is by a new store, *again* by the same store;\n"
+    "The table shows the time in milliseconds needed to determine which symbols have all the "
+    "bars of five years of 1d:\n\n"
+    "- *first look* uses a new store, *again* the same store;\n"
     "- *sidecars*: how many times as long it takes to read the same metadata with "
     "`json.loads`, without checking them;\n"
     "- *data files*: how many files of bars were opened."

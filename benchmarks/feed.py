@@ -44,10 +44,11 @@ _NOTE = (
     "- *parse only*: `json.loads` and nothing else;\n"
     "- *bare queue*: the shortest data class that fills lines from a queue.\n\n"
     "The second line is in CPU time of all threads, so other load on the machine does "
-    "not change it. The fourth is in microseconds over a socket on this machine, from before "
-    "a frame is sent until the callback has its bar, one frame at a time. The last two are "
-    "in milliseconds: until a feed has stopped, whatever its state, and from the arrival of "
-    "a bar to the strategy, with five feeds in one Cerebro."
+    "not change it. The fourth is in microseconds over a socket on this machine: the time from "
+    "before a frame is sent until the callback has its bar, one frame at a time. The last two "
+    "lines are in milliseconds. One is the time until a feed has stopped, whatever its state. "
+    "The other is the time from the arrival of a bar to the strategy, with five feeds in one "
+    "Cerebro."
 )
 _START = parse_iso("2024-06-10")
 _GRID = BarGrid(calendar_for(Instrument("BTCUSDT", "crypto")), Timeframe.parse("1m"))

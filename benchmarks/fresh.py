@@ -25,9 +25,9 @@ from .stage import FETCHED, crowd_stage
 
 _NOTE = (
     "The table shows the first `get_ohlcv_batch` of a process, once pandas and the library "
-    "are imported. It has the milliseconds until 500 shares with five years of 1d each are "
-    "in frames and every value is added up, and how many times as long others take in the "
-    "same round:\n\n"
+    "are imported. The time in milliseconds is that needed to return 500 shares with five "
+    "years of 1d each as frames and to add up every value. The other columns show how many "
+    "times as long others take in the same round:\n\n"
     "- *again*: the same batch for the third time;\n"
     "- *fetched*: bars from a vendor, with their columns;\n"
     "- *put*: the same bars stored with `UnifiedCache.put`;\n"

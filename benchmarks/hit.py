@@ -22,7 +22,7 @@ CASES = {
 _READING = [(series_reader, "read_year"), (Sidecars, "read")]
 _FRAME = [(frames, "build_frame")]
 _NOTE = (
-    "The table shows the microseconds of a warm hit:\n\n"
+    "The table shows the time in microseconds of a warm hit:\n\n"
     "- *reading*: finding, verifying and decoding the stored bars;\n"
     "- *frame*: the time in which pandas builds the frame from them;\n"
     "- *sum*: adding up every value, so that all of them are read;\n"

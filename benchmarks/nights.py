@@ -30,11 +30,12 @@ GOAL = "file <= 1.3, read <= 1.2"
 _EVER = Span(parse_iso("2000-01-01"), parse_iso("2040-01-01"))
 _FAST = "{requests_per_minute: 60000, requests_per_second: 1000, burst_size: 1000}"
 _NOTE = (
-    f"The table shows {NIGHTS} nights, in each of which the last bars are requested, with "
-    "automatic compaction:\n\n"
+    f"The last bars are requested on each of {NIGHTS} nights, with automatic compaction. The "
+    "table shows the state afterwards:\n\n"
     "- *file*, *document*: the bytes of the bars and of their metadata, divided by those of "
     "the same bars fetched in one go;\n"
-    "- *read*: the same for the time of a first read by a new store."
+    "- *read*: the time of a first read by a new store, divided by that for the same bars "
+    "fetched in one go."
 )
 
 

@@ -1,4 +1,4 @@
-"""Which ratios are worse than on the page. Pure: a text and results in, nothing is read."""
+"""Which ratios are worse than on the page. Pure: no file is read or written."""
 
 from __future__ import annotations
 

@@ -38,8 +38,8 @@ _RULES = {
 _DAYS = ("2024-05-01", "2024-05-31")
 _AT_ONCE = Limits().at_once  # of a custom downloader, which declares none
 _NOTE = (
-    f"The table shows the seconds for {SYMBOLS} series of each of three vendors that answer "
-    f"after {ANSWER_S:g} s, without limits:\n\n"
+    f"The table shows the time in seconds for {SYMBOLS} series from each of three vendors. The "
+    f"vendors have no limits and answer after {ANSWER_S:g} s:\n\n"
     f"- *one vendor alone*: its requests, {_AT_ONCE} at once, and nothing else;\n"
     "- *batches*: `get_ohlcv_batch`, one vendor after the other;\n"
     "- *again*: the same job if nothing is missing."

@@ -19,8 +19,8 @@ from .harness import Figure, Report, Row, race
 _ASKERS = 1_000
 _GOAL = "1 request"
 _NOTE = (
-    f"The table shows what happens if {_ASKERS:,} threads request one coin at the same time and "
-    "yesterday's close is cached:\n\n"
+    f"{_ASKERS:,} threads request one coin at the same time. Yesterday's close is cached. The "
+    "table shows:\n\n"
     "- *requests*: the number that arrive at the vendor;\n"
     "- *ms*: the time until the last thread has its answer (the vendor is a server on this "
     "machine);\n"

@@ -22,7 +22,8 @@ from .peers import Elsewhere, peers_of, summed
 from .stage import long_stage
 
 _NOTE = (
-    "The table shows the milliseconds of a warm `get_ohlcv` with every value added up:\n\n"
+    "The table shows the time in milliseconds of a warm `get_ohlcv`, including adding up every "
+    "value:\n\n"
     "- *again*: the same request;\n"
     "- *first*: by a manager that has not read the series yet;\n"
     "- *other*: another stretch of the same length, from a series that is in memory.\n\n"

@@ -19,7 +19,7 @@ from .harness import Call, Figure, Report, Row, race
 from .stage import YEAR, stage
 
 _NOTE = (
-    "The table shows the microseconds of one call:\n\n"
+    "The table shows the time in microseconds of one call:\n\n"
     "- *remembered*: the symbol has been requested before;\n"
     "- *first*: a day of hourly bars is fetched from a vendor that answers immediately;\n"
     "- *second*: the same, but the vendor before it fails."

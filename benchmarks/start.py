@@ -16,8 +16,9 @@ from .harness import Figure, Report, Row
 from .stage import MINUTES, long_stage
 
 _NOTE = (
-    "The table shows the milliseconds of a whole process, from its start to its end, and how "
-    "many times as long the bare interpreter and `import pandas` take in the same round. "
+    "The table shows the time in milliseconds of a whole process, from its start to its end. "
+    "*bare* and *pandas* show how many times as long the bare interpreter and `import pandas` "
+    "take in the same round. "
     "*heavy* is the number of modules loaded at the end, out of pandas, numpy, requests, "
     "asyncio and exchange_calendars."
 )

@@ -33,9 +33,9 @@ MORNING = ("07:05", "07:35")
 GOAL = "fewer >= 95 %"
 _FAST = "{requests_per_minute: 60000, requests_per_second: 1000, burst_size: 1000}"
 _NOTE = (
-    "The table shows the requests that arrive at the vendors in a week, counted there. Ten "
-    "coins and ten shares are updated in 1d and 1h every night, and eleven times a day a "
-    "user reads the last 500 bars, the last month and a single day of each:\n\n"
+    "The table shows how many requests arrive at the vendors in a week. Ten coins and ten "
+    "shares are updated in 1d and 1h every night. Eleven times a day, a user reads the last "
+    "500 bars, the last month and a single day of each:\n\n"
     "- *anew*: the number of requests if every call is sent to the vendor;\n"
     "- *fewer*: the percentage of these that the cache saves."
 )

@@ -33,9 +33,10 @@ from .peers import ARCTIC_PYTHON, Arctic, Naive
 from .stage import FETCHED, YEAR, made_up
 
 _NOTE = (
-    "The table shows the milliseconds until the bars are safe on the disk (synced), and how "
-    "many times as long the usual kind of cache takes, which reads the gzip CSV of the year, "
-    "merges the bars and writes it again, unsynced (*naive*):\n\n"
+    "The table shows the time in milliseconds until the bars are safe on the disk (synced). "
+    "The other columns show how many times as long others take. *naive* is the usual kind of "
+    "cache, which reads the gzip CSV of the year, merges the bars and writes it again, "
+    "unsynced:\n\n"
     "- *put*: with `UnifiedCache.put`, like all lines but the second;\n"
     "- *fetched*: the whole `get_ohlcv`, with a downloader that has the frame ready;\n"
     "- *ArcticDB*: its `append`, measured in its own process, with an older pandas;\n"

@@ -42,7 +42,7 @@ class CommandError(Exception):
 
 
 class Answer(NamedTuple):
-    """An answer: a text, commands for the buttons below it, and a picture."""
+    """An answer: its text, commands for the buttons below it, and a picture."""
 
     text: str
     choices: tuple[str, ...] = ()

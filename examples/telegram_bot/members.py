@@ -37,7 +37,7 @@ class Members:
 
     Args:
         db: Service with the users' records; its functions run in threads.
-        send_code: Sends a text to an e-mail address; an exception is treated as a program error.
+        send_code: Sends text to an e-mail address; an exception is treated as a program error.
         admins: Returns the ids of users who are administrators while their address is verified.
         per_day: Number of commands that a new user may send between midnights UTC.
     """

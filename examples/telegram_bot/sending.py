@@ -113,7 +113,7 @@ async def answer_of(reply: Reply, may_receive: MayReceive, delivery: Delivery) -
 
 
 def cut(text: str, most: int) -> str:
-    """Cut a text after the lines that fit, and add the number of lines that do not.
+    """Cut text after the lines that fit, and add the number of lines that do not.
 
     The size is counted in UTF-16 units, as Telegram does. Unpaired surrogates, which vendors'
     strings may contain, are replaced because they cannot be sent.

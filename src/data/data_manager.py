@@ -248,8 +248,8 @@ class DataManager:
         One symbol is drawn as bars with volume. Gaps are shaded; splits, dividends and doubtful
         bars are marked; bars that may still change are pale; the vendor of each span is shown
         below. Times are in the venue's time zone, without the hours in which it is closed. Several
-        symbols are drawn as lines of their closes, set to 100 at their first common bar. The chart
-        states how many bars it received, drew, merged and rejected. To draw a frame that you
+        symbols are drawn as lines of their close prices, set to 100 at their first common bar. The
+        chart states how many bars it received, drew, merged and rejected. To draw a frame that you
         already have, use ``onetape.plot``.
 
         Args:

@@ -118,7 +118,7 @@ def shortened(text: str) -> str:
 
 
 def short_words(text: str) -> str:
-    """Return a text with words of more than 200 characters shortened."""
+    """Return a string with words of more than 200 characters shortened."""
     return _LONG_RUN.sub(lambda run: f"{run[0][:_HEAD]}…{run[0][-_TAIL:]}", text)
 
 
@@ -702,7 +702,7 @@ class DatabaseError(DataError):
 
 
 class DatabaseUrlError(DatabaseError, ConfigError):
-    """The database URL cannot be used; the message never contains it, as it may hold a password."""
+    """The database URL cannot be used; the message omits the URL, which may contain a password."""
 
     because: ClassVar[Reason] = "configuration"
 

@@ -50,7 +50,7 @@ __all__ = [
 
 _NO_PROVIDER = "No suitable provider found"
 _HERE = sys.modules[__name__]  # has the factory, which tests may replace
-# Maximum number of remembered symbols, and of vendor orders per symbol and timeframe.
+# Maximum number of cached symbols, and of vendor orders per symbol and timeframe.
 _MOST_SYMBOLS = 16_384
 MOST_ORDERS = 4_096
 
@@ -322,7 +322,7 @@ class ProviderSelector:
         )
 
     def _verdict(self, symbol: Any) -> Instrument | SymbolRefusal:
-        # Only strings are remembered; other values may not be hashable.
+        # Only strings are cached; other values may not be hashable.
         if isinstance(symbol, str):
             return self._classified(symbol)
         return classify(symbol, self._rules.classification)
@@ -350,7 +350,7 @@ class ProviderSelector:
         """Return the rule's vendors that can be built, in order; [] if no rule matches.
 
         Whether a vendor serves the data, is available and has quota left is considered only in the
-        fetch plan, not here. The order is remembered until the rules, keys, downloaders or the
+        fetch plan, not here. The order is cached until the rules, keys, downloaders or the
         downloader factory change.
         """
         if not (isinstance(symbol, str) and isinstance(timeframe, str)):
@@ -476,7 +476,8 @@ class ProviderSelector:
         if not is_of_files(vendor):
             return ""
         made = getattr(self._initialize_downloader(vendor), "folder_lane", "")
-        # A vendor that is not one of our file readers, or cannot be built, has no folder.
+        # A vendor that is not one of this library's file readers, or cannot be built, has no
+        # folder.
         return made if isinstance(made, str) and made else folder_lane(family_of(vendor), "")
 
     def stored_supply(self, key: SeriesKey) -> Supply | None:

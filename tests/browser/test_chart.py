@@ -462,6 +462,25 @@ def test_neither_an_area_nor_a_line_is_drawn_across_a_gap(tmp_path: Path, open_p
     assert {BLUE, ORANGE} <= set(two.page.evaluate(COLUMN, 0.2)), "where bars are, lines are"
 
 
+def test_a_line_stands_where_a_session_begins(tmp_path: Path, open_page: Open) -> None:
+    frames = {"AUSDT": hours(90, "AUSDT"), "BUSDT": hours(50, "BUSDT")}
+    path = tmp_path / "a.html"
+    path.write_text(html_of(chart_of(frames, {"AUSDT": COIN, "BUSDT": COIN})))
+    one = ready(open_page(path, width=1200))
+    before = shown(one)
+    one.page.click("text=All")
+    left, right = settled(one, before)
+
+    def of_grid(column: float) -> int:
+        """Return the most pixels of the grid's colour at the left edge of a column."""
+        share = (column - left) / (right + 1 - left)
+        return max(one.page.evaluate(COLUMN, share + n / 1200).count(GRID) for n in (-1, 0, 1))
+
+    midnights = [24 * day for day in (1, 2, 3, 12, 13)]
+    assert all(of_grid(at) > 300 for at in midnights)
+    assert all(of_grid(at + 12) < 50 for at in midnights)
+
+
 def test_a_line_of_a_program_breaks_where_it_has_no_value(tmp_path: Path, open_page: Open) -> None:
     frame = frame_of(np.linspace(100, 200, 400), step="1h", symbol="BTCUSDT")
     line = frame["close"] + 30

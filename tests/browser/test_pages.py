@@ -11,12 +11,14 @@ import pytest
 
 from src.data.charts.heat import STATES, Months, heat_map
 from src.data.charts.html import chart_script
+from src.data.charts.night import night_page
 from src.data.charts.page import page
 from src.data.charts.parts import Values
 from src.data.charts.report_page import heat_shown
 from src.data.model.html import element
 from tests.browser.conftest import Open, Opened
 from tests.charts.pages import differing
+from tests.charts.test_report import NIGHT
 from tests.cli.conftest import Run
 
 HALT = ("HALTUSDT", "1h", "--start", "2024-03-04", "--end", "2024-03-06")
@@ -129,6 +131,17 @@ def test_on_a_phone_the_rows_of_tables_are_cards(
         "e => getComputedStyle(e, '::before').content"
     )
     assert names != "none"
+    # Code within a sentence does not break it into columns.
+    left = one.page.locator("table.records td").evaluate_all(
+        """all => all.filter(e => getComputedStyle(e, "::before").content !== "none").flatMap(e => {
+          const range = document.createRange(), {left} = e.getBoundingClientRect();
+          return [...e.childNodes].flatMap(node => {
+            range.selectNodeContents(node);
+            return [...range.getClientRects()].map(one => one.left - left);
+          });
+        })"""
+    )
+    assert len(left) > 20 and min(left) > 130, "values stand beside the names"
 
 
 def test_a_card_on_a_phone_has_the_name_of_its_series_as_its_title(
@@ -231,6 +244,24 @@ def test_the_page_of_a_night(run: Run, open_page: Open, tmp_path: Path) -> None:
     one = open_page(night, width=390)
     assert check_values(one)["report"] == ran.json
     assert one.page.evaluate("document.documentElement.scrollWidth") <= 390
+
+
+def test_the_small_bars_of_nights_end_at_the_right(open_page: Open, tmp_path: Path) -> None:
+    """An empty place there would be a night that did not run."""
+    text = ""
+    for day in range(1, 4):
+        begun, ended = (f"2024-06-0{day}T22:0{minute}:00Z" for minute in (0, 1))
+        text = night_page(NIGHT, "sync", begun, ended, text)
+    path = tmp_path / "night.html"
+    path.write_text(text)
+    for width in (390, 1280):
+        one = open_page(path, width=width)
+        room = one.page.locator("svg.bars").evaluate_all(
+            """all => all.map(e => e.getBoundingClientRect().right
+              - e.querySelector("rect:last-of-type").getBoundingClientRect().right)"""
+        )
+        assert room and all(-0.5 <= beside <= 2.5 for beside in room)
+        one.check()
 
 
 def test_no_other_host_can_be_reached(open_page: Open, tmp_path: Path) -> None:

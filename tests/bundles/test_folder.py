@@ -104,7 +104,7 @@ def test_checks_that_a_file_cannot_change_are_named_once(
     "text, message",
     [
         ("catalog:\n  parquet_dirs: x\n", r"unknown key: did you mean parquet_dir\? \(line 2\)"),
-        ("catalog:\n  parquet_dir:\n", "must be a text"),
+        ("catalog:\n  parquet_dir:\n", "must be a string"),
         ("parquet:\n  compression: snappy\n", "must be 'zstd'"),
         ("parquet:\n  compression_level: 9\n", "must be 3"),
         ("- 1\n", "must contain keys"),

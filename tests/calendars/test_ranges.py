@@ -243,7 +243,7 @@ def test_months_by_a_date_need_their_last_session() -> None:
 
 @pytest.mark.parametrize("bars", [0, -5, True, False, 2.5, "10", float("nan"), np.float64(3)])
 def test_a_count_is_a_positive_whole_number(bars: Any) -> None:
-    with pytest.raises(BadRangeError, match=r"AAPL: bars .* is not a positive whole number"):
+    with pytest.raises(BadRangeError, match=r"AAPL: bars .* is not a positive integer"):
         resolved(APPLE, "1d", None, None, bars)
 
 

@@ -129,7 +129,7 @@ def test_wrong_questions_leave_no_file(filled: Run, tmp_path: Path) -> None:
     for words in ((), ("AAPL",), ("AAPL", "1d", "--all")):
         assert filled("report", *words, "-o", str(page)).code == 2
     other = filled("report", "AAPL", "1d", "-o", str(tmp_path / "x.pdf"))
-    assert other.code == 2 and "ends in .pdf" in other.err
+    assert other.code == 2 and "unknown extension .pdf" in other.err
     missing = filled("report", "AAPL", "1d", "-o", str(tmp_path / "no" / "x.html"))
     assert missing.code == 1 and "does not exist" in missing.err
     assert not list(tmp_path.glob("*.html"))
@@ -206,7 +206,7 @@ def test_in_python_errors_are_typed(
     manager = DataManager(cache, rules, clock=clock)
     with pytest.raises(CacheError, match="nothing is cached for AAPL 1d"):
         manager.report("AAPL", "1d")
-    with pytest.raises(QueryError, match="symbol and timeframe are given together or not at all"):
+    with pytest.raises(QueryError, match="give both symbol and timeframe, or neither"):
         manager.report("AAPL")
     with pytest.raises(StorageError):
         manager.report().save(tmp_path / "no" / "page.html")

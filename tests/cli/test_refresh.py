@@ -72,7 +72,7 @@ def test_replaced_copies_are_cleaned_up(run: Run, cache: Path) -> None:
         (["--data-types", "nope"], "unknown data type 'nope'"),
         (["--symbols-file", "nowhere.txt"], "nowhere.txt cannot be read: No such file"),
         (["--symbols-file", "/"], "/ cannot be read: Is a directory"),
-        (["--symbols-file", "/dev/zero"], "/dev/zero is too long; the limit is 10,000,000"),
+        (["--symbols-file", "/dev/zero"], "/dev/zero is too large; the limit is 10,000,000"),
         (["--symbols-file", sys.executable], "is not UTF-8 text"),
     ],
 )

@@ -128,7 +128,7 @@ class TestMistakes:
             ),
             ("cache: {max_size_gb: ten}", "it is 'ten', but must be a number"),
             ("cache: {max_size_gb: true}", "it is True, but must be a number"),
-            ("cache: {compression: 1}", "cache.compression: it is 1, but must be a text"),
+            ("cache: {compression: 1}", "cache.compression: it is 1, but must be a string"),
             ("validation: {check_duplicates: maybe}", "must be true or false"),
             ("cache: {enabled: 1}", "cache.enabled: it is 1, but must be true or false"),
             ("failover: {max_retries: 99}", "must be a number from 0 to 20"),
@@ -168,7 +168,7 @@ class TestMistakes:
             ),
             (
                 "providers: {yahoo: {rate_limits: {requests_per_month: 0.5}}}",
-                "requests_per_month: it is 0.5, but must be a whole number",
+                "requests_per_month: it is 0.5, but must be an integer",
             ),
             (
                 "providers: {local: {pattern: '{symbol}-{other}'}}",

@@ -239,8 +239,8 @@ def test_each_wrong_line_is_named_and_many_are_counted() -> None:
         ("2022-06-09,rename,,B", "symbol is empty"),
         ("2022-06-09,rename,A", "the row has 3 cells, but the header has 4"),
         ("2022-06-09,rename,A,B,C", "5 cells"),
-        ("2022-06-09,rename,A,\x1b[31mB", "is not a text"),
-        ("2022-06-09,rename,A," + "B" * 300, "not a text of at most 200 characters"),
+        ("2022-06-09,rename,A,\x1b[31mB", "is not a string"),
+        ("2022-06-09,rename,A," + "B" * 300, "not a string of at most 200 characters"),
         ('2022-06-09,rename,A,"B', "line 2"),
     ],
 )

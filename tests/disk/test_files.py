@@ -138,7 +138,7 @@ def test_short_writes_and_reads_are_continued(
 def test_a_write_that_takes_nothing_ends(disk: Scripted, tmp_path: Path) -> None:
     disk.instead["write"] = lambda _: 0
     handle = disk.create(tmp_path / "a")
-    with pytest.raises(StorageError, match="0 bytes taken"):
+    with pytest.raises(StorageError, match="0 bytes written"):
         disk.write(handle, b"x", 0)
     disk.close(handle)
 

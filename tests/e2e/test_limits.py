@@ -87,6 +87,6 @@ def test_what_is_wrong_in_the_rules_is_an_error_with_its_line(
         make()
     assert [problem.removeprefix("providers.binance.") for problem in caught.value.problems] == [
         "base_url: http:// is for this machine only: did you mean https://mirror.example? (line 3)",
-        "rate_limits.requests_per_minute: it is 0.5, but must be a whole number (line 5)",
+        "rate_limits.requests_per_minute: it is 0.5, but must be an integer (line 5)",
         "rate_limits.requests_per_month: it is -1, but must be a number of at least 0 (line 6)",
     ]

@@ -680,7 +680,7 @@ def test_the_doctor_names_them_and_clean_removes_them(old: BarStore, tmp_path: P
     config.write_text("{}\n")
     (check,) = [one for one in checkup(old.root, config, network=False) if one.topic == "upgrade"]
     assert check.ok is None
-    assert "never read" in check.said
+    assert "are not used: the files are read again" in check.said
     assert "(MSFT 1d, MSFT 1d@local and MSFT 1d@replay:seen)" in check.said
     assert "onetape cache clean" in check.advice
     cache = DataManager(old.root, config).cache
@@ -691,4 +691,4 @@ def test_the_doctor_names_them_and_clean_removes_them(old: BarStore, tmp_path: P
     (left,) = BarStore(old.root).held()
     assert BarStore(old.root).read(left, Span(0, NOW))[0].close.tolist() == [6.0, 6.0]
     (check,) = [one for one in checkup(old.root, config, network=False) if one.topic == "upgrade"]
-    assert "never read" not in check.said
+    assert "are not used" not in check.said

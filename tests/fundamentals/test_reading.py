@@ -233,7 +233,7 @@ def test_texts_and_blocks_that_are_kept_are_bounded() -> None:
     assert said.facts["company_name"].value == "Acme"
     assert len(said.facts["pe_ratio"].period) <= 40
     assert said.blocks == {}
-    assert said.dropped["description"] == "a text of 60,000 characters is too long"
+    assert said.dropped["description"] == "a string of 60,000 characters is too long"
     assert said.dropped["overview"].endswith(" characters are too many")
     assert "description" not in said.facts
     assert row(fields, {**body, "d": "x" * 9_000}).facts["description"].value == "x" * 9_000

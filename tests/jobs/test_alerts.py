@@ -572,7 +572,7 @@ def test_an_alert_is_read_and_written(config: dict[str, Any]) -> None:
         ({"ticker": ""}, "1 to 64"),
         ({"ticker": "x" * 10_000}, "1 to 64"),
         ({"ticker": "A\u202eB"}, "control"),
-        ({"ticker": 7}, "a text"),
+        ({"ticker": 7}, "a string"),
         ({"colour": "red"}, "has no 'colour'"),
         ({"alert_type": "prise"}, "did you mean 'price'"),
         ({"expires": "soon"}, "ISO time"),

@@ -49,7 +49,7 @@ def test_a_universe_is_synced_and_failures_are_counted(
 
 def test_a_universe_that_is_none(tmp_path: Path, vendors: VendorServer) -> None:
     manager = DataSyncManager(tmp_path, {"mine": ["AAPL"]})
-    with pytest.raises(QueryError, match="known: mine"):
+    with pytest.raises(QueryError, match="use one of mine"):
         sync(manager, "other", ["1d"])
     with pytest.raises(QueryError):
         sync(manager, "mine", ["1x"])

@@ -234,7 +234,7 @@ def test_keys_of_bars_that_need_none_are_said_to_have_no_effect() -> None:
         (lambda: adapters.CCXTAdapter("../x"), "unknown vendor 'ccxt:../x'"),
         (lambda: adapters.AlpacaAdapter(is_paper=False), "both kinds of accounts"),
         (lambda: adapters.AlpacaAdapter(api_secret="S"), "without api_key"),
-        (lambda: adapters.PolygonAdapter(api_key=" "), "a text that is not empty"),
+        (lambda: adapters.PolygonAdapter(api_key=" "), "a key must be a non-empty string"),
         (lambda: adapters.PolygonAdapter("a-secret-key"), "manager is a str, not a data manager"),
         (lambda: adapters.YFinanceAdapter(provider="tiingo"), "does not take a provider"),
         (lambda: DataSourceRegistry.get_source("yfinance", csv_dir="."), "has no argument csv_dir"),

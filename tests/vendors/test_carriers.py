@@ -419,7 +419,7 @@ class TestByRequests:
         vendor = CASES["alpaca"].vendor(sender=sender_over(AlpacaCarrier(below)))
         with (
             responses.RequestsMock() as server,
-            pytest.raises(UnavailableError, match="did not query"),
+            pytest.raises(UnavailableError, match="could not query"),
         ):
             vendor.fetch(CASES["alpaca"].asked)
         assert len(server.calls) == len(below.asked) == 0

@@ -353,7 +353,7 @@ class BaseDataAdapter(DataSource):
         question = SourceQuestion.of(symbols, start_date, end_date, resolution)
 
         def store(frame: Any) -> DatasetId:
-            """Do the steps that follow the fetch."""
+            """Validate, standardize, write and register the fetched frame; return the dataset's id."""
             self.validate(frame)
             rows = checked_frame(self.standardize(frame), self.name, question)
             ours = isinstance(parquet_writer, ParquetWriter)
@@ -364,7 +364,8 @@ class BaseDataAdapter(DataSource):
                 warn_user(
                     f"{self.name} returned no bars for {', '.join(absent)}, which are not registered"
                 )
-            # Our catalog also records the path and the counts, which the documented call lacks.
+            # This library's catalog also records the path and the counts, which the documented call
+            # lacks.
             more: dict[str, Any] = {}
             if isinstance(catalog, DataCatalog):
                 known = {symbol: catalog.instrument(symbol) for symbol in ranges}
@@ -456,7 +457,7 @@ class BaseDataAdapter(DataSource):
         *,
         folder: str | PathLike[str] | None = None,
     ) -> BundlePath | asyncio.Task[BundlePath]:
-        """Write validated bars to a bundle of this source, or add them to it; return its folder.
+        """Write validated bars to a bundle of this source, new or existing; return the bundle's folder.
 
         If an event loop is running, the result is a started task, as in :meth:`ingest`.
 
@@ -477,7 +478,7 @@ class BaseDataAdapter(DataSource):
         refuse_other(bundle, metadata.source_type)
 
         def store(frame: Any) -> BundlePath:
-            """Do the steps that follow the fetch."""
+            """Validate, standardize and write the fetched frame; return the bundle's path."""
             self.validate(frame)
             rows = checked_frame(self.standardize(frame), self.name, question)
             about = {"source_type": metadata.source_type, "source_url": metadata.source_url}

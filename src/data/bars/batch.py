@@ -45,7 +45,7 @@ class BatchListener(Protocol):
         """Called with the number of all queries, and with those that need vendors (at least one)."""
 
     def ended(self, query: BarsQuery, frame: pd.DataFrame) -> None:
-        """Called, in the order of the queries, when one of them has been answered or has failed."""
+        """Called once for each query, in their order, after it has been answered or has failed."""
 
 
 def get_batch(
@@ -112,7 +112,7 @@ def get_by_symbol(
 
 
 def _stored(bars: BarsService, query: BarsQuery) -> pd.DataFrame | None:
-    """Return the frame if all its bars are stored; else None."""
+    """Return the frame, or None if not all of its bars are stored."""
     result = bars.lookup(query)
     return result.frame if isinstance(result, Hit) else None
 

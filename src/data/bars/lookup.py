@@ -424,7 +424,7 @@ def _is_final(query: BarsQuery, answer: Answer) -> bool:
     if any(gap.reason != UNASKED for gap in answer.gaps) or len(answer.table) > MOST_ROWS:
         return False
     bars = [part for part in answer.coverage if part.state != "empty"]
-    # Converted prices may depend on daily closes, which are a different series.
+    # Converted prices may depend on daily close prices, which are a different series.
     goal, intraday = Basis(query.adjustment, answer.as_of), query.timeframe.is_intraday
     is_as_stored = (
         query.instrument.asset_class != "stock"

@@ -49,7 +49,7 @@ class Refetchability:
         self._selector = selector
 
     def __call__(self, key: SeriesKey, part: Covered, now_ms: int) -> str:
-        """Return why the vendor of ``part`` could not supply it again; empty if it can."""
+        """Return why ``part`` cannot be fetched again from its vendor; empty if it can be."""
         try:
             instrument = self._selector.instrument(key.symbol).in_session(key.session)
         except QueryError:

@@ -211,7 +211,7 @@ def _check(wishes: Wishes, symbol: str) -> None:
     """Check the options other than the range and the vendor.
 
     Raises:
-        QueryError: An argument is invalid, or two arguments exclude each other.
+        QueryError: An argument is invalid, or two arguments are mutually exclusive.
     """
     if wishes.adjustment not in ADJUSTMENTS:
         raise QueryError(
@@ -235,8 +235,7 @@ def _check_version(wishes: Wishes, symbol: str) -> None:
     number = wishes.version
     if not isinstance(number, int) or isinstance(number, bool) or number < 1:
         raise QueryError(
-            f"version {written(number)} for {symbol} is not a commit number, a whole number from "
-            "1 on",
+            f"version {written(number)} for {symbol} is not a commit number, an integer from 1 on",
             symbol=symbol,
             hint=f"`onetape cache log {symbol} TIMEFRAME` lists them",
         )

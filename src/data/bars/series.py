@@ -165,7 +165,7 @@ class Journal:
 
     Attributes:
         attempts: Every query for bars to a vendor, in order.
-        side_attempts: Queries for the splits, dividends and daily closes with which bars are
+        side_attempts: Queries for the splits, dividends and daily close prices with which bars are
             adjusted.
         excluded: Vendors that this request must not query again, with the reason.
         without_actions: Vendors that failed to report splits and dividends, with the reason.

@@ -1,4 +1,4 @@
-"""Stores bars from a stream in their series if they fit, and determines the kind of that series."""
+"""Stores bars from a stream in a series if the bars fit, and determines the kind of the series."""
 
 from __future__ import annotations
 

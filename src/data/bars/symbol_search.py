@@ -87,7 +87,7 @@ class NameService:
         self._locks = SeriesLocks()
 
     def search(self, text: Any, limit: Any, offline: bool, timeout: Any) -> list[Listing]:
-        """Return the listings for a text; see ``DataManager.search``."""
+        """Return the listings for a search string; see ``DataManager.search``."""
         wanted, most = _text_of(text), _limit_of(limit)
         seconds = seconds_of(timeout, "a search")
         return run_call(self._clock, seconds, self._search, wanted, most, offline)
@@ -148,7 +148,7 @@ class NameService:
         always requested.
 
         Returns:
-            Whether a vendor has answered for this text, now or recently, even if it found nothing.
+            Whether a vendor has answered for this string, now or recently, even if it found nothing.
             A whole list answers only for its own entries, unless there is no other kind of vendor.
         """
         oldest = self._clock.now_ms() - _FRESH_MS
@@ -220,7 +220,7 @@ class NameService:
     # --- stored names ----------------------------------------------------------------------
 
     def _stored_listings(self, text: str, order: Iterable[str]) -> list[Listing]:
-        """Return the stored listings that match, or that were listed for exactly this text."""
+        """Return the stored listings that match, or that were listed for exactly this search string."""
         vendors = list(dict.fromkeys([*order, *self._cache.vendors()]))
         names = [self._cache.of(vendor) for vendor in vendors]
         places: dict[str, int] = {}
@@ -240,7 +240,7 @@ def _text_of(text: Any) -> str:
     wanted = normalized(text) if isinstance(text, str) else ""
     if not any(c.isalnum() for c in wanted) or len(wanted) > _LONGEST_TEXT:
         raise QueryError(
-            f"{text!r:.80} is not a text to search for",
+            f"{text!r:.80} is not a valid search string",
             hint=f"use part of a symbol or name, of at most {_LONGEST_TEXT} characters",
         )
     if not wanted.isprintable():
@@ -256,7 +256,7 @@ def _limit_of(limit: Any) -> int:
     """
     is_count = isinstance(limit, int) and not isinstance(limit, bool)
     if not is_count or not 1 <= limit <= _MOST_RESULTS:
-        raise QueryError(f"limit {limit!r:.40} is not a whole number from 1 to {_MOST_RESULTS}")
+        raise QueryError(f"limit {limit!r:.40} is not an integer from 1 to {_MOST_RESULTS}")
     return int(limit)
 
 

@@ -333,7 +333,7 @@ class TradingDay(NamedTuple):
 class TradingDays:
     """The trading day of each market. Thread-safe.
 
-    The result from the calendar is remembered until the next session opens.
+    The result from the calendar is cached until the next session opens.
     """
 
     def __init__(self, clock: Clock) -> None:

@@ -844,7 +844,7 @@ def _seal(
     is_open = any(p.state == "provisional" or (p.expires or now + 1) <= now for p in parts)
     is_open = is_open or query.bars is not None or span.end > now
     is_news = actions.newest > date_of(now - _NEWS_MS)
-    # Prices adjusted for dividends also depend on daily closes.
+    # Prices adjusted for dividends also depend on daily close prices.
     is_of_two = request["adjustment"] == "all" and query.instrument.asset_class == "stock"
     if is_open or is_news or is_of_two or series.of_folder or gaps(span, (p.span for p in parts)):
         return None

@@ -312,7 +312,7 @@ class DataCatalog:
         """Record that a backtest reads a dataset; the link is durable when this returns.
 
         Args:
-            backtest_id: Any text.
+            backtest_id: Any string.
             dataset_id: Id of a dataset in the catalog.
             cached_at: Time at which its data was cached; naive means UTC. None: now.
 
@@ -790,4 +790,7 @@ def _instant(name: str, value: Any) -> pd.Timestamp:
             raise ValueError("the value is missing")
         return stamp.tz_localize("UTC") if stamp.tzinfo is None else stamp.tz_convert("UTC")
     except (ValueError, TypeError, OverflowError) as exc:
-        raise QueryError(f"{name} is not a time: {value!r:.80}") from exc
+        raise QueryError(
+            f"{name} is not a time: {value!r:.80}",
+            hint="use UTC seconds, a datetime or a string such as 2024-01-12",
+        ) from exc

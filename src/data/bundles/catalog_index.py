@@ -555,7 +555,7 @@ class CatalogIndex:
             values = [json.dumps(v) if isinstance(v, list | dict) else v for v in row.values()]
             marks = ", ".join("?" * len(values))
             columns = ", ".join(row)  # field names, as listed in the metadata's `_ADDED`
-            db.execute(f"INSERT INTO bundle_metadata ({columns}) VALUES ({marks})", values)  # noqa: S608 - names of our columns
+            db.execute(f"INSERT INTO bundle_metadata ({columns}) VALUES ({marks})", values)  # noqa: S608 - constant names
         db.executemany(
             "INSERT INTO bundle_symbols VALUES (?, ?, ?, ?, ?)",
             [(name, s["symbol_id"], s["symbol"], s["asset_type"], s["exchange"]) for s in symbols],

@@ -341,7 +341,7 @@ def _differences(
 
 
 def _values(table: BarTable) -> list[NDArray[np.float64]]:
-    """Return the columns to compare, with NaN for the adjusted closes if a table has no such column."""
+    """Return the columns to compare, with NaN for the adjusted close prices if a table has no such column."""
     values = table.values()
     return values if len(values) == len(COMPARED) else [*values, np.full(len(table), _NAN)]
 

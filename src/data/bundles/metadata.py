@@ -45,7 +45,8 @@ class BundleMetadata:
     Attributes:
         bundle_name: Name of the bundle.
         symbols: Symbols in the order of their numbers.
-        start_date, end_date: Times of the first and last bar, naive UTC; None without bars.
+        start_date, end_date: Times of the first and last bar, naive UTC; None if the bundle has no
+            bars.
         frequency: Timeframe of the bars; for daily and minute bars, both, separated by a comma.
         source_type: Vendor, ``onetape`` for the router, or the name given by user code.
         ingestion_time: Time of the last change, naive UTC.
@@ -386,7 +387,10 @@ def _seconds(value: Any) -> int | None:
         stamp = pd.Timestamp(value)
         return int((stamp.tz_localize("UTC") if stamp.tzinfo is None else stamp).timestamp())
     except (ValueError, TypeError, OverflowError) as exc:
-        raise QueryError(f"not a time: {value!r}") from exc
+        raise QueryError(
+            f"not a time: {value!r}",
+            hint="use UTC seconds, a datetime or a string such as 2024-01-12",
+        ) from exc
 
 
 def _plain(name: str, value: Any) -> Any:

@@ -197,7 +197,7 @@ class _ReadLine(TypedDict):
 
 
 def key_of(text: str) -> SeriesKey:
-    """Return the series named by a text such as ``AAPL 1d@raw``."""
+    """Return the series named by a string such as ``AAPL 1d@raw``."""
     symbol, _, folder = text.rpartition(" ")
     timeframe, *lane = folder.split("@")
     return SeriesKey(symbol, Timeframe.parse(timeframe), tuple(lane))
@@ -225,7 +225,7 @@ class RunRecord:
         run: Id of the run.
         started: ISO time of the start, UTC.
         ended: ISO time of the end, UTC; empty if the run was killed or is still in progress.
-        keep: How long its generations are kept: a text such as ``180d``, True, or None.
+        keep: How long its generations are kept: a string such as ``180d``, True, or None.
         reads: Reads of the run.
         failed: Calls that failed, one for each symbol, timeframe and error.
         unrecorded: Symbol and timeframe of up to 100 series that were read in threads which are not
@@ -366,8 +366,8 @@ def let_go(
 ) -> Iterator[PinClaim]:
     """Record that claims have ended, and yield those whose generation the caller must unpin.
 
-    These are the claims whose generation no other run claims, unless it was already pinned before a
-    lineage pinned it.
+    A generation must be unpinned if a lineage pinned it and no other run claims it. A generation
+    that was pinned before any lineage claimed it stays pinned.
     """
     over = set(gone)
     places = {claim.place for claim in claims if claim not in over}

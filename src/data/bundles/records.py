@@ -57,12 +57,12 @@ class SymbolSource:
         lane, generation: Lane and generation in the store; None if the bars come from elsewhere.
         fingerprint: Fingerprint of the answer with these bars, as returned by
             ``onetape.fingerprint``.
-        actions: Digest of the splits and dividends that count.
+        actions: Digest of the splits and dividends that apply.
         asset_type, exchange: Type of the symbol, and its market.
-        quality: Score of the answer, 0 to 1; None without bars.
+        quality: Score of the answer, 0 to 1, or None if the answer has no bars.
         missing: Number of bars that the calendar expects and the answer lacks.
         seal: Digest of everything in the store that the answer depends on. While it stays the same,
-            so does the answer. None: the answers must be compared.
+            so does the answer. If None, the answers must be compared.
         others: Keys that this version does not use; they are written back as they were read.
     """
 
@@ -270,7 +270,7 @@ def origin_of(metadata: Mapping[str, str], name: str) -> BundleOrigin | None:
         ) from exc
 
 
-# Files from one change have the same text.
+# Files from one change have the same content.
 @lru_cache(4)
 def _parsed(text: str) -> BundleOrigin:
     return BundleOrigin.parsed(text)
@@ -554,7 +554,7 @@ _STATE: dict[str, Any] = {"inode": pl.Int64, "mtime_ns": pl.Int64, "validated_ms
 def _of_text(texts: pl.Series) -> list[pl.Series]:
     """Return the columns of records in the older format, JSON strings.
 
-    Each text maps a series number to the number of its rows and to its first and last stamp.
+    Each string maps a series number to the number of its rows and to its first and last stamp.
     """
     read = [sorted((int(sid), *rest) for sid, rest in json.loads(text).items()) for text in texts]
     return [

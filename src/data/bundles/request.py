@@ -49,7 +49,7 @@ def request_of(
 
 
 def cannot_be_written(text: str) -> bool:
-    """Return whether a text has an unpaired surrogate, which cannot be written to a file."""
+    """Return whether a string has an unpaired surrogate, which cannot be written to a file."""
     return any("\ud800" <= one <= "\udfff" for one in text)
 
 

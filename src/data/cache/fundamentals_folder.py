@@ -299,7 +299,7 @@ def _log_entry(entry: dict[str, Any]) -> dict[str, Any]:
 
 
 def _objection(entry: Entry, data: bytes, symbol: str) -> str:
-    """Return why a file cannot be trusted, or an empty text."""
+    """Return why a file cannot be trusted, or an empty string."""
     try:
         files.load(entry, data, symbol)
     except CorruptEntryError as exc:

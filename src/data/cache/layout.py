@@ -56,7 +56,7 @@ def encode_symbol(symbol: str) -> str:
 
 
 def decode_symbol(name: str) -> str | None:
-    """Return the symbol whose folder is ``name``, or None if it is not one of our folders."""
+    """Return the symbol whose folder is ``name``, or None if it is not one of this library's folders."""
     text = _unescape(name)
     try:
         return text if text is not None and encode_symbol(text) == name else None

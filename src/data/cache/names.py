@@ -32,7 +32,7 @@ class VendorNames:
 
     Attributes:
         searches: Maps each normalised text to the time of the answer (UTC ms) and its symbols, in
-            order; the empty text stands for the whole list.
+            order; the empty string stands for the whole list.
         listings: Maps each symbol to its listing.
     """
 
@@ -84,7 +84,7 @@ class NameCache:
         return [list(self.of(vendor).listings.values()) for vendor in self.vendors()]
 
     def keep(self, vendor: str, text: str, listings: Iterable[Listing], now_ms: int) -> None:
-        """Store a vendor's listings for a normalised text; the empty text means its whole list.
+        """Store a vendor's listings for a normalised search string; the empty string means its whole list.
 
         If they cannot be written, they are kept in memory.
         """

@@ -1,4 +1,4 @@
-"""Finds the daily bars before ex-dates, whose closes are used in conversions."""
+"""Finds the daily bars before ex-dates, whose close prices are used in conversions."""
 
 from __future__ import annotations
 

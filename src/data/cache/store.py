@@ -275,7 +275,10 @@ class BarStore:
         return quarantine.standing_in(lane, span, lambda: self._index.entry(lane).view.coverage)
 
     def quarantined(self, key: SeriesKey) -> tuple[list[Suspect], list[KeptFile]]:
-        """Return the quarantined rows, by year in order of arrival, and files; nothing is repaired."""
+        """Return the quarantined rows and files, without repairing anything.
+
+        The rows are sorted by year, then by arrival.
+        """
         lane = self._lane(key)
         years = quarantine.years_with_rows(lane)
         rows = [row for year in years for row in quarantine.rows_kept(lane, year)]

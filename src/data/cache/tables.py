@@ -86,7 +86,8 @@ class _Stored:
 
     Attributes:
         rows: Rows of the year; None if no file has any.
-        record: Content under ``onetape`` in our document; empty if another tool wrote it.
+        record: Content under ``onetape`` in this library's document; empty if another tool wrote
+            it.
         answered: Spans that were requested and answered, within the year.
         digest: Digest of the data file.
         damage: Files that cannot be trusted; if there are any, the other attributes are empty.
@@ -121,7 +122,10 @@ class TableStore:
         lock_timeout_s: float = 30.0,
     ) -> None:
         if not _DATA_TYPE.fullmatch(str(data_type)) or data_type in _TAKEN:
-            raise QueryError(f"{data_type!r} is not a data type of tables")
+            raise QueryError(
+                f"not a data type of tables: {data_type!r}",
+                hint="use lowercase letters, digits and _, but neither ohlcv nor fundamentals",
+            )
         self.data_type = data_type
         # Numeric columns, which are known only for some types of tables.
         self._numbers = MEASURES[data_type].columns if data_type in MEASURES else ()
@@ -507,7 +511,7 @@ class TableStore:
                 self._disk.read_if_exists(damage.path)
 
     def _stored(self, key: SeriesKey, year: int) -> _Stored:
-        """Read both files of a year once, the document first because it is older than the data."""
+        """Read both files of a year once: first the document, so that it is never newer than the data."""
         files = self._files(key, year)
         try:
             document = self._disk.read_if_exists(files.metadata)
@@ -695,7 +699,7 @@ def _digest(content: bytes) -> str:
 
 
 def _record(document: bytes | None, key: SeriesKey, year: int) -> dict[str, Any]:
-    """Return the content under ``onetape`` in our document; {} for another tool's or none.
+    """Return the content under ``onetape`` in this library's document; {} for another tool's or none.
 
     Raises:
         DamagedError: The document was altered, or is about another table.

@@ -158,7 +158,7 @@ class UnifiedCache(CacheFolder):
         format: str = "csv",
         data_type: str = BARS,
     ) -> pd.DataFrame | None:
-        """Return the stored bars in a range, both ends inclusive, or None without bars.
+        """Return the stored bars in a range, both ends inclusive, or None if none are stored.
 
         Bars have the form that the data manager returns: naive UTC index ``timestamp``, float64
         columns, adjusted for splits if that is exact. Rows that cannot be bars are included and

@@ -489,7 +489,7 @@ class Use(NamedTuple):
     from_ms: int = 0
 
     def after(self, before: Use) -> Use:
-        """Return the later of two uses; if they are close in time, with the earlier of their first bars."""
+        """Return the later of two uses; if the times are close, with the earlier of the two first bars."""
         first, then = sorted((self, before))
         is_soon = then.last_ms - first.last_ms < IN_USE_MS
         return Use(then.last_ms, min(first.from_ms, then.from_ms) if is_soon else then.from_ms)

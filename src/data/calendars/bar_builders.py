@@ -36,7 +36,8 @@ class TradeBars:
 
     Args:
         grid: Positions of the bars in time.
-        late_ms: Maximum delay of a trade, plus the maximum lag of our clock behind the vendor's.
+        late_ms: Maximum delay of a trade, plus the maximum lag of the local clock behind the
+            vendor's.
 
     Attributes:
         grid: Grid of the bars to build.
@@ -159,8 +160,8 @@ class MinuteBars:
     Args:
         grid: Grid of the bars to build, whose length is a multiple of a minute.
         quiet_ms: Longest silence of a healthy stream while shares are traded.
-        late_ms: Maximum delay of a minute, plus the maximum difference between our clock and the
-            vendor's.
+        late_ms: Maximum delay of a minute, plus the maximum difference between the local clock and
+            the vendor's.
 
     Attributes:
         grid: Grid of the bars to build.

@@ -174,7 +174,7 @@ def usual_close(name: str, day: date) -> int:
 
 
 class _Usual(NamedTuple):
-    """The hours of an exchange on ordinary days over the years, as the library declares them."""
+    """The regular trading hours of an exchange over the years, according to exchange_calendars."""
 
     zone: ZoneInfo
     weekmask: str
@@ -267,7 +267,7 @@ def table_of(name: str, dates: Span) -> SessionTable:
         dates: Half-open span of session dates, within the library's bounds.
     """
     with warnings.catch_warnings():
-        # Warnings about the library's own use of pandas do not concern our callers.
+        # Warnings about the library's own use of pandas do not concern callers.
         warnings.simplefilter("ignore", DeprecationWarning)
         calendar = built(name, dates)
     days: Stamps = calendar.schedule.index.as_unit("ms").asi8
@@ -289,7 +289,7 @@ def _unrecorded(name: str, span: Span) -> list[Span]:
 
 @cache
 def _usual(name: str) -> _Usual:
-    """Return the ordinary hours of an exchange, as the library declares them, without its calendar."""
+    """Return an exchange's regular hours, as the library declares them, without building its calendar."""
     declared = library_class(name).__new__(library_class(name))
     weekmasks = getattr(declared, "special_weekmasks", None) or ()
     return _Usual(

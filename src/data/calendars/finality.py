@@ -1,7 +1,7 @@
 """When bars become final, and when that can next change.
 
-A bar is final when it has closed and settled, according to our clock or the vendor's, whichever is
-behind. The current time is always an argument.
+A bar is final when it has closed and settled, according to the local clock or the vendor's,
+whichever is behind. The current time is always an argument.
 """
 
 from __future__ import annotations

@@ -428,7 +428,7 @@ def _count(bars: Any, instrument: Instrument) -> int:
     except TypeError:
         count = 0
     if not 0 < count <= _MOST_BARS:
-        what = "more than there can be" if count > 0 else "not a positive whole number"
+        what = "more than there can be" if count > 0 else "not a positive integer"
         raise _refused(instrument, f"bars {written(bars)} is {what}")
     return count
 

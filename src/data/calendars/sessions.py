@@ -266,7 +266,7 @@ class SessionCalendar:
         return stamps[fresh]
 
     def _offsets(self, instants: Stamps) -> Stamps:
-        """Return how far local time is ahead of UTC; looked up once a day unless the clock changes."""
+        """Return how many milliseconds local time is ahead of UTC; looked up once a day unless it changes."""
         zone = self._zone()
         days, at = np.unique(instants // DAY_MS, return_inverse=True)
         edges = np.append(days, days + 1).tolist()

@@ -89,7 +89,7 @@ def look_at(
     if len(names) == 1:
         look |= {"number": len(attention[0]), "of": "to look at"}
     if not poor:
-        text = "All of them are in order." if len(names) > 1 else "It is in order."
+        text = "Nothing wrong was found in the stored bars."
         return look | {"state": "good", "text": text, "next_step": ""}
     name, worst = poor[0]
     need = "needs attention" if len(poor) == 1 else f"need attention, {name} most"

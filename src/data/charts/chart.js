@@ -108,7 +108,7 @@ const drawChart = (box, data) => {
   });
   let candles = null, area = null, volume = null, first = null;
   const lines = [], hues = Math.max(0, ...data.ribbon.map(run => run[2])) + 1;  // those of the vendors come first
-  // The area has its points when it is first shown: candles come first.
+  // The area has its points after the first look: candles come first, and no frame of a zoom waits for it.
   const fill = () => { if (!area.data().length) area.setData(closes(single, 0)); };
   const draw = () => {
     if (!single) {
@@ -368,7 +368,7 @@ const drawChart = (box, data) => {
 
   const room = Math.floor(place.clientWidth / 6);
   show(count <= 2 * room ? 0 : count - room, count - 1);
-  requestAnimationFrame(() => { dense(); place.dataset.ready = "yes"; });
+  requestAnimationFrame(() => { dense(); place.dataset.ready = "yes"; if (area) setTimeout(fill); });
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => {
     colours = new Map();
     chart.applyOptions(looks()); draw(); flagged.forEach(one => one.setMarkers(flags()));

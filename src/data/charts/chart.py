@@ -88,7 +88,7 @@ class Counts(NamedTuple):
 
 
 class AxisSpan(NamedTuple):
-    """A range of slots ``[first, end)`` on the axis with a text, and the symbol it belongs to."""
+    """A labelled range of slots ``[first, end)`` on the axis, and the symbol that it belongs to."""
 
     first: int
     end: int
@@ -213,8 +213,8 @@ class Chart:
         title: Symbol and timeframe.
         about: Second line of the title: range, currency, hours, adjustment.
         axis: Time axis.
-        series: Series to draw: a single one as bars with volume, several as lines of closes that
-            are 100 at their first common bar.
+        series: Series to draw: a single one as bars with volume, several as lines of close prices
+            that are 100 at their first common bar.
         gaps: Spans where bars are missing, with the reason.
         marks: Splits, dividends, grave doubts.
         ribbon: Vendor of each run of consecutive bars; only for one series.
@@ -258,8 +258,8 @@ def chart_of(
 
     Args:
         frames: Frame from ``get_ohlcv``, or any frame of bars (columns ``open high low close``, a
-            time index or time column); several by symbol become lines of closes, 100 at the first
-            common bar.
+            time index or time column); several by symbol become lines of close prices, 100 at the
+            first common bar.
         instruments: Maps each symbol to its instrument, for calendar and time zone. Bars of other
             symbols are drawn side by side, and labels are in UTC.
         doubts: Spans of bars that are almost certainly wrong, with the reason, in addition to those
@@ -502,7 +502,7 @@ class _Part:
         codes, texts = self._texts("source", "vendor", kept)
         names = sorted(set(texts) - {""})
         places = {name: place for place, name in enumerate(names)} | {"": -1}
-        # The last entry is for rows without a text: their code is -1.
+        # The last entry is for rows without a value: their code is -1.
         by_code = np.array([*(places[text] for text in texts), -1], np.int64)
         return by_code[codes], tuple(printable(name) for name in names)
 
@@ -511,7 +511,7 @@ class _Part:
         return np.array([*(text in _UNSETTLED for text in texts), False])[codes]
 
     def _texts(self, column: str, entry: str, kept: Ints) -> tuple[Ints, list[str]]:
-        """Return for each row the index of its text in the list of texts, or -1 for none.
+        """Return for each row the index of its value in the list of strings, or -1 for none.
 
         The text is the row's value in the column or, without that column, the value of the entry in
         its span of the provenance.

@@ -94,7 +94,7 @@ class Lines(NamedTuple):
 
 
 class Label(NamedTuple):
-    """A text centred vertically at ``y``; ``anchor`` is ``start``, ``middle`` or ``end``."""
+    """Text centred vertically at ``y``; ``anchor`` is ``start``, ``middle`` or ``end``."""
 
     x: float
     y: float
@@ -783,14 +783,14 @@ def _begin(axis: Axis, unit: _Unit, before: int, inside: int) -> int:
 
 
 def column_texts(axis: Axis, count: int) -> list[str]:
-    """Return for each of a picture's ``count`` columns a text with its first and last time."""
+    """Return for each of a picture's ``count`` columns a string with its first and last time."""
     each = slots_each(len(axis), count)
     ends = ((first, min(first + each, len(axis)) - 1) for first in range(0, len(axis), each))
     return [" to ".join(axis.text(at) for at in dict.fromkeys(both)) for both in ends]
 
 
 def fitting(text: str, room: float, size: float) -> str:
-    """Return a text on one line, shortened to fit into ``room`` pixels at this font size."""
+    """Return a string on one line, shortened to fit into ``room`` pixels at this font size."""
     text = " ".join(text.split())
     most = int(room / (size * _CHAR))
     return text if len(text) <= most else f"{text[: most - 1]}…" if most > 1 else ""

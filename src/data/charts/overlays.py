@@ -1,4 +1,4 @@
-"""User-supplied drawings over its bars: lines of values, and marks such as its trades. Pure."""
+"""User-supplied drawings over a chart's bars: lines of values, and marks such as trades. Pure."""
 
 from __future__ import annotations
 

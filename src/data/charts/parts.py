@@ -73,7 +73,7 @@ def shown(value: Any) -> str:
 
 
 def with_code(text: str) -> str:
-    """Return a text with commands in backticks as code, unchanged if a backtick is unpaired."""
+    """Return a string with commands in backticks as code, unchanged if a backtick is unpaired."""
     parts = shown(text).split("`")
     if text.startswith("onetape ") and len(parts) == 1:
         return element("code", text)
@@ -186,7 +186,7 @@ _STATES = {"good": "good", "poor": "poor", "bad": "bad"}
 
 
 def spark(closes: Sequence[float]) -> Html:
-    """Return the closes of a series as a small line; empty if there are fewer than two."""
+    """Return the close prices of a series as a small line; empty if there are fewer than two."""
     if len(closes) < 2:
         return Html()
     low, high = min(closes), max(closes)

@@ -103,11 +103,11 @@ def plot(
 ) -> ChartPicture:
     """Return a chart of bars that you already have.
 
-    One frame is drawn as bars with volume; several by symbol as lines of closes, 100 at the first
-    common bar. Gaps, vendors and bars that may still change come from ``attrs["onetape"]``; with
-    the columns ``source``, ``state``, ``dividend`` and ``split`` of ``get_ohlcv`` they come from
-    each bar, and splits and dividends are marked. In a frame without provenance, bars are drawn
-    side by side and times are UTC. Symbols have the meaning they have for this process's data
+    One frame is drawn as bars with volume; several by symbol as lines of close prices, 100 at the
+    first common bar. Gaps, vendors and bars that may still change come from ``attrs["onetape"]``;
+    with the columns ``source``, ``state``, ``dividend`` and ``split`` of ``get_ohlcv`` they come
+    from each bar, and splits and dividends are marked. In a frame without provenance, bars are
+    drawn side by side and times are UTC. Symbols have the meaning they have for this process's data
     manager. Thread-safe.
 
     Args:

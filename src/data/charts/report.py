@@ -127,7 +127,7 @@ class StoredReport(InLines):
             yield "", f"→ {look['next_step']}"
 
     def lines(self) -> Iterator[Line]:
-        """Yield a name and a text for each fact."""
+        """Yield a name and a string for each fact."""
         is_one = bool(self.data["subject"])
         yield from self._first_look()
         for one in self.data["series"]:
@@ -170,8 +170,8 @@ def report_of(
     """
     if (symbol is None) != (timeframe is None):
         raise QueryError(
-            "symbol and timeframe are given together or not at all",
-            hint="name both, such as AAPL 1d, or neither for everything that is stored",
+            "give both symbol and timeframe, or neither",
+            hint="such as AAPL 1d; with neither, the report covers everything that is stored",
         )
     client = manager.client
     if symbol is None or timeframe is None:
@@ -418,7 +418,7 @@ class _Entry:
 
     @property
     def ends(self) -> tuple[int, int] | None:
-        """The stamps of the first and last bar; None without bars."""
+        """The stamps of the first and last bar, or None if the series has no bars."""
         from ..model.instant import parse_iso
 
         quality = self.quality
@@ -438,7 +438,7 @@ class _Entry:
 
     @cached_property
     def line(self) -> dict[str, list[Any]]:
-        """The times and closes of a few evenly spaced bars, as a query returns them."""
+        """The times and close prices of a few evenly spaced bars, as a query returns them."""
 
         def read() -> dict[str, list[Any]]:
             """Query the bars and return a few of them."""
@@ -522,7 +522,7 @@ class _Entry:
 
 
 def _line_of(frame: pd.DataFrame | None) -> dict[str, list[Any]]:
-    """Return times and closes of at most 60 evenly spaced bars, including the last one."""
+    """Return times and close prices of at most 60 evenly spaced bars, including the last one."""
     if frame is None or not len(frame):
         return {"times": [], "closes": []}
     count = len(frame)

@@ -286,7 +286,7 @@ def _everything(values: Values, file: tuple[str, str]) -> Iterator[Html]:
         yield element("h2", f"{counted(len(poor), 'series')} to look at, the worst first")
         yield records(poor, _POOR, _linked)
     if good:
-        yield element("h2", f"{counted(len(good), 'series')} in order")
+        yield element("h2", f"{counted(len(good), 'series')} without findings")
         yield records(good, _GOOD, _linked)
     yield from heat_shown(values.of("heat"))
     yield from _incidents(values)
@@ -355,7 +355,9 @@ def _views(values: Values) -> Iterator[Html]:
             element("p", element("a", "← all series", href="#")),
             element("h2", name_of(one)),
             *problems(one),
-            records(why, _ATTENTION) if why else element("p", "in order", class_="good"),
+            records(why, _ATTENTION)
+            if why
+            else element("p", "nothing wrong was found", class_="good"),
             _facts(one, one),
             element("p", f"gaps{lane}: ", one.show("gaps", as_text=counts_text)),
             *([box] if line else []),

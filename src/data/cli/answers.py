@@ -61,7 +61,7 @@ def bars_shown(frame: pd.DataFrame, most: int) -> Shown:
 
 
 class _Chart:
-    """The closes of a frame, drawn to the screen's width, with the first and last day below."""
+    """The close prices of a frame, drawn to the screen's width, with the first and last day below."""
 
     def __init__(self, frame: pd.DataFrame) -> None:
         self._frame = frame

@@ -198,7 +198,7 @@ def members_of(args: argparse.Namespace, start: Any = None, end: Any = None) -> 
     If no day is given, these are all members during the range. See :func:`add_universe`.
 
     Raises:
-        QueryError: There is a day without a universe, or one that cannot be understood.
+        QueryError: A day is given without a universe, or is not a valid date.
         UniverseError: The universe does not exist, or has no member on that day or in that range.
         MissingExtraError: The extra ``db`` is not installed.
         DatabaseError: The database cannot be used.

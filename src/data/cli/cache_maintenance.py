@@ -130,7 +130,7 @@ def _counts(keys: Sequence[SeriesKey], others: Sequence[OtherPart]) -> dict[str,
 
 
 def _read(keys: Sequence[SeriesKey], others: Sequence[OtherPart]) -> str:
-    """Return a text with the number of series, tables and fundamentals that were read."""
+    """Return a string with the number of series, tables and fundamentals that were read."""
     counts = _counts(keys, others)
     text = [counted(counts["series"], "series")]
     text += [counted(counts["tables"], "table")] if counts["tables"] else []

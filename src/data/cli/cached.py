@@ -82,7 +82,7 @@ def chosen_with_others(
 
 
 def meant(manager: Installation, text: str) -> str:
-    """Return the cached symbol that a text refers to, as stored or as resolved.
+    """Return the cached symbol that a string refers to, as stored or as resolved.
 
     Raises:
         QueryError: The text is not cached and is not a symbol.

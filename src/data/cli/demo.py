@@ -142,7 +142,7 @@ class _Reporter:
             self._show("no vendor can be reached from this machine")
 
     def samples(self) -> None:
-        """Print a note that sample bars follow, and how to request them."""
+        """Print a note that sample bars follow, with instructions for requesting them."""
         self._title("without a network")
         self._show(
             "Real daily bars from 2000 to 2013 (extra `demo`), served by the vendor `demo` "

@@ -72,7 +72,7 @@ def run(args: argparse.Namespace) -> Report:
     """Fetch bars and write the requested files; the exit code is 1 if anything is missing.
 
     Raises:
-        QueryError: Output options exclude each other, or the only symbol cannot be understood.
+        QueryError: Output options are mutually exclusive, or the only symbol is invalid.
     """
     _check(args)
     manager = manager_of(args, makes_folder=True)
@@ -138,10 +138,10 @@ def _plain(frame: pd.DataFrame, written: list[str]) -> dict[str, Any]:
 
 
 def _check(args: argparse.Namespace) -> None:
-    """Reject outputs that exclude each other, before a vendor is queried.
+    """Reject mutually exclusive outputs, before a vendor is queried.
 
     Raises:
-        QueryError: Some outputs exclude each other.
+        QueryError: Some outputs are mutually exclusive.
         ConfigError: The working directory no longer exists.
     """
     from ..config.settings import working_dir

@@ -58,7 +58,7 @@ def run(args: argparse.Namespace) -> Report:
     """Return the vendors and the order in each rule, or everything about one vendor or family.
 
     Raises:
-        QueryError: Options exclude each other.
+        QueryError: Options are mutually exclusive.
         UnknownProviderError: The vendor does not exist.
     """
     if args.timeout is not None and args.probe is None:

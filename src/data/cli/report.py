@@ -17,7 +17,7 @@ OK, FAILED, USAGE = 0, 1, 2
 
 
 class Line(NamedTuple):
-    """A text that is never wrapped, so that a path or a command in it can be copied."""
+    """A string that is never wrapped, so that a path or a command in it can be copied."""
 
     text: str
     style: str = ""

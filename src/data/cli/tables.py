@@ -204,11 +204,11 @@ def shortened(text: str) -> str:
 
 
 def facts(lines: Iterable[tuple[str, str]], styles: Mapping[str, str]) -> Table:
-    """Return lines with a name and a text; several texts for one name are stacked.
+    """Return lines, each with a name and a string; several strings for one name are stacked.
 
     Args:
-        lines: Names and texts; an empty name continues the previous one.
-        styles: Maps a name to the style of its texts, if any.
+        lines: Names and strings; an empty name continues the previous one.
+        styles: Maps a name to the style of its strings, if any.
     """
     rows: list[tuple[str, str, list[Text]]] = []
     for name, text in lines:

@@ -72,7 +72,7 @@ def run(args: argparse.Namespace) -> Report | int:
     """Compare bars; the exit code is 1 if anything differs or could not be fetched.
 
     Raises:
-        QueryError: Options exclude each other, or there is neither a series nor ``--sample``.
+        QueryError: Options are mutually exclusive, or there is neither a series nor ``--sample``.
     """
     from ..jobs.verify import verify
 

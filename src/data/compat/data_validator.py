@@ -307,7 +307,7 @@ def _has_prices(frame: pd.DataFrame) -> Mask:
 
 
 def _lacking(frame: pd.DataFrame, symbol: str, timeframe: str) -> Stamps | None:
-    """Return how many expected bars are missing before each row, or None without a calendar."""
+    """Return how many expected bars are missing before each row, or None if no calendar applies."""
     try:
         expected = expected_times(frame, get_provider_selector().instrument(symbol), timeframe)
     except DataError:

@@ -41,7 +41,7 @@ class DataPipelineRunner:
         config_path: str | Path | None = None,
         progress: Listener | None = None,
     ) -> dict[str, Any]:
-        """Run steps; if the first of them cannot do any of its work, the second is not started.
+        """Run steps; if the first step cannot do any of its work, the second step is not started.
 
         Args:
             steps: 1, 2 or both; they run in this order.

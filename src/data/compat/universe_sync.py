@@ -118,5 +118,7 @@ class DataSyncManager:
             return named_members(universes, name, None, SystemClock().now_ms(), bounds)
         if name not in universes:
             names = ", ".join(universes) or "none"
-            raise QueryError(f"the universe does not exist: {name!r:.80}", hint=f"known: {names}")
+            raise QueryError(
+                f"the universe does not exist: {name!r:.80}", hint=f"use one of {names}"
+            )
         return universes[name]

@@ -32,14 +32,14 @@ class _Value:
     variable: str = ""
 
     def text(self) -> str:
-        """Return the current value, or an empty text if there is none."""
+        """Return the current value, or an empty string if there is none."""
         set_now = os.environ.get(self.variable) if self.variable else None
         value = self.literal if set_now is None else set_now
         return "" if value is None else str(value)
 
 
 def private_setting(name: str) -> str:
-    """Return the file's value for ``name`` as text, or an empty text if there is none."""
+    """Return the file's value for ``name`` as text, or an empty string if there is none."""
     path = private_path()
     if path is None:
         return ""
@@ -134,7 +134,7 @@ def _value(node: ast.expr) -> _Value | None:
 
 
 def _looked_up(arguments: Sequence[ast.expr]) -> _Value | None:
-    """Parse the arguments of a variable's lookup: its name and perhaps its default, as literals."""
+    """Parse the arguments of a variable's lookup: the variable's name and maybe a default, as literals."""
     literals = [a.value for a in arguments if isinstance(a, ast.Constant)]
     if len(literals) != len(arguments) or len(literals) not in (1, 2):
         return None
@@ -143,7 +143,7 @@ def _looked_up(arguments: Sequence[ast.expr]) -> _Value | None:
 
 
 def _dotted(node: ast.expr) -> str:
-    """Return a dotted name as text, or an empty text for any other expression."""
+    """Return a dotted name as text, or an empty string for any other expression."""
     if isinstance(node, ast.Name):
         return node.id
     if isinstance(node, ast.Attribute):

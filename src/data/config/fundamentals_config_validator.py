@@ -22,7 +22,7 @@ class FundamentalsConfigValidator:
         return not problems, problems
 
     def validate_config_file(self, config_path: str | os.PathLike[str]) -> Verdict:
-        """Return whether a file is correct, and its mistakes as strings with their lines."""
+        """Return whether a file is correct, and a list of its mistakes with their line numbers."""
         path = Path(config_path)
         try:
             checked(read_file(path), str(path))

@@ -60,5 +60,5 @@ def _variable(name: str, environ: Mapping[str, str] | None) -> str:
 def _number(value: object, source: str, most: int) -> int:
     text = str(value)
     if not (text.isascii() and text.isdigit()) or int(text) > most:
-        raise ConfigError(f"{source} {text[:20]!r} is not a whole number from 0 to {most}")
+        raise ConfigError(f"{source} {text[:20]!r} is not an integer from 0 to {most}")
     return int(text)

@@ -107,8 +107,8 @@ def offers(group: str = PROVIDERS) -> Mapping[str, Offer]:
 def _installed_offers() -> Mapping[str, Mapping[str, EntryPoint]]:
     """Return other packages' offers by group and vendor, without importing them.
 
-    An offer is left out with a warning if its name is invalid or already used by us or by another
-    package, or if it is a table or a stream for a vendor that no package offers.
+    An offer is left out with a warning if its name is invalid or already used by this library or by
+    another package, or if it is a table or a stream for a vendor that no package offers.
     """
     kept: dict[str, dict[str, EntryPoint]] = {}
     for group in (PROVIDERS, FUNDAMENTALS, STREAMS):
@@ -130,7 +130,7 @@ def offer_of(group: str, vendor: str) -> Offer | None:
 
 
 def known_vendor(name: str) -> str | None:
-    """Return the canonical name for a name or alias of our vendors or those of other packages."""
+    """Return the canonical name for a name or alias of a packaged vendor or one from another package."""
     ours = canonical_vendor(name)
     if ours is not None:
         return ours

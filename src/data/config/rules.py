@@ -454,5 +454,5 @@ def _canonical_keys(mapping: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _labels(rule: Mapping[str, Any] | None) -> tuple[str, ...]:
-    """Return the timeframes that a rule lists, in our spelling."""
+    """Return the timeframes that a rule lists, in this library's spelling."""
     return tuple(_rule["timeframes"].parse((rule or {}).get("timeframes") or ()))

@@ -42,11 +42,11 @@ def load_rules(path: Path | None = None) -> Rules:
 
 
 def check_found_rules(path: Path) -> None:
-    """Reject a rules file that was found, not named by the user, if it names foreign hosts or variables.
+    """Reject an automatically found rules file if it names third-party hosts or variables.
 
     Raises:
-        RulesError: The file has mistakes, or names something that only a file named by the user
-            may name.
+        RulesError: The file is invalid, or names something that only a file named by the user may
+            name.
         ConfigError: The file cannot be read.
     """
     rules = load_rules(path)

@@ -2,7 +2,8 @@
 
 A :class:`Form` checks a value and parses it. A dataclass declares the keys of its section, each
 field with a :func:`setting`; :func:`record` lists the keys of a section whose layout differs from
-our values. Null counts as absent for mappings, so that all keys of a section may be commented out.
+that of the parsed values. Null counts as absent for mappings, so that all keys of a section may be
+commented out.
 """
 
 from __future__ import annotations
@@ -63,7 +64,7 @@ class Form:
     Attributes:
         check: Takes a value and its path, and yields a problem for each mistake in it; never
             raises.
-        parse: Converts a value without mistakes to the one that programs use.
+        parse: Converts a value without mistakes to its parsed form.
         keys: Keys of a record, each with its form.
         attribute: Name of the dataclass field for the parsed value; see :func:`attributes`.
     """
@@ -112,7 +113,7 @@ def settings_of(cls: type[Any]) -> dict[str, Form]:
 
 
 def section(cls: type[Any]) -> Form:
-    """Accept the keys that a dataclass declares, and parse them into an instance of it."""
+    """Return a form that accepts the keys of a dataclass, and parses them into an instance of it."""
     return record(settings_of(cls)).into(cls)
 
 
@@ -151,13 +152,13 @@ def vendor_name(name: str) -> str:
 
 
 def text(*choices: str, nullable: bool = False) -> Form:
-    """Accept a non-empty string or, if ``choices`` are given, one of them."""
+    """Return a form that accepts a non-empty string or, if ``choices`` are given, one of them."""
 
     def _check(value: Any, path: Path) -> Iterator[Problem]:
         if value is None and nullable:
             return
         if not isinstance(value, str) or not value:
-            yield Problem(path, f"{_shown(value)}, but must be a text")
+            yield Problem(path, f"{_shown(value)}, but must be a string")
         elif choices and value not in choices:
             what = f"{_shown(value)}, but must be one of {', '.join(choices)}"
             yield Problem(path, what, nearest(value, choices))
@@ -166,7 +167,7 @@ def text(*choices: str, nullable: bool = False) -> Form:
 
 
 def number(low: float, high: float = math.inf, *, nullable: bool = False) -> Form:
-    """Accept a finite number from ``low`` to ``high``, both inclusive."""
+    """Return a form that accepts a finite number from ``low`` to ``high``, both inclusive."""
     bounds = f"from {low:g} to {high:g}" if high < math.inf else f"of at least {low:g}"
 
     def _check(value: Any, path: Path) -> Iterator[Problem]:
@@ -181,14 +182,14 @@ def number(low: float, high: float = math.inf, *, nullable: bool = False) -> For
 
 
 def whole(low: float, *, nullable: bool = False) -> Form:
-    """Accept a finite integer of at least ``low``."""
+    """Return a form that accepts a finite integer of at least ``low``."""
     limits = number(low, nullable=nullable)
 
     def _check(value: Any, path: Path) -> Iterator[Problem]:
         problems = list(limits.check(value, path))
         yield from problems
         if not problems and value is not None and value != int(value):
-            yield Problem(path, f"{_shown(value)}, but must be a whole number")
+            yield Problem(path, f"{_shown(value)}, but must be an integer")
 
     return Form(_check)
 
@@ -199,14 +200,14 @@ anything = Form(lambda value, path: iter(()))
 
 @form(as_switch)
 def switch(value: Any, path: Path) -> Iterator[Problem]:
-    """Accept true and false (or yes, no, on, off)."""
+    """Return a form that accepts true and false (or yes, no, on, off)."""
     if as_switch(value) is None:
         yield Problem(path, f"{_shown(value)}, but must be true or false")
 
 
 @form(re.compile)
 def pattern(value: Any, path: Path) -> Iterator[Problem]:
-    """Accept a regular expression."""
+    """Return a form that accepts a regular expression."""
     try:
         re.compile(value)
     except (re.error, TypeError, RecursionError, OverflowError) as exc:
@@ -215,7 +216,7 @@ def pattern(value: Any, path: Path) -> Iterator[Problem]:
 
 @form(lambda value: Timeframe.parse(value).label)
 def timeframe(value: Any, path: Path) -> Iterator[Problem]:
-    """Accept a timeframe, and parse it to its label."""
+    """Return a form that accepts a timeframe, and parses it to its label."""
     try:
         Timeframe.parse(value)
     except BadTimeframeError as exc:
@@ -224,7 +225,10 @@ def timeframe(value: Any, path: Path) -> Iterator[Problem]:
 
 @form(vendor_name)
 def vendor(value: Any, path: Path) -> Iterator[Problem]:
-    """Accept a known vendor: packaged, from another package, or served by other versions."""
+    """Return a form that accepts a known vendor.
+
+    The vendor may be packaged, come from another package, or be served by other versions.
+    """
     if not isinstance(value, str) or known_vendor(value) is None:
         near = nearest(str(value).lower(), known_names())
         why = "which is not a vendor" if near else f"which is not a vendor; {install_hint(value)}"
@@ -232,7 +236,7 @@ def vendor(value: Any, path: Path) -> Iterator[Problem]:
 
 
 def url(scheme: str) -> Form:
-    """Accept a URL with ``scheme`` over TLS, or without TLS if it is on this machine."""
+    """Return a form that accepts a URL with ``scheme`` over TLS, or without TLS if it is on this machine."""
 
     def _check(value: Any, path: Path) -> Iterator[Problem]:
         if value is None:
@@ -254,7 +258,7 @@ def url(scheme: str) -> Form:
 
 
 def items(item: Form) -> Form:
-    """Accept a list in which each element fits ``item``, and parse it into a tuple."""
+    """Return a form that accepts a list whose elements all match ``item``, and parses it into a tuple."""
 
     def _check(value: Any, path: Path) -> Iterator[Problem]:
         if not isinstance(value, list):
@@ -267,7 +271,7 @@ def items(item: Form) -> Form:
 
 
 def record(keys: Mapping[str, Form], *required: str) -> Form:
-    """Accept a mapping with only these keys; empty values are dropped in parsing."""
+    """Return a form that accepts a mapping with only these keys, and drops empty values in parsing."""
 
     def _check(value: Any, path: Path) -> Iterator[Problem]:
         if value is None:
@@ -293,7 +297,10 @@ def record(keys: Mapping[str, Form], *required: str) -> Form:
 
 
 def table(value_form: Form, key_form: Form | None = None) -> Form:
-    """Accept a mapping whose values fit ``value_form``, with any keys or those that fit ``key_form``."""
+    """Return a form that accepts a mapping whose values match ``value_form``.
+
+    All keys are accepted or, if ``key_form`` is given, those that match it.
+    """
 
     def _check(value: Any, path: Path) -> Iterator[Problem]:
         if value is None:
@@ -314,7 +321,7 @@ def table(value_form: Form, key_form: Form | None = None) -> Form:
 
 
 def text_or(other: Form) -> Form:
-    """Accept a text, or anything that ``other`` accepts."""
+    """Return a form that accepts a string, or anything that ``other`` accepts."""
 
     def _check(value: Any, path: Path) -> Iterator[Problem]:
         yield from (text() if isinstance(value, str) else other).check(value, path)

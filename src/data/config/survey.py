@@ -26,7 +26,7 @@ class Survey:
     Attributes:
         settings: Settings as far as they are usable. ``rules_path`` is None if the rules file has
             mistakes: then only the packaged rules apply.
-        rules_path: Path of the rules file that applies, usable or not; None without one.
+        rules_path: Path of the rules file that applies, usable or not, or None if none does.
         errors: Reasons why parts of the configuration cannot be used, in the order of reading.
         remarks: Warnings about ignored settings, as logged.
         is_found: Whether the rules file was merely found in the working directory, not named by the

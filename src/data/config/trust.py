@@ -47,7 +47,7 @@ def variable_problems(vendor: str, name: Any, path: tuple[str, ...]) -> Iterator
 
 
 def host_of(address: str) -> str:
-    """Return the host of an address in lowercase, or an empty text if there is none."""
+    """Return the host of an address in lowercase, or an empty string if there is none."""
     try:
         return (urlsplit(address).hostname or "").rstrip(".")
     except ValueError:

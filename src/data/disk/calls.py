@@ -21,7 +21,7 @@ T = TypeVar("T")
 _MOST_OPEN = 1024
 # Assumed if the size of the memory is unknown.
 _MEMORY = 2 << 30
-# Our files are never longer; a longer one is not read into memory.
+# This library's files are never longer; a longer one is not read into memory.
 MOST_BYTES = 1 << 28
 # Flags so that opening never blocks (as it would for a pipe), and so that a link is an error.
 _AT_ONCE = getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0) | getattr(os, "O_CLOEXEC", 0)

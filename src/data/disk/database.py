@@ -116,7 +116,7 @@ def connect_read_only(path: Path, wait_s: float) -> sqlite3.Connection:
 
 
 def connect_existing(path: Path, wait_s: float) -> sqlite3.Connection:
-    """Open a file like :func:`connect`, but do not create it; raises as that does."""
+    """Open a file like :func:`connect`, but do not create it; raises the same errors."""
     import sqlite3
 
     return sqlite3.connect(

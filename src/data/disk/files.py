@@ -175,7 +175,7 @@ class Disk:
         return contents
 
     def _watched(self, path: Path) -> tuple[bytes, FileState] | None:
-        """Return a file's content and state, making each step visible to :meth:`perform`."""
+        """Return a file's content and state, running each step through :meth:`perform`."""
         handle = self.open_read(path)
         if handle is None:
             return None
@@ -232,7 +232,7 @@ class Disk:
                 "write", handle.path, calls.pwrite, handle.fd, left, offset, data=left, at=offset
             )
             if written <= 0:
-                raise StorageError(f"cannot write {short(Path(handle.path))}: 0 bytes taken")
+                raise StorageError(f"cannot write {short(Path(handle.path))}: 0 bytes written")
             left, offset = left[written:], offset + written
 
     def truncate(self, handle: Handle, size: int) -> None:

@@ -143,7 +143,7 @@ def holder_of(path: Path) -> int | None:
 
 
 def _leave_note(path: Path) -> None:
-    """Write our process id to the lock file, for the error messages of waiting processes."""
+    """Write this process's id to the lock file, for the error messages of waiting processes."""
     try:
         fd = open_file(path, os.O_WRONLY)
     except OSError:

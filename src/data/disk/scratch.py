@@ -114,7 +114,7 @@ def _below(folder: Path) -> Iterator[Path]:
     try:
         with os.scandir(folder) as entries:
             children = sorted(entries, key=lambda entry: entry.name)
-    except OSError:  # gone, or not accessible to us
+    except OSError:  # gone, or not accessible
         return
     for entry in children:
         path = Path(entry.path)

@@ -53,7 +53,7 @@ class Unread:
     lost: Span | None = None
 
     def add(self, item: Item) -> None:
-        """Add an item; it replaces the last one if that is a status or forming bar that it supersedes.
+        """Add an item, replacing the last one if the new item supersedes that status or forming bar.
 
         If the capacity is exceeded, the oldest item is dropped.
         """

@@ -33,8 +33,8 @@ _VALUES = ("open", "high", "low", "close", "volume")
 class FileDataFeed(BacktraderFeed):
     """Bars from a CSV file; see :class:`CsvColumns` for the supported columns.
 
-    Bars have the times in the file. If these are opens, pass ``interval``: the bars then have the
-    times of their closes, as in all other feeds.
+    Bars have the times in the file. If these are opening times, pass ``interval``: the bars then
+    have their closing times, as in all other feeds.
 
     Backtrader parameters: ``dataname`` (the path), ``symbol``, ``interval``, the layout
     (``datetime_col``, ``open_col`` ... ``reverse``), ``fromdate`` and ``todate`` (strings are
@@ -147,7 +147,7 @@ class FileDataFeed(BacktraderFeed):
 
 
 def _moment(value: Any) -> Any:
-    """Parse a text; a date without a time means the whole day, at either end."""
+    """Parse a time; a date without a time means the whole day, at either end."""
     if not isinstance(value, str):
         return value
     is_date = len(value) == len("YYYY-MM-DD")
@@ -221,7 +221,7 @@ class CsvColumns:
     reverse: bool = False
 
     def values(self) -> Iterator[tuple[str, str]]:
-        """Yield pairs of our column names and the file's."""
+        """Yield pairs of this library's column names and the file's."""
         for name in (*PRICES, "volume"):
             yield name, getattr(self, f"{name}_col")
 
@@ -273,7 +273,7 @@ def _time_column(raw: pd.DataFrame, columns: CsvColumns, path: str | Path) -> st
         if name in raw:
             return name
     raise ValueError(
-        f"{path} has no time column: neither {columns.datetime_col} nor one of "
+        f"{path} has no time column: neither {columns.datetime_col} nor any of "
         f"{', '.join(_TIME_COLUMNS)}; it has {_names(raw)}"
     )
 

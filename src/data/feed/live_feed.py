@@ -377,7 +377,7 @@ class Caller:
 
     Args:
         callback: Called with every item.
-        name: Name in log records and of the thread.
+        name: Name of the thread, also used in log records.
     """
 
     def __init__(self, callback: Callable[[Any], object], name: str) -> None:

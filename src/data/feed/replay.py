@@ -78,7 +78,7 @@ def replay_feed(
 _LONG_S = 5.0
 
 Load = Callable[[], Sequence[LiveBar]]
-# A function that computes the seconds between the delivery of two bars from their opens.
+# A function that computes the seconds between the delivery of two bars from their opening times.
 Pace = Callable[[int, int], float]
 
 
@@ -98,7 +98,7 @@ def at_speed(closing: Closing, speed: float, longest_ms: int | None) -> Pace:
         )
 
     def seconds(before: int, stamp: int) -> float:
-        """Return the wait between the closes of two bars, in seconds; 0 at speed 0."""
+        """Return the wait between the closing times of two bars, in seconds; 0 at speed 0."""
         gap = closing(stamp) - closing(before)
         return min(gap, longest_ms or gap) / 1000 / speed if speed else 0.0
 

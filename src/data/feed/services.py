@@ -143,7 +143,7 @@ def clock_of(manager: Any) -> Clock:
 
 
 def is_manager(manager: Any) -> bool:
-    """Return whether this is one of our data managers rather than a user's object with the same method."""
+    """Return whether ``manager`` is a ``DataManager`` rather than an object with the same method."""
     return isinstance(getattr(manager, "provider_selector", None), ProviderSelector)
 
 

@@ -56,8 +56,8 @@ class Candidates:
         has a reason for each vendor in the rules that cannot be queried.
         """
         ours = self.rules.order(about.data_type)
-        # One of our vendors that the rules do not name is not a candidate, even if its downloader
-        # was created for bars.
+        # One of this library's vendors that the rules do not name is not a candidate, even if its
+        # downloader was created for bars.
         others = [n for n, one in self.selector.downloaders.items() if _is_foreign(one)]
         names = dict.fromkeys(known_vendor(n) or n for n in (*ours, *others))
         objections = {name: self.objection(name, about) for name in names}
@@ -66,7 +66,7 @@ class Candidates:
         return (able if self.rules.asks_others else able[:1]), unable
 
     def objection(self, vendor: str, about: CompanyQuery) -> str:
-        """Return why a vendor cannot be queried, or an empty text."""
+        """Return why a vendor cannot be queried, or an empty string."""
         downloader = self.selector.downloaders.get(vendor)
         if downloader is not None and _is_foreign(downloader):
             return ""

@@ -56,7 +56,7 @@ class FundamentalsCombiner:
         strategy: str = "priority_based",
         data_type: str = "general",
     ) -> dict[str, Any]:
-        """Return one record from a mapping of vendors to payloads; empty without data.
+        """Return one record from a mapping of vendors to payloads, or an empty one if they have no data.
 
         Payloads are mappings (or dataclasses) of fields, from the cache or from any program; for
         values without a unit, no unit is guessed. ``_metadata`` contains the vendor of each field,

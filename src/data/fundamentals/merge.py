@@ -221,7 +221,7 @@ def _conflicts(
 
 
 def _difference(base: Fact, fact: Fact, here: float, there: float, tolerance: float) -> str:
-    """Return how a value differs from the chosen one, or an empty text."""
+    """Return how a value differs from the chosen one, or an empty string."""
     if base.currency and fact.currency and base.currency != fact.currency:
         return f"in {fact.currency}, not {base.currency}"
     largest = max(abs(here), abs(there))

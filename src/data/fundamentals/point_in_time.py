@@ -63,7 +63,7 @@ _AFTER_DAYS = (1, 4)
 
 
 def last_turn_ms(days: Iterable[str], now_ms: int) -> int:
-    """Return the latest past time before which answers are old; 0 without such a time.
+    """Return the latest past time before which answers are old, or 0 if all days are too recent.
 
     Args:
         days: ISO dates of reports, announced or past; strings that are not dates are ignored.

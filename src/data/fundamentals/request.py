@@ -117,5 +117,5 @@ def _moment(as_of: Any) -> date:
         text = as_of.strip()
         return date.fromisoformat(text) if len(text) <= 10 else datetime.fromisoformat(text)
     if not isinstance(as_of, date):
-        raise ValueError("it is neither a date nor a text")
+        raise ValueError("it is neither a date nor a string")
     return as_of

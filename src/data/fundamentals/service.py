@@ -294,7 +294,7 @@ class FundamentalsService:
         self._failures[key] = (self._clock.now_ms(), why)
 
     def _recent_failure(self, vendor: str, lookup: _Lookup) -> str:
-        """Return why a vendor is not queried again so soon, or an empty text."""
+        """Return why a vendor is not queried again so soon, or an empty string."""
         key = (vendor, lookup.symbol, lookup.about.data_type)
         failed_ms, why = self._failures.get(key, (0, ""))
         # While this call waited for its turn; or recently, and others have answered.

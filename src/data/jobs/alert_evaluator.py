@@ -39,7 +39,8 @@ __all__ = [
 _MARKS = 3
 # Digits of a threshold in messages, the number of decimal digits that a float preserves.
 _TYPED = 15
-# If a bar's close has changed by less than this (natural logarithm), it was corrected or rounded.
+# If a bar's close price has changed by less than this (natural logarithm), it was corrected or
+# rounded.
 _SAME = 0.005
 # If several bars were rebased together, all of them changed by nearly the same factor.
 _ALIKE = 0.25
@@ -271,7 +272,7 @@ def _moved(
 
 
 def _common_factor(state: AlertState, bars: ClosedBars, least: int) -> float | None:
-    """Return the common factor by which the closes of the bars already seen have changed.
+    """Return the common factor by which the close prices of the bars already seen have changed.
 
     ``least`` is the number of bars that prove a factor. The result is None if no seen bar is
     available.
@@ -307,7 +308,7 @@ def _split_event(
 
 
 def _marks(bars: ClosedBars, state: AlertState) -> tuple[tuple[int, float], ...]:
-    """Return timestamp and close of the last usable bars that were seen."""
+    """Return the timestamp and the close of each of the last usable bars that were seen."""
     end = 0 if state.seen_ms is None else int(bars.stamps.searchsorted(state.seen_ms, "right"))
     marks: list[tuple[int, float]] = []
     for place in range(end - 1, -1, -1):

@@ -78,7 +78,8 @@ class Rearm:
             again; 0: it only needs to move back to the threshold.
         hysteresis_type: Unit of ``hysteresis``: ``fixed`` for the unit of the value, ``percentage``
             for percent of the threshold.
-        cooldown_minutes: Minimum time between the closes of two bars on which the alert fires.
+        cooldown_minutes: Minimum time between the closing times of two bars on which the alert
+            fires.
         persistence_bars: Number of consecutive closed bars beyond the threshold needed to fire.
     """
 
@@ -101,7 +102,7 @@ class Rearm:
             raise _wrong("hysteresis_type", kind, "fixed or percentage")
         bars = _number(config, "persistence_bars", 1.0, 1.0, _MOST_BARS)
         if bars != int(bars):
-            raise _wrong("persistence_bars", bars, "a whole number")
+            raise _wrong("persistence_bars", bars, "an integer")
         return cls(
             _number(config, "hysteresis", 0.0, 0.0, math.inf),
             kind,
@@ -289,9 +290,9 @@ def _wrong(name: str, value: Any, bound: str) -> QueryError:
 def _text(config: Mapping[str, Any], name: str, usual: str | None = None) -> str:
     value = config.get(name, usual)
     if not isinstance(value, str) or not value.strip() or len(value) > _MOST_TEXT:
-        raise _wrong(name, value, f"a text of 1 to {_MOST_TEXT} characters")
+        raise _wrong(name, value, f"a string of 1 to {_MOST_TEXT} characters")
     if not value.isprintable():
-        raise _wrong(name, value, "a text without control characters")
+        raise _wrong(name, value, "a string without control characters")
     return value.strip()
 
 
@@ -344,7 +345,7 @@ class AlertState:
             compared with the threshold divided by this number.
         rebased: Factor by which prices differ from those seen before although no split was
             reported; 1 if they do not differ.
-        marks: Open times and closes of the last bars seen, used to detect re-based prices.
+        marks: Open times and close prices of the last bars seen, used to detect re-based prices.
         splits: Ex-dates (00:00 UTC) and ratios that are already in ``scale``, or predate it.
         withheld: Reason why the last bar was not used; empty if it was used.
         problems: Data problems that have been reported and persist.

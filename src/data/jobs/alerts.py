@@ -405,7 +405,7 @@ def job_health(records: AlertRecords, now_ms: int) -> dict[str, Any]:
         None if it never ran; below 0 if the time is unknown because the job's clock was ahead),
         ``late_s`` (seconds by which the next run is late; 0 if it is not), ``deliveries`` (number
         of runs to deliver, by ``pending`` and ``running``) and ``oldest_s`` (seconds since the
-        oldest of their bars closed; 0 without any).
+        oldest of their bars closed; 0 if no run is waiting).
 
     Raises:
         DataError: The records cannot be read.

@@ -516,7 +516,7 @@ def _vendors(
 
 
 def _clock(reached: Mapping[str, Reached]) -> Check:
-    """Compare our clock with the dates in the vendors' responses; the closest date is used."""
+    """Compare the local clock with the dates in the vendors' responses; the closest date is used."""
     offsets = [one.ahead_ms for one in reached.values() if one.ahead_ms is not None]
     if not offsets:
         text = "no vendor was contacted, so this machine's clock could not be checked"

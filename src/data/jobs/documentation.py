@@ -94,7 +94,7 @@ class PageHit(NamedTuple):
 
 
 def search_pages(text: str) -> list[PageHit]:
-    """Return the pages that contain all words of a text, with matches in titles first.
+    """Return the pages that contain all words in a search string, with matches in titles first.
 
     Case is ignored; a word may be part of a longer one.
 

@@ -90,7 +90,7 @@ class GapReport(InLines):
 
     @property
     def title(self) -> str:
-        """Number of series, and number of their gaps by class."""
+        """A title with the number of series, and the number of their gaps by class."""
         counts = Counter[str]()
         for one in self.series:
             counts.update(one.counts)
@@ -246,7 +246,7 @@ def gaps_of(
     """
     start, end = bounds
     if end is not None and start is None:
-        raise QueryError(f"an end without a start: {end}", hint="give a start as well")
+        raise QueryError(f"the end is given without a start: {end}", hint="give a start as well")
     client, now = services.client, services.clock.now_ms()
     for key in keys:
         try:

@@ -85,12 +85,12 @@ def quota_text(quotas: Iterable[Mapping[str, float]]) -> str:
 
 
 def incident_texts(report: Mapping[str, Any]) -> list[str]:
-    """Return a text for each run of consecutive sessions that a vendor lacks."""
+    """Return a string for each run of consecutive sessions that a vendor lacks."""
     return [one.text for one in incidents_of(map(VendorDay.from_json, report.get("incidents", ())))]
 
 
 def perishable_text(one: Mapping[str, Any]) -> str:
-    """Return a line about the bars or figures that no vendor will serve soon."""
+    """Return a line about bars or figures that vendors will soon stop serving."""
     name, last, lost = (
         f"{one['symbol']} {one['timeframe']}",
         moment(one["last"]),

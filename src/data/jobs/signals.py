@@ -11,7 +11,7 @@ from typing import Any
 
 
 class JobSignals:
-    """Handles Ctrl-C and SIGTERM in a job: they end its work, but not its report.
+    """Handles Ctrl-C and SIGTERM in a job: both end the job's work, but not its report.
 
     While the job works, each signal raises ``KeyboardInterrupt``. After the work, the first signal
     is only recorded, so that the report is made, printed and written; the second signal raises.

@@ -52,7 +52,7 @@ class VendorState:
         lack: Reason why the vendor cannot be queried here at all; empty if it can.
         pauses: Current pauses: the data that the vendor is not queried for, and until when.
         quotas: Remaining quotas of its limits.
-        reached: Result of the last attempt to reach the vendor; None without an attempt.
+        reached: Result of the last attempt to reach the vendor, or None if none was made.
     """
 
     name: str
@@ -178,7 +178,7 @@ def is_above_limit(size: int, limit_gb: float) -> bool:
 
 
 def next_request(pause: VendorPause, now_ms: int) -> str:
-    """Return a text that says when a paused vendor may be queried again."""
+    """Return a line about when a paused vendor may be queried again."""
     left_s = max(0.0, (pause.until_ms - now_ms) / SECOND_MS)
     return f"next request possible in {time_until(left_s, now_ms)}"
 

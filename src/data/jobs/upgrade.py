@@ -20,7 +20,7 @@ _MOST_NAMED = 3
 def upgrade(
     catalogue: Catalogue, holdings: Holdings, selector: ProviderSelector, now_ms: int
 ) -> tuple[str, str]:
-    """Return a text about stored data that this version does not use as it is, and advice.
+    """Return a string about stored data that this version does not use as it is, and advice.
 
     Both are empty if this version uses everything that is stored. No vendor is queried, and no bar
     is read.

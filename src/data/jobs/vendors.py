@@ -297,7 +297,7 @@ def vendor_profile(settings: Settings, vendor: str) -> dict[str, Any]:
 
 
 def _health(downloader: BaseDataDownloader | None, now_ms: int) -> str:
-    """Return a text on the limits and pauses for a vendor's first class of bars.
+    """Return a string about the limits and pauses for a vendor's first class of bars.
 
     It is empty if the vendor cannot be used.
     """

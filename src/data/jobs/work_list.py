@@ -69,7 +69,7 @@ def read_work_list(source: str | Path) -> list[WorkItem]:
         reason = getattr(exc, "strerror", None) or exc
         raise QueryError(f"{title} cannot be read: {reason}") from exc
     if len(data) > _MOST_BYTES:
-        raise QueryError(f"{title} is too long; the limit is {_MOST_BYTES:,} bytes")
+        raise QueryError(f"{title} is too large; the limit is {_MOST_BYTES:,} bytes")
     lines = [
         (place, bare)
         for place, line in enumerate(text.splitlines(), 1)

@@ -30,8 +30,8 @@ FIRST_FRAME, FRAME = b"onetape-frame-1\n", b"onetape-frame-2\n"
 class Bar(NamedTuple):
     """One bar as a vendor sent it, with a timestamp in UTC milliseconds and plain floats.
 
-    The timestamp is the bar's open in UTC; for daily and longer bars it is 00:00 of the session
-    date (Monday for weeks, the 1st for months). A missing value is NaN.
+    The timestamp is the bar's opening time in UTC; for daily and longer bars it is 00:00 of the
+    session date (Monday for weeks, the 1st for months). A missing value is NaN.
     """
 
     stamp_ms: int

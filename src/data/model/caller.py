@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 from ..errors import short_words
 from .printable import printable
 
-# Our own packages: frames inside them are not the caller.
+# This library's packages: frames inside them are not the caller.
 _PACKAGES = (__name__.rsplit(".", 2)[0], "onetape")
 
 
@@ -30,7 +30,8 @@ class Place(NamedTuple):
     registry: dict[Any, Any]
 
 
-# Origin of the call on whose behalf one of our threads is working; None in the caller's own thread.
+# Origin of the call on whose behalf one of this library's threads is working; None in the caller's
+# own thread.
 _called_from: ContextVar[Place | None] = ContextVar("onetape_called_from", default=None)
 
 

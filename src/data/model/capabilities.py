@@ -61,7 +61,7 @@ class Capabilities:
 
     Attributes:
         asset_classes: Asset classes that the vendor serves.
-        timeframes: Maps each of our labels to the vendor's spelling.
+        timeframes: Maps each of this library's labels to the vendor's spelling.
         page_bars: Maximum number of bars in one answer; 0 if an answer can hold any number.
         page_days: Maximum number of calendar days in one answer, by timeframe; no limit if absent.
         depth_days: How many days back the history goes, by timeframe; if absent, back to the
@@ -154,7 +154,7 @@ class Capabilities:
         return self.has_forming and not is_late
 
     def labels(self, asset_class: AssetClass) -> list[str]:
-        """Return the timeframes served for ``asset_class``, by our labels."""
+        """Return the timeframes served for ``asset_class``, by this library's labels."""
         if asset_class not in self.asset_classes:
             return []
         only = self.only.get(asset_class, self.timeframes)
@@ -234,7 +234,7 @@ class BarPage:
     """One page of a vendor's answer, parsed.
 
     Attributes:
-        bars: Bars in any order, exactly as sent but with our timestamps; nothing is dropped.
+        bars: Bars in any order, exactly as sent but with canonical timestamps; nothing is dropped.
         actions: Splits and dividends on the days of this page; empty if there are none, None if the
             page does not contain such data.
         cursor: Start of the next page, in the vendor's own terms; None if this is the last.
@@ -260,8 +260,8 @@ class Fetched:
         vendor: Canonical name of the vendor.
         kind, basis: Kind and basis of the rows.
         actions: Splits and dividends on the days of the query; None if not every page covers them.
-        server_now_ms: Time of the request, by our clock or the vendor's, whichever is earlier; the
-            vendor's is its ``Date`` header less the time that the answer took.
+        server_now_ms: Time of the request, by the local clock or the vendor's, whichever is
+            earlier; the vendor's is its ``Date`` header less the time that the answer took.
         requests: Number of HTTP requests sent.
         settle_ms, dense: Settling time and density that the vendor declares; see
             :class:`Capabilities`.
@@ -292,7 +292,7 @@ class Fetched:
     def adjusted_at_ms(self) -> int:
         """The instant as of which prices are adjusted, in UTC milliseconds.
 
-        The vendor's clock is used because the vendor adjusts the prices. Our clock may be behind,
-        and a split between the two times would then be applied twice.
+        The vendor's clock is used because the vendor adjusts the prices. The local clock may be
+        behind, and a split between the two times would then be applied twice.
         """
         return self.server_now_ms if self.vendor_now_ms is None else self.vendor_now_ms

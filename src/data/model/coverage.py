@@ -57,7 +57,8 @@ class Splice:
         other: Vendor on the other side of it.
         verdict: ``equal``; ``constant`` (an adjustment had been missed, and was corrected before
             the bars were stored); ``unchecked`` (there was too little to compare).
-        ratio: Median ratio of the closes as fetched to those of the other vendor; 1 if unchecked.
+        ratio: Median ratio of the close prices as fetched to those of the other vendor; 1 if
+            unchecked.
         common: Number of bars compared.
         because: What was corrected and how, or why nothing was compared.
     """

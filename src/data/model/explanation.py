@@ -183,7 +183,7 @@ class Explanation(InLines):
         return f"{self.instrument.symbol} {self.timeframe}: {made}"
 
     def lines(self) -> Iterator[Line]:
-        """Yield the facts of the explanation, each as a name and a text."""
+        """Yield the facts of the explanation, each as a name and a string."""
         yield "instrument", self._instrument()
         if self.rule and self.named:
             order = ", then ".join(self.named)

@@ -100,7 +100,7 @@ class FetchedFigures:
 
     Attributes:
         rows: Rows within the requested span, ascending and unique.
-        server_now_ms: Our time or the vendor's, whichever is earlier.
+        server_now_ms: The local time or the vendor's, whichever is earlier.
         requests: Number of HTTP requests sent.
     """
 

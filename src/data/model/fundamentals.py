@@ -107,7 +107,7 @@ class Fact:
     """One value with its unit, currency and period.
 
     Attributes:
-        value: Finite number, or a text if the unit is ``text``.
+        value: Finite number, or a string if the unit is ``text``.
         unit: Unit of the value; empty if unknown.
         currency: Major ISO code for money and prices; empty if unknown.
         period: ``TTM``, ``FY``, ``Q1`` and so on; empty for values as of the time of the request.
@@ -404,7 +404,7 @@ def _nested(blocks: Mapping[str, Any]) -> dict[str, Fact]:
     for name, vendor_names in _NESTED.items():
         values = (block.get(key) for block in inner for key in vendor_names)
         value = next((v for v in values if isinstance(v, str) or _is_finite(v)), None)
-        # A text in place of a number ("None", "N/A") is ignored.
+        # A string in place of a number ("None", "N/A") is ignored.
         if value is not None and (isinstance(value, str) == (FIELDS[name] == "text")):
             facts[name] = _bare(name, value, "")
     return facts

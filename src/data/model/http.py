@@ -110,7 +110,7 @@ def check_parsed_size(body: bytes) -> None:
 def _text_growth(body: bytes) -> int:
     """Return the memory, per byte of UTF-8, that a decoded string and a copy of it take.
 
-    The widest character in a text determines the width of all of them: one, two or four bytes.
+    The widest character in a string determines the width of all of them: one, two or four bytes.
     """
     if body.isascii():
         return 2

@@ -78,5 +78,5 @@ def iso(ms: int) -> str:
 
 
 def parse_iso(text: str) -> int:
-    """Parse an ISO 8601 text into milliseconds; a text without a zone means UTC."""
+    """Parse an ISO 8601 string into milliseconds; without a zone, the time is in UTC."""
     return to_ms(datetime.fromisoformat(text))

@@ -20,7 +20,7 @@ class Instrument:
     """The meaning of a symbol according to the classification rules.
 
     Attributes:
-        symbol: Our canonical spelling, uppercase, such as ``BRK-B`` or ``BTCUSDT``.
+        symbol: Canonical spelling, uppercase, such as ``BRK-B`` or ``BTCUSDT``.
         asset_class: One of :data:`AssetClass`.
         calendar: ``24/7``, ``FX``, or the code of an exchange calendar such as ``XNYS``; for its
             extended hours ``XNYS@extended``.

@@ -35,11 +35,11 @@ def to_polars(frames: pd.DataFrame | Mapping[str, pd.DataFrame]) -> pl.DataFrame
     """Return a frame, or a batch as one long table, as a Polars frame.
 
     The index becomes the first column, ``timestamp`` (``Datetime("ns")``, naive UTC, the bar's
-    open); the other columns keep their names and order: ``Float64``, ``String`` (``source``,
-    ``state``), ``Boolean``, ``Datetime("ns")``. NaN stays NaN; a missing text or time is null. For
-    a batch the symbol is the first column (``symbol``, ``String``); rows are ordered by symbol as
-    in the batch, then as in the frame, and a column that a symbol lacks is null there. A symbol
-    that failed has no rows. Provenance is dropped because Polars cannot store it; use
+    opening time); the other columns keep their names and order: ``Float64``, ``String``
+    (``source``, ``state``), ``Boolean``, ``Datetime("ns")``. NaN stays NaN; a missing text or time
+    is null. For a batch the symbol is the first column (``symbol``, ``String``); rows are ordered
+    by symbol as in the batch, then as in the frame, and a column that a symbol lacks is null there.
+    A symbol that failed has no rows. Provenance is dropped because Polars cannot store it; use
     ``describe(frame)`` or :func:`to_arrow`.
 
     Numbers and times are not copied with pandas 3; the table never changes with the frame.
@@ -142,7 +142,7 @@ class _Column(NamedTuple):
 
 
 class _Symbol(NamedTuple):
-    """The symbol column of a batch: the same text in every row."""
+    """The symbol column of a batch: the same string in every row."""
 
     text: str
     rows: int

@@ -19,10 +19,11 @@ class Bound(NamedTuple):
     """One end of a series' lifetime.
 
     Attributes:
-        at: Timestamp (UTC milliseconds) of the first possible bar, or of the first impossible one.
+        at: Timestamp (UTC milliseconds) of the first possible bar or, for an end, the first
+            timestamp at which no bar is possible.
         source: Vendors that reported the bound, or whose answers prove it; joined by commas.
         learned_at: Time at which the bound was learned, UTC milliseconds.
-        expires: UTC milliseconds from which vendors are queried again.
+        expires: Time from which vendors are queried again, UTC milliseconds.
         proof: Evidence for a listing: ``field`` (a date in a vendor's answer) or ``pages`` (empty
             pages from two vendors).
     """

@@ -15,9 +15,9 @@ class Outcome:
             answer was lost, so the message may have been accepted; ``later``: certainly not
             accepted this time.
         reason: Explanation of the status, without secrets.
-        wait_s: Seconds that the other side requires us to wait.
-        is_blocked: Whether the recipient accepts nothing more from us, so that their alerts are
-            paused.
+        wait_s: Seconds that the other side requires before the next attempt.
+        is_blocked: Whether the recipient accepts nothing more from the sender, so that their alerts
+            are paused.
     """
 
     status: Literal["sent", "refused", "unknown", "later"]

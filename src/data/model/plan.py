@@ -21,7 +21,7 @@ class PlanStretch:
     Attributes:
         span: Half-open span of the bars.
         bars: Number of bars stored or expected in the span.
-        first, last: Open times of the first and last bar; None without bars.
+        first, last: Open times of the first and last bar, or None if the group has no bars.
     """
 
     span: Span
@@ -269,7 +269,7 @@ class Plan(InLines):
         return "; ".join(filter(None, [takes if self.requests else without, lost]))
 
     def lines(self) -> Iterator[Line]:
-        """Yield the facts of the plan, each as a name and a text."""
+        """Yield the facts of the plan, each as a name and a string."""
         tf = self.source or self.timeframe
         if self.held:
             bars = counted(sum(part.bars for part in self.held), "bar")

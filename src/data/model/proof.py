@@ -87,7 +87,7 @@ class Description(InLines):
         return printable("\n".join(f"{name:12} {value}" for name, value in bounded(self.lines())))
 
     def lines(self) -> Iterator[Line]:
-        """Yield the facts to display, each as a name and a text."""
+        """Yield the facts to display, each as a name and a string."""
         yield from self._lines()
 
     def _lines(self) -> list[Line]:

@@ -24,7 +24,7 @@ class Retention:
 
 _ABOUT_DAYS = {"d": 1, "w": 7, "mo": 30, "y": 365}
 _MOST_YEARS = 200
-_WANTED = f"use a whole number of d, w, mo or y from 1d to {_MOST_YEARS}y, such as 5y"
+_WANTED = f"use an integer and a unit (d, w, mo or y) from 1d to {_MOST_YEARS}y, such as 5y"
 
 
 @dataclass(frozen=True)

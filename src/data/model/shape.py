@@ -29,7 +29,7 @@ from .http import HttpResponse
 from .printable import printable
 
 Change = Literal["new", "missing", "retyped"]
-# URL endings, in which ``*`` matches any text, with the shapes of their answers. If a URL has
+# URL endings, in which ``*`` matches any string, with the shapes of their answers. If a URL has
 # several shapes, they are alternatives.
 Shapes = Sequence[tuple[str, Any]]
 

@@ -29,7 +29,7 @@ class BarsReport(Protocol):
         """Return whether all stored series in the report could be read."""
 
     def lines(self) -> Iterable[Line]:
-        """Yield the facts to display, each as a name and a text."""
+        """Yield the facts to display, each as a name and a string."""
 
     def to_json(self) -> dict[str, Any]:
         """Return a JSON-compatible dictionary without NaN, as ``onetape report --json`` prints."""

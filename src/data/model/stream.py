@@ -42,7 +42,7 @@ class LiveBar(NamedTuple):
 
     @property
     def time(self) -> datetime:
-        """The bar's open as an aware UTC time; for daily and longer bars the session date."""
+        """The bar's opening time as an aware UTC time; for daily and longer bars the session date."""
         return from_ms(self.stamp_ms).replace(tzinfo=UTC)
 
     def of(self, symbol: str) -> LiveBar:
@@ -120,7 +120,7 @@ class StreamStatus(NamedTuple):
 
 
 class Topic(NamedTuple):
-    """Something to subscribe to: an instrument in the vendor's spelling, and our timeframe label."""
+    """A topic to subscribe to: the vendor's name for an instrument, and a timeframe label."""
 
     symbol: str
     timeframe: str

@@ -105,7 +105,7 @@ def by_reason(reasons: Mapping[str, str]) -> Iterator[str]:
 
 
 def as_text(title: str, lines: Iterable[Line]) -> str:
-    """Return a title and lines of a name and a text each, aligned and wrapped at :data:`WIDTH`.
+    """Return a title and lines, each with a name and a string, aligned and wrapped at :data:`WIDTH`.
 
     A name equal to the one on the line before is not repeated.
     """
@@ -155,7 +155,7 @@ class InLines(ABC):
 
     @abstractmethod
     def lines(self) -> Iterable[Line]:
-        """Yield the facts to display, each as a name and a text."""
+        """Yield the facts to display, each as a name and a string."""
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {' '.join(_within(self.title).split())}>"

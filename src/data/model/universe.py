@@ -46,8 +46,8 @@ class Members(Sequence[str]):
         known_at: Aware UTC time; records made later are not used. A query with this value always
             returns the same symbols.
         is_pit: Whether the answer is point-in-time: each membership was dated by its source or
-            recorded by us no later than ``as_of``, which is not in the future, and nothing is
-            unresolved.
+            recorded by this library no later than ``as_of``, which is not in the future, and
+            nothing is unresolved.
         known_from: First session date with point-in-time answers; None if there is none.
         unresolved: Impossible or contradictory memberships that prevent a point-in-time answer.
         reason: One sentence about the answer: why it is not point-in-time, a later correction, or a

@@ -202,7 +202,7 @@ class _Part(Deadline):
         self._whole = call
 
     def progress(self) -> None:
-        """Extend the call as any page does, and recompute this share from its remaining time."""
+        """Extend the call's deadline, and recompute this share of the call's remaining time."""
         super().progress()
         self._end = self._clock.monotonic() + _SHARE * self._whole.left_s()
 

@@ -26,7 +26,7 @@ def decoder_of(coding: str) -> Callable[[bytes], Iterator[bytes]] | None:
     empty piece is the end. It raises ``zlib.error`` if the body is damaged or ends early.
 
     Args:
-        coding: Value of the header ``Content-Encoding``; empty without one.
+        coding: Value of the header ``Content-Encoding``, or empty if the header is missing.
     """
     name = coding.strip().lower()
     if name in ("", "identity"):

@@ -1,8 +1,8 @@
 """The plain HTTP transport: one request value in, one response value out.
 
 The HTTP library's own errors contain the whole URL, including the key, in their text, arguments and
-attributes. They are converted to our errors, which are worded from the request value and raised
-outside the ``except`` block, so that not even the new error's context refers to them.
+attributes. They are converted to this library's errors, which are worded from the request value and
+raised outside the ``except`` block, so that not even the new error's context refers to them.
 """
 
 from __future__ import annotations
@@ -128,7 +128,7 @@ class HttpTransport:
         self._idle = []
 
     def _try(self, request: HttpRequest) -> HttpResponse | DataError:
-        """Return the response or our error; the library's errors do not survive this frame."""
+        """Return the response or this library's error; the library's errors do not survive this frame."""
         session = self._take()
         started, allowed = _CLOCK.monotonic(), allowed_s(self._total_s)
         try:
@@ -163,7 +163,7 @@ class HttpTransport:
         return new_session()
 
     def _exchange(self, session: requests.Session, request: HttpRequest) -> HttpResponse:
-        """Send, follow redirects on the same host, read the body."""
+        """Send a request, follow redirects on the same host, and read the body."""
         prepared = _prepare(session, request)
         for _ in range(MAX_REDIRECTS + 1):
             answer = session.send(prepared, **self._options(session, prepared))
@@ -201,7 +201,7 @@ class HttpTransport:
         size = received = 0
         # `read1` returns the bytes that have arrived; `read` would wait for a whole chunk.
         while piece := answer.raw.read1(_CHUNK, decode_content=False):
-            left_s()  # checked here because no read waits if the server is faster than we are
+            left_s()  # checked here because no read waits if the server is faster than this client
             received += len(piece)
             for part in decode(piece):
                 size += len(part)

@@ -101,7 +101,7 @@ class Leases:
         """Extend ``lease`` to ``ttl_s`` seconds from now; return False if another call has taken it over.
 
         Args:
-            lease: Our lease.
+            lease: The lease to renew.
             ttl_s: See :meth:`hold`.
             pages: Number of pages received so far, so that waiting callers notice progress.
         """
@@ -122,7 +122,7 @@ class Leases:
                 return Lease(name, False, True, holder)
             if isinstance(other, list):
                 return Lease(name, True, seen is not None, holder, other)
-            # A new holder has not made any progress yet during our wait.
+            # A new holder has not made any progress yet during the wait.
             if seen is not None and seen[0] == other[0] and seen[1] < other[1]:
                 deadline.progress()
             seen = other

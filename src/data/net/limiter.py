@@ -152,7 +152,7 @@ class Limiter:
     def settle(self, ticket: str, response: HttpResponse | None) -> None:
         """Record that the request with ``ticket`` is over, with its response, if any.
 
-        If the vendor has counted more units than we have, its count applies.
+        If the vendor has counted more units than this library has, its count applies.
         """
         call = self._call()
         if call is not None and response is not None and not is_loopback(response.url):
@@ -368,7 +368,7 @@ class Limiter:
     def _entered(
         self, tables: StateTables, *, call: GuardedCall, first: tuple[str, int], write: bool
     ) -> DataError | None:
-        """Enter ``call``, and reserve the units of its first request if they fit now."""
+        """Enter ``call``, and reserve the units of its first request if the limits allow it now."""
         call.reserved, refusal = None, call.enter(tables, write=write)
         if call.is_entered and self._is_limited:
             ticket, cost = first

@@ -1,4 +1,4 @@
-"""A session for vendors' packages that sends through our transport."""
+"""A session for vendors' packages that sends through this library's transport."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ class CarrierSession(requests.Session):
             # key.
             failure = f" ({type(exc).__name__})"
         if self.last is None:
-            raise UnavailableError(f"{package} did not query {where(request.url)}{failure}")
+            raise UnavailableError(f"{package} could not query {where(request.url)}{failure}")
         return replace(self.last, url=request.url, requests=self.requests)
 
     def request(
@@ -117,7 +117,7 @@ class CarrierSession(requests.Session):
 
 
 def not_importable(vendor: str, error: ImportError) -> MissingExtraError:
-    """Return our error for a vendor's package that is installed but cannot be imported."""
+    """Return this library's error for a vendor's package that is installed but cannot be imported."""
     return MissingExtraError(
         f"{row_of(vendor).distribution} cannot be imported: {error}",
         hint=f"{install_line(vendor)}, or set transport: http",
@@ -127,7 +127,7 @@ def not_importable(vendor: str, error: ImportError) -> MissingExtraError:
 def _prepared(
     method: str, url: str, options: dict[str, Any]
 ) -> requests.PreparedRequest | DataError:
-    """Return the library's form of a request, or our error for one that cannot be sent."""
+    """Return the library's form of a request, or this library's error for one that cannot be sent."""
     arguments = {name: options.get(name) for name in ("params", "headers", "data")}
     try:
         return requests.Request(method, url, **arguments).prepare()

@@ -181,14 +181,15 @@ class QuotaReport:
     length_s: float | None = None
 
     def lacking(self, windows: Iterable[Window], now_s: float, flying: float) -> float:
-        """Return the units that the vendor has counted but we have not.
+        """Return the units that the vendor has counted but this library has not.
 
-        Others may use the same account or address, and the units they spend count for us too.
+        Others may use the same account or address, and the units they spend count for this account
+        too.
 
         Args:
-            windows: All of our windows.
+            windows: All windows of this library's limits.
             now_s: Time of the response, in seconds.
-            flying: Units of our requests in flight.
+            flying: Units of this library's requests in flight.
         """
         window = self.meant(windows)
         if window is None:

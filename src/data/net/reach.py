@@ -27,8 +27,8 @@ class Reached:
     Attributes:
         seconds: Time until the response, or until the attempt was given up.
         refusal: Reason why the vendor cannot be queried from here; empty if it answered.
-        ahead_ms: Milliseconds by which our clock is ahead of the vendor's ``Date``; None if the
-            vendor sent none.
+        ahead_ms: Milliseconds by which the local clock is ahead of the vendor's ``Date``; None if
+            the vendor sent none.
     """
 
     seconds: float

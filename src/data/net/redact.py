@@ -21,7 +21,7 @@ MASK = "***"
 # Shorter values are not keys ("demo"), and removing them could change data.
 _SHORTEST_SECRET = 6
 _BASE64 = (base64.b64encode, base64.urlsafe_b64encode)
-# Pattern of an escape that was cut off at the end of a text, and the maximum length of an escape.
+# Pattern of an escape that was cut off at the end of a string, and the maximum length of an escape.
 _BEGINNINGS = (b"", b"%", b"\\", b"&")
 _LONGEST_ESCAPE = 8
 _GZIP = b"\x1f\x8b"
@@ -61,7 +61,8 @@ def place(url: str) -> str:
 def redacted(response: HttpResponse, request: HttpRequest) -> HttpResponse:
     """Return ``response`` without the request's secrets.
 
-    Some vendors quote the caller's key in their errors' text, which ends up in this library's messages.
+    Some vendors quote the caller's key in their errors' text, which ends up in this library's
+    messages.
     """
     words = _words([*request.secret_params.values(), *request.secret_headers.values()])
     headers = {
@@ -106,7 +107,7 @@ def _masked(body: bytes, words: Sequence[str]) -> bytes:
 def _masked_text(text: bytes, words: Sequence[str]) -> bytes:
     """Return ``text`` with every word masked.
 
-    A text in UTF-16 or UTF-32 that contains any of them loses its null bytes.
+    A string in UTF-16 or UTF-32 that contains any of them loses its null bytes.
     """
     text = _masked_letters(text, words)
     if b"\0" not in text:
@@ -193,7 +194,7 @@ def _written(letter: str) -> Iterator[bytes]:
 
 
 class QueryFilter(logging.Filter):
-    """A log filter that removes queries from the URLs that the HTTP library logs while we send.
+    """A log filter that removes queries from the URLs that the HTTP library logs while this library sends.
 
     Its debug records contain the whole path with the query, keys included. Records of that
     library's other users are left unchanged.

@@ -16,7 +16,8 @@ class RetryPolicy:
     Attributes:
         attempts: Largest number of times a request is sent, including the first.
         first_s: Wait before the second attempt; it doubles from there.
-        cap_s: Longest wait that we choose ourselves; a vendor's ``Retry-After`` may be longer.
+        cap_s: Longest wait that this library chooses itself; a vendor's ``Retry-After`` may be
+            longer.
         doubling: Whether waits double; otherwise all equal the first.
     """
 

@@ -39,7 +39,7 @@ class SendRecord:
         attempt: Number of the attempt, 1 for the first.
         outcome: ``ok`` or the name of the error class.
         seconds: Time that the attempt took, including the wait for the limit.
-        status: HTTP status; 0 without a response.
+        status: HTTP status, or 0 if no response arrived.
         size: Decoded bytes received.
         wait_s: Seconds until the next attempt; None if it was the last.
         waited_s: Part of ``seconds`` spent waiting for the limit.

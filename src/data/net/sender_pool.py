@@ -144,7 +144,7 @@ class Senders:
         """
         from .sender import Sender
 
-        # The packaged rules are about our vendor of that name, which a custom one may not
+        # The packaged rules are about the packaged vendor of that name, which a custom one may not
         # be.
         layers = self._configured if declared else self._configured[-1:]
         limits = limits_of(declared, *(layer[name] for layer in layers if name in layer))

@@ -276,7 +276,7 @@ class State:
         return file is not None and file.size == _SALT_BYTES
 
     def _set_up(self, db: sqlite3.Connection) -> None:
-        """Create tables and salt if they are missing; if only one of them is, data was lost."""
+        """Create tables and salt if both are missing; if only one is missing, data was lost."""
         if self._is_set_up(db):
             return
         db.execute("BEGIN IMMEDIATE")

@@ -26,7 +26,7 @@ _BY_STATUS: dict[int, type[DataError]] = {
     402: EntitlementError,
     403: EntitlementError,
     404: SymbolNotFoundError,
-    407: UnavailableError,  # a proxy between us and the vendor, not the vendor
+    407: UnavailableError,  # a proxy between this host and the vendor, not the vendor
     408: ProviderTimeoutError,
     425: UnavailableError,
     451: RegionError,

@@ -116,7 +116,7 @@ class Dialer:
                 opening.sock.shutdown(socket.SHUT_RDWR)
 
     def _opened(self, package: Any, url: str) -> websocket.WebSocket | DataError:
-        """Return the library's socket, or our error; its own error does not survive this frame."""
+        """Return the library's socket, or this library's error; its own error does not survive this frame."""
         options = {"cert_reqs": ssl.CERT_REQUIRED, **_bundle(url)}
         opened = _capped(package)(enable_multithread=True, sslopt=options)
         opened.due = _CLOCK.monotonic() + self._timeout
@@ -173,7 +173,7 @@ def _refused(status: int, headers: Mapping[str, str], url: str) -> DataError:
 
 
 def _worded(error: Exception, library: Any, what: str) -> DataError:
-    """Convert an error from the WebSocket library or the operating system to one of our errors.
+    """Convert an error from the WebSocket library or the operating system to one of this library's errors.
 
     The message begins with ``what``, the connection, and does not contain the error's own text.
     """

@@ -32,7 +32,7 @@ class Event:
         return type(self).__name__
 
     def to_json(self) -> dict[str, Any]:
-        """Return the plain mapping, with the name under ``event``."""
+        """Return the event as a plain mapping, with its name under ``event``."""
         return {"event": self.name, **asdict(self)}
 
 
@@ -44,7 +44,7 @@ class AttemptFailed(Event):
         vendor, address: Vendor that was queried, host and path.
         attempt: Number of the attempt, from 1.
         outcome: Name of the error class.
-        status: HTTP status, 0 without an answer.
+        status: HTTP status, or 0 if no response arrived.
         seconds: Duration, including the wait for the rate limit.
         wait_s: Seconds until the request is retried; None if it is not retried.
     """

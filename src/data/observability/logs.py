@@ -43,7 +43,7 @@ __all__ = [
     "subject_of",
 ]
 
-# Our own loggers; those of other libraries are left alone.
+# This library's loggers; those of other libraries are left alone.
 LOGGERS = ("onetape", __name__.rsplit(".", 2)[0])
 FORMATS = ("text", "json")
 LEVELS = ("debug", "info", "warning", "error")
@@ -344,7 +344,7 @@ def wanted(format: str | None, level: str | None) -> tuple[str, str] | None:
 
 
 def attach(handler: logging.Handler, format: str, level: str) -> None:
-    """Add our format and context to ``handler``, and attach it to our loggers at ``level``."""
+    """Set up ``handler`` with format and context, and attach it to this library's loggers."""
     from ..config.credentials import known_keys
 
     handler.setFormatter((JsonFormatter if format == "json" else TextFormatter)(known_keys))

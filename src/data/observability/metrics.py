@@ -24,7 +24,7 @@ _ANSWERED = frozenset({"ok", "NoDataError", "SymbolNotFoundError", "CapabilityEr
 
 
 class Timings:
-    """Durations in fixed buckets. Not thread-safe: its owner has a lock."""
+    """A histogram of durations with fixed buckets. Not thread-safe: the owner must hold a lock."""
 
     __slots__ = ("_classes", "_longest", "_total")
 

@@ -279,7 +279,7 @@ class ManagerBars(PortalSource):
     def _missing(
         self, name: str, timeframe: Timeframe, span: Span
     ) -> tuple[BarsQuery, tuple[Span, ...]]:
-        """Return the query for the bars (or for the bars they are derived from), and its gaps."""
+        """Return the query for the bars (or for the shorter bars behind derived ones), and the gaps."""
         query = self._query(name, timeframe, span)
         found = self.client.lookup(query)
         if found.source is not None:
@@ -727,6 +727,6 @@ def _table_of(bars: AssetBars | None) -> BarTable:
 
 
 def _named(names: Sequence[str]) -> str:
-    """Return a text with the first few names, for a message."""
+    """Return a string with the first few names, for a message."""
     more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
     return f"{', '.join(names[:_NAMED])}{more}"

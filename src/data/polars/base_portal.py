@@ -326,7 +326,8 @@ class BasePortal(ABC, Generic[S, F]):
                 also be given as a timeframe.
 
         Returns:
-            A frame: ``date`` (days and longer) or ``timestamp`` (UTC, the bar's open), then the
+            A frame: ``date`` (days and longer) or ``timestamp`` (UTC, the bar's opening time), then
+            the
                 assets in their order. It can also be awaited.
 
         Raises:
@@ -645,7 +646,7 @@ class BasePortal(ABC, Generic[S, F]):
         return _Built(VisiblePanel(panel, horizons), mark, is_hit=is_hit)
 
     def _ahead_ms(self, question: PortalQuestion) -> int:
-        """Return how far to read ahead, for the caller's next steps forward in time."""
+        """Return how many milliseconds to read ahead, for the caller's next steps forward in time."""
         if self._panels is None:
             return 0
         rows = min(_AHEAD_ROWS, most_rows(len(question.assets.names), _AHEAD_BYTES))

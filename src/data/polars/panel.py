@@ -1,8 +1,8 @@
 """Panels: aligned bars for several assets, with the time at which each row had closed.
 
 The last row that had closed by an instant is found by binary search. Numbers are float64. Stamps
-and closes are UTC milliseconds; the stamp of a daily or longer bar is 00:00 UTC of its session's
-date.
+and closing times are UTC milliseconds; the stamp of a daily or longer bar is 00:00 UTC of its
+session's date.
 """
 
 from __future__ import annotations
@@ -148,7 +148,7 @@ class Panel:
         whole_for: Number of rows up to which the panel can answer although it has fewer, because
             no earlier bars were found; 0 if the search for them has not ended.
         prepared: Output that was prepared for a field, to be reused by later answers.
-        shown: The caller's reads of the panel, for a record of reads; None without a record.
+        shown: The caller's reads of the panel, for a record of reads, or None if none is kept.
     """
 
     names: tuple[str, ...]

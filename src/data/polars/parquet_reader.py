@@ -122,7 +122,8 @@ class ParquetReader:
     def _load(
         self, sids: Sequence[int], start: Any, end: Any, fields: Sequence[str] | None
     ) -> pl.DataFrame:
-        # Not through the lazy frame: some versions of Polars replace our errors with their own.
+        # Not through the lazy frame: some versions of Polars replace this library's errors with
+        # their own.
         return self._rows(self._question(sids, FIELDS if fields is None else fields, start, end))
 
     def _question(
@@ -232,7 +233,7 @@ class ParquetReader:
             dt: A day or an instant, included.
 
         Returns:
-            Naive UTC: midnight of the day, or the bar's open.
+            Naive UTC: midnight of the day, or the bar's opening time.
         """
         (number,) = _sids([asset_sid])
         high = self._bound(dt, is_last=True)

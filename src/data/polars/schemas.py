@@ -55,7 +55,7 @@ _SCHEMAS = {"daily": DAILY_BARS_SCHEMA, "minute": MINUTE_BARS_SCHEMA}
 def get_schema_for_frequency(frequency: str) -> dict[str, pl.DataType]:
     """Return the types of the columns of ``"daily"`` or ``"minute"`` bars, in their order.
 
-    ``date`` is the session's date, ``timestamp`` the bar's open in UTC, without a zone.
+    ``date`` is the session's date, ``timestamp`` the bar's opening time in UTC, without a zone.
 
     Raises:
         QueryError: The frequency is neither of these.

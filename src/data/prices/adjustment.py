@@ -136,7 +136,7 @@ def rebase(
 
 
 def common_as_of(parts: Iterable[BasisPart]) -> date | None:
-    """Return the date as of which to adjust an answer: the latest in any part; None without parts.
+    """Return the date as of which to adjust an answer: the latest in any part, or None if it has none.
 
     A part without ``as_of`` counts with the last day of its span.
     """
@@ -457,7 +457,7 @@ class LastSession(NamedTuple):
 
 @dataclass
 class ClosesBefore:
-    """Split-adjusted closes before ex-dates, for use as ``close_before`` in :func:`.adjust.rebase`.
+    """Split-adjusted close prices before ex-dates, for use as ``close_before`` in :func:`.adjust.rebase`.
 
     Each close is computed once, so an object serves only one conversion. Not thread-safe.
 

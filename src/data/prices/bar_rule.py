@@ -163,5 +163,5 @@ def latest_live(timeframe: Timeframe, now_ms: int) -> int:
 
 
 def _early_ms(timeframe: Timeframe) -> int:
-    """Return how long before its timestamp a bar may begin, as sessions may before their date."""
+    """Return how many milliseconds before its timestamp a bar may begin, as sessions do."""
     return 0 if timeframe.is_intraday else _EARLY_SESSION_MS

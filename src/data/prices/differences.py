@@ -127,9 +127,9 @@ class ComparisonTerms:
         volume: Whether both sides count the same trades, so that volumes are compared.
         unsettled: Spans of the first table that are known to be provisional or doubtful.
         actions: Splits and dividends that either side knows.
-        adj_close: Whether both adjusted closes refer to the same date.
-        agreement: Maximum difference between closes from two sources for one market. None if both
-            are from one source, in which only a few bars may differ slightly.
+        adj_close: Whether both adjusted close prices refer to the same date.
+        agreement: Maximum difference between close prices from two sources for one market. None if
+            both are from one source, in which only a few bars may differ slightly.
     """
 
     tolerance: float = 0.0
@@ -182,7 +182,7 @@ def _same(left: BarTable, right: BarTable, terms: ComparisonTerms) -> Mask:
 
 
 def _readjusted(left: BarTable, right: BarTable, terms: ComparisonTerms) -> Mask:
-    """Return a mask of the common bars whose adjusted closes differ."""
+    """Return a mask of the common bars whose adjusted close prices differ."""
     if not terms.adj_close or left.adj_close is None or right.adj_close is None:
         return np.zeros(len(left), dtype=bool)
     has_both = ~np.isnan(left.adj_close) & ~np.isnan(right.adj_close)

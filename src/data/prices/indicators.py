@@ -75,7 +75,7 @@ def sma(bars: Columns, period: int) -> float:
 
 
 def ema(bars: Columns, period: int) -> float:
-    """Return the exponential moving average of the closes.
+    """Return the exponential moving average of the close prices.
 
     ``e += 2 / (period + 1) * (close - e)``, starting with the simple average of the first
     ``period`` closes in the window (like TA-Lib's EMA in its default mode). NaN if there are fewer

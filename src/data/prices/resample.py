@@ -215,7 +215,8 @@ class _Bins:
         stamps, closes, ends: Timestamp, close and end of each bar. The end is when its time is
             over, which may be after the close.
         straddled: Mask of the bars that share a source bar with a neighbour.
-        parts, part_closes: Timestamps and closes of all source bars; daily ones have no closes.
+        parts, part_closes: Timestamps and closing times of all source bars; daily ones have no
+            closing times.
         owners: Index of the bar that each part belongs to.
         by_date: Whether the timestamps of rows are session dates.
     """

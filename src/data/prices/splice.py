@@ -116,7 +116,7 @@ class Verdict:
 
     Attributes:
         kind: ``equal``, ``constant``, ``unchecked`` or ``conflict``.
-        ratio: Median ratio of new to stored closes; NaN without a common bar.
+        ratio: Median ratio of new to stored close prices; NaN without a common bar.
         spread: Median absolute deviation from the ratio, relative to it.
         common: Number of bars compared.
         summary: Description of the result for people.
@@ -153,7 +153,7 @@ def settle(
     Args:
         overlaps: The sides; both tables of each have the same basis.
         fixes: Known adjustments that one of the two may have missed; None if none may be applied.
-        tolerance: Tolerance for closes in the market in question.
+        tolerance: Tolerance for close prices in the market in question.
 
     Returns:
         A verdict for each side, and the correction to apply, which is None if a side is a conflict.
@@ -206,13 +206,13 @@ def judge(
     fixes: Sequence[Fix] | None = (),
     tolerance: Tolerance = ONE_MARKET,
 ) -> Verdict:
-    """Compare the closes at the timestamps that two ascending tables have in common.
+    """Compare the close prices at the timestamps that two ascending tables have in common.
 
     Args:
         stored: Stored bars, which stay unchanged.
         fetched: Another vendor's bars, in the same basis.
         fixes: Known adjustments that may be missing; None if a constant factor is a conflict.
-        tolerance: Tolerance for closes in the market in question.
+        tolerance: Tolerance for close prices in the market in question.
     """
     ratios = _ratios(stored, fetched)
     common = len(ratios)
@@ -234,7 +234,7 @@ def judge(
 
 
 def _ratios(stored: BarTable, fetched: BarTable) -> Floats:
-    """Return the ratios of new to stored closes at common timestamps with valid prices."""
+    """Return the ratios of new to stored close prices at common timestamps with valid prices."""
     _, mine, theirs = np.intersect1d(stored.stamps, fetched.stamps, return_indices=True)
     old, new = stored.close[mine], fetched.close[theirs]
     usable = (old > 0) & (new > 0) & np.isfinite(old) & np.isfinite(new)
@@ -242,7 +242,7 @@ def _ratios(stored: BarTable, fetched: BarTable) -> Floats:
 
 
 def _explained(verdict: Verdict, first_ms: int, fixes: Sequence[Fix] | None) -> Verdict:
-    """Return the verdict with the cause of its constant factor and the correction, if they are found.
+    """Return the verdict, adding the cause of its constant factor and the correction if one is found.
 
     ``first_ms`` is the timestamp of the first bar that was compared.
     """

@@ -75,7 +75,10 @@ class _Pace:
     planned_s: float | None = None
 
     def left_s(self, now_s: float) -> float | None:
-        """Return the seconds until all have arrived: planned if none has arrived, None without a plan."""
+        """Return the seconds until all have arrived, or None if that cannot be estimated.
+
+        If none has arrived, the planned time is used, if known.
+        """
         if not self.left:
             return 0.0
         passed_s = now_s - self.since_s

@@ -137,7 +137,7 @@ def classify_gaps(
 
 
 class _Classifier:
-    """Classifier for the gaps of one series in ``within``; used once."""
+    """Single-use classifier for the gaps in one series within the span ``within``."""
 
     def __init__(
         self,

@@ -176,7 +176,7 @@ def refreshed(
     timeframe: str,
     wishes: Wishes,
 ) -> T:
-    """Fetch an answer again, then mark the bars in it that their whole series proves wrong.
+    """Fetch an answer again, then mark its bars that the series as a whole proves wrong.
 
     Args:
         services: Services of the installation.

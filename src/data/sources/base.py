@@ -87,8 +87,9 @@ class DataSource(ABC):
             frequency: Timeframe, such as ``1d``, ``1h``, ``1m``.
 
         Returns:
-            ``timestamp`` (``Datetime("us")``, naive UTC, the bar's open; for days, 00:00 of the
-            session's date), ``symbol``, and ``open high low close volume`` as ``Decimal(18, 8)``.
+            ``timestamp`` (``Datetime("us")``, naive UTC, the bar's opening time; for days, 00:00 of
+            the session's date), ``symbol``, and ``open high low close volume`` as ``Decimal(18,
+            8)``.
         """
 
     @abstractmethod

@@ -173,17 +173,20 @@ class CachedDataSource(DataSource):
 
     @property
     def manager(self) -> DataManager | None:
-        """The data manager of the packaged source, from which a portal reads directly; else None."""
+        """The data manager of the packaged source, from which a portal reads directly.
+
+        None if the source is a custom one.
+        """
         return self._ours.manager if self._ours is not None else None
 
     @property
     def provider(self) -> str | None:
-        """The vendor of the packaged source; else None."""
+        """The vendor of the packaged source, or None if the source is a custom one."""
         return self._ours.provider if self._ours is not None else None
 
     @property
     def adjustment(self) -> str | None:
-        """The price adjustment of the packaged source; else None."""
+        """The price adjustment of the packaged source, or None if the source is a custom one."""
         return self._ours.adjustment if self._ours is not None else None
 
     # --- bars ------------------------------------------------------------------------------
@@ -326,7 +329,7 @@ class CachedDataSource(DataSource):
             ``size_bytes``, ``row_count`` and others.
 
         Raises:
-            QueryError: The text is not a key.
+            QueryError: The string is not a key.
             StorageError: The folder cannot be read.
         """
         return None if self._ours is not None else self._frames.metadata(cache_key)
@@ -465,7 +468,7 @@ class CachedDataSource(DataSource):
 
 
 def _identity(adapter: Any, name: str) -> str:
-    """Return a text that identifies the frames of a source by its class and its arguments."""
+    """Return a string that identifies a source's frames by the source's class and arguments."""
     if isinstance(adapter, VendorDataSource):
         return name
     metadata = adapter.get_metadata() if callable(getattr(adapter, "get_metadata", None)) else None
@@ -495,7 +498,7 @@ def _arguments(adapter: Any) -> list[Any]:
 def _plain(value: Any) -> Any:
     """Return the JSON form of an argument's value; different values never look the same.
 
-    A text from ``repr`` is used only if it is complete; the texts of frames, arrays and others
+    A string from ``repr`` is used only if it is complete; the strings of frames, arrays and others
     leave values out.
     """
     if value is None or isinstance(value, bool | int | float | str):
@@ -515,7 +518,7 @@ def _plain(value: Any) -> Any:
 
 
 def _code_name(code: Any) -> str:
-    """Return a text that identifies a class or function, no matter which program imports it."""
+    """Return a string that identifies a class or function, whichever program imports it."""
     if "<" in code.__qualname__:  # a lambda, or a closure that differs with each call
         return _alone(code)
     if code.__module__ != "__main__":
@@ -529,7 +532,7 @@ def _named(kind: Any) -> str:
 
 
 def _alone(value: Any) -> str:
-    """Return a unique text, so that an object that cannot be described shares no frames."""
+    """Return a unique string, so that an object that cannot be described shares no frames."""
     return f"{_named(type(value))} {next(_numbers)} {_PROCESS}"
 
 

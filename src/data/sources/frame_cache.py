@@ -85,12 +85,13 @@ class FrameCache:
         """Return the metadata for a key, or for its first 16 digits; None if no frame is cached.
 
         Raises:
-            QueryError: The text is not a key.
+            QueryError: The string is not a key.
             StorageError: The metadata cannot be read.
         """
         if not _KEY.fullmatch(key):
             raise QueryError(
-                f"{key!r:.80} is not a key", hint="use the 16 or 64 digits from generate_cache_key"
+                f"not a valid cache key: {key!r:.80}",
+                hint="use the 16 or 64 digits from generate_cache_key",
             )
         path = self._path(key)
         data = self._disk.read_if_exists(path / _METADATA)

@@ -69,7 +69,7 @@ _tasks: set[asyncio.Task[Any]] = set()
 def begun(work: Callable[[], Path]) -> BundlePath | asyncio.Task[BundlePath]:
     """Return the path that ``work`` returns or, if an event loop runs in this thread, a task for it.
 
-    The task begins immediately, without being awaited; one of our threads does the work.
+    The task begins immediately, without being awaited; one of this library's threads does the work.
     """
     place = called_from()
 
@@ -117,7 +117,7 @@ class SourceQuestion(NamedTuple):
                 f"symbols must be a list, not {symbols!r:.80}", hint=f"[{symbols!r:.80}]"
             )
         if odd := [one for one in symbols if not isinstance(one, str)]:
-            raise QueryError(f"not a symbol: {odd[0]!r:.80}; use a text such as 'AAPL'")
+            raise QueryError(f"not a symbol: {odd[0]!r:.80}; use a string such as 'AAPL'")
         try:
             bounds = pd.Timestamp(start), pd.Timestamp(end)
         except (ValueError, TypeError, OverflowError) as error:

@@ -46,7 +46,7 @@ def _first_unsettled(grid: BarGrid, now_ms: int) -> int | None:
 def frame_state(
     frame: pl.DataFrame, question: SourceQuestion, calendar: Any, now_ms: int
 ) -> dict[str, int | None]:
-    """Return how far a frame is final, for :func:`first_due`.
+    """Return up to which timestamps a frame is final and complete, for :func:`first_due`.
 
     Args:
         frame: Frame as returned by :func:`.ingest.checked_frame`.
@@ -55,8 +55,8 @@ def frame_state(
         now_ms: Time at which the frame was requested, UTC milliseconds.
 
     Returns:
-        ``final_before``: the timestamp of the first bar that was not final, or None without a
-            calendar. ``lacks_from``: the timestamp of the first missing bar before that, counted
+        ``final_before``: the timestamp of the first bar that was not final, or None if no calendar
+            is given. ``lacks_from``: the timestamp of the first missing bar before that, counted
             from a symbol's first bar; the start of the request if a symbol has no bars; None if no
             bar is missing. Both are in UTC milliseconds.
     """

@@ -185,7 +185,7 @@ class VendorDataSource(DataSource):
         """
         given = tuple(key for key in keys if key is not None)
         if not all(isinstance(key, str) and key.strip() for key in given):
-            raise QueryError(f"{self.name}: a key must be a text that is not empty")
+            raise QueryError(f"{self.name}: a key must be a non-empty string")
         for key in given:
             note_key(key.strip())  # from here on, logs and messages never show it
         names = keys_of(self.provider) if given else ()
@@ -307,7 +307,7 @@ class VendorDataSource(DataSource):
         *,
         folder: str | PathLike[str] | None = None,
     ) -> BundlePath | asyncio.Task[BundlePath]:
-        """Write bars to a new bundle, or add them to one from this source; return its folder.
+        """Write bars to a bundle of this source, new or existing; return the bundle's folder.
 
         If an event loop is running in this thread, the result is a task, which begins immediately;
         otherwise the bars are written on return. Both may be awaited. No vendor is queried for

@@ -1,7 +1,7 @@
 """Decides whether two vendors mean the same asset by the same ticker.
 
-The ticker alone proves nothing: META-USD is the coin Metadium at Yahoo, and METAUSDT is a perpetual on a
-stock at Binance. Before bars from another vendor may replace the requested ones, they must be
+The ticker alone proves nothing: META-USD is the coin Metadium at Yahoo, and METAUSDT is a perpetual
+on a stock at Binance. Before bars from another vendor may replace the requested ones, they must be
 proved to be of the same asset; see decision 14.
 """
 
@@ -25,8 +25,8 @@ ONE_MEANING = frozenset(
     "AAVE ADA ALGO ANKR AVAX BCH BNB BTC CHZ CRO CRV DOGE ENJ EOS ETC ETH HBAR IOTX LINK LTC MANA "
     "MKR ONT QTUM SUSHI TRX TUSD USDC USDT VET XLM XMR XRP XTZ YFI ZEC ZIL ZRX".split()
 )
-# Indices that vendors list under the same name as we do, according to their documentation
-# (2026-11-21).
+# Indices that vendors list under the same name as this library does, according to their
+# documentation (2026-11-21).
 _INDICES = frozenset({"^GSPC"})
 # Stablecoins; only crypto venues quote prices in them.
 _DOLLAR_COINS = frozenset("USDT USDC FDUSD BUSD TUSD USDP USDE USD1 DAI".split())

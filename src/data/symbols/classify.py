@@ -43,7 +43,7 @@ _FUTURE = re.compile(r"[A-Z0-9]{1,10}=F")
 _EQUITY_FUTURES = frozenset("ES MES NQ MNQ YM MYM RTY M2K EMD".split())
 _TICKER = re.compile(r"[A-Z0-9]{1,12}(?:[.\-/&][A-Z0-9]{1,4})?")
 _VENUE = re.compile(r"[A-Z][A-Z0-9_]*(?::.+)?")
-# Maps the names that charting sites use for listing exchanges to our suffixes.
+# Maps the names that charting sites use for listing exchanges to this library's suffixes.
 _LISTED_AT = {
     "XNAS": (".NASDAQ",),
     "XNYS": (".NYSE",),
@@ -158,7 +158,7 @@ def _is_ticker(body: str, venues: list[Exchange], tables: Classification) -> boo
 
 
 def _venues(name: str, tables: Classification) -> list[Exchange]:
-    """Return the exchanges with a name: our short name, a suffix, or a charting site's name."""
+    """Return the exchanges with a name: this library's short name, a suffix, or a charting site's name."""
     suffixes = _LISTED_AT.get(name)
     if suffixes is None:
         named = [e for e in tables.exchanges.values() if name == e.code and name != "US"]
@@ -407,8 +407,8 @@ def _ambiguous(text: str, candidates: Iterable[str]) -> SymbolRefusal:
 # Only spellings that differ from the canonical one are listed; a user's own ``spellings`` replace
 # them.
 
-# Each maps our suffix to the vendor's if they differ. EODHD has a suffix for every venue, including
-# the USA.
+# Each maps this library's suffix to the vendor's if they differ. EODHD has a suffix for every
+# venue, including the USA.
 _ALPHA_VANTAGE = {
     ".L": ".LON",
     ".TO": ".TRT",

@@ -25,7 +25,7 @@ _SHORTEST_NAME = 6
 
 
 def normalized(text: str) -> str:
-    """Return a text in the form used for searching: case-folded, with single spaces."""
+    """Return a string in the form used for searching: case-folded, with single spaces."""
     return " ".join(text.casefold().split())
 
 
@@ -65,7 +65,7 @@ def ranked(text: str, listings: Iterable[Listing], places: Mapping[str, int]) ->
     Args:
         text: Normalized text.
         listings: Listings, each symbol once.
-        places: Maps each symbol to its position in a vendor's answer to this text.
+        places: Maps each symbol to its position in a vendor's answer to this search string.
     """
     beyond = len(places)
     keyed = []
@@ -92,7 +92,7 @@ def nearest(symbol: str, listings: Iterable[Listing], count: int = 3) -> list[Li
     matcher = SequenceMatcher(b=text, autojunk=False)
 
     def likeness_to(theirs: str) -> float:
-        """Return the similarity of a text, higher for equal lengths; 0 if it is too low."""
+        """Return the similarity of a name, higher for equal lengths; 0 if it is too low."""
         distance = abs(len(theirs) - len(text))
         if distance > 2:
             return 0.0

@@ -23,7 +23,7 @@ class TickerInfo(dict[str, Any]):
     """Type, venue and assets of a ticker.
 
     Args:
-        symbol: Our spelling of the ticker; its key in the dict is ``formatted_ticker``.
+        symbol: Canonical spelling of the ticker; its key in the dict is ``formatted_ticker``.
         symbol_type: One of ``crypto``, ``stock`` or ``unknown``.
         exchange: Usual name of the venue.
         base_asset, quote_asset: Assets of a pair.

@@ -26,14 +26,14 @@ _LONGEST_REMARK = 1000
 _SMALLEST, _LARGEST = 1e-9, 1e12
 _LONGEST_SETTLING_MS = 366 * DAY_MS
 _MOST_REQUESTS = 10**6
-# A vendor's time is the earlier of our time and its own, and a fetch may have waited since the
-# query.
+# A vendor's time is the earlier of the local time and its own, and a fetch may have waited since
+# the query.
 _LATEST_MS = DAY_MS
 _Checks = Mapping[str, Callable[[Any], bool]]
 
 
 def wrong_answer(fetched: object, names: Collection[str], now_ms: int) -> str:
-    """Return a description of a field of the wrong type in an answer, or an empty text.
+    """Return a description of a field of the wrong type in an answer, or an empty string.
 
     Types are compared exactly, because a subclass could behave arbitrarily when it is used later.
 
@@ -56,7 +56,7 @@ def wrong_answer(fetched: object, names: Collection[str], now_ms: int) -> str:
 
 
 def wrong_actions(actions: object, names: Collection[str]) -> str:
-    """Return a description of a type error in splits and dividends, or an empty text."""
+    """Return a description of a type error in splits and dividends, or an empty string."""
     if type(actions) not in (list, tuple, ActionList):
         return f"splits and dividends of another type: {_cut(actions)}"
     assert isinstance(actions, Sequence)
@@ -75,7 +75,7 @@ def wrong_actions(actions: object, names: Collection[str]) -> str:
 
 
 def wrong_capabilities(declared: object) -> str:
-    """Return a description of a type error in a vendor's capabilities, or an empty text."""
+    """Return a description of a type error in a vendor's capabilities, or an empty string."""
     if type(declared) is not Capabilities:
         return f"are a {type(declared).__name__:.40}, not Capabilities"
     wrong = _wrong_field(declared, _OF_CAPABILITIES)

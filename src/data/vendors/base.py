@@ -316,11 +316,11 @@ class BaseDataDownloader:
         return self.name or type(self).__name__.removesuffix("DataDownloader").lower()
 
     def get_supported_intervals(self) -> list[str]:
-        """Return the supported timeframes, in our spelling."""
+        """Return the supported timeframes, in this library's spelling."""
         return list(self.capabilities.timeframes)
 
     def get_intervals(self) -> list[str]:
-        """Return the supported timeframes, in our spelling."""
+        """Return the supported timeframes, in this library's spelling."""
         return self.get_supported_intervals()
 
     def get_periods(self) -> list[str]:
@@ -479,7 +479,7 @@ def is_ours(downloader: object) -> bool:
 def status_for(
     downloader: BaseDataDownloader, asset_class: AssetClass, timeframe: Timeframe
 ) -> VendorStatus | None:
-    """Return the state of limits and circuit breaker for such bars, or None without one of our senders.
+    """Return the state of limits and circuit breaker for such bars, or None without a packaged sender.
 
     Raises:
         MissingCredentialsError: A key is no longer set.

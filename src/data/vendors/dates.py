@@ -56,7 +56,7 @@ def list_of(value: Any) -> list[Any]:
     """Return ``value`` if it is a list.
 
     Raises:
-        TypeError: The value is not a list; an empty text or mapping does not mean "no rows".
+        TypeError: The value is not a list; an empty string or mapping does not mean "no rows".
     """
     if not isinstance(value, list):
         raise TypeError(f"a {type(value).__name__}, not a list of rows")
@@ -91,7 +91,7 @@ def stamp_of(text: str, timeframe: Timeframe, zone: ZoneInfo) -> int:
     last trading day.
 
     Args:
-        text: ISO 8601 text; an offset in it is ignored.
+        text: ISO 8601 string; an offset in it is ignored.
         timeframe: Timeframe of the bar.
         zone: Time zone of wall times; not used for daily and longer bars.
 

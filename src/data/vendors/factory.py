@@ -95,14 +95,14 @@ def usable_class(code: str) -> type[BaseDataDownloader] | None:
 
 
 def _class_faults(name: object, cls: Any) -> str:
-    """Return why a package's class is not a vendor of that name, or an empty text if it is."""
+    """Return why a package's class is not a vendor of that name, or an empty string if it is."""
     if not isinstance(cls, type) or not issubclass(cls, BaseDataDownloader):
         return "it is not a subclass of BaseDataDownloader"
     return _faults(name, cls)
 
 
 def _faults(name: object, cls: Any) -> str:
-    """Return why a class cannot be used as a vendor of that name, or an empty text."""
+    """Return why a class cannot be used as a vendor of that name, or an empty string."""
     if why := wrong_capabilities(cls.capabilities):
         return f"its `capabilities` {why}"
     return "" if cls.name == name else f"its `name` is {cls.name!r}, not {name!r}"
@@ -404,7 +404,7 @@ def keys_declared(vendor: str) -> tuple[str, ...]:
 
 
 def apply_settling(downloader: Any, rules: ProviderRules) -> None:
-    """Give one of our downloaders the settling time from the rules, if they set one."""
+    """Set a packaged downloader's settling time from the rules, if they set one."""
     if rules.settle_minutes is None or not is_ours(downloader):
         return
     assert isinstance(downloader, BaseDataDownloader)
@@ -432,7 +432,7 @@ def own_sender(selector: Any, name: str, downloader: Any) -> OwnSender | None:
     """Return a function that creates the sender for the calls of a foreign downloader.
 
     That sender limits, retries and counts the calls. The result is None if the requests already
-    pass through one of our senders.
+    pass through one of this library's senders.
 
     Args:
         selector: This library's selector, or a user's own one, which may have no senders.

@@ -96,7 +96,8 @@ class FiguresDownloader(BaseDataDownloader):
             start_date, end_date: Inclusive ends; naive datetimes mean UTC, dates are whole days.
 
         Returns:
-            A frame with the column ``fundingRate`` and a naive UTC index; empty without rates.
+            A frame with the column ``fundingRate`` and a naive UTC index; empty if the vendor has
+            no rates.
 
         Raises:
             QueryError: An argument cannot be understood.
@@ -156,7 +157,7 @@ class FiguresDownloader(BaseDataDownloader):
 
 
 def served_by(downloader: Any, measure: Measure) -> Served | None:
-    """Return the declaration of any downloader for a measure; None if the measure is not declared."""
+    """Return a downloader's declaration for a measure, or None if it does not declare the measure."""
     figures = getattr(downloader, "figures", None)
     served = figures.get(measure.name) if isinstance(figures, Mapping) else None
     return served if isinstance(served, Served) else None

@@ -203,7 +203,7 @@ class _Tracebacks(logging.Filter):
         return True
 
 
-# The only one of our loggers that receives tracebacks.
+# The only one of this library's loggers that receives tracebacks.
 logging.getLogger("onetape.feed").addFilter(_Tracebacks())
 
 
@@ -245,7 +245,7 @@ class _Calling(Generic[T]):
         self.results: list[T] = []
 
     def send(self, request: HttpRequest) -> HttpResponse:
-        """Call the function, and keep its error, so that a reported rate limit is obeyed."""
+        """Call the custom downloader's function, and keep its error, so that a rate limit is obeyed."""
         self.error = None
         try:
             self.results.append(call_foreign(self._call, self._name))
@@ -263,7 +263,7 @@ def load_offer(group: str, vendor: str, faults: Callable[[str, Any], str]) -> An
     Args:
         group: Group of the entry points.
         vendor: Vendor that has such an offer.
-        faults: Function that returns what is wrong with the loaded object, or an empty text.
+        faults: Function that returns what is wrong with the loaded object, or an empty string.
 
     Raises:
         UnknownProviderError: The object cannot be imported or used; this is logged once.

@@ -67,7 +67,7 @@ def profile_by_table(downloader: TableVendor, symbol: str, now_ms: int) -> dict[
     """Return the vendor's flat profile, with unit and period of each value under ``_metadata``.
 
     Args:
-        downloader: Downloader of one of our vendors; any other has no table.
+        downloader: Downloader of one of this library's vendors; any other has no table.
         symbol: Symbol in the vendor's own spelling.
         now_ms: Time of the request, UTC milliseconds.
 
@@ -107,7 +107,7 @@ def _bodies(
 
 # --- from responses to a snapshot ------------------------------------------------------------
 
-# Texts that vendors use for a missing value.
+# Strings that vendors use for a missing value.
 _NOTHING = frozenset({"", "none", "n/a", "na", "-", "--", "null", "nan", "unknown"})
 # Maps vendors' codes for minor units to the currency of which they are a hundredth.
 _MINOR = {"GBp": "GBP", "GBX": "GBP", "ZAc": "ZAR", "ZAC": "ZAR", "ILA": "ILS"}
@@ -236,7 +236,7 @@ class _Sheet:
         if unit == "text":
             text = text_of(raw)
             if text is not None and len(text) > _LONGEST_TEXT:
-                self.dropped[name] = f"a text of {len(text):,} characters is too long"
+                self.dropped[name] = f"a string of {len(text):,} characters is too long"
                 return None
             return None if text is None else Fact(_tidy(name, text), "text")
         number = self._number(name, raw, zero_is_unknown=pick.zero_is_unknown)
@@ -307,7 +307,7 @@ def number_of(value: Any) -> float | None:
 
 
 def text_of(value: Any) -> str | None:
-    """Return a text, or a number as text; None for a value without information."""
+    """Return a string, or a number as a string, or None if the value has no information."""
     if isinstance(value, bool) or not isinstance(value, int | float | str):
         return None
     text = str(value).strip()
@@ -315,7 +315,7 @@ def text_of(value: Any) -> str | None:
 
 
 def day_of(value: Any) -> str:
-    """Return the ISO date at the beginning of a text, or an empty text."""
+    """Return the ISO date at the beginning of a text, or an empty string."""
     match = _DATE.match(value) if isinstance(value, str) else None
     return match[0] if match else ""
 

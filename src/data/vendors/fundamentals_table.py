@@ -48,8 +48,8 @@ class Pick:
 
     Attributes:
         at: Path of the field.
-        scale: Factor that converts the vendor's number to our unit: 0.01 for percentages that we
-            keep as fractions, 1e6 for millions.
+        scale: Factor that converts the vendor's number to this library's unit: 0.01 for percentages
+            that are stored as fractions, 1e6 for millions.
         currency: Path of the currency if it is not the row's; empty if it is unknown although the
             row has a currency.
         period: Path of the period, with the same rules.
@@ -149,7 +149,7 @@ class VendorTable:
         return self.spelling(instrument) if self.spelling else instrument.spelling(self.vendor)
 
     def objection(self, instrument: Instrument, market: str, data_type: str) -> str:
-        """Return why the vendor does not serve the request, or an empty text."""
+        """Return why the vendor does not serve the request, or an empty string."""
         if data_type not in self.types:
             return f"it does not serve {data_type}"
         if instrument.asset_class not in self.asset_classes:
@@ -168,7 +168,7 @@ class TableVendor(Protocol):
     base_url: str
 
     def secret(self, name: str) -> str:
-        """Return a key, or an empty text if it is not set."""
+        """Return a key, or an empty string if it is not set."""
 
     def send(self, request: HttpRequest) -> HttpResponse:
         """Send a request within the vendor's limits."""
@@ -253,7 +253,7 @@ def table_of(vendor: str) -> VendorTable | None:
 
 
 def _faults(vendor: str, table: Any) -> str:
-    """Return why an object from another package is not a valid table, or an empty text."""
+    """Return why an object from another package is not a valid table, or an empty string."""
     if not isinstance(table, VendorTable):
         return "it is not a VendorTable"
     if table.vendor != vendor:

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 RawShape = Literal["column", "index"]
 VALUE_COLUMNS = (*PRICES, "volume", "adj_close")
+_HINT = "use a date, a datetime, or an ISO string such as 2024-01-12"
 
 
 def raw_span(start: Any, end: Any) -> Span:
@@ -50,14 +51,14 @@ def _bound(value: Any, which: str) -> tuple[int, int]:
         return stamp, stamp + 1
     if isinstance(value, date):
         return day_ms(value), day_ms(value) + DAY_MS
-    raise BadRangeError(f"{which} {value!r} is not a date")
+    raise BadRangeError(f"{which} is not a date: {value!r}", hint=_HINT)
 
 
 def _parsed(text: str, which: str) -> date:
     try:
         return date.fromisoformat(text) if len(text) == 10 else datetime.fromisoformat(text)
     except ValueError as exc:
-        raise BadRangeError(f"{which} {text!r} is not a date") from exc
+        raise BadRangeError(f"{which} is not a date: {text!r}", hint=_HINT) from exc
 
 
 @dataclass(frozen=True)
@@ -86,7 +87,7 @@ def raw_options(vendor: str, names: Iterable[str], options: Mapping[str, Any]) -
     if adjustment not in (None, *ADJUSTMENTS):
         raise QueryError(f"unknown adjustment {adjustment!r}", hint=f"use one of {ADJUSTMENTS}")
     if limit is not None and (not isinstance(limit, int) or limit < 1):
-        raise QueryError(f"limit {limit!r} is not a number of bars")
+        raise QueryError(f"limit is not a number of bars: {limit!r}", hint="use an integer from 1")
     return RawOptions(adjustment, limit)
 
 

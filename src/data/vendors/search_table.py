@@ -53,7 +53,7 @@ def search_of(vendor: str) -> SearchTable | None:
 
 
 def fetch_listings(downloader: BaseDataDownloader, table: SearchTable, text: str) -> list[Listing]:
-    """Return a vendor's listings for a text, in the vendor's order; their symbols are not checked.
+    """Return a vendor's listings for a search string, in the vendor's order; their symbols are not checked.
 
     Raises:
         MissingCredentialsError, CircuitOpenError: No request was sent.
@@ -99,7 +99,7 @@ def listing_of(
     Args:
         symbol: Symbol as a user may type it.
         row: Row of the response.
-        name, venue, currency: Keys in the row, separated by ``|``; the first one with a text is
+        name, venue, currency: Keys in the row, separated by ``|``; the first one with a string is
             used.
         kind: Type of the listing.
     """

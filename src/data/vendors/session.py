@@ -22,7 +22,7 @@ from ..net.vendor_status import VendorStatus
 Secret = str | tuple[str, ...]
 # The endpoint for splits and dividends, for bars of all timeframes.
 ACTIONS_ENDPOINT = "actions"
-# Maximum number of symbols remembered as known to a vendor; dropping them is harmless.
+# Maximum number of symbols cached as known to a vendor; dropping them is harmless.
 _MOST_SERVED = 10_000
 
 
@@ -225,7 +225,7 @@ class VendorAccounts:
         return newest
 
     def _key(self, names: tuple[str, ...]) -> str:
-        """Return a key that is set under any of its names; empty if it is not set."""
+        """Return a key that is set under any of ``names``, or an empty string if none is set."""
         values = (self._credentials.get(name) for name in names)
         key = next((key for key in values if key), "")
         if key:

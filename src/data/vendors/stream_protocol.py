@@ -40,8 +40,8 @@ class StreamTraits:
     """Declared properties of a vendor's stream.
 
     Attributes:
-        timeframes: Maps our label of each streamed timeframe to the vendor's spelling. If empty,
-            trades are streamed, and any intraday bar is built from them.
+        timeframes: Maps this library's label of each streamed timeframe to the vendor's spelling.
+            If empty, trades are streamed, and any intraday bar is built from them.
         asset_classes: Asset classes that it streams.
         connects: Limits for opening connections, shared by all processes.
         topics: Largest number of subscriptions per connection.
@@ -72,7 +72,10 @@ class StreamTraits:
 
 
 class StreamProtocol(Protocol):
-    """One vendor's stream. An object serves one connection at a time; not thread-safe."""
+    """The protocol of one vendor's stream.
+
+    An instance handles one connection at a time. Not thread-safe.
+    """
 
     name: ClassVar[str]
     display_name: ClassVar[str]
@@ -119,7 +122,7 @@ def stream_of(vendor: str) -> MakeStream | None:
 
 
 def _faults(vendor: str, cls: Any) -> str:
-    """Return why an object from another package is not a valid stream, or an empty text."""
+    """Return why an object from another package is not a valid stream, or an empty string."""
     if not isinstance(cls, type):
         return "it is not a class"
     methods = [name for name, what in vars(StreamProtocol).items() if isfunction(what)]
@@ -215,10 +218,10 @@ def bar_of(stamp_ms: int, values: Iterable[Any], *, is_closed: bool = True) -> L
     """
     numbers = tuple(values)
     if bool in map(type, numbers):
-        raise TypeError("true or false instead of a number")
+        raise TypeError("the value is true or false, not a number")
     o, h, low, c, volume = map(float, numbers)
     if isnan(volume):
-        raise ValueError("a bar without a volume")
+        raise ValueError("the bar has no volume")
     return LiveBar(stamp_ms, o, h, low, c, volume, is_closed)
 
 

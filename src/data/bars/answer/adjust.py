@@ -58,7 +58,7 @@ class Rebaser:
     fetch of the rows are needed, and any two answers for one symbol are consistent.
 
     Attributes:
-        store: Store of the actions and daily closes.
+        store: Store of the actions and daily close prices.
         query, key, view: Query, series of the rows, and view of that series.
         unstored: Actions that could not be written to disk.
         lenient: Whether to keep the rows' own basis if the later actions are not known.
@@ -128,11 +128,13 @@ class Rebaser:
     def _of_pinned(
         self, table: BarTable, parts: Sequence[BasisPart], own: date, books: Sequence[ActionBook]
     ) -> Rebased:
-        """Return the rows adjusted by the pinned vendor's actions, or else by those of other vendors.
+        """Return the rows adjusted with the pinned vendor's actions, falling back to all vendors' actions.
 
         Args:
-            table, parts, own: Rows, their basis parts, and the date of their own basis.
-            books: Actions from the pinned vendor, and from all vendors.
+            table: Rows.
+            parts: Basis parts of the rows.
+            own: Date of the newest row's basis.
+            books: Actions in the order in which they are tried.
         """
         errors: list[ActionsMissingError] = []
         for rebaser in (replace(self, lenient=False), self):
@@ -325,7 +327,7 @@ class Rebaser:
         """Return a function that finds the session before an ex-date after ``first``.
 
         If that session is not stored, the function raises an error that names the days to fetch,
-        unless only the column of adjusted closes needs the session.
+        unless only the column of adjusted close prices needs the session.
         """
         ex_dates = [a.ex_date for a in book.reports if a.type == "dividend" and a.ex_date >= first]
         prior = PriorSessions(self.store, self.key, self.query.instrument, ex_dates, CLOSED)
@@ -345,7 +347,7 @@ class Rebaser:
         return DividendError(why, day, self._days_needed(book, day, as_of), symbol=self.key.symbol)
 
     def _days_needed(self, book: ActionBook, day: date, as_of: date) -> Span:
-        """Return the days with the closes before all dividends since the start of the range.
+        """Return the days with the close prices before all dividends since the start of the range.
 
         Days that a request for daily bars has already fetched are not requested again.
         """

@@ -185,7 +185,7 @@ class Answer:
 
     @property
     def _hint(self) -> str:
-        """A hint for an answer in another adjustment, which needs no splits and dividends; else empty."""
+        """A hint about an adjustment that needs no splits or dividends, if the answer has it; else empty."""
         instead = self.facts.get("adjustment")
         return (
             f"; no vendor has splits and dividends, but adjustment={instead!r} needs none"

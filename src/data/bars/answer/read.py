@@ -18,7 +18,7 @@ from .answer import Answer, Used, as_known
 
 
 class HandedOn(NamedTuple):
-    """A returned answer, for a record of reads; it is expanded only if it is new there.
+    """A returned answer, for a record of reads, which expands only answers that it does not have.
 
     Attributes:
         root: Cache folder.

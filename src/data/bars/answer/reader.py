@@ -131,7 +131,7 @@ class Reader:
 
         Raises:
             ActionsMissingError: The conversion needs actions that were never requested.
-            DividendError: The conversion needs daily closes that are not stored.
+            DividendError: The conversion needs daily close prices that are not stored.
             KindMismatchError: The bars cannot be converted exactly.
         """
         now = self._clock.now_ms()

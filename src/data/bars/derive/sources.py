@@ -32,7 +32,7 @@ _HOURS_SEEN_MS = 60 * DAY_MS
 
 @dataclass(frozen=True)
 class ShorterBars:
-    """Shorter bars from which an answer may be built, with their vendors and the stored ones.
+    """Shorter bars from which an answer may be built: their vendors, and the bars already stored.
 
     Attributes:
         timeframe: Length of the bars.

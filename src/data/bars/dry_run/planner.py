@@ -292,7 +292,7 @@ class _Composer:
 
 
 def _source(answer: Answer | None) -> Timeframe | None:
-    """Return the timeframe of the bars from which a derived answer is built; else None."""
+    """Return the timeframe of the bars from which an answer is derived, or None if it is not derived."""
     made_of = answer.facts.get("derived_from") if answer else None
     return Timeframe.parse(made_of["timeframe"]) if made_of else None
 

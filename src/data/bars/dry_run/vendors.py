@@ -55,7 +55,7 @@ def stand_in(name: str, real: Any, run: DryRun) -> FakeVendor | ForeignStandIn:
 
 
 class FakeVendor(BaseDataDownloader):
-    """Replaces one of our vendors in one dry run. Not thread-safe.
+    """Replaces one of this library's vendors in one dry run. Not thread-safe.
 
     Args:
         name: Name as the rules spell it.
@@ -139,7 +139,10 @@ class FakeVendor(BaseDataDownloader):
         return ()
 
     def offer(self, request: LaneRequest, span: Span) -> VendorOffer:
-        """Return the vendor's offer for ``span``, its part of a segment, if it were queried alone."""
+        """Return the offer that the vendor would make if only it were queried for ``span``.
+
+        The span is the vendor's part of a segment.
+        """
         timeframe, name = request.grid.timeframe, self._as
         if span.is_empty:
             days = self.capabilities.depth_days.get(timeframe.label)
@@ -165,7 +168,7 @@ class FakeVendor(BaseDataDownloader):
         return replace(health, vendor=self._as)
 
     def _status(self, timeframe: Timeframe) -> VendorStatus | None:
-        """Return the vendor's status before this dry run; None if our limits do not apply to it."""
+        """Return the vendor's status before this dry run; None if no limits apply to it."""
         return status_for(self._real, self._run.query.instrument.asset_class, timeframe)
 
     def _send(self, query: FetchQuery, requests: int) -> None:

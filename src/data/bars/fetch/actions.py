@@ -1,4 +1,4 @@
-"""Fetches splits and dividends, and rejects bars that need them while they are unknown."""
+"""Fetches splits and dividends, and rejects bars that need unknown ones."""
 
 from __future__ import annotations
 

@@ -47,7 +47,10 @@ _GROWTH = 8
 
 
 def _overdue(segment: _Segment) -> list[DataError]:
-    """Return the timeout error if the call's time is over and many spans are left to record, else none."""
+    """Return the timeout error in a list if the call's time is over and many spans are left to record.
+
+    Otherwise the list is empty: few spans are recorded even after the call's time limit.
+    """
     try:
         if len(segment.spans) > WORTH_STOPPING:
             check_time("what no vendor has")
@@ -102,7 +105,7 @@ class _Segment:
 
 @dataclass(frozen=True)
 class _Requests(_Segment):
-    """Spans in the order in which their candidate is queried for them.
+    """Spans of one candidate, in the order in which they are requested.
 
     Attributes:
         groups: Spans that are requested together, ascending.
@@ -213,7 +216,7 @@ class Fetcher:
         return FetchQuery(query.instrument, timeframe, reach, now, insist=query.refresh)
 
     def _fetch(self, candidate: Candidate, query: FetchQuery) -> Fetched:
-        """Query one of our vendors, or another downloader through its ``get_ohlcv``.
+        """Query one of this library's vendors, or another downloader through its ``get_ohlcv``.
 
         Raises:
             ProviderError, ConfigError: The candidate did not answer with bars.
@@ -436,7 +439,7 @@ def _without_rows(answer: ClassifiedAnswer) -> list[Span]:
 
 
 def _report_bad_answer(candidate: Candidate, question: FetchQuery, error: DataError) -> None:
-    """Report to the vendor's circuit breaker that its answer failed our checks.
+    """Report to the vendor's circuit breaker that its answer failed this library's checks.
 
     An answer that does not fit next to another vendor's bars is not reported, because either vendor
     may be wrong.

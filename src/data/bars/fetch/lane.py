@@ -231,7 +231,7 @@ class LaneRun:
         return plan
 
     def _fill(self, segments: Sequence[Span]) -> None:
-        """Query the vendors in order; a vendor that lacks a day for most symbols is queried last for it.
+        """Query the vendors in order; for a day that a vendor lacks for most symbols, it is queried last.
 
         This does not apply to a day that the vendor may not have published yet: if another vendor
         supplied the day first, this vendor would never be queried for it again.

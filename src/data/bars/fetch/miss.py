@@ -469,7 +469,7 @@ class MissHandler:
             except DividendError as needed:
                 if query.offline or needed.days.is_empty:
                     raise
-                # Dividends need daily closes that are not stored; these are fetched first.
+                # Dividends need daily close prices that are not stored; these are fetched first.
                 journal.side_attempts += self._fetch_days(query, needed.days)
                 with self._locks.hold(key, self._clock):
                     answer = run.answer()
@@ -569,7 +569,10 @@ def _others(query: BarsQuery, way: Route, attempts: Sequence[Attempt]) -> dict[s
 
 
 def _naming(answer: Answer, unfilled: Sequence[Unfilled], namesakes: Mapping[str, str]) -> Answer:
-    """Return an answer whose gaps name vendors that could fill them if proved to list the same symbol."""
+    """Add to each gap in an answer the vendors that could fill it if they listed the same symbol.
+
+    These vendors were skipped because nothing proves that they do.
+    """
     reasons = {part.reason for part in unfilled}
     if not namesakes or not reasons:
         return answer

@@ -222,7 +222,7 @@ def plan_lacking(
 
 
 def _with_closed_hours(reach: Span, request: LaneRequest) -> Span:
-    """Extend ``reach`` to the complete closed hours at its ends, if there may be bars in them.
+    """Extend ``reach`` to whole closed hours at both ends, if there may be bars in closed hours.
 
     Otherwise the limits of the coverage would depend on which part of those hours each query
     happens to request.
@@ -263,7 +263,7 @@ def _is_worth_requesting(
 def _with_unsettled(
     segments: list[Span], coverage: Coverage, request: LaneRequest, now_ms: int
 ) -> list[Span]:
-    """Extend segments to the last bars before them that have settled since they were fetched.
+    """Extend each segment to the bars just before it that have settled since those bars were fetched.
 
     Otherwise nightly queries, made before their last bar has settled, would leave one such bar per
     night, which the next query does not include.

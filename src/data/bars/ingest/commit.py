@@ -46,7 +46,8 @@ from .sorted_answer import ClassifiedAnswer
 if TYPE_CHECKING:
     from ...calendars.grid import BarGrid
 
-# Tolerance for adjusted closes, which vendors recompute for each answer, often in single precision.
+# Tolerance for adjusted close prices, which vendors recompute for each answer, often in single
+# precision.
 _SAME_ADJUSTED = 1e-6
 
 
@@ -60,8 +61,8 @@ _NEAR_VOLUME = 1e-2  # adjusted volumes are rounded to whole shares
 def later_marks(parts: Iterable[Covered], fetched: Fetched, terms: CommitContext) -> list[Covered]:
     """Return marks that withdraw trust from stored bars whose basis is dated in the future.
 
-    The vendor's own time shows this. Our clock was ahead when the bars were fetched, so they may
-    lack splits that have happened since.
+    The vendor's own time shows this. The local clock was ahead when the bars were fetched, so they
+    may lack splits that have happened since.
     """
     today, now = terms.basis.as_of if fetched.dated else None, terms.now_ms
     mark = partial(replace, state="suspect", reason=AHEAD, fetched_at=now, expires=now)
@@ -501,8 +502,8 @@ class _CommitBuilder:
         """Return the answer's basis if bars stored in an earlier, similar basis came back equal.
 
         This means that there was no action between the two, even if no vendor was queried for
-        splits and dividends. If the adjusted closes differ, there was a dividend, which the bars'
-        own basis accounts for.
+        splits and dividends. If the adjusted close prices differ, there was a dividend, which the
+        bars' own basis accounts for.
         """
         old, new = part.basis, self.terms.basis
         first, last = np.searchsorted(self._readjusted, part.span)
@@ -831,7 +832,10 @@ class CommitContext:
         return 0 if newest is None else newest + 1
 
     def is_settled(self, span: Span) -> bool:
-        """Return whether all bars in ``span`` have surely settled; if not, each must be checked."""
+        """Return whether all bars in ``span`` are certain to have settled.
+
+        If not, each bar must be checked.
+        """
         return span.end <= self._settled_before
 
     def _settling(self, span: Span) -> int:

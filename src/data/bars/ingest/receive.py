@@ -92,8 +92,8 @@ def receive(
 ) -> ReceivedAnswer:
     """Combine an answer with its request and the ex-dates that it reports on.
 
-    If our clock is behind, the basis becomes unknown before anything is compared. If earlier bars
-    were not sent again, the span is shortened before the ex-dates are limited to it.
+    If the local clock is behind, the basis becomes unknown before anything is compared. If earlier
+    bars were not sent again, the span is shortened before the ex-dates are limited to it.
 
     Raises:
         NoDataError: The answer contains only bars that were requested again.
@@ -122,7 +122,7 @@ def _clock_is_behind(
 ) -> Suspicion | None:
     """Return the reason why the date of the price adjustment is unknown; None if it is known.
 
-    The date is unknown if the vendor sent no time and the stored data shows that our clock is
+    The date is unknown if the vendor sent no time and the stored data shows that the local clock is
     behind: the prices may or may not include a recent split. The bars are fetched again at the time
     that the stored data shows.
     """
@@ -309,7 +309,7 @@ def _fit_sides(
 def _verdicts(
     request: LaneRequest, series: SeriesStore, received: ReceivedAnswer, rows: BarTable
 ) -> tuple[list[Verdict], Fix | None]:
-    """Return a verdict on the bars on each side, and the correction that makes them all fit, if any.
+    """Return verdicts on the adjacent bars on each side, and a correction that makes all bars fit, if any.
 
     See :func:`..prices.splice.settle`.
     """

@@ -69,7 +69,7 @@ class ClassifiedAnswer:
         doubt: Why the answer as a whole is not trusted; empty if it is trusted.
         is_believed: Whether the answer is usable, so that no other vendor must be queried for all
             of its span.
-        stretches: The requested spans, if only missing spans were requested; else empty.
+        stretches: The requested spans; empty unless only missing spans were requested.
         verdicts: Verdicts on single bars, as coverage entries that are applied after all others.
         grave: Spans of bars just found to have a serious fault, including adjacent stored bars.
     """
@@ -148,7 +148,7 @@ def sorted_answer(
         checked: Rows of the answer, checked.
         segment: Requested span.
         grid: Grid of the times at which bars are expected.
-        now_ms: Our time; the earlier of our time and the vendor's is used.
+        now_ms: Local time; the earlier of it and the vendor's time is used.
         density: ``dense`` if every missing bar is a gap; ``sparse`` if bars without trades are not
             sent, so that a span is a gap only if it is far longer than the usual distance of its
             bars or contains a whole session; ``unknown`` if nothing can be concluded. By default,

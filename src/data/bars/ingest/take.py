@@ -556,7 +556,7 @@ def _commit(
 
 
 def _now_ms(series: SeriesStore, fetched: Fetched) -> int:
-    """Return the time of an answer: by our clock or the vendor's, whichever is earlier."""
+    """Return the time of an answer: by the local clock or the vendor's, whichever is earlier."""
     return min(series.now_ms(), fetched.server_now_ms)
 
 

@@ -54,7 +54,7 @@ class Candidate:
 
     Attributes:
         name: Vendor name, as the rules spell it.
-        downloader: One of our downloaders, or any object with a ``get_ohlcv``.
+        downloader: One of this library's downloaders, or any object with a ``get_ohlcv``.
         capabilities: Declared capabilities; None for a downloader from outside this library.
         conversion: Conversion of the vendor's bars to the wanted kind, if they differ from it;
             ``capabilities`` are then those after the conversion.
@@ -101,7 +101,7 @@ class Candidate:
         return ""
 
     def is_among(self, vendors: Iterable[str]) -> bool:
-        """Return whether the vendor is in ``vendors``, by its name in the rules or its own name."""
+        """Return whether ``vendors`` has the vendor's name in the rules, or its downloader's name."""
         return bool({self.name, getattr(self.downloader, "name", None)} & set(vendors))
 
     def has_answered(self, nothing: Covered) -> bool:
@@ -116,7 +116,7 @@ class Candidate:
         return segment.clip(Span(now_ms - depth * DAY_MS, segment.end))
 
     def fetch(self, query: FetchQuery) -> Fetched:
-        """Fetch bars, with our downloader's own requests or with another one's ``get_ohlcv``.
+        """Fetch bars, with a packaged downloader's own requests or with another one's ``get_ohlcv``.
 
         Raises:
             ProviderError, ConfigError: The vendor did not answer with bars.

@@ -1,7 +1,7 @@
 """Converts a vendor's bars to the requested kind if that is exact.
 
-Bars of regular hours are cut out of extended ones. Bars that begin at full hours are rebuilt to
-begin at the open, or the other way round. Both conversions need bars of at most 30 minutes. Daily
+Bars of regular hours are cut out of extended ones. Bars that start on the hour are rebuilt to
+start at the open, or the other way round. Both conversions need bars of at most 30 minutes. Daily
 bars are never built from such bars, because they would lack the auctions.
 """
 

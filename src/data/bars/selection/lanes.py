@@ -7,7 +7,7 @@ folder. Answers, plans, commands, jobs and feeds all find the bars for a query w
 
 Vendor names are enough in most cases: if the first vendor has supplied bars in the range to the
 default lane, or to a lane of its own kind, that lane answers, and no vendor is loaded. Otherwise
-the vendors' declarations are consulted, and remembered until rules, keys or downloaders change.
+the vendors' declarations are consulted, and cached until rules, keys or downloaders change.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 _EVER = -(10**15)
 # Intraday bars with other sessions may be converted, such as extended hours to regular ones.
 _NEVER_CLOSED = "24h"
-# Maximum number of series whose declarations are remembered.
+# Maximum number of series whose declarations are cached.
 _REMEMBERED = 16_384
 
 

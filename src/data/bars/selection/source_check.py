@@ -17,12 +17,12 @@ if TYPE_CHECKING:
 
 # The only file vendor that rules can name; others must be pinned.
 _OF_RULES = "local"
-# Number of series whose states are remembered; then the table is cleared.
+# Number of series whose states are cached; then the table is cleared.
 _MOST = 4096
 
 
 class SourceCheck:
-    """Compares files with their state when bars were read from them. Thread-safe.
+    """Compares the present state of files with the state at which bars were read. Thread-safe.
 
     Args:
         selector: Provides the vendors that read files.

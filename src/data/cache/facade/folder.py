@@ -313,7 +313,7 @@ class CacheFolder:
         return self._retention_manager.enforce()
 
     def freeable(self) -> eviction.Freeable:
-        """Return how much of the folder could be evicted, and why the rest must stay."""
+        """Return how many bytes of the folder could be evicted, and why the rest must stay."""
         return self._retention_manager.freeable()
 
     def tables(self, data_type: str) -> TableStore:

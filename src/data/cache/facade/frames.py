@@ -257,7 +257,7 @@ def _holes(present: Stamps, grid: BarGrid, extent: Span) -> list[Span]:
 
 
 def _basis(offer: FrameUpload, extent: Span, now_ms: int) -> Basis:
-    """Return the basis of the bars; its date is omitted if it is not after the first bar."""
+    """Return the basis of the bars, without a date if the date is not after the first bar."""
     if offer.adjustment == "unknown" or offer.instrument.asset_class != "stock":
         return Basis(offer.adjustment)
     as_of = offer.as_of or date_of(now_ms)

@@ -106,15 +106,15 @@ def decode_rows(text: memoryview, columns: Sequence[str], rows: int) -> BarTable
     if not rows and not text:
         return BarTable.empty()
     if bytes(text[-1:]) != b"\n":
-        raise ValueError(f"the text does not hold {rows} lines")
+        raise ValueError(f"the text does not have {rows} lines")
     if rows >= ROWS_WORTH_AN_IMPORT and find_spec("pyarrow"):
         table = _by_arrow(text, columns)
         if len(table) != rows:
-            raise ValueError(f"the text does not hold {rows} lines")
+            raise ValueError(f"the text does not have {rows} lines")
         return table
     lines = bytes(text)
     if lines.count(b"\n") != rows:
-        raise ValueError(f"the text does not hold {rows} lines")
+        raise ValueError(f"the text does not have {rows} lines")
     return concat(_block(part, columns) for part in _blocks(lines, rows))
 
 

@@ -73,7 +73,7 @@ class Header:
         seq: Generation of the commit that wrote the member; ascending within a file.
         prev: Start of the previous member's digest; None in the first member.
         rows: Number of bars.
-        first, last: Timestamps of the first and last bar; None without bars.
+        first, last: Timestamps of the first and last bar, or None if the member has no bars.
         span: Span that was requested and answered.
         vendor, fetched_at, kind, basis: Origin of the bars.
         state: ``final`` or ``provisional``.
@@ -280,7 +280,7 @@ def claimed_end(data: bytes, offset: int) -> int | None:
 
 
 def _claimed_size(data: bytes, offset: int) -> int | None:
-    """Return the size in the header at ``offset``; None without a plausible header of ours."""
+    """Return the size in the header at ``offset``, or None if it is not a plausible header of ours."""
     if data[offset : offset + 10] != _MAGIC or data[offset + 12 : offset + 14] != _ID:
         return None
     if len(data) < offset + _JSON_AT:
@@ -325,7 +325,7 @@ def find(data: bytes, start: int, *, tries: int = 10_000) -> tuple[int, Member] 
 
 
 def is_ours(data: bytes) -> bool:
-    """Return whether the data contains one of our headers anywhere, valid or not."""
+    """Return whether the data contains one of this library's headers anywhere, valid or not."""
     start = data.find(_ID)
     while start >= 0:
         if data[max(0, start - 12) : start - 10] == _MAGIC[:2]:
@@ -345,7 +345,7 @@ def shares_of(headers: Iterable[Header]) -> dict[str, int]:
 # --- deflate -----------------------------------------------------------------------------
 
 # Compression uses the standard library, or ISA-L if it is installed. Both use the same format.
-# ISA-L takes a tenth of the time and produces a text that is a tenth larger, which is worthwhile
+# ISA-L takes a tenth of the time and produces output that is a tenth larger, which is worthwhile
 # only for long text: when reading, for a few years of daily bars or a year of minute bars; when
 # writing, which takes ten times as long as reading, even for a day of minute bars.
 
@@ -357,7 +357,7 @@ LONG, LONG_TO_WRITE = 1 << 20, 1 << 15
 _FAST_LEVEL = 1
 # A year of minute bars is 31 MiB of text; no legitimate file inflates to ten times that. In bytes.
 MOST_TEXT = 320 * 1024 * 1024
-# Bytes inflated at a time: a text that is too long is inflated only until that is certain.
+# Bytes inflated at a time: data that is too long is inflated only until that is certain.
 _STEP = 1 << 22
 # The module of ISA-L.
 FAST_LIBRARY = "isal.isal_zlib"
@@ -367,7 +367,7 @@ summed_bytes = 0
 
 
 def deflated(text: bytes, total: int = 0) -> bytes:
-    """Compress a text into a raw deflate stream; ``total`` is the size of everything to compress."""
+    """Compress bytes into a raw deflate stream; ``total`` is the size of everything to compress."""
     is_long = _is_worth_it(max(len(text), total), LONG_TO_WRITE)
     library, level = (_fast(), _FAST_LEVEL) if is_long else (zlib, LEVEL)
     deflater = library.compressobj(level, zlib.DEFLATED, -zlib.MAX_WBITS)
@@ -376,7 +376,7 @@ def deflated(text: bytes, total: int = 0) -> bytes:
 
 
 def zipped(text: bytes) -> bytes:
-    """Compress a text into one gzip member without a time."""
+    """Compress bytes into one gzip member without a time."""
     tail = struct.pack("<II", checksum(text), len(text) & 0xFFFFFFFF)
     return b"\x1f\x8b\x08\0\0\0\0\0\0\xff" + deflated(text) + tail
 
@@ -426,7 +426,7 @@ def inflated_stream(stream: memoryview, size: int) -> bytes:
 
 
 def checksum(text: bytes) -> int:
-    """Return the CRC-32 of a text."""
+    """Return the CRC-32 of some bytes."""
     return summing(len(text))(text)
 
 

@@ -61,7 +61,7 @@ class YearEntry(NamedTuple):
     Attributes:
         year: Year described.
         is_sound: Whether its document is reliable, that is, neither damaged nor half written.
-        bytes: Size of its data file and its document; 0 without a data file.
+        bytes: Size of its data file and its document, or 0 if it has no data file.
         size: Recorded size of its data file.
         generation: Generation of its last commit.
     """
@@ -167,7 +167,7 @@ class LaneEntry(msgspec.Struct, array_like=True):
         Args:
             key: Series of the lane.
             year: Year to add; years are added in ascending order.
-            size: Bytes of its data file and its document; 0 without a data file.
+            size: Bytes of its data file and its document, or 0 if it has no data file.
             meta: Document of the year; None if it is damaged.
         """
         if meta is None:

@@ -38,7 +38,7 @@ class OldYear:
         path: Path of the file.
         table: Bars inside the coverage; others are ignored.
         coverage: Coverage of the file.
-        damage: Reason why the file cannot be read, or an empty text.
+        damage: Reason why the file cannot be read, or an empty string.
     """
 
     path: Path

@@ -196,7 +196,7 @@ class Pruned:
         held: Number of its bars that the series has, bit for bit.
         superseded: Maps each vendor to the number of bars that it has since corrected or withdrawn.
         lacking: Timestamps of the remaining bars.
-        problem: Why the file stays; empty if it is deleted.
+        problem: Reason for keeping the file; empty if it is deleted.
     """
 
     key: SeriesKey

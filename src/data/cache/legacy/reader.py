@@ -134,7 +134,7 @@ def _folders(root: Path, key: SeriesKey, encoded: str) -> list[str]:
 
 
 def is_plain(name: str) -> bool:
-    """Return whether ``name`` is a safe path component that is not one of our folders."""
+    """Return whether ``name`` is a safe path component that is not one of this library's folders."""
     return (
         bool(name)
         and name[0] not in "._"
@@ -169,7 +169,7 @@ def folder_timeframes(folder: Path) -> set[Timeframe]:
 
 
 def _timeframe(name: str) -> Timeframe | None:
-    """Parse a folder's name, as written by us or older tools, as a timeframe."""
+    """Parse a folder's name, as written by this library or older tools, as a timeframe."""
     match = _FRAME_FOLDER.fullmatch(name)
     frame = Timeframe.parse(match[1] + match[2].replace("mo", "M")) if match else None
     return frame if frame is not None and name in (frame.folder, frame.label) else None

@@ -236,7 +236,7 @@ def _beside(
 
 
 def _older(store: StoreParts, lane: SeriesFiles, years: list[int]) -> Iterator[tuple[str, Ailment]]:
-    """Yield files of older tools that cannot be read; a repair leaves them as they are."""
+    """Yield older tools' files that cannot be read; a repair leaves such files as they are."""
     try:
         files = sorted(store.old.of(lane, years).items())
     except FormatVersionError:
@@ -477,7 +477,7 @@ def _diagnosed(lane: SeriesFiles, year: int) -> Ailment | None:
 
 
 def _ailment(diagnosis: Diagnosis) -> Ailment | None:
-    """Describe a defect and its repair; None if there isn't one."""
+    """Return a description of the defect and its repair, or None if nothing is wrong."""
     words = _WORDS.get(diagnosis.case)
     if words is None:
         return None

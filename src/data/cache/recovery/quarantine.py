@@ -184,7 +184,10 @@ def _held_cells(content: bytes | None) -> list[tuple[str, ...]] | None:
 
 
 def _read(content: bytes | None, read: Callable[[Iterator[list[str]]], list[T]]) -> list[T] | None:
-    """Return the result of ``read`` for the rows in a file; empty without a file, None if it is damaged."""
+    """Return the result of ``read`` for the rows in a file.
+
+    The list is empty if the file does not exist. The result is None if the file is damaged.
+    """
     if content is None:
         return []
     try:
@@ -274,7 +277,7 @@ def _suspects(rows: Sequence[Sequence[str]]) -> list[Suspect]:
     """Parse the strings of bad rows.
 
     Raises:
-        ValueError: A text is not a time or a number.
+        ValueError: A string is not a time or a number.
     """
     if not rows:
         return []

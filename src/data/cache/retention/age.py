@@ -189,7 +189,7 @@ class AgeRetention:
         stored.
 
         Raises:
-            CacheError: Our clock is behind the latest commit, so it is or was wrong.
+            CacheError: The local clock is behind the latest commit, so it is or was wrong.
         """
         commits = list(self._commits())
         newest = max((commit for commit, _ in commits), default=0)

@@ -132,7 +132,7 @@ def holdings_of(
         last_use: Function that returns the last use of a lane; if it is unknown, the last commit
             counts as use.
         must_keep: Decides whether vendors could supply bars again.
-        now_ms: Time by our clock, which may be behind.
+        now_ms: Time by the local clock, which may be behind.
         latest_ms: Latest time that any answer has ever proved, including answers for series that
             were dropped later; None if unknown, so that every year must stay.
     """
@@ -151,7 +151,7 @@ def holdings_of(
 
 
 def vouched_ms(lanes: Iterable[StoredLane]) -> int:
-    """Return the latest time that stored answers prove; 0 without answers.
+    """Return the latest time that stored answers prove, or 0 if ``lanes`` is empty.
 
     The time of an answer is from its vendor's clock, and the time of a commit is from the local
     clock. The earlier one is used, so that a clock that was once ahead does not make anything look
@@ -244,7 +244,7 @@ class Judge:
 
 
 def summed(size: int, derived: int, holdings: Iterable[Holding]) -> Freeable:
-    """Return how much of a folder of ``size`` bytes could be removed."""
+    """Return how many of a folder's ``size`` bytes could be removed."""
     kept: dict[str, int] = {}
     bars = 0
     for one in holdings:

@@ -112,7 +112,7 @@ class LaneIndex:
         return {lane: Use._make(use) for lane, use in uses.items() if use is not None}
 
     def fact(self, name: str) -> str:
-        """Return the value stored under a name, or an empty text."""
+        """Return the value stored under a name, or an empty string."""
         for key, value in self._rows("SELECT name, value FROM facts"):
             if key == name:
                 return FACT.load(name, value) or ""
@@ -238,6 +238,6 @@ def _set_up(db: sqlite3.Connection) -> None:
 
 
 def _is_damage(exc: sqlite3.Error) -> bool:
-    """Return whether the file is damaged: torn, not a database, or without our tables."""
+    """Return whether the file is damaged: torn, not a database, or without the index's tables."""
     code = getattr(exc, "sqlite_errorcode", None)
     return is_damage(exc) or (code == sqlite3.SQLITE_ERROR and "table" in str(exc))

@@ -321,7 +321,7 @@ class RetentionManager(StoreListener):
     # --- for users -----------------------------------------------------------------------------
 
     def freeable(self, holdings: Holdings | None = None) -> Freeable:
-        """Return how much of the folder could be removed, and why the rest cannot.
+        """Return how many bytes of the folder could be removed, and why the rest cannot.
 
         ``holdings`` are the folder's contents, if already known.
         """
@@ -384,7 +384,7 @@ class LastUses:
             return written | {n: use.after(written.get(n, Use())) for n, use in self._fresh.items()}
 
     def write(self, index: Callable[[], LaneIndex]) -> None:
-        """Store our uses; if they cannot be written, they are written the next time."""
+        """Store this process's uses; if they cannot be written, they are written the next time."""
         with self._guard():
             self._take()
             if self._fresh and index().keep_uses(self._fresh):

@@ -40,7 +40,8 @@ class CommitRun:
         check: Function called before the first year is written; an error that it raises ends the
             commit.
         series: Content of ``series.json`` before the commit.
-        metas: Documents of all years before the commit; None for a year that we have not written.
+        metas: Documents of all years before the commit; None for a year that this library has not
+            written.
         taken: Files of older tools by year.
         parts: Commit by year.
         generation: Generation of the commit.

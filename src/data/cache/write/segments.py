@@ -64,7 +64,7 @@ class YearSegment:
         return rows_of(self.member, self.columns, first=self.at_start)
 
     def part(self, span: Span) -> YearSegment | None:
-        """Return the part inside ``span`` as rows to be written; None without bars."""
+        """Return the part inside ``span`` as rows to be written, or None if it has no bars."""
         whole = self.table()
         table = whole.within(span)
         if not len(table):
@@ -401,7 +401,7 @@ class _Same:
     intraday: bool
 
     def without_date(self, header: Header) -> Header:
-        """Return the header; the date of its basis is omitted if it makes no difference for the bars."""
+        """Return the header, without the date of its basis if that date makes no difference to the bars."""
         first, session = header.first or 0, header.kind.session
         basis = header.basis.of_bars(first, session, intraday=self.intraday)
         had = self._day_before(first)

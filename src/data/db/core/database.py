@@ -183,7 +183,7 @@ def _inode_of(path: Any) -> int | None:
 
 
 def adapted(session: Session) -> Session:
-    """Prepare the caller's own session for our tables, which have no schema on SQLite."""
+    """Prepare the caller's own session for this library's tables, which have no schema on SQLite."""
     if session.get_bind().dialect.name == "sqlite":
         session.connection().execution_options(schema_translate_map={SCHEMA: None})
     return session
@@ -298,7 +298,7 @@ def session_scope() -> Iterator[Session]:
 
 
 def create_all_tables(*bases: type[DeclarativeBase]) -> None:
-    """Create our tables, and those of other bases, if they do not exist."""
+    """Create this library's tables, and those of other bases, if they do not exist."""
     database = get_database()
     database.schema.init()
     for base in bases:
@@ -307,7 +307,7 @@ def create_all_tables(*bases: type[DeclarativeBase]) -> None:
 
 
 def drop_all_tables(*bases: type[DeclarativeBase]) -> None:
-    """Drop our tables with their content, or the tables of the given bases.
+    """Drop this library's tables with their content, or the tables of the given bases.
 
     Raises:
         SchemaError: ``ALLOW_DROP_TABLES`` is not 1, or a newer version created the tables.

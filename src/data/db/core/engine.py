@@ -130,7 +130,7 @@ def typed_errors(url: DatabaseUrl) -> Iterator[None]:
     except (SQLAlchemyError, StorageError) as exc:
         raise _typed(exc, url) from exc
     except UnicodeEncodeError as exc:  # from a driver, which does not wrap it
-        raise QueryError(f"a text contains an unpaired surrogate: {exc.object[:40]!a}") from exc
+        raise QueryError(f"a string contains an unpaired surrogate: {exc.object[:40]!a}") from exc
 
 
 def _typed(exc: Exception, url: DatabaseUrl) -> DataError:

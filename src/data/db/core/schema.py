@@ -84,8 +84,8 @@ class SchemaState(NamedTuple):
 
     Attributes:
         name: Name of the state; see the module for what happens at the first use.
-        revision: Revision of our tables; empty if we have no tables there.
-        others: Tables of other programs, if our tables do not exist.
+        revision: Revision of this library's tables; empty if there are none.
+        others: Tables of other programs, if this library's tables do not exist.
     """
 
     name: StateName
@@ -182,7 +182,8 @@ class Schema:
         """Create the tables, even next to other programs' tables; return False if they exist.
 
         Raises:
-            SchemaError: Our tables exist in another version, or other tables have the same names.
+            SchemaError: This library's tables exist in another version, or other tables have the
+                same names.
         """
         with typed_errors(self._url):
             self._make_file()
@@ -322,7 +323,7 @@ class Schema:
                 )
 
     def drop_all_tables(self) -> None:
-        """Drop our tables with their content, and no others; requires ``ALLOW_DROP_TABLES=1``.
+        """Drop this library's tables with their content, and no others; requires ``ALLOW_DROP_TABLES=1``.
 
         Raises:
             SchemaError: The variable is not 1, or a newer version created the tables.

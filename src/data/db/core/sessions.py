@@ -17,7 +17,8 @@ async def run(session: Any, function: Callable[..., T], *arguments: Any) -> T:
 
     Args:
         session: Session of the caller; an asynchronous one runs the function with ``run_sync``.
-        function: Called with a synchronous session that can access our tables, and the arguments.
+        function: Called with a synchronous session that can access this library's tables, and the
+            arguments.
         arguments: Further arguments of the function.
     """
 

@@ -12,13 +12,13 @@ from ...errors import QueryError
 
 __all__ = ["BoundedText", "KeyText", "checked_text", "key"]
 
-# Maximum length of a text without its own bound, and of a stored message.
+# Maximum length of a string without its own bound, and of a stored message.
 LONGEST = 10_000
 _LONGEST_KEY = 255
 
 
 class BoundedText(TypeDecorator[str]):
-    """A text of at most ``most`` characters, without NUL or lone surrogates.
+    """A string of at most ``most`` characters, without NUL or lone surrogates.
 
     SQLite would accept any length and NUL; PostgreSQL would accept neither.
     """
@@ -35,8 +35,8 @@ class BoundedText(TypeDecorator[str]):
         return None if value is None else checked_text(value, self.most)
 
 
-def checked_text(value: Any, most: int = LONGEST, what: str = "a text") -> str:
-    """Return a text that both engines store unchanged.
+def checked_text(value: Any, most: int = LONGEST, what: str = "a string") -> str:
+    """Return a string that both engines store unchanged.
 
     Raises:
         QueryError: The value is not a string, is longer than ``most``, or contains NUL or a lone
@@ -75,7 +75,7 @@ def key(value: Any) -> int | str:
     """Return a key in its canonical form.
 
     Raises:
-        QueryError: The value is neither a text of 1 to 255 characters nor a non-negative integer.
+        QueryError: The value is neither a string of 1 to 255 characters nor a non-negative integer.
     """
     if isinstance(value, bool) or not isinstance(value, int | str):
         raise QueryError(f"not a key: {value!r:.80}", hint="use a string or an integer")

@@ -151,7 +151,7 @@ class JsonDocument(TypeDecorator[Any]):
 
 
 class _Part:
-    """A mapping or list in a document (or the document itself), which reports its changes to it."""
+    """A mapping or list in a document (or the document itself) that reports its changes to the document."""
 
     _document: _Document
 

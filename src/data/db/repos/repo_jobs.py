@@ -400,7 +400,7 @@ def schedule_as_dict(row: Schedule) -> dict[str, Any]:
 
 
 def _check_shown(row: Schedule) -> None:
-    """Refuse control characters in the name and target of a schedule, which are shown to users."""
+    """Reject control characters in the name and target of a schedule, which are shown to users."""
     for what, value in (("name", row.name), ("target", row.target)):
         if isinstance(value, str) and printable(value) != value:
             raise QueryError(f"the {what} {value[:40]!a} of a schedule has control characters")
@@ -620,7 +620,7 @@ class JobsRepository(Repository):
         """Return counts of recent runs by status, and the mean duration of completed runs.
 
         Only runs from the last ``days`` days are counted. Keys: ``total_runs``, ``status_counts``,
-        ``average_execution_time_seconds`` (None without completed runs), ``period_days``.
+        ``average_execution_time_seconds`` (None if no run completed), ``period_days``.
         """
         since = self.now() - timedelta(days=_days(days))
         rows = self.s.scalars(

@@ -63,7 +63,7 @@ class FeedbackRepo(Repository):
         """Add feedback, with the status open.
 
         Raises:
-            QueryError: A text is empty or too long.
+            QueryError: A string is empty or too long.
         """
         if not checked_text(type_, 50, "a type").strip() or not checked_text(message).strip():
             raise QueryError("feedback needs a type and a message")
@@ -104,7 +104,7 @@ class CommandAuditRepo(Repository):
         """Add a command; ``fields`` are the columns of the table.
 
         Raises:
-            QueryError: A field is unknown, or a text is too long.
+            QueryError: A field is unknown, or a string is too long.
         """
         row = TelegramCommandAudit(
             telegram_user_id=checked_id(telegram_user_id), command=command, created_at=self.now()

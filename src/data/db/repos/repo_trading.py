@@ -296,7 +296,7 @@ class PositionsRepo(Repository):
                 dividend, also if an older version applied such a fill. Nothing is changed.
         """
         if isinstance(ex_date, datetime) or not isinstance(ex_date, date):
-            raise QueryError(f"ex_date is not a date: {ex_date!r:.80}")
+            raise QueryError(f"ex_date is not a date: {ex_date!r:.80}", hint="use a datetime.date")
         if ex_date.year < FIRST_YEAR:
             raise QueryError(f"ex_date {ex_date} is before {FIRST_YEAR}", hint="use a later date")
         begin = _begin(symbol, ex_date)
@@ -669,7 +669,7 @@ def _unrealized(state: PositionState, mark_price: Any) -> Fraction:
 
 
 def _net(row: Trade, given: Mapping[str, Any]) -> None:
-    """Set the net profit of a trade, if its gross profit or commission is given without it."""
+    """Compute a trade's net profit if its gross profit or commission is given, but not the net profit."""
     is_given = given.get("gross_pnl") is not None or given.get("commission") is not None
     if is_given and given.get("net_pnl") is None and row.gross_pnl is not None:
         row.net_pnl = rounded(Fraction(row.gross_pnl) - Fraction(row.commission or 0))
@@ -809,7 +809,7 @@ def _change(
                 f"{one} {levels[one]} of position {row.id} would fall to {moved_to}, but must "
                 "stay above 0"
             )
-        # JSON has no decimals, so a text stays a text with all digits, and a number becomes a
+        # JSON has no decimals, so a string stays a string with all digits, and a number becomes a
         # float.
         value = rounded(moved_to)
         levels[one] = format(value, "f") if isinstance(levels[one], str) else float(value)

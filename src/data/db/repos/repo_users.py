@@ -364,7 +364,10 @@ def checked_id(external_id: str | int) -> str:
     is_number = isinstance(external_id, int) and not isinstance(external_id, bool)
     text = checked_text(str(external_id) if is_number else external_id, 255, "an identity")
     if not text or not text.isprintable():
-        raise QueryError(f"not a user's identity: {external_id!r:.80}")
+        raise QueryError(
+            f"not a user's identity: {external_id!r:.80}",
+            hint="use an integer or a printable string of 1 to 255 characters",
+        )
     return text
 
 

@@ -370,7 +370,7 @@ class TelegramRepository(Repository):
         """Add a schedule given as a JSON object; return its id.
 
         It is due at its ``scheduled_time``, in the form that :meth:`add_schedule` accepts, or
-        else every day at 09:00 UTC. If it has a ``report`` (a text), the alert job runs it and
+        else every day at 09:00 UTC. If it has a ``report`` (a string), the alert job runs it and
         delivers that report to the user's chat.
 
         Raises:
@@ -494,7 +494,7 @@ class TelegramRepository(Repository):
         return [as_dict(one) for one in audits]
 
     def get_command_audit_stats(self) -> dict[str, Any]:
-        """Return ``total``, ``by_command``, ``by_cause`` and ``success_rate`` (None without commands)."""
+        """Return ``total``, ``by_command``, ``by_cause`` and ``success_rate`` (None if no command ran)."""
         return CommandAuditRepo(self.s).stats()
 
     def delete_old_records(self, audit_days: int = 90, feedback_days: int = 365) -> int:
@@ -512,5 +512,5 @@ def _status(profile: dict[str, Any]) -> dict[str, Any]:
 
 def _limit(key: str) -> str:
     if key not in LIMITS:
-        raise QueryError(f"not a limit: {key!r:.80}", hint=f"known: {', '.join(LIMITS)}")
+        raise QueryError(f"unknown limit: {key!r:.80}", hint=f"use one of {', '.join(LIMITS)}")
     return key

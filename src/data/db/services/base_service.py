@@ -106,7 +106,11 @@ def reading(
 def writing(
     logic: Callable[Concatenate[Any, P], R], *, refused: Any = _RAISES
 ) -> Callable[Concatenate[Any, P], R]:
-    """Return a method as :func:`reading` does, but in a unit of work that may write."""
+    """Return a service method that runs its repository's logic in a unit of work that may write.
+
+    Args:
+        logic, refused: See :func:`reading`.
+    """
     return _served(logic, refused, writes=True)
 
 

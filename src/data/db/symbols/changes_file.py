@@ -95,7 +95,7 @@ class _Row:
         self._place, self._canonical = place, canonical
 
     def text(self, column: str, *, needed: bool = True) -> str:
-        """Return a text; raise QueryError if it is required and empty, too long, or unprintable."""
+        """Return a cell as a string; raise QueryError if it is missing, too long or unprintable."""
         if self._problem:
             raise QueryError(self._problem)
         value = self._cells.get(column, "")
@@ -103,7 +103,7 @@ class _Row:
             raise QueryError(f"{column} is empty")
         if len(value) > _LONGEST or not value.isprintable():
             raise QueryError(
-                f"{column} is not a text of at most {_LONGEST} characters: {value!r:.40}"
+                f"{column} is not a string of at most {_LONGEST} characters: {value!r:.40}"
             )
         return value
 

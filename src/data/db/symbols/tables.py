@@ -118,7 +118,7 @@ def _text(path: Path) -> str:
         with path.open("rb") as file:
             data = file.read(_MOST_BYTES + 1)
         if len(data) > _MOST_BYTES:
-            raise QueryError(f"{path} is too long; the limit is {_MOST_BYTES:,} bytes")
+            raise QueryError(f"{path} is too large; the limit is {_MOST_BYTES:,} bytes")
         return data.decode("utf-8-sig")
     except UnicodeDecodeError as exc:
         raise QueryError(f"{path} is not UTF-8 text", hint="use a CSV file in UTF-8") from exc

@@ -233,7 +233,7 @@ def _counted_day(text: str, is_of_time: bool) -> date | None:
 
 
 def read_day(text: str) -> date | None:
-    """Return the date in a text, or None: ``2025-07-08``, ``2025-7-8``, ``July 9, 2025``."""
+    """Return the date in a string, or None: ``2025-07-08``, ``2025-7-8``, ``July 9, 2025``."""
     if match := _ISO.fullmatch(text):
         year, month, day = map(int, match.groups())
     elif match := _WORDS.fullmatch(text):

@@ -36,7 +36,7 @@ class Selection(NamedTuple):
 
     Attributes:
         symbols: Symbols that pass all filters.
-        excluded: Maps each other symbol to a text with the first filter that it does not pass.
+        excluded: Maps each other symbol to a string with the first filter that it does not pass.
     """
 
     symbols: tuple[str, ...]

@@ -51,8 +51,8 @@ class _Plans:
     """The steps of each call as generators, for synchronous and asynchronous use.
 
     Args:
-        data_manager: Data manager that spells symbols and has the cached closes; by default that
-            of the process.
+        data_manager: Data manager that spells symbols and has the cached close prices; by default
+            that of the process.
         clock: Source of the current time.
     """
 
@@ -244,8 +244,8 @@ class StoredUniverses:
 
     Args:
         database: Database; by default that of the process.
-        data_manager: Data manager that spells symbols and has the cached closes; by default that
-            of the process.
+        data_manager: Data manager that spells symbols and has the cached close prices; by default
+            that of the process.
         clock: Source of the current time.
     """
 
@@ -352,8 +352,8 @@ class UniverseManager:
 
     Args:
         db_session: SQLAlchemy ``Session`` or ``AsyncSession`` for a database with the tables.
-        data_manager: Data manager that spells symbols and has the cached closes; by default that
-            of the process.
+        data_manager: Data manager that spells symbols and has the cached close prices; by default
+            that of the process.
         clock: Source of the current time.
     """
 

@@ -25,7 +25,8 @@ from ...model.universe import Members, Unresolved
 # If a statement differs from today's list by more than this, it is about another index or lacks
 # changes.
 MOST_DIFFERENT = 0.05
-# A source's habit is based on its last five years, provided that it changed this often.
+# The longest time between a source's changes is based on its last five years, provided that it
+# changed this often.
 _HABIT_DAYS, _FEWEST_GAPS = 5 * 365, 4
 _MOST_NAMED = 5
 
@@ -256,7 +257,7 @@ def check_likeness(stated: Collection[str], today: Collection[str]) -> None:
 
 
 def habit(days: Iterable[date]) -> int | None:
-    """Return the longest gap in days between changes in the last five years; None if too few."""
+    """Return the longest time between changes in the last five years, in days; None if too few."""
     ordered = sorted(set(days))
     gaps = [
         (later - day).days
@@ -542,7 +543,7 @@ def _corrections(
     left: Mapping[int, set[str]],
     records: Sequence[MembershipRecord],
 ) -> Iterable[str]:
-    """Yield a text for each later record that corrected the members on the day.
+    """Yield a string for each later record that corrected the members on the day.
 
     Args:
         seen: View of the day.

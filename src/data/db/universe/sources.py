@@ -155,14 +155,14 @@ def _read(path: Path, canonical: Callable[[str], str]) -> tuple[IndexFile, str]:
         reason = getattr(exc, "strerror", None) or exc
         raise UniverseError(f"the file {path} cannot be read: {reason}") from exc
     if len(data) > _MOST_BYTES:
-        raise UniverseError(f"the file {path} is too long; the limit is {_MOST_BYTES:,} bytes")
+        raise UniverseError(f"the file {path} is too large; the limit is {_MOST_BYTES:,} bytes")
     return read_listed(data, path.name, canonical), hashlib.sha256(data).hexdigest()
 
 
 def cached_closes(
     manager: DataManager, today: date
 ) -> Callable[[Sequence[str]], Mapping[str, float]]:
-    """Return a function that reads the last closes of the past seven days from the cache.
+    """Return a function that reads the last close prices of the past seven days from the cache.
 
     It sends no request.
     """

@@ -224,7 +224,7 @@ def define(
 
 
 def record(session: Session, universe: Universe, state: UniverseSource, now: datetime) -> Refreshed:
-    """Record the statement of a source if it differs from its last one.
+    """Record the statement of a source if it differs from the source's last one.
 
     The row of the universe must be locked.
 
@@ -277,7 +277,7 @@ def record(session: Session, universe: Universe, state: UniverseSource, now: dat
 
 
 def _stated(one: Memberships | MembershipRecord) -> tuple[Any, ...]:
-    """Return the facts that a source states besides its intervals, to detect changes in them."""
+    """Return the facts other than intervals that a source states, to detect changes in these facts."""
     return one.steps, one.first if one.is_dated else None
 
 
@@ -426,9 +426,10 @@ def _of_now(members: Members, now: datetime) -> Members:
 
 
 def _with_habits(records: list[MembershipRecord], type_: str) -> list[MembershipRecord]:
-    """Return records in which each roster has its habit, computed from the times of its records.
+    """Return records in which each roster has its longest recent time between two changes.
 
-    A static list has no habit.
+    This is ``habit_days``, computed from the times of the source's records so far. A static list
+    has none.
     """
     if type_ == "static":
         return records

@@ -66,14 +66,14 @@ class BaseLiveDataFeed(BacktraderFeed):
         lookback_bars: Number of closed bars of history to deliver first.
         retry_interval: Seconds before a feed of your own is reconnected; streams and polls have
             their own waits.
-        on_new_bar: Called with the symbol, the bar's open (naive UTC) and its values for every bar
-            that closes from now on, in a separate thread.
+        on_new_bar: Called with the symbol, the bar's opening time (naive UTC) and its values for
+            every bar that closes from now on, in a separate thread.
         data_manager: Source of history; by default the installation's own manager.
         timeout: Seconds allowed for each request for bars, as for ``get_ohlcv``; None allows as
             long as pages keep arriving. Your own ``data_manager`` receives it under the same name.
 
     Attributes:
-        df: Frame of all bars so far, indexed by their opens.
+        df: Frame of all bars so far, indexed by their opening times.
         is_connected: Whether the feed's source is responding.
         last_update: Close of the latest bar after the history (naive UTC), or None.
 

@@ -95,7 +95,7 @@ class ManagerHistory:
         symbol: Symbol as the user writes it.
         grid: Grid of the series.
         clock: Source of the current time, for the age of bars.
-        patience_ms: Time after a bar's close from which a vendor's statement that there is none is
+        patience_ms: Time after a bar closes from which a vendor's statement that there is none is
             trusted; before that, the bar may just be late.
         pinned: The only vendor whose bars count, if any.
         adjustment: Adjustment of the prices.
@@ -287,7 +287,7 @@ def live_bars(frame: pd.DataFrame, origin: Origin = "history") -> list[LiveBar]:
 
 
 def frame_of(bars: Iterable[LiveBar]) -> pd.DataFrame:
-    """Return the canonical frame of closed bars, stamped by their opens."""
+    """Return the canonical frame of closed bars, stamped by their opening times."""
     return build_frame(BarTable.from_bars([Bar(*bar[:6]) for bar in bars]))
 
 

@@ -223,7 +223,10 @@ class _Poll:
         self.line.learn(history.bars, history.absent)
 
     def wanted(self, coming_ms: int) -> Span | None:
-        """Return the span to request: the missing bars, if any, and the last ones delivered; else None."""
+        """Return the span to request, or None if no bar is missing.
+
+        The span contains the missing bars and the last ones delivered.
+        """
         lacking = self.line.gap(coming_ms)
         if lacking is None:
             return None

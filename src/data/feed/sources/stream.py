@@ -192,7 +192,7 @@ class StreamThread:
         self._continuation: Continuation | None = None
         self.passed_on = 0
         self._early: deque[LiveBar] = deque()
-        # Delivered bars, to be stored once our clock has reached their close.
+        # Delivered bars, to be stored once the local clock has reached their close.
         self._unkept: deque[LiveBar] = deque(maxlen=_MOST_WAITING)
         self._loaded_ms = 0  # bars before this come from the initial history
         self._recent: deque[LiveBar] = deque(maxlen=_REMEMBERED)
@@ -425,7 +425,7 @@ class StreamThread:
             self._unkept.extend(bar for bar in given if bar.origin == "live")
 
     def _keep(self) -> None:
-        """Store delivered bars that have closed by our clock; a vendor's clock may be ahead."""
+        """Store delivered bars that have closed by the local clock; a vendor's clock may be ahead."""
         unkept = self._unkept
         if not unkept or self._is_stopped:
             return
@@ -599,7 +599,7 @@ class SteadyNow:
         self._wall_ms, self._since = self._clock.now_ms(), self._clock.monotonic()
 
     def set_by(self, event_ms: int) -> bool:
-        """Reread the wall clock if it makes an event current that our time does not.
+        """Reread the wall clock if it makes an event current that the local time does not.
 
         In that case the clock was wrong at the last reading and has been corrected since. Return
         whether it was reread.

@@ -282,7 +282,7 @@ class StreamSession:
         return sent_ms < self._late_ms
 
     def _is_early(self, event: BarSeen, listener: Listener) -> bool:
-        """Return whether a bar is marked closed before its close, by our clock or its vendor's."""
+        """Return whether a bar is marked closed before its close, by the local clock or its vendor's."""
         topic, bar, sent_ms = event
         close_ms = listener.closes(bar.stamp_ms)
         if self._now.set_by(close_ms):
@@ -786,7 +786,7 @@ class Connection:
 
 
 class _Feeds:
-    """The feeds of a connection as log records of its thread name them: those now listening."""
+    """The feeds now listening to a connection, as named in the log records of the connection's thread."""
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection

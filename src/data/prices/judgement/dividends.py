@@ -85,7 +85,7 @@ def _plausible(yielded: float) -> float:
 def dividend_errors(series: CheckedSeries) -> list[Defect] | str:
     """Find wrong amounts, amounts that ``adj_close`` does not follow, and duplicates.
 
-    The result is a text with the reason if the series cannot be checked.
+    The result is a string with the reason if the series cannot be checked.
     """
     if series.asset_class != "stock":
         return "it has no dividends"

@@ -316,7 +316,7 @@ def price_text(value: float) -> str:
 def split_errors(series: CheckedSeries) -> list[Defect] | str:
     """Find rows to which a known split was not applied, or was applied twice, and unreported splits.
 
-    The result is a text with the reason if the series cannot be checked.
+    The result is a string with the reason if the series cannot be checked.
     """
     if series.asset_class not in ("stock", "future"):
         return "it has no splits"
@@ -475,7 +475,7 @@ def _is_near(row: int, dates: list[int]) -> bool:
 
 
 def _volume_ratio(series: CheckedSeries, first: int, end: int) -> float:
-    """Return log(volume inside / outside a run), by medians near its edges; NaN without volume."""
+    """Return log(volume inside / outside a run), by medians near its edges; NaN if a side has none."""
     volume = np.where(series.table.volume > 0, series.table.volume, NAN)
     inside = volume[first:end]
     inside = (

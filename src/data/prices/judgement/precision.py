@@ -32,7 +32,7 @@ class Precision(NamedTuple):
 
     @property
     def lower(self) -> float:
-        """The lower end of the two-sided 95 % Wilson interval; 0 without an alarm."""
+        """The lower end of the two-sided 95% Wilson interval, or 0 if no alarm was raised."""
         if not self.raised:
             return 0.0
         n, share, z2 = self.raised, self.right / self.raised, _Z**2

@@ -128,7 +128,8 @@ class QualityReport(InLines):
 
     Attributes:
         symbol, timeframe, lane: Identity of the series; the lane is empty for the default one.
-        first_ms, last_ms: Timestamps of the first and the last bar; None without bars.
+        first_ms, last_ms: Timestamps of the first and the last bar, or None if the series has no
+            bars.
         rows: Number of bars.
         findings: Findings, the most serious first, then by time.
         score: Quality from 0 to 1; see :func:`score_of`.

@@ -114,7 +114,7 @@ class CheckedSeries:
 
     @cached_property
     def from_days(self) -> Floats:
-        """Distance of each close above its day's high or (negative) below its low, as a logarithm.
+        """Distance of each close above the day's high or (negative) below the day's low, as a logarithm.
 
         It is 0 in between, and NaN for a bar without trades or without a stored daily bar.
         """
@@ -150,12 +150,12 @@ class CheckedSeries:
 
     @cached_property
     def gap_noise(self) -> float:
-        """The usual size of gaps, as a standard deviation that a few large ones do not affect."""
+        """The typical size of the price jump between two bars, as a robust standard deviation."""
         return noise(_log(_part(self.gap_ratios)))
 
     @cached_property
     def move_noise(self) -> float:
-        """The usual size of moves, measured like :attr:`gap_noise`."""
+        """The typical size of moves, measured like :attr:`gap_noise`."""
         return noise(_log(_part(self.move_ratios)))
 
     def rows_of(self, events: Sequence[ShareEvent]) -> Rows:
@@ -230,12 +230,12 @@ def local_noise(ratios: Floats, place: int, reach: int = 20) -> float:
 
 
 def noise(values: Floats) -> float:
-    """Return a robust standard deviation around zero; 0 without a finite value."""
+    """Return a robust standard deviation around zero, or 0 if no value is finite."""
     return typical(np.abs(values)) * _NORMAL
 
 
 def typical(values: Floats) -> float:
-    """Return the median of the finite values, or 0 without any; large inputs are sampled.
+    """Return the median of the finite values, or 0 if no value is finite; large inputs are sampled.
 
     With a sample of 20,000 values it is accurate to one percent, and it serves only as a scale.
     """

@@ -53,7 +53,7 @@ def daily_sessions(days: BarTable, calendar: MarketCalendar) -> DailySessions:
 def beside_days(series: CheckedSeries) -> list[Defect] | str:
     """Find intraday bars that contradict the daily bar of their session.
 
-    The result is a text with the reason if the series cannot be checked.
+    The result is a string with the reason if the series cannot be checked.
     """
     if not series.timeframe.is_intraday:
         return "it applies only to hours and minutes"
@@ -84,7 +84,7 @@ def beside_days(series: CheckedSeries) -> list[Defect] | str:
 def _is_by_ratio(
     series: CheckedSeries, level: Floats, top: Floats, bottom: Floats, away: Floats
 ) -> Mask:
-    """Return a mask of the closes that are within their day's prices after a known ratio is removed."""
+    """Return a mask of the close prices that are within their day's prices after a known ratio is removed."""
     sizes = {HUNDRED}
     if series.asset_class == "stock":
         sizes |= {*RATIOS.tolist(), *(abs(float(np.log(one.value))) for one in series.splits or ())}

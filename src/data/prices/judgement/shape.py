@@ -69,7 +69,7 @@ def order_errors(series: CheckedSeries) -> list[Defect] | str:
 def calendar_errors(series: CheckedSeries) -> list[Defect] | str:
     """Find expected bars that the series lacks, and bars at times when the calendar expects none.
 
-    The result is a text with the reason if the series cannot be checked.
+    The result is a string with the reason if the series cannot be checked.
     """
     expected, stamps = series.expected, series.table.stamps
     if expected is None or not len(stamps):
@@ -278,7 +278,7 @@ def _is_quiet(series: CheckedSeries, first: int, end: int) -> bool:
 def outliers(series: CheckedSeries) -> list[Defect] | str:
     """Find single bars that are far from both neighbours, with no missing bars in between.
 
-    The result is a text with the reason if the series cannot be checked.
+    The result is a string with the reason if the series cannot be checked.
     """
     if len(series) < 5:
         return "it has fewer than five bars"
@@ -413,7 +413,7 @@ def _deviations(values: Floats) -> Floats:
 def zero_volume(series: CheckedSeries) -> list[Defect] | str:
     """Find bars without volume in a series that has it.
 
-    The result is a text with the reason if the series cannot be checked.
+    The result is a string with the reason if the series cannot be checked.
     """
     if not series.has_volume:
         return "its source has no volume"
@@ -438,7 +438,7 @@ def zero_volume(series: CheckedSeries) -> list[Defect] | str:
 def volume_spikes(series: CheckedSeries) -> list[Defect] | str:
     """Find bars with many times the usual volume, or with volume far above the mean.
 
-    The result is a text with the reason if the series cannot be checked.
+    The result is a string with the reason if the series cannot be checked.
     """
     if not series.has_volume:
         return "its source has no volume"
@@ -462,7 +462,7 @@ def volume_spikes(series: CheckedSeries) -> list[Defect] | str:
 def beyond_days(series: CheckedSeries) -> list[Defect] | str:
     """Find weekly and monthly bars with prices beyond those of all their daily bars.
 
-    The result is a text with the reason if the series cannot be checked.
+    The result is a string with the reason if the series cannot be checked.
     """
     if series.timeframe.step_ms == 86_400_000 or series.timeframe.is_intraday:
         return "it applies only to weeks and months"

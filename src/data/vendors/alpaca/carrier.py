@@ -18,12 +18,12 @@ _NEVER = 0
 
 
 class AlpacaCarrier(PackageCarrier):
-    """Sends the requests of the package's ``RESTClient`` over our transport. Thread-safe.
+    """Sends the requests of the package's ``RESTClient`` over this library's transport. Thread-safe.
 
     The client's own retries are switched off, because they ignore the waiting time that the server
-    requests. Timeouts, which the client lacks, come from our transport. The client does not follow
-    pages; each page is a separate request of this library. A client is created for every request,
-    because keys may change and no two threads may share a client; this costs nothing.
+    requests. Timeouts, which the client lacks, come from this library's transport. The client does
+    not follow pages; each page is a separate request of this library. A client is created for every
+    request, because keys may change and no two threads may share a client; this costs nothing.
     """
 
     package: ClassVar[str] = "alpaca"
@@ -41,7 +41,7 @@ class AlpacaCarrier(PackageCarrier):
 
 
 def _ask(session: CarrierSession, request: HttpRequest) -> None:
-    """Send a request through a client, ignoring its errors: we check the response ourselves."""
+    """Send a request through a client, ignoring its errors: this library checks the response itself."""
     parts = _ADDRESS.fullmatch(request.url)
     if parts is None:
         raise ResponseFormatError(

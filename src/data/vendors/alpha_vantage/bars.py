@@ -98,7 +98,7 @@ class AlphaVantageDataDownloader(BaseDataDownloader):
     )
     capabilities = Capabilities(
         asset_classes=frozenset({"stock", "forex", "crypto"}),
-        # Hourly bars are not served: whether they begin at the open or at full hours has changed
+        # Hourly bars are not served: whether they start at the open or on the hour has changed
         # over the years.
         timeframes={label: f"{label[:-1]}min" for label in ("1m", "5m", "15m", "30m")} | _DAYS,
         kinds={
@@ -219,7 +219,7 @@ def read_series(response: HttpResponse, query: FetchQuery) -> tuple[Sequence[Bar
     check_interval("alpha_vantage", query.timeframe, meta.get("Interval"))
     rows = [(label, _named(row)) for label, row in series.items()]
     if not rows and not meta:
-        raise ValueError("an empty series without metadata")
+        raise ValueError("the series is empty and has no metadata")
     at = zone_named(_ZONES.get(zone, zone))
     bars = [_bar(label, row, query, at) for label, row in rows]
     return bars, meta.get("Market Code", "")

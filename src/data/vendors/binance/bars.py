@@ -67,7 +67,7 @@ _PATHS = {
     LONG_SHORT.name: "futures/data/globalLongShortAccountRatio",
 }
 _LINEAR, _INVERSE = "https://fapi.binance.com", "https://dapi.binance.com"
-# Costs that turn our 1200 units a minute into 100 requests for rates and 200 for statistics, the
+# Costs that turn the 1200 units a minute into 100 requests for rates and 200 for statistics, the
 # vendor's limits per address (2024-03: 500 and 1000 in five minutes).
 _FUNDING_COST, _STATISTICS_COST = 12, 6
 _DATED = re.compile(r"_\d{6}$")
@@ -90,7 +90,8 @@ class BinanceDataDownloader(FiguresDownloader):
     name = "binance"
     display_name = "Binance"
     aliases = VENDORS["binance"].aliases
-    # Weight per minute. The vendor allows 6000 per address (2023-08); we use only part of it.
+    # Weight per minute. The vendor allows 6000 per address (2023-08); this library uses only part
+    # of it.
     limits = Limits(per_minute=1200)
     default_base_url = "https://data-api.binance.vision"
     # Open time, five values, close time, quote volume, trades, two taker-buy volumes, and one
@@ -268,8 +269,7 @@ class BinanceDataDownloader(FiguresDownloader):
         if is_inverse and query.measure is OPEN_INTEREST:
             params["contractType"] = "PERPETUAL"
         if is_funding:
-            # The timestamp of a rate may be some milliseconds after the full hour that it belongs
-            # to.
+            # The timestamp of a rate may be some milliseconds after the hour that it belongs to.
             params["endTime"] = max(0, query.span.end - 1) + SECOND_MS - 1
             path = f"{'dapi' if is_inverse else 'fapi'}/v1/fundingRate"
         else:
@@ -305,7 +305,7 @@ class BinanceDataDownloader(FiguresDownloader):
 
 
 def _code(response: HttpResponse) -> int:
-    """Return the vendor's error code, or 0 without an error."""
+    """Return the vendor's error code, or 0 if the response is not an error."""
     try:
         body = response.json()
     except ResponseFormatError:  # the firewall answers HTML

@@ -17,7 +17,7 @@ _WITHOUT_IT = ("/fapi/", "/dapi/", "/futures/", "/data/spot/")
 
 
 class BinanceCarrier(PackageCarrier):
-    """Sends the requests of the package's ``Client`` over our transport. Thread-safe.
+    """Sends the requests of the package's ``Client`` over this library's transport. Thread-safe.
 
     A client is created for every request, because it keeps its last response in an attribute, so
     that no two threads may share it. Without the initial ping, this costs nothing. The client makes
@@ -41,7 +41,7 @@ class BinanceCarrier(PackageCarrier):
 
 
 def _ask(session: CarrierSession, request: HttpRequest) -> None:
-    """Send a request through a client, ignoring its errors: we check the response ourselves."""
+    """Send a request through a client, ignoring its errors: this library checks the response itself."""
     base, version, path = _split(request.url)
     client: Any = import_module("binance.client").Client(ping=False)
     client.session.close()

@@ -68,7 +68,7 @@ class BinanceStream:
         return StreamAddress(f"{self._url}/stream", f"{self._url}/stream")
 
     def spelling(self, instrument: Instrument, timeframe: Timeframe) -> Topic | None:
-        """Return the name of the pair and the timeframe, which Binance spells as we do."""
+        """Return the name of the pair and the timeframe, which Binance spells as this library does."""
         symbol = spelled("binance", self.traits, instrument, timeframe)
         return None if symbol is None else Topic(symbol.upper(), timeframe.label)
 
@@ -132,7 +132,7 @@ def _read(message: dict[str, Any]) -> Sequence[StreamEvent]:
         sent //= 1000
     volume = float(k["v"])
     if volume != volume:  # true for NaN, without a function call
-        raise ValueError("a bar without a volume")
+        raise ValueError("the bar has no volume")
     if k["o"] is True or k["h"] is True or k["l"] is True or k["c"] is True:
         raise TypeError("true instead of a number")
     # Same result as `LiveBar(...)`, at a third of the cost.

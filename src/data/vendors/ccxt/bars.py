@@ -214,7 +214,7 @@ def capabilities_of(exchange: str, facts: ExchangeFacts) -> Capabilities:
 
 
 def _step_ms(label: str) -> int | None:
-    """Return the length of a bar; None if it is longer than a day or not one of our timeframes."""
+    """Return the length of a bar; None if it is longer than a day or not one of this library's timeframes."""
     try:
         timeframe = Timeframe.parse(label)
     except BadTimeframeError:

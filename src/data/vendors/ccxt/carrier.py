@@ -95,7 +95,7 @@ def exchanges_with_bars() -> list[str]:
 
 
 class CcxtCarrier:
-    """Lets ccxt build requests and parse responses, but sends over our transport. Thread-safe.
+    """Lets ccxt build requests and parse responses, but sends over this library's transport. Thread-safe.
 
     ccxt's own waits, retries and proxies are switched off, and all requests that it makes by itself
     are counted. It needs the list of an exchange's pairs; the list is fetched with the first
@@ -280,7 +280,7 @@ def _new_exchange(name: str) -> Any:
 def _other_pair(made: Any, symbol: str, body: Any) -> str:
     """Return the pair that a response names instead of ``symbol``; empty if it names none.
 
-    ccxt ignores the names in responses. A text or the key of a mapping is treated as a name if the
+    ccxt ignores the names in responses. A string or the key of a mapping is treated as a name if the
     exchange lists a pair under it.
     """
     listed: Mapping[str, Any] = made.markets_by_id or {}

@@ -120,7 +120,7 @@ class CoinGeckoDataDownloader(BaseDataDownloader):
         return coin_id(instrument)
 
     def bars_request(self, query: FetchQuery, cursor: str | None) -> HttpRequest:
-        """Request a range by the closes of its bars; without a paid plan, request the last days."""
+        """Request a range by the closing times of its bars; without a paid plan, request the last days."""
         interval = self.capabilities.timeframes[query.timeframe.label]
         params: dict[str, str | int] = {"vs_currency": currency(query.instrument).lower()}
         if interval:
@@ -218,7 +218,7 @@ def days_back(query: FetchQuery) -> int:
 
 
 def bounds_of_closes(query: FetchQuery) -> dict[str, str | int]:
-    """Return the query parameters for the closes in a span: bounds in seconds, both inclusive.
+    """Return the query parameters for the closing times in a span: bounds in seconds, both inclusive.
 
     Raises:
         NoDataError: No bar in the span has closed yet.
@@ -232,7 +232,7 @@ def bounds_of_closes(query: FetchQuery) -> dict[str, str | int]:
 
 
 def opens_of(closes: Sequence[int], step: int) -> list[int]:
-    """Return the opens of bars whose labels are their closes.
+    """Return the opening times of bars whose labels are their closing times.
 
     The label of the forming bar, which is the latest, may be the time of the request. Any other
     off-grid bar keeps an off-grid open.
@@ -248,7 +248,7 @@ def opens_of(closes: Sequence[int], step: int) -> list[int]:
 
 
 def _code(response: HttpResponse) -> int:
-    """Return the vendor's error code, or 0 without an error."""
+    """Return the vendor's error code, or 0 if the response is not an error."""
     if response.body[:1] != b"{":
         return 0
     try:

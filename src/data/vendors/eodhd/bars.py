@@ -32,14 +32,14 @@ from ..registry import VENDORS
 from ..session import ACTIONS_ENDPOINT
 
 _NAMES = {"Stock Splits": "split", "Dividends": "value"}
-_ROUNDING = 1e-4  # rounding of adjusted closes; no split was ever smaller
+_ROUNDING = 1e-4  # rounding of adjusted close prices; no split was ever smaller
 _PRICES = ("open", "high", "low", "close")
 _DIVIDEND = {
     "date|declarationDate?|recordDate?|paymentDate?|period?|currency?": "text",
     "value|unadjustedValue?": "number",
 }
-# Minute bars of stocks include the hours before and after the session, and hourly bars may begin at
-# the session's open or at full hours; five-minute bars were observed from the open to the close.
+# Minute bars of stocks include the hours before and after the session, and hourly bars may start at
+# the session's open or on the hour; five-minute bars were observed from the open to the close.
 _SHARES = frozenset({"5m", "1d"})
 
 

@@ -14,7 +14,7 @@ from ..dates import list_of
 from ..fundamentals_table import Ask, Key
 from ..search_table import TEXT, SearchTable, listing_of
 
-# Maps the vendor's exchanges to our suffixes if they differ.
+# Maps the vendor's exchanges to this library's suffixes if they differ.
 _SUFFIXES = {
     "US": "",
     "LSE": ".L",

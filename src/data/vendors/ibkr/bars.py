@@ -31,8 +31,8 @@ from ..base import BaseDataDownloader, Wired
 from ..us_equities import NEW_YORK, share
 from .carrier import CODE_HEADER, GatewayClient, IbkrCarrier
 
-# Maps our suffixes to primary exchanges. London is left out because the vendor does not state
-# whether its prices are in pence.
+# Maps this library's suffixes to primary exchanges. London is left out because the vendor does not
+# state whether its prices are in pence.
 _EXCHANGES = {
     ".DE": "IBIS",
     ".PA": "SBF",
@@ -72,8 +72,8 @@ _HISTORY_SAYS: dict[str, type[DataError]] = {
 class IBKRDataDownloader(BaseDataDownloader):
     """Trades of stocks within regular hours, adjusted for splits; midpoints of currency pairs.
 
-    One-hour and four-hour bars of stocks are not requested, because this vendor's bars begin at
-    full hours, except for the first one of a day. They are built from shorter bars, just as weekly
+    One-hour and four-hour bars of stocks are not requested, because this vendor's bars start on
+    the hour, except for the first one of a day. They are built from shorter bars, just as weekly
     and monthly bars are built from daily ones.
 
     Args:

@@ -80,16 +80,16 @@ class LocalFiles:
         symbol_column: Column with the symbol of each row, in a file with several symbols.
         symbol: The only symbol in the files.
         delimiter: Field separator of CSV files: ``,``, ``;``, ``|`` or a tab; not used for Parquet.
-        columns: Maps our column names to those in the file if they differ; ``volume`` is None if
-            the bars have no volume.
+        columns: Maps this library's column names to those in the file if they differ; ``volume`` is
+            None if the bars have no volume.
         time_column: Column with the timestamps.
         time_format: ``strptime`` format of the timestamps; not needed for ISO 8601 and epoch
             numbers.
         timezone: Time zone of naive timestamps.
-        label: ``end`` if timestamps are the closes of bars, otherwise ``start``.
+        label: ``end`` if timestamps are the closing times of bars, otherwise ``start``.
         anchor: ``clock`` if minute and hourly bars begin at full minutes or hours, ``session`` if
             the first one begins at the session's open; empty if unknown.
-        timeframes: Maps our labels to those in file names if they differ.
+        timeframes: Maps this library's labels to those in file names if they differ.
         adjustment: Adjustment of the prices.
         unit: Currency or unit of the prices.
         dense: Whether a missing bar is a gap.
@@ -353,7 +353,7 @@ class LocalDataDownloader(BaseDataDownloader):
         return error_of(response)
 
     def _places(self, header: Sequence[str], name: str) -> dict[str, int]:
-        """Return the position of each of our columns, ignoring case.
+        """Return the position of each of this library's columns, ignoring case.
 
         Raises:
             ResponseFormatError: A column is missing.
@@ -446,7 +446,7 @@ def _name(response: HttpResponse) -> str:
     return unquote(where(response.url).removeprefix("file/"))
 
 
-# --- from stamps that are the closes of bars to their opens -----------------------------------
+# --- from closing times of bars to their opening times -----------------------------------
 
 
 def opens_of(closes: Sequence[int], grid: BarGrid) -> list[int]:

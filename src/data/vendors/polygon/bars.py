@@ -145,7 +145,7 @@ class PolygonDataDownloader(BaseDataDownloader):
     def classify(self, response: HttpResponse) -> DataError | None:
         """Return the error for an HTTP status above 399; the parsers handle errors with status 200.
 
-        A text saying that the plan lacks this timeframe or today's data concerns only this range,
+        A message saying that the plan lacks this timeframe or today's data concerns only this range,
         not the account.
         """
         error = error_of(response)
@@ -192,7 +192,7 @@ class PolygonDataDownloader(BaseDataDownloader):
         return f"{'X' if instrument.asset_class == 'crypto' else 'C'}:{instrument.base}{instrument.quote}"
 
     def _following(self, cursor: str) -> HttpRequest:
-        """Request the next page, always from our host, so that no other host gets the key."""
+        """Request the next page, always from the configured host, so that no other host gets the key."""
         path, _, params = cursor.partition("?")
         return self._request(path, dict(parse_qsl(params)))
 

@@ -26,7 +26,7 @@ from ..registry import VENDORS
 from ..session import Wired
 from ..us_equities import ask_actions, days_of, dividend, share, split, stamped
 
-# The label of a week or month is its last day, up to this many days after our timestamp.
+# The label of a week or month is its last day, up to this many days after the bar's timestamp.
 _LABEL_DAYS = {"w": 6, "M": 30}
 _PRICES = ("open", "high", "low", "close")
 _PRICED = {"date": "text", "open|high|low|close": "number"}
@@ -259,7 +259,7 @@ def _bar(row: Mapping[str, Any], query: FetchQuery) -> Bar:
 
 
 def _stamp(label: int, unit: str) -> int:
-    """Return our timestamp for a label: the time, the date, its Monday, or the 1st of its month."""
+    """Return the bar's timestamp for a label: the time, the date, its Monday, or the 1st of its month."""
     if unit in "mh":
         return label
     day = date_of(label)

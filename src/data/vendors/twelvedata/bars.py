@@ -29,8 +29,8 @@ from ..dates import amount, list_of, number
 from ..paging import check_interval, check_symbol
 from ..registry import VENDORS
 
-# Maps our suffixes to its exchanges; others are not served, because a wrong listing has wrong
-# prices.
+# Maps this library's suffixes to its exchanges; others are not served, because a wrong listing has
+# wrong prices.
 VENUES = {
     "L": "XLON",
     "DE": "XETR",
@@ -251,7 +251,7 @@ def bar_of(row: Any, timeframe: Timeframe) -> Bar:
 
 
 def _stamp(text: str, timeframe: Timeframe) -> int:
-    """Return our timestamp for a label, which is a time in UTC or a date."""
+    """Return the bar's timestamp for a label, which is a time in UTC or a date."""
     if timeframe.is_intraday:
         return parse_iso(text)
     day = date.fromisoformat(text[:10])

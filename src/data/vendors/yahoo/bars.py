@@ -330,7 +330,7 @@ def _without_margin(bars: list[Bar], query: FetchQuery) -> list[Bar]:
 
 
 def _stamp(at: int, timeframe: Timeframe, zone: ZoneInfo) -> int:
-    """Return our timestamp for a label in seconds: the time itself, or 00:00 on the local date."""
+    """Return the bar's timestamp for a label in seconds: the time itself, or 00:00 on the local date."""
     if timeframe.is_intraday:
         return at * SECOND_MS
     day = local_date(zone, at * SECOND_MS)

@@ -84,7 +84,7 @@ class YFinanceCarrier:
             error = worded_by_name(exc, request.url)
         if carry.answer is None:
             reason = carry.refusal or error
-            reason = reason or UnavailableError(f"yfinance did not query {where(request.url)}")
+            reason = reason or UnavailableError(f"yfinance could not query {where(request.url)}")
             reason.hidden_requests = max(0, carry.requests - 1)
             raise reason
         return _value(carry.answer, request, carry.requests)
@@ -193,10 +193,13 @@ def _browser_session(max_bytes: int, *, through_sdk: bool) -> Any:
         yahoo_errors = (import_module("yfinance.exceptions").YFException,)
 
     class BrowserSession(library.Session):  # type: ignore[misc]
-        """Counts every request; a replacement host (``base_url``) receives the requests to all hosts."""
+        """A browser-like session that counts its requests.
 
-        # Our errors are included, because the package mistakes some of them for its own and
-        # continues.
+        If ``base_url`` is set, all requests go to that host.
+        """
+
+        # This library's errors are included, because the package mistakes some of them for its own
+        # and continues.
         library_errors = (
             exceptions.RequestException,
             OSError,
