@@ -13,7 +13,7 @@ from tests.contract.source import ROOT
 from tests.site.test_pages_made import script
 
 QUESTIONS = {
-    "adjusted prices": "after splits and dividends",
+    "adjusted prices": "adjusted for splits and dividends",
     "the last price": "manager.get_quote",
     "many symbols": "manager.get_ohlcv_batch",
     "what provisional means": "may still correct it",

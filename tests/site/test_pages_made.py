@@ -184,7 +184,7 @@ def test_each_call_of_theirs_has_one_of_ours_below(page: str) -> None:
 
 # What a reader who knows yfinance looks for, and a sentence that answers it.
 SOUGHT = {
-    "adjusted prices": "after splits and dividends",
+    "adjusted prices": "adjusted for splits and dividends",
     "last price": "manager.get_quote(",
     "many symbols": "manager.get_ohlcv_batch(",
     "*provisional*": "its vendor may still correct it",
