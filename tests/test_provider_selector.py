@@ -164,7 +164,7 @@ class TestRouting:
         for page in ("docs/vendors.md", "docs/providers.md"):
             words = " ".join((ROOT / page).read_text().split())
             assert json.dumps(order) in words
-            assert "A rules file of yours is used as it is" in words
+            assert "Nothing is added to the vendors in your own rules file" in words
 
     def test_without_failover_the_primary_alone(self, tmp_path: Path, factory: Factory) -> None:
         selector = with_rules(tmp_path, "failover: {enabled: no}\n")

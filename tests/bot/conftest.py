@@ -177,6 +177,14 @@ class Club(Chats):
         if user != ADMIN:
             assert f"{user} is approved." in self.say(f"/approve {user}", ADMIN).text
 
+    def wait_audited(self, count: int, user: int) -> None:
+        """Wait until the audit has so many commands of a user; each is recorded after its answer."""
+        for _ in range(4000):
+            if len(self.audit(user_id=str(user))) >= count:
+                return
+            threading.Event().wait(0.005)
+        raise AssertionError(f"fewer than {count} commands in the audit")
+
     def audit(self, **wanted: Any) -> list[tuple[str, str, bool]]:
         """Return user, command and success of the audit, the oldest first."""
         rows = self.db.get_all_command_audit(limit=1000, **wanted)

@@ -183,6 +183,7 @@ def test_forgetting_amid_other_commands_leaves_nothing(club: Club) -> None:
         texts[0].startswith("AAPL") and texts[1] == "Everything stored about you has been deleted."
     )
     assert all(text.startswith("Please /register") for text in texts[2:]), "in their order"
+    club.wait_audited(3, ANN)
     club.stop()
     assert club.db.get_user_status(str(ANN)) is None
     assert [name for _, name, _ in club.audit(user_id=str(ANN))] == ["price", "feedback", "alert"]

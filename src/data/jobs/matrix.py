@@ -264,7 +264,7 @@ If all keys are set, `ProviderSelector().get_provider_with_failover("AAPL", "5m"
 `get_provider_with_failover("BTCUSDT", "1h")` returns `{json.dumps(coin)}`.
 Vendors without a key are left out; without any key the first call returns `["yahoo"]`. Older documentation
 of this call shows these lists without Yahoo, which needs no key and comes last so that a fresh installation
-works. A rules file of yours is used as it is.
+works. Nothing is added to the vendors in your own rules file.
 """
 
 
