@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from time import sleep
 
 
 def calls_of(work: Callable[[], object]) -> int:
@@ -27,3 +30,29 @@ def effort_of(work: Callable[[], object]) -> tuple[int, int]:
     finally:
         sys.setprofile(before)
     return calls, files
+
+
+class Crowd:
+    """Counts how many threads are inside a block at the same time.
+
+    Attributes:
+        most: The highest number so far.
+    """
+
+    def __init__(self) -> None:
+        self._guard = threading.Lock()
+        self._inside = self.most = 0
+
+    @contextmanager
+    def inside(self) -> Iterator[None]:
+        """Count the thread while the block runs, and let any other thread enter that can."""
+        with self._guard:
+            self._inside += 1
+            self.most = max(self.most, self._inside)
+        for _ in range(20):
+            sleep(0)
+        try:
+            yield
+        finally:
+            with self._guard:
+                self._inside -= 1

@@ -11,10 +11,11 @@ import pytest
 from src.data.clock import SystemClock
 from src.data.jobs import runner as module
 from src.data.jobs.runner import INTERRUPTED, Runner, TaskState, VendorTask
-from src.data.net.computing import MOST_COMPUTING, waiting
+from src.data.net.compute_slots import MOST_COMPUTING, waiting
 from src.data.net.deadline import note_wait
 from src.data.progress.events import JobProgress, Progress
 from src.data.progress.report import SeriesResult
+from tests.effort import Crowd
 
 _LONG_S = 60.0
 
@@ -117,25 +118,19 @@ def test_of_each_group_so_many_work_at_once() -> None:
 
 
 def test_few_compute_at_once_however_many_work() -> None:
-    guard, inside, most = threading.Lock(), 0, 0
+    computing = Crowd()
 
     def work(item: str, _: Callable[[Any], None]) -> None:
-        nonlocal inside, most
         for _ in range(20):
-            with guard:
-                inside += 1
-                most = max(most, inside)
-            for _ in range(20):
-                sleep(0)  # lets any other thread run that could
-            with guard:
-                inside -= 1
+            with computing.inside():
+                pass
             with waiting():
                 sleep(0)
 
     ran = Ran(work, most=6)
     ran.run([(vendor, f"{vendor}{n}") for vendor in "abc" for n in range(6)])
     assert len(ran.done) == 18
-    assert 1 <= most <= MOST_COMPUTING
+    assert 1 <= computing.most <= MOST_COMPUTING
 
 
 def test_a_result_may_add_tasks_of_its_group_and_of_others() -> None:

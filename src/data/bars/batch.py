@@ -19,7 +19,7 @@ from ..model.instant import iso
 from ..model.provenance import ATTRS_KEY, freeze
 from ..model.query import BarsQuery, distinct_symbols
 from ..model.series import SeriesKey
-from ..net.computing import computing, turns
+from ..net.compute_slots import compute_slots, computing
 from ..net.deadline import current_deadline, run_call
 from ..observability.logs import carried, running, subject_of
 from .answer.answer import Answer, Gap, provenance
@@ -157,14 +157,14 @@ def in_threads(
         return list(_reporting(items, map(get, items), hear))
     from concurrent.futures import Future, ThreadPoolExecutor  # not needed if everything is stored
 
-    shared, pools = turns(), dict[str, ThreadPoolExecutor]()
+    shared, pools = compute_slots(), dict[str, ThreadPoolExecutor]()
 
-    def in_turn(item: A) -> R:
+    def in_slot(item: A) -> R:
         """Return the result for an item; only a few items are computed at the same time."""
         with computing(shared):
             return get(item)
 
-    work = carried(in_turn)
+    work = carried(in_slot)
     futures: list[Future[R]] = []
     try:
         for item in items:

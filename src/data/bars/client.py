@@ -256,10 +256,10 @@ class BarsClient:
         """Return the store's own answer to a query, or the missing spans; never queries a vendor.
 
         This performs only the first steps of :meth:`get`: it compares documents, reads bars without
-        building a frame, and does not wait for another caller's fetch. If more is needed, there is
-        no answer: for a forming bar, a refresh, or a timeframe that is built from another and was
-        not requested before. In these cases, :meth:`get` for the same query with ``offline``
-        returns the bars that are stored.
+        building a frame, and does not wait for another caller's fetch. There is no answer to a
+        query for a forming bar, for a refresh, or for a timeframe that is built from another one
+        and was not requested before. In these cases, :meth:`get` for the same query with
+        ``offline`` returns the bars that are stored.
 
         Raises:
             QueryError: This version of the series does not exist or is no longer kept.

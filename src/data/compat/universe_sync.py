@@ -117,8 +117,7 @@ class DataSyncManager:
             bounds = self._start, None
             return named_members(universes, name, None, SystemClock().now_ms(), bounds)
         if name not in universes:
-            names = ", ".join(universes) or "none"
-            raise QueryError(
-                f"the universe does not exist: {name!r:.80}", hint=f"use one of {names}"
-            )
+            names = ", ".join(universes)
+            hint = f"use one of {names}" if names else "the mapping of universes is empty"
+            raise QueryError(f"the universe does not exist: {name!r:.80}", hint=hint)
         return universes[name]

@@ -125,6 +125,11 @@ def meaning_of(symbol: str) -> Instrument | SymbolRefusal:
 def cache_folder_of(
     argument: str | os.PathLike[str] | None, environ: Mapping[str, str] | None, cwd: Path
 ) -> tuple[Path, str]:
+    """Return the cache folder, and the setting that it comes from; nothing is created.
+
+    Raises:
+        ConfigError: The path cannot be used.
+    """
     if argument:
         return named_path(argument, "cache_dir", cwd), "argument"
     if variable := variable_of("DATA_CACHE_DIR", environ):

@@ -23,7 +23,7 @@ from ..model.fundamentals import Snapshot, snapshot_of
 from ..model.health import Quota
 from ..model.texts import duration
 from ..net.background import BackgroundCall
-from ..net.computing import waiting
+from ..net.compute_slots import waiting
 from ..net.deadline import current_deadline
 from ..vendors.base import BaseDataDownloader
 from ..vendors.factory import downloader_for, own_sender

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, Generic, NoReturn, TypeVar
 
 from ..disk.files import is_disk_done
 from ..model.capabilities import MOST_AT_ONCE
-from ..net.computing import computing
+from ..net.compute_slots import computing
 from ..net.deadline import Wait, run_reported
 from ..net.guarded_call import JobCalls
 from ..observability.logs import carried
@@ -262,7 +262,7 @@ class Runner(Generic[K, R]):
     def _take_all(self, vendor: str) -> None:
         is_over = False
         while not is_over:
-            with computing(self._vendor_calls.turns):
+            with computing(self._vendor_calls.slots):
                 is_over = self._take_next(vendor)
 
     def _take_next(self, vendor: str) -> bool:

@@ -22,7 +22,7 @@ from ..errors import (
 from ..model.capabilities import Limits
 from ..model.texts import time_until
 from .circuit_breaker import Circuit, CircuitPolicy, outcome_of
-from .computing import turns, waiting
+from .compute_slots import compute_slots, waiting
 from .deadline import current_deadline
 from .own_network import attribute
 from .quota import QuotaReport
@@ -63,11 +63,11 @@ class JobCalls:
     hundreds of the job's calls.
 
     Attributes:
-        turns: Semaphore that limits how many of its tasks compute at once.
+        slots: Semaphore that limits how many of its tasks compute at once.
     """
 
     def __init__(self) -> None:
-        self.turns = turns()
+        self.slots = compute_slots()
         self._places: dict[str, threading.Semaphore] = {}
         self._logged: dict[tuple[str, str, float], object] = {}
 

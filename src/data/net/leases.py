@@ -12,7 +12,7 @@ from functools import partial
 
 from ..errors import ProviderTimeoutError
 from ..model.coverage import VendorDay
-from .computing import waiting
+from .compute_slots import waiting
 from .deadline import QUIET_S, Deadline, current_deadline
 from .state import State
 from .state_tables import LeaseRow, StateTables

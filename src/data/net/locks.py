@@ -8,7 +8,7 @@ from contextlib import contextmanager
 
 from ..clock import Clock
 from ..forks import renew_after_fork
-from .computing import waiting
+from .compute_slots import waiting
 from .deadline import Deadline, MustWait, current_deadline
 
 # Seconds between a waiting thread's checks whether the holder has received a page.

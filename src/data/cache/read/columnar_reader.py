@@ -196,6 +196,11 @@ class ColumnarFile:
         self._sound[unknown] = True
 
     def verify_tail(self, first: int) -> None:
+        """Verify the checksum of each column's rows from ``first`` on.
+
+        Raises:
+            DamagedColumnsError: A checksum does not match.
+        """
         crc32 = summing(8 * (self.head.rows - first) * len(self._columns))
         for name, values in self._columns.items():
             if crc32(values[first:].data) != self.head.tails.get(name):

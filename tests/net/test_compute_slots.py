@@ -1,4 +1,4 @@
-"""Few threads of a job compute at once; whoever waits lets another one compute."""
+"""Few threads of a job compute at once; a thread that waits frees its slot."""
 
 from __future__ import annotations
 
@@ -11,18 +11,19 @@ import pytest
 from src.data.bars.batch import in_threads
 from src.data.clock import ManualClock, SystemClock
 from src.data.model.capabilities import Limits
-from src.data.net.computing import MOST_COMPUTING, computing, turns, waiting
+from src.data.net.compute_slots import MOST_COMPUTING, compute_slots, computing, waiting
 from src.data.net.deadline import Deadline, current_deadline, run_call
 from src.data.net.guarded_call import JobCalls, place_of_job
 from src.data.net.leases import Leases
 from src.data.net.locks import SeriesLocks
 from src.data.net.state import State
+from tests.effort import Crowd
 
 _LONG_S = 60.0
 
 
 def free(shared: threading.Semaphore) -> int:
-    """Return how many turns nobody has."""
+    """Return how many slots are free."""
     count = 0
     while shared.acquire(blocking=False):
         count += 1
@@ -31,31 +32,31 @@ def free(shared: threading.Semaphore) -> int:
     return count
 
 
-def test_a_turn_is_given_up_while_something_is_waited_for() -> None:
-    shared = turns()
+def test_a_slot_is_free_while_something_is_waited_for() -> None:
+    shared = compute_slots()
     with computing(shared):
         assert free(shared) == MOST_COMPUTING - 1
         with waiting():
             assert free(shared) == MOST_COMPUTING
             with waiting():
                 assert free(shared) == MOST_COMPUTING
-            assert free(shared) == MOST_COMPUTING, "it has no second turn to take"
+            assert free(shared) == MOST_COMPUTING, "it has no second slot to free"
         assert free(shared) == MOST_COMPUTING - 1
     assert free(shared) == MOST_COMPUTING
     with waiting():
-        assert free(shared) == MOST_COMPUTING, "whoever has no turn gives none up"
+        assert free(shared) == MOST_COMPUTING, "a thread without a slot frees none"
 
 
-def test_a_turn_ends_with_an_error() -> None:
-    shared = turns()
+def test_a_slot_is_free_after_an_error() -> None:
+    shared = compute_slots()
     with pytest.raises(ZeroDivisionError), computing(shared), waiting():
         raise ZeroDivisionError
     assert free(shared) == MOST_COMPUTING
 
 
-def test_the_wait_for_a_turn_takes_no_time_of_the_call() -> None:
+def test_the_wait_for_a_slot_takes_no_time_of_the_call() -> None:
     """Others of the job compute for 50 s of the clock while this one could go on."""
-    shared, clock = turns(), ManualClock(0)
+    clock = ManualClock(0)
 
     class Busy(threading.Semaphore):
         def acquire(self, blocking: bool = True, timeout: float | None = None) -> bool:
@@ -80,19 +81,19 @@ def test_the_wait_for_a_turn_takes_no_time_of_the_call() -> None:
 @pytest.mark.parametrize("is_job", [True, False])
 def test_a_call_to_a_vendor_is_a_wait(is_job: bool) -> None:
     job, clock = JobCalls(), SystemClock()
-    with computing(job.turns):
+    with computing(job.slots):
         if is_job:
             with job.shared(), place_of_job("acme", Limits(), clock):
-                assert free(job.turns) == MOST_COMPUTING
+                assert free(job.slots) == MOST_COMPUTING
         else:
             with place_of_job("acme", Limits(), clock):
-                assert free(job.turns) == MOST_COMPUTING
-        assert free(job.turns) == MOST_COMPUTING - 1
+                assert free(job.slots) == MOST_COMPUTING
+        assert free(job.slots) == MOST_COMPUTING - 1
 
 
 def test_those_who_wait_for_a_series_do_not_hold_up_who_fetches_it() -> None:
-    """As many tasks as there are turns need a series whose fetcher needs a turn to go on."""
-    shared, locks, clock = turns(), SeriesLocks(), SystemClock()
+    """As many tasks as there are slots need a series whose fetcher needs a slot to continue."""
+    shared, locks, clock = compute_slots(), SeriesLocks(), SystemClock()
     waiters, order = threading.Semaphore(0), list[str]()
 
     class Noting(threading.Condition):
@@ -118,7 +119,7 @@ def test_those_who_wait_for_a_series_do_not_hold_up_who_fetches_it() -> None:
 
 
 def test_who_waits_for_another_process_lets_others_compute(tmp_path: Path) -> None:
-    shared, seen = turns(), list[int]()
+    shared, seen = compute_slots(), list[int]()
 
     class Noting(ManualClock):
         def sleep(self, seconds: float) -> None:
@@ -135,22 +136,16 @@ def test_who_waits_for_another_process_lets_others_compute(tmp_path: Path) -> No
     assert set(seen) == {MOST_COMPUTING}
 
 
-def test_a_batch_computes_in_turns_too() -> None:
-    guard, inside, most = threading.Lock(), 0, 0
+def test_a_batch_computes_in_slots_too() -> None:
+    crowd = Crowd()
 
     def get(item: int) -> int:
-        nonlocal inside, most
         for _ in range(20):
-            with guard:
-                inside += 1
-                most = max(most, inside)
-            for _ in range(20):
-                sleep(0)  # lets any other thread run that could
-            with guard:
-                inside -= 1
+            with crowd.inside():
+                pass
             with waiting():
                 sleep(0)
         return -item
 
     assert in_threads(get, range(12), lambda item: "ab"[item % 2], 6) == [-n for n in range(12)]
-    assert 1 <= most <= MOST_COMPUTING
+    assert 1 <= crowd.most <= MOST_COMPUTING

@@ -17,47 +17,50 @@ from .deadline import current_deadline
 # One thread computes while another waits for the disk.
 MOST_COMPUTING = 2
 
-_turns: ContextVar[threading.Semaphore | None] = ContextVar("turns", default=None)
+_slots: ContextVar[threading.Semaphore | None] = ContextVar("compute_slots", default=None)
 
 
-def turns() -> threading.Semaphore:
+def compute_slots() -> threading.Semaphore:
     """Return the semaphore that limits how many threads of a new job or batch compute at once."""
     return threading.Semaphore(MOST_COMPUTING)
 
 
 @contextmanager
 def computing(shared: threading.Semaphore) -> Iterator[None]:
-    """Run the block while only a few threads of the same job or batch run theirs; wait if necessary.
+    """Run the block in one of the job's or batch's slots, after waiting for a free one.
 
-    Whatever waits for something other than the processor in the block does so in :func:`waiting`.
+    Code in the block that waits for something other than the processor does so in :func:`waiting`.
+
+    Args:
+        shared: Slots of the job or batch, see :func:`compute_slots`.
     """
     with shared:
-        token = _turns.set(shared)
+        token = _slots.set(shared)
         try:
             yield
         finally:
-            _turns.reset(token)
+            _slots.reset(token)
 
 
 @contextmanager
 def waiting(clock: Clock | None = None) -> Iterator[None]:
-    """Give up this thread's turn while the block waits, and wait for another one after it.
+    """Free this thread's slot while the block waits, and wait for another slot after the block.
 
-    Without a turn, or inside a block that has given it up already, this does nothing.
+    If the thread has no slot, or has freed it already, this does nothing.
 
     Args:
-        clock: Clock of the current call, for whose time limit the wait for a turn does not count;
-            None if it counts.
+        clock: Clock of the current call, if the wait for a slot is not to count toward the call's
+            time limit; None if it counts.
     """
-    shared = _turns.get()
+    shared = _slots.get()
     if shared is None:
         yield
         return
-    token = _turns.set(None)
+    token = _slots.set(None)
     shared.release()
     try:
         yield
     finally:
         with nullcontext() if clock is None else current_deadline(clock).stopped():
             shared.acquire()
-        _turns.reset(token)
+        _slots.reset(token)
