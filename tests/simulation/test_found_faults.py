@@ -662,3 +662,15 @@ def test_spans_of_wrong_bars_that_are_merged_count_these_bars_alone() -> None:
     assert seen is not None
     assert all(span["merged"] for span in seen.facts["spans"])
     assert seen.grave_count == len(seen.grave) == 19
+
+
+def test_a_verdict_does_not_renew_a_stored_bar_from_before_the_clock_was_set_back() -> None:
+    with simulated(OWN_COINS, "2024-06-05T13:45") as sim:
+        sim.ask(Question("BTCUSDT", "1h", "2024-06-05T11:00", "2024-06-05T13:00"))
+        sim.set_clock(-7200)
+        sim.fault("own", FAULTS["changes its unit"]())
+        sim.ask(Question("BTCUSDT", "1h", "2024-06-04T12:00", "2024-06-05T13:00", options=ANEW))
+        sim.heal()
+        seen = sim.ask(Question("BTCUSDT", "1h", "2024-06-03T11:00", "2024-06-05T13:00"))
+    assert seen is not None
+    assert max(seen.rows) == parse_iso("2024-06-05T10:00")

@@ -24,7 +24,7 @@ from ...model.bars import BarTable, Stamps, among, distinct, inside, merge
 from ...model.coverage import Coverage, Covered
 from ...model.instant import DAY_MS, HOUR_MS
 from ...model.kind import Basis, Kind
-from ...model.reasons import GRAVE, IN_WHOLE, SETTLED, UNDECIDED
+from ...model.reasons import AHEAD, GRAVE, IN_WHOLE, SETTLED, UNDECIDED
 from ...model.span import Span, coalesce, intersect, subtract, touching
 from ...prices.judgement.grave import Grave, graves
 from ...prices.judgement.levels import unit_jumps
@@ -220,9 +220,11 @@ class _Judging:
             Span(0, 0), "suspect", self._vendor, self.context.kind, self.context.basis, now,
             reason, until,
         )  # fmt: skip
-        # Between neighbours in the table there may be hours that were not requested, or a gap.
+        # Between neighbours in the table there may be hours that were not requested, or a gap. Bars
+        # from before the clock was set back are due anyway; a verdict would delay that.
         stored = self.context.surroundings.coverage
-        known = [*(part.span for part in stored if not is_hole(part)), *self.answer.spans]
+        known = [part.span for part in stored if not (is_hole(part) or part.reason == AHEAD)]
+        known += self.answer.spans
         spans = intersect(self._spans(grave.stamps, table.stamps), known)
         left = (part for span in spans for part in subtract([span], touching(done, span)))
         yield from (replace(mark, span=span) for span in left)
