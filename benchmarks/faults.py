@@ -114,7 +114,7 @@ def _ready(folder: Path, rows: list[_Bar]) -> tuple[float, float]:
 
 
 def _answered_s(manager: DataManager, provider: str | None = None) -> float:
-    # The rows of all cases are the benchmark's own: looking through them is no part of an answer.
+    # The collector would otherwise walk the rows of all cases, which belong to the benchmark.
     gc.collect()
     gc.freeze()
     began = process_time()
