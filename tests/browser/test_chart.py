@@ -652,3 +652,71 @@ def test_a_flick_of_a_finger_goes_on_unless_the_reader_wants_no_motion(
     assert one.page.evaluate("asked.kineticScroll") == {"touch": goes_on, "mouse": False}
     assert one.page.evaluate("document.getAnimations().length") == 0
     one.check()
+
+
+# How much each frame draws: the points of lines and the rectangles of columns.
+DRAWN = """
+  window.drawn_points = 0;
+  for (const name of ["lineTo", "fillRect"]) {
+    const draw = CanvasRenderingContext2D.prototype[name];
+    CanvasRenderingContext2D.prototype[name] = function (...all) {
+      window.drawn_points++;
+      return draw.apply(this, all);
+    };
+  }
+"""
+
+
+@pytest.fixture(scope="module")
+def dense(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the file of a chart of 18,000 minutes: one high close, one low close, one large volume."""
+    frame = minutes(18_000)
+    frame["close"] = frame["open"] = 100.0
+    frame["high"], frame["low"] = 140.0, 60.0
+    frame.iloc[5_003, 3], frame.iloc[9_005, 3], frame.iloc[13_006, 4] = 139.0, 61.0, 500.0
+    return plot(frame).save(tmp_path_factory.mktemp("dense") / "a.html")
+
+
+def test_a_frame_of_all_columns_draws_no_more_than_can_be_seen(
+    dense: Path, open_page: Open
+) -> None:
+    """Where several columns share a pixel, a zoom would take 50 ms and more to draw each of them."""
+    one = open_page(dense)
+    one.page.add_init_script(DRAWN)
+    one.page.reload()
+    before = shown(ready(one))
+    one.page.click("text=All")
+    before = settled(one, before)
+    one.page.focus("#chart")
+    one.page.evaluate("window.drawn_points = 0")
+    one.page.keyboard.press("ArrowLeft")  # what is at the pointer is drawn over the chart
+    shown(one)
+    assert one.page.evaluate("window.drawn_points") < 400
+    one.page.keyboard.press("-")
+    settled(one, before)
+    assert 2_000 < one.page.evaluate("window.drawn_points") < 25_000
+    one.check()
+
+
+def test_the_highest_and_the_lowest_close_are_drawn_where_columns_share_a_pixel(
+    dense: Path, open_page: Open
+) -> None:
+    one = ready(open_page(dense))
+    before = shown(one)
+    one.page.click("text=All")
+    left, right = settled(one, before)
+    one.page.mouse.move(0, 0)
+    shown(one)
+
+    def height(column: int, colour: str) -> int:
+        """Return how many pixels around a column have a colour."""
+        middle = (column + 0.5 - left) / (right + 1 - left)
+        return max(one.page.evaluate(COLUMN, middle + n / 1100).count(colour) for n in (-1, 0, 1))
+
+    volume = one.page.evaluate("getComputedStyle(document.body).getPropertyValue('--p-volume')")
+    grey = ",".join(str(int(volume.strip()[n : n + 2], 16)) for n in (1, 3, 5))
+    usual = height(7_000, BLUE)
+    # Its line goes up and down within a pixel: some of its pixels are mixed with others.
+    assert height(5_003, BLUE) > usual + 10 and height(9_005, BLUE) > usual + 10
+    assert height(13_006, grey) > height(7_000, grey) + 60
+    one.check()

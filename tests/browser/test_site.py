@@ -17,7 +17,7 @@ QUESTIONS = {
     "the last price": "manager.get_quote",
     "many symbols": "manager.get_ohlcv_batch",
     "what provisional means": "may still correct it",
-    "why a bar is missing": "lists the gaps of an answer",
+    "why a bar is missing": "lists the gaps in an answer",
 }
 
 

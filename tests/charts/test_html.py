@@ -169,6 +169,13 @@ def test_the_table_of_vendors_never_crosses_a_gap() -> None:
     ]
 
 
+def test_one_vendor_is_named_once_and_needs_no_table() -> None:
+    frame = frame_of([1, 2, 3, 4], times=_AROUND, gaps=_GAPS)
+    frame["source"] = "one"
+    page = html_of(chart_of(frame, _SHARES))
+    assert "<h2>Vendors" not in page and page.count("All bars are from one.") == 1
+
+
 def test_the_table_of_marks_says_once_what_a_mark_is() -> None:
     """Also in the data, from which the line above the chart is made."""
     frame = frame_of([7, 7, 1])

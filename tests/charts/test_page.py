@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 
 from src.data.charts.page import DATA_ID, as_data, page
-from src.data.charts.parts import Column, Values, records, with_code
+from src.data.charts.parts import Column, Values, records, step_text
 from src.data.model.html import Html, element, escaped, table
 from src.data.model.printable import printable
 from tests.charts.hostile import HOSTILE, shape
@@ -56,7 +56,7 @@ def test_every_character_that_needs_it_is_escaped() -> None:
 
 def test_a_column_without_a_value_is_left_out_and_a_command_is_code() -> None:
     entries = [{"a": 1, "b": "", "c": "onetape fetch X"}, {"a": 2, "b": None, "c": "`ls` it"}]
-    columns = (Column("A#", "a"), Column("B", "b"), Column("C_", "c", with_code))
+    columns = (Column("A#", "a"), Column("B", "b"), Column("C_", "c", step_text))
     written = records(list(Values(entries).each()), columns)
     assert "B" not in written and written.count("<td") == 4
     assert "<code>onetape fetch X</code>" in written and "<code>ls</code> it" in written

@@ -401,6 +401,24 @@ def test_the_next_step_is_one_that_the_reader_can_take() -> None:
         assert entry == {"kind": "holes", "text": text, "next_step": step}
 
 
+def test_missing_bars_that_gaps_count_are_no_second_reason() -> None:
+    hole = {"class": "vendor_hole", "bars": 2, "next_step": "", "start": "2024-03-05T00:00:00Z"}
+    hole |= {"end": "2024-03-07T00:00:00Z"}
+    missing = {"check": "calendar", "severity": "warning", "rows": 2, "evidence": "2 are missing"}
+    missing |= {"first": "2024-03-05T00:00:00Z", "last": "2024-03-06T00:00:00Z", "next_step": ""}
+    later = missing | {"last": "2024-03-08T00:00:00Z"}
+    move = missing | {"check": "move"}
+
+    def kinds(finding: dict[str, Any], *gaps: dict[str, Any]) -> list[str]:
+        """Return the kinds of the reasons for attention."""
+        return [one["kind"] for one in attention_of("A 1d", {}, 0, [finding], gaps)]
+
+    assert kinds(missing, hole) == ["holes"]
+    assert kinds(missing) == ["warning"]
+    assert kinds(later, hole) == kinds(missing | {"rows": 3}, hole) == ["holes", "warning"]
+    assert kinds(move, hole) == ["holes", "warning"]
+
+
 def test_what_no_second_vendor_was_asked_about_fills_no_panel(filled: Run, tmp_path: Path) -> None:
     for words in (("--all",), ("AAPL", "1d")):
         page = tmp_path / "a.html"

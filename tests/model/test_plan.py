@@ -136,6 +136,8 @@ def test_small_words() -> None:
     assert waiting(0.2) == "no wait"
     assert as_text("x", []) == "x"
     assert as_html("<", [("&", "'")]).count("&") == 3
+    commands = as_html("", [("next", "`onetape fetch <A>` or wait"), ("note", "an odd ` is text")])
+    assert "<code>onetape fetch &lt;A&gt;</code> or wait" in commands and "odd ` is" in commands
 
 
 @pytest.mark.parametrize(

@@ -49,7 +49,16 @@ def attention_of(
         if steps and not command:
             text += f", {steps[0]}"
         found.append(_entry("holes", text, command or f"`onetape gaps {name}`"))
-    return found + list(_by_severity(findings, "warning"))
+    rest = [one for one in findings if not _is_told(one, holes)]
+    return found + list(_by_severity(rest, "warning"))
+
+
+def _is_told(finding: Mapping[str, Any], holes: Sequence[Mapping[str, Any]]) -> bool:
+    """Return whether a finding is about missing bars that the gaps count already."""
+    if finding["check"] != "calendar" or finding["rows"] > sum(gap["bars"] for gap in holes):
+        return False
+    ends = (finding["first"], finding["last"])
+    return all(any(gap["start"] <= at < gap["end"] for gap in holes) for at in ends)
 
 
 def _by_severity(findings: Sequence[Mapping[str, Any]], severity: str) -> Iterator[dict[str, str]]:

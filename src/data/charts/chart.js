@@ -106,10 +106,36 @@ const drawChart = (box, data) => {
     while (next < count && values[next] === null && !single.columns[next]) next++;
     return next < count && values[next] === null;
   });
-  let candles = null, area = null, volume = null, first = null;
+  // Where columns are a quarter of a pixel, as many as can be seen: of closes the least and the greatest of eight, of
+  // volumes the greatest of four. They have a series of their own, for a frame of a zoom would draw all columns.
+  const rough_closes = () => {
+    const kept = new Set([filled[0], filled[filled.length - 1]]), close = place => single.columns[place].close;
+    filled.forEach((place, n) => { if (parted[0].has(place)) kept.add(place).add(filled[n + 1]); });
+    for (let n = 0; n < filled.length;) {
+      const eight = filled[n] >> 3;
+      let least = n, most = n;
+      for (; n < filled.length && filled[n] >> 3 === eight; n++) {
+        if (close(filled[n]) < close(filled[least])) least = n;
+        if (close(filled[n]) > close(filled[most])) most = n;
+      }
+      kept.add(filled[least]).add(filled[most]);
+    }
+    return closes(single, 0).filter((_, place) => kept.has(place));
+  };
+  const rough_volumes = all => all.flatMap(({time}, at) => {
+    const value = at % 4 ? 0 : Math.max(...all.slice(at, at + 4).map(one => one.value || 0));
+    return value ? [{time, value}] : [];
+  });
+  let candles = null, area = null, rough_area = null, volume = null, rough_volume = null, first = null, pointed = null;  // `pointed`: the column at the pointer
   const lines = [], hues = Math.max(0, ...data.ribbon.map(run => run[2])) + 1;  // those of the vendors come first
   // The area has its points after the first look: candles come first, and no frame of a zoom waits for it.
-  const fill = () => { if (!area.data().length) area.setData(closes(single, 0)); };
+  const area_look = () => ({lineColor: paint("hue-0"), topColor: `${paint("hue-0")}44`, bottomColor: `${paint("hue-0")}08`});
+  let is_filled = false;
+  const fill = () => {
+    if (is_filled) return;
+    is_filled = true;
+    area.setData(closes(single, 0)); rough_area.setData(rough_closes());
+  };
   const draw = () => {
     if (!single) {
       series.forEach((one, at) => {
@@ -122,19 +148,25 @@ const drawChart = (box, data) => {
     }
     if (single.open) candles ??= chart.addSeries(library.CandlestickSeries, format);
     area ??= chart.addSeries(library.AreaSeries, {...format, lineWidth: 1, visible: !candles});
-    if (single.columns.some(bar => bar && bar.volume != null))
-      volume ??= chart.addSeries(library.HistogramSeries, {priceScaleId: "volume", lastValueVisible: false, priceLineVisible: false, priceFormat: {type: "volume"}});
+    rough_area ??= chart.addSeries(library.AreaSeries, {...format, lineWidth: 1, visible: false, crosshairMarkerVisible: false});
+    if (single.columns.some(bar => bar && bar.volume != null)) {
+      const own = {priceScaleId: "volume", lastValueVisible: false, priceLineVisible: false, priceFormat: {type: "volume"}};
+      volume ??= chart.addSeries(library.HistogramSeries, own);
+      rough_volume ??= chart.addSeries(library.HistogramSeries, {...own, visible: false});
+    }
     const [up, down] = [paint("up"), paint("down")];
     candles?.applyOptions({upColor: up, downColor: down, wickUpColor: up, wickDownColor: down, borderVisible: false});
     candles?.setData(points(single, (bar, at) => {
       const own = inside(single.pale, at) && paint(bar.close < bar.open ? "down-pale" : "up-pale");
       return {open: bar.open, high: bar.high, low: bar.low, close: bar.close, ...(own ? {color: own, wickColor: own} : {})};
     }));
-    area.applyOptions({lineColor: paint("hue-0"), topColor: `${paint("hue-0")}44`, bottomColor: `${paint("hue-0")}08`});
+    for (const one of [area, rough_area]) one.applyOptions(area_look());
     if (!candles) fill();
     if (volume) {
-      volume.applyOptions({color: paint("volume")});
-      volume.setData(times.map((time, at) => single.columns[at]?.volume ? {time, value: single.columns[at].volume / single.columns[at].bars} : {time}));
+      const means = times.map((time, at) => single.columns[at]?.volume ? {time, value: single.columns[at].volume / single.columns[at].bars} : {time});
+      for (const one of [volume, rough_volume]) one.applyOptions({color: paint("volume")});
+      volume.setData(means);
+      rough_volume.setData(rough_volumes(means));
       chart.priceScale("volume").applyOptions({scaleMargins: {top: 0.82, bottom: data.ribbon.length ? 0.015 : 0}});
       chart.priceScale("right").applyOptions({scaleMargins: {top: 0.08, bottom: 0.24}});
     }
@@ -205,7 +237,8 @@ const drawChart = (box, data) => {
     for (const [from, to, vendor] of data.ribbon) box(from, to, `hue-${vendor % 6}`, bottom);
     // Each day has its date: its beginning may be out of sight, and the axis has no room for all of them.
     if (spacing * count / days.length > 12) for (let n = 1; n < days.length; n++) if (days[n] >= shown.from && days[n - 1] <= shown.to) name(days[n - 1], days[n], date(days[n - 1]));
-    if (!candles || area.options().visible) lone.forEach((places, at) => { for (const place of places) dot(place, series[at].columns[place].close, `hue-${at % 6}`); });
+    if (rough_area?.options().visible && pointed !== null && single.columns[pointed]) dot(pointed, single.columns[pointed].close, "hue-0");
+    if (!candles?.options().visible) lone.forEach((places, at) => { for (const place of places) dot(place, series[at].columns[place].close, `hue-${at % 6}`); });
   });
   const shades = {paneViews: () => [under, over], updateAllViews: () => {}};
   first.attachPrimitive(shades);
@@ -215,7 +248,7 @@ const drawChart = (box, data) => {
     time: times[mark.at], position: shapes[mark.kind][0], shape: shapes[mark.kind][1], color: paint(signs[mark.kind] ?? mark.kind),
     text: mark.kind === "doubt" ? "!" : mark.kind === "split" ? mark.text : "",  // longer ones would cover the bars; they are in the line above, and below in the table
   }));
-  const flagged = single && data.marks.length ? [candles, area].filter(Boolean).map(one => library.createSeriesMarkers(one, flags())) : [];
+  const flagged = single && data.marks.length ? [candles, area, rough_area].filter(Boolean).map(one => library.createSeriesMarkers(one, flags())) : [];
 
   // --- what is in sight
 
@@ -223,13 +256,13 @@ const drawChart = (box, data) => {
   const dense = () => {
     const shown = scale.getVisibleLogicalRange();
     if (shown) place.dataset.shown = `${Math.round(shown.from + 0.5)} ${Math.round(shown.to + 0.5)}`;
-    if (!candles) return;
-    const is_dense = scale.options().barSpacing < 3;
-    if (area.options().visible === is_dense) return;
+    if (!single) return;
+    const spacing = scale.options().barSpacing, is_dense = !candles || spacing < 3, is_rough = spacing * devicePixelRatio <= 0.25;
+    const see = (one, is_seen) => { if (one && one.options().visible !== is_seen) one.applyOptions({visible: is_seen}); };
     if (is_dense) fill();
-    area.applyOptions({visible: is_dense});
-    candles.applyOptions({visible: !is_dense});
-    place.dataset.look = is_dense ? "area" : "candles";
+    see(candles, !is_dense); see(area, is_dense && !is_rough); see(rough_area, is_rough);
+    see(volume, !is_rough); see(rough_volume, is_rough);
+    if (candles) place.dataset.look = is_dense ? "area" : "candles";
   };
   scale.subscribeVisibleLogicalRangeChange(dense);
   // A range that has all columns, or hardly one, is none to choose.
@@ -336,8 +369,9 @@ const drawChart = (box, data) => {
   };
 
   chart.subscribeCrosshairMove(move => {
-    const index = move.logical ?? filled[filled.length - 1];
-    said(Math.max(0, Math.min(count - 1, Math.round(index))));
+    const index = Math.max(0, Math.min(count - 1, Math.round(move.logical ?? filled[filled.length - 1])));
+    pointed = move.logical == null ? null : index;
+    said(index);
   });
   const walk = step => {
     const from = at < 0 ? filled.length - 1 : at;
@@ -348,7 +382,7 @@ const drawChart = (box, data) => {
       scale.setVisibleLogicalRange({from: index - half, to: index + half});
     }
     const one = series.find(one => one.columns[index]);
-    chart.setCrosshairPosition(one.columns[index].close, times[index], single ? (area.options().visible ? area : candles) : lines[series.indexOf(one)]);
+    chart.setCrosshairPosition(one.columns[index].close, times[index], single ? [candles, area, rough_area].find(one => one?.options().visible) : lines[series.indexOf(one)]);
     said(index);
   };
   const zoom = share => {
@@ -368,7 +402,18 @@ const drawChart = (box, data) => {
 
   const room = Math.floor(place.clientWidth / 6);
   show(count <= 2 * room ? 0 : count - room, count - 1);
-  requestAnimationFrame(() => { dense(); place.dataset.ready = "yes"; if (area) setTimeout(fill); });
+  // The library converts the points of a series when it first draws them: what a zoom will show is drawn once before,
+  // without a colour, so that no frame of the zoom has to wait for it.
+  const prepare = () => {
+    fill();
+    const later = [area, rough_area, rough_volume].filter(one => one && !one.options().visible);
+    for (const one of later) one.applyOptions({visible: true, color: none, lineVisible: false, topColor: none, bottomColor: none, lastValueVisible: false, priceLineVisible: false});
+    requestAnimationFrame(() => requestAnimationFrame(() => {
+      for (const one of later) one.applyOptions(one === rough_volume ? {color: paint("volume")} : {...area_look(), lineVisible: true, lastValueVisible: true, priceLineVisible: true});
+      dense();
+    }));
+  };
+  requestAnimationFrame(() => { dense(); place.dataset.ready = "yes"; if (candles) setTimeout(prepare); });
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => {
     colours = new Map();
     chart.applyOptions(looks()); draw(); flagged.forEach(one => one.setMarkers(flags()));

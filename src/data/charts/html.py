@@ -370,12 +370,14 @@ def _tables(chart: Chart, counts: Counts) -> list[Any]:
         (axis.text(run.first), axis.text(run.end - 1), run.text)
         for run in chart.ribbon[:_MOST_ROWS]
     ]
+    vendors = {run.text for run in chart.ribbon}
+    notes = [*chart.notes, *(f"All bars are from {name}." for name in vendors if len(vendors) == 1)]
     tables: list[tuple[str, Sequence[Sequence[str]], Sequence[str], int]] = [
         ("Gaps", gaps, ("symbol", "from", "to", "why no bar is there"), len(chart.gaps)),
         ("Marks", marks, ("time", "what", "which"), len(chart.marks)),
-        ("Vendors", spans, ("from", "to", "vendor"), len(chart.ribbon)),
+        ("Vendors", spans if len(vendors) > 1 else [], ("from", "to", "vendor"), len(chart.ribbon)),
     ]
-    shown: list[Any] = [element("p", note) for note in chart.notes]
+    shown: list[Any] = [element("p", note) for note in notes]
     for name, rows, columns, total in tables:
         if rows:
             more = f", the first {len(rows)} of {total:,}" if total > len(rows) else ""

@@ -22,7 +22,7 @@ from .parts import (
     records,
     shown,
     small_bars,
-    with_code,
+    step_text,
 )
 
 # Maximum number of results of each kind on the page; the data contains all of them.
@@ -196,7 +196,7 @@ def _causes(values: Values) -> Iterator[Html]:
         own = [one for name in names for one in by_name.get(name, ())]
         is_bad = reason.data["failed"]
         step = (
-            reason.show("next_step", as_text=with_code)
+            reason.show("next_step", as_text=step_text)
             if reason.data["next_step"]
             else "nothing to do"
         )
@@ -208,7 +208,7 @@ def _causes(values: Values) -> Iterator[Html]:
                 " failed" if is_bad else " not complete",
                 class_="bad" if is_bad else "poor",
             ),
-            element("p", reason.show("why", as_text=with_code)),
+            element("p", reason.show("why", as_text=step_text)),
             element("p", "Next: ", step),
             folded(
                 names_text(names[:5]) + (f" and {len(names) - 5:,} more" if names[5:] else ""),

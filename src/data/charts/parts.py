@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from ..model.html import Html, element, joined
+from ..model.html import Html, element, joined, with_code
 
 # Size of a small drawing, in its own units.
 _SPARK_WIDTH, _SPARK_HEIGHT = 120.0, 28.0
@@ -72,14 +72,11 @@ def shown(value: Any) -> str:
     return f"{value:,}" if isinstance(value, int) else str(value)
 
 
-def with_code(text: str) -> str:
-    """Return a string with commands in backticks as code, unchanged if a backtick is unpaired."""
-    parts = shown(text).split("`")
-    if text.startswith("onetape ") and len(parts) == 1:
+def step_text(text: str) -> str:
+    """Format a next step: a command, alone or in backticks, is code."""
+    if text.startswith("onetape ") and "`" not in text:
         return element("code", text)
-    if len(parts) % 2 == 0:
-        return text
-    return joined(element("code", part) if i % 2 else part for i, part in enumerate(parts))
+    return with_code(shown(text))
 
 
 def records(
@@ -167,7 +164,7 @@ def first_look(look: Values) -> Html:
             that follows the number), ``text``, ``next_step`` (may be empty).
     """
     step = (
-        ["Next: ", look.show("next_step", as_text=with_code)]
+        ["Next: ", look.show("next_step", as_text=step_text)]
         if look.data["next_step"]
         else ["Nothing to do."]
     )

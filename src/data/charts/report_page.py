@@ -25,7 +25,7 @@ from .parts import (
     records,
     spaced,
     spark,
-    with_code,
+    step_text,
 )
 
 HEAT_ID = "heat"
@@ -426,14 +426,14 @@ _GAPS = (
     Column("bars#", "bars"),
     Column("class", "class", spaced),
     Column("evidence_", "evidence"),
-    Column("what to do_", "next_step", with_code),
+    Column("what to do_", "next_step", step_text),
 )
 _FINDINGS = (
     Column("severity", "severity"),
     Column("check", "check"),
     Column("bars#", "rows"),
     Column("evidence_", "evidence"),
-    Column("what to do_", "next_step", with_code),
+    Column("what to do_", "next_step", step_text),
 )
 _SPANS = (
     *_RANGE,
@@ -473,7 +473,7 @@ _ROUTE = (
 _ATTENTION = (
     Column("what", "kind"),
     Column("why_", "text"),
-    Column("what to do_", "next_step", with_code),
+    Column("what to do_", "next_step", step_text),
 )
 _NAMED = (Column("symbol", "symbol"), *_SERIES_NAME)
 _POOR = (

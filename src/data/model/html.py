@@ -33,6 +33,14 @@ def joined(children: Iterable[object], separator: str = "") -> Html:
     return Html(separator.join(escaped(child) for child in children))
 
 
+def with_code(text: str) -> str:
+    """Return a string with commands in backticks as code, unchanged if a backtick is unpaired."""
+    parts = text.split("`")
+    if len(parts) % 2 == 0:
+        return text
+    return joined(element("code", part) if i % 2 else part for i, part in enumerate(parts))
+
+
 def element(tag: str, *children: object, **attributes: object) -> Html:
     """Return an HTML element.
 

@@ -7,7 +7,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from decimal import Decimal
 
-from .html import element, escaped
+from .html import element, escaped, with_code
 from .instant import DAY_MS, MINUTE_MS, SECOND_MS, iso
 from .printable import printable
 from .timeframe import Timeframe
@@ -133,10 +133,11 @@ def _wrapped(text: str, name: str) -> list[str]:
 def as_html(title: str, lines: Iterable[Line]) -> str:
     """Return a title and lines as an HTML table for notebooks, with everything escaped.
 
-    It sets no colours, so that it is readable on light and dark backgrounds.
+    Commands in backticks are code. It sets no colours, so that it is readable on light and dark
+    backgrounds.
     """
     rows = [
-        element("tr", element("th", name), element("td", text, style="text-align:left"))
+        element("tr", element("th", name), element("td", with_code(text), style="text-align:left"))
         for name, text in lines
     ]
     return element("table", *([element("caption", title)] if title else ()), *rows)
@@ -175,7 +176,7 @@ def bounded(lines: Iterable[Line]) -> Iterator[Line]:
     left, more = _MOST_SHOWN, 0
     for name, text in lines:
         name, text = _within(name, _LONGEST_NAME), _within(text)
-        left -= len((escaped(name) + escaped(text)).encode()) + _ROW
+        left -= len((escaped(name) + escaped(with_code(text))).encode()) + _ROW
         if left < 0:
             more += 1
         else:
