@@ -1,4 +1,4 @@
-"""The part of ``docs/validation.md`` that says how often checks are right, and the table in the code."""
+"""The part of ``docs/precision.md`` that says how often checks are right, and the table in the code."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from .measure import Count, Measured
 from .planting import KINDS, Kind
 
 ROOT = Path(__file__).parents[2]
-PAGE = ROOT / "docs" / "validation.md"
+PAGE = ROOT / "docs" / "precision.md"
 BEGIN, END = "<!-- written by python -m tests.corpus --write -->", "<!-- end -->"
 _CODE = Path(precision.__file__)
 _CODE_BEGIN, _CODE_END = "# --- written by `python -m tests.corpus --write` ---", "# --- end ---"
