@@ -84,10 +84,10 @@ def examine(
     question = (symbol, timeframe, start, end)
     bench = _Bench(provider, Path(recording), question, adjustment)
     bars = bench.ask()
-    broken = list(_broken(bench, bars))
-    if broken:  # no `assert`, which Python leaves out under -O
+    faults = list(_broken(bench, bars))
+    if faults:  # no `assert`, which Python leaves out under -O
         raise AssertionError(
-            f"{provider.__name__} breaks {len(broken)} promises:\n" + "\n".join(broken)
+            f"{provider.__name__} breaks {len(faults)} promises:\n" + "\n".join(faults)
         )
     return bars
 
@@ -193,8 +193,8 @@ def _not_refused(bench: _Bench, name: str, spoil: _Spoil) -> Iterator[str]:
         bars = bench.ask(spoil)
     except AllProvidersFailedError as error:
         outcomes = {attempt.outcome for attempt in error.attempts}
-        if nothing := outcomes & _NOTHING:
-            yield f"- {name} is taken for {min(nothing)}"
+        if accepted := outcomes & _NOTHING:
+            yield f"- {name} is taken for {min(accepted)}"
         if name == "HTTP 429" and RateLimitedError.__name__ not in outcomes:
             yield f"- HTTP 429 is {', '.join(sorted(outcomes))}, not {RateLimitedError.__name__}"
     except DataError as error:

@@ -202,9 +202,9 @@ class ActionService:
         lacking = book.lacking(wanted, today.news_ms)
         if lacking:
             log.warning("splits and dividends for %s: %s", instrument.symbol, problems)
-        shown = Span(start, 1 << 62 if last is None else day_ms(last) + DAY_MS)
+        window = Span(start, 1 << 62 if last is None else day_ms(last) + DAY_MS)
         actions = known_actions(book, today.day, instrument.quote or "")
-        inside = tuple(one for one in actions if day_ms(one.action.ex_date) in shown)
+        inside = tuple(one for one in actions if day_ms(one.action.ex_date) in window)
         awaited = subtract(book.lacking(wanted), lacking)
         attempts = journal.side_attempts
         return FoundActions(instrument.symbol, inside, attempts, lacking, awaited, problems)

@@ -73,7 +73,7 @@ class _Done:
 
     def miss(self, table: TableStore, key: SeriesKey, span: Span, why: str) -> None:
         """Record a gap, with the damaged files that may have held its rows."""
-        files = [lost.file for lost in table.quarantined(key, span)]
+        files = [one.file for one in table.quarantined(key, span)]
         self.damaged += files
         self.gaps.append((span, why + _in_quarantine(files)))
 
@@ -237,15 +237,15 @@ class FiguresService:
         served = vendor.served
         late = served.settle_ms + (query.period.step_ms or 0 if served.periods else 0)
         settled = Span(reach.start, max(reach.start, min(reach.end, fetched.server_now_ms - late)))
-        lost = _not_sent_again(table, key, settled, fetched)
-        for span in lost:
+        lost_spans = _not_sent_again(table, key, settled, fetched)
+        for span in lost_spans:
             done.miss(table, key, span, f"{vendor.name} no longer returns rows that were stored")
         if not fetched.rows:
             return
         frame = figures_frame(query.measure, fetched.rows)
         done.frames.append(frame)
         try:
-            table.put(key, frame, settled, vendor.name, lacking=lost)
+            table.put(key, frame, settled, vendor.name, lacking=lost_spans)
         except CacheError as error:
             log.warning(
                 "%s for %s are returned, but cannot be kept: %s", query.measure, key.symbol, error
@@ -261,14 +261,14 @@ def _not_sent_again(
     """
     sent = np.array([row.stamp_ms for row in fetched.rows], dtype=np.int64)
     lacking = []
-    for lost in table.quarantined(key, span):
-        stamps, stored = sent, table.read(key, lost.span)
+    for lost_year in table.quarantined(key, span):
+        stamps, stored = sent, table.read(key, lost_year.span)
         if stored is not None:
             kept = stored.index.to_numpy("M8[ms]").astype(np.int64)
             stamps = np.unique(np.concatenate([sent, kept]))
-        inside = (stamps >= lost.span.start) & (stamps < lost.span.end)
-        if lost.rows is None or inside.sum() < lost.rows:
-            lacking += _rowless(lost.span.clip(span), stamps, key.timeframe.longest_ms)
+        inside = (stamps >= lost_year.span.start) & (stamps < lost_year.span.end)
+        if lost_year.rows is None or inside.sum() < lost_year.rows:
+            lacking += _rowless(lost_year.span.clip(span), stamps, key.timeframe.longest_ms)
     return coalesce(lacking)
 
 

@@ -510,10 +510,10 @@ def load_book(data: bytes, symbol: str) -> ActionBook:
 
 
 def _book_of(entries: BookEntries) -> ActionBook:
-    believed = [a for a in entries.asked if a.told or a.source not in _NOT_BELIEVED]
+    trusted = [a for a in entries.asked if a.told or a.source not in _NOT_BELIEVED]
     return ActionBook(
         reports=tuple(sorted([*entries.actions, *entries.disagreements, *entries.confirmed])),
-        answers=tuple([Asked(a.span, a.source, a.fetched_at) for a in believed]),
+        answers=tuple([Asked(a.span, a.source, a.fetched_at) for a in trusted]),
         awaited=tuple([Asked(a.span, a.source, a.fetched_at) for a in entries.awaited]),
-        has_unbelieved=len(believed) < len(entries.asked),
+        has_unbelieved=len(trusted) < len(entries.asked),
     )

@@ -120,9 +120,9 @@ class FundamentalsFolder:
         for symbol in self.symbols():
             entries = list(self._entries(symbol))
             old = [e for e in entries if not self._is_fresh(e.stamp_ms, max_age_days, data_type)]
-            gone = len(self._remove(symbol, old, "cleanup_expired_data"))
-            removed += gone
-            emptied += bool(gone) and gone == len(entries)
+            removed_now = len(self._remove(symbol, old, "cleanup_expired_data"))
+            removed += removed_now
+            emptied += bool(removed_now) and removed_now == len(entries)
         return {"removed_files": removed, "removed_symbols": emptied}
 
     def get_cache_stats(self, symbol: str | None = None) -> dict[str, Any]:

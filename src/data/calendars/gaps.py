@@ -50,16 +50,16 @@ def missing(wanted: Span, covered: Sequence[Span], due: Sequence[Span], grid: Ba
             segments += (s for s in left if s.overlaps(part))
         else:
             closed.append(part)
-    segments, joined, apart = coalesce(segments), [], []
+    segments, joined, separate = coalesce(segments), [], []
     for part in closed:
         opens = grid.next_open(part.start)
         at = bisect_left(segments, (part.end,))
         after = segments[at] if at < len(segments) else None
         if after is None or after.start > opens:
-            apart.append(part)
+            separate.append(part)
         else:
             joined.append(Span(part.start, after.end))
-    return Missing(coalesce([*segments, *joined]), apart)
+    return Missing(coalesce([*segments, *joined]), separate)
 
 
 def holes(answered: Span, present: Stamps, grid: BarGrid) -> list[Span]:

@@ -26,20 +26,22 @@ def configure(actions: Any) -> None:
     parser = actions.add_parser(
         "quarantine", help="rows that cannot be bars and damaged files, quarantined with the reason"
     )
-    deeds = parser.add_subparsers(dest="deed", metavar="ACTION", required=True)
-    listed = deeds.add_parser("list", help="list each series with its quarantined rows and files")
-    shown = deeds.add_parser("show", help="show every row and file, with the reason")
-    restored = deeds.add_parser(
+    subcommands = parser.add_subparsers(dest="deed", metavar="ACTION", required=True)
+    listed = subcommands.add_parser(
+        "list", help="list each series with its quarantined rows and files"
+    )
+    shown = subcommands.add_parser("show", help="show every row and file, with the reason")
+    restored = subcommands.add_parser(
         "restore", help="put back rows that can be bars, if no bar has taken their place"
     )
-    purged = deeds.add_parser(
+    purged = subcommands.add_parser(
         "purge",
         help="delete quarantined rows and files for good, including bars that vendors withdrew",
     )
-    for deed, work in ((listed, _list), (shown, _show), (restored, _restore), (purged, _purge)):
-        deed.add_argument("symbol", nargs="?" if deed in (listed, purged) else None)
-        deed.add_argument("timeframe", nargs="?", help="default: all timeframes")
-        command(deed, work)
+    for action, work in ((listed, _list), (shown, _show), (restored, _restore), (purged, _purge)):
+        action.add_argument("symbol", nargs="?" if action in (listed, purged) else None)
+        action.add_argument("timeframe", nargs="?", help="default: all timeframes")
+        command(action, work)
     purged.add_argument("--all", action="store_true", help="purge every series")
     purged.add_argument("--dry-run", action="store_true", help="show what would be deleted")
 
@@ -106,8 +108,8 @@ def _purge(args: argparse.Namespace) -> Report:
         raise QueryError("give either a symbol, or --all for every series")
     manager = manager_of(args)
     keys = chosen(manager, args.symbol, args.timeframe)
-    gone, problems = manager.cache.maintenance.purge_quarantine(keys, dry_run=args.dry_run)
-    files, freed = sum(one.files for one in gone), sum(one.file_bytes for one in gone)
+    purged, problems = manager.cache.maintenance.purge_quarantine(keys, dry_run=args.dry_run)
+    files, freed = sum(one.files for one in purged), sum(one.file_bytes for one in purged)
     document = {"files": files, "bytes": freed, "dry_run": args.dry_run}
     would = "would be deleted" if args.dry_run else "deleted"
     summary = f"{would}: {counted(files, 'file')}, {size(freed)}"

@@ -92,8 +92,8 @@ def _row(name: str, value: Any, about: Mapping[str, str], metadata: Mapping[str,
     period = f"{about.get('period', '')} {about.get('period_end', '')}".strip()
     age = _age(about["fetched_at"], metadata["combination_timestamp"])
     is_percent = about.get("unit") == "fraction"
-    shown = f"{value:.2%}" if is_percent and not isinstance(value, str) else number(value)
-    return [name, shown, "" if is_percent else unit, about["source"], period, age]
+    text = f"{value:.2%}" if is_percent and not isinstance(value, str) else number(value)
+    return [name, text, "" if is_percent else unit, about["source"], period, age]
 
 
 def _below(metadata: Mapping[str, Any]) -> Iterator[tuple[str, list[str]]]:

@@ -108,7 +108,7 @@ class TextTable:
         from rich import box
         from rich.table import Table
 
-        made = Table(
+        table = Table(
             # The box adds one more blank between two columns.
             box=box.SIMPLE_HEAD,
             show_edge=False,
@@ -119,10 +119,10 @@ class TextTable:
         )
         for place in kept:
             side: Any = "right" if self._is_number[place] else "left"
-            made.add_column(self._names[place], justify=side, overflow="fold")
+            table.add_column(self._names[place], justify=side, overflow="fold")
         for row in self._rows:
-            made.add_row(*(row[place] for place in kept))
-        return made
+            table.add_row(*(row[place] for place in kept))
+        return table
 
 
 def _plain_or_text(cell: Cell) -> str | Text:
@@ -152,13 +152,13 @@ def findings(rows: Sequence[tuple[Cell, str, Sequence[Cell]]], name_width: int =
     from rich.console import Group
     from rich.table import Table
 
-    made = Table.grid(padding=(0, _GAP, 0, 0))
-    made.add_column()
-    made.add_column(min_width=name_width, max_width=_NAME_WIDTH, overflow="fold")
-    made.add_column(overflow="fold")
+    grid = Table.grid(padding=(0, _GAP, 0, 0))
+    grid.add_column()
+    grid.add_column(min_width=name_width, max_width=_NAME_WIDTH, overflow="fold")
+    grid.add_column(overflow="fold")
     for mark, name, texts in rows:
-        made.add_row(_text(mark), _text(name), Group(*map(_text, texts)))
-    return made
+        grid.add_row(_text(mark), _text(name), Group(*map(_text, texts)))
+    return grid
 
 
 def aligned(values: Sequence[float]) -> list[str]:

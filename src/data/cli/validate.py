@@ -167,8 +167,8 @@ def _summed(args: argparse.Namespace, reports: Iterable[QualityReport | Exceptio
     verdict = f"{counted(count, 'series')}: {counted(faulty, 'series')} with findings"
     verdict += f", {failed} could not be read" if failed else ""
     ok = not faulty and not failed
-    shown = [styled(verdict, "bold green" if ok else "bold red")]
-    return Report(plain, shown, ok=ok, is_check=True)
+    lines = [styled(verdict, "bold green" if ok else "bold red")]
+    return Report(plain, lines, ok=ok, is_check=True)
 
 
 def _shown(args: argparse.Namespace, report: QualityReport | Exception) -> Shown:

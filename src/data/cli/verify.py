@@ -222,7 +222,7 @@ def _closes(difference: Difference) -> list[str]:
     pairs = {
         name: (getattr(difference.ours, name), getattr(difference.theirs, name)) for name in names
     }
-    name = next((n for n, (ours, theirs) in pairs.items() if ours != theirs), "close")
+    name = next((n for n, (own, other) in pairs.items() if own != other), "close")
     return [f"{name} {value}" for value in aligned(pairs[name])]
 
 

@@ -292,8 +292,10 @@ def _is_text(column: pd.Series[Any]) -> bool:
     """Return whether a column contains values other than numbers and missing values."""
     if pd.api.types.is_numeric_dtype(column) and not pd.api.types.is_bool_dtype(column):
         return False
-    given = [value for value in column.tolist() if not pd.isna(value)]
-    return any(isinstance(value, bool) or not isinstance(value, (Real, Decimal)) for value in given)
+    values = [value for value in column.tolist() if not pd.isna(value)]
+    return any(
+        isinstance(value, bool) or not isinstance(value, (Real, Decimal)) for value in values
+    )
 
 
 def _has_prices(frame: pd.DataFrame) -> Mask:

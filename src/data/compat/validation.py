@@ -276,11 +276,11 @@ def get_data_quality_score(
     }
 
 
-def _stamp_errors(df: pd.DataFrame, twins: bool, interval: str | None) -> list[str]:
+def _stamp_errors(df: pd.DataFrame, duplicates: bool, interval: str | None) -> list[str]:
     stamps = _stamps_of(df)
     if stamps is None:
         return validate_timestamps(df["timestamp"]) if "timestamp" in df else []
-    repeated = 0 if twins else int(stamps.duplicated().sum())
+    repeated = 0 if duplicates else int(stamps.duplicated().sum())
     errors = [f"Found {repeated} duplicate timestamps"] if repeated else []
     if interval is not None and parse_interval_to_minutes(interval) is None:
         errors.append(f"Invalid interval format: {interval}")

@@ -73,8 +73,8 @@ def _age(value: Any, path: Path) -> Iterator[Problem]:
 def _delimiter(value: Any, path: Path) -> Iterator[Problem]:
     """Accept a character that separates CSV fields, or null."""
     if value is not None and value not in (",", ";", "|", "\t"):
-        shown = repr(value) if isinstance(value, str) else type(value).__name__
-        yield Problem(path, f'it is {shown}, but must be one of "," ";" "|" "\\t"')
+        text = repr(value) if isinstance(value, str) else type(value).__name__
+        yield Problem(path, f'it is {text}, but must be one of "," ";" "|" "\\t"')
 
 
 _maybe = text(nullable=True)
@@ -416,10 +416,10 @@ def overlay(base: Mapping[str, Any], user: Mapping[str, Any]) -> dict[str, Any]:
     """
     merged: dict[str, Any] = _overlaid(base, _canonical_keys(user))
     claimed = {name: _labels(user[name]) for name in RULES if _labels(user.get(name))}
-    taken = {label for name in STOCK_RULES for label in claimed.get(name, ())}
+    claimed_labels = {label for name in STOCK_RULES for label in claimed.get(name, ())}
     for name in STOCK_RULES:
         if name in merged and name not in claimed:
-            left = [label for label in _labels(merged[name]) if label not in taken]
+            left = [label for label in _labels(merged[name]) if label not in claimed_labels]
             merged[name] = {**merged[name], "timeframes": left}
     return merged
 

@@ -176,10 +176,10 @@ class StoredAlerts:
         # One unit per recipient. By the time a due run is locked, another process may have taken
         # it; the search then continues.
         while True:
-            found = self._take_next(channels, (now_ms, lease_ms), passed)
-            if not isinstance(found, tuple):
-                return found
-            passed.add(found)
+            delivery = self._take_next(channels, (now_ms, lease_ms), passed)
+            if not isinstance(delivery, tuple):
+                return delivery
+            passed.add(delivery)
 
     @once_more
     def _take_next(

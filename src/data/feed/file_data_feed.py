@@ -255,11 +255,11 @@ def read_csv_bars(path: str | Path, columns: CsvColumns | None = None) -> pd.Dat
 def _renamed(raw: pd.DataFrame, columns: CsvColumns, path: str | Path) -> pd.DataFrame:
     import pandas as pd
 
-    missing = [f"{theirs} ({ours})" for ours, theirs in columns.values() if theirs not in raw]
+    missing = [f"{column} ({name})" for name, column in columns.values() if column not in raw]
     if missing:
         raise ValueError(f"{path} has no columns {', '.join(missing)}; it has {_names(raw)}")
     values = {
-        ours: pd.to_numeric(raw[theirs], errors="coerce") for ours, theirs in columns.values()
+        name: pd.to_numeric(raw[column], errors="coerce") for name, column in columns.values()
     }
     interest = columns.openinterest_col
     if interest is not None and interest not in raw:

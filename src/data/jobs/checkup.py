@@ -298,8 +298,8 @@ def _calendars(catalogue: Catalogue, holdings: Holdings, now_ms: int) -> Iterato
         if entry is None or entry.first is None:
             continue
         calendar = calendar_for(configured_instrument(key.symbol))
-        known = reach.get(calendar, Span(now_ms, now_ms + _SOON_MS))
-        reach[calendar] = Span(min(known.start, entry.first), known.end)
+        covered = reach.get(calendar, Span(now_ms, now_ms + _SOON_MS))
+        reach[calendar] = Span(min(covered.start, entry.first), covered.end)
     for calendar, span in reach.items():
         if unknown := calendar.unrecorded(span):
             times = ", ".join(f"{date_of(s.start)} to {date_of(s.end - 1)}" for s in unknown)
@@ -411,8 +411,8 @@ def _configuration(
         own = survey.rules_path
         text = f"{own}, merged over the packaged rules" if own else "the packaged rules"
         yield Check("configuration", "rules", True, text)
-    for remark in survey.remarks:
-        yield Check("configuration", "environment", False, remark, "correct the variable")
+    for warning in survey.remarks:
+        yield Check("configuration", "environment", False, warning, "correct the variable")
     for name in sorted(_routed(selector)):
         lacking = lack(selector, name)
         if lacking.reason and name not in without_key:

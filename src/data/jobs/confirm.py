@@ -391,12 +391,12 @@ class _Run:
         ]
         if not final:
             return "it has no final bars yet"
-        taken = [*self._taken(key, query.now_ms), *self.done.get(key, ())]
+        compared = [*self._taken(key, query.now_ms), *self.done.get(key, ())]
         steps, reasons = list[_Step](), dict[str, str]()
         for candidate in candidates:
             others = [span for span, vendor in final if vendor not in _names_of(candidate)]
             step = self._unfit(candidate, key) or self._step_of(
-                turn, query, candidate, grid, subtract(others, taken), most
+                turn, query, candidate, grid, subtract(others, compared), most
             )
             if isinstance(step, _Step):
                 steps.append(step)
@@ -404,10 +404,10 @@ class _Run:
                 reasons[candidate.name] = step or _OWN
         if steps:
             return min(steps, key=lambda step: step.span.start)
-        is_all = _first_stretch(grid, subtract([span for span, _ in final], taken), most) is None
+        is_all = _first_stretch(grid, subtract([span for span, _ in final], compared), most) is None
         if not is_all and {*reasons.values()} == {_OWN}:
-            whose = ", ".join(reasons)
-            return f"no second vendor in the rules serves bars of this kind; these are from {whose}"
+            suppliers = ", ".join(reasons)
+            return f"no second vendor in the rules serves bars of this kind; these are from {suppliers}"
         return "" if is_all else "; ".join(f"{name}: {why}" for name, why in reasons.items())
 
     def _step_of(
@@ -506,7 +506,7 @@ class _Run:
 
         Entries for a file that has been rewritten meanwhile are kept if their bars are unchanged.
         """
-        store, taken, same = self.services.cache.store, list[Span](), list[Confirmation]()
+        store, compared, same = self.services.cache.store, list[Span](), list[Confirmation]()
         for one, is_valid in store.confirmations(key):
             is_now = one
             if not is_valid:
@@ -516,10 +516,10 @@ class _Run:
                 is_now = renewed
                 same.append(is_now)
             if is_now.is_whole or now_ms - is_now.at < _AGAIN_MS:
-                taken.append(one.span)
+                compared.append(one.span)
         if same and not self.is_dry:
             store.confirm(key, same)
-        return taken
+        return compared
 
     # --- one comparison --------------------------------------------------------------------
 

@@ -91,9 +91,9 @@ def incident_texts(report: Mapping[str, Any]) -> list[str]:
 
 def perishable_text(one: Mapping[str, Any]) -> str:
     """Return a line about bars or figures that vendors will soon stop serving."""
-    name, last, lost = (
+    name, last, deleted_at = (
         f"{one['symbol']} {one['timeframe']}",
         moment(one["last"]),
         moment(one["lost"]),
     )
-    return f"{name}: no {one['what']} after {last}; {one['vendor']} deletes the next one at {lost}"
+    return f"{name}: no {one['what']} after {last}; {one['vendor']} deletes the next one at {deleted_at}"

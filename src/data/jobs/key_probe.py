@@ -140,8 +140,8 @@ def probe(
 
 
 def _has_key(selector: ProviderSelector, name: str) -> bool:
-    made = selector._initialize_downloader(name)
-    return made is not None and is_ours(made) and bool(made.session.keys)
+    downloader = selector._initialize_downloader(name)
+    return downloader is not None and is_ours(downloader) and bool(downloader.session.keys)
 
 
 def _questions(

@@ -184,7 +184,7 @@ class _Adjuster:
                 "the bars around it have an older adjustment, or an unknown one"
             )
         answered = [answer.span for answer in self._book.answers]
-        brought = rebase(
+        rebased = rebase(
             table,
             [BasisPart(place, own, vendor)],
             self._book.actions,
@@ -195,7 +195,7 @@ class _Adjuster:
             timeframe=self._key.timeframe,
             fetched_dates=coalesce(answered),
         )
-        return brought, goal
+        return rebased, goal
 
     def _own(self, bar: Bar) -> Basis:
         """Return the basis of the bar when it was last stored; ``unknown`` if no generation has the bar."""

@@ -485,8 +485,8 @@ class _Run:
             with running(Subject(part.symbol)):
                 tell(TaskState(part.plain))
                 question = replace(part.plan.question, now_ms=clock.now_ms())
-                ask_it = partial(self._service.supply.ask, must_keep=True)
-                answers = run_call(clock, self._timeout_s, ask_it, [vendor], question)
+                fetch = partial(self._service.supply.ask, must_keep=True)
+                answers = run_call(clock, self._timeout_s, fetch, [vendor], question)
                 outcome: Snapshot | DataError = answers[vendor]
                 if isinstance(outcome, DataError):
                     words = vendor, part.kind, part.symbol, outcome

@@ -60,7 +60,7 @@ def workers(wanted: str) -> Iterator[Make]:
         UnavailableError: No scheduler answers at the address.
     """
     kind, _, detail = wanted.partition(":")
-    made: list[Executor] = []
+    executors: list[Executor] = []
     if kind == "processes" and (not detail or (detail.isascii() and detail.isdigit())):
         make = _processes(int(detail) if detail else os.cpu_count() or 1)
         client = None
@@ -75,13 +75,13 @@ def workers(wanted: str) -> Iterator[Make]:
 
     def keep() -> Executor:
         """Create an executor, which is shut down after the block."""
-        made.append(make())
-        return made[-1]
+        executors.append(make())
+        return executors[-1]
 
     try:
         yield keep
     finally:
-        for executor in made:
+        for executor in executors:
             executor.shutdown(wait=False)
         if client is not None:
             client.close()

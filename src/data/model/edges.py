@@ -54,8 +54,8 @@ def holds(edges: Edges, stamps: NDArray[np.int64]) -> NDArray[np.bool_]:
     """Return a mask of the timestamps that are in one of the spans."""
     starts, ends = np.sort(edges[edges[:, 0] < edges[:, 1]], axis=0).T
     # A timestamp is inside if more spans have begun than ended at that point.
-    begun, ended = starts.searchsorted(stamps, "right"), ends.searchsorted(stamps, "right")
-    rows: NDArray[np.bool_] = begun > ended
+    started, ended = starts.searchsorted(stamps, "right"), ends.searchsorted(stamps, "right")
+    rows: NDArray[np.bool_] = started > ended
     return rows
 
 
@@ -71,6 +71,6 @@ def difference(edges: Edges, removed: Edges) -> Edges:
 def meets(edges: Edges, ascending: Edges) -> NDArray[np.bool_]:
     """Return a mask of the non-empty spans that overlap one of the ascending, disjoint spans."""
     starts, ends = ascending.T
-    begun, ended = starts.searchsorted(edges[:, 1]), ends.searchsorted(edges[:, 0], "right")
-    rows: NDArray[np.bool_] = begun > ended
+    started, ended = starts.searchsorted(edges[:, 1]), ends.searchsorted(edges[:, 0], "right")
+    rows: NDArray[np.bool_] = started > ended
     return rows

@@ -253,8 +253,8 @@ class Plan(InLines):
     @property
     def title(self) -> str:
         """The request and its cost, in one line."""
-        made = f", built from {self.source} bars" if self.source else ""
-        return f"{self.symbol} {self.timeframe}{made}: {self.verdict}"
+        origin = f", built from {self.source} bars" if self.source else ""
+        return f"{self.symbol} {self.timeframe}{origin}: {self.verdict}"
 
     @property
     def verdict(self) -> str:
@@ -265,8 +265,8 @@ class Plan(InLines):
         takes = f"{counted(self.requests, 'request')}, {waiting(self.wait_s)}"
         takes += f", about {duration(self.takes_s)} in total" if self.takes_s >= _LONG_S else ""
         without = "a cache hit, no request" if self.is_hit else "no request"
-        lost = f"{count} gap{'s' if count > 1 else ''}" if count else ""
-        return "; ".join(filter(None, [takes if self.requests else without, lost]))
+        gaps = f"{count} gap{'s' if count > 1 else ''}" if count else ""
+        return "; ".join(filter(None, [takes if self.requests else without, gaps]))
 
     def lines(self) -> Iterator[Line]:
         """Yield the facts of the plan, each as a name and a string."""

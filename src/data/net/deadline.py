@@ -151,11 +151,11 @@ class Deadline:
     @contextmanager
     def stopped(self) -> Iterator[None]:
         """Exclude the time that the block takes from the call's time."""
-        began = self._clock.monotonic()
+        started = self._clock.monotonic()
         try:
             yield
         finally:
-            self._prolong(self._clock.monotonic() - began)
+            self._prolong(self._clock.monotonic() - started)
 
     def _prolong(self, seconds: float) -> None:
         self._end += seconds
@@ -419,8 +419,8 @@ def querying_once() -> Iterator[None]:
 
 def down_for(symbol: str) -> dict[str, Attempt]:
     """Return the failed attempts of vendors down for a symbol within :func:`querying_once`."""
-    known = _down.get()
-    return {} if known is None else known.setdefault(symbol, {})
+    failures = _down.get()
+    return {} if failures is None else failures.setdefault(symbol, {})
 
 
 # --- one request, in real time -----------------------------------------------------------------

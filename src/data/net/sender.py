@@ -248,9 +248,9 @@ class Sender:
                 self._recorder.keep(call.vendor, call.request, response, self._clock.now_ms())
         finally:
             self._limiter.settle(ticket, response)
-        if hidden := response.requests - 1:
-            self._count(call, hidden)
-            self._limiter.charge(hidden)
+        if extra := response.requests - 1:
+            self._count(call, extra)
+            self._limiter.charge(extra)
         return response
 
     def _transported(self, call: _Call) -> HttpResponse:

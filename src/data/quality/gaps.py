@@ -198,8 +198,8 @@ class _Classifier:
             return self._gap(span, "before_listing", part.vendor, f"before its listing{source}")
         if span.start >= self._traded.end:
             return self._gap(span, "after_delisting", part.vendor, self._ended())
-        who, at = _names(part.vendor) or "a vendor", _minute(part.fetched_at)
-        answers = f"{who}: {sentence(part.reason)}, queried {at}"
+        vendor, at = _names(part.vendor) or "a vendor", _minute(part.fetched_at)
+        answers = f"{vendor}: {sentence(part.reason)}, queried {at}"
         is_believed = part.expires is None or part.expires - part.fetched_at > _BELIEVED_MS
         is_last = span.start >= self._reach.end
         evidence = answers + (" UTC and before" if is_believed else " UTC, once")

@@ -87,9 +87,9 @@ class _Harvest:
     @property
     def way(self) -> str:
         """Text about the months taken from the archive, and about why it served no more."""
-        had = f"months from its archive: {self.months}" if self.months else ""
+        archive = f"months from its archive: {self.months}" if self.months else ""
         why = f"not from its archive: {self.trouble}" if self.trouble else ""
-        return "; ".join(filter(None, (had, why)))
+        return "; ".join(filter(None, (archive, why)))
 
     def _with_actions(self, page: BarPage) -> dict[Action, None] | None:
         """Return the actions so far, or None if any page did not report on actions."""
@@ -108,10 +108,10 @@ class _Harvest:
         self.dated = self.dated and server_ms is not None
         # The rows may be as old as the request; the time is that of the response's header.
         if server_ms is not None:
-            asked_ms = server_ms - response.took_ms
-            self.server_now_ms = min(self.server_now_ms, asked_ms)
+            requested_ms = server_ms - response.took_ms
+            self.server_now_ms = min(self.server_now_ms, requested_ms)
             known_ms = self.vendor_now_ms
-            self.vendor_now_ms = asked_ms if known_ms is None else min(known_ms, asked_ms)
+            self.vendor_now_ms = requested_ms if known_ms is None else min(known_ms, requested_ms)
 
 
 def fetch_pages(vendor: PagedVendor, query: FetchQuery) -> Fetched:

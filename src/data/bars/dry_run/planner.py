@@ -96,11 +96,11 @@ class RequestPlanner:
         runner.on_plan = lambda request, plan: run.plans.append((request, plan))
         runner.reader = Reader(cast(BarStore, OutlineStore(run.store, query)), self.clock)
         try:
-            found = service.find_stored(query)
-            if isinstance(found, Hit):
-                run.answer = found.answer
+            lookup = service.find_stored(query)
+            if isinstance(lookup, Hit):
+                run.answer = lookup.answer
             else:
-                run.answer = service.misses().answer(query, found)
+                run.answer = service.misses().answer(query, lookup)
         except (NoProviderError, AllProvidersFailedError, UnknownProviderError) as error:
             run.error = error
         return run

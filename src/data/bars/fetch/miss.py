@@ -91,8 +91,8 @@ class _TriedLanes:
         ``aside`` includes queries for actions and daily closes.
         """
         lanes, tried = self.lanes[start:], () if start else self.earlier
-        found = (a for one in lanes for a in (*one.attempts, *(one.side_attempts if aside else ())))
-        return [*tried, *found]
+        more = (a for one in lanes for a in (*one.attempts, *(one.side_attempts if aside else ())))
+        return [*tried, *more]
 
     @property
     def unfilled(self) -> list[Unfilled]:
@@ -248,8 +248,8 @@ class MissHandler:
             if answer is None:
                 answer = self._otherwise(query, way, tried)
         finally:
-            found = tried.attempts(aside=True)
-            down.update((a.provider, a) for a in found if a.error and a.provider in tried.excluded)
+            calls = tried.attempts(aside=True)
+            down.update((a.provider, a) for a in calls if a.error and a.provider in tried.excluded)
         vendors = {attempt.provider for attempt in tried.attempts()}
         if not query.offline:  # a vendor that supplied stored bars need not be queried
             vendors |= set(_vendors(answer))

@@ -149,13 +149,13 @@ def _commit(checked: Checked, offer: FrameUpload, extent: Span, now_ms: int) -> 
         keeps=True,
     )
     bad = [row.bar.stamp_ms for row in checked.bad]
-    doubted = [Span(stamp, stamp + 1) for stamp in bad]
+    bad_spans = [Span(stamp, stamp + 1) for stamp in bad]
     present = union(checked.good.stamps, np.array(bad, dtype=np.int64))
     grid = _grid(present, offer, extent)
     lacking = _holes(present, grid, extent) if grid else []
     parts = [
         replace(piece, table=piece.table.within(span), span=span)
-        for span in subtract([extent], [*doubted, *lacking])
+        for span in subtract([extent], [*bad_spans, *lacking])
     ]
     closed = _closed_beside(extent, grid, now_ms) if grid else []
     wanted_span = requested_span(offer, now_ms)
@@ -187,7 +187,7 @@ def _commit(checked: Checked, offer: FrameUpload, extent: Span, now_ms: int) -> 
             expires=expires,
             reason=row.reason,
         )
-        for span, row in zip(doubted, checked.bad, strict=True)
+        for span, row in zip(bad_spans, checked.bad, strict=True)
     )
     suspects = tuple(Suspect(row.bar, row.reason) for row in checked.bad)
     faults = _faults(checked, lacking, offer, extent)

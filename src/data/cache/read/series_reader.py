@@ -561,9 +561,9 @@ class RangeReader:
         paths = self._old.of(lane, lane.years())
         for year in sorted([*old, *ours]):
             if year in old:
-                theirs = self._old.read(lane.key, paths[year])
-                tables.append(theirs.table.within(span))
-                coverages.append(theirs.coverage)
+                old_year = self._old.read(lane.key, paths[year])
+                tables.append(old_year.table.within(span))
+                coverages.append(old_year.coverage)
             elif (mine := read_year(lane, year, span, self._lock_timeout_s)) is not None:
                 tables.append(mine[0])
                 coverages.append(mine[1].coverage)

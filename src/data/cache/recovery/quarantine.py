@@ -134,13 +134,13 @@ def _newest(cells: list[tuple[str, ...]]) -> list[tuple[str, ...]]:
         return cells
     kept: list[tuple[str, ...]] = []
     counts.clear()
-    rubbish = 0
+    invalid = 0
     for row in reversed(cells):
         is_bar = row[-1].startswith(WITHDRAWN)
         counts[row[0]] += not is_bar
-        if is_bar or (counts[row[0]] <= _MOST_OF_A_STAMP and rubbish < MOST_ROWS):
+        if is_bar or (counts[row[0]] <= _MOST_OF_A_STAMP and invalid < MOST_ROWS):
             kept.append(row)
-            rubbish += not is_bar
+            invalid += not is_bar
     return kept[::-1]
 
 

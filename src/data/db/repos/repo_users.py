@@ -91,8 +91,8 @@ class UsersRepo(Repository):
 
     def get_user_by_telegram_id(self, telegram_user_id: str | int) -> User | None:
         """Return the user of a chat, or None."""
-        found = select(User).join(AuthIdentity, AuthIdentity.user_id == User.id)
-        return self.s.scalars(found.where(*_is(telegram_user_id))).one_or_none()
+        query = select(User).join(AuthIdentity, AuthIdentity.user_id == User.id)
+        return self.s.scalars(query.where(*_is(telegram_user_id))).one_or_none()
 
     def ensure_user_for_telegram(
         self,

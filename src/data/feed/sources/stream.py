@@ -417,12 +417,12 @@ class StreamThread:
 
     def _give_due(self, continuation: Continuation) -> None:
         """Deliver the bars whose turn it is; those from the stream are queued for storing."""
-        given = continuation.take()
-        for bar in given:
+        bars = continuation.take()
+        for bar in bars:
             self._give(bar)
-        if given:
+        if bars:
             self._questions, self._next_question = 0, 0.0
-            self._unkept.extend(bar for bar in given if bar.origin == "live")
+            self._unkept.extend(bar for bar in bars if bar.origin == "live")
 
     def _keep(self) -> None:
         """Store delivered bars that have closed by the local clock; a vendor's clock may be ahead."""

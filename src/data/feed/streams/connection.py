@@ -351,11 +351,14 @@ class StreamSession:
 
         It is reported once per bar; for trades, once per minute.
         """
-        seen, one = self._refused.setdefault(topic, deque(maxlen=_SEEN)), (stamp_ms, why, is_closed)
-        if one in seen:
+        recent, one = (
+            self._refused.setdefault(topic, deque(maxlen=_SEEN)),
+            (stamp_ms, why, is_closed),
+        )
+        if one in recent:
             return
-        level = logging.DEBUG if seen else logging.WARNING
-        seen.append(one)
+        level = logging.DEBUG if recent else logging.WARNING
+        recent.append(one)
         name, of = self._owner.protocol.display_name, f"{topic.symbol} {topic.timeframe}".strip()
         if why == AHEAD:
             # A number in a message may be arbitrarily large.
