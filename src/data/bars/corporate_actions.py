@@ -154,11 +154,11 @@ class ActionService:
         if not is_sample(vendor) and len(own.lacking(dates)) and not book.lacking(dates):
             own = book
         is_lacking = bool(own.lacking(dates, today.news_ms))
-        why = problems or ["they were never requested"]
+        reason = problems or ["they were never requested"]
         return KnownActions(
             known_actions(own, as_of or today.day),
             own.lacking(dates),
-            [f"splits and dividends are not known for all rows: {'; '.join(why)}"] * is_lacking,
+            [f"splits and dividends are not known for all rows: {'; '.join(reason)}"] * is_lacking,
         )
 
     def get(

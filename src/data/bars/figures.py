@@ -203,8 +203,8 @@ class FiguresService:
                 continue
             self._keep(query, reach, (vendor, fetched), (table, key), done)
             if reach.start > query.span.start:
-                why = f"{name} serves {query.measure} of the last {days} days only"
-                done.miss(table, key, Span(query.span.start, reach.start), why)
+                reason = f"{name} serves {query.measure} of the last {days} days only"
+                done.miss(table, key, Span(query.span.start, reach.start), reason)
             return
         done.miss(table, key, query.span, "; ".join(dict.fromkeys(reasons)))
 
@@ -264,8 +264,8 @@ def _not_sent_again(
     for lost_year in table.quarantined(key, span):
         stamps, stored = sent, table.read(key, lost_year.span)
         if stored is not None:
-            kept = stored.index.to_numpy("M8[ms]").astype(np.int64)
-            stamps = np.unique(np.concatenate([sent, kept]))
+            old = stored.index.to_numpy("M8[ms]").astype(np.int64)
+            stamps = np.unique(np.concatenate([sent, old]))
         inside = (stamps >= lost_year.span.start) & (stamps < lost_year.span.end)
         if lost_year.rows is None or inside.sum() < lost_year.rows:
             lacking += _rowless(lost_year.span.clip(span), stamps, key.timeframe.longest_ms)
@@ -309,7 +309,7 @@ def _answer(query: FigureQuery, stored: pd.DataFrame | None, done: _Done) -> pd.
         raise _failure(query, done)
     frame.attrs[ATTRS_KEY] = freeze(_provenance(query, frame, done))
     if done.gaps:
-        message = f"{query}: {'; '.join(dict.fromkeys(why for _, why in done.gaps))}"
+        message = f"{query}: {'; '.join(dict.fromkeys(reason for _, reason in done.gaps))}"
         log.warning("incomplete answer for %s", message)
         warn_user(message, IncompleteDataWarning)
     return frame
@@ -338,7 +338,7 @@ def _failure(query: FigureQuery, done: _Done) -> AllProvidersFailedError:
     prefix = f"unknown symbol {query.instrument.symbol!r}. " if unknown else ""
     reasons = "; ".join(dict.fromkeys(map(str, failed))) + _in_quarantine(done.damaged)
     if not failed:
-        reasons = "; ".join(dict.fromkeys(why for _, why in done.gaps))
+        reasons = "; ".join(dict.fromkeys(reason for _, reason in done.gaps))
     return AllProvidersFailedError(
         f"{prefix}All providers failed for {query}: {reasons}",
         attempts=done.attempts,

@@ -206,11 +206,11 @@ class QuoteService:
         streamed = live(instrument) if live is not None else None
         if streamed is not None and 0 <= now_ms - streamed.time_ms <= age_ms:
             return self._of_stream(instrument, streamed, now_ms)
-        if (kept := self._kept(instrument, now_ms - age_ms)) is not None:
-            return kept
+        if (cached := self._kept(instrument, now_ms - age_ms)) is not None:
+            return cached
         with self._locks.hold(("quote", instrument), self._clock):
-            if (kept := self._kept(instrument, now_ms - age_ms)) is not None:
-                return kept
+            if (cached := self._kept(instrument, now_ms - age_ms)) is not None:
+                return cached
             self._raise_failure(instrument, number)
             check_time(f"the last price of {instrument.symbol}")
             try:
@@ -221,10 +221,10 @@ class QuoteService:
 
     def _kept(self, instrument: Instrument, since_ms: int) -> Quote | None:
         """Return the kept quote if it was requested since ``since_ms`` and is still current, else None."""
-        kept, now = self._quotes.get(instrument), self._clock.now_ms()
-        if kept is None or not since_ms <= kept.requested_ms <= now < kept.until_ms:
+        cached, now = self._quotes.get(instrument), self._clock.now_ms()
+        if cached is None or not since_ms <= cached.requested_ms <= now < cached.until_ms:
             return None
-        return kept.quote
+        return cached.quote
 
     def _raise_failure(self, instrument: Instrument, number: int) -> None:
         """Re-raise the error from the call that this one waited for, if that call failed."""
@@ -247,9 +247,9 @@ class QuoteService:
         """
         now_ms = self._clock.now_ms()
         market = market_at(instrument, now_ms)
-        price, why = self._price(instrument, market, now_ms)
+        price, reason = self._price(instrument, market, now_ms)
         state = state_of(price.time_ms, market)
-        note = _note(state, market, price, why)
+        note = _note(state, market, price, reason)
         close = self._close_before(instrument, market, price.time_ms)
         quote = _quote(instrument, price, state, close, now_ms, note)
         _put(self._quotes, instrument, _Kept(quote, now_ms, market.until_ms))
@@ -442,15 +442,15 @@ def state_of(time_ms: int, market: _Market) -> QuoteState:
     return "forming" if market.is_open else "closed"
 
 
-def _note(state: QuoteState, market: _Market, price: _Price, why: DataError | None) -> str:
+def _note(state: QuoteState, market: _Market, price: _Price, reason: DataError | None) -> str:
     """Return remarks for the user about the state of a price; may be empty."""
     notes = []
     if not market.is_open:
         notes.append(f"the market is closed until {iso(market.until_ms)}")
     if state == "stale":
         notes.append(f"the latest known price is from {iso(price.time_ms)}")
-        if why is not None:
-            notes.append(why.brief)
+        if reason is not None:
+            notes.append(reason.brief)
     if price.answer.substitute:
         notes.append(f"a substitute of another kind: {price.answer.substitute}")
     notes += map(sentence, price.answer.doubts)

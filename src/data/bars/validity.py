@@ -362,9 +362,9 @@ class TradingDays:
             ConfigError: The calendar does not exist.
         """
         now = self._clock.now_ms()
-        kept = self._days.get((instrument.calendar, instrument.timezone))
-        if kept is not None and kept[2] != _NEVER and now in kept[0]:
-            return _with_news(kept[1], kept[2], now)
+        cached = self._days.get((instrument.calendar, instrument.timezone))
+        if cached is not None and cached[2] != _NEVER and now in cached[0]:
+            return _with_news(cached[1], cached[2], now)
         today = date_of(now)
         around = calendar_for(instrument).sessions(today - _NEAR, today + _NEAR)
         opened = [session for session in around if session.open_ms <= now]

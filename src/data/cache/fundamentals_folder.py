@@ -201,9 +201,9 @@ class FundamentalsFolder:
     def _document(self, entry: Entry, symbol: str) -> FundamentalsDocument | None:
         """Return a file's content; a file that cannot be trusted is set aside."""
         state = self._disk.stat(entry.path)
-        kept = self._read.get(entry.path)
-        if kept is not None and kept[0] == state:
-            return kept[1]
+        cached = self._read.get(entry.path)
+        if cached is not None and cached[0] == state:
+            return cached[1]
         data = self._content(entry.path)
         if data is None or state is None:
             return None

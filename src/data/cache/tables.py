@@ -216,14 +216,14 @@ class TableStore:
         """Return the known content of data files in the quarantine, for the years in ``span``."""
         years = {f"{year:04d}" for year in _years(span)}
         lane = self._lane(key)
-        kept = [
+        aside = [
             file
             for file in self._quarantine(lane).files()
             if file.path.name[:4] in years and file.path.name.endswith(".csv.gz")
         ]
-        entries = {entry["quarantined"]: entry for entry in self.log(key)} if kept else {}
+        entries = {entry["quarantined"]: entry for entry in self.log(key)} if aside else {}
         years_lost = []
-        for file in kept:
+        for file in aside:
             entry = entries.get(file.path.name, {})
             logged = entry.get("span") if entry.get("reason") else None
             whole = Span(*logged) if logged else year_span(int(file.path.name[:4]))
@@ -550,9 +550,9 @@ class TableStore:
         Raises:
             DamagedError: The file cannot be read as a table, or has text instead of a number.
         """
-        kept = self._parsed.get(path)
-        if kept is not None and kept[0] == digest:
-            return kept[1]
+        cached = self._parsed.get(path)
+        if cached is not None and cached[0] == digest:
+            return cached[1]
         try:
             rows = _parsed(content)
             self._check_numbers(rows)

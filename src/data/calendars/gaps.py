@@ -46,8 +46,8 @@ def missing(wanted: Span, covered: Sequence[Span], due: Sequence[Span], grid: Ba
     for part in coalesce([*gaps(wanted, covered), *again]):
         if grid.next_open(part.start) < part.end or touching(again, part):
             reach = Span(part.start, max(part.end, grid.next_open(part.end)))
-            left = subtract([reach], touching(trusted, reach))
-            segments += (s for s in left if s.overlaps(part))
+            untrusted = subtract([reach], touching(trusted, reach))
+            segments += (s for s in untrusted if s.overlaps(part))
         else:
             closed.append(part)
     segments, joined, separate = coalesce(segments), [], []

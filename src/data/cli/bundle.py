@@ -127,7 +127,7 @@ def _changed(bundle: Bundle, outcome: BundleChange, verb: str) -> Report:
         for name in outcome.quarantined:
             yield styled(f"quarantined and not rebuilt: {name}", "red")
 
-    errors = [f"{symbol}: {why}" for symbol, why in outcome.failed.items()]
+    errors = [f"{symbol}: {reason}" for symbol, reason in outcome.failed.items()]
     return Report(plain, shown, errors=errors, ok=not errors and not outcome.quarantined)
 
 

@@ -103,21 +103,21 @@ def _repair(args: argparse.Namespace) -> Report:
     done = manager.cache.maintenance.repair(keys)
     of_others = [part.repair() for part in others]
     findings = [*done.found, *(finding for part, _ in of_others for finding in part)]
-    left = [*done.left, *(finding for _, part in of_others for finding in part)]
-    repaired = [f for f in findings if f not in left]
-    is_sound = not left and not done.problems
+    unrepaired = [*done.left, *(finding for _, part in of_others for finding in part)]
+    repaired = [f for f in findings if f not in unrepaired]
+    is_sound = not unrepaired and not done.problems
     plain = {
         **_counts(keys, others),
         "sound": is_sound,
         "found": [f.to_json() for f in findings],
-        "left": [f.to_json() for f in left],
+        "left": [f.to_json() for f in unrepaired],
         "problems": problems_json(done.problems),
     }
     read = f"{_read(keys, others)}, {counted(len(repaired), 'finding')} repaired"
-    verdict = f"{read}: {_verdict(left, done.problems)}"
+    verdict = f"{read}: {_verdict(unrepaired, done.problems)}"
     lines = [
         *_findings_shown(repaired, "✓"),
-        *_findings_shown(left, "✗"),
+        *_findings_shown(unrepaired, "✗"),
         *problems_shown(done.problems),
         Line(verdict, "bold green" if is_sound else "bold red"),
     ]

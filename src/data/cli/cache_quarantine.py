@@ -47,9 +47,9 @@ def configure(actions: Any) -> None:
 
 
 def _list(args: argparse.Namespace) -> Report:
-    kept = [one for one in _kept(args) if one.rows or one.files]
-    plain = [one.to_json() for one in kept]
-    if not kept:
+    reports = [one for one in _kept(args) if one.rows or one.files]
+    plain = [one.to_json() for one in reports]
+    if not reports:
         return Report(plain, ["nothing is quarantined"])
     rows = [
         [
@@ -60,14 +60,14 @@ def _list(args: argparse.Namespace) -> Report:
                 f"{sentence(reason)} ({count})" for reason, count in list(one.reasons.items())[:3]
             ),
         ]
-        for one in kept
+        for one in reports
     ]
     return Report(plain, [TextTable(["series", "rows#", "files#", "most often?"], rows)])
 
 
 def _show(args: argparse.Namespace) -> Report:
-    kept = _kept(args)
-    return Report(lambda: [one.to_json(details=True) for one in kept], _details(kept))
+    reports = _kept(args)
+    return Report(lambda: [one.to_json(details=True) for one in reports], _details(reports))
 
 
 def _kept(args: argparse.Namespace) -> list[QuarantineReport]:
@@ -77,9 +77,9 @@ def _kept(args: argparse.Namespace) -> list[QuarantineReport]:
     return [quarantine_report(manager._services.client, key) for key in keys]
 
 
-def _details(kept: Sequence[QuarantineReport]) -> Shown:
+def _details(reports: Sequence[QuarantineReport]) -> Shown:
     names = ["time", "open#", "high#", "low#", "close#", "volume#", "why"]
-    for one in kept:
+    for one in reports:
         rows = [
             [moment(iso(bar.stamp_ms)), *(f"{value:g}" for value in bar[1:6]), sentence(reason)]
             for bar, reason in one.rows[-_SHOWN:]
@@ -94,12 +94,12 @@ def _details(kept: Sequence[QuarantineReport]) -> Shown:
 
 def _restore(args: argparse.Namespace) -> Report:
     manager = manager_of(args)
-    done, left, document = 0, 0, []
+    done, remaining, document = 0, 0, []
     for key in chosen(manager, args.symbol, args.timeframe):
         bars, stay = restore(manager._services, key)
-        done, left = done + len(bars), left + len(stay)
+        done, remaining = done + len(bars), remaining + len(stay)
         document.append({"series": name_of(key), "restored": len(bars), "left": len(stay)})
-    text = f"restored: {counted(done, 'bar')}; still quarantined: {counted(left, 'row')}"
+    text = f"restored: {counted(done, 'bar')}; still quarantined: {counted(remaining, 'row')}"
     return Report(document, lambda: [styled(text, "bold")])
 
 

@@ -130,7 +130,7 @@ def listed(manager: Installation, *, check: bool = False) -> list[dict[str, Any]
     checked = []
     for key in upkeep.series():
         damage, problems = upkeep.check([key])
-        faults = [f"{one.where}: {one.what}" for one in damage] + [why for _, why in problems]
+        faults = [f"{one.where}: {one.what}" for one in damage] + [reason for _, reason in problems]
         # Checked first, because reading the documents repairs damage.
         entry = _entry(manager, key)
         checked.append(entry | {"problem": "; ".join(faults) or entry["problem"]})

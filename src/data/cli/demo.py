@@ -74,8 +74,8 @@ def _role_lines(
             yield styled(mark, style), one.vendor, [styled(text, style)]
     mark, style = _MARKS["not asked"]
     for group in by_reason(others):
-        names, _, why = group.partition(": ")
-        texts = [styled(f"not asked: {why}", style)]
+        names, _, reason = group.partition(": ")
+        texts = [styled(f"not asked: {reason}", style)]
         several = names.count(", ") + 1
         if several > 1:
             yield styled(mark, style), f"{several} vendors", [*texts, styled(names, style)]

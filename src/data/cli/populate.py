@@ -137,8 +137,8 @@ def run(args: argparse.Namespace, *, may_lack: bool = False) -> int:
                 is_done = not report["failed"] and not report["interrupted"]
                 is_done &= may_lack or all(result["complete"] for result in report["results"])
                 shown = _shown(report)
-            kept = "committed bars are kept; run the command again to continue"
-            code = present_job(report, shown, args, ok=is_done, interrupted=kept)
+            note = "committed bars are kept; run the command again to continue"
+            code = present_job(report, shown, args, ok=is_done, interrupted=note)
         if args.dry_run or args.every is None or report["interrupted"] or signals.is_noted:
             return code
         try:

@@ -198,7 +198,7 @@ def _recorded_shown(refreshed: Sequence[Refreshed]) -> Shown:
         yield titled(one.universe, f"{text}; {change if one.is_changed else 'nothing has changed'}")
         yield from _some([str(step) for step in one.unresolved], "yellow")
         yield from (styled(text, "yellow") for text in one.notes)
-        yield from _some([f"{symbol}: {why}" for symbol, why in one.excluded.items()], "dim")
+        yield from _some([f"{symbol}: {reason}" for symbol, reason in one.excluded.items()], "dim")
 
 
 def _some(texts: Sequence[str], style: str) -> Iterable[Any]:
@@ -243,20 +243,20 @@ def _header(members: Members) -> Iterator[Any]:
 def _diff(args: argparse.Namespace) -> Report:
     before, after = _members(args, args.start), _members(args, args.end)
     added = [symbol for symbol in after if symbol not in set(before)]
-    left = [symbol for symbol in before if symbol not in set(after)]
+    removed = [symbol for symbol in before if symbol not in set(after)]
     document = {
         "name": args.name,
         "start": before.as_of.isoformat(),
         "end": after.as_of.isoformat(),
         "added": added,
-        "removed": left,
+        "removed": removed,
         "is_pit": before.is_pit and after.is_pit,
         "reasons": list(dict.fromkeys(filter(None, (before.reason, after.reason)))),
     }
-    return Report(document, _diff_shown(before, after, added, left))
+    return Report(document, _diff_shown(before, after, added, removed))
 
 
-def _diff_shown(before: Members, after: Members, added: list[str], left: list[str]) -> Shown:
+def _diff_shown(before: Members, after: Members, added: list[str], removed: list[str]) -> Shown:
     yield from _header(before)
     yield from _header(after)
     yield ""
@@ -264,7 +264,7 @@ def _diff_shown(before: Members, after: Members, added: list[str], left: list[st
         ["", "members#", "symbols"],
         [
             ["added", str(len(added)), ", ".join(added) or "-"],
-            ["removed", str(len(left)), ", ".join(left) or "-"],
+            ["removed", str(len(removed)), ", ".join(removed) or "-"],
         ],
     )
 

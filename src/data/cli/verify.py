@@ -124,8 +124,8 @@ def _sample(args: argparse.Namespace) -> int:
                 progress=listener,
             )
         ok = not (report["found"] or report["interrupted"])
-        kept = "the comparisons made so far are kept; run the command again to continue"
-        return present_job(report, _sample_shown(report), args, ok=ok, interrupted=kept)
+        note = "the comparisons made so far are kept; run the command again to continue"
+        return present_job(report, _sample_shown(report), args, ok=ok, interrupted=note)
 
 
 def _sample_shown(report: dict[str, Any]) -> Shown:

@@ -169,9 +169,9 @@ def expected_times(frame: pd.DataFrame, instrument: Instrument, timeframe: str) 
 
 def _filled(frame: pd.DataFrame, expected: pd.DatetimeIndex, fill: Fill) -> pd.DataFrame:
     """Return the frame with a row at every expected time; ``fill`` returns the missing prices."""
-    sound = frame.index[~_lacks_price(frame)]
+    valid = frame.index[~_lacks_price(frame)]
     filled = frame.reindex(frame.index.union(expected))
-    is_new = ~filled.index.isin(sound)
+    is_new = ~filled.index.isin(valid)
     names = [name for name in (*PRICES, "adj_close") if name in filled]
     filled.loc[is_new, names] = np.nan
     filled[names] = fill(filled[names])
@@ -179,8 +179,8 @@ def _filled(frame: pd.DataFrame, expected: pd.DatetimeIndex, fill: Fill) -> pd.D
         filled["volume"] = filled["volume"].where(~is_new, filled["volume"].fillna(0.0))
     for name in frame.select_dtypes("bool").columns:
         filled[name] = filled[name].eq(True)
-    kept = ~_lacks_price(filled)  # before the first good row there is nothing to repeat
-    filled, is_new = filled[kept], is_new[kept]
+    has_price = ~_lacks_price(filled)  # before the first good row there is nothing to repeat
+    filled, is_new = filled[has_price], is_new[has_price]
     return with_filled(filled, filled.index[is_new])
 
 

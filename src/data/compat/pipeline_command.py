@@ -83,8 +83,8 @@ def _run_and_show(
         blocks = (
             item for name, step in report["step_results"].items() for item in _shown(name, step)
         )
-        kept = "interrupted; committed bars are kept; run it again to continue"
-        notes = [kept] if report["interrupted"] else []
+        note = "interrupted; committed bars are kept; run it again to continue"
+        notes = [note] if report["interrupted"] else []
         ok = bool(report["steps_executed"]) and not report["interrupted"]
         return present(Report(report, blocks, notes, ok=ok), args)
 

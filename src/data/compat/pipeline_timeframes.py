@@ -187,10 +187,10 @@ def _of_task(
     return _calculated(services_of(folder, rules), ticker, steps, anew=anew)
 
 
-def _failed(ticker: str, why: str) -> dict[str, Any]:
+def _failed(ticker: str, reason: str) -> dict[str, Any]:
     no_work: dict[str, Any] = {"timeframes_processed": [], "timeframes_skipped": [], "lanes": {}}
     counts = {"bars": {}, "rows": 0, "rows_new": 0}
-    outcome = {"ticker": ticker, "success": False, "action": "failed", "error": why, "note": ""}
+    outcome = {"ticker": ticker, "success": False, "action": "failed", "error": reason, "note": ""}
     return outcome | no_work | counts
 
 

@@ -104,8 +104,8 @@ def pattern_fault(pattern: str) -> str:
 def _pattern(value: Any, path: Path) -> Iterator[Problem]:
     """Accept a pattern for file names, or null."""
     yield from _maybe.check(value, path)
-    if isinstance(value, str) and (why := pattern_fault(value)):
-        yield Problem(path, why)
+    if isinstance(value, str) and (reason := pattern_fault(value)):
+        yield Problem(path, reason)
 
 
 _rate = number(0, nullable=True).to(lambda value: None if value is None else float(value))
@@ -419,8 +419,8 @@ def overlay(base: Mapping[str, Any], user: Mapping[str, Any]) -> dict[str, Any]:
     claimed_labels = {label for name in STOCK_RULES for label in claimed.get(name, ())}
     for name in STOCK_RULES:
         if name in merged and name not in claimed:
-            left = [label for label in _labels(merged[name]) if label not in claimed_labels]
-            merged[name] = {**merged[name], "timeframes": left}
+            remaining = [label for label in _labels(merged[name]) if label not in claimed_labels]
+            merged[name] = {**merged[name], "timeframes": remaining}
     return merged
 
 

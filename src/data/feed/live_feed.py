@@ -215,11 +215,11 @@ class LiveFeed:
         """
         filled = self._history.between(lost_span) if self._history else None
         if filled is None or filled.why:
-            why = f" ({filled.why})" if filled else ""
+            reason = f" ({filled.why})" if filled else ""
             raise FeedLagError(
                 (
                     f"{self} delivered {self._capacity:,} items before anything consumed them, and "
-                    f"the first of them cannot be fetched again{why}"
+                    f"the first of them cannot be fetched again{reason}"
                 ),
                 hint="iterate over it or subscribe before starting it",
             )

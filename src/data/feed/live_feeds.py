@@ -495,8 +495,8 @@ def hindrance(
         DataError: No vendor serves such bars.
     """
     instrument, step, pinned = wanted
-    if why := obstacle(MINUTE, step, calendar_for(instrument), anchor=kind.anchor or "session"):
-        return f"no {step} bars are built from its minutes: {why}"
+    if reason := obstacle(MINUTE, step, calendar_for(instrument), anchor=kind.anchor or "session"):
+        return f"no {step} bars are built from its minutes: {reason}"
     own = declared_kind(services.selector, vendor, instrument, step)
     if own is None:
         return f"it serves no {step} bars that its minutes could continue"

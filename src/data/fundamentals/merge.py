@@ -138,7 +138,7 @@ def _believed(snapshots: Iterable[Snapshot]) -> tuple[list[Snapshot], list[dict[
     kept: list[Snapshot] = []
     dropped: list[dict[str, str]] = []
     for one in snapshots:
-        wrong = {n: why for n, fact in one.facts.items() if (why := objection(n, fact))}
+        wrong = {n: reason for n, fact in one.facts.items() if (reason := objection(n, fact))}
         reasons = dict(one.dropped) | wrong
         dropped += [{"field": n, "vendor": one.vendor, "reason": w} for n, w in reasons.items()]
         kept.append(replace(one, facts={n: f for n, f in one.facts.items() if n not in wrong}))
@@ -205,15 +205,15 @@ def _conflicts(
             continue
         if isinstance(fact.value, str) or isinstance(base.value, str) or fact.period != base.period:
             continue
-        why = _difference(base, fact, base.value, fact.value, tolerance)
-        if why:
+        reason = _difference(base, fact, base.value, fact.value, tolerance)
+        if reason:
             yield {
                 "field": name,
                 "vendor": snapshot.vendor,
                 "value": fact.value,
                 "currency": fact.currency,
                 "unit": fact.unit,
-                "why": why,
+                "why": reason,
                 "chosen": base.value,
                 "chosen_vendor": "+".join(chosen.vendors),
                 "chosen_currency": base.currency,

@@ -386,9 +386,9 @@ def _upgrade(
 
 def _memory(state: Memory) -> Check:
     used = "" if state.used is None else f"{state.used / 1e6:,.0f} MB used by this process"
-    left = "" if state.free is None else f"{state.free / 1e9:,.1f} GB left on this machine"
+    free = "" if state.free is None else f"{state.free / 1e9:,.1f} GB left on this machine"
     is_little = is_little_memory(state)
-    text = ", ".join(filter(None, (used, left))) or "not reported by this system"
+    text = ", ".join(filter(None, (used, free))) or "not reported by this system"
     return Check(
         "health", "memory", not is_little, text, "close other programs" if is_little else ""
     )
@@ -614,7 +614,7 @@ def _freeable_in_words(freeable: Freeable) -> str:
     """Return a summary of ``freeable`` in one sentence."""
     again = freeable.derived + freeable.bars
     text = f"{again / BYTES_IN_GB:,.3f} GB could be fetched again"
-    kept = [f"{why} ({size / BYTES_IN_GB:,.3f} GB)" for why, size in freeable.kept.items()]
-    if kept:
-        text += "; what must stay: " + "; ".join(kept[:_MOST_REASONS])
+    reasons = [f"{reason} ({size / BYTES_IN_GB:,.3f} GB)" for reason, size in freeable.kept.items()]
+    if reasons:
+        text += "; what must stay: " + "; ".join(reasons[:_MOST_REASONS])
     return text

@@ -102,9 +102,9 @@ def probed_vendors(selector: ProviderSelector, vendor: str | None) -> list[str]:
     name = selector.canonical(vendor)
     lacking = lack(selector, name) if name else None
     if name is None or lacking is None or lacking.reason:
-        why = f": {lacking.reason}" if lacking else ""
+        reason = f": {lacking.reason}" if lacking else ""
         raise UnknownProviderError(
-            f"{vendor!r} cannot be probed{why}",
+            f"{vendor!r} cannot be probed{reason}",
             lacking=creation_error(selector, name) if name else None,
             provider=vendor,
             hint=(lacking.advice if lacking else "") or "`onetape providers` lists the vendors",

@@ -372,8 +372,8 @@ class _Run:
         """Return the result of a series that was not finished when the job ended."""
         result = SeriesResult(one.symbol, one.label) if state is None else state.result
         is_cut = state is not None and self._runner.is_interrupted
-        why = INTERRUPTED if is_cut else self._runner.unasked
-        return result.failed(why, next_step="run the job again")
+        reason = INTERRUPTED if is_cut else self._runner.unasked
+        return result.failed(reason, next_step="run the job again")
 
     def _query(self, one: SeriesToFill, bounds: tuple[When, When]) -> BarsQuery:
         wishes = replace(self._wishes, session=one.session)
@@ -399,8 +399,10 @@ class _Run:
                 if stored.provenance is None:
                     supply = client.supply(query)
                     lost_ms = supply.lost_ms(stored.missing[0].start)
-                    left, name = parts[done:], query.instrument.symbol
-                    yield _SeriesTask(supply.vendor, result, len(left), place, left, lost_ms, name)
+                    remaining, name = parts[done:], query.instrument.symbol
+                    yield _SeriesTask(
+                        supply.vendor, result, len(remaining), place, remaining, lost_ms, name
+                    )
                     return
                 result = result.plus(stored.provenance)
                 done += 1

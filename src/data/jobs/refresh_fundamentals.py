@@ -265,10 +265,10 @@ class _Part:
             Attempt(vendor, type(error).__name__, str(error), error=error)
             for vendor, error in self.errors.items()
         ]
-        why = "; ".join(map(str, attempts))
+        reason = "; ".join(map(str, attempts))
         if self.plan is not None and self.plan.has_copies:
-            why = f"{why}; {_OLD}"
-        return AllProvidersFailedError(why, symbol=self.symbol, attempts=attempts)
+            reason = f"{reason}; {_OLD}"
+        return AllProvidersFailedError(reason, symbol=self.symbol, attempts=attempts)
 
     @property
     def plain(self) -> SeriesResult:

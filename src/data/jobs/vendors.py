@@ -161,7 +161,7 @@ def describe_vendor(selector: ProviderSelector, name: str) -> dict[str, Any]:
         "base_url": address,
         "gateway": gateway_in(address),
         "sample": is_sample(name),
-        "faults": [why for find in parts if (why := vendor_part(find, name)[1])],
+        "faults": [reason for find in parts if (reason := vendor_part(find, name)[1])],
     }
 
 
@@ -384,9 +384,9 @@ def _candidates(
         way = route(query, candidates, None)
     except DataError:
         refused = {c.name: c.refusal(query.instrument, query.timeframe) for c in candidates}
-        return [], {name: why for name, why in refused.items() if why}
+        return [], {name: reason for name, reason in refused.items() if reason}
     roles = [VendorRole(c.name, "asked") for c in way.lanes[0].candidates]
     for lane in way.lanes[1:]:
-        why = differences(way.lanes[0], lane)
-        roles += [VendorRole(c.name, "substitute", why) for c in lane.candidates]
+        reason = differences(way.lanes[0], lane)
+        roles += [VendorRole(c.name, "substitute", reason) for c in lane.candidates]
     return roles, dict(way.rejected)

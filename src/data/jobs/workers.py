@@ -144,12 +144,12 @@ def run_on(
         function: Function that can be pickled: it is at the top level of a module.
         tasks: Tasks that can be pickled; they are taken as workers become free.
     """
-    executor, left, under_way = make(), iter(tasks), deque[tuple[T, Future[R] | None]]()
+    executor, remaining, under_way = make(), iter(tasks), deque[tuple[T, Future[R] | None]]()
     room = _AHEAD * (os.cpu_count() or 1)
     try:
         while True:
             if all(future for _, future in under_way):
-                for task in islice(left, room - len(under_way)):
+                for task in islice(remaining, room - len(under_way)):
                     under_way.append((task, _begun(executor, function, task)))
             if not under_way:
                 return

@@ -673,8 +673,8 @@ def _revised(before: Columns, marks: Columns, after: After, has_bars: HasBars | 
     if len(undecided) and has_bars is not None:
         is_held = has_bars(np.column_stack([starts[undecided], ends[undecided]]))
         codes[undecided[is_held]] = outcomes[1][which[undecided[is_held]]]
-    kept = codes >= 0
-    return Columns(starts[kept], ends[kept], codes[kept], tuple(index)).joined()
+    is_kept = codes >= 0
+    return Columns(starts[is_kept], ends[is_kept], codes[is_kept], tuple(index)).joined()
 
 
 def _owners(columns: Columns, stamps: NDArray[np.int64]) -> NDArray[np.intp]:
@@ -898,6 +898,6 @@ def spread(
     index: dict[tuple[str, int], int] = {}
     keys = zip(reasons or repeat(mark.reason, len(edges)), expires.tolist(), strict=True)
     codes = np.array([index.setdefault(key, len(index)) for key in keys], np.intp)
-    sources = tuple(mark.having(reason=why, expires=until) for why, until in index)
+    sources = tuple(mark.having(reason=reason, expires=until) for reason, until in index)
     starts, ends = edges.T
     return Stretches.of(Columns(starts, ends, codes, sources))

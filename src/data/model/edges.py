@@ -64,8 +64,8 @@ def difference(edges: Edges, removed: Edges) -> Edges:
     if not (len(edges) and len(removed)):
         return merged(edges)
     cuts = distinct(np.concatenate([edges, removed]).ravel())
-    kept = holds(edges, cuts[:-1]) & ~holds(removed, cuts[:-1])
-    return merged(np.column_stack([cuts[:-1], cuts[1:]])[kept])
+    is_kept = holds(edges, cuts[:-1]) & ~holds(removed, cuts[:-1])
+    return merged(np.column_stack([cuts[:-1], cuts[1:]])[is_kept])
 
 
 def meets(edges: Edges, ascending: Edges) -> NDArray[np.bool_]:

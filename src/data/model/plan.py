@@ -276,10 +276,10 @@ class Plan(InLines):
             text = _some([part.range_text(self.timeframe) for part in self.held])
             yield "cached", f"{self.share:.0%}, {bars}: {text}"
         for part in self.segments[:_MOST_SHOWN]:
-            why = ", ".join(part.reasons)
+            reason = ", ".join(part.reasons)
             yield (
                 "missing",
-                f"{part.range_text(tf)}, {counted(part.bars, 'bar')} ({why}): {part.path}",
+                f"{part.range_text(tf)}, {counted(part.bars, 'bar')} ({reason}): {part.path}",
             )
         if more := len(self.segments) - _MOST_SHOWN:
             yield from [("missing", f"and {more} more")] if more > 0 else []
@@ -290,8 +290,8 @@ class Plan(InLines):
             units = self.units.get(health.vendor, 0)
             takes = f"; this takes {units:,}" if units else ""
             yield "vendor", f"{health.vendor}: {health}{takes}"
-        for name, why in self.substitutes.items():
-            yield "substitute", f"{name}: {why}"
+        for name, reason in self.substitutes.items():
+            yield "substitute", f"{name}: {reason}"
         left_out = telling(self.rejected, is_lacking=bool(self.lacking or self.error))
         for text in by_reason(left_out):
             yield "not asked", text

@@ -218,7 +218,7 @@ def _answer(path: Path, question_path: str, url: str) -> HttpResponse | None:
         raise _unreadable(path, f"is damaged ({type(exc).__name__})") from exc
 
 
-def _unreadable(path: Path, why: str) -> ResponseFormatError:
+def _unreadable(path: Path, reason: str) -> ResponseFormatError:
     return ResponseFormatError(
-        f"the recorded answer {path} {why}", hint="delete it and record it again"
+        f"the recorded answer {path} {reason}", hint="delete it and record it again"
     )

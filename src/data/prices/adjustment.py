@@ -331,8 +331,8 @@ class BasisConversion:
         moved = {action for action, _ in moves}
         for one, other in pairwise(a for a in self.actions if a.type == "split"):
             soon = (other.ex_date - one.ex_date).days < _SAME_SPLIT_DAYS
-            sound = one.is_sound and other.is_sound
-            if soon and sound and one.ratio == other.ratio and moved & {one, other}:
+            valid = one.is_sound and other.is_sound
+            if soon and valid and one.ratio == other.ratio and moved & {one, other}:
                 raise KindMismatchError(f"the {one} seems to be the same as the {other}")
         return sorted(moves, key=lambda move: self._before(move[0]), reverse=True)
 

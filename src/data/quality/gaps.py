@@ -167,9 +167,9 @@ class _Classifier:
             if part.state == "empty":
                 classified.append(self._empty(part, span))
             elif present is not None and part.reason.startswith(DOUBTFUL):
-                why, then = sentence(part.reason), _due(part, self._now)
+                reason, then = sentence(part.reason), _due(part, self._now)
                 classified += (
-                    self._gap(hole, "vendor_hole", part.vendor, why, then)
+                    self._gap(hole, "vendor_hole", part.vendor, reason, then)
                     for hole in holes(span, present(span), self._grid)
                 )
         for span in gaps(self._within, [part.span for part in self._parts]):

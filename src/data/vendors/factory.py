@@ -103,8 +103,8 @@ def _class_faults(name: object, cls: Any) -> str:
 
 def _faults(name: object, cls: Any) -> str:
     """Return why a class cannot be used as a vendor of that name, or an empty string."""
-    if why := wrong_capabilities(cls.capabilities):
-        return f"its `capabilities` {why}"
+    if reason := wrong_capabilities(cls.capabilities):
+        return f"its `capabilities` {reason}"
     return "" if cls.name == name else f"its `name` is {cls.name!r}, not {name!r}"
 
 
@@ -118,11 +118,11 @@ def _constructed(cls: type[BaseDataDownloader], arguments: Mapping[str, Any]) ->
     downloader = construct(cls, arguments, cls.name)
     if is_packaged(downloader):
         return downloader
-    why = "" if isinstance(downloader, cls) else f"it returned a {type(downloader).__name__:.40}"
-    if not why and is_ours(downloader) and "_accounts" not in vars(downloader):
-        why = "it did not call BaseDataDownloader.__init__"
-    if why := why or _faults(cls.name, downloader):
-        raise ForeignError(f"the constructor of {cls.name} failed: {why}", provider=cls.name)
+    reason = "" if isinstance(downloader, cls) else f"it returned a {type(downloader).__name__:.40}"
+    if not reason and is_ours(downloader) and "_accounts" not in vars(downloader):
+        reason = "it did not call BaseDataDownloader.__init__"
+    if reason := reason or _faults(cls.name, downloader):
+        raise ForeignError(f"the constructor of {cls.name} failed: {reason}", provider=cls.name)
     return downloader
 
 
@@ -141,8 +141,8 @@ def register(cls: type[DownloaderT]) -> type[DownloaderT]:
         ConfigError: The value is not such a class, or its name is not available.
     """
     name = getattr(cls, "name", None)
-    if why := _class_faults(name, cls):
-        raise ConfigError(f"{cls!r:.80} cannot be registered: {why}")
+    if reason := _class_faults(name, cls):
+        raise ConfigError(f"{cls!r:.80} cannot be registered: {reason}")
     add_offer(name, cls)
     for pool in list(_POOLS):
         pool.forget(cls.name)

@@ -88,8 +88,8 @@ class _Harvest:
     def way(self) -> str:
         """Text about the months taken from the archive, and about why it served no more."""
         archive = f"months from its archive: {self.months}" if self.months else ""
-        why = f"not from its archive: {self.trouble}" if self.trouble else ""
-        return "; ".join(filter(None, (archive, why)))
+        reason = f"not from its archive: {self.trouble}" if self.trouble else ""
+        return "; ".join(filter(None, (archive, reason)))
 
     def _with_actions(self, page: BarPage) -> dict[Action, None] | None:
         """Return the actions so far, or None if any page did not report on actions."""

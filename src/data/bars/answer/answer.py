@@ -580,7 +580,7 @@ def _span_entry(part: Covered, rows: int, own: Kind) -> Provenance:
         "basis": part.basis.to_json(),
     }
     entry |= {"reason": part.reason} if part.reason else {}
-    entry |= {"volume": why} if (why := left_out(part, own)) else {}
+    entry |= {"volume": reason} if (reason := left_out(part, own)) else {}
     frozen: Provenance = freeze(entry | splice_entry(part))
     return frozen
 

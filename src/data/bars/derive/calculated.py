@@ -169,14 +169,14 @@ def _reach(query: BarsQuery, stored: SeriesView) -> Span:
 
 def _check(query: BarsQuery, source: Timeframe) -> None:
     target = query.timeframe
-    why = ""
+    reason = ""
     if target.is_intraday:
-        why = obstacle(source, target, calendar_for(query.instrument))
+        reason = obstacle(source, target, calendar_for(query.instrument))
     elif target != _DAY:
-        why = "they are built from days on request"
-    if why:
+        reason = "they are built from days on request"
+    if reason:
         raise QueryError(
-            f"{target} bars cannot be built from {source} bars: {why}",
+            f"{target} bars cannot be built from {source} bars: {reason}",
             symbol=query.instrument.symbol,
             hint="use an intraday timeframe that they divide, or 1d",
         )

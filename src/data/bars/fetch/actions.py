@@ -153,14 +153,14 @@ class ActionFetcher:
         lacking = [needed for needed in spans if not book.covers(needed, day.news_ms)]
         is_known = not lacking or self.ask(Span(lacking[0].start, lacking[-1].end))
         if not is_known:
-            why = "; ".join(f"{name}: {error}" for name, error in refusals.items())
+            reason = "; ".join(f"{name}: {error}" for name, error in refusals.items())
             raise CapabilityError(
                 f"{candidate.name} has {candidate.adjustment} prices, which can be combined with "
                 f"others only if splits and dividends from {date_of(lacking[0].start)} on are "
                 "known, and no vendor has them",
                 provider=candidate.name,
                 symbol=query.instrument.symbol,
-                hint=why or None,
+                hint=reason or None,
             )
         refused = refusals.get(candidate.name)
         if refused is not None and _is_locked_out(refused):

@@ -294,15 +294,15 @@ class Fetcher:
         # The calendar does not expect bars and one vendor has none, so no other vendor is queried.
         is_none = isinstance(reason, NoDataError)
         closed: list[Span] = []
-        left: list[Span] = []
+        remaining: list[Span] = []
         for span, is_expected in zip(lacking, request.grid.expects(lacking), strict=True):
-            (left if is_expected or not is_none else closed).append(span)
-        following = segment.passed_on(left, reason)
+            (remaining if is_expected or not is_none else closed).append(span)
+        following = segment.passed_on(remaining, reason)
         if excluded_by := self._journal.excluded.get(candidate.name):
             # The rest of this request is passed on together with the missing part, as one span;
             # later requests follow separately.
             rest = group.within(Span(chunk.end, group.whole.end)).spans
-            following = segment.passed_on(coalesce([*left, *rest]), excluded_by)
+            following = segment.passed_on(coalesce([*remaining, *rest]), excluded_by)
         done = group.whole if excluded_by else chunk
         return [
             *map(segment.requested_alone, between),

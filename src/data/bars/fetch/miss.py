@@ -561,10 +561,10 @@ def _others(query: BarsQuery, way: Route, attempts: Sequence[Attempt]) -> dict[s
     """Return the vendors that were not queried, each with the way to request it explicitly."""
     done, symbol = {attempt.provider for attempt in attempts}, query.instrument.symbol
     left = [c.name for lane in way.lanes for c in lane.candidates if c.name not in done]
-    why = f"{way.owner}, the exchange of this pair, does not list it"
+    reason = f"{way.owner}, the exchange of this pair, does not list it"
     return {
         **way.namesakes,
-        **{name: f"{why}; request {symbol} with provider={name!r} to get it" for name in left},
+        **{name: f"{reason}; request {symbol} with provider={name!r} to get it" for name in left},
     }
 
 
@@ -576,7 +576,7 @@ def _naming(answer: Answer, unfilled: Sequence[Unfilled], namesakes: Mapping[str
     reasons = {part.reason for part in unfilled}
     if not namesakes or not reasons:
         return answer
-    not_asked = "; ".join(f"{name} is skipped: {why}" for name, why in namesakes.items())
+    not_asked = "; ".join(f"{name} is skipped: {reason}" for name, reason in namesakes.items())
     columns = stretches(answer.gaps).columns
     named = tuple(
         replace(gap, reason=f"{gap.reason}; {not_asked}") if gap.reason in reasons else gap
@@ -600,7 +600,7 @@ def _failure(
             by_vendor(a.provider, a.message or "it has no closed bar in this range") for a in barren
         )
     reasons = reasons or dict.fromkeys(u.reason for u in unfilled)
-    reasons |= dict.fromkeys(f"{name} is skipped: {why}" for name, why in namesakes.items())
+    reasons |= dict.fromkeys(f"{name} is skipped: {reason}" for name, reason in namesakes.items())
     if query.offline and not failed:
         reasons = {"nothing is cached, and offline=True allows no request": None}
     return AllProvidersFailedError(

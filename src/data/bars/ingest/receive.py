@@ -324,8 +324,8 @@ def _verdicts(
             for side in sides
         ]
     except KindMismatchError as error:
-        why = f"not comparable: {error.args[0]}"
-        return [Verdict("unchecked", 1.0, 0.0, 0, why) for _ in sides], None
+        reason = f"not comparable: {error.args[0]}"
+        return [Verdict("unchecked", 1.0, 0.0, 0, reason) for _ in sides], None
     kinds = [fetched.kind, *(c.kind for side in sides for c in side.coverage)]
     tolerance = AGGREGATES if any(k.venue == "aggregate" for k in kinds) else ONE_MARKET
     first = [judge(m.stored, m.fetched, None, tolerance) for m in overlaps]

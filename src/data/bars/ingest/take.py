@@ -689,7 +689,7 @@ def _provisional(
     for part in coverage:
         if part.state == "provisional" and part.expires is None:
             spans += subtract([part.span], touching(answered, part.span))
-    return [grid.next_open(left.start) for left in spans_of(difference(edges_of(spans), doubts))]
+    return [grid.next_open(span.start) for span in spans_of(difference(edges_of(spans), doubts))]
 
 
 def _grid_of(request: LaneRequest, fetched: Fetched) -> BarGrid:

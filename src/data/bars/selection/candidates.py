@@ -620,7 +620,7 @@ def unknown_symbol(
     """
     failed = [a for a in attempts if a.outcome not in ("ok", "empty")]
     reasons = [str(a) for a in failed]
-    reasons += [f"{name} is skipped: {why}" for name, why in namesakes.items()]
+    reasons += [f"{name} is skipped: {reason}" for name, reason in namesakes.items()]
     symbol = query.instrument.symbol
     return UnknownSymbolError(
         f"unknown symbol {symbol!r}. All providers failed for {query}: "
@@ -709,7 +709,7 @@ def _ordered(
 
 
 def _no_provider(query: BarsQuery, rejected: Mapping[str, str]) -> NoProviderError:
-    reasons = "; ".join(f"{name} {why}" for name, why in rejected.items())
+    reasons = "; ".join(f"{name} {reason}" for name, reason in rejected.items())
     return NoProviderError(
         f"No suitable provider found for {query}" + (f": {reasons}" if reasons else ""),
         symbol=query.instrument.symbol,

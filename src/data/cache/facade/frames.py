@@ -300,8 +300,8 @@ def stored_frame(
     table = merge(catalogue.unproven(key, span), table)
     suspects = store.suspects(key, span)
     if suspects:
-        why = sentence(suspects[0].reason)
-        log.warning("%s: %d of the rows cannot be bars: %s", key, len(suspects), why)
+        reason = sentence(suspects[0].reason)
+        log.warning("%s: %d of the rows cannot be bars: %s", key, len(suspects), reason)
         rows: dict[int, Bar] = {s.bar.stamp_ms: s.bar for s in suspects}
         table = merge(BarTable.from_bars(list(rows.values())), table)
     return build_frame(table) if len(table) else None

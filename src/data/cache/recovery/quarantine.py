@@ -90,13 +90,13 @@ def keep_rows(lane: SeriesFiles, year: int, rows: Sequence[Suspect]) -> None:
     if not rows:
         return
     content = lane.disk.read_if_exists(lane.paths.rows(year))
-    kept = _held_cells(content)
-    if kept is None:
+    old_cells = _held_cells(content)
+    if old_cells is None:
         assert content is not None
         keep_bytes(lane, lane.paths.rows(year).name, content, "the file of bad rows is damaged")
     if len({row.bar.stamp_ms for row in rows}) == len(rows) and not any(map(_is_bar, rows)):
         rows = rows[-MOST_ROWS:]  # no more rows are kept
-    cells = dict.fromkeys(kept or ())
+    cells = dict.fromkeys(old_cells or ())
     before = len(cells)
     cells |= dict.fromkeys(_cells(rows))
     if len(cells) == before:

@@ -155,8 +155,8 @@ def preview(lane: SeriesFiles, year: int) -> YearFile | None:
 
     None means that nothing would be stored. Raises as :func:`examine` does.
     """
-    left = examine(lane, year)
-    return None if left.state is None else YearFile(left.state, tuple(left.members))
+    diagnosis = examine(lane, year)
+    return None if diagnosis.state is None else YearFile(diagnosis.state, tuple(diagnosis.members))
 
 
 def rebuild(lane: SeriesFiles, year: int) -> YearMeta | None:

@@ -334,8 +334,8 @@ class Inventory:
             entry, documents = self._entry(key, path)
         parts: dict[str, Any] = {}
         if part == "outer_keys":
-            sound = [year.year for year in entry.years if year.is_sound]
-            parts[part] = {y: outer_keys(documents[f"{y:04d}{METADATA}"]) for y in sound}
+            valid = [year.year for year in entry.years if year.is_sound]
+            parts[part] = {y: outer_keys(documents[f"{y:04d}{METADATA}"]) for y in valid}
         elif part == "growth":
             try:
                 parts[part] = growth_of(log_of(self._parts.lane(key)))

@@ -325,8 +325,8 @@ class PositionsRepo(Repository):
                         hint="correct the clock, or close the position and open it again",
                     )
                 if (row.qty_open or isinstance(by, Decimal)) and _is_new(row, name, by, begin):
-                    quantity, left = _held(row, name, by, begin, now)
-                    changed += [_change(row, name, by, quantity, left)] if quantity else []
+                    quantity, fraction = _held(row, name, by, begin, now)
+                    changed += [_change(row, name, by, quantity, fraction)] if quantity else []
             return changed
 
     @staticmethod
@@ -710,10 +710,10 @@ def _note_held(row: Position, moment: datetime, after: Decimal) -> None:
     quantities = {day: f"{row.qty_open:f} 1/1"} | row.held
     if max(quantities) > day:
         quantities = {d: one.partition(" ")[0] for d, one in quantities.items() if d <= day}
-    quantity, _, left = quantities[day].partition(" ")
-    if left and after < row.qty_open:
-        left = _hexadecimal(_fraction(left) * Fraction(after) / Fraction(row.qty_open))
-    row.held = quantities | {day: f"{quantity} {left}".rstrip()}
+    quantity, _, fraction = quantities[day].partition(" ")
+    if fraction and after < row.qty_open:
+        fraction = _hexadecimal(_fraction(fraction) * Fraction(after) / Fraction(row.qty_open))
+    row.held = quantities | {day: f"{quantity} {fraction}".rstrip()}
 
 
 def _held(
@@ -729,14 +729,14 @@ def _held(
         return row.qty_open, Fraction(1)
     quantities = (row.held or {}) if row.filled_at <= now else {}
     entries = [quantities[day].partition(" ") for day in sorted(quantities) if day >= name[:10]]
-    shares = [_fraction(left) for _, _, left in entries if left]
+    shares = [_fraction(fraction) for _, _, fraction in entries if fraction]
     if row.qty_open and (isinstance(by, Fraction) or not entries or len(shares) < len(entries)):
         raise QueryError(
             f"the position {row.id} of {row.symbol} has had a fill since {name[:10]}",
             hint="apply actions before the fills of their day",
         )
-    left = math.prod(shares, start=Fraction(1))
-    return (Decimal(entries[0][0]), left) if entries else (_NOTHING, left)
+    fraction = math.prod(shares, start=Fraction(1))
+    return (Decimal(entries[0][0]), fraction) if entries else (_NOTHING, fraction)
 
 
 def _newest(row: Position) -> date:
@@ -796,7 +796,7 @@ def _sentence(row: Position, name: str, by: Fraction | Decimal) -> str:
 
 
 def _change(
-    row: Position, name: str, by: Fraction | Decimal, quantity: Decimal, left: Fraction
+    row: Position, name: str, by: Fraction | Decimal, quantity: Decimal, fraction: Fraction
 ) -> dict[str, Any]:
     """Apply a split, or a dividend on ``quantity`` shares, to a position; return the changes."""
     state, levels = _state(row), dict(row.extra_metadata or {})
@@ -815,7 +815,7 @@ def _change(
         # float.
         value = rounded(moved_to)
         levels[one] = format(value, "f") if isinstance(levels[one], str) else float(value)
-    _store(row, state.split(by) if isinstance(by, Fraction) else state.paid(quantity, by, left))
+    _store(row, state.split(by) if isinstance(by, Fraction) else state.paid(quantity, by, fraction))
     if moved:
         row.extra_metadata = levels
     new = {one: getattr(row, one) for one in figures} | {one: levels[one] for one in moved}

@@ -396,7 +396,7 @@ def answer(
     source_of = {record.number: record.source for record in records if record.source in names}
     listed: dict[str, set[str]] = {record.source: set() for record in view.records}
     added: dict[int, set[str]] = {}
-    left: dict[int, set[str]] = {}
+    removed: dict[int, set[str]] = {}
     if len(records) == 1:  # all rows are from this record
         listed[records[0].source] = {row[0] for row in rows}
         rows = ()
@@ -408,7 +408,7 @@ def answer(
             listed[source].add(symbol)
         added.setdefault(record, set()).add(symbol)
         if replaced_by is not None:
-            left.setdefault(replaced_by, set()).add(symbol)
+            removed.setdefault(replaced_by, set()).add(symbol)
     symbols = set.intersection(*listed.values())
     unresolved = list(_impossible(view))
     if len(listed) > 1 and any(each != symbols for each in listed.values()):
@@ -424,7 +424,7 @@ def answer(
         reason="; ".join(
             (
                 *_doubts(view, len(unresolved)),
-                *_corrections(view, added, left, records),
+                *_corrections(view, added, removed, records),
                 *_ages(view, last_check),
             )
         ),
@@ -540,7 +540,7 @@ def _doubts(view: View, unresolved: int) -> Iterable[str]:
 def _corrections(
     view: View,
     added: Mapping[int, set[str]],
-    left: Mapping[int, set[str]],
+    removed: Mapping[int, set[str]],
     records: Sequence[MembershipRecord],
 ) -> Iterable[str]:
     """Yield a string for each later record that corrected the members on the day.
@@ -556,7 +556,7 @@ def _corrections(
         if record.source not in started or record.recorded_at.date() <= view.day:
             started.add(record.source)
             continue
-        new, old = added.get(record.number, set()), left.get(record.number, set())
+        new, old = added.get(record.number, set()), removed.get(record.number, set())
         signs = [f"+{s}" for s in sorted(new - old)] + [f"-{s}" for s in sorted(old - new)]
         if not signs:
             continue

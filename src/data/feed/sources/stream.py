@@ -459,15 +459,15 @@ class StreamThread:
             missed = any(self._silence.is_after(bar.stamp_ms) for bar in filled.bars)
             self._silence.checked(missed=missed)
 
-    def _failed(self, why: str) -> None:
+    def _failed(self, reason: str) -> None:
         """Record a failed request; the next report of a missing bar is doubted again."""
         self._denied_since = None
-        self._schedule(why)
+        self._schedule(reason)
 
-    def _schedule(self, why: str) -> None:
+    def _schedule(self, reason: str) -> None:
         """Count a request, and compute when the next one may follow."""
         self._questions += 1
-        self._gap_reason = why
+        self._gap_reason = reason
         wait = self._patience.retry.backoff(self._questions, self._source.clock.jitter())
         self._next_question = self._source.clock.monotonic() + wait
 

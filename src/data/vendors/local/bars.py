@@ -149,8 +149,8 @@ class LocalFiles:
                 f"providers.local.delimiter {self.delimiter!r} is not valid",
                 hint='use "," ";" "|" or, in double quotes, "\\t"',
             )
-        if why := pattern_fault(self.pattern):
-            raise ConfigError(f"providers.local.pattern: {why}")
+        if reason := pattern_fault(self.pattern):
+            raise ConfigError(f"providers.local.pattern: {reason}")
         if "{symbol}" not in self.pattern and not (self.symbol_column or self.symbol):
             raise ConfigError(
                 "providers.local.pattern must contain {symbol}",
