@@ -115,11 +115,11 @@ def _ready(folder: Path, rows: list[_Bar]) -> tuple[float, float]:
 
 def _answered_s(manager: DataManager, provider: str | None = None) -> float:
     gc.collect()
-    began = process_time()
+    started = process_time()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         frame = manager.get_ohlcv("BTCUSDT", "1m", iso(_FIRST), iso(_END), provider=provider)
-    spent = process_time() - began
+    spent = process_time() - started
     if not len(frame):
         raise RuntimeError("no bar came")
     return spent

@@ -258,7 +258,7 @@ def test_an_empty_cache_without_tickers_is_a_failure(
 
 
 @pytest.mark.parametrize("wrong, why", [
-    (["--steps", "3"], "there are only the steps 1 and 2"),
+    (["--steps", "3"], "not steps of the pipeline"),
     (["--start-date", "2024-13-01"], "2024-13-01"),
     (["--start-date", "2024-06-11", "--end-date", "2024-06-10"], "2024-06-11"),
     (["--steps", "2", "--timeframes", "1w"], "built from days on request"),

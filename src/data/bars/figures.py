@@ -203,7 +203,7 @@ class FiguresService:
                 continue
             self._keep(query, reach, (vendor, fetched), (table, key), done)
             if reach.start > query.span.start:
-                reason = f"{name} serves {query.measure} of the last {days} days only"
+                reason = f"{name} serves {query.measure} only for the last {days} days"
                 done.miss(table, key, Span(query.span.start, reach.start), reason)
             return
         done.miss(table, key, query.span, "; ".join(dict.fromkeys(reasons)))
@@ -217,7 +217,7 @@ class FiguresService:
         name = vendor.name
         if query.span.is_empty:
             depth = vendor.served.depth_days
-            raise CapabilityError(f"{name} serves {query.measure} of the last {depth} days only")
+            raise CapabilityError(f"{name} serves {query.measure} only for the last {depth} days")
         own = own_sender(self._selector, name, vendor.downloader)
         return fetch_figures_of(vendor.downloader, query, name, own)
 

@@ -505,7 +505,7 @@ def _with_change(quote: Quote, close: float) -> Quote:
 
 def _nothing(instrument: Instrument) -> DataError:
     return NoDataError(
-        f"no price for {instrument.symbol} is known for the last weeks",
+        f"no price is known for {instrument.symbol} in recent weeks",
         symbol=instrument.symbol,
         hint="if the symbol no longer trades, get_ohlcv with a start returns its last bars",
     )

@@ -261,7 +261,7 @@ class FundamentalsFolder:
                 for entry in entries:
                     append_entry(self._disk, folder / files.LOG, self._clock, entry)
         except CacheError as exc:
-            log.warning("fundamentals of %s: not logged: %s", symbol, exc)
+            log.warning("the log of fundamentals for %s could not be written: %s", symbol, exc)
 
     def _remove(self, symbol: str, entries: list[Entry], by: str) -> list[str]:
         removed, lines = [], []

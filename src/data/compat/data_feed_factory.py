@@ -137,7 +137,7 @@ class DataFeedFactory:
         try:
             return _create(config)
         except (DataError, ValueError, TypeError, OSError) as error:
-            log.error("no feed could be made: %s", error)
+            log.error("no feed could be created: %s", error)
             return None
 
     @staticmethod

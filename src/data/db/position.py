@@ -78,7 +78,7 @@ class PositionState:
             return self
         quantity = rounded(Fraction(self.quantity) * ratio)
         if quantity <= 0:
-            raise QueryError(f"a split by {ratio} leaves nothing of the {self.quantity} held")
+            raise QueryError(f"a split by {ratio} would reduce the quantity {self.quantity} to 0")
         cost = self.price * Fraction(self.quantity)
         return replace(self, quantity=quantity, price=cost / Fraction(quantity))
 

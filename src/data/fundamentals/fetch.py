@@ -156,7 +156,7 @@ def _outcome(call: BackgroundCall[Snapshot], until: float, late: DataError) -> O
 
 def _late(vendor: str, seconds: float, is_fixed: bool) -> ProviderTimeoutError:
     error = ProviderTimeoutError(
-        f"{vendor} did not answer within the {duration(seconds)} for a lookup",
+        f"{vendor} did not answer within the {duration(seconds)} allowed for a lookup",
         provider=vendor,
         hint="timeout= sets this limit"
         if is_fixed

@@ -450,5 +450,5 @@ def left_s() -> float:
     """
     remaining = _due.get() - _CLOCK.monotonic()
     if remaining <= 0:
-        raise TimeoutError("the time for this request is over")
+        raise TimeoutError("the time limit of this request has passed")
     return remaining

@@ -182,7 +182,7 @@ class Sender:
         whole, host = current_call(), (vendor, place(request.url))
         if host in whole.late:
             raise CircuitOpenError(
-                f"{vendor} did not respond in time and gets no further request in this call",
+                f"{vendor} did not respond in time and is not queried again in this call",
                 provider=vendor,
             )
         call = _Call(request, vendor, classify, current_deadline(self._clock))

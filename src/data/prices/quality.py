@@ -322,5 +322,5 @@ def _of_stamps(
         if missing := _absent(expected, sent):
             problems.append(f"{missing} of {len(expected)} expected bars are missing")
         if extra := _absent(good.stamps, expected):
-            problems.append(f"{extra} bars stand where the calendar expects none")
+            problems.append(f"{extra} bars are where the calendar expects none")
     return problems

@@ -201,7 +201,9 @@ def _follow(
             harvest.add(response, page, table)
             del response  # frees its parsed values before the next page
             if len(harvest.tables) > PAGE_CAP:
-                raise ResponseFormatError(f"{vendor.name} has more than {PAGE_CAP} pages for this")
+                raise ResponseFormatError(
+                    f"{vendor.name} has more than {PAGE_CAP} pages for this request"
+                )
             if until_rows and page.bars and page.next_ms is not None:
                 return page.next_ms
             if page.cursor is None and page.next_ms is None:
@@ -233,7 +235,7 @@ class _Progress:
         """
         self._rows_left -= len(table)
         if self._rows_left < 0:
-            raise ResponseFormatError(f"{self._vendor} returns more rows than the range has bars")
+            raise ResponseFormatError(f"{self._vendor} returned more rows than the range has bars")
         if page.cursor is None:  # only the timestamps determine the next page
             return
         stamps = table.stamps[(table.stamps >= self._span.start) & (table.stamps < self._span.end)]
@@ -241,7 +243,7 @@ class _Progress:
         self._seen = union(self._seen, distinct(stamps))
         self._idle = 0 if len(self._seen) > before else self._idle + 1
         if self._idle > IDLE_PAGES:
-            raise ResponseFormatError(f"{self._vendor} returns page after page without a new bar")
+            raise ResponseFormatError(f"{self._vendor} returned page after page without a new bar")
 
 
 def read_page(

@@ -193,7 +193,7 @@ def _check_days(query: BarsQuery, reach: Span) -> None:
     sessions = calendar_for(query.instrument).sessions(first, last)
     if any(session.open_ms < day_ms(session.day) for session in sessions):
         raise KindMismatchError(
-            f"days for {query.instrument.symbol} begin the evening before (UTC) and cannot be "
+            f"daily bars for {query.instrument.symbol} begin the evening before (UTC) and cannot be "
             "built from shorter bars",
             symbol=query.instrument.symbol,
             hint="request 1d bars, which vendors have",

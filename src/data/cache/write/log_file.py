@@ -36,7 +36,7 @@ def append_entry(disk: Disk, path: Path, clock: Clock, entry: Mapping[str, Any])
             lines = (disk.read_if_exists(path) or b"").splitlines(keepends=True)
             write_atomically(disk, path, b"".join(lines[-LATEST_ENTRIES:]), durable=False)
     except StorageError as exc:
-        log.warning("%s: not logged: %s", path, exc)
+        log.warning("the log %s could not be written: %s", path, exc)
 
 
 def entries_of_log(disk: Disk, path: Path) -> list[dict[str, Any]]:

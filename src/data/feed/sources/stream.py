@@ -303,7 +303,10 @@ class StreamThread:
     def _leave_to_history(self, bar: LiveBar) -> None:
         """Drop a stream bar; history supplies it once all earlier bars have been delivered."""
         if not self.passed_on:
-            log.warning("%d bars wait for earlier ones; newer ones are fetched", _MOST_WAITING)
+            log.warning(
+                "%d bars are waiting for earlier ones; newer bars are fetched from history",
+                _MOST_WAITING,
+            )
         self.passed_on += 1
         self._backfill_until = max(self._backfill_until, bar.stamp_ms + 1)
 

@@ -393,7 +393,7 @@ class StreamSession:
             masked(event.why),
         )
         if self._unreadable >= _MOST_UNREADABLE:
-            raise UnavailableError("too many frames that cannot be read")
+            raise UnavailableError("too many unreadable frames")
 
     # --- subscriptions ---------------------------------------------------------------------
 
