@@ -201,9 +201,7 @@ def _follow(
             harvest.add(response, page, table)
             del response  # frees its parsed values before the next page
             if len(harvest.tables) > PAGE_CAP:
-                raise ResponseFormatError(
-                    f"{vendor.name} has more than {PAGE_CAP} pages for this request"
-                )
+                raise ResponseFormatError(f"{vendor.name} sent more than {PAGE_CAP} pages")
             if until_rows and page.bars and page.next_ms is not None:
                 return page.next_ms
             if page.cursor is None and page.next_ms is None:
