@@ -93,8 +93,8 @@ def main(names: Sequence[str] = ()) -> int:
         return 0
     text = "\n\n".join([machine(), *map(str, reports)])
     before, _, rest = page.partition(BEGIN)
-    _, found, after = rest.partition(END)
-    if not found:
+    _, separator, after = rest.partition(END)
+    if not separator:
         print(f"{PAGE.name} has lost its markers", file=sys.stderr)
         return 1
     PAGE.write_text(f"{before}{BEGIN}\n\n{text}\n\n{END}{after}", "utf-8")

@@ -61,9 +61,9 @@ def measure() -> Report:
             own = StoredAlerts(database)
             own.last_beat()  # the connection of a program that runs is open
             timed = _Timed(source)
-            began = perf_counter()
+            started = perf_counter()
             report = AlertJob(own, timed, {LOCAL: _sent}, clock, 60).run()
-            runs.append((perf_counter() - began) * 1e3)
+            runs.append((perf_counter() - started) * 1e3)
             reads.append(timed.seconds * 1e3)
             database.close()
             if report.alerts != _SERIES * len(_KINDS) or report.failed:
@@ -100,9 +100,9 @@ class _Timed:
         self._source, self.seconds = source, 0.0
 
     def read(self, wanted: Sequence[WantedBars]) -> Sequence[ClosedBars | NoBars]:
-        began = perf_counter()
+        started = perf_counter()
         answers = self._source.read(wanted)
-        self.seconds += perf_counter() - began
+        self.seconds += perf_counter() - started
         return answers
 
     def other_problems(self) -> Mapping[str, str]:

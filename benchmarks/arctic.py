@@ -35,9 +35,9 @@ class Library:
     def append(self, path: str, symbol: str) -> list[float]:
         """Return the milliseconds needed to append the bars in a file to those of a symbol."""
         frame = _frame(path)
-        began = perf_counter()
+        started = perf_counter()
         self._library.append(symbol, frame)
-        return [(perf_counter() - began) * 1e3]
+        return [(perf_counter() - started) * 1e3]
 
     def read(self, symbol: str, start: int, end: int) -> list[float]:
         """Return the milliseconds needed to read the bars in a range, and their sum.
@@ -45,16 +45,16 @@ class Library:
         The bounds are in nanoseconds, both ends included.
         """
         bounds = pd.Timestamp(start), pd.Timestamp(end)
-        began = perf_counter()
+        started = perf_counter()
         frame = self._library.read(symbol, date_range=bounds).data
         total = _summed(frame)
-        return [(perf_counter() - began) * 1e3, total]
+        return [(perf_counter() - started) * 1e3, total]
 
     def read_all(self, symbols: list[str]) -> list[float]:
         """Return the milliseconds needed to read all bars of many symbols, and their sum."""
-        began = perf_counter()
+        started = perf_counter()
         total = sum(_summed(item.data) for item in self._library.read_batch(symbols))
-        return [(perf_counter() - began) * 1e3, total]
+        return [(perf_counter() - started) * 1e3, total]
 
 
 def _frame(path: str) -> pd.DataFrame:

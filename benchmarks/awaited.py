@@ -67,8 +67,8 @@ def measure() -> Report:
         "Awaited",
         _NOTE,
         [
-            Row(name, {way: Figure.of(ms) for way, ms in found.items()}, "<= 20 by onetape.aio")
-            for name, found in rows
+            Row(name, {way: Figure.of(ms) for way, ms in results.items()}, "<= 20 by onetape.aio")
+            for name, results in rows
         ],
     )
 
@@ -79,9 +79,9 @@ async def _beside(get: _Get) -> float:
     await asyncio.sleep(0.1)
     spent = []
     for _ in range(_LOOKUPS):
-        began = perf_counter()
+        started = perf_counter()
         await get(*_HELD)
-        spent.append(perf_counter() - began)
+        spent.append(perf_counter() - started)
     await asyncio.gather(*hanging)
     return _worst(spent)
 
@@ -96,9 +96,9 @@ async def _late(get: _Get, users: int = USERS) -> float:
     tasks = [asyncio.ensure_future(_go_on(get)) for _ in range(users)]
     late = []
     for _ in range(_LOOKUPS):
-        began = perf_counter()
+        started = perf_counter()
         await asyncio.sleep(_TICK_S)
-        late.append(perf_counter() - began - _TICK_S)
+        late.append(perf_counter() - started - _TICK_S)
     for task in tasks:
         task.cancel()
     await asyncio.gather(*tasks, return_exceptions=True)

@@ -43,8 +43,8 @@ def measure() -> Report:
         sums = {name: round(_summed(way()), 2) for name, way in ways.items()}
         if len(set(sums.values())) != 1:
             raise RuntimeError(f"the frames differ: {sums}")
-        found = _raced(ways)
-    rows = [Row(f"`{name}`", _figures(found, name), goal) for name, goal in _GOALS.items()]
+        results = _raced(ways)
+    rows = [Row(f"`{name}`", _figures(results, name), goal) for name, goal in _GOALS.items()]
     return Report("Many symbols", _NOTE, rows, more=("naive", "ArcticDB", "Arrow"))
 
 
@@ -79,21 +79,21 @@ def _arrow(folder: Path, frame: pd.DataFrame, symbols: Sequence[str]) -> dict[st
 
 def _raced(ways: Mapping[str, Way]) -> list[dict[str, float]]:
     """Return the milliseconds of every way, round by round; the naive one sits some of them out."""
-    found = []
+    results = []
     for turn in range(_ROUNDS):
         order = [name for name in ways if name != "naive" or turn % _NAIVE_EVERY == 0]
         random.shuffle(order)
-        found.append({name: _timed(ways[name]) for name in order})
-    return found
+        results.append({name: _timed(ways[name]) for name in order})
+    return results
 
 
 def _timed(way: Way) -> float:
     gc.collect()
-    began = perf_counter()
-    found = way()
-    _summed(found)
-    spent = (perf_counter() - began) * 1e3
-    return found.ms if isinstance(found, Elsewhere) else spent
+    started = perf_counter()
+    results = way()
+    _summed(results)
+    spent = (perf_counter() - started) * 1e3
+    return results.ms if isinstance(results, Elsewhere) else spent
 
 
 def _figures(rounds: Sequence[Mapping[str, float]], name: str) -> dict[str, Figure]:
@@ -106,10 +106,10 @@ def _figures(rounds: Sequence[Mapping[str, float]], name: str) -> dict[str, Figu
     return {"ms": Figure.of([turn[name] for turn in rounds]), **ratios}
 
 
-def _summed(found: Frames | Elsewhere) -> float:
-    if isinstance(found, Elsewhere):
-        return found.total
-    return float(sum(frame.to_numpy().sum() for frame in found.values()))
+def _summed(results: Frames | Elsewhere) -> float:
+    if isinstance(results, Elsewhere):
+        return results.total
+    return float(sum(frame.to_numpy().sum() for frame in results.values()))
 
 
 if __name__ == "__main__":

@@ -59,11 +59,11 @@ def _without_limit() -> Any:
 
 def _ask(people: Telegram, user: int, text: str) -> float:
     """Return the milliseconds from a message to its answer."""
-    count, began = len(people.sent(user)) + 1, perf_counter()
+    count, started = len(people.sent(user)) + 1, perf_counter()
     people.write(user, text)
     if len(people.wait_sent(user, count, 60)) < count:
         raise RuntimeError(f"no answer to {text!r}")
-    return (perf_counter() - began) * 1000
+    return (perf_counter() - started) * 1000
 
 
 def _round(people: Telegram, text: str = "/price BTCUSDT") -> float:

@@ -110,15 +110,15 @@ def _of_the_cache() -> list[Row]:
         if not whole.equals(mapped()):
             raise RuntimeError("the frames differ")
         decimal = lambda: decimal_frame(whole)  # noqa: E731 - one of three calls
-        found = race({"mapped": mapped, "frame": frame, "decimal": decimal}, _ROUNDS)
-    ratios = [f / m for f, m in zip(found["frame"], found["mapped"], strict=True)]
+        results = race({"mapped": mapped, "frame": frame, "decimal": decimal}, _ROUNDS)
+    ratios = [f / m for f, m in zip(results["frame"], results["mapped"], strict=True)]
     return [
         Row(
             "a year of minutes: cache to Polars",
-            {"ms": _ms(found["frame"]), "times the plain way": Figure.of(ratios)},
+            {"ms": _ms(results["frame"]), "times the plain way": Figure.of(ratios)},
             "<= 1.5 times",
         ),
-        Row("the same as Decimal, beside it", {"ms": _ms(found["decimal"])}, "<= 20 ms"),
+        Row("the same as Decimal, beside it", {"ms": _ms(results["decimal"])}, "<= 20 ms"),
     ]
 
 
@@ -144,11 +144,11 @@ def _pruning() -> Row:
             chosen = pl.col("sid").is_in(list(range(_SIDS))) & pl.col("date").is_between(*bounds)
             return scan.filter(chosen).sort("sid", "date").collect()
 
-        found = race({"ours": ours, "plain": plain}, _ROUNDS)
-    ratios = [a / b for a, b in zip(found["ours"], found["plain"], strict=True)]
+        results = race({"ours": ours, "plain": plain}, _ROUNDS)
+    ratios = [a / b for a, b in zip(results["ours"], results["plain"], strict=True)]
     return Row(
         f"three months of ten years, {_SIDS:,} symbols",
-        {"ms": _ms(found["ours"]), "times the plain way": Figure.of(ratios)},
+        {"ms": _ms(results["ours"]), "times the plain way": Figure.of(ratios)},
         "<= 1.3 times",
     )
 
@@ -175,9 +175,9 @@ def _days() -> Row:
             sums += [pl.col("close").last(), pl.col("volume").sum()]
             return pl.scan_parquet(path).group_by("sid").agg(*sums).collect()
 
-        found = race({"ours": ours, "plain": plain}, _ROUNDS)
-    ratios = [a / b for a, b in zip(found["ours"], found["plain"], strict=True)]
-    figures = {"ms": _ms(found["ours"]), "times the plain way": Figure.of(ratios)}
+        results = race({"ours": ours, "plain": plain}, _ROUNDS)
+    ratios = [a / b for a, b in zip(results["ours"], results["plain"], strict=True)]
+    figures = {"ms": _ms(results["ours"]), "times the plain way": Figure.of(ratios)}
     return Row(f"a day of each of {_SIDS:,} symbols out of minutes", figures, "<= 50 ms")
 
 
@@ -190,13 +190,13 @@ def _memory() -> list[Row]:
         ("a year of days of an own source kept", "kept", "<= 4.5 MB"),
         ("a window of 20 days", "window", "<= 0.8 MB"),
     ):
-        taken = []
+        sizes = []
         for _ in range(3):
             with TemporaryDirectory() as folder:
                 program = [sys.executable, "-c", _MEMORY, what, folder]
                 answer = subprocess.run(program, capture_output=True, text=True, check=True)
-                taken.append(int(answer.stdout.split()[-1]) / 1024)
-        rows.append(Row(name, {"MB": Figure.of(taken)}, goal))
+                sizes.append(int(answer.stdout.split()[-1]) / 1024)
+        rows.append(Row(name, {"MB": Figure.of(sizes)}, goal))
     return rows
 
 

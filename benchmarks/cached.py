@@ -192,16 +192,16 @@ async def _latencies(folder: Path, manager: DataManager) -> list[Row]:
 def _times(call: Callable[[], object], rounds: int = 200) -> list[float]:
     took = []
     for _ in range(rounds):
-        began = perf_counter()
+        started = perf_counter()
         call()
-        took.append((perf_counter() - began) * 1000)
+        took.append((perf_counter() - started) * 1000)
     return took
 
 
 async def _ms(call: Any) -> float:
-    began = perf_counter()
+    started = perf_counter()
     await call
-    return (perf_counter() - began) * 1000
+    return (perf_counter() - started) * 1000
 
 
 async def _awaited(source: Any, names: list[str], question: Any) -> dict[str, Figure]:

@@ -44,18 +44,18 @@ def measure() -> Report:
         entries[-1]["end"] = "2020-01-01T00:00:00Z"
         CatalogLog(path.parent).append_all("dataset", entries)
         with closing(DataCatalog(path, manager=DataManager(Path(folder, "cache")))) as catalog:
-            began = perf_counter()
+            started = perf_counter()
             catalog.refresh()
-            made = perf_counter() - began
+            made = perf_counter() - started
             with closing(sqlite3.connect(path)) as db:
                 rows = [
                     _found(catalog, db, "one symbol", many[:1]),
                     _found(catalog, db, "500 symbols", many),
                     _found(catalog, db, "one that there is not", ["NONE"]),
                 ]
-            began = perf_counter()
+            started = perf_counter()
             catalog.register_dataset("s", ["X"], "2020-01-01", "2021-01-01", "1d", "x")
-            registered = perf_counter() - began
+            registered = perf_counter() - started
     return Report(
         "The catalog",
         _NOTE,

@@ -37,8 +37,8 @@ def measure() -> Report:
                 manager.get_fundamentals("AAPL", as_of="2024-06-13") for _ in range(10)
             ],
         }
-        found = race(calls)
-    figures = {name: Figure.of(values) for name, values in found.items()}
+        results = race(calls)
+    figures = {name: Figure.of(values) for name, values in results.items()}
     return Report("Fundamentals", _NOTE, [Row("from the cache", figures, "ten lookups <= 10,000")])
 
 

@@ -43,18 +43,18 @@ def measure() -> Report:
 def _row(root: Path, symbols: Sequence[str]) -> Row:
     keys = [SeriesKey(symbol, Timeframe.parse("1d")) for symbol in symbols]
     papers = [_metadata(root, key) for key in keys]
-    found: dict[str, list[float]] = {name: [] for name in ("first", "again", "json")}
+    results: dict[str, list[float]] = {name: [] for name in ("first", "again", "json")}
     for _ in range(_ROUNDS if len(keys) > 1 else 100):
         gc.collect()
         store = BarStore(root, columnar="map")
-        found["json"].append(_all(_believed, papers))
-        found["first"].append(_all(partial(_covered, store), keys))
-        found["again"].append(_all(partial(_covered, store), keys))
+        results["json"].append(_all(_believed, papers))
+        results["first"].append(_all(partial(_covered, store), keys))
+        results["again"].append(_all(partial(_covered, store), keys))
     figures = {
-        "first look": Figure.of(found["first"]),
-        "sidecars, first": _times(found["json"], found["first"]),
-        "again": Figure.of(found["again"]),
-        "sidecars, again": _times(found["json"], found["again"]),
+        "first look": Figure.of(results["first"]),
+        "sidecars, first": _times(results["json"], results["first"]),
+        "again": Figure.of(results["again"]),
+        "sidecars, again": _times(results["json"], results["again"]),
         "data files": Figure.of([_data_files(root, keys)]),
     }
     return Row(f"{len(keys):,} symbol{'s' * (len(keys) > 1)}", figures, _GOAL)
@@ -100,9 +100,9 @@ def _believed(paths: Sequence[Path]) -> bool:
 
 def _all(ask: Callable[[Any], bool], about: Sequence[Any]) -> float:
     """Return the milliseconds needed to query each; all of them are covered."""
-    began = perf_counter()
+    started = perf_counter()
     answers = [ask(one) for one in about]
-    took = perf_counter() - began
+    took = perf_counter() - started
     if not all(answers):
         raise RuntimeError("some symbols are not covered")
     return took * 1e3

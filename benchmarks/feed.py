@@ -85,14 +85,14 @@ def _rates(calls: dict[str, Callable[[], object]], count: int) -> dict[str, Figu
 
 def _share(frames: Sequence[str]) -> Figure:
     """Return our rate as a share of that of parsing only, by CPU time, round by round."""
-    found = []
+    results = []
     for _ in range(_ROUNDS):
-        began = process_time()
+        started = process_time()
         _parsed(frames)
         between = process_time()
         _to_callback(frames)
-        found.append((between - began) / (process_time() - between))
-    return Figure.of(found)
+        results.append((between - started) / (process_time() - between))
+    return Figure.of(results)
 
 
 # --- frames --------------------------------------------------------------------------------------
@@ -105,15 +105,15 @@ def _bar(number: int) -> LiveBar:
 
 def _frames(count: int) -> list[str]:
     """Return messages with bars that close one after another."""
-    found = []
+    results = []
     for number in range(count):
         stamp, o, h, low, c, v = _bar(number)[:6]
         k = {"t": stamp, "T": stamp + MINUTE_MS - 1, "s": "BTCUSDT", "i": "1m", "f": 1, "L": 2,
              "o": f"{o:.8f}", "c": f"{c:.8f}", "h": f"{h:.8f}", "l": f"{low:.8f}", "v": f"{v:.8f}",
              "n": 1, "x": True, "q": "0", "V": "0", "Q": "0", "B": "0"}  # fmt: skip
         data = {"e": "kline", "E": stamp + MINUTE_MS, "s": "BTCUSDT", "k": k}
-        found.append(json.dumps({"stream": "btcusdt@kline_1m", "data": data}))
-    return found
+        results.append(json.dumps({"stream": "btcusdt@kline_1m", "data": data}))
+    return results
 
 
 def _parsed(frames: Sequence[str]) -> None:
@@ -256,12 +256,12 @@ def _over_a_socket(count: int) -> list[float]:
             while not streams.listening(topic):
                 sleep(0.01)
             (peer,) = streams.listening(topic)
-            found = []
+            results = []
             for frame in _frames(count):
-                began = perf_counter()
+                started = perf_counter()
                 peer.say(frame)
-                found.append((heard.get() - began) * 1e6)
-    return sorted(found)
+                results.append((heard.get() - started) * 1e6)
+    return sorted(results)
 
 
 # --- waits ---------------------------------------------------------------------------------------
@@ -269,8 +269,8 @@ def _over_a_socket(count: int) -> list[float]:
 
 def _stops() -> dict[str, Figure]:
     """Return the longest stop for each state that a feed can be in."""
-    found = stops(_ROUNDS)
-    return {way: Figure.of([max(values)]) for way, values in found.items()}
+    results = stops(_ROUNDS)
+    return {way: Figure.of([max(values)]) for way, values in results.items()}
 
 
 def _delays() -> dict[str, Figure]:

@@ -105,9 +105,9 @@ class _Stand:
 
     def until(self, done: Callable[[], object]) -> None:
         """Wait for threads to get this far."""
-        began = perf_counter()
+        started = perf_counter()
         while not done():
-            if perf_counter() - began > _LONGEST_S:
+            if perf_counter() - started > _LONGEST_S:
                 raise TimeoutError(f"the feed is {self.feed.status}")
             sleep(0.005)
 
@@ -170,9 +170,9 @@ def _stopped(way: str) -> float:
             stand.feed.on_bar(lambda bar: stand.deaf.go.wait(_LONGEST_S))
         stand.feed.start()
         reach(stand)
-        began = perf_counter()
+        started = perf_counter()
         stand.feed.stop()
-        return (perf_counter() - began) * 1e3
+        return (perf_counter() - started) * 1e3
 
 
 # --- next to idle feeds -------------------------------------------------------------------------

@@ -124,8 +124,8 @@ def _run(program: Sequence[str], question: object) -> Found:
         program, input=json.dumps(question) + "\n", cwd=Path(__file__).parents[1], env=os.environ,
         check=True, capture_output=True, text=True,
     )  # fmt: skip
-    found: list[float] = json.loads(ran.stdout)
-    return found
+    results: list[float] = json.loads(ran.stdout)
+    return results
 
 
 def _figures(rounds: Sequence[Mapping[str, Found]], name: str) -> dict[str, Figure]:

@@ -85,13 +85,13 @@ class Report(NamedTuple):
 def race(calls: Mapping[str, Call], rounds: int = 40) -> dict[str, list[float]]:
     """Return, by name, the microseconds per call in each round; every round has all calls."""
     repeats = {name: _repeats(call) for name, call in calls.items()}
-    found: dict[str, list[float]] = {name: [] for name in calls}
+    results: dict[str, list[float]] = {name: [] for name in calls}
     for _ in range(rounds):
         order = list(calls)
         random.shuffle(order)
         for name in order:
-            found[name].append(_timed(calls[name], repeats[name]))
-    return found
+            results[name].append(_timed(calls[name], repeats[name]))
+    return results
 
 
 class Inside:
@@ -118,28 +118,28 @@ class Inside:
 
     def measure(self, call: Call, rounds: int = 400) -> dict[str, list[float]]:
         """Return the microseconds of each part by round, of the whole, and of the ``rest``."""
-        found: dict[str, list[float]] = {name: [] for name in ("whole", *self._parts, "rest")}
+        results: dict[str, list[float]] = {name: [] for name in ("whole", *self._parts, "rest")}
         for _ in range(rounds):
             self._spent = dict.fromkeys(self._parts, 0.0)
-            began = perf_counter()
+            started = perf_counter()
             kept = call()
-            whole = (perf_counter() - began) * _US
+            whole = (perf_counter() - started) * _US
             del kept  # whoever asked frees it when he is done
             parts = {name: spent * _US for name, spent in self._spent.items()}
             measured = {"whole": whole, **parts, "rest": whole - sum(parts.values())}
             for name, value in measured.items():
-                found[name].append(value)
-        return found
+                results[name].append(value)
+        return results
 
     def _watched(self, column: str, function: Callable[..., Any]) -> Callable[..., Any]:
         def watched(*args: Any, **kwargs: Any) -> Any:
             if self._is_inside:
                 return function(*args, **kwargs)
-            self._is_inside, began = True, perf_counter()
+            self._is_inside, started = True, perf_counter()
             try:
                 return function(*args, **kwargs)
             finally:
-                self._spent[column] += perf_counter() - began
+                self._spent[column] += perf_counter() - started
                 self._is_inside = False
 
         return watched
@@ -153,10 +153,10 @@ def _repeats(call: Call) -> int:
 
 def _timed(call: Call, repeats: int) -> float:
     """Return the microseconds per call, from several in a row."""
-    began = perf_counter()
+    started = perf_counter()
     for _ in range(repeats):
         call()
-    return (perf_counter() - began) / repeats * _US
+    return (perf_counter() - started) / repeats * _US
 
 
 def _short(value: float) -> str:

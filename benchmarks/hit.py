@@ -42,8 +42,8 @@ def _figures(manager: DataManager, case: tuple[str, str, str, str]) -> dict[str,
     with inside.watching():
         for _ in range(20):
             manager.get_ohlcv(*case)
-        found = inside.measure(lambda: _Reader.used(manager.get_ohlcv(*case)))
-    figures = {name: Figure.of(values) for name, values in found.items()}
+        results = inside.measure(lambda: _Reader.used(manager.get_ohlcv(*case)))
+    figures = {name: Figure.of(values) for name, values in results.items()}
     return {("own" if name == "rest" else name): figure for name, figure in figures.items()}
 
 

@@ -134,14 +134,14 @@ def copy_files(store: BarStore, one: SeriesKey, other: SeriesKey) -> None:
 
 def in_processes(program: str, rounds: int, *words: str | Path) -> dict[str, Figure]:
     """Run a program ``rounds`` times with ``words``; return the figures that it prints in JSON."""
-    found: list[dict[str, float]] = []
+    results: list[dict[str, float]] = []
     for _ in range(rounds):
         ran = subprocess.run(
             [sys.executable, "-c", program, *map(str, words)], cwd=Path(__file__).parents[1],
             env=os.environ, check=True, capture_output=True, text=True,
         )  # fmt: skip
-        found.append(json.loads(ran.stdout))
-    return {name: Figure.of([one[name] for one in found]) for name in found[0]}
+        results.append(json.loads(ran.stdout))
+    return {name: Figure.of([one[name] for one in results]) for name in results[0]}
 
 
 if __name__ == "__main__":

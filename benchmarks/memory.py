@@ -76,23 +76,23 @@ def measure() -> Report:
             manager.get_ohlcv("BTCUSDT", "1m", "2023-06-01", "2023-06-01")  # the columns are there
             root = str(manager.cache.store.root)
             for name, start, end, warm, times, goal in _CASES:
-                found = {
+                results = {
                     column: _taken(root, start, end, str(is_traced), str(warm), str(times))
                     for column, is_traced in (("peak", 1), ("private", 0))
                 }
-                rows.append(Row(name, found, goal))
+                rows.append(Row(name, results, goal))
     return Report("Memory", _NOTE, rows, less=("peak", "private"))
 
 
 def _taken(*arguments: str) -> Figure:
-    found = []
+    results = []
     for _ in range(sized(1, 3)):
         ran = subprocess.run(
             [sys.executable, "-c", _PROGRAM, *arguments], cwd=Path(__file__).parents[1],
             env=os.environ, check=True, capture_output=True, text=True,
         )  # fmt: skip
-        found.append(float(ran.stdout))
-    return Figure.of(found)
+        results.append(float(ran.stdout))
+    return Figure.of(results)
 
 
 if __name__ == "__main__":

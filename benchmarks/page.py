@@ -37,7 +37,7 @@ def _of_one(written: dict[tuple[str, str, str], float], report: Report) -> Itera
 
 def _medians(page: str) -> dict[tuple[str, str, str], float]:
     """Return the medians in all tables, by title, line and column."""
-    found: dict[tuple[str, str, str], float] = {}
+    results: dict[tuple[str, str, str], float] = {}
     title, columns = "", list[str]()
     for line in page.splitlines():
         if line.startswith("### "):
@@ -50,5 +50,5 @@ def _medians(page: str) -> dict[tuple[str, str, str], float]:
             continue
         for column, cell in zip(columns, cells, strict=False):
             if " [" in cell:
-                found[title, name, column] = float(cell.partition(" [")[0].replace(",", ""))
-    return found
+                results[title, name, column] = float(cell.partition(" [")[0].replace(",", ""))
+    return results

@@ -174,19 +174,19 @@ class Arctic:
         answer = answers.readline()
         if not answer:
             raise RuntimeError("ArcticDB's process has ended; what it said is above")
-        found: list[float] = json.loads(answer)
-        return found
+        results: list[float] = json.loads(answer)
+        return results
 
 
 @contextmanager
 def peers_of(folder: Path, frame: pd.DataFrame) -> Iterator[dict[str, Any]]:
     """Yield the available peers, each with the bars of ``frame``."""
-    found: dict[str, Any] = {"Arrow": Arrow(folder, frame), "Parquet": Parquet(folder, frame)}
+    results: dict[str, Any] = {"Arrow": Arrow(folder, frame), "Parquet": Parquet(folder, frame)}
     with ExitStack() as stack:
         if ARCTIC_PYTHON:
-            found["ArcticDB"] = Arctic(folder, frame)
-            stack.callback(found["ArcticDB"].close)
-        yield found | {"naive": Naive(folder, frame)}
+            results["ArcticDB"] = Arctic(folder, frame)
+            stack.callback(results["ArcticDB"].close)
+        yield results | {"naive": Naive(folder, frame)}
 
 
 def summed(found: pd.DataFrame | Elsewhere) -> float:

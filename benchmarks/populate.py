@@ -76,15 +76,15 @@ def measure() -> Report:
             rows = [WorkItem(symbol, label) for label, names in _asked() for symbol in names]
             job = Job.of(rows, ("1d",), _DAYS, client.clock.now_ms())
             for name in ("populate", "again"):
-                began = perf_counter()
+                started = perf_counter()
                 report = fill(client, job)
-                spent[name].append(perf_counter() - began)
+                spent[name].append(perf_counter() - started)
                 assert all(result.complete for result in report.results)
             manager = _manager(Path(folder) / "batches")
-            began = perf_counter()
+            started = perf_counter()
             for label, names in _asked():
                 manager.get_ohlcv_batch(names, label, *_DAYS)
-            spent["batches"].append(perf_counter() - began)
+            spent["batches"].append(perf_counter() - started)
     figures = {name: Figure.of(values) for name, values in spent.items()}
     figures["one vendor alone"] = Figure.of([alone_s])
     return Report(

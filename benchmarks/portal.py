@@ -100,11 +100,11 @@ def _row(name: str, calls: tuple[Call, Call, Call], goal: str) -> Row:
 def _walk(manager: DataManager, symbols: list[str]) -> Row:
     portal = PolarsDataPortal(data_source=manager)
     sessions = manager.get_ohlcv(symbols[0], "1d", "2023-01-01", "2023-12-31").index
-    began = perf_counter()
+    started = perf_counter()
     for session in sessions:
         portal.set_simulation_time(session)
         portal.get_spot_value(symbols, "close", session, "daily")
-    each_ms = (perf_counter() - began) * 1000 / len(sessions)
+    each_ms = (perf_counter() - started) * 1000 / len(sessions)
     rate = portal.cache_hit_rate
     figures = {"ms": Figure.of([each_ms]), "hits": Figure.of([rate])}
     return Row(f"a walk, {_COUNT} shares", figures, "hits > 80")

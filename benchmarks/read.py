@@ -115,7 +115,7 @@ class _Others:
 
 
 def _raced(calls: Mapping[str, Call], case: Case, others: _Others) -> dict[str, Figure]:
-    found: dict[str, list[float]] = {name: [] for name in (*calls, "first", "other")}
+    results: dict[str, list[float]] = {name: [] for name in (*calls, "first", "other")}
     ratios: dict[str, list[float]] = {name: [] for name in calls if name != "ours"}
     ratios["naive/first"] = []
     for turn in range(sized(-(-case.rounds // 4), case.rounds)):
@@ -123,31 +123,31 @@ def _raced(calls: Mapping[str, Call], case: Case, others: _Others) -> dict[str, 
         random.shuffle(order)
         gc.collect()
         for name in order:
-            found[name].append(_timed(calls[name]))
-        found["first"].append(others.first())
-        found["other"].append(others.other())
+            results[name].append(_timed(calls[name]))
+        results["first"].append(others.first())
+        results["other"].append(others.other())
         for name in ratios.keys() & set(order):
-            ratios[name].append(found[name][-1] / found["ours"][-1])
+            ratios[name].append(results[name][-1] / results["ours"][-1])
         if "naive" in order:
-            ratios["naive/first"].append(found["naive"][-1] / found["first"][-1])
-    told = {name: Figure.of(values) for name, values in ratios.items()}
-    ways = {"first": found["first"], "other": found["other"], "again": found["ours"]}
-    return {name: Figure.of(values) for name, values in ways.items()} | told
+            ratios["naive/first"].append(results["naive"][-1] / results["first"][-1])
+    more = {name: Figure.of(values) for name, values in ratios.items()}
+    ways = {"first": results["first"], "other": results["other"], "again": results["ours"]}
+    return {name: Figure.of(values) for name, values in ways.items()} | more
 
 
 def _once(call: Callable[[], pd.DataFrame]) -> float:
-    began = perf_counter()
+    started = perf_counter()
     summed(call())
-    return (perf_counter() - began) * 1e3
+    return (perf_counter() - started) * 1e3
 
 
 def _timed(call: Call) -> float:
     call()  # whatever ran before has taken the processor's cache
-    began = perf_counter()
-    found = call()
-    summed(found)
-    spent = (perf_counter() - began) * 1e3
-    return found.ms if isinstance(found, Elsewhere) else spent
+    started = perf_counter()
+    results = call()
+    summed(results)
+    spent = (perf_counter() - started) * 1e3
+    return results.ms if isinstance(results, Elsewhere) else spent
 
 
 if __name__ == "__main__":

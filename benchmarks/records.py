@@ -60,9 +60,9 @@ def _median(call: Callable[[], object]) -> float:
     """Return the median time of the calls, in microseconds."""
     taken = []
     for _ in range(_CALLS):
-        began = perf_counter()
+        started = perf_counter()
         call()
-        taken.append((perf_counter() - began) * 1e6)
+        taken.append((perf_counter() - started) * 1e6)
     return statistics.median(taken)
 
 

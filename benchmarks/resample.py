@@ -56,10 +56,10 @@ def _row(name: str, calendar: MarketCalendar, goal: str) -> Row:
 
     if ours() != theirs():
         raise RuntimeError("the days differ")
-    found = [_timed({"ours": ours, "pandas": theirs}) for _ in range(_ROUNDS)]
+    results = [_timed({"ours": ours, "pandas": theirs}) for _ in range(_ROUNDS)]
     figures = {
-        "ms": Figure.of([1000 * took["ours"] for took in found]),
-        "pandas / ours": Figure.of([took["pandas"] / took["ours"] for took in found]),
+        "ms": Figure.of([1000 * took["ours"] for took in results]),
+        "pandas / ours": Figure.of([took["pandas"] / took["ours"] for took in results]),
     }
     return Row(name, figures, goal)
 
@@ -68,9 +68,9 @@ def _timed(calls: Mapping[str, Call]) -> dict[str, float]:
     """Return the seconds of each call in one round, in random order."""
     took = {}
     for name in random.sample(list(calls), len(calls)):
-        began = perf_counter()
+        started = perf_counter()
         calls[name]()
-        took[name] = perf_counter() - began
+        took[name] = perf_counter() - started
     return took
 
 

@@ -120,8 +120,8 @@ def _way(selector: ProviderSelector, symbol: str) -> Call:
     return lambda: route(query, candidates_of(selector, query), None)
 
 
-def _of(found: dict[str, list[float]]) -> dict[str, Figure]:
-    return {name: Figure.of(values) for name, values in found.items()}
+def _of(results: dict[str, list[float]]) -> dict[str, Figure]:
+    return {name: Figure.of(values) for name, values in results.items()}
 
 
 if __name__ == "__main__":

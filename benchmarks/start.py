@@ -45,24 +45,24 @@ def measure() -> Report:
         day = _DAY.format(folder=str(manager.cache.store.root))
         manager.get_ohlcv("BTCUSDT", "1m", "2023-06-01", "2023-06-01")  # the columns are there
         programs = {"bare": "pass", "pandas": "import pandas", "import": _IMPORT, "day": day}
-        found = _raced(programs)
+        results = _raced(programs)
         rows = [
-            Row("the package imported", _figures(found, "import", _IMPORT), "bare >= 0.33, none heavy"),
-            Row("a cached day of minutes", _figures(found, "day", day), "pandas >= 0.8"),
+            Row("the package imported", _figures(results, "import", _IMPORT), "bare >= 0.33, none heavy"),
+            Row("a cached day of minutes", _figures(results, "day", day), "pandas >= 0.8"),
         ]  # fmt: skip
     return Report("Starting", _NOTE, rows, more=("bare", "pandas"))
 
 
 def _raced(programs: Mapping[str, str]) -> dict[str, list[float]]:
-    found: dict[str, list[float]] = {name: [] for name in programs}
+    results: dict[str, list[float]] = {name: [] for name in programs}
     for program in programs.values():
         _run(program)
     for _ in range(_ROUNDS):
         for name in random.sample(list(programs), len(programs)):
-            began = perf_counter()
+            started = perf_counter()
             _run(programs[name])
-            found[name].append((perf_counter() - began) * 1e3)
-    return found
+            results[name].append((perf_counter() - started) * 1e3)
+    return results
 
 
 def _run(program: str) -> str:
@@ -74,10 +74,10 @@ def _run(program: str) -> str:
     return ran.stdout
 
 
-def _figures(found: Mapping[str, Sequence[float]], name: str, program: str) -> dict[str, Figure]:
-    figures = {"ms": Figure.of(found[name])}
+def _figures(results: Mapping[str, Sequence[float]], name: str, program: str) -> dict[str, Figure]:
+    figures = {"ms": Figure.of(results[name])}
     for other in ("bare", "pandas"):
-        pairs = zip(found[other], found[name], strict=True)
+        pairs = zip(results[other], results[name], strict=True)
         figures[other] = Figure.of([theirs / ours for theirs, ours in pairs])
     return figures | {"heavy": Figure.of([float(_run(f"{program}\n{_COUNT}"))])}
 

@@ -74,9 +74,9 @@ def _timed(calls: Mapping[str, Callable[[], object]]) -> dict[str, float]:
     names, took = list(calls), {}
     random.shuffle(names)
     for name in names:
-        began = perf_counter()
+        started = perf_counter()
         calls[name]()
-        took[name] = perf_counter() - began
+        took[name] = perf_counter() - started
     return took
 
 
@@ -105,8 +105,8 @@ def _in_pandas(df: Any) -> dict[str, int]:
     extreme = moves.abs() > 20 * 1.4826 * moves.abs().median()
     busy, quiet = volume > 20 * volume[volume > 0].median(), volume == 0
     _ = order.sum(), len(extra), extreme.sum(), busy.sum(), quiet.mean()
-    found = (unit.sum(), len(missing), stale.sum() + len(stale), spike.sum())
-    return {name: int(count) for name, count in zip(_FOUND, found, strict=True)}
+    results = (unit.sum(), len(missing), stale.sum() + len(stale), spike.sum())
+    return {name: int(count) for name, count in zip(_FOUND, results, strict=True)}
 
 
 def _leaves(out: Any, back: Any, least: float) -> Any:

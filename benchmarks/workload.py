@@ -146,8 +146,8 @@ def costs_of(symbols: tuple[str, ...]) -> Costs:
 def measure() -> Report:
     """Count a week of each class."""
     coins, shares = costs_of(COINS), costs_of(SHARES)
-    found = {"ten coins": coins, "ten shares": shares, "together": coins.plus(shares)}
-    rows = [Row(name, _figures(costs), GOAL) for name, costs in found.items()]
+    results = {"ten coins": coins, "ten shares": shares, "together": coins.plus(shares)}
+    rows = [Row(name, _figures(costs), GOAL) for name, costs in results.items()]
     return Report("A week of nightly updates and lookups", _NOTE, rows, less=("cached",))
 
 

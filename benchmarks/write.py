@@ -127,9 +127,9 @@ def _fetching(root: Path, frame: pd.DataFrame) -> DataManager:
 
 
 def _fetch(manager: DataManager, frame: pd.DataFrame) -> None:
-    found = manager.get_ohlcv(_SYMBOL, "1m", "2023-01-01", "2023-12-31")
-    if len(found) != len(frame):
-        raise RuntimeError(f"{len(found)} bars came of {len(frame)}")
+    results = manager.get_ohlcv(_SYMBOL, "1m", "2023-01-01", "2023-12-31")
+    if len(results) != len(frame):
+        raise RuntimeError(f"{len(results)} bars came of {len(frame)}")
 
 
 def _put(manager: DataManager, part: pd.DataFrame) -> None:
@@ -150,8 +150,8 @@ def _cold(root: Path, frame: pd.DataFrame, naive: float) -> dict[str, Figure]:
             (took, partial(_summed, BarStore(store.root, columnar="map"))),
             (parsed, partial(_parsed, next(store.root.rglob("*.csv.gz")))),
         ]
-        for found, call in calls if turn % 2 else reversed(calls):
-            found.append(_ms(call))
+        for results, call in calls if turn % 2 else reversed(calls):
+            results.append(_ms(call))
     figures = _figures(took, naive)
     return figures | {"parse": Figure.of([p / t for p, t in zip(parsed, took, strict=True)])}
 
@@ -224,9 +224,9 @@ def _figures(took: list[float], naive: float) -> dict[str, Figure]:
 
 
 def _ms(call: Callable[[], object]) -> float:
-    began = perf_counter()
+    started = perf_counter()
     call()
-    return (perf_counter() - began) * 1e3
+    return (perf_counter() - started) * 1e3
 
 
 if __name__ == "__main__":

@@ -41,9 +41,9 @@ def main() -> None:
             bars = manager.get_ohlcv(
                 "ACME", "1d", "2024-01-02", "2024-01-04", provider="local", adjustment="raw"
             )
-            told = bars.attrs["onetape"]
+            provenance = bars.attrs["onetape"]
             print(bars)
-            print(f"from {told['vendors']}, {told['from_cache']:.0%} from the cache\n")
+            print(f"from {provenance['vendors']}, {provenance['from_cache']:.0%} from the cache\n")
 
 
 if __name__ == "__main__":

@@ -38,8 +38,8 @@ def make_market(root: Path) -> DataManager:
     days = manager.sessions(SYMBOLS[0], FIRST, LAST).index
     steps = np.random.default_rng(0).normal(0.0, 0.022, (len(days), len(SYMBOLS)))
     closes = pd.DataFrame(100 * np.exp(np.cumsum(steps - 0.00024, axis=0)), days, SYMBOLS).round(2)
-    lost = (closes < 25).cummax()  # delisted from the next session on
-    closes = closes.mask(lost.shift(fill_value=False))
+    is_delisted = (closes < 25).cummax()  # delisted from the next session on
+    closes = closes.mask(is_delisted.shift(fill_value=False))
     for symbol, column in closes.items():
         bars = pd.DataFrame(dict.fromkeys(("open", "high", "low", "close"), column.dropna()))
         bars.assign(volume=1000).to_csv(root / f"{symbol}-1d.csv", index_label="timestamp")
@@ -87,9 +87,9 @@ def main() -> None:
         manager = make_market(Path(folder))
         for as_of in (FIRST, None):
             bars = panel(manager, as_of)
-            told = bars.attrs["onetape"]["universe"]
+            proof = bars.attrs["onetape"]["universe"]
             print(f"members of {as_of or 'today'}: {value(bars).iloc[-1] - 1:+.1%}")
-            for symbol, runs in told["without_bars"].items():
+            for symbol, runs in proof["without_bars"].items():
                 print(
                     f"    {symbol}: no bar in {runs[0]['sessions']} sessions from {runs[0]['first']} on"
                 )

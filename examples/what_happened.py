@@ -21,12 +21,12 @@ def main(symbol: str = "BTCUSDT", timeframe: str = "1h") -> int:
         for attempt in error.attempts:
             print(f"{attempt.provider:10} {attempt.outcome:20} {attempt.message}")
         return 1
-    told = bars.attrs["onetape"]
+    proof = bars.attrs["onetape"]
     print(bars.tail(3), end="\n\n")
-    print(f"{told['rows']} {told['timeframe']} bars, complete: {told['complete']}")
-    for span in told["spans"]:
+    print(f"{proof['rows']} {proof['timeframe']} bars, complete: {proof['complete']}")
+    for span in proof["spans"]:
         print(f"  {span['start']} .. {span['end']}  {span['vendor']:8} {span['state']}")
-    for gap in told["gaps"]:
+    for gap in proof["gaps"]:
         print(f"  nothing {gap['start']} .. {gap['end']}: {gap['reason']}")
     return 0
 

@@ -115,10 +115,10 @@ class _BatchTwin(_Twin[P, R]):
                 part = cast("dict[Any, Any]", await answer(one, deadline, looks=True))
                 answers |= part
                 for name, frame in part.items():
-                    told.ended(name, timeframe, frame)
+                    symbols_progress.ended(name, timeframe, frame)
 
         with listening(progress) as listener:
-            told = SymbolsProgress(SystemClock(), listener, len(wanted))
+            symbols_progress = SymbolsProgress(SystemClock(), listener, len(wanted))
             tasks = [asyncio.ensure_future(ask()) for _ in wanted[:_OF_A_BATCH]]
             try:
                 await asyncio.gather(*tasks)

@@ -84,10 +84,10 @@ def examine(
     question = (symbol, timeframe, start, end)
     bench = _Bench(provider, Path(recording), question, adjustment)
     bars = bench.ask()
-    broken = list(_broken(bench, bars))
-    if broken:  # no `assert`, which Python leaves out under -O
+    faults = list(_broken(bench, bars))
+    if faults:  # no `assert`, which Python leaves out under -O
         raise AssertionError(
-            f"{provider.__name__} breaks {len(broken)} promises:\n" + "\n".join(broken)
+            f"{provider.__name__} breaks {len(faults)} promises:\n" + "\n".join(faults)
         )
     return bars
 
@@ -153,15 +153,15 @@ def _broken(bench: _Bench, bars: pd.DataFrame) -> Iterator[str]:
     """Yield a sentence for each promise that is broken."""
     proof = bars.attrs["onetape"]
     if not len(bars):
-        yield "- it gave no bars"
+        yield "- it returned no bars"
     if flagged := proof.get("flagged"):
         yield f"- {len(flagged)} of its rows cannot be bars"
     for change in bench.shapes:
-        yield f"- what was recorded is otherwise than its `shapes` say: {change}"
+        yield f"- the recorded answers differ from its `shapes`: {change}"
     if not bars.equals(bench.ask()):
-        yield "- it gave other bars when it was asked again"
+        yield "- it returned other bars for the same request"
     if any(_KEY in f"{request!r}{request.url}" for request in bench.requests):
-        yield "- a key stands in what is shown of a request; it belongs into secret_params or secret_headers"
+        yield "- a key appears in the printed form of a request; put it in secret_params or secret_headers"
     for name, body in _bodies().items():
         yield from _not_refused(bench, name, partial(_changed, body=body))
     yield from _not_refused(bench, "half of an answer", _half)
@@ -193,11 +193,15 @@ def _not_refused(bench: _Bench, name: str, spoil: _Spoil) -> Iterator[str]:
         bars = bench.ask(spoil)
     except AllProvidersFailedError as error:
         outcomes = {attempt.outcome for attempt in error.attempts}
-        if nothing := outcomes & _NOTHING:
-            yield f"- {name} is taken for {min(nothing)}"
+        if accepted := outcomes & _NOTHING:
+            yield f"- {name} is mistaken for {min(accepted)}"
         if name == "HTTP 429" and RateLimitedError.__name__ not in outcomes:
             yield f"- HTTP 429 is {', '.join(sorted(outcomes))}, not {RateLimitedError.__name__}"
     except DataError as error:
         yield f"- {name} ends in {type(error).__name__}: {error}"
     else:
-        yield f"- {name} gives {len(bars)} bars" if len(bars) else f"- {name} is taken for no bars"
+        yield (
+            f"- {name} returns {len(bars)} bars"
+            if len(bars)
+            else f"- {name} is mistaken for no bars"
+        )

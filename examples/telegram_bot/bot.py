@@ -65,11 +65,11 @@ class Bot:
         if addressee and addressee.lower() != update.get_bot().username.lower():
             return  # in groups a command names its bot
         key = str((update.effective_user or update.effective_chat).id)
-        heard = self.senders.hears(key)
-        if refusal := TOO_MANY if heard == "tell" else self.senders.refusal(update):
-            if heard != "no":
+        verdict = self.senders.hears(key)
+        if refusal := TOO_MANY if verdict == "tell" else self.senders.refusal(update):
+            if verdict != "no":
                 await self.refuse(update, refusal)
-        elif heard == "yes":
+        elif verdict == "yes":
             async with self.senders.turn(key) as has_turn:
                 if has_turn:
                     await self.carry_out(update, key, name.partition("@")[0].lower(), words)
@@ -90,7 +90,7 @@ class Bot:
         The number of commands carried out in parallel is limited; an answer that waits to be sent
         does not count.
         """
-        began, query = time.monotonic(), update.callback_query
+        started, query = time.monotonic(), update.callback_query
         async with self.senders.slots:
             answer, error = await self.answer(user, name, words)
         try:
@@ -103,7 +103,7 @@ class Bot:
         if self.members:
             is_known, text = name in self.parts, " ".join([f"/{name}", *words])
             try:
-                await self.members.note(user, name, text, error, began, is_known=is_known)
+                await self.members.note(user, name, text, error, started, is_known=is_known)
             except DataError as failure:
                 log.warning("/%s of %s is not in the audit: %s", name, user, failure)
 

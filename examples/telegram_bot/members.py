@@ -104,7 +104,7 @@ class Members:
         return self.has_rights(user, await asyncio.to_thread(self.db.get_user_status, user))
 
     async def note(
-        self, user: str, name: str, text: str, error: str, began: float, *, is_known: bool
+        self, user: str, name: str, text: str, error: str, started: float, *, is_known: bool
     ) -> None:
         """Add a command to the audit, without codes, and without the id of a user just deleted.
 
@@ -113,13 +113,13 @@ class Members:
         """
         if not await self.may_receive(user) and not self.counts(user):
             return
-        hidden = re.compile(r"(\d[\s-]*){8,}" if is_known else r"\d")
+        pattern = re.compile(r"(\d[\s-]*){8,}" if is_known else r"\d")
         await asyncio.to_thread(
             self.db.log_command_audit, "forgotten" if name == "forget" else user,
             name[:64] if is_known else "help",
-            full_message=f"/{name}" if name in ("verify", "forget") else hidden.sub("*", text[:1000]),
-            success=not error, error_message=hidden.sub("*", error[:1000]) or None,
-            response_time_ms=round((time.monotonic() - began) * 1000),
+            full_message=f"/{name}" if name in ("verify", "forget") else pattern.sub("*", text[:1000]),
+            success=not error, error_message=pattern.sub("*", error[:1000]) or None,
+            response_time_ms=round((time.monotonic() - started) * 1000),
         )  # fmt: skip
 
     def counts(self, user: str) -> bool:

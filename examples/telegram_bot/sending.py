@@ -107,8 +107,8 @@ async def answer_of(reply: Reply, may_receive: MayReceive, delivery: Delivery) -
     answer = Answer(delivery.text)
     if await may_receive(delivery.recipient) and delivery.events[0].name == "due":
         name, *words = delivery.topic.split()
-        made = await reply(delivery.recipient, name, words)
-        answer = made._replace(text=f"{delivery.text}\n{made.text}")
+        message = await reply(delivery.recipient, name, words)
+        answer = message._replace(text=f"{delivery.text}\n{message.text}")
     return answer if await may_receive(delivery.recipient) else None
 
 

@@ -187,9 +187,9 @@ class DataError(Exception):
     def brief(self) -> str:
         """One sentence fit for an end user, without hosts, class names, keys or line breaks."""
         text = "".join(c for c in self.symbol or "" if c.isprintable())[:32]
-        symbol, meant = text or "this symbol", _either(self.candidates)
-        if meant and self.reason in _ABOUT_SYMBOLS:
-            return f"{symbol} may be {meant}."
+        symbol, alternatives = text or "this symbol", _either(self.candidates)
+        if alternatives and self.reason in _ABOUT_SYMBOLS:
+            return f"{symbol} may be {alternatives}."
         brief = self._brief or _BRIEFS[self.reason]
         return brief.format(symbol=symbol)
 

@@ -155,11 +155,11 @@ def warn_of_past(universes: Universes, today: Members, frames: Mapping[str, pd.D
         return
     then = universes.members(today.name, first)
     if then.is_pit and set(then) != set(today):
-        gone, come = len({*then} - {*today}), len({*today} - {*then})
+        left, joined = len({*then} - {*today}), len({*today} - {*then})
         warn_user(
             (
-                f"{today.name}: the bars from {first} are those of today's members: {gone} of "
-                f"the {len(then)} members on {first} are not included, and {come} that joined later "
+                f"{today.name}: the bars from {first} are those of today's members: {left} of "
+                f"the {len(then)} members on {first} are not included, and {joined} that joined later "
                 f"are (as_of='{first}' uses the members of that day, as_of='today' keeps today's "
                 "members without this warning)"
             ),
@@ -183,15 +183,15 @@ def _sessions(query: BarsQuery) -> tuple[Stamps, Stamps, Stamps]:
     if step.is_intraday and step.step_ms is not None:
         # A bar that starts on the clock hour may begin before its session.
         within = np.minimum(closes, span.end) - np.maximum(opens, span.start)
-        asked = within >= np.minimum(step.step_ms, closes - opens)
+        is_within = within >= np.minimum(step.step_ms, closes - opens)
         low, high = opens - step.step_ms + 1, closes
     else:
         stamps = grid.opens(span)
         place = np.searchsorted(stamps, days, "right") - 1
-        asked = (place >= 0) & (days < span.end)
+        is_within = (place >= 0) & (days < span.end)
         low = stamps[place] if len(stamps) else days
         high = low + 1
-    return days[asked], low[asked], high[asked]
+    return days[is_within], low[is_within], high[is_within]
 
 
 def _runs(

@@ -245,19 +245,19 @@ class ProviderSelector:
         verdict = self._verdict(symbol)
         if isinstance(verdict, Instrument):
             return verdict
-        shown, hint = symbol if isinstance(symbol, str) else None, verdict.hint or None
+        name, hint = symbol if isinstance(symbol, str) else None, verdict.hint or None
         if verdict.reason != "unknown":
-            refused = BadSymbolError(verdict.message, symbol=shown, hint=hint)
+            refused = BadSymbolError(verdict.message, symbol=name, hint=hint)
             refused.candidates = verdict.candidates
             raise refused
         message = f"{_NO_PROVIDER} for {symbol!r}: {verdict.message}"
-        unknown = NoProviderError(message, symbol=shown, hint=hint)
-        if shown:
+        unknown = NoProviderError(message, symbol=name, hint=hint)
+        if name:
             # Imported here because most symbols are recognized.
             from .config.common_names import common_listings
             from .symbols.name_search import nearest, propose
 
-            propose(unknown, nearest(shown.strip(), common_listings()))
+            propose(unknown, nearest(name.strip(), common_listings()))
         raise unknown
 
     def spelling(self, symbol: Any) -> str:
@@ -401,9 +401,9 @@ class ProviderSelector:
 
     def _may_be(self, name: str, code: str, credentials: Credentials) -> bool:
         """Return whether a vendor can probably be built, without loading its module."""
-        made = self.downloaders.get(code, self.downloaders.get(name))
-        if made is not None:
-            return self._workshop is None or not self._workshop.is_out(made)
+        downloader = self.downloaders.get(code, self.downloaders.get(name))
+        if downloader is not None:
+            return self._workshop is None or not self._workshop.is_out(downloader)
         if code in VENDORS and not VENDORS[code].bars:
             return False
         row = row_of(family_of(code))
@@ -475,10 +475,10 @@ class ProviderSelector:
         """
         if not is_of_files(vendor):
             return ""
-        made = getattr(self._initialize_downloader(vendor), "folder_lane", "")
+        lane = getattr(self._initialize_downloader(vendor), "folder_lane", "")
         # A vendor that is not one of this library's file readers, or cannot be built, has no
         # folder.
-        return made if isinstance(made, str) and made else folder_lane(family_of(vendor), "")
+        return lane if isinstance(lane, str) and lane else folder_lane(family_of(vendor), "")
 
     def stored_supply(self, key: SeriesKey) -> Supply | None:
         """Return :meth:`supply` for a stored series; None if no rule recognizes its symbol."""

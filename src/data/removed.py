@@ -128,5 +128,5 @@ def load_part(module: str) -> Any:
             raise
         from .errors import MissingExtraError
 
-        why = f"this installation of onetape lacks {error.name}, which is needed here"
-        raise MissingExtraError(why, hint="reinstall onetape") from error
+        reason = f"this installation of onetape lacks {error.name}, which is needed here"
+        raise MissingExtraError(reason, hint="reinstall onetape") from error

@@ -75,8 +75,8 @@ class CpuUse:
         400; it is None while no time has passed. The values do not depend on how often they are
         read.
         """
-        began, before = self._began
-        spent, elapsed = time.process_time(), self._monotonic() - began
+        started, before = self._began
+        spent, elapsed = time.process_time(), self._monotonic() - started
         percent = 100 * (spent - before) / elapsed if elapsed > 0 else None
         return {"cpu_seconds": spent, "cpu_percent": percent}
 

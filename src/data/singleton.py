@@ -24,9 +24,9 @@ class Singleton(Generic[T]):
             its working folder. By default the original arguments are used.
     """
 
-    def __init__(self, name: str, alike: Callable[[T], tuple[Any, ...]] | None = None) -> None:
+    def __init__(self, name: str, identity: Callable[[T], tuple[Any, ...]] | None = None) -> None:
         self._name = name
-        self._alike = alike
+        self._alike = identity
         self._thing: T | None = None
         self._made_of: tuple[Any, ...] = ()
         # Guards the instance against threads that request it at the same time.

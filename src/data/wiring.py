@@ -127,10 +127,10 @@ class Services:
 
         is_private = self.selector.parsed_rules.cache.private
         cache = NameCache(self.cache.cache_dir, private=is_private)
-        made: NameService = self.__dict__.setdefault(
+        service: NameService = self.__dict__.setdefault(
             "_names", NameService(cache, self.selector, self.clock)
         )
-        return made
+        return service
 
     @property
     def rate_limiters(self) -> Mapping[str, Limiter]:

@@ -199,10 +199,10 @@ def test_where_no_map_is_to_be_had_rows_are_copied(
         monkeypatch.setattr(disk, {"open": "open_read", "map": "map"}[lack], refuse)
     elif lack == "memory":
         monkeypatch.setattr(disk, "map", cut)
-    before = len(module.lent)
+    before = len(module.open_maps)
     found = file.table(EVER, [2023, 2024])
     assert same(found, table(range(-365, ROWS)))
-    assert len(module.lent) - before == (lack == "nothing")
+    assert len(module.open_maps) - before == (lack == "nothing")
     assert found.close.flags.writeable
     found.close[:] = 1.0
     assert same(file.table(EVER, [2023, 2024]), table(range(-365, ROWS)))
@@ -213,10 +213,10 @@ def test_a_short_stretch_is_no_map_of_its_own(
 ) -> None:
     file = years(disk, path)
     monkeypatch.setattr(module, "MOST_COPIED", 8 * len(file.head.columns) * 5)
-    before = len(module.lent)
+    before = len(module.open_maps)
     short = file.table(Span(at(0), at(5)), [2024])
     assert (short.index, short.close.flags.writeable) == (None, False)
-    assert len(module.lent) == before
+    assert len(module.open_maps) == before
     longer = file.table(Span(at(0), at(6)), [2024])
     assert longer.index is not None
     assert longer.close.flags.writeable
@@ -242,10 +242,10 @@ def test_the_bound_counts_maps_that_are_in_use(
     path: Path, disk: Disk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     file = years(disk, path)
-    limit = len(module.lent) + 2
+    limit = len(module.open_maps) + 2
     monkeypatch.setattr(disk, "most_open", lambda: 4 * limit)
     held = [file.table(EVER, [2024]) for _ in range(4)]
-    assert len(module.lent) == limit
+    assert len(module.open_maps) == limit
     assert all(same(rows, table(range(ROWS))) for rows in held)
 
 

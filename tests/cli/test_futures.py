@@ -35,7 +35,7 @@ def test_statistics_of_the_last_month(run: Run, what: str, column: str) -> None:
 def test_what_could_not_be_had_is_said(run: Run, vendors: VendorServer) -> None:
     lacking = run("futures", "BTCUSDT", "1h", "--what", "long-short", "--start", "2024-05-01")
     assert lacking.code == 1
-    assert "last 30 days only" in lacking.err
+    assert "only for the last 30 days" in lacking.err
     vendors.fault("binance", Fault.status(503))
     failed = run("futures", "BTCUSDT", "--start", "2024-01-01", "--end", "2024-01-02")
     assert failed.code == 1 and "All providers failed" in failed.err

@@ -173,4 +173,4 @@ def test_the_closing_auction_of_fmp_is_told(bench_of: BenchOf) -> None:
     got = bench.manager().get_ohlcv("AAPL", "5m", "2024-06-04", "2024-06-05")
     wanted = bench.truth(Series("AAPL", "5m", "2024-06-04", "2024-06-06"))
     assert {bar[0] for bar in wanted} < {at.value // 1_000_000 for at in got.index}
-    assert any("2 bars stand where the calendar" in p for p in got.attrs["onetape"]["problems"])
+    assert any("2 bars are where the calendar" in p for p in got.attrs["onetape"]["problems"])

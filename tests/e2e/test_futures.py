@@ -88,13 +88,13 @@ def test_statistics_reach_back_a_month_and_stay_in_the_cache(
     clock.advance(40 * 86_400)
     kept = ask("BTCUSDT", "1h", "2024-05-20", "2024-06-09")
     pd.testing.assert_frame_equal(kept, found)
-    with pytest.warns(IncompleteDataWarning, match="last 30 days only"):
+    with pytest.warns(IncompleteDataWarning, match="only for the last 30 days"):
         more = ask("BTCUSDT", "1h", "2024-06-01", "2024-07-20")
     gap = told(more)["gaps"]
     assert [g["start"] for g in gap] == ["2024-06-10T00:00:00Z"]
     assert not told(more)["complete"]
     assert len(more) > 9 * 24
-    with pytest.raises(AllProvidersFailedError, match="last 30 days only"):
+    with pytest.raises(AllProvidersFailedError, match="only for the last 30 days"):
         ask("ETHUSDT", "1h", "2024-05-20", "2024-06-09")
 
 

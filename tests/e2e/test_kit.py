@@ -114,14 +114,14 @@ class Misdeclares(BinanceDataDownloader):
         (
             Swallows,
             [
-                "half of an answer is taken for no bars",
-                "the document 17 is taken for no bars",
+                "half of an answer is mistaken for no bars",
+                "the document 17 is mistaken for no bars",
             ],
         ),
-        (Shows, ["a key stands in what is shown of a request"]),
+        (Shows, ["a key appears in the printed form of a request"]),
         (Shrugs, ["HTTP 429 is UnavailableError, not RateLimitedError"]),
-        (Misdeclares, ["otherwise than its `shapes` say: klines: [][0] is number, not text"]),
-        (Forgets, ["other bars when it was asked again"]),
+        (Misdeclares, ["differ from its `shapes`: klines: [][0] is number, not text"]),
+        (Forgets, ["other bars for the same request"]),
     ],
 )
 def test_a_broken_promise_is_told(provider: Any, said: list[str], record: Record) -> None:

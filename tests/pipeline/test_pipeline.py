@@ -258,7 +258,7 @@ def test_an_empty_cache_without_tickers_is_a_failure(
 
 
 @pytest.mark.parametrize("wrong, why", [
-    (["--steps", "3"], "there are only the steps 1 and 2"),
+    (["--steps", "3"], "steps must be 1, 2 or both"),
     (["--start-date", "2024-13-01"], "2024-13-01"),
     (["--start-date", "2024-06-11", "--end-date", "2024-06-10"], "2024-06-11"),
     (["--steps", "2", "--timeframes", "1w"], "built from days on request"),
@@ -273,7 +273,7 @@ def test_a_wrong_argument_says_what_is_wrong(
 
 
 def test_wrong_arguments_raise_in_a_program(folder: Path) -> None:
-    with pytest.raises(QueryError, match="steps 1 and 2"):
+    with pytest.raises(QueryError, match="steps must be 1, 2 or both"):
         ran(folder, steps=[])
     with pytest.raises(BadTimeframeError):
         ran(folder, "BTCUSDT", steps=[2], timeframes="5x")

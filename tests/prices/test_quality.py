@@ -282,7 +282,7 @@ class TestCounts:
         assert result.score == 0.5
         assert result.problems == (
             "2 of 4 expected bars are missing",
-            "1 bars stand where the calendar expects none",
+            "1 bars are where the calendar expects none",
         )
 
     def test_shares_multiply(self) -> None:

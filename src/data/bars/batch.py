@@ -62,15 +62,15 @@ def get_batch(
     # All queries form one call; a query with its own time limit must meet that limit as well.
     times = [query.timeout_s for query in others]
     longest = None if None in times else max(filter(None, times), default=None)
-    hear: Callable[[BarsQuery, Any], object] | None = None
+    on_result: Callable[[BarsQuery, Any], object] | None = None
     # A call that may not wait ends at its first wait and is made again; only that one reports
     # progress.
     if listener is not None and others and current_deadline(bars.clock).may_wait:
         listener.begin(len(queries), others)
-        hear = listener.ended
+        on_result = listener.ended
     get = partial(_by, bars, bars.get)
     pools = partial(_vendor_of, bars), WORKERS
-    fetched = iter(run_call(bars.clock, longest, in_threads, get, others, *pools, hear))
+    fetched = iter(run_call(bars.clock, longest, in_threads, get, others, *pools, on_result))
     return [next(fetched) if frame is None else frame for frame in stored]
 
 
@@ -140,7 +140,7 @@ def in_threads(
     items: Sequence[A],
     vendor_of: Callable[[A], str],
     most: int,
-    hear: Callable[[A, R], object] | None = None,
+    on_result: Callable[[A, R], object] | None = None,
 ) -> list[R]:
     """Return the result of ``get`` for each item; a single item needs no thread.
 
@@ -151,10 +151,10 @@ def in_threads(
         items: Values to pass to ``get``.
         vendor_of: Function that returns the vendor queried for an item.
         most: Maximum number of concurrent items per vendor.
-        hear: Function to call with each item and its result, in order, in the calling thread.
+        on_result: Function to call with each item and its result, in order, in the calling thread.
     """
     if len(items) < 2:
-        return list(_reporting(items, map(get, items), hear))
+        return list(_reporting(items, map(get, items), on_result))
     from concurrent.futures import Future, ThreadPoolExecutor  # not needed if everything is stored
 
     shared, pools = compute_slots(), dict[str, ThreadPoolExecutor]()
@@ -172,7 +172,7 @@ def in_threads(
             if vendor not in pools:
                 pools[vendor] = ThreadPoolExecutor(most, f"onetape-batch-{vendor}")
             futures.append(pools[vendor].submit(work, item))
-        return list(_reporting(items, (future.result() for future in futures), hear))
+        return list(_reporting(items, (future.result() for future in futures), on_result))
     finally:
         for pool in pools.values():
             pool.shutdown(wait=False, cancel_futures=True)
@@ -181,11 +181,11 @@ def in_threads(
 
 
 def _reporting(
-    items: Iterable[A], results: Iterable[R], hear: Callable[[A, R], object] | None
+    items: Iterable[A], results: Iterable[R], on_result: Callable[[A, R], object] | None
 ) -> Iterator[R]:
     for item, result in zip(items, results, strict=True):
-        if hear is not None:
-            hear(item, result)
+        if on_result is not None:
+            on_result(item, result)
         yield result
 
 

@@ -828,9 +828,9 @@ class BarsClient:
         """
         from .symbol_changes import checked
 
-        sound = checked(changes, self._selector.instrument, self._clock.now_ms())
+        valid = checked(changes, self._selector.instrument, self._clock.now_ms())
         store = self._store
-        return tuple(name for name, mine in sound.items() if store.record_changes(name, mine))
+        return tuple(name for name, mine in valid.items() if store.record_changes(name, mine))
 
     @property
     def _action_service(self) -> ActionService:

@@ -154,11 +154,11 @@ class ActionService:
         if not is_sample(vendor) and len(own.lacking(dates)) and not book.lacking(dates):
             own = book
         is_lacking = bool(own.lacking(dates, today.news_ms))
-        why = problems or ["they were never requested"]
+        reason = problems or ["they were never requested"]
         return KnownActions(
             known_actions(own, as_of or today.day),
             own.lacking(dates),
-            [f"splits and dividends are not known for all rows: {'; '.join(why)}"] * is_lacking,
+            [f"splits and dividends are not known for all rows: {'; '.join(reason)}"] * is_lacking,
         )
 
     def get(
@@ -202,9 +202,9 @@ class ActionService:
         lacking = book.lacking(wanted, today.news_ms)
         if lacking:
             log.warning("splits and dividends for %s: %s", instrument.symbol, problems)
-        shown = Span(start, 1 << 62 if last is None else day_ms(last) + DAY_MS)
+        window = Span(start, 1 << 62 if last is None else day_ms(last) + DAY_MS)
         actions = known_actions(book, today.day, instrument.quote or "")
-        inside = tuple(one for one in actions if day_ms(one.action.ex_date) in shown)
+        inside = tuple(one for one in actions if day_ms(one.action.ex_date) in window)
         awaited = subtract(book.lacking(wanted), lacking)
         attempts = journal.side_attempts
         return FoundActions(instrument.symbol, inside, attempts, lacking, awaited, problems)

@@ -73,7 +73,7 @@ class _Done:
 
     def miss(self, table: TableStore, key: SeriesKey, span: Span, why: str) -> None:
         """Record a gap, with the damaged files that may have held its rows."""
-        files = [lost.file for lost in table.quarantined(key, span)]
+        files = [one.file for one in table.quarantined(key, span)]
         self.damaged += files
         self.gaps.append((span, why + _in_quarantine(files)))
 
@@ -203,8 +203,8 @@ class FiguresService:
                 continue
             self._keep(query, reach, (vendor, fetched), (table, key), done)
             if reach.start > query.span.start:
-                why = f"{name} serves {query.measure} of the last {days} days only"
-                done.miss(table, key, Span(query.span.start, reach.start), why)
+                reason = f"{name} serves {query.measure} only for the last {days} days"
+                done.miss(table, key, Span(query.span.start, reach.start), reason)
             return
         done.miss(table, key, query.span, "; ".join(dict.fromkeys(reasons)))
 
@@ -217,7 +217,7 @@ class FiguresService:
         name = vendor.name
         if query.span.is_empty:
             depth = vendor.served.depth_days
-            raise CapabilityError(f"{name} serves {query.measure} of the last {depth} days only")
+            raise CapabilityError(f"{name} serves {query.measure} only for the last {depth} days")
         own = own_sender(self._selector, name, vendor.downloader)
         return fetch_figures_of(vendor.downloader, query, name, own)
 
@@ -237,15 +237,15 @@ class FiguresService:
         served = vendor.served
         late = served.settle_ms + (query.period.step_ms or 0 if served.periods else 0)
         settled = Span(reach.start, max(reach.start, min(reach.end, fetched.server_now_ms - late)))
-        lost = _not_sent_again(table, key, settled, fetched)
-        for span in lost:
+        lost_spans = _not_sent_again(table, key, settled, fetched)
+        for span in lost_spans:
             done.miss(table, key, span, f"{vendor.name} no longer returns rows that were stored")
         if not fetched.rows:
             return
         frame = figures_frame(query.measure, fetched.rows)
         done.frames.append(frame)
         try:
-            table.put(key, frame, settled, vendor.name, lacking=lost)
+            table.put(key, frame, settled, vendor.name, lacking=lost_spans)
         except CacheError as error:
             log.warning(
                 "%s for %s are returned, but cannot be kept: %s", query.measure, key.symbol, error
@@ -261,14 +261,14 @@ def _not_sent_again(
     """
     sent = np.array([row.stamp_ms for row in fetched.rows], dtype=np.int64)
     lacking = []
-    for lost in table.quarantined(key, span):
-        stamps, stored = sent, table.read(key, lost.span)
+    for lost_year in table.quarantined(key, span):
+        stamps, stored = sent, table.read(key, lost_year.span)
         if stored is not None:
-            kept = stored.index.to_numpy("M8[ms]").astype(np.int64)
-            stamps = np.unique(np.concatenate([sent, kept]))
-        inside = (stamps >= lost.span.start) & (stamps < lost.span.end)
-        if lost.rows is None or inside.sum() < lost.rows:
-            lacking += _rowless(lost.span.clip(span), stamps, key.timeframe.longest_ms)
+            old = stored.index.to_numpy("M8[ms]").astype(np.int64)
+            stamps = np.unique(np.concatenate([sent, old]))
+        inside = (stamps >= lost_year.span.start) & (stamps < lost_year.span.end)
+        if lost_year.rows is None or inside.sum() < lost_year.rows:
+            lacking += _rowless(lost_year.span.clip(span), stamps, key.timeframe.longest_ms)
     return coalesce(lacking)
 
 
@@ -309,7 +309,7 @@ def _answer(query: FigureQuery, stored: pd.DataFrame | None, done: _Done) -> pd.
         raise _failure(query, done)
     frame.attrs[ATTRS_KEY] = freeze(_provenance(query, frame, done))
     if done.gaps:
-        message = f"{query}: {'; '.join(dict.fromkeys(why for _, why in done.gaps))}"
+        message = f"{query}: {'; '.join(dict.fromkeys(reason for _, reason in done.gaps))}"
         log.warning("incomplete answer for %s", message)
         warn_user(message, IncompleteDataWarning)
     return frame
@@ -338,7 +338,7 @@ def _failure(query: FigureQuery, done: _Done) -> AllProvidersFailedError:
     prefix = f"unknown symbol {query.instrument.symbol!r}. " if unknown else ""
     reasons = "; ".join(dict.fromkeys(map(str, failed))) + _in_quarantine(done.damaged)
     if not failed:
-        reasons = "; ".join(dict.fromkeys(why for _, why in done.gaps))
+        reasons = "; ".join(dict.fromkeys(reason for _, reason in done.gaps))
     return AllProvidersFailedError(
         f"{prefix}All providers failed for {query}: {reasons}",
         attempts=done.attempts,

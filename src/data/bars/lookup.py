@@ -180,8 +180,8 @@ class CacheLookup:
             return MISS
         answered = parts.standing(now)
         closed = spans_of(parts.where(is_unasked))
-        who = query.instrument
-        if closed and (more := [s for s in closed if may_hold_more(view.coverage, s, who)]):
+        instrument = query.instrument
+        if closed and (more := [s for s in closed if may_hold_more(view.coverage, s, instrument)]):
             answered = subtract(answered, more)
         missing = gaps(Span(wanted.start, min(wanted.end, now + 1)), answered)
         if missing:
@@ -210,9 +210,9 @@ class CacheLookup:
         if answer.facts["generation"] != view.generation:
             return MISS  # a year may have just been dropped because of the cache's size limit
         end = _end(view)
-        known = stretches(answer.gaps).columns
-        is_late = np.array([gap.reason == AFTER_LAST for gap in known.sources])[known.codes]
-        lacking: Sequence[Gap] = Stretches.of(known.take((known.starts < end) | is_late))
+        gaps = stretches(answer.gaps).columns
+        is_late = np.array([gap.reason == AFTER_LAST for gap in gaps.sources])[gaps.codes]
+        lacking: Sequence[Gap] = Stretches.of(gaps.take((gaps.starts < end) | is_late))
         if not all(gap.harmless for gap in stretches(lacking).sources):
             spans = spans_of(stretches(lacking).columns.edges)
             return PartialHit(tuple(spans))  # a new vendor may have them
@@ -313,9 +313,9 @@ class AnswerCache:
         depends_on, place = answer.depends_on, place_of(query)
         if depends_on is None or place is None or not _is_final(query, answer):
             return
-        seen = ("seen", *place)
-        if self._memory.get(seen) is None:
-            self._memory.put(seen, True, _SEEN)
+        seen_key = ("seen", *place)
+        if self._memory.get(seen_key) is None:
+            self._memory.put(seen_key, True, _SEEN)
             return
         key = depends_on.view.key
         orders = self._orders(query, key.timeframe)

@@ -104,12 +104,12 @@ class _Kept:
 
     Attributes:
         quote: The quote as it was returned.
-        asked_ms: Time of the request.
+        requested_ms: Time of the request.
         until_ms: Time at which its market next opens or closes, after which it is not reused.
     """
 
     quote: Quote
-    asked_ms: int
+    requested_ms: int
     until_ms: int
 
 
@@ -169,8 +169,8 @@ class QuoteService:
         get = partial(self._or_error, age_ms=age_ms, live=live, session=session)
         with running(subject_of("", "")):
             pools = self._vendor_of, _WORKERS
-            got = run_call(self._clock, seconds, in_threads, get, wanted, *pools)
-        pairs = list(zip(wanted, got, strict=True))
+            answers = run_call(self._clock, seconds, in_threads, get, wanted, *pools)
+        pairs = list(zip(wanted, answers, strict=True))
         quotes = Quotes(
             {symbol: one for symbol, one in pairs if isinstance(one, Quote)},
             {symbol: one for symbol, one in pairs if isinstance(one, DataError)},
@@ -202,15 +202,15 @@ class QuoteService:
             return error
 
     def _get(self, instrument: Instrument, age_ms: int, live: Live | None) -> Quote:
-        asked_ms, number = self._clock.now_ms(), next(self._numbers)
+        now_ms, number = self._clock.now_ms(), next(self._numbers)
         streamed = live(instrument) if live is not None else None
-        if streamed is not None and 0 <= asked_ms - streamed.time_ms <= age_ms:
-            return self._of_stream(instrument, streamed, asked_ms)
-        if (kept := self._kept(instrument, asked_ms - age_ms)) is not None:
-            return kept
+        if streamed is not None and 0 <= now_ms - streamed.time_ms <= age_ms:
+            return self._of_stream(instrument, streamed, now_ms)
+        if (cached := self._kept(instrument, now_ms - age_ms)) is not None:
+            return cached
         with self._locks.hold(("quote", instrument), self._clock):
-            if (kept := self._kept(instrument, asked_ms - age_ms)) is not None:
-                return kept
+            if (cached := self._kept(instrument, now_ms - age_ms)) is not None:
+                return cached
             self._raise_failure(instrument, number)
             check_time(f"the last price of {instrument.symbol}")
             try:
@@ -221,10 +221,10 @@ class QuoteService:
 
     def _kept(self, instrument: Instrument, since_ms: int) -> Quote | None:
         """Return the kept quote if it was requested since ``since_ms`` and is still current, else None."""
-        kept, now = self._quotes.get(instrument), self._clock.now_ms()
-        if kept is None or not since_ms <= kept.asked_ms <= now < kept.until_ms:
+        cached, now = self._quotes.get(instrument), self._clock.now_ms()
+        if cached is None or not since_ms <= cached.requested_ms <= now < cached.until_ms:
             return None
-        return kept.quote
+        return cached.quote
 
     def _raise_failure(self, instrument: Instrument, number: int) -> None:
         """Re-raise the error from the call that this one waited for, if that call failed."""
@@ -245,18 +245,18 @@ class QuoteService:
         Raises:
             DataError: No price could be found.
         """
-        asked_ms = self._clock.now_ms()
-        market = market_at(instrument, asked_ms)
-        price, why = self._price(instrument, market, asked_ms)
+        now_ms = self._clock.now_ms()
+        market = market_at(instrument, now_ms)
+        price, reason = self._price(instrument, market, now_ms)
         state = state_of(price.time_ms, market)
-        note = _note(state, market, price, why)
+        note = _note(state, market, price, reason)
         close = self._close_before(instrument, market, price.time_ms)
-        quote = _quote(instrument, price, state, close, asked_ms, note)
-        _put(self._quotes, instrument, _Kept(quote, asked_ms, market.until_ms))
+        quote = _quote(instrument, price, state, close, now_ms, note)
+        _put(self._quotes, instrument, _Kept(quote, now_ms, market.until_ms))
         return quote
 
-    def _of_stream(self, instrument: Instrument, streamed: LivePrice, asked_ms: int) -> Quote:
-        market = market_at(instrument, asked_ms)
+    def _of_stream(self, instrument: Instrument, streamed: LivePrice, now_ms: int) -> Quote:
+        market = market_at(instrument, now_ms)
         close = self._close_before(instrument, market, streamed.time_ms)
         kind = close.answer.kind if close is not None else None
         quote = Quote(
@@ -269,21 +269,21 @@ class QuoteService:
             None,
             None,
             None,
-            aware(asked_ms),
+            aware(now_ms),
         )
         return quote if close is None else _with_change(quote, close.value)
 
     # --- prices ----------------------------------------------------------------------------
 
     def _price(
-        self, instrument: Instrument, market: _Market, asked_ms: int
+        self, instrument: Instrument, market: _Market, now_ms: int
     ) -> tuple[_Price, DataError | None]:
         """Return the latest available price, and the error that prevented finding a newer one.
 
         Raises:
             DataError: No price could be found; this is the error of the first query.
         """
-        ways = self._ways(instrument, market, asked_ms)
+        ways = self._ways(instrument, market, now_ms)
         newest: _Price | None = None
         failure: DataError | None = None
         while ways:
@@ -305,17 +305,17 @@ class QuoteService:
         return newest, failure
 
     def _ways(
-        self, instrument: Instrument, market: _Market, asked_ms: int
+        self, instrument: Instrument, market: _Market, now_ms: int
     ) -> list[Callable[[], _Price | None]]:
         """Return the queries that look for a price, in the order to try: running minute, or last close."""
-        minute = partial(self._minute, instrument, asked_ms)
-        day = partial(self._day, instrument, asked_ms)
+        minute = partial(self._minute, instrument, now_ms)
+        day = partial(self._day, instrument, now_ms)
         ways: list[Callable[[], _Price | None]] = [minute, day]
         if market.session is not None and market.newest_ms == market.session.close_ms:
             ways = [day, minute]  # the close of a session is that of its daily bar
         elif market.session is not None and market.is_open:
             opened = market.session.open_ms
-            minute_ms = asked_ms // MINUTE_MS * MINUTE_MS
+            minute_ms = now_ms // MINUTE_MS * MINUTE_MS
             first = max(opened, minute_ms - _FIRST_LOOK_MS)
             ways = [partial(minute, first), day]
             if opened < first:
@@ -326,14 +326,14 @@ class QuoteService:
     def _minute(
         self,
         instrument: Instrument,
-        asked_ms: int,
+        now_ms: int,
         start_ms: int | None = None,
         end_ms: int | None = None,
     ) -> _Price | None:
         """Return the last price from minute bars.
 
         Args:
-            instrument, asked_ms: Instrument and time of the quote.
+            instrument, now_ms: Instrument and time of the quote.
             start_ms, end_ms: Range to search. Without an end it extends to now and includes the
                 forming bar; without either, only the last closed bar is used.
         """
@@ -345,17 +345,17 @@ class QuoteService:
             session=instrument.session,
         )
         query = self._parser.query(instrument.symbol, "1m", bounds, wishes)
-        return self._last(self._bars.answered(query), asked_ms)
+        return self._last(self._bars.answered(query), now_ms)
 
-    def _day(self, instrument: Instrument, asked_ms: int) -> _Price | None:
+    def _day(self, instrument: Instrument, now_ms: int) -> _Price | None:
         """Return the close price of the last session that has a bar."""
-        return self._last(self._days(instrument), asked_ms)
+        return self._last(self._days(instrument), now_ms)
 
     def _days(self, instrument: Instrument) -> Answer:
         query = self._parser.query(instrument.symbol, "1d", (None, None, 2), Wishes())
         return self._bars.answered(query)
 
-    def _last(self, answer: Answer, asked_ms: int, day: date | None = None) -> _Price | None:
+    def _last(self, answer: Answer, now_ms: int, day: date | None = None) -> _Price | None:
         """Return the last price in an answer, or that of a given session date.
 
         Rows that cannot be bars are skipped. Bars without trades are skipped too if the vendor
@@ -367,7 +367,7 @@ class QuoteService:
         for place in range(len(table) - 1, -1, -1):
             stamp, close = int(table.stamps[place]), float(table.close[place])
             part = next((part for part in parts if stamp in part.span), None)
-            if part is None or stamp in bad or stamp > asked_ms or not is_price(close):
+            if part is None or stamp in bad or stamp > now_ms or not is_price(close):
                 continue
             if day is not None and date_of(stamp) != day:
                 continue
@@ -376,7 +376,7 @@ class QuoteService:
                 continue
             anchor = part.kind.anchor or answer.kind.anchor or "session"
             closes = calendar_for(instrument).closes(step, np.array([stamp]), anchor)
-            return _Price(close, min(int(closes[0]), asked_ms), part, answer)
+            return _Price(close, min(int(closes[0]), now_ms), part, answer)
         return None
 
     def _is_dense(self, vendor: str) -> bool:
@@ -409,11 +409,11 @@ class QuoteService:
 def market_at(instrument: Instrument, now_ms: int) -> _Market:
     """Return the state of an instrument's market, according to its calendar."""
     around = calendar_for(instrument).sessions(date_of(now_ms) - _NEAR, date_of(now_ms) + _NEAR)
-    begun = [session for session in around if session.open_ms <= now_ms]
+    started = [session for session in around if session.open_ms <= now_ms]
     coming = [session.open_ms for session in around if session.open_ms > now_ms]
-    if not begun:
+    if not started:
         return _Market(False, now_ms, min(coming, default=now_ms + DAY_MS), None)
-    session = begun[-1]
+    session = started[-1]
     if now_ms >= session.close_ms:
         until = min(coming, default=now_ms + DAY_MS)
         return _Market(False, session.close_ms, until, session)
@@ -442,21 +442,21 @@ def state_of(time_ms: int, market: _Market) -> QuoteState:
     return "forming" if market.is_open else "closed"
 
 
-def _note(state: QuoteState, market: _Market, price: _Price, why: DataError | None) -> str:
+def _note(state: QuoteState, market: _Market, price: _Price, reason: DataError | None) -> str:
     """Return remarks for the user about the state of a price; may be empty."""
-    remarks = []
+    notes = []
     if not market.is_open:
-        remarks.append(f"the market is closed until {iso(market.until_ms)}")
+        notes.append(f"the market is closed until {iso(market.until_ms)}")
     if state == "stale":
-        remarks.append(f"the latest known price is from {iso(price.time_ms)}")
-        if why is not None:
-            remarks.append(why.brief)
+        notes.append(f"the latest known price is from {iso(price.time_ms)}")
+        if reason is not None:
+            notes.append(reason.brief)
     if price.answer.substitute:
-        remarks.append(f"a substitute of another kind: {price.answer.substitute}")
-    remarks += map(sentence, price.answer.doubts)
+        notes.append(f"a substitute of another kind: {price.answer.substitute}")
+    notes += map(sentence, price.answer.doubts)
     if state == "closed" and price.part.state == "provisional":
-        remarks.append("this close may still be corrected")
-    return "; ".join(remarks)
+        notes.append("this close may still be corrected")
+    return "; ".join(notes)
 
 
 def _quote(
@@ -464,7 +464,7 @@ def _quote(
     price: _Price,
     state: QuoteState,
     close: _Price | None,
-    asked_ms: int,
+    now_ms: int,
     note: str,
 ) -> Quote:
     quote = Quote(
@@ -477,7 +477,7 @@ def _quote(
         None,
         None,
         None,
-        aware(asked_ms),
+        aware(now_ms),
         note,
     )
     if close is None or not _are_comparable(instrument, price, close):
@@ -505,7 +505,7 @@ def _with_change(quote: Quote, close: float) -> Quote:
 
 def _nothing(instrument: Instrument) -> DataError:
     return NoDataError(
-        f"no price for {instrument.symbol} is known for the last weeks",
+        f"no price is known for {instrument.symbol} in recent weeks",
         symbol=instrument.symbol,
         hint="if the symbol no longer trades, get_ohlcv with a start returns its last bars",
     )

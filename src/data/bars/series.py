@@ -95,8 +95,8 @@ class LaneRequest:
 
     def has_others(self, candidate: Candidate, excluded: Collection[str]) -> bool:
         """Return whether another vendor can still be queried after ``candidate``."""
-        left = [c.name for c in self.lane.candidates if c.name not in excluded]
-        return not self.is_last_lane or left[-1:] != [candidate.name]
+        names = [c.name for c in self.lane.candidates if c.name not in excluded]
+        return not self.is_last_lane or names[-1:] != [candidate.name]
 
 
 class Side(NamedTuple):

@@ -66,9 +66,7 @@ def unlike(selector: Selector, store: BarStore, query: BarsQuery, vendor: str, k
     """
     series = kind_of_series(selector, store, query)
     if differing := differences(kind, series):
-        kinds = ", ".join(
-            f"of {mine}, the series has bars of {theirs}" for mine, theirs in differing
-        )
+        kinds = ", ".join(f"of {own}, the series has bars of {other}" for own, other in differing)
         return f"its bars are {kinds}"
     owner = route(query, candidates_of(selector, query), None, kind=series).owner
     listed = Listed(vendor, kind)
@@ -81,7 +79,7 @@ def unlike(selector: Selector, store: BarStore, query: BarsQuery, vendor: str, k
 def differences(one: Kind, other: Kind) -> list[tuple[str, str]]:
     """Return the pairs of differing values among the properties that both kinds state."""
     pairs = zip(one.to_json().values(), other.to_json().values(), strict=True)
-    return [(mine, theirs) for mine, theirs in pairs if mine and theirs and mine != theirs]
+    return [(a, b) for a, b in pairs if a and b and a != b]
 
 
 def declared_kind(

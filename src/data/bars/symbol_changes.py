@@ -51,7 +51,7 @@ def checked(
         QueryError: A symbol is invalid, or a change does not concern its symbol, has no source,
             has an unknown type, or contradicts another one on the same date.
     """
-    sound: dict[str, list[SymbolChange]] = {}
+    valid: dict[str, list[SymbolChange]] = {}
     for typed, its_changes in changes.items():
         instrument = instrument_of(typed)
         mine = []
@@ -62,13 +62,13 @@ def checked(
             named = replace(one, symbol=symbol, successor=successor)
             mine.append(replace(named, ex_at=ex_at, fetched_at=now_ms))
             _check(mine[-1], instrument.symbol)
-        sound[instrument.symbol] = mine = list(dict.fromkeys(mine))
+        valid[instrument.symbol] = mine = list(dict.fromkeys(mine))
         dates = [(one.ex_date, one.ends(instrument.symbol)) for one in mine]
         for one, date in zip(mine, dates, strict=True):
             if dates.count(date) > 1:
                 text = f"there are two changes to {instrument.symbol} on {one.ex_date}"
                 raise QueryError(text, symbol=instrument.symbol, hint="record only one of them")
-    return sound
+    return valid
 
 
 def _check(change: SymbolChange, symbol: str) -> None:

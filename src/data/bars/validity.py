@@ -161,9 +161,9 @@ def latest_known(coverage: Coverage, book: ActionBook) -> int:
     parts = [part for part in coverage.opened() if not _is_of_a_file(part)]
     opened = [day_ms(part.basis.as_of) for part in parts if part.basis.as_of is not None]
     # Parts that are doubted because the clock is behind are fetched again at that time.
-    doubted = [part.expires or 0 for part in coverage.opened() if part.reason == BEHIND]
+    expiries = [part.expires or 0 for part in coverage.opened() if part.reason == BEHIND]
     times = [action.fetched_at for action in book.reports]
-    return max([0, *(part.fetched_at for part in parts), *opened, *doubted, *times])
+    return max([0, *(part.fetched_at for part in parts), *opened, *expiries, *times])
 
 
 def _is_of_a_file(part: Covered) -> bool:
@@ -362,9 +362,9 @@ class TradingDays:
             ConfigError: The calendar does not exist.
         """
         now = self._clock.now_ms()
-        kept = self._days.get((instrument.calendar, instrument.timezone))
-        if kept is not None and kept[2] != _NEVER and now in kept[0]:
-            return _with_news(kept[1], kept[2], now)
+        cached = self._days.get((instrument.calendar, instrument.timezone))
+        if cached is not None and cached[2] != _NEVER and now in cached[0]:
+            return _with_news(cached[1], cached[2], now)
         today = date_of(now)
         around = calendar_for(instrument).sessions(today - _NEAR, today + _NEAR)
         opened = [session for session in around if session.open_ms <= now]

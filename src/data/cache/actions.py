@@ -143,8 +143,8 @@ class ActionBook:
             return self
         # One object for each vendor, so that anything cached for the object, such as its sorted
         # events, is computed once.
-        if (kept := self._of_one.get(vendor)) is not None:
-            return kept
+        if (cached := self._of_one.get(vendor)) is not None:
+            return cached
         reports = tuple(action for action in self.reports if action.source == vendor)
         answers, awaited = (
             tuple(a for a in spans if a.source == vendor) for spans in (self.answers, self.awaited)
@@ -204,15 +204,15 @@ class ActionBook:
 
         Actions between the real and the recorded time of such a query have not been requested.
         """
-        sound = tuple(a for a in self.answers if a.fetched_at <= now_ms + HOUR_MS)
+        valid = tuple(a for a in self.answers if a.fetched_at <= now_ms + HOUR_MS)
         awaited = tuple(a for a in self.awaited if a.fetched_at <= now_ms)
         samples = self.samples and self.samples.by(now_ms)
-        if samples is self.samples and (len(sound), len(awaited)) == (
+        if samples is self.samples and (len(valid), len(awaited)) == (
             len(self.answers),
             len(self.awaited),
         ):
             return self
-        return replace(self, answers=sound, awaited=awaited, samples=samples)
+        return replace(self, answers=valid, awaited=awaited, samples=samples)
 
     def known_until(self, day: date) -> date:
         """Return the last ex-date up to which every date from ``day`` on was requested."""
@@ -510,10 +510,10 @@ def load_book(data: bytes, symbol: str) -> ActionBook:
 
 
 def _book_of(entries: BookEntries) -> ActionBook:
-    believed = [a for a in entries.asked if a.told or a.source not in _NOT_BELIEVED]
+    trusted = [a for a in entries.asked if a.told or a.source not in _NOT_BELIEVED]
     return ActionBook(
         reports=tuple(sorted([*entries.actions, *entries.disagreements, *entries.confirmed])),
-        answers=tuple([Asked(a.span, a.source, a.fetched_at) for a in believed]),
+        answers=tuple([Asked(a.span, a.source, a.fetched_at) for a in trusted]),
         awaited=tuple([Asked(a.span, a.source, a.fetched_at) for a in entries.awaited]),
-        has_unbelieved=len(believed) < len(entries.asked),
+        has_unbelieved=len(trusted) < len(entries.asked),
     )

@@ -194,11 +194,11 @@ class FundamentalsCache(FundamentalsFolder):
         vendor: str,
         data: Mapping[str, Any],
         stamp_ms: int,
-        worth: float,
+        score: float,
         types: tuple[str, ...],
     ) -> Path:
         folder, _ = files.folders(self.cache_dir, symbol)
-        content = files.dump(vendor, symbol, data, stamp_ms, worth, types)
+        content = files.dump(vendor, symbol, data, stamp_ms, score, types)
         self._disk.make_folders(folder)
         with self._disk.lock(folder / ".lock", LOCK_TIMEOUT_S):
             sweep(self._disk, folder)

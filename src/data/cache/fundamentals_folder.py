@@ -120,9 +120,9 @@ class FundamentalsFolder:
         for symbol in self.symbols():
             entries = list(self._entries(symbol))
             old = [e for e in entries if not self._is_fresh(e.stamp_ms, max_age_days, data_type)]
-            gone = len(self._remove(symbol, old, "cleanup_expired_data"))
-            removed += gone
-            emptied += bool(gone) and gone == len(entries)
+            removed_now = len(self._remove(symbol, old, "cleanup_expired_data"))
+            removed += removed_now
+            emptied += bool(removed_now) and removed_now == len(entries)
         return {"removed_files": removed, "removed_symbols": emptied}
 
     def get_cache_stats(self, symbol: str | None = None) -> dict[str, Any]:
@@ -201,9 +201,9 @@ class FundamentalsFolder:
     def _document(self, entry: Entry, symbol: str) -> FundamentalsDocument | None:
         """Return a file's content; a file that cannot be trusted is set aside."""
         state = self._disk.stat(entry.path)
-        kept = self._read.get(entry.path)
-        if kept is not None and kept[0] == state:
-            return kept[1]
+        cached = self._read.get(entry.path)
+        if cached is not None and cached[0] == state:
+            return cached[1]
         data = self._content(entry.path)
         if data is None or state is None:
             return None
@@ -261,7 +261,7 @@ class FundamentalsFolder:
                 for entry in entries:
                     append_entry(self._disk, folder / files.LOG, self._clock, entry)
         except CacheError as exc:
-            log.warning("fundamentals of %s: not logged: %s", symbol, exc)
+            log.warning("the log of fundamentals for %s could not be written: %s", symbol, exc)
 
     def _remove(self, symbol: str, entries: list[Entry], by: str) -> list[str]:
         removed, lines = [], []

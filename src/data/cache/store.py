@@ -151,9 +151,9 @@ class BarStore:
         because it does not check again whether files that it found damaged have been repaired. Not
         thread-safe.
         """
-        shown = copy(self)
-        shown._lanes, shown._is_preview = {}, True
-        return shown
+        preview = copy(self)
+        preview._lanes, preview._is_preview = {}, True
+        return preview
 
     # --- bars ------------------------------------------------------------------------------
 

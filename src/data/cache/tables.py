@@ -216,22 +216,22 @@ class TableStore:
         """Return the known content of data files in the quarantine, for the years in ``span``."""
         years = {f"{year:04d}" for year in _years(span)}
         lane = self._lane(key)
-        kept = [
+        aside = [
             file
             for file in self._quarantine(lane).files()
             if file.path.name[:4] in years and file.path.name.endswith(".csv.gz")
         ]
-        noted = {entry["quarantined"]: entry for entry in self.log(key)} if kept else {}
-        lost = []
-        for file in kept:
-            entry = noted.get(file.path.name, {})
+        entries = {entry["quarantined"]: entry for entry in self.log(key)} if aside else {}
+        years_lost = []
+        for file in aside:
+            entry = entries.get(file.path.name, {})
             logged = entry.get("span") if entry.get("reason") else None
             whole = Span(*logged) if logged else year_span(int(file.path.name[:4]))
             if whole.overlaps(span):
                 place = file.path.relative_to(self._folder.parent).as_posix()
                 rows = entry.get("removed") if logged else None
-                lost.append(LostYear(whole, rows, f"{place} ({file.reason})"))
-        return lost
+                years_lost.append(LostYear(whole, rows, f"{place} ({file.reason})"))
+        return years_lost
 
     def years(self, key: SeriesKey) -> list[int]:
         """Return the years with stored rows, ascending."""
@@ -331,15 +331,15 @@ class TableStore:
         Raises:
             LockTimeoutError, StorageError: The removal failed; years not removed yet are intact.
         """
-        folder, gone = self._lane(key), 0
+        folder, removed = self._lane(key), 0
         wait_s = self._lock_timeout_s if wait_s is None else wait_s
         with self._disk.lock(folder / ".lock", wait_s):
             for year in years:
                 content = self.holding(key, year)
                 if content is not None and content[1] <= closed_by:
                     self._remove_years(folder, [year], by)
-                    gone += 1
-        return gone
+                    removed += 1
+        return removed
 
     def holding(self, key: SeriesKey, year: int) -> tuple[int, int] | None:
         """Return a year's number of rows, and the timestamp of the latest, in UTC milliseconds.
@@ -483,25 +483,25 @@ class TableStore:
         if not moves:
             self._refuse_barred(stored)
         files = self._files(key, year)
-        nothing: dict[str, Any] = {"span": None, "removed": 0}
+        no_loss: dict[str, Any] = {"span": None, "removed": 0}
         # If only the document is damaged, the rows are still there.
         is_gone = files.data in [one.path for one in stored.damage]
         is_gone = is_gone or self._disk.stat(files.data) is None
-        lost = self._recorded(files.metadata) if is_gone and not is_logged else nothing
+        loss = self._recorded(files.metadata) if is_gone and not is_logged else no_loss
         for damage in stored.damage:
             # The data first, because a document without data claims nothing, but data without a
             # document would be trusted.
-            self._keep(damage, lost)
-            lost = nothing  # the loss is logged only once
+            self._keep(damage, loss)
+            loss = no_loss  # the loss is logged only once
         if any(damage.barred for damage in stored.damage):  # more damage may now be visible
             return self._settled(key, year, moves=moves, is_logged=is_gone)
         return self._stored(key, year)
 
-    def _keep(self, damage: Damage, lost: Mapping[str, Any]) -> None:
+    def _keep(self, damage: Damage, loss: Mapping[str, Any]) -> None:
         """Set a file aside and log it, together with what was lost."""
         lane = damage.path.parent
         place = self._quarantine(lane).keep(damage)
-        entry = {"quarantined": place.name, "reason": damage.reason, "size": 0, **lost}
+        entry = {"quarantined": place.name, "reason": damage.reason, "size": 0, **loss}
         append_entry(self._disk, lane / f"{damage.path.name[:4]}.log", self._clock, entry)
 
     def _refuse_barred(self, stored: _Stored) -> None:
@@ -550,9 +550,9 @@ class TableStore:
         Raises:
             DamagedError: The file cannot be read as a table, or has text instead of a number.
         """
-        kept = self._parsed.get(path)
-        if kept is not None and kept[0] == digest:
-            return kept[1]
+        cached = self._parsed.get(path)
+        if cached is not None and cached[0] == digest:
+            return cached[1]
         try:
             rows = _parsed(content)
             self._check_numbers(rows)
@@ -608,7 +608,7 @@ class TableStore:
     def _remove_years(self, lane: Path, years: Iterable[int], by: str) -> None:
         """Remove all files of the years and log it; requires the folder's lock."""
         for year in years:
-            gone = self._recorded(lane / f"{year:04d}.metadata.json")
+            recorded = self._recorded(lane / f"{year:04d}.metadata.json")
             paths = _files_of(self._disk, lane, f"{year:04d}")
             for path in paths:
                 self._disk.remove_whole(path)
@@ -617,7 +617,7 @@ class TableStore:
             for folder in {path.parent for path in paths}:
                 self._disk.sync_folder(folder)
             entry = {"vendor": "", "added": 0, "changed": 0, "size": 0, "deleted": by}
-            append_entry(self._disk, lane / f"{year:04d}.log", self._clock, gone | entry)
+            append_entry(self._disk, lane / f"{year:04d}.log", self._clock, recorded | entry)
 
     def _recorded(self, document: Path) -> dict[str, Any]:
         """Return the facts to log about rows to be deleted: the answered ``span``, and ``removed`` rows.

@@ -82,8 +82,8 @@ class PausedCalendar(ExchangeCalendar):
 
     def sessions(self, first: date, last: date) -> list[Session]:
         """Return the sessions dated ``first`` to ``last``, both inclusive, with their pauses."""
-        found = super().sessions(first, last)
-        return [session._replace(breaks=self._breaks(session)) for session in found]
+        sessions = super().sessions(first, last)
+        return [session._replace(breaks=self._breaks(session)) for session in sessions]
 
     def opens(self, timeframe: Timeframe, span: Span, anchor: str = "session") -> Stamps:
         """Return the stamps of all expected bars in ``[start, end)``, ascending."""
@@ -246,16 +246,16 @@ def _recorded(name: str, era: int) -> tuple[Span, SessionTable]:
 
     Both are empty if the library cannot build the calendar.
     """
-    nothing = Span(0, 0), SessionTable.of([])
+    empty = Span(0, 0), SessionTable.of([])
     bounds = _bounds(name)
     dates = bounds.clip(_dates_of(era))
     if dates.end - dates.start <= DAY_MS:
-        return nothing
+        return empty
     try:
         # Seoul's special hours corrupt the last session that is built.
         table = table_of(name, bounds.clip(Span(dates.start, dates.end + _MARGIN_MS)))
     except Exception:  # noqa: BLE001 - no fault inside the library costs an answer: `unrecorded` tells
-        return nothing
+        return empty
     return dates, table.dated(dates.start, dates.end - DAY_MS)
 
 

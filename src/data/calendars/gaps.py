@@ -46,20 +46,20 @@ def missing(wanted: Span, covered: Sequence[Span], due: Sequence[Span], grid: Ba
     for part in coalesce([*gaps(wanted, covered), *again]):
         if grid.next_open(part.start) < part.end or touching(again, part):
             reach = Span(part.start, max(part.end, grid.next_open(part.end)))
-            left = subtract([reach], touching(trusted, reach))
-            segments += (s for s in left if s.overlaps(part))
+            untrusted = subtract([reach], touching(trusted, reach))
+            segments += (s for s in untrusted if s.overlaps(part))
         else:
             closed.append(part)
-    segments, joined, apart = coalesce(segments), [], []
+    segments, joined, separate = coalesce(segments), [], []
     for part in closed:
         opens = grid.next_open(part.start)
         at = bisect_left(segments, (part.end,))
         after = segments[at] if at < len(segments) else None
         if after is None or after.start > opens:
-            apart.append(part)
+            separate.append(part)
         else:
             joined.append(Span(part.start, after.end))
-    return Missing(coalesce([*segments, *joined]), apart)
+    return Missing(coalesce([*segments, *joined]), separate)
 
 
 def holes(answered: Span, present: Stamps, grid: BarGrid) -> list[Span]:

@@ -80,18 +80,18 @@ class BarGrid:
         edges = edges_of(spans)
         reach = edges[1:, 1] - edges[:-1, 0]
         cuts = np.flatnonzero((reach <= 0) | (reach > DAY_MS)) + 1
-        found = np.zeros(len(edges), bool)
+        expected = np.zeros(len(edges), bool)
         for first, end in pairwise([0, *cuts.tolist(), len(edges)]):
             group = edges[first:end]
             if len(group) == 1 and not required:
                 start, stop = group[0].tolist()
-                found[first] = self.next_open(start) < stop
+                expected[first] = self.next_open(start) < stop
             elif len(group):
                 whole = Span(int(group.min()), int(group.max()))
                 stamps = self.required(whole) if required else self.opens(whole)
                 firsts, ends = stamps.searchsorted(group).T
-                found[first:end] = firsts < ends
-        return found
+                expected[first:end] = firsts < ends
+        return expected
 
     def no_bar(self, span: Span) -> str:
         """Return the reason to record for a span without bars: no bar, or that its holidays are unknown."""

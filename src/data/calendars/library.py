@@ -146,9 +146,9 @@ def built(name: str, dates: Span) -> Any:
         name: Code of the exchange.
         dates: Half-open range of dates, in milliseconds, within the calendar's bounds.
     """
-    known = library_class(name)
+    base = library_class(name)
     bounds = (date_of(ms).isoformat() for ms in (dates.start, dates.end - DAY_MS))
-    return type(known.__name__, (known,), {"dates": dates})(*bounds)
+    return type(base.__name__, (base,), {"dates": dates})(*bounds)
 
 
 def _index(days: Iterable[Any]) -> Any:

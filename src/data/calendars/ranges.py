@@ -376,8 +376,8 @@ def _of_moment(text: str, moment: date | datetime, value: Any, instrument: Instr
 
 
 def _shown(name: str, value: Any) -> str:
-    shown = written(value) if isinstance(value, str | int) else str(value)
-    return f"{name} {' '.join(shown.split())[:_LONGEST_TEXT]}"
+    text = written(value) if isinstance(value, str | int) else str(value)
+    return f"{name} {' '.join(text.split())[:_LONGEST_TEXT]}"
 
 
 def moment_of(value: Any) -> date | datetime | None:

@@ -377,7 +377,7 @@ class ForexCalendar(SessionCalendar):
 @cache
 def _differing(year: int) -> tuple[Span, ...]:
     """Return the spans in a year during which not every dealer trades."""
-    found = []
+    spans = []
     for (month, day), hours in _DIFFERING.items():
         there = date(year, month, day)
         is_behind_sunday = hours[0] < 0 and there.weekday() == 0
@@ -385,8 +385,8 @@ def _differing(year: int) -> tuple[Span, ...]:
         start, end = (
             local_to_utc(_NEW_YORK, day_ms(there) + hour * HOUR_MS) for hour in (first, last)
         )
-        found.append(Span(start, end))
-    return tuple(found)
+        spans.append(Span(start, end))
+    return tuple(spans)
 
 
 def trading_day(day: date) -> Span:

@@ -210,8 +210,8 @@ def _parser(arguments: Sequence[str], *, every: bool = False) -> argparse.Argume
     used = next(([a] for a in arguments if a in COMMANDS), [])
     # After a command, neither help nor errors show the other commands, and adding all of them takes
     # 5 ms.
-    shown = used if used and used[0] == arguments[0] else COMMANDS
-    for name in shown:
+    visible = used if used and used[0] == arguments[0] else COMMANDS
+    for name in visible:
         summary = COMMANDS[name]
         command = commands.add_parser(name, help=summary, description=f"{summary.capitalize()}.")
         if name in (COMMANDS if every else used):

@@ -70,8 +70,8 @@ def _shown(
     title = f"{provenance['symbol']} · {counted(len(rows), 'action')}"
     yield TextTable([*names, "others say?"], cells, title)
     for one in provenance["left_out"]:
-        why = f"{one['source']}; {one['dispute']}"
-        yield styled(f"not applied: {one['type']} on {one['ex_date']} ({why})", "yellow")
+        reason = f"{one['source']}; {one['dispute']}"
+        yield styled(f"not applied: {one['type']} on {one['ex_date']} ({reason})", "yellow")
     if asset_class == "stock":
         yield from attempts_shown(provenance)
     else:

@@ -80,7 +80,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     add.add_argument(
         "--expires", metavar="TIME", help="UTC time at which the alert ends; default: in 90 days"
     )
-    shown = actions.add_parser("list", help="list the alerts of this machine, with their state")
+    lister = actions.add_parser("list", help="list the alerts of this machine, with their state")
     remove = actions.add_parser("remove", help="delete alerts")
     remove.add_argument(
         "ids", nargs="+", type=positive, metavar="ID", help="an id from `onetape alerts list`"
@@ -98,14 +98,14 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--webhook", metavar="URL", help="post messages to this URL; default: print them here"
     )
     command(add, _add, "Without --hysteresis, --cooldown or --persistence an alert fires once.")
-    for asks in (add, job):
-        add_timeout(asks)
+    for subparser in (add, job):
+        add_timeout(subparser)
     command(
         job,
         _run,
         "Exit code of --once: 1 if bars or deliveries failed. The next run tries again.",
     )
-    for action, work in ((shown, _list), (remove, _remove)):
+    for action, work in ((lister, _list), (remove, _remove)):
         add_output(action)
         action.set_defaults(run=work)
 
@@ -206,24 +206,24 @@ def _added(alert: Alert, events: tuple[AlertEvent, ...]) -> Report:
 
 def _config(args: argparse.Namespace) -> dict[str, Any]:
     """Return the configuration of the alert from the options."""
-    given = {"ticker": args.symbol, "condition": args.condition, "expires": args.expires}
+    options = {"ticker": args.symbol, "condition": args.condition, "expires": args.expires}
     if args.problem:
         if args.condition or args.value is not None or args.indicator:
             raise QueryError(
                 "--problem cannot be combined with a condition, a value or --indicator",
                 hint="omit them",
             )
-        given["problem"] = args.problem
+        options["problem"] = args.problem
     elif args.indicator:
-        given |= {"indicator": args.indicator, "value": args.value}
+        options |= {"indicator": args.indicator, "value": args.value}
     else:
-        given["price"] = args.value
+        options["price"] = args.value
     if not args.problem and (args.symbol is None or args.condition is None or args.value is None):
         raise QueryError(
             "an alert needs a symbol, a condition and a value, or --problem",
             hint="such as `onetape alerts add AAPL above 250 --timeframe 1h`",
         )
-    config = {name: value for name, value in given.items() if value is not None}
+    config = {name: value for name, value in options.items() if value is not None}
     is_of_all = bool(args.problem) and args.symbol is None
     return config if is_of_all else config | {"timeframe": args.timeframe}
 
@@ -275,10 +275,10 @@ def _shown(listed: Any) -> Shown:
 
 def _remove(args: argparse.Namespace) -> Report:
     book = _book()
-    gone = [id for id in args.ids if book.remove_alert(LOCAL, id)]
-    lacking = [f"there is no alert {id}" for id in args.ids if id not in gone]
-    text = f"removed: {counted(len(gone), 'alert')}"
-    return Report({"removed": gone}, [Line(text)], errors=lacking, ok=not lacking)
+    removed = [id for id in args.ids if book.remove_alert(LOCAL, id)]
+    lacking = [f"there is no alert {id}" for id in args.ids if id not in removed]
+    text = f"removed: {counted(len(removed), 'alert')}"
+    return Report({"removed": removed}, [Line(text)], errors=lacking, ok=not lacking)
 
 
 # --- the job -------------------------------------------------------------------------------

@@ -77,9 +77,9 @@ def _drawn(lines: Sequence[str], first: str = "", last: str = "") -> Iterator[Te
     for line in lines:
         yield styled(line, "cyan")
     if lines:
-        beside, _sign, cells = lines[0].partition("┤")
+        label, _sign, cells = lines[0].partition("┤")
         room = max(len(cells) - len(first), len(last) + 2)
-        yield styled(f"{'':{len(beside)}} {first}{last:>{room}}", "dim")
+        yield styled(f"{'':{len(label)}} {first}{last:>{room}}", "dim")
 
 
 class Blocks:
@@ -105,25 +105,25 @@ class Blocks:
             shaded[gap.first : gap.end] = [True] * (gap.end - gap.first)
         width = min(options.max_width, _WIDEST_CHART)
         lines = chart(values, width=width, shaded=shaded)
-        beside, _sign, cells = lines[0].partition("┤")
+        label, _sign, cells = lines[0].partition("┤")
         signs = [" "] * len(cells)
         for mark in self._chart.marks:
             signs[mark.slot * len(cells) // max(len(axis), len(cells))] = _SIGNS[mark.kind]
         if "".join(signs).strip():
-            yield styled(f"{'':{len(beside)}} {''.join(signs)}", "magenta")
+            yield styled(f"{'':{len(label)}} {''.join(signs)}", "magenta")
         yield from _drawn(lines, axis.text(0), axis.text(-1))
 
 
 def bars_table(frame: pd.DataFrame, most: int) -> TextTable:
     """Return the first and last bars of a frame as a table of at most ``most`` rows."""
     head = len(frame) if len(frame) <= most else most // 2
-    shown = [*range(head), *range(max(len(frame) - (most - head), head), len(frame))]
-    part = frame.iloc[shown]
+    places = [*range(head), *range(max(len(frame) - (most - head), head), len(frame))]
+    part = frame.iloc[places]
     is_daily = all(t.hour == t.minute == 0 for t in part.index)
     stamps = [t.strftime("%Y-%m-%d" if is_daily else "%Y-%m-%d %H:%M") for t in part.index]
     cells = [_cells(name, list(part[name])) for name in part.columns]
     rows: list[Sequence[str]] = list(zip(stamps, *cells, strict=True))
-    if len(shown) < len(frame):
+    if len(places) < len(frame):
         rows.insert(head, ["…", *("" for _ in part.columns)])
     names = [_heading(str(name)) for name in part.columns]
     return TextTable(["time (UTC)" if not is_daily else "session", *names], rows)
@@ -222,8 +222,8 @@ def chart(
     if not finite:
         return []
     labels = aligned([max(finite), min(finite)])
-    beside = max(map(len, labels))
-    room = max(width - beside - 2, _SMALLEST)
+    label_width = max(map(len, labels))
+    room = max(width - label_width - 2, _SMALLEST)
     columns = _placed(values, room) if shaded else _columns(finite, room)
     gaps = [any(group) for group in _grouped(shaded, room)] if shaded else [False] * len(columns)
     there = [v for v in columns if v is not None]
@@ -237,7 +237,7 @@ def chart(
             (_GAP if is_gap else " ") if f is None else _BLOCKS[min(max(f - row * 8, 0), 8)]
             for f, is_gap in zip(filled, gaps, strict=True)
         )
-        lines.append(f"{label:>{beside}} ┤{cells}")
+        lines.append(f"{label:>{label_width}} ┤{cells}")
     return lines
 
 

@@ -127,7 +127,7 @@ def _changed(bundle: Bundle, outcome: BundleChange, verb: str) -> Report:
         for name in outcome.quarantined:
             yield styled(f"quarantined and not rebuilt: {name}", "red")
 
-    errors = [f"{symbol}: {why}" for symbol, why in outcome.failed.items()]
+    errors = [f"{symbol}: {reason}" for symbol, reason in outcome.failed.items()]
     return Report(plain, shown, errors=errors, ok=not errors and not outcome.quarantined)
 
 
@@ -138,17 +138,17 @@ def _list(args: argparse.Namespace) -> Report:
 
     # A bundle outside the folder is listed by the name it was registered under.
     folder = bundles_folder(args.bundles)
-    found, errors = [], []
+    bundles, errors = [], []
     for name in bundle_names(folder):
         try:
-            found.append(replace(BundleMetadata.load(name, folder), bundle_name=name))
+            bundles.append(replace(BundleMetadata.load(name, folder), bundle_name=name))
         except DataError as error:
             errors.append(error)
-    plain = {"folder": str(folder), "bundles": [one.as_dict() for one in found]}
+    plain = {"folder": str(folder), "bundles": [one.as_dict() for one in bundles]}
     rows = [
         [one.bundle_name, one.frequency, f"{len(one.symbols):,}", f"{one.row_count:,}",
          _day(one.start_date), _day(one.end_date), one.source_type[:_MOST_TEXT], f"{one.size_bytes:,}"]
-        for one in found
+        for one in bundles
     ]  # fmt: skip
 
     def shown() -> Iterator[Any]:

@@ -29,13 +29,13 @@ def configure(parser: argparse.ArgumentParser) -> None:
     stats = actions.add_parser(
         "stats", help="size, files, newest change, damage and growth per day"
     )
-    shown = actions.add_parser("list", help="list every series with its range, bars and vendors")
+    listed = actions.add_parser("list", help="list every series with its range, bars and vendors")
     info = actions.add_parser("info", help="describe one series: bars, vendors, gaps, years")
     cache_export.configure(actions)
     cache_maintenance.configure(actions)
     cache_clean.configure(actions)
     clear = actions.add_parser("clear", help="delete bars")
-    shown.add_argument(
+    listed.add_argument(
         "--check",
         action="store_true",
         help="read every file and show the damage in each series",
@@ -45,7 +45,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     clear.add_argument("symbol", nargs="?")
     clear.add_argument("timeframe", nargs="?")
     clear.add_argument("--all", action="store_true", help="delete every series")
-    for action, work in ((stats, _stats), (shown, _list), (info, _info), (clear, _clear)):
+    for action, work in ((stats, _stats), (listed, _list), (info, _info), (clear, _clear)):
         command(action, work)
     cache_quarantine.configure(actions)
 
@@ -151,8 +151,8 @@ def _info(args: argparse.Namespace) -> Report:
         y: manager.cache.get_data_info(symbol, frame, y)
         for y in manager.cache.list_years(symbol, frame)
     }
-    shown = (item for entry in document for item in _series_shown(entry))
-    return Report({"series": document, "years": years}, shown)
+    items = (item for entry in document for item in _series_shown(entry))
+    return Report({"series": document, "years": years}, items)
 
 
 def _span(part: Covered) -> dict[str, Any]:
@@ -204,9 +204,9 @@ def _clear(args: argparse.Namespace) -> Report:
         raise QueryError("give either a symbol, or --all to delete every series")
     manager = manager_of(args)
     doomed = chosen(manager, args.symbol, args.timeframe)
-    gone = entries(manager, doomed)
+    deleted = entries(manager, doomed)
     symbol = meant(manager, args.symbol) if args.symbol else None
     manager.cache.clear(symbol, Timeframe.parse(args.timeframe).label if args.timeframe else None)
-    bars = sum(entry["rows"] for entry in gone)
-    summary = f"deleted: {counted(len(gone), 'series')}, {counted(bars, 'bar')}"
-    return Report({"deleted": gone, "bars": bars}, lambda: [styled(summary, "bold")])
+    bars = sum(entry["rows"] for entry in deleted)
+    summary = f"deleted: {counted(len(deleted), 'series')}, {counted(bars, 'bar')}"
+    return Report({"deleted": deleted, "bars": bars}, lambda: [styled(summary, "bold")])

@@ -122,9 +122,11 @@ def _rows(document: dict[str, Any]) -> list[list[str]]:
     if not document["dry_run"]:
         years = document["years_dropped"] + len(document.get("aged", {}).get("years", ()))
         rows.append(["freed", f"{size(document['bytes_freed'])}, {counted(years, 'year')}"])
-    if gone := document["outdated"]:
+    if outdated := document["outdated"]:
         verb = "would be removed" if document["dry_run"] else "removed"
-        rows.append([f"own files, {verb}", f"{counted(len(gone), 'series')}, first {gone[0]}"])
+        rows.append(
+            [f"own files, {verb}", f"{counted(len(outdated), 'series')}, first {outdated[0]}"]
+        )
     if quarantine["files"]:
         files = f"{counted(quarantine['files'], 'file')}, {size(quarantine['bytes'])}"
         rows.append(

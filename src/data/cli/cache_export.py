@@ -69,9 +69,9 @@ def _export(args: argparse.Namespace) -> Report:
         key = _meant(services, args)
         done = [exporter.write(key, Path(args.out), _wanted(args))]
     plain = [file.to_json() for file in done]
-    nothing = Line(f"there are no bars in {services.cache.cache_dir}")
+    no_bars = Line(f"there are no bars in {services.cache.cache_dir}")
     ok = not any(file.problem for file in done)
-    return Report(plain, _shown(done) if done else [nothing], ok=ok)
+    return Report(plain, _shown(done) if done else [no_bars], ok=ok)
 
 
 def _wanted(args: argparse.Namespace) -> Wanted:

@@ -87,12 +87,12 @@ def _verify(args: argparse.Namespace) -> Report:
     plain |= {"findings": [f.to_json() for f in findings], "problems": problems_json(problems)}
     verdict = f"{_read(keys, others)}: {_verdict(findings, problems)}"
     verdict += "; `onetape cache repair` repairs it" if findings else ""
-    shown = [
+    lines = [
         *_findings_shown(findings, "→"),
         *problems_shown(problems),
         Line(verdict, "bold green" if is_sound else "bold red"),
     ]
-    return Report(plain, shown, ok=is_sound, is_check=True)
+    return Report(plain, lines, ok=is_sound, is_check=True)
 
 
 def _repair(args: argparse.Namespace) -> Report:
@@ -103,25 +103,25 @@ def _repair(args: argparse.Namespace) -> Report:
     done = manager.cache.maintenance.repair(keys)
     of_others = [part.repair() for part in others]
     findings = [*done.found, *(finding for part, _ in of_others for finding in part)]
-    left = [*done.left, *(finding for _, part in of_others for finding in part)]
-    repaired = [f for f in findings if f not in left]
-    is_sound = not left and not done.problems
+    unrepaired = [*done.left, *(finding for _, part in of_others for finding in part)]
+    repaired = [f for f in findings if f not in unrepaired]
+    is_sound = not unrepaired and not done.problems
     plain = {
         **_counts(keys, others),
         "sound": is_sound,
         "found": [f.to_json() for f in findings],
-        "left": [f.to_json() for f in left],
+        "left": [f.to_json() for f in unrepaired],
         "problems": problems_json(done.problems),
     }
     read = f"{_read(keys, others)}, {counted(len(repaired), 'finding')} repaired"
-    verdict = f"{read}: {_verdict(left, done.problems)}"
-    shown = [
+    verdict = f"{read}: {_verdict(unrepaired, done.problems)}"
+    lines = [
         *_findings_shown(repaired, "✓"),
-        *_findings_shown(left, "✗"),
+        *_findings_shown(unrepaired, "✗"),
         *problems_shown(done.problems),
         Line(verdict, "bold green" if is_sound else "bold red"),
     ]
-    return Report(plain, shown, ok=is_sound, is_check=True)
+    return Report(plain, lines, ok=is_sound, is_check=True)
 
 
 def _counts(keys: Sequence[SeriesKey], others: Sequence[OtherPart]) -> dict[str, int]:
@@ -276,8 +276,8 @@ def _pruned_shown(pruned: Sequence[Pruned], *, dry_run: bool) -> Shown:
     for one in pruned:
         others = [f"{counted(n, 'bar')} replaced by {v}" for v, n in one.superseded.items()]
         facts = ", ".join([f"{one.held:,} of {counted(one.rows, 'bar')} held", *others])
-        gone = "would be deleted" if dry_run else "deleted"
-        text = f"kept: {one.problem}" if one.problem else f"{gone} ({facts})"
+        verb = "would be deleted" if dry_run else "deleted"
+        text = f"kept: {one.problem}" if one.problem else f"{verb} ({facts})"
         yield Line(f"{one.path}: {text}", "yellow" if one.problem else "")
     gone_bytes = sum(one.bytes for one in pruned if not one.problem)
     if gone_bytes:

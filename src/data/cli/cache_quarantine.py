@@ -26,28 +26,30 @@ def configure(actions: Any) -> None:
     parser = actions.add_parser(
         "quarantine", help="rows that cannot be bars and damaged files, quarantined with the reason"
     )
-    deeds = parser.add_subparsers(dest="deed", metavar="ACTION", required=True)
-    listed = deeds.add_parser("list", help="list each series with its quarantined rows and files")
-    shown = deeds.add_parser("show", help="show every row and file, with the reason")
-    restored = deeds.add_parser(
+    subcommands = parser.add_subparsers(dest="deed", metavar="ACTION", required=True)
+    listed = subcommands.add_parser(
+        "list", help="list each series with its quarantined rows and files"
+    )
+    shown = subcommands.add_parser("show", help="show every row and file, with the reason")
+    restored = subcommands.add_parser(
         "restore", help="put back rows that can be bars, if no bar has taken their place"
     )
-    purged = deeds.add_parser(
+    purged = subcommands.add_parser(
         "purge",
         help="delete quarantined rows and files for good, including bars that vendors withdrew",
     )
-    for deed, work in ((listed, _list), (shown, _show), (restored, _restore), (purged, _purge)):
-        deed.add_argument("symbol", nargs="?" if deed in (listed, purged) else None)
-        deed.add_argument("timeframe", nargs="?", help="default: all timeframes")
-        command(deed, work)
+    for action, work in ((listed, _list), (shown, _show), (restored, _restore), (purged, _purge)):
+        action.add_argument("symbol", nargs="?" if action in (listed, purged) else None)
+        action.add_argument("timeframe", nargs="?", help="default: all timeframes")
+        command(action, work)
     purged.add_argument("--all", action="store_true", help="purge every series")
     purged.add_argument("--dry-run", action="store_true", help="show what would be deleted")
 
 
 def _list(args: argparse.Namespace) -> Report:
-    kept = [one for one in _kept(args) if one.rows or one.files]
-    plain = [one.to_json() for one in kept]
-    if not kept:
+    reports = [one for one in _kept(args) if one.rows or one.files]
+    plain = [one.to_json() for one in reports]
+    if not reports:
         return Report(plain, ["nothing is quarantined"])
     rows = [
         [
@@ -58,14 +60,14 @@ def _list(args: argparse.Namespace) -> Report:
                 f"{sentence(reason)} ({count})" for reason, count in list(one.reasons.items())[:3]
             ),
         ]
-        for one in kept
+        for one in reports
     ]
     return Report(plain, [TextTable(["series", "rows#", "files#", "most often?"], rows)])
 
 
 def _show(args: argparse.Namespace) -> Report:
-    kept = _kept(args)
-    return Report(lambda: [one.to_json(details=True) for one in kept], _details(kept))
+    reports = _kept(args)
+    return Report(lambda: [one.to_json(details=True) for one in reports], _details(reports))
 
 
 def _kept(args: argparse.Namespace) -> list[QuarantineReport]:
@@ -75,9 +77,9 @@ def _kept(args: argparse.Namespace) -> list[QuarantineReport]:
     return [quarantine_report(manager._services.client, key) for key in keys]
 
 
-def _details(kept: Sequence[QuarantineReport]) -> Shown:
+def _details(reports: Sequence[QuarantineReport]) -> Shown:
     names = ["time", "open#", "high#", "low#", "close#", "volume#", "why"]
-    for one in kept:
+    for one in reports:
         rows = [
             [moment(iso(bar.stamp_ms)), *(f"{value:g}" for value in bar[1:6]), sentence(reason)]
             for bar, reason in one.rows[-_SHOWN:]
@@ -92,12 +94,12 @@ def _details(kept: Sequence[QuarantineReport]) -> Shown:
 
 def _restore(args: argparse.Namespace) -> Report:
     manager = manager_of(args)
-    done, left, document = 0, 0, []
+    done, remaining, document = 0, 0, []
     for key in chosen(manager, args.symbol, args.timeframe):
         bars, stay = restore(manager._services, key)
-        done, left = done + len(bars), left + len(stay)
+        done, remaining = done + len(bars), remaining + len(stay)
         document.append({"series": name_of(key), "restored": len(bars), "left": len(stay)})
-    text = f"restored: {counted(done, 'bar')}; still quarantined: {counted(left, 'row')}"
+    text = f"restored: {counted(done, 'bar')}; still quarantined: {counted(remaining, 'row')}"
     return Report(document, lambda: [styled(text, "bold")])
 
 
@@ -106,8 +108,8 @@ def _purge(args: argparse.Namespace) -> Report:
         raise QueryError("give either a symbol, or --all for every series")
     manager = manager_of(args)
     keys = chosen(manager, args.symbol, args.timeframe)
-    gone, problems = manager.cache.maintenance.purge_quarantine(keys, dry_run=args.dry_run)
-    files, freed = sum(one.files for one in gone), sum(one.file_bytes for one in gone)
+    purged, problems = manager.cache.maintenance.purge_quarantine(keys, dry_run=args.dry_run)
+    files, freed = sum(one.files for one in purged), sum(one.file_bytes for one in purged)
     document = {"files": files, "bytes": freed, "dry_run": args.dry_run}
     would = "would be deleted" if args.dry_run else "deleted"
     summary = f"{would}: {counted(files, 'file')}, {size(freed)}"

@@ -102,9 +102,9 @@ def _there_is(manager: Installation, symbol: str) -> str:
     if not symbols:
         return f"the cache {manager.cache.cache_dir} is empty"
     near = get_close_matches(symbol, symbols, n=3)
-    shown = near or symbols[:_SYMBOLS_SHOWN]
-    more = f" and {len(symbols) - len(shown)} more" if len(symbols) > len(shown) else ""
-    return f"cached symbols: {', '.join(shown)}{more}; `onetape cache list` shows all"
+    names = near or symbols[:_SYMBOLS_SHOWN]
+    more = f" and {len(symbols) - len(names)} more" if len(symbols) > len(names) else ""
+    return f"cached symbols: {', '.join(names)}{more}; `onetape cache list` shows all"
 
 
 def name_of(key: SeriesKey, *, symbol: bool = True) -> str:
@@ -130,7 +130,7 @@ def listed(manager: Installation, *, check: bool = False) -> list[dict[str, Any]
     checked = []
     for key in upkeep.series():
         damage, problems = upkeep.check([key])
-        faults = [f"{one.where}: {one.what}" for one in damage] + [why for _, why in problems]
+        faults = [f"{one.where}: {one.what}" for one in damage] + [reason for _, reason in problems]
         # Checked first, because reading the documents repairs damage.
         entry = _entry(manager, key)
         checked.append(entry | {"problem": "; ".join(faults) or entry["problem"]})

@@ -32,7 +32,7 @@ def run(args: argparse.Namespace) -> Report:
     name = f"{args.symbol} {args.timeframe}"
     if not rows:
         return Report(rows, [f"{name}: nothing is stored, and no span is recorded as empty"])
-    shown = [
+    cells = [
         [
             moment(row["start"]),
             moment(row["end"]),
@@ -45,4 +45,4 @@ def run(args: argparse.Namespace) -> Report:
         for row in rows
     ]
     names = ["from", "up to", "state", "vendor", "lane?", "due?", "why?"]
-    return Report(rows, [TextTable(names, shown, f"{name} · {counted(len(rows), 'span')}")])
+    return Report(rows, [TextTable(names, cells, f"{name} · {counted(len(rows), 'span')}")])

@@ -45,15 +45,15 @@ def run(args: argparse.Namespace) -> int:
         tell.opening(case, is_temporary=not args.cache_dir)
         reached = {} if args.offline else case.reached()
         tell.network(reached)
-        shown = [case.ask(q) for q in case.live_questions()] if _any_reached(reached) else []
-        for one in shown:
+        answers = [case.ask(q) for q in case.live_questions()] if _any_reached(reached) else []
+        for one in answers:
             tell.answer(one)
-        if not any(one.frame is not None for one in shown):
+        if not any(one.frame is not None for one in answers):
             tell.samples()
-            shown.append(case.ask(SAMPLE_QUESTION))
-            tell.answer(shown[-1])
-        tell.closing(shown)
-    return OK if any(one.frame is not None for one in shown) else FAILED
+            answers.append(case.ask(SAMPLE_QUESTION))
+            tell.answer(answers[-1])
+        tell.closing(answers)
+    return OK if any(one.frame is not None for one in answers) else FAILED
 
 
 def _role_lines(
@@ -74,8 +74,8 @@ def _role_lines(
             yield styled(mark, style), one.vendor, [styled(text, style)]
     mark, style = _MARKS["not asked"]
     for group in by_reason(others):
-        names, _, why = group.partition(": ")
-        texts = [styled(f"not asked: {why}", style)]
+        names, _, reason = group.partition(": ")
+        texts = [styled(f"not asked: {reason}", style)]
         several = names.count(", ") + 1
         if several > 1:
             yield styled(mark, style), f"{several} vendors", [*texts, styled(names, style)]
@@ -150,49 +150,49 @@ class _Reporter:
             "anything else."
         )
 
-    def answer(self, shown: DemoAnswer) -> None:
+    def answer(self, answer: DemoAnswer) -> None:
         """Show one query: its vendors, the attempts, the bars, and the time of a second call."""
-        question = shown.question
+        question = answer.question
         self._title(f"{question.symbol} {question.timeframe}  {question.start} → {question.end}")
-        is_lacking = shown.frame is None or not shown.frame.attrs["onetape"]["complete"]
-        self._show(findings([*_role_lines(shown.roles, is_lacking=is_lacking)]), "")
-        self._show(*(_failure_shown(shown) if shown.frame is None else _bars_shown(shown)))
+        is_lacking = answer.frame is None or not answer.frame.attrs["onetape"]["complete"]
+        self._show(findings([*_role_lines(answer.roles, is_lacking=is_lacking)]), "")
+        self._show(*(_failure_shown(answer) if answer.frame is None else _bars_shown(answer)))
 
-    def closing(self, shown: list[DemoAnswer]) -> None:
+    def closing(self, answers: list[DemoAnswer]) -> None:
         """Print the JSON if requested, or an error if nothing could be shown."""
         if self._as_json:
             print_json(
                 {
                     "network": {n: vars(one) | {"ok": one.ok} for n, one in self._reached.items()},
-                    "answers": [_answer(one) for one in shown],
-                    "summary": counted(sum(one.frame is not None for one in shown), "answer"),
+                    "answers": [_answer(one) for one in answers],
+                    "summary": counted(sum(one.frame is not None for one in answers), "answer"),
                 }
             )
-        if all(one.frame is None for one in shown):
+        if all(one.frame is None for one in answers):
             hint = f"{install_line('demo')} installs real sample bars that need no network"
             complain("no vendor could be reached, and the sample bars are not installed", [hint])
         else:
             self._show("", styled("next: onetape fetch AAPL 1d · onetape doctor", "dim"))
 
 
-def _failure_shown(shown: DemoAnswer) -> Shown:
-    for attempt in shown.attempts:
+def _failure_shown(answer: DemoAnswer) -> Shown:
+    for attempt in answer.attempts:
         yield styled(f"{attempt} ({milliseconds(attempt.seconds)})", "yellow")
-    if not shown.attempts:
-        yield styled(str(shown.error), "yellow")
+    if not answer.attempts:
+        yield styled(str(answer.error), "yellow")
 
 
-def _bars_shown(shown: DemoAnswer) -> Shown:
-    assert shown.frame is not None
-    provenance = shown.frame.attrs["onetape"]
-    yield headline(provenance, shown.seconds[0])
+def _bars_shown(answer: DemoAnswer) -> Shown:
+    assert answer.frame is not None
+    provenance = answer.frame.attrs["onetape"]
+    yield headline(provenance, answer.seconds[0])
     yield from attempts_shown(provenance)
     yield ""
-    yield from bars_shown(shown.frame, _ROWS)
+    yield from bars_shown(answer.frame, _ROWS)
     yield ""
-    yield _spans(provenance, is_sample=shown.question.provider == "demo")
+    yield _spans(provenance, is_sample=answer.question.provider == "demo")
     yield from gaps_shown(provenance)
-    first, second = shown.seconds
+    first, second = answer.seconds
     again = f"the same call again: {milliseconds(second)} from the cache, no request"
     ratio = f" · {first / second:,.0f} times as fast" if second > 0 else ""
     yield styled(again + ratio, "bold green")
@@ -218,14 +218,14 @@ def _spans(provenance: dict[str, Any], *, is_sample: bool) -> TextTable:
     return TextTable(names, rows)
 
 
-def _answer(shown: DemoAnswer) -> dict[str, Any]:
-    first, second = shown.seconds
+def _answer(answer: DemoAnswer) -> dict[str, Any]:
+    first, second = answer.seconds
     return {
-        "question": vars(shown.question),
-        "route": [role._asdict() for role in shown.roles],
-        "provenance": None if shown.frame is None else shown.frame.attrs["onetape"],
+        "question": vars(answer.question),
+        "route": [role._asdict() for role in answer.roles],
+        "provenance": None if answer.frame is None else answer.frame.attrs["onetape"],
         "first_ms": round(first * 1000, 3),
         "second_ms": round(second * 1000, 3),
         "ratio": round(first / second, 1) if second else None,
-        "error": str(shown.error) if shown.error else None,
+        "error": str(answer.error) if answer.error else None,
     }

@@ -85,10 +85,10 @@ def run(args: argparse.Namespace) -> Report:
     if not words:
         return Report([_plain(one) for one in all_pages()], lambda: _list(all_pages()))
     if page is None:
-        found = search_pages(words)
+        hits = search_pages(words)
         return Report(
-            [_plain(one.page) | {"section": one.section, "text": one.line} for one in found],
-            lambda: _search_results(found),
+            [_plain(one.page) | {"section": one.section, "text": one.line} for one in hits],
+            lambda: _search_results(hits),
         )
     text = text_of(page)
     return Report(_plain(page) | {"text": text}, lambda: _rendered(text))
@@ -112,15 +112,15 @@ def _list(pages: Sequence[Page]) -> Shown:
     yield styled(f"{len(decisions)} decisions: `onetape docs decisions` lists them", "dim")
 
 
-def _search_results(found: Sequence[PageHit]) -> Shown:
+def _search_results(hits: Sequence[PageHit]) -> Shown:
     rows = [
         [one.page.name, one.section.translate(_MARKS), _cut(one.line or one.page.line)]
-        for one in found[:_MOST_FOUND]
+        for one in hits[:_MOST_FOUND]
     ]
     yield TextTable(["page", "section", ""], rows)
-    if len(found) > _MOST_FOUND:
-        yield styled(f"and {len(found) - _MOST_FOUND} more pages", "dim")
-    yield styled(f"`onetape docs {found[0].page.name}` shows the first", "dim")
+    if len(hits) > _MOST_FOUND:
+        yield styled(f"and {len(hits) - _MOST_FOUND} more pages", "dim")
+    yield styled(f"`onetape docs {hits[0].page.name}` shows the first", "dim")
 
 
 def _cut(line: str) -> str:

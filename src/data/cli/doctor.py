@@ -47,9 +47,9 @@ def run(args: argparse.Namespace) -> Report | int:
 
     checks = checkup(args.cache_dir, args.config, network=not args.no_network, full=args.full)
     checks += _alert_job()
-    broken = [check for check in checks if check.ok is False]
-    plain = {"ok": not broken, "checks": [check.to_json() for check in checks]}
-    return Report(plain, _shown(checks, broken), ok=not broken, is_check=True)
+    failed = [check for check in checks if check.ok is False]
+    plain = {"ok": not failed, "checks": [check.to_json() for check in checks]}
+    return Report(plain, _shown(checks, failed), ok=not failed, is_check=True)
 
 
 def _alert_job() -> list[Check]:
@@ -72,16 +72,16 @@ def _alert_job() -> list[Check]:
     return [Check("health", "alerts", ok, text, advice)]
 
 
-def _shown(checks: list[Check], broken: list[Check]) -> Shown:
+def _shown(checks: list[Check], failed: list[Check]) -> Shown:
     """Yield all checks, and the failed ones again at the end, where a terminal shows them."""
     width = max(len(check.topic) for check in checks)
     for section in dict.fromkeys(check.section for check in checks):
         yield styled(section, "bold")
         yield findings([_row(c) for c in checks if c.section == section], width)
         yield ""
-    if broken:
-        yield styled(f"{counted(len(broken), 'thing')} to fix:", "bold red")
-        yield findings([_row(check) for check in broken], width)
+    if failed:
+        yield styled(f"{counted(len(failed), 'thing')} to fix:", "bold red")
+        yield findings([_row(check) for check in failed], width)
     else:
         yield styled("everything works", "bold green")
 

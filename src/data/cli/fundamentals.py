@@ -92,8 +92,8 @@ def _row(name: str, value: Any, about: Mapping[str, str], metadata: Mapping[str,
     period = f"{about.get('period', '')} {about.get('period_end', '')}".strip()
     age = _age(about["fetched_at"], metadata["combination_timestamp"])
     is_percent = about.get("unit") == "fraction"
-    shown = f"{value:.2%}" if is_percent and not isinstance(value, str) else number(value)
-    return [name, shown, "" if is_percent else unit, about["source"], period, age]
+    text = f"{value:.2%}" if is_percent and not isinstance(value, str) else number(value)
+    return [name, text, "" if is_percent else unit, about["source"], period, age]
 
 
 def _below(metadata: Mapping[str, Any]) -> Iterator[tuple[str, list[str]]]:
@@ -107,15 +107,15 @@ def _below(metadata: Mapping[str, Any]) -> Iterator[tuple[str, list[str]]]:
     stale = [v for v, about in metadata["providers"].items() if about["is_stale"]]
     withheld: dict[str, list[str]] = {}
     for fields in metadata.get("withheld", {}).values():
-        for field, why in fields.items():
-            withheld.setdefault(why, []).append(field)
+        for field, reason in fields.items():
+            withheld.setdefault(reason, []).append(field)
     parts = {
         "conflicts": conflicts,
         "not trusted": [f"{d['field']}: {d['vendor']}, {d['reason']}" for d in metadata["dropped"]],
         f"not public by {metadata.get('as_of')}": [
-            f"{why}: {', '.join(fields)}" for why, fields in withheld.items()
+            f"{reason}: {', '.join(fields)}" for reason, fields in withheld.items()
         ],
-        "no answer": [f"{v}: {why}" for v, why in metadata["providers_failed"].items()],
+        "no answer": [f"{v}: {reason}" for v, reason in metadata["providers_failed"].items()],
         "stale copies used instead": stale,
         "lacking": metadata["missing"],
     }

@@ -184,7 +184,9 @@ def _ingested(args: argparse.Namespace) -> Report:
         "source": name,
         "path": str(bundle.path),
         **stored.as_dict(),
-        "findings": {symbol: [one.as_dict() for one in found] for symbol, found in odd.items()},
+        "findings": {
+            symbol: [one.as_dict() for one in findings] for symbol, findings in odd.items()
+        },
     }
 
     def shown() -> Iterator[Any]:
@@ -195,8 +197,8 @@ def _ingested(args: argparse.Namespace) -> Report:
             span = f"{stored.start_date:%Y-%m-%d} to {stored.end_date:%Y-%m-%d}"
             yield f"{span}, from {stored.source_type}"
         yield f"quality {stored.quality_score:.3f}, {stored.missing_data_pct:.2f} % of the bars missing"
-        for symbol, found in odd.items():
-            yield from (f"{symbol}: {one.text}" for one in found)
+        for symbol, findings in odd.items():
+            yield from (f"{symbol}: {one.text}" for one in findings)
 
     return Report(plain, shown, dict.fromkeys(notes), dict.fromkeys(errors), ok=not errors)
 
@@ -225,11 +227,11 @@ def _bundle_name(source: str) -> str:
 
 def _warn_of_keys(args: argparse.Namespace) -> None:
     """Warn that other users can see keys given as options; mask the keys in all later output."""
-    given = {name: value for name in _KEYS if (value := getattr(args, name)) is not None}
-    for value in given.values():
+    keys = {name: value for name in _KEYS if (value := getattr(args, name)) is not None}
+    for value in keys.values():
         note_key(value.strip())
-    if given:
-        options = " and ".join(f"--{name.replace('_', '-')}" for name in given)
+    if keys:
+        options = " and ".join(f"--{name.replace('_', '-')}" for name in keys)
         note(
             f"{options}: other users of this machine can see the value, and it is kept in "
             "the shell history; environment variables are safer (`onetape providers NAME` "

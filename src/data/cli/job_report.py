@@ -68,9 +68,9 @@ def write_report(report: dict[str, Any], args: argparse.Namespace) -> None:
     if path.suffix.lower() in (".html", ".htm"):
         from ..charts.night import night_page
 
-        begun, made = (iso(ms // SECOND_MS * SECOND_MS) for ms in (args.begun_ms, _now_ms()))
+        started, written = (iso(ms // SECOND_MS * SECOND_MS) for ms in (args.begun_ms, _now_ms()))
         name = getattr(args, "command", None) or "job"
-        data = night_page(report, name, begun, made, _replaced(path))
+        data = night_page(report, name, started, written, _replaced(path))
     else:
         data = json.dumps(report, indent=2, default=str) + "\n"
     put(path, data.encode())
@@ -154,8 +154,8 @@ def requests_shown(requests: dict[str, dict[str, int]]) -> Shown:
     """Yield a line for each vendor: the number of requests, and of those without a result."""
     for vendor, counts in requests.items():
         sent, answered = counts["sent"], counts["answered"]
-        lost = f", {sent - answered:,} without a result" if sent > answered else ""
-        yield styled(f"{vendor}: {counted(sent, 'request')}{lost}", "dim")
+        unanswered = f", {sent - answered:,} without a result" if sent > answered else ""
+        yield styled(f"{vendor}: {counted(sent, 'request')}{unanswered}", "dim")
 
 
 def costs_shown(vendors: dict[str, dict[str, Any]], what: str = "series") -> Shown:

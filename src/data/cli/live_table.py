@@ -93,21 +93,21 @@ def _show(feed: LiveFeed, items: Iterator[Item], screen: Console, args: argparse
 # --- a screen ----------------------------------------------------------------------------------
 
 
-def whole(shown: FeedSnapshot, rows: int, *, forming: bool) -> Group:
+def whole(snapshot: FeedSnapshot, rows: int, *, forming: bool) -> Group:
     """Return the whole screen: the feed's state, its last bars, the forming bar if requested."""
     from rich.console import Group
     from rich.text import Text
 
-    status = shown.status
+    status = snapshot.status
     head = Text.assemble(
-        (f"{shown.symbol} {shown.timeframe}", "bold"),
+        (f"{snapshot.symbol} {snapshot.timeframe}", "bold"),
         "  ",
         (str(status.state), _STYLES.get(status.state, "bold yellow")),
-        f"  {counted(shown.given, 'bar')}",
-        f", {counted(shown.revisions, 'correction')}" if shown.revisions else "",
+        f"  {counted(snapshot.given, 'bar')}",
+        f", {counted(snapshot.revisions, 'correction')}" if snapshot.revisions else "",
         (f"  {status.reason}" if status.reason else "", "dim"),
     )
-    bars = [*shown.bars[-rows:], *([shown.forming] if shown.forming and forming else [])]
+    bars = [*snapshot.bars[-rows:], *([snapshot.forming] if snapshot.forming and forming else [])]
     body = [_table(bars)] if bars else []
     return Group(head, *body, styled("Ctrl-C to stop", "dim"))
 

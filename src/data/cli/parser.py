@@ -219,9 +219,9 @@ class Parser(argparse.ArgumentParser):
     def meant(self, unknown: Iterable[str]) -> str:
         """Return a question suggesting known options for unknown ones; empty if none is near."""
         words = [word.partition("=")[0] for word in unknown if word.startswith("-")]
-        meant = dict.fromkeys(text for word in words if (text := self._meant_by(word)))
-        if meant:
-            return f" ({'; '.join(meant)})"
+        suggestions = dict.fromkeys(text for word in words if (text := self._meant_by(word)))
+        if suggestions:
+            return f" ({'; '.join(suggestions)})"
         takes_several = any(action.nargs == "+" for action in self._get_positional_actions())
         return " (put all symbols and values together)" if takes_several and not words else ""
 

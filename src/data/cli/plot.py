@@ -123,8 +123,8 @@ def _blocks(chart: Chart) -> Shown:
         yield styled(f"{axis.text(mark.slot)} {mark.label}", "magenta")
     for gap in chart.gaps[:_MOST_LINES]:
         span = f"{axis.text(gap.first)} → {axis.text(gap.end - 1)}"
-        whose = f"{gap.symbol}: " if chart.is_indexed else ""
-        yield styled(f"{whose}no bars {span}: {gap.text}", "yellow")
+        symbol = f"{gap.symbol}: " if chart.is_indexed else ""
+        yield styled(f"{symbol}no bars {span}: {gap.text}", "yellow")
     more = [
         (len(chart.marks) - _MOST_LINES, "mark"),
         (len(chart.gaps) - _MOST_LINES, "gap"),

@@ -82,8 +82,8 @@ def configure_sync(parser: argparse.ArgumentParser) -> None:
         help="symbols such as 'BTC*', or a symbol and timeframe such as '* 1d'; default: all",
     )
     add_universe(parser, "on any day")
-    nothing: dict[str, None] = dict.fromkeys(("symbols", "timeframes", "start_date", "end_date"))
-    parser.set_defaults(**nothing, all_stored=True)
+    defaults: dict[str, None] = dict.fromkeys(("symbols", "timeframes", "start_date", "end_date"))
+    parser.set_defaults(**defaults, all_stored=True)
     _add_job(parser, run)
 
 
@@ -137,8 +137,8 @@ def run(args: argparse.Namespace, *, may_lack: bool = False) -> int:
                 is_done = not report["failed"] and not report["interrupted"]
                 is_done &= may_lack or all(result["complete"] for result in report["results"])
                 shown = _shown(report)
-            kept = "committed bars are kept; run the command again to continue"
-            code = present_job(report, shown, args, ok=is_done, interrupted=kept)
+            note = "committed bars are kept; run the command again to continue"
+            code = present_job(report, shown, args, ok=is_done, interrupted=note)
         if args.dry_run or args.every is None or report["interrupted"] or signals.is_noted:
             return code
         try:
@@ -209,10 +209,10 @@ def _shown(report: dict[str, Any]) -> Shown:
         )
         yield styled(text, "yellow")
     for one in report["perishable"][:MOST_REASONS]:
-        name, lost = f"{one['symbol']} {one['timeframe']}", one["lost"]
+        name, deleted_at = f"{one['symbol']} {one['timeframe']}", one["lost"]
         text = (
             f"{name}: no {one['what']} after {one['last']}; {one['vendor']} deletes the next "
-            f"one at {lost}"
+            f"one at {deleted_at}"
         )
         yield styled(text, "yellow")
     good, failed = len(report["success"]), len(report["failed"])

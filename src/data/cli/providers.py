@@ -115,10 +115,10 @@ def _probe(args: argparse.Namespace) -> Report:
                 mark, style = _VERDICTS[finding.verdict]
                 cells = [finding.what, *([styled(finding.why, "dim")] if finding.why else [])]
                 show([findings([(styled(mark, style), name, cells)], width)])
-    nobody = "no vendor has a key here; --probe VENDOR probes a vendor anyway"
+    no_keys = "no vendor has a key here; --probe VENDOR probes a vendor anyway"
     ok = not results or any(one.verdict == "yes" for one in results)
     plain = {"probe": [finding.to_json() for finding in results]}
-    return Report(plain, () if names else lambda: [styled(nobody, "dim")], ok=ok)
+    return Report(plain, () if names else lambda: [styled(no_keys, "dim")], ok=ok)
 
 
 def family(name: str) -> Report:

@@ -159,8 +159,8 @@ def _refreshed(args: argparse.Namespace) -> int:
         ok = not (report["failed"] or any(group["failed"] for group in report["reasons"]))
         ok &= not report["interrupted"]
         shown = _plan_shown(report) if args.dry_run else _shown(report)
-        kept = "data fetched so far is kept; run the command again to continue"
-        return present_job(report, shown, args, ok=ok, interrupted=kept)
+        note = "data fetched so far is kept; run the command again to continue"
+        return present_job(report, shown, args, ok=ok, interrupted=note)
 
 
 def wanted(args: argparse.Namespace) -> Refresh:

@@ -29,8 +29,8 @@ def run(args: argparse.Namespace) -> Report:
     with asking(args) as notes:
         listings = manager.search(text, args.limit, offline=args.offline, timeout=args.timeout)
     if not listings:
-        nothing = f"no symbol or name matches {text!r}"
-        return Report([], lambda: [styled(nothing, "dim")], notes, ok=False)
+        no_match = f"no symbol or name matches {text!r}"
+        return Report([], lambda: [styled(no_match, "dim")], notes, ok=False)
     names = ["symbol", "name", "venue", "type", "currency", "from?"]
     rows = [
         [one.symbol, one.name, one.venue, one.type, one.currency, one.vendor] for one in listings

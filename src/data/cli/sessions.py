@@ -46,11 +46,11 @@ def run(args: argparse.Namespace) -> Report:
     ]
     unknown = sum(not row["holidays_known"] for row in rows)
     title = f"{args.symbol} · {counted(len(rows), 'session')}"
-    shown: list[Any] = [TextTable(["session", "open", "close", "", "final?"], cells, title)]
+    blocks: list[Any] = [TextTable(["session", "open", "close", "", "final?"], cells, title)]
     if unknown:
         text = "in a time whose holidays are unknown; every weekday counts"
-        shown.append(f"{counted(unknown, 'session')} {text}")
-    return Report(rows, shown)
+        blocks.append(f"{counted(unknown, 'session')} {text}")
+    return Report(rows, blocks)
 
 
 def _remark(row: dict[str, Any]) -> str:

@@ -112,13 +112,13 @@ def _import(args: argparse.Namespace) -> Report:
 
     report = import_changes(database, Path(args.file).expanduser(), canonical, now)
     text = f"{report.origin}: {counted(report.rows, 'row')}; {report.added} added, {report.removed} removed"
-    shown = [styled(text, "bold")]
+    lines = [styled(text, "bold")]
     if report.symbols:
         some = " ".join(report.symbols[:8]) if len(report.symbols) <= 8 else "--all"
-        shown.append(
+        lines.append(
             styled(f"bars include these changes after `onetape symbols refresh {some}`", "dim")
         )
-    return Report(asdict(report), shown)
+    return Report(asdict(report), lines)
 
 
 def _show(args: argparse.Namespace) -> Report:
@@ -128,8 +128,8 @@ def _show(args: argparse.Namespace) -> Report:
     from ..db.symbols.tables import described
 
     with database.reading() as session:
-        known = described(session, symbol, on)
-    return Report(known, lambda: _shown(known))
+        facts = described(session, symbol, on)
+    return Report(facts, lambda: _shown(facts))
 
 
 def _day(text: str) -> date:
@@ -139,25 +139,25 @@ def _day(text: str) -> date:
         raise QueryError(f"not a date: {text!r:.40}; use YYYY-MM-DD") from exc
 
 
-def _shown(known: dict[str, Any]) -> Iterator[Any]:
-    if identity := known["identity"]:
-        names = f"{known['symbol']} names {identity['instrument']} on {identity['on']}"
-        now = f", now {identity['current']}" if identity["current"] != known["symbol"] else ""
+def _shown(facts: dict[str, Any]) -> Iterator[Any]:
+    if identity := facts["identity"]:
+        names = f"{facts['symbol']} names {identity['instrument']} on {identity['on']}"
+        now = f", now {identity['current']}" if identity["current"] != facts["symbol"] else ""
         source = identity["source"] or "no change is recorded"
         yield styled(f"{names}{now} ({source})", "bold")
     rows = [
         [name, str(one["value"]), one.get("source", ""), one.get("at", ""), one.get("window", "")]
-        for name, one in known["values"].items()
+        for name, one in facts["values"].items()
     ]
     if rows:
-        yield TextTable(["field", "value", "from", "at", "window?"], rows, known["symbol"])
+        yield TextTable(["field", "value", "from", "at", "window?"], rows, facts["symbol"])
     rows = [
         [one["symbol"], one["instrument"], one["from"] or "", one["to"] or "", one["source"]]
-        for one in known["names"]
+        for one in facts["names"]
     ]
     if rows:
         yield TextTable(["symbol", "instrument", "from", "to", "source"], rows, "names")
-    rows = [[one["date"], one["text"]] for one in known["boundaries"]]
+    rows = [[one["date"], one["text"]] for one in facts["boundaries"]]
     if rows:
         yield TextTable(["date", "boundary"], rows, "boundaries")
-    yield styled(f"splits and dividends: {known['actions']:,}", "dim")
+    yield styled(f"splits and dividends: {facts['actions']:,}", "dim")

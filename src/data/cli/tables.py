@@ -64,36 +64,36 @@ class TextTable:
         """Yield the title, and the table with the columns that fit."""
         from rich.text import Text
 
-        kept = self.fitting(options.max_width)
+        columns = self.fitting(options.max_width)
         if self.title:
             yield styled(self.title, "bold")
         cells = (cell for row in self._rows for cell in row)
-        is_plain = self._taken(kept) <= options.max_width and not any(
+        is_plain = self._taken(columns) <= options.max_width and not any(
             isinstance(c, Text) for c in cells
         )
-        yield from self._lines(kept) if is_plain else [self._table(kept)]
-        left_out = [name for place, name in enumerate(self._names) if place not in kept]
+        yield from self._lines(columns) if is_plain else [self._table(columns)]
+        left_out = [name for place, name in enumerate(self._names) if place not in columns]
         if left_out:
             yield styled(f"not enough room for: {', '.join(left_out)}", "dim")
 
     def fitting(self, width: int) -> list[int]:
         """Return the indices of the columns that fit into ``width`` characters."""
-        kept = list(range(len(self._names)))
+        columns = list(range(len(self._names)))
         for place in reversed(self._optional):
-            if self._taken(kept) <= width:
+            if self._taken(columns) <= width:
                 break
-            kept.remove(place)
-        return kept
+            columns.remove(place)
+        return columns
 
-    def _taken(self, kept: Sequence[int]) -> int:
-        return sum(self._widths[place] for place in kept) + _GAP * (len(kept) - 1)
+    def _taken(self, columns: Sequence[int]) -> int:
+        return sum(self._widths[place] for place in columns) + _GAP * (len(columns) - 1)
 
-    def _lines(self, kept: Sequence[int]) -> Iterator[Segment]:
+    def _lines(self, columns: Sequence[int]) -> Iterator[Segment]:
         """Yield the table's lines without a rich table, which takes half a millisecond per row."""
         from rich.segment import Segment
         from rich.style import Style
 
-        places = [(p, self._widths[p], self._is_number[p]) for p in kept]
+        places = [(p, self._widths[p], self._is_number[p]) for p in columns]
         rows: list[Sequence[Any]] = [self._names, *self._rows]
         texts = (
             [row[p].rjust(width) if number else row[p].ljust(width) for p, width, number in places]
@@ -104,11 +104,11 @@ class TextTable:
             yield Segment(f"{text}\n", Style(dim=True))
         yield from (Segment(f"{line}\n") for line in lines)
 
-    def _table(self, kept: Sequence[int]) -> Table:
+    def _table(self, columns: Sequence[int]) -> Table:
         from rich import box
         from rich.table import Table
 
-        made = Table(
+        table = Table(
             # The box adds one more blank between two columns.
             box=box.SIMPLE_HEAD,
             show_edge=False,
@@ -117,12 +117,12 @@ class TextTable:
             header_style="dim",
             border_style="dim",
         )
-        for place in kept:
+        for place in columns:
             side: Any = "right" if self._is_number[place] else "left"
-            made.add_column(self._names[place], justify=side, overflow="fold")
+            table.add_column(self._names[place], justify=side, overflow="fold")
         for row in self._rows:
-            made.add_row(*(row[place] for place in kept))
-        return made
+            table.add_row(*(row[place] for place in columns))
+        return table
 
 
 def _plain_or_text(cell: Cell) -> str | Text:
@@ -152,13 +152,13 @@ def findings(rows: Sequence[tuple[Cell, str, Sequence[Cell]]], name_width: int =
     from rich.console import Group
     from rich.table import Table
 
-    made = Table.grid(padding=(0, _GAP, 0, 0))
-    made.add_column()
-    made.add_column(min_width=name_width, max_width=_NAME_WIDTH, overflow="fold")
-    made.add_column(overflow="fold")
+    grid = Table.grid(padding=(0, _GAP, 0, 0))
+    grid.add_column()
+    grid.add_column(min_width=name_width, max_width=_NAME_WIDTH, overflow="fold")
+    grid.add_column(overflow="fold")
     for mark, name, texts in rows:
-        made.add_row(_text(mark), _text(name), Group(*map(_text, texts)))
-    return made
+        grid.add_row(_text(mark), _text(name), Group(*map(_text, texts)))
+    return grid
 
 
 def aligned(values: Sequence[float]) -> list[str]:

@@ -65,13 +65,13 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "refresh", help="record what has changed in lists, filters and files"
     )
     refresh.add_argument("names", nargs="*", metavar="name", help="default: all universes")
-    shown = actions.add_parser("show", help="show the members on a day, and the evidence for them")
-    shown.add_argument("name")
-    shown.add_argument("--as-of", metavar="DAY", help="the session date; default: today")
-    shown.add_argument(
+    show = actions.add_parser("show", help="show the members on a day, and the evidence for them")
+    show.add_argument("name")
+    show.add_argument("--as-of", metavar="DAY", help="the session date; default: today")
+    show.add_argument(
         "--known-at", metavar="TIME", help="use only what was recorded by this UTC time or date"
     )
-    shown.add_argument(
+    show.add_argument(
         "--strict", action="store_true", help="fail if the members are not point-in-time"
     )
     diff = actions.add_parser("diff", help="show which members joined and left between two days")
@@ -87,7 +87,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     works = (
         (imported, _import),
         (refresh, _refresh),
-        (shown, _show),
+        (show, _show),
         (diff, _diff),
         (listed, _list),
     )
@@ -198,7 +198,7 @@ def _recorded_shown(refreshed: Sequence[Refreshed]) -> Shown:
         yield titled(one.universe, f"{text}; {change if one.is_changed else 'nothing has changed'}")
         yield from _some([str(step) for step in one.unresolved], "yellow")
         yield from (styled(text, "yellow") for text in one.notes)
-        yield from _some([f"{symbol}: {why}" for symbol, why in one.excluded.items()], "dim")
+        yield from _some([f"{symbol}: {reason}" for symbol, reason in one.excluded.items()], "dim")
 
 
 def _some(texts: Sequence[str], style: str) -> Iterable[Any]:
@@ -242,29 +242,29 @@ def _header(members: Members) -> Iterator[Any]:
 
 def _diff(args: argparse.Namespace) -> Report:
     before, after = _members(args, args.start), _members(args, args.end)
-    came = [symbol for symbol in after if symbol not in set(before)]
-    left = [symbol for symbol in before if symbol not in set(after)]
+    added = [symbol for symbol in after if symbol not in set(before)]
+    removed = [symbol for symbol in before if symbol not in set(after)]
     document = {
         "name": args.name,
         "start": before.as_of.isoformat(),
         "end": after.as_of.isoformat(),
-        "added": came,
-        "removed": left,
+        "added": added,
+        "removed": removed,
         "is_pit": before.is_pit and after.is_pit,
         "reasons": list(dict.fromkeys(filter(None, (before.reason, after.reason)))),
     }
-    return Report(document, _diff_shown(before, after, came, left))
+    return Report(document, _diff_shown(before, after, added, removed))
 
 
-def _diff_shown(before: Members, after: Members, came: list[str], left: list[str]) -> Shown:
+def _diff_shown(before: Members, after: Members, added: list[str], removed: list[str]) -> Shown:
     yield from _header(before)
     yield from _header(after)
     yield ""
     yield TextTable(
         ["", "members#", "symbols"],
         [
-            ["added", str(len(came)), ", ".join(came) or "-"],
-            ["removed", str(len(left)), ", ".join(left) or "-"],
+            ["added", str(len(added)), ", ".join(added) or "-"],
+            ["removed", str(len(removed)), ", ".join(removed) or "-"],
         ],
     )
 

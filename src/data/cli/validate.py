@@ -140,7 +140,7 @@ def _cost_report(costs: Mapping[str, VendorCost], skipped: Mapping[str, str]) ->
         {"dry_run": True, "requests": requests, "vendors": vendors, "not_checked": skipped},
         lambda: [
             *costs_shown(vendors),
-            *(Line(f"not checked  {check}: {why}", "dim") for check, why in skipped.items()),
+            *(Line(f"not checked  {check}: {reason}", "dim") for check, reason in skipped.items()),
             styled(f"{counted(requests, 'request')} in total", "dim"),
         ],
     )
@@ -167,8 +167,8 @@ def _summed(args: argparse.Namespace, reports: Iterable[QualityReport | Exceptio
     verdict = f"{counted(count, 'series')}: {counted(faulty, 'series')} with findings"
     verdict += f", {failed} could not be read" if failed else ""
     ok = not faulty and not failed
-    shown = [styled(verdict, "bold green" if ok else "bold red")]
-    return Report(plain, shown, ok=ok, is_check=True)
+    lines = [styled(verdict, "bold green" if ok else "bold red")]
+    return Report(plain, lines, ok=ok, is_check=True)
 
 
 def _shown(args: argparse.Namespace, report: QualityReport | Exception) -> Shown:
@@ -182,5 +182,5 @@ def _shown(args: argparse.Namespace, report: QualityReport | Exception) -> Shown
     for finding in findings:
         yield Line(f"  {finding.severity}  {finding.text}", _COLOURS[finding.severity])
         yield Line(f"    → {finding.next_step}", "dim")
-    for check, why in () if not args.symbol else report.not_checked.items():
-        yield Line(f"  not checked  {check}: {why}", "dim")
+    for check, reason in () if not args.symbol else report.not_checked.items():
+        yield Line(f"  not checked  {check}: {reason}", "dim")

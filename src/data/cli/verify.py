@@ -124,8 +124,8 @@ def _sample(args: argparse.Namespace) -> int:
                 progress=listener,
             )
         ok = not (report["found"] or report["interrupted"])
-        kept = "the comparisons made so far are kept; run the command again to continue"
-        return present_job(report, _sample_shown(report), args, ok=ok, interrupted=kept)
+        note = "the comparisons made so far are kept; run the command again to continue"
+        return present_job(report, _sample_shown(report), args, ok=ok, interrupted=note)
 
 
 def _sample_shown(report: dict[str, Any]) -> Shown:
@@ -222,7 +222,7 @@ def _closes(difference: Difference) -> list[str]:
     pairs = {
         name: (getattr(difference.ours, name), getattr(difference.theirs, name)) for name in names
     }
-    name = next((n for n, (ours, theirs) in pairs.items() if ours != theirs), "close")
+    name = next((n for n, (own, other) in pairs.items() if own != other), "close")
     return [f"{name} {value}" for value in aligned(pairs[name])]
 
 

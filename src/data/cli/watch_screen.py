@@ -143,10 +143,13 @@ def _machine(snapshot: StatusSnapshot) -> list[Any]:
     ratio = f", {smaller:.1f} times smaller than plain text" if smaller else ""
     room = f", {size(free)} free" if free is not None else ""
     limit = f" of {places.limit_gb:g} GB" if places.limit_gb else ""
-    kept = f", {counted(fill.quarantined, 'file')} in quarantine" if fill.quarantined else ""
+    quarantined = f", {counted(fill.quarantined, 'file')} in quarantine" if fill.quarantined else ""
     state = size(places.state_bytes) if places.state_bytes is not None else "nothing yet"
     lines = [
-        ("cache", f"{size(fill.bytes)}{limit} in {counted(fill.files, 'file')}{ratio}{kept}{room}"),
+        (
+            "cache",
+            f"{size(fill.bytes)}{limit} in {counted(fill.files, 'file')}{ratio}{quarantined}{room}",
+        ),
         ("state", f"{state} in {places.state_file}"),
         ("memory", ", ".join(_memory(memory.used, memory.free))),
     ]

@@ -137,7 +137,7 @@ class DataFeedFactory:
         try:
             return _create(config)
         except (DataError, ValueError, TypeError, OSError) as error:
-            log.error("no feed could be made: %s", error)
+            log.error("no feed could be created: %s", error)
             return None
 
     @staticmethod
@@ -171,8 +171,8 @@ def _create(config: Mapping[str, Any]) -> BacktraderFeed:
     market = wanted.pop("market", "spot")
     if market != "spot":
         return _feed_of_market(source, market, config)
-    made: BacktraderFeed = SOURCES[source].load()(config["symbol"], config["interval"], **wanted)
-    return made
+    feed: BacktraderFeed = SOURCES[source].load()(config["symbol"], config["interval"], **wanted)
+    return feed
 
 
 def _feed_of_market(source: str, market: str, config: Mapping[str, Any]) -> BacktraderFeed:
@@ -188,10 +188,10 @@ def _feed_of_market(source: str, market: str, config: Mapping[str, Any]) -> Back
             hint="omit testnet, or set base_url and ws_url to another host",
         )
     shared = {key: config[key] for key in _SHARED if key in config}
-    made: BacktraderFeed = STREAMED.load()(
+    feed: BacktraderFeed = STREAMED.load()(
         config["symbol"], config["interval"], **options, **shared
     )
-    return made
+    return feed
 
 
 def _file_feed(config: Mapping[str, Any]) -> BacktraderFeed:
@@ -200,5 +200,5 @@ def _file_feed(config: Mapping[str, Any]) -> BacktraderFeed:
     names = ("symbol", *SOURCES["file"].options[1:])
     wanted = {key: config[key] for key in names if config.get(key) is not None}
     # Its arguments are Backtrader parameters.
-    made: BacktraderFeed = SOURCES["file"].load()(dataname=config["file_path"], **wanted)
-    return made
+    feed: BacktraderFeed = SOURCES["file"].load()(dataname=config["file_path"], **wanted)
+    return feed

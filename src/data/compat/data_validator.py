@@ -276,7 +276,7 @@ def _penalty(result: CheckResult | DataQualityReport) -> float:
 def _score(result: CheckResult, df: Any) -> float:
     try:
         frame = _rows(df)
-        sound = _has_prices(frame) & ~frame.index.duplicated()
+        valid = _has_prices(frame) & ~frame.index.duplicated()
     except (
         AttributeError,
         KeyError,
@@ -284,7 +284,7 @@ def _score(result: CheckResult, df: Any) -> float:
         ValueError,
     ):  # the issues report what is not a frame of bars
         return 0.0
-    share = float(sound.mean()) if len(sound) else 0.0
+    share = float(valid.mean()) if len(valid) else 0.0
     return max(0.0, 1 - _penalty(result)) * share
 
 
@@ -292,18 +292,20 @@ def _is_text(column: pd.Series[Any]) -> bool:
     """Return whether a column contains values other than numbers and missing values."""
     if pd.api.types.is_numeric_dtype(column) and not pd.api.types.is_bool_dtype(column):
         return False
-    given = [value for value in column.tolist() if not pd.isna(value)]
-    return any(isinstance(value, bool) or not isinstance(value, (Real, Decimal)) for value in given)
+    values = [value for value in column.tolist() if not pd.isna(value)]
+    return any(
+        isinstance(value, bool) or not isinstance(value, (Real, Decimal)) for value in values
+    )
 
 
 def _has_prices(frame: pd.DataFrame) -> Mask:
     """Return for each row whether it has four finite prices."""
-    sound = np.ones(len(frame), dtype=bool)
+    valid = np.ones(len(frame), dtype=bool)
     for name in PRICES:
         if _is_text(frame[name]):
             return np.zeros(len(frame), dtype=bool)
-        sound &= np.isfinite(frame[name].to_numpy(np.float64, na_value=np.nan))
-    return sound
+        valid &= np.isfinite(frame[name].to_numpy(np.float64, na_value=np.nan))
+    return valid
 
 
 def _lacking(frame: pd.DataFrame, symbol: str, timeframe: str) -> Stamps | None:
@@ -340,6 +342,6 @@ def _table(frame: pd.DataFrame) -> BarTable:
 
 def _series(df: Any, symbol: str, timeframe: str) -> CheckedSeries:
     table = _table(_rows(df))
-    sound = np.logical_and.reduce([column > 0 for column in table.values()[:4]])
+    valid = np.logical_and.reduce([column > 0 for column in table.values()[:4]])
     instrument = get_provider_selector().instrument(symbol)
-    return CheckedSeries(Timeframe.parse(timeframe), table.take(sound), instrument.asset_class)
+    return CheckedSeries(Timeframe.parse(timeframe), table.take(valid), instrument.asset_class)

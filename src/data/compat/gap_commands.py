@@ -76,7 +76,7 @@ def _fill(args: argparse.Namespace) -> int:
 def _filled_shown(report: dict[str, Any]) -> Shown:
     for name, bars in report["filled"].items():
         yield f"{name}: {counted(bars, 'new bar')}"
-    for name, why in report["failed"].items():
-        yield Line(f"{name}: {why}", "red")
-    left = counted(report["too_long"], "gap")
-    yield f"{counted(len(report['unchanged']), 'series')} as before; {left} too long"
+    for name, reason in report["failed"].items():
+        yield Line(f"{name}: {reason}", "red")
+    too_long = counted(report["too_long"], "gap")
+    yield f"{counted(len(report['unchanged']), 'series')} as before; {too_long} too long"

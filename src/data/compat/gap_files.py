@@ -292,8 +292,8 @@ def _fill_series(client: BarsClient, work: _Work, _: Callable[[Any], None]) -> _
     bars, failed = 0, ""
     try:
         for run in _runs(work.listed, work.short):
-            new, why = _fill_run(client, work.key, run)
-            bars, failed = bars + new, failed or why
+            new, reason = _fill_run(client, work.key, run)
+            bars, failed = bars + new, failed or reason
     except DataError as error:
         log.log(level_of(error), "%s: %s", work.name, error)
         failed = str(error)
@@ -375,6 +375,6 @@ def _fill_run(client: BarsClient, key: SeriesKey, run: Sequence[_ListedGap]) -> 
     wishes = Wishes(refresh=is_outage, must_store=True)
     query = client.query(key.symbol, key.timeframe, *bounds, wishes=wishes)
     before = client.columns(client.series_of(query), whole).table.stamps
-    why = client.get_provenance(query)["unanswered"] or ""
+    reason = client.get_provenance(query)["unanswered"] or ""
     after = client.columns(client.series_of(query), whole).table.stamps
-    return int(np.count_nonzero(~among(after, before))), why
+    return int(np.count_nonzero(~among(after, before))), reason

@@ -169,19 +169,19 @@ def expected_times(frame: pd.DataFrame, instrument: Instrument, timeframe: str) 
 
 def _filled(frame: pd.DataFrame, expected: pd.DatetimeIndex, fill: Fill) -> pd.DataFrame:
     """Return the frame with a row at every expected time; ``fill`` returns the missing prices."""
-    sound = frame.index[~_lacks_price(frame)]
-    made = frame.reindex(frame.index.union(expected))
-    is_new = ~made.index.isin(sound)
-    names = [name for name in (*PRICES, "adj_close") if name in made]
-    made.loc[is_new, names] = np.nan
-    made[names] = fill(made[names])
-    if "volume" in made:
-        made["volume"] = made["volume"].where(~is_new, made["volume"].fillna(0.0))
+    valid = frame.index[~_lacks_price(frame)]
+    filled = frame.reindex(frame.index.union(expected))
+    is_new = ~filled.index.isin(valid)
+    names = [name for name in (*PRICES, "adj_close") if name in filled]
+    filled.loc[is_new, names] = np.nan
+    filled[names] = fill(filled[names])
+    if "volume" in filled:
+        filled["volume"] = filled["volume"].where(~is_new, filled["volume"].fillna(0.0))
     for name in frame.select_dtypes("bool").columns:
-        made[name] = made[name].eq(True)
-    kept = ~_lacks_price(made)  # before the first good row there is nothing to repeat
-    made, is_new = made[kept], is_new[kept]
-    return with_filled(made, made.index[is_new])
+        filled[name] = filled[name].eq(True)
+    has_price = ~_lacks_price(filled)  # before the first good row there is nothing to repeat
+    filled, is_new = filled[has_price], is_new[has_price]
+    return with_filled(filled, filled.index[is_new])
 
 
 def _read(df: Any) -> tuple[pd.DataFrame, Callable[[pd.DataFrame], Any]]:
@@ -208,12 +208,12 @@ def _read(df: Any) -> tuple[pd.DataFrame, Callable[[pd.DataFrame], Any]]:
             hint="use sort_index() to sort them",
         )
 
-    def restored(made: pd.DataFrame) -> Any:
+    def restored(frame: pd.DataFrame) -> Any:
         """Return a frame in the caller's library and time zone."""
         if zone is not None:
-            made.index = pd.DatetimeIndex(made.index).tz_localize("UTC").tz_convert(zone)
-        shown = made.reset_index() if is_column else made
-        return shown if isinstance(df, pd.DataFrame) else to_polars(shown)
+            frame.index = pd.DatetimeIndex(frame.index).tz_localize("UTC").tz_convert(zone)
+        result = frame.reset_index() if is_column else frame
+        return result if isinstance(df, pd.DataFrame) else to_polars(result)
 
     return frame, restored
 

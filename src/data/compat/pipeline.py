@@ -79,7 +79,7 @@ class DataPipelineRunner:
 def _chosen(steps: Iterable[int | str], every: Iterable[int]) -> set[int]:
     texts = [str(step).strip() for step in steps]
     if not texts or set(texts) - {str(step) for step in every}:
-        raise QueryError(f"there are only the steps 1 and 2, not {texts}", hint="name 1, 2 or both")
+        raise QueryError(f"steps must be 1, 2 or both, not {texts}")
     return {int(text) for text in texts}
 
 

@@ -80,13 +80,13 @@ def _run_and_show(
 ) -> int:
     with job_signals():
         report = run(args)
-        shown = (
+        blocks = (
             item for name, step in report["step_results"].items() for item in _shown(name, step)
         )
-        kept = "interrupted; committed bars are kept; run it again to continue"
-        notes = [kept] if report["interrupted"] else []
+        note = "interrupted; committed bars are kept; run it again to continue"
+        notes = [note] if report["interrupted"] else []
         ok = bool(report["steps_executed"]) and not report["interrupted"]
-        return present(Report(report, shown, notes, ok=ok), args)
+        return present(Report(report, blocks, notes, ok=ok), args)
 
 
 def _shown(name: str, step: dict[str, Any]) -> Shown:

@@ -76,7 +76,7 @@ class AlpacaPipelineDownloader:
             QueryError: The range is wrong; nothing was requested.
             ConfigError: The configuration is wrong.
         """
-        began, (cache_dir, config_path) = time.monotonic(), self._places
+        started, (cache_dir, config_path) = time.monotonic(), self._places
         yesterday = date_of(build(*self._places).clock.now_ms()) - _A_DAY
         filled = populate_cache(
             names(tickers),
@@ -89,7 +89,7 @@ class AlpacaPipelineDownloader:
             progress=progress,
         )
         results = {row["symbol"]: _result(row) for row in filled["results"]}
-        self.stats = statistics(results, began, interrupted=filled["interrupted"]) | {
+        self.stats = statistics(results, started, interrupted=filled["interrupted"]) | {
             "total_rows_downloaded": sum(one["rows_new"] for one in results.values()),
             "total_api_calls": sum(count["sent"] for count in filled["requests"].values()),
         }

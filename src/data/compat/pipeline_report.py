@@ -41,7 +41,7 @@ def run_in_order(steps: Mapping[int, Step]) -> dict[str, Any]:
 
     A step fails if it cannot do any of its work. After a failure or Ctrl-C, no step is started.
     """
-    began, done = time.monotonic(), dict[int, dict[str, Any]]()
+    started, done = time.monotonic(), dict[int, dict[str, Any]]()
     for number, step in steps.items():
         done[number] = result = _run(step)
         if not result["success"] or result["statistics"]["interrupted"]:
@@ -50,14 +50,14 @@ def run_in_order(steps: Mapping[int, Step]) -> dict[str, Any]:
         "steps_executed": [n for n, result in done.items() if result["success"]],
         "steps_failed": [n for n, result in done.items() if not result["success"]],
         "step_results": {f"step{n}": result for n, result in done.items()},
-        "total_duration": time.monotonic() - began,
+        "total_duration": time.monotonic() - started,
         "interrupted": any(result["statistics"]["interrupted"] for result in done.values()),
     }
 
 
 def _run(step: Step) -> dict[str, Any]:
-    began, report = time.monotonic(), step()
+    started, report = time.monotonic(), step()
     results = report["results"].values()
     success = any(one["success"] for one in results)
     why = "" if success else next((one["error"] for one in results), "no symbol is given or cached")
-    return report | {"success": success, "duration": time.monotonic() - began, "error": why}
+    return report | {"success": success, "duration": time.monotonic() - started, "error": why}

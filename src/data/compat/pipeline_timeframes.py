@@ -89,15 +89,15 @@ class TimeframeCalculator:
                 available.
             ConfigError: The configuration is wrong.
         """
-        began, interrupted = time.monotonic(), False
+        started, interrupted = time.monotonic(), False
         steps = [Timeframe.parse(text) for text in names(timeframes) or self.TIMEFRAMES]
         wanted = names(tickers)
         symbols = sorted(self.discover_tickers_with_1m_data()) if wanted is None else wanted
         results = {ticker: _failed(ticker, "not calculated: interrupted") for ticker in symbols}
         with job_signals() as signals:
             try:
-                made = self._made(symbols, steps, executor, anew=force_refresh)
-                for place, one in enumerate(made, 1):
+                calculations = self._made(symbols, steps, executor, anew=force_refresh)
+                for place, one in enumerate(calculations, 1):
                     ticker = one["ticker"]
                     results[ticker] = one
                     if progress is not None:
@@ -113,7 +113,7 @@ class TimeframeCalculator:
             for one in results.values():
                 bars.update(one["bars"])
             interrupted = interrupted or signals.is_noted
-            self.stats = statistics(results, began, interrupted=interrupted) | {
+            self.stats = statistics(results, started, interrupted=interrupted) | {
                 "timeframes_processed": {step.label: bars[step.label] for step in steps},
                 "total_bars_calculated": bars.total(),
             }
@@ -148,32 +148,32 @@ def _calculated(
     services: Services, ticker: str, steps: Sequence[Timeframe], *, anew: bool
 ) -> dict[str, Any]:
     """Calculate the bars of one symbol; return the result, with only the first failure."""
-    client, made, problems = services.client, list[Calculated](), list[str]()
+    client, calculated, problems = services.client, list[Calculated](), list[str]()
     for step in steps:
         try:
             query = client.query(ticker, step)
         except QueryError as error:
             return _failed(ticker, str(error))
         try:
-            made.append(client.calculate(query, _MINUTE, anew=anew))
+            calculated.append(client.calculate(query, _MINUTE, anew=anew))
         except QueryError:
             raise
         except DataError as error:
             problems.append(f"{step}: {error}")
-    if not made:
+    if not calculated:
         return _failed(ticker, problems[0] if problems else "no timeframe is given")
-    new = [one for one in made if one.written]
-    problems += [f"{one.key.timeframe}: {one.lacking}" for one in made if one.gaps]
+    new = [one for one in calculated if one.written]
+    problems += [f"{one.key.timeframe}: {one.lacking}" for one in calculated if one.gaps]
     return {
         "ticker": ticker,
         "success": True,
         "action": "updated" if new else "up_to_date",
         "timeframes_processed": [one.key.timeframe.label for one in new],
-        "timeframes_skipped": [one.key.timeframe.label for one in made if not one.written],
-        "lanes": {one.key.timeframe.label: one.key.folder for one in made},
+        "timeframes_skipped": [one.key.timeframe.label for one in calculated if not one.written],
+        "lanes": {one.key.timeframe.label: one.key.folder for one in calculated},
         "bars": {one.key.timeframe.label: one.written for one in new},
-        "rows": sum(one.rows for one in made),
-        "rows_new": sum(one.written for one in made),
+        "rows": sum(one.rows for one in calculated),
+        "rows_new": sum(one.written for one in calculated),
         "error": "",
         "note": problems[0] if problems else "",
     }
@@ -187,11 +187,11 @@ def _of_task(
     return _calculated(services_of(folder, rules), ticker, steps, anew=anew)
 
 
-def _failed(ticker: str, why: str) -> dict[str, Any]:
-    nothing: dict[str, Any] = {"timeframes_processed": [], "timeframes_skipped": [], "lanes": {}}
+def _failed(ticker: str, reason: str) -> dict[str, Any]:
+    no_work: dict[str, Any] = {"timeframes_processed": [], "timeframes_skipped": [], "lanes": {}}
     counts = {"bars": {}, "rows": 0, "rows_new": 0}
-    outcome = {"ticker": ticker, "success": False, "action": "failed", "error": why, "note": ""}
-    return outcome | nothing | counts
+    outcome = {"ticker": ticker, "success": False, "action": "failed", "error": reason, "note": ""}
+    return outcome | no_work | counts
 
 
 def main(argv: Sequence[str] | None = None) -> int:

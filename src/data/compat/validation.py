@@ -76,10 +76,10 @@ class ValidationResult:
         duplicates = 0 if stamps is None else int(stamps.duplicated().sum())
         texts = [_not_numbers(df, name) for name in REQUIRED_COLUMNS[1:] if name in df]
         typed = stamps is not None and not any(texts)
-        gaps, sound = 0, bool(_sound_rows(df, interval).all())
+        gaps, valid = 0, bool(_sound_rows(df, interval).all())
         if stamps is not None:
             gaps = int((_steps(stamps) > 1.01 * _usual_step(stamps, interval)).sum())
-        return cls(is_valid, errors, score, gaps, duplicates, missing, typed, sound)
+        return cls(is_valid, errors, score, gaps, duplicates, missing, typed, valid)
 
 
 def validate_ohlcv_data(
@@ -260,10 +260,10 @@ def get_data_quality_score(
     cells, missing = len(df) * len(required), len(df) * len(_missing_columns(df, required))
     missing += sum(int(_valueless(df, name).sum()) for name in required if name in df)
     completeness = 1 - missing / cells if cells else 0.0
-    stamps, sound = _stamps_of(df), _sound_rows(df)
+    stamps, valid = _stamps_of(df), _sound_rows(df)
     if stamps is not None:
-        sound &= ~stamps.duplicated()
-    consistency = float(sound.mean()) if len(df) else 0.0
+        valid &= ~stamps.duplicated()
+    consistency = float(valid.mean()) if len(df) else 0.0
     return {
         "is_valid": is_valid,
         "quality_score": (completeness + consistency) / 2,
@@ -276,11 +276,11 @@ def get_data_quality_score(
     }
 
 
-def _stamp_errors(df: pd.DataFrame, twins: bool, interval: str | None) -> list[str]:
+def _stamp_errors(df: pd.DataFrame, duplicates: bool, interval: str | None) -> list[str]:
     stamps = _stamps_of(df)
     if stamps is None:
         return validate_timestamps(df["timestamp"]) if "timestamp" in df else []
-    repeated = 0 if twins else int(stamps.duplicated().sum())
+    repeated = 0 if duplicates else int(stamps.duplicated().sum())
     errors = [f"Found {repeated} duplicate timestamps"] if repeated else []
     if interval is not None and parse_interval_to_minutes(interval) is None:
         errors.append(f"Invalid interval format: {interval}")

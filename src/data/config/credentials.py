@@ -41,7 +41,7 @@ handed_out: dict[str, None] = {}
 noted_variables: dict[str, None] = {}
 _MOST_KEPT = 256
 # The last result of `known_keys`, with the variables, keys and state for which it is valid.
-_known: tuple[object, KeyState | None, Mapping[str, str]] = (None, None, {})
+_cached: tuple[object, KeyState | None, Mapping[str, str]] = (None, None, {})
 
 
 def note_key(key: str) -> None:
@@ -67,9 +67,9 @@ def known_keys() -> Mapping[str, str]:
     keys used so far. They are looked up again only if a key, a variable or the private file has
     changed.
     """
-    global _known
-    noted, state, keys = _known
-    if noted != (tuple(noted_variables), tuple(handed_out)) or state is None or not state.holds():
+    global _cached
+    inputs, state, keys = _cached
+    if inputs != (tuple(noted_variables), tuple(handed_out)) or state is None or not state.holds():
         # The state is read before the keys, so that the next call notices a change in between.
         variables = tuple(noted_variables)
         state = KeyState(all_credentials().variables | set(variables))
@@ -78,7 +78,7 @@ def known_keys() -> Mapping[str, str]:
         in_use, values = tuple(handed_out), set(set_now.values())
         others = [key for key in in_use if key not in values]
         keys = set_now | {f"key {place}": key for place, key in enumerate(others)}
-        _known = ((variables, in_use), state, keys)
+        _cached = ((variables, in_use), state, keys)
     return keys
 
 

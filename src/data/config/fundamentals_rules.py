@@ -123,13 +123,13 @@ def _length(value: Any, path: Path) -> Iterator[Problem]:
         yield Problem(path, f"{value!r:.40} is not a duration such as 14d, 6h or 30m", near)
 
 
-def _fixed(wanted: bool, why: str) -> Form:
-    """Accept a switch only if it is ``wanted``; ``why`` is the message for the other value."""
+def _fixed(wanted: bool, reason: str) -> Form:
+    """Accept a switch only if it is ``wanted``; ``reason`` is the message for the other value."""
 
     def _check(value: Any, path: Path) -> Iterator[Problem]:
         yield from switch.check(value, path)
         if as_switch(value) is (not wanted):
-            yield Problem(path, why)
+            yield Problem(path, reason)
 
     return Form(_check)
 

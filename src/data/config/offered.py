@@ -71,12 +71,12 @@ def add_offer(name: object, cls: type) -> None:
         ConfigError: The name is invalid, or belongs to onetape or to another package.
     """
     global _registered
-    why = _name_fault(name)
-    if not why and name in _installed_offers()[PROVIDERS]:
+    reason = _name_fault(name)
+    if not reason and name in _installed_offers()[PROVIDERS]:
         package = _package(_installed_offers()[PROVIDERS][str(name)])
-        why = f"{package} already uses this name"
-    if why:
-        raise ConfigError(f"{name!r:.60} cannot be registered: {why}", hint="change its `name`")
+        reason = f"{package} already uses this name"
+    if reason:
+        raise ConfigError(f"{name!r:.60} cannot be registered: {reason}", hint="change its `name`")
     _registered = {**_registered, str(name): ProgramOffer(str(name), cls)}
 
 
@@ -110,18 +110,18 @@ def _installed_offers() -> Mapping[str, Mapping[str, EntryPoint]]:
     An offer is left out with a warning if its name is invalid or already used by this library or by
     another package, or if it is a table or a stream for a vendor that no package offers.
     """
-    kept: dict[str, dict[str, EntryPoint]] = {}
+    offers: dict[str, dict[str, EntryPoint]] = {}
     for group in (PROVIDERS, FUNDAMENTALS, STREAMS):
-        kept[group] = {}
+        offers[group] = {}
         for offer in _installed(group):
-            why = _objection(offer, kept)
+            why = _objection(offer, offers)
             if why:
                 _log.warning(
                     "the %s %r of %s is ignored: %s", _WHAT[group], offer.name, _package(offer), why
                 )
             else:
-                kept[group][offer.name] = offer
-    return MappingProxyType({group: MappingProxyType(some) for group, some in kept.items()})
+                offers[group][offer.name] = offer
+    return MappingProxyType({group: MappingProxyType(some) for group, some in offers.items()})
 
 
 def offer_of(group: str, vendor: str) -> Offer | None:
@@ -171,13 +171,13 @@ def _installed(group: str) -> Iterator[EntryPoint]:
             yield offer
 
 
-def _objection(offer: EntryPoint, kept: Mapping[str, Mapping[str, EntryPoint]]) -> str:
+def _objection(offer: EntryPoint, offers: Mapping[str, Mapping[str, EntryPoint]]) -> str:
     """Return why an offer cannot be accepted, or an empty string."""
-    if why := _name_fault(offer.name):
-        return why
-    if offer.name in kept[offer.group]:
-        return f"{_package(kept[offer.group][offer.name])} already uses this name"
-    if offer.group != PROVIDERS and offer.name not in kept[PROVIDERS]:
+    if reason := _name_fault(offer.name):
+        return reason
+    if offer.name in offers[offer.group]:
+        return f"{_package(offers[offer.group][offer.name])} already uses this name"
+    if offer.group != PROVIDERS and offer.name not in offers[PROVIDERS]:
         return f"no package offers a vendor with this name under {PROVIDERS}"
     return ""
 

@@ -73,8 +73,8 @@ def _age(value: Any, path: Path) -> Iterator[Problem]:
 def _delimiter(value: Any, path: Path) -> Iterator[Problem]:
     """Accept a character that separates CSV fields, or null."""
     if value is not None and value not in (",", ";", "|", "\t"):
-        shown = repr(value) if isinstance(value, str) else type(value).__name__
-        yield Problem(path, f'it is {shown}, but must be one of "," ";" "|" "\\t"')
+        text = repr(value) if isinstance(value, str) else type(value).__name__
+        yield Problem(path, f'it is {text}, but must be one of "," ";" "|" "\\t"')
 
 
 _maybe = text(nullable=True)
@@ -104,8 +104,8 @@ def pattern_fault(pattern: str) -> str:
 def _pattern(value: Any, path: Path) -> Iterator[Problem]:
     """Accept a pattern for file names, or null."""
     yield from _maybe.check(value, path)
-    if isinstance(value, str) and (why := pattern_fault(value)):
-        yield Problem(path, why)
+    if isinstance(value, str) and (reason := pattern_fault(value)):
+        yield Problem(path, reason)
 
 
 _rate = number(0, nullable=True).to(lambda value: None if value is None else float(value))
@@ -416,11 +416,11 @@ def overlay(base: Mapping[str, Any], user: Mapping[str, Any]) -> dict[str, Any]:
     """
     merged: dict[str, Any] = _overlaid(base, _canonical_keys(user))
     claimed = {name: _labels(user[name]) for name in RULES if _labels(user.get(name))}
-    taken = {label for name in STOCK_RULES for label in claimed.get(name, ())}
+    claimed_labels = {label for name in STOCK_RULES for label in claimed.get(name, ())}
     for name in STOCK_RULES:
         if name in merged and name not in claimed:
-            left = [label for label in _labels(merged[name]) if label not in taken]
-            merged[name] = {**merged[name], "timeframes": left}
+            remaining = [label for label in _labels(merged[name]) if label not in claimed_labels]
+            merged[name] = {**merged[name], "timeframes": remaining}
     return merged
 
 

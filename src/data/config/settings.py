@@ -94,8 +94,8 @@ def find_rules(
         if Path(value) == RELATIVE:  # older programs pass the name of the default
             return None
         hint = "give the path of an existing rules file, or nothing to use the packaged rules"
-        lack = "is a folder" if path_check(path.is_dir, path) else "does not exist"
-        raise ConfigError(f"the rules file {path} ({source}) {lack}", hint=hint)
+        fault = "is a folder" if path_check(path.is_dir, path) else "does not exist"
+        raise ConfigError(f"the rules file {path} ({source}) {fault}", hint=hint)
     usual = cwd / RELATIVE
     if not path_check(usual.is_file, usual) or is_packaged(usual, FILE_NAME):
         return None
@@ -259,10 +259,10 @@ def _rate_limits(text: str) -> dict[str, dict[str, float]]:
         good = {k: float(v) for k, v in values.items() if _is_limit(k, v)}
         wrong += [f"{name}.{key}" for key in values if key not in good]
         limits[vendor] = limits.get(vendor, {}) | good
-    remarks = [f"ignored {', '.join(wrong)}"] if wrong else []
-    remarks += filter(None, map(_slip, plain))
-    if remarks:
-        _log.warning("PROVIDER_RATE_LIMITS: %s", "; ".join(remarks))
+    problems = [f"ignored {', '.join(wrong)}"] if wrong else []
+    problems += filter(None, map(_slip, plain))
+    if problems:
+        _log.warning("PROVIDER_RATE_LIMITS: %s", "; ".join(problems))
     return limits
 
 

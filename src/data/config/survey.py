@@ -53,13 +53,13 @@ def survey(
     """
     here = reading.working_dir() if cwd is None else cwd
     errors: list[ConfigError] = []
-    with _listening() as remarks:
+    with _listening() as warnings:
         path = _rules_path(config_path, environ, here, errors)
         usable = path if path is None or _has_usable_rules(path, errors) else None
         settings = _settings(cache_dir, usable, environ, here, errors)
     is_named = bool(config_path) or is_set("ONETAPE_RULES", environ)
     is_found = path is not None and not is_named
-    return Survey(settings, path, tuple(errors), tuple(dict.fromkeys(remarks)), is_found)
+    return Survey(settings, path, tuple(errors), tuple(dict.fromkeys(warnings)), is_found)
 
 
 def _rules_path(
@@ -117,9 +117,9 @@ def _listening() -> Iterator[list[str]]:
         def emit(self, record: logging.LogRecord) -> None:
             messages.append(record.getMessage())
 
-    ear, logger = Ear(logging.WARNING), logging.getLogger(__package__)
-    logger.addHandler(ear)
+    handler, logger = Ear(logging.WARNING), logging.getLogger(__package__)
+    logger.addHandler(handler)
     try:
         yield messages
     finally:
-        logger.removeHandler(ear)
+        logger.removeHandler(handler)

@@ -176,10 +176,10 @@ class StoredAlerts:
         # One unit per recipient. By the time a due run is locked, another process may have taken
         # it; the search then continues.
         while True:
-            found = self._take_next(channels, (now_ms, lease_ms), passed)
-            if not isinstance(found, tuple):
-                return found
-            passed.add(found)
+            delivery = self._take_next(channels, (now_ms, lease_ms), passed)
+            if not isinstance(delivery, tuple):
+                return delivery
+            passed.add(delivery)
 
     @once_more
     def _take_next(
@@ -361,10 +361,10 @@ def _claim_report(
 ) -> AlertRun | None:
     """Claim the due run of a locked schedule, and end the runs that it replaces."""
     own = locked(session, _open_runs().where(ScheduleRun.job_id == str(row.id)))
-    left = [(one, _run(one)) for one in own]
+    runs = [(one, _run(one)) for one in own]
     unsent = [
         (one, run)
-        for one, run in left
+        for one, run in runs
         if run.delivery.status == "pending" and not run.delivery.is_copy
     ]
     assert row.next_run_at is not None

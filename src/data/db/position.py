@@ -66,8 +66,8 @@ class PositionState:
                 f"a {action} of {quantity} exceeds the {self.direction} position of {self.quantity}",
                 hint="close at most the quantity that is open",
             )
-        left = _WIDE.subtract(self.quantity, quantity)
-        return replace(self, quantity=left, price=self.price if left else None, cash=cash)
+        remaining = _WIDE.subtract(self.quantity, quantity)
+        return replace(self, quantity=remaining, price=self.price if remaining else None, cash=cash)
 
     def split(self, ratio: Fraction) -> PositionState:
         """Return the state after a split into ``ratio`` shares for one.
@@ -78,7 +78,7 @@ class PositionState:
             return self
         quantity = rounded(Fraction(self.quantity) * ratio)
         if quantity <= 0:
-            raise QueryError(f"a split by {ratio} leaves nothing of the {self.quantity} held")
+            raise QueryError(f"a split by {ratio} would reduce the quantity {self.quantity} to 0")
         cost = self.price * Fraction(self.quantity)
         return replace(self, quantity=quantity, price=cost / Fraction(quantity))
 

@@ -249,9 +249,9 @@ def check_target(path: Path) -> Path:
     except (FileNotFoundError, NotADirectoryError):
         pass
     except (OSError, ValueError) as error:
-        why = getattr(error, "strerror", None) or str(error)
+        reason = getattr(error, "strerror", None) or str(error)
         raise StorageError(
-            f"{str(path.name)[:40]!r} cannot be written: {why}", hint="choose another name"
+            f"{str(path.name)[:40]!r} cannot be written: {reason}", hint="choose another name"
         ) from error
     if target.is_dir():
         raise StorageError(f"{path} cannot be written: it is a folder", hint="name a file")

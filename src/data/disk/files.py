@@ -226,14 +226,14 @@ class Disk:
 
     def write(self, handle: Handle, data: bytes | memoryview, offset: int) -> None:
         """Write all of ``data`` at ``offset``."""
-        left = memoryview(data)
-        while len(left):
+        rest = memoryview(data)
+        while len(rest):
             written = self._run(
-                "write", handle.path, calls.pwrite, handle.fd, left, offset, data=left, at=offset
+                "write", handle.path, calls.pwrite, handle.fd, rest, offset, data=rest, at=offset
             )
             if written <= 0:
                 raise StorageError(f"cannot write {short(Path(handle.path))}: 0 bytes written")
-            left, offset = left[written:], offset + written
+            rest, offset = rest[written:], offset + written
 
     def truncate(self, handle: Handle, size: int) -> None:
         """Truncate the file to ``size`` bytes."""

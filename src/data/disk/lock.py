@@ -53,12 +53,12 @@ class Locks:
             StorageError: The lock file cannot be created or opened.
         """
         deadline = time.monotonic() + timeout_s
-        mine, taken, lock = self._thread_lock(path), list[bool](), None
+        mine, acquired, lock = self._thread_lock(path), list[bool](), None
         try:
             # Done in one step, so that after an interrupt the list shows whether the lock was
             # taken.
-            taken.extend(map(mine.acquire, (True,), (max(0.0, timeout_s),)))
-            if not taken[0]:
+            acquired.extend(map(mine.acquire, (True,), (max(0.0, timeout_s),)))
+            if not acquired[0]:
                 raise _too_long(path, timeout_s)
             left_s = max(0.0, deadline - time.monotonic())
             lock = _acquire(path, left_s, timeout_s, self._file_mode)
@@ -72,7 +72,7 @@ class Locks:
                 lock.release()  # type: ignore[union-attr]
                 raise
             finally:
-                if True in taken:
+                if True in acquired:
                     mine.release()
 
     def _thread_lock(self, path: Path) -> threading.Lock:
@@ -117,9 +117,9 @@ def _acquire_by_library(
 
 def _too_long(path: Path, timeout_s: float) -> LockTimeoutError:
     holder = holder_of(path)
-    who = f"process {holder}" if holder else "another process"
+    owner = f"process {holder}" if holder else "another process"
     return LockTimeoutError(
-        f"{short(path)} has been locked by {who} for more than {timeout_s:g} s",
+        f"{short(path)} has been locked by {owner} for more than {timeout_s:g} s",
         hint="wait for that process, or stop it if it hangs, which also releases the lock",
     )
 

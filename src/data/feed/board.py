@@ -134,20 +134,20 @@ class Board:
         with self._lock:
             return self._unread.lost if self._unread else None
 
-    def add_consumer(self, box: Mailbox, older: Sequence[LiveBar], lost: Span | None) -> bool:
+    def add_consumer(self, box: Mailbox, older: Sequence[LiveBar], lost_span: Span | None) -> bool:
         """Pass the unread items and then all future items to ``box``.
 
         Args:
             box: Mailbox of a consumer of bars.
-            older: Bars in the ``lost`` span.
-            lost: Result of :meth:`lost`.
+            older: Bars in the ``lost_span`` span.
+            lost_span: Result of :meth:`lost`.
 
         Returns:
             Whether ``box`` was added; False if more bars have been lost meanwhile.
         """
         with self._lock:
             unread = self._unread
-            if (unread.lost if unread else None) != lost:
+            if (unread.lost if unread else None) != lost_span:
                 return False
             if unread is not None:
                 box.preload([*(bar.of(self._symbol) for bar in older), *unread.items])
@@ -166,16 +166,16 @@ class Board:
     def snapshot(self, symbol: str, timeframe: str) -> FeedSnapshot:
         """Return the feed's state at one moment."""
         with self._lock:
-            shown = self._shown
+            current = self._shown
             return FeedSnapshot(
                 symbol,
                 timeframe,
                 self.current,
-                tuple(shown.bars),
-                shown.forming,
-                shown.given,
-                shown.revisions,
-                shown.newest_ms,
+                tuple(current.bars),
+                current.forming,
+                current.given,
+                current.revisions,
+                current.newest_ms,
             )
 
     # --- pushes from a run -----------------------------------------------------------------
@@ -184,14 +184,14 @@ class Board:
         """Record a bar and pass it to all listeners."""
         bar = bar.of(self._symbol)
         with self._lock:
-            shown = self._shown
-            shown.newest_ms = self._clock.now_ms()
+            current = self._shown
+            current.newest_ms = self._clock.now_ms()
             if bar.is_closed:
-                shown.bars.append(bar)
-                shown.given += 1
-                shown.forming = None
+                current.bars.append(bar)
+                current.given += 1
+                current.forming = None
             else:
-                shown.forming = bar
+                current.forming = bar
             if self._unread is not None and bar.is_closed:
                 self._unread.add(bar)
             boxes = self._boxes

@@ -95,19 +95,19 @@ class Continuation:
 
     def take(self) -> list[LiveBar]:
         """Return the bars that are next in order; they then count as delivered."""
-        given: list[LiveBar] = []
+        bars: list[LiveBar] = []
         while True:
             expected = self._next_expected()
             if self._stamps and self._stamps[0] <= expected:
                 self.last = heappop(self._stamps)
-                given.append(self._waiting.pop(self.last))
+                bars.append(self._waiting.pop(self.last))
                 self._absent.discard(self.last)
                 self._advance(self.last + 1)
             elif expected in self._absent:
                 self._absent.discard(expected)
                 self._advance(expected + 1)
             else:
-                return given
+                return bars
 
     def gap(self, until_ms: int) -> Span | None:
         """Return the first missing span, or None if nothing is missing.

@@ -255,11 +255,11 @@ def read_csv_bars(path: str | Path, columns: CsvColumns | None = None) -> pd.Dat
 def _renamed(raw: pd.DataFrame, columns: CsvColumns, path: str | Path) -> pd.DataFrame:
     import pandas as pd
 
-    missing = [f"{theirs} ({ours})" for ours, theirs in columns.values() if theirs not in raw]
+    missing = [f"{column} ({name})" for name, column in columns.values() if column not in raw]
     if missing:
         raise ValueError(f"{path} has no columns {', '.join(missing)}; it has {_names(raw)}")
     values = {
-        ours: pd.to_numeric(raw[theirs], errors="coerce") for ours, theirs in columns.values()
+        name: pd.to_numeric(raw[column], errors="coerce") for name, column in columns.values()
     }
     interest = columns.openinterest_col
     if interest is not None and interest not in raw:
@@ -318,19 +318,19 @@ def _checked(frame: pd.DataFrame, path: str | Path) -> pd.DataFrame:
     table = BarTable.of_columns(stamps, values)
     # A date begins in the east long before it begins in UTC.
     latest_ms = SystemClock().now_ms() + DAY_MS
-    sound = are_bars(table, latest_ms)
-    if not sound.all():
-        bad = table.take(~sound)
-        first, why = frame.index[~sound][0], faults_of(bad, latest_ms)[0]
+    valid = are_bars(table, latest_ms)
+    if not valid.all():
+        bad = table.take(~valid)
+        first, reason = frame.index[~valid][0], faults_of(bad, latest_ms)[0]
         log.warning(
             "%s: %d of %d rows were left out, the first at %s: %s",
             path,
             len(bad),
             len(frame),
             first,
-            why,
+            reason,
         )
-    kept: pd.DataFrame = frame[sound].sort_index(kind="stable")
+    kept: pd.DataFrame = frame[valid].sort_index(kind="stable")
     kept = kept.loc[~kept.index.duplicated(keep="last")]
     if kept.empty:
         raise ValueError(f"{path} contains no valid bars")

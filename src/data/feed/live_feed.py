@@ -195,31 +195,31 @@ class LiveFeed:
     def _add_consumer(self, box: Mailbox) -> None:
         """Pass the run's items to ``box``, from its first bar if this is the first consumer."""
         older: list[LiveBar] = []
-        lost: Span | None = None
-        while not self._board.add_consumer(box, older, lost):
-            older, lost = [], self._board.lost()
-            if lost is None:  # another run has begun
+        lost_span: Span | None = None
+        while not self._board.add_consumer(box, older, lost_span):
+            older, lost_span = [], self._board.lost()
+            if lost_span is None:  # another run has begun
                 continue
             try:
-                older = self._again(lost)
+                older = self._again(lost_span)
             except DataError as error:
                 box.close(error)
                 return
 
-    def _again(self, lost: Span) -> list[LiveBar]:
+    def _again(self, lost_span: Span) -> list[LiveBar]:
         """Return bars of this run that are no longer in memory.
 
         Raises:
             FeedLagError: The bars are not available.
             DataError: The request for the bars failed.
         """
-        filled = self._history.between(lost) if self._history else None
+        filled = self._history.between(lost_span) if self._history else None
         if filled is None or filled.why:
-            why = f" ({filled.why})" if filled else ""
+            reason = f" ({filled.why})" if filled else ""
             raise FeedLagError(
                 (
                     f"{self} delivered {self._capacity:,} items before anything consumed them, and "
-                    f"the first of them cannot be fetched again{why}"
+                    f"the first of them cannot be fetched again{reason}"
                 ),
                 hint="iterate over it or subscribe before starting it",
             )

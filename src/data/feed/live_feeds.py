@@ -309,8 +309,8 @@ class LiveFeeds:
     def _stream(self, name: str, wanted: tuple[Instrument, Timeframe, str | None]) -> _Way | str:
         """Return a vendor's stream of the wanted bars, or the reason (may be empty) why it has none."""
         instrument, step, _ = wanted
-        made = stream_of(name)
-        if made is None:
+        factory = stream_of(name)
+        if factory is None:
             return ""
         rules = self._services.selector.parsed_rules.provider(name)
         keys = vendor_credentials(
@@ -322,7 +322,7 @@ class LiveFeeds:
 
             Errors raised by other packages are converted to this library's errors.
             """
-            return call_foreign(lambda: made(rules.ws_url, keys), name)
+            return call_foreign(lambda: factory(rules.ws_url, keys), name)
 
         def account() -> str:
             """Return the name under which limits track the account of these keys."""
@@ -403,16 +403,18 @@ class _RoutedFeed(LiveFeed):
         """
         if not self.is_running:
             return None
-        shown, step_ms = self.snapshot(), self._step.step_ms
-        bar = shown.forming if self._sends_trades else None
-        if bar is None and self._step.is_intraday and shown.bars:
-            bar = shown.bars[-1]
+        snapshot, step_ms = self.snapshot(), self._step.step_ms
+        bar = snapshot.forming if self._sends_trades else None
+        if bar is None and self._step.is_intraday and snapshot.bars:
+            bar = snapshot.bars[-1]
         if bar is None or bar.origin != "live":
             return None
         # If a vendor's bars arrive late, the time of the price is at most the end of the bar.
         is_bounded = self._step.is_intraday and step_ms is not None
-        end_ms = bar.stamp_ms + step_ms if is_bounded and step_ms is not None else shown.newest_ms
-        return LivePrice(bar.close, min(shown.newest_ms, end_ms), self._vendor)
+        end_ms = (
+            bar.stamp_ms + step_ms if is_bounded and step_ms is not None else snapshot.newest_ms
+        )
+        return LivePrice(bar.close, min(snapshot.newest_ms, end_ms), self._vendor)
 
 
 def refuse(unknown: Collection[str], options: Iterable[str]) -> None:
@@ -464,7 +466,7 @@ def strangeness(
     as_stored = replace(own, session=kind.session, anchor=kind.anchor)
     other = as_stored.differences(kind_of_series(selector, store, query))
     kinds = ", ".join(
-        f"of {mine}, the series has bars of {theirs}" for mine, theirs in other.values()
+        f"of {sent}, the series has bars of {stored}" for sent, stored in other.values()
     )
     return f"its bars are {kinds}" if kinds else ""
 
@@ -493,8 +495,8 @@ def hindrance(
         DataError: No vendor serves such bars.
     """
     instrument, step, pinned = wanted
-    if why := obstacle(MINUTE, step, calendar_for(instrument), anchor=kind.anchor or "session"):
-        return f"no {step} bars are built from its minutes: {why}"
+    if reason := obstacle(MINUTE, step, calendar_for(instrument), anchor=kind.anchor or "session"):
+        return f"no {step} bars are built from its minutes: {reason}"
     own = declared_kind(services.selector, vendor, instrument, step)
     if own is None:
         return f"it serves no {step} bars that its minutes could continue"

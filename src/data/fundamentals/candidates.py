@@ -61,8 +61,8 @@ class Candidates:
         others = [n for n, one in self.selector.downloaders.items() if _is_foreign(one)]
         names = dict.fromkeys(known_vendor(n) or n for n in (*ours, *others))
         objections = {name: self.objection(name, about) for name in names}
-        able = tuple(name for name, why in objections.items() if not why)
-        unable = {name: why for name, why in objections.items() if why and name in ours}
+        able = tuple(name for name, reason in objections.items() if not reason)
+        unable = {name: reason for name, reason in objections.items() if reason and name in ours}
         return (able if self.rules.asks_others else able[:1]), unable
 
     def objection(self, vendor: str, about: CompanyQuery) -> str:

@@ -67,8 +67,8 @@ class FundamentalsSupply:
         table = table_of(vendor)
         if table is None or not is_asked_by_table(downloader_for(self.selector, vendor)):
             return 1, 1
-        asks = {answer.ask for answer in table.types[question.data_type]}
-        return len(asks), sum(ask.cost for ask in asks)
+        requests = {answer.ask for answer in table.types[question.data_type]}
+        return len(requests), sum(ask.cost for ask in requests)
 
     def quotas(self, vendor: str, question: TableQuestion) -> tuple[Quota, ...]:
         """Return the state of a vendor's limits; empty if its requests are not limited here."""
@@ -132,8 +132,8 @@ def ask_all(jobs: Mapping[str, Job], clock: Clock, budget_s: float) -> dict[str,
     until = _CLOCK.monotonic() + seconds
     outcomes = {}
     with waiting():
-        begun = {vendor: _begun(vendor, job) for vendor, job in jobs.items()}
-        for vendor, call in begun.items():
+        calls = {vendor: _begun(vendor, job) for vendor, job in jobs.items()}
+        for vendor, call in calls.items():
             late = _late(vendor, seconds, deadline.is_fixed)
             outcomes[vendor] = call if isinstance(call, DataError) else _outcome(call, until, late)
     return outcomes
@@ -156,7 +156,7 @@ def _outcome(call: BackgroundCall[Snapshot], until: float, late: DataError) -> O
 
 def _late(vendor: str, seconds: float, is_fixed: bool) -> ProviderTimeoutError:
     error = ProviderTimeoutError(
-        f"{vendor} did not answer within the {duration(seconds)} for a lookup",
+        f"{vendor} did not answer within the {duration(seconds)} allowed for a lookup",
         provider=vendor,
         hint="timeout= sets this limit"
         if is_fixed

@@ -86,25 +86,25 @@ def merge(
     ranks = _ranks(snapshots, order or rules.order(data_type))
     ranked = sorted(snapshots, key=lambda s: (s.is_stale, ranks[s.vendor], s.vendor))
     refused = strangers(ranked)
-    believed, dropped = _believed(s for s in ranked if s.vendor not in refused)
+    trusted, dropped = _believed(s for s in ranked if s.vendor not in refused)
     how = strategy if strategy != "consensus" else rules.consensus_fallback
     fields: dict[str, Chosen] = {}
     conflicts: list[dict[str, Any]] = []
-    for name in dict.fromkeys(name for s in believed for name in s.facts):
-        facts = _in_order(name, believed, rules, order or rules.order(data_type, name), how)
+    for name in dict.fromkeys(name for s in trusted for name in s.facts):
+        facts = _in_order(name, trusted, rules, order or rules.order(data_type, name), how)
         fields[name] = _chosen(facts, rules) if strategy == "consensus" else _first(facts)
         if rules.reports_conflicts:
             conflicts += _conflicts(name, facts, fields[name], rules.tolerance)
-    reporter = next((s for s in believed if s.statements), None)
+    reporter = next((s for s in trusted if s.statements), None)
     return Merged(
         fields,
         reporter.statements if reporter else (),
         reporter.vendor if reporter else "",
-        _blocks(believed),
+        _blocks(trusted),
         tuple(conflicts),
         tuple(dropped),
         refused,
-        tuple(s.vendor for s in believed if s.facts or s.statements),
+        tuple(s.vendor for s in trusted if s.facts or s.statements),
         strategy,
     )
 
@@ -138,7 +138,7 @@ def _believed(snapshots: Iterable[Snapshot]) -> tuple[list[Snapshot], list[dict[
     kept: list[Snapshot] = []
     dropped: list[dict[str, str]] = []
     for one in snapshots:
-        wrong = {n: why for n, fact in one.facts.items() if (why := objection(n, fact))}
+        wrong = {n: reason for n, fact in one.facts.items() if (reason := objection(n, fact))}
         reasons = dict(one.dropped) | wrong
         dropped += [{"field": n, "vendor": one.vendor, "reason": w} for n, w in reasons.items()]
         kept.append(replace(one, facts={n: f for n, f in one.facts.items() if n not in wrong}))
@@ -161,8 +161,8 @@ def _in_order(
     def rank(entry: tuple[Snapshot, Fact]) -> tuple[bool, float, int]:
         """Sort by freshness, then (if ``how`` says so) by quality, then by the order of vendors."""
         one = entry[0]
-        worth = quality(one.facts) * rules.grades.get(one.vendor, 3.0) if how == _BY_WORTH else 0.0
-        return one.is_stale, -worth, ranks[one.vendor]
+        score = quality(one.facts) * rules.grades.get(one.vendor, 3.0) if how == _BY_WORTH else 0.0
+        return one.is_stale, -score, ranks[one.vendor]
 
     return sorted(facts, key=rank)
 
@@ -205,15 +205,15 @@ def _conflicts(
             continue
         if isinstance(fact.value, str) or isinstance(base.value, str) or fact.period != base.period:
             continue
-        why = _difference(base, fact, base.value, fact.value, tolerance)
-        if why:
+        reason = _difference(base, fact, base.value, fact.value, tolerance)
+        if reason:
             yield {
                 "field": name,
                 "vendor": snapshot.vendor,
                 "value": fact.value,
                 "currency": fact.currency,
                 "unit": fact.unit,
-                "why": why,
+                "why": reason,
                 "chosen": base.value,
                 "chosen_vendor": "+".join(chosen.vendors),
                 "chosen_currency": base.currency,

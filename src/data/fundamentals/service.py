@@ -263,10 +263,10 @@ class FundamentalsService:
             lookup.vendors = tuple(dict.fromkeys(known_vendor(n) or n for n in lookup.named))
             lookup.answers = {v: s for v, s in lookup.answers.items() if v in lookup.vendors}
             objections = {v: self._candidates.objection(v, about) for v in lookup.unanswered}
-            lookup.failed |= {vendor: why for vendor, why in objections.items() if why}
+            lookup.failed |= {vendor: reason for vendor, reason in objections.items() if reason}
         if not lookup.wish.force_refresh:
             lookup.failed |= {
-                v: why for v in lookup.unanswered if (why := self._recent_failure(v, lookup))
+                v: reason for v in lookup.unanswered if (reason := self._recent_failure(v, lookup))
             }
 
     def _fetch(self, lookup: _Lookup) -> None:
@@ -283,7 +283,7 @@ class FundamentalsService:
         log.warning("%s has no data on %s: %s: %s", vendor, lookup.symbol, kind, error)
         # Records are shown to end users, so the vendor's own text is only in the log and in the
         # error.
-        lookup.failed[vendor] = why = f"{kind}: {error.brief}"
+        lookup.failed[vendor] = reason = f"{kind}: {error.brief}"
         seconds = (self._clock.now_ms() - lookup.now_ms) / 1000
         lookup.attempts.append(Attempt(vendor, kind, str(error), seconds, error=error))
         if getattr(error, "by_caller", False):
@@ -291,17 +291,17 @@ class FundamentalsService:
         if len(self._failures) >= _MOST_FAILURES:
             self._failures = {}
         key = (vendor, lookup.symbol, lookup.about.data_type)
-        self._failures[key] = (self._clock.now_ms(), why)
+        self._failures[key] = (self._clock.now_ms(), reason)
 
     def _recent_failure(self, vendor: str, lookup: _Lookup) -> str:
         """Return why a vendor is not queried again so soon, or an empty string."""
         key = (vendor, lookup.symbol, lookup.about.data_type)
-        failed_ms, why = self._failures.get(key, (0, ""))
+        failed_ms, reason = self._failures.get(key, (0, ""))
         # While this call waited for its turn; or recently, and others have answered.
         is_new = failed_ms > lookup.now_ms
         is_lately = lookup.now_ms - failed_ms < _FAILURE_MS
         can_wait = bool(lookup.answers) and not lookup.wish.force_refresh
-        return why if is_new or (is_lately and can_wait) else ""
+        return reason if is_new or (is_lately and can_wait) else ""
 
     def _add_stale(self, lookup: _Lookup) -> None:
         """Use old copies, marked as stale, in place of vendors that failed."""
@@ -321,7 +321,7 @@ class FundamentalsService:
         if lookup.as_of is not None:
             public = {vendor: as_known(one, lookup.as_of) for vendor, one in answers.items()}
             answers = {vendor: one for vendor, (one, _) in public.items()}
-            withheld = {vendor: why for vendor, (_, why) in public.items() if why}
+            withheld = {vendor: reason for vendor, (_, reason) in public.items() if reason}
         elif lookup.named is None:
             self._fill(answers, lookup)
         context = RecordContext(
@@ -397,9 +397,9 @@ def _nothing(lookup: _Lookup) -> AllProvidersFailedError:
     )
 
 
-def _without_key(vendor: str, why: str) -> Attempt:
-    error = MissingCredentialsError(why, provider=vendor)
-    return Attempt(vendor, type(error).__name__, why, error=error)
+def _without_key(vendor: str, reason: str) -> Attempt:
+    error = MissingCredentialsError(reason, provider=vendor)
+    return Attempt(vendor, type(error).__name__, reason, error=error)
 
 
 def _are_same(ones: tuple[Snapshot, ...], others: tuple[Snapshot, ...]) -> bool:

@@ -166,8 +166,8 @@ class ClientBars:
         ]
         parts = [(Span(parse_iso(a), parse_iso(b)), why) for a, b, why in spans]
         if any(entry.get("merged") for entry in facts["spans"]):
-            known = self._client.coverage(self._client.series_of(query))
-            parts = [(part.span, part.reason) for part in known]
+            coverage = self._client.coverage(self._client.series_of(query))
+            parts = [(part.span, part.reason) for part in coverage]
         for span, reason in parts:
             if reason.startswith(GRAVE):
                 first, last = stamps.searchsorted(span)

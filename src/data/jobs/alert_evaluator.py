@@ -243,8 +243,8 @@ def _moved(
     If those bars are unavailable, it does so if its ex-date is after the last bar seen. If all
     closes changed by the same factor for another reason, their basis is unknown.
     """
-    known, now = set(state.splits), set(bars.splits)
-    added, removed = now - known, known - now
+    previous, now = set(state.splits), set(bars.splits)
+    added, removed = now - previous, previous - now
     factor = math.prod(r for _, r in added) / math.prod(r for _, r in removed)
     moved = _common_factor(state, bars, 1 if factor != 1 else 2)
     if moved is None:

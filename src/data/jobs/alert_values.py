@@ -273,10 +273,10 @@ def _timeframe(config: Mapping[str, Any], kind: AlertKind) -> str:
     return Timeframe.parse(config.get("timeframe") or _USUAL_TIMEFRAME).label
 
 
-def _check_keys(config: Any, known: Collection[str], what: str) -> None:
+def _check_keys(config: Any, allowed: Collection[str], what: str) -> None:
     if not isinstance(config, Mapping):
         raise QueryError(f"{what} must be a JSON object, not {config!r:.80}")
-    check_names(config, known, what)
+    check_names(config, allowed, what)
 
 
 def _choices(word: str, words: Sequence[str]) -> str:

@@ -298,8 +298,8 @@ def _calendars(catalogue: Catalogue, holdings: Holdings, now_ms: int) -> Iterato
         if entry is None or entry.first is None:
             continue
         calendar = calendar_for(configured_instrument(key.symbol))
-        known = reach.get(calendar, Span(now_ms, now_ms + _SOON_MS))
-        reach[calendar] = Span(min(known.start, entry.first), known.end)
+        covered = reach.get(calendar, Span(now_ms, now_ms + _SOON_MS))
+        reach[calendar] = Span(min(covered.start, entry.first), covered.end)
     for calendar, span in reach.items():
         if unknown := calendar.unrecorded(span):
             times = ", ".join(f"{date_of(s.start)} to {date_of(s.end - 1)}" for s in unknown)
@@ -386,9 +386,9 @@ def _upgrade(
 
 def _memory(state: Memory) -> Check:
     used = "" if state.used is None else f"{state.used / 1e6:,.0f} MB used by this process"
-    left = "" if state.free is None else f"{state.free / 1e9:,.1f} GB left on this machine"
+    free = "" if state.free is None else f"{state.free / 1e9:,.1f} GB left on this machine"
     is_little = is_little_memory(state)
-    text = ", ".join(filter(None, (used, left))) or "not reported by this system"
+    text = ", ".join(filter(None, (used, free))) or "not reported by this system"
     return Check(
         "health", "memory", not is_little, text, "close other programs" if is_little else ""
     )
@@ -411,8 +411,8 @@ def _configuration(
         own = survey.rules_path
         text = f"{own}, merged over the packaged rules" if own else "the packaged rules"
         yield Check("configuration", "rules", True, text)
-    for remark in survey.remarks:
-        yield Check("configuration", "environment", False, remark, "correct the variable")
+    for warning in survey.remarks:
+        yield Check("configuration", "environment", False, warning, "correct the variable")
     for name in sorted(_routed(selector)):
         lacking = lack(selector, name)
         if lacking.reason and name not in without_key:
@@ -614,7 +614,7 @@ def _freeable_in_words(freeable: Freeable) -> str:
     """Return a summary of ``freeable`` in one sentence."""
     again = freeable.derived + freeable.bars
     text = f"{again / BYTES_IN_GB:,.3f} GB could be fetched again"
-    kept = [f"{why} ({size / BYTES_IN_GB:,.3f} GB)" for why, size in freeable.kept.items()]
-    if kept:
-        text += "; what must stay: " + "; ".join(kept[:_MOST_REASONS])
+    reasons = [f"{reason} ({size / BYTES_IN_GB:,.3f} GB)" for reason, size in freeable.kept.items()]
+    if reasons:
+        text += "; what must stay: " + "; ".join(reasons[:_MOST_REASONS])
     return text

@@ -352,10 +352,10 @@ class _Run:
             self._pass_over(key, step)
         return None
 
-    def _pass_over(self, key: SeriesKey, why: str) -> None:
+    def _pass_over(self, key: SeriesKey, reason: str) -> None:
         if not self.done.get(key):
             label = "@".join((key.timeframe.label, *key.lane))
-            self.passed_over.append(SeriesResult(key.symbol, label).failed(why))
+            self.passed_over.append(SeriesResult(key.symbol, label).failed(reason))
 
     def _quiet_s(self) -> float:
         return self.services.selector.parsed_rules.jobs.timeout_s
@@ -391,12 +391,12 @@ class _Run:
         ]
         if not final:
             return "it has no final bars yet"
-        taken = [*self._taken(key, query.now_ms), *self.done.get(key, ())]
+        compared = [*self._taken(key, query.now_ms), *self.done.get(key, ())]
         steps, reasons = list[_Step](), dict[str, str]()
         for candidate in candidates:
             others = [span for span, vendor in final if vendor not in _names_of(candidate)]
             step = self._unfit(candidate, key) or self._step_of(
-                turn, query, candidate, grid, subtract(others, taken), most
+                turn, query, candidate, grid, subtract(others, compared), most
             )
             if isinstance(step, _Step):
                 steps.append(step)
@@ -404,11 +404,11 @@ class _Run:
                 reasons[candidate.name] = step or _OWN
         if steps:
             return min(steps, key=lambda step: step.span.start)
-        is_all = _first_stretch(grid, subtract([span for span, _ in final], taken), most) is None
+        is_all = _first_stretch(grid, subtract([span for span, _ in final], compared), most) is None
         if not is_all and {*reasons.values()} == {_OWN}:
-            whose = ", ".join(reasons)
-            return f"no second vendor in the rules serves bars of this kind; these are from {whose}"
-        return "" if is_all else "; ".join(f"{name}: {why}" for name, why in reasons.items())
+            suppliers = ", ".join(reasons)
+            return f"no second vendor in the rules serves bars of this kind; these are from {suppliers}"
+        return "" if is_all else "; ".join(f"{name}: {reason}" for name, reason in reasons.items())
 
     def _step_of(
         self,
@@ -445,9 +445,9 @@ class _Run:
     def _left(self, name: str, needed: int = 1) -> int:
         """Return the number of further requests to a vendor; those in progress count as sent."""
         sent = self.vendors[name].requests
-        left = self.most - sent - self.reserved[name]
-        self.may_wait = self.may_wait or left < needed <= self.most - sent
-        return left
+        rest = self.most - sent - self.reserved[name]
+        self.may_wait = self.may_wait or rest < needed <= self.most - sent
+        return rest
 
     def _unfit(self, candidate: Candidate, key: SeriesKey) -> str:
         """Return why a vendor is not queried for a series; empty if it can be queried."""
@@ -470,9 +470,11 @@ class _Run:
         if instrument.asset_class == "stock" and actions is None and candidate.tells_actions:
             requests += caps.action_requests if caps is not None else 0
         vendor = self._vendor(candidate)
-        left = self._left(candidate.name, requests)
-        if left < requests:
-            return f"it needs {counted(requests, 'request')}, and {left} of {self.most} are left"
+        remaining = self._left(candidate.name, requests)
+        if remaining < requests:
+            return (
+                f"it needs {counted(requests, 'request')}, and {remaining} of {self.most} are left"
+            )
         if is_ours(candidate.downloader):
             status = status_for(candidate.downloader, instrument.asset_class, key.timeframe)
             if status is not None and status.shut_s > 0:
@@ -506,7 +508,7 @@ class _Run:
 
         Entries for a file that has been rewritten meanwhile are kept if their bars are unchanged.
         """
-        store, taken, same = self.services.cache.store, list[Span](), list[Confirmation]()
+        store, compared, same = self.services.cache.store, list[Span](), list[Confirmation]()
         for one, is_valid in store.confirmations(key):
             is_now = one
             if not is_valid:
@@ -516,10 +518,10 @@ class _Run:
                 is_now = renewed
                 same.append(is_now)
             if is_now.is_whole or now_ms - is_now.at < _AGAIN_MS:
-                taken.append(one.span)
+                compared.append(one.span)
         if same and not self.is_dry:
             store.confirm(key, same)
-        return taken
+        return compared
 
     # --- one comparison --------------------------------------------------------------------
 
@@ -593,8 +595,8 @@ class _Run:
             raise error
         if bars is None:
             return  # the bars are no longer stored
-        why = "" if error is None else str(error)
-        self.results[step] = result = self._result(step, comparison, why)
+        reason = "" if error is None else str(error)
+        self.results[step] = result = self._result(step, comparison, reason)
         if is_of_vendor or not outcome.is_same or (comparison is None and not outcome.sent):
             return  # nothing was compared, or the stored bars have changed
         if comparison is not None:
@@ -608,7 +610,7 @@ class _Run:
             confirmed=min(result["confirmed"], bars.rows),
             contradicted=result["contradicted"],
             first=next((d.first_ms for d in _grave(comparison)), None),
-            said="; ".join(result["differences"]) or why or "; ".join(result["remarks"]),
+            said="; ".join(result["differences"]) or reason or "; ".join(result["remarks"]),
         )
         self.services.cache.store.confirm(key, [self._joined(step, one)])
         if one.contradicted:

@@ -104,14 +104,14 @@ def search_pages(text: str) -> list[PageHit]:
     """
     words = text.lower().split()
     pages = all_pages()
-    ranked = [(_rank(found, words), found) for page in pages if (found := _found(page, words))]
+    ranked = [(_rank(hit, words), hit) for page in pages if (hit := _found(page, words))]
     if not ranked:
         near = did_you_mean(text.strip().lower().rpartition("/")[2], [page.name for page in pages])
         raise QueryError(
             f"no page has the name or contains the words {text[:60]!r}",
             hint=f"{near}`onetape docs` lists the pages",
         )
-    return [found for _, found in sorted(ranked, key=lambda one: one[0])]
+    return [hit for _, hit in sorted(ranked, key=lambda one: one[0])]
 
 
 def _found(page: Page, words: Sequence[str]) -> PageHit | None:
@@ -131,15 +131,15 @@ def _found(page: Page, words: Sequence[str]) -> PageHit | None:
     return PageHit(page, best[0], _MARKUP.sub("", best[1]).strip(" #|-"), count)
 
 
-def _rank(found: PageHit, words: Sequence[str]) -> tuple[bool, bool, bool, int]:
+def _rank(hit: PageHit, words: Sequence[str]) -> tuple[bool, bool, bool, int]:
     """Return the sort key of a hit.
 
     The best hits have the words in the title, then in one line; then come pages about using the
     package, and pages with many matching lines.
     """
-    page = found.page
+    page = hit.page
     in_title = all(word in f"{page.name} {page.title} {page.line}".lower() for word in words)
-    return (not in_title, not found.line, page.group not in _FOR_USE, -found.lines)
+    return (not in_title, not hit.line, page.group not in _FOR_USE, -hit.lines)
 
 
 def text_of(page: Page) -> str:
@@ -167,8 +167,8 @@ def example_of(page: Page | None) -> dict[str, bytes]:
     names = EXAMPLES.get(page.name if page else "", ())
     if not names:
         what = f"the page {page.name} has no example" if page else "no page is given"
-        known = ", ".join(f"`onetape docs {name} --example DIR`" for name in EXAMPLES)
-        raise QueryError(what, hint=f"pages with an example: {known}")
+        commands = ", ".join(f"`onetape docs {name} --example DIR`" for name in EXAMPLES)
+        raise QueryError(what, hint=f"pages with an example: {commands}")
     return {name: _bytes(example_path(name)) for name in names}
 
 

@@ -79,8 +79,8 @@ def cost_of(client: BarsClient, job: Job, days: Sequence[VendorDay] = ()) -> Fil
                 if any(segment.span.overlaps(day.span) for segment in plan.segments)
             }
             if not plan.is_possible:
-                why = plan.lacking[0].reason if plan.lacking else plan.error
-                lacking.append(result.failed(why))
+                reason = plan.lacking[0].reason if plan.lacking else plan.error
+                lacking.append(result.failed(reason))
         except DataError as error:
             lacking.append(result.failed_by(error))
     return FillCost(len(job.series), hits, vendors, lacking, list(incidents))

@@ -343,7 +343,7 @@ def _noted(services: Services, counted: VendorDays) -> list[VendorDay]:
         day
         for day in counted.days
         if day.condition != "pending"
-        and ((noted := before.get(_key(day))) is None or noted.condition == "pending")
+        and ((earlier := before.get(_key(day))) is None or earlier.condition == "pending")
     ]
     for day in new:
         facts = {name: value for name, value in vars(day).items() if name in _EVENT_FIELDS}
@@ -360,7 +360,7 @@ def _noted(services: Services, counted: VendorDays) -> list[VendorDay]:
         return []
     # A record based on many symbols is not replaced by one based on a few of them.
     fresh = [
-        day if 2 * day.symbols >= (noted := before.get(_key(day), day)).symbols else noted
+        day if 2 * day.symbols >= (earlier := before.get(_key(day), day)).symbols else earlier
         for day in counted.days
     ]
     return services.network.keep_vendor_days(fresh, counted.is_available)

@@ -42,9 +42,9 @@ class JobReport(InLines, dict[str, Any]):
             step = f" → {group.next_step}" if group.next_step else ""
             yield "failed" if reason["failed"] else "lacking", f"{group}{step}"
         for vendor, counts in requests_by_vendor(self).items():
-            left = quota_text(self.get("quotas", {}).get(vendor, ()))
+            remaining = quota_text(self.get("quotas", {}).get(vendor, ()))
             facts = ", ".join(f"{name} {count:,}" for name, count in counts.items())
-            yield "requests", f"{vendor}: {facts}{f'; {left} left' if left else ''}"
+            yield "requests", f"{vendor}: {facts}{f'; {remaining} left' if remaining else ''}"
         for text in incident_texts(self):
             yield "incident", text
         for name, count in self.get("marked", {}).items():
@@ -91,9 +91,9 @@ def incident_texts(report: Mapping[str, Any]) -> list[str]:
 
 def perishable_text(one: Mapping[str, Any]) -> str:
     """Return a line about bars or figures that vendors will soon stop serving."""
-    name, last, lost = (
+    name, last, deleted_at = (
         f"{one['symbol']} {one['timeframe']}",
         moment(one["last"]),
         moment(one["lost"]),
     )
-    return f"{name}: no {one['what']} after {last}; {one['vendor']} deletes the next one at {lost}"
+    return f"{name}: no {one['what']} after {last}; {one['vendor']} deletes the next one at {deleted_at}"

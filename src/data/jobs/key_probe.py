@@ -102,9 +102,9 @@ def probed_vendors(selector: ProviderSelector, vendor: str | None) -> list[str]:
     name = selector.canonical(vendor)
     lacking = lack(selector, name) if name else None
     if name is None or lacking is None or lacking.reason:
-        why = f": {lacking.reason}" if lacking else ""
+        reason = f": {lacking.reason}" if lacking else ""
         raise UnknownProviderError(
-            f"{vendor!r} cannot be probed{why}",
+            f"{vendor!r} cannot be probed{reason}",
             lacking=creation_error(selector, name) if name else None,
             provider=vendor,
             hint=(lacking.advice if lacking else "") or "`onetape providers` lists the vendors",
@@ -140,8 +140,8 @@ def probe(
 
 
 def _has_key(selector: ProviderSelector, name: str) -> bool:
-    made = selector._initialize_downloader(name)
-    return made is not None and is_ours(made) and bool(made.session.keys)
+    downloader = selector._initialize_downloader(name)
+    return downloader is not None and is_ours(downloader) and bool(downloader.session.keys)
 
 
 def _questions(

@@ -79,10 +79,10 @@ def matrix(selector: ProviderSelector) -> list[ServedRow]:
     """
     rows: list[ServedRow] = []
     for name in names():
-        made = selector._initialize_downloader(name)
+        downloader = selector._initialize_downloader(name)
         cls = usable_class(name)
-        if made is not None and is_ours(made):
-            rows += served(name, made.capabilities)
+        if downloader is not None and is_ours(downloader):
+            rows += served(name, downloader.capabilities)
         elif cls is not None:
             rows += served(name, cls.capabilities)
     return rows
@@ -204,7 +204,7 @@ _SYMBOLS = {"stock": "AAPL", "crypto": "BTCUSDT", "forex": "EURUSD=X", "index": 
 def _calls(name: str, entries: Sequence[ServedRow]) -> str:
     vendor = f"{name}:kraken" if name in FAMILIES else name
     classes = {asset_class for entry in entries for asset_class in entry.kinds}
-    symbol = next((text for known, text in _SYMBOLS.items() if known in classes), "BTCUSDT")
+    symbol = next((text for served, text in _SYMBOLS.items() if served in classes), "BTCUSDT")
     labels = [entry.timeframe for entry in entries]
     timeframe = "1d" if "1d" in labels or not labels else labels[-1]
     span = "--start 2012-01-03 --end 2012-01-31" if is_sample(name) else "--bars 20"

@@ -220,13 +220,13 @@ def _done(services: Services, job: Job, progress: Listener | None, *, dry_run: b
         for one in soon:
             _tell_of(services, one)
         fresh = [key for key, _ in listing if key.symbol in report.symbols]
-        beside = {
+        timing = {
             "marked": mark_series(services, sorted(stored, key=str), lambda: signals.is_noted),
             "perishable": [one.to_json() for one in soon],
             "incidents": [day.to_json() for day in find_vendor_days(services, fresh)],
             "interrupted": report.interrupted or signals.is_noted,
         }
-        return with_quotas(services, statistics | beside)
+        return with_quotas(services, statistics | timing)
 
 
 def _tell_of(services: Services, one: Perishable) -> None:
@@ -338,9 +338,9 @@ class _Run:
             yield from missing
 
         runner.run(tasks())
-        begun = {task.place: state for task, state in runner.states.items()}
+        states = {task.place: state for task, state in runner.states.items()}
         results = [
-            self._unasked(self._job.series[place], begun.get(place)) if result is None else result
+            self._unasked(self._job.series[place], states.get(place)) if result is None else result
             for place, result in enumerate(self._results)
         ]
         symbols = frozenset(task.stored_as for task in missing)
@@ -357,23 +357,23 @@ class _Run:
             steps.setdefault(task.result.timeframe, []).append(task)
         for vendor, steps in groups.items():
             seconds = 0.0
-            for alike in steps.values():
-                first = alike[0]
+            for tasks in steps.values():
+                first = tasks[0]
                 try:
                     query = self._query(self._job.series[first.place], first.bounds[0])
                     plan = self._client.plan(query)
                 except DataError:
                     break
-                seconds += takes_s([plan], sum(task.parts for task in alike))
+                seconds += takes_s([plan], sum(task.parts for task in tasks))
             else:
                 self._progress.plan(vendor, seconds)
 
-    def _unasked(self, one: SeriesToFill, begun: TaskState | None) -> SeriesResult:
+    def _unasked(self, one: SeriesToFill, state: TaskState | None) -> SeriesResult:
         """Return the result of a series that was not finished when the job ended."""
-        result = SeriesResult(one.symbol, one.label) if begun is None else begun.result
-        is_cut = begun is not None and self._runner.is_interrupted
-        why = INTERRUPTED if is_cut else self._runner.unasked
-        return result.failed(why, next_step="run the job again")
+        result = SeriesResult(one.symbol, one.label) if state is None else state.result
+        is_cut = state is not None and self._runner.is_interrupted
+        reason = INTERRUPTED if is_cut else self._runner.unasked
+        return result.failed(reason, next_step="run the job again")
 
     def _query(self, one: SeriesToFill, bounds: tuple[When, When]) -> BarsQuery:
         wishes = replace(self._wishes, session=one.session)
@@ -399,8 +399,10 @@ class _Run:
                 if stored.provenance is None:
                     supply = client.supply(query)
                     lost_ms = supply.lost_ms(stored.missing[0].start)
-                    left, name = parts[done:], query.instrument.symbol
-                    yield _SeriesTask(supply.vendor, result, len(left), place, left, lost_ms, name)
+                    remaining, name = parts[done:], query.instrument.symbol
+                    yield _SeriesTask(
+                        supply.vendor, result, len(remaining), place, remaining, lost_ms, name
+                    )
                     return
                 result = result.plus(stored.provenance)
                 done += 1

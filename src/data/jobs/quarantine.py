@@ -79,8 +79,8 @@ def quarantine_report(client: BarsClient, key: SeriesKey) -> QuarantineReport:
     Raises:
         StorageError: The store cannot be read.
     """
-    kept = client.quarantined(key)
-    return QuarantineReport(key, kept.rows, kept.files)
+    quarantined = client.quarantined(key)
+    return QuarantineReport(key, quarantined.rows, quarantined.files)
 
 
 def restore(services: Services, key: SeriesKey) -> tuple[list[Bar], list[tuple[Bar, str]]]:
@@ -108,11 +108,11 @@ def restore(services: Services, key: SeriesKey) -> tuple[list[Bar], list[tuple[B
     is_bar, is_there = are_bars(table), among(table.stamps, stored.stamps)
     adjuster: _Adjuster | None = None
     done: list[Bar] = []
-    left: list[tuple[Bar, str]] = []
+    refused: list[tuple[Bar, str]] = []
     pieces = []
     for (bar, reason), can_be, has in zip(ordered, is_bar, is_there, strict=True):
         if has or not can_be or not reason.startswith(WITHDRAWN):
-            left.append((bar, "another bar is stored at that time" if has else reason))
+            refused.append((bar, "another bar is stored at that time" if has else reason))
             continue
         vendor = reason.removeprefix(WITHDRAWN)
         # A span without bars has no adjustment; its vendors are those that reported it as empty.
@@ -122,7 +122,7 @@ def restore(services: Services, key: SeriesKey) -> tuple[list[Bar], list[tuple[B
         try:
             own, basis = adjuster.adjusted(bar, vendor, part.basis if part else None)
         except KindMismatchError as error:
-            left.append((bar, str(error.args[0])))
+            refused.append((bar, str(error.args[0])))
             continue
         pieces.append(
             CommitPiece(
@@ -138,7 +138,7 @@ def restore(services: Services, key: SeriesKey) -> tuple[list[Bar], list[tuple[B
         )
         done += _bars(own)
     store.commit(key, Commit(tuple(pieces)))
-    return done, left
+    return done, refused
 
 
 def _bars(table: BarTable) -> list[Bar]:
@@ -184,7 +184,7 @@ class _Adjuster:
                 "the bars around it have an older adjustment, or an unknown one"
             )
         answered = [answer.span for answer in self._book.answers]
-        brought = rebase(
+        rebased = rebase(
             table,
             [BasisPart(place, own, vendor)],
             self._book.actions,
@@ -195,7 +195,7 @@ class _Adjuster:
             timeframe=self._key.timeframe,
             fetched_dates=coalesce(answered),
         )
-        return brought, goal
+        return rebased, goal
 
     def _own(self, bar: Bar) -> Basis:
         """Return the basis of the bar when it was last stored; ``unknown`` if no generation has the bar."""

@@ -265,10 +265,10 @@ class _Part:
             Attempt(vendor, type(error).__name__, str(error), error=error)
             for vendor, error in self.errors.items()
         ]
-        why = "; ".join(map(str, attempts))
+        reason = "; ".join(map(str, attempts))
         if self.plan is not None and self.plan.has_copies:
-            why = f"{why}; {_OLD}"
-        return AllProvidersFailedError(why, symbol=self.symbol, attempts=attempts)
+            reason = f"{reason}; {_OLD}"
+        return AllProvidersFailedError(reason, symbol=self.symbol, attempts=attempts)
 
     @property
     def plain(self) -> SeriesResult:
@@ -485,8 +485,8 @@ class _Run:
             with running(Subject(part.symbol)):
                 tell(TaskState(part.plain))
                 question = replace(part.plan.question, now_ms=clock.now_ms())
-                ask_it = partial(self._service.supply.ask, must_keep=True)
-                answers = run_call(clock, self._timeout_s, ask_it, [vendor], question)
+                fetch = partial(self._service.supply.ask, must_keep=True)
+                answers = run_call(clock, self._timeout_s, fetch, [vendor], question)
                 outcome: Snapshot | DataError = answers[vendor]
                 if isinstance(outcome, DataError):
                     words = vendor, part.kind, part.symbol, outcome

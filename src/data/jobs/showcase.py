@@ -100,8 +100,10 @@ class Showcase:
     def reached(self) -> dict[str, Reached]:
         """Return which of the usable vendors on the network can be reached."""
         selector = self._services.selector
-        made = {name: selector._initialize_downloader(name) for name in selector.provider_names()}
-        urls = {name: str(d.base_url) for name, d in made.items() if d is not None}
+        downloaders = {
+            name: selector._initialize_downloader(name) for name in selector.provider_names()
+        }
+        urls = {name: str(d.base_url) for name, d in downloaders.items() if d is not None}
         return reach_all({name: url for name, url in urls.items() if url.startswith("http")})
 
     def live_questions(self) -> list[DemoQuestion]:
@@ -131,6 +133,6 @@ class Showcase:
 
 
 def _timed(call: Callable[[], pd.DataFrame]) -> tuple[pd.DataFrame, float]:
-    begun = time.perf_counter()
+    started = time.perf_counter()
     frame = call()
-    return frame, time.perf_counter() - begun
+    return frame, time.perf_counter() - started

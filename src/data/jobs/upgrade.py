@@ -110,11 +110,11 @@ def _of_another_kind(
 def _untold(catalogue: Catalogue, holdings: Holdings) -> list[str]:
     """Return the symbols recorded as having no splits and dividends without any query for them."""
     symbols = dict.fromkeys(lane.key.symbol for lane in holdings.lanes if lane.entry.vendors)
-    found = []
+    unqueried = []
     for symbol in symbols:
         try:
             if catalogue.store.actions(symbol).has_unbelieved:
-                found.append(symbol)
+                unqueried.append(symbol)
         except DataError:
             continue  # damaged documents are reported elsewhere
-    return found
+    return unqueried

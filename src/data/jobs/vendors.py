@@ -134,15 +134,19 @@ def describe_vendor(selector: ProviderSelector, name: str) -> dict[str, Any]:
     """Return one plain entry for a vendor; see :func:`describe_vendors`."""
     cls, lacking = usable_class(name) or BaseDataDownloader, lack(selector, name)
     parts = () if offer_of(PROVIDERS, name) is None else _PARTS
-    made = selector._initialize_downloader(name)
-    caps = made.capabilities if made is not None and is_ours(made) else cls.capabilities
+    downloader = selector._initialize_downloader(name)
+    caps = (
+        downloader.capabilities
+        if downloader is not None and is_ours(downloader)
+        else cls.capabilities
+    )
     rules = selector.parsed_rules.provider(name)
     limit = rules.rate_limits.get("requests_per_minute") or cls.limits.per_minute
-    address = getattr(made, "base_url", cls.default_base_url)
+    address = getattr(downloader, "base_url", cls.default_base_url)
     return {
         "name": name,
         "title": cls.display_name or name,
-        "ready": made is not None,
+        "ready": downloader is not None,
         "why_not": lacking.reason,
         "advice": lacking.advice,
         "lacks_key": lacking.is_key,
@@ -157,7 +161,7 @@ def describe_vendor(selector: ProviderSelector, name: str) -> dict[str, Any]:
         "base_url": address,
         "gateway": gateway_in(address),
         "sample": is_sample(name),
-        "faults": [why for find in parts if (why := vendor_part(find, name)[1])],
+        "faults": [reason for find in parts if (reason := vendor_part(find, name)[1])],
     }
 
 
@@ -202,8 +206,8 @@ def use_keys(selector: ProviderSelector, vendor: str, keys: Sequence[str]) -> No
         MissingCredentialsError: The vendor needs more keys.
     """
     cls = downloader_class(vendor)
-    given = dict(zip(keys_of(vendor), keys, strict=False))
-    own = vendor_credentials(cls.name, environ=given, names=own_secrets(cls.name))
+    environ = dict(zip(keys_of(vendor), keys, strict=False))
+    own = vendor_credentials(cls.name, environ=environ, names=own_secrets(cls.name))
     arguments = constructor_arguments(selector.parsed_rules.provider(cls.name))
     sender = selector.make_sender(cls.name) if selector.make_sender is not None else None
     selector.downloaders[cls.name] = cls(**{**arguments, "credentials": own, "sender": sender})
@@ -263,8 +267,8 @@ def vendor_profile(settings: Settings, vendor: str) -> dict[str, Any]:
     plain, row = describe_vendor(selector, name), row_of(name)
     table, no_table = vendor_part(table_of, name)
     stream, no_stream = vendor_part(stream_of, name)
-    made = selector._initialize_downloader(name)
-    own = made if made is not None and is_ours(made) else None
+    downloader = selector._initialize_downloader(name)
+    own = downloader if downloader is not None and is_ours(downloader) else None
     capabilities = own.capabilities if own else cls.capabilities
     limits = network.limiter(name).limits
     return {
@@ -311,11 +315,11 @@ def _health(downloader: BaseDataDownloader | None, now_ms: int) -> str:
 
 def quotas_of(selector: ProviderSelector, name: str, now_ms: int) -> tuple[Quota, ...]:
     """Return the remaining limits for a vendor's first class of bars; no request is sent."""
-    made = selector.downloaders.get(name)
-    if made is None or not is_ours(made):
+    downloader = selector.downloaders.get(name)
+    if downloader is None or not is_ours(downloader):
         return ()
     try:
-        status = status_for(made, min(made.capabilities.asset_classes), _ANY_DAYS)
+        status = status_for(downloader, min(downloader.capabilities.asset_classes), _ANY_DAYS)
     except DataError:
         return ()  # its key was removed meanwhile; the next check reports it as missing
     return status.health(now_ms).quotas if status else ()
@@ -324,9 +328,9 @@ def quotas_of(selector: ProviderSelector, name: str, now_ms: int) -> tuple[Quota
 def _unknown(vendor: str, selector: ProviderSelector) -> UnknownProviderError:
     names = selector.provider_names()
     near = get_close_matches(vendor.lower(), names, n=1)
-    meant = f"did you mean {near[0]!r}? " if near else ""
+    suggestion = f"did you mean {near[0]!r}? " if near else ""
     return UnknownProviderError(
-        f"unknown provider {vendor!r}", provider=vendor, hint=meant + known_hint(vendor, names)
+        f"unknown provider {vendor!r}", provider=vendor, hint=suggestion + known_hint(vendor, names)
     )
 
 
@@ -357,9 +361,9 @@ def vendor_roles(selector: ProviderSelector, query: BarsQuery) -> list[VendorRol
     candidates, rejected = _candidates(selector, query)
     named = named_for(selector, query)
     roles = [*candidates, *(VendorRole(name, "not asked", why) for name, why in rejected.items())]
-    seen = {one.vendor for one in roles}
+    names = {one.vendor for one in roles}
     for name in dict.fromkeys((*named, *selector.provider_names())):
-        if name not in seen:
+        if name not in names:
             why = _why_not(selector, name) if name in named else not_named(query)
             roles.append(VendorRole(name, "not asked", why))
     return roles
@@ -380,9 +384,9 @@ def _candidates(
         way = route(query, candidates, None)
     except DataError:
         refused = {c.name: c.refusal(query.instrument, query.timeframe) for c in candidates}
-        return [], {name: why for name, why in refused.items() if why}
+        return [], {name: reason for name, reason in refused.items() if reason}
     roles = [VendorRole(c.name, "asked") for c in way.lanes[0].candidates]
     for lane in way.lanes[1:]:
-        why = differences(way.lanes[0], lane)
-        roles += [VendorRole(c.name, "substitute", why) for c in lane.candidates]
+        reason = differences(way.lanes[0], lane)
+        roles += [VendorRole(c.name, "substitute", reason) for c in lane.candidates]
     return roles, dict(way.rejected)

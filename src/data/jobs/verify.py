@@ -202,10 +202,10 @@ class Verification:
         }
 
 
-def kind_remarks(ours: Kind, theirs: Kind, one: str, other: str) -> Iterator[str]:
+def kind_remarks(kind: Kind, other_kind: Kind, one: str, other: str) -> Iterator[str]:
     """Yield the differences in kind because of which the bars of two sides can never be equal."""
-    for name, (mine, yours) in ours.differences(theirs).items():
-        yield f"the bars are of different kinds: {name} {mine} ({one}), {yours} ({other})"
+    for name, (own_value, other_value) in kind.differences(other_kind).items():
+        yield f"the bars are of different kinds: {name} {own_value} ({one}), {other_value} ({other})"
 
 
 # --- the request ------------------------------------------------------------------------------
@@ -270,9 +270,9 @@ def verify_with(services: Services, question: VerifyQuestion) -> Verification:
     most = USUAL_BARS if question.start is None and not question.whole else None
     comparisons = tuple(StoredBars(services, query, most).comparisons())
     if not comparisons:
-        whose = f" from {query.provider}" if query.provider else ""
+        from_vendor = f" from {query.provider}" if query.provider else ""
         raise QueryError(
-            f"no bars for {query}{whose} are cached in that range",
+            f"no bars for {query}{from_vendor} are cached in that range",
             symbol=query.instrument.symbol,
             hint="fetch them first, or name two vendors: provider and against",
         )
@@ -308,12 +308,12 @@ def _two_vendors(services: Services, question: VerifyQuestion) -> Verification:
     subject = VerifiedSeries(first.instrument, first.timeframe)
     try:
         goal = Basis("split", refetcher.today())
-        ours = refetcher.ask(one, first.span, goal)
-        theirs = refetcher.ask(other, first.span, goal, ours.actions)
+        first_answer = refetcher.ask(one, first.span, goal)
+        other_answer = refetcher.ask(other, first.span, goal, first_answer.actions)
     except DataError as error:
         failed = Comparison(one, other, "", first.span, error=str(error))
         return Verification(subject, (failed,))
-    return Verification(subject, (_between((one, ours), (other, theirs), goal),))
+    return Verification(subject, (_between((one, first_answer), (other, other_answer), goal),))
 
 
 def _between(
@@ -328,11 +328,11 @@ def _between(
     if ours.tells_actions and theirs.tells_actions:
         differing = differing_actions(ours.actions, theirs.actions, (name, rival), span)
         compared = compared.with_actions(differing)
-    remarks = [*ours.remarks, *theirs.remarks, *kind_remarks(*kinds, name, rival)]
+    notes = [*ours.remarks, *theirs.remarks, *kind_remarks(*kinds, name, rival)]
     if not terms.volume:
-        remarks.append(NO_VOLUMES)
+        notes.append(NO_VOLUMES)
     return Comparison(
-        name, rival, "", span, compared, goal, "", tuple(remarks), ours.requests + theirs.requests
+        name, rival, "", span, compared, goal, "", tuple(notes), ours.requests + theirs.requests
     )
 
 
@@ -424,16 +424,16 @@ class Refetcher:
         cap = first_unclosed(self._grid.calendar, frame, answered_at, self._grid.anchor)
         closed = checked.good.within(Span(within.start, min(within.end, cap)))
         table = self._rebased(closed, fetched, goal, [*others, *actions])
-        remarks = []
+        notes = []
         if checked.bad:
-            remarks.append(f"{vendor} sent {len(checked.bad)} row(s) that cannot be bars")
+            notes.append(f"{vendor} sent {len(checked.bad)} row(s) that cannot be bars")
         if within != span:
-            remarks.append(f"{vendor} no longer has {frame} bars before {date_of(within.start)}")
+            notes.append(f"{vendor} no longer has {frame} bars before {date_of(within.start)}")
         has_actions = (
             with_actions and candidate.tells_actions and goal.as_of is not None and len(table) > 0
         )
         return VendorAnswer(
-            within, table, fetched.kind, actions, has_actions, requests, tuple(remarks)
+            within, table, fetched.kind, actions, has_actions, requests, tuple(notes)
         )
 
     def actions(self, vendor: str, start: int) -> tuple[Action, ...] | None:
@@ -640,7 +640,7 @@ class StoredBars:
         )
         ours, theirs = stored.table.within(answer.span), answer.table.within(answer.span)
         compared = compare(ours, theirs, terms)
-        remarks = answer.remarks if terms.volume else (*answer.remarks, NO_VOLUMES)
+        notes = answer.remarks if terms.volume else (*answer.remarks, NO_VOLUMES)
         confirmed = compared.equal
         if today is not None and confirmed:
             if vendor_actions is None and answer.tells_actions:
@@ -648,7 +648,7 @@ class StoredBars:
             elif vendor_actions is None:
                 vendor_actions = refetcher.actions(vendor, span.start)
             if vendor_actions is None:
-                confirmed, remarks = 0, (*remarks, UNTOLD.format(vendor))
+                confirmed, notes = 0, (*notes, UNTOLD.format(vendor))
             since_actions, sides = vendor_actions or (), (CACHE, vendor)
             if lacking and lacking[0].start > days.start:  # no vendor was queried for later ones
                 days = Span(days.start, lacking[0].start)
@@ -671,7 +671,7 @@ class StoredBars:
             compared,
             goal,
             "",
-            remarks,
+            notes,
             answer.requests,
             provider,
             confirmed,
@@ -720,10 +720,10 @@ class StoredBars:
             return span.start
 
     def _of_vendor(
-        self, key: SeriesKey, view: SeriesView, grid: BarGrid, whose: tuple[str, Span]
+        self, key: SeriesKey, view: SeriesView, grid: BarGrid, origin: tuple[str, Span]
     ) -> Comparison:
         """Compare the bars that one vendor supplied to one lane with the bars that it sends now."""
-        vendor, reach = whose
+        vendor, reach = origin
         mine = _parts_of(view.coverage.within(reach), vendor)
         newer = self._newer(view, vendor)
         span = Span(mine[0].span.start, max(mine[-1].span.end, newer.end))
@@ -749,11 +749,11 @@ class StoredBars:
         self,
         key: SeriesKey,
         grid: BarGrid,
-        whose: tuple[str, Span],
+        origin: tuple[str, Span],
         mine: Sequence[Covered],
         newer: Span,
     ) -> Comparison:
-        vendor, span = whose
+        vendor, span = origin
         adjustment = _common(key, mine)
         query = replace(self._query, span=span, adjustment=adjustment, provider=None)
         stored = self._reader.answer(query, key, span, FetchOutcome(), lenient=True)
@@ -775,7 +775,7 @@ class StoredBars:
         if answer.tells_actions:
             differing = self._differing_actions(actions, answer.actions, vendor, spans)
             compared = compared.with_actions(differing)
-        remarks = (*answer.remarks, *kind_remarks(stored.kind, answer.kind, CACHE, vendor))
+        notes = (*answer.remarks, *kind_remarks(stored.kind, answer.kind, CACHE, vendor))
         return Comparison(
             CACHE,
             vendor,
@@ -784,7 +784,7 @@ class StoredBars:
             compared,
             goal,
             "",
-            remarks,
+            notes,
             answer.requests,
             self._provider(key, span),
         )

@@ -60,7 +60,7 @@ def workers(wanted: str) -> Iterator[Make]:
         UnavailableError: No scheduler answers at the address.
     """
     kind, _, detail = wanted.partition(":")
-    made: list[Executor] = []
+    executors: list[Executor] = []
     if kind == "processes" and (not detail or (detail.isascii() and detail.isdigit())):
         make = _processes(int(detail) if detail else os.cpu_count() or 1)
         client = None
@@ -75,13 +75,13 @@ def workers(wanted: str) -> Iterator[Make]:
 
     def keep() -> Executor:
         """Create an executor, which is shut down after the block."""
-        made.append(make())
-        return made[-1]
+        executors.append(make())
+        return executors[-1]
 
     try:
         yield keep
     finally:
-        for executor in made:
+        for executor in executors:
             executor.shutdown(wait=False)
         if client is not None:
             client.close()
@@ -144,12 +144,12 @@ def run_on(
         function: Function that can be pickled: it is at the top level of a module.
         tasks: Tasks that can be pickled; they are taken as workers become free.
     """
-    executor, left, under_way = make(), iter(tasks), deque[tuple[T, Future[R] | None]]()
+    executor, remaining, under_way = make(), iter(tasks), deque[tuple[T, Future[R] | None]]()
     room = _AHEAD * (os.cpu_count() or 1)
     try:
         while True:
             if all(future for _, future in under_way):
-                for task in islice(left, room - len(under_way)):
+                for task in islice(remaining, room - len(under_way)):
                     under_way.append((task, _begun(executor, function, task)))
             if not under_way:
                 return

@@ -171,9 +171,9 @@ class Covered:
 
     def same_source(self, other: Covered) -> bool:
         """Return whether the two entries can be merged: only span and fetch time may differ."""
-        mine, theirs = self.__dict__, other.__dict__
+        values, other_values = self.__dict__, other.__dict__
         for name in _OF_SOURCE:
-            one, two = mine[name], theirs[name]
+            one, two = values[name], other_values[name]
             if one is not two and one != two:
                 return False
         return not self.parts
@@ -341,9 +341,9 @@ def _values(source: object) -> dict[str, Any]:
 
 def _made(kind: type[T], values: dict[str, Any]) -> T:
     """Create an instance of a frozen dataclass directly, without applying defaults or checks."""
-    made = _new(kind)
-    _set(made, "__dict__", values)
-    return made
+    instance = _new(kind)
+    _set(instance, "__dict__", values)
+    return instance
 
 
 def _classes(sources: Sequence[Any]) -> NDArray[np.intp]:
@@ -372,9 +372,9 @@ class Stretches(Sequence[T], Generic[T]):
     @classmethod
     def of(cls, columns: Columns) -> Self:
         """Return the entries in these columns."""
-        made = cls.__new__(cls)
-        made._items, made._columns = None, columns
-        return made
+        instance = cls.__new__(cls)
+        instance._items, instance._columns = None, columns
+        return instance
 
     @classmethod
     def chained(cls, parts: Iterable[Sequence[T]]) -> Self:
@@ -426,10 +426,10 @@ class Stretches(Sequence[T], Generic[T]):
 
     def where(self, test: Callable[[T], bool]) -> Edges:
         """Return the spans of the entries whose source passes a test, one in each row."""
-        found = self.only(test)
-        if found._items is not None:
-            return edges_of(part.span for part in cast("tuple[Covered, ...]", found._items))
-        return found.columns.edges
+        matches = self.only(test)
+        if matches._items is not None:
+            return edges_of(part.span for part in cast("tuple[Covered, ...]", matches._items))
+        return matches.columns.edges
 
     def __len__(self) -> int:
         return len(self.columns.starts if self._items is None else self._items)
@@ -581,8 +581,8 @@ class Coverage(Stretches[Covered]):
 
     def without(self, spans: Iterable[Span]) -> Coverage:
         """Return the coverage without ``spans``, as if they had never been answered."""
-        gone = Stretches[Covered].of(Columns.of_one(FORGOTTEN, edges_of(coalesce(spans))))
-        return self.revised(gone, lambda _before, _gone, _has_bars: None)
+        forgotten = Stretches[Covered].of(Columns.of_one(FORGOTTEN, edges_of(coalesce(spans))))
+        return self.revised(forgotten, lambda _before, _gone, _has_bars: None)
 
     def revised(
         self, marks: Stretches[Covered], after: After, has_bars: HasBars | None = None
@@ -669,12 +669,12 @@ def _revised(before: Columns, marks: Columns, after: After, has_bars: HasBars | 
             if then is not None:
                 outcomes[has, at] = index.setdefault(then, len(index))
     codes = outcomes[0][which]
-    asked = np.flatnonzero(codes != outcomes[1][which])
-    if len(asked) and has_bars is not None:
-        is_held = has_bars(np.column_stack([starts[asked], ends[asked]]))
-        codes[asked[is_held]] = outcomes[1][which[asked[is_held]]]
-    kept = codes >= 0
-    return Columns(starts[kept], ends[kept], codes[kept], tuple(index)).joined()
+    undecided = np.flatnonzero(codes != outcomes[1][which])
+    if len(undecided) and has_bars is not None:
+        is_held = has_bars(np.column_stack([starts[undecided], ends[undecided]]))
+        codes[undecided[is_held]] = outcomes[1][which[undecided[is_held]]]
+    is_kept = codes >= 0
+    return Columns(starts[is_kept], ends[is_kept], codes[is_kept], tuple(index)).joined()
 
 
 def _owners(columns: Columns, stamps: NDArray[np.int64]) -> NDArray[np.intp]:
@@ -898,6 +898,6 @@ def spread(
     index: dict[tuple[str, int], int] = {}
     keys = zip(reasons or repeat(mark.reason, len(edges)), expires.tolist(), strict=True)
     codes = np.array([index.setdefault(key, len(index)) for key in keys], np.intp)
-    sources = tuple(mark.having(reason=why, expires=until) for why, until in index)
+    sources = tuple(mark.having(reason=reason, expires=until) for reason, until in index)
     starts, ends = edges.T
     return Stretches.of(Columns(starts, ends, codes, sources))

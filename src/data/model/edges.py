@@ -54,8 +54,8 @@ def holds(edges: Edges, stamps: NDArray[np.int64]) -> NDArray[np.bool_]:
     """Return a mask of the timestamps that are in one of the spans."""
     starts, ends = np.sort(edges[edges[:, 0] < edges[:, 1]], axis=0).T
     # A timestamp is inside if more spans have begun than ended at that point.
-    begun, ended = starts.searchsorted(stamps, "right"), ends.searchsorted(stamps, "right")
-    rows: NDArray[np.bool_] = begun > ended
+    started, ended = starts.searchsorted(stamps, "right"), ends.searchsorted(stamps, "right")
+    rows: NDArray[np.bool_] = started > ended
     return rows
 
 
@@ -64,13 +64,13 @@ def difference(edges: Edges, removed: Edges) -> Edges:
     if not (len(edges) and len(removed)):
         return merged(edges)
     cuts = distinct(np.concatenate([edges, removed]).ravel())
-    kept = holds(edges, cuts[:-1]) & ~holds(removed, cuts[:-1])
-    return merged(np.column_stack([cuts[:-1], cuts[1:]])[kept])
+    is_kept = holds(edges, cuts[:-1]) & ~holds(removed, cuts[:-1])
+    return merged(np.column_stack([cuts[:-1], cuts[1:]])[is_kept])
 
 
 def meets(edges: Edges, ascending: Edges) -> NDArray[np.bool_]:
     """Return a mask of the non-empty spans that overlap one of the ascending, disjoint spans."""
     starts, ends = ascending.T
-    begun, ended = starts.searchsorted(edges[:, 1]), ends.searchsorted(edges[:, 0], "right")
-    rows: NDArray[np.bool_] = begun > ended
+    started, ended = starts.searchsorted(edges[:, 1]), ends.searchsorted(edges[:, 0], "right")
+    rows: NDArray[np.bool_] = started > ended
     return rows

@@ -179,8 +179,8 @@ class Explanation(InLines):
     def title(self) -> str:
         """The series and the vendor that is queried first, in one line."""
         first = f"{self.ways[0].vendor} first" if self.ways else "no usable vendor"
-        made = f"built from {self.source} bars" if self.source else first
-        return f"{self.instrument.symbol} {self.timeframe}: {made}"
+        origin = f"built from {self.source} bars" if self.source else first
+        return f"{self.instrument.symbol} {self.timeframe}: {origin}"
 
     def lines(self) -> Iterator[Line]:
         """Yield the facts of the explanation, each as a name and a string."""
@@ -189,8 +189,8 @@ class Explanation(InLines):
             order = ", then ".join(self.named)
             yield "rule", f"{self.rule} of {self.rule_from}: {order}"
         for place, way in enumerate(self.ways, start=1):
-            spelt = f", as {way.spelling}" if way.spelling != self.instrument.symbol else ""
-            yield f"{place}. {way.vendor}", f"{way.serves}{spelt}; {way.health}{self._reach(way)}"
+            alias = f", as {way.spelling}" if way.spelling != self.instrument.symbol else ""
+            yield f"{place}. {way.vendor}", f"{way.serves}{alias}; {way.health}{self._reach(way)}"
             if way.substitute:
                 yield "", f"only in whole, as a substitute: {way.substitute}"
         if self.source:

@@ -162,10 +162,10 @@ def with_filled(frame: pd.DataFrame, times: Any) -> pd.DataFrame:
     The stamps are also noted in ``attrs``, so that the rows are recognised even after the column
     has been dropped.
     """
-    made = frame.assign(**{FILLED: frame.index.isin(times)})
+    flagged = frame.assign(**{FILLED: frame.index.isin(times)})
     stamps = pd.DatetimeIndex(times).as_unit("ms").asi8.tolist() if len(times) else []
-    made.attrs = frame.attrs | {_FILLED_STAMPS: FrozenList(stamps)}
-    return made
+    flagged.attrs = frame.attrs | {_FILLED_STAMPS: FrozenList(stamps)}
+    return flagged
 
 
 def filled_rows(frame: pd.DataFrame) -> int:
@@ -175,11 +175,11 @@ def filled_rows(frame: pd.DataFrame) -> int:
     """
     if not isinstance(frame, pd.DataFrame):
         return 0
-    noted = frame.attrs.get(_FILLED_STAMPS) or ()
+    filled_stamps = frame.attrs.get(_FILLED_STAMPS) or ()
     flagged = frame[FILLED].eq(True).to_numpy() if FILLED in frame else np.zeros(len(frame), bool)
-    if noted and len(frame):
+    if filled_stamps and len(frame):
         named = {str(c).strip().lower().replace(" ", "_"): c for c in frame.columns}
-        flagged = flagged | np.isin(_stamps_of(frame, named), noted)
+        flagged = flagged | np.isin(_stamps_of(frame, named), filled_stamps)
     return int(np.count_nonzero(flagged))
 
 

@@ -12,6 +12,6 @@ def filled(kind: type[T], /, **values: Any) -> T:
 
     The class's own constructor sets each field through a guard, which takes three times as long.
     """
-    made = object.__new__(kind)
-    made.__dict__.update(values)
-    return made
+    instance = object.__new__(kind)
+    instance.__dict__.update(values)
+    return instance

@@ -99,9 +99,9 @@ def check_parsed_size(body: bytes) -> None:
     """
     if len(body) * _GROWTH <= MOST_PARSED_BYTES:
         return
-    taken = len(body) * _text_growth(body)
-    taken += sum(body.count(mark) * size for mark, size in _PARSED_BYTES)
-    if taken > MOST_PARSED_BYTES:
+    size_parsed = len(body) * _text_growth(body)
+    size_parsed += sum(body.count(mark) * size for mark, size in _PARSED_BYTES)
+    if size_parsed > MOST_PARSED_BYTES:
         raise ResponseFormatError(
             f"answer of {len(body)} bytes has more than {MOST_PARSED_BYTES >> 20} MiB of values"
         )

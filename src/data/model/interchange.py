@@ -209,8 +209,8 @@ def _column(name: str, source: pd.Series[Any] | pd.Index[Any], holder: pd.DataFr
             f"the column {name!r} contains values of several types; a table column has only one",
             hint="convert the column with astype, or drop it",
         )
-    kept = [None if gone else value for value, gone in zip(values, pd.isna(values), strict=True)]
-    return _Column(name, kept, is_text=kind in _TEXTS)
+    cells = [None if is_na else value for value, is_na in zip(values, pd.isna(values), strict=True)]
+    return _Column(name, cells, is_text=kind in _TEXTS)
 
 
 def _lent(values: NDArray[Any], holder: pd.DataFrame) -> NDArray[Any]:

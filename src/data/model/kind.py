@@ -79,8 +79,8 @@ class Kind:
         """Return this kind with its unknown attributes taken from ``other``."""
         if self == other:
             return self
-        mine, theirs = self.to_json(), other.to_json()
-        return Kind(**{name: value or theirs[name] for name, value in mine.items()})
+        values, other_values = self.to_json(), other.to_json()
+        return Kind(**{name: value or other_values[name] for name, value in values.items()})
 
     def to_json(self) -> dict[str, str]:
         """Return the JSON-compatible dictionary that is stored with bars."""

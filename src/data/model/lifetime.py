@@ -84,12 +84,12 @@ class Lifetime:
 
     def without_disproved(self, first: int | None, last: int | None) -> Lifetime:
         """Return the lifetime without bounds disproved by bars at ``first`` and ``last``."""
-        kept = self
+        lifetime = self
         if first is not None and self.listed is not None and first < self.listed.at:
-            kept = replace(kept, listed=None)
+            lifetime = replace(lifetime, listed=None)
         if last is not None and self.delisted is not None and last >= self.delisted.at:
-            kept = replace(kept, delisted=None)
-        return kept
+            lifetime = replace(lifetime, delisted=None)
+        return lifetime
 
     def dates(self) -> dict[str, str]:
         """Return the known ``listed`` and ``delisted`` dates as ISO 8601 in UTC."""

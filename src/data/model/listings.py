@@ -51,5 +51,5 @@ def plain_text(value: Any) -> str:
     """
     if not isinstance(value, str):
         return ""
-    kept = "".join(c if c.isprintable() else " " for c in value[: 4 * _LONGEST])
-    return " ".join(kept.split())[:_LONGEST]
+    printable = "".join(c if c.isprintable() else " " for c in value[: 4 * _LONGEST])
+    return " ".join(printable.split())[:_LONGEST]

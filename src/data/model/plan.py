@@ -253,8 +253,8 @@ class Plan(InLines):
     @property
     def title(self) -> str:
         """The request and its cost, in one line."""
-        made = f", built from {self.source} bars" if self.source else ""
-        return f"{self.symbol} {self.timeframe}{made}: {self.verdict}"
+        origin = f", built from {self.source} bars" if self.source else ""
+        return f"{self.symbol} {self.timeframe}{origin}: {self.verdict}"
 
     @property
     def verdict(self) -> str:
@@ -265,8 +265,8 @@ class Plan(InLines):
         takes = f"{counted(self.requests, 'request')}, {waiting(self.wait_s)}"
         takes += f", about {duration(self.takes_s)} in total" if self.takes_s >= _LONG_S else ""
         without = "a cache hit, no request" if self.is_hit else "no request"
-        lost = f"{count} gap{'s' if count > 1 else ''}" if count else ""
-        return "; ".join(filter(None, [takes if self.requests else without, lost]))
+        gaps = f"{count} gap{'s' if count > 1 else ''}" if count else ""
+        return "; ".join(filter(None, [takes if self.requests else without, gaps]))
 
     def lines(self) -> Iterator[Line]:
         """Yield the facts of the plan, each as a name and a string."""
@@ -276,10 +276,10 @@ class Plan(InLines):
             text = _some([part.range_text(self.timeframe) for part in self.held])
             yield "cached", f"{self.share:.0%}, {bars}: {text}"
         for part in self.segments[:_MOST_SHOWN]:
-            why = ", ".join(part.reasons)
+            reason = ", ".join(part.reasons)
             yield (
                 "missing",
-                f"{part.range_text(tf)}, {counted(part.bars, 'bar')} ({why}): {part.path}",
+                f"{part.range_text(tf)}, {counted(part.bars, 'bar')} ({reason}): {part.path}",
             )
         if more := len(self.segments) - _MOST_SHOWN:
             yield from [("missing", f"and {more} more")] if more > 0 else []
@@ -290,8 +290,8 @@ class Plan(InLines):
             units = self.units.get(health.vendor, 0)
             takes = f"; this takes {units:,}" if units else ""
             yield "vendor", f"{health.vendor}: {health}{takes}"
-        for name, why in self.substitutes.items():
-            yield "substitute", f"{name}: {why}"
+        for name, reason in self.substitutes.items():
+            yield "substitute", f"{name}: {reason}"
         left_out = telling(self.rejected, is_lacking=bool(self.lacking or self.error))
         for text in by_reason(left_out):
             yield "not asked", text

@@ -135,10 +135,10 @@ def describe(df: pd.DataFrame | Mapping[str, pd.DataFrame]) -> Description:
     """
     if isinstance(df, Mapping):
         each = {name: describe(frame) for name, frame in df.items()}
-        told = {name: one.told for name, one in each.items() if one.told}
-        is_complete = len(told) == len(each) and all(facts["complete"] for facts in told.values())
+        stated = {name: one.told for name, one in each.items() if one.told}
+        is_complete = len(stated) == len(each) and all(one["complete"] for one in stated.values())
         changed = "; ".join(f"{name}: {one.changed}" for name, one in each.items() if one.changed)
-        facts = {"symbols": told, "complete": is_complete} if told else {}
+        facts = {"symbols": stated, "complete": is_complete} if stated else {}
         return Description(facts, changed, fingerprint(df))
     provenance = thaw(df.attrs.get(ATTRS_KEY, {}))
     complete = provenance if {"spans", "symbols"} & set(provenance) else {}
@@ -187,8 +187,8 @@ def _difference_of_wide(df: pd.DataFrame, by_symbol: dict[str, dict[str, Any]]) 
         return (
             f"this frame has the closes of {len(counts)} symbols, the answer had {len(by_symbol)}"
         )
-    lost = [name for name, facts in by_symbol.items() if counts[name] < facts["rows"]]
-    return f"this frame has fewer bars of {', '.join(lost[:5])} than the answer had" if lost else ""
+    few = [name for name, facts in by_symbol.items() if counts[name] < facts["rows"]]
+    return f"this frame has fewer bars of {', '.join(few[:5])} than the answer had" if few else ""
 
 
 def _stamp(stamp: pd.Timestamp) -> str:

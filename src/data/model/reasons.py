@@ -88,5 +88,5 @@ _CODE = re.compile(rf"((?:\d+ of \d+ \S+ bars: )*)({_ANY})(?:(?<= )|\Z|(?=[:;]))
 
 def sentence(reason: str) -> str:
     """Return a reason in the wording that users see; text without a code is unchanged."""
-    found = _CODE.match(reason)
-    return f"{found[1]}{_SENTENCES[found[2]]}{reason[found.end() :]}" if found else reason
+    match = _CODE.match(reason)
+    return f"{match[1]}{_SENTENCES[match[2]]}{reason[match.end() :]}" if match else reason

@@ -84,13 +84,13 @@ def gaps(wanted: Span, covered: Iterable[Span]) -> list[Span]:
 
 def subtract(spans: Iterable[Span], removed: Iterable[Span]) -> list[Span]:
     """Return the parts of ``spans`` that are not in ``removed``, coalesced."""
-    wholes = coalesce(spans)
-    holes = coalesce(removed) if wholes else []
+    merged = coalesce(spans)
+    holes = coalesce(removed) if merged else []
     if not holes:
-        return wholes
+        return merged
     left: list[Span] = []
     place, count = 0, len(holes)
-    for span in wholes:
+    for span in merged:
         cursor, end = first, _ = span
         while place < count and holes[place][1] <= cursor:
             place += 1
@@ -108,16 +108,16 @@ def subtract(spans: Iterable[Span], removed: Iterable[Span]) -> list[Span]:
 
 def intersect(ones: Iterable[Span], others: Iterable[Span]) -> list[Span]:
     """Return the parts of ``ones`` that are also in ``others``, coalesced."""
-    lefts = coalesce(ones)
-    rights = coalesce(others) if lefts else []
+    merged = coalesce(ones)
+    other_merged = coalesce(others) if merged else []
     common: list[Span] = []
-    place, count = 0, len(rights)
-    for one in lefts:
+    place, count = 0, len(other_merged)
+    for one in merged:
         start, end = one
-        while place < count and rights[place][1] <= start:
+        while place < count and other_merged[place][1] <= start:
             place += 1
         at = place
-        while at < count and rights[at][0] < end:
-            common.append(one.clip(rights[at]))
+        while at < count and other_merged[at][0] < end:
+            common.append(one.clip(other_merged[at]))
             at += 1
     return common

@@ -35,18 +35,18 @@ def did_you_mean(word: str, words: Iterable[str], *, cutoff: float = 0.6) -> str
     return f"did you mean {near!r}? " if near else ""
 
 
-def check_names(names: Iterable[object], known: Collection[str], what: str) -> None:
+def check_names(names: Iterable[object], allowed: Collection[str], what: str) -> None:
     """Reject unknown names.
 
     Args:
         names: Names as written.
-        known: Known names, in the order in which they are listed.
+        allowed: Known names, in the order in which they are listed.
         what: Thing that has the names, for the message, such as ``an alert``.
 
     Raises:
         QueryError: A name is unknown; the message gives the nearest one, and all of them.
     """
     for name in names:
-        if name not in known:
-            hint = f"{did_you_mean(str(name), known)}known: {', '.join(known)}"
+        if name not in allowed:
+            hint = f"{did_you_mean(str(name), allowed)}known: {', '.join(allowed)}"
             raise QueryError(f"{what} has no {name!r:.80}", hint=hint)

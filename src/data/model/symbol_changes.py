@@ -100,18 +100,18 @@ def concerning(
         intraday: Whether the bars are intraday, so that changes apply from ``ex_at``, not
             ``ex_date``.
     """
-    mine = sorted(one for one in changes if one.concerns(symbol))
-    begun = [
+    own_changes = sorted(one for one in changes if one.concerns(symbol))
+    starts = [
         one.ex_date
-        for one in mine
+        for one in own_changes
         if one.begins(symbol) and one.at_ms(intraday=intraday) <= span.start
     ]
     return [
         one
-        for one in mine
+        for one in own_changes
         if (
             span.start < one.at_ms(intraday=intraday)
             if one.begins(symbol)
-            else not any(one.ex_date <= day for day in begun)
+            else not any(one.ex_date <= day for day in starts)
         )
     ]

@@ -96,10 +96,10 @@ def telling(reasons: Mapping[str, str], *, is_lacking: bool) -> dict[str, str]:
 
 def by_reason(reasons: Mapping[str, str]) -> Iterator[str]:
     """Yield ``name: reason`` strings; if more than two names have the same reason, they share one."""
-    alike: dict[str, list[str]] = {}
+    names_of: dict[str, list[str]] = {}
     for name, reason in reasons.items():
-        alike.setdefault(reason, []).append(name)
-    for reason, names in alike.items():
+        names_of.setdefault(reason, []).append(name)
+    for reason, names in names_of.items():
         together = [", ".join(names)] if len(names) > _APART else names
         yield from (f"{named}: {reason}" for named in together)
 
@@ -113,8 +113,8 @@ def as_text(title: str, lines: Iterable[Line]) -> str:
     room = max((len(name) for name, _ in lines), default=0) + 2
     rows, before = _wrapped(title, ""), ""
     for name, text in lines:
-        shown = "" if name == before else name
-        rows += _wrapped(text, f"{shown:{room}}")
+        label = "" if name == before else name
+        rows += _wrapped(text, f"{label:{room}}")
         before = name
     return "\n".join(rows)
 

@@ -100,9 +100,9 @@ class Members(Sequence[str]):
 
     def __str__(self) -> str:
         kind = "point-in-time" if self.is_pit else "not point-in-time"
-        why = f": {self.reason}" if self.reason else ""
+        reason = f": {self.reason}" if self.reason else ""
         days = f"from {self.since} to {self.as_of}" if self.since else f"on {self.as_of}"
-        return f"{self.name} {days}: {counted(len(self), 'member')}, {kind}{why}"
+        return f"{self.name} {days}: {counted(len(self), 'member')}, {kind}{reason}"
 
     def __repr__(self) -> str:
         return f"<Members {self}>"

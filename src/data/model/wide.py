@@ -97,8 +97,8 @@ def _extra(
     """Return an extra column for each symbol; booleans get a dtype that allows missing values."""
     is_truth = name == "is_final"
     columns = (part[name].astype("boolean") if is_truth else part[name] for part in parts)
-    beside = {place: column.reindex(index) for place, column in enumerate(columns)}
-    return pd.DataFrame(beside).set_axis(
+    columns_by_place = {place: column.reindex(index) for place, column in enumerate(columns)}
+    return pd.DataFrame(columns_by_place).set_axis(
         pd.MultiIndex.from_product([[name], symbols], names=LEVELS), axis=1
     )
 

@@ -46,13 +46,13 @@ def note_use(request: HttpRequest, record: SendRecord, account: Callable[[], str
 
 
 def note_login(
-    vendor: str, shown: str, attempt: int, outcome: str, account: Callable[[], str]
+    vendor: str, address: str, attempt: int, outcome: str, account: Callable[[], str]
 ) -> None:
     """Log a login to a stream with a key.
 
     Args:
         vendor: Vendor of the stream.
-        shown: Address of the stream, without the key.
+        address: Address of the stream, without the key.
         attempt: Number of the attempt, 1 for the first since bars arrived.
         outcome: ``ok``, the name of an error class, or ``unanswered``.
         account: Returns the account's name; not called while the logger is off.
@@ -63,7 +63,7 @@ def note_login(
         "vendor": vendor,
         "account": fingerprint(account()),
         "method": "LOGIN",
-        "address": where(shown),
+        "address": where(address),
         "attempt": attempt,
         "outcome": outcome,
         "status": 0,

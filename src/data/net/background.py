@@ -108,10 +108,10 @@ class BackgroundCall(Generic[T]):
         try:
             left_s, pages = deadline.left_s(), deadline.pages
             while not self._has_ended(left_s):
-                waited_s, seen = left_s, pages
+                waited_s, last_pages = left_s, pages
                 left_s, pages = deadline.left_s(), deadline.pages
                 # With a clock that does not advance by itself, the time left would never shrink.
-                if left_s <= 0 or (left_s >= waited_s and pages == seen):
+                if left_s <= 0 or (left_s >= waited_s and pages == last_pages):
                     raise late
             return self._outcome()
         except KeyboardInterrupt:

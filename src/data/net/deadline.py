@@ -105,8 +105,8 @@ class Deadline:
 
     def left_s(self) -> float:
         """Return the seconds left, or 0 if the call is over."""
-        left = max(0.0, self._end - self._clock.monotonic())
-        return left if self._outer is None else min(left, self._outer.left_s())
+        remaining = max(0.0, self._end - self._clock.monotonic())
+        return remaining if self._outer is None else min(remaining, self._outer.left_s())
 
     @property
     def is_over(self) -> bool:
@@ -151,11 +151,11 @@ class Deadline:
     @contextmanager
     def stopped(self) -> Iterator[None]:
         """Exclude the time that the block takes from the call's time."""
-        began = self._clock.monotonic()
+        started = self._clock.monotonic()
         try:
             yield
         finally:
-            self._prolong(self._clock.monotonic() - began)
+            self._prolong(self._clock.monotonic() - started)
 
     def _prolong(self, seconds: float) -> None:
         self._end += seconds
@@ -183,8 +183,8 @@ class Deadline:
 
     def over(self, vendor: str) -> ProviderTimeoutError:
         """Return the error for a vendor that is not queried because the time is over."""
-        why = self.waited_for or (self._outer.waited_for if self._outer else "")
-        waited = f"; {why}" if why else ""
+        reason = self.waited_for or (self._outer.waited_for if self._outer else "")
+        waited = f"; {reason}" if reason else ""
         error = ProviderTimeoutError(
             f"{vendor} was skipped: {self.what} is over{waited}",
             provider=vendor,
@@ -419,8 +419,8 @@ def querying_once() -> Iterator[None]:
 
 def down_for(symbol: str) -> dict[str, Attempt]:
     """Return the failed attempts of vendors down for a symbol within :func:`querying_once`."""
-    known = _down.get()
-    return {} if known is None else known.setdefault(symbol, {})
+    failures = _down.get()
+    return {} if failures is None else failures.setdefault(symbol, {})
 
 
 # --- one request, in real time -----------------------------------------------------------------
@@ -448,7 +448,7 @@ def left_s() -> float:
     Raises:
         TimeoutError: No time is left.
     """
-    left = _due.get() - _CLOCK.monotonic()
-    if left <= 0:
-        raise TimeoutError("the time for this request is over")
-    return left
+    remaining = _due.get() - _CLOCK.monotonic()
+    if remaining <= 0:
+        raise TimeoutError("the time limit of this request has passed")
+    return remaining

@@ -185,8 +185,8 @@ class HttpTransport:
         # A proxy must not see requests that are meant for this machine.
         proxies = {"http": "", "https": ""} if is_loopback(url) else {}
         options = session.merge_environment_settings(url, proxies, True, certificates(url), None)
-        left = left_s()
-        timeout = (min(self._timeout[0], left), min(self._timeout[1], left))
+        rest = left_s()
+        timeout = (min(self._timeout[0], rest), min(self._timeout[1], rest))
         return options | {"stream": True, "timeout": timeout, "allow_redirects": False}
 
     def _body(self, answer: requests.Response) -> bytes:
@@ -236,8 +236,10 @@ class _TimedReader(io.RawIOBase):
         return True
 
     def readinto(self, buffer: Any) -> int | None:
-        left = left_s()
-        self._sock.settimeout(left if self._longest_s is None else min(left, self._longest_s))
+        remaining = left_s()
+        self._sock.settimeout(
+            remaining if self._longest_s is None else min(remaining, self._longest_s)
+        )
         return self._raw.readinto(buffer)  # type: ignore[no-any-return]
 
     def close(self) -> None:

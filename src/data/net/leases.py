@@ -113,7 +113,7 @@ class Leases:
     def _acquire(self, name: str, holder: str, ttl_s: float, deadline: Deadline) -> Lease:
         clock, poll = self._state.clock, _FIRST_POLL_S
         take = partial(self._take, name=name, holder=holder, ttl_s=ttl_s)
-        seen: tuple[str, int] | None = None
+        previous: tuple[str, int] | None = None
         while True:
             try:
                 other = self._state.run(take)
@@ -121,11 +121,11 @@ class Leases:
                 deadline.waited_for = str(error.args[0])
                 return Lease(name, False, True, holder)
             if isinstance(other, list):
-                return Lease(name, True, seen is not None, holder, other)
+                return Lease(name, True, previous is not None, holder, other)
             # A new holder has not made any progress yet during the wait.
-            if seen is not None and seen[0] == other[0] and seen[1] < other[1]:
+            if previous is not None and previous[0] == other[0] and previous[1] < other[1]:
                 deadline.progress()
-            seen = other
+            previous = other
             if (left := deadline.left_s()) <= 0:
                 deadline.waited_for = "another process is fetching the series"
                 return Lease(name, False, True, holder)

@@ -121,7 +121,7 @@ class Limiter:
         ticket = os.urandom(8).hex() if self._is_limited else _NO_TICKET
         deadline = clock.monotonic() + budget_s
         while True:
-            wait, why, setting = self._state.run(
+            wait, reason, setting = self._state.run(
                 partial(self._try, cost=cost, ticket=ticket, call=call), write=self._is_limited
             )
             if call is not None:
@@ -131,12 +131,12 @@ class Limiter:
             if clock.monotonic() + wait > deadline:
                 until = time_until(wait, clock.now_ms())
                 raise RateLimitedError(
-                    f"{self._vendor}: {why}; next request possible in {until}",
+                    f"{self._vendor}: {reason}; next request possible in {until}",
                     retry_after=wait,
                     provider=self._vendor,
                     hint=self._hint(setting),
                 )
-            note_wait(clock, self._vendor, wait, why)
+            note_wait(clock, self._vendor, wait, reason)
             clock.sleep(wait)
 
     def _reserved(self, call: GuardedCall, cost: int) -> str:

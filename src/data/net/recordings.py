@@ -200,8 +200,8 @@ def _answer(path: Path, question_path: str, url: str) -> HttpResponse | None:
         headers = {str(name): str(value) for name, value in answer["headers"].items()}
         # Added if the vendor did not send one, because the date as of which prices are adjusted
         # depends on it.
-        asked_at = datetime.fromtimestamp(parse_iso(entry["asked_at"]) / SECOND_MS, UTC)
-        headers.setdefault("date", format_datetime(asked_at, usegmt=True))
+        requested_at = datetime.fromtimestamp(parse_iso(entry["asked_at"]) / SECOND_MS, UTC)
+        headers.setdefault("date", format_datetime(requested_at, usegmt=True))
         status = answer["status"]
         if status not in range(100, 600):
             raise ValueError(f"a status of {status!r:.20}")
@@ -218,7 +218,7 @@ def _answer(path: Path, question_path: str, url: str) -> HttpResponse | None:
         raise _unreadable(path, f"is damaged ({type(exc).__name__})") from exc
 
 
-def _unreadable(path: Path, why: str) -> ResponseFormatError:
+def _unreadable(path: Path, reason: str) -> ResponseFormatError:
     return ResponseFormatError(
-        f"the recorded answer {path} {why}", hint="delete it and record it again"
+        f"the recorded answer {path} {reason}", hint="delete it and record it again"
     )

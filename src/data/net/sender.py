@@ -182,7 +182,7 @@ class Sender:
         whole, host = current_call(), (vendor, place(request.url))
         if host in whole.late:
             raise CircuitOpenError(
-                f"{vendor} did not respond in time and gets no further request in this call",
+                f"{vendor} did not respond in time and is not queried again in this call",
                 provider=vendor,
             )
         call = _Call(request, vendor, classify, current_deadline(self._clock))
@@ -248,9 +248,9 @@ class Sender:
                 self._recorder.keep(call.vendor, call.request, response, self._clock.now_ms())
         finally:
             self._limiter.settle(ticket, response)
-        if hidden := response.requests - 1:
-            self._count(call, hidden)
-            self._limiter.charge(hidden)
+        if extra := response.requests - 1:
+            self._count(call, extra)
+            self._limiter.charge(extra)
         return response
 
     def _transported(self, call: _Call) -> HttpResponse:

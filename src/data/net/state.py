@@ -121,16 +121,16 @@ class State:
                 call's time; nothing was changed.
         """
         wait_s = max(_LEAST_WAIT_S, call_left_s())
-        lock, taken = self._lock, list[bool]()
+        lock, acquired = self._lock, list[bool]()
         try:
             # In one step: after an interrupt, the list shows whether the lock was taken.
-            taken.extend(map(lock.acquire, (True,), (wait_s if wait_s < BUSY_S else -1,)))
-            if not taken[0]:
+            acquired.extend(map(lock.acquire, (True,), (wait_s if wait_s < BUSY_S else -1,)))
+            if not acquired[0]:
                 raise _busy()
             self._wait_s = min(wait_s, BUSY_S)
             return self._run(work, write)
         finally:
-            if True in taken:
+            if True in acquired:
                 lock.release()
             self._say()
 

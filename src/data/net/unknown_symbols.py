@@ -58,9 +58,9 @@ class Unknown:
 
     def error(self, vendor: str, symbol: str, now_s: float, now_ms: int) -> SymbolNotFoundError:
         """Return the error for a query that is not sent; ``now_ms`` is ``now_s`` in wall time."""
-        said_ms = now_ms + round((self.said_s - now_s) * SECOND_MS)
+        reported_ms = now_ms + round((self.said_s - now_s) * SECOND_MS)
         return SymbolNotFoundError(
-            f"{vendor} reported at {iso(said_ms - said_ms % SECOND_MS)} that it does not know "
+            f"{vendor} reported at {iso(reported_ms - reported_ms % SECOND_MS)} that it does not know "
             f"{symbol!r}; next request in {time_until(self.until_s - now_s, now_ms)}",
             provider=vendor,
             hint="a forced refresh retries immediately",

@@ -181,8 +181,8 @@ def _worded(error: Exception, library: Any, what: str) -> DataError:
         return ProviderTimeoutError(f"{what}: no answer in time")
     if isinstance(error, ssl.SSLCertVerificationError):
         return UnavailableError(f"{what}: its certificate could not be verified")
-    broken = library.WebSocketProtocolException | library.WebSocketPayloadException
-    if isinstance(error, broken | UnicodeDecodeError):
+    protocol_errors = library.WebSocketProtocolException | library.WebSocketPayloadException
+    if isinstance(error, protocol_errors | UnicodeDecodeError):
         return ResponseFormatError(f"{what}: it violates the protocol")
     return UnavailableError(f"{what}: {_how(error, library)}")
 

@@ -142,16 +142,16 @@ class MetricsCollector:
         )
         for name, value in quality["scores"].items():
             score.add_metric([name], value)
-        troubles = self._counter("troubles", "Incomplete answers, their gaps, bad rows", "kind")
+        problems = self._counter("troubles", "Incomplete answers, their gaps, bad rows", "kind")
         for kind in ("incomplete", "gaps", "flagged"):
-            troubles.add_metric([kind], quality[kind])
+            problems.add_metric([kind], quality[kind])
         validated = self._counter("series_validated", "Stored series validated", "below_minimum")
         validated.add_metric(["true"], quality["below_minimum"])
         validated.add_metric(["false"], quality["validated"] - quality["below_minimum"])
         counter = self._counter("events", "Events by name", "event")
         for name, count in events.items():
             counter.add_metric([name], count)
-        yield from (score, troubles, validated, counter)
+        yield from (score, problems, validated, counter)
 
     def _gauges(self, part: str, values: Mapping[str, Any]) -> Iterator[Metric]:
         for name, value in values.items():

@@ -181,8 +181,8 @@ def _groups(table: BarTable, parts: Sequence[BasisPart], *, by_vendor: bool) -> 
     numbers = {(_UNKNOWN, ""): 0}
     for part in parts:
         first, last = np.searchsorted(table.stamps, part.span)
-        whose = part.vendor if by_vendor else ""
-        owner[first:last] = numbers.setdefault((part.basis, whose), len(numbers))
+        source = part.vendor if by_vendor else ""
+        owner[first:last] = numbers.setdefault((part.basis, source), len(numbers))
     kinds = list(numbers)
     borders = [0, *(np.flatnonzero(np.diff(owner)) + 1).tolist(), len(table)]
     return [Group(slice(a, b), *kinds[owner[a]]) for a, b in pairwise(borders)]
@@ -246,13 +246,13 @@ def needed(first: date, source: Basis, goal: Basis) -> Span:
 
     A split whose ex-date is the first bar's own session date is already reflected in that bar.
     """
-    had = (source.as_of or first) if source.adjustment != "raw" else first
+    source_date = (source.as_of or first) if source.adjustment != "raw" else first
     # With an unknown basis every later action matters, because prices can be converted only without
     # any.
     untouched = goal.adjustment == "raw" and source.adjustment != "unknown"
     wanted = first if untouched else (goal.as_of or first)
-    low = min(had, wanted) if source.adjustment == goal.adjustment else first
-    return Span(day_ms(max(first, low)) + DAY_MS, day_ms(max(had, wanted)) + DAY_MS)
+    low = min(source_date, wanted) if source.adjustment == goal.adjustment else first
+    return Span(day_ms(max(first, low)) + DAY_MS, day_ms(max(source_date, wanted)) + DAY_MS)
 
 
 @dataclass(frozen=True)
@@ -331,8 +331,8 @@ class BasisConversion:
         moved = {action for action, _ in moves}
         for one, other in pairwise(a for a in self.actions if a.type == "split"):
             soon = (other.ex_date - one.ex_date).days < _SAME_SPLIT_DAYS
-            sound = one.is_sound and other.is_sound
-            if soon and sound and one.ratio == other.ratio and moved & {one, other}:
+            valid = one.is_sound and other.is_sound
+            if soon and valid and one.ratio == other.ratio and moved & {one, other}:
                 raise KindMismatchError(f"the {one} seems to be the same as the {other}")
         return sorted(moves, key=lambda move: self._before(move[0]), reverse=True)
 

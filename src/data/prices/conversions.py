@@ -97,10 +97,10 @@ def sources_of_kind(
     if not sessions or not target.is_intraday:
         return []
     mine = own.anchor or "session"
-    theirs = wanted.anchor or mine
+    goal = wanted.anchor or mine
     fine = [t for t in available if t.is_intraday and t.longest_ms <= _FINE_MS]
-    sources = sources_for(target, fine, calendar, anchor=theirs, source_anchor=mine, span=span)
-    is_there = _place(target, mine, calendar) == _place(target, theirs, calendar)
+    sources = sources_for(target, fine, calendar, anchor=goal, source_anchor=mine, span=span)
+    is_there = _place(target, mine, calendar) == _place(target, goal, calendar)
     if target in fine and (is_there or _coincide(target, calendar, span)):
         return [target, *sources]
     return sources
@@ -197,7 +197,7 @@ def _coincide(source: Timeframe, calendar: MarketCalendar | None, span: Span | N
     """Return whether most bars begin at the same times on the clock and counted from the open."""
     if calendar is None or span is None:
         return False
-    seen = Span(max(span.start, span.end - _HOURS_SEEN_MS), span.end)
-    on_clock, from_open = (calendar.opens(source, seen, a) for a in ("clock", "session"))
+    recent = Span(max(span.start, span.end - _HOURS_SEEN_MS), span.end)
+    on_clock, from_open = (calendar.opens(source, recent, a) for a in ("clock", "session"))
     common = np.intersect1d(on_clock, from_open, assume_unique=True)
     return 2 * len(common) > len(from_open)

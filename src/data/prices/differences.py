@@ -290,10 +290,10 @@ def _split_like(stamps: Stamps, ratio: Floats, rows: Mask, terms: ComparisonTerm
     for run in _runs(ratio, rows):
         factor = float(np.median(ratio[run]))
         split = _split_after(int(stamps[run.stop - 1]), factor, terms.actions)
-        meant = float(_ratio_of(factor, split) or 1)
-        is_long = run.stop - run.start >= _LEAST_RUN and abs(meant - 1) >= _LEAST_SPLIT
-        if is_long or (split and abs(meant - 1) > 2 * _NEAR_SPLIT):
-            split_rows[run] = _near(ratio[run], meant)
+        implied = float(_ratio_of(factor, split) or 1)
+        is_long = run.stop - run.start >= _LEAST_RUN and abs(implied - 1) >= _LEAST_SPLIT
+        if is_long or (split and abs(implied - 1) > 2 * _NEAR_SPLIT):
+            split_rows[run] = _near(ratio[run], implied)
     return split_rows
 
 
@@ -364,9 +364,9 @@ def _missing(
     for alone, cause in ((here, "missing here"), (there, "missing there")):
         late = inside(alone.stamps, terms.unsettled)
         for rows, name in ((late, "stale"), (~late, cause)):
-            part, nothing = alone.take(rows), BarTable.empty()
+            part, empty = alone.take(rows), BarTable.empty()
             if len(part):
-                pair = (nothing, part) if alone is here else (part, nothing)
+                pair = (empty, part) if alone is here else (part, empty)
                 yield _difference(name, *pair)  # type: ignore[arg-type]
 
 
@@ -391,8 +391,8 @@ def _words(cause: Cause, stamps: Stamps, ratio: Floats, terms: ComparisonTerms) 
         return ""
     factor, last = float(np.median(ratio)), int(stamps[-1])
     split = _split_after(last, factor, terms.actions)
-    made = f"the {split}" if split else f"a split after {date_of(last)} that no vendor reported"
-    return f"theirs is {_ratio_of(factor, split)} of ours, as by {made}"
+    origin = f"the {split}" if split else f"a split after {date_of(last)} that no vendor reported"
+    return f"theirs is {_ratio_of(factor, split)} of ours, as by {origin}"
 
 
 def _plain(bar: Bar | None) -> dict[str, float] | None:

@@ -66,8 +66,8 @@ class _Word:
             return True
         if not (self.action.is_sound and other.action.is_sound):
             return self.action == other.action
-        (value, slack), (theirs, their_slack) = self.measure, other.measure
-        return abs(value - theirs) <= max(slack, their_slack)
+        (value, slack), (other_value, their_slack) = self.measure, other.measure
+        return abs(value - other_value) <= max(slack, their_slack)
 
     def is_date(self, other: _Word) -> bool:
         """Return whether two reports have the same date, where a weekend counts as the next Monday."""
@@ -139,8 +139,8 @@ class ActionEvent:
 
     def _votes(self, word: _Word) -> tuple[int, int]:
         """Return how many vendors report the same value, and how many the same date."""
-        alike = {w.action.source for w in self.words if w.is_value(word)}
-        return len(alike), len({w.action.source for w in self.words if w.is_date(word)})
+        sources = {w.action.source for w in self.words if w.is_value(word)}
+        return len(sources), len({w.action.source for w in self.words if w.is_date(word)})
 
 
 def split_events(actions: Iterable[Action], queried: Queried) -> list[ActionEvent]:

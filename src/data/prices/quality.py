@@ -173,13 +173,13 @@ def _unique(rows: BarTable, ok: Mask) -> tuple[BarTable, Mask, Stamps]:
             return rows.take(order), ok[order], none
     by_stamp = np.lexsort((np.arange(len(rows)), ok, rows.stamps))
     rows, ok = rows.take(by_stamp), ok[by_stamp]
-    twin = rows.stamps[1:] == rows.stamps[:-1]
-    differs = np.zeros(len(twin), dtype=bool)
+    is_duplicate = rows.stamps[1:] == rows.stamps[:-1]
+    differs = np.zeros(len(is_duplicate), dtype=bool)
     for column in rows.values():
         one, other = column[1:], column[:-1]
         differs |= (one != other) & ~(np.isnan(one) & np.isnan(other))
-    last = np.append(~twin, True)
-    return rows.take(last), ok[last], distinct(rows.stamps[1:][twin & differs])
+    last = np.append(~is_duplicate, True)
+    return rows.take(last), ok[last], distinct(rows.stamps[1:][is_duplicate & differs])
 
 
 def _off_grid(stamps: Stamps, expected: Stamps, grid: BarGrid) -> Mask:
@@ -322,5 +322,5 @@ def _of_stamps(
         if missing := _absent(expected, sent):
             problems.append(f"{missing} of {len(expected)} expected bars are missing")
         if extra := _absent(good.stamps, expected):
-            problems.append(f"{extra} bars stand where the calendar expects none")
+            problems.append(f"{extra} bars are where the calendar expects none")
     return problems

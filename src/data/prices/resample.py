@@ -107,7 +107,7 @@ def resample(
             trades.
         unanswered: Parts of ``span`` in which nothing is known, or nothing can be trusted.
     """
-    (made,) = resample_many(
+    (resampled,) = resample_many(
         [table],
         source,
         target,
@@ -119,7 +119,7 @@ def resample(
         dense=dense,
         unanswered=[unanswered],
     )
-    return made
+    return resampled
 
 
 def resample_many(
@@ -154,7 +154,7 @@ def resample_many(
         return [Resampled(none, none.stamps, strays=len(rows)) for rows in tables]
     all_known = np.ones(len(bins.parts), dtype=bool)
     in_span = None if dense else bins.parts_in(span)
-    parts_of_bars, made = _ranges(bins.owners, len(bins.stamps)), list[Resampled]()
+    parts_of_bars, results = _ranges(bins.owners, len(bins.stamps)), list[Resampled]()
     for table, holes in zip(tables, unanswered or [()] * len(tables), strict=True):
         if not bins.by_date and np.array_equal(table.stamps, bins.parts):
             rows, ranges, is_known = table, parts_of_bars, all_known.copy()
@@ -167,8 +167,8 @@ def resample_many(
             ranges = _ranges(owners[belongs], len(bins.stamps))
         for hole in holes:
             is_known[bins.parts_in(hole)] = False
-        made.append(_built(rows, ranges, bins, is_known, now_ms, strays=len(table) - len(rows)))
-    return made
+        results.append(_built(rows, ranges, bins, is_known, now_ms, strays=len(table) - len(rows)))
+    return results
 
 
 def source_span(

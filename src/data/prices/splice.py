@@ -235,8 +235,8 @@ def judge(
 
 def _ratios(stored: BarTable, fetched: BarTable) -> Floats:
     """Return the ratios of new to stored close prices at common timestamps with valid prices."""
-    _, mine, theirs = np.intersect1d(stored.stamps, fetched.stamps, return_indices=True)
-    old, new = stored.close[mine], fetched.close[theirs]
+    _, i, j = np.intersect1d(stored.stamps, fetched.stamps, return_indices=True)
+    old, new = stored.close[i], fetched.close[j]
     usable = (old > 0) & (new > 0) & np.isfinite(old) & np.isfinite(new)
     return np.asarray(new[usable] / old[usable])
 

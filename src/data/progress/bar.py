@@ -28,8 +28,8 @@ def listening(listener: Listener | None) -> Iterator[Listener | None]:
     if not (screen.is_terminal or screen.is_jupyter):
         yield None
         return
-    with bar_in_notebook() if screen.is_jupyter else bar_on(screen) as shown:
-        yield shown
+    with bar_in_notebook() if screen.is_jupyter else bar_on(screen) as bar:
+        yield bar
 
 
 def _is_seen() -> bool:
@@ -45,15 +45,15 @@ def bar_in_notebook() -> Iterator[Listener]:
     """
     display = import_module("IPython.display")
     handle: Any = None
-    shown: tuple[int, str, bool] | None = None
+    last_state: tuple[int, str, bool] | None = None
 
     def show(now: Progress) -> None:
         """Show ``now``, if it differs from what is shown."""
-        nonlocal handle, shown
+        nonlocal handle, last_state
         state = (int(now.share * 200), now.waiting, now.is_over and not now.result.ok)
-        if state == shown:
+        if state == last_state:
             return
-        shown = state
+        last_state = state
         text = f" {now.done:,}/{now.total:,} {now.text()}"
         bar = element("progress", value=f"{now.share:.3f}", max="1")
         html = display.HTML(str(element("div", bar, text)))

@@ -203,8 +203,8 @@ def reason_groups(results: Iterable[SeriesResult]) -> list[ReasonGroup]:
     """
     by_reason: dict[tuple[bool, str], tuple[SeriesResult, list[str]]] = {}
     for result in results:
-        if why := result.why:
-            named = why.replace(result.symbol, "*").replace(result.timeframe, "*")
+        if reason := result.why:
+            named = reason.replace(result.symbol, "*").replace(result.timeframe, "*")
             general = _PARTICULAR.sub("*", named)
             if result.failed_at:
                 general = f"{result.reason} of {result.failed_at}"

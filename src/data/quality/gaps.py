@@ -167,9 +167,9 @@ class _Classifier:
             if part.state == "empty":
                 classified.append(self._empty(part, span))
             elif present is not None and part.reason.startswith(DOUBTFUL):
-                why, then = sentence(part.reason), _due(part, self._now)
+                reason, then = sentence(part.reason), _due(part, self._now)
                 classified += (
-                    self._gap(hole, "vendor_hole", part.vendor, why, then)
+                    self._gap(hole, "vendor_hole", part.vendor, reason, then)
                     for hole in holes(span, present(span), self._grid)
                 )
         for span in gaps(self._within, [part.span for part in self._parts]):
@@ -198,8 +198,8 @@ class _Classifier:
             return self._gap(span, "before_listing", part.vendor, f"before its listing{source}")
         if span.start >= self._traded.end:
             return self._gap(span, "after_delisting", part.vendor, self._ended())
-        who, at = _names(part.vendor) or "a vendor", _minute(part.fetched_at)
-        answers = f"{who}: {sentence(part.reason)}, queried {at}"
+        vendor, at = _names(part.vendor) or "a vendor", _minute(part.fetched_at)
+        answers = f"{vendor}: {sentence(part.reason)}, queried {at}"
         is_believed = part.expires is None or part.expires - part.fetched_at > _BELIEVED_MS
         is_last = span.start >= self._reach.end
         evidence = answers + (" UTC and before" if is_believed else " UTC, once")

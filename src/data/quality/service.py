@@ -139,29 +139,29 @@ def _sessions(
     # A session may open on the UTC day before its date.
     span = Span(int(stamps[0]) - DAY_MS, int(stamps[-1]) + DAY_MS)
     try:
-        beside = client.columns(key.days, span, is_use=False)
-        if not len(beside.table) or _may_differ(client, instrument, stored, beside):
+        daily = client.columns(key.days, span, is_use=False)
+        if not len(daily.table) or _may_differ(client, instrument, stored, daily):
             return None
-        days, problem = _adjusted(client, beside, actions)
-        days = days.take(inside(days.stamps, proven(beside.coverage)))
+        days, problem = _adjusted(client, daily, actions)
+        days = days.take(inside(days.stamps, proven(daily.coverage)))
         return None if problem else daily_sessions(days, calendar_for(instrument))
     except (CacheError, ConfigError):  # damaged daily bars do not affect other checks
         return None
 
 
 def _may_differ(
-    client: BarsClient, instrument: Instrument, stored: StoredColumns, beside: StoredColumns
+    client: BarsClient, instrument: Instrument, stored: StoredColumns, daily: StoredColumns
 ) -> bool:
     """Return whether the adjustments of two series may differ by a split that was never requested."""
     if instrument.asset_class != "stock":
         return False
-    both = [_parts(one) for one in (stored, beside)]
+    both = [_parts(one) for one in (stored, daily)]
     if {part.basis.adjustment for part in chain(*both)} - {"raw", "split"}:
         return True
     as_of = common_as_of(chain(*both))
     return any(
         client.lacks_actions(instrument.symbol, dates, stored.series.action_key)
-        for one, parts in zip((stored, beside), both, strict=True)
+        for one, parts in zip((stored, daily), both, strict=True)
         for dates in needed_actions(
             Span(int(one.table.stamps[0]), int(one.table.stamps[-1]) + 1),
             parts,
@@ -235,8 +235,8 @@ def _doubted(
     :func:`~.marks.marked` are not reported, because its next call removes those that are no longer
     proven.
     """
-    found = [grave_of(stamps, one).stamps for one in findings if one.is_grave]
-    rest = stamps[~among(stamps, distinct(np.concatenate([no_rows(), *found])))]
+    stamps_of_findings = [grave_of(stamps, one).stamps for one in findings if one.is_grave]
+    rest = stamps[~among(stamps, distinct(np.concatenate([no_rows(), *stamps_of_findings])))]
     by_reason: dict[str, list[Span]] = {}
     for part in coverage:
         if part.reason.startswith(GRAVE) and not part.reason.startswith(IN_WHOLE):

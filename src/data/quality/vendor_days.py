@@ -113,13 +113,13 @@ class VendorDays:
         for vendor, has in present.items():
             none = whole.get(vendor, _no_sessions(sessions)) & ~has
             half = part.get(vendor, _no_sessions(sessions)) & has
-            lacks = none & ~any_bar
+            is_lacking = none & ~any_bar
             filled = np.flatnonzero(any_bar & ~has & (sessions.closes > self._now - _LOGGED_MS))
             if len(filled) and filled[-1] > np.argmax(has):
                 logged = commits()
                 for place in filled.tolist():
-                    lacks[place] = _has_lacked(vendor, sessions, place, logged)
-            states = (has & ~half, lacks, half)
+                    is_lacking[place] = _has_lacked(vendor, sessions, place, logged)
+            states = (has & ~half, is_lacking, half)
             key = vendor, calendar.name, step.label
             tally = self._tallies.setdefault(key, _Tally(sessions))
             tally.counts += np.array(states, dtype=np.int32)

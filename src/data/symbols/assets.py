@@ -88,8 +88,8 @@ def agree(first: BarTable, other: BarTable) -> bool:
     Closes must be at the same level and move together. The level is not enough, because it is the
     same for all coins that represent a dollar.
     """
-    mine, theirs = among(first.stamps, other.stamps), among(other.stamps, first.stamps)
-    one, two = first.close[mine], other.close[theirs]
+    in_other, in_first = among(first.stamps, other.stamps), among(other.stamps, first.stamps)
+    one, two = first.close[in_other], other.close[in_first]
     if len(one) < _LEAST_COMMON or not ((one > 0).all() and (two > 0).all()):
         return False
     if abs(float(np.median(two / one)) - 1) > _LEVEL:

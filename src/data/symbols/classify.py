@@ -112,10 +112,10 @@ def malformed(symbol: Any) -> SymbolRefusal | None:
     if len(symbol) > MAX_LENGTH:
         what = f"the symbol has {len(symbol)} characters; at most {MAX_LENGTH} are allowed"
         return SymbolRefusal("malformed", what)
-    strange = _ALLOWED.sub("", symbol.strip(" "))
-    if strange:
-        what = f"the symbol {symbol!r} contains {strange[0]!r}, which is not allowed in symbols"
-        hint = "write a pair as BTC/USDT, and a venue as NASDAQ:AAPL" if ":" in strange else ""
+    invalid = _ALLOWED.sub("", symbol.strip(" "))
+    if invalid:
+        what = f"the symbol {symbol!r} contains {invalid[0]!r}, which is not allowed in symbols"
+        hint = "write a pair as BTC/USDT, and a venue as NASDAQ:AAPL" if ":" in invalid else ""
         return SymbolRefusal("malformed", what, hint=hint)
     if not _SHAPE.fullmatch(text):
         return SymbolRefusal("malformed", f"the symbol {symbol!r} is malformed")
@@ -126,11 +126,11 @@ def _at_venue(head: str, body: str, tables: Classification) -> Instrument | Symb
     """Parse a symbol with a listing exchange as prefix; if the prefix is none, suggest the rest."""
     written = f"{head}:{body}"
     venues = _venues(head, tables)
-    meant = [_stock(body, v, tables) for v in venues] if _is_ticker(body, venues, tables) else []
-    if len(meant) == 1:
-        return meant[0]
-    if meant:
-        names = tuple(dict.fromkeys(one.symbol for one in meant))
+    stocks = [_stock(body, v, tables) for v in venues] if _is_ticker(body, venues, tables) else []
+    if len(stocks) == 1:
+        return stocks[0]
+    if stocks:
+        names = tuple(dict.fromkeys(one.symbol for one in stocks))
         what = f"the symbol {written!r} is ambiguous: it may mean {', '.join(names)}"
         return SymbolRefusal("ambiguous", what, names, "write the one that you mean")
     alone = classify(body, tables)
@@ -436,22 +436,22 @@ _EODHD = {
 }
 
 
-def stock_names(plain: str, suffix: str, ours: str) -> Mapping[str, str]:
+def stock_names(plain: str, suffix: str, own: str) -> Mapping[str, str]:
     """Return the vendors' spellings of a stock's symbol.
 
     Args:
         plain: Symbol without the venue, with its share class after a dash.
         suffix: Suffix of the venue; empty for the USA.
-        ours: Suffix in this library's spelling, which is ``.US`` if the plain symbol would mean a
+        own: Suffix in this library's spelling, which is ``.US`` if the plain symbol would mean a
             coin.
     """
-    others = {} if suffix == ours else dict.fromkeys(VENDORS, plain)
-    theirs = others | {
+    others = {} if suffix == own else dict.fromkeys(VENDORS, plain)
+    names = others | {
         "alpha_vantage": plain + _ALPHA_VANTAGE.get(suffix, suffix),
         "eodhd": plain + _EODHD.get(suffix, suffix),
         "finnhub": plain + suffix if suffix else plain.replace("-", "."),
     }
-    return {vendor: name for vendor, name in theirs.items() if name != plain + ours}
+    return {vendor: name for vendor, name in names.items() if name != plain + own}
 
 
 def pair_names(base: str, quote: str, *, is_dollar: bool) -> Mapping[str, str]:

@@ -91,32 +91,32 @@ def nearest(symbol: str, listings: Iterable[Listing], count: int = 3) -> list[Li
     text, matches = symbol.casefold(), []
     matcher = SequenceMatcher(b=text, autojunk=False)
 
-    def likeness_to(theirs: str) -> float:
+    def likeness_to(candidate: str) -> float:
         """Return the similarity of a name, higher for equal lengths; 0 if it is too low."""
-        distance = abs(len(theirs) - len(text))
+        distance = abs(len(candidate) - len(text))
         if distance > 2:
             return 0.0
-        matcher.set_seq1(theirs)
+        matcher.set_seq1(candidate)
         is_near = matcher.real_quick_ratio() >= _ALIKE and matcher.quick_ratio() >= _ALIKE
         is_near = is_near and matcher.ratio() >= _ALIKE
         return matcher.ratio() - distance * _LONGER if is_near else 0.0
 
     for listing in listings:
-        theirs = listing.symbol.casefold()
-        if theirs == text:
+        candidate = listing.symbol.casefold()
+        if candidate == text:
             continue
         rank = rank_of(text, listing) if len(text) >= _SHORTEST else None
         if rank is not None and rank <= _HAS_WORDS:
             place = rank - 10.0
         else:
-            place = -likeness_to(theirs)
+            place = -likeness_to(candidate)
             if not place and listing.name and len(text) >= _SHORTEST_NAME:
                 name = normalized(listing.name)
                 first = next(iter(_WORD.findall(name)), "")
                 place = -likeness_to(name) or -likeness_to(first) / 2
         if place:
             # If a coin has two pairs, the one written without a dash comes first.
-            matches.append(((place, len(theirs), theirs.replace("-", "~")), listing))
+            matches.append(((place, len(candidate), candidate.replace("-", "~")), listing))
     matches.sort(key=lambda match: match[0])
     named = [listing for (place, *_), listing in matches if place <= _IS_NAME - 10.0]
     return (named or [listing for _, listing in matches])[:count]

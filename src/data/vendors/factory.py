@@ -103,8 +103,8 @@ def _class_faults(name: object, cls: Any) -> str:
 
 def _faults(name: object, cls: Any) -> str:
     """Return why a class cannot be used as a vendor of that name, or an empty string."""
-    if why := wrong_capabilities(cls.capabilities):
-        return f"its `capabilities` {why}"
+    if reason := wrong_capabilities(cls.capabilities):
+        return f"its `capabilities` {reason}"
     return "" if cls.name == name else f"its `name` is {cls.name!r}, not {name!r}"
 
 
@@ -115,15 +115,15 @@ def _constructed(cls: type[BaseDataDownloader], arguments: Mapping[str, Any]) ->
         ForeignError: A constructor from another package returned an unsuitable object.
         DataError: See :func:`construct`.
     """
-    made = construct(cls, arguments, cls.name)
-    if is_packaged(made):
-        return made
-    why = "" if isinstance(made, cls) else f"it returned a {type(made).__name__:.40}"
-    if not why and is_ours(made) and "_accounts" not in vars(made):
-        why = "it did not call BaseDataDownloader.__init__"
-    if why := why or _faults(cls.name, made):
-        raise ForeignError(f"the constructor of {cls.name} failed: {why}", provider=cls.name)
-    return made
+    downloader = construct(cls, arguments, cls.name)
+    if is_packaged(downloader):
+        return downloader
+    reason = "" if isinstance(downloader, cls) else f"it returned a {type(downloader).__name__:.40}"
+    if not reason and is_ours(downloader) and "_accounts" not in vars(downloader):
+        reason = "it did not call BaseDataDownloader.__init__"
+    if reason := reason or _faults(cls.name, downloader):
+        raise ForeignError(f"the constructor of {cls.name} failed: {reason}", provider=cls.name)
+    return downloader
 
 
 def register(cls: type[DownloaderT]) -> type[DownloaderT]:
@@ -141,8 +141,8 @@ def register(cls: type[DownloaderT]) -> type[DownloaderT]:
         ConfigError: The value is not such a class, or its name is not available.
     """
     name = getattr(cls, "name", None)
-    if why := _class_faults(name, cls):
-        raise ConfigError(f"{cls!r:.80} cannot be registered: {why}")
+    if reason := _class_faults(name, cls):
+        raise ConfigError(f"{cls!r:.80} cannot be registered: {reason}")
     add_offer(name, cls)
     for pool in list(_POOLS):
         pool.forget(cls.name)
@@ -295,7 +295,7 @@ class DownloaderPool:
         self._filled[:] = [downloaders]
         downloader = downloaders.get(code, downloaders.get(name))
         if is_of_files(code) and self._has_moved(downloader):
-            self._made = [made for made in self._made if made is not downloader]
+            self._made = [one for one in self._made if one is not downloader]
             downloader = None
             for place in (code, name):
                 downloaders.pop(place, None)
@@ -322,7 +322,7 @@ class DownloaderPool:
     def forget(self, code: str) -> None:
         """Drop the downloader that was created here for a vendor, and everything derived from its class."""
         for downloaders in self._filled:
-            if any(made is downloaders.get(code) for made in self._made):
+            if any(one is downloaders.get(code) for one in self._made):
                 downloaders.pop(code, None)
         self._arguments.pop(code, None)
         self._variables.pop(code, None)
@@ -335,23 +335,23 @@ class DownloaderPool:
 
     def is_out(self, downloader: object) -> bool:
         """Return whether ``downloader`` was created here and now lacks a key that it needs."""
-        return any(made is downloader and made.lacking for made in self._made)
+        return any(one is downloader and one.lacking for one in self._made)
 
     def _has_moved(self, downloader: Any) -> bool:
         """Return whether a downloader was created here for a folder that is now a different one."""
-        return any(made is downloader for made in self._made) and not downloader.is_there
+        return any(one is downloader for one in self._made) and not downloader.is_there
 
     def _make(self, code: str) -> Any | None:
         factory, arguments = self._factory(), self._arguments_for(code)
         state = (factory, program_offer(code), tuple(arguments.get("credentials", ())))
         if self._refused.get(code) == state:
             return None
-        made = self._new(code, factory, dict(arguments))
-        if made is None and not row_of(family_of(code)).of_folders:  # a folder may still be created
+        new = self._new(code, factory, dict(arguments))
+        if new is None and not row_of(family_of(code)).of_folders:  # a folder may still be created
             self._refused[code] = state
-        if made is not None and is_ours(made):
-            self._made.append(made)
-        return made
+        if new is not None and is_ours(new):
+            self._made.append(new)
+        return new
 
     def _arguments_for(self, code: str) -> dict[str, Any]:
         if code not in self._arguments:
@@ -370,9 +370,9 @@ class DownloaderPool:
             except (MissingExtraError, UnknownProviderError) as exc:
                 _log.warning("%s cannot be queried: %s", code, exc)
                 return None
-        made = factory.create_downloader(code, **arguments)
-        apply_settling(made, self._rules.provider(code))
-        return made
+        downloader = factory.create_downloader(code, **arguments)
+        apply_settling(downloader, self._rules.provider(code))
+        return downloader
 
 
 def constructor_arguments(rules: ProviderRules) -> dict[str, Any]:

@@ -291,8 +291,8 @@ def import_offer(offer: Offer, faults: Callable[[str, Any], str]) -> Any:
     def load() -> Any:
         """Import the offer and return it, after checking its form."""
         loaded = offer.load()
-        if why := faults(offer.name, loaded):
-            raise UnknownProviderError(why)
+        if reason := faults(offer.name, loaded):
+            raise UnknownProviderError(reason)
         return loaded
 
     try:

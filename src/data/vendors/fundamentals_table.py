@@ -262,7 +262,7 @@ def _faults(vendor: str, table: Any) -> str:
     if not answers or not all(isinstance(answer, TableAnswer) for answer in answers):
         return "its `types` lead to no TableAnswer"
     names = {*table.asset_classes, *table.types, *(name for a in answers for name in a.fields)}
-    strange = names - {"stock", "crypto", *DATA_TYPES, *FIELDS}
-    if strange:
-        return f"no such asset class, data type or field: {', '.join(sorted(map(str, strange)))}"
+    unknown = names - {"stock", "crypto", *DATA_TYPES, *FIELDS}
+    if unknown:
+        return f"no such asset class, data type or field: {', '.join(sorted(map(str, unknown)))}"
     return "" if table.asset_classes else "it serves no asset class"

@@ -87,9 +87,9 @@ class _Harvest:
     @property
     def way(self) -> str:
         """Text about the months taken from the archive, and about why it served no more."""
-        had = f"months from its archive: {self.months}" if self.months else ""
-        why = f"not from its archive: {self.trouble}" if self.trouble else ""
-        return "; ".join(filter(None, (had, why)))
+        archive = f"months from its archive: {self.months}" if self.months else ""
+        reason = f"not from its archive: {self.trouble}" if self.trouble else ""
+        return "; ".join(filter(None, (archive, reason)))
 
     def _with_actions(self, page: BarPage) -> dict[Action, None] | None:
         """Return the actions so far, or None if any page did not report on actions."""
@@ -108,10 +108,10 @@ class _Harvest:
         self.dated = self.dated and server_ms is not None
         # The rows may be as old as the request; the time is that of the response's header.
         if server_ms is not None:
-            asked_ms = server_ms - response.took_ms
-            self.server_now_ms = min(self.server_now_ms, asked_ms)
+            requested_ms = server_ms - response.took_ms
+            self.server_now_ms = min(self.server_now_ms, requested_ms)
             known_ms = self.vendor_now_ms
-            self.vendor_now_ms = asked_ms if known_ms is None else min(known_ms, asked_ms)
+            self.vendor_now_ms = requested_ms if known_ms is None else min(known_ms, requested_ms)
 
 
 def fetch_pages(vendor: PagedVendor, query: FetchQuery) -> Fetched:
@@ -201,7 +201,7 @@ def _follow(
             harvest.add(response, page, table)
             del response  # frees its parsed values before the next page
             if len(harvest.tables) > PAGE_CAP:
-                raise ResponseFormatError(f"{vendor.name} has more than {PAGE_CAP} pages for this")
+                raise ResponseFormatError(f"{vendor.name} sent more than {PAGE_CAP} pages")
             if until_rows and page.bars and page.next_ms is not None:
                 return page.next_ms
             if page.cursor is None and page.next_ms is None:
@@ -233,7 +233,7 @@ class _Progress:
         """
         self._rows_left -= len(table)
         if self._rows_left < 0:
-            raise ResponseFormatError(f"{self._vendor} returns more rows than the range has bars")
+            raise ResponseFormatError(f"{self._vendor} returned more rows than the range has bars")
         if page.cursor is None:  # only the timestamps determine the next page
             return
         stamps = table.stamps[(table.stamps >= self._span.start) & (table.stamps < self._span.end)]
@@ -241,7 +241,7 @@ class _Progress:
         self._seen = union(self._seen, distinct(stamps))
         self._idle = 0 if len(self._seen) > before else self._idle + 1
         if self._idle > IDLE_PAGES:
-            raise ResponseFormatError(f"{self._vendor} returns page after page without a new bar")
+            raise ResponseFormatError(f"{self._vendor} returned page after page without a new bar")
 
 
 def read_page(

@@ -81,8 +81,8 @@ def raw_options(vendor: str, names: Iterable[str], options: Mapping[str, Any]) -
         TypeError: The vendor does not accept an option.
         QueryError: An option has an invalid value.
     """
-    if strange := options.keys() - set(names):
-        raise TypeError(f"{vendor} has no option {', '.join(sorted(strange))}")
+    if unknown := options.keys() - set(names):
+        raise TypeError(f"{vendor} has no option {', '.join(sorted(unknown))}")
     adjustment, limit = options.get("adjustment"), options.get("limit")
     if adjustment not in (None, *ADJUSTMENTS):
         raise QueryError(f"unknown adjustment {adjustment!r}", hint=f"use one of {ADJUSTMENTS}")

@@ -135,7 +135,7 @@ def ask_actions(
         actions.update(dict.fromkeys(page))
         idle = 0 if len(actions) > before else idle + 1
         if request is not None and (idle > IDLE_PAGES or len(actions) > _MOST_ACTIONS):
-            raise ResponseFormatError(f"{vendor.name} returns splits and dividends without end")
+            raise ResponseFormatError(f"{vendor.name} repeats its splits and dividends")
     raise ResponseFormatError(f"{vendor.name} has more than {_PAGE_CAP} pages of actions")
 
 

@@ -234,28 +234,28 @@ def lacking_spans(
     failures = _apart([u for u in unfilled if u.failed and not u.is_noted]) if reasons else []
     answered = coverage.spans(lambda c: c.state != "empty" or c.is_valid(now_ms))
     lacking = [gap for span in gaps(wanted, answered) for gap in _unanswered(span, reasons, traded)]
-    found: list[Sequence[Gap]] = [lacking]
-    nothing = coverage.only(lambda c: c.state == "empty" and c.is_valid(now_ms)).within(wanted)
-    for reason, rows in nothing.columns.by(_reason).items():
-        edges = nothing.columns.edges[rows]
+    parts: list[Sequence[Gap]] = [lacking]
+    empties = coverage.only(lambda c: c.state == "empty" and c.is_valid(now_ms)).within(wanted)
+    for reason, rows in empties.columns.by(_reason).items():
+        edges = empties.columns.edges[rows]
         is_early = edges[:, 1] <= traded.start
         if reason == UNASKED:
-            found.append(_each(not_asked(wanted), edges))
+            parts.append(_each(not_asked(wanted), edges))
         elif reason != CLOSED:
             if failures and reason.startswith(NO_BAR):
                 spans = spans_of(edges[~is_early])
                 failed = [gap for span in spans for gap in _cut(span, failures)]
                 rest = subtract(spans, [gap.span for gap in failed])
-                found += [failed, _each(Gap(wanted, reason), edges_of(rest))]
+                parts += [failed, _each(Gap(wanted, reason), edges_of(rest))]
             else:
-                found.append(_each(Gap(wanted, reason), edges[~is_early]))
-            found.append(_each(Gap(wanted, BEFORE_FIRST, harmless=True), edges[is_early]))
-    return joined(*found)
+                parts.append(_each(Gap(wanted, reason), edges[~is_early]))
+            parts.append(_each(Gap(wanted, BEFORE_FIRST, harmless=True), edges[is_early]))
+    return joined(*parts)
 
 
-def _reason(nothing: Covered) -> str:
+def _reason(empty: Covered) -> str:
     """Return the reason for the gap of a coverage entry without bars."""
-    return UNASKED if is_unasked(nothing) else nothing.reason
+    return UNASKED if is_unasked(empty) else empty.reason
 
 
 def _each(gap: Gap, edges: Edges) -> Stretches[Gap]:
@@ -270,10 +270,10 @@ def not_asked(closed: Span) -> Gap:
 
 def joined(*gaps: Sequence[Gap]) -> Stretches[Gap]:
     """Merge gaps into ascending order, and join adjacent ones with the same reason."""
-    found = [one for one in gaps if len(one)]
-    if not found:
+    nonempty = [one for one in gaps if len(one)]
+    if not nonempty:
         return Stretches()
-    columns = Stretches.chained(found).columns
+    columns = Stretches.chained(nonempty).columns
     return Stretches.of(columns.take(np.lexsort(columns[1::-1])).joined())
 
 
@@ -281,21 +281,21 @@ def _apart(unfilled: Sequence[Unfilled]) -> list[Unfilled]:
     """Return ascending, disjoint segments; if some overlap, the first of them counts."""
     starts = ((one.span.start, at) for at, one in enumerate(unfilled) if not one.span.is_empty)
     todo = sorted(starts, reverse=True)
-    apart: list[Unfilled] = []
-    begun: list[int] = []
+    disjoint: list[Unfilled] = []
+    active: list[int] = []
     stamp = 0
-    while todo or begun:
-        stamp = stamp if begun else todo[-1][0]
+    while todo or active:
+        stamp = stamp if active else todo[-1][0]
         while todo and todo[-1][0] <= stamp:
-            heappush(begun, todo.pop()[1])
-        first = unfilled[begun[0]]
+            heappush(active, todo.pop()[1])
+        first = unfilled[active[0]]
         if first.span.end <= stamp:
-            heappop(begun)
+            heappop(active)
             continue
         end = min(first.span.end, todo[-1][0]) if todo else first.span.end
-        apart.append(replace(first, span=Span(stamp, end)))
+        disjoint.append(replace(first, span=Span(stamp, end)))
         stamp = end
-    return apart
+    return disjoint
 
 
 def _cut(span: Span, unfilled: Sequence[Unfilled]) -> list[Gap]:
@@ -365,11 +365,11 @@ def frame_of(answer: Answer) -> pd.DataFrame:
     answer = as_known(answer)
     frame = build_frame(answer.table, answer.coverage, answer.query.columns)
     frame.attrs[ATTRS_KEY] = freeze(provenance(answer))
-    trouble = answer.trouble
-    if not trouble:
+    problems = answer.trouble
+    if not problems:
         note_empty(answer)
         return frame
-    message = f"{answer.query}: {'; '.join(trouble)}"
+    message = f"{answer.query}: {'; '.join(problems)}"
     if answer.query.strict:
         raise IncompleteDataError(
             message,
@@ -580,7 +580,7 @@ def _span_entry(part: Covered, rows: int, own: Kind) -> Provenance:
         "basis": part.basis.to_json(),
     }
     entry |= {"reason": part.reason} if part.reason else {}
-    entry |= {"volume": why} if (why := left_out(part, own)) else {}
+    entry |= {"volume": reason} if (reason := left_out(part, own)) else {}
     frozen: Provenance = freeze(entry | splice_entry(part))
     return frozen
 
@@ -602,7 +602,7 @@ def left_out(part: Covered, own: Kind) -> str:
     """
     pairs = ((part.kind.volume, own.volume), (part.kind.feed, own.feed))
     differing = [
-        f"{theirs}, not {mine}" for theirs, mine in pairs if theirs and mine and theirs != mine
+        f"{other}, not {this}" for other, this in pairs if other and this and other != this
     ]
     return f"left out: {'; '.join(differing)}" if differing else ""
 
@@ -612,11 +612,11 @@ def own_volume(table: BarTable, coverage: Coverage, own: Kind) -> BarTable:
 
     In the usual case without such volume, the same table is returned.
     """
-    foreign = _foreign(coverage, own)
-    if not foreign or not len(table):
+    foreign_parts = _foreign(coverage, own)
+    if not foreign_parts or not len(table):
         return table
     volume = table.volume.copy()
-    for part in foreign:
+    for part in foreign_parts:
         first, last = table.stamps.searchsorted(part.span)
         volume[first:last] = NAN
     return replace(table, volume=volume)

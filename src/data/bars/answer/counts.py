@@ -48,6 +48,6 @@ def counted(answer: Answer, count: int, since_ms: int) -> Answer:
     rows = closed_rows(answer)
     is_explained = any(not gap.harmless or gap.reason == BEFORE_FIRST for gap in answer.gaps)
     if rows < count and not is_explained:
-        why = f"{rows} of the {count} requested bars: there are none before {iso(since_ms)}"
-        answer = replace(answer, doubts=[*answer.doubts, why])
+        reason = f"{rows} of the {count} requested bars: there are none before {iso(since_ms)}"
+        answer = replace(answer, doubts=[*answer.doubts, reason])
     return last_of(answer, count)

@@ -272,11 +272,11 @@ def _flagged(suspects: Sequence[Suspect], table: BarTable, coverage: Coverage) -
     if not suspects:
         return []
     stamps = np.array([s.bar.stamp_ms for s in suspects], dtype=np.int64)
-    doubted = inside(stamps, coverage.where(lambda part: part.state == "suspect"))
-    shown = (doubted & ~among(stamps, table.stamps)).tolist()
+    is_suspect = inside(stamps, coverage.where(lambda part: part.state == "suspect"))
+    is_flagged = (is_suspect & ~among(stamps, table.stamps)).tolist()
     return [
         s
-        for s, is_shown in zip(suspects, shown, strict=True)
+        for s, is_shown in zip(suspects, is_flagged, strict=True)
         if is_shown and not s.reason.startswith(OFF_GRID)
     ]
 
@@ -290,8 +290,8 @@ def _unread(coverage: Coverage, table: BarTable) -> Stretches[Gap]:
         return Stretches()
     columns = parts.columns
     gaps = tuple(Gap(source.span, source.reason) for source in columns.sources)
-    lost = np.array(table.counts(columns.edges)) == 0
-    return Stretches.of(columns.take(lost)._replace(sources=gaps))
+    is_lost = np.array(table.counts(columns.edges)) == 0
+    return Stretches.of(columns.take(is_lost)._replace(sources=gaps))
 
 
 def _doubts(coverage: Coverage, table: BarTable, asset_class: str) -> list[str]:

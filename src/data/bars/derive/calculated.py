@@ -169,14 +169,14 @@ def _reach(query: BarsQuery, stored: SeriesView) -> Span:
 
 def _check(query: BarsQuery, source: Timeframe) -> None:
     target = query.timeframe
-    why = ""
+    reason = ""
     if target.is_intraday:
-        why = obstacle(source, target, calendar_for(query.instrument))
+        reason = obstacle(source, target, calendar_for(query.instrument))
     elif target != _DAY:
-        why = "they are built from days on request"
-    if why:
+        reason = "they are built from days on request"
+    if reason:
         raise QueryError(
-            f"{target} bars cannot be built from {source} bars: {why}",
+            f"{target} bars cannot be built from {source} bars: {reason}",
             symbol=query.instrument.symbol,
             hint="use an intraday timeframe that they divide, or 1d",
         )
@@ -193,7 +193,7 @@ def _check_days(query: BarsQuery, reach: Span) -> None:
     sessions = calendar_for(query.instrument).sessions(first, last)
     if any(session.open_ms < day_ms(session.day) for session in sessions):
         raise KindMismatchError(
-            f"days for {query.instrument.symbol} begin the evening before (UTC) and cannot be "
+            f"daily bars for {query.instrument.symbol} begin the evening before (UTC) and cannot be "
             "built from shorter bars",
             symbol=query.instrument.symbol,
             hint="request 1d bars, which vendors have",
@@ -202,26 +202,26 @@ def _check_days(query: BarsQuery, reach: Span) -> None:
 
 def _first_difference(answer: Answer, table: BarTable, coverage: Coverage) -> int | None:
     """Return the first timestamp at which bars differ from the stored ones; None if they are equal."""
-    mine, theirs = answer.table, table
-    if (mine.adj_close is None) != (theirs.adj_close is None) and len(mine) and len(theirs):
-        return int(min(mine.stamps[0], theirs.stamps[0]))
-    size = min(len(mine), len(theirs))
-    same = mine.stamps[:size] == theirs.stamps[:size]
-    for one, other in zip(mine.values(), theirs.values(), strict=False):
+    new, stored = answer.table, table
+    if (new.adj_close is None) != (stored.adj_close is None) and len(new) and len(stored):
+        return int(min(new.stamps[0], stored.stamps[0]))
+    size = min(len(new), len(stored))
+    same = new.stamps[:size] == stored.stamps[:size]
+    for one, other in zip(new.values(), stored.values(), strict=False):
         same &= (one[:size] == other[:size]) | (np.isnan(one[:size]) & np.isnan(other[:size]))
     odd = np.flatnonzero(~same)
     at = int(odd[0]) if len(odd) else size
-    stamps = [int(one.stamps[at]) for one in (mine, theirs) if at < len(one)]
-    stamps += _other_sources(answer.coverage, coverage, mine)
+    stamps = [int(one.stamps[at]) for one in (new, stored) if at < len(one)]
+    stamps += _other_sources(answer.coverage, coverage, new)
     return min(stamps, default=None)
 
 
-def _other_sources(mine: Coverage, theirs: Coverage, table: BarTable) -> Iterator[int]:
+def _other_sources(coverage: Coverage, stored_coverage: Coverage, table: BarTable) -> Iterator[int]:
     """Yield the starts of spans with bars whose vendor or state differs from the stored one."""
-    for part in mine:
+    for part in coverage:
         rows = table.within(part.span).stamps
         if len(rows) and part.state != "empty":
             span = Span(int(rows[0]), int(rows[-1]) + 1)
-            stored = [c for c in theirs.within(span) if c.state != "empty"]
+            stored = [c for c in stored_coverage.within(span) if c.state != "empty"]
             if any((c.vendor, c.state) != (part.vendor, part.state) for c in stored):
                 yield span.start

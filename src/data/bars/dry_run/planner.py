@@ -96,11 +96,11 @@ class RequestPlanner:
         runner.on_plan = lambda request, plan: run.plans.append((request, plan))
         runner.reader = Reader(cast(BarStore, OutlineStore(run.store, query)), self.clock)
         try:
-            found = service.find_stored(query)
-            if isinstance(found, Hit):
-                run.answer = found.answer
+            lookup = service.find_stored(query)
+            if isinstance(lookup, Hit):
+                run.answer = lookup.answer
             else:
-                run.answer = service.misses().answer(query, found)
+                run.answer = service.misses().answer(query, lookup)
         except (NoProviderError, AllProvidersFailedError, UnknownProviderError) as error:
             run.error = error
         return run
@@ -229,19 +229,19 @@ class _Composer:
 
     def _segments(self) -> tuple[tuple[PlanSegment, ...], tuple[PlanStep, ...]]:
         """Return the missing segments with the steps for each, and all other steps."""
-        left, segments = list(self._run.steps), []
+        remaining, segments = list(self._run.steps), []
         for request, plan in self._plans:
             for span in plan.segments:
                 steps = [
                     step
-                    for step in left
+                    for step in remaining
                     if step.what == "bars"
                     and step.timeframe == self._timeframe
                     and step.span.overlaps(span)
                 ]
-                left = [step for step in left if step not in steps]
+                remaining = [step for step in remaining if step not in steps]
                 segments.append(self._segment(request, span, plan.cap, steps))
-        return tuple(segments), tuple(left)
+        return tuple(segments), tuple(remaining)
 
     def _segment(
         self, request: LaneRequest, span: Span, cap: int, steps: Sequence[PlanStep]

@@ -158,8 +158,8 @@ class FakeVendor(BaseDataDownloader):
         if status.shut_s > 0:
             return VendorOffer(name, span, 0, cost, trouble=status.health(query.now_ms).state)
         passed, wait_s, stuck_s = status.send(requests, cost)
-        trouble = f"its limit is used up for {duration(stuck_s)} then" if stuck_s else ""
-        return VendorOffer(name, span, passed, cost, wait_s, trouble)
+        problem = f"its limit is used up for {duration(stuck_s)} then" if stuck_s else ""
+        return VendorOffer(name, span, passed, cost, wait_s, problem)
 
     def health(self, timeframe: Timeframe) -> Health:
         """Return the vendor's current health."""

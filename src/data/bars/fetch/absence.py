@@ -211,33 +211,33 @@ def prove_listing(
         segments: Spans just requested; if none of them is empty now, nothing is done.
     """
     coverage = series.coverage()
-    nothing, behind = _before_first_bar(coverage), _behind_last_bar(coverage)
-    if nothing is not None and any(nothing.overlaps(s) for s in segments):
-        _prove_start(request, series, journal, nothing, coverage)
-    if behind is not None and any(behind.overlaps(s) for s in segments):
-        _prove_end(request, series, journal, behind, coverage)
+    before_first, after_last = _before_first_bar(coverage), _behind_last_bar(coverage)
+    if before_first is not None and any(before_first.overlaps(s) for s in segments):
+        _prove_start(request, series, journal, before_first, coverage)
+    if after_last is not None and any(after_last.overlaps(s) for s in segments):
+        _prove_end(request, series, journal, after_last, coverage)
 
 
 def _prove_start(
     request: LaneRequest,
     series: SeriesStore,
     journal: Journal,
-    nothing: Span,
+    empty: Span,
     coverage: Coverage,
 ) -> None:
     listed = series.lifetime().listed
-    if listed is not None and nothing.end <= listed.at:
+    if listed is not None and empty.end <= listed.at:
         return
-    agreeing = _agreeing(coverage, nothing)
-    if nothing.end - nothing.start < _LONGEST_HALT_MS and len(agreeing) >= PROVING:
+    agreeing = _agreeing(coverage, empty)
+    if empty.end - empty.start < _LONGEST_HALT_MS and len(agreeing) >= PROVING:
         names = agreeing - journal.excluded.keys()
-        agreeing &= _without_bars_before(request, series, nothing, names)
+        agreeing &= _without_bars_before(request, series, empty, names)
     if len(agreeing) < PROVING:
         return
     now, vendors = series.now_ms(), ",".join(sorted(agreeing))
     expires = now + request.expiry.old_ms
-    mark = Covered(nothing, "empty", vendors, fetched_at=now, reason=BEFORE_FIRST, expires=expires)
-    life = Lifetime(listed=Bound(nothing.end, vendors, now, expires, PAGES))
+    mark = Covered(empty, "empty", vendors, fetched_at=now, reason=BEFORE_FIRST, expires=expires)
+    life = Lifetime(listed=Bound(empty.end, vendors, now, expires, PAGES))
     series.commit(Commit(marks=(mark,), lifetime=life))
 
 
@@ -245,31 +245,31 @@ def _prove_end(
     request: LaneRequest,
     series: SeriesStore,
     journal: Journal,
-    nothing: Span,
+    empty: Span,
     coverage: Coverage,
 ) -> None:
-    length = nothing.end - nothing.start
-    if length < _LONGEST_HALT_MS or any(u.span.overlaps(nothing) for u in journal.unfilled):
+    length = empty.end - empty.start
+    if length < _LONGEST_HALT_MS or any(u.span.overlaps(empty) for u in journal.unfilled):
         return
     now = series.now_ms()
-    following = request.grid.next_open(nothing.end)
+    following = request.grid.next_open(empty.end)
     if settles_at(following, request.grid, request.settle_ms) <= now:
         return  # the span does not extend to the present
-    expires = request.expiry.of_end(nothing.start, now)
-    end = Bound(nothing.start, _vendors(coverage, nothing), now, expires)
+    expires = request.expiry.of_end(empty.start, now)
+    end = Bound(empty.start, _vendors(coverage, empty), now, expires)
     series.commit(Commit(lifetime=Lifetime(delisted=end)))
 
 
 def _without_bars_before(
-    request: LaneRequest, series: SeriesStore, nothing: Span, names: Set[str]
+    request: LaneRequest, series: SeriesStore, empty: Span, names: Set[str]
 ) -> set[str]:
-    """Return the vendors among ``names`` that report no bars before ``nothing``.
+    """Return the vendors among ``names`` that report no bars before ``empty``.
 
     If one of them has earlier bars, the result is empty: the empty span is then not before a
     listing.
     """
     agreeing: set[str] = set()
-    pages = _pages_before(request, nothing, series.now_ms())
+    pages = _pages_before(request, empty, series.now_ms())
     for candidate in request.lane.candidates:
         if candidate.name not in names:
             continue
@@ -288,15 +288,15 @@ def _without_bars_before(
     return agreeing
 
 
-def _pages_before(request: LaneRequest, nothing: Span, now_ms: int) -> list[FetchQuery]:
+def _pages_before(request: LaneRequest, empty: Span, now_ms: int) -> list[FetchQuery]:
     """Return the queries that look for earlier bars: the day before, and daily bars before that.
 
     The first query uses the request's own timeframe, because daily bars of earlier days would not
     show an earlier bar on the same day.
     """
-    first = day_ms(date_of(nothing.start)) - DAY_MS
+    first = day_ms(date_of(empty.start)) - DAY_MS
     spans = {
-        request.grid.timeframe: Span(first, nothing.start),
+        request.grid.timeframe: Span(first, empty.start),
         Timeframe.parse("1d"): Span(first - _LONGEST_HALT_MS, first),
     }
     instrument = request.query.instrument
@@ -325,15 +325,15 @@ def _behind_last_bar(coverage: Coverage) -> Span | None:
     return Span(start, end) if start < end else None
 
 
-def _vendors(coverage: Coverage, nothing: Span) -> str:
+def _vendors(coverage: Coverage, empty: Span) -> str:
     """Return the vendors that reported the span as empty."""
-    names_of_parts = (part.vendor.split(",") for part in coverage.within(nothing))
+    names_of_parts = (part.vendor.split(",") for part in coverage.within(empty))
     return ",".join(sorted({name for names in names_of_parts for name in names if name}))
 
 
-def _agreeing(coverage: Coverage, nothing: Span) -> set[str]:
-    """Return the vendors that reported every expected bar of ``nothing`` as missing."""
-    expected = [part for part in coverage.within(nothing) if part.reason != CLOSED]
+def _agreeing(coverage: Coverage, empty: Span) -> set[str]:
+    """Return the vendors that reported every expected bar of ``empty`` as missing."""
+    expected = [part for part in coverage.within(empty) if part.reason != CLOSED]
     if any(part.reason not in PLAINLY_NONE for part in expected):
         return set()  # one of the vendors had bars that did not fit
     vendors = [set(part.vendor.split(",")) - {""} for part in expected]

@@ -86,28 +86,28 @@ class ActionFetcher:
                 f"{candidate.name} reports {what}, which is not applied to prices"
                 for what in getattr(actions, "unapplied", ())
             ]
-            until, told_ms = self._until(actions, wanted), current_call().answered_ms
+            until, answered_ms = self._until(actions, wanted), current_call().answered_ms
             dates = wanted
-            if told_ms is None or now < told_ms <= now + DAY_MS:
-                told_ms = now
+            if answered_ms is None or now < answered_ms <= now + DAY_MS:
+                answered_ms = now
             elif until is None:  # one of the two clocks is wrong; the vendor's time is used
-                dates = self._dates(wanted, told_ms)
+                dates = self._dates(wanted, answered_ms)
             since: int | None = getattr(actions, "since", None)
             whole = Span(lead.start, dates.end)
             dates = self._series.behind_a_cut(whole, since, self._request.grid.calendar)
-            answer = Asked(dates, candidate.name, min(told_ms, now), until)
+            answer = Asked(dates, candidate.name, min(answered_ms, now), until)
             self._series.add_actions(actions, answer)
             return True
         return False
 
-    def _dates(self, span: Span, told_ms: int) -> Span:
-        """Return the ex-dates in ``span`` before the next session that opens after ``told_ms``.
+    def _dates(self, span: Span, answered_ms: int) -> Span:
+        """Return the ex-dates in ``span`` before the next session that opens after ``answered_ms``.
 
-        ``told_ms`` is the vendor's own time; the vendor cannot know about a later session.
+        ``answered_ms`` is the vendor's own time; the vendor cannot know about a later session.
         """
-        today = date_of(told_ms)
+        today = date_of(answered_ms)
         near = self._request.grid.calendar.sessions(today, today + _NEAR)
-        coming = next((day_ms(s.day) for s in near if s.open_ms > told_ms), span.end)
+        coming = next((day_ms(s.day) for s in near if s.open_ms > answered_ms), span.end)
         return Span(span.start, max(span.start, min(span.end, coming)))
 
     def _until(self, actions: Sequence[Action], span: Span) -> int | None:
@@ -153,14 +153,14 @@ class ActionFetcher:
         lacking = [needed for needed in spans if not book.covers(needed, day.news_ms)]
         is_known = not lacking or self.ask(Span(lacking[0].start, lacking[-1].end))
         if not is_known:
-            why = "; ".join(f"{name}: {error}" for name, error in refusals.items())
+            reason = "; ".join(f"{name}: {error}" for name, error in refusals.items())
             raise CapabilityError(
                 f"{candidate.name} has {candidate.adjustment} prices, which can be combined with "
                 f"others only if splits and dividends from {date_of(lacking[0].start)} on are "
                 "known, and no vendor has them",
                 provider=candidate.name,
                 symbol=query.instrument.symbol,
-                hint=why or None,
+                hint=reason or None,
             )
         refused = refusals.get(candidate.name)
         if refused is not None and _is_locked_out(refused):

@@ -294,15 +294,15 @@ class Fetcher:
         # The calendar does not expect bars and one vendor has none, so no other vendor is queried.
         is_none = isinstance(reason, NoDataError)
         closed: list[Span] = []
-        left: list[Span] = []
+        remaining: list[Span] = []
         for span, is_expected in zip(lacking, request.grid.expects(lacking), strict=True):
-            (left if is_expected or not is_none else closed).append(span)
-        following = segment.passed_on(left, reason)
+            (remaining if is_expected or not is_none else closed).append(span)
+        following = segment.passed_on(remaining, reason)
         if excluded_by := self._journal.excluded.get(candidate.name):
             # The rest of this request is passed on together with the missing part, as one span;
             # later requests follow separately.
             rest = group.within(Span(chunk.end, group.whole.end)).spans
-            following = segment.passed_on(coalesce([*left, *rest]), excluded_by)
+            following = segment.passed_on(coalesce([*remaining, *rest]), excluded_by)
         done = group.whole if excluded_by else chunk
         return [
             *map(segment.requested_alone, between),
@@ -383,18 +383,18 @@ class Fetcher:
                 kind = series.view().kind
             try:
                 check_kind(kind, request, fetched)
-                taken = take(request, series, journal.vendor_days, candidate, question, fetched)
+                outcome = take(request, series, journal.vendor_days, candidate, question, fetched)
             except FAILOVER_ERRORS as error:
                 _report_bad_answer(candidate, query, error)
                 raise
-            if taken.answer.refusal:
-                answers.blame(QualityError(taken.answer.refusal, provider=candidate.name))
-        journal.fetched += taken.fetched
-        journal.overdue += taken.overdue
-        journal.forming = taken.forming or journal.forming
-        journal.scores.append(taken.score)
-        journal.problems += (p for p in taken.problems if p not in journal.problems)
-        return fetched, taken.answer
+            if outcome.answer.refusal:
+                answers.blame(QualityError(outcome.answer.refusal, provider=candidate.name))
+        journal.fetched += outcome.fetched
+        journal.overdue += outcome.overdue
+        journal.forming = outcome.forming or journal.forming
+        journal.scores.append(outcome.score)
+        journal.problems += (p for p in outcome.problems if p not in journal.problems)
+        return fetched, outcome.answer
 
     def _note(self, reply: VendorReply[Any]) -> None:
         """Record and log a failed attempt."""
@@ -444,12 +444,12 @@ def _report_bad_answer(candidate: Candidate, question: FetchQuery, error: DataEr
     An answer that does not fit next to another vendor's bars is not reported, because either vendor
     may be wrong.
     """
-    blame = getattr(candidate.downloader, "blame", None)
-    if candidate.capabilities is None or blame is None:
+    report = getattr(candidate.downloader, "blame", None)
+    if candidate.capabilities is None or report is None:
         return
     is_ours = getattr(error, "by_caller", False)
     if not (is_ours or isinstance(error, (SpliceConflictError, NoDataError))):
-        blame(question, error)
+        report(question, error)
 
 
 def _next_chunk(

@@ -170,13 +170,13 @@ class LaneRun:
         unfilled = self.journal.unfilled
         # Spans not requested or not covered by any answer are reported whether recorded or not.
         answered = [*answer.coverage.standing(query.now_ms), *(part.span for part in unfilled)]
-        begun = Span(wanted.start, min(wanted.end, plan.cap, query.now_ms + 1))
-        unasked = missing(begun, answered, (), grid).closed
+        elapsed = Span(wanted.start, min(wanted.end, plan.cap, query.now_ms + 1))
+        unasked = missing(elapsed, answered, (), grid).closed
         if len(answer.table) or not self._is_ahead(wanted):
             # Spans that a hit from the stored documents ignores are never reported here, either.
             unasked = [span for span in unasked if not self._is_ahead(span)]
-        found = _deleted(answer.gaps, lost)
-        lacking = joined(found, [not_asked(span) for span in unasked])
+        answer_gaps = _deleted(answer.gaps, lost)
+        lacking = joined(answer_gaps, [not_asked(span) for span in unasked])
         gaps = real_gaps(lacking, plan.cap, grid, self.request.lane.kind)
         if not (gaps or len(answer.table) or query.offline):
             # No bar is expected, but the only query that could have found some was not answered.
@@ -192,8 +192,8 @@ class LaneRun:
         stored = [part.span for part in self.series.coverage()]
         spans = before.within(reach).where(lambda part: part.state != "empty")
         mine = edges_of(intersect(self.series.stored, [reach]))
-        known = edges_of((*stored, *(part.span for part in self.journal.unfilled)))
-        return spans_of(difference(np.concatenate([spans, mine]), known))
+        accounted = edges_of((*stored, *(part.span for part in self.journal.unfilled)))
+        return spans_of(difference(np.concatenate([spans, mine]), accounted))
 
     def _unrefreshed(self) -> list[str]:
         """Return a sentence if a requested refresh could not fetch all bars again, else an empty list."""

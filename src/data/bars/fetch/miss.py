@@ -91,8 +91,8 @@ class _TriedLanes:
         ``aside`` includes queries for actions and daily closes.
         """
         lanes, tried = self.lanes[start:], () if start else self.earlier
-        found = (a for one in lanes for a in (*one.attempts, *(one.side_attempts if aside else ())))
-        return [*tried, *found]
+        more = (a for one in lanes for a in (*one.attempts, *(one.side_attempts if aside else ())))
+        return [*tried, *more]
 
     @property
     def unfilled(self) -> list[Unfilled]:
@@ -248,8 +248,8 @@ class MissHandler:
             if answer is None:
                 answer = self._otherwise(query, way, tried)
         finally:
-            found = tried.attempts(aside=True)
-            down.update((a.provider, a) for a in found if a.error and a.provider in tried.excluded)
+            calls = tried.attempts(aside=True)
+            down.update((a.provider, a) for a in calls if a.error and a.provider in tried.excluded)
         vendors = {attempt.provider for attempt in tried.attempts()}
         if not query.offline:  # a vendor that supplied stored bars need not be queried
             vendors |= set(_vendors(answer))
@@ -561,10 +561,10 @@ def _others(query: BarsQuery, way: Route, attempts: Sequence[Attempt]) -> dict[s
     """Return the vendors that were not queried, each with the way to request it explicitly."""
     done, symbol = {attempt.provider for attempt in attempts}, query.instrument.symbol
     left = [c.name for lane in way.lanes for c in lane.candidates if c.name not in done]
-    why = f"{way.owner}, the exchange of this pair, does not list it"
+    reason = f"{way.owner}, the exchange of this pair, does not list it"
     return {
         **way.namesakes,
-        **{name: f"{why}; request {symbol} with provider={name!r} to get it" for name in left},
+        **{name: f"{reason}; request {symbol} with provider={name!r} to get it" for name in left},
     }
 
 
@@ -576,7 +576,7 @@ def _naming(answer: Answer, unfilled: Sequence[Unfilled], namesakes: Mapping[str
     reasons = {part.reason for part in unfilled}
     if not namesakes or not reasons:
         return answer
-    not_asked = "; ".join(f"{name} is skipped: {why}" for name, why in namesakes.items())
+    not_asked = "; ".join(f"{name} is skipped: {reason}" for name, reason in namesakes.items())
     columns = stretches(answer.gaps).columns
     named = tuple(
         replace(gap, reason=f"{gap.reason}; {not_asked}") if gap.reason in reasons else gap
@@ -600,7 +600,7 @@ def _failure(
             by_vendor(a.provider, a.message or "it has no closed bar in this range") for a in barren
         )
     reasons = reasons or dict.fromkeys(u.reason for u in unfilled)
-    reasons |= dict.fromkeys(f"{name} is skipped: {why}" for name, why in namesakes.items())
+    reasons |= dict.fromkeys(f"{name} is skipped: {reason}" for name, reason in namesakes.items())
     if query.offline and not failed:
         reasons = {"nothing is cached, and offline=True allows no request": None}
     return AllProvidersFailedError(

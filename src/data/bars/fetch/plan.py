@@ -350,9 +350,9 @@ def adopt(request: LaneRequest, series: SeriesStore, wanted: Span) -> None:
     if not lacking or default == request.key:
         return
     shared = series.other_series(default)
-    theirs = _theirs(shared.view().coverage, wanted, request)
+    adopted = _theirs(shared.view().coverage, wanted, request)
     commits = []
-    for span in intersect(lacking, [part.span for part in theirs]):
+    for span in intersect(lacking, [part.span for part in adopted]):
         # Bars and coverage must come from one read, because a repair on the way removes from both.
         rows, coverage = shared.read(span)
         commits += [_copied(rows, part) for part in _theirs(coverage, span, request)]

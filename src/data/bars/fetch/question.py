@@ -87,14 +87,14 @@ def _side(
     if nearest is None or not _is_foreign(nearest, candidate):
         return None
     final = [c.span for c in parts if c.state == "final" and _is_foreign(c, candidate)]
-    theirs = rows.take(inside(rows.stamps, final))
-    theirs = theirs.take(slice(COMPARED) if is_later else slice(-COMPARED, None))
+    neighbours = rows.take(inside(rows.stamps, final))
+    neighbours = neighbours.take(slice(COMPARED) if is_later else slice(-COMPARED, None))
     reach = Span(edge, edge)
-    if len(theirs) and is_later:
-        reach = Span(edge, grid.next_open(int(theirs.stamps[-1]) + 1))
-    elif len(theirs):
-        reach = Span(int(theirs.stamps[0]), edge)
-    return Side(nearest.vendor, reach, theirs, parts, is_later)
+    if len(neighbours) and is_later:
+        reach = Span(edge, grid.next_open(int(neighbours.stamps[-1]) + 1))
+    elif len(neighbours):
+        reach = Span(int(neighbours.stamps[0]), edge)
+    return Side(nearest.vendor, reach, neighbours, parts, is_later)
 
 
 def _is_foreign(part: Covered, candidate: Candidate) -> bool:

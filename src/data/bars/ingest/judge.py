@@ -114,8 +114,8 @@ class _Judging:
         joined = list(self._joined_again(table, edges))
         marks += joined
         counts = self.answer.closed.counts(edges)
-        stays = [edge for edge, rows in zip(edges, counts, strict=True) if not rows]
-        done += subtract(stays, [mark.span for mark in joined])
+        emptied = [edge for edge, rows in zip(edges, counts, strict=True) if not rows]
+        done += subtract(emptied, [mark.span for mark in joined])
         done = coalesce(done)
         for one in new_graves:
             marks += self._fresh(table, one, done)
@@ -123,9 +123,9 @@ class _Judging:
         rows = self._with_stored([one for one in repeats if one.part.vendor != self._vendor])
         suspect = {mark.span for mark in marks if mark.state == "suspect"}
         # Rejected rows between them were not requested.
-        doubted = [part.span for part in stored if part.state == "suspect"]
-        counts = surroundings.rows.counts(doubted)
-        bare = [span for span, n in zip(doubted, counts, strict=True) if not n]
+        suspect_spans = [part.span for part in stored if part.state == "suspect"]
+        counts = surroundings.rows.counts(suspect_spans)
+        bare = [span for span, n in zip(suspect_spans, counts, strict=True) if not n]
         to_request = subtract([s for s in again if s in suspect], subtract(bare, self.answer.spans))
         return replace(self.answer, closed=rows, verdicts=tuple(marks), grave=tuple(to_request))
 
@@ -152,10 +152,10 @@ class _Judging:
         places = np.searchsorted(old.stamps, new.stamps[common])
         for part in parts:
             first, end = np.searchsorted(new.stamps[common], part.span)
-            rows, theirs = common[first:end], old.take(places[first:end])
+            rows, old_rows = common[first:end], old.take(places[first:end])
             is_own = part.vendor == self._vendor
             tolerance = max(self.stored.tolerance, 1e-9) if is_own else _SAME_ROW
-            same = _agree(new.take(rows), theirs, tolerance)
+            same = _agree(new.take(rows), old_rows, tolerance)
             # Faults that only the whole series proves do not appear next to neighbours.
             same &= is_grave[rows] if is_own and not part.reason.startswith(IN_WHOLE) else True
             if same.any():
@@ -223,9 +223,9 @@ class _Judging:
         # Between neighbours in the table there may be hours that were not requested, or a gap. Bars
         # from before the clock was set back are due anyway; a verdict would delay that.
         stored = self.context.surroundings.coverage
-        known = [part.span for part in stored if not (is_hole(part) or part.reason == AHEAD)]
-        known += self.answer.spans
-        spans = intersect(self._spans(grave.stamps, table.stamps), known)
+        covered = [part.span for part in stored if not (is_hole(part) or part.reason == AHEAD)]
+        covered += self.answer.spans
+        spans = intersect(self._spans(grave.stamps, table.stamps), covered)
         left = (part for span in spans for part in subtract([span], touching(done, span)))
         yield from (replace(mark, span=span) for span in left)
         if grave.from_start and len(self.context.surroundings.rebased):
@@ -269,8 +269,8 @@ class _Judging:
 def _agree(one: BarTable, other: BarTable, tolerance: float) -> Mask:
     """Return, row by row, whether all four prices are the same within a relative tolerance."""
     same = np.ones(len(one), dtype=bool)
-    for mine, theirs in zip(one.values()[:4], other.values()[:4], strict=True):
-        same &= np.isclose(mine, theirs, rtol=tolerance, atol=0.0)
+    for left, right in zip(one.values()[:4], other.values()[:4], strict=True):
+        same &= np.isclose(left, right, rtol=tolerance, atol=0.0)
     return same
 
 

@@ -148,13 +148,13 @@ def _sent_again(
     if again.is_empty:
         return question
     stored = series.read(again)[0].stamps
-    lost = int(np.count_nonzero(~among(stored, distinct(fetched.table.stamps))))
-    if not are_many(lost, len(stored)):
+    count = int(np.count_nonzero(~among(stored, distinct(fetched.table.stamps))))
+    if not are_many(count, len(stored)):
         return question
     request.log.warning(
         "%s no longer returns %d of the last %d bars of %s that it had supplied; they are kept",
         fetched.vendor,
-        lost,
+        count,
         len(stored),
         request.query,
     )
@@ -324,8 +324,8 @@ def _verdicts(
             for side in sides
         ]
     except KindMismatchError as error:
-        why = f"not comparable: {error.args[0]}"
-        return [Verdict("unchecked", 1.0, 0.0, 0, why) for _ in sides], None
+        reason = f"not comparable: {error.args[0]}"
+        return [Verdict("unchecked", 1.0, 0.0, 0, reason) for _ in sides], None
     kinds = [fetched.kind, *(c.kind for side in sides for c in side.coverage)]
     tolerance = AGGREGATES if any(k.venue == "aggregate" for k in kinds) else ONE_MARKET
     first = [judge(m.stored, m.fetched, None, tolerance) for m in overlaps]
@@ -454,7 +454,7 @@ def check_kind(kind: Kind | None, request: LaneRequest, fetched: Fetched) -> Non
     if kind is None or kind.agrees(fetched.kind):
         return
     pairs = kind.differences(fetched.kind).items()
-    text = ", ".join(f"{name} {theirs!r} (stored {mine!r})" for name, (mine, theirs) in pairs)
+    text = ", ".join(f"{name} {new!r} (stored {stored!r})" for name, (stored, new) in pairs)
     raise KindMismatchError(
         f"{fetched.vendor} returned bars of another kind for {request.query}: {text}",
         provider=fetched.vendor,

@@ -180,12 +180,12 @@ def sorted_answer(
         answered, closed.stamps, grid, fetched.settle_ms, now, is_dated=fetched.dated
     )
     odd = checked.contradicted[checked.contradicted < min(finality.settled_before, end)]
-    disbelief = _disbelief(closed, len(bad), len(odd), least_share)
+    rejection = _disbelief(closed, len(bad), len(odd), least_share)
     unexpected = checked.unexpected[among(checked.unexpected, closed.stamps)]
     if fetched.kind.session == "extended":
         unexpected = no_stamps()  # the calendar has only regular hours
     elif 0 < len(closed) == len(unexpected) and least_share > 0 and len(grid.opens(answered)):
-        disbelief = f"all {len(closed)} bars stand where the calendar expects none"
+        rejection = f"all {len(closed)} bars stand where the calendar expects none"
     later = checked.good.within(Span(max(segment.start, end), segment.end))
     return ClassifiedAnswer(
         answered=answered,
@@ -200,8 +200,8 @@ def sorted_answer(
         unexpected=unexpected,
         contradicted=tuple(coalesce(_stretches(odd.tolist(), grid))),
         unpublished=unpublished,
-        doubt=disbelief or doubt,
-        is_believed=not disbelief,
+        doubt=rejection or doubt,
+        is_believed=not rejection,
         stretches=tuple(stretches),
     )
 

@@ -363,9 +363,9 @@ def _stored(
     tolerance = _AS_SENT if own is rows else _REBASED
     surroundings = StoredRange(all_rows, rebased(all_rows, surely=True), all_coverage)
     if len(all_rows) and not len(surroundings.rebased):  # old ones may be unknown
-        beside = all_rows.within(sides)
+        neighbours = all_rows.within(sides)
         parts = all_coverage.within(sides)
-        surroundings = StoredRange(beside, rebased(beside, surely=True), parts)
+        surroundings = StoredRange(neighbours, rebased(neighbours, surely=True), parts)
     return StoredRange(rows, own, coverage, tolerance), surroundings
 
 
@@ -537,15 +537,15 @@ def _commit(
         for part in subtract([mark.span], touching(answered, mark.span))
     ]
     marked = replace(commit, marks=Stretches.chained([outside, commit.marks]))
-    spoken = Span(answer.answered.start, max(answer.answered.end, question.until))
+    judged = Span(answer.answered.start, max(answer.answered.end, question.until))
     is_compared = not view.rows or not question.with_own_bars_before.is_empty
     whole = replace(
         with_splices(marked, checked.fitted.splices, received.span),
         next_due=_due(request, series, fetched, answer, marked),
-        judged=spoken,
+        judged=judged,
         faults=(
             *faults_of(checked.checked, answer, checked.grid, stored.stays(answer.closed.stamps)),
-            *_older_faults(view, question, spoken),
+            *_older_faults(view, question, judged),
         ),
         kind=_kind(view, request, received.candidate, fetched),
         has_verdicts=True,
@@ -689,7 +689,7 @@ def _provisional(
     for part in coverage:
         if part.state == "provisional" and part.expires is None:
             spans += subtract([part.span], touching(answered, part.span))
-    return [grid.next_open(left.start) for left in spans_of(difference(edges_of(spans), doubts))]
+    return [grid.next_open(span.start) for span in spans_of(difference(edges_of(spans), doubts))]
 
 
 def _grid_of(request: LaneRequest, fetched: Fetched) -> BarGrid:
@@ -719,12 +719,12 @@ def contradicted(
         now_ms: Current time; the bars are to be fetched again immediately.
     """
     older = [part.span for part in stored.coverage if is_older(part)]
-    mine = stored.rows.take(inside(stored.rows.stamps, older))
-    common = among(mine.stamps, rows.stamps)
+    older_rows = stored.rows.take(inside(stored.rows.stamps, older))
+    common = among(older_rows.stamps, rows.stamps)
     if not common.any():
         return []
-    theirs = rows.take(among(rows.stamps, mine.stamps))
-    ratios = theirs.close / mine.take(common).close
+    vendor_rows = rows.take(among(rows.stamps, older_rows.stamps))
+    ratios = vendor_rows.close / older_rows.take(common).close
     median = float(np.median(ratios))
     spread = float(np.median(np.abs(ratios - median)))
     if abs(median - 1) <= ONE_MARKET.median and spread <= ONE_MARKET.spread:

@@ -104,9 +104,9 @@ class Candidate:
         """Return whether ``vendors`` has the vendor's name in the rules, or its downloader's name."""
         return bool({self.name, getattr(self.downloader, "name", None)} & set(vendors))
 
-    def has_answered(self, nothing: Covered) -> bool:
-        """Return whether the coverage entry ``nothing`` (without bars) is this vendor's report."""
-        return self.is_among(nothing.vendor.split(","))
+    def has_answered(self, empty: Covered) -> bool:
+        """Return whether the coverage entry ``empty`` (without bars) is this vendor's report."""
+        return self.is_among(empty.vendor.split(","))
 
     def servable(self, segment: Span, timeframe: Timeframe, now_ms: int) -> Span:
         """Return the part of ``segment`` within the vendor's depth of history; it may be empty."""
@@ -599,9 +599,9 @@ def _namesakes(
         if is_proved(instrument, _listed(query, candidate), _listed(query, owner)):
             continue
         name = named_at(instrument, candidate.name)
-        whose = f" of {owner.name}" if owner is not candidate else ""
+        of_owner = f" of {owner.name}" if owner is not candidate else ""
         reasons[candidate.name] = (
-            f"nothing proves that its {name} is the {instrument.symbol}{whose}; "
+            f"nothing proves that its {name} is the {instrument.symbol}{of_owner}; "
             f"request {name} with provider={candidate.name!r} to get it"
         )
     return reasons
@@ -620,7 +620,7 @@ def unknown_symbol(
     """
     failed = [a for a in attempts if a.outcome not in ("ok", "empty")]
     reasons = [str(a) for a in failed]
-    reasons += [f"{name} is skipped: {why}" for name, why in namesakes.items()]
+    reasons += [f"{name} is skipped: {reason}" for name, reason in namesakes.items()]
     symbol = query.instrument.symbol
     return UnknownSymbolError(
         f"unknown symbol {symbol!r}. All providers failed for {query}: "
@@ -709,7 +709,7 @@ def _ordered(
 
 
 def _no_provider(query: BarsQuery, rejected: Mapping[str, str]) -> NoProviderError:
-    reasons = "; ".join(f"{name} {why}" for name, why in rejected.items())
+    reasons = "; ".join(f"{name} {reason}" for name, reason in rejected.items())
     return NoProviderError(
         f"No suitable provider found for {query}" + (f": {reasons}" if reasons else ""),
         symbol=query.instrument.symbol,

@@ -72,7 +72,7 @@ def with_reasons(selector: Any, query: BarsQuery, error: NoProviderError) -> NoP
     if not reasons:
         return error
     listed = "; ".join(by_reason(reasons))
-    are_keys = all(why.startswith(NO_KEY) for why in reasons.values())
+    are_keys = all(reason.startswith(NO_KEY) for reason in reasons.values())
     return NoProviderError(
         f"No suitable provider found for {query}: {listed}",
         lacking=MissingCredentialsError(listed) if are_keys else None,
@@ -84,17 +84,17 @@ def with_reasons(selector: Any, query: BarsQuery, error: NoProviderError) -> NoP
 def _passed_over(query: BarsQuery, way: Route) -> Iterator[tuple[str, str]]:
     """Yield possible candidates, and why each of them is not, or need not be, queried."""
     for lane in reversed(way.lanes):  # the first lane's reason is used
-        why = "offline=True allows no request" if query.offline else NOT_NEEDED
+        reason = "offline=True allows no request" if query.offline else NOT_NEEDED
         if lane is not way.lanes[0] and not query.offline:
-            why = f"only in whole, as a substitute: {differences(way.lanes[0], lane)}"
-        yield from ((candidate.name, why) for candidate in lane.candidates)
+            reason = f"only in whole, as a substitute: {differences(way.lanes[0], lane)}"
+        yield from ((candidate.name, reason) for candidate in lane.candidates)
     yield from way.rejected.items()
 
 
 def differences(first: LaneRoute, other: LaneRoute) -> str:
     """Return, as text, why the bars of two lanes do not mix."""
     pairs = first.kind.differences(other.kind).values()
-    kind = ", ".join(f"{theirs} instead of {ours}" for ours, theirs in pairs)
+    kind = ", ".join(f"{other_value} instead of {own_value}" for own_value, other_value in pairs)
     return kind or f"{'@'.join(other.lane_name)} prices"
 
 

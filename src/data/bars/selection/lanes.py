@@ -135,8 +135,8 @@ class LaneFinder:
         if view.kind is None or not is_too_long(view.kind, query):
             return AnsweringLane(view.key, view, view.kind, None)
         key = replace(view.key, lane=(*view.key.lane, *REGULAR_LANE))
-        beside = self._store.view(key)
-        return AnsweringLane(key, beside, beside.kind, view.kind, home=key.lane)
+        view_of_lane = self._store.view(key)
+        return AnsweringLane(key, view_of_lane, view_of_lane.kind, view.kind, home=key.lane)
 
     def _supplied(
         self, key: SeriesKey, stored: Kind, name: str, query: BarsQuery

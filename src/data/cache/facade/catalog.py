@@ -265,10 +265,10 @@ class Catalogue:
         stored = [key for key, count in rows.items() if count]
         answering = (key for key in stored if key.lane in _ANSWERING)
         updated = max((self._updated(key, listed[key]) for key in answering), default=0)
-        kept = [lane for lane in holdings.lanes if lane.entry.quarantined]
-        aside = [self.store.quarantined(lane.key) for lane in kept]
+        lanes = [lane for lane in holdings.lanes if lane.entry.quarantined]
+        aside = [self.store.quarantined(lane.key) for lane in lanes]
         # Tables and fundamentals have only files in quarantine, and so may a series without bars.
-        elsewhere = holdings.size.quarantined - sum(lane.entry.quarantined for lane in kept)
+        elsewhere = holdings.size.quarantined - sum(lane.entry.quarantined for lane in lanes)
         return {
             "total_size_gb": holdings.size.bytes / BYTES_IN_GB,
             "files_count": holdings.size.data_files,

@@ -84,8 +84,8 @@ class CacheFolder:
         try:
             is_file = self.cache_dir.exists() and not self.cache_dir.is_dir()
         except OSError as exc:  # this user may not search a parent folder
-            why = f"the cache folder {self.cache_dir} cannot be accessed: {exc.strerror}"
-            raise StorageError(why, hint="name another folder") from exc
+            reason = f"the cache folder {self.cache_dir} cannot be accessed: {exc.strerror}"
+            raise StorageError(reason, hint="name another folder") from exc
         if is_file:
             raise StorageError(
                 f"the cache folder {self.cache_dir} is a file", hint="name another folder"

@@ -149,13 +149,13 @@ def _commit(checked: Checked, offer: FrameUpload, extent: Span, now_ms: int) -> 
         keeps=True,
     )
     bad = [row.bar.stamp_ms for row in checked.bad]
-    doubted = [Span(stamp, stamp + 1) for stamp in bad]
+    bad_spans = [Span(stamp, stamp + 1) for stamp in bad]
     present = union(checked.good.stamps, np.array(bad, dtype=np.int64))
     grid = _grid(present, offer, extent)
     lacking = _holes(present, grid, extent) if grid else []
     parts = [
         replace(piece, table=piece.table.within(span), span=span)
-        for span in subtract([extent], [*doubted, *lacking])
+        for span in subtract([extent], [*bad_spans, *lacking])
     ]
     closed = _closed_beside(extent, grid, now_ms) if grid else []
     wanted_span = requested_span(offer, now_ms)
@@ -187,7 +187,7 @@ def _commit(checked: Checked, offer: FrameUpload, extent: Span, now_ms: int) -> 
             expires=expires,
             reason=row.reason,
         )
-        for span, row in zip(doubted, checked.bad, strict=True)
+        for span, row in zip(bad_spans, checked.bad, strict=True)
     )
     suspects = tuple(Suspect(row.bar, row.reason) for row in checked.bad)
     faults = _faults(checked, lacking, offer, extent)
@@ -300,8 +300,8 @@ def stored_frame(
     table = merge(catalogue.unproven(key, span), table)
     suspects = store.suspects(key, span)
     if suspects:
-        why = sentence(suspects[0].reason)
-        log.warning("%s: %d of the rows cannot be bars: %s", key, len(suspects), why)
+        reason = sentence(suspects[0].reason)
+        log.warning("%s: %d of the rows cannot be bars: %s", key, len(suspects), reason)
         rows: dict[int, Bar] = {s.bar.stamp_ms: s.bar for s in suspects}
         table = merge(BarTable.from_bars(list(rows.values())), table)
     return build_frame(table) if len(table) else None

@@ -79,13 +79,13 @@ def migrate_series(store: StoreParts, key: SeriesKey, *, dry_run: bool) -> list[
     """
     store.old.forget(key)
     lane = store.lane(key)
-    taken = dict(store.old.of(lane, lane.years()))
-    hidden = _hidden(store, lane, taken)
-    files = [_described(store, key, year, path) for year, path in sorted(taken.items())]
-    files += [_as_hidden(_described(store, key, year, path)) for year, path in hidden]
+    old_files = dict(store.old.of(lane, lane.years()))
+    hidden_files = _hidden(store, lane, old_files)
+    files = [_described(store, key, year, path) for year, path in sorted(old_files.items())]
+    files += [_as_hidden(_described(store, key, year, path)) for year, path in hidden_files]
     if dry_run or not files:
         return files
-    years = {year: store.old.read(key, path) for year, path in taken.items()}
+    years = {year: store.old.read(key, path) for year, path in old_files.items()}
     for year, old in years.items():
         _prove(key, year, old)
     store.disk.make_folders(lane.paths.folder)
@@ -99,7 +99,7 @@ def migrate_series(store: StoreParts, key: SeriesKey, *, dry_run: bool) -> list[
                 _check_stored(lane, year, old)
             else:
                 _put_aside(lane, year, old.path, old.damage)
-        for year, path in hidden:
+        for year, path in hidden_files:
             _put_aside(lane, year, path, "")
     store.old.forget(key)
     return files
@@ -118,14 +118,14 @@ def _described(store: StoreParts, key: SeriesKey, year: int, path: Path) -> OldF
 
 
 def _hidden(
-    store: StoreParts, lane: SeriesFiles, taken: Mapping[int, Path]
+    store: StoreParts, lane: SeriesFiles, old_files: Mapping[int, Path]
 ) -> list[tuple[int, Path]]:
     """Return older files for years for which the series, or a preferred layout, has bars."""
     encoded = encode_symbol(lane.key.symbol)
     return [
         (year, path)
         for year, path in legacy_files(store.layout.root, lane.key, encoded)
-        if path not in taken.values() and path.parent != lane.paths.folder
+        if path not in old_files.values() and path.parent != lane.paths.folder
     ]
 
 
@@ -314,9 +314,9 @@ def _is_stored(table: BarTable, now: BarTable) -> NDArray[np.bool_]:
         return np.zeros(len(table), dtype=bool)
     places = np.minimum(np.searchsorted(now.stamps, table.stamps), len(now) - 1)
     same = now.stamps[places] == table.stamps
-    for mine, theirs in zip(_columns(table), _columns(now), strict=True):
-        there = theirs[places]
-        same &= (mine.view(np.int64) == there.view(np.int64)) | (np.isnan(mine) & np.isnan(there))
+    for left, right in zip(_columns(table), _columns(now), strict=True):
+        there = right[places]
+        same &= (left.view(np.int64) == there.view(np.int64)) | (np.isnan(left) & np.isnan(there))
     return np.asarray(same, dtype=bool)
 
 

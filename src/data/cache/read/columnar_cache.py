@@ -117,7 +117,7 @@ class Sidecars:
             return file.table(span, list(wanted))
         except DamagedColumnsError as damage:
             if lane.previews is None:
-                text = "%s: the columnar file is damaged (%s); it is made again"
+                text = "%s: the columnar file is damaged (%s); it will be rebuilt"
                 log.warning(text, lane.key, damage)
                 self.drop(lane.key)
             return None
@@ -243,7 +243,7 @@ class Sidecars:
         except LockTimeoutError:
             log.debug("%s: another process is writing the columnar file", key)
         except DamagedColumnsError as damage:  # in years that were to be copied
-            log.warning("%s: the columnar file is damaged (%s); it is made again", key, damage)
+            log.warning("%s: the columnar file is damaged (%s); it will be rebuilt", key, damage)
             self.drop(key)
         except (StorageError, ValueError) as exc:
             log.debug("%s: the columnar file was not written: %s", key, exc)
@@ -329,8 +329,8 @@ def fitting(mode: Columnar, folder: Path) -> Columnar:
     if not warned.is_set():
         warned.set()
         log.warning(
-            "%s lies on a network file system (%s): columns are read and not mapped into "
-            "memory; cache.columnar: read in the rules says the same without this warning",
+            "%s is on a network file system (%s): columns are read, not mapped into memory; "
+            "set cache.columnar: read in the rules to turn this warning off",
             folder,
             kind,
         )

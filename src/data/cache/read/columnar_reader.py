@@ -36,7 +36,7 @@ MOST_COPIED = 1 << 19
 # process's limit is used for that. Beyond it, frames are copied.
 _SHARE = 4
 # The maps in use by frames in this process.
-lent: WeakSet[mmap] = WeakSet()
+open_maps: WeakSet[mmap] = WeakSet()
 Column = NDArray[Any]
 # Types of the columns that are not prices.
 _TYPES: dict[str, type[np.generic]] = {STAMPS: np.int64, INDEX: np.int64}
@@ -153,7 +153,7 @@ class ColumnarFile:
 
     def _private(self) -> dict[str, Column] | None:
         """Map the file once more, for one caller; None if that is not possible."""
-        if len(lent) >= self._disk.most_open() // _SHARE:
+        if len(open_maps) >= self._disk.most_open() // _SHARE:
             return None
         try:
             handle = self._disk.open_read(self.path)
@@ -163,7 +163,7 @@ class ColumnarFile:
                 if self._disk.fstat(handle).inode != self.inode:
                     return None
                 own = self._disk.map(handle, self.head.size, private=True)
-                lent.add(own)
+                open_maps.add(own)
                 return _columns(own, self.head)
             finally:
                 self._disk.close(handle)

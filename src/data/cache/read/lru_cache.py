@@ -118,8 +118,8 @@ class DocumentCache:
         state = self.settled_state(folder)
         entry: _Parsed | None = self._memory.get(key)
         if entry is not None and entry.state == state:
-            kept: tuple[str, ...] = entry.value
-            return kept
+            cached: tuple[str, ...] = entry.value
+            return cached
         names = tuple(self._disk.list(folder))
         if state is not None:
             size = EACH_BYTES + _NAME_BYTES * len(names)

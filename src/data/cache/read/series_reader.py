@@ -538,9 +538,9 @@ class RangeReader:
     def _whole(self, lane: SeriesFiles, year: int, state: YearState) -> WholeYear | None:
         # Checked before the file is read, so that a concurrent change is noticed the next time.
         file = self._disk.stat(lane.paths.data(year)) or NO_FILE
-        kept: WholeYear | None = self._memory.get(("year", lane.key, year))
-        if kept is not None and (kept.file, kept.state.head) == (file, state.head):
-            return kept._replace(state=state)  # the coverage may have changed
+        cached: WholeYear | None = self._memory.get(("year", lane.key, year))
+        if cached is not None and (cached.file, cached.state.head) == (file, state.head):
+            return cached._replace(state=state)  # the coverage may have changed
         content = read_year(lane, year, year_span(year), self._lock_timeout_s)
         return None if content is None else WholeYear(content[1], content[0], file)
 
@@ -561,9 +561,9 @@ class RangeReader:
         paths = self._old.of(lane, lane.years())
         for year in sorted([*old, *ours]):
             if year in old:
-                theirs = self._old.read(lane.key, paths[year])
-                tables.append(theirs.table.within(span))
-                coverages.append(theirs.coverage)
+                old_year = self._old.read(lane.key, paths[year])
+                tables.append(old_year.table.within(span))
+                coverages.append(old_year.coverage)
             elif (mine := read_year(lane, year, span, self._lock_timeout_s)) is not None:
                 tables.append(mine[0])
                 coverages.append(mine[1].coverage)

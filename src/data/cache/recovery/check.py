@@ -115,7 +115,7 @@ class Inspection:
     @property
     def damage(self) -> list[str]:
         """Descriptions of all defects and problems."""
-        return [*map(str, self.findings), *(f"{key}: {why}" for key, why in self.problems)]
+        return [*map(str, self.findings), *(f"{key}: {reason}" for key, reason in self.problems)]
 
     def to_json(self) -> dict[str, Any]:
         """Return a JSON-compatible dictionary.
@@ -482,19 +482,19 @@ def _ailment(diagnosis: Diagnosis) -> Ailment | None:
     if words is None:
         return None
     recorded = diagnosis.meta.state.rows if diagnosis.meta is not None else 0
-    left = diagnosis.state.rows if diagnosis.state is not None else 0
+    rows = diagnosis.state.rows if diagnosis.state is not None else 0
     facts = {
         "document": _document(diagnosis),
         "recorded": _bars(recorded),
-        "left": _bars(left),
+        "left": _bars(rows),
         "fresh": _bars(sum(member.header.rows for member in diagnosis.fresh)),
         "tail": len(diagnosis.seen.tail),
         "end": diagnosis.seen.end,
         "size": len(diagnosis.seen.content),
     }
     what, remedy = (text.format(**facts) for text in words)
-    if diagnosis.case == "replace" and recorded > left:
-        remedy += f"; to be fetched again: {_bars(recorded - left)}"
+    if diagnosis.case == "replace" and recorded > rows:
+        remedy += f"; to be fetched again: {_bars(recorded - rows)}"
     return Ailment(what, remedy, in_flight=diagnosis.case in _IN_FLIGHT and not diagnosis.flaw)
 
 

@@ -90,13 +90,13 @@ def keep_rows(lane: SeriesFiles, year: int, rows: Sequence[Suspect]) -> None:
     if not rows:
         return
     content = lane.disk.read_if_exists(lane.paths.rows(year))
-    kept = _held_cells(content)
-    if kept is None:
+    old_cells = _held_cells(content)
+    if old_cells is None:
         assert content is not None
         keep_bytes(lane, lane.paths.rows(year).name, content, "the file of bad rows is damaged")
     if len({row.bar.stamp_ms for row in rows}) == len(rows) and not any(map(_is_bar, rows)):
         rows = rows[-MOST_ROWS:]  # no more rows are kept
-    cells = dict.fromkeys(kept or ())
+    cells = dict.fromkeys(old_cells or ())
     before = len(cells)
     cells |= dict.fromkeys(_cells(rows))
     if len(cells) == before:
@@ -134,13 +134,13 @@ def _newest(cells: list[tuple[str, ...]]) -> list[tuple[str, ...]]:
         return cells
     kept: list[tuple[str, ...]] = []
     counts.clear()
-    rubbish = 0
+    invalid = 0
     for row in reversed(cells):
         is_bar = row[-1].startswith(WITHDRAWN)
         counts[row[0]] += not is_bar
-        if is_bar or (counts[row[0]] <= _MOST_OF_A_STAMP and rubbish < MOST_ROWS):
+        if is_bar or (counts[row[0]] <= _MOST_OF_A_STAMP and invalid < MOST_ROWS):
             kept.append(row)
-            rubbish += not is_bar
+            invalid += not is_bar
     return kept[::-1]
 
 

@@ -155,8 +155,8 @@ def preview(lane: SeriesFiles, year: int) -> YearFile | None:
 
     None means that nothing would be stored. Raises as :func:`examine` does.
     """
-    left = examine(lane, year)
-    return None if left.state is None else YearFile(left.state, tuple(left.members))
+    diagnosis = examine(lane, year)
+    return None if diagnosis.state is None else YearFile(diagnosis.state, tuple(diagnosis.members))
 
 
 def rebuild(lane: SeriesFiles, year: int) -> YearMeta | None:
@@ -205,15 +205,15 @@ def _settled(
     lane: SeriesFiles, year: int, diagnosis: Diagnosis, meta: YearMeta, state: YearState
 ) -> YearMeta:
     """Cut off a torn tail, write ``state`` to the year's document, and return the document."""
-    seen = diagnosis.seen
-    if seen.tail:
-        keep_bytes(lane, lane.paths.data(year).name, seen.tail, "torn tail of an append")
-        _cut(lane, year, seen.end)
+    scan = diagnosis.seen
+    if scan.tail:
+        keep_bytes(lane, lane.paths.data(year).name, scan.tail, "torn tail of an append")
+        _cut(lane, year, scan.end)
     if diagnosis.case == "torn":
         return meta
     if diagnosis.case == "gone":
-        gone = "%s %s: the data file is gone; %s bars will be fetched again"
-        log.error(gone, lane.key, year, meta.state.rows)
+        message = "%s %s: the data file is gone; %s bars will be fetched again"
+        log.error(message, lane.key, year, meta.state.rows)
     elif diagnosis.members and state.generation > (logged := lane.logged_generation(year)):
         _log(
             lane, year, state, sum(m.header.rows for m in diagnosis.fresh if m.header.seq > logged)
@@ -244,8 +244,8 @@ def _from_members(lane: SeriesFiles, year: int, diagnosis: Diagnosis, state: Yea
     if diagnosis.case == "rebuild":
         log.warning("%s %s: metadata are rebuilt from the bars", lane.key, year)
         return _saved(lane, year, facts.settled(state))
-    seen = diagnosis.seen
-    keep_file(lane, lane.paths.data(year), seen.content, f"damaged at byte {seen.end}")
+    scan = diagnosis.seen
+    keep_file(lane, lane.paths.data(year), scan.content, f"damaged at byte {scan.end}")
     log.warning("%s %s: damaged; %s bars could be kept", lane.key, year, state.rows)
     done = rewrite(lane, year, meta=facts, members=members, state=state, keep_version=False)
     if meta is not None:
@@ -336,21 +336,21 @@ def _of_data(
 
 
 def _of_recorded(
-    lane: SeriesFiles, year: int, meta: YearMeta, recorded: tuple[YearState, int], seen: Scan
+    lane: SeriesFiles, year: int, meta: YearMeta, recorded: tuple[YearState, int], scan: Scan
 ) -> Diagnosis:
     """Return the diagnosis of a year whose data begins with a recorded state."""
     state, count = recorded
-    fresh = seen.members[count:]
+    fresh = scan.members[count:]
     if fresh:
         appended = _with_appended(lane, year, meta, state, fresh)
-        return Diagnosis("behind", meta, "", appended, seen.members, fresh, seen)
-    case: Case = "torn" if seen.tail else "sound"
+        return Diagnosis("behind", meta, "", appended, scan.members, fresh, scan)
+    case: Case = "torn" if scan.tail else "sound"
     if meta.pending is not None:  # the data is exactly one of the two files
         case = "forward" if state is meta.pending else "back"
-    return Diagnosis(case, meta, "", state, seen.members, seen=seen)
+    return Diagnosis(case, meta, "", state, scan.members, seen=scan)
 
 
-def _recorded_state(lane: SeriesFiles, meta: YearMeta, seen: Scan) -> tuple[YearState, int] | None:
+def _recorded_state(lane: SeriesFiles, meta: YearMeta, scan: Scan) -> tuple[YearState, int] | None:
     """Return the recorded state with which the data begins, and the number of its members.
 
     While a rewrite is pending, the data must equal one of the two states to the last byte: the new
@@ -359,16 +359,16 @@ def _recorded_state(lane: SeriesFiles, meta: YearMeta, seen: Scan) -> tuple[Year
     states = (
         [meta.state]
         if meta.pending is None
-        else [state for state in (meta.pending, meta.state) if state.size == len(seen.content)]
+        else [state for state in (meta.pending, meta.state) if state.size == len(scan.content)]
     )
     for state in states:
         count = next(
-            (n for n, (at, m) in enumerate(seen.chain, 1) if at + len(m.raw) == state.size), None
+            (n for n, (at, m) in enumerate(scan.chain, 1) if at + len(m.raw) == state.size), None
         )
         if count is None:
             continue
         try:
-            check_members(list(seen.chain[:count]), state, most_rows=lane.most_rows())
+            check_members(list(scan.chain[:count]), state, most_rows=lane.most_rows())
         except MismatchError:
             continue
         return state, count
@@ -490,14 +490,14 @@ def _behind(content: bytes, start: int) -> Iterator[Member]:
         start += len(member.raw)
 
 
-def salvage(seen: Scan, identity: str) -> list[YearSegment]:
+def salvage(scan: Scan, identity: str) -> list[YearSegment]:
     """Return the valid members of this file as segments, ascending.
 
     A member whose bars do not follow those before it is omitted: the file is a mixture, and it is
     unknown which of the two is newer.
     """
     kept: list[YearSegment] = []
-    for member in (*seen.members, *_behind(seen.content, seen.end)):
+    for member in (*scan.members, *_behind(scan.content, scan.end)):
         header = member.header
         last = kept[-1].header.last if kept else None
         if header.id != identity or header.first is None:

@@ -119,13 +119,13 @@ class AgeRetention:
         for key in self._catalogue.stored_keys():
             lane = self._parts.lane(key)
             own = lane.years()
-            foreign = self._parts.old.of(lane, own)
-            for year in sorted({*own, *foreign}):
-                path = foreign.get(year, lane.paths.data(year))
+            old_files = self._parts.old.of(lane, own)
+            for year in sorted({*own, *old_files}):
+                path = old_files.get(year, lane.paths.data(year))
                 if self._disk.stat(path) is None:
                     continue  # it has no bars
                 is_younger = year_span(year).start >= before  # then nothing needs to be read
-                content = None if is_younger else holding(lane, year, foreign, self._parts.old)
+                content = None if is_younger else holding(lane, year, old_files, self._parts.old)
                 if content is None or content.closed_ms > before:
                     collected.stay.add(BARS)
                     if content is None and not is_younger:
@@ -150,16 +150,16 @@ class AgeRetention:
         Each year is checked again under the lock of its series: it stays if it has received newer
         rows meanwhile.
         """
-        gone: list[AgedYear] = []
+        deleted: list[AgedYear] = []
         problems = list(aged.problems)
         for one in aged.years:
             try:
                 if self._delete(one, aged.before, wait_s):
-                    gone.append(one)
+                    deleted.append(one)
             except DataError as exc:
                 problems.append((one.key, f"{one.year} was not deleted: {exc}"))
-        self._store.changed = self._store.changed or bool(gone)
-        return replace(aged, years=tuple(gone), problems=tuple(problems))
+        self._store.changed = self._store.changed or bool(deleted)
+        return replace(aged, years=tuple(deleted), problems=tuple(problems))
 
     def _delete(self, one: AgedYear, before: int, wait_s: float | None) -> bool:
         if one.data_type != BARS:

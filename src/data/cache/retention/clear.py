@@ -47,11 +47,11 @@ def clear_lane(lane: SeriesFiles, old: OldYears, lock_timeout_s: float, by: str)
     with disk.lock(lane.paths.lock, lock_timeout_s):
         for name in lane.barred():
             disk.remove_whole(folder / name)
-        foreign = old.of(lane, lane.years())
-        gone = _Gone.of(lane, {*lane.years(), *foreign}, foreign, old)
+        old_files = old.of(lane, lane.years())
+        cleared = _Gone.of(lane, {*lane.years(), *old_files}, old_files, old)
         # Done first, because the log prevents the reuse of version numbers.
-        gone.write(lane, by)
-        for year, path in foreign.items():
+        cleared.write(lane, by)
+        for year, path in old_files.items():
             disk.remove(path.with_name(f"{year:04d}.metadata.json"))
             disk.remove(path)
         inner = (lane.paths.quarantine, lane.paths.versions, lane.paths.legacy)
@@ -65,7 +65,7 @@ def clear_lane(lane: SeriesFiles, old: OldYears, lock_timeout_s: float, by: str)
         disk.sync_folder(folder)
         lane.tainted.difference_update({(lane.key, year) for _, year in tuple(lane.tainted)})
     old.forget(lane.key)
-    return gone.bars
+    return cleared.bars
 
 
 def clear_years(
@@ -86,27 +86,27 @@ def clear_years(
     """
     disk, removed, years = lane.disk, 0, list(years)
     with disk.lock(lane.paths.lock, lock_timeout_s):
-        foreign = old.of(lane, lane.readable_years())
+        others = old.of(lane, lane.readable_years())
         if closed_by is not None:
             years = [
                 year
                 for year in years
-                if (content := holding(lane, year, foreign, old)) and content.closed_ms <= closed_by
+                if (content := holding(lane, year, others, old)) and content.closed_ms <= closed_by
             ]
         if what := lane.barred().get(SERIES):
             keep_barring(lane, SERIES, what)
         series = read_series(lane) or SeriesMeta()
         empties = series.empties.without(map(year_span, years))
-        gone = _Gone.of(lane, years, foreign, old)
-        generation = gone.newest + 1 if gone.years else series.generation
+        cleared = _Gone.of(lane, years, others, old)
+        generation = cleared.newest + 1 if cleared.years else series.generation
         # Done first, so that after a crash a reader does not consider the removed data up to date.
         after = replace(
             series, next_due=None, empties=empties, generation=generation, years_generation=0
         )
-        if gone.years or after.empties != series.empties or series.next_due is not None:
+        if cleared.years or after.empties != series.empties or series.next_due is not None:
             lane.write_series(after, durable=True)
         for year in years:
-            data = foreign.get(year, lane.paths.data(year))
+            data = others.get(year, lane.paths.data(year))
             removed += disk.stat(data) is not None
             disk.remove_whole(data.with_name(f"{year:04d}.metadata.json"))
             disk.remove_whole(data)
@@ -114,7 +114,7 @@ def clear_years(
                 disk.remove_whole(path)
             lane.tainted.discard((lane.key, year))
         disk.sync_folder(lane.paths.folder)
-        gone.write(lane, by)
+        cleared.write(lane, by)
     old.forget(lane.key)
     return removed
 
@@ -127,14 +127,14 @@ class YearHeld(NamedTuple):
 
 
 def holding(
-    lane: SeriesFiles, year: int, foreign: Mapping[int, Path], old: OldYears
+    lane: SeriesFiles, year: int, old_files: Mapping[int, Path], old: OldYears
 ) -> YearHeld | None:
     """Return the content of a year; None if it has no bars or cannot be examined.
 
     Nothing is repaired or written.
     """
-    if year in foreign:
-        table = old.read(lane.key, foreign[year]).table
+    if year in old_files:
+        table = old.read(lane.key, old_files[year]).table
         bars, last = len(table), int(table.stamps[-1]) if len(table) else None
     else:
         try:
@@ -184,7 +184,7 @@ class _Gone:
 
     @classmethod
     def of(
-        cls, lane: SeriesFiles, years: Iterable[int], foreign: Mapping[int, Path], old: OldYears
+        cls, lane: SeriesFiles, years: Iterable[int], old_files: Mapping[int, Path], old: OldYears
     ) -> _Gone:
         """Examine the data to be deleted; damage does not prevent a deletion."""
         try:
@@ -206,8 +206,8 @@ class _Gone:
         for year in years:
             entries = lane.log_entries(year) if year in logged else []
             bars_logged = sum(_count(e, "added") - _count(e, "removed") for e in entries)
-            if year in foreign:
-                table = [piece.table for piece in old.read(lane.key, foreign[year]).pieces()]
+            if year in old_files:
+                table = [piece.table for piece in old.read(lane.key, old_files[year]).pieces()]
                 years_gone[year] = None, None, sum(map(len, table)), bars_logged
                 continue
             is_lost = f"{year:04d}{METADATA}" in barred

@@ -99,7 +99,7 @@ class Freeable:
             "bytes": self.bytes,
             "derived_bytes": self.derived,
             "replaceable_bytes": self.bars,
-            "kept": [{"reason": why, "bytes": size} for why, size in self.kept.items()],
+            "kept": [{"reason": reason, "bytes": size} for reason, size in self.kept.items()],
         }
 
 

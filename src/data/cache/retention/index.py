@@ -133,8 +133,8 @@ class LaneIndex:
 
     # --- writing ---------------------------------------------------------------------------
 
-    def keep(self, learned: Mapping[str, Learned], gone: Iterable[str] = ()) -> None:
-        """Store the facts about lanes; entries of lanes that are ``gone`` are dropped."""
+    def keep(self, learned: Mapping[str, Learned], removed: Iterable[str] = ()) -> None:
+        """Store the facts about lanes; entries of lanes that are ``removed`` are dropped."""
         rows = [
             (
                 lane,
@@ -148,11 +148,11 @@ class LaneIndex:
         ]
 
         def work(db: sqlite3.Connection) -> None:
-            """Replace the entries of ``learned``; drop entries and uses of ``gone``."""
+            """Replace the entries of ``learned``; drop entries and uses of ``removed``."""
             db.executemany(_KEEP, rows)
-            lost = [(lane,) for lane in gone]
-            db.executemany("DELETE FROM entries WHERE lane = ?", lost)
-            db.executemany("DELETE FROM uses WHERE lane = ?", lost)
+            removed_rows = [(lane,) for lane in removed]
+            db.executemany("DELETE FROM entries WHERE lane = ?", removed_rows)
+            db.executemany("DELETE FROM uses WHERE lane = ?", removed_rows)
 
         self._write(work)
 

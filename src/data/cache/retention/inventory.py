@@ -300,17 +300,17 @@ class Inventory:
     # --- one lane --------------------------------------------------------------------------
 
     def _learn(
-        self, key: SeriesKey, path: str, part: Part, known: LaneEntry | None
+        self, key: SeriesKey, path: str, part: Part, previous: LaneEntry | None
     ) -> tuple[Learned, bool]:
         """Read the facts in a lane's documents; also return whether they may be stored in the index.
 
         They may be stored if no writer was active in the lane meanwhile, the lane is undamaged, and
-        any later change is certain to show in its folder's modification time. ``known`` is the
+        any later change is certain to show in its folder's modification time. ``previous`` is the
         lane's entry if only ``part`` is missing.
         """
         try:
             with self.without_writers(Path(path)):
-                learned = self.read_lane(key, path, part, known)
+                learned = self.read_lane(key, path, part, previous)
         except (LockTimeoutError, StorageError):  # another writer, or a read-only disk
             return self.read_lane(key, path, part), False
         now = self._disk.now_ns()
@@ -325,17 +325,17 @@ class Inventory:
         return self._disk.lock(lock, 0.0)
 
     def read_lane(
-        self, key: SeriesKey, path: str, part: Part, known: LaneEntry | None = None
+        self, key: SeriesKey, path: str, part: Part, previous: LaneEntry | None = None
     ) -> Learned:
-        """Read the documents of a lane, or only its logs if ``known`` is still valid."""
-        entry, documents = known, dict[str, bytes]()
+        """Read the documents of a lane, or only its logs if ``previous`` is still valid."""
+        entry, documents = previous, dict[str, bytes]()
         # For an unchanged lane only the log is read, because it is not one of the documents.
         if entry is None or part != "growth" or not self._is_valid(entry, path):
             entry, documents = self._entry(key, path)
         parts: dict[str, Any] = {}
         if part == "outer_keys":
-            sound = [year.year for year in entry.years if year.is_sound]
-            parts[part] = {y: outer_keys(documents[f"{y:04d}{METADATA}"]) for y in sound}
+            valid = [year.year for year in entry.years if year.is_sound]
+            parts[part] = {y: outer_keys(documents[f"{y:04d}{METADATA}"]) for y in valid}
         elif part == "growth":
             try:
                 parts[part] = growth_of(log_of(self._parts.lane(key)))

@@ -290,17 +290,17 @@ class RetentionManager(StoreListener):
         self._measured = limit + left, self._clock.monotonic()
         return dropped
 
-    def _make_room(self, lack: int) -> int:
+    def _make_room(self, need: int) -> int:
         """Drop files that can be rebuilt, least recently used first; return the bytes freed."""
         try:
-            return self._drop_derived(self.inventory.look().lanes, lack)
+            return self._drop_derived(self.inventory.look().lanes, need)
         except CacheError as exc:
             log.debug("no space could be freed: %s", exc)
             return 0
 
-    def _drop_derived(self, lanes: Iterable[StoredLane], lack: int) -> int:
+    def _drop_derived(self, lanes: Iterable[StoredLane], need: int) -> int:
         uses = self._uses.merged(self.inventory.index)
-        return drop_derived(self._parts, lanes, lambda lane: uses.get(lane, Use()).last_ms, lack)
+        return drop_derived(self._parts, lanes, lambda lane: uses.get(lane, Use()).last_ms, need)
 
     def _evict(self, one: Holding) -> bool:
         try:
@@ -393,14 +393,14 @@ class LastUses:
     def _guard(self) -> threading.Lock:
         if os.getpid() != self._pid:  # the parent writes what was noted before the fork
             self._begin()
-            for noted in self._noted.values():
-                noted.take(0)
+            for uses in self._noted.values():
+                uses.take(0)
         return self._lock
 
     def _take(self) -> None:
         now = self._clock.now_ms()
-        for key, noted in list(self._noted.items()):
-            use = noted.take(now)
+        for key, uses in list(self._noted.items()):
+            use = uses.take(now)
             if use is not None and self._is_stored(key):
                 name = lane_name(key)
                 self._fresh[name] = use.after(self._fresh.get(name, Use()))

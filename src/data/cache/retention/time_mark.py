@@ -50,10 +50,10 @@ class TimeMark:
         Raises:
             StorageError: The file cannot be written.
         """
-        known = self._load()
-        if known is None:
+        mark = self._load()
+        if mark is None:
             self._keep({_SINCE: vouched_ms})
-        elif vouched_ms > max(known.values()):
+        elif vouched_ms > max(mark.values()):
             self._keep({_LATEST: vouched_ms})
 
     def _load(self) -> dict[str, int] | None:
@@ -63,8 +63,8 @@ class TimeMark:
             plain = {} if content is None else json_document.load(content)
         except (CorruptEntryError, FormatVersionError, StorageError):
             return None
-        known = {name: plain[name] for name in (_LATEST, _SINCE) if type(plain.get(name)) is int}
-        return known or None
+        mark = {name: plain[name] for name in (_LATEST, _SINCE) if type(plain.get(name)) is int}
+        return mark or None
 
     def _keep(self, plain: dict[str, int]) -> None:
         write_atomically(self._disk, self._path, json_document.dump(plain))

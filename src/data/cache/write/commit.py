@@ -121,8 +121,8 @@ class CommitRun:
             meta = self.metas.get(year)
             coverage = meta.state.coverage if meta else Coverage()
             for span in outdated_spans(self.lane.key, coverage):
-                gone = [removal(old, now) for old in coverage.within(span)]
-                part.pieces = [*gone, *part.pieces]
+                removals = [removal(old, now) for old in coverage.within(span)]
+                part.pieces = [*removals, *part.pieces]
 
     def _sound(self, year: int) -> YearMeta | None:
         part = self.parts.get(year)
@@ -178,15 +178,15 @@ class CommitRun:
 
     def _long_empties(self) -> list[Covered]:
         """Remove and return the marks for years that have no file and do not get one now."""
-        taken: list[Covered] = []
+        marks: list[Covered] = []
         for year, part in self.parts.items():
             has_doubts = any(mark.state == "suspect" for mark in part.marks.sources)
             # A year with suspect stretches gets a document of its own, and keeps its empty ones
             # there.
             if year not in self.metas and not part.pieces and not has_doubts:
-                taken += part.marks
+                marks += part.marks
                 part.marks = Stretches()
-        return taken
+        return marks
 
     # --- years -----------------------------------------------------------------------------
 

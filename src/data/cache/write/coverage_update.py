@@ -124,8 +124,8 @@ def around(piece: CommitPiece, stamps: Stamps) -> list[CommitPiece]:
     Stored bars with the timestamps of the piece's own bars are replaced and do not split it.
     """
     others = stamps[~among(stamps, piece.table.stamps)].tolist()
-    spared = [Span(stamp, stamp + 1) for stamp in others]
-    return [_clipped(piece, span) for span in subtract([piece.span], spared)]
+    excluded = [Span(stamp, stamp + 1) for stamp in others]
+    return [_clipped(piece, span) for span in subtract([piece.span], excluded)]
 
 
 # --- coverage ------------------------------------------------------------------------------
@@ -151,7 +151,7 @@ def _after_answers(
 
 def after_pieces(coverage: Coverage, pieces: Iterable[CommitPiece]) -> Coverage:
     """Return the coverage after the pieces of a commit; gaps in them become missing."""
-    wholes = (
+    uncut = (
         (
             Covered(
                 piece.span,
@@ -166,12 +166,12 @@ def after_pieces(coverage: Coverage, pieces: Iterable[CommitPiece]) -> Coverage:
         )
         for piece in pieces
     )
-    return _after_answers(coverage, wholes)
+    return _after_answers(coverage, uncut)
 
 
 def after_members(coverage: Coverage, headers: Iterable[Header]) -> Coverage:
     """Return the coverage extended by the members of a file, in file order."""
-    wholes = (
+    uncut = (
         (
             Covered(
                 one.span,
@@ -185,7 +185,7 @@ def after_members(coverage: Coverage, headers: Iterable[Header]) -> Coverage:
         )
         for one in headers
     )
-    return _after_answers(coverage, wholes)
+    return _after_answers(coverage, uncut)
 
 
 def after_marks(coverage: Coverage, marks: Iterable[Covered], has_bars: HasBars) -> Coverage:

@@ -36,7 +36,7 @@ def append_entry(disk: Disk, path: Path, clock: Clock, entry: Mapping[str, Any])
             lines = (disk.read_if_exists(path) or b"").splitlines(keepends=True)
             write_atomically(disk, path, b"".join(lines[-LATEST_ENTRIES:]), durable=False)
     except StorageError as exc:
-        log.warning("%s: not logged: %s", path, exc)
+        log.warning("the log %s could not be written: %s", path, exc)
 
 
 def entries_of_log(disk: Disk, path: Path) -> list[dict[str, Any]]:
@@ -81,8 +81,8 @@ def trim_log(disk: Disk, path: Path, lines: Sequence[bytes], versions: Sequence[
     if len(lines) <= LATEST_ENTRIES:
         return 0
     old = folded(entries_of(lines[:-LATEST_ENTRIES]), sorted(versions))
-    shown = [json.dumps(entry, separators=(",", ":")).encode("ascii") for entry in old]
-    short = b"".join(line + b"\n" for line in (*shown, *lines[-LATEST_ENTRIES:]))
+    encoded = [json.dumps(entry, separators=(",", ":")).encode("ascii") for entry in old]
+    short = b"".join(line + b"\n" for line in (*encoded, *lines[-LATEST_ENTRIES:]))
     write_atomically(disk, path, short, durable=False)
     return sum(map(len, lines)) + len(lines) - len(short)
 

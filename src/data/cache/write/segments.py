@@ -213,8 +213,8 @@ def _rows_in(segments: Iterable[YearSegment], spans: Sequence[Span]) -> BarTable
 def _change(old: BarTable, new: BarTable) -> Change:
     kept, are_old = among(old.stamps, new.stamps), among(new.stamps, old.stamps)
     changed = _differences(old.take(kept), new.take(are_old))
-    gone = old.take(~kept)
-    return Change(int((~are_old).sum()), changed, len(gone), gone)
+    removed = old.take(~kept)
+    return Change(int((~are_old).sum()), changed, len(removed), removed)
 
 
 def _differences(one: BarTable, other: BarTable) -> int:
@@ -223,8 +223,8 @@ def _differences(one: BarTable, other: BarTable) -> int:
     pairs = list(zip(one.values()[:5], other.values()[:5], strict=True))
     if one.adj_close is not None and other.adj_close is not None:
         pairs.append((one.adj_close, other.adj_close))
-    for mine, theirs in pairs:
-        differs |= (mine != theirs) & ~(np.isnan(mine) & np.isnan(theirs))
+    for left, right in pairs:
+        differs |= (left != right) & ~(np.isnan(left) & np.isnan(right))
     return int(differs.sum())
 
 
@@ -240,10 +240,10 @@ def _settled(segment: YearSegment, coverage: Coverage) -> list[YearSegment]:
     if {_state(part) for part in covered.sources} <= {header.state}:
         return [segment]
     # Coverage in which the member has no bar does not matter.
-    shown = difference(edges_of([extent]), edges_of(header.holes))
-    if not meets(covered.where(lambda part: _state(part) != header.state), shown).any():
+    visible = difference(edges_of([extent]), edges_of(header.holes))
+    if not meets(covered.where(lambda part: _state(part) != header.state), visible).any():
         return [segment]
-    covered = Coverage.of(covered.columns.take(meets(covered.columns.edges, shown)))
+    covered = Coverage.of(covered.columns.take(meets(covered.columns.edges, visible)))
     states = {_state(part) for part in covered.sources}
     if len(states) == 1:
         fetched = max(header.fetched_at, *(c.fetched_at for c in covered.sources))
@@ -404,8 +404,8 @@ class _Same:
         """Return the header, without the date of its basis if that date makes no difference to the bars."""
         first, session = header.first or 0, header.kind.session
         basis = header.basis.of_bars(first, session, intraday=self.intraday)
-        had = self._day_before(first)
-        if basis.as_of is not None and self._is_quiet(had, basis.as_of, settled=True):
+        previous = self._day_before(first)
+        if basis.as_of is not None and self._is_quiet(previous, basis.as_of, settled=True):
             basis = Basis(basis.adjustment)
         return header if basis == header.basis else replace(header, basis=basis)
 

@@ -173,19 +173,19 @@ class FreeSpaceGuard:
         Raises:
             NoRoomError: The space is not sufficient, and no derived files are left to drop.
         """
-        lack = self._lack(need)
+        shortfall = self._lack(need)
         # A memory-mapped file frees no space until the map is closed.
-        while lack > 0 and self._dropped(lack):
-            lack = self._lack(need)
-        if lack > 0:
+        while shortfall > 0 and self._dropped(shortfall):
+            shortfall = self._lack(need)
+        if shortfall > 0:
             # The error number is for callers that detect a full disk by it.
             raise self._refusal() from OSError(errno.ENOSPC, "the reserve must be kept free")
 
-    def _dropped(self, lack: int) -> bool:
+    def _dropped(self, shortfall: int) -> bool:
         now = self._clock.monotonic()
         if now < self._bare_until_s:
             return False
-        if self._make_room(lack) > 0:
+        if self._make_room(shortfall) > 0:
             return True
         self._bare_until_s = now + _BARE_FOR_S
         return False

@@ -146,22 +146,22 @@ class YearCommit:
 
     def _has_bars(self, spans: Edges) -> NDArray[np.bool_]:
         """Return a mask of the spans in which a bar will be stored."""
-        found = _counts(self._new_stamps, spans) > 0
-        found[~found] = self._bars_in(spans[~found]) > 0  # the file is opened only if it matters
-        return found
+        mask = _counts(self._new_stamps, spans) > 0
+        mask[~mask] = self._bars_in(spans[~mask]) > 0  # the file is opened only if it matters
+        return mask
 
     def _bars_in(self, spans: Edges) -> NDArray[np.intp]:
         """Return the number of bars that will be stored in each span, new ones and existing ones."""
-        found = _counts(self._new_stamps, spans)
+        counts = _counts(self._new_stamps, spans)
         first, last = self.meta.state.first, self.meta.state.last
         if first is None or last is None:
-            return found
+            return counts
         near = np.flatnonzero((spans[:, 0] <= last) & (spans[:, 1] > first))
         if len(near):
             whole = Span(int(spans[near, 0].min()), int(spans[near, 1].max()))
             stamps = self._file.table(whole).stamps
-            found[near] += _counts(stamps[~inside(stamps, self._answered)], spans[near])
-        return found
+            counts[near] += _counts(stamps[~inside(stamps, self._answered)], spans[near])
+        return counts
 
     @cached_property
     def _new_stamps(self) -> Stamps:
@@ -240,12 +240,12 @@ class YearCommit:
         )
         return bool(change.changed or change.removed or (change.added and inserted))
 
-    def _keep_withdrawn(self, gone: BarTable) -> None:
+    def _keep_withdrawn(self, removed: BarTable) -> None:
         """Quarantine stored bars that the new answer lacks, with the vendor that withdrew them."""
         rows = [
             row
             for piece in self.pieces
-            for row in quarantine.withdrawn(gone.within(piece.span), piece.vendor)
+            for row in quarantine.withdrawn(removed.within(piece.span), piece.vendor)
         ]
         quarantine.keep_rows(self.lane, self.year, rows)
 
@@ -333,13 +333,13 @@ def _counts(ascending: Stamps, spans: Edges) -> NDArray[np.intp]:
 
 def _grave_in(coverage: Coverage) -> list[Covered]:
     """Return the coverage entries whose bars are almost certainly wrong."""
-    wholes = [
+    uncut = [
         whole
         for whole in coverage
         if whole.reason.startswith(GRAVE)
         or any(source.reason.startswith(GRAVE) for source, _ in whole.parts)
     ]
-    return [part for whole in wholes for part in whole.opened if part.reason.startswith(GRAVE)]
+    return [part for whole in uncut for part in whole.opened if part.reason.startswith(GRAVE)]
 
 
 def _plain(quality: Mapping[str, Any] | None) -> dict[str, Any]:

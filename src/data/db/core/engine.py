@@ -67,10 +67,10 @@ def make_engine(url: DatabaseUrl) -> Engine:
     defaults = {"connect_timeout": _CONNECT_S, "application_name": "onetape"}
     # The URL that the engine displays has neither the password nor the options, which may contain
     # one.
-    shown = url.url.set(password="", query={})
-    _, options = shown.get_dialect()().create_connect_args(url.url)
+    public_url = url.url.set(password="", query={})
+    _, options = public_url.get_dialect()().create_connect_args(url.url)
     engine = create_engine(
-        shown,
+        public_url,
         connect_args={**defaults, **options},
         hide_parameters=True,
         pool_pre_ping=True,

@@ -157,10 +157,10 @@ class Schema:
                 ),
                 hint="restore a backup in its place",
             )
-        revision, known = "".join(recorded), revisions()
-        if revision == known[-1]:
+        revision, releases = "".join(recorded), revisions()
+        if revision == releases[-1]:
             return SchemaState("own", revision)
-        return SchemaState("older" if revision in ("", *known) else "newer", revision)
+        return SchemaState("older" if revision in ("", *releases) else "newer", revision)
 
     # --- changes -----------------------------------------------------------------------------
 
@@ -287,12 +287,12 @@ class Schema:
     def _refuse_taken(self, state: SchemaState) -> None:
         from ..models import METADATA
 
-        taken = sorted({table.name for table in METADATA.tables.values()} & set(state.others))
-        if taken:
+        names = sorted({table.name for table in METADATA.tables.values()} & set(state.others))
+        if names:
             raise SchemaError(
                 (
                     f"the database {self._url} contains tables of other programs with names that we "
-                    f"use: {', '.join(taken)}"
+                    f"use: {', '.join(names)}"
                 ),
                 hint="rename those tables, or name another database",
             )

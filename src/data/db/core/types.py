@@ -49,7 +49,7 @@ class ExactDecimal(TypeDecorator[Decimal]):
         def operate(self, op: Any, *other: Any, **options: Any) -> Any:
             """Refuse operations that have different results in the two engines."""
             if op not in _ALIKE:
-                raise TypeError("exact decimals are compared and calculated in Python, not in SQL")
+                raise TypeError("SQL cannot compare or calculate exact decimals; do it in Python")
             return super().operate(op, *other, **options)
 
     def load_dialect_impl(self, dialect: Dialect) -> TypeEngine[Any]:

@@ -144,8 +144,8 @@ class AlertsRepo(Repository):
             QueryError: A field is unknown, or the result would not be a valid alert.
         """
         fields = dict(values)
-        known = ("enabled", "active", "email", "status", "re_arm_config", "config_json", *_CONFIG)
-        check_names(fields, known, "an alert")
+        allowed = ("enabled", "active", "email", "status", "re_arm_config", "config_json", *_CONFIG)
+        check_names(fields, allowed, "an alert")
         row = self.lock(alert_id)
         if row is None:
             return False
@@ -305,9 +305,9 @@ class SchedulesRepo(Repository):
         fields = dict(values)
         jobs = JobsRepository(self.s, self.clock)
         row = jobs.lock_schedule(schedule_id)
-        known = ("enabled", "active", "cron", "ticker", "scheduled_time", "config_json",
+        allowed = ("enabled", "active", "cron", "ticker", "scheduled_time", "config_json",
                  "schedule_config", *_OPTIONS)  # fmt: skip
-        check_names(fields, known, "a schedule")
+        check_names(fields, allowed, "a schedule")
         if row is None:
             return False
         params = plain(row.task_params)
@@ -683,13 +683,13 @@ def _check_limit(identity: AuthIdentity, name: str, count: int) -> None:
 
 
 def _job_type(value: JobType | str) -> str:
-    known = [one.value for one in JobType if one is not JobType.ALERT]
+    allowed = [one.value for one in JobType if one is not JobType.ALERT]
     if value == JobType.ALERT:
         raise QueryError(
             "an alert cannot be stored as a schedule", hint="use the functions for alerts"
         )
-    if value not in known:
-        raise QueryError(f"not a job type: {value!r:.80}", hint=f"use one of {', '.join(known)}")
+    if value not in allowed:
+        raise QueryError(f"not a job type: {value!r:.80}", hint=f"use one of {', '.join(allowed)}")
     return str(value)
 
 

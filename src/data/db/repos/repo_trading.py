@@ -325,8 +325,8 @@ class PositionsRepo(Repository):
                         hint="correct the clock, or close the position and open it again",
                     )
                 if (row.qty_open or isinstance(by, Decimal)) and _is_new(row, name, by, begin):
-                    quantity, left = _held(row, name, by, begin, now)
-                    changed += [_change(row, name, by, quantity, left)] if quantity else []
+                    quantity, fraction = _held(row, name, by, begin, now)
+                    changed += [_change(row, name, by, quantity, fraction)] if quantity else []
             return changed
 
     @staticmethod
@@ -480,8 +480,8 @@ class TradeRepository(Repository):
         if row is None:
             return False
         values = {"current_balance": current_balance, "total_pnl": total_pnl}
-        given = {name: value for name, value in values.items() if value is not None}
-        assign(row, given | {"updated_at": self.now()})
+        updates = {name: value for name, value in values.items() if value is not None}
+        assign(row, updates | {"updated_at": self.now()})
         return True
 
     def add_trade(self, trade: Mapping[str, Any]) -> dict[str, Any]:
@@ -668,10 +668,10 @@ def _unrealized(state: PositionState, mark_price: Any) -> Fraction:
     return change * quantity if state.direction == "long" else -change * quantity
 
 
-def _net(row: Trade, given: Mapping[str, Any]) -> None:
+def _net(row: Trade, values: Mapping[str, Any]) -> None:
     """Compute a trade's net profit if its gross profit or commission is given, but not the net profit."""
-    is_given = given.get("gross_pnl") is not None or given.get("commission") is not None
-    if is_given and given.get("net_pnl") is None and row.gross_pnl is not None:
+    is_given = values.get("gross_pnl") is not None or values.get("commission") is not None
+    if is_given and values.get("net_pnl") is None and row.gross_pnl is not None:
         row.net_pnl = rounded(Fraction(row.gross_pnl) - Fraction(row.commission or 0))
 
 
@@ -681,10 +681,12 @@ def _begin(symbol: str, ex_date: date) -> int:
     Raises:
         QueryError: No market is known for the symbol.
     """
-    meant = meaning_of(symbol)
-    if isinstance(meant, SymbolRefusal):
-        raise QueryError(f"no market is known for {symbol!r:.40}: {meant.message}", hint=meant.hint)
-    return day_span(meant, ex_date).start
+    instrument = meaning_of(symbol)
+    if isinstance(instrument, SymbolRefusal):
+        raise QueryError(
+            f"no market is known for {symbol!r:.40}: {instrument.message}", hint=instrument.hint
+        )
+    return day_span(instrument, ex_date).start
 
 
 def _note_held(row: Position, moment: datetime, after: Decimal) -> None:
@@ -699,19 +701,19 @@ def _note_held(row: Position, moment: datetime, after: Decimal) -> None:
         moment: Time at which the fill was executed.
         after: Quantity after the fill.
     """
-    meant = meaning_of(row.symbol)
-    if row.held is None or isinstance(meant, SymbolRefusal):
+    instrument = meaning_of(row.symbol)
+    if row.held is None or isinstance(instrument, SymbolRefusal):
         return
     last = moment.date() + timedelta(days=1)
     days = (last - timedelta(days=n) for n in range(3))
-    day = next(one for one in days if day_span(meant, one).start <= to_ms(moment)).isoformat()
-    held = {day: f"{row.qty_open:f} 1/1"} | row.held
-    if max(held) > day:
-        held = {d: one.partition(" ")[0] for d, one in held.items() if d <= day}
-    quantity, _, left = held[day].partition(" ")
-    if left and after < row.qty_open:
-        left = _hexadecimal(_fraction(left) * Fraction(after) / Fraction(row.qty_open))
-    row.held = held | {day: f"{quantity} {left}".rstrip()}
+    day = next(one for one in days if day_span(instrument, one).start <= to_ms(moment)).isoformat()
+    quantities = {day: f"{row.qty_open:f} 1/1"} | row.held
+    if max(quantities) > day:
+        quantities = {d: one.partition(" ")[0] for d, one in quantities.items() if d <= day}
+    quantity, _, fraction = quantities[day].partition(" ")
+    if fraction and after < row.qty_open:
+        fraction = _hexadecimal(_fraction(fraction) * Fraction(after) / Fraction(row.qty_open))
+    row.held = quantities | {day: f"{quantity} {fraction}".rstrip()}
 
 
 def _held(
@@ -725,16 +727,16 @@ def _held(
     """
     if row.filled_at is None or to_ms(row.filled_at) < begin:
         return row.qty_open, Fraction(1)
-    held = (row.held or {}) if row.filled_at <= now else {}
-    noted = [held[day].partition(" ") for day in sorted(held) if day >= name[:10]]
-    shares = [_fraction(left) for _, _, left in noted if left]
-    if row.qty_open and (isinstance(by, Fraction) or not noted or len(shares) < len(noted)):
+    quantities = (row.held or {}) if row.filled_at <= now else {}
+    entries = [quantities[day].partition(" ") for day in sorted(quantities) if day >= name[:10]]
+    shares = [_fraction(fraction) for _, _, fraction in entries if fraction]
+    if row.qty_open and (isinstance(by, Fraction) or not entries or len(shares) < len(entries)):
         raise QueryError(
             f"the position {row.id} of {row.symbol} has had a fill since {name[:10]}",
             hint="apply actions before the fills of their day",
         )
-    left = math.prod(shares, start=Fraction(1))
-    return (Decimal(noted[0][0]), left) if noted else (_NOTHING, left)
+    fraction = math.prod(shares, start=Fraction(1))
+    return (Decimal(entries[0][0]), fraction) if entries else (_NOTHING, fraction)
 
 
 def _newest(row: Position) -> date:
@@ -754,10 +756,10 @@ def _is_new(row: Position, name: str, by: Fraction | Decimal, begin: int) -> boo
         return False
     # Only splits are checked, because the order of dividends does not change the result.
     later = [one for one in row.actions if one[:10] > name[:10]]
-    if found := [one for one in later if "split" in (name[11:], one[11:])]:
+    if conflicts := [one for one in later if "split" in (name[11:], one[11:])]:
         raise QueryError(
             (
-                f"the {name} of {row.symbol} is earlier than the {found[0]}, which has already "
+                f"the {name} of {row.symbol} is earlier than the {conflicts[0]}, which has already "
                 f"been applied to {row.id}"
             ),
             hint="apply actions in date order",
@@ -794,7 +796,7 @@ def _sentence(row: Position, name: str, by: Fraction | Decimal) -> str:
 
 
 def _change(
-    row: Position, name: str, by: Fraction | Decimal, quantity: Decimal, left: Fraction
+    row: Position, name: str, by: Fraction | Decimal, quantity: Decimal, fraction: Fraction
 ) -> dict[str, Any]:
     """Apply a split, or a dividend on ``quantity`` shares, to a position; return the changes."""
     state, levels = _state(row), dict(row.extra_metadata or {})
@@ -813,13 +815,13 @@ def _change(
         # float.
         value = rounded(moved_to)
         levels[one] = format(value, "f") if isinstance(levels[one], str) else float(value)
-    _store(row, state.split(by) if isinstance(by, Fraction) else state.paid(quantity, by, left))
+    _store(row, state.split(by) if isinstance(by, Fraction) else state.paid(quantity, by, fraction))
     if moved:
         row.extra_metadata = levels
     new = {one: getattr(row, one) for one in figures} | {one: levels[one] for one in moved}
     always = {"qty_open", "avg_price"} if row.qty_open else ()
-    shown = [one for one in old if old[one] != new[one] or one in always]
-    before, after = ({one: values[one] for one in shown} for values in (old, new))
+    changed = [one for one in old if old[one] != new[one] or one in always]
+    before, after = ({one: values[one] for one in changed} for values in (old, new))
     words = ", ".join(f"{one} {before[one]} to {after[one]}" for one in before)
     row.actions[_key(name, by)] = text = _sentence(row, name, by) + words
     return {"position_id": row.id, "text": text, "before": before, "after": after}

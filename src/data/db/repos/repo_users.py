@@ -91,8 +91,8 @@ class UsersRepo(Repository):
 
     def get_user_by_telegram_id(self, telegram_user_id: str | int) -> User | None:
         """Return the user of a chat, or None."""
-        found = select(User).join(AuthIdentity, AuthIdentity.user_id == User.id)
-        return self.s.scalars(found.where(*_is(telegram_user_id))).one_or_none()
+        query = select(User).join(AuthIdentity, AuthIdentity.user_id == User.id)
+        return self.s.scalars(query.where(*_is(telegram_user_id))).one_or_none()
 
     def ensure_user_for_telegram(
         self,
@@ -283,13 +283,13 @@ class VerificationRepo(Repository):
         claim(self.s, TelegramSetting, key=_ISSUED, value=None)
         row = locked(self.s, select(TelegramSetting).where(TelegramSetting.key == _ISSUED)).one()
         fresh: dict[str, Any] = {"key": secrets.token_hex(16), "issued": {}}
-        kept = json.loads(row.value) if row.value else fresh
+        stored = json.loads(row.value) if row.value else fresh
         issued = {
             owner: recent
-            for owner, times in kept["issued"].items()
+            for owner, times in stored["issued"].items()
             if (recent := [one for one in times if abs(now - one) < _HOUR_S])
         }
-        key = bytes.fromhex(kept["key"])
+        key = bytes.fromhex(stored["key"])
         for owner in owners:
             digest = hmac.new(key, owner.encode(), "sha256").hexdigest()[:32]
             recent = issued.setdefault(digest, [])
@@ -299,7 +299,7 @@ class VerificationRepo(Repository):
                     hint="try again in an hour",
                 )
             recent.append(now)
-        row.value = json.dumps({"key": kept["key"], "issued": issued})
+        row.value = json.dumps({"key": stored["key"], "issued": issued})
 
     def count_last_hour_by_user_id(self, user_id: int, now_unix: int | None = None) -> int:
         """Return the number of codes sent to a user in the hour before ``now_unix`` (None means now)."""

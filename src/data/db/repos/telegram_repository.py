@@ -500,7 +500,8 @@ class TelegramRepository(Repository):
     def delete_old_records(self, audit_days: int = 90, feedback_days: int = 365) -> int:
         """Remove audit records and feedback older than these numbers of days; return how many."""
         if not 0 < audit_days < 100_000 or not 0 < feedback_days < 100_000:
-            raise QueryError("records are kept for at least one day")
+            days = f"audit_days {audit_days}, feedback_days {feedback_days}"
+            raise QueryError(f"not numbers of days: {days}; use 1 to 99999")
         now = self.now()
         audits = CommandAuditRepo(self.s).delete_before(now - timedelta(days=audit_days))
         return audits + FeedbackRepo(self.s).delete_before(now - timedelta(days=feedback_days))

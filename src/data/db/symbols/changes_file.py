@@ -63,8 +63,8 @@ def read_changes(
         problems.append(f"line {rows.line_num}: {error}")
     if problems:
         more = len(problems) - _MOST_PROBLEMS
-        shown = "; ".join(problems[:_MOST_PROBLEMS]) + (f"; and {more} more" if more > 0 else "")
-        raise QueryError(f"{name} cannot be imported: {shown}", hint="nothing was imported")
+        listed = "; ".join(problems[:_MOST_PROBLEMS]) + (f"; and {more} more" if more > 0 else "")
+        raise QueryError(f"{name} cannot be imported: {listed}", hint="nothing was imported")
     if not intervals and not events:
         raise QueryError(f"{name} has no rows", hint="nothing was imported")
     return intervals, events

@@ -139,12 +139,12 @@ def _fundamentals(manager: DataManager, facts: SymbolFacts) -> None:
         return
     about: Mapping[str, Mapping[str, Any]] = record["_metadata"]["fields"]
     for column in (*_TEXTS, "market_cap"):
-        value, noted = record.get(column), about.get(column, {})
+        value, source = record.get(column), about.get(column, {})
         if value is None:
             continue
-        more = {"currency": noted["currency"]} if noted.get("currency") else {}
+        more = {"currency": source["currency"]} if source.get("currency") else {}
         exact = round(value) if column == "market_cap" else value
-        facts.note(column, exact, noted.get("source", ""), noted.get("fetched_at", ""), **more)
+        facts.note(column, exact, source.get("source", ""), source.get("fetched_at", ""), **more)
 
 
 def _of_bars(manager: DataManager, facts: SymbolFacts, keys: Sequence[SeriesKey]) -> None:
@@ -273,8 +273,8 @@ def action_facts(actions: Sequence[KnownAction]) -> tuple[ActionFacts, ...]:
     return tuple(_facts_of(one, splits) for one in counted)
 
 
-def _facts_of(known: KnownAction, splits: Sequence[Action]) -> ActionFacts:
-    action = known.action
+def _facts_of(reported: KnownAction, splits: Sequence[Action]) -> ActionFacts:
+    action = reported.action
     ratio = numerator = denominator = amount = None
     if action.type == "split":
         numerator, denominator = Decimal(str(action.numerator)), Decimal(str(action.denominator))
@@ -294,7 +294,7 @@ def _facts_of(known: KnownAction, splits: Sequence[Action]) -> ActionFacts:
         paid = [Fraction(str(part)) * share for part in parts]
         amount = exact(sum(paid, Fraction(0)))
         text = " + ".join(f"{exact(part)}" for part in paid)
-    dispute = f"; {known.dispute}" if known.dispute else ""
+    dispute = f"; {reported.dispute}" if reported.dispute else ""
     return ActionFacts(
         action.ex_date,
         action.type,
@@ -302,7 +302,7 @@ def _facts_of(known: KnownAction, splits: Sequence[Action]) -> ActionFacts:
         numerator,
         denominator,
         amount,
-        known.currency,
+        reported.currency,
         f"{action.type} of {text} ({action.source}){dispute}",
         action.source,
         from_ms(action.fetched_at).replace(tzinfo=UTC),

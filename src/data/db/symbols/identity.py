@@ -128,13 +128,13 @@ def derive(
     names = _Names(intervals)
     for _, day in groupby(sorted(events, key=_order), key=lambda one: one.day):
         names.apply(list(day))
-    given = {(one.day, one.kind, one.symbol, one.successor) for one in events}
-    found = [
+    imported = {(one.day, one.kind, one.symbol, one.successor) for one in events}
+    renames = [
         one
         for one in _renames(intervals)
-        if (one.day, one.kind, one.symbol, one.successor) not in given
+        if (one.day, one.kind, one.symbol, one.successor) not in imported
     ]
-    return names.labelled(), [*events, *found]
+    return names.labelled(), [*events, *renames]
 
 
 def _order(event: SymbolBoundary) -> tuple[date, str, str, str]:
@@ -142,14 +142,14 @@ def _order(event: SymbolBoundary) -> tuple[date, str, str, str]:
 
 
 def _renames(intervals: Sequence[NameInterval]) -> list[SymbolBoundary]:
-    begun = defaultdict(list)
+    starting = defaultdict(list)
     for one in intervals:
-        begun[one.instrument, one.start].append(one)
+        starting[one.instrument, one.start].append(one)
     return [
         SymbolBoundary(old.end, "rename", old.symbol, new.symbol, new.source, old.instrument)
         for old in intervals
         if old.end is not None
-        for new in begun[old.instrument, old.end]
+        for new in starting[old.instrument, old.end]
         if new.symbol != old.symbol
     ]
 
@@ -237,7 +237,7 @@ class _Names:
     def labelled(self) -> list[NameInterval]:
         """Return all intervals by date; an unnamed instrument gets the name of its last symbol."""
         every = by_date(one for own in self._of.values() for one in own)
-        taken = {one.instrument for one in every} - self._unnamed
+        used = {one.instrument for one in every} - self._unnamed
         last = {one.instrument: one for one in every if one.instrument in self._unnamed}
         labels = {}
         # Instruments that still have the symbol get its name first.
@@ -246,10 +246,10 @@ class _Names:
         ):
             label = (
                 one.symbol
-                if one.symbol not in taken
+                if one.symbol not in used
                 else f"{one.symbol} until {one.end or one.start}"
             )
-            taken.add(label)
+            used.add(label)
             labels[mark] = label
         return [
             replace(one, instrument=labels.get(one.instrument, one.instrument)) for one in every
@@ -278,9 +278,9 @@ def identity_of(symbol: str, on: date, intervals: Sequence[NameInterval]) -> Ide
         return Identity(symbol, on, symbol, current=symbol)
     valid = next((one for one in own if one.holds(on)), None)
     if valid is None:
-        known = "; ".join(map(str, own))
+        periods = "; ".join(map(str, own))
         raise QueryError(
-            f"{symbol} refers to nothing on {on}; the recorded periods are {known}", symbol=symbol
+            f"{symbol} refers to nothing on {on}; the recorded periods are {periods}", symbol=symbol
         )
     names = tuple(by_date(one for one in intervals if one.instrument == valid.instrument))
     last = max(names, key=lambda one: (one.end or date.max, one.start or date.min))
@@ -297,7 +297,7 @@ def changes_of(
     The boundary for a rename to the symbol includes the symbol's earlier meaning, if recorded.
     """
     own = by_date(one for one in intervals if one.symbol == symbol)
-    found = []
+    changes = []
     for event in events:
         change = SymbolChange(event.day, event.kind, event.symbol, event.successor, event.source)
         former = [o for o in own if o.end is not None and o.end <= event.day]
@@ -305,5 +305,5 @@ def changes_of(
             before = f"{symbol} named {former[-1].instrument} until {former[-1].end}"
             change = replace(change, before=before)
         if change.concerns(symbol):
-            found.append(change)
-    return sorted(found)
+            changes.append(change)
+    return sorted(changes)

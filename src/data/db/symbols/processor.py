@@ -106,25 +106,25 @@ class _Frame:
         """Return the times in milliseconds, as local times without their time zone."""
         df, name = self._df, next((one for one in _TIMES if one in self._df.columns), None)
         column = df[name] if name is not None else getattr(df, "index", ())
-        shown = [
+        times = [
             one.replace(tzinfo=None) if isinstance(one, datetime) and one == one else one
             for one in list(column)
         ]
         # A value that is not a time (NaT) differs from itself.
-        wrong = [one for one in shown if not isinstance(one, date) or one != one]
+        wrong = [one for one in times if not isinstance(one, date) or one != one]
         if wrong or (name is None and self._is_polars):
             raise QueryError(
                 f"{len(wrong)} of {len(df)} rows have no valid time, such as {wrong[:1]!r:.60}",
                 hint=f"add a column {' or '.join(_TIMES[:2])} with dates or datetimes",
             )
-        stamps: Stamps = np.array(shown, dtype="M8[ms]").astype(np.int64)
+        stamps: Stamps = np.array(times, dtype="M8[ms]").astype(np.int64)
         return stamps
 
     def adjusted(self, actions: Sequence[Action]) -> Any:
         """Return a new frame, sorted by date, with prices adjusted as of its end."""
         columns = {name: self._column(name) for name in _COLUMNS if name in self._df.columns}
-        nothing = np.full(len(self.stamps), np.nan)
-        values = [columns.get(name, nothing) for name in _COLUMNS]
+        unknown = np.full(len(self.stamps), np.nan)
+        values = [columns.get(name, unknown) for name in _COLUMNS]
         table = BarTable(self.stamps, *values)
         whole = Span(int(self.stamps[0]), int(self.stamps[-1]) + 1)
         parts, last = [BasisPart(whole, Basis("raw"))], date_of(int(self.stamps[-1]))

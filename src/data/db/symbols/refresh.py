@@ -133,7 +133,7 @@ def write(
     if row is None:
         row = Symbol(symbol=facts.symbol, sources={}, updated_at=now)
         session.add(row)
-    sources = {name: noted for name, noted in row.sources.items() if name not in facts.values}
+    sources = {name: source for name, source in row.sources.items() if name not in facts.values}
     sources |= facts.sources
     wanted = {**facts.values, "sources": sources}
     differing = {name: value for name, value in wanted.items() if getattr(row, name) != value}

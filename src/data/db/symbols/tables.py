@@ -99,18 +99,18 @@ def _replaced(
 ) -> list[tuple[Any, bool]]:
     """Change a table's rows to ``values``; return each row that was added (True) or removed."""
     new = dict.fromkeys(values)
-    gone = []
+    removed = []
     for row in session.scalars(select(model)):
         value = value_of(row)
         if value in new:
             del new[value]
         else:
-            gone.append((value, False))
+            removed.append((value, False))
             session.delete(row)
     session.flush()  # a deleted row may have the key of a new one
     if new:
         session.execute(insert(model), [row_of(value) | {"recorded_at": now} for value in new])
-    return [*gone, *((value, True) for value in new)]
+    return [*removed, *((value, True) for value in new)]
 
 
 def _text(path: Path) -> str:
@@ -245,8 +245,10 @@ def changes_by_name(session: Session, symbol: str | None = None) -> dict[str, li
     if symbol is not None:
         near = events_of.get(symbol, ())
         names = sorted({name for one in near for name in (one.symbol, one.successor)} - {""})
-    found = {name: changes_of(name, events_of[name], intervals_of[name]) for name in names}
-    return {name: changes for name, changes in found.items() if changes}
+    changes_of_name = {
+        name: changes_of(name, events_of[name], intervals_of[name]) for name in names
+    }
+    return {name: changes for name, changes in changes_of_name.items() if changes}
 
 
 def _around(session: Session, symbol: str) -> tuple[list[NameInterval], list[SymbolBoundary]]:

@@ -140,9 +140,9 @@ def read_listed(data: bytes, title: str, canonical: Canonical) -> IndexFile:
     columns = set(rows[0][1])
     if "date" in columns and columns & {"added", "removed"}:
         if not {"added", "removed"} <= columns:
-            (lacks,) = {"added", "removed"} - columns
+            (missing,) = {"added", "removed"} - columns
             raise UniverseError(
-                f"{title} needs a column {lacks}", line=1, hint=f"use the columns {_SHAPES}"
+                f"{title} needs a column {missing}", line=1, hint=f"use the columns {_SHAPES}"
             )
         passed_over = _passed_over(title, rows, {"date", "added", "removed"})
         return IndexFile(changes=reader.changes(rows), passed_over=passed_over)
@@ -166,9 +166,9 @@ def read_listed(data: bytes, title: str, canonical: Canonical) -> IndexFile:
     if "symbol" in columns and "date" not in columns:
         passed_over = _passed_over(title, rows, {"symbol"})
         return IndexFile(symbols=reader.symbols(rows), passed_over=passed_over)
-    known = ", ".join(sorted(columns))
+    unexpected = ", ".join(sorted(columns))
     raise UniverseError(
-        f"{title} has unexpected columns: {known:.200}", line=1, hint=f"use {_SHAPES}"
+        f"{title} has unexpected columns: {unexpected:.200}", line=1, hint=f"use {_SHAPES}"
     )
 
 
@@ -258,8 +258,8 @@ class _Reader:
     canonical: Canonical
 
     def intervals(self, rows: list[Row]) -> tuple[Interval, ...]:
-        seen: dict[str, list[tuple[int, Interval]]] = {}
-        found = []
+        lines_of: dict[str, list[tuple[int, Interval]]] = {}
+        intervals = []
         for line, row in rows:
             symbol = self._symbol(line, row.get("symbol", ""))
             start, end = self._day(line, row.get("from", "")), None
@@ -275,14 +275,14 @@ class _Reader:
                     )
             filing = f", filing {row['filing']}" if row.get("filing") else ""
             interval = Interval(symbol, start, end, f"line {line}{filing}")
-            for other_line, other in seen.setdefault(symbol, []):
+            for other_line, other in lines_of.setdefault(symbol, []):
                 if _overlap(interval, other):
                     raise _error(
                         self.title, line, f"{symbol} overlaps its interval in line {other_line}"
                     )
-            seen[symbol].append((line, interval))
-            found.append(interval)
-        return tuple(found)
+            lines_of[symbol].append((line, interval))
+            intervals.append(interval)
+        return tuple(intervals)
 
     def changes(self, rows: list[Row]) -> tuple[MembershipChange, ...]:
         return tuple(
@@ -294,7 +294,7 @@ class _Reader:
         )
 
     def vendor_changes(self, rows: list[Row]) -> tuple[MembershipChange, ...]:
-        found = []
+        changes = []
         for line, row in rows:
             day = self._day(line, row.get("dateadded") or row.get("date", ""))
             removed, symbol = row.get("removedticker", ""), row.get("symbol", "")
@@ -302,14 +302,14 @@ class _Reader:
             # security.
             is_added = bool(row["addedsecurity"]) if "addedsecurity" in row else symbol != removed
             if is_added:
-                found.append(
+                changes.append(
                     MembershipChange(day, self._symbol(line, symbol), True, f"line {line}")
                 )
             if removed:
-                found.append(
+                changes.append(
                     MembershipChange(day, self._symbol(line, removed), False, f"line {line}")
                 )
-        return tuple(found)
+        return tuple(changes)
 
     def symbols(self, rows: list[Row]) -> tuple[str, ...]:
         texts = [(line, self._symbol(line, row.get("symbol", ""))) for line, row in rows]

@@ -152,13 +152,13 @@ class _Plans:
         since: date | str | None,
     ) -> Plan[Members]:
         now = self.now()
-        known = None if known_at is None else _instant(known_at, now)
-        day = (known or now).date() if as_of is None else _day(as_of, "as_of")
+        known_until = None if known_at is None else _instant(known_at, now)
+        day = (known_until or now).date() if as_of is None else _day(as_of, "as_of")
         first = None if since is None else _day(since, "since")
         if first is not None and first > day:
             raise UniverseError(f"since ({first}) is after as_of ({day})")
         members: Members = yield _Work(
-            lambda session: storage.read_members(session, name, day, known, first, now)
+            lambda session: storage.read_members(session, name, day, known_until, first, now)
         )
         return members
 
@@ -214,25 +214,25 @@ def _day(value: date | str, name: str) -> date:
 
 def _instant(value: datetime | date | str, now: datetime) -> datetime:
     """Return ``known_at`` as a UTC instant: for a date its end, for today the current time."""
-    given: datetime | date | None = None
+    day: datetime | date | None = None
     if isinstance(value, str):
-        given = read_day(value)
-        if given is None:
+        day = read_day(value)
+        if day is None:
             try:
-                given = datetime.fromisoformat(value)
+                day = datetime.fromisoformat(value)
             except ValueError:
                 pass
     elif isinstance(value, date):
-        given = value
-    if given is None:
+        day = value
+    if day is None:
         raise UniverseError(
             f"known_at is not a time: {value!r:.80}", hint="use a form such as 2024-03-01T12:00Z"
         )
-    if not isinstance(given, datetime):
-        end = datetime.combine(given, time.max, UTC)
-        instant = now if given == now.date() else end
+    if not isinstance(day, datetime):
+        end = datetime.combine(day, time.max, UTC)
+        instant = now if day == now.date() else end
     else:
-        instant = given.replace(tzinfo=UTC) if given.tzinfo is None else given.astimezone(UTC)
+        instant = day.replace(tzinfo=UTC) if day.tzinfo is None else day.astimezone(UTC)
     return instant
 
 

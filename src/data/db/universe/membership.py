@@ -277,24 +277,24 @@ def difference(current: Iterable[StoredInterval], statement: Memberships) -> Mem
     of new symbols. A dated source replaces all intervals that differ from its new ones, including
     past ones.
     """
-    held = list(current)
+    stored = list(current)
     if statement.is_dated:
         new = {row[:3] for row in statement.intervals}
-        old = {row[:3] for row in held}
+        old = {row[:3] for row in stored}
         return MembershipDiff(
-            tuple(row for row in held if row[:3] not in new),
+            tuple(row for row in stored if row[:3] not in new),
             tuple(row for row in statement.intervals if row[:3] not in old),
         )
-    open_now = {row.symbol: row for row in held if row.end is None}
+    open_now = {row.symbol: row for row in stored if row.end is None}
     listed = {row.symbol for row in statement.intervals}
-    gone = tuple(row for symbol, row in open_now.items() if symbol not in listed)
+    removed = tuple(row for symbol, row in open_now.items() if symbol not in listed)
     day = statement.first
     # A symbol that was added and removed on the same day was never a member.
     closed = [
-        Interval(row.symbol, row.start, day, row.evidence) for row in gone if row.start != day
+        Interval(row.symbol, row.start, day, row.evidence) for row in removed if row.start != day
     ]
-    came = [row for row in statement.intervals if row.symbol not in open_now]
-    return MembershipDiff(gone, (*closed, *came))
+    added = [row for row in statement.intervals if row.symbol not in open_now]
+    return MembershipDiff(removed, (*closed, *added))
 
 
 # --- from stored intervals to an answer ----------------------------------------------------
@@ -357,24 +357,24 @@ Held = tuple[str, int, int | None]
 
 
 def before_first(
-    seen: View, held_on: Callable[[date], Sequence[Held]]
+    view: View, held_on: Callable[[date], Sequence[Held]]
 ) -> tuple[View, Sequence[Held]]:
     """Return a view with the stored rows for the day that it uses.
 
     For a day before the first one of a change log, the members before its first entry are used.
     Other sources have no members before their first day, so those of that day are used.
     """
-    if seen.used > seen.day:
-        day = seen.used - timedelta(days=1)
-        held = held_on(day)
-        if any(row[1] <= seen.last and (row[2] is None or row[2] > seen.last) for row in held):
-            return seen._replace(used=day), held
-    return seen, held_on(seen.used)
+    if view.used > view.day:
+        day = view.used - timedelta(days=1)
+        held_rows = held_on(day)
+        if any(row[1] <= view.last and (row[2] is None or row[2] > view.last) for row in held_rows):
+            return view._replace(used=day), held_rows
+    return view, held_on(view.used)
 
 
 def answer(
     name: str,
-    seen: View,
+    view: View,
     rows: Iterable[Held],
     records: Sequence[MembershipRecord],
     known_at: datetime | None,
@@ -385,18 +385,18 @@ def answer(
 
     Args:
         name: Name of the universe.
-        seen: View chosen by :func:`view`.
+        view: View chosen by :func:`view`.
         rows: Rows stored for ``seen.used``, from all records.
         records: All records of the universe, oldest first.
         known_at: Requested time of knowledge; None for everything that is recorded.
         last_check: Day on which rosters were last compared with their source.
         intervals: Function that returns the intervals for that day; called if sources disagree.
     """
-    names = {record.source for record in seen.records}
+    names = {record.source for record in view.records}
     source_of = {record.number: record.source for record in records if record.source in names}
-    listed: dict[str, set[str]] = {record.source: set() for record in seen.records}
-    came: dict[int, set[str]] = {}
-    left: dict[int, set[str]] = {}
+    listed: dict[str, set[str]] = {record.source: set() for record in view.records}
+    added: dict[int, set[str]] = {}
+    removed: dict[int, set[str]] = {}
     if len(records) == 1:  # all rows are from this record
         listed[records[0].source] = {row[0] for row in rows}
         rows = ()
@@ -404,28 +404,28 @@ def answer(
         source = source_of.get(record)
         if source is None:
             continue
-        if record <= seen.last and (replaced_by is None or replaced_by > seen.last):
+        if record <= view.last and (replaced_by is None or replaced_by > view.last):
             listed[source].add(symbol)
-        came.setdefault(record, set()).add(symbol)
+        added.setdefault(record, set()).add(symbol)
         if replaced_by is not None:
-            left.setdefault(replaced_by, set()).add(symbol)
+            removed.setdefault(replaced_by, set()).add(symbol)
     symbols = set.intersection(*listed.values())
-    unresolved = list(_impossible(seen))
+    unresolved = list(_impossible(view))
     if len(listed) > 1 and any(each != symbols for each in listed.values()):
-        unresolved += _disputed(seen, listed, symbols, source_of, intervals())
+        unresolved += _disputed(view, listed, symbols, source_of, intervals())
     return Members(
         name=name,
         symbols=tuple(sorted(symbols)),
-        as_of=seen.day,
+        as_of=view.day,
         known_at=known_at or records[-1].recorded_at,
-        is_pit=seen.is_pit and not unresolved,
-        known_from=seen.known_from,
+        is_pit=view.is_pit and not unresolved,
+        known_from=view.known_from,
         unresolved=tuple(unresolved),
         reason="; ".join(
             (
-                *_doubts(seen, len(unresolved)),
-                *_corrections(seen, came, left, records),
-                *_ages(seen, last_check),
+                *_doubts(view, len(unresolved)),
+                *_corrections(view, added, removed, records),
+                *_ages(view, last_check),
             )
         ),
     )
@@ -459,9 +459,9 @@ def any_day(
             """Return the symbols listed on a day, with the records that list and replaced them."""
             return [(r.symbol, r.record, r.replaced_by) for r in rows if r.includes(day)]
 
-        seen, held = before_first(view(name, records, one, known_at), held_on)
-        there = [row for row in rows if row.includes(seen.used)]
-        each.append(answer(name, seen, held, records, known_at, last_check, lambda: there))  # noqa: B023 - called immediately
+        at, held_rows = before_first(view(name, records, one, known_at), held_on)
+        there = [row for row in rows if row.includes(at.used)]
+        each.append(answer(name, at, held_rows, records, known_at, last_check, lambda: there))  # noqa: B023 - called immediately
     return Members(
         name=name,
         symbols=tuple(sorted({symbol for members in each for symbol in members})),
@@ -475,16 +475,16 @@ def any_day(
     )
 
 
-def _impossible(seen: View) -> Iterable[Unresolved]:
-    for record in seen.records:
+def _impossible(view: View) -> Iterable[Unresolved]:
+    for record in view.records:
         for step in record.steps:
-            if seen.day < step.until:
+            if view.day < step.until:
                 where = f"{record.source}: {step.evidence}" if step.evidence else record.source
                 yield Unresolved(step.symbol, step.day, step.reason, (where,))
 
 
 def _disputed(
-    seen: View,
+    view: View,
     listed: Mapping[str, Collection[str]],
     agreed: Collection[str],
     source_of: Mapping[int, str],
@@ -494,19 +494,19 @@ def _disputed(
     stated = {
         (source_of.get(row.record), row.symbol): _written(row)
         for row in intervals
-        if row.is_current(seen.last)
+        if row.is_current(view.last)
     }
-    evidence = {record.source: record.evidence for record in seen.records}
+    evidence = {record.source: record.evidence for record in view.records}
     for symbol in sorted({one for each in listed.values() for one in each} - set(agreed)):
         have = [source for source, symbols in listed.items() if symbol in symbols]
-        lack = [source for source in listed if source not in have]
+        missing = [source for source in listed if source not in have]
         yield Unresolved(
             symbol,
-            seen.used,
-            f"is a member according to {', '.join(have)}, but not {', '.join(lack)}",
+            view.used,
+            f"is a member according to {', '.join(have)}, but not {', '.join(missing)}",
             (
                 *(f"{source}: {stated[source, symbol]}" for source in have),
-                *(f"{source}: no interval on that day in {evidence[source]}" for source in lack),
+                *(f"{source}: no interval on that day in {evidence[source]}" for source in missing),
             ),
         )
 
@@ -516,63 +516,63 @@ def _written(row: StoredInterval) -> str:
     return f"{start} to {end}" + (f", {row.evidence}" if row.evidence else "")
 
 
-def _doubts(seen: View, unresolved: int) -> Iterable[str]:
+def _doubts(view: View, unresolved: int) -> Iterable[str]:
     if unresolved:
         yield (
             f"{counted(unresolved, 'membership')} unresolved: the sources are impossible or "
             "disagree"
         )
-    if seen.is_pit or (seen.used == seen.day and unresolved):
+    if view.is_pit or (view.used == view.day and unresolved):
         return
-    sources = ", ".join(record.source for record in seen.records)
-    is_before = seen.used < min(record.first for record in seen.records)
-    if seen.used > seen.day and not is_before:
+    sources = ", ".join(record.source for record in view.records)
+    is_before = view.used < min(record.first for record in view.records)
+    if view.used > view.day and not is_before:
         yield (
-            f"nothing is known before {seen.used}; the members of that day are used instead "
+            f"nothing is known before {view.used}; the members of that day are used instead "
             f"({sources})"
         )
     elif is_before:
-        first = seen.used + timedelta(days=1)
+        first = view.used + timedelta(days=1)
         used_instead = "the earliest members that the log leads back to are used instead"
         yield f"nothing is known before {first}; {used_instead} ({sources})"
 
 
 def _corrections(
-    seen: View,
-    came: Mapping[int, set[str]],
-    left: Mapping[int, set[str]],
+    view: View,
+    added: Mapping[int, set[str]],
+    removed: Mapping[int, set[str]],
     records: Sequence[MembershipRecord],
 ) -> Iterable[str]:
     """Yield a string for each later record that corrected the members on the day.
 
     Args:
-        seen: View of the day.
+        view: View of the day.
         came, left: Map the number of a record to the symbols that it added to, or removed from, the
             members on the day.
         records: All records, oldest first.
     """
-    begun: set[str] = set()
+    started: set[str] = set()
     for record in records:
-        if record.source not in begun or record.recorded_at.date() <= seen.day:
-            begun.add(record.source)
+        if record.source not in started or record.recorded_at.date() <= view.day:
+            started.add(record.source)
             continue
-        new, old = came.get(record.number, set()), left.get(record.number, set())
+        new, old = added.get(record.number, set()), removed.get(record.number, set())
         signs = [f"+{s}" for s in sorted(new - old)] + [f"-{s}" for s in sorted(old - new)]
         if not signs:
             continue
         when = f"{record.recorded_at:%Y-%m-%d %H:%M} UTC by {record.source}"
-        if record.number > seen.last:
+        if record.number > view.last:
             yield f"corrected later, at {when}, which is not used here: {some(signs)}"
         else:
             yield f"corrected at {when}: {some(signs)}"
 
 
-def _ages(seen: View, last_check: date | None) -> Iterable[str]:
-    for record in seen.records:
+def _ages(view: View, last_check: date | None) -> Iterable[str]:
+    for record in view.records:
         last = record.last_change
         if last is not None and not record.is_dated and last_check is not None:
             last = max(last, last_check)
-        yield from age(record.source, last, record.habit_days, seen.used)
+        yield from age(record.source, last, record.habit_days, view.used)
 
 
 def age(source: str, last: date | None, habit_days: int | None, day: date) -> Iterable[str]:

@@ -55,10 +55,10 @@ class _Spelled:
 
     def notes(self) -> tuple[str, ...]:
         """Return a sentence about the symbols without a known market."""
-        strange = [one for one in self._written.values() if not self._rules.has_market(one)]
-        if not strange:
+        unknown = [one for one in self._written.values() if not self._rules.has_market(one)]
+        if not unknown:
             return ()
-        return (f"no market is known for {counted(len(strange), 'symbol')}: {some(strange)}",)
+        return (f"no market is known for {counted(len(unknown), 'symbol')}: {some(unknown)}",)
 
 
 def state_of_list(symbols: Iterable[Any], rules: SymbolRules, evidence: str) -> UniverseSource:
@@ -182,7 +182,9 @@ def cached_closes(
                 offline=True,
                 progress=lambda _: None,
             )
-        found = {symbol: frame["close"].dropna() for symbol, frame in frames.items()}
-        return {symbol: float(column.iloc[-1]) for symbol, column in found.items() if len(column)}
+        closes_of = {symbol: frame["close"].dropna() for symbol, frame in frames.items()}
+        return {
+            symbol: float(column.iloc[-1]) for symbol, column in closes_of.items() if len(column)
+        }
 
     return closes

@@ -245,10 +245,10 @@ def record(session: Session, universe: Universe, state: UniverseSource, now: dat
             f"the source {state.source!r} of the universe {name!r} {kind} before",
             hint="name another source",
         )
-    known: dict[str, str] = {}  # the first of several sources decides the spelling of a symbol
+    spellings: dict[str, str] = {}  # the first of several sources decides the spelling of a symbol
     for symbol in session.scalars(_READ_SYMBOLS, {"name": name}):
-        known.setdefault(state.canonical(symbol), symbol)
-    statement = respelled(statement, lambda symbol: known.get(state.canonical(symbol), symbol))
+        spellings.setdefault(state.canonical(symbol), symbol)
+    statement = respelled(statement, lambda symbol: spellings.get(state.canonical(symbol), symbol))
     rows = {
         StoredInterval(*row[1:]): row[0]
         for row in session.execute(_READ_CURRENT, {"name": name, "source": state.source})
@@ -258,8 +258,8 @@ def record(session: Session, universe: Universe, state: UniverseSource, now: dat
     if is_new:
         number = _write_record(session, name, state, statement, last, at)
         _write_intervals(session, name, number, [rows[row] for row in replaced], opened)
-    gone = {*replaced}
-    ends = [row.end for row in rows if row not in gone] + [row.end for row in opened]
+    removed = {*replaced}
+    ends = [row.end for row in rows if row not in removed] + [row.end for row in opened]
     return Refreshed(
         universe=name,
         source=state.source,
@@ -400,20 +400,20 @@ def read_members(
     last_check = headers[0].checked_at.date()
     if since is not None:
         rows = [StoredInterval(*row) for row in connection.execute(_READ_ALL, {"name": name})]
-        found = any_day(name, since, day, rows, records, known_at, last_check)
-        return _of_now(found, known_at or now)
+        answered = any_day(name, since, day, rows, records, known_at, last_check)
+        return _of_now(answered, known_at or now)
 
     def held_on(one: date) -> Sequence[Held]:
         return connection.execute(_READ_HELD, {"name": name, "day": one}).all()
 
-    seen, held = before_first(view(name, records, day, known_at), held_on)
-    question = {"name": name, "day": seen.used}
+    view_of_day, held_rows = before_first(view(name, records, day, known_at), held_on)
+    question = {"name": name, "day": view_of_day.used}
 
     def intervals() -> list[StoredInterval]:
         return [StoredInterval(*row) for row in connection.execute(_READ_DAY, question)]
 
-    found = answer(name, seen, held, records, known_at, last_check, intervals)
-    return _of_now(found, known_at or now)
+    answered = answer(name, view_of_day, held_rows, records, known_at, last_check, intervals)
+    return _of_now(answered, known_at or now)
 
 
 def _of_now(members: Members, now: datetime) -> Members:
@@ -434,13 +434,13 @@ def _with_habits(records: list[MembershipRecord], type_: str) -> list[Membership
     if type_ == "static":
         return records
     days: dict[str, list[date]] = {}
-    found = []
+    findings = []
     for one in records:
         if not one.is_dated:
             days.setdefault(one.source, []).append(one.recorded_at.date())
             one = replace(one, habit_days=habit(days[one.source]))
-        found.append(one)
-    return found
+        findings.append(one)
+    return findings
 
 
 def candidates(session: Session) -> list[SymbolFigures]:

@@ -361,13 +361,13 @@ class BacktraderFeed(bt.DataBase):  # type: ignore[misc]
     def _begin(self) -> None:
         """Start the stream, or join it if it is already running."""
         if self.stream.is_running:
-            shown = self.stream.snapshot()
+            snapshot = self.stream.snapshot()
             # The stream's first consumer has all bars of the run queued.
             waiting = (i for i in self.live_box.waiting() if isinstance(i, LiveBar))
             first = next(waiting, None)
-            older = (b for b in shown.bars if first is None or b.stamp_ms < first.stamp_ms)
+            older = (b for b in snapshot.bars if first is None or b.stamp_ms < first.stamp_ms)
             self.live_waiting = iter((*self.live_backlog, *older))
-            self._hear(shown.status)
+            self._hear(snapshot.status)
         elif not self.should_stop:
             self.stream.start()
 
@@ -450,8 +450,8 @@ class BacktraderFeed(bt.DataBase):  # type: ignore[misc]
         ``notify_data`` receives the state and its reason as keywords.
         """
         # Only after a first connection: Backtrader interprets this as a broken one.
-        lost = (self.CONNBROKEN,) if self.live_is_up else ()
-        notifications = _NOTIFICATIONS.get(status.state, lost)
+        default = (self.CONNBROKEN,) if self.live_is_up else ()
+        notifications = _NOTIFICATIONS.get(status.state, default)
         if self.live_is_up and self.CONNECTED in notifications:
             notifications = (self.DELAYED,)  # a gap, and no new connection
         self.live_is_up = status.state in _NOTIFICATIONS

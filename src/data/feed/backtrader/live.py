@@ -222,12 +222,14 @@ class BaseLiveDataFeed(BacktraderFeed):
         """The frame of all bars so far, or of those kept if more have arrived than are kept."""
         import pandas as pd
 
-        shown = self.stream.snapshot()
-        new = [bar for bar in shown.bars if bar.stamp_ms > self.live_last_ms]
+        snapshot = self.stream.snapshot()
+        new = [bar for bar in snapshot.bars if bar.stamp_ms > self.live_last_ms]
         if not new:
             return self.live_history
         grown = frame_of(new)
-        whole = shown.bars[0].stamp_ms <= self.live_last_ms or len(shown.bars) == shown.given
+        whole = (
+            snapshot.bars[0].stamp_ms <= self.live_last_ms or len(snapshot.bars) == snapshot.given
+        )
         return pd.concat([self.live_history[list(_VALUES)], grown]) if whole else grown
 
     @property
@@ -270,18 +272,20 @@ class BaseLiveDataFeed(BacktraderFeed):
     # --- internals -------------------------------------------------------------------------
 
     def _history(self) -> pd.DataFrame:
-        nothing = f"no history of {self.symbol} {self.interval} to start with"
+        no_history = f"no history of {self.symbol} {self.interval} to start with"
         try:
             frame = self._load_historical_data()
         except DataError as error:
-            raise ValueError(f"{nothing}: {error}") from error
+            raise ValueError(f"{no_history}: {error}") from error
         if frame is None or frame.empty:
-            raise ValueError(nothing) from NoDataError(nothing)
+            raise ValueError(no_history) from NoDataError(no_history)
         instead = frame.attrs.get(ATTRS_KEY, {}).get("substitute")
         if instead and "provider" not in self._wishes():
             # Live bars are of the requested kind, so there would be a jump after these prices.
-            raise ValueError(f"{nothing}: only a substitute is available ({instead}); try again")
-        named = {theirs: ours for ours in _VALUES if (theirs := getattr(self.p, ours)) != ours}
+            raise ValueError(f"{no_history}: only a substitute is available ({instead}); try again")
+        named = {
+            parameter: ours for ours in _VALUES if (parameter := getattr(self.p, ours)) != ours
+        }
         return frame.set_axis([named.get(column, column) for column in frame.columns], axis=1)
 
     def _call_back(self, bar: LiveBar) -> None:
@@ -439,8 +443,8 @@ class PolledLiveDataFeed(SourcedLiveDataFeed):
     def last_poll_time(self) -> datetime | None:
         """The time of the last request (naive UTC), or None."""
         source = self.stream.source
-        asked_ms = source.asked_ms if isinstance(source, PollSource) else None
-        return None if asked_ms is None else from_ms(asked_ms)
+        polled_ms = source.asked_ms if isinstance(source, PollSource) else None
+        return None if polled_ms is None else from_ms(polled_ms)
 
     def get_status(self) -> dict[str, Any]:
         """Return the feed's state, with ``polling_interval`` and ``last_poll_time``."""

@@ -140,10 +140,10 @@ class ManagerHistory:
         bars, gaps = bars_of(frame, "history"), _gaps(frame)
         if not bars:
             may_pass = [g for g in gaps if not (g.is_nothing or g.is_unserved)]
-            why = _reasons(may_pass)
+            reason = _reasons(may_pass)
             if any(gap.has_failed for gap in may_pass):
-                raise UnavailableError(why)
-            return Filled([], [], why)
+                raise UnavailableError(reason)
+            return Filled([], [], reason)
         last = bars[-1].stamp_ms
         begin = max((g.span.end for g in gaps if g.is_unserved and g.span.end <= last), default=0)
         bars = [bar for bar in bars if bar.stamp_ms >= begin]
@@ -179,8 +179,8 @@ class ManagerHistory:
         absent, holes = missing[is_none].tolist(), missing[~is_none].tolist()
         if not holes:
             return Filled(bars, absent)
-        why = _reasons(gap for gap in gaps if not gap.is_nothing)
-        return Filled(bars, absent, why or "not published yet", holes[0])
+        reason = _reasons(gap for gap in gaps if not gap.is_nothing)
+        return Filled(bars, absent, reason or "not published yet", holes[0])
 
     def _ask(self, start: Any = None, end: Any = None, **wishes: Any) -> pd.DataFrame:
         """Return the frame, with or without gaps; gaps are judged here, without a warning."""
@@ -207,9 +207,9 @@ def bars_of(frame: pd.DataFrame, origin: Origin) -> list[LiveBar]:
     ok = are_bars(table)
     if not ok.all():
         bad = table.take(~ok)
-        first, why = from_ms(int(bad.stamps[0])), faults_of(bad)[0]
+        first, reason = from_ms(int(bad.stamps[0])), faults_of(bad)[0]
         log.warning(
-            "%d rows cannot be bars and were left out, the first at %s: %s", len(bad), first, why
+            "%d rows cannot be bars and were left out, the first at %s: %s", len(bad), first, reason
         )
         table = table.take(ok)
     stamps, columns = table.stamps.tolist(), [column.tolist() for column in table.values()]

@@ -144,7 +144,7 @@ class PollSource(ThreadedSource):
             self._is_up = True
             self._tell(sink, StreamState.BACKFILLING, "it answers")
 
-    def _judge(self, poll: _Poll, coming: int, why: str, sink: Sink) -> bool:
+    def _judge(self, poll: _Poll, coming: int, reason: str, sink: Sink) -> bool:
         # Bars may have closed during the request; one that closed a moment ago may not be available
         # yet.
         on_its_way = self.clock.now_ms() - round(_GRACE_S * SECOND_MS)
@@ -153,16 +153,16 @@ class PollSource(ThreadedSource):
             self._tell(sink, StreamState.LIVE, "")
             return True
         if lacking.start < poll.loaded_ms:
-            self._tell(sink, StreamState.INCOMPLETE, hole_in_history(lacking, why))
+            self._tell(sink, StreamState.INCOMPLETE, hole_in_history(lacking, reason))
             return False
         late = self.clock.now_ms() - int(self._grid.closes(np.array([lacking.start]))[0])
         if poll.line.waiting:
-            self._tell(sink, StreamState.DELAYED, why or "a bar is missing; later ones wait")
+            self._tell(sink, StreamState.DELAYED, reason or "a bar is missing; later ones wait")
         elif late > _LATE_MS:
             self._tell(
                 sink,
                 StreamState.STALE,
-                why or f"a bar is more than {_LATE_MS // 60_000} minutes late",
+                reason or f"a bar is more than {_LATE_MS // 60_000} minutes late",
             )
         return False
 
@@ -254,8 +254,8 @@ class _Poll:
             else bar._replace(origin="live" if bar.stamp_ms >= newest_ms else "backfill")
             for bar in self.line.take()
         ]
-        kept = [*self._recent.items(), *((bar.stamp_ms, bar) for bar in bars_given)]
-        self._recent = dict(kept[-_OVERLAP:])
+        recent = [*self._recent.items(), *((bar.stamp_ms, bar) for bar in bars_given)]
+        self._recent = dict(recent[-_OVERLAP:])
         return bars_given
 
 

@@ -303,7 +303,10 @@ class StreamThread:
     def _leave_to_history(self, bar: LiveBar) -> None:
         """Drop a stream bar; history supplies it once all earlier bars have been delivered."""
         if not self.passed_on:
-            log.warning("%d bars wait for earlier ones; newer ones are fetched", _MOST_WAITING)
+            log.warning(
+                "%d bars are waiting for earlier ones; newer bars are fetched from history",
+                _MOST_WAITING,
+            )
         self.passed_on += 1
         self._backfill_until = max(self._backfill_until, bar.stamp_ms + 1)
 
@@ -417,12 +420,12 @@ class StreamThread:
 
     def _give_due(self, continuation: Continuation) -> None:
         """Deliver the bars whose turn it is; those from the stream are queued for storing."""
-        given = continuation.take()
-        for bar in given:
+        bars = continuation.take()
+        for bar in bars:
             self._give(bar)
-        if given:
+        if bars:
             self._questions, self._next_question = 0, 0.0
-            self._unkept.extend(bar for bar in given if bar.origin == "live")
+            self._unkept.extend(bar for bar in bars if bar.origin == "live")
 
     def _keep(self) -> None:
         """Store delivered bars that have closed by the local clock; a vendor's clock may be ahead."""
@@ -459,15 +462,15 @@ class StreamThread:
             missed = any(self._silence.is_after(bar.stamp_ms) for bar in filled.bars)
             self._silence.checked(missed=missed)
 
-    def _failed(self, why: str) -> None:
+    def _failed(self, reason: str) -> None:
         """Record a failed request; the next report of a missing bar is doubted again."""
         self._denied_since = None
-        self._schedule(why)
+        self._schedule(reason)
 
-    def _schedule(self, why: str) -> None:
+    def _schedule(self, reason: str) -> None:
         """Count a request, and compute when the next one may follow."""
         self._questions += 1
-        self._gap_reason = why
+        self._gap_reason = reason
         wait = self._patience.retry.backoff(self._questions, self._source.clock.jitter())
         self._next_question = self._source.clock.monotonic() + wait
 

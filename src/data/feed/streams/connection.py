@@ -324,8 +324,8 @@ class StreamSession:
         """Drop a bar; if it has already closed, listeners receive it from history."""
         now = self._now.ms()
         is_due = self._is_due(bar.stamp_ms, topic)
-        why = fault_of(bar) if is_due else _beside_time(bar.stamp_ms)
-        self._note_refused(topic, bar.stamp_ms, why, bar.is_closed)
+        reason = fault_of(bar) if is_due else _beside_time(bar.stamp_ms)
+        self._note_refused(topic, bar.stamp_ms, reason, bar.is_closed)
         if not bar.is_closed:
             return
         # If its stamp is wrong, there is no way to know which bar it was.
@@ -338,8 +338,8 @@ class StreamSession:
         """Drop a trade; listeners receive the bar that lacks it from history."""
         now = self._now.ms()
         is_due = self._is_due(trade.stamp_ms, topic)
-        why = "not the price or size of a trade" if is_due else _beside_time(trade.stamp_ms)
-        self._note_refused(topic, trade.stamp_ms // MINUTE_MS * MINUTE_MS, why, True)
+        reason = "not the price or size of a trade" if is_due else _beside_time(trade.stamp_ms)
+        self._note_refused(topic, trade.stamp_ms // MINUTE_MS * MINUTE_MS, reason, True)
         start = trade.stamp_ms if is_due else now
         for listener in listeners:
             listener.refused(Span(start, max(now, start)))
@@ -351,11 +351,14 @@ class StreamSession:
 
         It is reported once per bar; for trades, once per minute.
         """
-        seen, one = self._refused.setdefault(topic, deque(maxlen=_SEEN)), (stamp_ms, why, is_closed)
-        if one in seen:
+        recent, one = (
+            self._refused.setdefault(topic, deque(maxlen=_SEEN)),
+            (stamp_ms, why, is_closed),
+        )
+        if one in recent:
             return
-        level = logging.DEBUG if seen else logging.WARNING
-        seen.append(one)
+        level = logging.DEBUG if recent else logging.WARNING
+        recent.append(one)
         name, of = self._owner.protocol.display_name, f"{topic.symbol} {topic.timeframe}".strip()
         if why == AHEAD:
             # A number in a message may be arbitrarily large.
@@ -390,7 +393,7 @@ class StreamSession:
             masked(event.why),
         )
         if self._unreadable >= _MOST_UNREADABLE:
-            raise UnavailableError("too many frames that cannot be read")
+            raise UnavailableError("too many unreadable frames")
 
     # --- subscriptions ---------------------------------------------------------------------
 
@@ -606,9 +609,9 @@ class Connection:
         """Remove a listener; return whether no listener is left."""
         with self._lock:
             self._feeds.pop(id(listener), None)
-            left = tuple(x for x in self._listeners.get(topic, ()) if x is not listener)
-            if left:
-                self._listeners[topic] = left
+            rest = tuple(x for x in self._listeners.get(topic, ()) if x is not listener)
+            if rest:
+                self._listeners[topic] = rest
             else:
                 self._listeners.pop(topic, None)
             return not self._listeners

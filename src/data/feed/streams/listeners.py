@@ -47,8 +47,8 @@ class Listener:
 
         Bars that close by the end of the span come from history.
         """
-        why = "what the stream sent could not be used"
-        self._sink.status(StreamStatus(StreamState.DELAYED, why, span.end))
+        reason = "what the stream sent could not be used"
+        self._sink.status(StreamStatus(StreamState.DELAYED, reason, span.end))
 
     def connected(self) -> None:
         """Handle a notice that everything is received from now on."""
@@ -134,8 +134,8 @@ class BuildingListener(Listener):
                 self._leave(bar)
         owed_ms, self._bars.owed_ms = self._bars.owed_ms, None
         if owed_ms is not None:
-            why = "a bar ended that the stream did not cover completely"
-            self._sink.status(StreamStatus(StreamState.DELAYED, why, owed_ms))
+            reason = "a bar ended that the stream did not cover completely"
+            self._sink.status(StreamStatus(StreamState.DELAYED, reason, owed_ms))
 
     def _leave(self, bar: LiveBar) -> None:
         """Take a bar from history if its parts are valid but do not add up to a valid bar.

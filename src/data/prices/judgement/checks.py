@@ -132,8 +132,8 @@ def run_checks(
     for check in checks:
         if check.find is None:
             continue
-        seen = whole if check.takes_all else priced
-        defects = check.find(seen) if len(seen) else "there are no bars"
+        rows = whole if check.takes_all else priced
+        defects = check.find(rows) if len(rows) else "there are no bars"
         if isinstance(defects, str):
             skipped[check.name] = defects
             continue

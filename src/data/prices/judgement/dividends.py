@@ -250,10 +250,10 @@ def _scaled(group: Sequence[_Payment], factor: float) -> Repair:
 # --- against the price ---------------------------------------------------------------------------
 
 
-def _doubt(payment: _Payment, median: float, beside: Sequence[_Payment] = ()) -> float:
+def _doubt(payment: _Payment, median: float, neighbours: Sequence[_Payment] = ()) -> float:
     """Return the log odds that an amount is right, rather than a hundred times too large.
 
-    ``beside`` are the payments before and after it.
+    ``neighbours`` are the payments before and after it.
     """
     if payment.paid >= 1:
         return -np.inf
@@ -263,7 +263,7 @@ def _doubt(payment: _Payment, median: float, beside: Sequence[_Payment] = ()) ->
             min(0.0, _plausible(payment.paid) - _plausible(payment.paid / _HUNDRED)) - _DECIDED / 2
         )
         amount = payment.event.value / _HUNDRED
-        if any(abs(amount / other.event.value - 1) <= _SAME_AMOUNT for other in beside):
+        if any(abs(amount / other.event.value - 1) <= _SAME_AMOUNT for other in neighbours):
             odds -= _DECIDED / 2
     return odds
 
@@ -300,8 +300,8 @@ def _price_defects(series: CheckedSeries, payments: Sequence[_Payment]) -> Itera
             continue
         others = np.delete(yields, place)
         median = float(np.median(others)) if len(others) >= _FOR_MEDIAN else NAN
-        beside = [payments[at] for at in (place - 1, place + 1) if 0 <= at < len(payments)]
-        odds = _doubt(payment, median, beside)
+        neighbours = [payments[at] for at in (place - 1, place + 1) if 0 <= at < len(payments)]
+        odds = _doubt(payment, median, neighbours)
         is_large = payment.paid >= _LARGE_YIELD or payment.paid >= _OF_MEDIAN * median
         text = (
             f"a dividend of {price_text(payment.event.value)}, {payment.paid:.1%} of the price, while the "

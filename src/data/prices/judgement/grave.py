@@ -45,8 +45,8 @@ def graves(series: CheckedSeries) -> list[Grave]:
             adjusted for the known splits. If their adjustment is unknown, ``splits`` is None, and
             splits and dividends are not judged.
     """
-    known = series.splits is not None
-    checks = [c for c in GRAVE_CHECKS if known or c.name not in ("split", "dividend")]
+    knows_splits = series.splits is not None
+    checks = [c for c in GRAVE_CHECKS if knows_splits or c.name not in ("split", "dividend")]
     findings, _, _ = run_checks(series, checks)
     return [grave_of(series.table.stamps, one) for one in findings if one.is_grave]
 

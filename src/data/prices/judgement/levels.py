@@ -102,10 +102,10 @@ class Defect(NamedTuple):
 @by_stretch
 def unit_errors(series: CheckedSeries) -> list[Defect] | str:
     """Find prices a hundred times too large or too small, in rows, runs of rows and single cells."""
-    apart = unit_jumps(series.table)
-    if not apart.any():
+    is_jump = unit_jumps(series.table)
+    if not is_jump.any():
         return []
-    levels = _unit_levels(series, apart)
+    levels = _unit_levels(series, is_jump)
     right, is_certain = _right_level(series, levels)
     levels -= right
     defects = []
@@ -146,9 +146,9 @@ def unit_jumps(table: BarTable) -> Mask:
     for column in (high, low):
         np.maximum(top, column, out=top)
         np.minimum(bottom, column, out=bottom)
-    apart: Mask = top > bottom * _LOOKED_AT
-    apart[1:] |= (top[1:] > bottom[:-1] * _LOOKED_AT) | (top[:-1] > bottom[1:] * _LOOKED_AT)
-    return apart
+    is_jump: Mask = top > bottom * _LOOKED_AT
+    is_jump[1:] |= (top[1:] > bottom[:-1] * _LOOKED_AT) | (top[:-1] > bottom[1:] * _LOOKED_AT)
+    return is_jump
 
 
 def _is_within(levels: Levels, first: int, end: int) -> bool:
@@ -192,12 +192,12 @@ def _other_half(series: CheckedSeries, first: int, end: int) -> Defect:
     return Defect(series.table.stamps[edge - 1 : edge + 1], text, cause="unit in doubt")
 
 
-def _unit_levels(series: CheckedSeries, apart: Mask) -> Levels:
+def _unit_levels(series: CheckedSeries, is_jump: Mask) -> Levels:
     """Return, for each price, the number of x100 jumps since the first price; shape (n, 4).
 
     Only rows whose prices are far apart, within the row or from the row before, can have a jump.
     """
-    rows = np.flatnonzero(apart | np.append(apart[1:], False))
+    rows = np.flatnonzero(is_jump | np.append(is_jump[1:], False))
     cells = np.log(np.column_stack([column[rows] for column in series.prices]))
     before = np.append(cells[:1, 0], cells[:-1, 3])
     before[np.append(True, np.diff(rows) > 1)] = cells[np.append(True, np.diff(rows) > 1), 0]
@@ -255,12 +255,12 @@ def _apart(series: CheckedSeries, levels: Levels, inner: int, outer: slice) -> f
     The distance is a logarithm; None if there are no right prices next to them.
     """
     near = np.column_stack([column[outer] for column in series.prices])
-    beside = near[levels[outer] == 0]
+    level = near[levels[outer] == 0]
     wrong = np.array([column[inner] for column in series.prices]) * 100.0 ** -levels[inner]
     wrong = wrong[levels[inner] != 0]
-    if not len(beside):
+    if not len(level):
         return None
-    return float(max(0.0, np.log(wrong.min() / beside.max()), np.log(beside.min() / wrong.max())))
+    return float(max(0.0, np.log(wrong.min() / level.max()), np.log(level.min() / wrong.max())))
 
 
 def _unit_finding(
@@ -283,9 +283,9 @@ def _unit_finding(
         else counted(len(rows), "row")
     )
     inside = price_text(series.table.close[rows[0]])
-    beside = rows[0] - 1 if rows[0] else min(stretch[1], len(series) - 1)
+    neighbour = rows[0] - 1 if rows[0] else min(stretch[1], len(series) - 1)
     doubt = "" if is_certain else UNDECIDED
-    outside = price_text(series.table.close[beside])
+    outside = price_text(series.table.close[neighbour])
     text = f"{cells} 100 times too {size}: close {inside}, next to it {outside}"
     if not stretch[0] and len(series) < 2 * stretch[1] < 2 * len(series):
         # If these are most of the bars, up to a change of unit, the change itself should be
@@ -330,12 +330,12 @@ def split_errors(series: CheckedSeries) -> list[Defect] | str:
     reach = series.table.stamps[0] - _NEAR_MS, series.table.stamps[-1] + _NEAR_MS
     sizes = [round(abs(float(np.log(split.value))), 3) for split in splits]
     for size in dict.fromkeys(sizes):
-        alike = [k for k, other in enumerate(sizes) if other == size]
-        exact = abs(float(np.log(splits[alike[0]].value)))
-        dates = [int(rows[k]) for k in alike if reach[0] <= splits[k].at_ms <= reach[1]]
+        same_size = [k for k, other in enumerate(sizes) if other == size]
+        exact = abs(float(np.log(splits[same_size[0]].value)))
+        dates = [int(rows[k]) for k in same_size if reach[0] <= splits[k].at_ms <= reach[1]]
         defects += _known_split_defects(series, exact, dates)
-    taken = np.concatenate([f.stamps for f in defects]) if defects else np.empty(0, np.int64)
-    free = ~np.isin(series.table.stamps, taken)
+    bad = np.concatenate([f.stamps for f in defects]) if defects else np.empty(0, np.int64)
+    free = ~np.isin(series.table.stamps, bad)
     return defects + list(_unknown_split_defects(series, free))
 
 
@@ -514,11 +514,11 @@ def _off(series: CheckedSeries, rows: Rows, by: tuple[float, float], change: flo
     # volume shows otherwise.
     is_kept = abs(change) + size / 3 < abs(change + level * size)
     others = np.delete(np.arange(len(series)), rows)
-    beside = close[first - 1] if first else close[others[0] if len(others) else -1]
+    neighbour = close[first - 1] if first else close[others[0] if len(others) else -1]
     way = "high" if level > 0 else "low"
     text = (
         f"{counted(len(rows), 'row')} {np.exp(size):.6g} times too {way}, the ratio of a split: close "
-        f"{price_text(close[first])}, next to it {price_text(beside)}"
+        f"{price_text(close[first])}, next to it {price_text(neighbour)}"
     )
     repair = Repair("prices", stamps, factor, PRICES, 1.0 if is_kept else 1 / factor)
     return Defect(stamps, text, "error", (repair,), "split ignored")
@@ -701,9 +701,9 @@ def _volume_odds(series: CheckedSeries, row: int, size: float) -> float:
     step, error = _step(before, after)
     if abs(step - expected) >= size * (_WIDE_STEP if size >= _LARGE_SPLIT else _STEP_SLACK):
         return 0.0
-    apart = _APART_SHARE * _volume_scatter(shares, row)
+    spread = _APART_SHARE * _volume_scatter(shares, row)
     # The log odds of a step of that size against no step, assuming normally distributed errors.
-    variance = error**2 + _LEAST_ERROR**2 + apart**2
+    variance = error**2 + _LEAST_ERROR**2 + spread**2
     odds = (step**2 - (step - expected) ** 2) / (2 * variance) + _quiet_odds(series, row)
     # Volatile weeks increase volume as much as a small split does.
     is_wild = size < _LARGE_SPLIT and _wilder(series, row) * np.sign(expected) > _WILDER
@@ -731,9 +731,9 @@ def _step(before: Floats, after: Floats) -> tuple[float, float]:
         rest = np.append(before - means[0], after - means[1])
         scale = max(noise(rest), 1e-9)
         weights = 1 / np.maximum(1.0, np.abs(rest) / (_ODD_DAY * scale))
-    alike = float(np.clip(np.sum(rest[1:] * rest[:-1]) / max(np.sum(rest**2), 1e-9), 0.0, 0.9))
+    rho = float(np.clip(np.sum(rest[1:] * rest[:-1]) / max(np.sum(rest**2), 1e-9), 0.0, 0.9))
     days = 1 / weights[: len(before)].sum() + 1 / weights[len(before) :].sum()
-    error = scale * np.sqrt(days * (1 + alike) / (1 - alike))
+    error = scale * np.sqrt(days * (1 + rho) / (1 - rho))
     return float(means[1] - means[0]), float(error)
 
 

@@ -173,8 +173,8 @@ class QualityReport(InLines):
         for finding in self.findings:
             yield finding.severity, finding.text
             yield "", f"→ {finding.next_step}"
-        for check, why in self.not_checked.items():
-            yield "not checked", f"{check}: {why}"
+        for check, reason in self.not_checked.items():
+            yield "not checked", f"{check}: {reason}"
 
     def as_dict(self) -> dict[str, Any]:
         """Return a JSON-compatible dictionary, as printed by ``onetape validate --json``."""

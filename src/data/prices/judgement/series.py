@@ -119,11 +119,11 @@ class CheckedSeries:
         It is 0 in between, and NaN for a bar without trades or without a stored daily bar.
         """
         away, rows = np.full(len(self), NAN), self.session_rows
-        known = (rows >= 0) & self.traded
-        if self.sessions is not None and known.any():
-            days, close = self.sessions.days, self.table.close[known]
-            above, below = _log(close / days.high[rows[known]]), _log(days.low[rows[known]] / close)
-            away[known] = np.maximum(above, 0.0) - np.maximum(below, 0.0)
+        mask = (rows >= 0) & self.traded
+        if self.sessions is not None and mask.any():
+            days, close = self.sessions.days, self.table.close[mask]
+            above, below = _log(close / days.high[rows[mask]]), _log(days.low[rows[mask]] / close)
+            away[mask] = np.maximum(above, 0.0) - np.maximum(below, 0.0)
         return away
 
     @cached_property

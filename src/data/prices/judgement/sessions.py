@@ -88,19 +88,19 @@ def _is_by_ratio(
     sizes = {HUNDRED}
     if series.asset_class == "stock":
         sizes |= {*RATIOS.tolist(), *(abs(float(np.log(one.value))) for one in series.splits or ())}
-    found = np.zeros(len(level), dtype=bool)
+    is_near = np.zeros(len(level), dtype=bool)
     for size in sizes:
-        brought = level - np.sign(away) * size
-        found |= (brought <= top + _BESIDE) & (brought >= bottom - _BESIDE)
-    return found
+        corrected = level - np.sign(away) * size
+        is_near |= (corrected <= top + _BESIDE) & (corrected >= bottom - _BESIDE)
+    return is_near
 
 
 def _are_most(places: Rows, away: Floats, far: Mask) -> Mask:
     """Return a mask of the rows that are off in the same way as most rows in their session."""
-    found = np.zeros(len(places), dtype=bool)
+    are_most = np.zeros(len(places), dtype=bool)
     size = int(places.max()) + 1
     bars = np.bincount(places, minlength=size)
     for is_off in (far & (away > 0), far & (away < 0)):
         wrong = np.bincount(places[is_off], minlength=size)
-        found |= is_off & ((wrong >= _FEW) & (wrong * 2 >= bars))[places]
-    return found
+        are_most |= is_off & ((wrong >= _FEW) & (wrong * 2 >= bars))[places]
+    return are_most

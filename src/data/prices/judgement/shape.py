@@ -166,12 +166,12 @@ def stale_runs(series: CheckedSeries) -> list[Defect] | str:
     elif same.mean() > _STILL:  # a share that does not trade at all
         return days
     defects = days + list(_beyond_chance(series, same_volume, "prices and volume"))
-    taken = {int(stamp) for one in defects for stamp in one.stamps}
+    flagged = {int(stamp) for one in defects for stamp in one.stamps}
     more = _beyond_chance(series, same, "prices")
-    defects += [one for one in more if int(one.stamps[-1]) not in taken]
-    taken |= {int(stamp) for one in defects for stamp in one.stamps}
+    defects += [one for one in more if int(one.stamps[-1]) not in flagged]
+    flagged |= {int(stamp) for one in defects for stamp in one.stamps}
     return defects + [
-        one for one in _copies(series, same, same_volume) if int(one.stamps[-1]) not in taken
+        one for one in _copies(series, same, same_volume) if int(one.stamps[-1]) not in flagged
     ]
 
 
@@ -311,7 +311,7 @@ def outliers(series: CheckedSeries) -> list[Defect] | str:
     return defects + list(_wicks(series, back))
 
 
-def _wicks(series: CheckedSeries, taken: set[int]) -> Iterator[Defect]:
+def _wicks(series: CheckedSeries, flagged: set[int]) -> Iterator[Defect]:
     """Yield single highs and lows far beyond their bar and its neighbours, although volume is usual."""
     table = series.table
     before, after = np.append(table.open[:1], table.close[:-1]), np.append(table.open[1:], NAN)
@@ -323,7 +323,7 @@ def _wicks(series: CheckedSeries, taken: set[int]) -> Iterator[Defect]:
     for row in np.flatnonzero(away.max(axis=0) > max(_WICK, usual)).tolist():
         near = slice(max(0, row - _AROUND), row + _AROUND + 1)
         own = _WICK_RANGES * typical(ranges[near])
-        if row in taken or away[:, row].max() <= own:
+        if row in flagged or away[:, row].max() <= own:
             continue
         if series.has_volume:
             volume = table.volume[near]

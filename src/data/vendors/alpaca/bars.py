@@ -249,7 +249,7 @@ def requested_labels(query: FetchQuery) -> Span:
     if not query.timeframe.is_intraday:
         if not is_stock:
             raise CapabilityError(
-                "Alpaca's daily crypto bars begin at midnight in New York, not UTC"
+                "Alpaca's daily crypto bars begin at midnight in New York, not UTC, and are not served"
             )
         days = days_of(span)
         span = Span(midnight_ms(days.start), midnight_ms(days.end))

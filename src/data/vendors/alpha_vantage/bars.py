@@ -123,13 +123,13 @@ class AlphaVantageDataDownloader(BaseDataDownloader):
     def bars_request(self, query: FetchQuery, cursor: str | None) -> HttpRequest:
         """Request a month of minute bars, or all daily bars, because no range can be specified."""
         instrument, timeframe = query.instrument, query.timeframe
-        theirs = self.capabilities.timeframes[timeframe.label]
-        params: dict[str, str] = {"function": f"{_FUNCTIONS[instrument.asset_class]}_{theirs}"}
+        interval = self.capabilities.timeframes[timeframe.label]
+        params: dict[str, str] = {"function": f"{_FUNCTIONS[instrument.asset_class]}_{interval}"}
         params |= self._named(instrument)
         if timeframe.is_intraday:
             params |= {
                 "function": "TIME_SERIES_INTRADAY",
-                "interval": theirs,
+                "interval": interval,
                 "month": month_of(query.span.start),
                 "outputsize": "full",
                 "adjusted": "false",

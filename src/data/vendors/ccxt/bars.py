@@ -118,7 +118,7 @@ class CCXTDataDownloader(BaseDataDownloader):
             MissingExtraError: ccxt is not installed.
         """
         classes = [member_class(f"ccxt:{name}") for name in sorted(exchanges_with_bars())]
-        return [made for made in classes if made.capabilities.timeframes]
+        return [cls_of_member for cls_of_member in classes if cls_of_member.capabilities.timeframes]
 
     def bars_request(self, query: FetchQuery, cursor: str | None) -> HttpRequest:
         """Request a page from the start of the span; not every exchange accepts an end."""
@@ -240,5 +240,5 @@ def member_class(name: str) -> type[CCXTDataDownloader]:
         "default_base_url": facts.base_url,
         "capabilities": capabilities_of(exchange, facts),
     }
-    made = type(f"CCXT{exchange.title()}DataDownloader", (CCXTDataDownloader,), declared)
-    return cast("type[CCXTDataDownloader]", made)
+    subclass = type(f"CCXT{exchange.title()}DataDownloader", (CCXTDataDownloader,), declared)
+    return cast("type[CCXTDataDownloader]", subclass)

@@ -71,13 +71,13 @@ def facts_of(exchange: str) -> ExchangeFacts:
         MissingExtraError: ccxt is not installed.
         UnknownProviderError: ccxt has no such exchange, or no bars from it.
     """
-    made = _new_exchange(exchange)
-    if made.has.get("fetchOHLCV") is not True:
+    client = _new_exchange(exchange)
+    if client.has.get("fetchOHLCV") is not True:
         raise UnknownProviderError(f"{exchange} has no bars in ccxt", provider=f"ccxt:{exchange}")
-    spot = (made.features or {}).get("spot") or {}
+    spot = (client.features or {}).get("spot") or {}
     page = (spot.get("fetchOHLCV") or {}).get("limit") or 0
-    served = tuple(label for label, theirs in (made.timeframes or {}).items() if theirs)
-    return ExchangeFacts(made.name, served, int(page), float(made.rateLimit), _home(made))
+    served = tuple(label for label, interval in (client.timeframes or {}).items() if interval)
+    return ExchangeFacts(client.name, served, int(page), float(client.rateLimit), _home(client))
 
 
 def exchanges_with_bars() -> list[str]:
@@ -135,11 +135,11 @@ class CcxtCarrier:
             DataError: No response was received, or ccxt could not read it.
         """
         errors: Any = import_module("ccxt.base.errors")
-        made = self._of(request.url)
-        session: CarrierSession = made.session
+        client = self._of(request.url)
+        session: CarrierSession = client.session
         session.begin()
         try:
-            rows, errors_raised = within(self._total_s, self._rows, made, request), ""
+            rows, errors_raised = within(self._total_s, self._rows, client, request), ""
         except DataError as exc:
             exc.hidden_requests = session.requests
             raise
@@ -161,15 +161,15 @@ class CcxtCarrier:
         """Start with a new lock."""
         self._lock = threading.Lock()
 
-    def _rows(self, made: Any, request: HttpRequest) -> list[Any]:
+    def _rows(self, client: Any, request: HttpRequest) -> list[Any]:
         params = request.params
-        self._know_pairs(made, request.url, str(params["symbol"]))
-        rows: list[Any] = made.fetch_ohlcv(
+        self._know_pairs(client, request.url, str(params["symbol"]))
+        rows: list[Any] = client.fetch_ohlcv(
             params["symbol"], params["timeframe"], params["since"], params["limit"]
         )
-        last: HttpResponse | None = made.session.last
+        last: HttpResponse | None = client.session.last
         body = last.json() if last is not None else None
-        if last is not None and (other := _other_pair(made, str(params["symbol"]), body)):
+        if last is not None and (other := _other_pair(client, str(params["symbol"]), body)):
             raise ResponseFormatError(f"{self._exchange} answered for {other!r} instead")
         if last is not None:
             self._check_rows(body)
@@ -204,36 +204,36 @@ class CcxtCarrier:
         exchanges: dict[str, Any] = self._of_thread.__dict__
         base = self._base(url)
         if base not in exchanges:
-            made = _new_exchange(self._exchange)
-            made.session.close()
-            made.session = CarrierSession(self._transport)
+            client = _new_exchange(self._exchange)
+            client.session.close()
+            client.session = CarrierSession(self._transport)
             if base != facts_of(self._exchange).base_url:
-                made.urls["api"] = _moved(made.urls["api"], base)
-            exchanges[base] = made
+                client.urls["api"] = _moved(client.urls["api"], base)
+            exchanges[base] = client
         return exchanges[base]
 
     def _base(self, url: str) -> str:
         """Return the part of a request's address before the exchange's name."""
         return url.removesuffix(f"/{self._exchange}/bars")
 
-    def _know_pairs(self, made: Any, url: str, symbol: str) -> None:
+    def _know_pairs(self, client: Any, url: str, symbol: str) -> None:
         """Make sure that the list of pairs is loaded; all threads share it."""
         now, base = self._clock.monotonic(), self._base(url)
         with self._lock:
             then, markets = self._markets.get(base, (now, None))
         is_old = now - then > _FRESH_S and symbol not in (markets or ())
         if markets is None or is_old:
-            made.set_markets(made.fetch_markets())
-            markets = made.markets
+            client.set_markets(client.fetch_markets())
+            markets = client.markets
             if not markets:
                 # ccxt treats an HTML page as a list without pairs, and then reports all pairs as
                 # unknown.
                 raise ResponseFormatError(f"{self._exchange} returned no list of its pairs")
             with self._lock:
                 self._markets[base] = now, markets
-        elif made.markets is not markets:
-            made.set_markets(markets)
-            made.markets = markets
+        elif client.markets is not markets:
+            client.set_markets(markets)
+            client.markets = markets
 
 
 def _library() -> ModuleType:
@@ -265,32 +265,32 @@ def _new_exchange(name: str) -> Any:
             provider=f"ccxt:{name}",
             hint=f"did you mean ccxt:{near}?" if near else "ccxt.exchanges lists them",
         )
-    made: Any = getattr(library, name)({"enableRateLimit": False, "maxRetriesOnFailure": 0})
-    if made.has.get("spot") is False:
-        return made
-    wanted = made.options.get("fetchMarkets")
+    client: Any = getattr(library, name)({"enableRateLimit": False, "maxRetriesOnFailure": 0})
+    if client.has.get("spot") is False:
+        return client
+    wanted = client.options.get("fetchMarkets")
     kinds = wanted.get("types") if isinstance(wanted, dict) else None
     if isinstance(kinds, dict):
         wanted["types"] = {kind: kind == "spot" for kind in kinds}
     elif kinds:
         wanted["types"] = ["spot"]
-    return made
+    return client
 
 
-def _other_pair(made: Any, symbol: str, body: Any) -> str:
+def _other_pair(client: Any, symbol: str, body: Any) -> str:
     """Return the pair that a response names instead of ``symbol``; empty if it names none.
 
     ccxt ignores the names in responses. A string or the key of a mapping is treated as a name if the
     exchange lists a pair under it.
     """
-    listed: Mapping[str, Any] = made.markets_by_id or {}
+    listed: Mapping[str, Any] = client.markets_by_id or {}
     names = [name for name in _texts(body) if name in listed]
     if any(market["symbol"] == symbol for name in names for market in listed[name]):
         return ""
     if names:
         return names[0]
     # The pair named may be one that is not listed.
-    own: Mapping[str, Any] = (made.markets or {}).get(symbol) or {}
+    own: Mapping[str, Any] = (client.markets or {}).get(symbol) or {}
     ours = {_bare(text) for text in (symbol, own.get("id"), *_texts(own.get("info")))}
     return next((name for name in _pairs_named(body) if _bare(name) not in ours), "")
 
@@ -345,12 +345,12 @@ def _says_nothing(body: Any) -> bool:
     return isinstance(body, list) and not body
 
 
-def _home(made: Any) -> str:
+def _home(client: Any) -> str:
     """Return scheme and host of the first address that an exchange uses for requests."""
-    address: Any = made.urls["api"]
+    address: Any = client.urls["api"]
     while isinstance(address, Mapping):
         address = address.get("public") or next(iter(address.values()))
-    parts = urlsplit(address.replace("{hostname}", getattr(made, "hostname", None) or ""))
+    parts = urlsplit(address.replace("{hostname}", getattr(client, "hostname", None) or ""))
     return f"{parts.scheme}://{parts.netloc}"
 
 

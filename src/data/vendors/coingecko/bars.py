@@ -241,10 +241,10 @@ def opens_of(closes: Sequence[int], step: int) -> list[int]:
         ResponseFormatError: Most closes are not on the grid of ``step``, so these are other bars.
     """
     latest = max(closes, default=0)
-    beside = {close for close in closes if close % step and close != latest}
-    if 2 * len(beside) > len(closes):
+    off_step = {close for close in closes if close % step and close != latest}
+    if 2 * len(off_step) > len(closes):
         raise ResponseFormatError("closes off the grid of their timeframe")
-    return [close - step if close in beside else (close - 1) // step * step for close in closes]
+    return [close - step if close in off_step else (close - 1) // step * step for close in closes]
 
 
 def _code(response: HttpResponse) -> int:

@@ -118,12 +118,12 @@ class EODHDDataDownloader(BaseDataDownloader):
 
     def bars_request(self, query: FetchQuery, cursor: str | None) -> HttpRequest:
         """Request dates, or seconds in UTC; both ends are inclusive."""
-        theirs = self.capabilities.timeframes[query.timeframe.label]
+        period = self.capabilities.timeframes[query.timeframe.label]
         if query.timeframe.is_intraday:
             ends = dated.seconds_of(query.span)
-            return self._request("intraday", query.instrument, interval=theirs, **ends)
+            return self._request("intraday", query.instrument, interval=period, **ends)
         dates = dated.dates_of(query)
-        return self._request("eod", query.instrument, **dates, period=theirs, order="a")
+        return self._request("eod", query.instrument, **dates, period=period, order="a")
 
     def parse_bars(self, response: HttpResponse, query: FetchQuery) -> BarPage:
         """Parse rows with seconds in UTC or a date, from JSON or from CSV with the same names.

@@ -128,7 +128,7 @@ class FinnhubDataDownloader(BaseDataDownloader):
                 stamp = day_ms(date_of(stamp))
             bars.append(Bar(stamp, *map(number, values)))
         if not bars:
-            raise ResponseFormatError("the state of the answer is ok, and it has no rows")
+            raise ResponseFormatError("the state of the answer is ok, but it has no rows")
         return BarPage(bars)
 
     def classify(self, response: HttpResponse) -> DataError | None:

@@ -122,9 +122,9 @@ class FMPDataDownloader(BaseDataDownloader):
     def bars_request(self, query: FetchQuery, cursor: str | None) -> HttpRequest:
         """Request whole dates at the venue; both ends are inclusive."""
         timeframe = query.timeframe
-        theirs = self.capabilities.timeframes[timeframe.label]
+        interval = self.capabilities.timeframes[timeframe.label]
         path = "historical-chart" if timeframe.is_intraday else "historical-price-eod"
-        return self._request(f"{path}/{theirs}", query.instrument, **dates_of(query))
+        return self._request(f"{path}/{interval}", query.instrument, **dates_of(query))
 
     def parse_bars(self, response: HttpResponse, query: FetchQuery) -> BarPage:
         """Parse rows with a wall time at the venue, or a date; newest first.

@@ -149,8 +149,8 @@ class LocalFiles:
                 f"providers.local.delimiter {self.delimiter!r} is not valid",
                 hint='use "," ";" "|" or, in double quotes, "\\t"',
             )
-        if why := pattern_fault(self.pattern):
-            raise ConfigError(f"providers.local.pattern: {why}")
+        if reason := pattern_fault(self.pattern):
+            raise ConfigError(f"providers.local.pattern: {reason}")
         if "{symbol}" not in self.pattern and not (self.symbol_column or self.symbol):
             raise ConfigError(
                 "providers.local.pattern must contain {symbol}",
@@ -362,14 +362,14 @@ class LocalDataDownloader(BaseDataDownloader):
             text.strip().casefold(): place for place, text in reversed(list(enumerate(header)))
         }
         named = {ours: self.files.columns.get(ours, ours) for ours in _COLUMNS}
-        theirs = {ours: name for ours, name in named.items() if name is not None}
-        theirs["timestamp"] = self.files.time_column
-        theirs[_FILLED] = _FILLED
+        columns = {ours: name for ours, name in named.items() if name is not None}
+        columns["timestamp"] = self.files.time_column
+        columns[_FILLED] = _FILLED
         if self.files.symbol_column:
-            theirs["symbol"] = self.files.symbol_column
-        places = {o: there[t.casefold()] for o, t in theirs.items() if t.casefold() in there}
+            columns["symbol"] = self.files.symbol_column
+        places = {o: there[t.casefold()] for o, t in columns.items() if t.casefold() in there}
         needed = ("timestamp", *_REQUIRED, *(("symbol",) if self.files.symbol_column else ()))
-        missing = [theirs[o] for o in needed if o not in places]
+        missing = [columns[o] for o in needed if o not in places]
         if missing and not "".join(header).replace("\t", "").isprintable():
             raise ResponseFormatError(f"{name} is not CSV text in UTF-8")
         if missing:

@@ -88,8 +88,8 @@ class FileCarrier:
         """
         name = _name_in(request)
         place = self._places.get(name)
-        if place is not None and (seen := look_at([place], reading, self._clock)).paths:
-            return seen
+        if place is not None and (listing := look_at([place], reading, self._clock)).paths:
+            return listing
         try:
             path = self._find(name)
         except OSError:  # reading the file raises the error
@@ -189,15 +189,15 @@ def _spellings(name: str) -> list[str]:
 def _identity(folder: Path) -> tuple[int, ...]:
     """Return values that change if the path leads to another folder or the folder changes."""
     try:
-        seen = os.stat(folder)
+        status = os.stat(folder)
     except OSError:
         return ()
-    return seen.st_dev, seen.st_ino, seen.st_ctime_ns
+    return status.st_dev, status.st_ino, status.st_ctime_ns
 
 
-def _state(seen: os.stat_result) -> tuple[int, ...]:
+def _state(status: os.stat_result) -> tuple[int, ...]:
     """Return values that change if a file's content changes; the file times come last."""
-    return seen.st_dev, seen.st_ino, seen.st_size, seen.st_mtime_ns, seen.st_ctime_ns
+    return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns
 
 
 def _blocks(path: Path, raw: BinaryIO) -> Iterator[bytes]:

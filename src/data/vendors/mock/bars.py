@@ -81,8 +81,8 @@ class MockDataDownloader(BaseDataDownloader):
 
     def _direct(self, symbol: str) -> Instrument:
         """Return the instrument for a symbol, whose calendar determines the times of bars."""
-        meant = classify(symbol, load_rules().classification)
-        return meant if isinstance(meant, Instrument) else super()._direct(symbol)
+        instrument = classify(symbol, load_rules().classification)
+        return instrument if isinstance(instrument, Instrument) else super()._direct(symbol)
 
 
 def made_up(

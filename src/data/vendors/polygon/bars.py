@@ -212,7 +212,9 @@ def requested_labels(query: FetchQuery) -> str:
     if query.timeframe.is_intraday:
         return f"{query.span.start}/{query.span.end - 1}"
     if query.instrument.asset_class == "forex":
-        raise CapabilityError("Polygon's daily bars for currencies begin at midnight UTC")
+        raise CapabilityError(
+            "Polygon's daily bars for currencies begin at midnight UTC, not with the forex day"
+        )
     days = days_of(query.span)
     return f"{date_of(days.start)}/{date_of(days.end - 1)}"
 

@@ -110,6 +110,6 @@ TABLE = VendorTable(
     },
     markets=frozenset({"US", "CANADA", "EU", "SWISS", "ASIA"}),
     keys=(Key("TWELVE_DATA_API_KEY", header="Authorization", prefix="apikey "),),
-    spelling=lambda who: _listing(who)["symbol"],
+    spelling=lambda asset: _listing(asset)["symbol"],
     naming=_listing,
 )
