@@ -363,7 +363,7 @@ class _CommitBuilder:
         if not equal[cut - 1]:
             return stamp
         parts = self.stored.coverage.within(Span(before, stamp))
-        ends = [c.span.end for c in parts if not _is_bare(c) and self._is_answered(c)]
+        ends = [c.span.end for c in parts if c.reason != CLOSED and self._is_answered(c)]
         return max(ends, default=stamp)
 
     def _is_answered(self, part: Covered) -> bool:
@@ -428,6 +428,7 @@ class _CommitBuilder:
         for part, final in ((Span(span.start, middle), True), (Span(middle, span.end), False)):
             rows = self.answer.closed.within(part)
             if len(rows):
+                is_doubted = self._doubt or touching(self._untrusted, part)
                 yield CommitPiece(
                     rows,
                     part,
@@ -435,7 +436,7 @@ class _CommitBuilder:
                     self.fetched.server_now_ms,
                     self.fetched.kind,
                     self._basis_of(rows),
-                    "provisional" if not final or self._is_doubted(part) else "final",
+                    "final" if final and not is_doubted else "provisional",
                     tuple(clipped(self._lacking, part)),
                 )
 
@@ -443,9 +444,6 @@ class _CommitBuilder:
         """Return the basis for these rows only; the repeated bars before them had another one."""
         session, intraday = self.fetched.kind.session, self.terms.grid.timeframe.is_intraday
         return self.terms.basis.of_bars(int(rows.stamps[0]), session, intraday=intraday)
-
-    def _is_doubted(self, span: Span) -> bool:
-        return bool(self._doubt or touching(self._untrusted, span))
 
     @cached_property
     def _untrusted(self) -> list[Span]:
@@ -670,11 +668,6 @@ class _CommitBuilder:
     @property
     def _unvouched_until(self) -> int:
         return self.terms.now_ms + UNVOUCHED_MS
-
-
-def _is_bare(part: Covered) -> bool:
-    """Return whether a coverage entry has no bars because the market is closed."""
-    return part.state == "empty" and part.reason == CLOSED
 
 
 def are_many(lost: int, stored: int) -> bool:
