@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from importlib import import_module
+from src.data.removed import load_part
 
 
 def main() -> int:
-    """Run the command by the arguments of the process and return its exit code."""
-    code: int = import_module("src.data.cli").main()
+    """Run the command by the arguments of the process and return its exit code.
+
+    Raises:
+        MissingExtraError: This installation lacks the command.
+    """
+    code: int = load_part("cli").main()
     return code
 
 

@@ -118,13 +118,13 @@ def load_part(module: str) -> Any:
     """Import a module of an upper package (``jobs.gaps``) when one of its names is first used.
 
     Raises:
-        MissingExtraError: This installation lacks the package, or the module.
+        MissingExtraError: This installation lacks the package, or one that it needs.
     """
     name = f"{__package__}.{module}"
     try:
         return import_module(name)
     except ModuleNotFoundError as error:
-        if not f"{name}.".startswith(f"{error.name}."):
+        if not f"{error.name}.".startswith(f"{__package__}."):
             raise
         from .errors import MissingExtraError
 

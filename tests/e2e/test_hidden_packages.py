@@ -14,7 +14,7 @@ LOST = {
     "adapters": "",
     "bundles": "",
     "charts": "manager.plot('BTCUSDT', '1h', '2024-01-02', '2024-01-03')",
-    "cli": "",
+    "cli": "import onetape.__main__; onetape.__main__.main()",
     "compat": "src.data.RateLimiter",
     "db": "manager.universes",
     "feed": "manager.live_feed('BTCUSDT', '1h')",
@@ -69,11 +69,16 @@ def _run(tmp_path: Path, hidden: list[str], call: str) -> str:
     return done.stdout
 
 
-@pytest.mark.parametrize("package", [name for name, call in LOST.items() if call])
+CALLS = [(name, call) for name, call in LOST.items() if call]
+# The module of this name is there, and one that it needs is not.
+CALLS.append(("feed", "src.data.DataFeedFactory"))
+
+
+@pytest.mark.parametrize("package, call", CALLS)
 def test_without_a_package_bars_are_whole_and_what_is_lost_names_it(
-    package: str, tmp_path: Path
+    package: str, call: str, tmp_path: Path
 ) -> None:
-    printed = _run(tmp_path, [package], LOST[package])
+    printed = _run(tmp_path, [package], call)
     assert printed.startswith("MissingExtraError"), printed
     assert f"lacks src.data.{package}" in printed and "reinstall onetape" in printed
 

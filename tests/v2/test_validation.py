@@ -205,7 +205,7 @@ def test_text_is_told_by_validate_and_typed_by_the_score() -> None:
     assert not report.is_usable()
     with pytest.raises(QueryError, match="close does not contain numbers"):
         DataQualityScorer().compute_score(frame, report)
-    with pytest.raises(QueryError, match="lacks the columns close"):
+    with pytest.raises(QueryError, match="lacks the column close"):
         DataQualityScorer().compute_score(frame.drop(columns="close"), report)
     exact = days()
     exact["close"] = [Decimal(repr(value)) for value in exact["close"]]

@@ -1,14 +1,23 @@
 from __future__ import annotations
 
+import hashlib
+import io
+import zipfile
+from types import SimpleNamespace
+from typing import Any, cast
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from src.data.errors import ResponseFormatError
+from src.data.model.bars import BarTable
 from src.data.model.capabilities import Capabilities
+from src.data.model.http import HttpResponse
 from src.data.model.instant import DAY_MS, HOUR_MS, iso, parse_iso
 from src.data.model.span import Span
 from src.data.model.timeframe import Timeframe
-from src.data.vendors.archives import chunk_end, pieces
+from src.data.vendors.archives import Archive, chunk_end, fetch_month, pieces
 from tests.cache.counts import examples
 
 NOW = parse_iso("2024-06-12T15:00:00")
@@ -76,3 +85,46 @@ def test_pieces_and_chunks_cover_the_span_exactly(start: int, length: int, most:
         assert span.start < end <= span.end
         assert not any(month.start < end < month.end for month in months if month.start > begin)
         span = Span(end, span.end)
+
+
+def packed(method: int, data: str = "1,2\n" * 40) -> bytes:
+    """Return a zip file with one file, as archives send it."""
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w", method) as archive:
+        archive.writestr("BTCUSDT-1m-2024-02.csv", data)
+    return file.getvalue()
+
+
+def unpacked(file: bytes) -> str:
+    """Return what becomes of an archive's month: ``read``, or the sentence of the error."""
+    vendor = SimpleNamespace(
+        month_url=lambda query: "https://acme.test/BTCUSDT-1m-2024-02.zip",
+        send_aside=lambda requests: [
+            HttpResponse(200, {}, hashlib.sha256(file).hexdigest().encode(), ""),
+            HttpResponse(200, {}, file, ""),
+        ],
+        read_month=lambda lines, query: BarTable.empty(),
+    )
+    query: Any = SimpleNamespace(span=Span(0, 0), timeframe=MINUTES)
+    try:
+        fetch_month(cast(Archive, vendor), query)
+    except ResponseFormatError as error:
+        return str(error)
+    return "read"
+
+
+def test_a_month_packed_in_another_way_is_refused() -> None:
+    assert unpacked(packed(zipfile.ZIP_STORED)) == unpacked(packed(zipfile.ZIP_DEFLATED)) == "read"
+    for method in (zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA):
+        assert "is encrypted, or compressed unusually" in unpacked(packed(method))
+    assert "cannot be unpacked" in unpacked(packed(zipfile.ZIP_DEFLATED, "é"))
+
+
+@pytest.mark.parametrize("method", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED])
+def test_no_damage_to_an_archive_raises_anything_but_a_sentence(method: int) -> None:
+    whole = packed(method)
+    damaged = [whole[:length] for length in range(len(whole))]
+    for place in range(len(whole)):
+        for flipped in (1, 0x10, 0x80):
+            damaged.append(whole[:place] + bytes([whole[place] ^ flipped]) + whole[place + 1 :])
+    assert {unpacked(file) == "read" for file in damaged} == {True, False}

@@ -277,7 +277,7 @@ def test_only_the_span_comes_back(tmp_path: Path) -> None:
     "text, said",
     [
         ("", "AAPL_1d.csv line 1 lacks the columns timestamp, open, high, low, close"),
-        ("timestamp,open,high,low\n", "line 1 lacks the columns close"),
+        ("timestamp,open,high,low\n", "line 1 lacks the column close"),
         (HEADER + ROWS + "2024-01-04,x,1,1,1,1\n", "line 4: the column 'open' contains 'x'"),
         (HEADER + "2024-01-04,1,1\n", "AAPL_1d.csv line 2"),
         (HEADER + "2024-01-04,1,3,1,2,5,10\n", "line 2: 7 fields in a row, but 6 columns"),

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from ..calendars.ranges import closing_time, resolve_range
 from ..clock import Clock
-from ..config.offered import known_hint
-from ..errors import BadTimeframeError, QueryError, UnknownProviderError
+from ..config.offered import unknown_provider
+from ..errors import BadTimeframeError, QueryError
 from ..model.bars import PRICES
 from ..model.frozen import filled
 from ..model.instrument import Instrument
@@ -157,14 +157,9 @@ class RequestParser:
     def _pinned(self, provider: str) -> str:
         """Return the canonical name of the pinned vendor."""
         name = self._selector.canonical(provider)
-        if name is not None:
-            return name
-        names = self._selector.provider_names()
-        raise UnknownProviderError(
-            f"unknown provider {provider!r}",
-            provider=str(provider),
-            hint=f"{did_you_mean(str(provider), names)}{known_hint(provider, names)}",
-        )
+        if name is None:
+            raise unknown_provider(provider, self._selector.provider_names())
+        return name
 
 
 def in_session(instrument: Instrument, session: Any, timeframe: Timeframe) -> Instrument:

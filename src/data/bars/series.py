@@ -176,8 +176,6 @@ class Journal:
         forming: The running bar, if it was received.
         problems: Sentences for the provenance.
         scores: Scores of the answers, 0 to 1.
-        vendor_days: Sessions of these bars that vendors lack for most of their symbols, as known
-            when it was this request's turn.
         outdated: Reason why data read from the user's files is doubtful although the files are not read
             again; otherwise empty.
     """
@@ -192,7 +190,6 @@ class Journal:
     forming: Forming | None = None
     problems: list[str] = field(default_factory=list)
     scores: list[float] = field(default_factory=list)
-    vendor_days: Sequence[VendorDay] = ()
     outdated: str = ""
 
     @property
@@ -282,6 +279,8 @@ class SeriesStore:
         unstored, unstored_actions: Data that could not be stored.
         problems: Sentences for the provenance about such data.
         source: State of the files that the lane's bars come from, before any was read.
+        vendor_days: Sessions of these bars that vendors lack for most of their symbols, as known
+            when it was this request's turn.
     """
 
     def __init__(
@@ -300,6 +299,7 @@ class SeriesStore:
         self.unstored_actions: list[tuple[Sequence[Action], Asked]] = []
         self.problems: list[str] = []
         self.source: SourceState | None = None
+        self.vendor_days: Sequence[VendorDay] = ()
 
     def other_series(self, key: SeriesKey) -> SeriesStore:
         """Return the store of another series, for the same request."""

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextvars import copy_context
 from dataclasses import replace
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, TypeVar, cast
 
 from ..cache.store import BarStore
 from ..clock import Clock
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
     from .corporate_actions import ActionService
     from .fetch.miss import MissHandler
     from .selection.candidates import Selector
+
+T = TypeVar("T")
 
 
 class BarsService:
@@ -99,7 +102,7 @@ class BarsService:
         """
         # Run in its own context, so that anything Ctrl-C leaves set disappears with it.
         try:
-            return copy_context().run(self._get, query)
+            return copy_context().run(self._get, query, self._frame, in_memory=True)
         except DataError as error:
             if (record := reads.get()) is not None:
                 record.failed(query, error)
@@ -108,31 +111,26 @@ class BarsService:
             error.__traceback__ = None if isinstance(error, ANSWERS) else error.__traceback__
             raise
 
-    def _get(self, query: BarsQuery) -> pd.DataFrame:
-        with self._observer.call(query, self._checks.min_quality_score) as call:
-            result: LookupResult = self._answers.find(query)
-            if not isinstance(result, Hit):
-                result = self.find_stored(query)
-            if not isinstance(result, Hit):
-                call.missed(self._store.actions)
-                result = Hit(self.misses().answer(query, result))
-            return self._frame(query, call, result)
-
     def answered(self, query: BarsQuery) -> Answer:
         """Return the answer from which :meth:`get` builds its frame; the call is counted, without warnings.
 
         Raises:
             NoProviderError, AllProvidersFailedError: See :meth:`get`.
         """
-        return copy_context().run(self._answered, query)
+        return copy_context().run(self._get, query, _counted, in_memory=False)
 
-    def _answered(self, query: BarsQuery) -> Answer:
+    def _get(
+        self, query: BarsQuery, finish: Callable[[BarsQuery, Call, Hit], T], *, in_memory: bool
+    ) -> T:
+        """Look in memory if wanted, then in the store; query vendors for the rest."""
         with self._observer.call(query, self._checks.min_quality_score) as call:
-            result = self.find_stored(query)
-            if isinstance(result, Hit):
-                return call.answered(result.answer)
-            call.missed(self._store.actions)
-            return call.answered(self.misses().answer(query, result))
+            result: LookupResult = self._answers.find(query) if in_memory else MISS
+            if not isinstance(result, Hit):
+                result = self.find_stored(query)
+            if not isinstance(result, Hit):
+                call.missed(self._store.actions)
+                result = Hit(self.misses().answer(query, result))
+            return finish(query, call, result)
 
     def lookup(self, query: BarsQuery, *, with_frame: bool = True) -> LookupResult:
         """Look a query up in memory and store; with ``with_frame``, a hit has its frame.
@@ -257,3 +255,8 @@ class BarsService:
                 self._store, self._selector, self.lanes, self._locks, self._lookup, runner
             )
         return self._miss_handler
+
+
+def _counted(query: BarsQuery, call: Call, hit: Hit) -> Answer:
+    """Return the answer of a hit, after counting it."""
+    return call.answered(hit.answer)

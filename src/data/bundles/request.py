@@ -9,6 +9,7 @@ from typing import Any
 import pandas as pd
 
 from ..errors import BundleError, QueryError
+from ..model.query import check_no_string
 from ..model.timeframe import Timeframe
 
 __all__ = ["request_of", "symbols_to_answer", "widened"]
@@ -27,10 +28,7 @@ def request_of(
     Raises:
         QueryError: The symbols are not a list or are empty, or the timeframe is invalid.
     """
-    if isinstance(symbols, str):
-        raise QueryError(
-            f"symbols must be a list, not the string {symbols!r}", hint=f"[{symbols!r}]"
-        )
+    check_no_string(symbols, hint=f"[{symbols!r}]")
     request = {
         "symbols": list(dict.fromkeys(symbols)),
         "timeframe": str(Timeframe.parse(timeframe)),

@@ -19,6 +19,7 @@ import pandas as pd
 from ..errors import DataError, QueryError
 from ..model.bars import PRICES, BarTable, Stamps
 from ..model.frame import NS_IN_MS
+from ..model.texts import lacks_columns
 from ..model.timeframe import Timeframe
 from ..prices.bar_rule import ordered
 from ..prices.judgement.levels import split_errors, unit_errors
@@ -209,7 +210,7 @@ class DataQualityScorer:
             return 0.0
         frame, report = _rows(df), validation_report
         if lacking := [name for name in PRICES if name not in frame]:
-            raise QueryError(f"the frame lacks the columns {', '.join(lacking)}")
+            raise QueryError(f"the frame {lacks_columns(lacking)}")
         if text := [
             name for name in (*PRICES, "volume") if name in frame and _is_text(frame[name])
         ]:

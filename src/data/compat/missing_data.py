@@ -20,6 +20,7 @@ from ..model.frame import NS_IN_MS, with_filled
 from ..model.instrument import Instrument
 from ..model.interchange import to_polars
 from ..model.span import Span
+from ..model.texts import lacks_columns
 from ..model.timeframe import Timeframe
 from ..provider_selector import get_provider_selector
 
@@ -201,7 +202,7 @@ def _read(df: Any) -> tuple[pd.DataFrame, Callable[[pd.DataFrame], Any]]:
     naive = pd.DatetimeIndex(naive, name=name or frame.index.name)
     frame = frame.drop(columns=[] if name is None else name).set_axis(naive, axis=0)
     if lacking := [name for name in PRICES if name not in frame]:
-        raise QueryError(f"the frame lacks the columns {', '.join(lacking)}")
+        raise QueryError(f"the frame {lacks_columns(lacking)}")
     if frame.index.hasnans or not frame.index.is_monotonic_increasing or frame.index.has_duplicates:
         raise QueryError(
             "the times of the frame must be ascending and unique",

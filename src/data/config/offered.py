@@ -10,13 +10,14 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from ..errors import ConfigError
+from ..errors import ConfigError, UnknownProviderError
+from ..model.suggestion import did_you_mean
 from ..vendors.registry import canonical_vendor, vendor_names
 
 if TYPE_CHECKING:
@@ -147,6 +148,12 @@ def install_hint(name: object) -> str:
 def known_hint(name: object, known: Iterable[str]) -> str:
     """Return the known vendors and how to add another one, for errors about a name."""
     return "; ".join(filter(None, (f"known: {', '.join(known)}", install_hint(name))))
+
+
+def unknown_provider(name: object, known: Collection[str]) -> UnknownProviderError:
+    """Return the error for an unknown vendor, which suggests the nearest known name."""
+    hint = f"{did_you_mean(str(name).lower(), known)}{known_hint(name, known)}"
+    return UnknownProviderError(f"unknown provider {name!r}", provider=str(name), hint=hint)
 
 
 def known_names() -> tuple[str, ...]:

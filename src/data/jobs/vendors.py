@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from difflib import get_close_matches
 from typing import Any, NamedTuple, TypeVar
 from urllib.parse import urlsplit
 
@@ -11,7 +10,7 @@ from ..bars.selection.candidates import Candidate, candidates_of, route
 from ..bars.selection.exclusions import SWITCHED_OFF, differences, named_for, not_named
 from ..clock import SystemClock
 from ..config.credentials import vendor_credentials
-from ..config.offered import PROVIDERS, known_hint, offer_of
+from ..config.offered import PROVIDERS, offer_of, unknown_provider
 from ..config.rules import Rule
 from ..config.rules_file import load_rules
 from ..errors import DataError, MissingCredentialsError, QueryError, UnknownProviderError
@@ -262,7 +261,7 @@ def vendor_profile(settings: Settings, vendor: str) -> dict[str, Any]:
     selector = ProviderSelector(settings=settings, make_sender=network.sender)
     name = selector.canonical(vendor)
     if name is None:
-        raise _unknown(vendor, selector)
+        raise unknown_provider(vendor, selector.provider_names())
     cls = downloader_class(name)
     plain, row = describe_vendor(selector, name), row_of(name)
     table, no_table = vendor_part(table_of, name)
@@ -323,15 +322,6 @@ def quotas_of(selector: ProviderSelector, name: str, now_ms: int) -> tuple[Quota
     except DataError:
         return ()  # its key was removed meanwhile; the next check reports it as missing
     return status.health(now_ms).quotas if status else ()
-
-
-def _unknown(vendor: str, selector: ProviderSelector) -> UnknownProviderError:
-    names = selector.provider_names()
-    near = get_close_matches(vendor.lower(), names, n=1)
-    suggestion = f"did you mean {near[0]!r}? " if near else ""
-    return UnknownProviderError(
-        f"unknown provider {vendor!r}", provider=vendor, hint=suggestion + known_hint(vendor, names)
-    )
 
 
 # --- the vendors for a series -------------------------------------------------------------------

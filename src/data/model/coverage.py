@@ -10,7 +10,7 @@ from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from functools import cached_property
-from itertools import groupby, repeat
+from itertools import groupby
 from typing import Any, Generic, Literal, NamedTuple, Self, TypeVar, cast
 
 import numpy as np
@@ -892,11 +892,11 @@ def _as_one(run: list[Covered]) -> Covered:
 
 
 def spread(
-    mark: Covered, edges: Edges, expires: NDArray[np.int64], reasons: Sequence[str] = ()
+    mark: Covered, edges: Edges, expires: NDArray[Any], reasons: Sequence[str]
 ) -> Stretches[Covered]:
-    """Return a copy of ``mark`` for each span, with the span's own expiry and, if given, reason."""
-    index: dict[tuple[str, int], int] = {}
-    keys = zip(reasons or repeat(mark.reason, len(edges)), expires.tolist(), strict=True)
+    """Return a copy of ``mark`` for each span, with the span's own expiry and reason."""
+    index: dict[tuple[str, int | None], int] = {}
+    keys = zip(reasons, expires.tolist(), strict=True)
     codes = np.array([index.setdefault(key, len(index)) for key in keys], np.intp)
     sources = tuple(mark.having(reason=reason, expires=until) for reason, until in index)
     starts, ends = edges.T

@@ -17,6 +17,7 @@ from .provenance import FrozenList
 from .query import ACTION_COLUMNS
 from .reasons import FORMING
 from .span import Span
+from .texts import lacks_columns
 
 # The column that is true in filled-in rows, which are not bars, and the key in ``attrs`` that
 # lists their stamps.
@@ -128,7 +129,7 @@ def table_of(frame: pd.DataFrame) -> BarTable:
     named = {str(c).strip().lower().replace(" ", "_"): c for c in frame.columns}
     missing = [name for name in PRICES if name not in named]
     if missing:
-        raise ResponseFormatError(f"the frame lacks the columns {', '.join(missing)}")
+        raise ResponseFormatError(f"the frame {lacks_columns(missing)}")
     stamps = _stamps_of(frame, named)
 
     def column(name: str) -> Any:
@@ -234,4 +235,4 @@ def validate_normalized_ohlcv(frame: pd.DataFrame | None) -> None:
         raise ValueError("the frame has a column `timestamp`; timestamps must be in the index")
     missing = [name for name in REQUIRED_COLUMNS if name not in frame.columns]
     if missing:
-        raise ValueError(f"the frame lacks the columns {', '.join(missing)}")
+        raise ValueError(f"the frame {lacks_columns(missing)}")

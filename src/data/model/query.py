@@ -27,12 +27,21 @@ def distinct_symbols(symbols: Any) -> list[Any]:
     Raises:
         QueryError: The argument is a string, or not a list of strings.
     """
-    if isinstance(symbols, str):
-        raise QueryError(f"symbols must be a list, not the string {symbols!r}")
+    check_no_string(symbols)
     try:
         return list(dict.fromkeys(symbols))
     except TypeError as exc:
         raise QueryError(f"symbols must be a list of strings, not {symbols!r:.80}") from exc
+
+
+def check_no_string(symbols: object, hint: str | None = None) -> None:
+    """Reject a string in place of a list of symbols.
+
+    Raises:
+        QueryError: The argument is a string.
+    """
+    if isinstance(symbols, str):
+        raise QueryError(f"symbols must be a list, not the string {symbols!r}", hint=hint)
 
 
 def check_session(session: Any, symbol: str) -> None:

@@ -56,6 +56,11 @@ def time_until(seconds: float, now_ms: int) -> str:
     return f"{duration(seconds)} ({named}{clock[:5]} UTC)"
 
 
+def lacks_columns(names: Sequence[str]) -> str:
+    """Return the end of a message about missing columns: ``lacks the column close``."""
+    return f"lacks the column{'s' if len(names) > 1 else ''} {', '.join(names)}"
+
+
 def stamp(ms: int, timeframe: Timeframe | None = None) -> str:
     """Return an instant (UTC) as ``YYYY-MM-DD HH:MM``, or a date for daily and longer bars."""
     day, _, time = iso(ms - ms % SECOND_MS).removesuffix("Z").partition("T")

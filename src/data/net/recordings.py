@@ -64,6 +64,7 @@ class Recorder:
             now_ms: Time of the request, UTC milliseconds.
         """
         question, keys = _question(request), list(known_keys().values())
+        headers = {k: v for k, v in response.headers.items() if not _PRIVATE.search(k)}
         entry = {
             "recording": FORMAT,
             "vendor": vendor,
@@ -71,7 +72,7 @@ class Recorder:
             "request": question,
             "response": {
                 "status": response.status,
-                "headers": _public(response.headers),
+                "headers": headers,
                 **_body(body_without_keys(response.body, keys)),
             },
         }
@@ -166,10 +167,6 @@ def _digest(question: Mapping[str, Any]) -> str:
     """Return the digest in the names of a request's files, which does not depend on the path."""
     named = {name: value for name, value in question.items() if name != "path"}
     return sha256(json.dumps(named).encode()).hexdigest()[:24]
-
-
-def _public(headers: Mapping[str, str]) -> dict[str, str]:
-    return {name: value for name, value in headers.items() if not _PRIVATE.search(name)}
 
 
 def _body(body: bytes) -> dict[str, str]:

@@ -26,6 +26,7 @@ from ..model.caller import called_from, warn_user, working_for
 from ..model.frame import REQUIRED_COLUMNS as FIELDS
 from ..model.interchange import to_polars
 from ..model.provenance import ATTRS_KEY
+from ..model.query import check_no_string
 from ..model.suggestion import did_you_mean
 from ..model.timeframe import Timeframe
 from ..polars import pl  # its error names the missing extra
@@ -251,10 +252,7 @@ class VendorDataSource(DataSource):
         Warns:
             IncompleteDataWarning: Something is missing; see ``attrs``.
         """
-        if isinstance(symbols, str):
-            raise QueryError(
-                f"symbols must be a list, not the string {symbols!r}", hint=f"[{symbols!r}]"
-            )
+        check_no_string(symbols, hint=f"[{symbols!r}]")
         timeframe = Timeframe.parse(frequency)
         frames = self.manager.get_ohlcv_batch(
             symbols,

@@ -106,6 +106,8 @@ def _following(first: date) -> date:
 
 # A month of minute bars takes five MiB; a file with a larger declared size is not opened.
 LARGEST = 64 * 1024 * 1024
+# A bit of a packed file's flags, and the ways in which it may be packed.
+_ENCRYPTED, _PACKED = 1, (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 
 
 class Archive(Protocol):
@@ -148,17 +150,19 @@ def _lines(packed: bytes, url: str) -> list[str]:
 
     Raises:
         ResponseFormatError: The data is not a zip file, or contains anything other than one file
-            of normal size with the expected name.
+            of normal size with the expected name, stored or deflated.
     """
     try:
         with zipfile.ZipFile(io.BytesIO(packed)) as opened:
             inside = opened.infolist()
             if len(inside) != 1 or inside[0].file_size > LARGEST:
                 raise ResponseFormatError(f"{_leaf(url)} does not contain one file of normal size")
+            if inside[0].flag_bits & _ENCRYPTED or inside[0].compress_type not in _PACKED:
+                raise ResponseFormatError(f"{_leaf(url)} is encrypted, or compressed unusually")
             if (named := inside[0].filename.rpartition(".")[0]) not in _leaf(url):
                 raise ResponseFormatError(f"{_leaf(url)} contains a file named {named[:40]!r}")
             return opened.read(inside[0]).decode("ascii").splitlines()
-    except (zipfile.BadZipFile, zlib.error, ValueError, RuntimeError, NotImplementedError) as exc:
+    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, ValueError) as exc:
         raise ResponseFormatError(f"{_leaf(url)} cannot be unpacked ({exc})") from exc
 
 

@@ -91,16 +91,13 @@ class _Harvest:
         reason = f"not from its archive: {self.trouble}" if self.trouble else ""
         return "; ".join(filter(None, (archive, reason)))
 
-    def _with_actions(self, page: BarPage) -> dict[Action, None] | None:
-        """Return the actions so far, or None if any page did not report on actions."""
-        if self.actions is None or page.actions is None:
-            return None
-        return self.actions | dict.fromkeys(page.actions)
-
     def add(self, response: HttpResponse, page: BarPage, table: BarTable) -> None:
         """Add the rows and facts of one page."""
         self.tables.append(table)
-        self.actions = self._with_actions(page)
+        if self.actions is None or page.actions is None:
+            self.actions = None  # no page may lack them
+        else:
+            self.actions |= dict.fromkeys(page.actions)
         self.unit = page.unit or self.unit
         self.listed_ms = page.listed_ms if self.listed_ms is None else self.listed_ms
         self.requests += response.requests

@@ -21,6 +21,7 @@ from ..model.instrument import Instrument
 from ..model.kind import Kind
 from ..model.stream import (
     BarSeen,
+    Heard,
     LiveBar,
     StreamAddress,
     StreamEvent,
@@ -240,3 +241,50 @@ def key_of(credentials: Mapping[str, str] | None, name: str, title: str) -> str:
     if not key:
         raise MissingCredentialsError(f"{title}'s stream needs a key", hint=f"set {name}")
     return key
+
+
+class KeyedStream:
+    """What streams of symbols have in common if they need keys and have one address.
+
+    Args:
+        url: Address to connect to.
+        credentials: Values of the keys.
+
+    Attributes:
+        default_url: Address of the vendor.
+        key_names: Names of the keys.
+
+    Raises:
+        MissingCredentialsError: A key is not set.
+    """
+
+    name: ClassVar[str]
+    display_name: ClassVar[str]
+    traits: ClassVar[StreamTraits]
+    default_url: ClassVar[str]
+    key_names: ClassVar[tuple[str, ...]]
+
+    def __init__(
+        self, url: str | None = None, credentials: Mapping[str, str] | None = None
+    ) -> None:
+        self._url = (url or self.default_url).rstrip("/")
+        self._credentials = credentials
+        self._keys = self._set_keys()
+
+    def _set_keys(self) -> list[str]:
+        """Return the keys as they are set now."""
+        return [key_of(self._credentials, one, self.display_name) for one in self.key_names]
+
+    def address(self) -> StreamAddress:
+        """Return the address; the keys are sent over the connection."""
+        return StreamAddress(self._url, self._url)
+
+    def spelling(self, instrument: Instrument, timeframe: Timeframe) -> Topic | None:
+        """Return the vendor's spelling of a symbol, with a dot before a share class."""
+        symbol = spelled(self.name, self.traits, instrument, timeframe)
+        return None if symbol is None else Topic(symbol, timeframe.label)
+
+    def opened(self) -> Sequence[StreamEvent]:
+        """Wait for the greeting; the keys that are set now will be used to log in."""
+        self._keys = self._set_keys()
+        return [Heard("open")]

@@ -16,7 +16,7 @@ from ...errors import (
     by_vendor,
 )
 from ...model.capabilities import FetchQuery
-from ...model.coverage import Coverage, Covered, VendorDay
+from ...model.coverage import Coverage, Covered
 from ...model.edges import edges_of, spans_of
 from ...model.instant import DAY_MS, date_of, day_ms
 from ...model.kind import Basis
@@ -37,7 +37,6 @@ _LONGEST_HALT_MS = 45 * DAY_MS
 def record_absence(
     request: LaneRequest,
     series: SeriesStore,
-    vendor_days: Sequence[VendorDay],
     lacking: Sequence[Span],
     errors: tuple[DataError, ...],
 ) -> list[Unfilled]:
@@ -46,7 +45,6 @@ def record_absence(
     Args:
         request: Request to the lane.
         series: Store of the series.
-        vendor_days: Sessions that a vendor lacks for most symbols.
         lacking: Spans that no vendor of the lane supplied, ascending.
         errors: Errors of the vendors, in order.
     """
@@ -76,7 +74,7 @@ def record_absence(
         now,
         request.expiry,
         request.settle_ms,
-        vendor_days=vendor_days,
+        vendor_days=series.vendor_days,
         last_ms=series.view().last,
     )
     marks = [

@@ -247,9 +247,7 @@ class Fetcher:
                 continue
             if segment.position == len(request.lane.candidates):
                 reasons = (*segment.reasons, *_overdue(segment))
-                journal.unfilled += record_absence(
-                    request, self._series, journal.vendor_days, segment.spans, reasons
-                )
+                journal.unfilled += record_absence(request, self._series, segment.spans, reasons)
                 continue
             candidate = request.lane.candidates[segment.position]
             if candidate.name in journal.excluded:
@@ -383,7 +381,7 @@ class Fetcher:
                 kind = series.view().kind
             try:
                 check_kind(kind, request, fetched)
-                outcome = take(request, series, journal.vendor_days, candidate, question, fetched)
+                outcome = take(request, series, candidate, question, fetched)
             except FAILOVER_ERRORS as error:
                 _report_bad_answer(candidate, query, error)
                 raise

@@ -145,13 +145,13 @@ class LaneRun:
         self._runner.on_plan(request, plan)
         before = plan.stored
         plan = self._done(plan)
-        answer = as_known(self._read(wanted, plan.cap))
+        answer = as_known(self._read(plan))
         for tries in range(_MOST_LOSSES + 1):
             if not (lost := self._lost(before, plan)) or tries == _MOST_LOSSES:
                 break
             now = series.view().generation
             self._done(replace(plan, segments=tuple(lost), closed=(), generation=now))
-            answer = as_known(self._read(wanted, plan.cap))
+            answer = as_known(self._read(plan))
         doubts = [*answer.doubts, *self._unrefreshed()]
         answer = replace(answer, gaps=self._gaps(answer, plan, lost))
         if journal.outdated:
@@ -216,7 +216,7 @@ class LaneRun:
             with self._runner.turns.take(request.key) as turn:
                 series.end_phase()
                 bars = request.grid.calendar.name, request.grid.timeframe.label
-                journal.vendor_days = [
+                series.vendor_days = [
                     day for day in turn.vendor_days if (day.calendar, day.timeframe) == bars
                 ]
                 is_as_planned = series.view().generation == plan.generation
@@ -237,7 +237,7 @@ class LaneRun:
         supplied the day first, this vendor would never be queried for it again.
         """
         usual, grid = self.request.lane, self.request.grid
-        late = [day for day in self.journal.vendor_days if day.condition != "pending"]
+        late = [day for day in self.series.vendor_days if day.condition != "pending"]
         for lane, parts in usual.by_days(late, segments):
             # The part cut off next to a session may contain only hours in which no bar is expected.
             spans = [s for s in parts if s in segments or grid.next_open(s.start) < s.end]
@@ -297,12 +297,12 @@ class LaneRun:
             )
             self.series.commit(Commit(marks=marks))
 
-    def _read(self, wanted: Span, cap: int) -> Answer:
+    def _read(self, plan: FetchPlan) -> Answer:
         """Read the answer, after fetching the actions it needs; without them, accept an older basis."""
         last: Span | None = None
         for _ in range(2):
             try:
-                return self._answer(wanted, cap)
+                return self._answer(plan)
             except ActionsMissingError as needed:
                 # According to the vendor's own time, no vendor can know more.
                 if self.request.query.offline or needed.span == last:
@@ -312,16 +312,16 @@ class LaneRun:
                 span = Span(min(needed.span.start, needed.span.end - LATE_BY_MS), needed.span.end)
                 if self._action_fetcher.ask(span):
                     doubt_near_splits(self.request, self.series, self.journal)
-                    self._fill_overdue(wanted)
-                elif not self._ask_anew(wanted):
+                    self._fill_overdue(plan.wanted)
+                elif not self._ask_anew(plan.wanted):
                     break
-        return self._answer(wanted, cap, lenient=True)
+        return self._answer(plan, lenient=True)
 
-    def _answer(self, wanted: Span, cap: int, *, lenient: bool = False) -> Answer:
+    def _answer(self, plan: FetchPlan, *, lenient: bool = False) -> Answer:
         request = self.request
-        outcome = FetchOutcome.of(request, self.series, self.journal, cap)
+        outcome = FetchOutcome.of(request, self.series, self.journal, plan.cap)
         return self._runner.reader.answer(
-            request.query, request.key, wanted, outcome, lenient=lenient
+            request.query, request.key, plan.wanted, outcome, lenient=lenient
         )
 
     def _ask_anew(self, wanted: Span) -> bool:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Iterable, Iterator, Sequence, Set
+from collections.abc import Callable, Iterable, Iterator, Sequence, Set
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from itertools import compress, pairwise
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -54,6 +54,7 @@ _SAME_ADJUSTED = 1e-6
 _UNITS = (100, 1000, 1 / 100, 1 / 1000)
 _USUAL = (2, 3, 4, 5, 6, 7, 8, 10, 15, 20, 25, 30, 50, 1.5, 4 / 3, 1.25)
 _SPLITS = (*_USUAL, *(1 / factor for factor in _USUAL))
+_FAR = 1 << 62
 _NEAR_FACTOR = 1e-3
 _NEAR_VOLUME = 1e-2  # adjusted volumes are rounded to whole shares
 
@@ -158,6 +159,13 @@ def beside_doubted(answer: ClassifiedAnswer, stored: StoredRange, vendor: str) -
     return answer if taken.all() else replace(answer, closed=rows.take(taken))
 
 
+# Returns when spans are fetched again (None for never), and the spans, which it may have to split.
+_Until = Callable[[Edges], tuple[Edges, NDArray[Any]]]
+# A row of the table of marks, or finished marks, which continue stored ones. The reason may be a list
+# with one for each span.
+_Row = tuple[Edges, State, str | Sequence[str], _Until] | list[Covered] | Stretches[Covered]
+
+
 @dataclass(frozen=True)
 class _CommitBuilder:
     """Builds the commit for one answer."""
@@ -172,36 +180,74 @@ class _CommitBuilder:
         free = subtract(self.answer.spans, (span for span, _ in self._kept))
         runs = [run for span in free for run in self._runs(span)]
         pieces = [p for span, equal in runs if not equal for p in self._pieces(span)]
-        equals = [mark for span, equal in runs if equal for mark in self._settled(span)]
-        spoken = [*(span for span, _ in runs), *(span for span, _ in self._kept)]
-        doubts = self._doubts(pieces)
         rows = (*self.answer.bad, *self.answer.off_grid)
         stored = self._stored_stamps
         return Commit(
             pieces=tuple(pieces),
-            marks=Stretches.chained(
-                [
-                    *self._empty_stretches(free, spoken),
-                    list(self._empty_beside([span for span, equal in runs if equal])),
-                    self._bad_marks(),
-                    equals,
-                    self._unvouched(pieces),
-                    list(self._trusted_marks(pieces)),
-                    list(self._unexpected_marks()),
-                    self._contradicted_marks(doubts),
-                    doubts,
-                    list(self._kept_marks()),
-                    # After the marks of equal bars, which renew trust. Otherwise the first
-                    # repetition would end a doubt.
-                    *(
-                        Stretches.of(Columns.of_one(mark, self._present([mark.span])))
-                        for mark in self.answer.verdicts
-                    ),
-                ]
-            ),
+            marks=self._marks(edges_of(free), runs, pieces),
             suspects=tuple(row for row in rows if row[0][0] not in stored) if stored else rows,
             kind=self.fetched.kind,
         )
+
+    def _marks(
+        self, free: Edges, runs: Sequence[tuple[Span, bool]], pieces: Sequence[CommitPiece]
+    ) -> Stretches[Covered]:
+        """Return the marks, in the order in which they are applied.
+
+        Each row of the table has the spans to mark, their state, the reason for it, and the rule for
+        when they are fetched again. If two marks overlap, the later one counts, but "empty" never
+        counts for a stored bar. The spans of the rows up to the equal bars are disjoint.
+
+        Args:
+            free: The answered spans, without the stored bars that the answer lacks but that stay.
+            runs: Runs of the answer's bars, and whether they equal the stored ones.
+            pieces: The bars that are written.
+        """
+        equal = edges_of(span for span, is_equal in runs if is_equal)
+        closed, gaps, off_grid = self._without_bars(free, edges_of(span for span, _ in runs))
+        bad, faults = self._new_bad_rows
+        doubt, doubted = self._doubt or Suspicion("", 0), self._doubted(pieces)
+        odd = edges_of(self.answer.contradicted)
+        odd = difference(odd, doubted) if len(doubted) else odd
+        odd_reason = f"{DOUBTFUL}{self.fetched.vendor} sent rows that contradict each other"
+        rows: tuple[_Row, ...] = (
+            (closed, "empty", CLOSED, self._at(self.terms.now_ms + self.terms.expiry.old_ms)),
+            *((spans, "empty", why, self._as_gaps) for why, spans in self._no_bar(gaps)),
+            (off_grid, "empty", OFF_GRID, self._as_gaps),
+            *(
+                (spans, "empty", why, self._until_next_bar)
+                for why, spans in self._no_bar(self._beside(equal))
+            ),
+            (bad, "suspect", faults, self._as_doubts),
+            self._equal_marks(equal),
+            (self._unvouched(pieces), "provisional", UNVOUCHED, self._at(self._unvouched_until)),
+            (self._trusted(pieces), "final", "", self._at(None)),
+            (edges_of(self._off_calendar), "suspect", UNEXPECTED, self._at(None)),
+            (odd, "suspect", odd_reason, self._as_doubts),
+            (doubted, "suspect", doubt.reason, self._at(doubt.expires)),
+            list(self._kept_marks()),
+            # Equal bars renew trust, so that above them the first repetition would end a verdict.
+            *map(self._verdict, self.answer.verdicts),
+        )
+        return Stretches.chained(map(self._marked, rows))
+
+    def _marked(self, row: _Row) -> Sequence[Covered]:
+        """Return the marks of a row of the table; marks of stored bars are there already."""
+        if not isinstance(row, tuple):
+            return row
+        edges, state, reason, until = row
+        if not len(edges):
+            return ()
+        source = {"kind": Kind(), "basis": Basis()} if state == "empty" else {}
+        edges, expires = until(edges)
+        reasons = [reason] * len(edges) if isinstance(reason, str) else reason
+        return spread(self._blank.having(state=state, **source), edges, expires, reasons)
+
+    @cached_property
+    def _blank(self) -> Covered:
+        """Template of a mark, without span, state, reason and expiry."""
+        one, basis = self.fetched, self.terms.basis
+        return Covered(Span(0, 0), "final", one.vendor, one.kind, basis, one.server_now_ms)
 
     @cached_property
     def _stored_stamps(self) -> Set[int]:
@@ -216,19 +262,6 @@ class _CommitBuilder:
     @cached_property
     def _lacking(self) -> list[Span]:
         return spans_of(self._unusable)
-
-    @cached_property
-    def _absent(self) -> Edges:
-        """Spans without a bar: the answer has none, and no stored bar stays."""
-        return difference(self._unusable, edges_of(span for span, _ in self._kept))
-
-    def _present(self, spans: Iterable[Span]) -> Edges:
-        """Return the parts of spans that are not known to be without a bar."""
-        edges, absent = edges_of(spans), self._absent
-        if len(absent) and len(edges):
-            first = absent[:, 1].searchsorted(edges.min(), "right")
-            absent = absent[first : absent[:, 0].searchsorted(edges.max())]
-        return difference(edges, absent) if len(absent) else edges
 
     # --- stored bars that the answer lacks -------------------------------------------------
 
@@ -298,7 +331,9 @@ class _CommitBuilder:
                 # This vendor never had the bar, and is not trusted more than the one that did.
                 yield replace(old, span=span, expires=self._expires(span))
             else:
-                yield self._mark(span, "suspect", reason, self._expires(span))
+                yield self._blank.having(
+                    span=span, state="suspect", reason=reason, expires=self._expires(span)
+                )
 
     # --- bars ------------------------------------------------------------------------------
 
@@ -328,7 +363,7 @@ class _CommitBuilder:
         if not equal[cut - 1]:
             return stamp
         parts = self.stored.coverage.within(Span(before, stamp))
-        ends = [c.span.end for c in parts if not _is_bare(c) and self._is_answered(c)]
+        ends = [c.span.end for c in parts if c.reason != CLOSED and self._is_answered(c)]
         return max(ends, default=stamp)
 
     def _is_answered(self, part: Covered) -> bool:
@@ -393,6 +428,7 @@ class _CommitBuilder:
         for part, final in ((Span(span.start, middle), True), (Span(middle, span.end), False)):
             rows = self.answer.closed.within(part)
             if len(rows):
+                is_doubted = self._doubt or touching(self._untrusted, part)
                 yield CommitPiece(
                     rows,
                     part,
@@ -400,7 +436,7 @@ class _CommitBuilder:
                     self.fetched.server_now_ms,
                     self.fetched.kind,
                     self._basis_of(rows),
-                    "provisional" if not final or self._is_doubted(part) else "final",
+                    "final" if final and not is_doubted else "provisional",
                     tuple(clipped(self._lacking, part)),
                 )
 
@@ -409,53 +445,45 @@ class _CommitBuilder:
         session, intraday = self.fetched.kind.session, self.terms.grid.timeframe.is_intraday
         return self.terms.basis.of_bars(int(rows.stamps[0]), session, intraday=intraday)
 
-    def _is_doubted(self, span: Span) -> bool:
-        return bool(self._doubt or touching(self._untrusted, span))
-
     @cached_property
     def _untrusted(self) -> list[Span]:
         """The spans of received bars that are off the calendar, contradictory or grave."""
-        unexpected = self.answer.unexpected.tolist()
-        own = (Span(stamp, self._end_of(stamp)) for stamp in unexpected)
         grave = (mark.span for mark in self.answer.verdicts if mark.state == "suspect")
-        return coalesce([*own, *self.answer.contradicted, *grave])
+        return coalesce([*self._off_calendar, *self.answer.contradicted, *grave])
 
-    def _trusted_marks(self, pieces: Sequence[CommitPiece]) -> Iterator[Covered]:
-        """Yield a mark for the settled, trusted parts of pieces that contain untrusted bars."""
-        if not self._untrusted or self._doubt:
-            return
-        left_out = coalesce([*self._untrusted, *spans_of(self._absent)])
-        for piece in pieces:
-            if piece.state == "provisional":
-                settled = Span(piece.span.start, self.answer.finality.final_before(piece.span))
-                is_plain = piece.basis == self.terms.basis  # then later marks may overlap this
-                removed = () if is_plain else touching(left_out, settled)
-                for span in subtract([settled], removed):
-                    yield self._mark(span, "final", "", None)
+    @cached_property
+    def _off_calendar(self) -> list[Span]:
+        """The spans of received bars that the calendar does not expect.
 
-    def _settled(self, span: Span) -> Iterator[Covered]:
-        """Yield marks that renew trust in stored bars that came back equal; their source stays."""
-        middle = self.answer.finality.final_before(span)
-        settled = max(middle, min(self.answer.finality.settled_before, span.end))
-        for part in spans_of(self._present([span])):
-            for old in self._stored_bars(part, Span(span.start, middle)):
-                yield self._renewed(old, *(self._doubt or ("", None)))
-            for old in self._stored_bars(part, Span(middle, settled)):
-                yield self._still_unvouched(old)
-            for old in self._stored_bars(part, Span(settled, span.end)):
-                yield replace(self._renewed(old, "", None), state="provisional")
+        They are stored but never final. No request would be made only for them.
+        """
+        stamps = self.answer.unexpected.tolist()
+        return coalesce(Span(stamp, self._end_of(stamp)) for stamp in stamps)
 
-    def _stored_bars(self, part: Span, within: Span) -> list[Covered]:
-        parts = self.stored.coverage.within(part.clip(within))
-        return [old for old in parts if old.state != "empty"]
+    def _end_of(self, stamp: int) -> int:
+        """Return the end of a bar's span: the next bar, expected or not."""
+        stamps = self.answer.closed.stamps
+        at = int(np.searchsorted(stamps, stamp, side="right"))
+        following = int(stamps[at]) if at < len(stamps) else self.answer.answered.end
+        return max(min(following, self.terms.grid.next_open(stamp + 1)), stamp + 1)
 
-    # --- bars that have closed only by the local clock ----------------------------------------
+    def _trusted(self, pieces: Sequence[CommitPiece]) -> Edges:
+        """Return the settled, trusted parts of pieces that contain untrusted bars."""
+        spans: list[Span] = []
+        if self._untrusted and not self._doubt:
+            left_out = coalesce([*self._untrusted, *self._lacking])
+            for piece in pieces:
+                if piece.state == "provisional":
+                    settled = Span(piece.span.start, self.answer.finality.final_before(piece.span))
+                    is_plain = piece.basis == self.terms.basis  # then later marks may overlap this
+                    spans += subtract([settled], () if is_plain else touching(left_out, settled))
+        return edges_of(spans)
 
-    def _unvouched(self, pieces: Sequence[CommitPiece]) -> Stretches[Covered]:
-        """Return marks for new bars that only the local clock shows to be closed."""
+    def _unvouched(self, pieces: Sequence[CommitPiece]) -> Edges:
+        """Return the spans of new bars that only the local clock shows to be closed."""
         first = self.answer.finality.vouched_before
         if first >= self.answer.answered.end:
-            return Stretches()
+            return edges_of(())
         # A span without bars before the first of them is not confirmed either.
         alone = (
             piece.span
@@ -463,28 +491,70 @@ class _CommitBuilder:
             else Span(max(piece.span.start, first), piece.span.end)
             for piece in pieces
         )
-        mark = self._mark(self.answer.answered, "provisional", UNVOUCHED, self._unvouched_until)
-        return Stretches.of(Columns.of_one(mark, self._present(alone)))
+        return difference(edges_of(alone), self._unusable)
+
+    def _doubted(self, pieces: Sequence[CommitPiece]) -> Edges:
+        """Return the settled parts of pieces if the whole answer is doubtful.
+
+        The rest is fetched again anyway.
+        """
+        if self._doubt is None:
+            return edges_of(())
+        settled = Span(self.answer.answered.start, self.answer.finality.settled_before)
+        spans = edges_of(piece.span.clip(settled) for piece in pieces)
+        return difference(spans, self._unusable)
+
+    @cached_property
+    def _doubt(self) -> Suspicion | None:
+        """The reason to doubt the whole answer, or None."""
+        if self.answer.doubt:
+            holes = self.answer.is_believed and self.fetched.dense
+            expires = self._expires(self.answer.answered, as_holes=holes)
+            reason = f"{DOUBTFUL}of {self.fetched.vendor} {self.answer.doubt}"
+            return Suspicion(reason, expires)
+        return self.terms.doubt
+
+    def _verdict(self, mark: Covered) -> Stretches[Covered]:
+        """Return a verdict on bars without the spans that have none."""
+        absent = difference(self._unusable, edges_of(span for span, _ in self._kept))
+        return Stretches.of(Columns.of_one(mark, difference(edges_of([mark.span]), absent)))
+
+    # --- bars that came back equal ----------------------------------------------------------
+
+    def _equal_marks(self, equal: Edges) -> list[Covered]:
+        """Return marks that renew trust in stored bars that came back equal; their source stays."""
+        finality = self.answer.finality
+        first, settled = min(finality), finality.settled_before
+        zones: tuple[tuple[Span, Callable[[Covered], Covered]], ...] = (
+            (Span(-_FAR, first), self._settled),
+            (Span(first, settled), self._still_unvouched),
+            (
+                Span(settled, _FAR),
+                lambda old: replace(self._renewed(old, "", None), state="provisional"),
+            ),
+        )
+        return [
+            after(own)
+            for part in spans_of(difference(equal, self._unusable))
+            for old in self.stored.coverage.within(part)
+            if old.state != "empty"
+            for zone, after in zones
+            if (own := old.clip(zone)) is not None
+        ]
+
+    def _settled(self, old: Covered) -> Covered:
+        return self._renewed(old, *(self._doubt or ("", None)))
 
     def _still_unvouched(self, old: Covered) -> Covered:
         """Return the mark for equal bars that no newer bars confirm; they become final after a day."""
         if self._doubt or old.state == "final":
-            return self._renewed(old, *(self._doubt or ("", None)))
+            return self._settled(old)
         if old.reason != UNVOUCHED:
             renewed = self._renewed(old, UNVOUCHED, self._unvouched_until)
             return replace(renewed, state="provisional")
-        if self.terms.now_ms - old.fetched_at >= max(DAY_MS, self._longest_bar):
+        if self.terms.now_ms - old.fetched_at >= max(DAY_MS, self.terms.grid.timeframe.longest_ms):
             return self._renewed(old, "", None)
         return replace(old, expires=self._unvouched_until)
-
-    @property
-    def _unvouched_until(self) -> int:
-        return self.terms.now_ms + UNVOUCHED_MS
-
-    @property
-    def _longest_bar(self) -> int:
-        timeframe = self.terms.grid.timeframe
-        return timeframe.longest_ms
 
     def _renewed(self, old: Covered, reason: str, expires: int | None) -> Covered:
         fetched_at = max(old.fetched_at, self.fetched.server_now_ms)
@@ -513,86 +583,19 @@ class _CommitBuilder:
         later = new.as_of is not None and (old.as_of is None or old.as_of < new.as_of)
         return new if as_stored and later and old.adjustment == new.adjustment else old
 
-    # --- untrusted and missing bars ---------------------------------------------------------
+    # --- spans without a bar ----------------------------------------------------------------
 
-    @cached_property
-    def _doubt(self) -> Suspicion | None:
-        if self.answer.doubt:
-            holes = self.answer.is_believed and self.fetched.dense
-            expires = self._expires(self.answer.answered, as_holes=holes)
-            reason = f"{DOUBTFUL}of {self.fetched.vendor} {self.answer.doubt}"
-            return Suspicion(reason, expires)
-        return self.terms.doubt
-
-    def _doubts(self, pieces: Sequence[CommitPiece]) -> Stretches[Covered]:
-        """Return a suspect mark for the settled part of each piece if the whole answer is doubtful.
-
-        The rest is fetched again anyway.
-        """
-        doubt = self._doubt
-        settled = Span(self.answer.answered.start, self.answer.finality.settled_before)
-        if doubt is None:
-            return Stretches()
-        spans = edges_of(piece.span.clip(settled) for piece in pieces)
-        edges = difference(spans, self._absent)
-        mark = self._mark(settled, "suspect", *doubt)
-        return spread(mark, edges, np.full(len(edges), doubt.expires))
-
-    def _bad_marks(self) -> Stretches[Covered]:
-        stored, answer = self._stored_stamps, self.answer
-        if not answer.bad:
-            return Stretches()
-        edges, reasons = edges_of(answer.bad_spans), [row.reason for row in answer.bad]
-        if stored:
-            new = [row.bar.stamp_ms not in stored for row in answer.bad]
-            edges, reasons = edges[new], list(compress(reasons, new))
-        suspect = self._blank.having(state="suspect")
-        return spread(suspect, edges, self._expiries(edges), reasons)
-
-    def _unexpected_marks(self) -> Iterator[Covered]:
-        """Yield a mark for bars that the calendar does not expect, which are stored but never final.
-
-        The mark does not expire, because no request would be made only for such bars.
-        """
-        spans = (Span(stamp, self._end_of(stamp)) for stamp in self.answer.unexpected.tolist())
-        for span in coalesce(spans):
-            yield self._mark(span, "suspect", UNEXPECTED, None)
-
-    def _end_of(self, stamp: int) -> int:
-        """Return the end of a bar's span: the next bar, expected or not."""
-        stamps = self.answer.closed.stamps
-        at = int(np.searchsorted(stamps, stamp, side="right"))
-        following = int(stamps[at]) if at < len(stamps) else self.answer.answered.end
-        return max(min(following, self.terms.grid.next_open(stamp + 1)), stamp + 1)
-
-    def _contradicted_marks(self, doubts: Stretches[Covered]) -> Stretches[Covered]:
-        """Return marks for bars whose rows contradicted each other, unless the whole answer is doubtful."""
-        reason = f"{DOUBTFUL}{self.fetched.vendor} sent rows that contradict each other"
-        edges = edges_of(self.answer.contradicted)
-        if doubts:
-            edges = difference(edges, doubts.columns.edges)
-        if not len(edges):
-            return Stretches()
-        mark = self._blank.having(state="suspect", reason=reason)
-        return spread(mark, edges, self._expiries(edges))
-
-    def _empty_stretches(
-        self, free: Sequence[Span], spoken: Sequence[Span]
-    ) -> Iterator[Stretches[Covered]]:
-        """Yield marks for spans for which the vendor reports that it has no bars."""
+    def _without_bars(self, free: Edges, with_bars: Edges) -> tuple[Edges, Edges, Edges]:
+        """Return the spans for which the vendor reports no bars: closed, gaps, and off-grid ones."""
         grid, kept = self.terms.grid, edges_of(span for span, _ in self._kept)
         holes, slots = edges_of(self.answer.holes), edges_of(self.answer.off_slots)
         if len(kept):
             holes, slots = difference(holes, kept), difference(slots, kept)
-        silent = difference(edges_of(free), np.concatenate([edges_of(spoken), self._unusable]))
+        silent = difference(free, np.concatenate([with_bars, self._unusable]))
         spans = np.concatenate([holes, silent])
         spans = spans[spans[:, 0].argsort(kind="stable")]
         required = grid.expects(spans, required=True)
         closed, lacking = spans[~required], spans[required]
-        mark = self._nothing.having(reason=CLOSED)
-        yield spread(
-            mark, closed, np.full(len(closed), self.terms.now_ms + self.terms.expiry.old_ms)
-        )
         before = self.stored.coverage.where(lambda c: c.state == "empty" and c.reason == OFF_GRID)
         if len(before):
             left = difference(lacking, before)
@@ -600,77 +603,71 @@ class _CommitBuilder:
             lacking = left
         if self.fetched.seams:
             lacking = lacking[~meets(lacking, merged(edges_of(self.fetched.seams)))]
-        if len(lacking):
-            unknown = edges_of(
-                grid.calendar.unrecorded(Span(int(lacking.min()), int(lacking.max())))
-            )
-            is_unknown = meets(lacking, unknown)
-            yield self._holes(lacking[~is_unknown], NO_BAR)
-            yield self._holes(lacking[is_unknown], HOLIDAYS_UNKNOWN)
-        yield self._holes(slots, OFF_GRID)
+        return closed, lacking, slots
 
-    def _empty_beside(self, equal: Sequence[Span]) -> Iterator[Covered]:
-        """Yield marks for expected bars that were missing among bars that came back equal.
+    def _beside(self, equal: Edges) -> Edges:
+        """Return the spans of expected bars that were missing among bars that came back equal.
 
         Equal bars are not written again, so nothing else would record that these were requested.
-        They are requested again with the next bar; if a later bar has come by then, there was no
-        trade.
         """
-        answer, grid, now = self.answer, self.terms.grid, self.terms.now_ms
-        kept = (span for span, _ in self._kept)
-        spoken = coalesce([*spans_of(self._absent), *answer.off_slots, *kept]) if equal else []
-        for run in equal:
-            covered = [c.span for c in self.stored.coverage.within(run) if self._is_answered(c)]
-            for part in subtract([run], [*covered, *touching(spoken, run)]):
-                if not len(grid.required(part)):
-                    continue
-                closes = int(grid.closes(np.array([grid.next_open(part.end)]))[0])
-                for mark in self._holes(edges_of([part]), grid.no_bar(part)):
-                    is_last = mark.expires is not None and now < closes < mark.expires
-                    yield replace(mark, expires=closes) if is_last else mark
+        answered = self.stored.coverage.where(self._is_answered)
+        spans = difference(equal, np.concatenate([answered, self._unusable]))
+        return spans[self.terms.grid.expects(spans, required=True)]
 
-    def _holes(self, holes: Edges, reason: str) -> Stretches[Covered]:
-        if not len(holes):
-            return Stretches()
+    def _no_bar(self, spans: Edges) -> Iterable[tuple[str, Edges]]:
+        """Split spans by whether the holidays of their time are known; return the reason with each."""
+        if not len(spans):
+            return ()
+        calendar = self.terms.grid.calendar
+        unknown = edges_of(calendar.unrecorded(Span(int(spans.min()), int(spans.max()))))
+        is_unknown = meets(spans, unknown)
+        return (NO_BAR, spans[~is_unknown]), (HOLIDAYS_UNKNOWN, spans[is_unknown])
+
+    @cached_property
+    def _new_bad_rows(self) -> tuple[Edges, list[str]]:
+        """The spans of bad rows for which no bar is stored, and their faults."""
+        bad = self.answer.bad
+        edges, faults = edges_of(self.answer.bad_spans), [row.reason for row in bad]
+        if not self._stored_stamps:
+            return edges, faults
+        is_new = [row.bar.stamp_ms not in self._stored_stamps for row in bad]
+        return edges[is_new], list(compress(faults, is_new))
+
+    # --- when spans are fetched again -------------------------------------------------------
+
+    def _as_gaps(self, holes: Edges) -> tuple[Edges, Stamps]:
         edges, expires = self.terms.empty_parts(holes, self.stored.coverage)
-        return spread(self._nothing.having(reason=reason), edges, self._vouched(edges, expires))
+        return edges, self._vouched(edges, expires)
 
-    @cached_property
-    def _nothing(self) -> Covered:
-        """Template of a mark for "no bar", without span, reason and expiry."""
-        return self._blank.having(state="empty", kind=Kind(), basis=Basis())
+    def _until_next_bar(self, holes: Edges) -> tuple[Edges, Stamps]:
+        """Return the times for gaps, which are earlier if the next bar closes sooner.
 
-    @cached_property
-    def _blank(self) -> Covered:
-        """Template of a mark, without span, state, reason and expiry."""
-        fetched = self.fetched
-        return Covered(
-            Span(0, 0),
-            "final",
-            fetched.vendor,
-            fetched.kind,
-            self.terms.basis,
-            fetched.server_now_ms,
-        )
+        If a later bar has come by then, there was no trade.
+        """
+        edges, expires = self._as_gaps(holes)
+        grid, ends = self.terms.grid, holes[holes[:, 0].searchsorted(edges[:, 0], "right") - 1, 1]
+        closes = grid.closes(np.array([grid.next_open(end) for end in ends.tolist()]))
+        is_ahead = self.terms.now_ms < closes
+        return edges, np.where(is_ahead, np.minimum(closes, expires), expires)
+
+    def _as_doubts(self, edges: Edges, *, as_holes: bool = False) -> tuple[Edges, Stamps]:
+        expires = self.terms.expiries(edges, self.stored.coverage, as_holes=as_holes)
+        return edges, self._vouched(edges, expires)
 
     def _expires(self, span: Span, *, as_holes: bool = False) -> int:
-        return int(self._expiries(edges_of([span]), as_holes=as_holes)[0])
+        return int(self._as_doubts(edges_of([span]), as_holes=as_holes)[1][0])
 
-    def _expiries(self, edges: Edges, *, as_holes: bool = False) -> Stamps:
-        expires = self.terms.expiries(edges, self.stored.coverage, as_holes=as_holes)
-        return self._vouched(edges, expires)
+    @staticmethod
+    def _at(expires: int | None) -> _Until:
+        return lambda edges: (edges, np.full(len(edges), expires))
 
     def _vouched(self, edges: Edges, expires: Stamps) -> Stamps:
         is_vouched = edges[:, 1] <= self.answer.finality.vouched_before
         return np.where(is_vouched, expires, np.minimum(expires, self._unvouched_until))
 
-    def _mark(self, span: Span, state: State, reason: str, expires: int | None) -> Covered:
-        return self._blank.having(span=span, state=state, reason=reason, expires=expires)
-
-
-def _is_bare(part: Covered) -> bool:
-    """Return whether a coverage entry has no bars because the market is closed."""
-    return part.state == "empty" and part.reason == CLOSED
+    @property
+    def _unvouched_until(self) -> int:
+        return self.terms.now_ms + UNVOUCHED_MS
 
 
 def are_many(lost: int, stored: int) -> bool:

@@ -102,12 +102,7 @@ def receive(
         not question.with_own_bars_before.is_empty
         and not (fetched.table.stamps >= question.span.start).any()
     ):
-        raise NoDataError(
-            f"{fetched.vendor} has no data for {request.query} from {iso(question.span.start)} "
-            f"to {iso(question.span.end)}",
-            provider=fetched.vendor,
-            symbol=request.query.instrument.symbol,
-        )
+        raise _no_data(request, fetched, question.span)
     behind = _clock_is_behind(request, series, fetched)
     if behind is not None:
         fetched = replace(fetched, basis=Basis("unknown"))
@@ -115,6 +110,15 @@ def receive(
     sessions = sessions_around(request, fetched)
     actions = _ex_dates(request, candidate, fetched, narrowed.stored, sessions)
     return ReceivedAnswer(candidate, fetched, narrowed, sessions, actions, behind)
+
+
+def _no_data(request: LaneRequest, fetched: Fetched, span: Span) -> NoDataError:
+    between = f"from {iso(span.start)} to {iso(span.end)}"
+    return NoDataError(
+        f"{fetched.vendor} has no data for {request.query} {between}",
+        provider=fetched.vendor,
+        symbol=request.query.instrument.symbol,
+    )
 
 
 def _clock_is_behind(
@@ -292,12 +296,7 @@ def _fit_sides(
     is_neighbour = inside(rows.stamps, [side.span for side in sides])
     own = rows.take(~is_neighbour)
     if is_neighbour.any() and not len(own):
-        raise NoDataError(
-            f"{fetched.vendor} has no data for {request.query} from {iso(span.start)} to "
-            f"{iso(span.end)}",
-            provider=fetched.vendor,
-            symbol=request.query.instrument.symbol,
-        )
+        raise _no_data(request, fetched, span)
     verdicts, fix = _verdicts(request, series, received, _usable(rows.take(is_neighbour)))
     judged = list(zip(sides, verdicts, strict=True))
     _refuse_conflicts(request, received, judged)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import date
 from functools import partial
@@ -19,7 +18,7 @@ from ...errors import BadRangeError, CacheError, KindMismatchError, QualityError
 from ...model.actions import amount_on
 from ...model.bars import BarTable, Stamps, among, inside
 from ...model.capabilities import Fetched
-from ...model.coverage import Coverage, Covered, Stretches, VendorDay, stretches
+from ...model.coverage import Coverage, Covered, Stretches, stretches
 from ...model.edges import difference, edges_of, spans_of
 from ...model.instant import DAY_MS, date_of, day_ms
 from ...model.kind import Basis, Kind
@@ -135,7 +134,6 @@ class Taken:
 def take(
     request: LaneRequest,
     series: SeriesStore,
-    vendor_days: Sequence[VendorDay],
     candidate: Candidate,
     question: Question,
     fetched: Fetched,
@@ -166,7 +164,6 @@ def take(
     Args:
         request: Request to the lane.
         series: Store of the series.
-        vendor_days: Sessions that vendors lack for most of their symbols.
         candidate: Vendor that answered.
         question: Request to that vendor.
         fetched: The answer.
@@ -191,7 +188,7 @@ def take(
     judged = _judge(request, series, compared)
     if is_long:
         check_time(fetched.vendor)
-    commit, overdue = _commit(request, series, vendor_days, compared, judged)
+    commit, overdue = _commit(request, series, compared, judged)
     if is_long:
         check_time(fetched.vendor)
     series.commit(commit, partial(check_time, fetched.vendor) if is_long else no_check)
@@ -501,11 +498,7 @@ def _dividends(
 
 
 def _commit(
-    request: LaneRequest,
-    series: SeriesStore,
-    vendor_days: Sequence[VendorDay],
-    compared: ComparedAnswer,
-    answer: ClassifiedAnswer,
+    request: LaneRequest, series: SeriesStore, compared: ComparedAnswer, answer: ClassifiedAnswer
 ) -> tuple[Commit, tuple[Span, ...]]:
     """Return the commit for a judged answer, and the spans of stored bars to fetch again immediately."""
     checked, stored, view = compared.before, compared.stored, compared.view
@@ -521,7 +514,7 @@ def _commit(
         fetched.settle_ms,
         received.behind or doubt,
         request.query.refresh,
-        vendor_days,
+        series.vendor_days,
         max(
             [s for s in (view.last, *answer.closed.stamps[-1:].tolist()) if s is not None],
             default=None,

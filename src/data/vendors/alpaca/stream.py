@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Any, ClassVar
 
@@ -17,15 +17,13 @@ from ...model.stream import (
     Heard,
     LiveBar,
     Ready,
-    StreamAddress,
     StreamEvent,
     StreamRefusal,
     StreamReply,
     Subscribed,
     Topic,
 )
-from ...model.timeframe import Timeframe
-from ..stream_protocol import StreamTraits, bar_of, each, key_of, spelled, topic_of
+from ..stream_protocol import KeyedStream, StreamTraits, bar_of, each, topic_of
 
 # 402: wrong key; 405: too many symbols; 409: not in the plan; 400 and 410: a mistake of this
 # library.
@@ -36,7 +34,7 @@ _HELD_S = 90.0
 _HEARD = frozenset({"t", "q", "d", "s", "l", "c", "x", "i", "n"})
 
 
-class AlpacaStream:
+class AlpacaStream(KeyedStream):
     """Closed minute bars, and corrections half a minute later; a minute without trades has no bar.
 
     Args:
@@ -50,6 +48,7 @@ class AlpacaStream:
     name: ClassVar[str] = "alpaca"
     display_name: ClassVar[str] = "Alpaca"
     default_url: ClassVar[str] = "wss://stream.data.alpaca.markets/v2/iex"
+    key_names: ClassVar[tuple[str, ...]] = ("ALPACA_API_KEY", "ALPACA_SECRET_KEY")
     traits: ClassVar[StreamTraits] = StreamTraits(
         timeframes={"1m": "bars"},
         asset_classes=frozenset({"stock"}),
@@ -61,35 +60,10 @@ class AlpacaStream:
         quiet_s=180.0,
     )
 
-    def __init__(
-        self, url: str | None = None, credentials: Mapping[str, str] | None = None
-    ) -> None:
-        self._url = (url or self.default_url).rstrip("/")
-        self._credentials = credentials
-        self._look_up_keys()
-
-    def _look_up_keys(self) -> None:
-        self._key = key_of(self._credentials, "ALPACA_API_KEY", self.display_name)
-        self._secret = key_of(self._credentials, "ALPACA_SECRET_KEY", self.display_name)
-
-    def address(self) -> StreamAddress:
-        """Return the address; the keys are sent over the connection."""
-        return StreamAddress(self._url, self._url)
-
-    def spelling(self, instrument: Instrument, timeframe: Timeframe) -> Topic | None:
-        """Return the stock in Alpaca's spelling, with a dot before its share class."""
-        symbol = spelled(self.name, self.traits, instrument, timeframe)
-        return None if symbol is None else Topic(symbol, timeframe.label)
-
     def kind(self, instrument: Instrument) -> Kind:
         """Return the kind of the bars: regular hours, from the tape that the address names."""
         tape = self._url.rpartition("/")[2].removeprefix("delayed_")
         return Kind("regular", "session", "consolidated", instrument.quote or "", "shares", tape)
-
-    def opened(self) -> Sequence[StreamEvent]:
-        """Wait for the greeting; the currently set keys will be used to log in."""
-        self._look_up_keys()
-        return [Heard("open")]
 
     def subscribe(self, topics: Sequence[Topic]) -> str:
         """Return a ``subscribe`` message for bars and their corrections."""
@@ -119,7 +93,8 @@ class AlpacaStream:
         return [Heard(what)] if what in _HEARD else []
 
     def _login(self) -> StreamReply:
-        return StreamReply(json.dumps({"action": "auth", "key": self._key, "secret": self._secret}))
+        key, secret = self._keys
+        return StreamReply(json.dumps({"action": "auth", "key": key, "secret": secret}))
 
     @staticmethod
     def _ask(action: str, topics: Sequence[Topic]) -> str:

@@ -12,9 +12,7 @@ from urllib.parse import quote, unquote
 from ...errors import (
     CapabilityError,
     DataError,
-    MissingExtraError,
     SymbolNotFoundError,
-    install_line,
 )
 from ...model.actions import Action, ActionList
 from ...model.bars import Bar
@@ -28,7 +26,7 @@ from ...net.redact import where
 from ...net.status import error_of
 from ..base import BaseDataDownloader, Wired
 from ..us_equities import dividend, split, stamped
-from .carrier import PACKAGE, SYMBOLS, SampleCarrier
+from .carrier import PACKAGE, SYMBOLS, SampleCarrier, not_installed
 
 # On the first day of a 2:1 split the sample has half of the traded volume. For Apple a comparison
 # with the volumes of Yahoo and QuantConnect shows this; for Microsoft, a volume that is not a
@@ -106,9 +104,7 @@ class DemoDataDownloader(BaseDataDownloader):
 
     def __init__(self, **wired: Unpack[Wired]) -> None:
         if find_spec(PACKAGE) is None:
-            raise MissingExtraError(
-                "the package with the sample bars is not installed", hint=install_line("demo")
-            )
+            raise not_installed()
         wired.setdefault("carrier", SampleCarrier())
         super().__init__(**wired)
 

@@ -53,11 +53,15 @@ class SampleCarrier:
         return HttpResponse(200, {"content-type": "text/csv"}, body, request.url)
 
 
+def not_installed() -> MissingExtraError:
+    """Return the error for the missing package."""
+    why = "the package with the sample bars is not installed"
+    return MissingExtraError(why, hint=install_line("demo"))
+
+
 def _stocks() -> Any:
     try:
         # Via the module rather than its files, whose layout changes between releases.
         return import_module(f"{PACKAGE}.stocks")
     except ImportError as exc:
-        raise MissingExtraError(
-            "the package with the sample bars is not installed", hint=install_line("demo")
-        ) from exc
+        raise not_installed() from exc

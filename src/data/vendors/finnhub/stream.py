@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any, ClassVar
 
 from ...model.capabilities import Limits
@@ -20,12 +20,12 @@ from ...model.stream import (
     TradeSeen,
 )
 from ...model.timeframe import Timeframe
-from ..stream_protocol import StreamTraits, key_of, made_of, spelled, topic_of, understood
+from ..stream_protocol import KeyedStream, StreamTraits, made_of, spelled, topic_of, understood
 
 _CRYPTO_VENUE = "BINANCE:"
 
 
-class FinnhubStream:
+class FinnhubStream(KeyedStream):
     """Trades of stocks and of Binance's pairs; a price that is not from a trade has no size.
 
     Args:
@@ -39,6 +39,7 @@ class FinnhubStream:
     name: ClassVar[str] = "finnhub"
     display_name: ClassVar[str] = "Finnhub"
     default_url: ClassVar[str] = "wss://ws.finnhub.io"
+    key_names: ClassVar[tuple[str, ...]] = ("FINNHUB_API_KEY",)
     traits: ClassVar[StreamTraits] = StreamTraits(
         timeframes={},
         asset_classes=frozenset({"stock", "crypto"}),
@@ -53,17 +54,10 @@ class FinnhubStream:
         key_in_address=True,
     )
 
-    def __init__(
-        self, url: str | None = None, credentials: Mapping[str, str] | None = None
-    ) -> None:
-        self._url = (url or self.default_url).rstrip("/")
-        self._credentials = credentials
-        self._key = key_of(credentials, "FINNHUB_API_KEY", self.display_name)
-
     def address(self) -> StreamAddress:
         """Return the address, which contains the currently set key."""
-        self._key = key_of(self._credentials, "FINNHUB_API_KEY", self.display_name)
-        return StreamAddress(f"{self._url}?token={self._key}", self._url)
+        self._keys = self._set_keys()
+        return StreamAddress(f"{self._url}?token={self._keys[0]}", self._url)
 
     def spelling(self, instrument: Instrument, timeframe: Timeframe) -> Topic | None:
         """Return the topic of a symbol, which is the same for all intraday timeframes."""
@@ -101,7 +95,7 @@ class FinnhubStream:
         if what == "trade":
             return [event for row in message["data"] for event in made_of(row, _trade)]
         if what == "error":
-            text = str(message.get("msg"))[:100].replace(self._key, "***")
+            text = str(message.get("msg"))[:100].replace(self._keys[0], "***")
             return [StreamRefusal(text, is_final="api key" in text.lower())]
         return [Heard(str(what))]
 

@@ -37,6 +37,7 @@ from ...model.kind import ADJUSTMENTS, Adjustment, Kind
 from ...model.series import folder_lane
 from ...model.span import Span, coalesce
 from ...model.suggestion import nearest
+from ...model.texts import lacks_columns
 from ...model.timeframe import Timeframe
 from ...net.deadline import check_time
 from ...net.redact import where
@@ -374,7 +375,7 @@ class LocalDataDownloader(BaseDataDownloader):
             raise ResponseFormatError(f"{name} is not CSV text in UTF-8")
         if missing:
             raise ResponseFormatError(
-                f"{name} line 1 lacks the columns {', '.join(missing)}",
+                f"{name} line 1 {lacks_columns(missing)}",
                 hint="name them in providers.local.columns and time_column; delimiter separates them",
             )
         return places

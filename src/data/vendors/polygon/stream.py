@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any, ClassVar
 
 from ...model.capabilities import Limits
@@ -13,15 +13,13 @@ from ...model.stream import (
     BarSeen,
     Heard,
     Ready,
-    StreamAddress,
     StreamEvent,
     StreamRefusal,
     StreamReply,
     Subscribed,
     Topic,
 )
-from ...model.timeframe import Timeframe
-from ..stream_protocol import StreamTraits, bar_of, each, key_of, spelled, topic_of
+from ..stream_protocol import KeyedStream, StreamTraits, bar_of, each, topic_of
 
 _HELD_S = 60.0
 _REFUSALS = frozenset(
@@ -30,7 +28,7 @@ _REFUSALS = frozenset(
 _NO_KEY_HELPS = frozenset({"auth_failed", "error"})
 
 
-class PolygonStream:
+class PolygonStream(KeyedStream):
     """Closed minute bars; a repeated bar replaces the earlier one. A minute without trades has no bar.
 
     Args:
@@ -44,6 +42,7 @@ class PolygonStream:
     name: ClassVar[str] = "polygon"
     display_name: ClassVar[str] = "Polygon"
     default_url: ClassVar[str] = "wss://socket.massive.com/stocks"
+    key_names: ClassVar[tuple[str, ...]] = ("POLYGON_API_KEY",)
     traits: ClassVar[StreamTraits] = StreamTraits(
         timeframes={"1m": "AM"},
         asset_classes=frozenset({"stock"}),
@@ -57,33 +56,9 @@ class PolygonStream:
         quiet_s=180.0,
     )
 
-    def __init__(
-        self, url: str | None = None, credentials: Mapping[str, str] | None = None
-    ) -> None:
-        self._url = (url or self.default_url).rstrip("/")
-        self._credentials = credentials
-        self._look_up_key()
-
-    def _look_up_key(self) -> None:
-        self._key = key_of(self._credentials, "POLYGON_API_KEY", self.display_name)
-
-    def address(self) -> StreamAddress:
-        """Return the address; the key is sent over the connection."""
-        return StreamAddress(self._url, self._url)
-
-    def spelling(self, instrument: Instrument, timeframe: Timeframe) -> Topic | None:
-        """Return the stock in Polygon's spelling, with a dot before its share class."""
-        symbol = spelled(self.name, self.traits, instrument, timeframe)
-        return None if symbol is None else Topic(symbol, timeframe.label)
-
     def kind(self, instrument: Instrument) -> Kind:
         """Return the kind of the bars: regular hours, from the consolidated tape of all venues."""
         return Kind("regular", "session", "consolidated", instrument.quote or "", "shares", "sip")
-
-    def opened(self) -> Sequence[StreamEvent]:
-        """Wait for the greeting; the currently set key will be used to log in."""
-        self._look_up_key()
-        return [Heard("open")]
 
     def subscribe(self, topics: Sequence[Topic]) -> str:
         """Return a ``subscribe`` message for minute bars."""
@@ -107,13 +82,13 @@ class PolygonStream:
     def _status(self, message: dict[str, Any]) -> StreamEvent:
         status = message["status"]
         if status == "connected":
-            return StreamReply(json.dumps({"action": "auth", "params": self._key}))
+            return StreamReply(json.dumps({"action": "auth", "params": self._keys[0]}))
         if status == "auth_success":
             return Ready()
         if status == "success":
             return Subscribed()
         if status in _REFUSALS:
-            text = f"{status}, {str(message.get('message'))[:100]}".replace(self._key, "***")
+            text = f"{status}, {str(message.get('message'))[:100]}".replace(self._keys[0], "***")
             wait = _HELD_S if status == "max_connections" else 0.0
             return StreamRefusal(text, status in _NO_KEY_HELPS, wait)
         return Heard(str(status))
