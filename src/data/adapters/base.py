@@ -18,6 +18,7 @@ import pandas as pd
 
 from ..bundles.bundle import Bundle
 from ..bundles.catalog import DataCatalog
+from ..bundles.parquet_writer import ParquetWriter
 from ..bundles.tables import RangeRow
 from ..calendars.calendar import calendar_for
 from ..call_threads import LoopThread, awaited
@@ -39,7 +40,6 @@ from ..model.span import Span
 from ..model.texts import counted
 from ..polars import pl  # its error names the missing extra
 from ..polars.panel import Market, grid_of
-from ..polars.parquet_writer import ParquetWriter
 from ..sources.base import DataSource, DataSourceMetadata
 from ..sources.ingest import BundlePath, SourceQuestion, answered, checked_frame, refuse_other
 from .frames import checked_series, findings_of, standard_frame

@@ -50,11 +50,11 @@ from ..model.timeframe import Timeframe
 from ..polars import pl  # its error names the missing extra
 from ..polars.decimals import float_frame
 from ..polars.panel import Market, grid_of
-from ..polars.parquet_writer import ParquetWriter, Written, parsed, rebuilt
-from ..polars.partitions import last_day, partitions
 from ..polars.schemas import FIELDS, PRICES, Frequency, get_schema_for_frequency
 from .commit import METADATA, BundleFiles, FileChanges, checked_name
 from .folder import bundles_folder, registered, registered_names
+from .parquet_writer import ParquetWriter, Written, parsed, rebuilt
+from .partitions import last_day, partitions
 from .records import (
     REWRITTEN,
     FileRecord,

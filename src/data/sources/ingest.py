@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 import pandas as pd
 
 from ..bundles.bundle import Bundle
+from ..bundles.parquet_writer import ParquetWriter
 from ..call_threads import awaited
 from ..errors import (
     BundleError,
@@ -29,7 +30,6 @@ from ..model.frame import REQUIRED_COLUMNS as FIELDS
 from ..model.timeframe import Timeframe
 from ..polars import pl  # its error names the missing extra
 from ..polars.decimals import decimal_frame
-from ..polars.parquet_writer import ParquetWriter
 
 __all__ = [
     "BundlePath",
