@@ -27,6 +27,7 @@ from ..forks import renew_after_fork
 from ..model.instant import parse_iso
 from .catalog_log import CATALOG, CatalogLog, entry_of
 from .commit import CHANGES, BundleFiles, checked_name
+from .figures import TABLE as BUNDLE_METADATA
 from .folder import BUNDLE
 from .record import FORMAT as LINEAGE_FORMAT
 from .record import LINEAGE, SENSELESS, key_of
@@ -85,12 +86,7 @@ _TABLES = (
     "CREATE INDEX idx_catalog_places ON catalog_places(kind, place)",
     """CREATE TABLE catalog_bundles (bundle_name TEXT PRIMARY KEY, dataset_id TEXT NOT NULL,
     state TEXT NOT NULL)""",
-    """CREATE TABLE bundle_metadata (bundle_name TEXT PRIMARY KEY, source_type TEXT, source_url TEXT,
-    api_version TEXT, fetch_timestamp INTEGER, data_version TEXT, timezone TEXT, row_count INTEGER,
-    start_date INTEGER, end_date INTEGER, missing_days_count INTEGER, missing_days_list TEXT,
-    outlier_count INTEGER, ohlcv_violations INTEGER, validation_passed BOOLEAN,
-    validation_timestamp INTEGER, file_checksum TEXT, file_size_bytes INTEGER, checksum TEXT,
-    created_at INTEGER, updated_at INTEGER)""",
+    BUNDLE_METADATA,
     """CREATE TABLE bundle_symbols (bundle_name TEXT NOT NULL, symbol_id INTEGER NOT NULL,
     symbol TEXT NOT NULL, asset_type TEXT, exchange TEXT, PRIMARY KEY (bundle_name, symbol))""",
     """CREATE TABLE bundle_cache (cache_key TEXT NOT NULL, bundle_name TEXT PRIMARY KEY,
@@ -554,7 +550,7 @@ class CatalogIndex:
         if row is not None:
             values = [json.dumps(v) if isinstance(v, list | dict) else v for v in row.values()]
             marks = ", ".join("?" * len(values))
-            columns = ", ".join(row)  # field names, as listed in the metadata's `_ADDED`
+            columns = ", ".join(row)  # names of fields, as declared
             db.execute(f"INSERT INTO bundle_metadata ({columns}) VALUES ({marks})", values)  # noqa: S608 - constant names
         db.executemany(
             "INSERT INTO bundle_symbols VALUES (?, ?, ?, ?, ?)",
