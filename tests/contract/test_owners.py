@@ -18,7 +18,7 @@ OWNERS = {
     "urllib": (),  # but for its pure part, which reads addresses
     "urllib3": ("net.",),
     "tenacity": ("net.",),
-    "sqlite3": ("disk.database", "net.state", "cache.retention.index", "bundles."),
+    "sqlite3": ("disk.database", "disk.derived", "net.state", "cache.retention.index", "bundles."),
     "curl_cffi": ("vendors.yahoo.carrier",),
     "yfinance": ("vendors.yahoo.carrier",),
     "binance": ("vendors.binance.carrier",),
