@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 __all__ = ["DerivedFile", "is_unusable", "transact"]
 
+# Seconds to wait for the locks of SQLite, which other programs may hold.
+BUSY_S = 2.0
 _SIBLINGS = ("-journal", "-wal", "-shm")
 _HEADER = 100
 
@@ -41,7 +43,7 @@ class DerivedFile:
         check: Called with the ``application_id`` and ``user_version`` of a file; returns whether they
             are the current ones, and raises an error if the file must not be replaced.
         lock: Path of the file that writers lock.
-        lock_s, busy_s: Seconds to wait for another writer, and for SQLite's own locks.
+        lock_s: Seconds to wait for another writer; None means :data:`BUSY_S`.
         is_durable: Whether the content must survive a power loss.
 
     Attributes:
@@ -57,19 +59,19 @@ class DerivedFile:
         check: Callable[[int, int], bool],
         *,
         lock: str,
-        lock_s: float,
-        busy_s: float = 2.0,
+        lock_s: float | None = None,
         is_durable: bool = True,
     ) -> None:
         self.path, self._disk, self._make, self._check = path, disk, make, check
-        self._lock, self._lock_s, self._busy_s, self._is_durable = lock, lock_s, busy_s, is_durable
+        self._lock, self._lock_s, self._is_durable = lock, lock_s, is_durable
         self.is_damaged = False
 
     def alone(self) -> AbstractContextManager[None]:
         """Return a lock that keeps other processes from writing to the file or replacing it."""
         if self.path is None:
             return nullcontext()
-        return self._disk.lock(self.path.with_name(self._lock), self._lock_s)
+        wait_s = BUSY_S if self._lock_s is None else self._lock_s
+        return self._disk.lock(self.path.with_name(self._lock), wait_s)
 
     def opened(self, *, read_only: bool = False) -> sqlite3.Connection | None:
         """Return a connection, or None if the file does not exist or must be made again.
@@ -87,9 +89,7 @@ class DerivedFile:
         state = self._disk.stat(self.path)
         if state is None or not state.size:
             return None
-        connected = (
-            partial(connect_read_only, wait_s=self._busy_s) if read_only else self._connected
-        )
+        connected = partial(connect_read_only, wait_s=BUSY_S) if read_only else self._connected
         db = connected(self.path)
         is_current = False
         try:
@@ -114,7 +114,7 @@ class DerivedFile:
             sqlite3.Error: The file cannot be opened.
             StorageError: The file cannot be written, or the path is not a regular file.
         """
-        db = connect(":memory:", self._busy_s)
+        db = connect(":memory:", BUSY_S)
         try:
             self._make(db)
             fill(db)
@@ -133,7 +133,7 @@ class DerivedFile:
         return db
 
     def _connected(self, path: Path) -> sqlite3.Connection:
-        db = connect_existing(path, self._busy_s)
+        db = connect_existing(path, BUSY_S)
         if not self._is_durable:
             try:
                 db.execute("PRAGMA synchronous = OFF")
@@ -170,7 +170,7 @@ class DerivedFile:
             return db.serialize()
         temp = stage(self._disk, path, b"", durable=False)  # SQLite was built without `serialize`
         try:
-            with closing(connect(temp, self._busy_s, "OFF")) as copy:
+            with closing(connect(temp, BUSY_S, "OFF")) as copy:
                 db.backup(copy)
             return self._disk.read(temp)
         finally:

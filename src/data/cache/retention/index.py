@@ -28,8 +28,6 @@ log = logging.getLogger(__name__)
 T = TypeVar("T")
 
 FILE, LOCK = "index.sqlite", ".index.lock"
-# Time for which a process waits for another writer before it continues without the index.
-BUSY_S = 2.0
 _TABLES = (
     "CREATE TABLE entries (lane TEXT PRIMARY KEY, entry BLOB, outer_keys BLOB, growth BLOB)",
     "CREATE TABLE uses (lane TEXT PRIMARY KEY, last BLOB)",
@@ -85,8 +83,6 @@ class LaneIndex:
             lambda db: make_tables(db, _TABLES, VERSION),
             _is_current,
             lock=LOCK,
-            lock_s=BUSY_S,
-            busy_s=BUSY_S,
             is_durable=False,  # data lost or torn by a power loss is rebuilt
         )
 
