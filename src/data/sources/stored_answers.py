@@ -1,4 +1,4 @@
-"""The bars of a packaged source, which the data manager stores: no files are created here."""
+"""The bars of a packaged source; the data manager stores them."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class StoredAnswers:
         policy: Returns the policy for a timeframe; None means the data manager's own rule.
 
     Attributes:
-        cache_dir: None, as there is no folder of frames.
+        cache_dir: None, because only custom sources have a folder of frames.
     """
 
     cache_dir = None
@@ -60,7 +60,7 @@ class StoredAnswers:
         return question.key(self._source.name)
 
     def metadata(self, key: str) -> None:
-        """Return None, because there are no frames."""
+        """Return None, because only custom sources have frames."""
 
     def ingest(
         self, face: DataSource, *question: Any, **options: Any
