@@ -30,7 +30,7 @@ from src.data.bundles import catalog as module
 from src.data.bundles.bundle import Bundle, bundle_names
 from src.data.bundles.catalog import cache_key
 from src.data.bundles.catalog_log import CATALOG, CatalogLog
-from src.data.bundles.tables import RangeRow
+from src.data.bundles.catalog_tables import RangeRow
 from src.data.disk.files import Disk, DiskStep
 from src.data.errors import (
     BundleError,

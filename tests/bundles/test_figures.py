@@ -253,7 +253,7 @@ import polars as pl
 import src.data.bundles as package
 from src.data import DataManager
 
-path = Path(package.__file__).with_name("records.py")
+path = Path(package.__file__).with_name("bundle_records.py")
 text = path.read_text("utf-8")
 for line, before in (
     ('grade: str = fact("TEXT", default="plain")', "wide_volume: bool = False"),
@@ -261,7 +261,7 @@ for line, before in (
 ):
     assert text.count(f"    {before}") == 1
     text = text.replace(f"    {before}", f"    {line}\\n    {before}")
-records = ModuleType("src.data.bundles.records")
+records = ModuleType("src.data.bundles.bundle_records")
 records.__package__, records.__file__ = package.__name__, str(path)
 sys.modules[records.__name__] = records
 exec(compile(text, str(path), "exec"), records.__dict__)

@@ -31,7 +31,7 @@ OWNERS = {
     "backtrader": ("feed.backtrader.feed",),
     "yaml": ("config",),
     "filelock": ("disk.",),
-    "msgspec": ("cache.format.", "bundles.record", "bundles.records"),
+    "msgspec": ("cache.format.", "bundles.lineage_lines", "bundles.bundle_records"),
     "exchange_calendars": ("calendars.library",),
     "markdown_it": ("charts.documentation",),
     "rich": ("cli", "progress.bar"),

@@ -24,14 +24,9 @@ from ..disk.files import Disk, FileState, errno_of
 from ..errors import BundleError, DataError, StorageError
 from ..forks import renew_after_fork
 from ..model.instant import parse_iso
+from .bundle_records import Records, new_dataset_id
 from .catalog_log import CATALOG, CatalogLog, entry_of
-from .commit import CHANGES, BundleFiles, checked_name
-from .figures import TABLE as BUNDLE_METADATA
-from .folder import BUNDLE
-from .record import FORMAT as LINEAGE_FORMAT
-from .record import LINEAGE, SENSELESS, key_of
-from .records import Records, new_dataset_id
-from .tables import (
+from .catalog_tables import (
     APPLICATION_ID,
     Cover,
     Dataset,
@@ -41,6 +36,11 @@ from .tables import (
     header_of,
     make,
 )
+from .commit import CHANGES, BundleFiles, checked_name
+from .figures import TABLE as BUNDLE_METADATA
+from .folder import BUNDLE
+from .lineage_lines import FORMAT as LINEAGE_FORMAT
+from .lineage_lines import LINEAGE, SENSELESS, key_of
 
 __all__ = [
     "CatalogIndex",

@@ -8,7 +8,7 @@ from dataclasses import fields
 from operator import attrgetter
 from typing import Any, NamedTuple
 
-from .records import BundleOrigin, Records
+from .bundle_records import BundleOrigin, Records
 
 __all__ = ["ROW", "Figures", "row_of"]
 

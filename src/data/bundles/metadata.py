@@ -17,12 +17,12 @@ import pandas as pd
 
 from ..errors import QueryError
 from .bundle import Bundle, bundle_names
+from .bundle_records import SCHEMA_VERSION, Records
 from .catalog_log import CatalogLog
 from .commit import checked_name
 from .figures import ROW, Figures, row_of
 from .folder import BUNDLE as _TYPE
 from .folder import bundles_folder, place_in
-from .records import SCHEMA_VERSION, Records
 
 __all__ = ["BundleMetadata"]
 

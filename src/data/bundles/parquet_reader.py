@@ -30,11 +30,11 @@ from ..polars.schemas import (
     get_schema_for_frequency,
     time_column,
 )
+from .bundle_records import UNREADABLE, check_rows, origin_of
 from .commit import BundleFiles
-from .footer import length_of
+from .parquet_footer import length_of
 from .parquet_writer import damaged
 from .partitions import FOLDERS, last_day, partitions
-from .records import UNREADABLE, check_rows, origin_of
 
 __all__ = ["ParquetReader"]
 

@@ -19,9 +19,7 @@ from ..disk.files import Disk
 from ..errors import BundleError, QueryError
 from ..polars.decimals import decimal_frame
 from ..polars.schemas import FIELDS, WIDE_VOLUME, Frequency, get_schema_for_frequency, time_column
-from .commit import METADATA, BundleFiles, FileChanges
-from .partitions import frequency_of, main_of, new_part, partition_of, partitions
-from .records import (
+from .bundle_records import (
     MOST_DAYS,
     REWRITTEN,
     UNREADABLE,
@@ -36,6 +34,8 @@ from .records import (
     origin_of,
     set_aside,
 )
+from .commit import METADATA, BundleFiles, FileChanges
+from .partitions import frequency_of, main_of, new_part, partition_of, partitions
 from .request import cannot_be_written
 
 __all__ = ["ParquetWriter", "Written"]

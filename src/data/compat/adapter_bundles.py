@@ -6,7 +6,7 @@ import asyncio
 from typing import Any
 
 from ..model.caller import warn_user
-from ..sources.ingest import BundlePath
+from ..sources.foreign_source import BundlePath
 from ..sources.registry import DataSourceRegistry
 from ..sources.vendor_source import VendorDataSource
 

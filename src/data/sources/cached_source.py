@@ -17,9 +17,9 @@ from ..model.caller import warn_user
 from ..model.timeframe import Timeframe
 from .base import DataSource, DataSourceMetadata
 from .foreign_frames import ForeignFrames
+from .foreign_source import BundlePath, SourceQuestion
 from .freshness import FreshnessPolicyFactory, source_name
 from .freshness_settings import MAX_SIZE, checked_settings, foreign_setting, freshness_settings
-from .ingest import BundlePath, SourceQuestion
 from .stored_answers import StoredAnswers
 from .vendor_source import VendorDataSource
 

@@ -17,10 +17,10 @@ from ..forks import renew_after_fork
 from ..model.caller import warn_user
 from ..model.timeframe import Timeframe
 from .base import DataSource
+from .foreign_source import PATIENCE_S, BundlePath, SourceQuestion, fetched, ingested
 from .frame_cache import CachedFrame, FrameCache, KeyTurn
 from .freshness_settings import MAX_SIZE
 from .identity import identity_of
-from .ingest import PATIENCE_S, BundlePath, SourceQuestion, fetched, ingested
 from .newest_bars import continued, first_due, frame_state
 
 if TYPE_CHECKING:
@@ -92,7 +92,7 @@ class ForeignFrames:
         frequency: str,
         **options: Any,
     ) -> BundlePath | asyncio.Task[BundlePath]:
-        """Write the bars that ``face`` fetches to a bundle; see :func:`.ingest.ingested`."""
+        """Write the bars that ``face`` fetches to a bundle; see :func:`.foreign_source.ingested`."""
         question = SourceQuestion.of(symbols, start, end, frequency)
         work = ingested(face, bundle_name, question, **options)
         try:

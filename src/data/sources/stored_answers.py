@@ -12,7 +12,7 @@ from ..data_manager import DataManager
 from ..model.caller import called_from, working_for
 from ..model.timeframe import Timeframe
 from .base import DataSource
-from .ingest import BundlePath, SourceQuestion
+from .foreign_source import BundlePath, SourceQuestion
 from .newest_bars import answered_apart, kept_back
 from .vendor_source import SourceAnswer, VendorDataSource
 

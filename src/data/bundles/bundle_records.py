@@ -22,9 +22,18 @@ from ..disk.database import connect
 from ..disk.files import Disk, FileState
 from ..errors import BundleError, FormatVersionError
 from ..model.instant import DAY_MS, iso, parse_iso
+from .catalog_tables import (
+    Cover,
+    Dataset,
+    RangeRow,
+    SymbolRow,
+    check_owner,
+    header_of,
+    make,
+    request_key,
+)
 from .commit import METADATA, QUARANTINE, BundleFiles, FileChanges, is_inside
-from .footer import declared
-from .tables import Cover, Dataset, RangeRow, SymbolRow, check_owner, header_of, make, request_key
+from .parquet_footer import declared
 
 __all__ = ["DATABASE", "FileRecord", "BundleOrigin", "Records", "SymbolSource", "file_metadata"]
 

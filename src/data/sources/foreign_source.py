@@ -14,8 +14,8 @@ from typing import Any, NamedTuple
 import pandas as pd
 
 from ..bundles.bundle import Bundle
+from ..bundles.catalog_tables import request_key
 from ..bundles.parquet_writer import ParquetWriter
-from ..bundles.tables import request_key
 from ..call_threads import awaited
 from ..errors import (
     BundleError,
