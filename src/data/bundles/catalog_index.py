@@ -164,7 +164,7 @@ class CatalogIndex:
             path,
             disk,
             partial(make, more=_TABLES),
-            lambda *mark: check_owner(*mark, str(self._file.path)),
+            lambda application, version: check_owner(application, version, str(self._file.path)),
             lock="" if path is None else f".{path.name}.lock",
             lock_s=_LOCK_TIMEOUT_S,
         )

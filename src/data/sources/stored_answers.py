@@ -59,8 +59,9 @@ class StoredAnswers:
         """Return the key of a request, 64 digits."""
         return question.key(self._source.name)
 
-    def metadata(self, key: str) -> None:
+    def metadata(self, key: str) -> dict[str, Any] | None:
         """Return None, because only custom sources have frames."""
+        return None
 
     def ingest(
         self, face: DataSource, *question: Any, **options: Any
