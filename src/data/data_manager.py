@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from .model.universe import Universes
     from .model.wide import BatchWishes, Layout
     from .observability.events import Event
-    from .prices.judgement.report import Level, QualityReport
+    from .prices.judgement.findings import Level, QualityReport
     from .progress.by_symbol import Explanations, Plans
 
 __all__ = [

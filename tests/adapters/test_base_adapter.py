@@ -47,7 +47,7 @@ from src.data.polars.data_portal import PolarsDataPortal
 from src.data.polars.parquet_daily_bars import PolarsParquetDailyReader
 from src.data.polars.parquet_writer import ParquetWriter
 from src.data.polars.schemas import PRICE, WIDE_VOLUME
-from src.data.sources import ingest
+from src.data.sources import foreign_source
 
 FULL = bool(os.environ.get("ONETAPE_FULL"))
 NOW = int(datetime(2024, 6, 3, 12, tzinfo=UTC).timestamp() * 1000)
@@ -544,12 +544,12 @@ def test_a_bundle_of_a_source_may_take_longer_than_a_question_of_a_portal(
             await asyncio.sleep(0.02)
             return bars()
 
-    assert ingest.INGESTION_S > ingest.PATIENCE_S
-    question = ingest.SourceQuestion.of(*QUESTION)
-    asyncio.run(ingest.ingested(Slow(None), "mine", question, tmp_path))
-    monkeypatch.setattr(ingest, "INGESTION_S", 0.001)
+    assert foreign_source.INGESTION_S > foreign_source.PATIENCE_S
+    question = foreign_source.SourceQuestion.of(*QUESTION)
+    asyncio.run(foreign_source.ingested(Slow(None), "mine", question, tmp_path))
+    monkeypatch.setattr(foreign_source, "INGESTION_S", 0.001)
     with pytest.raises(ProviderTimeoutError):
-        asyncio.run(ingest.ingested(Slow(None), "mine", question, tmp_path))
+        asyncio.run(foreign_source.ingested(Slow(None), "mine", question, tmp_path))
 
 
 class Given(BaseDataAdapter):

@@ -16,7 +16,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from src.data.bundles import DataCatalog, records
+from src.data.bundles import DataCatalog, bundle_records
 from src.data.bundles.bundle import Bundle, bundle_names
 from src.data.bundles.metadata import BundleMetadata
 from src.data.errors import DataError
@@ -232,7 +232,7 @@ def test_lists_of_more_values_than_bytes_can_be_are_refused_before_they_are_read
     buffer = io.BytesIO()
     row.with_columns(zeros).write_parquet(buffer, compression="zstd")
     bomb = buffer.getvalue()
-    monkeypatch.setattr(records, "FEW_ROWS", 1000)
+    monkeypatch.setattr(bundle_records, "FEW_ROWS", 1000)
     assert 4 * len(bomb) * 8 < count
     path = tmp_path / "theirs" / "metadata.parquet"
     path.parent.mkdir()
@@ -248,7 +248,7 @@ def test_rows_of_a_partition_are_bounded_before_any_reader_reads_them(
 ) -> None:
     row = pl.read_parquet(io.BytesIO(whole["theirs/" + JANUARY]))[:1]
     count = 200_001
-    monkeypatch.setattr(records, "FEW_ROWS", 1000)
+    monkeypatch.setattr(bundle_records, "FEW_ROWS", 1000)
     bomb = pl.select(pl.repeat(row[name][0], count, dtype=row.schema[name]).alias(name)
                      for name in row.columns)  # fmt: skip
     path = tmp_path / JANUARY
@@ -264,7 +264,7 @@ def test_rows_of_a_partition_are_bounded_before_any_reader_reads_them(
     with pytest.raises(DataError, match="declares 200,001 rows"):
         reads[method]()
     monkeypatch.undo()
-    monkeypatch.setattr(records, "FEW_ROWS", 1000)
+    monkeypatch.setattr(bundle_records, "FEW_ROWS", 1000)
     lazy = reader.load_raw_arrays([1], ["close"], None, None)
     # Some versions of Polars make errors of their own of ours.
     with pytest.raises((DataError, pl.exceptions.ComputeError), match="declares 200,001 rows"):

@@ -21,9 +21,9 @@ import pytest
 from src.data import DataManager
 from src.data.bundles import DataCatalog
 from src.data.bundles.bundle import Bundle, bundle_names
+from src.data.bundles.bundle_records import BundleOrigin, FileRecord, Records, SidRows
 from src.data.bundles.commit import BundleFiles
 from src.data.bundles.metadata import BundleMetadata
-from src.data.bundles.records import BundleOrigin, FileRecord, Records, SidRows
 from src.data.clock import ManualClock
 from src.data.disk.files import Disk, DiskStep
 from src.data.errors import (

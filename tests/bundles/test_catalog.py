@@ -30,7 +30,7 @@ from src.data.bundles import catalog as module
 from src.data.bundles.bundle import Bundle, bundle_names
 from src.data.bundles.catalog import cache_key
 from src.data.bundles.catalog_log import CATALOG, CatalogLog
-from src.data.bundles.tables import RangeRow
+from src.data.bundles.catalog_tables import RangeRow
 from src.data.disk.files import Disk, DiskStep
 from src.data.errors import (
     BundleError,
@@ -764,7 +764,7 @@ def test_newer_files_and_lines_are_left_alone(
 def test_what_locks_the_file_keeps_the_old_one(
     path: Path, catalog: DataCatalog, monkeypatch: pytest.MonkeyPatch, lock: str
 ) -> None:
-    monkeypatch.setattr("src.data.bundles.catalog_index._BUSY_S", 0.01)
+    monkeypatch.setattr("src.data.disk.derived.BUSY_S", 0.01)
     register(catalog)
     catalog.close()
     with closing(sqlite3.connect(path, isolation_level=None)) as db:

@@ -15,7 +15,7 @@ import pytest
 
 from src.data import DataManager
 from src.data.bundles.bundle import Bundle
-from src.data.bundles.records import REWRITTEN
+from src.data.bundles.bundle_records import REWRITTEN
 from src.data.clock import ManualClock
 from src.data.disk.files import DiskStep
 from src.data.model.actions import Action

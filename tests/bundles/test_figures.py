@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import sqlite3
+import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import replace
@@ -24,6 +26,7 @@ from src.data.polars.parquet_writer import ParquetWriter
 from src.data.vendors.mock.bars import MockDataDownloader
 from tests.cache.crash import Quick
 from tests.polars.bars import days
+from tests.programs import ROOT
 
 pytestmark = pytest.mark.filterwarnings("ignore::src.data.errors.IncompleteDataWarning")
 FIRST, LAST = "2024-01-02", "2024-01-31"
@@ -236,3 +239,61 @@ def test_validating_writes_no_database_that_is_not_there_or_anothers(bundles: Pa
         db.execute("CREATE TABLE theirs (a)")
     before = path.read_bytes()
     assert bundle.validate() == () and path.read_bytes() == before
+
+
+ONE_MORE = """
+import sqlite3, sys
+from contextlib import closing
+from dataclasses import replace
+from pathlib import Path
+from types import ModuleType
+
+import polars as pl
+
+import src.data.bundles as package
+from src.data import DataManager
+
+path = Path(package.__file__).with_name("bundle_records.py")
+text = path.read_text("utf-8")
+for line, before in (
+    ('grade: str = fact("TEXT", default="plain")', "wide_volume: bool = False"),
+    ('weight: int = figure("weight", pl.Int64, default=7)', "validated_ms: int | None = "),
+):
+    assert text.count(f"    {before}") == 1
+    text = text.replace(f"    {before}", f"    {line}\\n    {before}")
+records = ModuleType("src.data.bundles.bundle_records")
+records.__package__, records.__file__ = package.__name__, str(path)
+sys.modules[records.__name__] = records
+exec(compile(text, str(path), "exec"), records.__dict__)
+
+from src.data.bundles import DataCatalog
+from src.data.bundles.bundle import Bundle
+from src.data.bundles.commit import BundleFiles
+from src.data.bundles.metadata import BundleMetadata
+
+folder = Path(sys.argv[1])
+BundleMetadata.set_db_path(folder / "metadata.db")
+assert BundleMetadata.get("mine")["grade"] == "plain"  # files of before are read
+assert {one.weight for one in Bundle("mine", folder).records().files.values()} == {7}
+files = BundleFiles(folder / "mine")
+with files.writing() as commit:
+    found = Bundle("mine", folder).records()
+    changed = replace(found, origin=replace(found.origin, grade="fine"))
+    changed = changed.with_files([replace(one, weight=9) for one in changed.files.values()])
+    changed.put(commit, files)
+assert BundleMetadata.get("mine")["grade"] == "fine"
+assert set(pl.read_parquet(folder / "mine" / "metadata.parquet")["weight"]) == {9}
+assert '"grade":"fine"' in pl.read_parquet_metadata(folder / "mine" / "metadata.parquet")["onetape"]
+BundleMetadata.update("other", source_type="csv", grade="coarse")
+DataCatalog(folder=folder, manager=DataManager(folder.parent / "cache")).refresh()
+with closing(sqlite3.connect(folder / "metadata.db")) as db:
+    rows = db.execute("SELECT bundle_name, grade FROM bundle_metadata ORDER BY 1").fetchall()
+assert rows == [("mine", "fine"), ("other", "coarse")], rows
+"""
+
+
+def test_a_field_is_declared_once(manager: DataManager, bundles: Path) -> None:
+    """One line makes a fact part of footer, records, row, SQLite and index; another a file's figure."""
+    create(manager, bundles, ["NVDA"])
+    DataCatalog(folder=bundles, manager=manager).refresh()  # an index without the new column
+    subprocess.run([sys.executable, "-c", ONE_MORE, str(bundles)], check=True, cwd=ROOT)

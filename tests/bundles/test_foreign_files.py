@@ -18,13 +18,13 @@ import pytest
 from src.data import DataManager
 from src.data.bundles import DataCatalog, Lineages, lineage
 from src.data.bundles.bundle import Bundle
+from src.data.bundles.bundle_records import check_rows
 from src.data.bundles.export import exported
+from src.data.bundles.lineage_lines import claims_in
 from src.data.bundles.metadata import BundleMetadata
-from src.data.bundles.record import claims_in
-from src.data.bundles.records import check_rows
+from src.data.bundles.parquet_writer import ParquetWriter, parsed
 from src.data.errors import BundleError, CorruptEntryError, DataError
 from src.data.polars.parquet_daily_bars import PolarsParquetDailyReader
-from src.data.polars.parquet_writer import ParquetWriter, parsed
 from tests.cache.counts import FULL
 from tests.cache.crash import Quick
 from tests.polars.bars import days

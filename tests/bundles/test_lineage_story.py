@@ -12,7 +12,8 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from src.data.bundles import Lineages, check, lineage
+from src.data.bundles import Lineages, lineage
+from src.data.bundles import lineage_check as check
 from src.data.bundles.export import exported
 from src.data.cache.store import Commit, CommitPiece
 from src.data.clock import ManualClock

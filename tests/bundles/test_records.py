@@ -16,8 +16,8 @@ import pytest
 
 from src.data import DataManager
 from src.data.bundles.bundle import Bundle
+from src.data.bundles.bundle_records import BundleOrigin
 from src.data.bundles.commit import BundleFiles
-from src.data.bundles.records import BundleOrigin
 from src.data.errors import BundleError, FormatVersionError
 from src.data.polars.parquet_writer import ParquetWriter
 from tests.cache.crash import Quick

@@ -379,7 +379,7 @@ def test_while_another_process_writes_it_is_read_as_it_was(
 ) -> None:
     place.look()
     place.commit(Commit((piece(10, 12),)), OTHER)
-    monkeypatch.setattr(module, "BUSY_S", 0.0)
+    monkeypatch.setattr("src.data.disk.derived.BUSY_S", 0.0)
     writer = sqlite3.connect(place.file, isolation_level=None)
     writer.execute("BEGIN EXCLUSIVE")
     try:

@@ -26,7 +26,7 @@ from src.data.model.series import SeriesKey
 from src.data.model.span import Span
 from src.data.model.texts import InLines
 from src.data.model.timeframe import Timeframe
-from src.data.prices.judgement.report import QualityFinding, QualityReport
+from src.data.prices.judgement.findings import QualityFinding, QualityReport
 from src.data.quality.gaps import ClassifiedGap
 from tests.cache.counts import FULL
 from tests.charts.hostile import HOSTILE, shape

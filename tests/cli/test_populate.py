@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from src.data.bars.fetch import fetcher
-from src.data.cli.job_report import progress_of
+from src.data.cli.job_output import progress_of
 from src.data.cli.populate import main as older_main
 from src.data.clock import ManualClock
 from src.data.model.http import HttpRequest, HttpResponse
@@ -19,7 +19,7 @@ from src.data.model.instant import HOUR_MS, parse_iso
 from src.data.net.deadline import Wait
 from src.data.net.http import HttpTransport
 from src.data.progress.events import JobProgress, Running
-from src.data.progress.report import SeriesResult
+from src.data.progress.results import SeriesResult
 from tests.cli.conftest import Run
 from tests.programs import PYTHONPATH
 from tests.vendor_server import Fault, VendorServer

@@ -18,7 +18,7 @@ OWNERS = {
     "urllib": (),  # but for its pure part, which reads addresses
     "urllib3": ("net.",),
     "tenacity": ("net.",),
-    "sqlite3": ("disk.database", "net.state", "cache.retention.index", "bundles."),
+    "sqlite3": ("disk.database", "disk.derived", "net.state", "cache.retention.index", "bundles."),
     "curl_cffi": ("vendors.yahoo.carrier",),
     "yfinance": ("vendors.yahoo.carrier",),
     "binance": ("vendors.binance.carrier",),
@@ -31,7 +31,7 @@ OWNERS = {
     "backtrader": ("feed.backtrader.feed",),
     "yaml": ("config",),
     "filelock": ("disk.",),
-    "msgspec": ("cache.format.", "bundles.record", "bundles.records"),
+    "msgspec": ("cache.format.", "bundles.lineage_lines", "bundles.bundle_records"),
     "exchange_calendars": ("calendars.library",),
     "markdown_it": ("charts.documentation",),
     "rich": ("cli", "progress.bar"),

@@ -16,7 +16,7 @@ import numpy as np
 
 from src.data.model.instant import DAY_MS
 from src.data.prices.judgement import checks
-from src.data.prices.judgement.report import QualityFinding
+from src.data.prices.judgement.findings import QualityFinding
 from src.data.prices.judgement.series import CheckedSeries
 from tests.prices.judgement.planting import Planted
 

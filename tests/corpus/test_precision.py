@@ -11,9 +11,9 @@ import pytest
 
 from src.data.prices.judgement import precision
 from src.data.prices.judgement.checks import CHECKS, finding_of
+from src.data.prices.judgement.findings import Severity
 from src.data.prices.judgement.levels import Defect
 from src.data.prices.judgement.precision import LEAST, MEASURED, Precision, allowed, is_ground
-from src.data.prices.judgement.report import Severity
 from tests.reference import needs_reference
 
 from .__main__ import measured_halves

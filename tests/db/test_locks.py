@@ -23,7 +23,7 @@ from src.data.db.services.database_service import DatabaseService
 from src.data.db.services.telegram_service import TelegramService
 from src.data.errors import DatabaseError
 from src.data.jobs.alert_values import AlertEvent, AlertRun, AlertState, Delivery, EvaluatedAlert
-from src.data.jobs.reports import next_report
+from src.data.jobs.due_runs import next_report
 from src.data.model.instant import parse_iso
 from src.data.model.outcome import Outcome
 

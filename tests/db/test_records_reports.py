@@ -17,7 +17,7 @@ from src.data.db.services.jobs_service import JobsService
 from src.data.db.services.telegram_service import TelegramService
 from src.data.jobs.alert_values import AlertRun, Beat
 from src.data.jobs.cron import Cron, cron_line
-from src.data.jobs.reports import next_report
+from src.data.jobs.due_runs import next_report
 from src.data.model.instant import iso, parse_iso
 from src.data.model.outcome import Outcome
 

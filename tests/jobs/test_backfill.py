@@ -27,7 +27,7 @@ from src.data.model.instant import parse_iso
 from src.data.model.instrument import Instrument
 from src.data.model.span import Span
 from src.data.progress.events import Progress
-from src.data.progress.report import SeriesResult
+from src.data.progress.results import SeriesResult
 
 NOW = parse_iso("2024-06-12T15:00:30")
 MAY = (date(2024, 5, 1), date(2024, 5, 31))

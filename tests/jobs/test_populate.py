@@ -18,7 +18,7 @@ from src.data.jobs.populate import populate_cache
 from src.data.model.instant import parse_iso
 from src.data.model.series import SeriesKey
 from src.data.net.guarded_call import JobCalls
-from src.data.prices.judgement.report import QualityReport
+from src.data.prices.judgement.findings import QualityReport
 from tests.cache.counts import crossed
 from tests.conformance.sheet import sheet_of
 from tests.vendor_server import Fault, VendorServer

@@ -19,7 +19,7 @@ from src.data.data_manager import DataManager
 from src.data.jobs.populate import populate_cache
 from src.data.progress.bar import bar_in_notebook, bar_on, listening
 from src.data.progress.events import JobProgress, Progress
-from src.data.progress.report import SeriesResult
+from src.data.progress.results import SeriesResult
 from tests.vendor_server import Fault, VendorServer
 
 MAY = ("2024-05-01", "2024-05-04")

@@ -9,7 +9,7 @@ import pytest
 from src.data.errors import QueryError
 from src.data.jobs.alert_values import DueReport
 from src.data.jobs.cron import Cron, cron_line
-from src.data.jobs.reports import next_report
+from src.data.jobs.due_runs import next_report
 from src.data.model.instant import iso, parse_iso
 
 

@@ -14,7 +14,7 @@ from src.data.jobs.runner import INTERRUPTED, Runner, TaskState, VendorTask
 from src.data.net.compute_slots import MOST_COMPUTING, waiting
 from src.data.net.deadline import note_wait
 from src.data.progress.events import JobProgress, Progress
-from src.data.progress.report import SeriesResult
+from src.data.progress.results import SeriesResult
 from tests.effort import Crowd
 
 _LONG_S = 60.0

@@ -28,7 +28,7 @@ MOMENTS = {
     "retention": "src.data.cache.unified_cache.UnifiedCache.look_after",
     "incidents": "src.data.jobs.populate.find_vendor_days",
     "the screen": "src.data.cli.populate.requests_shown",
-    "the file": "src.data.cli.job_report.write_report",
+    "the file": "src.data.cli.job_output.write_report",
 }
 
 

@@ -18,7 +18,7 @@ from src.data.errors import MissingExtraError, QueryError, UnavailableError
 from src.data.jobs.upkeep import run_upkeep
 from src.data.jobs.validate import validate_all
 from src.data.jobs.workers import run_on, workers
-from src.data.prices.judgement.report import QualityReport
+from src.data.prices.judgement.findings import QualityReport
 from src.data.wiring import Services, build
 from tests.cache.counts import FULL
 

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import pytest
 
 from src.data.bundles import Lineages, lineage
-from src.data.bundles.record import SeriesRead
+from src.data.bundles.lineage_lines import SeriesRead
 from src.data.data_manager import DataManager
 from src.data.errors import NoDataAvailableError
 from src.data.model.actions import Action

@@ -24,7 +24,7 @@ from src.data.model.series import SeriesKey
 from src.data.model.span import Span
 from src.data.model.stored import CoverageSpan, StoredColumns
 from src.data.model.timeframe import Timeframe
-from src.data.prices.judgement.report import QualityFinding, QualityReport, Repair, Severity
+from src.data.prices.judgement.findings import QualityFinding, QualityReport, Repair, Severity
 from src.data.quality.marks import mark_series, marks_of
 from tests.cache.counts import some
 from tests.prices.judgement.planting import KINDS, clean

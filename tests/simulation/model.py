@@ -15,7 +15,7 @@ import pandas as pd
 
 from src.data.model.instant import DAY_MS, HOUR_MS, MINUTE_MS, iso, parse_iso
 from src.data.model.span import Span
-from src.data.prices.judgement.report import QualityReport
+from src.data.prices.judgement.findings import QualityReport
 from tests.vendor_server import Truth
 from tests.vendor_server.sessions import FOREX, FOREX_EARLY, sessions_of
 

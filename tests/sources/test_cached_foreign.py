@@ -46,8 +46,9 @@ from src.data.sources import (
     MarketCloseFreshnessPolicy,
     NeverStaleFreshnessPolicy,
     TTLFreshnessPolicy,
-    cached_source,
+    foreign_frames,
 )
+from src.data.sources.frame_cache import FrameCache
 from tests.cache.disks import DyingDisk, FailingDisk, Killed
 from tests.programs import PYTHONPATH
 
@@ -727,7 +728,7 @@ def test_a_source_that_fails_is_one_error(
 
 
 def test_a_source_that_hangs(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cached_source, "PATIENCE_S", 0.02)
+    monkeypatch.setattr(foreign_frames, "PATIENCE_S", 0.02)
     own = cached(source := Own(), folder)
     source.during = asyncio.Event().wait
     with pytest.raises(ProviderTimeoutError, match="no answer within"):
@@ -842,10 +843,14 @@ def test_a_frame_that_parquet_cannot_hold(folder: Path) -> None:
 # --- the limit ----------------------------------------------------------------------------------
 
 
+def frames(folder: Path) -> FrameCache:
+    return FrameCache(folder, 1 << 30)
+
+
 def size_of_one(folder: Path) -> int:
     own = cached(Own(), folder.with_name("other"))
     got(own)
-    return own._frames.size_bytes()
+    return frames(folder.with_name("other")).size_bytes()
 
 
 def test_the_least_used_is_dropped_and_never_the_newest(folder: Path) -> None:
@@ -853,7 +858,7 @@ def test_the_least_used_is_dropped_and_never_the_newest(folder: Path) -> None:
     own = cached(source := Own(), folder, config=limit)
     for symbol in ("A", "B", "A", "C"):  # B is the least used when C comes
         got(own, [symbol])
-    assert own._frames.size_bytes() <= limit["cache.max_size_bytes"]
+    assert frames(folder).size_bytes() <= limit["cache.max_size_bytes"]
     asked = len(source.asked)
     got(own, ["A"])
     got(own, ["C"])
@@ -874,7 +879,7 @@ def test_what_is_in_use_is_not_dropped(folder: Path) -> None:
     own = cached(Own(), folder, config={"cache.max_size_bytes": 1})
     got(own, ["A"])
     key = own._generate_cache_key(["A"], *YEAR)
-    other = cached(Own(), folder)._frames
+    other = frames(folder)
     with other.lock(key):
         got(own, ["B"])
         assert other.metadata(key) is not None

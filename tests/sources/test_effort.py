@@ -18,7 +18,7 @@ import pytest
 from src.data.clock import ManualClock
 from src.data.data_manager import DataManager
 from src.data.sources import CachedDataSource, VendorDataSource
-from src.data.sources.ingest import SourceQuestion
+from src.data.sources.foreign_source import SourceQuestion
 from src.data.sources.vendor_source import SourceAnswer
 from tests.cache.disks import CountingDisk
 from tests.effort import calls_of, effort_of

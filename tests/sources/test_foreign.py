@@ -27,7 +27,7 @@ from src.data.errors import (
 )
 from src.data.polars.parquet_daily_bars import PolarsParquetDailyReader
 from src.data.sources import DataSource, DataSourceMetadata
-from src.data.sources.ingest import SourceQuestion, checked_frame, fetched, ingested
+from src.data.sources.foreign_source import SourceQuestion, checked_frame, fetched, ingested
 from src.data.sources.vendor_source import VendorDataSource
 from tests.polars.portal_stage import Fake
 

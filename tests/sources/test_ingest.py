@@ -14,14 +14,14 @@ import pytest
 from src.data.bundles import lineage
 from src.data.bundles.bundle import Bundle
 from src.data.bundles.catalog_log import CatalogLog
+from src.data.bundles.lineage_lines import runs_in
 from src.data.bundles.metadata import BundleMetadata
-from src.data.bundles.record import runs_in
 from src.data.bundles.request import request_of, widened
 from src.data.data_manager import DataManager
 from src.data.errors import BundleError, IncompleteDataWarning, QueryError
 from src.data.polars.decimals import float_frame
 from src.data.polars.parquet_daily_bars import PolarsParquetDailyReader
-from src.data.sources.ingest import BundlePath
+from src.data.sources.foreign_source import BundlePath
 from src.data.sources.vendor_source import OnetapeDataSource, VendorDataSource
 from tests.vendor_server import Fault, VendorServer
 

@@ -18,7 +18,8 @@ import pandas as pd
 
 from ..bundles.bundle import Bundle
 from ..bundles.catalog import DataCatalog
-from ..bundles.tables import RangeRow
+from ..bundles.catalog_tables import RangeRow
+from ..bundles.parquet_writer import ParquetWriter
 from ..calendars.calendar import calendar_for
 from ..call_threads import LoopThread, awaited
 from ..clock import Clock, SystemClock
@@ -39,15 +40,20 @@ from ..model.span import Span
 from ..model.texts import counted
 from ..polars import pl  # its error names the missing extra
 from ..polars.panel import Market, grid_of
-from ..polars.parquet_writer import ParquetWriter
 from ..sources.base import DataSource, DataSourceMetadata
-from ..sources.ingest import BundlePath, SourceQuestion, answered, checked_frame, refuse_other
+from ..sources.foreign_source import (
+    BundlePath,
+    SourceQuestion,
+    answered,
+    checked_frame,
+    refuse_other,
+)
 from .frames import checked_series, findings_of, standard_frame
 
 if TYPE_CHECKING:
     from ..model.instrument import Instrument
     from ..model.timeframe import Timeframe
-    from ..prices.judgement.report import QualityFinding
+    from ..prices.judgement.findings import QualityFinding
 
 __all__ = [
     "AuthenticationError",

@@ -17,7 +17,7 @@ from ..polars.decimals import decimal_frame
 from ..polars.schemas import FIELDS, PRICES
 from ..prices.bar_rule import are_bars, faults_of, latest_live
 from ..prices.judgement.checks import run_checks
-from ..prices.judgement.report import QualityFinding
+from ..prices.judgement.findings import QualityFinding
 from ..prices.judgement.series import CheckedSeries
 
 _MOST_NAMED = 5

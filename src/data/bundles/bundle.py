@@ -50,12 +50,8 @@ from ..model.timeframe import Timeframe
 from ..polars import pl  # its error names the missing extra
 from ..polars.decimals import float_frame
 from ..polars.panel import Market, grid_of
-from ..polars.parquet_writer import ParquetWriter, Written, parsed, rebuilt
-from ..polars.partitions import last_day, partitions
 from ..polars.schemas import FIELDS, PRICES, Frequency, get_schema_for_frequency
-from .commit import METADATA, BundleFiles, FileChanges, checked_name
-from .folder import bundles_folder, registered, registered_names
-from .records import (
+from .bundle_records import (
     REWRITTEN,
     FileRecord,
     Records,
@@ -64,6 +60,10 @@ from .records import (
     has_database,
     set_aside,
 )
+from .commit import METADATA, BundleFiles, FileChanges, checked_name
+from .folder import bundles_folder, registered, registered_names
+from .parquet_writer import ParquetWriter, Written, parsed, rebuilt
+from .partitions import last_day, partitions
 from .request import request_of, symbols_to_answer, widened
 
 if TYPE_CHECKING:

@@ -23,6 +23,7 @@ from ..model.instant import iso
 from ..model.span import Span
 from ..model.timeframe import Timeframe
 from .bundle import Bundle, bundle_names
+from .bundle_records import DATABASE, Records, check_database
 from .catalog_index import (
     DATASET,
     LINK,
@@ -35,14 +36,13 @@ from .catalog_index import (
 )
 from .catalog_lanes import LaneDatasets
 from .catalog_log import CatalogLog, entry_of
+from .catalog_tables import Dataset, RangeRow, SymbolRow, request_key
 from .commit import BundleFiles, checked_name
 from .data_catalog_settings import metadata_db_setting
 from .folder import bundles_folder
 from .lineage import client_of
+from .lineage_lines import key_of, runs_in
 from .metadata import BundleMetadata
-from .record import key_of, runs_in
-from .records import DATABASE, Records, check_database
-from .tables import Dataset, RangeRow, SymbolRow, request_key
 
 if TYPE_CHECKING:
     import sqlite3

@@ -12,26 +12,21 @@ import logging
 import sqlite3
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext, suppress
+from contextlib import suppress
 from dataclasses import replace
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 from uuid import NAMESPACE_URL, uuid5
 
-from ..disk.atomic import write_atomically
-from ..disk.database import check_places, connect, connect_existing, is_damage
+from ..disk.derived import DerivedFile, is_unusable, transact
 from ..disk.files import Disk, FileState, errno_of
 from ..errors import BundleError, DataError, StorageError
 from ..forks import renew_after_fork
 from ..model.instant import parse_iso
+from .bundle_records import Records, new_dataset_id
 from .catalog_log import CATALOG, CatalogLog, entry_of
-from .commit import CHANGES, BundleFiles, checked_name
-from .folder import BUNDLE
-from .record import FORMAT as LINEAGE_FORMAT
-from .record import LINEAGE, SENSELESS, key_of
-from .records import Records, new_dataset_id
-from .tables import (
+from .catalog_tables import (
     APPLICATION_ID,
     Cover,
     Dataset,
@@ -41,6 +36,11 @@ from .tables import (
     header_of,
     make,
 )
+from .commit import CHANGES, BundleFiles, checked_name
+from .figures import TABLE as BUNDLE_METADATA
+from .folder import BUNDLE
+from .lineage_lines import FORMAT as LINEAGE_FORMAT
+from .lineage_lines import LINEAGE, SENSELESS, key_of
 
 __all__ = [
     "CatalogIndex",
@@ -61,7 +61,7 @@ T = TypeVar("T")
 DATASET, LINK = "dataset", "link"
 _FORMATS = {DATASET: 1, LINK: 1, BUNDLE: 1, LINEAGE: LINEAGE_FORMAT}
 _OF_LINEAGE = "lineage "
-_BUSY_S, _LOCK_TIMEOUT_S = 2.0, 30.0
+_LOCK_TIMEOUT_S = 30.0
 # Number of bytes before the position at which the log is read on; they must be unchanged.
 _TAIL = 64
 _NOT_WRITABLE = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT)
@@ -85,12 +85,7 @@ _TABLES = (
     "CREATE INDEX idx_catalog_places ON catalog_places(kind, place)",
     """CREATE TABLE catalog_bundles (bundle_name TEXT PRIMARY KEY, dataset_id TEXT NOT NULL,
     state TEXT NOT NULL)""",
-    """CREATE TABLE bundle_metadata (bundle_name TEXT PRIMARY KEY, source_type TEXT, source_url TEXT,
-    api_version TEXT, fetch_timestamp INTEGER, data_version TEXT, timezone TEXT, row_count INTEGER,
-    start_date INTEGER, end_date INTEGER, missing_days_count INTEGER, missing_days_list TEXT,
-    outlier_count INTEGER, ohlcv_violations INTEGER, validation_passed BOOLEAN,
-    validation_timestamp INTEGER, file_checksum TEXT, file_size_bytes INTEGER, checksum TEXT,
-    created_at INTEGER, updated_at INTEGER)""",
+    BUNDLE_METADATA,
     """CREATE TABLE bundle_symbols (bundle_name TEXT NOT NULL, symbol_id INTEGER NOT NULL,
     symbol TEXT NOT NULL, asset_type TEXT, exchange TEXT, PRIMARY KEY (bundle_name, symbol))""",
     """CREATE TABLE bundle_cache (cache_key TEXT NOT NULL, bundle_name TEXT PRIMARY KEY,
@@ -164,14 +159,22 @@ class CatalogIndex:
         disk: Disk,
         scope: str = "",
     ) -> None:
-        self._path, self._log, self._disk = path, log, disk
+        self._log, self._disk = log, disk
+        self._file = DerivedFile(
+            path,
+            disk,
+            partial(make, more=_TABLES),
+            lambda application, version: check_owner(application, version, str(self._file.path)),
+            lock="" if path is None else f".{path.name}.lock",
+            lock_s=_LOCK_TIMEOUT_S,
+        )
         self._folder, self._records_of, self._scope = log.path.parent, records_of, scope
         self._places = [str(p) for p in (log.path, self._folder / CHANGES, self._folder)]
         self._described, self._touched = described, set[str]()
         self._lock = threading.RLock()
         self._db: sqlite3.Connection | None = None
         self._seen, self._marked = _NOTHING, 0
-        self._is_checked, self._is_damaged, self.is_new = False, False, False
+        self._is_checked = self.is_new = False
         renew_after_fork(self)
 
     def read(self, work: Callable[[sqlite3.Connection], T]) -> T:
@@ -191,12 +194,12 @@ class CatalogIndex:
                 except _DAMAGE as exc:
                     self.close()
                     if is_last:
-                        raise StorageError(f"{self._path} cannot be used: {exc}") from exc
+                        raise StorageError(f"{self._file.path} cannot be used: {exc}") from exc
                     if getattr(exc, "sqlite_errorcode", 0) & 0xFF in _FULL:
                         self._keep_in_memory(exc)
                     # Also if another program keeps the file locked; that program then has the old
                     # file.
-                    self._is_damaged = True
+                    self._file.is_damaged = True
         raise AssertionError("not reached")
 
     def write(self, work: Callable[[sqlite3.Connection], None]) -> None:
@@ -204,24 +207,17 @@ class CatalogIndex:
 
         def change(db: sqlite3.Connection) -> None:
             """Call ``work``, unless another process has just replaced the file."""
-            with self._alone():
+            with self._file.alone():
                 if self._moment().inode == self._seen.inode:  # otherwise just recreated
-                    _transact(db, lambda: work(db))
+                    transact(db, lambda: work(db))
 
         self.read(change)
-
-    def _alone(self) -> AbstractContextManager[None]:
-        """Return a lock that keeps other processes from writing to the file or replacing it."""
-        if self._path is None:
-            return nullcontext()
-        lock = self._path.with_name(f".{self._path.name}.lock")
-        return self._disk.lock(lock, _LOCK_TIMEOUT_S)
 
     def doubt(self) -> None:
         """Make the next call rebuild the index; called if a row of it has proved wrong."""
         with self._lock:
             self.close()
-            self._is_damaged = True
+            self._file.is_damaged = True
 
     def close(self) -> None:
         """Close the file; the next call opens it again."""
@@ -245,7 +241,7 @@ class CatalogIndex:
             try:
                 self._bring(now)
             except StorageError as exc:
-                if self._path is None or errno_of(exc) not in _NOT_WRITABLE:
+                if self._file.path is None or errno_of(exc) not in _NOT_WRITABLE:
                     raise
                 self._keep_in_memory(exc)
                 self._bring(now)
@@ -253,34 +249,29 @@ class CatalogIndex:
         return self._db
 
     def _moment(self) -> _Moment:
-        index = None if self._path is None else self._disk.stat(self._path)
+        path = self._file.path
+        index = None if path is None else self._disk.stat(path)
         inode = index.inode if index else None
         return _Moment(inode, *(self._disk.stat(place) for place in self._places))
 
     def _keep_in_memory(self, exc: Exception) -> None:
-        _log.warning("%s cannot be written (%s): the index is kept in memory", self._path, exc)
+        path = self._file.path
+        _log.warning("%s cannot be written (%s): the index is kept in memory", path, exc)
         self.close()
-        self._path, self._is_damaged = None, True
+        self._file.keep_in_memory()
 
     def _bring(self, now: _Moment) -> None:
         """Open the index and apply any changes; rebuild it if that is not possible."""
-        if self._path is None:
-            if self._db is None or self._is_damaged:
-                self._remake()
-            else:
-                self._apply_or_remake(self._db)
-        else:
-            self._disk.make_folders(self._path.parent)
+        path = self._file.path
+        if path is not None:
+            self._disk.make_folders(path.parent)
             self._note_changes()
-            with self._alone():
-                db = self._opened(now)
-                if db is None:
-                    self._remake()
-                else:
-                    self._apply_or_remake(db)
+        with self._file.alone():
+            db = self._opened(now)
+            if db is None or not self._is_applied(db):
+                self._remake()
         # The state before the read is kept, so that the next call reads changes made meanwhile.
-        inode = None if self._path is None else self._moment().inode
-        self._seen = now._replace(inode=inode)
+        self._seen = now._replace(inode=None if path is None else self._moment().inode)
 
     def _note_changes(self) -> None:
         """Create the file to which writers of bundles append the names of changed bundles."""
@@ -289,89 +280,45 @@ class CatalogIndex:
                 self._disk.close(self._disk.create(self._folder / CHANGES))
 
     def _opened(self, now: _Moment) -> sqlite3.Connection | None:
-        """Return the connection to the file, or None if the index must be rebuilt."""
-        assert self._path is not None
-        if self._db is not None and now.inode == self._seen.inode and not self._is_damaged:
+        """Return the connection to the index, or None if the index must be rebuilt."""
+        is_same = self._file.path is None or now.inode == self._seen.inode
+        if self._db is not None and is_same and not self._file.is_damaged:
             return self._db
         self.close()
-        check_places(self._path)
-        state = self._disk.stat(self._path)
-        if state is None or not state.size or self._is_damaged:
-            return None
-        self._is_checked = False
-        self.is_new = True
-        db = connect_existing(self._path, _BUSY_S)
-        try:
-            application, version = (
-                int(db.execute(f"PRAGMA {name}").fetchone()[0])
-                for name in ("application_id", "user_version")
-            )
-            check_owner(application, version, str(self._path))
-            db.execute(_PAGES)
-        except _DAMAGE as exc:
-            db.close()
-            if is_damage(exc) or isinstance(exc, UnicodeError):
-                return None
-            raise
-        except DataError:
-            db.close()
-            raise
-        self._db = db
-        return db
+        self._db = self._file.opened()
+        if self._db is not None:
+            self._is_checked, self.is_new = False, True
+            self._db.execute(_PAGES)
+        return self._db
 
-    def _apply_or_remake(self, db: sqlite3.Connection) -> None:
+    def _is_applied(self, db: sqlite3.Connection) -> bool:
+        """Apply any changes; return False if that is not possible with this index."""
         try:
             self._apply(db)
-        except (_MakeAnew, sqlite3.DatabaseError) as exc:
-            code = getattr(exc, "sqlite_errorcode", sqlite3.SQLITE_ERROR)
-            if (
-                not isinstance(exc, _MakeAnew)
-                and not is_damage(exc)
-                and code != sqlite3.SQLITE_ERROR
-            ):
+        except _MakeAnew:
+            return False
+        except sqlite3.DatabaseError as exc:
+            if not is_unusable(exc):
                 raise
-            self._remake()
+            return False
+        return True
 
     def _remake(self) -> None:
-        """Build the index in memory, then replace the file atomically."""
+        """Build the index from its sources, and replace the file."""
         self._check_replaceable()
         self.close()
         self._is_checked = False
-        db = connect(":memory:", _BUSY_S)
-        try:
-            make(db, _TABLES)
-            self._apply(db)
-            if self._path is not None:
-                data = db.serialize()
-                for suffix in ("-journal", "-wal", "-shm"):  # belong to the removed file
-                    self._disk.remove(self._path.with_name(self._path.name + suffix))
-                write_atomically(self._disk, self._path, data)
-        except BaseException:
-            db.close()
-            raise
-        if self._path is not None:
-            db.close()
-            db = connect_existing(self._path, _BUSY_S)
-            db.execute(_PAGES)
-        self._db, self._is_damaged, self.is_new = db, False, True
+        self._db, self.is_new = self._file.remade(self._apply), True
+        self._db.execute(_PAGES)
 
     def _check_replaceable(self) -> None:
         """Refuse to replace a file of another program; a damaged file may be replaced."""
-        if self._path is None:
-            return
-        check_places(self._path)
-        handle = self._disk.open_read(self._path)
-        if handle is None:
-            return
-        try:
-            data = self._disk.read_at(handle, 0, 100)
-        finally:
-            self._disk.close(handle)
+        path, data = self._file.path, self._file.head()
         is_database, application, version = header_of(data)
         if is_database and len(data) >= 100:
-            check_owner(application, version, str(self._path))
+            check_owner(application, version, str(path))
         elif data and application != APPLICATION_ID:
-            raise BundleError(f"{self._path} is not an onetape database", hint="name another file")
+            raise BundleError(f"{path} is not an onetape database", hint="name another file")
 
     # --- sources ---------------------------------------------------------------------------
 
@@ -384,7 +331,7 @@ class CatalogIndex:
             for name in sorted(self._touched):
                 self._describe(db, name)
 
-        _transact(db, work)
+        transact(db, work)
 
     def _take_lines(self, db: sqlite3.Connection) -> None:
         row = db.execute("SELECT value FROM catalog_state WHERE name = 'log'").fetchone()
@@ -504,7 +451,8 @@ class CatalogIndex:
 
     def _take_bundles(self, db: sqlite3.Connection) -> None:
         marked = self._marked_names()
-        own = {CATALOG, "" if self._path is None else self._path.name}
+        path = self._file.path
+        own = {CATALOG, "" if path is None else path.name}
         listed = {self._scope} if self._scope else set(self._disk.list(self._folder)) - own
         rows = db.execute("SELECT bundle_name, dataset_id, state FROM catalog_bundles").fetchall()
         known = {name: (dataset_id, state) for name, dataset_id, state in rows}
@@ -554,7 +502,7 @@ class CatalogIndex:
         if row is not None:
             values = [json.dumps(v) if isinstance(v, list | dict) else v for v in row.values()]
             marks = ", ".join("?" * len(values))
-            columns = ", ".join(row)  # field names, as listed in the metadata's `_ADDED`
+            columns = ", ".join(row)  # names of fields, as declared
             db.execute(f"INSERT INTO bundle_metadata ({columns}) VALUES ({marks})", values)  # noqa: S608 - constant names
         db.executemany(
             "INSERT INTO bundle_symbols VALUES (?, ?, ?, ?, ?)",
@@ -583,17 +531,6 @@ class CatalogIndex:
             return set(self._disk.read_at(handle, start, size - start).decode().split("\n"))
         finally:
             self._disk.close(handle)
-
-
-def _transact(db: sqlite3.Connection, work: Callable[[], None]) -> None:
-    db.execute("BEGIN IMMEDIATE")
-    try:
-        work()
-        db.execute("COMMIT")
-    except BaseException:
-        if db.in_transaction:
-            db.execute("ROLLBACK")
-        raise
 
 
 # --- rows ------------------------------------------------------------------------------------

@@ -9,8 +9,8 @@ from ..errors import DataError, NoProviderError, QueryError
 from ..model.span import Span, coalesce
 from ..model.timeframe import Timeframe
 from .catalog_index import DatasetPlace, lane_id, lane_place, lane_source
-from .record import key_of
-from .tables import Cover, Dataset, RangeRow, SymbolRow
+from .catalog_tables import Cover, Dataset, RangeRow, SymbolRow
+from .lineage_lines import key_of
 
 if TYPE_CHECKING:
     from ..bars.client import BarsClient

@@ -17,8 +17,8 @@ from ..disk.files import Disk
 from ..errors import CorruptEntryError, FormatVersionError, QueryError, StorageError
 from ..model.bars import BarTable
 from ..model.reads import digest_of
-from .check import COLUMNS, of_then
-from .record import FORMAT, SENSELESS, RunRecord, SeriesRead, with_unstored
+from .lineage_check import COLUMNS, of_then
+from .lineage_lines import FORMAT, SENSELESS, RunRecord, SeriesRead, with_unstored
 
 if TYPE_CHECKING:
     from ..bars.client import BarsClient

@@ -29,7 +29,7 @@ from ..model.span import Span, coalesce, gaps
 from ..observability.reads import open_records, reads
 from .catalog_log import CatalogLog
 from .folder import bundles_folder
-from .record import (
+from .lineage_lines import (
     FORMAT,
     LINEAGE,
     MOST_LISTED,
@@ -50,7 +50,7 @@ if TYPE_CHECKING:
 
     from ..bars.client import BarsClient
     from ..data_manager import DataManager
-    from .check import CheckReport
+    from .lineage_check import CheckReport
 
 # New reads within this time after a write are not written immediately, but together with later
 # ones.
@@ -422,7 +422,7 @@ class _Kept:
         is_new: Whether no line has been written for this generation yet.
         is_changed: Whether it has reads that are not written yet.
         asked_ms: Time of the last read, UTC milliseconds.
-        pin: Pin; see :class:`.record.SeriesRead`.
+        pin: Pin; see :class:`.lineage_lines.SeriesRead`.
     """
 
     def __init__(self, number: int, read: BarsRead, applied: AppliedActions) -> None:
@@ -591,7 +591,7 @@ class Lineages:
     def check(
         self, run: str, *, as_today: bool = False, timeout: float | None = None
     ) -> CheckReport:
-        """Compare the bars that a run read with the bars stored now; see :func:`.check.check`.
+        """Compare the bars that a run read with the bars stored now; see :func:`.lineage_check.check`.
 
         Args:
             run: Id of the run.
@@ -604,7 +604,7 @@ class Lineages:
             FormatVersionError, CorruptEntryError, StorageError: The log or the store cannot be
                 read.
         """
-        from .check import check
+        from .lineage_check import check
 
         return check(self.client, self.get(run), as_today=as_today, timeout=timeout)
 

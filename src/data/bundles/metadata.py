@@ -17,25 +17,16 @@ import pandas as pd
 
 from ..errors import QueryError
 from .bundle import Bundle, bundle_names
+from .bundle_records import SCHEMA_VERSION, Records
 from .catalog_log import CatalogLog
 from .commit import checked_name
+from .figures import ROW, Figures, row_of
 from .folder import BUNDLE as _TYPE
 from .folder import bundles_folder, place_in
-from .records import SCHEMA_VERSION, Records
 
 __all__ = ["BundleMetadata"]
 
 _log = logging.getLogger(__name__)
-_ADDED = (
-    "source_type", "source_url", "api_version", "fetch_timestamp", "data_version", "timezone",
-    "row_count", "start_date", "end_date", "missing_days_count", "missing_days_list", "outlier_count",
-    "ohlcv_violations", "validation_passed", "validation_timestamp", "file_checksum",
-    "file_size_bytes", "checksum",
-)  # fmt: skip
-_QUALITY = (
-    "row_count", "start_date", "end_date", "missing_days_count", "missing_days_list", "outlier_count",
-    "ohlcv_violations", "validation_passed", "validation_timestamp",
-)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -88,27 +79,19 @@ class BundleMetadata:
 
     @classmethod
     def _of(cls, records: Records) -> BundleMetadata:
-        origin, spans, names = records.origin, records.spans(), records.names()
-        rows = sum(record.row_count for record in records.files.values())
-        bad = sum(record.violations for record in records.files.values())
-        missing = sum(source.missing for source in origin.symbols.values())
-        # If an answer has no score, its score is the fraction of its rows that can be bars.
-        share = 1 - bad / rows if rows else 0.0
-        scores = {s.sid: s.quality for s in origin.symbols.values() if s.quality is not None}
-        good = sum(scores.get(sid, share) * span[0] for sid, span in spans.items())
-        expected = rows + missing
+        origin, figures, names = records.origin, Figures.of(records), records.names()
         return cls(
             origin.bundle_name,
             [names[sid] for sid in sorted(names)],
-            _stamp(min((s[1] for s in spans.values()), default=None)),
-            _stamp(max((s[2] for s in spans.values()), default=None)),
+            _stamp(figures.start_ms),
+            _stamp(figures.end_ms),
             ",".join(sorted(set(origin.resolutions.values()))),
             origin.source_type,
             pd.Timestamp(origin.ingested_at, unit="ms"),
-            rows,
-            sum(record.size_bytes for record in records.files.values()),
-            good / expected if expected else 0.0,
-            100 * missing / expected if expected else 0.0,
+            figures.rows,
+            figures.size_bytes,
+            figures.quality,
+            figures.missing_pct,
             str(SCHEMA_VERSION),
         )
 
@@ -137,9 +120,9 @@ class BundleMetadata:
                 no ``source_type`` (a ``ValueError``).
             StorageError, LockTimeoutError: The metadata is not recorded.
         """
-        if unknown := sorted(set(fields) - set(_ADDED)):
+        if unknown := sorted(set(fields) - ROW.keys()):
             raise QueryError(
-                f"not a bundle field: {', '.join(unknown)}", hint=f"use one of {', '.join(_ADDED)}"
+                f"not a bundle field: {', '.join(unknown)}", hint=f"use one of {', '.join(ROW)}"
             )
         if "source_type" not in fields and cls.get(bundle_name) is None:
             raise QueryError(f"the new bundle {bundle_name!r} needs a source_type")
@@ -173,29 +156,10 @@ class BundleMetadata:
                 return None
             return _row(bundle_name, {}, added, created, updated)
         records = bundle.records()
-        one = cls._of(records)
-        missing = sum(source.missing for source in records.origin.symbols.values())
-        facts = {
-            "source_type": one.source_type,
-            "source_url": records.origin.source.get("source_url"),
-            "api_version": records.origin.source.get("api_version"),
-            "fetch_timestamp": records.origin.ingested_at // 1000,
-            "timezone": "UTC",
-            "row_count": one.row_count,
-            "start_date": one.start_date and int(one.start_date.timestamp()),
-            "end_date": one.end_date and int(one.end_date.timestamp()),
-            "missing_days_count": missing,
-            "ohlcv_violations": sum(r.violations for r in records.files.values()),
-            "validation_passed": not missing
-            and not any(r.violations for r in records.files.values()),
-            "file_checksum": records.checksum(),
-            "file_size_bytes": one.size_bytes,
-            "checksum": records.checksum(),
-        }
         times = records.origin.created_at // 1000, records.origin.ingested_at // 1000
         return _row(
             bundle_name,
-            facts,
+            row_of(records),
             added or {},
             min(created or times[0], times[0]),
             max(updated, times[1]),
@@ -270,7 +234,11 @@ class BundleMetadata:
     def get_quality_metrics(cls, bundle_name: str) -> dict[str, Any] | None:
         """Return the quality fields in a bundle's row, or None if there is no such bundle."""
         row = cls.get(bundle_name)
-        return None if row is None else {name: row[name] for name in _QUALITY}
+        return (
+            None
+            if row is None
+            else {name: row[name] for name, one in ROW.items() if one.is_quality}
+        )
 
     @classmethod
     def count_bundles(cls) -> int:
@@ -335,7 +303,7 @@ def _makes_sense(entry: Mapping[str, Any]) -> bool:
             is_right &= is_right and _fits(entry["id"])
         else:
             fields = {} if entry.get("deleted") else entry["fields"]
-            is_right = isinstance(fields, dict) and set(fields) <= set(_ADDED)
+            is_right = isinstance(fields, dict) and fields.keys() <= ROW.keys()
             is_right &= is_right and all(_is_value(*one) for one in fields.items())
             is_right &= "path" not in entry or place_in(entry) is not None
     except (QueryError, KeyError, TypeError):
@@ -362,7 +330,7 @@ def _fits(number: int) -> bool:
 def _row(
     name: str, facts: Mapping[str, Any], added: Mapping[str, Any], created: int, updated: int
 ) -> dict[str, Any]:
-    row = {"bundle_name": name, **dict.fromkeys(_ADDED), **added}
+    row = {"bundle_name": name, **dict.fromkeys(ROW), **added}
     row.update((field, value) for field, value in facts.items() if value is not None)
     return {**row, "created_at": created, "updated_at": updated}
 

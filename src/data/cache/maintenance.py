@@ -19,7 +19,7 @@ from ..model.series import SeriesKey
 from ..model.timeframe import Timeframe
 from .compact import Compacted, compact_series
 from .confirmations import CONFIRMED
-from .facade.catalog import Catalogue
+from .facade.listing import Catalogue
 from .history import commits_of
 from .layout import QUARANTINE, decode_lane
 from .legacy.migrate import OldFile, Pruned, migrate_series, prune_series

@@ -22,7 +22,7 @@ from ..model.instant import SECOND_MS, date_of, iso
 from ..model.proof import fingerprint
 from ..model.span import Span
 from ..model.texts import InLines, Line, counted, moment, proof_in_words
-from ..prices.judgement.report import SEVERITIES
+from ..prices.judgement.findings import SEVERITIES
 from .attention import HOLES, attention_of, look_at, rank_of
 from .heat import Months, cells_of, heat_map, months_of
 from .html import page_data

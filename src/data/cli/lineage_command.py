@@ -12,8 +12,8 @@ from .report import Line, Report, Shown
 from .tables import TextTable, counted, moment, styled
 
 if TYPE_CHECKING:
-    from ..bundles.check import CheckReport
     from ..bundles.lineage import Lineages
+    from ..bundles.lineage_check import CheckReport
 
 _SHOWN = 20
 _STYLES = {

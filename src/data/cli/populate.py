@@ -15,7 +15,7 @@ from ..model.coverage import VendorDay
 from ..model.incident import incidents_of
 from . import guarded
 from .arguments import add_session, add_timeout, add_universe, command, every, listed, members_of
-from .job_report import (
+from .job_output import (
     MOST_REASONS,
     MOST_SHOWN,
     add_trial,

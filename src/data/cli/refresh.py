@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from ..jobs.signals import job_signals
 from . import guarded
 from .arguments import add_timeout, command, listed
-from .job_report import (
+from .job_output import (
     MOST_SHOWN,
     add_trial,
     check_report,

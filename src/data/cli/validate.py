@@ -8,10 +8,10 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from ..errors import QueryError
-from ..prices.judgement.report import LEVELS, SEVERITIES, QualityReport
+from ..prices.judgement.findings import LEVELS, SEVERITIES, QualityReport
 from .arguments import add_executor, add_timeout, add_universe, check_one, command, members_of
 from .cached import manager_of
-from .job_report import costs_shown
+from .job_output import costs_shown
 from .output import busy, console, is_quiet
 from .report import Line, Report, Shown, show
 from .tables import counted, styled

@@ -9,7 +9,7 @@ from ..errors import QueryError
 from ..jobs.signals import job_signals
 from ..prices.differences import GRAVE
 from .arguments import add_timeout, command, positive
-from .job_report import REPORT_HELP, check_report, present_job, progress_of, reasons_shown
+from .job_output import REPORT_HELP, check_report, present_job, progress_of, reasons_shown
 from .output import busy
 from .report import Line, Report, Shown
 from .tables import TextTable, aligned, counted, moment, styled, titled

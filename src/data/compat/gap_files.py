@@ -33,7 +33,7 @@ from ..model.span import Span
 from ..model.timeframe import Timeframe
 from ..observability.logs import level_of
 from ..progress.events import JobProgress
-from ..progress.report import SeriesResult
+from ..progress.results import SeriesResult
 from ..provider_selector import ProviderSelector
 from ..quality.gaps import FINAL_CLASSES, ClassifiedGap
 from ..wiring import Services, build

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import QueryError
 from .pipeline_minutes import AlpacaPipelineDownloader, When
-from .pipeline_report import Step, names, run_in_order
+from .pipeline_steps import Step, names, run_in_order
 from .pipeline_timeframes import TimeframeCalculator
 
 if TYPE_CHECKING:

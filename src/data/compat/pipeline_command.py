@@ -9,7 +9,7 @@ from typing import Any
 
 from ..cli import guarded
 from ..cli.arguments import command, listed
-from ..cli.job_report import progress_of
+from ..cli.job_output import progress_of
 from ..cli.parser import Parser
 from ..cli.report import FAILED, OK, Report, Shown, present
 from ..cli.tables import TextTable, counted, shortened, styled

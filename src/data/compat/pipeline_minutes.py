@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from ..jobs.populate import populate_cache
 from ..model.instant import date_of
 from ..wiring import build
-from .pipeline_report import names, run_in_order, statistics
+from .pipeline_steps import names, run_in_order, statistics
 
 if TYPE_CHECKING:
     from ..progress.events import Listener

@@ -21,9 +21,9 @@ from ..jobs.workers import described, run_on, services_of, workers
 from ..model.stored import Calculated
 from ..model.timeframe import Timeframe
 from ..progress.events import Listener, Progress
-from ..progress.report import SeriesResult
+from ..progress.results import SeriesResult
 from ..wiring import Services, build
-from .pipeline_report import names, run_in_order, statistics
+from .pipeline_steps import names, run_in_order, statistics
 
 __all__ = ["TimeframeCalculator", "main"]
 

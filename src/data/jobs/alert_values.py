@@ -7,7 +7,7 @@ How an alert becomes a delivered message::
 
     Alert + AlertState + closed bars   ->  AlertState + AlertEvents  (jobs/alert_evaluator.py)
     the events of one alert on one bar  =  AlertRun       (one row, whose key is the claim)
-    a schedule's report that is due     =  AlertRun       (jobs/reports.py)
+    a schedule's report that is due     =  AlertRun       (jobs/due_runs.py)
     open runs of one recipient on a bar =  Delivery       (one message; next_delivery)
     Delivery + Outcome                 ->  DeliveryState  (stored in each run)
 """

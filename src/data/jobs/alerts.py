@@ -46,7 +46,7 @@ from .alert_values import (
     EvaluatedAlert,
     StoredAlert,
 )
-from .reports import next_report
+from .due_runs import next_report
 
 __all__ = [
     "AlertJob",

@@ -16,8 +16,8 @@ from .._version import __version__
 from ..bars.refetchable import Refetchability
 from ..bars.request import RequestParser, Wishes
 from ..bars.selection.lanes import LaneFinder
-from ..cache.facade.catalog import Catalogue
 from ..cache.facade.folder import configured_instrument
+from ..cache.facade.listing import Catalogue
 from ..cache.maintenance import Maintenance
 from ..cache.recovery.check import Inspection, waiting
 from ..cache.retention.disk_usage import totals

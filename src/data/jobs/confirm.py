@@ -52,7 +52,7 @@ from ..observability.logs import running, subject_of
 from ..prices.differences import GRAVE, Difference
 from ..progress.bar import listening
 from ..progress.events import JobProgress, Listener
-from ..progress.report import SeriesResult, reason_groups
+from ..progress.results import SeriesResult, reason_groups
 from ..vendors.base import is_ours, status_for
 from ..wiring import Services, build
 from .job_report import with_quotas

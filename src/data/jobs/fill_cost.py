@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from ..bars.client import Wishes
 from ..errors import DataError
 from ..progress.cost import VendorCost, add
-from ..progress.report import SeriesResult, reason_groups
+from ..progress.results import SeriesResult, reason_groups
 
 if TYPE_CHECKING:
     from ..bars.client import BarsClient

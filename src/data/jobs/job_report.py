@@ -9,7 +9,7 @@ from ..model.coverage import VendorDay
 from ..model.health import Quota
 from ..model.incident import incidents_of
 from ..model.texts import InLines, Line, counted, moment
-from ..progress.report import ReasonGroup
+from ..progress.results import ReasonGroup
 from ..wiring import Services
 from .vendors import quotas_of
 

@@ -28,7 +28,7 @@ from ..observability.logs import level_of, running, subject_of
 from ..progress.bar import listening
 from ..progress.cost import takes_s
 from ..progress.events import JobProgress, Listener
-from ..progress.report import BackfillReport, SeriesResult, requests_between
+from ..progress.results import BackfillReport, SeriesResult, requests_between
 from ..quality.marks import mark_series
 from ..resources import rare_collections
 from ..wiring import Services, build

@@ -36,7 +36,7 @@ from ..observability.logs import Subject, level_of, running
 from ..progress.bar import listening
 from ..progress.cost import VendorCost
 from ..progress.events import JobProgress, Listener
-from ..progress.report import SeriesResult, reason_groups, requests_between
+from ..progress.results import SeriesResult, reason_groups, requests_between
 from ..wiring import Services, build
 from .job_report import with_quotas
 from .refresh_plan import PERIODIC_SYMBOLS, PERIODIC_TYPES, REFRESHED_TYPES, Choice

@@ -24,7 +24,7 @@ from ..net.deadline import Wait, run_reported
 from ..net.guarded_call import JobCalls
 from ..observability.logs import carried
 from ..progress.events import JobProgress, Running
-from ..progress.report import SeriesResult
+from ..progress.results import SeriesResult
 from .signals import hold_signals
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ..bars.freshness import Freshness, Pace, is_at_rest
-from ..cache.facade.catalog import Catalogue
+from ..cache.facade.listing import Catalogue
 from ..cache.layout import Layout
 from ..cache.retention.disk_usage import Fill, Gauge
 from ..cache.retention.eviction import BYTES_IN_GB

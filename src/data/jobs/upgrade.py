@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from ..bars.selection.lanes import LaneFinder
-from ..cache.facade.catalog import Catalogue
+from ..cache.facade.listing import Catalogue
 from ..cache.retention.inventory import Holdings, StoredLane
 from ..errors import DataError
 from ..model.query import BarsQuery

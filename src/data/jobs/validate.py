@@ -28,7 +28,7 @@ from ..model.timeframe import Timeframe
 from ..observability.logs import running, subject_of
 from ..prices.differences import GRAVE
 from ..prices.judgement.checks import CHECKS, QualityCheck
-from ..prices.judgement.report import (
+from ..prices.judgement.findings import (
     LEVELS,
     Level,
     QualityFinding,

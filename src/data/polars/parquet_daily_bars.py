@@ -1,44 +1,5 @@
-"""The reader of a bundle's daily bars."""
+"""The documented path of the reader of a bundle's daily bars."""
 
-from __future__ import annotations
-
-from collections.abc import Sequence
-from typing import Any
-
-import pandas as pd
-import polars as pl
-
-from .parquet_reader import ParquetReader
+from ..bundles.parquet_daily_bars import PolarsParquetDailyReader
 
 __all__ = ["PolarsParquetDailyReader"]
-
-
-class PolarsParquetDailyReader(ParquetReader):
-    """Reads ``daily_bars`` of a bundle: ``date``, ``sid`` and Decimal columns. Thread-safe.
-
-    Args:
-        parquet_dir: Folder ``daily_bars``, or the bundle.
-        enable_cache: Whether to keep the rows of series that single values were read from, until
-            their files change.
-        disk: File access; None is the file system.
-    """
-
-    frequency = "daily"
-
-    def load_daily_bars(
-        self,
-        sids: Sequence[int],
-        start_date: Any,
-        end_date: Any,
-        fields: Sequence[str] | None = None,
-    ) -> pl.DataFrame:
-        """Return the bars of :meth:`load_raw_arrays`, collected; no ``fields`` means all five."""
-        return self._load(sids, start_date, end_date, fields)
-
-    def get_first_available_date(self, sid: int) -> pd.Timestamp | None:
-        """Return the day of the first bar in a series, or None if the series is empty."""
-        return self._nearest(sid, None, pl.lit(True), is_first=True)
-
-    def get_last_available_date(self, sid: int) -> pd.Timestamp | None:
-        """Return the day of the last bar in a series, or None if the series is empty."""
-        return self._nearest(sid, None, pl.lit(True))

@@ -10,7 +10,7 @@ from ..errors import DataError
 from ..model.provenance import ATTRS_KEY
 from ..model.texts import counted, duration
 from .cost import takes_s
-from .report import SeriesResult
+from .results import SeriesResult
 
 if TYPE_CHECKING:
     import pandas as pd

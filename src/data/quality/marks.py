@@ -20,8 +20,8 @@ from ..model.span import Span, intersect
 from ..model.stored import CoverageSpan, StoredColumns
 from ..model.texts import counted
 from ..observability.logs import running, subject_of
+from ..prices.judgement.findings import QualityFinding, QualityReport
 from ..prices.judgement.grave import grave_of
-from ..prices.judgement.report import QualityFinding, QualityReport
 from ..prices.judgement.series import Mask, runs
 from .service import EVER, validate
 

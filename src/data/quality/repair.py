@@ -8,8 +8,8 @@ from typing import NamedTuple
 import numpy as np
 
 from ..model.bars import BarTable
+from ..prices.judgement.findings import QualityFinding
 from ..prices.judgement.levels import repaired_prices
-from ..prices.judgement.report import QualityFinding
 from ..prices.judgement.series import CheckedSeries, Mask, ShareEvent
 
 

@@ -25,9 +25,7 @@ from ..model.texts import counted
 from ..model.timeframe import Timeframe
 from ..prices.adjustment import BasisPart, common_as_of, needed_actions, rebase
 from ..prices.judgement.checks import CHECKS, finding_of, run_checks
-from ..prices.judgement.grave import grave_of
-from ..prices.judgement.levels import Defect
-from ..prices.judgement.report import (
+from ..prices.judgement.findings import (
     QualityFinding,
     QualityReport,
     Severity,
@@ -35,6 +33,8 @@ from ..prices.judgement.report import (
     ranked,
     score_of,
 )
+from ..prices.judgement.grave import grave_of
+from ..prices.judgement.levels import Defect
 from ..prices.judgement.series import CheckedSeries, DailySessions, ShareEvent
 from ..prices.judgement.sessions import daily_sessions, proven
 

@@ -111,7 +111,7 @@ class DataSource(ABC):
             BundleError: The bundle belongs to another source.
             DataError: ``fetch`` failed, or its frame cannot be bars; nothing is written.
         """
-        from .ingest import SourceQuestion, ingested
+        from .foreign_source import SourceQuestion, ingested
 
         question = SourceQuestion.of(symbols, start, end, frequency)
         return await ingested(self, bundle_name, question)

@@ -3,49 +3,25 @@
 from __future__ import annotations
 
 import asyncio
-import inspect
-import json
-import secrets
-import sys
 import threading
-from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import Future
-from dataclasses import fields, is_dataclass
-from datetime import UTC, date, time, timedelta
-from decimal import Decimal
-from enum import Enum
-from fractions import Fraction
-from functools import partial
-from itertools import count
+from collections.abc import Mapping, Sequence
 from os import PathLike
-from pathlib import Path, PurePath
-from typing import TYPE_CHECKING, Any, TypeVar
-from uuid import UUID
-from zoneinfo import ZoneInfo
-
-import numpy as np
+from typing import TYPE_CHECKING, Any
 
 from ..bundles.folder import outside_of_the_cache
-from ..bundles.tables import request_key
-from ..call_threads import awaited
 from ..clock import Clock, SystemClock
 from ..data_manager import DataManager
-from ..errors import LockTimeoutError, NoDataAvailableError, QueryError, StorageError
+from ..errors import QueryError
 from ..forks import renew_after_fork
-from ..model.caller import called_from, warn_user, working_for
+from ..model.caller import warn_user
 from ..model.timeframe import Timeframe
 from .base import DataSource, DataSourceMetadata
-from .frame_cache import CachedFrame, FrameCache, KeyTurn
+from .foreign_frames import ForeignFrames
+from .foreign_source import BundlePath, SourceQuestion
 from .freshness import FreshnessPolicyFactory, source_name
-from .freshness_settings import (
-    MAX_SIZE,
-    checked_settings,
-    foreign_setting,
-    freshness_settings,
-)
-from .ingest import PATIENCE_S, BundlePath, SourceQuestion, fetched, ingested
-from .newest_bars import answered_apart, continued, first_due, frame_state, kept_back
-from .vendor_source import SourceAnswer, VendorDataSource
+from .freshness_settings import MAX_SIZE, checked_settings, foreign_setting, freshness_settings
+from .stored_answers import StoredAnswers
+from .vendor_source import VendorDataSource
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -55,27 +31,7 @@ if TYPE_CHECKING:
 
 __all__ = ["CachedDataSource"]
 
-T = TypeVar("T")
-
-_MAX_BYTES = 10 << 30
 _SHORT = 16
-# Types whose ``repr`` shows the whole value.
-_SHOWN_WHOLE = (
-    bytes,
-    complex,
-    range,
-    date,
-    time,
-    timedelta,
-    Decimal,
-    Fraction,
-    PurePath,
-    UUID,
-    ZoneInfo,
-    Enum,
-    np.generic,
-)
-_PROCESS, _numbers = secrets.token_hex(8), count()
 
 
 class CachedDataSource(DataSource):
@@ -142,31 +98,34 @@ class CachedDataSource(DataSource):
         self.adapter, self.freshness_policy = adapter, freshness_policy
         own = checked_settings(config)
         self.config = freshness_settings() | own
-        self._ours = adapter if isinstance(adapter, VendorDataSource) else None
-        self._clock = clock or SystemClock()
-        self.name = source_name(adapter)
-        self._identity = _identity(adapter, self.name)
-        self.cache_dir = None
-        if self._ours is None:
+        self.name, self._policies = source_name(adapter), dict[str, Any]()
+        self._bars: StoredAnswers | ForeignFrames
+        if isinstance(adapter, VendorDataSource):
+            self._bars = StoredAnswers(adapter, self._policy)
+            if cache_dir is not None or MAX_SIZE in own:
+                warn_user(
+                    f"{'cache_dir' if cache_dir is not None else MAX_SIZE} has no effect: bars of "
+                    f"{adapter.name} are stored by the data manager, which has its own limit"
+                )
+        else:
             path = foreign_setting(cache_dir)
-            self.cache_dir = outside_of_the_cache(path, f"cache_dir {path}")
-            size = int(self.config.get(MAX_SIZE, _MAX_BYTES))
-            self._frames = FrameCache(self.cache_dir, size, disk)
-        elif cache_dir is not None or MAX_SIZE in own:
-            warn_user(
-                f"{'cache_dir' if cache_dir is not None else MAX_SIZE} has no effect: bars of "
-                f"{self._ours.name} are stored by the data manager, which has its own limit"
+            self._bars = ForeignFrames(
+                adapter,
+                self.name,
+                outside_of_the_cache(path, f"cache_dir {path}"),
+                self.config,
+                self._policy,
+                clock or SystemClock(),
+                disk,
             )
-        self._policies = dict[str, Any]()
+        self.cache_dir = self._bars.cache_dir
         self._hits = self._misses = 0
         self.after_fork()
         renew_after_fork(self)
 
     def after_fork(self) -> None:
-        """Create a new lock in a forked child, where no request is in progress."""
+        """Create a new lock in a forked child."""
         self._guard = threading.Lock()
-        self._flights = dict[str, Future[Any]]()
-        self._tasks = set[asyncio.Task[Any]]()
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} of {self.name}>"
@@ -177,17 +136,30 @@ class CachedDataSource(DataSource):
 
         None if the source is a custom one.
         """
-        return self._ours.manager if self._ours is not None else None
+        return self._bars.manager
 
     @property
     def provider(self) -> str | None:
         """The vendor of the packaged source, or None if the source is a custom one."""
-        return self._ours.provider if self._ours is not None else None
+        return self._bars.provider
 
     @property
     def adjustment(self) -> str | None:
         """The price adjustment of the packaged source, or None if the source is a custom one."""
-        return self._ours.adjustment if self._ours is not None else None
+        return self._bars.adjustment
+
+    def _policy(self, timeframe: Timeframe) -> Any:
+        """Return the policy for a timeframe; None means the data manager's own rule."""
+        if self.freshness_policy is not None:
+            return self.freshness_policy
+        is_configured = any(key.startswith(f"{self.name}.") for key in self.config)
+        if isinstance(self._bars, StoredAnswers) and not is_configured:
+            return None
+        label = timeframe.label
+        if label not in self._policies:
+            create = FreshnessPolicyFactory.create
+            self._policies[label] = create(self.adapter, label, self.config)
+        return self._policies[label]
 
     # --- bars ------------------------------------------------------------------------------
 
@@ -217,13 +189,7 @@ class CachedDataSource(DataSource):
             IncompleteDataWarning: Bars from the packaged source are missing.
             UserWarning: A frame cannot be kept, or has rows that were not requested.
         """
-        if self._ours is not None:
-            work = partial(self._answer, self._ours, symbols, start, end, frequency)
-            answer = await awaited(_for_caller(work))
-            self._count(answer.is_hit)
-            return answer.frame
-        question = SourceQuestion.of(symbols, start, end, frequency)
-        frame, is_hit = await self._shared(question)
+        frame, is_hit = await self._bars.answer(symbols, start, end, frequency)
         self._count(is_hit)
         return frame
 
@@ -256,19 +222,7 @@ class CachedDataSource(DataSource):
             BundleError: The bundle belongs to another source.
             DataError: See :meth:`fetch`; nothing is written.
         """
-        if self._ours is not None:
-            return self._ours.ingest_to_bundle(
-                bundle_name, symbols, start, end, frequency, **options
-            )
-        question = SourceQuestion.of(symbols, start, end, frequency)
-        work = ingested(self, bundle_name, question, **options)
-        try:
-            task = asyncio.get_running_loop().create_task(work)
-        except RuntimeError:
-            return asyncio.run(work)
-        self._tasks.add(task)  # an event loop keeps no strong reference to it
-        task.add_done_callback(self._tasks.discard)
-        return task
+        return self._bars.ingest(self, bundle_name, symbols, start, end, frequency, **options)
 
     def get_metadata(self) -> DataSourceMetadata:
         """Return the source's description of itself."""
@@ -314,11 +268,7 @@ class CachedDataSource(DataSource):
         The key is the SHA256 of the source, its arguments, the symbols regardless of their order,
         the full times and the timeframe.
         """
-        return self._key(SourceQuestion.of(symbols, start, end, frequency))
-
-    def _key(self, question: SourceQuestion) -> str:
-        bounds = _instant(question.start), _instant(question.end)
-        return request_key(self._identity, question.symbols, *bounds, question.timeframe.label)
+        return self._bars.key(SourceQuestion.of(symbols, start, end, frequency))
 
     def find_cached_bundle(self, cache_key: str) -> dict[str, Any] | None:
         """Return the metadata of a frame by its key (64 digits or the first 16), or None.
@@ -332,223 +282,4 @@ class CachedDataSource(DataSource):
             QueryError: The string is not a key.
             StorageError: The folder cannot be read.
         """
-        return None if self._ours is not None else self._frames.metadata(cache_key)
-
-    # --- packaged sources ---------------------------------------------------------------------
-
-    def _policy(self, timeframe: Timeframe) -> Any:
-        """Return the policy for a timeframe; None means the data manager's own rule."""
-        if self.freshness_policy is not None:
-            return self.freshness_policy
-        if self._ours is not None and not self._is_configured(self._ours.name):
-            return None
-        label = timeframe.label
-        if label not in self._policies:
-            create = FreshnessPolicyFactory.create
-            self._policies[label] = create(self.adapter, label, self.config)
-        return self._policies[label]
-
-    def _is_configured(self, name: str) -> bool:
-        return any(key.startswith(f"{name}.") for key in self.config)
-
-    def _answer(
-        self, source: VendorDataSource, symbols: Sequence[str], *question: Any
-    ) -> SourceAnswer:
-        """Return the answer from a packaged source, without requests that a policy disallows."""
-        timeframe = Timeframe.parse(question[-1])
-        policy = self._policy(timeframe)
-        kept = {} if policy is None else kept_back(source, policy, symbols, *question)
-        if not kept:
-            return source.answer(symbols, *question, refresh=False)
-        return answered_apart(source, symbols, kept, *question)
-
-    # --- custom sources ---------------------------------------------------------------
-
-    async def _shared(self, question: SourceQuestion) -> tuple[pl.DataFrame, bool]:
-        """Return a frame, and whether it was cached; one caller requests it for all callers."""
-        key = self._key(question)
-        while True:
-            with self._guard:
-                flight = self._flights.get(key)
-                own = Future[Any]()
-                own.set_running_or_notify_cancel()  # one caller cannot cancel it for others
-                self._flights.setdefault(key, own)
-            if flight is None:
-                break
-            frame = await asyncio.wrap_future(flight)
-            if frame is not None:  # otherwise its caller was cancelled
-                return frame, True
-        try:
-            frame, is_hit = await self._alone(key, question)
-        except BaseException as error:
-            self._flights.pop(key, None)
-            if isinstance(error, Exception):
-                own.set_exception(error)
-            else:
-                own.set_result(None)
-            raise
-        self._flights.pop(key, None)
-        own.set_result(frame)
-        return frame, is_hit
-
-    async def _alone(self, key: str, question: SourceQuestion) -> tuple[pl.DataFrame, bool]:
-        """Return a frame, and whether it was cached; other processes wait meanwhile."""
-        turn = KeyTurn(partial(self._frames.lock, key))
-        try:
-            try:
-                look = partial(turn.run, partial(self._look, key, question))
-                entry, due = await awaited(look)
-            except LockTimeoutError:
-                raise
-            except StorageError as error:
-                warn_user(f"frames cannot be stored in {self.cache_dir}: {error}")
-                return await self._fetched(question), False
-            if entry is not None and due is None:
-                return entry.frame, True
-            now = self._clock.now_ms()
-            frame = await self._asked(question, entry, due)
-            if entry is None or frame is not entry.frame:
-                keep = partial(turn.run, partial(self._keep, key, question, frame, now))
-                if refusal := await awaited(keep):
-                    warn_user(f"{question} were not stored in {self.cache_dir}: {refusal}")
-            return frame, False
-        finally:
-            turn.end()
-
-    def _look(
-        self, key: str, question: SourceQuestion
-    ) -> tuple[CachedFrame | None, pd.Timestamp | None]:
-        """Return the cached frame (or None), and the time from which bars must be requested."""
-        entry = self._frames.get(key)
-        if entry is None:
-            return None, None
-        calendar, policy = self._calendar(question.timeframe), self._policy(question.timeframe)
-        return entry, first_due(entry.metadata, question, policy, calendar, self._clock.now_ms())
-
-    async def _asked(
-        self, question: SourceQuestion, entry: CachedFrame | None, due: pd.Timestamp | None
-    ) -> pl.DataFrame:
-        """Return the frame, requesting only bars from ``due`` on if an earlier part is cached."""
-        if entry is None or due is None or due == question.start:
-            return await self._fetched(question)
-        try:
-            newer = await self._fetched(question._replace(start=due))
-        except NoDataAvailableError:
-            return entry.frame
-        whole = await awaited(partial(continued, entry.frame, newer, due))
-        return await self._fetched(question) if whole is None else whole
-
-    async def _fetched(self, question: SourceQuestion) -> pl.DataFrame:
-        """Return the source's frame, checked."""
-        return await fetched(self.adapter, question, PATIENCE_S)
-
-    def _keep(
-        self, key: str, question: SourceQuestion, frame: pl.DataFrame, now: int
-    ) -> StorageError | None:
-        """Cache a frame that was requested at ``now``; return the error if that fails."""
-        calendar = self._calendar(question.timeframe)
-        metadata = {
-            "source": self.name,
-            "symbols": list(question.symbols),
-            "start": _instant(question.start),
-            "end": _instant(question.end),
-            "frequency": question.timeframe.label,
-            "fetch_timestamp": now / 1000,
-        }
-        try:
-            self._frames.put(key, frame, metadata | frame_state(frame, question, calendar, now))
-        except StorageError as error:
-            return error
-        return None
-
-    def _calendar(self, timeframe: Timeframe) -> Any:
-        """Return the calendar of a custom source, as configured; None if it is unknown."""
-        own = getattr(self._policy(timeframe), "calendar", None)
-        return self.config.get(f"{self.name}.calendar") if own is None else own
-
-
-def _identity(adapter: Any, name: str) -> str:
-    """Return a string that identifies a source's frames by the source's class and arguments."""
-    if isinstance(adapter, VendorDataSource):
-        return name
-    metadata = adapter.get_metadata() if callable(getattr(adapter, "get_metadata", None)) else None
-    address = str(getattr(metadata, "source_url", ""))
-    return json.dumps([name, address, _code_name(type(adapter)), _arguments(adapter)])
-
-
-def _arguments(adapter: Any) -> list[Any]:
-    """Return the arguments of a source, by name, as plain values."""
-    kind = type(adapter)
-    try:
-        signature = inspect.signature(kind)
-        if isinstance(adapter, DataSource):
-            args, options = vars(adapter)["_arguments"]
-            bound = signature.bind(*args, **options)
-            bound.apply_defaults()
-            given = dict(bound.arguments)
-        else:  # attributes with the names of the arguments, as in most classes
-            own = getattr(adapter, "__dict__", {})
-            names = {n: n if n in own else f"_{n}" for n in signature.parameters}
-            given = {name: own[attribute] for name, attribute in names.items()}
-        return sorted([name, _plain(value)] for name, value in given.items())
-    except (KeyError, TypeError, ValueError, RecursionError):
-        return [_alone(adapter)]
-
-
-def _plain(value: Any) -> Any:
-    """Return the JSON form of an argument's value; different values never look the same.
-
-    A string from ``repr`` is used only if it is complete; the strings of frames, arrays and others
-    leave values out.
-    """
-    if value is None or isinstance(value, bool | int | float | str):
-        return value
-    if is_dataclass(value) and not isinstance(value, type):
-        parts = {one.name: getattr(value, one.name) for one in fields(value)}
-        return [_named(type(value)), _plain(parts)]
-    if isinstance(value, Mapping):
-        return ["map", *sorted(([_plain(k), _plain(v)] for k, v in value.items()), key=repr)]
-    if isinstance(value, list | tuple | set | frozenset):
-        items = [_plain(one) for one in value]
-        ordered = sorted(items, key=repr) if isinstance(value, set | frozenset) else items
-        return [type(value).__name__, *ordered]
-    if isinstance(value, type) or inspect.isfunction(value):
-        return ["code", _code_name(value)]
-    return [_named(type(value)), repr(value)] if isinstance(value, _SHOWN_WHOLE) else _alone(value)
-
-
-def _code_name(code: Any) -> str:
-    """Return a string that identifies a class or function, whichever program imports it."""
-    if "<" in code.__qualname__:  # a lambda, or a closure that differs with each call
-        return _alone(code)
-    if code.__module__ != "__main__":
-        return _named(code)
-    script = getattr(sys.modules["__main__"], "__file__", None)  # every script is "__main__"
-    return f"{Path(script).resolve()} {_named(code)}" if script else _alone(code)
-
-
-def _named(kind: Any) -> str:
-    return f"{kind.__module__}.{kind.__qualname__}"
-
-
-def _alone(value: Any) -> str:
-    """Return a unique string, so that an object that cannot be described shares no frames."""
-    return f"{_named(type(value))} {next(_numbers)} {_PROCESS}"
-
-
-def _instant(moment: pd.Timestamp) -> str:
-    """Return a time in UTC, in full; naive times are UTC."""
-    plain = moment if moment.tzinfo is None else moment.tz_convert(UTC).tz_localize(None)
-    return str(plain.isoformat())
-
-
-def _for_caller(work: Callable[[], T]) -> Callable[[], T]:
-    """Return work for a thread whose warnings name the line that awaits it."""
-    place = called_from()
-
-    def run() -> T:
-        """Do the work."""
-        with working_for(place):
-            return work()
-
-    return run
+        return self._bars.metadata(cache_key)

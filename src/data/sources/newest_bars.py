@@ -28,7 +28,7 @@ from .vendor_source import SourceAnswer, VendorDataSource, _bound
 if TYPE_CHECKING:
     import pandas as pd
 
-    from .ingest import SourceQuestion
+    from .foreign_source import SourceQuestion
 
 # An intraday bar may change for this long after its close.
 _SETTLE_MS = 2 * MINUTE_MS
@@ -49,7 +49,7 @@ def frame_state(
     """Return up to which timestamps a frame is final and complete, for :func:`first_due`.
 
     Args:
-        frame: Frame as returned by :func:`.ingest.checked_frame`.
+        frame: Frame as returned by :func:`.foreign_source.checked_frame`.
         question: Question that the frame answers.
         calendar: Calendar, as a name or object; None if it is unknown.
         now_ms: Time at which the frame was requested, UTC milliseconds.

@@ -33,7 +33,7 @@ from ..polars import pl  # its error names the missing extra
 from ..polars.decimals import decimal_frame
 from .adapter_settings import adapter_settings
 from .base import DataSource, DataSourceMetadata
-from .ingest import BundlePath, begun
+from .foreign_source import BundlePath, begun
 
 if TYPE_CHECKING:
     from os import PathLike

@@ -11,7 +11,7 @@ from src.data.model.bars import BarTable, merge
 from src.data.model.instant import DAY_MS, MINUTE_MS
 from src.data.model.timeframe import Timeframe
 from src.data.prices.judgement.checks import CHECKS, run_checks
-from src.data.prices.judgement.report import QualityFinding, ranked, score_of
+from src.data.prices.judgement.findings import QualityFinding, ranked, score_of
 from src.data.prices.judgement.series import CheckedSeries, ShareEvent
 from src.data.quality.repair import repaired
 from tests.prices.judgement.planting import KINDS, clean

@@ -10,8 +10,8 @@ import pytest
 
 from src.data.model.instant import DAY_MS
 from src.data.prices.judgement.checks import run_checks
+from src.data.prices.judgement.findings import QualityFinding
 from src.data.prices.judgement.grave import graves
-from src.data.prices.judgement.report import QualityFinding
 from src.data.prices.judgement.series import CheckedSeries, ShareEvent
 
 from .planting import DEFECTS, KINDS, Kind, clean

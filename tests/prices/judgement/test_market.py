@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from src.data.prices.judgement.checks import run_checks
-from src.data.prices.judgement.report import QualityFinding
+from src.data.prices.judgement.findings import QualityFinding
 from src.data.quality.repair import repaired
 from tests.prices.judgement.market import load, names, needs_market, with_factors
 

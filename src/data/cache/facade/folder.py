@@ -32,7 +32,7 @@ from ..retention.manager import RetentionLimits, RetentionManager
 from ..retention.trim import Trimmed
 from ..store import BarStore
 from . import summaries
-from .catalog import Catalogue
+from .listing import Catalogue
 
 if TYPE_CHECKING:
     from ..maintenance import Maintenance

@@ -42,7 +42,7 @@ from ..values import (
     without_volume,
 )
 from ..write.coverage_update import year_span, years_of
-from .catalog import Catalogue
+from .listing import Catalogue
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -16,7 +16,7 @@ from ...disk.files import Disk
 from ...errors import CacheError, DataError
 from ...model.instant import MINUTE_MS, iso
 from ...model.series import SeriesKey
-from ..facade.catalog import Catalogue
+from ..facade.listing import Catalogue
 from ..layout import BARS
 from ..pins import pins_in
 from ..store import BarStore

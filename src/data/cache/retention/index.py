@@ -13,21 +13,14 @@ from __future__ import annotations
 import logging
 import sqlite3
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import closing, contextmanager
+from contextlib import closing
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
-from ...disk.database import (
-    check_places,
-    connect,
-    connect_read_only,
-    is_damage,
-    is_of_version,
-    make_empty,
-    make_tables,
-)
+from ...disk.database import make_tables
+from ...disk.derived import DerivedFile, is_unusable, transact
 from ...disk.files import Disk
-from ...errors import CacheError
+from ...errors import CacheError, FormatVersionError
 from ..format.lane_entry import ENTRY, FACT, GROWTH, OUTER, USED, VERSION, LaneEntry
 from ..values import Use
 
@@ -35,8 +28,6 @@ log = logging.getLogger(__name__)
 T = TypeVar("T")
 
 FILE, LOCK = "index.sqlite", ".index.lock"
-# Time for which a process waits for another writer before it continues without the index.
-BUSY_S = 2.0
 _TABLES = (
     "CREATE TABLE entries (lane TEXT PRIMARY KEY, entry BLOB, outer_keys BLOB, growth BLOB)",
     "CREATE TABLE uses (lane TEXT PRIMARY KEY, last BLOB)",
@@ -85,9 +76,15 @@ class LaneIndex:
     """
 
     def __init__(self, folder: Path, disk: Disk) -> None:
-        self._path = folder / FILE
-        self._disk = disk
-        self._is_damaged = False
+        self._path, self._disk = folder / FILE, disk
+        self._file = DerivedFile(
+            self._path,
+            disk,
+            lambda db: make_tables(db, _TABLES, VERSION),
+            _is_current,
+            lock=LOCK,
+            is_durable=False,  # data lost or torn by a power loss is rebuilt
+        )
 
     # --- reading ---------------------------------------------------------------------------
 
@@ -120,16 +117,14 @@ class LaneIndex:
 
     def _rows(self, query: str) -> Iterator[tuple[Any, ...]]:
         try:
-            if self._disk.stat(self._path) is None:
-                return
-            check_places(self._path)
-            with closing(connect_read_only(self._path, BUSY_S)) as db:
-                db.text_factory = lambda data: data.decode("utf-8", "replace")
-                if is_of_version(db, VERSION, FILE):
+            db = self._file.opened(read_only=True)
+            if db is not None:
+                with closing(db):
+                    db.text_factory = lambda data: data.decode("utf-8", "replace")
                     yield from db.execute(query)
         except (sqlite3.Error, CacheError, ValueError) as exc:
             log.debug("the index was not read: %s", exc)
-            self._is_damaged = isinstance(exc, sqlite3.Error) and _is_damage(exc)
+            self._file.is_damaged = isinstance(exc, sqlite3.Error) and is_unusable(exc)
 
     # --- writing ---------------------------------------------------------------------------
 
@@ -183,61 +178,28 @@ class LaneIndex:
         """Run ``work`` as one transaction; a damaged file is recreated first."""
         try:
             self._disk.make_folders(self._path.parent, durable=False)
-            check_places(self._path)
-            with self._disk.lock(self._path.with_name(LOCK), BUSY_S):
+            with self._file.alone():
                 try:
-                    if self._is_damaged:
-                        self._remove()
-                    self._transact(work)
+                    self._transact(self._file.opened() or self._file.remade(), work)
                 except sqlite3.DatabaseError as exc:
-                    if not _is_damage(exc):
+                    if not is_unusable(exc):
                         raise
                     log.debug("the index is rebuilt: %s", exc)
-                    self._remove()
-                    self._transact(work)
+                    self._transact(self._file.remade(), work)
         except (sqlite3.Error, CacheError, ValueError) as exc:
             log.debug("the index was not written: %s", exc)
             return False
         return True
 
-    def _transact(self, work: Callable[[sqlite3.Connection], object]) -> None:
-        with self._opened() as db:
-            db.execute("BEGIN IMMEDIATE")
-            work(db)
-            db.execute("COMMIT")
-
-    @contextmanager
-    def _opened(self) -> Iterator[sqlite3.Connection]:
-        """Yield a connection to a file of this version.
-
-        Raises:
-            sqlite3.Error, CacheError: The file cannot be used, or a newer version of this library
-                uses it.
-        """
-        make_empty(self._disk, self._path)
-        # Data lost or torn by a power loss is rebuilt.
-        with closing(connect(self._path, BUSY_S, "OFF")) as db:
-            if not is_of_version(db, VERSION, FILE):
-                _set_up(db)
-            yield db
-
-    def _remove(self) -> None:
-        for path in (self._path, self._path.with_name(f"{FILE}-journal")):
-            self._disk.remove(path)
-        self._is_damaged = False
+    def _transact(
+        self, db: sqlite3.Connection, work: Callable[[sqlite3.Connection], object]
+    ) -> None:
+        with closing(db):
+            transact(db, lambda: work(db))
 
 
-def _set_up(db: sqlite3.Connection) -> None:
-    """Create the tables, after dropping tables of older versions and unknown ones."""
-    db.execute("BEGIN IMMEDIATE")
-    names = db.execute("SELECT name FROM sqlite_master WHERE type = 'table'").fetchall()
-    for (name,) in names:
-        db.execute(f'DROP TABLE "{name}"')
-    make_tables(db, _TABLES, VERSION)
-    db.execute("COMMIT")
-
-
-def _is_damage(exc: sqlite3.Error) -> bool:
-    """Return whether the file is damaged: torn, not a database, or without the index's tables."""
-    code = getattr(exc, "sqlite_errorcode", None)
-    return is_damage(exc) or (code == sqlite3.SQLITE_ERROR and "table" in str(exc))
+def _is_current(application: int, version: int) -> bool:
+    """Return whether a file has this version's tables; raise an error for a newer version's."""
+    if version > VERSION:
+        raise FormatVersionError(f"{FILE} was written by a newer version of this library")
+    return version == VERSION

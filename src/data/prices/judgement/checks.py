@@ -8,9 +8,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from .dividends import dividend_errors
+from .findings import Level, QualityFinding
 from .levels import Defect, repaired_prices, split_errors, unit_errors
 from .precision import allowed
-from .report import Level, QualityFinding
 from .series import CheckedSeries, Mask
 from .sessions import beside_days
 from .shape import (

@@ -17,8 +17,8 @@ import numpy as np
 from ...model.bars import NAN
 from ...model.instant import DAY_MS, iso
 from ...model.texts import counted
+from .findings import Repair
 from .levels import Defect, price_text
-from .report import Repair
 from .series import CheckedSeries, ShareEvent, by_stretch, noise
 
 # Two measures agree if they differ by less than this, the precision of prices with few digits.

@@ -13,7 +13,7 @@ import numpy as np
 
 from ...model.bars import Stamps
 from .checks import CHECKS, run_checks
-from .report import QualityFinding
+from .findings import QualityFinding
 from .series import CheckedSeries
 
 # Checks that can find an error in rows that can be bars.

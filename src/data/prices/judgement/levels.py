@@ -18,7 +18,7 @@ from ...model.bars import NAN, PRICES, BarTable, Floats, Stamps
 from ...model.instant import DAY_MS, iso
 from ...model.reasons import UNDECIDED
 from ...model.texts import counted
-from .report import Repair, Severity
+from .findings import Repair, Severity
 from .series import FAR, CheckedSeries, Mask, Rows, by_stretch, local_noise, noise, runs, typical
 
 HUNDRED = float(np.log(100))

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from math import sqrt
 from typing import NamedTuple
 
-from .report import Severity
+from .findings import Severity
 
 # Minimum precision, at the lower end of its 95 % interval, for a severity above ``info``.
 LEAST = 0.95

@@ -10,8 +10,8 @@ from ...model.bars import NAN, Floats, Stamps
 from ...model.instant import DAY_MS, MINUTE_MS, iso
 from ...model.texts import counted
 from ..bar_rule import are_bars
+from .findings import Severity
 from .levels import Defect, price_text
-from .report import Severity
 from .series import CheckedSeries, Mask, beyond, by_stretch, local_noise, runs, typical
 
 # Fraction of expected bars from which a series should have all of them: 19 of 20.

@@ -23,7 +23,7 @@ from ..model.kind import Basis, Kind
 from ..model.reads import AppliedActions, ReadAgain, digest_of
 from ..model.reasons import FORMING, sentence
 from ..model.span import Span
-from .record import FailedRead, RunRecord, SeriesRead, Unstored, with_unstored
+from .lineage_lines import FailedRead, RunRecord, SeriesRead, Unstored, with_unstored
 
 if TYPE_CHECKING:
     from ..bars.client import BarsClient

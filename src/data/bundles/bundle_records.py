@@ -7,7 +7,7 @@ import io
 import json
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import closing
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import MISSING, dataclass, field, fields, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Annotated, Any, TypedDict
@@ -22,9 +22,18 @@ from ..disk.database import connect
 from ..disk.files import Disk, FileState
 from ..errors import BundleError, FormatVersionError
 from ..model.instant import DAY_MS, iso, parse_iso
+from .catalog_tables import (
+    Cover,
+    Dataset,
+    RangeRow,
+    SymbolRow,
+    check_owner,
+    header_of,
+    make,
+    request_key,
+)
 from .commit import METADATA, QUARANTINE, BundleFiles, FileChanges, is_inside
-from .footer import declared
-from .tables import Cover, Dataset, RangeRow, SymbolRow, check_owner, header_of, make, request_key
+from .parquet_footer import declared
 
 __all__ = ["DATABASE", "FileRecord", "BundleOrigin", "Records", "SymbolSource", "file_metadata"]
 
@@ -88,6 +97,14 @@ class SymbolSource:
         return _to_json(self)
 
 
+def fact(sql: str, default: Any) -> Any:
+    """Declare a field of :class:`BundleOrigin` that is also a column of the bundle's row.
+
+    ``sql`` is the type of the column.
+    """
+    return field(default=default, metadata={"sql": sql})
+
+
 class _Request(TypedDict):
     symbols: list[str]
     timeframe: str
@@ -102,7 +119,8 @@ class _Request(TypedDict):
 class BundleOrigin:
     """The facts about a bundle that its rows do not show.
 
-    Each file of the bundle contains them, limited to its own symbols.
+    Each file of the bundle contains them, limited to its own symbols. A field that is declared with
+    :func:`fact` is also in the bundle's row, in its SQLite table, and may be set by user code.
 
     Attributes:
         bundle_name: Name of the bundle.
@@ -204,6 +222,14 @@ class SidRows:
         return iter((self.sids, self.rows, self.firsts, self.lasts))
 
 
+def figure(column: str, dtype: Any, **default: Any) -> Any:
+    """Declare a field of :class:`FileRecord` with its column in ``metadata.parquet``.
+
+    Records that were written before there was a field lack its column; it then has its default.
+    """
+    return field(metadata={"column": column, "dtype": dtype}, **default)
+
+
 @dataclass(frozen=True)
 class FileRecord:
     """The record of one partition.
@@ -220,14 +246,14 @@ class FileRecord:
             milliseconds; None means never.
     """
 
-    place: str
-    sha256: str
-    size_bytes: int
-    row_count: int
-    violations: int
+    place: str = figure("file_path", pl.String)
+    sha256: str = figure("sha256", pl.String)
+    size_bytes: int = figure("size_bytes", pl.Int64)
+    row_count: int = figure("row_count", pl.Int64)
+    violations: int = figure("violations", pl.Int64)
     sids: SidRows
     state: FileState | None = field(default=None, compare=False)
-    validated_ms: int | None = field(default=None, compare=False)
+    validated_ms: int | None = figure("validated_ms", pl.Int64, default=None, compare=False)
 
     def is_unchanged(self, now: FileState | None) -> bool:
         """Return whether the state ``now`` shows, without a read, that the file is unchanged."""
@@ -369,9 +395,11 @@ class Records:
                 frame = frame.with_columns(_of_text(frame[_OLDER]))
             except (ValueError, TypeError, AttributeError, IndexError, RecursionError):
                 return None
-        unknown = [pl.lit(None).alias(name) for name in _STATE if name not in frame.columns]
+        lacking = [
+            pl.lit(_DEFAULTS.get(name)).alias(name) for name in _LATER if name not in frame.columns
+        ]
         try:
-            frame = frame.with_columns(unknown).select(*_COLUMNS, *_STATE).cast(_COLUMNS | _STATE)
+            frame = frame.with_columns(lacking).select(*_COLUMNS, *_LATER).cast(_COLUMNS | _LATER)
         except UNREADABLE:
             return None
         is_whole = not sum(frame.select(*_COLUMNS).null_count().row(0))
@@ -379,20 +407,15 @@ class Records:
             return None
         lists = zip(*(frame[name] for name in _LISTS), strict=True)
         sids = (SidRows(*(column.to_numpy() for column in columns)) for columns in lists)
-        plain = frame.select(*(n for n in _COLUMNS if n not in _LISTS), *_STATE).rows()
+        states = frame.select("inode", "size_bytes", "mtime_ns").rows()
         records = [
             FileRecord(
-                place,
-                sha256,
-                size,
-                rows,
-                bad,
-                of_file,
-                None if None in state else FileState(state[0], size, state[1]),
-                validated,
+                **dict(zip(_FIGURES.values(), figures, strict=True)),
+                sids=of_file,
+                state=None if None in state else FileState(*state),
             )
-            for (place, sha256, size, rows, bad, *state, validated), of_file in zip(
-                plain, sids, strict=True
+            for figures, of_file, state in zip(
+                frame.select(*_FIGURES).rows(), sids, states, strict=True
             )
         ]
         return cls(origin, {record.place: record for record in records})
@@ -442,24 +465,25 @@ class Records:
 
     def _parquet(self) -> bytes:
         files = list(self.files.values())
-        frame = pl.DataFrame(
-            [(r.place, r.sha256, r.size_bytes, r.row_count, r.violations) for r in files],
-            schema=dict(list(_COLUMNS.items())[: -len(_LISTS)]),
+        figures = pl.DataFrame(
+            [[getattr(r, name) for name in _FIGURES.values()] for r in files],
+            schema={name: (_COLUMNS | _LATER)[name] for name in _FIGURES},
             orient="row",
         )
-        columns = zip(*(tuple(r.sids) for r in files), strict=True) if files else [()] * len(_LISTS)
-        states = [
-            (*((None, None) if r.state is None else (r.state[0], r.state[2])), r.validated_ms)
-            for r in files
-        ]
+        states = pl.DataFrame(
+            [(None, None) if r.state is None else (r.state.inode, r.state.mtime_ns) for r in files],
+            schema=_STATE,
+            orient="row",
+        )
+        lists = zip(*(tuple(r.sids) for r in files), strict=True) if files else [()] * len(_LISTS)
         buffer = io.BytesIO()
-        frame.with_columns(
+        figures.with_columns(
             *(
                 pl.Series(name, list(column), dtype=pl.List(pl.Int64))
-                for name, column in zip(_LISTS, columns, strict=True)
+                for name, column in zip(_LISTS, lists, strict=True)
             ),
-            *pl.DataFrame(states, schema=_STATE, orient="row"),
-        ).write_parquet(
+            *states,
+        ).select(*_COLUMNS, *_LATER).write_parquet(
             buffer, compression="zstd", compression_level=3, metadata=file_metadata(self.origin)
         )
         return buffer.getvalue()
@@ -537,18 +561,19 @@ class Records:
 
 
 _LISTS = ("sid", "sid_rows", "sid_first", "sid_last")
+_DECLARED = {one.metadata["column"]: one for one in fields(FileRecord) if one.metadata}
+# Maps the column of each figure of a file to the name of its field.
+_FIGURES = {column: one.name for column, one in _DECLARED.items()}
+_DEFAULTS = {column: one.default for column, one in _DECLARED.items() if one.default is not MISSING}
 _COLUMNS: dict[str, Any] = {
-    "file_path": pl.String,
-    "sha256": pl.String,
-    "size_bytes": pl.Int64,
-    "row_count": pl.Int64,
-    "violations": pl.Int64,
+    **{name: _DECLARED[name].metadata["dtype"] for name in _DECLARED if name not in _DEFAULTS},
     **dict.fromkeys(_LISTS, pl.List(pl.Int64)),
 }
 _OLDER = "sids"
-# State of each file when it was written, and when it was validated; records from older versions
-# lack these columns.
-_STATE: dict[str, Any] = {"inode": pl.Int64, "mtime_ns": pl.Int64, "validated_ms": pl.Int64}
+# State of each file when it was written.
+_STATE: dict[str, Any] = {"inode": pl.Int64, "mtime_ns": pl.Int64}
+# Columns that records from older versions lack.
+_LATER = _STATE | {name: _DECLARED[name].metadata["dtype"] for name in _DEFAULTS}
 
 
 def _of_text(texts: pl.Series) -> list[pl.Series]:

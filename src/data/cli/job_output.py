@@ -139,7 +139,7 @@ class _Lines:
 
 def reasons_shown(reasons: Sequence[dict[str, Any]], what: str = "series") -> Shown:
     """Yield one line for each reason why series are incomplete, with the series it applies to."""
-    from ..progress.report import ReasonGroup
+    from ..progress.results import ReasonGroup
 
     for reason in reasons[:MOST_REASONS]:
         group = ReasonGroup(shortened(reason["why"]), reason["series"], noun=what)

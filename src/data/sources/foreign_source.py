@@ -14,6 +14,8 @@ from typing import Any, NamedTuple
 import pandas as pd
 
 from ..bundles.bundle import Bundle
+from ..bundles.catalog_tables import request_key
+from ..bundles.parquet_writer import ParquetWriter
 from ..call_threads import awaited
 from ..errors import (
     BundleError,
@@ -29,7 +31,6 @@ from ..model.frame import REQUIRED_COLUMNS as FIELDS
 from ..model.timeframe import Timeframe
 from ..polars import pl  # its error names the missing extra
 from ..polars.decimals import decimal_frame
-from ..polars.parquet_writer import ParquetWriter
 
 __all__ = [
     "BundlePath",
@@ -125,6 +126,16 @@ class SourceQuestion(NamedTuple):
         if not _plain(bounds[0]) <= _plain(bounds[1]):  # also rejects values that are not times
             raise QueryError(f"the start {start} is not before the end {end}")
         return cls(tuple(dict.fromkeys(symbols)), *bounds, Timeframe.parse(frequency))
+
+    @property
+    def bounds(self) -> tuple[str, str]:
+        """The bounds in UTC, in full."""
+        start, end = (str(_plain(bound).isoformat()) for bound in (self.start, self.end))
+        return start, end
+
+    def key(self, identity: str) -> str:
+        """Return the key of the request to a source with this identity, 64 digits."""
+        return request_key(identity, self.symbols, *self.bounds, self.timeframe.label)
 
     def __str__(self) -> str:
         names, rest = self.symbols[:_MOST_NAMED], len(self.symbols) - _MOST_NAMED

@@ -18,16 +18,11 @@ import pandas as pd
 import polars as pl
 from polars.io.plugins import register_io_source
 
-from ..bundles.commit import BundleFiles
-from ..bundles.footer import length_of
-from ..bundles.records import UNREADABLE, check_rows, origin_of
 from ..disk.files import Disk, FileState
 from ..errors import BadRangeError, BundleNotFoundError, DataError, QueryError
 from ..lru_cache import LruCache
-from .aggregation import bars_of_groups
-from .parquet_writer import damaged
-from .partitions import FOLDERS, last_day, partitions
-from .schemas import (
+from ..polars.aggregation import bars_of_groups
+from ..polars.schemas import (
     FIELDS,
     PRICE,
     WIDE_VOLUME,
@@ -35,6 +30,11 @@ from .schemas import (
     get_schema_for_frequency,
     time_column,
 )
+from .bundle_records import UNREADABLE, check_rows, origin_of
+from .commit import BundleFiles
+from .parquet_footer import length_of
+from .parquet_writer import damaged
+from .partitions import FOLDERS, last_day, partitions
 
 __all__ = ["ParquetReader"]
 

@@ -13,13 +13,13 @@ from typing import Any
 import polars as pl
 import pytest
 
+from src.data.bundles import parquet_writer
 from src.data.bundles.bundle import Bundle
-from src.data.polars import parquet_writer
+from src.data.bundles.partitions import main_of
 from src.data.polars.decimals import decimal_frame
 from src.data.polars.parquet_daily_bars import PolarsParquetDailyReader
 from src.data.polars.parquet_minute_bars import PolarsParquetMinuteReader
 from src.data.polars.parquet_writer import ParquetWriter
-from src.data.polars.partitions import main_of
 from tests.cache.counts import FULL
 from tests.cache.crash import Quick
 from tests.cache.disks import DyingDisk, Killed

@@ -171,8 +171,8 @@ def make(db: sqlite3.Connection, more: tuple[str, ...] = ()) -> None:
     db.execute(f"PRAGMA user_version = {VERSION}")
 
 
-def check_owner(application: int, version: int, name: str) -> None:
-    """Refuse a file that this version must not replace.
+def check_owner(application: int, version: int, name: str) -> bool:
+    """Refuse a file that this version must not replace; return whether it has this version's tables.
 
     Args:
         application, version: ``application_id`` and ``user_version`` of the file.
@@ -188,6 +188,7 @@ def check_owner(application: int, version: int, name: str) -> None:
         raise FormatVersionError(
             f"{name} was written by a newer version of this library", hint="update onetape"
         )
+    return version == VERSION
 
 
 def header_of(data: bytes) -> tuple[bool, int, int]:

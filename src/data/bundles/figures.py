@@ -1,0 +1,122 @@
+"""A bundle's row: its fields, each declared once. The SQLite table and all checks follow from them."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Callable, Mapping
+from dataclasses import fields
+from operator import attrgetter
+from typing import Any, NamedTuple
+
+from .bundle_records import BundleOrigin, Records
+
+__all__ = ["ROW", "Figures", "row_of"]
+
+
+class Figures(NamedTuple):
+    """The totals of a bundle, computed from its records.
+
+    Attributes:
+        rows, violations, size_bytes: Number of rows, of rows that cannot be bars, and of bytes.
+        missing: Number of bars that the calendar expects and the answers lack.
+        start_ms, end_ms: Stamps of the first and last bar, UTC milliseconds; None without bars.
+        quality: Score from 0 to 1, see :class:`.BundleMetadata`.
+        missing_pct: Percentage of the expected bars that are missing.
+    """
+
+    rows: int
+    violations: int
+    size_bytes: int
+    missing: int
+    start_ms: int | None
+    end_ms: int | None
+    quality: float
+    missing_pct: float
+
+    @classmethod
+    def of(cls, records: Records) -> Figures:
+        """Return the figures of a bundle."""
+        files, symbols, spans = records.files.values(), records.origin.symbols, records.spans()
+        rows, bad = sum(f.row_count for f in files), sum(f.violations for f in files)
+        missing = sum(source.missing for source in symbols.values())
+        # If an answer has no score, its score is the fraction of its rows that can be bars.
+        share = 1 - bad / rows if rows else 0.0
+        scores = {s.sid: s.quality for s in symbols.values() if s.quality is not None}
+        good = sum(scores.get(sid, share) * count for sid, (count, _, _) in spans.items())
+        expected = rows + missing
+        return cls(
+            rows,
+            bad,
+            sum(f.size_bytes for f in files),
+            missing,
+            min((first for _, first, _ in spans.values()), default=None),
+            max((last for _, _, last in spans.values()), default=None),
+            good / expected if expected else 0.0,
+            100 * missing / expected if expected else 0.0,
+        )
+
+
+class RowField(NamedTuple):
+    """A field of a bundle's row.
+
+    Attributes:
+        sql: Type of its column in ``bundle_metadata``.
+        value: Returns its value; None if only user code records it.
+        is_quality: Whether ``get_quality_metrics`` returns it.
+    """
+
+    sql: str
+    value: Callable[[Records, Figures], Any] | None = None
+    is_quality: bool = False
+
+
+def _seconds(ms: int | None) -> int | None:
+    return None if ms is None else int(ms / 1000)
+
+
+# In the order of the documented columns.
+ROW: dict[str, RowField] = {
+    "source_type": RowField("TEXT", lambda r, _: r.origin.source_type),
+    "source_url": RowField("TEXT", lambda r, _: r.origin.source.get("source_url")),
+    "api_version": RowField("TEXT", lambda r, _: r.origin.source.get("api_version")),
+    "fetch_timestamp": RowField("INTEGER", lambda r, _: r.origin.ingested_at // 1000),
+    "data_version": RowField("TEXT"),
+    "timezone": RowField("TEXT", lambda *_: "UTC"),
+    "row_count": RowField("INTEGER", lambda _, f: f.rows, is_quality=True),
+    "start_date": RowField("INTEGER", lambda _, f: _seconds(f.start_ms), is_quality=True),
+    "end_date": RowField("INTEGER", lambda _, f: _seconds(f.end_ms), is_quality=True),
+    "missing_days_count": RowField("INTEGER", lambda _, f: f.missing, is_quality=True),
+    "missing_days_list": RowField("TEXT", is_quality=True),
+    "outlier_count": RowField("INTEGER", is_quality=True),
+    "ohlcv_violations": RowField("INTEGER", lambda _, f: f.violations, is_quality=True),
+    "validation_passed": RowField(
+        "BOOLEAN", lambda _, f: not f.missing and not f.violations, is_quality=True
+    ),
+    "validation_timestamp": RowField("INTEGER", is_quality=True),
+    "file_checksum": RowField("TEXT", lambda r, _: r.checksum()),
+    "file_size_bytes": RowField("INTEGER", lambda _, f: f.size_bytes),
+    "checksum": RowField("TEXT", lambda r, _: r.checksum()),
+    # Fields of the origin that are declared with a column.
+    **{
+        one.name: RowField(
+            one.metadata["sql"], lambda r, _, get=attrgetter(one.name): get(r.origin)
+        )
+        for one in fields(BundleOrigin)
+        if one.metadata
+    },
+}
+
+# Broken into lines as by earlier versions, because SQLite stores the text in the file.
+TABLE = textwrap.fill(
+    "CREATE TABLE bundle_metadata (bundle_name TEXT PRIMARY KEY, "
+    + ", ".join(f"{name} {one.sql}" for name, one in ROW.items())
+    + ", created_at INTEGER, updated_at INTEGER)",
+    99,
+    subsequent_indent="    ",
+)
+
+
+def row_of(records: Records) -> Mapping[str, Any]:
+    """Return the fields of a bundle's row that can be derived from its records."""
+    figures = Figures.of(records)
+    return {name: one.value(records, figures) for name, one in ROW.items() if one.value}

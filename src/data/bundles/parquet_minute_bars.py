@@ -1,0 +1,89 @@
+"""The reader of a bundle's minute bars."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import date
+from typing import Any
+
+import pandas as pd
+import polars as pl
+
+from ..errors import QueryError
+from ..polars.schemas import FIELDS
+from .parquet_reader import ParquetReader
+
+__all__ = ["PolarsParquetMinuteReader"]
+
+
+class PolarsParquetMinuteReader(ParquetReader):
+    """Reads ``minute_bars`` of a bundle: ``timestamp`` (UTC), ``sid`` and Decimal columns.
+
+    Thread-safe.
+
+    Args:
+        parquet_dir: Folder ``minute_bars``, or the bundle.
+        enable_cache: See the daily reader.
+        disk: File access; None is the file system.
+    """
+
+    frequency = "minute"
+
+    def load_minute_bars(
+        self,
+        sids: Sequence[int],
+        start_dt: Any,
+        end_dt: Any,
+        fields: Sequence[str] | None = None,
+    ) -> pl.DataFrame:
+        """Return the bars of :meth:`load_raw_arrays`, collected; no ``fields`` means all five."""
+        return self._load(sids, start_dt, end_dt, fields)
+
+    def load_trading_day(
+        self, sids: Sequence[int], day: date | str, fields: Sequence[str] | None = None
+    ) -> pl.DataFrame:
+        """Return the bars of one UTC day."""
+        one = pd.Timestamp(day).date()
+        return self._load(sids, one, one, fields)
+
+    def load_daily_bars(
+        self,
+        sids: Sequence[int],
+        start_date: Any,
+        end_date: Any,
+        fields: Sequence[str] | None = None,
+    ) -> pl.DataFrame:
+        """Return a bar for each UTC day and series, built from its minute bars.
+
+        A day without minute bars has no bar. The open is the first open that is not null, the close
+        is the last close, and the volume is the sum. For sessions that cross midnight UTC, use the
+        portal, which has a calendar.
+
+        Args:
+            sids: Numbers of the series.
+            start_date, end_date: Days, inclusive; an instant means its UTC day. None means no bound.
+            fields: Some of ``open high low close volume``; None means all.
+
+        Returns:
+            ``date``, ``sid`` and the fields, sorted by sid and date; the volume is ``Decimal(38,
+            8)`` if a value does not fit into 18 digits.
+
+        Raises:
+            QueryError, BundleNotFoundError, BundleError, FormatVersionError: See
+                :meth:`load_raw_arrays`.
+        """
+        names = FIELDS if fields is None else tuple(dict.fromkeys(fields))
+        if wrong := [name for name in names if name not in FIELDS]:
+            raise QueryError(
+                f"{wrong[0]!r} is not a field of bars",
+                hint=f"use one of {', '.join(FIELDS)}",
+            )
+        return self._daily(sids, start_date, end_date).select("date", "sid", *names)
+
+    def get_first_available_datetime(self, sid: int) -> pd.Timestamp | None:
+        """Return the opening time of the first bar in a series, or None if the series is empty."""
+        return self._nearest(sid, None, pl.lit(True), is_first=True)
+
+    def get_last_available_datetime(self, sid: int) -> pd.Timestamp | None:
+        """Return the opening time of the last bar in a series, or None if the series is empty."""
+        return self._nearest(sid, None, pl.lit(True))

@@ -1,0 +1,203 @@
+"""An SQLite file that is derived from other files: opened, or made again if it cannot be used.
+
+Such a file is never authoritative. A damaged or outdated one is replaced; a file of another program
+or of a newer version is not.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager, closing, nullcontext
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from .atomic import discard, stage, write_atomically
+from .database import check_places, connect, connect_existing, connect_read_only, is_damage
+from .files import Disk
+
+if TYPE_CHECKING:
+    import sqlite3
+
+__all__ = ["DerivedFile", "is_unusable", "transact"]
+
+# Seconds to wait for the locks of SQLite, which other programs may hold.
+BUSY_S = 2.0
+_SIBLINGS = ("-journal", "-wal", "-shm")
+_HEADER = 100
+
+
+def _leave_empty(db: sqlite3.Connection) -> None:
+    """Add no rows."""
+
+
+class DerivedFile:
+    """A derived SQLite file, or a database in memory if it cannot be written.
+
+    Its users keep the connection; this class keeps none. Writers must hold :meth:`alone`.
+
+    Args:
+        path: Path of the file, or None for a database in memory.
+        disk: File system.
+        make: Creates the tables and records application and version, in an empty database.
+        check: Called with the ``application_id`` and ``user_version`` of a file; returns whether they
+            are the current ones, and raises an error if the file must not be replaced.
+        lock: Path of the file that writers lock.
+        lock_s: Seconds to wait for another writer; None means :data:`BUSY_S`.
+        is_durable: Whether the content must survive a power loss.
+
+    Attributes:
+        path: See the argument; None once the database is kept in memory.
+        is_damaged: Whether the file must be made again although it can be opened.
+    """
+
+    def __init__(
+        self,
+        path: Path | None,
+        disk: Disk,
+        make: Callable[[sqlite3.Connection], object],
+        check: Callable[[int, int], bool],
+        *,
+        lock: str,
+        lock_s: float | None = None,
+        is_durable: bool = True,
+    ) -> None:
+        self.path, self._disk, self._make, self._check = path, disk, make, check
+        self._lock, self._lock_s, self._is_durable = lock, lock_s, is_durable
+        self.is_damaged = False
+
+    def alone(self) -> AbstractContextManager[None]:
+        """Return a lock that keeps other processes from writing to the file or replacing it."""
+        if self.path is None:
+            return nullcontext()
+        wait_s = BUSY_S if self._lock_s is None else self._lock_s
+        return self._disk.lock(self.path.with_name(self._lock), wait_s)
+
+    def opened(self, *, read_only: bool = False) -> sqlite3.Connection | None:
+        """Return a connection, or None if the file does not exist or must be made again.
+
+        Raises:
+            sqlite3.Error: The file cannot be opened now.
+            StorageError: The path is not a regular file.
+            DataError: The file must not be replaced, see ``check``.
+        """
+        import sqlite3
+
+        if self.path is None or (self.is_damaged and not read_only):
+            return None
+        check_places(self.path)
+        state = self._disk.stat(self.path)
+        if state is None or not state.size:
+            return None
+        connected = partial(connect_read_only, wait_s=BUSY_S) if read_only else self._connected
+        db = connected(self.path)
+        is_current = False
+        try:
+            is_current = self._check(*_mark_of(db))
+        except (sqlite3.Error, UnicodeError) as exc:
+            if not isinstance(exc, UnicodeError) and not is_damage(exc):
+                raise
+        finally:
+            if not is_current:
+                db.close()
+        return db if is_current else None
+
+    def remade(
+        self, fill: Callable[[sqlite3.Connection], object] = _leave_empty
+    ) -> sqlite3.Connection:
+        """Build the database in memory, replace the file atomically, and return a connection.
+
+        Args:
+            fill: Adds the rows.
+
+        Raises:
+            sqlite3.Error: The file cannot be opened.
+            StorageError: The file cannot be written, or the path is not a regular file.
+        """
+        db = connect(":memory:", BUSY_S)
+        try:
+            self._make(db)
+            fill(db)
+            data = b"" if self.path is None else self._image(db, self.path)
+        except BaseException:
+            db.close()
+            raise
+        if self.path is not None:
+            db.close()
+            check_places(self.path)
+            for suffix in _SIBLINGS:  # belong to the removed file
+                self._disk.remove(self.path.with_name(self.path.name + suffix))
+            write_atomically(self._disk, self.path, data, durable=self._is_durable)
+            db = self._connected(self.path)
+        self.is_damaged = False
+        return db
+
+    def _connected(self, path: Path) -> sqlite3.Connection:
+        db = connect_existing(path, BUSY_S)
+        if not self._is_durable:
+            try:
+                db.execute("PRAGMA synchronous = OFF")
+            except BaseException:
+                db.close()
+                raise
+        return db
+
+    def head(self) -> bytes:
+        """Return the first bytes of the file, or nothing if there is none.
+
+        Must not be called while this process has a transaction in the file.
+
+        Raises:
+            StorageError: The path is not a regular file.
+        """
+        if self.path is not None:
+            check_places(self.path)
+        handle = None if self.path is None else self._disk.open_read(self.path)
+        if handle is None:
+            return b""
+        try:
+            return self._disk.read_at(handle, 0, _HEADER)
+        finally:
+            self._disk.close(handle)
+
+    def keep_in_memory(self) -> None:
+        """Use a database in memory from now on."""
+        self.path, self.is_damaged = None, True
+
+    def _image(self, db: sqlite3.Connection, path: Path) -> bytes:
+        """Return a database as the bytes of its file."""
+        if hasattr(db, "serialize"):
+            return db.serialize()
+        temp = stage(self._disk, path, b"", durable=False)  # SQLite was built without `serialize`
+        try:
+            with closing(connect(temp, BUSY_S, "OFF")) as copy:
+                db.backup(copy)
+            return self._disk.read(temp)
+        finally:
+            discard(self._disk, temp)
+
+
+def is_unusable(exc: Exception) -> bool:
+    """Return whether an error means that a file is damaged or lacks tables of this version."""
+    import sqlite3
+
+    code = getattr(exc, "sqlite_errorcode", sqlite3.SQLITE_ERROR)
+    return is_damage(exc) or code == sqlite3.SQLITE_ERROR
+
+
+def transact(db: sqlite3.Connection, work: Callable[[], object]) -> None:
+    """Run ``work`` as one transaction, which an error undoes."""
+    db.execute("BEGIN IMMEDIATE")
+    try:
+        work()
+        db.execute("COMMIT")
+    except BaseException:
+        if db.in_transaction:
+            db.execute("ROLLBACK")
+        raise
+
+
+def _mark_of(db: sqlite3.Connection) -> tuple[int, int]:
+    names = "application_id", "user_version"
+    application, version = (db.execute(f"PRAGMA {name}").fetchone()[0] for name in names)
+    return int(application), int(version)

@@ -1,0 +1,110 @@
+"""The identity of a custom source: a string made from its name, class and arguments."""
+
+from __future__ import annotations
+
+import inspect
+import json
+import secrets
+import sys
+from collections.abc import Mapping
+from dataclasses import fields, is_dataclass
+from datetime import date, time, timedelta
+from decimal import Decimal
+from enum import Enum
+from fractions import Fraction
+from itertools import count
+from pathlib import Path, PurePath
+from typing import Any
+from uuid import UUID
+from zoneinfo import ZoneInfo
+
+import numpy as np
+
+from .base import DataSource
+
+__all__ = ["identity_of"]
+
+# Types whose ``repr`` shows the whole value.
+_SHOWN_WHOLE = (
+    bytes,
+    complex,
+    range,
+    date,
+    time,
+    timedelta,
+    Decimal,
+    Fraction,
+    PurePath,
+    UUID,
+    ZoneInfo,
+    Enum,
+    np.generic,
+)
+_PROCESS, _numbers = secrets.token_hex(8), count()
+
+
+def identity_of(adapter: Any, name: str) -> str:
+    """Return a string that identifies a source's frames by the source's class and arguments."""
+    metadata = adapter.get_metadata() if callable(getattr(adapter, "get_metadata", None)) else None
+    address = str(getattr(metadata, "source_url", ""))
+    return json.dumps([name, address, _code_name(type(adapter)), _arguments(adapter)])
+
+
+def _arguments(adapter: Any) -> list[Any]:
+    """Return the arguments of a source, by name, as plain values."""
+    kind = type(adapter)
+    try:
+        signature = inspect.signature(kind)
+        if isinstance(adapter, DataSource):
+            args, options = vars(adapter)["_arguments"]
+            bound = signature.bind(*args, **options)
+            bound.apply_defaults()
+            given = dict(bound.arguments)
+        else:  # attributes with the names of the arguments, as in most classes
+            own = getattr(adapter, "__dict__", {})
+            names = {n: n if n in own else f"_{n}" for n in signature.parameters}
+            given = {name: own[attribute] for name, attribute in names.items()}
+        return sorted([name, _plain(value)] for name, value in given.items())
+    except (KeyError, TypeError, ValueError, RecursionError):
+        return [_alone(adapter)]
+
+
+def _plain(value: Any) -> Any:
+    """Return the JSON form of an argument's value; different values never look the same.
+
+    A string from ``repr`` is used only if it is complete; the strings of frames, arrays and others
+    leave values out.
+    """
+    if value is None or isinstance(value, bool | int | float | str):
+        return value
+    if is_dataclass(value) and not isinstance(value, type):
+        parts = {one.name: getattr(value, one.name) for one in fields(value)}
+        return [_named(type(value)), _plain(parts)]
+    if isinstance(value, Mapping):
+        return ["map", *sorted(([_plain(k), _plain(v)] for k, v in value.items()), key=repr)]
+    if isinstance(value, list | tuple | set | frozenset):
+        items = [_plain(one) for one in value]
+        ordered = sorted(items, key=repr) if isinstance(value, set | frozenset) else items
+        return [type(value).__name__, *ordered]
+    if isinstance(value, type) or inspect.isfunction(value):
+        return ["code", _code_name(value)]
+    return [_named(type(value)), repr(value)] if isinstance(value, _SHOWN_WHOLE) else _alone(value)
+
+
+def _code_name(code: Any) -> str:
+    """Return a string that identifies a class or function, whichever program imports it."""
+    if "<" in code.__qualname__:  # a lambda, or a closure that differs with each call
+        return _alone(code)
+    if code.__module__ != "__main__":
+        return _named(code)
+    script = getattr(sys.modules["__main__"], "__file__", None)  # every script is "__main__"
+    return f"{Path(script).resolve()} {_named(code)}" if script else _alone(code)
+
+
+def _named(kind: Any) -> str:
+    return f"{kind.__module__}.{kind.__qualname__}"
+
+
+def _alone(value: Any) -> str:
+    """Return a unique string, so that an object that cannot be described shares no frames."""
+    return f"{_named(type(value))} {next(_numbers)} {_PROCESS}"

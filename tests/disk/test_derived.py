@@ -1,0 +1,168 @@
+"""A derived SQLite file: opened while it is right, made again when it is not, never another program's."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from src.data.disk.derived import DerivedFile, is_unusable, transact
+from src.data.disk.files import Disk
+from src.data.errors import FormatVersionError, StorageError
+
+APPLICATION, VERSION = 7, 3
+
+
+def make(db: sqlite3.Connection) -> None:
+    db.execute("CREATE TABLE facts (name TEXT)")
+    db.execute(f"PRAGMA application_id = {APPLICATION}")
+    db.execute(f"PRAGMA user_version = {VERSION}")
+
+
+def check(application: int, version: int) -> bool:
+    if application != APPLICATION or version > VERSION:
+        raise FormatVersionError("not ours")
+    return version == VERSION
+
+
+def of(path: Path | None, **options: Any) -> DerivedFile:
+    return DerivedFile(path, Disk(), make, check, lock=".facts.lock", lock_s=1.0, **options)
+
+
+def filled(file: DerivedFile, name: str = "a") -> None:
+    with file.alone():
+        file.remade(lambda db: db.execute("INSERT INTO facts VALUES (?)", (name,))).close()
+
+
+def content(file: DerivedFile, *, read_only: bool = True) -> list[str] | None:
+    db = file.opened(read_only=read_only)
+    if db is None:
+        return None
+    with closing(db):
+        return [name for (name,) in db.execute("SELECT name FROM facts")]
+
+
+def run(path: Path, statement: str) -> None:
+    with closing(sqlite3.connect(path)) as db, db:
+        db.execute(statement)
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "facts.db"
+
+
+@pytest.mark.parametrize("is_durable", [True, False])
+def test_what_was_filled_in_is_read(path: Path, is_durable: bool) -> None:
+    file = of(path, is_durable=is_durable)
+    assert content(file) is None and not path.exists()
+    filled(file)
+    assert content(file) == content(file, read_only=False) == content(of(path)) == ["a"]
+    filled(file, "b")
+    assert content(file) == ["b"]
+
+
+HARM: dict[str, Callable[[Path], object]] = {
+    "empty": lambda path: path.write_bytes(b""),
+    "no database": lambda path: path.write_bytes(b"not ours" * 2000),
+    "of an older version": lambda path: run(path, f"PRAGMA user_version = {VERSION - 1}"),
+}
+
+
+@pytest.mark.parametrize("harm", HARM)
+def test_what_cannot_be_used_is_made_again(path: Path, harm: str) -> None:
+    file = of(path)
+    filled(file)
+    HARM[harm](path)
+    assert content(file) is None and content(file, read_only=False) is None
+    filled(file, "b")
+    assert content(file) == ["b"]
+
+
+@pytest.mark.parametrize(
+    "statement", ["PRAGMA application_id = 8", f"PRAGMA user_version = {VERSION + 1}"]
+)
+def test_what_is_of_others_is_refused_and_stays(path: Path, statement: str) -> None:
+    file = of(path)
+    filled(file)
+    run(path, statement)
+    before = path.read_bytes()
+    with pytest.raises(FormatVersionError):
+        file.opened()
+    assert path.read_bytes() == before and file.head() == before[:100]
+
+
+def test_a_link_is_neither_followed_nor_replaced(path: Path) -> None:
+    path.symlink_to(path.with_name("elsewhere"))
+    file = of(path)
+    for work in (file.opened, file.remade, file.head):
+        with pytest.raises(StorageError):
+            work()
+    assert path.is_symlink() and not path.with_name("elsewhere").exists()
+
+
+def test_a_file_that_proved_wrong_is_not_opened_again(path: Path) -> None:
+    file = of(path)
+    filled(file)
+    run(path, "DROP TABLE facts")
+    with pytest.raises(sqlite3.OperationalError) as missing:
+        content(file, read_only=False)
+    assert is_unusable(missing.value)
+    file.is_damaged = True
+    assert file.opened() is None
+    filled(file, "b")
+    assert content(file, read_only=False) == ["b"]
+
+
+def test_in_memory_nothing_is_written(tmp_path: Path, path: Path) -> None:
+    file = of(path)
+    file.keep_in_memory()
+    with file.alone(), closing(file.remade()) as db:
+        transact(db, lambda: db.execute("INSERT INTO facts VALUES ('a')"))
+        assert db.execute("SELECT name FROM facts").fetchall() == [("a",)]
+    assert list(tmp_path.iterdir()) == [] and file.head() == b""
+
+
+def test_a_transaction_that_fails_changes_nothing(path: Path) -> None:
+    file = of(path)
+    filled(file)
+    db = file.opened()
+    assert db is not None
+
+    def work() -> None:
+        db.execute("INSERT INTO facts VALUES ('b')")
+        raise RuntimeError
+
+    with closing(db), pytest.raises(RuntimeError):
+        transact(db, work)
+    assert content(file) == ["a"]
+
+
+class Unserializable:
+    """A connection of an SQLite library that was built without `serialize`."""
+
+    def __init__(self, db: sqlite3.Connection) -> None:
+        self.execute, self.backup, self.close = db.execute, db.backup, db.close
+
+
+def test_an_sqlite_without_serialize_makes_the_same_file(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    filled(of(path))
+    expected = path.read_bytes()
+    module = "src.data.disk.derived.connect"
+    real = sqlite3.connect
+
+    def connect(target: Any, *_: Any) -> Any:
+        db = real(target, isolation_level=None)
+        return Unserializable(db) if target == ":memory:" else db
+
+    monkeypatch.setattr(module, connect)
+    filled(of(path), "b")
+    monkeypatch.undo()
+    assert content(of(path)) == ["b"] and len(path.read_bytes()) == len(expected)
+    assert {one.name for one in path.parent.iterdir()} == {path.name, ".facts.lock"}
