@@ -1,0 +1,65 @@
+"""Carries out proofs one after another."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple
+
+from .checks import PROOFS, Proof
+from .stage import Stage, TooSlow, staged
+
+NAMES = tuple(proof.name for proof in PROOFS)
+
+
+class Verdict(NamedTuple):
+    """The verdict on one promise.
+
+    Attributes:
+        name: Name of the proof.
+        promise: The promise, in the words of the README.
+        did: What was done.
+        saw: What was seen; if the promise was broken, in which ways.
+        is_kept: Whether the promise was kept.
+        seconds: How long the proof took.
+    """
+
+    name: str
+    promise: str
+    did: str
+    saw: str
+    is_kept: bool
+    seconds: float
+
+    def to_json(self) -> dict[str, Any]:
+        """Return a JSON-compatible dictionary."""
+        return self._asdict() | {"seconds": round(self.seconds, 2)}
+
+
+def verdicts(names: Sequence[str] = (), break_: str = "") -> Iterator[Verdict]:
+    """Yield the verdict on each promise as soon as there is one.
+
+    Args:
+        names: Names of the proofs to carry out; all if empty.
+        break_: Name of a proof whose promise is broken on purpose, or ``all``.
+
+    Raises:
+        StorageError: There is no location for temporary files.
+        ConfigError: No port is free.
+    """
+    with staged(break_) as stage:
+        for proof in PROOFS:
+            if not names or proof.name in names:
+                yield _verdict(stage, proof)
+
+
+def _verdict(stage: Stage, proof: Proof) -> Verdict:
+    begun = time.monotonic()
+    try:
+        stage.scene(proof.name)
+        seen = proof.run(stage)
+        did, saw, broken = seen.did, seen.saw, list(seen.broken)
+    except TooSlow as exc:
+        did, saw, broken = proof.run.__doc__ or "", "", [str(exc)]
+    seconds = time.monotonic() - begun
+    return Verdict(proof.name, proof.promise, did, "; ".join(broken) or saw, not broken, seconds)
