@@ -94,6 +94,7 @@ EXAMPLES = {
     "db": ("db check", "db backup"),
     "doctor": ("doctor", "doctor --watch --every 5"),
     "demo": ("demo", "demo --offline"),
+    "prove": ("prove", "prove --only killed --json"),
     "bundle": ("bundle create mine AAPL MSFT 1d --start 2020-01-01", "bundle validate mine"),
     "bundle create": (
         "bundle create mine AAPL MSFT 1d --start 2020-01-01",

@@ -9,7 +9,7 @@ from pathlib import Path
 from ..errors import QueryError
 
 # Variables without which Python itself, or this installation, would not be found.
-_KEPT = ("LANG", "LC_ALL", "LD_LIBRARY_PATH", "PATH", "PYTHONHOME", "PYTHONPATH", "SYSTEMROOT")
+_KEPT = ("LANG", "LC_ALL", "LD_LIBRARY_PATH", "PATH", "PYTHONHOME", "SYSTEMROOT")
 _BREAK = "ONETAPE_PROVE_BREAK"
 
 
@@ -20,18 +20,18 @@ def isolated_environment(home: Path, environ: Mapping[str, str] | None = None) -
     not found, if the process starts in ``home`` and finds the empty one that belongs there.
     """
     variables = os.environ if environ is None else environ
-    package = str(Path(__file__).parents[3])
-    kept = {name: variables[name] for name in _KEPT if name in variables}
-    path = [package, *filter(None, kept.get("PYTHONPATH", "").split(os.pathsep))]
     folders = {f"XDG_{name}_HOME": str(home / name.lower()) for name in ("CACHE", "STATE", "DATA")}
-    own = {"HOME": str(home), "USERPROFILE": str(home), "TMPDIR": str(home), "NO_PROXY": "*"}
-    return kept | folders | own | {
+    package = str(Path(__file__).parents[3])
+    path = [package, *filter(None, variables.get("PYTHONPATH", "").split(os.pathsep))]
+    own = dict.fromkeys(("HOME", "USERPROFILE", "TMPDIR"), str(home)) | {
         "CACHE_MAX_SIZE_GB": "10",
         "DATA_CACHE_DIR": str(home / "cache"),
+        "NO_PROXY": "*",
         "PYTHONPATH": os.pathsep.join(path),
         "PYTHONDONTWRITEBYTECODE": "1",
         "TZ": "UTC",
     }
+    return {name: variables[name] for name in _KEPT if name in variables} | folders | own
 
 
 def use_state_folder(folder: str) -> None:

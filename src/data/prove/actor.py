@@ -12,11 +12,11 @@ import json
 import os
 import selectors
 import signal
-import sys
 import threading
 import traceback
 import warnings
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from ..clock import SystemClock
@@ -72,7 +72,14 @@ def check(call: dict[str, Any], say: Say) -> None:
     say({"damaged": [str(one) for one in (*findings, *problems)]})
 
 
-_CALLS = {call.__name__: call for call in (ask, ask_each, ask_with_small_files, check)}
+def repair(call: dict[str, Any], say: Say) -> None:
+    """Repair the cache, as `onetape cache repair` does, and report what is still damaged."""
+    maintenance = _manager(call).cache.maintenance
+    done = maintenance.repair(maintenance.series())
+    say({"damaged": [str(one) for one in (*done.left, *done.problems)]})
+
+
+_CALLS = {call.__name__: call for call in (ask, ask_each, ask_with_small_files, check, repair)}
 
 
 def _answer(manager: Any, query: list[str], options: dict[str, Any]) -> dict[str, Any]:
@@ -151,7 +158,13 @@ class _Parent:
         self._tell(number, {"ended": os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])})
 
     def _tell(self, number: int, report: dict[str, Any]) -> None:
-        print(json.dumps({"id": number, **report}), flush=True)
+        _write(1, {"id": number, **report})
+
+
+def _write(fd: int, report: dict[str, Any]) -> None:
+    """Write a report as a line of JSON."""
+    with open(fd, "wb", closefd=False) as file:
+        file.write(json.dumps(report).encode() + b"\n")
 
 
 def _act(call: dict[str, Any], writer: int) -> None:
@@ -161,14 +174,9 @@ def _act(call: dict[str, Any], writer: int) -> None:
         os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
         os.dup2(2, 1)
 
-        def say(report: dict[str, Any]) -> None:
-            data = json.dumps(report).encode() + b"\n"
-            while data:
-                data = data[os.write(writer, data) :]
-
-        _CALLS[call["do"]](call, say)
+        _CALLS[call["do"]](call, partial(_write, writer))
         code = 0
-    except BaseException:
+    except BaseException:  # noqa: BLE001 - nothing of the parent's may run in a child
         traceback.print_exc()
     finally:
         os._exit(code)

@@ -8,19 +8,19 @@ from __future__ import annotations
 
 import gzip
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from ..disk.files import Disk
-from .market import DAY, HOUR, OPENS, Row
+from .market import DAY, HOUR, MINUTE, OPENS, Row, Vendor
 from .stage import NOW_MS, Process, Stage
 
-_COIN, _HOURS, _SHARE, _DAYS = "BTCUSDT", "1h", "AAPL", "1d"
-_MONDAY = 1_717_372_800_000  # 2024-06-03
-_EX_DATE = 1_717_977_600_000 + OPENS  # 2024-06-10
-_KILLS, _WRITERS_DAYS = 12, 4
+_COIN, _HOURS, _SHARE = "BTCUSDT", "1h", "AAPL"
+# 2024-06-03, and the ex-date 2024-06-10.
+_MONDAY, _EX_DAY = 1_717_372_800_000, 1_717_977_600_000
+_KILLS, _DAYS_EACH = 12, 4
 
 
 class Seen(NamedTuple):
@@ -46,85 +46,83 @@ class Proof(NamedTuple):
 
 
 def killed(stage: Stage) -> Seen:
-    """Kill a process at a dozen points between a vendor's answer and the end of the call."""
-    kept, halves, lost, old, new = [], [], [], 0, 0
+    """Kill processes at a dozen points between a vendor's answer and the end of the call."""
+    kept: list[int] = []
+    broken: list[str] = []
+    old = new = in_time = 0
     for number in range(_KILLS):
         first, second = (_MONDAY - (2 * number + n) * DAY for n in (2, 1))
         stage.server.vendors["binance"].answered.clear()
         process = stage.start("ask_each", {"asks": [_day(first), _day(second)]})
-        lasted, is_first_whole = _after_the_answer(stage, process)
+        lasted = _after_the_answer(stage, process)
         kept.append(first)
         time.sleep(lasted * number / _KILLS)
         process.kill()
         stage.wait([process])
+        in_time += not process.reports
         if stage.is_broken("killed"):
             _cut(_year_file(stage))
         found = stage.ask(*_day(second), offline=True)
-        halves += [_date(second)] if 0 < len(found.get("bars", ())) < 24 else []
-        old, new = old + (not found.get("bars")), new + (len(found.get("bars", ())) == 24)
-        lost += [] if is_first_whole and _is_true(stage, found, second) else [_date(second)]
+        count = len(found.get("bars", ()))
+        old, new = old + (count == 0), new + (count == 24)
+        is_whole = count in (0, 24) and _is_true(found, second, count)
+        broken += _unmet((is_whole, f"half of {_date(second)} was stored"))
     for day in kept:
-        lost += [] if _is_true(stage, stage.ask(*_day(day), offline=True), day, 24) else [_date(day)]
-    damaged = stage.result(stage.start("check", {}))["damaged"]
-    did = f"killed {_KILLS} processes with SIGKILL between a vendor's answer and the end of the call"
-    saw = f"{old} commits not made, {new} made, {len(halves)} half made; all {len(kept)} days that "
-    saw += f"had been answered are still there; {len(damaged)} damaged files"
-    return Seen(did, saw, [*_texts("lost or wrong", lost), *_texts("half made", halves), *damaged])
+        is_there = _is_true(stage.ask(*_day(day), offline=True), day, 24)
+        broken += _unmet((is_there, f"bars of {_date(day)} are lost"))
+    damaged = _damage(stage, "check")
+    broken += _unmet((in_time >= _KILLS // 4, "the calls ended before the signal came"))
+    did = f"killed {in_time} processes (SIGKILL) between a vendor's answer and the end of the call"
+    saw = f"{old} commits were not made, {new} made, none half made; all {len(kept)} days that had "
+    return Seen(
+        did, saw + "been answered are still there, and no file is damaged", broken + damaged
+    )
 
 
 def flipped_bit(stage: Stage) -> Seen:
-    """Flip one bit in each file of a series, and ask again."""
+    """Flip a bit in each file of a series, and ask again."""
     stage.ask(*_day(_MONDAY))
-    lane = _year_file(stage).parent
-    wrong, count = [], 0
+    lane, binance = _year_file(stage).parent, stage.server.vendors["binance"]
     names = [path.name for path in sorted(lane.iterdir()) if path.is_file() and path.stat().st_size]
-    places = [(name, part) for name in names for part in (0.1, 0.5, 0.9)]
-    for name, part in places:
-        path = lane / name
-        if not path.is_file():
-            continue
-        count += 1
-        _flip(path, part)
+    broken: list[str] = []
+    places = [(lane / name, part) for name in names for part in (0.1, 0.5, 0.9)]
+    for path, part in places:
+        if path.is_file():  # a damaged file may have been moved to the quarantine
+            _flip(path, part)
         if stage.is_broken("flipped-bit"):
-            stage.server.vendors["binance"].refusals = [(451, {})]
-            stage.server.vendors["binance"].refuses_always = True
-        if not _is_true(stage, stage.ask(*_day(_MONDAY)), _MONDAY, 24):
-            wrong.append(f"{name} at {part:.0%}")
+            binance.refusals, binance.refuses_always = [(451, {})], True
+        is_true = _is_true(stage.ask(*_day(_MONDAY)), _MONDAY, 24)
+        broken += _unmet((is_true, f"wrong bars after {path.name} was damaged at {part:.0%}"))
     asked = len(stage.server.asked("binance")) - 1
-    damaged = stage.result(stage.start("check", {}))["damaged"]
-    did = f"flipped one bit at {count} places in the files of a series ({', '.join(names)})"
-    saw = f"every answer had the true 24 bars, {asked} of them with bars fetched again"
-    return Seen(did, saw, [*_texts("wrong answer after", wrong), *damaged])
+    did = f"flipped a bit at {len(places)} places in the files of a series ({', '.join(names)})"
+    saw = f"every answer had the 24 true bars; the vendor was asked for them again {asked} times; "
+    return Seen(did, saw + "after a repair, no file is damaged", broken + _damage(stage, "repair"))
 
 
 def two_writers(stage: Stage) -> Seen:
-    """Let two processes write days of the same series at the same time, some of them the same days."""
-    own = [[_MONDAY - (2 * n + one) * DAY for n in range(_WRITERS_DAYS)] for one in (2, 3)]
-    common = [_MONDAY + n * DAY for n in range(_WRITERS_DAYS)]
-    other = stage.cache.with_name("other") if stage.is_broken("two-writers") else None
+    """Let two processes write days of a series at the same time, some of them the same days."""
+    own = [[_MONDAY - (2 * n + one) * DAY for n in range(_DAYS_EACH)] for one in (2, 3)]
+    common = [_MONDAY + n * DAY for n in range(_DAYS_EACH)]
+    places = (None, stage.cache.with_name("other") if stage.is_broken("two-writers") else None)
     writers = [
-        stage.start("ask_each", {"asks": [_day(d) for pair in zip(mine, common, strict=True)
-                                          for d in pair]}, cache=place)
-        for mine, place in zip(own, (None, other), strict=True)
+        stage.start("ask_each", {"asks": [_day(day) for both in pairs for day in both]}, cache=place)
+        for pairs, place in zip((zip(mine, common, strict=True) for mine in own), places, strict=True)
     ]  # fmt: skip
     stage.wait(writers)
-    errors = [r["text"] for one in writers for r in one.reports if "error" in r]
+    broken = [report["text"] for one in writers for report in one.reports if "error" in report]
     days = sorted({*own[0], *own[1], *common})
-    lost = [_date(d) for d in days
-            if not _is_true(stage, stage.ask(*_day(d), offline=True), d, 24)]  # fmt: skip
+    for day in days:
+        is_there = _is_true(stage.ask(*_day(day), offline=True), day, 24)
+        broken += _unmet((is_there, f"bars of {_date(day)} are lost"))
     starts = [int(one.params["startTime"]) for one in stage.server.asked("binance", "klines")]
-    twice = [_date(day) for day in common if starts.count(day) > 1]
-    damaged = stage.result(stage.start("check", {}))["damaged"]
-    did = f"two processes wrote {len(days)} days of one series at the same time, "
-    did += f"{len(common)} of them both"
-    saw = f"all {len(days)} days are there; each day that both wanted was requested once; "
-    saw += f"{len(damaged)} damaged files"
-    broken = [*_texts("lost", lost), *_texts("requested twice", twice), *errors, *damaged]
-    return Seen(did, saw, broken)
+    broken += _unmet(*((starts.count(d) == 1, f"{_date(d)} was requested twice") for d in common))
+    did = f"two processes wrote {len(days)} days of a series at the same time, {len(common)} of them both"
+    saw = f"all {len(days)} days are there, each was requested once, and no file is damaged"
+    return Seen(did, saw, broken + _damage(stage, "check"))
 
 
 def hole(stage: Stage) -> Seen:
-    """Let one vendor lack two hours that another has at other prices; then let it have them."""
+    """Let a vendor lack two hours that another has at other prices; then let it have them."""
     lacks = frozenset({_MONDAY + 5 * HOUR, _MONDAY + 6 * HOUR})
     binance, yahoo = stage.server.vendors["binance"], stage.server.vendors["yahoo"]
     if stage.is_broken("hole"):
@@ -134,142 +132,162 @@ def hole(stage: Stage) -> Seen:
     answer = stage.ask(*_day(_MONDAY))
     gaps = [f"{gap['start'][11:16]} to {gap['end'][11:16]} ({gap['reason']})"
             for gap in answer["provenance"]["gaps"]]  # fmt: skip
-    wants = [row for row in _hours(stage, _MONDAY) if row.at not in lacks]
-    broken = [] if _bars(answer) == wants else ["bars of another vendor, or wrong ones, in the answer"]
-    broken += [] if len(gaps) == 1 and answer["warnings"] else ["the gap was not reported"]
     stage.server.heal()
     stage.set_time(NOW_MS + 7 * HOUR)
     again = stage.ask(*_day(_MONDAY), strict=True)
-    broken += [] if _is_true(stage, again, _MONDAY, 24) else ["the gap was not filled afterwards"]
-    spans = {(one.vendor, int(one.params.get("startTime", 0)), int(one.params.get("endTime", 0)) + 1)
+    spans = {(one.vendor, int(one.params["startTime"]), int(one.params["endTime"]) + 1)
              for one in stage.server.asked("binance", "klines")}  # fmt: skip
-    if spans != {("binance", min(lacks), max(lacks) + HOUR)}:
-        broken.append("more than the missing hours was requested")
-    did = "one vendor lacked two hours that another has at other prices; hours later it had them"
-    saw = f"22 bars of the first, none of the other; gap listed: {'; '.join(gaps)}; "
+    wants = [row for row in _hours(_MONDAY) if row.at not in lacks]
+    broken = _unmet(
+        (_bars(answer) == wants, "the answer contains bars of the other vendor"),
+        (len(gaps) == 1 and bool(answer["warnings"]), "the gap was not reported"),
+        (_is_true(again, _MONDAY, 24), "the gap was not filled afterwards"),
+        (spans == {("binance", min(lacks), max(lacks) + HOUR)}, "other hours were requested too"),
+    )
+    did = "a vendor lacked two hours that another has at other prices; hours later it had them"
+    saw = f"22 bars of the first vendor, none of the other; gap listed: {'; '.join(gaps)}; "
     saw += "later only these two hours were requested, and the day was complete"
     return Seen(did, saw, broken)
 
 
 def half_bar(stage: Stage) -> Seen:
     """Ask while an hour is running, and again after it has closed."""
-    hour = NOW_MS // HOUR * HOUR
-    today, binance = [_COIN, _HOURS, _date(hour), "now"], stage.server.vendors["binance"]
-    first = stage.ask(*today)
-    stored = {line.partition(",")[0] for line in _lines(_year_file(stage))}
-    broken = ["the running hour was in the answer"] if _stamps(first) & {hour} else []
-    broken += ["the running hour was stored"] if _text(hour) in stored else []
-    sent = [one for one in stage.server.asked("binance") if int(one.params["endTime"]) >= hour]
-    stage.set_time(hour + HOUR + 10 * 60_000)
+    hour, binance = NOW_MS // HOUR * HOUR, stage.server.vendors["binance"]
+    today = [_COIN, _HOURS, _date(hour), "now"]
+    stage.ask(_COIN, _HOURS, _date(hour - DAY), "now", forming=True)
+    first, stored = stage.ask(*today), _stored(stage)
+    half, closed = (binance.true(HOUR, hour, at) for at in (NOW_MS, hour + HOUR))
+    stage.set_time(hour + HOUR + 10 * MINUTE)
     if stage.is_broken("half-bar"):
-        half = binance.true(HOUR, hour, NOW_MS)
         binance.twist = lambda row: half if row.at == hour else row
-    closed = binance.true(HOUR, hour, hour + HOUR)
-    bars = {row.at: row for row in _bars(stage.ask(*today))}
-    broken += [] if bars.get(hour) == closed else ["the closed hour is not the true one"]
-    stored = {line.partition(",")[0] for line in _lines(_year_file(stage))}
-    broken += [] if _text(hour) in stored else ["the closed hour was not stored"]
-    did = "a vendor sent the running hour" if sent else "asked while an hour was running"
-    saw = "the hour was neither in the answer nor in the file; after its close it was fetched whole: "
-    saw += f"volume {closed.volume:g}, not {binance.true(HOUR, hour, NOW_MS).volume:g}"
-    return Seen(f"{did}, as it does 20 minutes after its open, and again after its close", saw, broken)
+    later = {row.at: row for row in _bars(stage.ask(*today))}
+    broken = _unmet(
+        (hour not in {row.at for row in _bars(first)}, "the running hour was in the answer"),
+        (_text(hour) not in stored, "the running hour was stored"),
+        (later.get(hour) == closed, "the closed hour is not the true one"),
+        (_text(hour) in _stored(stage), "the closed hour was not stored"),
+    )
+    did = "a vendor sent the running hour 20 minutes after its open, and the whole one after its close"
+    saw = "the running hour was neither in the answer nor in the file; after its close it was fetched "
+    return Seen(
+        did, f"{saw}whole (volume {closed.volume:g}, not {half.volume:g}) and stored", broken
+    )
 
 
 def split(stage: Stage) -> Seen:
     """Fetch days before a split, and the days after it once it is known."""
-    share = stage.server.vendors["share"]
-    start, until = _MONDAY - 14 * DAY, _EX_DATE - OPENS - 4 * DAY
-    stage.set_time(_EX_DATE - OPENS - 3 * DAY)
-    share.split = (4, _EX_DATE, False)
-    before = stage.ask(_SHARE, _DAYS, _date(start), _date(until))
+    share, start = stage.server.vendors["share"], _MONDAY - 14 * DAY
+    until, last = _EX_DAY - 4 * DAY, _EX_DAY + 11 * DAY
+    stage.set_time(_EX_DAY - 3 * DAY)
+    share.split = (4, _EX_DAY + OPENS, False)
+    before = _bars(stage.ask(_SHARE, "1d", _date(start), _date(until)))
     on_disk = _lines(_year_file(stage))
-    stage.set_time(NOW_MS)
-    share.split = (4, _EX_DATE, True)
+    stage.set_time(_EX_DAY + 14 * DAY)
+    share.split = (4, _EX_DAY + OPENS, True)
+    wants = share.sent(DAY, start, last + DAY - 1, stage.time_ms())
     if stage.is_broken("split"):
-        share.twist = lambda row: share_before.true(DAY, row.at, NOW_MS)
-        share_before = type(share)(split=(4, _EX_DATE + 90 * DAY, False))
+        untold = Vendor(split=(4, _EX_DAY + 90 * DAY, False))
+        share.twist = lambda row: untold.true(DAY, row.at, stage.time_ms())
     stage.server.seen.clear()
-    after = stage.ask(_SHARE, _DAYS, _date(start), _date(_EX_DATE + DAY))
-    share.twist = lambda row: row
-    wants = share.sent(DAY, start, _EX_DATE + DAY, NOW_MS)
+    after = _bars(stage.ask(_SHARE, "1d", _date(start), _date(last)))
     asked = [int(one.params["period1"]) * 1000 for one in stage.server.asked("yahoo", "chart")]
-    broken = [] if _bars(after, DAY) == [_dated(row) for row in wants] else ["prices jump, or are wrong"]
-    broken += [] if _lines(_year_file(stage))[: len(on_disk)] == on_disk else ["old rows were rewritten"]
-    broken += [] if asked and min(asked) > start + 7 * DAY else ["the old days were requested again"]
-    if not before.get("bars") or before["bars"][0][1] < 3 * wants[0].open:
-        broken.append("the days before the split were not answered as traded")
-    did = f"fetched {_SHARE} before a split of 4 for 1, and the days after it once it was known"
-    saw = f"{len(wants)} days without a jump, in the prices of today; {len(on_disk) - 1} rows on disk "
-    saw += "unchanged; only the new days were requested"
-    return Seen(did, saw, broken)
+    traded = [row.open * 4 for row in wants[: len(before)]]
+    broken = _unmet(
+        ([row.open for row in before] == traded, "the days before it were not answered as traded"),
+        (
+            after == [row._replace(at=row.at // DAY * DAY) for row in wants],
+            "prices jump, or are wrong",
+        ),
+        (_lines(_year_file(stage))[: len(on_disk)] == on_disk, "stored rows were rewritten"),
+        (bool(asked) and min(asked) > start + 7 * DAY, "all the days were requested again"),
+    )
+    did = f"fetched days of {_SHARE} before a split of 4 for 1, and the days after it once it was known"
+    saw = f"{len(wants)} days in the prices of today, without a jump; {len(on_disk) - 1} stored rows are "
+    return Seen(did, saw + "unchanged; only the last days were requested", broken)
 
 
 def retry_after(stage: Stage) -> Seen:
     """Refuse a process with 429 and ``Retry-After``, and start a second process meanwhile."""
-    seconds = round(max(3.0, 3 * stage.pace))
+    seconds, days = round(max(3.0, 3 * stage.pace)), (_MONDAY, _MONDAY + DAY)
     told = "0" if stage.is_broken("retry-after") else str(seconds)
     stage.server.vendors["binance"].refusals = [(429, {"Retry-After": told})]
-    first = stage.start("ask", {"ask": _day(_MONDAY), "options": {"provider": "binance"}})
+    calls = [{"ask": _day(day), "options": {"provider": "binance"}} for day in days]
+    first = stage.start("ask", calls[0])
     until = time.monotonic() + 30 * stage.pace
     while not stage.server.seen and time.monotonic() < until:
         time.sleep(0.01)
     time.sleep(seconds / 4)
-    second = stage.start("ask", {"ask": _day(_MONDAY + DAY), "options": {"provider": "binance"}})
-    answers = [stage.result(one) for one in (first, second)]
+    answers = [stage.result(one) for one in (first, stage.start("ask", calls[1]))]
     times = [one.at for one in stage.server.asked("binance")]
     waited = times[1] - times[0] if len(times) > 1 else 0.0
-    broken = [] if waited >= seconds else [f"the next request came after {waited:.1f} s"]
-    for answer, day in zip(answers, (_MONDAY, _MONDAY + DAY), strict=True):
-        broken += [] if _is_true(stage, answer, day, 24) else [f"{_date(day)} was not answered"]
+    broken = _unmet(
+        (waited >= seconds, f"the next request came after {waited:.1f} s"),
+        *((_is_true(answer, day, 24), f"{_date(day)} was not answered")
+          for answer, day in zip(answers, days, strict=True)),
+    )  # fmt: skip
     did = f"refused a process with 429 and Retry-After: {seconds}, and started a second one"
-    saw = f"the next request of either came after {waited:.1f} s; both were answered"
-    return Seen(did, saw, broken)
+    return Seen(
+        did, f"the next request of either came after {waited:.1f} s; both were answered", broken
+    )
 
 
 def full_disk(stage: Stage) -> Seen:
     """Let the files of a process grow no more, and ask for bars that are not stored yet."""
+    tuesday = _MONDAY + DAY
     stage.ask(*_day(_MONDAY))
     path = _year_file(stage)
-    limit, stored = path.stat().st_size, path.read_bytes()
-    call = {"ask": _day(_MONDAY + DAY), "bytes": limit}
+    stored = path.read_bytes()
+    call = {"ask": _day(tuesday), "bytes": len(stored)}
     answer = stage.result(stage.start("ask_with_small_files", call))
     if stage.is_broken("full-disk"):
         _cut(path)
     problems = answer.get("provenance", {}).get("problems", [])
-    broken = [] if _is_true(stage, answer, _MONDAY + DAY, 24) else ["the bars were not returned"]
-    broken += [] if any("not stored" in one for one in problems) else ["the failure was not reported"]
-    broken += [] if path.read_bytes() == stored else ["the stored file was changed"]
-    kept = stage.ask(*_day(_MONDAY), offline=True)
-    broken += [] if _is_true(stage, kept, _MONDAY, 24) else ["stored bars are gone"]
-    stage.ask(*_day(_MONDAY + DAY))
-    later = stage.ask(*_day(_MONDAY + DAY), offline=True)
-    broken += [] if _is_true(stage, later, _MONDAY + DAY, 24) else ["they cannot be stored later"]
-    did = f"let no file of a process grow beyond {limit} bytes (RLIMIT_FSIZE, in place of a full disk)"
-    saw = f"the bars were returned, with the note {_short(problems)!r}; stored bars are unchanged, and "
-    return Seen(did, saw + "with space the new ones were stored", broken)
+    note = next((one for one in problems if "not stored" in one), "")
+    is_unchanged = path.read_bytes() == stored
+    is_kept = _is_true(stage.ask(*_day(_MONDAY), offline=True), _MONDAY, 24)
+    stage.ask(*_day(tuesday))
+    broken = _unmet(
+        (_is_true(answer, tuesday, 24), "the bars were not returned"),
+        (bool(note), "the answer does not say that its bars were not stored"),
+        ("ulimit" in note, "the answer does not name the limit"),
+        (is_unchanged, "the stored file was changed"),
+        (is_kept, "stored bars are lost"),
+        (
+            _is_true(stage.ask(*_day(tuesday), offline=True), tuesday, 24),
+            "later they were not stored",
+        ),
+    )
+    did = (
+        f"let no file of a process grow beyond {len(stored)} bytes (RLIMIT_FSIZE, for a full disk)"
+    )
+    saw = f"the bars were returned with a note ({note.partition(' (')[0]}); stored bars are unchanged; "
+    return Seen(did, saw + "with space, the new ones were stored", broken)
 
 
 def pinned(stage: Stage) -> Seen:
-    """Let a vendor fail, and ask with it pinned and without."""
+    """Let a vendor fail, and ask with ``provider=`` and without."""
     binance, day = stage.server.vendors["binance"], _day(_MONDAY)
     binance.refusals, binance.refuses_always = [(451, {})], True
     options = {} if stage.is_broken("pinned") else {"provider": "binance"}
     answer = stage.ask(*day, **options)
-    others = len(stage.server.asked("yahoo"))
-    broken = [] if answer.get("error") == "AllProvidersFailedError" else ["no error was raised"]
-    broken += ["another vendor was asked"] if others else []
-    free = stage.ask(*day)
-    vendors, told = free.get("provenance", {}).get("vendors"), free.get("warnings")
-    marked = free.get("provenance", {}).get("substitute")
-    broken += [] if vendors == ["yahoo"] and marked else ["without a pin, no marked substitute"]
+    others = stage.server.asked("yahoo")
+    told = stage.ask(*day).get("provenance", {})
+    substitute = str(told.get("substitute") or "")
+    broken = _unmet(
+        (answer.get("error") == "AllProvidersFailedError", "no error was raised"),
+        (not others, "another vendor was queried"),
+        (told.get("vendors") == ["yahoo"], "without provider=, no other vendor was queried"),
+        (bool(substitute), "the other vendor's bars are not marked"),
+    )
     did = "a vendor failed (HTTP 451); asked for its bars with provider=, and without"
-    saw = f"with it {answer.get('error')}, and no other vendor was asked; without it the bars of "
-    return Seen(did, f"{saw}{vendors}, marked: {_short([str(marked), *(told or [])])}", broken)
+    saw = f"with it, {answer.get('error')}, and no other vendor was queried; without it, bars that are "
+    return Seen(did, f"{saw}marked as a substitute: {substitute}", broken)
 
 
 def wrong_bars(stage: Stage) -> Seen:
     """Let a vendor send a bar whose high is below its low, and one that is 100 times too large."""
-    impossible, unit = _MONDAY + 29 * HOUR, _MONDAY + 30 * HOUR
+    day = _MONDAY + DAY
+    impossible, unit = day + 5 * HOUR, day + 6 * HOUR
     is_broken = stage.is_broken("wrong-bars")
 
     def twist(row: Row) -> Row:
@@ -279,23 +297,22 @@ def wrong_bars(stage: Stage) -> Seen:
         prices = (round(price * by, 2) for price in row[1:5])
         return Row(row.at, *prices, row.volume) if row.at == unit else row
 
-    day = _MONDAY + DAY
     stage.server.vendors["binance"].twist = twist
-    answer = stage.ask(*_day(day))
-    strict = stage.ask(*_day(day), strict=True)
+    answer, strict = stage.ask(*_day(day)), stage.ask(*_day(day), strict=True)
     told = answer["provenance"]
-    doubted = {int(datetime.fromisoformat(s["start"]).timestamp()) * 1000
-               for s in told["spans"] if s["state"] == "suspect"}  # fmt: skip
-    broken = [f"{_text(at)} was taken as final" for at in (impossible, unit) if at not in doubted]
-    broken += [] if "error" in strict else ["strict=True did not raise an error"]
-    stored = {line.partition(",")[0] for line in _lines(_year_file(stage))}
-    broken += ["the impossible bar was stored"] if _text(impossible) in stored else []
-    rest = [row for row in _bars(answer) if row.at not in (impossible, unit)]
-    wants = [row for row in _hours(stage, day, true=True) if row.at not in (impossible, unit)]
-    broken += [] if rest == wants else ["other bars are wrong"]
+    doubted = [span["start"] for span in told["spans"] if span["state"] == "suspect"]
+    rest, wants = ([row for row in rows if row.at not in (impossible, unit)]
+                   for rows in (_bars(answer), _hours(day)))  # fmt: skip
+    broken = _unmet(
+        *((f"{_text(at).replace(' ', 'T')}Z" in doubted, f"the bar of {_text(at)} was not doubted")
+          for at in (impossible, unit)),
+        (_text(impossible) not in _stored(stage), "the impossible bar was stored"),
+        ("error" in strict, "strict=True raised no error"),
+        (rest == wants, "other bars are wrong"),
+    )  # fmt: skip
     did = "a vendor sent a bar with its high below its low, and one 100 times too large"
-    saw = f"both marked as suspect ({_short(told['problems'])}), the impossible one not stored; "
-    return Seen(did, saw + f"strict=True raised {strict.get('error')}", broken)
+    saw = f"both are marked as suspect ({'; '.join(told['problems'][:2])}), the impossible one was not "
+    return Seen(did, f"{saw}stored; strict=True raised {strict.get('error')}", broken)
 
 
 PROOFS = (
@@ -315,24 +332,33 @@ PROOFS = (
 # --- parts -------------------------------------------------------------------------------
 
 
-def _after_the_answer(stage: Stage, process: Process) -> tuple[float, bool]:
+def _unmet(*expected: tuple[bool, str]) -> list[str]:
+    """Return the texts of the expectations that are not met."""
+    return [text for is_met, text in expected if not is_met]
+
+
+def _after_the_answer(stage: Stage, process: Process) -> float:
     """Wait until the vendor has answered the second of two questions.
 
     Returns:
-        How many seconds the call took after the vendor's answer to the first one, and whether that
-        call returned its bars.
+        How many seconds the call for the first one lasted after the vendor's answer.
     """
-    binance = stage.server.vendors["binance"]
-    limit = 30 * stage.pace
-    stage.result(process)  # begun
+    binance, limit = stage.server.vendors["binance"], 30 * stage.pace
+    stage.result(process)  # it begins
     binance.answered.wait(limit)
     begun = time.monotonic()
-    whole = len(stage.result(process).get("bars", ())) == 24
+    stage.result(process)
     lasted = time.monotonic() - begun
     binance.answered.clear()
     stage.result(process)
     binance.answered.wait(limit)
-    return lasted, whole
+    return lasted
+
+
+def _damage(stage: Stage, do: str) -> list[str]:
+    """Return what is damaged in the cache, after ``check`` or ``repair``."""
+    damaged: list[str] = stage.result(stage.start(do, {}))["damaged"]
+    return damaged
 
 
 def _day(day: int) -> list[str]:
@@ -340,29 +366,19 @@ def _day(day: int) -> list[str]:
     return [_COIN, _HOURS, _date(day), _date(day)]
 
 
-def _hours(stage: Stage, day: int, *, true: bool = False) -> list[Row]:
+def _hours(day: int) -> list[Row]:
     """Return the true hours of a day."""
-    vendor = stage.server.vendors["binance"]
-    return [vendor.true(HOUR, day + n * HOUR, NOW_MS) for n in range(24)]
+    return [Vendor().true(HOUR, day + n * HOUR, day + DAY) for n in range(24)]
 
 
-def _bars(answer: dict[str, Any], step: int = HOUR) -> list[Row]:
+def _bars(answer: dict[str, Any]) -> list[Row]:
     return [Row(int(row[0]), *row[1:]) for row in answer.get("bars", ())]
 
 
-def _is_true(stage: Stage, answer: dict[str, Any], day: int, least: int = 0) -> bool:
-    """Return whether an answer has only true bars of a day, at least so many of them."""
-    bars, wants = _bars(answer), _hours(stage, day)
-    return len(bars) >= least and all(row in wants for row in bars)
-
-
-def _stamps(answer: dict[str, Any]) -> set[int]:
-    return {row.at for row in _bars(answer)}
-
-
-def _dated(row: Row) -> Row:
-    """Return a day with its date as its time, as the answer has it."""
-    return row._replace(at=row.at // DAY * DAY)
+def _is_true(answer: dict[str, Any], day: int, count: int) -> bool:
+    """Return whether an answer has so many bars of a day, all of them true."""
+    bars, wants = _bars(answer), _hours(day)
+    return len(bars) == count and all(row in wants for row in bars)
 
 
 def _year_file(stage: Stage) -> Path:
@@ -370,29 +386,30 @@ def _year_file(stage: Stage) -> Path:
 
 
 def _lines(path: Path) -> list[str]:
-    """Return the lines of a year file, read as `zcat` does."""
+    """Return the lines of a year file, read as `zcat` reads it."""
     return gzip.decompress(path.read_bytes()).decode().splitlines()
 
 
+def _stored(stage: Stage) -> set[str]:
+    """Return the times of the bars in the year file."""
+    return {line.partition(",")[0] for line in _lines(_year_file(stage))}
+
+
 def _flip(path: Path, part: float) -> None:
-    """Flip one bit of a file, at ``part`` of its length, in place."""
+    """Flip a bit of a file, at ``part`` of its length, in place."""
     data = path.read_bytes()
-    at = min(len(data) - 1, round(len(data) * part))
-    _write(path, bytes([data[at] ^ 1]), at)
-
-
-def _cut(path: Path) -> None:
-    """Lose the second half of a file."""
+    at = round((len(data) - 1) * part)
     disk = Disk()
     handle = disk.open_write(path)
-    disk.truncate(handle, path.stat().st_size // 2)
+    disk.write(handle, bytes([data[at] ^ 1]), at)
     disk.close(handle)
 
 
-def _write(path: Path, data: bytes, offset: int) -> None:
+def _cut(path: Path) -> None:
+    """Cut off the second half of a file."""
     disk = Disk()
     handle = disk.open_write(path)
-    disk.write(handle, data, offset)
+    disk.truncate(handle, path.stat().st_size // 2)
     disk.close(handle)
 
 
@@ -401,14 +418,5 @@ def _date(at: int) -> str:
 
 
 def _text(at: int) -> str:
-    """Return a time as a year file has it."""
+    """Return a time in the form of the year files."""
     return f"{datetime.fromtimestamp(at / 1000, UTC):%Y-%m-%d %H:%M:%S}"
-
-
-def _texts(what: str, names: Iterable[str]) -> list[str]:
-    found = list(dict.fromkeys(names))
-    return [f"{what}: {', '.join(found)}"] if found else []
-
-
-def _short(texts: Sequence[str]) -> str:
-    return texts[0][:120] if texts else ""

@@ -56,14 +56,15 @@ class Vendor:
         """Return the bar of length ``step`` that opened at ``at``, as far as it has got by ``now``."""
         lasts = LASTS if self.split is not None else step
         part = min(1.0, (now - at) / lasts)
-        first, last = (_price(at + n * lasts * part) * self.scale for n in (0, 1))
+        first, last = (round(_price(at + n * lasts * part) * self.scale, 2) for n in (0, 1))
+        high, low = round(max(first, last) * 1.001, 2), round(min(first, last) * 0.999, 2)
         volume = 1000.0 + at // step % 97
         if self.split is not None:
             ratio, ex, is_known = self.split
             by = 1 if is_known or at >= ex else ratio
-            first, last, volume = first * by, last * by, volume / by
-        high, low = max(first, last) * 1.001, min(first, last) * 0.999
-        return Row(at, *(round(p, 2) for p in (first, high, low, last)), round(volume * part, 3))
+            first, high, low, last = (round(price * by, 2) for price in (first, high, low, last))
+            volume /= by
+        return Row(at, first, high, low, last, round(volume * part, 3))
 
     def sent(self, step: int, start: int, end: int, now: int) -> list[Row]:
         """Return the bars that this vendor sends for the opening times from start to end."""

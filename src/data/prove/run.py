@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from typing import Any, NamedTuple
 
 from .checks import PROOFS, Proof
-from .stage import Stage, TooSlow, staged
+from .stage import Stage, TooSlowError, staged
 
 NAMES = tuple(proof.name for proof in PROOFS)
 
@@ -36,7 +36,7 @@ class Verdict(NamedTuple):
         return self._asdict() | {"seconds": round(self.seconds, 2)}
 
 
-def verdicts(names: Sequence[str] = (), break_: str = "") -> Iterator[Verdict]:
+def verdicts(names: Sequence[str] = (), break_: str = "") -> Generator[Verdict]:
     """Yield the verdict on each promise as soon as there is one.
 
     Args:
@@ -59,7 +59,7 @@ def _verdict(stage: Stage, proof: Proof) -> Verdict:
         stage.scene(proof.name)
         seen = proof.run(stage)
         did, saw, broken = seen.did, seen.saw, list(seen.broken)
-    except TooSlow as exc:
+    except TooSlowError as exc:
         did, saw, broken = proof.run.__doc__ or "", "", [str(exc)]
     seconds = time.monotonic() - begun
     return Verdict(proof.name, proof.promise, did, "; ".join(broken) or saw, not broken, seconds)

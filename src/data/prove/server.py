@@ -57,7 +57,11 @@ class Server(ThreadingHTTPServer):
 
     def heal(self) -> None:
         """Make every vendor right again, and forget the requests."""
-        self.vendors = {"binance": Vendor(), "yahoo": Vendor(1.01), "share": Vendor(split=(4, 0, True))}
+        self.vendors = {
+            "binance": Vendor(),
+            "yahoo": Vendor(1.01),
+            "share": Vendor(split=(4, 0, True)),
+        }
         self.seen.clear()
 
     def url(self, vendor: str) -> str:
@@ -89,7 +93,9 @@ class _Handler(BaseHTTPRequestHandler):
         if vendor.refusals:
             status, headers = vendor.refusals[0]
             del vendor.refusals[: not vendor.refuses_always]
-            return self._send(status, {"code": -1003, "msg": "not now"}, headers)
+            return self._send(
+                status, {"code": -1003 if status == 429 else 0, "msg": "not now"}, headers
+            )
         if path == "api/v3/klines":
             return self._send(200, _klines(vendor, params, now), answered=vendor.answered)
         if path.startswith("v8/finance/chart/"):

@@ -28,7 +28,7 @@ _CALL_S, _LOAD_S, _USUAL_LOAD_S = 30.0, 180.0, 4.0
 _PAIRS = (["BTCUSDT", "1h", "2024-01-01", "2024-01-02"], ["AAPL", "1d", "2024-05-01", "2024-05-31"])
 
 
-class TooSlow(Exception):
+class TooSlowError(Exception):
     """A process did not report in time, or ended without a report."""
 
 
@@ -115,7 +115,9 @@ class Stage:
             cwd=self.folder, env=isolated_environment(self.folder), start_new_session=True,
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
         )  # fmt: skip
-        assert self._program.stdin and self._program.stdout and self._program.stderr
+        assert self._program.stdin is not None
+        assert self._program.stdout is not None
+        assert self._program.stderr is not None
         self._selector = selectors.DefaultSelector()
         self._selector.register(self._program.stdout, selectors.EVENT_READ)
         self._selector.register(self._program.stderr, selectors.EVENT_READ)
@@ -144,7 +146,7 @@ class Stage:
         places = {"cache": str(cache or self.cache), "state": str(self._scene / "state")}
         shift = self.time_ms() - time.time_ns() // 1_000_000
         line = {"id": number, "do": do, "shift": shift, "rules": str(self.folder / "rules.yaml")}
-        assert self._program.stdin
+        assert self._program.stdin is not None
         with suppress(BrokenPipeError):  # it has ended, which is noticed when it is read
             self._program.stdin.write(json.dumps(line | places | dict(call)).encode() + b"\n")
             self._program.stdin.flush()
@@ -158,15 +160,15 @@ class Stage:
         """Return the next report of a process.
 
         Raises:
-            TooSlow: There is none within the limit, or the process has ended without one.
+            TooSlowError: There is none within the limit, or the process has ended without one.
         """
         until = time.monotonic() + limit_s * self.pace
         while not process.reports:
             if process.ended is not None:
-                raise TooSlow(f"a process ended with {process.ended}{self._last_error()}")
+                raise TooSlowError(f"a process ended with {process.ended}{self._last_error()}")
             if time.monotonic() >= until:
                 process.kill()
-                raise TooSlow(f"no answer within {limit_s * self.pace:,.0f} s")
+                raise TooSlowError(f"no answer within {limit_s * self.pace:,.0f} s")
             self._listen(until)
         return process.reports.pop(0)
 
@@ -174,17 +176,17 @@ class Stage:
         """Wait until processes have ended.
 
         Raises:
-            TooSlow: A process is still running after the limit.
+            TooSlowError: A process is still running after the limit.
         """
         until = time.monotonic() + _CALL_S * self.pace
         while any(one.ended is None for one in processes):
             if time.monotonic() >= until:
-                raise TooSlow("a process does not end")
+                raise TooSlowError("a process does not end")
             self._listen(until)
 
     def _listen(self, until: float) -> None:
         """Take what the processes have reported; wait for it until ``until``."""
-        assert self._program.stdout
+        assert self._program.stdout is not None
         for key, _ in self._selector.select(max(0.0, until - time.monotonic())):
             data = read(key.fd, 1 << 16)
             if key.fileobj is not self._program.stdout:
@@ -193,7 +195,7 @@ class Stage:
                     self._selector.unregister(key.fileobj)
                 continue
             if not data:
-                raise TooSlow(f"the processes of the users have ended{self._last_error()}")
+                raise TooSlowError(f"the processes of the users have ended{self._last_error()}")
             *lines, self._rest = (self._rest + data).split(b"\n")
             for line in lines:
                 report = json.loads(line)
