@@ -58,7 +58,10 @@ EXAMPLES = {
     "cache stats": ("cache stats", "cache stats --json"),
     "cache list": ("cache list", "cache list --check"),
     "cache info": ("cache info AAPL 1d", "cache info BTCUSDT 1h --json"),
-    "cache export": ("cache export AAPL 1d --out aapl.parquet", "cache export --all bars"),
+    "cache export": (
+        "cache export AAPL 1d --out aapl.parquet",
+        "cache export --for freqtrade user_data/data",
+    ),
     "cache verify": ("cache verify", "cache verify AAPL 1d"),
     "cache repair": ("cache repair --dry-run", "cache repair AAPL 1d"),
     "cache compact": ("cache compact --dry-run", "cache compact BTCUSDT 1m"),

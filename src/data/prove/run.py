@@ -50,10 +50,11 @@ def verdicts(names: Sequence[str] = (), break_: str = "") -> Generator[Verdict]:
     with staged(break_) as stage:
         for proof in PROOFS:
             if not names or proof.name in names:
-                yield _verdict(stage, proof)
+                yield carried_out(stage, proof)
 
 
-def _verdict(stage: Stage, proof: Proof) -> Verdict:
+def carried_out(stage: Stage, proof: Proof) -> Verdict:
+    """Carry out a proof, and return the verdict; a process that fails is a broken promise."""
     begun = time.monotonic()
     try:
         stage.scene(proof.name)
