@@ -13,7 +13,7 @@ import pytest
 from src.data.cli import main
 from src.data.clock import ManualClock
 from src.data.data_manager import DataManager
-from src.data.errors import StorageError
+from src.data.errors import IncompleteDataWarning, StorageError
 from src.data.jobs.export import Exporter
 from src.data.jobs.export_freqtrade import Candles, write_candles
 from src.data.model.instant import parse_iso
@@ -56,11 +56,11 @@ def test_bars_that_may_still_change_are_left_out_and_counted(
     bars = manager.get_ohlcv("BTCUSDT", "1h", "2024-06-12", "now")
     assert bars.index[-1] == pd.Timestamp("2024-06-12T14:00")
     one = exported(manager, tmp_path)["BTCUSDT 1h"]
-    assert (one.rows, one.left_out, one.last) == (14, {"provisional": 1}, "2024-06-12T13:00:00")
+    assert (one.rows, one.left_out, one.last) == (14, {"provisional": 1}, "2024-06-12T13:00:00Z")
     clock.advance(3600)
     manager.get_ohlcv("BTCUSDT", "1h", "2024-06-12", "now")
     one = exported(manager, tmp_path)["BTCUSDT 1h"]
-    assert (one.rows, one.last) == (15, "2024-06-12T14:00:00")
+    assert (one.rows, one.last) == (15, "2024-06-12T14:00:00Z")
 
 
 @pytest.mark.filterwarnings("ignore::src.data.errors.IncompleteDataWarning")
@@ -73,9 +73,10 @@ def test_doubtful_bars_are_left_out_and_holes_are_counted(
     manager.get_ohlcv("BTCUSDT", "1h", "2024-06-04", "2024-06-04")
     one = exported(manager, tmp_path)["BTCUSDT 1h"]
     assert one.rows == 45
-    assert (one.missing, one.first_gap) == (3, "2024-06-03T05:00:00")
+    assert (one.missing, one.first_gap) == (3, "2024-06-03T05:00:00Z")
 
 
+@pytest.mark.filterwarnings("ignore::src.data.errors.IncompleteDataWarning")
 def test_a_share_and_bars_of_no_exchange_are_named(
     manager: DataManager, vendors: VendorServer, tmp_path: Path
 ) -> None:
@@ -161,7 +162,7 @@ def test_the_command_tells_what_is_missing(
     code, told = run("--for", "freqtrade", str(tmp_path / "data"))
     assert (code, [one["rows"] for one in told]) == (0, [24])
     vendors.fault("binance", Fault.drop(5), times=1)
-    with pytest.warns(UserWarning):
+    with pytest.warns(IncompleteDataWarning):
         manager.get_ohlcv("BTCUSDT", "1h", "2024-06-04", "2024-06-04")
     code, told = run("BTCUSDT", "1h", "--for", "freqtrade", str(tmp_path / "data"))
     assert (code, told[0]["rows"], told[0]["missing"]) == (1, 47, 1)

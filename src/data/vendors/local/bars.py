@@ -80,7 +80,8 @@ class LocalFiles:
             ``{symbol}``.
         symbol_column: Column with the symbol of each row, in a file with several symbols.
         symbol: The only symbol in the files.
-        delimiter: Field separator of CSV files: ``,``, ``;``, ``|`` or a tab; not used for Parquet and Feather.
+        delimiter: Field separator of CSV files: ``,``, ``;``, ``|`` or a tab; not used for Parquet and
+            Feather.
         columns: Maps this library's column names to those in the file if they differ; ``volume`` is
             None if the bars have no volume.
         time_column: Column with the timestamps.
