@@ -43,7 +43,7 @@ def promise_to_break(known: tuple[str, ...], environ: Mapping[str, str] | None =
     """Return the promise that ``ONETAPE_PROVE_BREAK`` names; empty if it is not set.
 
     Raises:
-        QueryError: There is no such promise.
+        QueryError: The variable names another word.
     """
     name = (os.environ if environ is None else environ).get(_BREAK, "").strip()
     if name and name not in known and name != "all":

@@ -95,7 +95,7 @@ def flipped_bit(stage: Stage) -> Seen:
         broken += _unmet((is_true, f"wrong bars after {path.name} was damaged at {part:.0%}"))
     asked = len(stage.server.asked("binance")) - 1
     did = f"flipped a bit at {len(places)} places in the files of a series ({', '.join(names)})"
-    saw = f"every answer had the 24 true bars; the vendor was asked for them again {asked} times; "
+    saw = f"every answer had the 24 true bars; {asked} times they were fetched again; "
     return Seen(did, saw + "after a repair, no file is damaged", broken + _damage(stage, "repair"))
 
 
@@ -355,7 +355,7 @@ def _after_the_answer(stage: Stage, process: Process) -> float:
 
 
 def _damage(stage: Stage, do: str) -> list[str]:
-    """Return what is damaged in the cache, after ``check`` or ``repair``."""
+    """Return the damages in the cache, after ``check`` or ``repair``."""
     damaged: list[str] = stage.result(stage.start(do, {}))["damaged"]
     return damaged
 

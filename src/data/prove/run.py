@@ -44,7 +44,7 @@ def verdicts(names: Sequence[str] = (), break_: str = "") -> Generator[Verdict]:
         break_: Name of a proof whose promise is broken on purpose, or ``all``.
 
     Raises:
-        StorageError: There is no location for temporary files.
+        StorageError: No temporary folder can be created.
         ConfigError: No port is free.
     """
     with staged(break_) as stage:

@@ -36,7 +36,7 @@ class Process:
     """A user's process: one call, and what it has reported so far.
 
     Attributes:
-        pid: Number of the process.
+        pid: Number of the process; 0 until it has begun.
         reports: Its reports that have not been read yet.
         ended: Its exit code, or None while it is running.
     """
@@ -48,7 +48,7 @@ class Process:
 
     def kill(self) -> None:
         """End the process with SIGKILL, which it cannot notice."""
-        if self.ended is None:
+        if self.ended is None and self.pid:  # 0 would be this process and its group
             with suppress(ProcessLookupError):
                 kill(self.pid, signal.SIGKILL)
 
@@ -69,7 +69,7 @@ class Stage:
         self._begun = time.monotonic()
         self._calls: dict[int, Process] = {}
         self._rest = b""
-        self._scene = folder
+        self._scene, self._scenes = folder, 0
         try:
             self.server = Server(self.time_ms)
         except OSError as exc:
@@ -87,7 +87,8 @@ class Stage:
 
     def scene(self, name: str) -> None:
         """Begin a proof: an empty cache, no remembered limits, and vendors without a fault."""
-        self._scene = self.folder / name
+        self._scenes += 1
+        self._scene = self.folder / f"{self._scenes:02d}-{name}"
         Disk().make_folders(self._scene, durable=False)
         self.server.heal()
         self.set_time(NOW_MS)
@@ -225,7 +226,7 @@ def staged(break_: str) -> Iterator[Stage]:
     """Yield a stage in a temporary folder that only this user can enter; nothing of it remains.
 
     Raises:
-        StorageError: There is no location for temporary files.
+        StorageError: No temporary folder can be created.
         ConfigError: No port is free.
     """
     with scratch_folder("onetape-prove-") as folder:
