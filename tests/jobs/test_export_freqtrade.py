@@ -1,4 +1,4 @@
-"""Candle files for freqtrade: names, columns, and nothing left out or incomplete in silence."""
+"""Files for freqtrade: names, columns, and nothing left out or incomplete in silence."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from src.data.clock import ManualClock
 from src.data.data_manager import DataManager
 from src.data.errors import IncompleteDataWarning, StorageError
 from src.data.jobs.export import Exporter
-from src.data.jobs.export_freqtrade import Candles, write_candles
+from src.data.jobs.export_freqtrade import BarFile, write_files
 from src.data.model.instant import parse_iso
 from tests.e2e.conftest import make, manager, rules
 from tests.vendor_server import Fault, VendorServer
@@ -26,11 +26,11 @@ COLUMNS = ["date", "open", "high", "low", "close", "volume"]
 DAY = ("BTCUSDT", "1h", "2024-06-03", "2024-06-03")
 
 
-def exported(manager: DataManager, folder: Path) -> dict[str, Candles]:
+def exported(manager: DataManager, folder: Path) -> dict[str, BarFile]:
     """Export everything; return the files by series."""
     services = manager._services
     keys = services.cache.maintenance.series()
-    return {str(one.key): one for one in write_candles(Exporter.of(services), keys, folder)}
+    return {str(one.key): one for one in write_files(Exporter.of(services), keys, folder)}
 
 
 def test_a_file_is_named_and_built_as_freqtrade_does(manager: DataManager, tmp_path: Path) -> None:
@@ -99,9 +99,9 @@ def test_a_longer_file_of_freqtrades_own_is_not_replaced(
     pd.concat([longer, more], ignore_index=True).to_feather(path)
     before = path.read_bytes()
     one = exported(manager, tmp_path)["BTCUSDT 1h"]
-    assert "has 1 candles that the cache does not have as final" in one.problem
+    assert "has 1 bars that the cache does not have as final" in one.problem
     path.write_bytes(b"something else")
-    assert "is not a candle file" in exported(manager, tmp_path)["BTCUSDT 1h"].problem
+    assert "does not contain bars" in exported(manager, tmp_path)["BTCUSDT 1h"].problem
     assert path.read_bytes() != before
     path.unlink()
     assert exported(manager, tmp_path)["BTCUSDT 1h"].rows == 24

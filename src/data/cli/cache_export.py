@@ -34,7 +34,7 @@ def configure(actions: Any) -> None:
         nargs=2,
         dest="tool",
         metavar=("freqtrade", "DIR"),
-        help="write the candle files of freqtrade below its data folder, such as user_data/data",
+        help="write the files of freqtrade below its data folder, such as user_data/data",
     )
     export.add_argument("--start", help="date (whole session) or UTC time, inclusive")
     export.add_argument("--end", help="date (whole session) or UTC time, inclusive")
@@ -55,7 +55,7 @@ def configure(actions: Any) -> None:
 
 def _export(args: argparse.Namespace) -> Report:
     if args.tool:
-        return _candles(args)
+        return _for_freqtrade(args)
     from ..jobs.export import Exporter
     from ..wiring import build
 
@@ -83,10 +83,10 @@ def _export(args: argparse.Namespace) -> Report:
     return Report(plain, _shown(done) if done else [nothing], ok=ok)
 
 
-def _candles(args: argparse.Namespace) -> Report:
-    """Write the candle files of another tool, and report which bars are not in them."""
+def _for_freqtrade(args: argparse.Namespace) -> Report:
+    """Write the files of another tool, and report which bars are not in them."""
     from ..jobs.export import Exporter
-    from ..jobs.export_freqtrade import write_candles
+    from ..jobs.export_freqtrade import write_files
     from ..wiring import build
 
     tool, folder = args.tool
@@ -102,7 +102,7 @@ def _candles(args: argparse.Namespace) -> Report:
     keys = services.cache.maintenance.series()
     if args.symbol:
         keys = chosen(services, args.symbol, args.timeframe)
-    done = write_candles(Exporter.of(services), keys, Path(folder))
+    done = write_files(Exporter.of(services), keys, Path(folder))
     rows = [
         [
             name_of(one.key),
@@ -118,7 +118,7 @@ def _candles(args: argparse.Namespace) -> Report:
     names = ["series", "bars#", "first?", "last?", "left out", "missing", "file"]
     good = [one for one in done if one.path]
     gaps = sum(one.missing > 0 for one in good)
-    notes = [f"{counted(gaps, 'file')} with missing bars, which freqtrade fills with flat candles"]
+    notes = [f"{counted(gaps, 'file')} with missing bars, which freqtrade fills with flat ones"]
     return Report(
         [one.to_json() for one in done],
         [TextTable(names, rows), styled(f"written: {counted(len(good), 'file')}", "bold")],

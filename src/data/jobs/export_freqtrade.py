@@ -1,8 +1,8 @@
-"""Writes stored bars of coins as the candle files of freqtrade; no vendor is queried.
+"""Writes stored bars of coins in the layout of freqtrade; no vendor is queried.
 
 The layout is that of freqtrade 2024 to 2026: ``<exchange>/BTC_USDT-1h.feather`` for spot, and
 ``<exchange>/futures/BTC_USDT_USDT-1h-futures.feather`` for perpetual futures, with the columns
-``date open high low close volume``. freqtrade replaces missing candles by flat ones without a word,
+``date open high low close volume``. freqtrade replaces missing bars by flat ones without a word,
 so every bar that is left out is reported.
 """
 
@@ -39,8 +39,8 @@ _FUTURES = {"binanceusdm": ("binance", "quote"), "binancecoinm": ("binance", "ba
 
 
 @dataclass(frozen=True)
-class Candles(Exported):
-    """One candle file.
+class BarFile(Exported):
+    """One file.
 
     Attributes:
         left_out: Maps each state other than final to the number of bars that were left out.
@@ -58,7 +58,7 @@ class Candles(Exported):
         return super().to_json() | more
 
 
-def write_candles(exporter: Exporter, keys: Iterable[SeriesKey], folder: Path) -> list[Candles]:
+def write_files(exporter: Exporter, keys: Iterable[SeriesKey], folder: Path) -> list[BarFile]:
     """Write the final bars of each series to freqtrade's data folder, one file after another.
 
     Each file is replaced atomically. A series that cannot be written is reported with its reason,
@@ -74,7 +74,7 @@ def write_candles(exporter: Exporter, keys: Iterable[SeriesKey], folder: Path) -
         StorageError: A folder cannot be created, or is inside the cache.
     """
     exporter.check_outside(folder)
-    done: list[Candles] = []
+    done: list[BarFile] = []
     written: dict[Path, SeriesKey] = {}
     for key in keys:
         try:
@@ -82,7 +82,7 @@ def write_candles(exporter: Exporter, keys: Iterable[SeriesKey], folder: Path) -
         except MissingExtraError:
             raise
         except DataError as error:
-            one = Candles(key, problem=str(error))
+            one = BarFile(key, problem=str(error))
         if one.path:
             written[Path(one.path)] = key
         done.append(one)
@@ -91,25 +91,25 @@ def write_candles(exporter: Exporter, keys: Iterable[SeriesKey], folder: Path) -
 
 def _write(
     exporter: Exporter, key: SeriesKey, folder: Path, written: dict[Path, SeriesKey]
-) -> Candles:
+) -> BarFile:
     answer = exporter.stored(key, Wanted(adjustment=None))
     name, why = _place(key, answer.query.instrument, answer.kind.venue)
     if why:
-        return Candles(key, problem=why)
+        return BarFile(key, problem=why)
     path = folder / name
     if path in written:
-        return Candles(key, problem=f"{written[path]} has the same pair, timeframe and exchange")
+        return BarFile(key, problem=f"{written[path]} has the same pair, timeframe and exchange")
     frame = build_frame(answer.table, answer.coverage, ())
     left_out, final = _final(frame, answer.coverage)
     if not len(final):
-        return Candles(key, problem="no bar is final yet", left_out=left_out)
+        return BarFile(key, problem="no bar is final yet", left_out=left_out)
     missing, first_gap = _missing(final.index, key.timeframe)
     if refusal := _refusal(path, final.index):
-        return Candles(key, problem=refusal, left_out=left_out)
+        return BarFile(key, problem=refusal, left_out=left_out)
     Disk().make_folders(path.parent)
     put(path, _feather(final))
     ends = [iso(int(final.index[n].value) // 1_000_000) for n in (0, -1)]
-    return Candles(key, str(path), len(final), ends[0], ends[1], "", left_out, missing, first_gap)
+    return BarFile(key, str(path), len(final), ends[0], ends[1], "", left_out, missing, first_gap)
 
 
 def _place(key: SeriesKey, instrument: Instrument, venue: str) -> tuple[str, str]:
@@ -154,7 +154,7 @@ def _missing(index: pd.DatetimeIndex, timeframe: Timeframe) -> tuple[int, str]:
 
 
 def _refusal(path: Path, index: pd.DatetimeIndex) -> str:
-    """Return why an existing file is not replaced; empty if no candle of it would be lost."""
+    """Return why an existing file is not replaced; empty if no bar in it would be lost."""
     import pandas as pd
 
     if not path.exists():
@@ -162,12 +162,12 @@ def _refusal(path: Path, index: pd.DatetimeIndex) -> str:
     try:
         dates = pd.to_datetime(pd.read_feather(path, columns=["date"])["date"], utc=True)
     except (OSError, ValueError, KeyError) as exc:
-        return f"{path} exists and is not a candle file: {exc}"
+        return f"{path} exists and does not contain bars: {exc}"
     ours = index.tz_localize("UTC")
     lost = int((~dates.isin(ours)).sum())
     if not lost:
         return ""
-    return f"{path} has {lost:,} candles that the cache does not have as final; move it away first"
+    return f"{path} has {lost:,} bars that the cache does not have as final; move it away first"
 
 
 def _feather(frame: pd.DataFrame) -> bytes:

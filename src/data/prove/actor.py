@@ -162,9 +162,9 @@ class _Parent:
 
 
 def _write(fd: int, report: dict[str, Any]) -> None:
-    """Write a report as a line of JSON."""
-    with open(fd, "wb", closefd=False) as file:
-        file.write(json.dumps(report).encode() + b"\n")
+    """Write a report as a line of JSON to a pipe."""
+    with os.fdopen(fd, "w", closefd=False) as pipe:
+        print(json.dumps(report), file=pipe)
 
 
 def _act(call: dict[str, Any], writer: int) -> None:
@@ -176,9 +176,9 @@ def _act(call: dict[str, Any], writer: int) -> None:
 
         _CALLS[call["do"]](call, partial(_write, writer))
         code = 0
-    except BaseException:  # noqa: BLE001 - nothing of the parent's may run in a child
-        traceback.print_exc()
-    finally:
+    finally:  # nothing of the parent's may run in a child
+        if code:
+            traceback.print_exc()
         os._exit(code)
 
 

@@ -114,7 +114,7 @@ def two_writers(stage: Stage) -> Seen:
     for day in days:
         is_there = _is_true(stage.ask(*_day(day), offline=True), day, 24)
         broken += _unmet((is_there, f"bars of {_date(day)} are lost"))
-    starts = [int(one.params["startTime"]) for one in stage.server.asked("binance", "klines")]
+    starts = [int(one.params["startTime"]) for one in stage.server.asked("binance", "api/v3")]
     broken += _unmet(*((starts.count(d) == 1, f"{_date(d)} was requested twice") for d in common))
     did = f"two processes wrote {len(days)} days of a series at the same time, {len(common)} of them both"
     saw = f"all {len(days)} days are there, each was requested once, and no file is damaged"
@@ -136,7 +136,7 @@ def hole(stage: Stage) -> Seen:
     stage.set_time(NOW_MS + 7 * HOUR)
     again = stage.ask(*_day(_MONDAY), strict=True)
     spans = {(one.vendor, int(one.params["startTime"]), int(one.params["endTime"]) + 1)
-             for one in stage.server.asked("binance", "klines")}  # fmt: skip
+             for one in stage.server.asked("binance", "api/v3")}  # fmt: skip
     wants = [row for row in _hours(_MONDAY) if row.at not in lacks]
     broken = _unmet(
         (_bars(answer) == wants, "the answer contains bars of the other vendor"),
@@ -207,7 +207,7 @@ def split(stage: Stage) -> Seen:
 
 def retry_after(stage: Stage) -> Seen:
     """Refuse a process with 429 and ``Retry-After``, and start a second process meanwhile."""
-    seconds, days = round(max(3.0, 3 * stage.pace)), (_MONDAY, _MONDAY + DAY)
+    seconds, days = round(min(10.0, max(3.0, 3 * stage.pace))), (_MONDAY, _MONDAY + DAY)
     told = "0" if stage.is_broken("retry-after") else str(seconds)
     stage.server.vendors["binance"].refusals = [(429, {"Retry-After": told})]
     calls = [{"ask": _day(day), "options": {"provider": "binance"}} for day in days]
