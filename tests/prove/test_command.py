@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import http.client
 import json
 import os
 import signal
@@ -16,7 +17,7 @@ from typing import Any
 import pytest
 
 from src.data.cli import main
-from src.data.prove.run import NAMES, Verdict
+from src.data.prove.run import NAMES, PromiseVerdict
 from src.data.prove.server import Server
 from tests.cache.counts import FULL
 from tests.programs import ROOT
@@ -35,15 +36,15 @@ def temporary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return folder
 
 
-def verdict_of(name: str, *, is_kept: bool) -> Verdict:
-    return Verdict(name, "Final", "did this", "saw that", is_kept, 1.25)
+def verdict_of(name: str, *, is_kept: bool) -> PromiseVerdict:
+    return PromiseVerdict(name, "Final", "did this", "saw that", is_kept, 1.25)
 
 
-def given(monkeypatch: pytest.MonkeyPatch, *verdicts: Verdict) -> list[tuple[Any, ...]]:
+def given(monkeypatch: pytest.MonkeyPatch, *verdicts: PromiseVerdict) -> list[tuple[Any, ...]]:
     """Let these be the verdicts; return the arguments that the command passes on."""
     calls: list[tuple[Any, ...]] = []
 
-    def made(*args: Any) -> Iterator[Verdict]:
+    def made(*args: Any) -> Iterator[PromiseVerdict]:
         calls.append(args)
         yield from verdicts
 
@@ -181,3 +182,13 @@ def test_no_name_is_resolved(monkeypatch: pytest.MonkeyPatch) -> None:
     server = Server(lambda: 0)
     server.server_close()
     assert server.url("yahoo").startswith("http://127.0.0.1:")
+
+
+def test_an_address_without_the_token_is_not_answered() -> None:
+    with Server(lambda: 0) as server:
+        host, port = server.server_address[:2]
+        connection = http.client.HTTPConnection(host, port, timeout=30)
+        connection.request("GET", "/binance/api/v3/klines?symbol=BTCUSDT&interval=1h")
+        assert connection.getresponse().status == 404
+        connection.close()
+        assert server.seen == []

@@ -61,7 +61,7 @@ def test_what_belongs_to_the_user_is_not_touched(spoilt: Set) -> None:
 
 
 def test_a_process_that_does_not_answer_is_a_broken_promise(spoilt: Set) -> None:
-    def stopped(_: object) -> checks.Seen:
+    def stopped(_: object) -> checks.Observation:
         process = spoilt.stage.start("ask_each", {"asks": [["BTCUSDT", "1h", "2024-06-01"]] * 9})
         spoilt.stage.result(process)
         os.kill(process.pid, signal.SIGSTOP)
@@ -74,7 +74,7 @@ def test_a_process_that_does_not_answer_is_a_broken_promise(spoilt: Set) -> None
 
 
 def test_a_process_that_fails_is_a_broken_promise_with_its_last_words(spoilt: Set) -> None:
-    def failing(_: object) -> checks.Seen:
+    def failing(_: object) -> checks.Observation:
         spoilt.stage.ask("BTCUSDT", "1h", no_such_option=1)
         raise AssertionError("there was an answer")
 

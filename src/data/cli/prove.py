@@ -13,7 +13,7 @@ from .report import FAILED, OK, Line, show
 from .tables import counted, findings, styled
 
 if TYPE_CHECKING:
-    from ..prove.run import Verdict
+    from ..prove.run import PromiseVerdict
     from .tables import Cell
 
 # The exit code of a program that Ctrl-C has ended.
@@ -38,7 +38,7 @@ def run(args: argparse.Namespace) -> int:
     from ..prove.run import NAMES, verdicts
 
     broken_on_purpose, begun = promise_to_break(NAMES), time.monotonic()
-    found: list[Verdict] = []
+    found: list[PromiseVerdict] = []
     try:
         with closing(verdicts(args.only, broken_on_purpose)) as proofs:
             for verdict in proofs:
@@ -66,7 +66,7 @@ def run(args: argparse.Namespace) -> int:
     return FAILED if broken else OK
 
 
-def _line(verdict: Verdict) -> tuple[Cell, str, list[Cell]]:
+def _line(verdict: PromiseVerdict) -> tuple[Cell, str, list[Cell]]:
     mark = styled("✓", "green") if verdict.is_kept else styled("✗", "red")
     said = f"{'kept' if verdict.is_kept else 'broken'}: {verdict.promise}"
     return mark, verdict.name, [f"{said} · {verdict.did} → {verdict.saw}"]

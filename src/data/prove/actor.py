@@ -8,6 +8,7 @@ number of the call. When its input ends, it kills its children and exits.
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import selectors
@@ -132,8 +133,8 @@ class _Parent:
     def _begin(self, call: dict[str, Any]) -> None:
         use_state_folder(call["state"])
         if call["do"] == "load":
-            for query in call["asks"]:
-                _answer(_manager(call), query, {})
+            _answer(_manager(call), call["ask"], {})
+            gc.freeze()  # or a collection in a child would copy what it shares with the others
             self._tell(call["id"], {"loaded": threading.active_count()})
             return
         reader, writer = os.pipe()

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from ..disk.files import Disk
-from .market import DAY, HOUR, MINUTE, OPENS, Row, Vendor
+from .market import DAY, HOUR, MINUTE, OPENS, Row, ScriptedVendor
 from .stage import NOW_MS, Process, Stage
 
 _COIN, _HOURS, _SHARE = "BTCUSDT", "1h", "AAPL"
@@ -23,7 +23,7 @@ _MONDAY, _EX_DAY = 1_717_372_800_000, 1_717_977_600_000
 _KILLS, _DAYS_EACH = 12, 4
 
 
-class Seen(NamedTuple):
+class Observation(NamedTuple):
     """The result of a proof.
 
     Attributes:
@@ -42,10 +42,10 @@ class Proof(NamedTuple):
 
     name: str
     promise: str
-    run: Callable[[Stage], Seen]
+    run: Callable[[Stage], Observation]
 
 
-def killed(stage: Stage) -> Seen:
+def killed(stage: Stage) -> Observation:
     """Kill processes at a dozen points between a vendor's answer and the end of the call."""
     kept: list[int] = []
     broken: list[str] = []
@@ -74,12 +74,12 @@ def killed(stage: Stage) -> Seen:
     broken += _unmet((in_time >= _KILLS // 4, "the calls ended before the signal came"))
     did = f"killed {in_time} processes (SIGKILL) between a vendor's answer and the end of the call"
     saw = f"{old} commits were not made, {new} made, none half made; all {len(kept)} days that had "
-    return Seen(
+    return Observation(
         did, saw + "been answered are still there, and no file is damaged", broken + damaged
     )
 
 
-def flipped_bit(stage: Stage) -> Seen:
+def flipped_bit(stage: Stage) -> Observation:
     """Flip a bit in each file of a series, and ask again."""
     stage.ask(*_day(_MONDAY))
     lane, binance = _year_file(stage).parent, stage.server.vendors["binance"]
@@ -96,10 +96,12 @@ def flipped_bit(stage: Stage) -> Seen:
     asked = len(stage.server.asked("binance")) - 1
     did = f"flipped a bit at {len(places)} places in the files of a series ({', '.join(names)})"
     saw = f"every answer had the 24 true bars; {asked} times they were fetched again; "
-    return Seen(did, saw + "after a repair, no file is damaged", broken + _damage(stage, "repair"))
+    return Observation(
+        did, saw + "after a repair, no file is damaged", broken + _damage(stage, "repair")
+    )
 
 
-def two_writers(stage: Stage) -> Seen:
+def two_writers(stage: Stage) -> Observation:
     """Let two processes write days of a series at the same time, some of them the same days."""
     own = [[_MONDAY - (2 * n + one) * DAY for n in range(_DAYS_EACH)] for one in (2, 3)]
     common = [_MONDAY + n * DAY for n in range(_DAYS_EACH)]
@@ -118,10 +120,10 @@ def two_writers(stage: Stage) -> Seen:
     broken += _unmet(*((starts.count(d) == 1, f"{_date(d)} was requested twice") for d in common))
     did = f"two processes wrote {len(days)} days of a series at the same time, {len(common)} of them both"
     saw = f"all {len(days)} days are there, each was requested once, and no file is damaged"
-    return Seen(did, saw, broken + _damage(stage, "check"))
+    return Observation(did, saw, broken + _damage(stage, "check"))
 
 
-def hole(stage: Stage) -> Seen:
+def hole(stage: Stage) -> Observation:
     """Let a vendor lack two hours that another has at other prices; then let it have them."""
     lacks = frozenset({_MONDAY + 5 * HOUR, _MONDAY + 6 * HOUR})
     binance, yahoo = stage.server.vendors["binance"], stage.server.vendors["yahoo"]
@@ -147,10 +149,10 @@ def hole(stage: Stage) -> Seen:
     did = "a vendor lacked two hours that another has at other prices; hours later it had them"
     saw = f"22 bars of the first vendor, none of the other; gap listed: {'; '.join(gaps)}; "
     saw += "later only these two hours were requested, and the day was complete"
-    return Seen(did, saw, broken)
+    return Observation(did, saw, broken)
 
 
-def half_bar(stage: Stage) -> Seen:
+def half_bar(stage: Stage) -> Observation:
     """Ask while an hour is running, and again after it has closed."""
     hour, binance = NOW_MS // HOUR * HOUR, stage.server.vendors["binance"]
     today = [_COIN, _HOURS, _date(hour), "now"]
@@ -171,12 +173,12 @@ def half_bar(stage: Stage) -> Seen:
     did = "a vendor sent the running hour 20 minutes after its open, and the whole one after its close"
     saw = "the running hour was in an answer only on request (include_forming=True), and never in the "
     saw += "file; after its close it was fetched "
-    return Seen(
+    return Observation(
         did, f"{saw}whole (volume {closed.volume:g}, not {half.volume:g}) and stored", broken
     )
 
 
-def split(stage: Stage) -> Seen:
+def split(stage: Stage) -> Observation:
     """Fetch days before a split, and the days after it once it is known."""
     share, start = stage.server.vendors["share"], _MONDAY - 14 * DAY
     until, last = _EX_DAY - 4 * DAY, _EX_DAY + 11 * DAY
@@ -188,7 +190,7 @@ def split(stage: Stage) -> Seen:
     share.split = (4, _EX_DAY + OPENS, True)
     wants = share.sent(DAY, start, last + DAY - 1, stage.time_ms())
     if stage.is_broken("split"):
-        untold = Vendor(split=(4, _EX_DAY + 90 * DAY, False))
+        untold = ScriptedVendor(split=(4, _EX_DAY + 90 * DAY, False))
         share.twist = lambda row: untold.true(DAY, row.at, stage.time_ms())
     after = _bars(stage.ask(_SHARE, "1d", _date(start), _date(last)))
     traded = [row.open * 4 for row in wants[: len(before)]]
@@ -202,10 +204,10 @@ def split(stage: Stage) -> Seen:
     )
     did = f"fetched days of {_SHARE} before a split of 4 for 1, and the days after it once it was known"
     saw = f"{len(wants)} days in the prices of today, without a jump; {len(on_disk) - 1} stored rows are "
-    return Seen(did, saw + "unchanged", broken)
+    return Observation(did, saw + "unchanged", broken)
 
 
-def retry_after(stage: Stage) -> Seen:
+def retry_after(stage: Stage) -> Observation:
     """Refuse a process with 429 and ``Retry-After``, and start a second process meanwhile."""
     seconds, days = round(min(10.0, max(3.0, 3 * stage.pace))), (_MONDAY, _MONDAY + DAY)
     told = "0" if stage.is_broken("retry-after") else str(seconds)
@@ -225,12 +227,12 @@ def retry_after(stage: Stage) -> Seen:
           for answer, day in zip(answers, days, strict=True)),
     )  # fmt: skip
     did = f"refused a process with 429 and Retry-After: {seconds}, and started a second one"
-    return Seen(
+    return Observation(
         did, f"the next request of either came after {waited:.1f} s; both were answered", broken
     )
 
 
-def full_disk(stage: Stage) -> Seen:
+def full_disk(stage: Stage) -> Observation:
     """Let the files of a process grow no more, and ask for bars that are not stored yet."""
     tuesday = _MONDAY + DAY
     stage.ask(*_day(_MONDAY))
@@ -260,10 +262,10 @@ def full_disk(stage: Stage) -> Seen:
         f"let no file of a process grow beyond {len(stored)} bytes (RLIMIT_FSIZE, for a full disk)"
     )
     saw = f"the bars were returned with a note ({note.partition(' (')[0]}); stored bars are unchanged; "
-    return Seen(did, saw + "with space, the new ones were stored", broken)
+    return Observation(did, saw + "with space, the new ones were stored", broken)
 
 
-def pinned(stage: Stage) -> Seen:
+def pinned(stage: Stage) -> Observation:
     """Let a vendor fail, and ask with ``provider=`` and without."""
     binance, day = stage.server.vendors["binance"], _day(_MONDAY)
     binance.refusals, binance.refuses_always = [(451, {})], True
@@ -280,10 +282,10 @@ def pinned(stage: Stage) -> Seen:
     )
     did = "a vendor failed (HTTP 451); asked for its bars with provider=, and without"
     saw = f"with it, {answer.get('error')}, and no other vendor was queried; without it, bars that are "
-    return Seen(did, f"{saw}marked as a substitute: {substitute}", broken)
+    return Observation(did, f"{saw}marked as a substitute: {substitute}", broken)
 
 
-def wrong_bars(stage: Stage) -> Seen:
+def wrong_bars(stage: Stage) -> Observation:
     """Let a vendor send a bar whose high is below its low, and one that is 100 times too large."""
     day = _MONDAY + DAY
     impossible, unit = day + 5 * HOUR, day + 6 * HOUR
@@ -311,7 +313,7 @@ def wrong_bars(stage: Stage) -> Seen:
     )  # fmt: skip
     did = "a vendor sent a bar with its high below its low, and one 100 times too large"
     saw = f"both are marked as suspect ({'; '.join(told['problems'][:2])}), the impossible one was not "
-    return Seen(did, f"{saw}stored; strict=True raised {strict.get('error')}", broken)
+    return Observation(did, f"{saw}stored; strict=True raised {strict.get('error')}", broken)
 
 
 PROOFS = (
@@ -367,7 +369,7 @@ def _day(day: int) -> list[str]:
 
 def _hours(day: int) -> list[Row]:
     """Return the true hours of a day."""
-    return [Vendor().true(HOUR, day + n * HOUR, day + DAY) for n in range(24)]
+    return [ScriptedVendor().true(HOUR, day + n * HOUR, day + DAY) for n in range(24)]
 
 
 def _bars(answer: dict[str, Any]) -> list[Row]:

@@ -1,7 +1,7 @@
 """The bars of the two simulated vendors: they follow from arithmetic, without the library.
 
 An answer can therefore be compared with bars that the library did not compute. Everything that goes
-wrong is set from outside, by the fields of :class:`Vendor`.
+wrong is set from outside, by the fields of :class:`ScriptedVendor`.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ class Row(NamedTuple):
 
 
 @dataclass
-class Vendor:
+class ScriptedVendor:
     """What a vendor does with its true bars before it sends them.
 
     Attributes:

@@ -12,7 +12,7 @@ from .stage import Stage, TooSlowError, staged
 NAMES = tuple(proof.name for proof in PROOFS)
 
 
-class Verdict(NamedTuple):
+class PromiseVerdict(NamedTuple):
     """The verdict on one promise.
 
     Attributes:
@@ -36,7 +36,7 @@ class Verdict(NamedTuple):
         return self._asdict() | {"seconds": round(self.seconds, 2)}
 
 
-def verdicts(names: Sequence[str] = (), break_: str = "") -> Generator[Verdict]:
+def verdicts(names: Sequence[str] = (), break_: str = "") -> Generator[PromiseVerdict]:
     """Yield the verdict on each promise as soon as there is one.
 
     Args:
@@ -53,7 +53,7 @@ def verdicts(names: Sequence[str] = (), break_: str = "") -> Generator[Verdict]:
                 yield carried_out(stage, proof)
 
 
-def carried_out(stage: Stage, proof: Proof) -> Verdict:
+def carried_out(stage: Stage, proof: Proof) -> PromiseVerdict:
     """Carry out a proof, and return the verdict; a process that fails is a broken promise."""
     begun = time.monotonic()
     try:
@@ -63,4 +63,6 @@ def carried_out(stage: Stage, proof: Proof) -> Verdict:
     except TooSlowError as exc:
         did, saw, broken = proof.run.__doc__ or "", "", [str(exc)]
     seconds = time.monotonic() - begun
-    return Verdict(proof.name, proof.promise, did, "; ".join(broken) or saw, not broken, seconds)
+    return PromiseVerdict(
+        proof.name, proof.promise, did, "; ".join(broken) or saw, not broken, seconds
+    )

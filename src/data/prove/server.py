@@ -8,16 +8,17 @@ import time
 from collections.abc import Callable
 from email.utils import formatdate
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from secrets import token_hex
 from socketserver import TCPServer
 from typing import Any, NamedTuple
 from urllib.parse import parse_qsl, urlsplit
 
-from .market import DAY, LASTS, OPENS, STEPS, Row, Vendor
+from .market import DAY, LASTS, OPENS, STEPS, Row, ScriptedVendor
 
 _LISTED_S = 345_479_400
 
 
-class Seen(NamedTuple):
+class Arrival(NamedTuple):
     """A request that arrived: time in seconds of the monotonic clock, vendor, path, parameters."""
 
     at: float
@@ -42,8 +43,10 @@ class Server(ThreadingHTTPServer):
 
     def __init__(self, now: Callable[[], int]) -> None:
         self.now = now
-        self.seen: list[Seen] = []
-        self.vendors: dict[str, Vendor] = {}
+        # Other users of this machine do not know the addresses.
+        self.token = token_hex(8)
+        self.seen: list[Arrival] = []
+        self.vendors: dict[str, ScriptedVendor] = {}
         self.heal()
         super().__init__(("127.0.0.1", 0), _Handler)
         self._thread = threading.Thread(target=self.serve_forever, args=(0.05,), daemon=True)
@@ -64,17 +67,17 @@ class Server(ThreadingHTTPServer):
     def heal(self) -> None:
         """Make every vendor right again, and forget the requests."""
         self.vendors = {
-            "binance": Vendor(),
-            "yahoo": Vendor(1.01),
-            "share": Vendor(split=(4, 0, True)),
+            "binance": ScriptedVendor(),
+            "yahoo": ScriptedVendor(1.01),
+            "share": ScriptedVendor(split=(4, 0, True)),
         }
         self.seen.clear()
 
     def url(self, vendor: str) -> str:
         """Return the base URL of a vendor."""
-        return f"http://127.0.0.1:{self.server_address[1]}/{vendor}"
+        return f"http://127.0.0.1:{self.server_address[1]}/{self.token}/{vendor}"
 
-    def asked(self, vendor: str, path: str = "") -> list[Seen]:
+    def asked(self, vendor: str, path: str = "") -> list[Arrival]:
         """Return the requests to a vendor whose path contains ``path``."""
         return [one for one in list(self.seen) if one.vendor == vendor and path in one.path]
 
@@ -89,11 +92,14 @@ class _Handler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         """Answer one request."""
         url = urlsplit(self.path)
-        name, _, path = url.path.strip("/").partition("/")
+        token, _, place = url.path.strip("/").partition("/")
+        if token != self.server.token:
+            return self._send(404, {})
+        name, _, path = place.partition("/")
         is_share = path.startswith("v8/finance/chart/") and "-USD" not in path
         vendor = self.server.vendors.get("share" if is_share else name)
         now, params = self.server.now(), dict(parse_qsl(url.query))
-        self.server.seen.append(Seen(time.monotonic(), name, path, params))
+        self.server.seen.append(Arrival(time.monotonic(), name, path, params))
         if vendor is None:
             return self._send(404, {})
         if vendor.refusals:
@@ -128,7 +134,7 @@ class _Handler(BaseHTTPRequestHandler):
         """Print nothing."""
 
 
-def _klines(vendor: Vendor, params: dict[str, str], now: int) -> list[list[Any]]:
+def _klines(vendor: ScriptedVendor, params: dict[str, str], now: int) -> list[list[Any]]:
     step = STEPS[params["interval"]]
     rows = vendor.sent(step, int(params["startTime"]), int(params["endTime"]), now)
     return [
@@ -137,7 +143,7 @@ def _klines(vendor: Vendor, params: dict[str, str], now: int) -> list[list[Any]]
     ]
 
 
-def _chart(vendor: Vendor, symbol: str, params: dict[str, str], now: int) -> dict[str, Any]:
+def _chart(vendor: ScriptedVendor, symbol: str, params: dict[str, str], now: int) -> dict[str, Any]:
     step = STEPS[params["interval"]]
     start, end = (int(params[name]) * 1000 for name in ("period1", "period2"))
     rows = vendor.sent(step, start, end, now)

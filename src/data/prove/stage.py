@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import selectors
 import signal
 import subprocess
@@ -10,7 +11,6 @@ import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from os import kill, killpg, read
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +25,7 @@ from .server import Server
 NOW_MS = 1_718_205_600_000
 # Limits of a call in seconds, on a machine that loads the library in `_USUAL_LOAD_S`.
 _CALL_S, _LOAD_S, _USUAL_LOAD_S = 30.0, 180.0, 4.0
-_PAIRS = (["BTCUSDT", "1h", "2024-01-01", "2024-01-02"], ["AAPL", "1d", "2024-05-01", "2024-05-31"])
+_FIRST = ["BTCUSDT", "1h", "2024-01-01", "2024-01-02"]
 
 
 class TooSlowError(Exception):
@@ -50,7 +50,7 @@ class Process:
         """End the process with SIGKILL, which it cannot notice."""
         if self.ended is None and self.pid:  # 0 would be this process and its group
             with suppress(ProcessLookupError):
-                kill(self.pid, signal.SIGKILL)
+                os.kill(self.pid, signal.SIGKILL)
 
 
 class Stage:
@@ -126,12 +126,12 @@ class Stage:
         try:
             begun = time.monotonic()
             self.scene("load")
-            self.result(self.start("load", {"asks": _PAIRS}), _LOAD_S)
+            self.result(self.start("load", {"ask": _FIRST}), _LOAD_S)
             self.pace = max(1.0, (time.monotonic() - begun) / _USUAL_LOAD_S)
             yield
         finally:
             with suppress(ProcessLookupError):
-                killpg(self._program.pid, signal.SIGKILL)
+                os.killpg(self._program.pid, signal.SIGKILL)
             self._program.wait()
             for pipe in (self._program.stdin, self._program.stdout, self._program.stderr):
                 with suppress(BrokenPipeError):
@@ -189,7 +189,7 @@ class Stage:
         """Take what the processes have reported; wait for it until ``until``."""
         assert self._program.stdout is not None
         for key, _ in self._selector.select(max(0.0, until - time.monotonic())):
-            data = read(key.fd, 1 << 16)
+            data = os.read(key.fd, 1 << 16)
             if key.fileobj is not self._program.stdout:
                 self.errors = (self.errors + data)[-4000:]
                 if not data:
@@ -227,8 +227,10 @@ def staged(break_: str) -> Iterator[Stage]:
 
     Raises:
         StorageError: No temporary folder can be created.
-        ConfigError: No port is free.
+        ConfigError: No port is free, or the system cannot fork processes.
     """
+    if not hasattr(os, "fork"):
+        raise ConfigError("the proofs fork processes, which this system cannot do")
     with scratch_folder("onetape-prove-") as folder:
         stage = Stage(folder, break_)
         with stage.server, stage.cast():
