@@ -1,6 +1,6 @@
 """Writes stored bars of coins in the layout of freqtrade; no vendor is queried.
 
-The layout is that of freqtrade 2024 to 2026: ``<exchange>/BTC_USDT-1h.feather`` for spot, and
+The layout is that of freqtrade 2026.9: ``<exchange>/BTC_USDT-1h.feather`` for spot, and
 ``<exchange>/futures/BTC_USDT_USDT-1h-futures.feather`` for perpetual futures, with the columns
 ``date open high low close volume``. freqtrade replaces missing bars by flat ones without a word,
 so every bar that is left out is reported.

@@ -18,7 +18,7 @@ from ..config.isolated import isolated_environment
 from ..disk.atomic import write_atomically
 from ..disk.files import Disk
 from ..disk.scratch import scratch_folder
-from ..errors import ConfigError
+from ..errors import ConfigError, DataError
 from .server import Server
 
 # Wednesday 2024-06-12 15:20 UTC, while New York trades.
@@ -28,7 +28,7 @@ _CALL_S, _LOAD_S, _USUAL_LOAD_S = 30.0, 180.0, 4.0
 _FIRST = ["BTCUSDT", "1h", "2024-01-01", "2024-01-02"]
 
 
-class TooSlowError(Exception):
+class TooSlowError(DataError):
     """A process did not report in time, or ended without a report."""
 
 
