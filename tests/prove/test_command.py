@@ -121,6 +121,14 @@ def programs_of(parent: int) -> list[int]:
     return found + [other for one in found for other in programs_of(one)]
 
 
+def is_running(process: int) -> bool:
+    """Return whether a process is there, and not only waits to be collected by its parent."""
+    try:
+        return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+
+
 def begun(arguments: Sequence[str] = ()) -> subprocess.Popen[str]:
     return subprocess.Popen(
         [*PROGRAM, *arguments], cwd=ROOT, text=True,
@@ -144,7 +152,7 @@ def test_an_interrupted_run_leaves_neither_processes_nor_files(
         "onetape: interrupted; the temporary folder is removed\n",
     )
     assert not any(temporary.iterdir())
-    assert not any(Path(f"/proc/{one}").exists() for one in others)
+    assert not any(map(is_running, others))
 
 
 @pytest.mark.skipif(not FULL, reason="three runs with all proofs: part of a full run")
@@ -168,7 +176,7 @@ def test_a_killed_run_leaves_no_process(temporary: Path) -> None:
     program.kill()
     program.communicate()
     until = time.monotonic() + 60
-    while any(Path(f"/proc/{one}").exists() for one in others):
+    while any(map(is_running, others)):
         assert time.monotonic() < until, "a process outlives the command"
     assert any(temporary.iterdir()), "nobody was left to remove it"
 

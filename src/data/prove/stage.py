@@ -133,6 +133,7 @@ class Stage:
             with suppress(ProcessLookupError):
                 os.killpg(self._program.pid, signal.SIGKILL)
             self._program.wait()
+            self._program.stderr.read()  # ends when the last of its children has ended
             for pipe in (self._program.stdin, self._program.stdout, self._program.stderr):
                 with suppress(BrokenPipeError):
                     pipe.close()
