@@ -28,7 +28,7 @@ FLOORS = {
     "data_manager": 12,
     "charts": 13, "db": 13, "polars": 13,
     "bundles": 14,
-    "catalog": 15, "sources": 15,
+    "catalog": 15, "sources": 15, "prove": 15,
     "adapters": 16, "cli": 16,
     "compat": 17, "__main__": 17,
 }  # fmt: skip

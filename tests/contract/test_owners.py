@@ -14,7 +14,7 @@ OWNERS = {
     "requests": ("net.",),
     "socket": ("net.",),
     "ssl": ("net.",),
-    "http": ("net.",),
+    "http": ("net.", "prove.server"),
     "urllib": (),  # but for its pure part, which reads addresses
     "urllib3": ("net.",),
     "tenacity": ("net.",),

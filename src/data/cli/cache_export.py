@@ -29,6 +29,13 @@ def configure(actions: Any) -> None:
     export.add_argument(
         "--format", choices=("csv", "parquet"), help="default: from the file name, else csv"
     )
+    export.add_argument(
+        "--for",
+        nargs=2,
+        dest="tool",
+        metavar=("freqtrade", "DIR"),
+        help="write the files of freqtrade below its data folder, such as user_data/data",
+    )
     export.add_argument("--start", help="date (whole session) or UTC time, inclusive")
     export.add_argument("--end", help="date (whole session) or UTC time, inclusive")
     export.add_argument(
@@ -47,6 +54,8 @@ def configure(actions: Any) -> None:
 
 
 def _export(args: argparse.Namespace) -> Report:
+    if args.tool:
+        return _for_freqtrade(args)
     from ..jobs.export import Exporter
     from ..wiring import build
 
@@ -72,6 +81,50 @@ def _export(args: argparse.Namespace) -> Report:
     no_bars = Line(f"there are no bars in {services.cache.cache_dir}")
     ok = not any(file.problem for file in done)
     return Report(plain, _shown(done) if done else [no_bars], ok=ok)
+
+
+def _for_freqtrade(args: argparse.Namespace) -> Report:
+    """Write the files of another tool, and report which bars are not in them."""
+    from ..jobs.export import Exporter
+    from ..jobs.export_freqtrade import write_files
+    from ..wiring import build
+
+    tool, folder = args.tool
+    others = ("out", "all", "format", "start", "end", "lane", "raw")
+    if tool != "freqtrade":
+        raise QueryError(f"cannot export for {tool!r}", hint="known: freqtrade")
+    if refused := [name for name in others if getattr(args, name)]:
+        raise QueryError(
+            f"--{refused[0]} cannot be combined with --for", hint="give only symbol and timeframe"
+        )
+    check_folder(args)
+    services = build(args.cache_dir, args.config)
+    keys = services.cache.maintenance.series()
+    if args.symbol:
+        keys = chosen(services, args.symbol, args.timeframe)
+    done = write_files(Exporter.of(services), keys, Path(folder))
+    rows = [
+        [
+            name_of(one.key),
+            f"{one.rows:,}",
+            moment(one.first),
+            moment(one.last),
+            ", ".join(f"{count:,} {state}" for state, count in one.left_out.items()) or "-",
+            f"{one.missing:,} from {moment(one.first_gap)}" if one.missing else "-",
+            styled(one.problem, "red") if one.problem else one.path,
+        ]
+        for one in done
+    ]
+    names = ["series", "bars#", "first?", "last?", "left out", "missing", "file"]
+    good = [one for one in done if one.path]
+    gaps = sum(one.missing > 0 for one in good)
+    notes = [f"{counted(gaps, 'file')} with missing bars, which freqtrade fills with flat ones"]
+    return Report(
+        [one.to_json() for one in done],
+        [TextTable(names, rows), styled(f"written: {counted(len(good), 'file')}", "bold")],
+        notes=notes if gaps else (),
+        ok=bool(good) and not gaps,
+    )
 
 
 def _wanted(args: argparse.Namespace) -> Wanted:

@@ -58,7 +58,10 @@ EXAMPLES = {
     "cache stats": ("cache stats", "cache stats --json"),
     "cache list": ("cache list", "cache list --check"),
     "cache info": ("cache info AAPL 1d", "cache info BTCUSDT 1h --json"),
-    "cache export": ("cache export AAPL 1d --out aapl.parquet", "cache export --all bars"),
+    "cache export": (
+        "cache export AAPL 1d --out aapl.parquet",
+        "cache export --for freqtrade user_data/data",
+    ),
     "cache verify": ("cache verify", "cache verify AAPL 1d"),
     "cache repair": ("cache repair --dry-run", "cache repair AAPL 1d"),
     "cache compact": ("cache compact --dry-run", "cache compact BTCUSDT 1m"),
@@ -94,6 +97,7 @@ EXAMPLES = {
     "db": ("db check", "db backup"),
     "doctor": ("doctor", "doctor --watch --every 5"),
     "demo": ("demo", "demo --offline"),
+    "prove": ("prove", "prove --only killed --json"),
     "bundle": ("bundle create mine AAPL MSFT 1d --start 2020-01-01", "bundle validate mine"),
     "bundle create": (
         "bundle create mine AAPL MSFT 1d --start 2020-01-01",

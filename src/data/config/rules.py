@@ -78,14 +78,14 @@ def _delimiter(value: Any, path: Path) -> Iterator[Problem]:
 
 
 _maybe = text(nullable=True)
-_PATTERN_FIELDS = ("symbol", "timeframe")
+_PATTERN_FIELDS = ("symbol", "timeframe", "base", "quote")
 # A file name has at most 255 bytes, some of which the symbol needs.
 _LONGEST_PATTERN = 200
 
 
 def pattern_fault(pattern: str) -> str:
     """Return why a string is not a pattern for file names, or an empty string."""
-    accepted = "only {symbol} and {timeframe} are filled in"
+    accepted = "only {symbol}, {timeframe}, {base} and {quote} are filled in"
     if len(pattern) > _LONGEST_PATTERN:
         return f"it has {len(pattern):,} characters; at most {_LONGEST_PATTERN} are allowed"
     if not pattern.isprintable():

@@ -146,7 +146,7 @@ class Exporter:
             MissingExtraError: See :meth:`write`.
             StorageError: The folder cannot be created.
         """
-        self._check_outside(folder)
+        self.check_outside(folder)
         Disk().make_folders(folder)
         suffix = "parquet" if wanted.format == "parquet" else "csv"
         done: list[Exported] = []
@@ -162,8 +162,8 @@ class Exporter:
 
     def write(self, key: SeriesKey, path: Path, wanted: Wanted) -> Exported:
         """Write one series; for errors see :func:`export_series`."""
-        self._check_outside(path)
-        answer = self._answer(key, wanted)
+        self.check_outside(path)
+        answer = self.stored(key, wanted)
         if not len(answer.table):
             raise QueryError(
                 f"nothing is cached for {key} in that range",
@@ -176,7 +176,8 @@ class Exporter:
         ends = [iso(int(answer.table.stamps[i])) for i in (0, -1)]
         return Exported(key, str(written), len(answer.table), ends[0], ends[1])
 
-    def _answer(self, key: SeriesKey, wanted: Wanted) -> Answer:
+    def stored(self, key: SeriesKey, wanted: Wanted) -> Answer:
+        """Return the stored bars of a series; for errors see :func:`export_series`."""
         instrument, now = self._instrument(key, wanted), self._clock.now_ms()
         start = FIRST_DAY if wanted.start is None else wanted.start
         span, _ = resolve_range(instrument, key.timeframe, start, wanted.end, now)
@@ -220,8 +221,12 @@ class Exporter:
             # Bars of an unknown symbol can be written as they are stored.
             return Instrument(key.symbol, "crypto")
 
-    def _check_outside(self, path: Path) -> None:
-        """Reject a path inside the cache folder."""
+    def check_outside(self, path: Path) -> None:
+        """Reject a path inside the cache folder.
+
+        Raises:
+            StorageError: The path is inside the folder.
+        """
         root = self._store.root.resolve()
         place = path.expanduser().resolve()
         if root == place or root in place.parents:

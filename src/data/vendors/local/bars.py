@@ -44,7 +44,7 @@ from ...net.redact import where
 from ...net.source_files import SourceFiles
 from ...net.status import error_of
 from ..base import BaseDataDownloader, Wired
-from .carrier import FileCarrier
+from .carrier import OF_ARROW, FileCarrier
 
 LABELS: Final = ("start", "end")
 ANCHORS: Final = ("clock", "session")
@@ -74,13 +74,15 @@ class LocalFiles:
 
     Attributes:
         folder: Folder that contains the files.
-        pattern: Name of a file in the folder; ``{symbol}`` and ``{timeframe}`` are filled in. The
-            extension may be left out: ``.csv``, ``.csv.gz`` and ``.parquet`` are tried. If
+        pattern: Name of a file in the folder; ``{symbol}`` and ``{timeframe}`` are filled in, and
+            for a pair ``{base}`` and ``{quote}``. The extension may be left out: ``.csv``,
+            ``.csv.gz``, ``.parquet`` and ``.feather`` are tried. If
             ``symbol_column`` or ``symbol`` is set, the pattern does not have to contain
             ``{symbol}``.
         symbol_column: Column with the symbol of each row, in a file with several symbols.
         symbol: The only symbol in the files.
-        delimiter: Field separator of CSV files: ``,``, ``;``, ``|`` or a tab; not used for Parquet.
+        delimiter: Field separator of CSV files: ``,``, ``;``, ``|`` or a tab; not used for Parquet and
+            Feather.
         columns: Maps this library's column names to those in the file if they differ; ``volume`` is
             None if the bars have no volume.
         time_column: Column with the timestamps.
@@ -152,9 +154,10 @@ class LocalFiles:
             )
         if reason := pattern_fault(self.pattern):
             raise ConfigError(f"providers.local.pattern: {reason}")
-        if "{symbol}" not in self.pattern and not (self.symbol_column or self.symbol):
+        has_symbol = any(part in self.pattern for part in ("{symbol}", "{base}"))
+        if not has_symbol and not (self.symbol_column or self.symbol):
             raise ConfigError(
-                "providers.local.pattern must contain {symbol}",
+                "providers.local.pattern must contain {symbol} or {base}",
                 hint="or set symbol_column, or symbol if there is only one",
             )
         try:
@@ -201,7 +204,7 @@ class LocalFiles:
 
 
 class LocalDataDownloader(BaseDataDownloader):
-    """Bars from the user's CSV, gzip CSV and Parquet files.
+    """Bars from the user's CSV, gzip CSV, Parquet and Feather files.
 
     Args:
         files: Layout of the files, or the ``providers.local`` mapping of the rules.
@@ -266,8 +269,10 @@ class LocalDataDownloader(BaseDataDownloader):
 
     def _request(self, instrument: Instrument, timeframe: Timeframe) -> HttpRequest:
         name = self.files.pattern.format(
-            symbol=quote(instrument.spelling(self.name), safe="^="),
+            symbol=_name_part(instrument.spelling(self.name)),
             timeframe=self.capabilities.timeframes[timeframe.label],
+            base=_name_part(instrument.base or instrument.symbol),
+            quote=_name_part(instrument.quote or ""),
         )
         return HttpRequest(f"file:///{quote(name)}")
 
@@ -310,9 +315,9 @@ class LocalDataDownloader(BaseDataDownloader):
 
     def _bars(self, response: HttpResponse, query: FetchQuery) -> list[Bar]:
         name, calendar = _name(response), calendar_for(query.instrument)
-        # A Parquet table is received as comma-separated text, whatever the delimiter of other files
-        # is.
-        delimiter = "," if name.endswith(".parquet") else self.files.delimiter
+        # Tables of Arrow are received as comma-separated text, whatever the delimiter of other
+        # files is.
+        delimiter = "," if name.endswith(OF_ARROW) else self.files.delimiter
         rows = _rows(response.text.lstrip("\ufeff").splitlines(), delimiter, name)
         header = next(rows, [])
         places = self._places(header, name)
@@ -398,6 +403,11 @@ class LocalDataDownloader(BaseDataDownloader):
                 day -= timedelta(days=day.weekday())
             stamp = day_ms(day.replace(day=1) if timeframe.unit == "M" else day)
         return Bar(stamp, *(_number(row, places, name) for name in _COLUMNS))
+
+
+def _name_part(text: str) -> str:
+    """Return text as a part of a file's name, which cannot lead to another folder."""
+    return quote(text, safe="^=")
 
 
 def _rows(lines: Sequence[str], delimiter: str, name: str) -> Iterator[list[str]]:

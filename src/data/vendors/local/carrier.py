@@ -20,7 +20,9 @@ from ...net.deadline import check_time
 from ...net.http import MEBIBYTE
 from ...net.source_files import SourceFiles, look_at
 
-SUFFIXES = (".csv", ".csv.gz", ".parquet")
+SUFFIXES = (".csv", ".csv.gz", ".parquet", ".feather")
+# Files with tables of Arrow, which are read as comma-separated text.
+OF_ARROW = SUFFIXES[2:]
 _CSV = {"content-type": "text/csv"}
 # Largest ratio of a table to its compressed file; for tables of bars it is about ten.
 _MOST_INFLATED = 64
@@ -106,7 +108,7 @@ class FileCarrier:
             UnavailableError: The file cannot be read, or it changed during every attempt.
             ProviderTimeoutError: The call has run out of time.
             ResponseFormatError: The file is damaged or too large.
-            MissingExtraError: The file is Parquet and pyarrow is not installed.
+            MissingExtraError: The file is Parquet or Feather and pyarrow is not installed.
         """
         name = _name_in(request)
         try:
@@ -165,8 +167,8 @@ class FileCarrier:
             if path.suffix != ".csv":
                 on_disk = os.fstat(raw.fileno()).st_size
                 most = min(most, max(_ALWAYS_INFLATED, _MOST_INFLATED * on_disk))
-            is_parquet = path.suffix == ".parquet"
-            for part in _parquet_as_csv(path, raw) if is_parquet else _blocks(path, raw):
+            is_table = path.suffix in OF_ARROW
+            for part in _table_as_csv(path, raw) if is_table else _blocks(path, raw):
                 check_time("local")
                 size += len(part)
                 if size > most:
@@ -207,23 +209,29 @@ def _blocks(path: Path, raw: BinaryIO) -> Iterator[bytes]:
         yield part
 
 
-def _parquet_as_csv(path: Path, raw: BinaryIO) -> Iterator[bytes]:
-    """Yield a Parquet table as CSV text, in blocks of rows, with all digits of its numbers."""
+def _table_as_csv(path: Path, raw: BinaryIO) -> Iterator[bytes]:
+    """Yield a Parquet or Feather table as CSV text, in blocks, with all digits of its numbers."""
+    kind = path.suffix.removeprefix(".").capitalize()
     try:
         import pyarrow as pa
-        from pyarrow import csv, parquet
+        from pyarrow import csv, ipc, parquet
     except ImportError as exc:
         raise MissingExtraError(
-            "reading Parquet files needs pyarrow", hint=install_line("parquet")
+            f"reading {kind} files needs pyarrow", hint=install_line("parquet")
         ) from exc
     try:
-        with parquet.ParquetFile(raw) as file:
-            head = file.schema_arrow.empty_table()
-            for number, part in enumerate(chain([head], file.iter_batches(_ROWS_AT_ONCE))):
+        is_parquet = path.suffix == ".parquet"
+        with parquet.ParquetFile(raw) if is_parquet else ipc.open_file(raw) as file:
+            if is_parquet:
+                head, parts = file.schema_arrow.empty_table(), file.iter_batches(_ROWS_AT_ONCE)
+            else:
+                head = file.schema.empty_table()
+                parts = map(file.get_batch, range(file.num_record_batches))
+            for number, part in enumerate(chain([head], parts)):
                 text = io.BytesIO()
                 csv.write_csv(part, text, csv.WriteOptions(include_header=number == 0))
                 yield text.getvalue()
     except (pa.ArrowException, OSError) as exc:
         if getattr(exc, "errno", None) is not None:  # an error from the disk, not from the content
             raise
-        raise ResponseFormatError(f"{path.name} is not a readable Parquet table") from exc
+        raise ResponseFormatError(f"{path.name} is not a readable {kind} table") from exc

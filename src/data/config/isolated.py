@@ -1,0 +1,51 @@
+"""An environment without this user's settings, for a process that must not touch them."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+from ..errors import QueryError
+
+# Variables without which Python itself, or this installation, would not be found.
+_KEPT = ("LANG", "LC_ALL", "LD_LIBRARY_PATH", "PATH", "PYTHONHOME", "SYSTEMROOT")
+_BREAK = "ONETAPE_PROVE_BREAK"
+
+
+def isolated_environment(home: Path, environ: Mapping[str, str] | None = None) -> dict[str, str]:
+    """Return the environment of a process that has ``home`` in place of this user's folders.
+
+    Keys, proxies, and the settings of this library are absent. Even the private file of settings is
+    not found, if the process starts in ``home`` and finds the empty one that belongs there.
+    """
+    variables = os.environ if environ is None else environ
+    folders = {f"XDG_{name}_HOME": str(home / name.lower()) for name in ("CACHE", "STATE", "DATA")}
+    package = str(Path(__file__).parents[3])
+    path = [package, *filter(None, variables.get("PYTHONPATH", "").split(os.pathsep))]
+    own = dict.fromkeys(("HOME", "USERPROFILE", "TMPDIR"), str(home)) | {
+        "CACHE_MAX_SIZE_GB": "10",
+        "DATA_CACHE_DIR": str(home / "cache"),
+        "NO_PROXY": "*",
+        "PYTHONPATH": os.pathsep.join(path),
+        "PYTHONDONTWRITEBYTECODE": "1",
+        "TZ": "UTC",
+    }
+    return {name: variables[name] for name in _KEPT if name in variables} | folders | own
+
+
+def use_state_folder(folder: str) -> None:
+    """Make this process, and those that it starts, keep limits and leases in ``folder``."""
+    os.environ["ONETAPE_STATE_DIR"] = folder
+
+
+def promise_to_break(known: tuple[str, ...], environ: Mapping[str, str] | None = None) -> str:
+    """Return the promise that ``ONETAPE_PROVE_BREAK`` names; empty if it is not set.
+
+    Raises:
+        QueryError: The variable names another word.
+    """
+    name = (os.environ if environ is None else environ).get(_BREAK, "").strip()
+    if name and name not in known and name != "all":
+        raise QueryError(f"{_BREAK} is {name!r}", hint=f"one of: {', '.join(known)}, all")
+    return name

@@ -1,0 +1,186 @@
+"""Writes stored bars of coins in the layout of freqtrade; no vendor is queried.
+
+The layout is that of freqtrade 2026.9: ``<exchange>/BTC_USDT-1h.feather`` for spot, and
+``<exchange>/futures/BTC_USDT_USDT-1h-futures.feather`` for perpetual futures, with the columns
+``date open high low close volume``. freqtrade replaces missing bars by flat ones without a word,
+so every bar that is left out is reported.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ..disk.atomic import put
+from ..disk.files import Disk
+from ..errors import DataError, MissingExtraError, install_line
+from ..model.coverage import Coverage
+from ..model.frame import build_frame
+from ..model.instant import iso
+from ..model.instrument import Instrument
+from ..model.reasons import GRAVE
+from ..model.series import SeriesKey
+from ..model.timeframe import Timeframe
+from .export import Exported, Exporter, Wanted
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+_COLUMNS = ["open", "high", "low", "close", "volume"]
+# freqtrade's spelling of timeframes in file names, if it differs.
+_SPELLINGS = {"1M": "1Mo"}
+_TIMEFRAMES = frozenset("1m 3m 5m 15m 30m 1h 2h 4h 6h 8h 12h 1d 3d 1w 1M".split())
+# Maps each exchange of perpetual futures to its exchange in freqtrade, and to the part of a pair in
+# which profits are paid.
+_FUTURES = {"binanceusdm": ("binance", "quote"), "binancecoinm": ("binance", "base")}
+
+
+@dataclass(frozen=True)
+class BarFile(Exported):
+    """One file.
+
+    Attributes:
+        left_out: Maps each state other than final to the number of bars that were left out.
+        missing: Number of bars that the cache lacks between the first and the last one written.
+        first_gap: Time of the first of them, in ISO format; empty if there is none.
+    """
+
+    left_out: dict[str, int] = field(default_factory=dict)
+    missing: int = 0
+    first_gap: str = ""
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the export as a plain mapping."""
+        more = {name: getattr(self, name) for name in ("left_out", "missing", "first_gap")}
+        return super().to_json() | more
+
+
+def write_files(exporter: Exporter, keys: Iterable[SeriesKey], folder: Path) -> list[BarFile]:
+    """Write the final bars of each series to freqtrade's data folder, one file after another.
+
+    Each file is replaced atomically. A series that cannot be written is reported with its reason,
+    and the others continue.
+
+    Args:
+        exporter: Reader of the cache.
+        keys: Series to write.
+        folder: freqtrade's data folder, usually ``user_data/data``; it is created if needed.
+
+    Raises:
+        MissingExtraError: pyarrow is not installed.
+        StorageError: A folder cannot be created, or is inside the cache.
+    """
+    exporter.check_outside(folder)
+    done: list[BarFile] = []
+    written: dict[Path, SeriesKey] = {}
+    for key in keys:
+        try:
+            one = _write(exporter, key, folder, written)
+        except MissingExtraError:
+            raise
+        except DataError as error:
+            one = BarFile(key, problem=str(error))
+        if one.path:
+            written[Path(one.path)] = key
+        done.append(one)
+    return done
+
+
+def _write(
+    exporter: Exporter, key: SeriesKey, folder: Path, written: dict[Path, SeriesKey]
+) -> BarFile:
+    answer = exporter.stored(key, Wanted(adjustment=None))
+    name, why = _place(key, answer.query.instrument, answer.kind.venue)
+    if why:
+        return BarFile(key, problem=why)
+    path = folder / name
+    if path in written:
+        return BarFile(key, problem=f"{written[path]} has the same pair, timeframe and exchange")
+    frame = build_frame(answer.table, answer.coverage, ())
+    left_out, final = _final(frame, answer.coverage)
+    if not len(final):
+        return BarFile(key, problem="no bar is final yet", left_out=left_out)
+    missing, first_gap = _missing(final.index, key.timeframe)
+    if refusal := _refusal(path, final.index):
+        return BarFile(key, problem=refusal, left_out=left_out)
+    Disk().make_folders(path.parent)
+    put(path, _feather(final))
+    ends = [iso(int(final.index[n].value) // 1_000_000) for n in (0, -1)]
+    return BarFile(key, str(path), len(final), ends[0], ends[1], "", left_out, missing, first_gap)
+
+
+def _place(key: SeriesKey, instrument: Instrument, venue: str) -> tuple[str, str]:
+    """Return the name of the file of a series, or the reason why freqtrade has none."""
+    base, quote = instrument.base, instrument.quote
+    if instrument.asset_class != "crypto" or not base or not quote:
+        return "", "not a pair of coins"
+    if key.is_sample or key.of_folder or not venue or venue == "aggregate":
+        return "", "its bars are not those of an exchange"
+    if key.timeframe.label not in _TIMEFRAMES:
+        return "", f"freqtrade has no {key.timeframe}"
+    timeframe = _SPELLINGS.get(key.timeframe.label, key.timeframe.label)
+    if venue not in _FUTURES:
+        return f"{venue}/{base}_{quote}-{timeframe}.feather", ""
+    exchange, paid_in = _FUTURES[venue]
+    paid = quote if paid_in == "quote" else base
+    return f"{exchange}/futures/{base}_{quote}_{paid}-{timeframe}-futures.feather", ""
+
+
+def _final(frame: pd.DataFrame, coverage: Coverage) -> tuple[dict[str, int], pd.DataFrame]:
+    """Return how many bars of each other state there are, and the bars that are final."""
+    stamps = frame.index.as_unit("ms").asi8
+    keep, left_out = stamps != stamps, dict[str, int]()
+    for part in (part for entry in coverage for part in entry.opened):
+        inside = (stamps >= part.span.start) & (stamps < part.span.end)
+        state = "suspect" if part.reason.startswith(GRAVE) else part.state
+        if state == "final":
+            keep |= inside
+        elif inside.any():
+            left_out[state] = left_out.get(state, 0) + int(inside.sum())
+    unknown = len(stamps) - int(keep.sum()) - sum(left_out.values())
+    return left_out | ({"unknown": unknown} if unknown else {}), frame[keep]
+
+
+def _missing(index: pd.DatetimeIndex, timeframe: Timeframe) -> tuple[int, str]:
+    """Return how many bars are missing between the first and the last one, and the first of them."""
+    import pandas as pd
+
+    unit = "MS" if timeframe.unit == "M" else pd.Timedelta(milliseconds=timeframe.step_ms or 1)
+    gone = pd.date_range(index[0], index[-1], freq=unit).difference(index)
+    return len(gone), iso(int(gone[0].value) // 1_000_000) if len(gone) else ""
+
+
+def _refusal(path: Path, index: pd.DatetimeIndex) -> str:
+    """Return why an existing file is not replaced; empty if no bar in it would be lost."""
+    import pandas as pd
+
+    if not path.exists():
+        return ""
+    try:
+        dates = pd.to_datetime(pd.read_feather(path, columns=["date"])["date"], utc=True)
+    except (OSError, ValueError, KeyError) as exc:
+        return f"{path} exists and does not contain bars: {exc}"
+    ours = index.tz_localize("UTC")
+    lost = int((~dates.isin(ours)).sum())
+    if not lost:
+        return ""
+    return f"{path} has {lost:,} bars that the cache does not have as final; move it away first"
+
+
+def _feather(frame: pd.DataFrame) -> bytes:
+    import pandas as pd
+
+    dates = pd.DatetimeIndex(frame.index).as_unit("ms").tz_localize("UTC")
+    table = frame[_COLUMNS].astype("float64").reset_index(drop=True)
+    table.insert(0, "date", dates)
+    table.attrs.clear()
+    file = io.BytesIO()
+    try:
+        table.to_feather(file, compression="lz4", compression_level=9)
+    except ImportError as exc:
+        hint = install_line("parquet")
+        raise MissingExtraError("Feather files need pyarrow", hint=hint) from exc
+    return file.getvalue()

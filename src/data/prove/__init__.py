@@ -1,0 +1,1 @@
+"""``onetape prove``: the promises of the README, kept or broken on this machine."""

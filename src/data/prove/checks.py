@@ -1,0 +1,423 @@
+"""The proofs: for each promise of the README, what is done, what is seen, and whether it is kept.
+
+Faults are made from outside, on files, processes and vendors. Answers are compared with the bars
+that the vendors' arithmetic gives, and files are read without the library.
+"""
+
+from __future__ import annotations
+
+import gzip
+import time
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from ..disk.files import Disk
+from .market import DAY, HOUR, MINUTE, OPENS, Row, ScriptedVendor
+from .stage import NOW_MS, Process, Stage
+
+_COIN, _HOURS, _SHARE = "BTCUSDT", "1h", "AAPL"
+# 2024-06-03, and the ex-date 2024-06-10.
+_MONDAY, _EX_DAY = 1_717_372_800_000, 1_717_977_600_000
+_KILLS, _DAYS_EACH = 12, 4
+
+
+class Observation(NamedTuple):
+    """The result of a proof.
+
+    Attributes:
+        did: What was done.
+        saw: What was seen.
+        broken: The ways in which the promise was broken; empty if it was kept.
+    """
+
+    did: str
+    saw: str
+    broken: Sequence[str] = ()
+
+
+class Proof(NamedTuple):
+    """A proof: its name, the promise in the README, and the function that carries it out."""
+
+    name: str
+    promise: str
+    run: Callable[[Stage], Observation]
+
+
+def killed(stage: Stage) -> Observation:
+    """Kill processes at a dozen points between a vendor's answer and the end of the call."""
+    kept: list[int] = []
+    broken: list[str] = []
+    old = new = in_time = 0
+    for number in range(_KILLS):
+        first, second = (_MONDAY - (2 * number + n) * DAY for n in (2, 1))
+        stage.server.vendors["binance"].answered.clear()
+        process = stage.start("ask_each", {"asks": [_day(first), _day(second)]})
+        lasted = _after_the_answer(stage, process)
+        kept.append(first)
+        time.sleep(lasted * number / _KILLS)
+        process.kill()
+        stage.wait([process])
+        in_time += not process.reports
+        if stage.is_broken("killed"):
+            _cut(_year_file(stage))
+        found = stage.ask(*_day(second), offline=True)
+        count = len(found.get("bars", ()))
+        old, new = old + (count == 0), new + (count == 24)
+        is_whole = count in (0, 24) and _is_true(found, second, count)
+        broken += _unmet((is_whole, f"half of {_date(second)} was stored"))
+    for day in kept:
+        is_there = _is_true(stage.ask(*_day(day), offline=True), day, 24)
+        broken += _unmet((is_there, f"bars of {_date(day)} are lost"))
+    damaged = _damage(stage, "check")
+    broken += _unmet((in_time >= _KILLS // 4, "the calls ended before the signal came"))
+    did = f"killed {in_time} processes (SIGKILL) between a vendor's answer and the end of the call"
+    saw = f"{old} commits were not made, {new} made, none half made; all {len(kept)} days that had "
+    return Observation(
+        did, saw + "been answered are still there, and no file is damaged", broken + damaged
+    )
+
+
+def flipped_bit(stage: Stage) -> Observation:
+    """Flip a bit in each file of a series, and ask again."""
+    stage.ask(*_day(_MONDAY))
+    lane, binance = _year_file(stage).parent, stage.server.vendors["binance"]
+    names = [path.name for path in sorted(lane.iterdir()) if path.is_file() and path.stat().st_size]
+    broken: list[str] = []
+    places = [(lane / name, part) for name in names for part in (0.1, 0.5, 0.9)]
+    for path, part in places:
+        if path.is_file():  # a damaged file may have been moved to the quarantine
+            _flip(path, part)
+        if stage.is_broken("flipped-bit"):
+            binance.refusals, binance.refuses_always = [(451, {})], True
+        is_true = _is_true(stage.ask(*_day(_MONDAY)), _MONDAY, 24)
+        broken += _unmet((is_true, f"wrong bars after {path.name} was damaged at {part:.0%}"))
+    asked = len(stage.server.asked("binance")) - 1
+    did = f"flipped a bit at {len(places)} places in the files of a series ({', '.join(names)})"
+    saw = f"every answer had the 24 true bars; {asked} times they were fetched again; "
+    return Observation(
+        did, saw + "after a repair, no file is damaged", broken + _damage(stage, "repair")
+    )
+
+
+def two_writers(stage: Stage) -> Observation:
+    """Let two processes write days of a series at the same time, some of them the same days."""
+    own = [[_MONDAY - (2 * n + one) * DAY for n in range(_DAYS_EACH)] for one in (2, 3)]
+    common = [_MONDAY + n * DAY for n in range(_DAYS_EACH)]
+    places = (None, stage.cache.with_name("other") if stage.is_broken("two-writers") else None)
+    writers = [
+        stage.start("ask_each", {"asks": [_day(day) for both in pairs for day in both]}, cache=place)
+        for pairs, place in zip((zip(mine, common, strict=True) for mine in own), places, strict=True)
+    ]  # fmt: skip
+    stage.wait(writers)
+    broken = [report["text"] for one in writers for report in one.reports if "error" in report]
+    days = sorted({*own[0], *own[1], *common})
+    for day in days:
+        is_there = _is_true(stage.ask(*_day(day), offline=True), day, 24)
+        broken += _unmet((is_there, f"bars of {_date(day)} are lost"))
+    starts = [int(one.params["startTime"]) for one in stage.server.asked("binance", "api/v3")]
+    broken += _unmet(*((starts.count(d) == 1, f"{_date(d)} was requested twice") for d in common))
+    did = f"two processes wrote {len(days)} days of a series at the same time, {len(common)} of them both"
+    saw = f"all {len(days)} days are there, each was requested once, and no file is damaged"
+    return Observation(did, saw, broken + _damage(stage, "check"))
+
+
+def hole(stage: Stage) -> Observation:
+    """Let a vendor lack two hours that another has at other prices; then let it have them."""
+    lacks = frozenset({_MONDAY + 5 * HOUR, _MONDAY + 6 * HOUR})
+    binance, yahoo = stage.server.vendors["binance"], stage.server.vendors["yahoo"]
+    if stage.is_broken("hole"):
+        binance.twist = lambda row: yahoo.true(HOUR, row.at, NOW_MS) if row.at in lacks else row
+    else:
+        binance.lacks = lacks
+    answer = stage.ask(*_day(_MONDAY))
+    gaps = [f"{gap['start'][11:16]} to {gap['end'][11:16]} ({gap['reason']})"
+            for gap in answer["provenance"]["gaps"]]  # fmt: skip
+    stage.server.heal()
+    stage.set_time(NOW_MS + 7 * HOUR)
+    again = stage.ask(*_day(_MONDAY), strict=True)
+    spans = {(one.vendor, int(one.params["startTime"]), int(one.params["endTime"]) + 1)
+             for one in stage.server.asked("binance", "api/v3")}  # fmt: skip
+    wants = [row for row in _hours(_MONDAY) if row.at not in lacks]
+    broken = _unmet(
+        (_bars(answer) == wants, "the answer contains bars of the other vendor"),
+        (len(gaps) == 1 and bool(answer["warnings"]), "the gap was not reported"),
+        (_is_true(again, _MONDAY, 24), "the gap was not filled afterwards"),
+        (spans == {("binance", min(lacks), max(lacks) + HOUR)}, "other hours were requested too"),
+    )
+    did = "a vendor lacked two hours that another has at other prices; hours later it had them"
+    saw = f"22 bars of the first vendor, none of the other; gap listed: {'; '.join(gaps)}; "
+    saw += "later only these two hours were requested, and the day was complete"
+    return Observation(did, saw, broken)
+
+
+def half_bar(stage: Stage) -> Observation:
+    """Ask while an hour is running, and again after it has closed."""
+    hour, binance = NOW_MS // HOUR * HOUR, stage.server.vendors["binance"]
+    today = [_COIN, _HOURS, _date(hour), "now"]
+    running = _bars(stage.ask(*today, include_forming=True))
+    first, stored = stage.ask(*today), _stored(stage)
+    half, closed = (binance.true(HOUR, hour, at) for at in (NOW_MS, hour + HOUR))
+    stage.set_time(hour + HOUR + 10 * MINUTE)
+    if stage.is_broken("half-bar"):
+        binance.twist = lambda row: half if row.at == hour else row
+    later = {row.at: row for row in _bars(stage.ask(*today))}
+    broken = _unmet(
+        (running[-1:] != [] and running[-1].at == hour, "the vendor did not send the running hour"),
+        (hour not in {row.at for row in _bars(first)}, "the running hour was in the answer"),
+        (_text(hour) not in stored, "the running hour was stored"),
+        (later.get(hour) == closed, "the closed hour is not the true one"),
+        (_text(hour) in _stored(stage), "the closed hour was not stored"),
+    )
+    did = "a vendor sent the running hour 20 minutes after its open, and the whole one after its close"
+    saw = "the running hour was in an answer only on request (include_forming=True), and never in the "
+    saw += "file; after its close it was fetched "
+    return Observation(
+        did, f"{saw}whole (volume {closed.volume:g}, not {half.volume:g}) and stored", broken
+    )
+
+
+def split(stage: Stage) -> Observation:
+    """Fetch days before a split, and the days after it once it is known."""
+    share, start = stage.server.vendors["share"], _MONDAY - 14 * DAY
+    until, last = _EX_DAY - 4 * DAY, _EX_DAY + 11 * DAY
+    stage.set_time(_EX_DAY - 3 * DAY)
+    share.split = (4, _EX_DAY + OPENS, False)
+    before = _bars(stage.ask(_SHARE, "1d", _date(start), _date(until)))
+    on_disk = _lines(_year_file(stage))
+    stage.set_time(_EX_DAY + 14 * DAY)
+    share.split = (4, _EX_DAY + OPENS, True)
+    wants = share.sent(DAY, start, last + DAY - 1, stage.time_ms())
+    if stage.is_broken("split"):
+        untold = ScriptedVendor(split=(4, _EX_DAY + 90 * DAY, False))
+        share.twist = lambda row: untold.true(DAY, row.at, stage.time_ms())
+    after = _bars(stage.ask(_SHARE, "1d", _date(start), _date(last)))
+    traded = [row.open * 4 for row in wants[: len(before)]]
+    broken = _unmet(
+        ([row.open for row in before] == traded, "the days before it were not answered as traded"),
+        (
+            after == [row._replace(at=row.at // DAY * DAY) for row in wants],
+            "prices jump, or are wrong",
+        ),
+        (_lines(_year_file(stage))[: len(on_disk)] == on_disk, "stored rows were rewritten"),
+    )
+    did = f"fetched days of {_SHARE} before a split of 4 for 1, and the days after it once it was known"
+    saw = f"{len(wants)} days in the prices of today, without a jump; {len(on_disk) - 1} stored rows are "
+    return Observation(did, saw + "unchanged", broken)
+
+
+def retry_after(stage: Stage) -> Observation:
+    """Refuse a process with 429 and ``Retry-After``, and start a second process meanwhile."""
+    seconds, days = round(min(10.0, max(3.0, 3 * stage.pace))), (_MONDAY, _MONDAY + DAY)
+    told = "0" if stage.is_broken("retry-after") else str(seconds)
+    stage.server.vendors["binance"].refusals = [(429, {"Retry-After": told})]
+    calls = [{"ask": _day(day), "options": {"provider": "binance"}} for day in days]
+    first = stage.start("ask", calls[0])
+    until = time.monotonic() + 30 * stage.pace
+    while not stage.server.seen and time.monotonic() < until:
+        time.sleep(0.01)
+    time.sleep(seconds / 4)
+    answers = [stage.result(one) for one in (first, stage.start("ask", calls[1]))]
+    times = [one.at for one in stage.server.asked("binance")]
+    waited = times[1] - times[0] if len(times) > 1 else 0.0
+    broken = _unmet(
+        (waited >= seconds, f"the next request came after {waited:.1f} s"),
+        *((_is_true(answer, day, 24), f"{_date(day)} was not answered")
+          for answer, day in zip(answers, days, strict=True)),
+    )  # fmt: skip
+    did = f"refused a process with 429 and Retry-After: {seconds}, and started a second one"
+    return Observation(
+        did, f"the next request of either came after {waited:.1f} s; both were answered", broken
+    )
+
+
+def full_disk(stage: Stage) -> Observation:
+    """Let the files of a process grow no more, and ask for bars that are not stored yet."""
+    tuesday = _MONDAY + DAY
+    stage.ask(*_day(_MONDAY))
+    path = _year_file(stage)
+    stored = path.read_bytes()
+    call = {"ask": _day(tuesday), "bytes": len(stored)}
+    answer = stage.result(stage.start("ask_with_small_files", call))
+    if stage.is_broken("full-disk"):
+        _cut(path)
+    problems = answer.get("provenance", {}).get("problems", [])
+    note = next((one for one in problems if "not stored" in one), "")
+    is_unchanged = path.read_bytes() == stored
+    is_kept = _is_true(stage.ask(*_day(_MONDAY), offline=True), _MONDAY, 24)
+    stage.ask(*_day(tuesday))
+    broken = _unmet(
+        (_is_true(answer, tuesday, 24), "the bars were not returned"),
+        (bool(note), "the answer does not say that its bars were not stored"),
+        ("ulimit" in note, "the answer does not name the limit"),
+        (is_unchanged, "the stored file was changed"),
+        (is_kept, "stored bars are lost"),
+        (
+            _is_true(stage.ask(*_day(tuesday), offline=True), tuesday, 24),
+            "later they were not stored",
+        ),
+    )
+    did = (
+        f"let no file of a process grow beyond {len(stored)} bytes (RLIMIT_FSIZE, for a full disk)"
+    )
+    saw = f"the bars were returned with a note ({note.partition(' (')[0]}); stored bars are unchanged; "
+    return Observation(did, saw + "with space, the new ones were stored", broken)
+
+
+def pinned(stage: Stage) -> Observation:
+    """Let a vendor fail, and ask with ``provider=`` and without."""
+    binance, day = stage.server.vendors["binance"], _day(_MONDAY)
+    binance.refusals, binance.refuses_always = [(451, {})], True
+    options = {} if stage.is_broken("pinned") else {"provider": "binance"}
+    answer = stage.ask(*day, **options)
+    others = stage.server.asked("yahoo")
+    told = stage.ask(*day).get("provenance", {})
+    substitute = str(told.get("substitute") or "")
+    broken = _unmet(
+        (answer.get("error") == "AllProvidersFailedError", "no error was raised"),
+        (not others, "another vendor was queried"),
+        (told.get("vendors") == ["yahoo"], "without provider=, no other vendor was queried"),
+        (bool(substitute), "the other vendor's bars are not marked"),
+    )
+    did = "a vendor failed (HTTP 451); asked for its bars with provider=, and without"
+    saw = f"with it, {answer.get('error')}, and no other vendor was queried; without it, bars that are "
+    return Observation(did, f"{saw}marked as a substitute: {substitute}", broken)
+
+
+def wrong_bars(stage: Stage) -> Observation:
+    """Let a vendor send a bar whose high is below its low, and one that is 100 times too large."""
+    day = _MONDAY + DAY
+    impossible, unit = day + 5 * HOUR, day + 6 * HOUR
+    is_broken = stage.is_broken("wrong-bars")
+
+    def twist(row: Row) -> Row:
+        if row.at == impossible:
+            return row._replace(high=round(row.low * (1.01 if is_broken else 0.5), 2))
+        by = 1.01 if is_broken else 100
+        prices = (round(price * by, 2) for price in row[1:5])
+        return Row(row.at, *prices, row.volume) if row.at == unit else row
+
+    stage.server.vendors["binance"].twist = twist
+    answer, strict = stage.ask(*_day(day)), stage.ask(*_day(day), strict=True)
+    told = answer["provenance"]
+    doubted = [span["start"] for span in told["spans"] if span["state"] == "suspect"]
+    rest, wants = ([row for row in rows if row.at not in (impossible, unit)]
+                   for rows in (_bars(answer), _hours(day)))  # fmt: skip
+    broken = _unmet(
+        *((f"{_text(at).replace(' ', 'T')}Z" in doubted, f"the bar of {_text(at)} was not doubted")
+          for at in (impossible, unit)),
+        (_text(impossible) not in _stored(stage), "the impossible bar was stored"),
+        ("error" in strict, "strict=True raised no error"),
+        (rest == wants, "other bars are wrong"),
+    )  # fmt: skip
+    did = "a vendor sent a bar with its high below its low, and one 100 times too large"
+    saw = f"both are marked as suspect ({'; '.join(told['problems'][:2])}), the impossible one was not "
+    return Observation(did, f"{saw}stored; strict=True raised {strict.get('error')}", broken)
+
+
+PROOFS = (
+    Proof("killed", "Nothing is lost", killed),
+    Proof("flipped-bit", "Nothing is lost", flipped_bit),
+    Proof("two-writers", "Nothing is lost, and polite", two_writers),
+    Proof("hole", "Complete, and of one kind", hole),
+    Proof("half-bar", "Final", half_bar),
+    Proof("split", "Of one kind", split),
+    Proof("retry-after", "Polite", retry_after),
+    Proof("full-disk", "Nothing is lost", full_disk),
+    Proof("pinned", "Pinned means pinned", pinned),
+    Proof("wrong-bars", "With provenance", wrong_bars),
+)
+
+
+# --- parts -------------------------------------------------------------------------------
+
+
+def _unmet(*expected: tuple[bool, str]) -> list[str]:
+    """Return the texts of the expectations that are not met."""
+    return [text for is_met, text in expected if not is_met]
+
+
+def _after_the_answer(stage: Stage, process: Process) -> float:
+    """Wait until the vendor has answered the second of two questions.
+
+    Returns:
+        How many seconds the call for the first one lasted after the vendor's answer.
+    """
+    binance, limit = stage.server.vendors["binance"], 30 * stage.pace
+    stage.result(process)  # it begins
+    binance.answered.wait(limit)
+    begun = time.monotonic()
+    stage.result(process)
+    lasted = time.monotonic() - begun
+    binance.answered.clear()
+    stage.result(process)
+    binance.answered.wait(limit)
+    return lasted
+
+
+def _damage(stage: Stage, do: str) -> list[str]:
+    """Return the damages in the cache, after ``check`` or ``repair``."""
+    damaged: list[str] = stage.result(stage.start(do, {}))["damaged"]
+    return damaged
+
+
+def _day(day: int) -> list[str]:
+    """Return the question for the hours of a day."""
+    return [_COIN, _HOURS, _date(day), _date(day)]
+
+
+def _hours(day: int) -> list[Row]:
+    """Return the true hours of a day."""
+    return [ScriptedVendor().true(HOUR, day + n * HOUR, day + DAY) for n in range(24)]
+
+
+def _bars(answer: dict[str, Any]) -> list[Row]:
+    return [Row(int(row[0]), *row[1:]) for row in answer.get("bars", ())]
+
+
+def _is_true(answer: dict[str, Any], day: int, count: int) -> bool:
+    """Return whether an answer has so many bars of a day, all of them true."""
+    bars, wants = _bars(answer), _hours(day)
+    return len(bars) == count and all(row in wants for row in bars)
+
+
+def _year_file(stage: Stage) -> Path:
+    return next(stage.cache.rglob("2024.csv.gz"))
+
+
+def _lines(path: Path) -> list[str]:
+    """Return the lines of a year file, read as `zcat` reads it."""
+    return gzip.decompress(path.read_bytes()).decode().splitlines()
+
+
+def _stored(stage: Stage) -> set[str]:
+    """Return the times of the bars in the year file."""
+    return {line.partition(",")[0] for line in _lines(_year_file(stage))}
+
+
+def _flip(path: Path, part: float) -> None:
+    """Flip a bit of a file, at ``part`` of its length, in place."""
+    data = path.read_bytes()
+    at = round((len(data) - 1) * part)
+    disk = Disk()
+    handle = disk.open_write(path)
+    disk.write(handle, bytes([data[at] ^ 1]), at)
+    disk.close(handle)
+
+
+def _cut(path: Path) -> None:
+    """Cut off the second half of a file."""
+    disk = Disk()
+    handle = disk.open_write(path)
+    disk.truncate(handle, path.stat().st_size // 2)
+    disk.close(handle)
+
+
+def _date(at: int) -> str:
+    return f"{datetime.fromtimestamp(at / 1000, UTC):%Y-%m-%d}"
+
+
+def _text(at: int) -> str:
+    """Return a time in the form of the year files."""
+    return f"{datetime.fromtimestamp(at / 1000, UTC):%Y-%m-%d %H:%M:%S}"

@@ -1,0 +1,85 @@
+"""The bars of the two simulated vendors: they follow from arithmetic, without the library.
+
+An answer can therefore be compared with bars that the library did not compute. Everything that goes
+wrong is set from outside, by the fields of :class:`ScriptedVendor`.
+"""
+
+from __future__ import annotations
+
+import math
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+MINUTE, HOUR, DAY = 60_000, 3_600_000, 86_400_000
+STEPS = {"1m": MINUTE, "1h": HOUR, "1d": DAY}
+# New York opens at 13:30 UTC in the summer of 2024, on weekdays except these two.
+OPENS, LASTS = 13 * HOUR + 30 * MINUTE, 6 * HOUR + 30 * MINUTE
+_HOLIDAYS = (1716768000000, 1718755200000)
+
+
+class Row(NamedTuple):
+    """A bar: opening time in UTC milliseconds, four prices, volume."""
+
+    at: int
+    open: float
+    high: float
+    low: float
+    close: float
+    volume: float
+
+
+@dataclass
+class ScriptedVendor:
+    """What a vendor does with its true bars before it sends them.
+
+    Attributes:
+        scale: Factor for every price: two venues never trade at the same price.
+        lacks: Opening times of bars that it does not send.
+        twist: Changes a bar before it is sent.
+        refusals: Answers to the next requests, in place of bars: status and headers. The last one
+            is repeated if ``refuses_always``.
+        split: Ratio and ex-date of a split in milliseconds, and whether it is known yet.
+        answered: Set when an answer has been sent.
+    """
+
+    scale: float = 1.0
+    lacks: frozenset[int] = frozenset()
+    twist: Callable[[Row], Row] = lambda row: row
+    refusals: list[tuple[int, dict[str, str]]] = field(default_factory=list)
+    refuses_always: bool = False
+    split: tuple[int, int, bool] | None = None
+    answered: threading.Event = field(default_factory=threading.Event)
+
+    def true(self, step: int, at: int, now: int) -> Row:
+        """Return the bar of length ``step`` that opened at ``at``, as far as it has got by ``now``."""
+        lasts = LASTS if self.split is not None else step
+        part = min(1.0, (now - at) / lasts)
+        first, last = (round(_price(at + n * lasts * part) * self.scale, 2) for n in (0, 1))
+        high, low = round(max(first, last) * 1.001, 2), round(min(first, last) * 0.999, 2)
+        volume = 1000.0 + at // step % 97
+        if self.split is not None:
+            ratio, ex, is_known = self.split
+            by = 1 if is_known or at >= ex else ratio
+            first, high, low, last = (round(price * by, 2) for price in (first, high, low, last))
+            volume /= by
+        return Row(at, first, high, low, last, round(volume * part, 3))
+
+    def sent(self, step: int, start: int, end: int, now: int) -> list[Row]:
+        """Return the bars that this vendor sends for the opening times from start to end."""
+        first = -(-start // step) * step
+        opens = range(first, min(end, now) + 1, step)
+        if self.split is not None:  # a share: the session's open
+            days = range(start // DAY * DAY, min(end, now) + 1, DAY)
+            opens = [d + OPENS for d in days if _trades(d) and start <= d + OPENS <= min(end, now)]
+        rows = (self.true(step, at, now) for at in opens if at not in self.lacks)
+        return [self.twist(row) for row in rows]
+
+
+def _trades(day: int) -> bool:
+    return (day // DAY + 3) % 7 < 5 and day not in _HOLIDAYS
+
+
+def _price(at: float) -> float:
+    return 100 + 5 * math.sin(at / (40 * HOUR)) + math.sin(at / (7 * HOUR))

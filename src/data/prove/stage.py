@@ -1,0 +1,238 @@
+"""The stage of the proofs: a temporary folder, the simulated vendors, and processes of users."""
+
+from __future__ import annotations
+
+import json
+import os
+import selectors
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+from ..config.isolated import isolated_environment
+from ..disk.atomic import write_atomically
+from ..disk.files import Disk
+from ..disk.scratch import scratch_folder
+from ..errors import ConfigError, DataError
+from .server import Server
+
+# Wednesday 2024-06-12 15:20 UTC, while New York trades.
+NOW_MS = 1_718_205_600_000
+# Limits of a call in seconds, on a machine that loads the library in `_USUAL_LOAD_S`.
+_CALL_S, _LOAD_S, _USUAL_LOAD_S = 30.0, 180.0, 4.0
+_FIRST = ["BTCUSDT", "1h", "2024-01-01", "2024-01-02"]
+
+
+class TooSlowError(DataError):
+    """A process did not report in time, or ended without a report."""
+
+
+class Process:
+    """A user's process: one call, and what it has reported so far.
+
+    Attributes:
+        pid: Number of the process; 0 until it has begun.
+        reports: Its reports that have not been read yet.
+        ended: Its exit code, or None while it is running.
+    """
+
+    def __init__(self) -> None:
+        self.pid = 0
+        self.reports: list[dict[str, Any]] = []
+        self.ended: int | None = None
+
+    def kill(self) -> None:
+        """End the process with SIGKILL, which it cannot notice."""
+        if self.ended is None and self.pid:  # 0 would be this process and its group
+            with suppress(ProcessLookupError):
+                os.kill(self.pid, signal.SIGKILL)
+
+
+class Stage:
+    """Everything that a proof needs; made by :func:`staged`.
+
+    Attributes:
+        server: The simulated vendors.
+        folder: Temporary folder of all proofs.
+        pace: How many times slower this machine is than a usual one; at least 1.
+        break_: Name of the proof whose promise is broken on purpose; empty if none.
+    """
+
+    def __init__(self, folder: Path, break_: str) -> None:
+        self.folder, self.break_ = folder, break_
+        self.pace, self.now_ms = 1.0, NOW_MS
+        self._begun = time.monotonic()
+        self._calls: dict[int, Process] = {}
+        self._rest = b""
+        self._scene, self._scenes = folder, 0
+        try:
+            self.server = Server(self.time_ms)
+        except OSError as exc:
+            reason = exc.strerror or str(exc)
+            hint = "free some ports, or allow this process to listen on 127.0.0.1"
+            raise ConfigError(f"no port of 127.0.0.1 can be used: {reason}", hint=hint) from exc
+
+    def time_ms(self) -> int:
+        """Return the time of the proofs, which runs as fast as the system clock."""
+        return self.now_ms + round((time.monotonic() - self._begun) * 1000)
+
+    def set_time(self, now_ms: int) -> None:
+        """Set the time of the proofs, for the vendors and for processes that start later."""
+        self.now_ms, self._begun = now_ms, time.monotonic()
+
+    def scene(self, name: str) -> None:
+        """Begin a proof: an empty cache, no remembered limits, and vendors without a fault."""
+        self._scenes += 1
+        self._scene = self.folder / f"{self._scenes:02d}-{name}"
+        Disk().make_folders(self._scene, durable=False)
+        self.server.heal()
+        self.set_time(NOW_MS)
+
+    def is_broken(self, name: str) -> bool:
+        """Return whether the promise of a proof is broken on purpose."""
+        return self.break_ in (name, "all")
+
+    @property
+    def cache(self) -> Path:
+        """The cache folder of the current proof."""
+        return self._scene / "cache"
+
+    @contextmanager
+    def cast(self) -> Iterator[None]:
+        """Start the parent of the users' processes, and end it with all of them."""
+        disk = Disk()
+        private = self.folder / "config" / "donotshare"
+        disk.make_folders(private, durable=False)
+        # An empty file in place of this user's: the first one that is found counts.
+        write_atomically(disk, private / "donotshare.py", b"", durable=False)
+        write_atomically(disk, self.folder / "rules.yaml", self._rules(), durable=False)
+        self._program = subprocess.Popen(  # noqa: S603 - this library itself, in this interpreter
+            [sys.executable, "-m", f"{__package__}.actor"],
+            cwd=self.folder, env=isolated_environment(self.folder), start_new_session=True,
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        )  # fmt: skip
+        assert self._program.stdin is not None
+        assert self._program.stdout is not None
+        assert self._program.stderr is not None
+        self._selector = selectors.DefaultSelector()
+        self._selector.register(self._program.stdout, selectors.EVENT_READ)
+        self._selector.register(self._program.stderr, selectors.EVENT_READ)
+        self.errors = b""
+        try:
+            begun = time.monotonic()
+            self.scene("load")
+            self.result(self.start("load", {"ask": _FIRST}), _LOAD_S)
+            self.pace = max(1.0, (time.monotonic() - begun) / _USUAL_LOAD_S)
+            yield
+        finally:
+            with suppress(ProcessLookupError):
+                os.killpg(self._program.pid, signal.SIGKILL)
+            self._program.wait()
+            self._program.stderr.read()  # ends when the last of its children has ended
+            for pipe in (self._program.stdin, self._program.stdout, self._program.stderr):
+                with suppress(BrokenPipeError):
+                    pipe.close()
+            self._selector.close()
+
+    # --- calls of users ------------------------------------------------------------------
+
+    def start(self, do: str, call: Mapping[str, Any], *, cache: Path | None = None) -> Process:
+        """Start a user's process with one call of :mod:`.actor`."""
+        number = len(self._calls)
+        self._calls[number] = Process()
+        places = {"cache": str(cache or self.cache), "state": str(self._scene / "state")}
+        shift = self.time_ms() - time.time_ns() // 1_000_000
+        line = {"id": number, "do": do, "shift": shift, "rules": str(self.folder / "rules.yaml")}
+        assert self._program.stdin is not None
+        with suppress(BrokenPipeError):  # it has ended, which is noticed when it is read
+            self._program.stdin.write(json.dumps(line | places | dict(call)).encode() + b"\n")
+            self._program.stdin.flush()
+        return self._calls[number]
+
+    def ask(self, *query: str, **options: Any) -> dict[str, Any]:
+        """Request bars in a process of its own, and return the answer."""
+        return self.result(self.start("ask", {"ask": query, "options": options}))
+
+    def result(self, process: Process, limit_s: float = _CALL_S) -> dict[str, Any]:
+        """Return the next report of a process.
+
+        Raises:
+            TooSlowError: There is none within the limit, or the process has ended without one.
+        """
+        until = time.monotonic() + limit_s * self.pace
+        while not process.reports:
+            if process.ended is not None:
+                raise TooSlowError(f"a process ended with {process.ended}{self._last_error()}")
+            if time.monotonic() >= until:
+                process.kill()
+                raise TooSlowError(f"no answer within {limit_s * self.pace:,.0f} s")
+            self._listen(until)
+        return process.reports.pop(0)
+
+    def wait(self, processes: Sequence[Process]) -> None:
+        """Wait until processes have ended.
+
+        Raises:
+            TooSlowError: A process is still running after the limit.
+        """
+        until = time.monotonic() + _CALL_S * self.pace
+        while any(one.ended is None for one in processes):
+            if time.monotonic() >= until:
+                raise TooSlowError("a process does not end")
+            self._listen(until)
+
+    def _listen(self, until: float) -> None:
+        """Take what the processes have reported; wait for it until ``until``."""
+        assert self._program.stdout is not None
+        for key, _ in self._selector.select(max(0.0, until - time.monotonic())):
+            data = os.read(key.fd, 1 << 16)
+            if key.fileobj is not self._program.stdout:
+                self.errors = (self.errors + data)[-4000:]
+                if not data:
+                    self._selector.unregister(key.fileobj)
+                continue
+            if not data:
+                raise TooSlowError(f"the processes of the users have ended{self._last_error()}")
+            *lines, self._rest = (self._rest + data).split(b"\n")
+            for line in lines:
+                report = json.loads(line)
+                process = self._calls[report.pop("id")]
+                process.pid = report.get("process", process.pid)
+                process.ended = report.get("ended", process.ended)
+                if not {"process", "ended"} & set(report):
+                    process.reports.append(report)
+
+    def _last_error(self) -> str:
+        lines = self.errors.decode(errors="replace").strip().splitlines()
+        return f": {lines[-1]}" if lines else ""
+
+    def _rules(self) -> bytes:
+        """Return the users' rules: only the two simulated vendors, at their addresses."""
+        return "".join([
+            "crypto: {primary: binance, backup: [yahoo]}\n",
+            "stock_daily: {primary: yahoo, backup: []}\n",
+            "providers:\n",
+            *(f"  {v}: {{base_url: '{self.server.url(v)}', transport: http}}\n"
+              for v in ("binance", "yahoo")),
+        ]).encode()  # fmt: skip
+
+
+@contextmanager
+def staged(break_: str) -> Iterator[Stage]:
+    """Yield a stage in a temporary folder that only this user can enter; nothing of it remains.
+
+    Raises:
+        StorageError: No temporary folder can be created.
+        ConfigError: No port is free, or the system cannot fork processes.
+    """
+    if not hasattr(os, "fork"):
+        raise ConfigError("the proofs fork processes, which this system cannot do")
+    with scratch_folder("onetape-prove-") as folder:
+        stage = Stage(folder, break_)
+        with stage.server, stage.cast():
+            yield stage

@@ -1,0 +1,178 @@
+"""Files for freqtrade: names, columns, and nothing left out or incomplete in silence."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+
+from src.data.cli import main
+from src.data.clock import ManualClock
+from src.data.data_manager import DataManager
+from src.data.errors import IncompleteDataWarning, StorageError
+from src.data.jobs.export import Exporter
+from src.data.jobs.export_freqtrade import BarFile, write_files
+from src.data.model.instant import parse_iso
+from tests.e2e.conftest import make, manager, rules
+from tests.vendor_server import Fault, VendorServer
+
+__all__ = ["make", "manager", "rules"]
+pytest.importorskip("pyarrow")
+COLUMNS = ["date", "open", "high", "low", "close", "volume"]
+DAY = ("BTCUSDT", "1h", "2024-06-03", "2024-06-03")
+
+
+def exported(manager: DataManager, folder: Path) -> dict[str, BarFile]:
+    """Export everything; return the files by series."""
+    services = manager._services
+    keys = services.cache.maintenance.series()
+    return {str(one.key): one for one in write_files(Exporter.of(services), keys, folder)}
+
+
+def test_a_file_is_named_and_built_as_freqtrade_does(manager: DataManager, tmp_path: Path) -> None:
+    bars = manager.get_ohlcv(*DAY)
+    manager.get_ohlcv("BTCUSDT", "1M", "2023-01", "2023-12")
+    done = exported(manager, tmp_path / "data")
+    assert {path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*.feather")} == {
+        "data/binance/BTC_USDT-1h.feather", "data/binance/BTC_USDT-1Mo.feather",
+    }  # fmt: skip
+    one = done["BTCUSDT 1h"]
+    assert (one.rows, one.left_out, one.missing) == (24, {}, 0)
+    frame = pd.read_feather(one.path)
+    assert list(frame.columns) == COLUMNS
+    assert str(frame["date"].dtype) == "datetime64[ms, UTC]"
+    assert frame["date"].dt.tz_localize(None).tolist() == bars.index.tolist()
+    pd.testing.assert_frame_equal(frame[COLUMNS[1:]], bars.reset_index(drop=True)[COLUMNS[1:]])
+
+
+def test_bars_that_may_still_change_are_left_out_and_counted(
+    manager: DataManager, tmp_path: Path, clock: ManualClock
+) -> None:
+    # Half a minute after the close of 14:00, which has not settled.
+    bars = manager.get_ohlcv("BTCUSDT", "1h", "2024-06-12", "now")
+    assert bars.index[-1] == pd.Timestamp("2024-06-12T14:00")
+    one = exported(manager, tmp_path)["BTCUSDT 1h"]
+    assert (one.rows, one.left_out, one.last) == (14, {"provisional": 1}, "2024-06-12T13:00:00Z")
+    clock.advance(3600)
+    manager.get_ohlcv("BTCUSDT", "1h", "2024-06-12", "now")
+    one = exported(manager, tmp_path)["BTCUSDT 1h"]
+    assert (one.rows, one.last) == (15, "2024-06-12T14:00:00Z")
+
+
+@pytest.mark.filterwarnings("ignore::src.data.errors.IncompleteDataWarning")
+def test_doubtful_bars_are_left_out_and_holes_are_counted(
+    manager: DataManager, vendors: VendorServer, tmp_path: Path
+) -> None:
+    vendors.fault("binance", Fault.drop(5, 6), times=1)
+    manager.get_ohlcv(*DAY)
+    vendors.fault("binance", Fault.bad_ohlc(7), times=1)
+    manager.get_ohlcv("BTCUSDT", "1h", "2024-06-04", "2024-06-04")
+    one = exported(manager, tmp_path)["BTCUSDT 1h"]
+    assert one.rows == 45
+    assert (one.missing, one.first_gap) == (3, "2024-06-03T05:00:00Z")
+
+
+@pytest.mark.filterwarnings("ignore::src.data.errors.IncompleteDataWarning")
+def test_a_share_and_bars_of_no_exchange_are_named(
+    manager: DataManager, vendors: VendorServer, tmp_path: Path
+) -> None:
+    manager.get_ohlcv("AAPL", "1d", "2024-05-01", "2024-05-31")
+    vendors.fault("binance", Fault.status(451))
+    manager.get_ohlcv(*DAY)
+    done = exported(manager, tmp_path)
+    assert [one.path for one in done.values()] == ["", ""]
+    assert done["AAPL 1d"].problem == "not a pair of coins"
+    assert {one.problem for one in done.values()} >= {"its bars are not those of an exchange"}
+
+
+def test_a_longer_file_of_freqtrades_own_is_not_replaced(
+    manager: DataManager, tmp_path: Path
+) -> None:
+    manager.get_ohlcv(*DAY)
+    path = Path(exported(manager, tmp_path)["BTCUSDT 1h"].path)
+    longer = pd.read_feather(path)
+    more = longer.tail(1).assign(date=longer["date"].iloc[-1] + pd.Timedelta(hours=1))
+    pd.concat([longer, more], ignore_index=True).to_feather(path)
+    before = path.read_bytes()
+    one = exported(manager, tmp_path)["BTCUSDT 1h"]
+    assert "has 1 bars that the cache does not have as final" in one.problem
+    path.write_bytes(b"something else")
+    assert "does not contain bars" in exported(manager, tmp_path)["BTCUSDT 1h"].problem
+    assert path.read_bytes() != before
+    path.unlink()
+    assert exported(manager, tmp_path)["BTCUSDT 1h"].rows == 24
+
+
+def test_a_folder_inside_the_cache_is_refused(manager: DataManager, tmp_path: Path) -> None:
+    manager.get_ohlcv(*DAY)
+    with pytest.raises(StorageError, match="inside the cache"):
+        exported(manager, tmp_path / "cache" / "freqtrade")
+
+
+def test_a_folder_of_freqtrade_is_read_as_own_files(
+    manager: DataManager, tmp_path: Path, clock: ManualClock
+) -> None:
+    bars = manager.get_ohlcv(*DAY)
+    exported(manager, tmp_path / "data")
+    own = tmp_path / "own.yaml"
+    own.write_text(
+        "providers:\n  local:\n"
+        f"    folder: {tmp_path}/data/binance\n"
+        '    pattern: "{base}_{quote}-{timeframe}.feather"\n'
+        "    time_column: date\n    anchor: clock\n    unit: USDT\n    timeframes: {1M: 1Mo}\n"
+    )
+    again = DataManager(tmp_path / "other", own, clock=clock).get_ohlcv(*DAY, provider="local")
+    pd.testing.assert_frame_equal(again, bars, check_like=True)
+    assert again.attrs["onetape"]["vendors"] == ["local"]
+
+
+def test_perpetual_futures_have_a_folder_and_a_name_of_their_own() -> None:
+    from src.data.jobs.export_freqtrade import _place
+    from src.data.model.instrument import Instrument
+    from src.data.model.series import SeriesKey
+    from src.data.model.timeframe import Timeframe
+
+    def name(symbol: str, base: str, quote: str, venue: str) -> str:
+        key = SeriesKey(symbol, Timeframe.parse("1h"))
+        return _place(key, Instrument(symbol, "crypto", base=base, quote=quote), venue)[0]
+
+    assert name("BTCUSDT", "BTC", "USDT", "binanceusdm") == (
+        "binance/futures/BTC_USDT_USDT-1h-futures.feather"
+    )
+    assert name("BTCUSD", "BTC", "USD", "binancecoinm") == (
+        "binance/futures/BTC_USD_BTC-1h-futures.feather"
+    )
+
+
+def test_the_command_tells_what_is_missing(
+    manager: DataManager, rules: Path, tmp_path: Path, vendors: VendorServer,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    def run(*more: str) -> tuple[int, Any]:
+        places = ["--cache-dir", str(tmp_path / "cache"), "--config", str(rules), "--json"]
+        code = main(["cache", "export", *more, *places])
+        printed = capsys.readouterr()
+        return code, json.loads(printed.out) if code < 2 else printed.err
+
+    manager.get_ohlcv(*DAY)
+    code, told = run("--for", "freqtrade", str(tmp_path / "data"))
+    assert (code, [one["rows"] for one in told]) == (0, [24])
+    vendors.fault("binance", Fault.drop(5), times=1)
+    with pytest.warns(IncompleteDataWarning):
+        manager.get_ohlcv("BTCUSDT", "1h", "2024-06-04", "2024-06-04")
+    code, told = run("BTCUSDT", "1h", "--for", "freqtrade", str(tmp_path / "data"))
+    assert (code, told[0]["rows"], told[0]["missing"]) == (1, 47, 1)
+    assert "known: freqtrade" in json.dumps(run("--for", "zipline", "x")[1])
+    assert "--raw cannot be combined" in json.dumps(run("--raw", "--for", "freqtrade", "x")[1])
+
+
+def test_a_time_is_that_of_the_open(
+    manager: DataManager, make: Callable[[], DataManager], tmp_path: Path
+) -> None:
+    manager.get_ohlcv(*DAY)
+    frame = pd.read_feather(exported(make(), tmp_path)["BTCUSDT 1h"].path)
+    assert frame["date"].iloc[0].value // 10**6 == parse_iso("2024-06-03T00:00:00")

@@ -1,0 +1,1 @@
+"""The proofs: each is kept, and each can fail."""

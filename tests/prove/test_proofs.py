@@ -1,0 +1,96 @@
+"""Each proof on this machine: the promise is kept, and a promise that is broken is seen."""
+
+from __future__ import annotations
+
+import os
+import signal
+import stat
+import time
+from pathlib import Path
+
+import pytest
+
+from src.data.prove import checks
+from src.data.prove.checks import PROOFS, Proof
+from src.data.prove.run import NAMES, carried_out
+from src.data.prove.stage import Process, TooSlowError
+from tests.cache.counts import FULL
+
+from .conftest import Set
+
+BROKEN = {
+    "killed": "lost",
+    "flipped-bit": "wrong bars after 2024.csv.gz was damaged",
+    "two-writers": "lost",
+    "hole": "bars of the other vendor",
+    "half-bar": "the closed hour is not the true one",
+    "split": "prices jump",
+    "retry-after": "the next request came after",
+    "full-disk": "stored bars are lost",
+    "pinned": "another vendor was queried",
+    "wrong-bars": "was not doubted",
+}
+
+
+@pytest.fixture(autouse=True)
+def _fewer_kills(monkeypatch: pytest.MonkeyPatch) -> None:
+    if not FULL:
+        monkeypatch.setattr(checks, "_KILLS", 4)
+
+
+@pytest.mark.parametrize("proof", PROOFS, ids=NAMES)
+def test_a_promise_is_kept_and_the_proof_can_fail(spoilt: Set, proof: Proof) -> None:
+    verdict = carried_out(spoilt.stage, proof)
+    assert verdict.is_kept, verdict.saw
+    spoilt.stage.break_ = proof.name
+    try:
+        verdict = carried_out(spoilt.stage, proof)
+    finally:
+        spoilt.stage.break_ = ""
+    assert not verdict.is_kept
+    assert BROKEN[proof.name] in verdict.saw
+
+
+def test_the_folder_is_closed_to_others_and_the_server_to_other_machines(spoilt: Set) -> None:
+    assert stat.S_IMODE(spoilt.stage.folder.stat().st_mode) == 0o700
+    assert spoilt.stage.server.server_address[0] == "127.0.0.1"
+
+
+def test_what_belongs_to_the_user_is_not_touched(spoilt: Set) -> None:
+    assert [path.name for path in spoilt.home.iterdir()] == ["rules.yaml"]
+
+
+def test_a_process_that_does_not_answer_is_a_broken_promise(spoilt: Set) -> None:
+    def stopped(_: object) -> checks.Observation:
+        process = spoilt.stage.start("ask_each", {"asks": [["BTCUSDT", "1h", "2024-06-01"]] * 9})
+        spoilt.stage.result(process)
+        os.kill(process.pid, signal.SIGSTOP)
+        process.reports.clear()
+        spoilt.stage.result(process, 0.2)
+        raise AssertionError("there was an answer")
+
+    verdict = carried_out(spoilt.stage, Proof("hole", "", stopped))
+    assert (verdict.is_kept, verdict.saw[:17]) == (False, "no answer within ")
+
+
+def test_a_process_that_fails_is_a_broken_promise_with_its_last_words(spoilt: Set) -> None:
+    def failing(_: object) -> checks.Observation:
+        spoilt.stage.ask("BTCUSDT", "1h", no_such_option=1)
+        raise AssertionError("there was an answer")
+
+    verdict = carried_out(spoilt.stage, Proof("hole", "", failing))
+    assert not verdict.is_kept
+    assert "a process ended with 1" in verdict.saw
+
+
+def test_limits_grow_with_the_measured_pace(spoilt: Set, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(spoilt.stage, "pace", 20.0)
+    begun = time.monotonic()
+    with pytest.raises(TooSlowError):
+        spoilt.stage.result(Process(), 0.01)
+    assert 0.2 <= time.monotonic() - begun < 5
+
+
+def test_the_server_is_small() -> None:
+    text = Path(checks.__file__).with_name("server.py").read_text("utf-8")
+    assert len(text.splitlines()) <= 200
