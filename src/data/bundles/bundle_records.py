@@ -222,12 +222,13 @@ class SidRows:
         return iter((self.sids, self.rows, self.firsts, self.lasts))
 
 
-def figure(column: str, dtype: Any, **default: Any) -> Any:
+def figure(column: str = "", dtype: Any = None, **default: Any) -> Any:
     """Declare a field of :class:`FileRecord` with its column in ``metadata.parquet``.
 
     Records that were written before there was a field lack its column; it then has its default.
+    A field without a column is stored in another form.
     """
-    return field(metadata={"column": column, "dtype": dtype}, **default)
+    return field(metadata={"column": column, "dtype": dtype} if column else None, **default)
 
 
 @dataclass(frozen=True)
@@ -251,7 +252,7 @@ class FileRecord:
     size_bytes: int = figure("size_bytes", pl.Int64)
     row_count: int = figure("row_count", pl.Int64)
     violations: int = figure("violations", pl.Int64)
-    sids: SidRows
+    sids: SidRows = figure()
     state: FileState | None = field(default=None, compare=False)
     validated_ms: int | None = figure("validated_ms", pl.Int64, default=None, compare=False)
 

@@ -74,6 +74,11 @@ def _seconds(ms: int | None) -> int | None:
     return None if ms is None else int(ms / 1000)
 
 
+def _of_origin(name: str) -> Callable[[Records, Figures], Any]:
+    value = attrgetter(name)
+    return lambda records, _: value(records.origin)
+
+
 # In the order of the documented columns.
 ROW: dict[str, RowField] = {
     "source_type": RowField("TEXT", lambda r, _: r.origin.source_type),
@@ -98,9 +103,7 @@ ROW: dict[str, RowField] = {
     "checksum": RowField("TEXT", lambda r, _: r.checksum()),
     # Fields of the origin that are declared with a column.
     **{
-        one.name: RowField(
-            one.metadata["sql"], lambda r, _, get=attrgetter(one.name): get(r.origin)
-        )
+        one.name: RowField(one.metadata["sql"], _of_origin(one.name))
         for one in fields(BundleOrigin)
         if one.metadata
     },

@@ -12,7 +12,7 @@ import io
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from ..disk.atomic import put
 from ..disk.files import Disk
@@ -103,12 +103,13 @@ def _write(
     left_out, final = _final(frame, answer.coverage)
     if not len(final):
         return BarFile(key, problem="no bar is final yet", left_out=left_out)
-    missing, first_gap = _missing(final.index, key.timeframe)
-    if refusal := _refusal(path, final.index):
+    index = cast("pd.DatetimeIndex", final.index)
+    missing, first_gap = _missing(index, key.timeframe)
+    if refusal := _refusal(path, index):
         return BarFile(key, problem=refusal, left_out=left_out)
     Disk().make_folders(path.parent)
     put(path, _feather(final))
-    ends = [iso(int(final.index[n].value) // 1_000_000) for n in (0, -1)]
+    ends = [iso(int(index[n].value) // 1_000_000) for n in (0, -1)]
     return BarFile(key, str(path), len(final), ends[0], ends[1], "", left_out, missing, first_gap)
 
 
@@ -131,7 +132,7 @@ def _place(key: SeriesKey, instrument: Instrument, venue: str) -> tuple[str, str
 
 def _final(frame: pd.DataFrame, coverage: Coverage) -> tuple[dict[str, int], pd.DataFrame]:
     """Return how many bars of each other state there are, and the bars that are final."""
-    stamps = frame.index.as_unit("ms").asi8
+    stamps = cast("pd.DatetimeIndex", frame.index).as_unit("ms").asi8
     keep, left_out = stamps != stamps, dict[str, int]()
     for part in (part for entry in coverage for part in entry.opened):
         inside = (stamps >= part.span.start) & (stamps < part.span.end)

@@ -95,8 +95,11 @@ def _answer(manager: Any, query: list[str], options: dict[str, Any]) -> dict[str
     stamps = frame.index.as_unit("ms").asi8.tolist()
     rows = frame[["open", "high", "low", "close", "volume"]].to_numpy().tolist()
     provenance = json.loads(json.dumps(frame.attrs["onetape"], default=str))
-    told = {"bars": [[at, *row] for at, row in zip(stamps, rows, strict=True)]}
-    return told | {"provenance": provenance, "warnings": [str(one.message) for one in caught]}
+    bars = [[at, *row] for at, row in zip(stamps, rows, strict=True)]
+    return {"bars": bars} | {
+        "provenance": provenance,
+        "warnings": [str(one.message) for one in caught],
+    }
 
 
 class _Parent:

@@ -295,8 +295,8 @@ def wrong_bars(stage: Stage) -> Observation:
         if row.at == impossible:
             return row._replace(high=round(row.low * (1.01 if is_broken else 0.5), 2))
         by = 1.01 if is_broken else 100
-        prices = (round(price * by, 2) for price in row[1:5])
-        return Row(row.at, *prices, row.volume) if row.at == unit else row
+        first, high, low, last = (round(price * by, 2) for price in row[1:5])
+        return Row(row.at, first, high, low, last, row.volume) if row.at == unit else row
 
     stage.server.vendors["binance"].twist = twist
     answer, strict = stage.ask(*_day(day)), stage.ask(*_day(day), strict=True)

@@ -69,7 +69,7 @@ class ScriptedVendor:
     def sent(self, step: int, start: int, end: int, now: int) -> list[Row]:
         """Return the bars that this vendor sends for the opening times from start to end."""
         first = -(-start // step) * step
-        opens = range(first, min(end, now) + 1, step)
+        opens = list(range(first, min(end, now) + 1, step))
         if self.split is not None:  # a share: the session's open
             days = range(start // DAY * DAY, min(end, now) + 1, DAY)
             opens = [d + OPENS for d in days if _trades(d) and start <= d + OPENS <= min(end, now)]

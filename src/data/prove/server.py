@@ -151,7 +151,7 @@ def _chart(vendor: ScriptedVendor, symbol: str, params: dict[str, str], now: int
     opened = now // DAY * DAY + (OPENS if is_share else 0)
     hours = {"start": opened // 1000, "end": (opened + (LASTS if is_share else DAY)) // 1000}
     zone = "America/New_York" if is_share else "UTC"
-    meta = {"symbol": symbol, "currency": "USD", "exchangeTimezoneName": zone}
+    meta: dict[str, Any] = {"symbol": symbol, "currency": "USD", "exchangeTimezoneName": zone}
     meta |= {"firstTradeDate": _LISTED_S, "dataGranularity": params["interval"]}
     meta |= {"instrumentType": "EQUITY" if is_share else "CRYPTOCURRENCY", "range": ""}
     result: dict[str, Any] = {"meta": meta | {"currentTradingPeriod": {"regular": hours}}}

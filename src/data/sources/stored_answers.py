@@ -53,7 +53,7 @@ class StoredAnswers:
     @property
     def adjustment(self) -> str:
         """The price adjustment of the source."""
-        return self._source.adjustment
+        return str(self._source.adjustment)
 
     def key(self, question: SourceQuestion) -> str:
         """Return the key of a request, 64 digits."""
