@@ -26,7 +26,7 @@ FLOORS = {
     "quality": 10, "progress": 10, "members": 10,
     "feed": 11, "jobs": 11,
     "data_manager": 12,
-    "charts": 13, "db": 13,
+    "charts": 13, "db": 13, "yf": 13,
     "bundles": 14,
     "polars": 15,
     "bundles.bundle": 16,
