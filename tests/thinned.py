@@ -152,9 +152,6 @@ VENDORS: dict[str, dict[str, int]] = {
     "tests/vendors/test_carriers.py": {
         "TestByRequests::test_every_end_is_told_alike": 10,
     },
-    "tests/yf/test_beside_yfinance.py": {
-        "test_frames_are_equal": 14,
-    },
 }
 
 # Over more values, damages and places.
@@ -624,6 +621,15 @@ VALUES: dict[str, dict[str, int]] = {
         "test_a_fault_is_the_vendors_failure": 5,
         "test_a_hang_ends_within_the_time_of_the_call": 2,
         "test_an_answer_of_other_types_is_the_vendors_failure": 2,
+    },
+    "tests/yf/test_arguments.py": {
+        "test_a_mistake_is_refused_by_both_calls": 6,
+    },
+    "tests/yf/test_beside_yfinance.py": {
+        "test_frames_are_equal": 14,
+    },
+    "tests/yf/test_scripts.py": {
+        "test_a_script_runs_with_one_other_line": 4,
     },
 }
 

@@ -85,7 +85,10 @@ def both(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Both]:
     before = os.environ.get("ONETAPE_STATE_DIR")
     os.environ["ONETAPE_STATE_DIR"] = str(folder / "state")
     try:
-        with VendorServer(clock) as vendors, real_yfinance(vendors, folder) as real:
+        with (
+            VendorServer(clock) as vendors,
+            real_yfinance(vendors.base_url("yahoo"), folder) as real,
+        ):
             add_young_ones(vendors)
             MANAGER.forget()
             yield Both(

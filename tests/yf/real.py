@@ -9,17 +9,13 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from tests.vendor_server import VendorServer
-
 
 @contextmanager
-def real_yfinance(vendors: VendorServer, folder: Path) -> Iterator[Any]:
-    """Yield the package ``yfinance``: it asks ``vendors``, and keeps its files in ``folder``."""
+def real_yfinance(base: str, folder: Path) -> Iterator[Any]:
+    """Yield the package ``yfinance``: it asks the server at ``base``, and keeps its files in ``folder``."""
     import curl_cffi.requests as library
     import yfinance
     from yfinance.data import SingletonMeta, YfData
-
-    base = vendors.base_url("yahoo")
 
     class Session(library.Session):  # type: ignore[misc]
         """Sends what is meant for any of Yahoo's hosts to the server."""

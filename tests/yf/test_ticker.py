@@ -59,7 +59,7 @@ _OTHERS = {"shares", "marketCap", "previousClose"}
 @pytest.mark.filterwarnings("ignore")
 def test_fast_info_is_that_of_yfinance(today: VendorServer, tmp_path: Path) -> None:
     ours = yf.Ticker("ACME").fast_info
-    with real_yfinance(today, tmp_path) as real:
+    with real_yfinance(today.base_url("yahoo"), tmp_path) as real:
         theirs = real.Ticker("ACME").fast_info
         assert list(ours) == list(theirs.keys())
         for key in set(ours) - _OTHERS:

@@ -116,6 +116,11 @@ class Asked:
         """Whether bars are shorter than a day."""
         return self.timeframe[-1] in "mh"
 
+    def market(self, ticker: str, instrument: Instrument) -> tuple[str, ...]:
+        """Return the properties of a ticker that :meth:`bounds` depends on."""
+        pair = "-" if "-" in ticker else ""
+        return instrument.asset_class, instrument.calendar, instrument.timezone, pair
+
     def bounds(self, ticker: str, instrument: Instrument, client: BarsClient) -> Bounds | None:
         """Return the range for an instrument, or None if it is empty.
 

@@ -19,7 +19,7 @@ from ..model.provenance import ATTRS_KEY, freeze
 from ..model.span import Span
 from ..model.timeframe import Timeframe
 from .arguments import Asked, Bounds, When, is_isin, refuse, symbols_of, zone_of
-from .frames import Table, table_of, wide_frame
+from .frames import Table, Times, table_of, values_of, wide_frame
 
 __all__ = ["BACK_ADJUST", "ISIN", "SESSION", "bars_of", "download"]
 
@@ -131,44 +131,42 @@ def bars_of(
 ) -> Bars:
     """Return the bars of tickers; ``is_told`` issues one warning about all that is wrong."""
     manager = get_data_manager()
-    bars = Bars({}, {}, {})
-    with collecting_warnings() as texts:
-        groups: defaultdict[Bounds, dict[str, Instrument]] = defaultdict(dict)
-        for name in names:
-            _sort(name, asked, manager, groups, bars)
-        for bounds, members in groups.items():
+    bars, times = Bars({}, {}, {}), Times(is_intraday=asked.is_intraday)
+    with collecting_warnings() as texts, np.errstate(invalid="ignore", divide="ignore"):
+        for bounds, members in _groups(names, asked, manager, bars).items():
             tickers = list(members)
             for place in range(0, len(tickers), at_once):
-                part = tickers[place : place + at_once]
-                frames, whole = _fetched(manager, part, asked, bounds, is_shown=is_shown)
-                for ticker, frame in frames.items():
-                    _take(ticker, members[ticker], frame, whole.get(ticker), asked, bars)
+                part = {ticker: members[ticker] for ticker in tickers[place : place + at_once]}
+                _fetch(manager, part, asked, bounds, times, bars, is_shown=is_shown)
         found = list(_examined(manager, asked, bars)) if asked.repair else []
     if is_told or not bars.failed:
         _report(bars, asked, len(names), texts, found)
     return bars
 
 
-def _sort(
-    name: str,
-    asked: Asked,
-    manager: DataManager,
-    groups: defaultdict[Bounds, dict[str, Instrument]],
-    bars: Bars,
-) -> None:
-    """Add a ticker to those with the same range, or to those that have failed."""
-    try:
-        if is_isin(name):
-            raise QueryError(ISIN.format(name))
-        instrument = manager.provider_selector.instrument(name)
-        bounds = asked.bounds(name, instrument, manager.client)
-    except DataError as error:
-        _fail(bars, name, str(error))
-        return
-    if bounds is None:
-        _fail(bars, name, "the range is empty")
-    else:
-        groups[bounds][name] = instrument
+def _groups(
+    names: Sequence[str], asked: Asked, manager: DataManager, bars: Bars
+) -> dict[Bounds, dict[str, Instrument]]:
+    """Return the tickers with the same range; those without a range have failed."""
+    groups: defaultdict[Bounds, dict[str, Instrument]] = defaultdict(dict)
+    known: dict[tuple[str, ...], Bounds | None] = {}
+    for name in names:
+        try:
+            if is_isin(name):
+                raise QueryError(ISIN.format(name))
+            instrument = manager.provider_selector.instrument(name)
+            market = asked.market(name, instrument)
+            if market not in known:
+                known[market] = asked.bounds(name, instrument, manager.client)
+        except DataError as error:
+            _fail(bars, name, str(error))
+            continue
+        bounds = known[market]
+        if bounds is None:
+            _fail(bars, name, "the range is empty")
+        else:
+            groups[bounds][name] = instrument
+    return groups
 
 
 def _fail(bars: Bars, name: str, reason: str, facts: Mapping[str, Any] | None = None) -> None:
@@ -176,14 +174,21 @@ def _fail(bars: Bars, name: str, reason: str, facts: Mapping[str, Any] | None = 
     bars.failed[name] = facts or {"symbol": name, "complete": False, "gaps": [], "empty": reason}
 
 
-def _fetched(
-    manager: DataManager, tickers: list[str], asked: Asked, bounds: Bounds, *, is_shown: bool
-) -> tuple[dict[str, pd.DataFrame], dict[str, pd.DataFrame]]:
-    """Return the frames of some tickers, and those with adjusted prices if closes do not have them."""
+def _fetch(
+    manager: DataManager,
+    members: Mapping[str, Instrument],
+    asked: Asked,
+    bounds: Bounds,
+    times: Times,
+    bars: Bars,
+    *,
+    is_shown: bool,
+) -> None:
+    """Add the bars of tickers with the same range, or the reasons why there are none."""
     quiet = None if is_shown else _nothing
 
     def ask(names: list[str], **more: Any) -> dict[str, pd.DataFrame]:
-        """Return the bars of tickers that have the same range."""
+        """Return the frames of some of the tickers."""
         frames: dict[str, pd.DataFrame] = manager.get_ohlcv_batch(
             names,
             asked.timeframe,
@@ -198,59 +203,50 @@ def _fetched(
         )
         return frames
 
-    columns = ("dividend", "split") if asked.actions else ()
-    frames = ask(tickers, columns=columns)
-    if asked.is_intraday:
-        return frames, {}
-    lacking = [ticker for ticker, frame in frames.items() if _lacks_adjusted(frame)]
-    return frames, ask(lacking, adjustment="all") if lacking else {}
+    frames = ask(list(members), columns=("dividend", "split") if asked.actions else ())
+    values = {}
+    for ticker, frame in frames.items():
+        facts = frame.attrs[ATTRS_KEY]
+        if not len(frame):
+            _fail(bars, ticker, _why(facts), facts)
+            continue
+        if asked.keepna:
+            frames[ticker] = frame = _with_missing(frame, facts, members[ticker], asked)
+        values[ticker] = values_of(frame)
+    shares = [] if asked.is_intraday else [
+        ticker for ticker in values if members[ticker].asset_class == "stock"
+    ]  # fmt: skip
+    lacking = [ticker for ticker in shares if _lacks_adjusted(values[ticker])]
+    whole = ask(lacking, adjustment="all") if lacking else {}
+    digits = _DIGITS if asked.rounding else None
+    for ticker, columns in values.items():
+        frame = frames[ticker]
+        bars.tables[ticker] = table_of(
+            frame,
+            columns,
+            times.of(frame, zone_of(members[ticker])),
+            auto_adjust=asked.auto_adjust,
+            digits=digits,
+            whole=whole.get(ticker),
+        )
 
 
-def _lacks_adjusted(frame: pd.DataFrame) -> bool:
+def _lacks_adjusted(columns: Mapping[str, Any]) -> bool:
     """Return whether closes adjusted for dividends are missing, which some vendors do not have."""
-    if not len(frame):
-        return False
-    return "adj_close" not in frame or bool(np.isnan(frame["adj_close"].to_numpy()).any())
+    adjusted = columns.get("adj_close")
+    return adjusted is None or bool((np.isnan(adjusted) & ~np.isnan(columns["close"])).any())
 
 
 def _nothing(_: object) -> None:
     """Show no progress."""
 
 
-def _take(
-    ticker: str,
-    instrument: Instrument,
-    frame: pd.DataFrame,
-    whole: pd.DataFrame | None,
-    asked: Asked,
-    bars: Bars,
-) -> None:
-    """Add the bars of a ticker, or the reason why there are none."""
-    facts = frame.attrs[ATTRS_KEY]
-    if not len(frame):
-        error = facts.get("error")
-        _fail(
-            bars,
-            ticker,
-            error["brief"] or error["message"] if error else facts.get("empty") or _why(facts),
-            facts,
-        )
-        return
-    if asked.keepna:
-        frame = _with_missing(frame, facts, instrument, asked)
-    bars.tables[ticker] = table_of(
-        frame,
-        zone_of(instrument),
-        is_intraday=asked.is_intraday,
-        auto_adjust=asked.auto_adjust,
-        digits=_DIGITS if asked.rounding else None,
-        whole=whole,
-    )
-
-
 def _why(facts: Mapping[str, Any]) -> str:
-    gaps = facts["gaps"]
-    return gaps[0]["reason"] if gaps else "no bars in this range"
+    """Return the reason for an empty frame, in a sentence."""
+    error, gaps = facts.get("error"), facts["gaps"]
+    if error:
+        return str(error["brief" if error["reason"] == "unknown_symbol" else "message"])
+    return str(facts.get("empty") or (gaps[0]["reason"] if gaps else "no bars in this range"))
 
 
 def _with_missing(

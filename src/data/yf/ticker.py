@@ -273,7 +273,13 @@ class FastInfo(Mapping[str, Any]):
 
     @cached_property
     def _year(self) -> pd.DataFrame:
-        return self._ticker.history(period="1y", auto_adjust=False, actions=False)
+        """The days after this date of the last year."""
+        prices = self._ticker.history(period="1y", auto_adjust=False, actions=False)
+        if prices.empty:
+            return prices
+        now = get_data_manager().client.clock.now_ms()
+        today = pd.Timestamp(now, unit="ms", tz="UTC").tz_convert(self.timezone).normalize()
+        return prices[prices.index > today - pd.DateOffset(years=1)]
 
     @cached_property
     def _whole_days(self) -> pd.DataFrame:
