@@ -239,7 +239,7 @@ class FastInfo(Mapping[str, Any]):
     """Last price and figures of the last year; keys as ``lastPrice``, attributes as ``last_price``.
 
     Raises:
-        QueryError: A key does not exist, when it is read.
+        KeyError: The key does not exist.
     """
 
     _KEYS = (
