@@ -18,6 +18,7 @@ sys.path.insert(0, str(ROOT))
 
 import onetape  # noqa: E402 - of this tree, not of an installed one
 import onetape.aio  # noqa: E402 - as above
+import onetape.yf  # noqa: E402 - as above
 from src.data import _HOMES  # noqa: E402 - as above
 from src.data.jobs.matrix import vendor_page  # noqa: E402 - as above
 from src.data.vendors.factory import downloader_class  # noqa: E402 - as above
@@ -92,6 +93,10 @@ def reference() -> str:
         _table(("name", "what it is"), [("AsyncDataManager", onetape.aio.AsyncDataManager)])
     )
     parts.append("::: onetape.aio.AsyncDataManager\n")
+    parts.append("## Calls of yfinance\n")
+    called = [(name, getattr(onetape.yf, name)) for name in onetape.yf.__all__]
+    parts.append(_table(("name of `onetape.yf`", "what it is"), called))
+    parts += [f"::: {one.__module__}.{name}\n" for name, one in called]
     return "\n".join(parts)
 
 

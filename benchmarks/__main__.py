@@ -48,6 +48,7 @@ from . import (
     validate,
     workload,
     write,
+    yf,
 )  # fmt: skip
 from .harness import LARGE, Report
 from .page import worse
@@ -59,6 +60,7 @@ SCRIPTS: dict[str, Callable[[], Report]] = {
         hit, route, start, covered, read, batch, fresh, write, faults, size, memory, library, nights,
         workload, company, feed, quote, awaited, resample, populate, thousands, validate,
         chart, report, universe, alerts, records, bot, bundle, portal, cached, catalog, lineage,
+        yf,
     )
 }  # fmt: skip
 BEGIN, END = "<!-- measured: begin -->", "<!-- measured: end -->"

@@ -622,6 +622,15 @@ VALUES: dict[str, dict[str, int]] = {
         "test_a_hang_ends_within_the_time_of_the_call": 2,
         "test_an_answer_of_other_types_is_the_vendors_failure": 2,
     },
+    "tests/yf/test_arguments.py": {
+        "test_a_mistake_is_refused_by_both_calls": 6,
+    },
+    "tests/yf/test_beside_yfinance.py": {
+        "test_frames_are_equal": 14,
+    },
+    "tests/yf/test_scripts.py": {
+        "test_a_script_runs_with_one_other_line": 4,
+    },
 }
 
 # Left to a full run. A control takes a precaution out of the package and checks that the fault tests beside

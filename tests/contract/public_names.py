@@ -16,6 +16,7 @@ from collections.abc import Iterator
 import onetape
 import onetape.aio
 import onetape.testing
+import onetape.yf
 from src.data.cli import whole_parser
 
 _ADDRESS = re.compile(r" at 0x[0-9a-f]+")
@@ -27,7 +28,7 @@ def snapshot(deep_paths: list[tuple[str, str]]) -> str:
     Args:
         deep_paths: Documented modules below ``src.data``, each with the names taken from there.
     """
-    modules = (onetape, onetape.aio, onetape.testing)
+    modules = (onetape, onetape.aio, onetape.testing, onetape.yf)
     places = [(module.__name__, name) for module in modules for name in module.__all__]
     places += [(f"src.data.{path}", name) for path, names in deep_paths for name in names.split()]
     seen: dict[object, str] = {}

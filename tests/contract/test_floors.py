@@ -26,7 +26,7 @@ FLOORS = {
     "quality": 10, "progress": 10, "members": 10,
     "feed": 11, "jobs": 11,
     "data_manager": 12,
-    "charts": 13, "db": 13, "polars": 13,
+    "charts": 13, "db": 13, "polars": 13, "yf": 13,
     "bundles": 14,
     "catalog": 15, "sources": 15, "prove": 15,
     "adapters": 16, "cli": 16,

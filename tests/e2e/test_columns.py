@@ -175,3 +175,16 @@ def test_bars_that_older_tools_left_name_nobody_they_do_not_know(
     )  # fmt: skip
     assert list(frame["source"]) == ["acme"] * 3
     assert (frame["fetched_at"] >= pd.Timestamp(clock.now_ms() - HOUR_MS, unit="ms")).all()
+
+
+@pytest.mark.parametrize("timeframe", ["1w", "1M"])
+def test_the_running_week_has_its_splits_and_dividends(
+    manager: DataManager, timeframe: str
+) -> None:
+    """NVDA: ten for one on this week's Monday, 0.01 on its Tuesday; it is Wednesday."""
+    columns = ("dividend", "split")
+    frame = manager.get_ohlcv(
+        "NVDA", timeframe, "2024-03-01", include_forming=True, columns=columns
+    )
+    assert frame.iloc[-1][[*columns]].tolist() == [0.01, 10.0]
+    assert not frame[[*columns]].isna().any().any() and frame.attrs["onetape"]["complete"]

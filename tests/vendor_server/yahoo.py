@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import re
+from calendar import monthrange
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import date, datetime, timedelta
 from typing import Any, ClassVar
 from zoneinfo import ZoneInfo
+
+import numpy as np
 
 from src.data.model.instant import DAY_MS, SECOND_MS, to_ms
 from src.data.model.timeframe import Timeframe
@@ -25,10 +28,15 @@ _INTERVALS = {
     "1h": "1h", "1d": "1d", "1wk": "1w", "1mo": "1M", "3mo": "3M",
 }  # fmt: skip
 _DEPTH_DAYS = {"1m": 30, "2m": 60, "5m": 60, "15m": 60, "30m": 60, "90m": 60, "60m": 730, "1h": 730}
-_RANGE_DAYS = {
-    "1d": 1, "5d": 5, "1mo": 31, "3mo": 92, "6mo": 183, "1y": 366, "2y": 731, "5y": 1827,
-    "10y": 3653, "ytd": 366, "max": 36_500,
-}  # fmt: skip
+# Lengths of a `range`, of which others than `validRanges` are answered, too.
+_RANGE = re.compile(r"([1-9]\d*)(d|wk|mo|y)")
+
+
+# What yfinance fetches before anything else: a cookie, and a word that goes with it.
+_DOORS = {
+    "/": Reply(404, b"", {"Set-Cookie": "A3=d=local; Max-Age=31557600; Path=/; HttpOnly"}),
+    "/v1/test/getcrumb": Reply.text("a.crumb/1"),
+}
 
 
 @dataclass(frozen=True)
@@ -94,6 +102,8 @@ class Yahoo(Face):
                     "quotes": [_named(self, one) for one in found],
                 }
             )
+        if request.path in _DOORS:
+            return _DOORS[request.path]
         symbol = self.symbol_in(request)
         if symbol is None:
             return _error(404, "Not Found", "HTTP 404 Not Found")
@@ -153,7 +163,7 @@ def _read(request: Request, context: Context, listing: Listing) -> _Ask | Reply:
         return _error(422, "Unprocessable Entity", said)
     now = context.now_ms // SECOND_MS
     asked = "" if "period1" in params else params.get("range", "1d")
-    if asked and asked not in _RANGE_DAYS:
+    if asked and asked not in ("ytd", "max") and not _RANGE.fullmatch(asked):
         return _error(
             422, "Unprocessable Entity", f"Invalid input - range={asked} is not supported."
         )
@@ -190,12 +200,32 @@ def _too_deep(interval: str, start: int, end: int, now: int) -> Reply | None:
 
 
 def _range_start(listing: Listing, asked: str, now_ms: int) -> int:
-    """Return the first second of a ``range`` that ends now."""
-    local_midnight = session_of(listing, now_ms)[0]
+    """Return the first second of a ``range`` that ends now.
+
+    One day and five days are of trading; longer ranges begin with the same date of a past month.
+    """
+    zone = ZoneInfo(listing.timezone)
+    today = datetime.fromtimestamp(now_ms / SECOND_MS, zone).date()
+    if asked in ("1d", "5d"):
+        sessions = sessions_of(listing.calendar)
+        opened = int(np.searchsorted(sessions.opens, session_of(listing, now_ms)[1], side="right"))
+        first = local_midnight(int(sessions.dates[opened - int(asked[0])]), listing.timezone)
+        return first // SECOND_MS
+    if asked == "max":
+        return 0
     if asked == "ytd":
-        year = datetime.fromtimestamp(now_ms / SECOND_MS, ZoneInfo(listing.timezone)).year
-        return to_ms(datetime(year, 1, 1, tzinfo=ZoneInfo(listing.timezone))) // SECOND_MS
-    return (local_midnight - (_RANGE_DAYS[asked] - 1) * DAY_MS) // SECOND_MS
+        day = today.replace(month=1, day=1)
+    else:
+        found = _RANGE.fullmatch(asked)
+        assert found is not None
+        count, unit = int(found[1]), found[2]
+        if unit in ("d", "wk"):
+            day = today - timedelta(days=count * (7 if unit == "wk" else 1))
+        else:
+            months = today.year * 12 + today.month - 1 - count * (12 if unit == "y" else 1)
+            year, month = months // 12, months % 12 + 1
+            day = date(year, month, min(today.day, monthrange(year, month)[1]))
+    return to_ms(datetime(day.year, day.month, day.day, tzinfo=zone)) // SECOND_MS
 
 
 def _bars(ask: _Ask, context: Context) -> list[Row]:

@@ -33,10 +33,16 @@ class Place(NamedTuple):
 # Origin of the call on whose behalf one of this library's threads is working; None in the caller's
 # own thread.
 _called_from: ContextVar[Place | None] = ContextVar("onetape_called_from", default=None)
+# Texts of warnings that the current call reports itself, in one message; None if it does not.
+_collected: ContextVar[list[str] | None] = ContextVar("onetape_collected", default=None)
 
 
 def warn_user(message: str, category: type[Warning] = UserWarning) -> None:
     """Issue a warning at the caller's line, at any call depth and from any of our threads."""
+    texts = _collected.get()
+    if texts is not None:
+        texts.append(message)
+        return
     filename, line, module, registry = called_from()
     warnings.warn_explicit(
         printable(short_words(message)), category, filename, line, module, registry
@@ -64,6 +70,17 @@ def working_for(place: Place) -> Iterator[None]:
         yield
     finally:
         _called_from.reset(token)
+
+
+@contextmanager
+def collecting_warnings() -> Iterator[list[str]]:
+    """Collect the texts of warnings in the block instead of issuing them; the caller reports them."""
+    texts: list[str] = []
+    token = _collected.set(texts)
+    try:
+        yield texts
+    finally:
+        _collected.reset(token)
 
 
 def _is_ours(module: str) -> bool:

@@ -39,7 +39,8 @@ def ex_dates(query: BarsQuery, stamps: Stamps) -> Span:
         return Span(0, 0)
     days = _days(query, [int(stamps[0]), int(stamps[-1])])
     reach = 0 if query.timeframe.is_intraday else query.timeframe.longest_ms - DAY_MS
-    return Span(days[0], max(days[0], min(days[1] + reach, query.now_ms)) + DAY_MS)
+    today = day_ms(local_date(ZoneInfo(query.instrument.timezone), query.now_ms))
+    return Span(days[0], max(days[0], min(days[1] + reach, today)) + DAY_MS)
 
 
 def action_columns(

@@ -1,0 +1,288 @@
+"""The arguments of a yfinance call, and the bars that they mean."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, time, timedelta
+from typing import Any, NamedTuple
+from zoneinfo import ZoneInfo
+
+import pandas as pd
+
+from ..bars.client import BarsClient
+from ..errors import BadRangeError, BadTimeframeError, QueryError
+from ..model.instant import DAY_MS, MINUTE_MS, SECOND_MS, from_ms, to_ms
+from ..model.instrument import Instrument
+from ..model.kind import AskedSession
+from ..model.span import Span
+
+__all__ = ["Asked", "Bounds", "NotServedError", "symbols_of", "zone_of"]
+
+When = str | date | int | None
+
+# Maps each interval of yfinance to our timeframe.
+INTERVALS = {
+    "1m": "1m", "2m": "2m", "5m": "5m", "15m": "15m", "30m": "30m", "60m": "1h", "90m": "90m",
+    "1h": "1h", "1d": "1d", "1wk": "1w", "1mo": "1M", "3mo": "3M",
+}  # fmt: skip
+# Days of `period="max"` that Yahoo has of bars shorter than a day, less one in which it may end.
+_DEPTH_DAYS = {"1m": 8, "1h": 729, "60m": 729}
+_OTHER_DEPTH_DAYS = 59
+# As far as a period of days of trading may reach back, in days: it holds the longest holidays.
+_DAYS_AROUND = 15
+# Extended hours of US shares: from 04:00, and four hours after the close.
+_BEFORE_OPEN_MS, _AFTER_CLOSE_MS = 330 * MINUTE_MS, 240 * MINUTE_MS
+_PERIOD = re.compile(r"([1-9]\d{0,4})(d|wk|mo|y)")
+_PERIODS = "1d, 5d, 1mo, 3mo, 6mo, 1y, 2y, 5y, 10y, ytd or max"
+_ISIN = re.compile(r"[A-Z]{2}[A-Z0-9]{9}[0-9]")
+# Time zones in which Yahoo dates the bars of markets without one place.
+_ZONES = {"forex": "Europe/London", "crypto": "UTC"}
+_FIRST_DAY = date(1900, 1, 1)
+
+
+class NotServedError(QueryError, AttributeError):
+    """A name of yfinance that is not served here; the message says what to use."""
+
+
+class Bounds(NamedTuple):
+    """The range of a request to the data manager, and what else depends on the instrument.
+
+    Attributes:
+        start, end: As for ``get_ohlcv``, both inclusive; no end means now.
+        provider: Vendor to pin; None for those in the rules.
+        session: Hours of trading.
+        is_running: Whether a bar may be forming at the end.
+    """
+
+    start: date
+    end: date | None
+    provider: str | None
+    session: AskedSession
+    is_running: bool
+
+
+@dataclass(frozen=True)
+class Asked:
+    """Checked arguments of ``download`` and ``history``, apart from the tickers.
+
+    Attributes:
+        interval, period, start, end: Range and length of the bars, as for yfinance.
+        prepost, actions, auto_adjust, repair, keepna, rounding: As for yfinance.
+        timeout: Seconds to wait for each ticker, or None.
+
+    Raises:
+        QueryError: An argument is invalid, or asks for something that is not served.
+    """
+
+    interval: str
+    period: str | None
+    start: When
+    end: When
+    prepost: bool
+    actions: bool
+    auto_adjust: bool
+    repair: bool
+    keepna: bool
+    rounding: bool
+    timeout: float | None
+
+    def __post_init__(self) -> None:
+        if self.interval not in INTERVALS:
+            hint = "use 1wk" if self.interval == "5d" else f"intervals: {', '.join(INTERVALS)}"
+            raise BadTimeframeError(f"interval {self.interval!r} is not served", hint=hint)
+        for moment in filter(None, (self.start, self.end)):
+            _moment(moment, ZoneInfo("UTC"))
+        period = self.period
+        if period is None:
+            return
+        if not isinstance(period, str) or not (
+            period in ("ytd", "max") or _PERIOD.fullmatch(period)
+        ):
+            raise BadRangeError(f"not a period: {period!r}; use {_PERIODS}")
+        if self.start and self.end:
+            raise BadRangeError("period, start and end together say too much; omit one of them")
+        if period == "ytd" and (self.start or self.end):
+            raise BadRangeError("period 'ytd' begins with the year; omit start and end")
+
+    @property
+    def timeframe(self) -> str:
+        """The length of the bars, as the data manager names it."""
+        return INTERVALS[self.interval]
+
+    @property
+    def is_intraday(self) -> bool:
+        """Whether bars are shorter than a day."""
+        return self.timeframe[-1] in "mh"
+
+    def market(self, ticker: str, instrument: Instrument) -> tuple[str, ...]:
+        """Return the properties of a ticker that :meth:`bounds` depends on."""
+        pair = "-" if "-" in ticker else ""
+        return instrument.asset_class, instrument.calendar, instrument.timezone, pair
+
+    def bounds(self, ticker: str, instrument: Instrument, client: BarsClient) -> Bounds | None:
+        """Return the range for an instrument, or None if it is empty.
+
+        Times without a zone are times of the exchange. The end is exclusive, as for yfinance.
+        """
+        zone, now = ZoneInfo(zone_of(instrument)), client.clock.now_ms()
+        first, last = self._ends(zone, now, instrument, client)
+        is_past = last is not None and to_ms(last) <= now
+        begins, ends = first, None if last is None or not is_past else last
+        if to_ms(first) > now or (ends is not None and ends <= first):
+            return None
+        # Yahoo's own pair, which no other vendor has: asked of it alone.
+        provider = "yahoo" if instrument.asset_class == "crypto" and "-" in ticker else None
+        session: AskedSession = "regular"
+        if self.prepost and self.is_intraday and instrument.asset_class == "stock":
+            session = "extended"
+        if self.is_intraday:
+            ending = None if ends is None else ends - timedelta(milliseconds=1)
+            start: date = _in_utc(begins)
+            end: date | None = None if ending is None else _in_utc(ending)
+        else:
+            # Days are labelled with their open, weeks and months with their first midnight.
+            by_open = self.timeframe == "1d"
+            start = self._first_date(begins, instrument, client, by_open=by_open)
+            end = None
+            if ends is not None:
+                after = self._first_date(ends, instrument, client, by_open=by_open)
+                end = after - timedelta(days=1)
+                if end < start:
+                    return None
+        is_running = ends is None and self._may_run(instrument, session, now, client)
+        return Bounds(start, end, provider, session, is_running)
+
+    def _may_run(
+        self, instrument: Instrument, session: AskedSession, now: int, client: BarsClient
+    ) -> bool:
+        """Return whether a bar is forming now; weeks and months are until their last close."""
+        if not self.is_intraday and self.timeframe != "1d":
+            return True
+        before, after = (_BEFORE_OPEN_MS, _AFTER_CLOSE_MS) if session == "extended" else (0, 0)
+        near = client.sessions(instrument, Span(now - after, now + before + 1))
+        return any(one.open_ms - before <= now < one.close_ms + after for one in near)
+
+    def _ends(
+        self, zone: ZoneInfo, now: int, instrument: Instrument, client: BarsClient
+    ) -> tuple[datetime, datetime | None]:
+        """Return the first instant and the exclusive last one, in the exchange's zone."""
+        start = None if not self.start else _moment(self.start, zone)
+        end = None if not self.end else _moment(self.end, zone)
+        period = self.period or (None if start else "1mo")
+        if period is None or period == "max":
+            return start or self._earliest(zone, now), end
+        if period == "ytd":
+            return datetime(_local(now, zone).year, 1, 1, tzinfo=zone), None
+        if start is not None:
+            return start, _shifted(start, period, 1)
+        if end is not None:
+            return _shifted(end, period, -1), end
+        if period in ("1d", "5d"):
+            return _last_days(int(period[0]), zone, now, instrument, client), None
+        today = datetime.combine(_local(now, zone).date(), time(), zone)
+        return _shifted(today, period, -1), None
+
+    def _earliest(self, zone: ZoneInfo, now: int) -> datetime:
+        """Return the first instant of all there is."""
+        if not self.is_intraday:
+            return datetime.combine(_FIRST_DAY, time(), zone)
+        days = _DEPTH_DAYS.get(self.interval, _OTHER_DEPTH_DAYS)
+        return _local(now, zone) - timedelta(days=days)
+
+    def _first_date(
+        self, at: datetime, instrument: Instrument, client: BarsClient, *, by_open: bool
+    ) -> date:
+        """Return the first date whose bar is labelled at or after an instant."""
+        day = at.date()
+        if at.timetz().replace(tzinfo=None) == time():
+            return day
+        midnight = to_ms(datetime.combine(day, time(), at.tzinfo))
+        on_day = [s for s in client.sessions(instrument, Span(midnight, midnight + DAY_MS))
+                  if s.day == day]  # fmt: skip
+        if by_open and on_day and on_day[0].open_ms >= to_ms(at):
+            return day
+        return day + timedelta(days=1)
+
+
+def _last_days(
+    count: int, zone: ZoneInfo, now: int, instrument: Instrument, client: BarsClient
+) -> datetime:
+    """Return the local midnight with which the last few sessions begin."""
+    reach = Span(now - (_DAYS_AROUND + 2 * count) * DAY_MS, now + 1)
+    days = [session.day for session in client.sessions(instrument, reach)]
+    return datetime.combine(days[-count:][0], time(), zone)
+
+
+def _moment(value: Any, zone: ZoneInfo) -> datetime:
+    """Return a start or end as an instant in the exchange's zone, where naive times are."""
+    try:
+        if isinstance(value, int):
+            return _local(value * SECOND_MS, zone)
+        if isinstance(value, str):
+            value = datetime.strptime(value, "%Y-%m-%d")
+        if not isinstance(value, datetime):
+            value = datetime.combine(value, time())
+    except (TypeError, ValueError, OverflowError) as error:
+        raise BadRangeError(
+            f"not a start or end: {value!r:.80}; use YYYY-MM-DD, a date or a datetime"
+        ) from error
+    moment: datetime = value.to_pydatetime(warn=False) if isinstance(value, pd.Timestamp) else value
+    return moment.replace(tzinfo=zone) if moment.tzinfo is None else moment.astimezone(zone)
+
+
+def _shifted(at: datetime, period: str, sign: int) -> datetime:
+    """Return an instant moved by a period, on the calendar of its zone."""
+    found = _PERIOD.fullmatch(period)
+    assert found is not None  # checked with the arguments
+    count, unit = sign * int(found[1]), found[2]
+    if unit in ("d", "wk"):
+        return at + timedelta(days=count * (7 if unit == "wk" else 1))
+    moved = pd.Timestamp(at.replace(tzinfo=None)) + pd.DateOffset(
+        months=count * (12 if unit == "y" else 1)
+    )
+    return moved.to_pydatetime().replace(tzinfo=at.tzinfo)
+
+
+def _local(ms: int, zone: ZoneInfo) -> datetime:
+    return from_ms(ms).replace(tzinfo=UTC).astimezone(zone)
+
+
+def _in_utc(at: datetime) -> datetime:
+    return from_ms(to_ms(at))
+
+
+def zone_of(instrument: Instrument) -> str:
+    """Return the time zone of an instrument's index, which is that of its exchange."""
+    return _ZONES.get(instrument.asset_class, instrument.timezone)
+
+
+def symbols_of(tickers: Any) -> list[str]:
+    """Return the tickers of a call: a string with blanks or commas, or a collection of strings.
+
+    Raises:
+        QueryError: There is none, or one of them is not a string.
+    """
+    if isinstance(tickers, str):
+        tickers = tickers.replace(",", " ").split()
+    if not isinstance(tickers, Collection) or not all(isinstance(one, str) for one in tickers):
+        raise QueryError(f"tickers must be strings such as 'AAPL MSFT', not {tickers!r:.80}")
+    if not tickers:
+        raise QueryError("no tickers were passed", hint="such as 'AAPL MSFT'")
+    return list(dict.fromkeys(one.strip().upper() for one in tickers))
+
+
+def is_isin(ticker: str) -> bool:
+    """Return whether a ticker is the number of a security rather than its symbol."""
+    return _ISIN.fullmatch(ticker) is not None
+
+
+def refuse(name: str, is_asked: bool, why: str) -> None:
+    """Refuse an argument that would otherwise be ignored.
+
+    Raises:
+        QueryError: It was passed.
+    """
+    if is_asked:
+        raise QueryError(f"{name} is not served: {why}")

@@ -1,0 +1,321 @@
+"""``download`` and what it shares with ``Ticker.history``: bars of tickers, in one or more batches."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from ..calendars.calendar import calendar_for
+from ..data_manager import DataManager, get_data_manager
+from ..errors import DataError, IncompleteDataWarning, QueryError
+from ..model.caller import collecting_warnings, warn_user
+from ..model.instant import DAY_MS, parse_iso
+from ..model.instrument import Instrument
+from ..model.provenance import ATTRS_KEY, freeze
+from ..model.span import Span
+from ..model.timeframe import Timeframe
+from .arguments import Asked, Bounds, When, is_isin, refuse, symbols_of, zone_of
+from .frames import Table, Times, table_of, values_of, wide_frame
+
+__all__ = ["BACK_ADJUST", "ISIN", "SESSION", "bars_of", "download"]
+
+# Decimals of `rounding=True`.
+_DIGITS = 2
+BACK_ADJUST = "it returns prices that no longer fit together; use auto_adjust=True"
+SESSION = "requests are sent by the data manager; set proxies and addresses in its rules file"
+ISIN = "{} is an ISIN, not a symbol; find the symbol by the company's name: yf.Search('...').quotes"
+
+
+class Bars(NamedTuple):
+    """The bars of a call.
+
+    Attributes:
+        tables: Maps each ticker that has bars to them.
+        failed: Maps each of the others to its provenance.
+        reasons: Maps each of those to the reason, in a sentence.
+    """
+
+    tables: dict[str, Table]
+    failed: dict[str, Mapping[str, Any]]
+    reasons: dict[str, str]
+
+
+def download(
+    tickers: str | Sequence[str],
+    start: When = None,
+    end: When = None,
+    actions: bool = False,
+    threads: bool | int = True,
+    ignore_tz: bool | None = None,
+    group_by: Literal["column", "ticker"] = "column",
+    auto_adjust: bool = True,
+    back_adjust: bool = False,
+    repair: bool = False,
+    keepna: bool = False,
+    progress: bool = True,
+    period: str | None = None,
+    interval: str = "1d",
+    prepost: bool = False,
+    rounding: bool = False,
+    timeout: float | None = 10,
+    session: None = None,
+    multi_level_index: bool = True,
+) -> pd.DataFrame:
+    """Return bars of several tickers side by side, as ``yfinance.download`` does.
+
+    Args:
+        tickers: Symbols, in a list or in a string with blanks or commas.
+        start, end: Dates, datetimes (without a zone: in that of the exchange) or seconds since
+            1970; the end is exclusive.
+        actions: Add splits and dividends.
+        threads: True fetches several tickers at once, a number at most so many, False one by one.
+        ignore_tz: Remove the zone of the index; by default of days and longer bars.
+        group_by: Upper level of the columns: ``column`` or ``ticker``.
+        auto_adjust: Adjust prices for dividends, too.
+        back_adjust: Refused.
+        repair: Examine the stored bars; findings are in ``attrs["onetape"]["symbols"][ticker]``
+            under ``repair``. No bar is changed.
+        keepna: Add a row of NaN for each bar that is known to be missing.
+        progress: Show a progress bar in a terminal or notebook.
+        period: Length of the range, such as ``1mo`` (default), ``5d``, ``ytd``, ``max``; together
+            with a start or an end, counted from there.
+        interval: 1m, 2m, 5m, 15m, 30m, 60m, 90m, 1h, 1d, 1wk, 1mo or 3mo.
+        prepost: Add hours before the open and after the close, which US shares have.
+        rounding: Round to two decimals.
+        timeout: Seconds to wait for each ticker.
+        session: Refused.
+        multi_level_index: With False, the columns of a single ticker have one level.
+
+    Returns:
+        The frame. A ticker without bars has NaN. ``attrs["onetape"]`` has ``symbols`` (maps each
+        ticker to its provenance, with ``gaps``), ``failed`` and ``complete``.
+
+    Raises:
+        QueryError: An argument is invalid, or asks for something that is not served.
+
+    Warns:
+        IncompleteDataWarning: Tickers have no bars, bars are missing or ``repair`` found something;
+            once per call.
+    """
+    refuse("back_adjust=True", back_adjust, BACK_ADJUST)
+    refuse("session", session is not None, SESSION)
+    by_ticker = str(group_by).lower() == "ticker"  # any case is accepted by yfinance
+    if not by_ticker and group_by != "column":
+        raise QueryError(f"group_by {group_by!r} is not one of column, ticker")
+    options = (bool(prepost), bool(actions), bool(auto_adjust), bool(repair), bool(keepna))
+    asked = Asked(interval, period, start, end, *options, bool(rounding), timeout)
+    names = symbols_of(tickers)
+    bars = bars_of(names, asked, at_once=_at_once(threads, len(names)), is_shown=bool(progress))
+    naive = not asked.is_intraday if ignore_tz is None else bool(ignore_tz)
+    frame = wide_frame(bars.tables, bars.failed, names, ignore_tz=naive, by_ticker=by_ticker)
+    if not multi_level_index and len(names) == 1:
+        frame = frame.droplevel(0 if by_ticker else 1, axis=1).rename_axis(None, axis=1)
+    return frame
+
+
+def _at_once(threads: bool | int, count: int) -> int:
+    """Return how many tickers are fetched at once."""
+    if isinstance(threads, bool):
+        return count if threads else 1
+    if not isinstance(threads, int) or threads < 1:
+        raise QueryError(f"threads must be True, False or a number from 1 on, not {threads!r:.80}")
+    return threads
+
+
+def bars_of(
+    names: Sequence[str], asked: Asked, *, at_once: int, is_shown: bool, is_told: bool = True
+) -> Bars:
+    """Return the bars of tickers; ``is_told`` issues one warning about all that is wrong."""
+    manager = get_data_manager()
+    bars, times = Bars({}, {}, {}), Times(is_intraday=asked.is_intraday)
+    with collecting_warnings() as texts, np.errstate(invalid="ignore", divide="ignore"):
+        for bounds, members in _groups(names, asked, manager, bars).items():
+            tickers = list(members)
+            for place in range(0, len(tickers), at_once):
+                part = {ticker: members[ticker] for ticker in tickers[place : place + at_once]}
+                _fetch(manager, part, asked, bounds, times, bars, is_shown=is_shown)
+        found = list(_examined(manager, asked, bars)) if asked.repair else []
+    if is_told or not bars.failed:
+        _report(bars, asked, len(names), texts, found)
+    return bars
+
+
+def _groups(
+    names: Sequence[str], asked: Asked, manager: DataManager, bars: Bars
+) -> dict[Bounds, dict[str, Instrument]]:
+    """Return the tickers with the same range; those without a range have failed."""
+    groups: defaultdict[Bounds, dict[str, Instrument]] = defaultdict(dict)
+    known: dict[tuple[str, ...], Bounds | None] = {}
+    for name in names:
+        try:
+            if is_isin(name):
+                raise QueryError(ISIN.format(name))
+            instrument = manager.provider_selector.instrument(name)
+            market = asked.market(name, instrument)
+            if market not in known:
+                known[market] = asked.bounds(name, instrument, manager.client)
+        except DataError as error:
+            _fail(bars, name, str(error))
+            continue
+        bounds = known[market]
+        if bounds is None:
+            _fail(bars, name, "the range is empty")
+        else:
+            groups[bounds][name] = instrument
+    return groups
+
+
+def _fail(bars: Bars, name: str, reason: str, facts: Mapping[str, Any] | None = None) -> None:
+    bars.reasons[name] = reason
+    bars.failed[name] = facts or {"symbol": name, "complete": False, "gaps": [], "empty": reason}
+
+
+def _fetch(
+    manager: DataManager,
+    members: Mapping[str, Instrument],
+    asked: Asked,
+    bounds: Bounds,
+    times: Times,
+    bars: Bars,
+    *,
+    is_shown: bool,
+) -> None:
+    """Add the bars of tickers with the same range, or the reasons why there are none."""
+    quiet = None if is_shown else _nothing
+
+    def ask(names: list[str], **more: Any) -> dict[str, pd.DataFrame]:
+        """Return the frames of some of the tickers."""
+        frames: dict[str, pd.DataFrame] = manager.get_ohlcv_batch(
+            names,
+            asked.timeframe,
+            bounds.start,
+            bounds.end,
+            provider=bounds.provider,
+            session=bounds.session,
+            include_forming=bounds.is_running,
+            timeout=None if asked.timeout is None else asked.timeout * len(names),
+            progress=quiet,
+            **more,
+        )
+        return frames
+
+    frames = ask(list(members), columns=("dividend", "split") if asked.actions else ())
+    values = {}
+    for ticker, frame in frames.items():
+        facts = frame.attrs[ATTRS_KEY]
+        if not len(frame):
+            _fail(bars, ticker, _why(facts), facts)
+            continue
+        if asked.keepna:
+            frames[ticker] = frame = _with_missing(frame, facts, members[ticker], asked)
+        values[ticker] = values_of(frame)
+    shares = [] if asked.is_intraday else [
+        ticker for ticker in values if members[ticker].asset_class == "stock"
+    ]  # fmt: skip
+    lacking = [ticker for ticker in shares if _lacks_adjusted(values[ticker])]
+    whole = ask(lacking, adjustment="all") if lacking else {}
+    digits = _DIGITS if asked.rounding else None
+    for ticker, columns in values.items():
+        frame = frames[ticker]
+        bars.tables[ticker] = table_of(
+            frame,
+            columns,
+            times.of(frame, zone_of(members[ticker])),
+            auto_adjust=asked.auto_adjust,
+            digits=digits,
+            whole=whole.get(ticker),
+        )
+
+
+def _lacks_adjusted(columns: Mapping[str, Any]) -> bool:
+    """Return whether closes adjusted for dividends are missing, which some vendors do not have."""
+    adjusted = columns.get("adj_close")
+    return adjusted is None or bool((np.isnan(adjusted) & ~np.isnan(columns["close"])).any())
+
+
+def _nothing(_: object) -> None:
+    """Show no progress."""
+
+
+def _why(facts: Mapping[str, Any]) -> str:
+    """Return the reason for an empty frame, in a sentence."""
+    error, gaps = facts.get("error"), facts["gaps"]
+    if error:
+        return str(error["brief" if error["reason"] == "unknown_symbol" else "message"])
+    return str(facts.get("empty") or (gaps[0]["reason"] if gaps else "no bars in this range"))
+
+
+def _with_missing(
+    frame: pd.DataFrame, facts: Mapping[str, Any], instrument: Instrument, asked: Asked
+) -> pd.DataFrame:
+    """Return the frame with a row of NaN for each missing bar between its first and its last."""
+    calendar, step = calendar_for(instrument), Timeframe.parse(asked.timeframe)
+    first, last = (int(at.value) // 1_000_000 for at in (frame.index[0], frame.index[-1]))
+    stamps = [
+        calendar.opens(step, Span(max(first, start), min(last, end)), facts["kind"]["anchor"])
+        for start, end in (
+            (parse_iso(gap["start"]), parse_iso(gap["end"])) for gap in facts["gaps"]
+        )
+        if max(first, start) < min(last, end)
+    ]
+    if not stamps:
+        return frame
+    missing = pd.DatetimeIndex(np.concatenate(stamps).astype("M8[ms]").astype("M8[ns]"))
+    filled = frame.reindex(frame.index.union(missing))
+    filled.attrs[ATTRS_KEY] = facts
+    return filled
+
+
+def _examined(manager: DataManager, asked: Asked, bars: Bars) -> Iterator[str]:
+    """Put the findings about stored bars into the provenance of each ticker; yield them as text.
+
+    Longer bars are examined as the days that they are made of. Nothing is changed.
+    """
+    timeframe = asked.timeframe if asked.is_intraday else "1d"
+    for ticker, table in bars.tables.items():
+        ends = (table.times[0], table.times[-1])
+        try:
+            report = manager.validate(ticker, timeframe, *(at.to_pydatetime() for at in ends))
+        except DataError as error:
+            found: list[dict[str, Any]] = [{"check": "not examined", "evidence": str(error)}]
+        else:
+            found = [one.as_dict() for one in report.findings if one.severity != "info"]
+        bars.tables[ticker] = table._replace(facts=freeze({**table.facts, "repair": found}))
+        for one in found:
+            yield f"repair=True: {ticker} {one['check']}: {one['evidence']}"
+
+
+def _report(
+    bars: Bars, asked: Asked, count: int, texts: Sequence[str], found: Sequence[str]
+) -> None:
+    """Issue one warning about everything that the frame lacks."""
+    parts = []
+    if bars.failed:
+        names = list(bars.failed)
+        reason = f"{names[0]}: {bars.reasons[names[0]]}"
+        listed = f"{', '.join(names[:20])}{', ...' if names[20:] else ''}"
+        parts.append(
+            reason if count == 1 else f"{len(names)} of {count} have no bars: {listed}; {reason}"
+        )
+    ignored = {f"{facts['symbol']} " for facts in bars.failed.values()}
+    if asked.period == "max":
+        everything = filter(_is_all, bars.tables.values())
+        gaps = [(one.facts["symbol"], one.facts["gaps_total"]) for one in everything]
+        ignored |= {f"{symbol} {asked.timeframe}: {count} gap" for symbol, count in gaps}
+    others = [text for text in texts if not text.startswith(tuple(ignored))]
+    for each, end in ((others, ""), (found, "; no bar was changed")):
+        if each:
+            more = f" (and {len(each) - 1} more)" if each[1:] else ""
+            parts.append(f"{each[0]}{more}{end}")
+    if parts:
+        warn_user(f"{'; '.join(parts)}; see frame.attrs['onetape']", IncompleteDataWarning)
+
+
+def _is_all(table: Table) -> bool:
+    """Return whether nothing is missing since the first bar."""
+    first = table.times[0].timestamp() * 1000
+    return all(parse_iso(gap["end"]) <= first + DAY_MS for gap in table.facts["gaps"])

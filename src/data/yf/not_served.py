@@ -1,0 +1,65 @@
+"""Names of yfinance that are not served, each with what to use."""
+
+from __future__ import annotations
+
+from typing import NoReturn
+
+from .arguments import NotServedError
+
+_ALONGSIDE = "use yfinance alongside onetape for it"
+_STATEMENTS = "use get_data_manager().get_fundamentals(symbol, data_type='statements')"
+_LIVE = "use get_data_manager().live_feed(symbol, timeframe) or get_quote(symbol)"
+_SEARCH = "use yf.Search(text) or get_data_manager().search(text)"
+_RULES = "set it in the rules file of the data manager, docs/providers.md"
+
+# What the message says of each group of names, without `get_` in front.
+_OF_TICKERS = {
+    _STATEMENTS: (
+        "income_stmt quarterly_income_stmt ttm_income_stmt incomestmt quarterly_incomestmt "
+        "ttm_incomestmt financials quarterly_financials ttm_financials balance_sheet "
+        "quarterly_balance_sheet balancesheet quarterly_balancesheet cash_flow "
+        "quarterly_cash_flow ttm_cash_flow cashflow quarterly_cashflow ttm_cashflow earnings "
+        "quarterly_earnings shares shares_full valuation valuation_measures"
+    ),
+    _LIVE: "live ws",
+    "use actions for splits and dividends; gains that funds distribute are not known": "capital_gains",
+    "use frame.attrs['onetape'] of history()": "history_metadata",
+    _SEARCH: "isin",
+    _ALONGSIDE: (
+        "options option_chain news calendar sec_filings recommendations recommendations_summary "
+        "upgrades_downgrades earnings_dates earnings_estimate revenue_estimate earnings_history "
+        "eps_trend eps_revisions growth_estimates analyst_price_targets sustainability "
+        "major_holders institutional_holders mutualfund_holders insider_purchases "
+        "insider_transactions insider_roster_holders funds_data session"
+    ),
+}
+_OF_MODULE = {
+    _ALONGSIDE: (
+        "Market MarketRegion Sector Industry Calendars Auth EquityQuery FundQuery ETFQuery screen "
+        "PREDEFINED_SCREENER_QUERIES"
+    ),
+    _SEARCH: "Lookup",
+    _LIVE: "WebSocket AsyncWebSocket",
+    _RULES: "config set_config",
+    "use onetape.configure_logging('debug')": "enable_debug_mode",
+    "bars are in the cache of the data manager: DATA_CACHE_DIR": "set_tz_cache_location",
+}
+OF_TICKER = {name: use for use, names in _OF_TICKERS.items() for name in names.split()}
+OF_MODULE = {name: use for use, names in _OF_MODULE.items() for name in names.split()}
+
+
+def not_served_of_ticker(name: str) -> str | None:
+    """Return the advice for an attribute of ``Ticker``; None if yfinance has no such name."""
+    return OF_TICKER.get(name.removeprefix("get_"))
+
+
+def refuse_name(name: str, use: str | None) -> NoReturn:
+    """Refuse a name.
+
+    Raises:
+        NotServedError: It exists in yfinance.
+        AttributeError: It does not.
+    """
+    if use is None:
+        raise AttributeError(f"yf.{name} does not exist")
+    raise NotServedError(f"yf.{name} is not served: {use}")

@@ -1,0 +1,113 @@
+"""``Search``: symbols by name."""
+
+from __future__ import annotations
+
+from typing import Any, NoReturn
+
+from ..data_manager import DataManager, get_data_manager
+from ..errors import DataError
+from ..model.listings import Listing
+from .arguments import refuse
+from .download import SESSION
+from .not_served import refuse_name
+
+__all__ = ["Search"]
+
+_OTHERS = ("news", "lists", "research", "nav")
+_NAMES_ALONE = "only symbols and names are searched; use yfinance alongside onetape for the rest"
+# Maps our types of instruments to Yahoo's.
+_TYPES = {
+    "stock": "EQUITY", "fund": "ETF", "crypto": "CRYPTOCURRENCY", "forex": "CURRENCY",
+    "index": "INDEX", "future": "FUTURE", "other": "NONE",
+}  # fmt: skip
+
+
+class Search:
+    """Symbols whose symbol or name matches a text, as ``yfinance.Search`` finds them.
+
+    Args:
+        query: Part of a symbol or name.
+        max_results: Maximum number of results.
+        news_count, lists_count: 0 or, as for yfinance, 8; neither is served.
+        include_cb, include_nav_links, include_research, include_cultural_assets,
+            enable_fuzzy_query, recommended, session: Refused unless they have their default.
+        timeout: Seconds to wait.
+        raise_errors: With False, a failed search has no results and no error.
+
+    Attributes:
+        quotes: A dict for each symbol: ``symbol``, ``shortname``, ``exchange``, ``quoteType``,
+            ``currency``.
+
+    Raises:
+        QueryError: An argument is invalid or is not served.
+        AllProvidersFailedError: No vendor answered, with ``raise_errors``.
+    """
+
+    def __init__(
+        self,
+        query: str,
+        max_results: int = 8,
+        news_count: int = 8,
+        lists_count: int = 8,
+        include_cb: bool = True,
+        include_nav_links: bool = False,
+        include_research: bool = False,
+        include_cultural_assets: bool = False,
+        enable_fuzzy_query: bool = False,
+        recommended: int = 8,
+        session: None = None,
+        timeout: float | None = 30,
+        raise_errors: bool = True,
+    ) -> None:
+        refuse("session", session is not None, SESSION)
+        others = {
+            "news_count": news_count not in (0, 8), "lists_count": lists_count not in (0, 8),
+            "include_cb=False": not include_cb, "include_nav_links=True": include_nav_links,
+            "include_research=True": include_research, "recommended": recommended != 8,
+            "include_cultural_assets=True": include_cultural_assets,
+            "enable_fuzzy_query=True": enable_fuzzy_query,
+        }  # fmt: skip
+        for name, is_asked in others.items():
+            refuse(name, is_asked, _NAMES_ALONE)
+        self.query, self.max_results = query, max_results
+        self.timeout, self.raise_errors = timeout, raise_errors
+        self.quotes: list[dict[str, Any]] = []
+        self.search()
+
+    def __getattr__(self, name: str) -> NoReturn:
+        refuse_name(f"Search.{name}", _NAMES_ALONE if name in _OTHERS else None)
+
+    def search(self) -> Search:
+        """Search again, and return this object."""
+        manager = get_data_manager()
+        try:
+            found = manager.search(self.query, self.max_results, timeout=self.timeout)
+        except DataError:
+            if self.raise_errors:
+                raise
+            found = []
+        self.quotes = [
+            {
+                "symbol": _ticker(manager, one),
+                "shortname": one.name,
+                "longname": one.name,
+                "exchange": one.venue,
+                "quoteType": _TYPES[one.type],
+                "currency": one.currency,
+            }
+            for one in found
+        ]
+        return self
+
+    @property
+    def all(self) -> dict[str, list[dict[str, Any]]]:
+        """All results, which are the quotes."""
+        return {"quotes": self.quotes}
+
+
+def _ticker(manager: DataManager, listing: Listing) -> str:
+    """Return a symbol as Yahoo spells it, if it is on Yahoo's list: ``BTC-USD``."""
+    if listing.vendor != "yahoo":
+        return listing.symbol
+    spelled: str = manager.provider_selector.instrument(listing.symbol).spelling("yahoo")
+    return spelled

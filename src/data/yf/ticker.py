@@ -1,0 +1,502 @@
+"""``Ticker`` and ``Tickers``."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from functools import cached_property
+from typing import Any, Literal, NoReturn
+
+import numpy as np
+import pandas as pd
+
+from ..bars.client import BarsClient
+from ..data_manager import get_data_manager
+from ..errors import BadSymbolError, NoDataError, QueryError
+from ..model.instant import day_ms
+from ..model.provenance import ATTRS_KEY
+from ..model.span import Span
+from .arguments import Asked, When, is_isin, refuse, symbols_of, zone_of
+from .download import BACK_ADJUST, ISIN, SESSION, bars_of, download
+from .frames import TIME_UNIT, empty_frame, history_frame
+from .not_served import not_served_of_ticker, refuse_name
+
+__all__ = ["FastInfo", "Ticker", "Tickers"]
+
+# Maps our fields to the names under which `info` has them. Fractions are fractions there, too, but
+# for the dividend yield, which is a percentage.
+_INFO = {
+    "company_name": ("shortName", "longName"),
+    "symbol": ("symbol",),
+    "sector": ("sector",),
+    "industry": ("industry",),
+    "country": ("country",),
+    "website": ("website",),
+    "description": ("longBusinessSummary",),
+    "employees": ("fullTimeEmployees",),
+    "currency": ("currency",),
+    "exchange": ("exchange",),
+    "quote_type": ("quoteType",),
+    "market_cap": ("marketCap",),
+    "enterprise_value": ("enterpriseValue",),
+    "current_price": ("currentPrice", "regularMarketPrice"),
+    "fifty_two_week_high": ("fiftyTwoWeekHigh",),
+    "fifty_two_week_low": ("fiftyTwoWeekLow",),
+    "volume": ("volume",),
+    "avg_volume": ("averageVolume",),
+    "beta": ("beta",),
+    "pe_ratio": ("trailingPE",),
+    "forward_pe": ("forwardPE",),
+    "peg_ratio": ("trailingPegRatio",),
+    "price_to_book": ("priceToBook",),
+    "price_to_sales": ("priceToSalesTrailing12Months",),
+    "enterprise_value_to_revenue": ("enterpriseToRevenue",),
+    "enterprise_value_to_ebitda": ("enterpriseToEbitda",),
+    "earnings_per_share": ("trailingEps",),
+    "book_value": ("bookValue",),
+    "dividend_per_share": ("dividendRate",),
+    "payout_ratio": ("payoutRatio",),
+    "revenue": ("totalRevenue",),
+    "gross_profit": ("grossProfits",),
+    "ebitda": ("ebitda",),
+    "net_income": ("netIncomeToCommon",),
+    "total_cash": ("totalCash",),
+    "total_debt": ("totalDebt",),
+    "operating_cashflow": ("operatingCashflow",),
+    "free_cash_flow": ("freeCashflow",),
+    "return_on_equity": ("returnOnEquity",),
+    "return_on_assets": ("returnOnAssets",),
+    "current_ratio": ("currentRatio",),
+    "quick_ratio": ("quickRatio",),
+    "shares_outstanding": ("sharesOutstanding",),
+    "float_shares": ("floatShares",),
+    "short_ratio": ("shortRatio",),
+}
+_TUPLE = "name the exchange by its suffix, such as OR.PA"
+# A day on which a market is still open, as `fast_info` sees it, ends so long after its midnight.
+_DAY_OVER = pd.Timedelta(days=1, minutes=20)
+
+
+class Ticker:
+    """Bars, splits, dividends and figures of one symbol, as ``yfinance.Ticker`` has them.
+
+    Args:
+        ticker: Symbol, such as ``AAPL``, ``VOD.L``, ``BTC-USD``, ``^GSPC``, ``EURUSD=X``.
+        session: Refused.
+
+    Raises:
+        QueryError: An argument is invalid or is not served.
+    """
+
+    def __init__(self, ticker: str, session: None = None) -> None:
+        refuse("session", session is not None, SESSION)
+        if isinstance(ticker, tuple):
+            raise BadSymbolError(
+                f"a pair of symbol and market is not served: {ticker!r}", hint=_TUPLE
+            )
+        names = symbols_of([ticker])
+        if not names[0]:
+            raise BadSymbolError("the ticker is empty")
+        if is_isin(names[0]):
+            raise BadSymbolError(ISIN.format(names[0]))
+        self.ticker = names[0]
+
+    def __repr__(self) -> str:
+        return f"onetape.yf.Ticker object <{self.ticker}>"
+
+    def __getattr__(self, name: str) -> NoReturn:
+        refuse_name(f"Ticker.{name}", not_served_of_ticker(name))
+
+    def history(
+        self,
+        period: str | None = None,
+        interval: str = "1d",
+        start: When = None,
+        end: When = None,
+        prepost: bool = False,
+        actions: bool = True,
+        auto_adjust: bool = True,
+        back_adjust: bool = False,
+        repair: bool = False,
+        keepna: bool = False,
+        rounding: bool = False,
+        timeout: float | None = 10,
+        raise_errors: bool = False,
+    ) -> pd.DataFrame:
+        """Return bars, as ``yfinance.Ticker.history`` does; arguments as for :func:`download`.
+
+        The index has the zone of the exchange. ``attrs["onetape"]`` has the provenance, with
+        ``gaps``. Without a bar the frame is empty, and a warning has the reason;
+        ``raise_errors=True`` raises it instead.
+
+        Raises:
+            QueryError: An argument is invalid, or asks for something that is not served.
+            NoDataError: The ticker has no bars, and ``raise_errors`` is set.
+
+        Warns:
+            IncompleteDataWarning: Bars are missing, or ``repair`` found something; once per call.
+        """
+        refuse("back_adjust=True", back_adjust, BACK_ADJUST)
+        options = (bool(prepost), bool(actions), bool(auto_adjust), bool(repair), bool(keepna))
+        asked = Asked(interval, period, start, end, *options, bool(rounding), timeout)
+        bars = bars_of([self.ticker], asked, at_once=1, is_shown=False, is_told=not raise_errors)
+        if self.ticker in bars.tables:
+            return history_frame(bars.tables[self.ticker])
+        if raise_errors:
+            raise NoDataError(f"{self.ticker}: {bars.reasons[self.ticker]}", symbol=self.ticker)
+        frame = empty_frame()
+        frame.attrs[ATTRS_KEY] = bars.failed[self.ticker]
+        return frame
+
+    # --- splits and dividends
+
+    @property
+    def actions(self) -> pd.DataFrame:
+        """All splits and dividends; see :meth:`get_actions`."""
+        return self.get_actions()
+
+    @property
+    def dividends(self) -> pd.Series:
+        """All dividends; see :meth:`get_dividends`."""
+        return self.get_dividends()
+
+    @property
+    def splits(self) -> pd.Series:
+        """All splits; see :meth:`get_splits`."""
+        return self.get_splits()
+
+    def get_actions(self, period: str = "max") -> pd.DataFrame:
+        """Return splits and dividends by ex-date; a column without any is left out."""
+        frame = self.history(period=period, auto_adjust=False)
+        columns = [name for name in ("Dividends", "Stock Splits") if name in frame]
+        found = frame[columns].fillna(0.0)
+        found = found[(found != 0).any(axis=1)]
+        return found[[name for name in columns if (found[name] != 0).any()]]
+
+    def get_dividends(self, period: str = "max") -> pd.Series:
+        """Return cash per share, in terms of today's shares, by the open of each ex-date."""
+        return self._events(period, "Dividends")
+
+    def get_splits(self, period: str = "max") -> pd.Series:
+        """Return new shares per old share, by the open of each ex-date."""
+        return self._events(period, "Stock Splits")
+
+    def _events(self, period: str, name: str) -> pd.Series:
+        actions = self.get_actions(period)
+        if name not in actions:
+            dtype = actions.index.dtype if isinstance(actions.index, pd.DatetimeIndex) else None
+            index = pd.DatetimeIndex([], dtype=dtype, name="Date")
+            return pd.Series([], index=index, name=name, dtype=object)
+        events = actions[name][actions[name] != 0]
+        return events.set_axis(_opens(self.ticker, events.index).rename("Date"))
+
+    # --- figures
+
+    @property
+    def info(self) -> dict[str, Any]:
+        """Figures of the company that vendors have, under yfinance's names."""
+        return self.get_info()
+
+    def get_info(self) -> dict[str, Any]:
+        """Return figures of the company under yfinance's names; those that no vendor has are absent.
+
+        Warns:
+            IncompleteDataWarning: No vendor has any.
+        """
+        facts = get_data_manager().get_fundamentals(self.ticker)
+        found = {name: facts[field] for field, names in _INFO.items() if field in facts
+                 for name in names}  # fmt: skip
+        if "dividend_yield" in facts:
+            found["dividendYield"] = facts["dividend_yield"] * 100
+        return found
+
+    @property
+    def fast_info(self) -> FastInfo:
+        """The last price and figures of the last year."""
+        return self.get_fast_info()
+
+    def get_fast_info(self) -> FastInfo:
+        """Return the last price and figures of the last year, each computed when it is read."""
+        return FastInfo(self)
+
+
+def _opens(ticker: str, days: pd.Index) -> pd.DatetimeIndex:
+    """Return the opens of sessions in the zone of the exchange."""
+    manager = get_data_manager()
+    client: BarsClient = manager.client
+    instrument = manager.provider_selector.instrument(ticker)
+    dates = [at.date() for at in days]
+    opens = []
+    for day in dates:
+        stamp = day_ms(day)
+        around = client.sessions(instrument, Span(stamp, stamp + 86_400_000))
+        opens.append(next((one.open_ms for one in around if one.day == day), stamp))
+    index = pd.DatetimeIndex(np.array(opens, dtype="M8[ms]")).as_unit(TIME_UNIT)
+    return index.tz_localize("UTC").tz_convert(zone_of(instrument))
+
+
+class FastInfo(Mapping[str, Any]):
+    """Last price and figures of the last year; keys as ``lastPrice``, attributes as ``last_price``.
+
+    Raises:
+        KeyError: The key does not exist.
+    """
+
+    _KEYS = (
+        "currency", "dayHigh", "dayLow", "exchange", "fiftyDayAverage", "lastPrice", "lastVolume",
+        "marketCap", "open", "previousClose", "quoteType", "regularMarketPreviousClose", "shares",
+        "tenDayAverageVolume", "threeMonthAverageVolume", "timezone", "twoHundredDayAverage",
+        "yearChange", "yearHigh", "yearLow",
+    )  # fmt: skip
+
+    def __init__(self, ticker: Ticker) -> None:
+        self._ticker = ticker
+
+    def __repr__(self) -> str:
+        return f"lazy-loading dict with keys = {list(self._KEYS)}"
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._KEYS)
+
+    def __len__(self) -> int:
+        return len(self._KEYS)
+
+    def __getitem__(self, key: str) -> Any:
+        name = "".join(f"_{c.lower()}" if c.isupper() else c for c in str(key))
+        if key not in self._KEYS and key not in map(_snake, self._KEYS):
+            raise KeyError(f"{key!r} is not one of {', '.join(self._KEYS)}")
+        return getattr(self, name)
+
+    def toJSON(self, indent: int = 4) -> str:  # noqa: N802 - the name in yfinance
+        """Return all values as JSON text."""
+        return json.dumps(dict(self), indent=indent)
+
+    @cached_property
+    def _year(self) -> pd.DataFrame:
+        """The days after this date of the last year."""
+        prices = self._ticker.history(period="1y", auto_adjust=False, actions=False)
+        if prices.empty:
+            return prices
+        now = get_data_manager().client.clock.now_ms()
+        today = pd.Timestamp(now, unit="ms", tz="UTC").tz_convert(self.timezone).normalize()
+        return prices[prices.index > today - pd.DateOffset(years=1)]
+
+    @cached_property
+    def _whole_days(self) -> pd.DataFrame:
+        """The days of the last year that are over."""
+        prices = self._year
+        if prices.empty:
+            return prices
+        now = pd.Timestamp(get_data_manager().client.clock.now_ms(), unit="ms", tz="UTC")
+        is_open = now < prices.index[-1] + _DAY_OVER
+        return prices.iloc[:-1] if is_open else prices
+
+    @cached_property
+    def _quote(self) -> Any:
+        return get_data_manager().get_quote(self._ticker.ticker)
+
+    @cached_property
+    def _facts(self) -> dict[str, Any]:
+        return get_data_manager().get_fundamentals(self._ticker.ticker)
+
+    @property
+    def currency(self) -> str | None:
+        """Currency of prices."""
+        currency: str | None = self._quote.currency
+        return currency
+
+    @property
+    def exchange(self) -> str | None:
+        """Exchange, in the words of the vendor that describes the company."""
+        return self._facts.get("exchange")
+
+    @property
+    def quote_type(self) -> str | None:
+        """Type of instrument, in the words of the vendor that describes it."""
+        return self._facts.get("quote_type")
+
+    @property
+    def timezone(self) -> str:
+        """Time zone of the exchange."""
+        return zone_of(get_data_manager().provider_selector.instrument(self._ticker.ticker))
+
+    @property
+    def shares(self) -> int | None:
+        """Number of shares; None if no vendor has it."""
+        count = self._facts.get("shares_outstanding")
+        return None if count is None else int(count)
+
+    @property
+    def market_cap(self) -> float | None:
+        """Shares times last price, else what a vendor says; None if no vendor has it."""
+        if self.shares is None:
+            return self._facts.get("market_cap")
+        return float(self.shares * self.last_price)
+
+    @property
+    def last_price(self) -> float:
+        """Last price, that of the running bar included."""
+        price: float = self._quote.price
+        return price
+
+    @property
+    def previous_close(self) -> float | None:
+        """Close of the session before."""
+        close: float | None = self._quote.previous_close
+        return close
+
+    @property
+    def regular_market_previous_close(self) -> float | None:
+        """Close of the day before the last one."""
+        return self._at("Close", -2)
+
+    @property
+    def open(self) -> float | None:
+        """Open of the last day."""
+        return self._at("Open", -1)
+
+    @property
+    def day_high(self) -> float | None:
+        """High of the last day."""
+        return self._at("High", -1)
+
+    @property
+    def day_low(self) -> float | None:
+        """Low of the last day."""
+        return self._at("Low", -1)
+
+    @property
+    def last_volume(self) -> int | None:
+        """Volume of the last day."""
+        volume = self._at("Volume", -1)
+        return None if volume is None else int(volume)
+
+    @property
+    def fifty_day_average(self) -> float | None:
+        """Mean close of 50 whole days."""
+        return self._mean("Close", 50)
+
+    @property
+    def two_hundred_day_average(self) -> float | None:
+        """Mean close of 200 whole days."""
+        return self._mean("Close", 200)
+
+    @property
+    def ten_day_average_volume(self) -> int | None:
+        """Mean volume of 10 whole days."""
+        mean = self._mean("Volume", 10)
+        return None if mean is None else int(mean)
+
+    @property
+    def three_month_average_volume(self) -> int | None:
+        """Mean volume of the whole days of three months."""
+        days = self._whole_days
+        if days.empty:
+            return None
+        first = days.index[-1] - pd.DateOffset(months=3) + pd.DateOffset(days=1)
+        return int(days.loc[first:, "Volume"].mean())
+
+    @property
+    def year_high(self) -> float | None:
+        """Highest high of the whole days of a year."""
+        days = self._whole_days
+        return None if days.empty else float(days["High"].max())
+
+    @property
+    def year_low(self) -> float | None:
+        """Lowest low of the whole days of a year."""
+        days = self._whole_days
+        return None if days.empty else float(days["Low"].min())
+
+    @property
+    def year_change(self) -> float | None:
+        """Change of the close in a year, as a fraction."""
+        closes = self._whole_days["Close"]
+        return None if len(closes) < 2 else float(closes.iloc[-1] / closes.iloc[0] - 1)
+
+    def _at(self, column: str, place: int) -> float | None:
+        prices = self._year
+        return float(prices[column].iloc[place]) if len(prices) >= -place else None
+
+    def _mean(self, column: str, count: int) -> float | None:
+        days = self._whole_days
+        return None if days.empty else float(days[column].iloc[-count:].mean())
+
+
+def _snake(key: str) -> str:
+    return "".join(f"_{c.lower()}" if c.isupper() else c for c in key)
+
+
+class Tickers:
+    """Several tickers, as ``yfinance.Tickers`` has them.
+
+    Args:
+        tickers: Symbols, in a list or in a string with blanks or commas.
+        session: Refused.
+
+    Attributes:
+        symbols: Symbols, in the order given.
+        tickers: Maps each symbol to its :class:`Ticker`.
+
+    Raises:
+        QueryError: An argument is invalid or is not served.
+    """
+
+    def __init__(self, tickers: str | list[str], session: None = None) -> None:
+        refuse("session", session is not None, SESSION)
+        self.symbols = symbols_of(tickers)
+        self.tickers = {symbol: Ticker(symbol) for symbol in self.symbols}
+
+    def __repr__(self) -> str:
+        return f"onetape.yf.Tickers object <{','.join(self.symbols)}>"
+
+    def __getattr__(self, name: str) -> NoReturn:
+        refuse_name(f"Tickers.{name}", not_served_of_ticker(name))
+
+    def history(
+        self,
+        period: str | None = None,
+        interval: str = "1d",
+        start: When = None,
+        end: When = None,
+        prepost: bool = False,
+        actions: bool = True,
+        auto_adjust: bool = True,
+        repair: bool = False,
+        threads: bool | int = True,
+        group_by: Literal["column", "ticker"] = "column",
+        progress: bool = True,
+        timeout: float | None = 10,
+        **kwargs: Any,
+    ) -> pd.DataFrame:
+        """Return bars of all tickers; arguments as for :func:`download`."""
+        return self.download(
+            period, interval, start, end, prepost, actions, auto_adjust, repair, threads, group_by,
+            progress, timeout, **kwargs,
+        )  # fmt: skip
+
+    def download(
+        self,
+        period: str | None = None,
+        interval: str = "1d",
+        start: When = None,
+        end: When = None,
+        prepost: bool = False,
+        actions: bool = True,
+        auto_adjust: bool = True,
+        repair: bool = False,
+        threads: bool | int = True,
+        group_by: Literal["column", "ticker"] = "column",
+        progress: bool = True,
+        timeout: float | None = 10,
+        **kwargs: Any,
+    ) -> pd.DataFrame:
+        """Return bars of all tickers; arguments as for :func:`download`."""
+        unknown = set(kwargs) - {"ignore_tz", "back_adjust", "keepna", "rounding", "session"}
+        if unknown:
+            raise QueryError(f"unknown arguments: {', '.join(sorted(unknown))}")
+        return download(
+            self.symbols, start, end, actions, threads, auto_adjust=auto_adjust, repair=repair,
+            progress=progress, period=period, interval=interval, prepost=prepost,
+            group_by=group_by, timeout=timeout, **kwargs,
+        )  # fmt: skip

@@ -1,0 +1,1 @@
+"""``onetape.yf`` beside the real yfinance, on one local server."""

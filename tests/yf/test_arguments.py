@@ -1,0 +1,162 @@
+"""Each argument of yfinance is honoured or refused, and each of its names is served or refused."""
+
+from __future__ import annotations
+
+import inspect
+from datetime import UTC, datetime
+from typing import Any
+
+import pandas as pd
+import pytest
+
+import onetape.yf
+from onetape import yf
+from src.data.clock import ManualClock
+from src.data.data_manager import DataManager
+from src.data.errors import BadRangeError, BadSymbolError, BadTimeframeError, QueryError
+from src.data.model.instant import to_ms
+from src.data.yf.not_served import OF_MODULE, OF_TICKER
+from tests.vendor_server import VendorServer
+
+MAY = {"start": "2024-05-01", "end": "2024-06-01"}
+
+
+@pytest.mark.parametrize(
+    "name", ["download", "Ticker", "Ticker.history", "Tickers", "Tickers.history",
+             "Tickers.download", "Search"],
+)  # fmt: skip
+def test_signatures_are_those_of_yfinance(name: str) -> None:
+    theirs: Any = pytest.importorskip("yfinance")
+    ours: Any = yf
+    for part in name.split("."):
+        theirs, ours = getattr(theirs, part), getattr(ours, part)
+    if name == "Ticker.history":  # there it only passes on what it is given
+        from yfinance.scrapers.history import PriceHistory
+
+        theirs = PriceHistory.history
+    given, taken = (inspect.signature(one).parameters for one in (theirs, ours))
+    assert list(taken) == list(given)
+    for parameter, one in taken.items():
+        if parameter != "period":  # whose default there is a sentence that means the same
+            assert one.default == given[parameter].default, parameter
+
+
+def test_each_name_of_yfinance_is_served_or_refused_and_says_what_to_use() -> None:
+    theirs = pytest.importorskip("yfinance")
+    served = set(onetape.yf.__all__)
+    assert {name for name in theirs.__all__ if name not in served} == set(OF_MODULE)
+    names = {name for name in dir(theirs.Ticker) if not name.startswith("_")}
+    assert names - set(dir(yf.Ticker)) - {"session"} <= {
+        *OF_TICKER,
+        *(f"get_{x}" for x in OF_TICKER),
+    }
+    for name in OF_MODULE:
+        with pytest.raises(yf.NotServedError, match=rf"^yf\.{name} is not served: \w+ "):
+            getattr(yf, name)
+    ticker = yf.Ticker("AAPL")
+    for name in names - set(dir(yf.Ticker)):
+        with pytest.raises(yf.NotServedError, match=rf"^yf\.Ticker\.{name} is not served: \w+ "):
+            getattr(ticker, name)
+    with pytest.raises(yf.NotServedError, match="yfinance alongside onetape"):
+        yf.Tickers("AAPL").news()
+
+
+def test_a_name_that_yfinance_does_not_have_is_a_plain_error() -> None:
+    for owner, name in ((yf, "downlod"), (yf.Ticker("AAPL"), "dividend"), (yf.Tickers("A"), "x")):
+        with pytest.raises(AttributeError, match="does not exist") as caught:
+            getattr(owner, name)
+        assert not isinstance(caught.value, yf.NotServedError)
+    assert not hasattr(yf.Ticker("AAPL"), "options") and not hasattr(yf, "Sector")
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "words"),
+    [
+        ({"session": object()}, QueryError, "rules file"),
+        ({"back_adjust": True}, QueryError, "use auto_adjust=True"),
+        ({"interval": "5d"}, BadTimeframeError, "use 1wk"),
+        ({"interval": "7m"}, BadTimeframeError, "intervals: 1m, 2m"),
+        ({"interval": 5}, BadTimeframeError, "not served"),
+        ({"period": "13q"}, BadRangeError, "use 1d, 5d"),
+        ({"period": 5}, BadRangeError, "not a period"),
+        ({"period": "1mo", **MAY}, BadRangeError, "omit one"),
+        ({"period": "ytd", "start": "2024-05-01"}, BadRangeError, "omit start"),
+        ({"start": "2024/05/01"}, BadRangeError, "YYYY-MM-DD"),
+        ({"start": "2024-13-01"}, BadRangeError, "YYYY-MM-DD"),
+        ({"end": 1e300}, BadRangeError, "YYYY-MM-DD"),
+        ({"start": 10**18}, BadRangeError, "YYYY-MM-DD"),
+        ({"timeout": -1}, QueryError, "timeout"),
+    ],
+)  # fmt: skip
+def test_a_mistake_is_refused_by_both_calls(
+    options: dict[str, Any], error: type[Exception], words: str, manager: DataManager
+) -> None:
+    for call in (lambda **o: yf.download("AAPL", **o), lambda **o: yf.Tickers("AAPL").history(**o)):
+        with pytest.raises(error, match=words):
+            call(**options)
+    if "session" not in options:
+        with pytest.raises(error, match=words):
+            yf.Ticker("AAPL").history(**options)
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"group_by": "tickers"}, "column, ticker"), ({"threads": 0}, "from 1 on"),
+        ({"threads": "2"}, "from 1 on"), ({"tickers": ""}, "no tickers were passed"),
+        ({"tickers": []}, "no tickers were passed"), ({"tickers": ["AAPL", 5]}, "must be strings"),
+        ({"tickers": None}, "must be strings"),
+    ],
+)  # fmt: skip
+def test_a_mistake_of_a_download_is_refused(
+    options: dict[str, Any], words: str, manager: DataManager
+) -> None:
+    with pytest.raises(QueryError, match=words):
+        yf.download(**{"tickers": "AAPL", **options})
+
+
+@pytest.mark.parametrize("ticker", ["", " ", "US0378331005", ("OR", "XPAR"), 5])
+def test_what_is_no_ticker_is_refused(ticker: Any) -> None:
+    with pytest.raises(QueryError):
+        yf.Ticker(ticker)
+    if isinstance(ticker, tuple):
+        with pytest.raises(BadSymbolError, match=r"OR\.PA"):
+            yf.Ticker(ticker)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{"news_count": 3}, {"lists_count": 1}, {"include_cb": False}, {"include_nav_links": True},
+     {"include_research": True}, {"include_cultural_assets": True}, {"enable_fuzzy_query": True},
+     {"recommended": 2}, {"session": object()}],
+)  # fmt: skip
+def test_what_a_search_would_ignore_is_refused(options: dict[str, Any]) -> None:
+    with pytest.raises(QueryError, match=next(iter(options))):
+        yf.Search("apple", **options)
+
+
+def test_unknown_keywords_of_tickers_are_refused(manager: DataManager) -> None:
+    with pytest.raises(QueryError, match="colour"):
+        yf.Tickers("AAPL").history(colour="red")
+
+
+def test_at_night_nothing_runs_and_nothing_is_asked(
+    manager: DataManager, vendors: VendorServer, clock: ManualClock
+) -> None:
+    clock.set(to_ms(datetime(2024, 6, 13, 1, 30, tzinfo=UTC)))  # New York sleeps
+    first = yf.download("AAPL", period="5d", progress=False)
+    vendors.clear_log()
+    assert yf.download("AAPL", period="5d", progress=False).equals(first)
+    assert vendors.count() == 0
+    assert first.index[-1] == pd.Timestamp("2024-06-12")
+    clock.set(to_ms(datetime(2024, 6, 13, 14, 0, tzinfo=UTC)))
+    running = yf.download("AAPL", period="5d", progress=False)
+    assert running.index[-1] == pd.Timestamp("2024-06-13") and vendors.count() > 0
+
+
+def test_a_start_in_the_future_is_an_empty_range(
+    manager: DataManager, vendors: VendorServer
+) -> None:
+    with pytest.warns(UserWarning, match="AAPL: the range is empty"):
+        frame = yf.download("AAPL", start="2024-07-01", progress=False)
+    assert frame.empty and vendors.count() == 0

@@ -1,0 +1,146 @@
+"""Frames of many tickers: failures, gaps, findings, and what a call costs."""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import replace
+from datetime import date
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from onetape import yf
+from src.data.data_manager import DataManager
+from src.data.errors import IncompleteDataWarning
+from src.data.model.instant import day_ms
+from tests.cache.counts import FULL
+from tests.vendor_server import Fault, VendorServer
+
+MAY = {"start": "2024-05-01", "end": "2024-06-01", "progress": False}
+
+
+def list_many(vendors: VendorServer, count: int) -> list[str]:
+    """List that many shares, and return their names."""
+    apple = vendors.truth.listing("AAPL")
+    names = [f"Q{chr(65 + n // 26)}{chr(65 + n % 26)}" for n in range(count)]
+    for name in names:
+        vendors.truth.add(replace(apple, symbol=name, actions=(), listed="2024-05-01T13:30"))
+    return names
+
+
+def test_of_many_some_fail_and_one_warning_says_so(
+    manager: DataManager, vendors: VendorServer
+) -> None:
+    """500 in a full run, of which 20 are not known."""
+    many, few = (480, 20) if FULL else (12, 3)
+    known, unknown = list_many(vendors, many), [f"Z{chr(65 + n)}Z" for n in range(few)]
+    with pytest.warns(IncompleteDataWarning) as caught:
+        frame = yf.download([*unknown, *known], interval="1d", **MAY)
+    (warning,) = caught
+    assert f"{few} of {many + few} have no bars: ZAZ, ZBZ" in str(warning.message)
+    assert "ZAZ is not known at any of the available markets" in str(warning.message)
+    assert warning.filename == __file__
+    facts = frame.attrs["onetape"]
+    assert list(facts["failed"]) == unknown and facts["complete"] is False
+    assert list(facts["symbols"]) == [*unknown, *known]
+    assert all(facts["symbols"][name]["complete"] for name in known)
+    assert frame["Close"][known].notna().all().all() and len(frame) == 22
+    assert frame[["Close", "Adj Close"]].xs("ZAZ", axis=1, level=1).isna().all().all()
+    assert (frame["Volume"][known].dtypes == np.int64).all()
+
+
+def test_a_ticker_that_cannot_be_read_does_not_end_the_others(manager: DataManager) -> None:
+    with pytest.warns(
+        IncompleteDataWarning, match="3 of 4 have no bars: A B, DX-Y.NYB, US0378331005"
+    ):
+        frame = yf.download(["A B", "DX-Y.NYB", "US0378331005", "AAPL"], **MAY)
+    assert "yf.Search" in frame.attrs["onetape"]["symbols"]["US0378331005"]["empty"]
+    assert frame["Close"]["AAPL"].notna().all()
+
+
+def test_a_hole_is_a_missing_row_and_stands_in_the_attributes(
+    manager: DataManager, vendors: VendorServer
+) -> None:
+    vendors.fault("yahoo", Fault.drop_stamps(day_ms(date(2024, 5, 14)), day_ms(date(2024, 5, 15))))
+    with pytest.warns(IncompleteDataWarning, match="AAPL 1d: 1 gap") as caught:
+        frame = yf.download("AAPL MSFT", **MAY)
+    assert len(caught) == 1
+    facts = frame.attrs["onetape"]
+    assert facts["complete"] is False and list(facts["failed"]) == []
+    (gap,) = facts["symbols"]["AAPL"]["gaps"]
+    missing = pd.date_range(gap["start"][:10], gap["end"][:10], inclusive="left")
+    assert len(missing) == 2 and not frame.index.isin(missing).any()
+    filled = _quietly(
+        lambda: yf.Ticker("AAPL").history(keepna=True, start="2024-05-01", end="2024-06-01")
+    )
+    nan = filled[filled["Close"].isna()]
+    assert list(nan.index.tz_localize(None)) == list(missing)
+    assert (nan["Volume"] == 0).all() and len(filled) == len(frame) + 2
+
+
+def _quietly(call):  # type: ignore[no-untyped-def] # any
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return call()
+
+
+def test_a_vendor_without_adjusted_closes_is_helped_by_the_dividends(
+    manager: DataManager, vendors: VendorServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wanted = yf.download("AAPL", auto_adjust=False, **MAY)
+    adjusted = yf.download("AAPL", **MAY)
+    real = manager.get_ohlcv_batch
+
+    def without(*args, **kwargs):  # type: ignore[no-untyped-def] # any
+        frames = real(*args, **kwargs)
+        return {name: frame.drop(columns="adj_close") for name, frame in frames.items()}
+
+    monkeypatch.setattr(manager, "get_ohlcv_batch", without)
+    pd.testing.assert_frame_equal(yf.download("AAPL", auto_adjust=False, **MAY), wanted)
+    pd.testing.assert_frame_equal(yf.download("AAPL", **MAY), adjusted)
+    assert (wanted["Adj Close"] < wanted["Close"]).any().any(), "a dividend is in the range"
+
+
+def test_repair_proposes_and_changes_nothing(manager: DataManager, vendors: VendorServer) -> None:
+    vendors.fault("yahoo", Fault.rescale(100.0, 9), times=1)
+    plain = _quietly(lambda: yf.Ticker("MSFT").history(start="2024-04-01", end="2024-06-01"))
+    vendors.clear_log()
+    with pytest.warns(
+        IncompleteDataWarning, match="repair=True: MSFT .*; no bar was changed"
+    ) as told:
+        frame = yf.Ticker("MSFT").history(start="2024-04-01", end="2024-06-01", repair=True)
+    assert len(told) == 1
+    pd.testing.assert_frame_equal(frame, plain)
+    finding = frame.attrs["onetape"]["repair"][0]
+    assert finding["evidence"] and finding["next_step"]
+
+
+def test_weeks_are_examined_by_their_days(manager: DataManager) -> None:
+    frame = yf.download("AAPL", interval="1wk", repair=True, **MAY)
+    assert list(frame.attrs["onetape"]["symbols"]["AAPL"]["repair"]) == []
+
+
+def test_a_second_call_sends_nothing(manager: DataManager, vendors: VendorServer) -> None:
+    first = yf.download(["AAPL", "MSFT", "VOD.L"], actions=True, **MAY)
+    vendors.clear_log()
+    pd.testing.assert_frame_equal(
+        yf.download(["AAPL", "MSFT", "VOD.L"], actions=True, **MAY), first
+    )
+    assert vendors.count() == 0
+
+
+def test_the_frame_is_the_callers(manager: DataManager) -> None:
+    for make in (lambda: yf.download("AAPL MSFT", **MAY), lambda: yf.Ticker("AAPL").history()):
+        frame, again = make(), make()
+        frame.iloc[:, :] = 0
+        pd.testing.assert_frame_equal(make(), again)
+
+
+def test_local_times_that_occur_twice_are_refused(manager: DataManager) -> None:
+    from src.data.yf.frames import Table, wide_frame
+
+    hours = pd.date_range("2024-11-03 04:00", periods=4, freq="h", tz="UTC")
+    table = Table(hours.tz_convert("America/New_York"), {"Close": np.arange(4.0)}, {})
+    with pytest.raises(ValueError, match="ignore_tz=False"):
+        wide_frame({"X": table}, {}, ["X"], ignore_tz=True, by_ticker=False)

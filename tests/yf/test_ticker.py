@@ -1,0 +1,107 @@
+"""``Ticker``, its figures, and ``Search``."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from onetape import yf
+from src.data.clock import ManualClock
+from src.data.data_manager import DataManager
+from src.data.errors import AllProvidersFailedError, IncompleteDataWarning, NoDataError
+from src.data.model.instant import to_ms
+from src.data.wiring import MANAGER
+from tests.vendor_server import Fault, VendorServer
+
+from .conftest import add_young_ones, manager_on
+from .real import real_yfinance
+
+
+def test_errors_are_raised_where_they_are_wanted(manager: DataManager) -> None:
+    with pytest.raises(NoDataError, match="NOPE is not known"):
+        yf.Ticker("NOPE").history(raise_errors=True)
+    with pytest.warns(IncompleteDataWarning, match="NOPE is not known"):
+        frame = yf.Ticker("nope").history()
+    assert frame.empty and "NOPE is not known" in frame.attrs["onetape"]["error"]["brief"]
+
+
+def test_extended_hours_are_refused_outside_of_the_us(manager: DataManager) -> None:
+    with pytest.raises(NoDataError, match="only US shares have them"):
+        yf.Ticker("VOD.L").history(period="1d", interval="5m", prepost=True, raise_errors=True)
+    assert len(yf.Ticker("BTC-USD").history(period="1d", interval="1h", prepost=True))
+
+
+@pytest.fixture
+def today(tmp_path: Path) -> Iterator[VendorServer]:
+    """Yield a server at a true noon in New York: yfinance compares days with the clock of the machine."""
+    pytest.importorskip("yfinance")
+    day = pd.Timestamp.now("America/New_York").date()
+    while day.weekday() > 4:  # then `is the exchange open` is the same question at both
+        day -= pd.Timedelta(days=1)
+    clock = ManualClock(to_ms(datetime(day.year, day.month, day.day, 17, tzinfo=UTC)))
+    with VendorServer(clock) as vendors:
+        add_young_ones(vendors)
+        MANAGER.forget()
+        MANAGER.get(lambda: manager_on(vendors, clock, tmp_path))
+        yield vendors
+        MANAGER.forget()
+
+
+# Yahoo serves these from endpoints that the server does not play, or from other bars; see the page.
+_OTHERS = {"shares", "marketCap", "previousClose"}
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_fast_info_is_that_of_yfinance(today: VendorServer, tmp_path: Path) -> None:
+    ours = yf.Ticker("ACME").fast_info
+    with real_yfinance(today.base_url("yahoo"), tmp_path) as real:
+        theirs = real.Ticker("ACME").fast_info
+        assert list(ours) == list(theirs.keys())
+        for key in set(ours) - _OTHERS:
+            assert ours[key] == pytest.approx(theirs[key]), key
+    assert ours["last_price"] == ours.last_price == ours.get("lastPrice")
+    assert ours["shares"] is None and ours["marketCap"] is None
+    assert ours.previous_close == ours.regular_market_previous_close
+    assert set(json.loads(ours.toJSON())) == set(ours)
+    with pytest.raises(KeyError, match="lastPrice"):
+        ours["price"]
+
+
+def test_info_has_the_names_of_yfinance(manager: DataManager) -> None:
+    info = yf.Ticker("AAPL").info
+    assert info["longName"] == "Apple Inc." and info["quoteType"] == "EQUITY"
+    assert info["currency"] == "USD" and info["currentPrice"] == pytest.approx(203.04)
+    assert info["fiftyTwoWeekHigh"] > info["fiftyTwoWeekLow"]
+    assert "sector" not in info, "no vendor here has it"
+
+
+def test_search_finds_symbols(manager: DataManager, vendors: VendorServer) -> None:
+    found = yf.Search("apple", max_results=3, news_count=0)
+    (apple,) = found.quotes
+    assert apple["symbol"] == "AAPL" and apple["shortname"] == "Apple Inc."
+    assert apple["quoteType"] == "EQUITY" and found.all == {"quotes": found.quotes}
+    assert [one["symbol"] for one in yf.Search("bitcoin").quotes] == ["BTC-USD"]
+    with pytest.raises(yf.NotServedError, match="alongside"):
+        found.news  # noqa: B018 - refused when it is read
+
+
+def test_a_failed_search_is_an_error_or_nothing(
+    manager: DataManager, vendors: VendorServer
+) -> None:
+    for vendor in ("yahoo", "binance"):
+        vendors.fault(vendor, Fault.status(503))
+    with pytest.raises(AllProvidersFailedError):
+        yf.Search("zzqx")
+    assert yf.Search("zzqx", raise_errors=False).quotes == []
+
+
+def test_objects_say_what_they_are() -> None:
+    assert repr(yf.Ticker(" aapl")) == "onetape.yf.Ticker object <AAPL>"
+    tickers = yf.Tickers("aapl, msft")
+    assert repr(tickers) == "onetape.yf.Tickers object <AAPL,MSFT>"
+    assert tickers.tickers["MSFT"].ticker == "MSFT"
