@@ -182,9 +182,9 @@ class DataManager:
             session: ``extended``: minute or hourly bars from 04:00 to 20:00 New York time (to
                 17:00 on half days) for US shares, from vendors that have them. They are a series
                 of their own (``1m@extended``), with the gaps of these hours, and are never mixed
-                with those of the ``regular`` session (default). A vendor that always sends
-                extended hours and is pinned, or is the only one in the rules, answers with them,
-                as ``kind`` shows. Overnight sessions (20:00 to 04:00) are not served.
+                with those of the ``regular`` session (default), for which the extended hours of a
+                vendor that always sends them are cut off. Overnight sessions (20:00 to 04:00) are
+                not served.
 
         Raises:
             QueryError: An argument is invalid (a ``ValueError``).
