@@ -172,7 +172,8 @@ class TestMistakes:
             ),
             (
                 "providers: {local: {pattern: '{symbol}-{other}'}}",
-                "local.pattern: it has the field {other}; only {symbol} and {timeframe} are filled in",
+                "local.pattern: it has the field {other}; only {symbol}, {timeframe}, {base} and {quote} are "
+                "filled in",
             ),
             (
                 "providers: {local: {pattern: '{symbol!r:>9}'}}",
