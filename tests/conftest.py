@@ -48,6 +48,8 @@ def pytest_configure(config: pytest.Config) -> None:
         # of `Disk`. What a sync asks of the disk is waited for in a full run, and in programs.
         os.fsync = os.fdatasync = _open
         sqlite3.connect = partial(sqlite3.connect, factory=_Unsynced)
+        # Handing a hundred rows to other threads costs a seventh of the work on them.
+        os.environ.setdefault("POLARS_MAX_THREADS", "1")
     # Tests make much and keep little: looked for at every 700th object, garbage took a 25th of all time.
     gc.set_threshold(100_000, 50, 100)
     # A parser of a command line looks for a translation of each of its words in many folders, in vain.

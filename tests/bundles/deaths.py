@@ -3,8 +3,9 @@
 A program of its own: a child that is forked after Polars has begun to work waits for threads that
 it does not have. Here the process that forks never does such work.
 
-``python -m tests.bundles.deaths CHANGE CACHE BEFORE FOLDER EVERY`` copies ``BEFORE`` to ``FOLDER/1``
-and so on, for every such step, until a child lives to its end.
+``python -m tests.bundles.deaths`` reads lines ``[CHANGE, CACHE, BEFORE, FOLDER, EVERY, VARIABLES]``. For each
+one it copies ``BEFORE`` to ``FOLDER/1`` and so on, for every such step, until a child lives to its end, and
+prints the number of that step.
 """
 
 from __future__ import annotations
@@ -97,20 +98,33 @@ def record(bundle: Bundle, manager: DataManager) -> None:
 CHANGES = {one.__name__: one for one in (create, add, refresh, remove, record)}
 
 
-def deaths(change: str, cache: Path, before: Path, folder: Path, every: int = 1) -> Iterator[Path]:
-    """Yield the folders of the children that were killed, in the order of their steps."""
-    every = 1 if FULL else every
-    words = [sys.executable, "-m", __name__, change, *map(str, (cache, before, folder, every))]
-    environment = {**os.environ, "PYTHONPATH": PYTHONPATH}
-    done = subprocess.run(words, cwd=ROOT, env=environment, check=True, stdout=subprocess.PIPE)
-    steps = json.loads(done.stdout)
-    assert 3 < steps < _MOST
-    for step in range(1, steps, every):
-        yield folder / str(step)
-        shutil.rmtree(folder / str(step))
+class Killer:
+    """The program, which is started once for all tests of a module."""
+
+    def __init__(self) -> None:
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", __name__], cwd=ROOT, env={**os.environ, "PYTHONPATH": PYTHONPATH},
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+        )  # fmt: skip
+
+    def deaths(
+        self, change: str, cache: Path, before: Path, folder: Path, every: int = 1
+    ) -> Iterator[Path]:
+        """Yield the folders of the children that were killed, in the order of their steps."""
+        every = 1 if FULL else every
+        variables = {name: os.environ[name] for name in ("ONETAPE_STATE_DIR", "XDG_DATA_HOME")}
+        assert self.process.stdin is not None and self.process.stdout is not None
+        line = [change, *map(str, (cache, before, folder)), every, variables]
+        print(json.dumps(line), file=self.process.stdin, flush=True)
+        steps = json.loads(self.process.stdout.readline())
+        assert 3 < steps < _MOST
+        for step in range(1, steps, every):
+            yield folder / str(step)
+            shutil.rmtree(folder / str(step))
 
 
-def main(change: str, cache: Path, before: Path, folder: Path, every: int) -> None:
+def main(change: str, cache: Path, before: Path, folder: Path, every: int) -> int:
+    """Kill a change at each step, and return the step that it lived to see the end of."""
     manager = DataManager(cache)
     # What each child needs, once: modules and calendars, but nothing of Polars.
     manager.get_ohlcv_batch(SYMBOLS, *RANGE, provider="mock", offline=True)
@@ -128,9 +142,11 @@ def main(change: str, cache: Path, before: Path, folder: Path, every: int) -> No
         assert code in (0, -signal.SIGKILL), code
         if code == 0:
             break
-    print(step)
+    return step
 
 
 if __name__ == "__main__":
-    name, *paths, skips = sys.argv[1:]
-    main(name, *map(Path, paths), int(skips))  # type: ignore[call-arg, arg-type]
+    for line in sys.stdin:
+        name, *paths, skips, variables = json.loads(line)
+        os.environ.update(variables)
+        print(main(name, *map(Path, paths), skips), flush=True)  # type: ignore[call-arg, arg-type]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 import polars as pl
@@ -17,7 +18,7 @@ from src.data.bundles.lineage import Lineages, lineage
 from src.data.bundles.metadata import BundleMetadata
 from src.data.errors import BundleError, BundleNotFoundError
 from src.data.polars.parquet_daily_bars import PolarsParquetDailyReader
-from tests.bundles.deaths import RANGE, SYMBOLS, add, create, deaths, refresh
+from tests.bundles.deaths import RANGE, SYMBOLS, Killer, add, create, refresh
 from tests.cache.crash import Quick
 
 on_posix = pytest.mark.skipif(os.name == "nt", reason="no fork, no SIGKILL there")
@@ -63,13 +64,20 @@ def made(manager: DataManager, tmp_path: Path) -> Path:
     return tmp_path / "made"
 
 
+@pytest.fixture(scope="module")
+def killer() -> Iterator[Killer]:
+    killer = Killer()
+    with killer.process:  # its input ends, and it with it
+        yield killer
+
+
 @on_posix
 def test_a_bundle_whose_removal_is_killed_is_whole_or_gone(
-    manager: DataManager, cache: Path, made: Path, tmp_path: Path
+    killer: Killer, manager: DataManager, cache: Path, made: Path, tmp_path: Path
 ) -> None:
     """Each way of looking gives the same answer, and the next command finishes the work."""
     before, found = rows(Bundle("mine", made)), []
-    for folder in deaths("remove", cache, made, tmp_path / "dead"):
+    for folder in killer.deaths("remove", cache, made, tmp_path / "dead"):
         one = Bundle("mine", folder, disk=Quick())
         is_there = one.exists()
         found.append(is_there)
@@ -105,13 +113,13 @@ def test_a_bundle_whose_removal_is_killed_is_whole_or_gone(
 
 @on_posix
 def test_a_bundle_whose_creation_is_killed_is_whole_or_not_there(
-    manager: DataManager, cache: Path, tmp_path: Path
+    killer: Killer, manager: DataManager, cache: Path, tmp_path: Path
 ) -> None:
     whole = Bundle("mine", tmp_path / "whole", disk=Quick())
     create(whole, manager)
     after, found = rows(whole), []
     (tmp_path / "none").mkdir()
-    for folder in deaths("create", cache, tmp_path / "none", tmp_path / "dead", every=5):
+    for folder in killer.deaths("create", cache, tmp_path / "none", tmp_path / "dead", every=5):
         one = Bundle("mine", folder, disk=Quick())
         found.append(one.exists())
         if found[-1]:
@@ -129,14 +137,14 @@ def test_a_bundle_whose_creation_is_killed_is_whole_or_not_there(
 
 @on_posix
 def test_a_bundle_whose_change_is_killed_has_all_of_it_or_none(
-    manager: DataManager, cache: Path, made: Path, tmp_path: Path
+    killer: Killer, manager: DataManager, cache: Path, made: Path, tmp_path: Path
 ) -> None:
     shutil.copytree(made, tmp_path / "whole")
     before, whole = rows(Bundle("mine", made)), Bundle("mine", tmp_path / "whole", disk=Quick())
     add(whole, manager)
     after, found = rows(whole), []
     assert len(after) > len(before)
-    for folder in deaths("add", cache, made, tmp_path / "dead", every=5):
+    for folder in killer.deaths("add", cache, made, tmp_path / "dead", every=5):
         one = Bundle("mine", folder, disk=Quick())
         found.append(len(rows(one)))
         assert rows(one).equals(before if found[-1] == len(before) else after)
@@ -160,14 +168,14 @@ def behind(tmp_path: Path) -> Path:
 
 @on_posix
 def test_a_bundle_whose_refresh_is_killed_has_all_of_it_or_none(
-    manager: DataManager, cache: Path, behind: Path, tmp_path: Path
+    killer: Killer, manager: DataManager, cache: Path, behind: Path, tmp_path: Path
 ) -> None:
     shutil.copytree(behind, tmp_path / "whole")
     before, whole = rows(Bundle("mine", behind)), Bundle("mine", tmp_path / "whole", disk=Quick())
     refresh(whole, manager)
     after, found = rows(whole), []
     assert len(after) > 2 * len(before) > 0
-    for folder in deaths("refresh", cache, behind, tmp_path / "dead"):
+    for folder in killer.deaths("refresh", cache, behind, tmp_path / "dead", every=3):
         one = Bundle("mine", folder, disk=Quick())
         is_new = len(rows(one)) == len(after)
         found.append(is_new)
@@ -209,12 +217,12 @@ def test_a_catalog_forgets_a_bundle_whose_removal_was_killed(made: Path) -> None
 
 @on_posix
 def test_a_recording_that_is_killed_keeps_what_it_wrote_and_loses_no_other(
-    manager: DataManager, cache: Path, tmp_path: Path
+    killer: Killer, manager: DataManager, cache: Path, tmp_path: Path
 ) -> None:
     before, found = tmp_path / "before", []
     with lineage("before", folder=before, manager=manager):
         manager.get_ohlcv(SYMBOLS[2], *RANGE, provider="mock")
-    for folder in deaths("record", cache, before, tmp_path / "dead"):
+    for folder in killer.deaths("record", cache, before, tmp_path / "dead"):
         lineages = Lineages(folder, manager)
         runs = {one.run: one for one in lineages.list()}
         assert lineages.check("before").is_identical

@@ -33,6 +33,11 @@ def examples(count: int) -> int:
     return count if FULL else min(count, max(12, count // 10))
 
 
+def steps(most: int, every: int, first: int = 1) -> range:
+    """Return the numbers of the calls that fail in turn: each in a full run, else every ``every``-th."""
+    return range(1, most) if FULL else range(first, most, every)
+
+
 def crossed(*axes: Iterable[Any]) -> Collection[tuple[Any, ...]]:
     """Return all combinations in a full run, else few of them that hold every value.
 

@@ -26,7 +26,7 @@ from tests.cache.bars import (
     store_in,
     table,
 )
-from tests.cache.counts import FULL
+from tests.cache.counts import FULL, steps
 from tests.cache.disks import CountingDisk, DyingDisk, FailingDisk, Killed
 
 MINUTE = 60_000
@@ -241,7 +241,7 @@ def test_a_file_of_another_series_is_not_believed(tmp_path: Path) -> None:
 
 
 def test_a_disk_that_refuses_costs_time_and_nothing_else(tmp_path: Path) -> None:
-    for n in range(1, 60):
+    for n in steps(60, 3):
         root = tmp_path / str(n)
         store_in(root).commit(MINUTES, Commit((minutes(0, 3_000),)))
         disk = FailingDisk(n, for_ever=True)
@@ -257,7 +257,7 @@ def test_a_disk_that_refuses_costs_time_and_nothing_else(tmp_path: Path) -> None
 
 
 def test_a_process_that_dies_while_it_writes_it_leaves_nothing_wrong(tmp_path: Path) -> None:
-    for n in range(1, 60):
+    for n in steps(60, 2):
         root = tmp_path / str(n)
         filled(root, 3_000).commit(MINUTES, Commit((minutes(3_000, 3_005),)))
         disk = DyingDisk(n)

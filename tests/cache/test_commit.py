@@ -27,6 +27,7 @@ from tests.cache.bars import (
     states,
     store_in,
 )  # fmt: skip
+from tests.cache.counts import steps
 from tests.cache.damage import (
     DATA,
     META,
@@ -287,10 +288,12 @@ def test_what_cannot_be_repaired_is_not_said_to_be_stored(tmp_path: Path) -> Non
     assert bars(folder) == [0, 1, 2, 3, 4, 5]
 
 
-@pytest.mark.parametrize("place", ["ohlcv/AAPL/1d", "AAPL/1d"])
-def test_death_while_taking_over_beside_an_answer_of_nothing(tmp_path: Path, place: str) -> None:
+@pytest.mark.parametrize("place, first", [("ohlcv/AAPL/1d", 1), ("AAPL/1d", 2)])
+def test_death_while_taking_over_beside_an_answer_of_nothing(
+    tmp_path: Path, place: str, first: int
+) -> None:
     nothing = piece(8, 10, [])
-    for n in range(1, 60):
+    for n in steps(60, 3, first):
         root = tmp_path / str(n)
         leave(root / place)
         try:

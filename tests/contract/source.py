@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ast
-import gc
 import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -24,8 +23,6 @@ class Module:
     name: str
     text: str
     is_package: bool = False
-    is_file: bool = False
-    """Whether it is one of :func:`modules`, which are all parsed at once."""
 
     @property
     def tree(self) -> ast.Module:
@@ -34,7 +31,7 @@ class Module:
     @property
     def nodes(self) -> tuple[ast.AST, ...]:
         """All of the tree, as :func:`ast.walk` yields it; the tree itself is the first."""
-        return _package()[self.name] if self.is_file else _parsed(self.text)
+        return _parsed(self.text)
 
     @property
     def top(self) -> str:
@@ -78,17 +75,6 @@ def _parsed(text: str) -> tuple[ast.AST, ...]:
     return tuple(ast.walk(ast.parse(text)))
 
 
-@cache
-def _package() -> dict[str, tuple[ast.AST, ...]]:
-    """Parse every module without looking for garbage: the nodes are 600,000, and stay."""
-    gc.disable()
-    try:
-        return {module.name: _parsed(module.text) for module in modules()}
-    finally:
-        gc.freeze()
-        gc.enable()
-
-
 @lru_cache(maxsize=1)
 def vendors() -> frozenset[str]:
     """Return the vendors that have a folder."""
@@ -103,7 +89,7 @@ def modules() -> tuple[Module, ...]:
         parts = list(path.relative_to(PACKAGE).with_suffix("").parts)
         is_package = parts[-1] == "__init__"
         name = ".".join(parts[:-1] if is_package else parts)
-        found.append(Module(name, path.read_text("utf-8"), is_package, is_file=True))
+        found.append(Module(name, path.read_text("utf-8"), is_package))
     return tuple(found)
 
 

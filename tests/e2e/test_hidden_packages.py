@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from subprocess import PIPE
 
 import pytest
 
@@ -25,10 +28,21 @@ LOST = {
 }
 
 PROGRAM = """
-import importlib.abc, json, sys
+import importlib.abc, json, os, sys
 import numpy as np, pandas as pd
 
-HIDDEN, folder = json.loads(sys.argv[1]), sys.argv[2]
+# Each line is for a child, which knows of nothing of ours: the libraries alone are imported once.
+for line in sys.stdin:
+    child = os.fork()
+    if child == 0:
+        break
+    print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
+else:
+    sys.exit()
+
+HIDDEN, folder, call, output, variables = json.loads(line)
+os.environ.update(variables)
+sys.stdout = sys.stderr = open(output, "w")
 
 class Hider(importlib.abc.MetaPathFinder):
     def find_spec(self, name, path=None, target=None):
@@ -54,19 +68,37 @@ assert plan.requests == 1 and len(frame) == 48 and frame.equals(both["BTCUSDT"])
 assert manager.plan(["BTCUSDT"], *QUESTION[1:]).requests == 0
 assert set(manager.coverage("BTCUSDT", "1h")["vendor"]) == {"binance"}
 try:
-    exec(sys.argv[3])
+    exec(call)
 except Exception as error:
     print(type(error).__name__, error)
 """
 
 
-def _run(tmp_path: Path, hidden: list[str], call: str) -> str:
-    arguments = json.dumps(hidden), str(tmp_path / "cache"), call or "pass"
-    done = subprocess.run(
-        [sys.executable, "-c", PROGRAM, *arguments], capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 0, done.stderr[-500:]
-    return done.stdout
+Run = Callable[[list[str], str], str]
+
+
+@pytest.fixture(scope="module")
+def program() -> Iterator[subprocess.Popen[str]]:
+    words = [sys.executable, "-c", PROGRAM]
+    with subprocess.Popen(words, stdin=PIPE, stdout=PIPE, text=True) as process:
+        yield process
+
+
+@pytest.fixture
+def run(program: subprocess.Popen[str], tmp_path: Path) -> Run:
+    """Return what runs the program with packages hidden, and returns what it prints."""
+
+    def run(hidden: list[str], call: str) -> str:
+        assert program.stdin is not None and program.stdout is not None
+        output, folder = tmp_path / "output", str(tmp_path / "cache")
+        variables = {name: os.environ[name] for name in ("ONETAPE_STATE_DIR", "XDG_DATA_HOME")}
+        line = [hidden, folder, call or "pass", str(output), variables]
+        print(json.dumps(line), file=program.stdin, flush=True)
+        code, printed = int(program.stdout.readline()), output.read_text()
+        assert code == 0, printed[-500:]
+        return printed
+
+    return run
 
 
 CALLS = [(name, call) for name, call in LOST.items() if call]
@@ -76,12 +108,12 @@ CALLS.append(("feed", "src.data.DataFeedFactory"))
 
 @pytest.mark.parametrize("package, call", CALLS)
 def test_without_a_package_bars_are_whole_and_what_is_lost_names_it(
-    package: str, call: str, tmp_path: Path
+    package: str, call: str, run: Run
 ) -> None:
-    printed = _run(tmp_path, [package], call)
+    printed = run([package], call)
     assert printed.startswith("MissingExtraError"), printed
     assert f"lacks src.data.{package}" in printed and "reinstall onetape" in printed
 
 
-def test_without_all_of_them_bars_are_whole(tmp_path: Path) -> None:
-    assert _run(tmp_path, [*LOST, "fundamentals"], "") == ""
+def test_without_all_of_them_bars_are_whole(run: Run) -> None:
+    assert run([*LOST, "fundamentals"], "") == ""

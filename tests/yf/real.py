@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -33,9 +34,9 @@ def real_yfinance(base: str, folder: Path) -> Iterator[Any]:
     logging.getLogger("yfinance").setLevel(logging.CRITICAL)
     session = Session(impersonate="chrome")
     YfData(session=session)
-    made = {}
+    made: dict[Any, Any] = {}
     for module in ("base", "multi", "scrapers.history"):
-        home = __import__(f"yfinance.{module}", fromlist=["new_session"])
+        home: Any = importlib.import_module(f"yfinance.{module}")
         made[home] = home.new_session
         home.new_session = lambda: session
     try:
