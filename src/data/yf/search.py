@@ -29,8 +29,9 @@ class Search:
         query: Part of a symbol or name.
         max_results: Maximum number of results.
         news_count, lists_count: 0 or, as for yfinance, 8; neither is served.
-        include_cb, include_nav_links, include_research, include_cultural_assets,
-            enable_fuzzy_query, recommended, session: Refused unless they have their default.
+        include_cb: Refused unless it has its default, like the next five.
+        include_nav_links, include_research, include_cultural_assets: Refused.
+        enable_fuzzy_query, recommended, session: Refused.
         timeout: Seconds to wait.
         raise_errors: With False, a failed search has no results and no error.
 

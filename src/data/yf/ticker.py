@@ -188,7 +188,7 @@ class Ticker:
             index = pd.DatetimeIndex([], dtype=dtype, name="Date")
             return pd.Series([], index=index, name=name, dtype=object)
         events = actions[name][actions[name] != 0]
-        return events.set_axis(_opens(self.ticker, events.index).rename("Date"))
+        return events.set_axis(_opens(self.ticker, events.index))
 
     # --- figures
 
@@ -231,7 +231,7 @@ def _opens(ticker: str, days: pd.Index) -> pd.DatetimeIndex:
         stamp = day_ms(day)
         around = client.sessions(instrument, Span(stamp, stamp + 86_400_000))
         opens.append(next((one.open_ms for one in around if one.day == day), stamp))
-    index = pd.DatetimeIndex(np.array(opens, dtype="M8[ms]")).as_unit(TIME_UNIT)
+    index = pd.DatetimeIndex(np.array(opens, dtype="M8[ms]"), name="Date").as_unit(TIME_UNIT)
     return index.tz_localize("UTC").tz_convert(zone_of(instrument))
 
 
