@@ -53,7 +53,8 @@ def measure() -> Report:
             "yf": lambda: ours.download(_symbols(), *_RANGE, progress=False),
         }
         with real_yfinance(url, Path(folder)) as real:
-            theirs = {"yfinance": lambda: real.download(_symbols(), *_RANGE, progress=False)}
+            theirs: dict[str, Callable[[], object]] = {}
+            theirs["yfinance"] = lambda: real.download(_symbols(), *_RANGE, progress=False)
             for way in (*ways.values(), *theirs.values()):
                 way()
             for turn in range(_ROUNDS):
