@@ -8,11 +8,12 @@ import selectors
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from ..config.isolated import isolated_environment
 from ..disk.atomic import write_atomically
@@ -68,7 +69,7 @@ class Stage:
         self.pace, self.now_ms = 1.0, NOW_MS
         self._begun = time.monotonic()
         self._calls: dict[int, Process] = {}
-        self._rest = b""
+        self._rest = self.errors = b""
         self._scene, self._scenes = folder, 0
         try:
             self.server = Server(self.time_ms)
@@ -111,33 +112,42 @@ class Stage:
         # An empty file in place of this user's: the first one that is found counts.
         write_atomically(disk, private / "donotshare.py", b"", durable=False)
         write_atomically(disk, self.folder / "rules.yaml", self._rules(), durable=False)
-        self._program = subprocess.Popen(  # noqa: S603 - this library itself, in this interpreter
-            [sys.executable, "-m", f"{__package__}.actor"],
-            cwd=self.folder, env=isolated_environment(self.folder), start_new_session=True,
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-        )  # fmt: skip
-        assert self._program.stdin is not None
-        assert self._program.stdout is not None
-        assert self._program.stderr is not None
-        self._selector = selectors.DefaultSelector()
-        self._selector.register(self._program.stdout, selectors.EVENT_READ)
-        self._selector.register(self._program.stderr, selectors.EVENT_READ)
-        self.errors = b""
+        self._program: subprocess.Popen[bytes] | None = None
         try:
+            with _uninterrupted():
+                self._program = subprocess.Popen(  # noqa: S603 - this library, in this interpreter
+                    [sys.executable, "-m", f"{__package__}.actor"],
+                    cwd=self.folder, env=isolated_environment(self.folder),
+                    stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                    start_new_session=True,
+                )  # fmt: skip
+            self._selector = selectors.DefaultSelector()
+            for pipe in self._pipes()[1:]:
+                self._selector.register(pipe, selectors.EVENT_READ)
             begun = time.monotonic()
             self.scene("load")
             self.result(self.start("load", {"ask": _FIRST}), _LOAD_S)
             self.pace = max(1.0, (time.monotonic() - begun) / _USUAL_LOAD_S)
             yield
         finally:
-            with suppress(ProcessLookupError):
-                os.killpg(self._program.pid, signal.SIGKILL)
-            self._program.wait()
-            self._program.stderr.read()  # ends when the last of its children has ended
-            for pipe in (self._program.stdin, self._program.stdout, self._program.stderr):
-                with suppress(BrokenPipeError):
-                    pipe.close()
-            self._selector.close()
+            if self._program is not None:
+                self._end(self._program)
+
+    def _pipes(self) -> list[IO[bytes]]:
+        """Return the input, the output and the errors of the parent of the users' processes."""
+        assert self._program is not None
+        ends = (self._program.stdin, self._program.stdout, self._program.stderr)
+        return [pipe for pipe in ends if pipe is not None]
+
+    def _end(self, program: subprocess.Popen[bytes]) -> None:
+        with suppress(ProcessLookupError):
+            os.killpg(program.pid, signal.SIGKILL)
+        program.wait()
+        *others, errors = self._pipes()
+        errors.read()  # ends when the last of its children has ended
+        for pipe in (*others, errors):
+            with suppress(BrokenPipeError):
+                pipe.close()
 
     # --- calls of users ------------------------------------------------------------------
 
@@ -148,10 +158,10 @@ class Stage:
         places = {"cache": str(cache or self.cache), "state": str(self._scene / "state")}
         shift = self.time_ms() - time.time_ns() // 1_000_000
         line = {"id": number, "do": do, "shift": shift, "rules": str(self.folder / "rules.yaml")}
-        assert self._program.stdin is not None
+        pipe = self._pipes()[0]
         with suppress(BrokenPipeError):  # it has ended, which is noticed when it is read
-            self._program.stdin.write(json.dumps(line | places | dict(call)).encode() + b"\n")
-            self._program.stdin.flush()
+            pipe.write(json.dumps(line | places | dict(call)).encode() + b"\n")
+            pipe.flush()
         return self._calls[number]
 
     def ask(self, *query: str, **options: Any) -> dict[str, Any]:
@@ -188,10 +198,10 @@ class Stage:
 
     def _listen(self, until: float) -> None:
         """Take what the processes have reported; wait for it until ``until``."""
-        assert self._program.stdout is not None
+        output = self._pipes()[1]
         for key, _ in self._selector.select(max(0.0, until - time.monotonic())):
             data = os.read(key.fd, 1 << 16)
-            if key.fileobj is not self._program.stdout:
+            if key.fileobj is not output:
                 self.errors = (self.errors + data)[-4000:]
                 if not data:
                     self._selector.unregister(key.fileobj)
@@ -220,6 +230,28 @@ class Stage:
             *(f"  {v}: {{base_url: '{self.server.url(v)}', transport: http}}\n"
               for v in ("binance", "yahoo")),
         ]).encode()  # fmt: skip
+
+
+@contextmanager
+def _uninterrupted() -> Iterator[None]:
+    """Hold back Ctrl-C and SIGTERM while the block runs, which would lose a process that it starts.
+
+    Raises:
+        KeyboardInterrupt: One of them came meanwhile.
+    """
+    if threading.current_thread() is not threading.main_thread():  # which alone gets signals
+        yield
+        return
+    came: list[int] = []
+    both = (signal.SIGINT, signal.SIGTERM)
+    before = [signal.signal(one, lambda number, _: came.append(number)) for one in both]
+    try:
+        yield
+    finally:
+        for one, handler in zip(both, before, strict=True):
+            signal.signal(one, handler)
+    if came:
+        raise KeyboardInterrupt
 
 
 @contextmanager
