@@ -48,6 +48,7 @@ PLACES = {
     "live-feeds.md": "streams",
     "observability.md": "observed",
     "other-tools.md": "own_process",
+    "own-files.md": "empty_folder",
     "pipeline.md": "empty_folder",
     "recording.md": "recorded",
     "reports.md": "empty_folder",
