@@ -538,7 +538,7 @@ VALUES: dict[str, dict[str, int]] = {
     "tests/polars/test_decimals.py": {
         "test_eight_decimals_come_back_as_the_same_float": 2,
     },
-    "tests/polars/test_parts.py": {
+    "tests/bundles/test_parts.py": {
         "test_any_sequence_of_writes_and_replacements": 1,
     },
     "tests/polars/test_portal.py": {
@@ -552,10 +552,10 @@ VALUES: dict[str, dict[str, int]] = {
         "test_a_walk_over_a_cached_range_costs_no_request": 1,
         "test_a_walk_over_an_uncached_range_costs_one_request_for_each_series": 1,
     },
-    "tests/polars/test_readers.py": {
+    "tests/bundles/test_readers.py": {
         "test_bad_questions": 2,
     },
-    "tests/polars/test_writer.py": {
+    "tests/bundles/test_writer.py": {
         "test_bad_rows_are_refused_and_nothing_is_written": 2,
     },
     "tests/prices/judgement/test_grave.py": {

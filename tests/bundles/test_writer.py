@@ -150,7 +150,7 @@ BAD = {
     "no close": (GOOD.drop("close"), QueryError, "close"),
     "no date": (GOOD.drop("date"), QueryError, "date"),
     "no sid": (GOOD.drop("sid"), QueryError, "sid"),
-    "text in date": (GOOD.cast({"date": pl.String}), QueryError, "no time"),
+    "text in date": (GOOD.cast({"date": pl.String}), QueryError, "does not contain times"),
     "text in sid": (GOOD.cast({"sid": pl.String}), QueryError, "sid has the type String"),
     "text in close": (
         GOOD.cast({"close": pl.String}),

@@ -83,7 +83,9 @@ def test_what_no_vendor_has_any_more_is_a_gap(
     assert kept(tmp_path / "cache", what) == [damaged]
     if what != "funding_rate":
         vendors.heal()
-        with pytest.warns(IncompleteDataWarning, match=r"last 30 days only; damaged and kept in"):
+        with pytest.warns(
+            IncompleteDataWarning, match=r"only for the last 30 days; damaged and kept in"
+        ):
             more = ask(make(), what, "2024-07-20")
         (gap,) = told(more)["gaps"]
         assert gap["start"] == "2024-06-01T00:00:00Z"

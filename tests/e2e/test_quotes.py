@@ -181,7 +181,7 @@ def test_what_is_no_symbol_or_no_price_is_an_error(manager: DataManager) -> None
         manager.get_quote("NOPE")
     with pytest.raises(BadSymbolError, match="ambiguous"):
         manager.get_quote("SOL")
-    with pytest.raises(NoDataError, match="no price for GONE"):
+    with pytest.raises(NoDataError, match="no price is known for GONE"):
         manager.get_quote("GONE")
 
 

@@ -419,8 +419,9 @@ class Model:
         name = self.same.get(question.symbol, (question.symbol,))[0]
         if not self._is_share(question):
             told = [v for v in quote.values[:4] if v is not None]
-            return all(
-                isclose(a or 0.0, b, rel_tol=1e-9) for a, b in zip(values, told, strict=False)
+            return all(  # prices are sent with eight decimals
+                isclose(a or 0.0, b, rel_tol=1e-9, abs_tol=5e-9)
+                for a, b in zip(values, told, strict=False)
             )
         known = {self._factor(name, seen, stamp, quote, now)}
         if quote.skew_ms:

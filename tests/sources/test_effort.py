@@ -117,10 +117,11 @@ def test_a_hit_and_a_miss_cost_no_more_calls_for_more_rows(tmp_path: Path) -> No
     hits, misses = list[int](), list[int]()
     for count in (100, 4000):
         own, question = kept(tmp_path, count)
-        key = own._key(question)
-        frame = asyncio.run(own._fetched(question))
-        keep: Any = partial(own._keep, key, question, frame, 1718366400000)
-        look: Any = partial(own._look, key, question)
+        frames: Any = own._bars
+        key = frames.key(question)
+        frame = asyncio.run(frames._fetched(question))
+        keep: Any = partial(frames._keep, key, question, frame, 1718366400000)
+        look: Any = partial(frames._look, key, question)
         keep(), look()
         misses.append(calls_of(keep))
         hits.append(calls_of(look))
@@ -242,6 +243,6 @@ def test_keeping_a_source_of_ours_takes_a_twentieth_of_the_calls_of_a_first_fetc
     days = pd.Timestamp("2024-06-04"), pd.Timestamp("2024-06-05"), "1d"
     for symbol in ("BTCUSDT", "ETHUSDT"):  # the first one loads what every fetch takes
         source.taken.clear()
-        own = calls_of(partial(kept._answer, source, [symbol], *days))
+        own = calls_of(partial(kept._bars._answer, [symbol], *days))
     (fetched,) = source.taken
     assert own * 20 <= fetched

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import html
+import re
 from collections.abc import Iterable, Sequence
 
 from .printable import PLAIN, printable
 
 # Elements that have no end tag.
+# A command in backticks; others are left, because text from elsewhere may contain some.
+_COMMANDS = re.compile(r"`(onetape [^`]+)`")
 _VOID = frozenset({"br", "col", "hr", "img", "input", "link", "meta"})
 
 
@@ -34,9 +37,9 @@ def joined(children: Iterable[object], separator: str = "") -> Html:
 
 
 def with_code(text: str) -> str:
-    """Return a string with commands in backticks as code, unchanged if a backtick is unpaired."""
-    parts = text.split("`")
-    if len(parts) % 2 == 0:
+    """Return a string with the commands in it, which are in backticks, as code."""
+    parts = _COMMANDS.split(text)
+    if len(parts) == 1:
         return text
     return joined(element("code", part) if i % 2 else part for i, part in enumerate(parts))
 
