@@ -676,7 +676,7 @@ class StorageError(CacheError):
 
 
 class BundleError(CacheError):
-    """A bundle cannot be read or written: it is damaged, foreign, or not the requested one."""
+    """A bundle cannot be read or written: it is damaged, foreign, or not the one requested."""
 
 
 class BundleNotFoundError(BundleError, FileNotFoundError):

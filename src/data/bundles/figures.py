@@ -17,9 +17,10 @@ class Figures(NamedTuple):
     """The totals of a bundle, computed from its records.
 
     Attributes:
-        rows, violations, size_bytes: Number of rows, of rows that cannot be bars, and of bytes.
+        rows, violations, size_bytes: Number of rows, number of invalid rows, and size in bytes.
         missing: Number of bars that the calendar expects and the answers lack.
-        start_ms, end_ms: Stamps of the first and last bar, UTC milliseconds; None without bars.
+        start_ms, end_ms: Stamps of the first and last bar, in UTC milliseconds; None if there are
+            no bars.
         quality: Score from 0 to 1, see :class:`.BundleMetadata`.
         missing_pct: Percentage of the expected bars that are missing.
     """

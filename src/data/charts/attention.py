@@ -54,7 +54,7 @@ def attention_of(
 
 
 def _is_told(finding: Mapping[str, Any], holes: Sequence[Mapping[str, Any]]) -> bool:
-    """Return whether a finding is about missing bars that the gaps count already."""
+    """Return whether a finding is about missing bars that are already counted as gaps."""
     if finding["check"] != "calendar" or finding["rows"] > sum(gap["bars"] for gap in holes):
         return False
     ends = (finding["first"], finding["last"])

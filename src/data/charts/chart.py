@@ -608,7 +608,7 @@ class _Part:
 
 
 def _notes(parts: Sequence[_Part]) -> list[str]:
-    """Return the notes on all answers; if there are several, each note names its symbols."""
+    """Return the notes on all answers; if there are several answers, each note names its symbols."""
     if len(parts) == 1:
         return parts[0].notes(alone=True)
     about: dict[str, list[str]] = {}

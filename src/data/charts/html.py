@@ -337,7 +337,10 @@ def _vendor_names(one: Series, columns: Columns) -> list[str]:
 
 
 def _ribbon(chart: Chart, each: int) -> list[list[float]]:
-    """Return the runs of vendors as ``[first, end, hue]`` in columns; empty for one vendor."""
+    """Return each run of bars from one vendor as ``[first, end, hue]``; empty for a single vendor.
+
+    The unit of ``first`` and ``end`` is a column of the chart.
+    """
     names = {name: place for place, name in enumerate(chart.series[0].vendor_names)}
     if len({run.text for run in chart.ribbon}) < 2:
         return []

@@ -144,7 +144,7 @@ class RunReport:
 
 
 class AlertJob:
-    """Runs alerts, once or repeatedly. Used by one thread; any number of processes may run it.
+    """Runs alerts, once or repeatedly. Use from one thread only; any number of processes may run it.
 
     Args:
         records: Store of the alerts.

@@ -266,7 +266,7 @@ def _perishable(
     clock: Clock,
     cache_dir: Path,
 ) -> Iterator[Check]:
-    """Report the series whose missing bars or figures soon no vendor will have any more."""
+    """Report series whose missing bars or figures will soon be unavailable from every vendor."""
     lanes, parser = LaneFinder(selector, catalogue.store), RequestParser(selector, clock)
     query = partial(parser.query, bounds=(None, None, None), wishes=Wishes())
     answering = partial(lanes.answering, ask=query)

@@ -235,7 +235,7 @@ def gaps_of(
     most: int | None = MOST_LISTED,
     look: Callable[[SeriesKey, SeriesOutline], None] | None = None,
 ) -> Iterator[SeriesGaps]:
-    """Yield the gaps of one series after another, or the reason if a series cannot be read.
+    """Yield the gaps of each series in turn, or the reason why it cannot be read.
 
     Args:
         services, keys: Services of the installation, and the series.

@@ -49,7 +49,7 @@ class QuarantineReport:
         return dict(Counter(reason.partition(":")[0] for _, reason in self.rows).most_common())
 
     def to_json(self, *, details: bool = False) -> dict[str, Any]:
-        """Return plain values; with ``details``, every row and file."""
+        """Return JSON-serializable values; with ``details``, include every row and file."""
         plain: dict[str, Any] = {
             "symbol": self.key.symbol,
             "timeframe": self.key.timeframe.label,

@@ -417,7 +417,7 @@ class _Run:
     def _is_forced(self, part: _Part) -> bool:
         """Return whether to request a type even if it is fresh.
 
-        This is so if the run forces it, or if the data is older than the run allows.
+        It is requested if the run forces it, or if the data is older than the run allows.
         """
         wanted, choice = self._wanted, self._wanted.choice
         is_limited = choice.threshold_days is not None

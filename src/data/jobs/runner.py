@@ -191,7 +191,7 @@ class Runner(Generic[K, R]):
                 raise
 
     def _step(self, until: float | None) -> bool:
-        """Call the next function from a thread; return whether a thread has ended instead."""
+        """Call the next function submitted by a thread; return True if a thread has ended instead."""
         try:
             call = self._calls.get(
                 timeout=QUIET_S if until is None else max(0.0, until - time.monotonic())

@@ -41,7 +41,8 @@ class AttemptFailed(Event):
     """One HTTP attempt failed.
 
     Attributes:
-        vendor, address: Vendor that was queried, host and path.
+        vendor: Vendor that was queried.
+        address: Host and path of the request.
         attempt: Number of the attempt, from 1.
         outcome: Name of the error class.
         status: HTTP status, or 0 if no response arrived.

@@ -74,7 +74,7 @@ class MetricsCollector:
         yield from self._of_alert_job(figures.get("alert_job"))
 
     def _of_alert_job(self, health: Mapping[str, Any] | None) -> Iterator[Metric]:
-        """Yield metrics of the alert job; none without it (see ``jobs.alerts.WithAlertJob``)."""
+        """Yield the alert job's metrics, if there is such a job (see ``jobs.alerts.WithAlertJob``)."""
         if health is None:
             return
         gauge = self._core.GaugeMetricFamily

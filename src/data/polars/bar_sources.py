@@ -144,7 +144,7 @@ class PortalSource(ABC):
         """Return the bars with stamps in a span; an asset in ``ends`` has only bars before its end.
 
         Raises:
-            DataPortalError: The bars cannot be obtained, or the data cannot be bars.
+            DataPortalError: The bars cannot be obtained, or are invalid.
         """
 
     def as_one_call(self) -> AbstractContextManager[None]:
@@ -170,8 +170,8 @@ class ManagerBars(PortalSource):
 
     Args:
         client: Client of the data manager.
-        wishes: Wishes for each query: the only vendor to query, if any, and whether to fetch stored
-            bars again.
+        wishes: Options for each query: the only vendor to query, if any, and whether to fetch
+            stored bars again.
         validator: See :class:`PortalSource`.
     """
 

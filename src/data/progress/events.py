@@ -138,7 +138,7 @@ class JobProgress:
         pace.done, pace.left = pace.done + parts, pace.left - parts
 
     def end_one(self, vendor: str) -> None:
-        """Count one of ``total`` as finished, which was one part of a vendor."""
+        """Count one of ``total`` as finished, and with it one of the vendor's parts."""
         self.done += 1
         self.parts_done += 1
         self.advance(vendor, 1)

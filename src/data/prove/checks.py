@@ -334,7 +334,7 @@ PROOFS = (
 
 
 def _unmet(*expected: tuple[bool, str]) -> list[str]:
-    """Return the texts of the expectations that are not met."""
+    """Return the descriptions of the unmet expectations."""
     return [text for is_met, text in expected if not is_met]
 
 

@@ -222,7 +222,7 @@ class Stage:
         return f": {lines[-1]}" if lines else ""
 
     def _rules(self) -> bytes:
-        """Return the users' rules: only the two simulated vendors, at their addresses."""
+        """Return a rules file that names only the two simulated vendors, at their addresses."""
         return "".join([
             "crypto: {primary: binance, backup: [yahoo]}\n",
             "stock_daily: {primary: yahoo, backup: []}\n",

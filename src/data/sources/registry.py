@@ -41,7 +41,7 @@ class DataSourceRegistry:
         Args:
             name: Name from :meth:`list_sources`, ``ccxt:kraken``, or any vendor in the rules
                 (``tiingo``).
-            **config: Arguments of the source's class.
+            **config: Arguments for the source's class.
 
         Raises:
             UnknownProviderError: No source has this name (a ``ValueError``).

@@ -47,12 +47,12 @@ class NotServedError(QueryError, AttributeError):
 
 
 class Bounds(NamedTuple):
-    """The range of a request to the data manager, and what else depends on the instrument.
+    """The range of a request to the data manager, and other settings that depend on the instrument.
 
     Attributes:
         start, end: As for ``get_ohlcv``, both inclusive; no end means now.
         provider: Vendor to pin; None for those in the rules.
-        session: Hours of trading.
+        session: Trading hours.
         is_running: Whether a bar may be forming at the end.
     """
 
@@ -91,7 +91,7 @@ class Asked:
     def __post_init__(self) -> None:
         if self.interval not in INTERVALS:
             hint = "use 1wk" if self.interval == "5d" else f"intervals: {', '.join(INTERVALS)}"
-            raise BadTimeframeError(f"interval {self.interval!r} is not served", hint=hint)
+            raise BadTimeframeError(f"interval {self.interval!r} is not supported", hint=hint)
         for moment in filter(None, (self.start, self.end)):
             _moment(moment, ZoneInfo("UTC"))
         period = self.period

@@ -232,7 +232,7 @@ def _fetch(
 
 
 def _lacks_adjusted(columns: Mapping[str, Any]) -> bool:
-    """Return whether closes adjusted for dividends are missing, which some vendors do not have."""
+    """Return whether dividend-adjusted closes are missing; some vendors do not supply them."""
     adjusted = columns.get("adj_close")
     return adjusted is None or bool((np.isnan(adjusted) & ~np.isnan(columns["close"])).any())
 

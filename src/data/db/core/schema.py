@@ -291,8 +291,8 @@ class Schema:
         if names:
             raise SchemaError(
                 (
-                    f"the database {self._url} contains tables of other programs with names that we "
-                    f"use: {', '.join(names)}"
+                    f"the database {self._url} contains tables from other programs under names that "
+                    f"onetape uses: {', '.join(names)}"
                 ),
                 hint="rename those tables, or name another database",
             )

@@ -57,7 +57,7 @@ class BotsRepo(Repository):
         number = key(values.pop("id", None) or str(uuid.uuid4()))
         config = values.get("config", {})
         if not isinstance(config, dict):
-            raise QueryError("the config of a bot must be a mapping")
+            raise QueryError("a bot's config must be a mapping")
         now = self.now()
         claim(
             self.s,

@@ -62,7 +62,7 @@ class _Spelled:
 
 
 def state_of_list(symbols: Iterable[Any], rules: SymbolRules, evidence: str) -> UniverseSource:
-    """Return a source that states a list of symbols as the members, without duplicates.
+    """Return a source whose members are a list of symbols, without duplicates.
 
     Raises:
         UniverseError: An entry is not a symbol.

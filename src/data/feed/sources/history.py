@@ -243,7 +243,7 @@ class _Gap(NamedTuple):
 
     @property
     def is_unserved(self) -> bool:
-        """Whether a retry cannot help: nobody failed, and no vendor serves such bars."""
+        """Whether a retry is pointless: no vendor failed, but none serves such bars."""
         may_come = self.is_nothing or self.reason in (UNPUBLISHED, DELETED)
         return not (self.has_failed or may_come)
 

@@ -172,7 +172,7 @@ class _Body:
         self.size = 0
 
     def take(self, piece: bytes) -> int:
-        """Return the number of accepted bytes, or a value that makes the library abort."""
+        """Keep a piece of the body; return its size, or the value that makes curl abort the transfer."""
         self.size += len(piece)
         if self.size > self._max_bytes:
             return self._stop
