@@ -485,7 +485,7 @@ class QualityError(ProviderError):
 
 
 class KindMismatchError(ProviderError):
-    """The vendor's bars are of another kind than the series and were not joined to it."""
+    """The vendor's bars are of a different kind than the series and were not joined to it."""
 
     because: ClassVar[Reason] = "other_kind"
 

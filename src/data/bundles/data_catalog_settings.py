@@ -86,7 +86,7 @@ def bundles_setting(
 
     Raises:
         ConfigError: The path cannot be used, or the user has no home folder; a :class:`RulesError`
-            lists every mistake in the file with its line.
+            lists every error in the file with its line.
     """
     if given is not None and not os.fspath(given):
         raise ConfigError("the folder of bundles is empty", hint="name a folder")

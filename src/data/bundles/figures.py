@@ -40,7 +40,7 @@ class Figures(NamedTuple):
         files, symbols, spans = records.files.values(), records.origin.symbols, records.spans()
         rows, bad = sum(f.row_count for f in files), sum(f.violations for f in files)
         missing = sum(source.missing for source in symbols.values())
-        # If an answer has no score, its score is the fraction of its rows that can be bars.
+        # If an answer has no score, its score is the fraction of its rows that are valid.
         share = 1 - bad / rows if rows else 0.0
         scores = {s.sid: s.quality for s in symbols.values() if s.quality is not None}
         good = sum(scores.get(sid, share) * count for sid, (count, _, _) in spans.items())

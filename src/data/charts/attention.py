@@ -44,7 +44,7 @@ def attention_of(
         bars = sum(gap["bars"] for gap in holes)
         steps = [gap["next_step"] for gap in holes if gap["next_step"]]
         text = f"{counted(bars, 'bar')} missing in {counted(len(holes), 'gap')}"
-        # That vendors are queried again automatically is information, not a task.
+        # An automatic retry is information, not a task.
         command = next((step for step in steps if "onetape " in step), "")
         if steps and not command:
             text += f", {steps[0]}"

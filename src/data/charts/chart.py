@@ -456,7 +456,7 @@ class _Part:
         return np.arange(gap.start, gap.end, step, dtype=np.int64)
 
     def series(self, axis: Axis) -> Series:
-        """Return the bars in order, without those that cannot be drawn."""
+        """Return the drawable bars in order."""
         stamps, usable = self.table.stamps, self.usable
         later = np.maximum.accumulate(stamps)
         order = np.argsort(stamps, kind="stable")

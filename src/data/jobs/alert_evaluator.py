@@ -444,7 +444,7 @@ def _is_of(alert: Alert, key: str) -> bool:
     return name == alert.quantity and (alert.is_of_all or rest.split(":")[0] == alert.series)
 
 
-# --- texts ---------------------------------------------------------------------------------
+# --- messages ------------------------------------------------------------------------------
 
 
 def _event(

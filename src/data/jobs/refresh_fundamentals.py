@@ -137,7 +137,7 @@ def periodic_refresh(
 ) -> dict[str, Any]:
     """Renew the ratios and profiles of the 50 symbols that have waited longest; for a scheduler.
 
-    ``timeout``, the result and the exceptions are those of :func:`refresh_fundamentals`.
+    ``timeout``, the result and the exceptions are as for :func:`refresh_fundamentals`.
     """
     choice = Choice(max_symbols=PERIODIC_SYMBOLS)
     wanted = Refresh(symbols, PERIODIC_TYPES, choice)

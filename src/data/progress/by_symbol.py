@@ -48,7 +48,7 @@ class Explanations(InLines, dict[str, Explanation]):
 
     @property
     def title(self) -> str:
-        """Number of symbols, and how many have no vendor."""
+        """Number of symbols, and the number without a vendor."""
         unserved = sum(not one.is_served for one in self.values())
         without = f"; {unserved:,} without a vendor" if unserved else ""
         return f"{counted(len(self), 'symbol')}{without}"

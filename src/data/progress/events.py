@@ -102,7 +102,7 @@ class JobProgress:
         clock: Clock that measures the pace.
         listener: Listener to inform; None means no one.
         total: Number of items in the report: series, symbols or bars.
-        parts: Number of parts that all of these take.
+        parts: Total number of parts for all of these items.
 
     Attributes:
         done: Number of ``total`` that are finished.
@@ -116,12 +116,12 @@ class JobProgress:
         self._paces: dict[str, _Pace] = {}
 
     def expect(self, vendor: str, parts: int) -> None:
-        """Count parts that a vendor is queried for."""
+        """Count parts to query a vendor for."""
         self._pace(vendor).left += parts
 
     @property
     def has_listener(self) -> bool:
-        """Whether anybody is listening, so that planning is worth its time."""
+        """Whether anyone is listening, so that planning is worth its time."""
         return self._listener is not None
 
     def plan(self, vendor: str, seconds: float) -> None:
@@ -144,7 +144,7 @@ class JobProgress:
         self.advance(vendor, 1)
 
     def text_of(self, wait: Wait | None) -> str:
-        """Describe the rest of a wait in one sentence; empty if there is none or it is over."""
+        """Describe the rest of a wait in one sentence; empty if there is none or it has ended."""
         return "" if wait is None else wait.text(self._clock.monotonic())
 
     def tell(

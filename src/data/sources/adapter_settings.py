@@ -98,7 +98,7 @@ def adapter_settings(source: str, cwd: FilePath | None = None) -> Mapping[str, A
 def _parsed(path: FilePath, data: bytes) -> dict[str, dict[str, Any]]:
     """Parse the arguments for each source; warn about keys without effect.
 
-    There is one warning for each content of the file.
+    There is one warning for each version of the file.
     """
     document = read_yaml(data)
     problems = [*document.problems, *_FORM.check(document.value, ())]

@@ -1,7 +1,7 @@
 """Users and their identities, as functions: each is one unit of work.
 
-The functions are those of :class:`~src.data.db.repos.repo_users.UsersRepo`, and are documented
-there. All are thread-safe; users are detached objects with all their attributes.
+The functions are the methods of :class:`~src.data.db.repos.repo_users.UsersRepo`, and are
+documented there. All are thread-safe; users are detached objects with all their attributes.
 """
 
 from __future__ import annotations
