@@ -108,7 +108,7 @@ class Comparison:
             not name any. None if no query is answered from this lane under the current rules.
         confirmed: In a comparison with a second vendor, the number of bars that are equal on both
             sides and whose later splits and dividends, if any are possible, agree as well.
-        actions: Splits and dividends that the vendor reported for all days from the first bar on;
+        actions: Splits and dividends that the vendor reported for all days since the first bar;
             None if it reports no actions at all.
     """
 

@@ -100,7 +100,7 @@ class JobProgress:
 
     Args:
         clock: Clock that measures the pace.
-        listener: Listener to inform; None means no one.
+        listener: Listener to inform, or None.
         total: Number of items in the report: series, symbols or bars.
         parts: Total number of parts for all of these items.
 

@@ -72,7 +72,7 @@ def adapter_settings(source: str, cwd: FilePath | None = None) -> Mapping[str, A
     Args:
         source: ``ccxt``, ``yfinance`` or ``csv``, ignoring anything after a colon. Others have
             none.
-        cwd: Folder that contains ``config``; None for the current one.
+        cwd: Folder that contains ``config``; None means the current one.
 
     Returns:
         A new mapping with those arguments that the file contains, times in seconds: for ccxt

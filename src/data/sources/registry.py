@@ -45,7 +45,7 @@ class DataSourceRegistry:
 
         Raises:
             UnknownProviderError: No source has this name (a ``ValueError``).
-            QueryError: An argument is unknown, or requests something that is not served (a
+            QueryError: An argument is unknown, or requests something unsupported (a
                 ``ValueError``).
         """
         key = name.strip().lower() if isinstance(name, str) else ""

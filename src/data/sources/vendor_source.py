@@ -103,7 +103,7 @@ class VendorDataSource(DataSource):
         adjustment: Adjustment of the prices.
 
     Raises:
-        QueryError: An argument is unknown, or requests something that is not served (a
+        QueryError: An argument is unknown, or requests something unsupported (a
             ``ValueError``).
         UnknownProviderError: The vendor does not exist.
     """
@@ -203,7 +203,7 @@ class VendorDataSource(DataSource):
         """Warn about arguments that the rules decide.
 
         Raises:
-            QueryError: An argument is unknown, or requests something that is not served.
+            QueryError: An argument is unknown, or requests something unsupported.
         """
         every = (*_INSTEAD, *_ONLY, "adjustment", "timeout", "api_key", "api_secret")
         for name, value in config.items():

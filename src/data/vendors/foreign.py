@@ -189,7 +189,7 @@ def _quote(exc: BaseException) -> str:
 
 
 def masked(text: str) -> str:
-    """Return ``text`` without the keys of this process, which errors of other libraries may quote."""
+    """Return ``text`` without this process's keys, which other libraries' errors may quote."""
     return without_keys(text, known_keys().values())
 
 

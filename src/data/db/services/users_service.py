@@ -32,7 +32,7 @@ class UsersService(BaseDBService):
     def ensure_user_for_telegram(
         self, telegram_user_id: str | int, defaults_user: dict[str, Any] | None = None
     ) -> int:
-        """Return the id of a user, who is created if new.
+        """Return a user's id; a new user is created.
 
         ``defaults_user`` may have the new user's ``email``, ``role`` and ``is_active``.
         """

@@ -92,7 +92,7 @@ def state_of_file(
         rules: Rules for its symbols.
         today: File with today's list of members: a change log is applied to it backwards, and
             intervals are compared with it.
-        source: Name of the source; by default that of the file.
+        source: Name of the source; by default the file's name.
 
     Raises:
         UniverseError: A file cannot be read, a line is wrong, or the files do not fit together.

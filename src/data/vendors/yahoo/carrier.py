@@ -181,7 +181,7 @@ class _Body:
 
 
 def _browser_session(max_bytes: int, *, through_sdk: bool) -> Any:
-    """Return a session of yfinance's HTTP library that uses only hosts of the vendor.
+    """Return a session of yfinance's HTTP library that uses only the vendor's hosts.
 
     It counts requests, and limits the size and the duration of each one.
     """
