@@ -376,7 +376,7 @@ class _Part:
 
     @property
     def adjustment(self) -> str:
-        """The adjustment of the prices in words; empty if there are no splits and dividends."""
+        """The price adjustment in words; empty if there are no splits and dividends."""
         adjustment, day = self.facts.get("adjustment"), self.facts.get("as_of")
         words = _ADJUSTED.get(adjustment or "", "")
         return (
@@ -619,7 +619,7 @@ def _notes(parts: Sequence[_Part]) -> list[str]:
 
 
 def _facts(frame: Any) -> Mapping[str, Any]:
-    """Return the provenance of a frame; empty if the frame has no provenance.
+    """Return a frame's provenance; empty if it has none.
 
     Raises:
         QueryError: The value is not a frame.

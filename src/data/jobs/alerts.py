@@ -398,7 +398,7 @@ class WithAlertJob:
 
 
 def job_health(records: AlertRecords, now_ms: int) -> dict[str, Any]:
-    """Return the state of the alert job for another process, as plain values.
+    """Return the alert job's state for another process, as JSON-serializable values.
 
     Returns:
         A mapping with ``alerts`` (number of active alerts), ``ran_s`` (seconds since the last run;

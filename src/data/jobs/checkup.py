@@ -378,7 +378,7 @@ def _proof(holdings: Holdings) -> Iterator[Check]:
 def _upgrade(
     catalogue: Catalogue, holdings: Holdings, selector: ProviderSelector, now_ms: int
 ) -> Iterator[Check]:
-    """Report the data of earlier versions that this version does not use."""
+    """Report data from earlier versions that this version does not use."""
     text, advice = upgrade(catalogue, holdings, selector, now_ms)
     if text:
         yield Check("health", "upgrade", None, text, advice)
@@ -465,7 +465,7 @@ def _keys(vendors: Sequence[Mapping[str, Any]], selector: ProviderSelector) -> I
 def _keys_to_this_machine(
     survey: Survey, vendors: Sequence[Mapping[str, Any]], selector: ProviderSelector
 ) -> Iterator[Check]:
-    """Report vendors whose keys are sent to a port of this machine by a rules file.
+    """Report vendors whose keys a rules file sends to a port on this machine.
 
     A file that the user named explicitly is trusted and not reported.
     """

@@ -1,4 +1,4 @@
-"""Inspects quarantined rows and files of a series, and restores valid rows."""
+"""Inspects a series' quarantined rows and files, and restores valid rows."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _UNKNOWN = Basis("unknown")
 
 @dataclass(frozen=True)
 class QuarantineReport:
-    """The quarantined rows and files of one series.
+    """One series' quarantined rows and files.
 
     Attributes:
         key: Series that the rows and files belong to.
@@ -74,7 +74,7 @@ class QuarantineReport:
 
 
 def quarantine_report(client: BarsClient, key: SeriesKey) -> QuarantineReport:
-    """Return the quarantined rows and files of a series, without repairing anything.
+    """Return a series' quarantined rows and files, without repairing anything.
 
     Raises:
         StorageError: The store cannot be read.

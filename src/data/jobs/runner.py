@@ -229,7 +229,7 @@ class Runner(Generic[K, R]):
         self._keep_state(task, replace(self._state(task), wait=wait))
 
     def _state(self, task: K) -> TaskState:
-        """Return the last state of a task, with 0 finished parts, as they have been counted."""
+        """Return a task's last state, with 0 finished parts, as they have been counted."""
         last = self.states.get(task)
         return TaskState(task.result) if last is None else TaskState(last.result, wait=last.wait)
 

@@ -59,7 +59,7 @@ class Lack(NamedTuple):
 
 
 class VendorRole(NamedTuple):
-    """The role of one vendor for a series.
+    """One vendor's role for a series.
 
     Attributes:
         vendor: Canonical name.

@@ -1,4 +1,4 @@
-"""The counters of a data manager for Prometheus; needs the extra ``metrics``.
+"""A data manager's counters for Prometheus; needs the extra ``metrics``.
 
 ::
 
@@ -28,7 +28,7 @@ _ONLY_GROW = frozenset({"cpu_seconds"})
 
 
 class HasMetrics(Protocol):
-    """Any object with the counters of a data manager."""
+    """Any object with a data manager's counters."""
 
     def metrics(self) -> Mapping[str, Any]:
         """Return the counters as plain values."""
