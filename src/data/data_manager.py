@@ -347,22 +347,23 @@ class DataManager:
         each symbol they answered. By default it is a progress bar in a terminal or notebook, and
         nothing elsewhere.
 
-        ``layout="wide"``: One frame with the columns (field, symbol) and a row for each stamp of
-        any symbol. ``wide["close"]`` has a column for each symbol, the layout that vectorbt takes
-        and ``yfinance.download`` returns. A symbol without a bar has NaN; one that failed is NaN
-        throughout. ``attrs["onetape"]`` has ``symbols`` (maps each symbol to the attributes its
-        own frame would have), ``failed`` and ``complete``.
+        ``layout="wide"``: One frame with the columns (field, symbol) and a row for every timestamp
+        that occurs in any symbol. ``wide["close"]`` has a column for each symbol, the layout that
+        vectorbt takes and ``yfinance.download`` returns. A symbol without a bar has NaN; one that
+        failed is NaN throughout. ``attrs["onetape"]`` has ``symbols`` (maps each symbol to the
+        attributes its own frame would have), ``failed`` and ``complete``.
 
         Every symbol is in the answer. One that failed has an empty frame, and its error is in
         ``attrs["onetape"]["error"]`` (``type``, ``message``, ``reason``, ``brief``,
         ``candidates``) next to the entries that every frame has; ``describe(frame)`` shows it.
 
-        ``universe``, instead of ``symbols``: The members of this universe of :attr:`universes` on
-        the session date ``as_of``, delisted ones included. Without ``as_of``: today's members,
-        which leave out companies that have failed since the first bar. The dict then has the
-        attributes ``members`` (with ``is_pit``, ``known_from``, ``unresolved``, ``reason``) and
-        ``without_bars`` (maps each member to the sessions in the range for which it has no bar);
-        for a wide frame both are in ``attrs["onetape"]["universe"]``.
+        ``universe`` may be given instead of ``symbols``. It stands for the members of this universe
+        in :attr:`universes` on the session date ``as_of``, including delisted ones; without
+        ``as_of``, for today's members, which leave out companies that have failed since the first
+        bar. The dict then has the attributes ``members`` (with ``is_pit``, ``known_from``,
+        ``unresolved``, ``reason``) and ``without_bars`` (maps each member to the sessions in the
+        range for which it has no bar); for a wide frame both are in
+        ``attrs["onetape"]["universe"]``.
 
         Raises:
             QueryError: An argument that applies to all symbols is invalid.
@@ -372,7 +373,7 @@ class DataManager:
             DatabaseError: A universe was requested and its database cannot be used.
 
         Warns:
-            IncompleteDataWarning: Symbols of a wide frame failed; once, with their names.
+            IncompleteDataWarning: Symbols of a wide frame failed; issued once, naming all of them.
             SurvivorshipWarning: The members are not point-in-time, or they are today's and differ
                 from those on the first bar's date, or some have no bars at all.
         """

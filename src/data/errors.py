@@ -485,7 +485,7 @@ class QualityError(ProviderError):
 
 
 class KindMismatchError(ProviderError):
-    """The vendor's bars are of another kind than the series and were not joined to it."""
+    """The vendor's bars are of a different kind than the series and were not joined to it."""
 
     because: ClassVar[Reason] = "other_kind"
 
@@ -676,7 +676,7 @@ class StorageError(CacheError):
 
 
 class BundleError(CacheError):
-    """A bundle cannot be read or written: it is damaged, foreign, or not the requested one."""
+    """A bundle cannot be read or written: it is damaged, foreign, or not the one requested."""
 
 
 class BundleNotFoundError(BundleError, FileNotFoundError):

@@ -157,7 +157,7 @@ def _ranges(rows: pl.DataFrame, question: SourceQuestion) -> dict[str, tuple[int
 def _with_gaps(
     rows: pl.DataFrame, instruments: Mapping[str, Instrument], timeframe: Timeframe
 ) -> dict[str, bool]:
-    """Return for each symbol whether a bar that its calendar expects is missing.
+    """Return for each symbol whether a bar expected by its calendar is missing.
 
     Only bars between the symbol's first and its last one are considered.
     """
@@ -189,7 +189,7 @@ class BaseDataAdapter(DataSource):
     resolution`` or ``start, end, frequency``. Thread-safe, if ``fetch`` is.
 
     Args:
-        name: Name of the source; empty: the name of the class.
+        name: Name of the source; if empty, the class name.
         rate_limit_per_second: Maximum number of calls of ``fetch`` per second, including repeated
             ones.
         max_retries: Maximum number of calls of ``fetch`` if there are transient errors:
@@ -200,8 +200,7 @@ class BaseDataAdapter(DataSource):
         validator: Object whose ``validate(frame)`` is also called with each frame; the frame is
             rejected if the result, its ``valid`` or its ``is_valid`` is false. None means no
             validator.
-        timeout: Seconds that fetching may take, including repeated calls; None means as long as it
-            takes.
+        timeout: Seconds that fetching may take, including repeated calls; None means no limit.
         clock: Clock for waiting and for detecting stamps in the future; tests pass another.
 
     Attributes:
@@ -288,7 +287,7 @@ class BaseDataAdapter(DataSource):
         """
 
     def validate(self, df: pl.DataFrame) -> bool:
-        """Return True if all rows can be bars; unusual but valid values are in :attr:`findings`.
+        """Return True if all rows are valid bars; unusual but valid values are in :attr:`findings`.
 
         Prices that are out of order or not above zero, negative volumes and missing values are
         rejected, and so are stamps that are missing, in the future, or repeated for a symbol.
@@ -346,8 +345,8 @@ class BaseDataAdapter(DataSource):
                 path of the files it wrote; a
                 :class:`~src.data.polars.parquet_writer.ParquetWriter`.
 
-        Only the bars that arrived are written and registered: the registered range is that of the
-        bars, and a warning names each symbol without any.
+        Only the bars that arrived are written and registered: the registered range is the bars'
+        range, and a warning names each symbol without bars.
 
         Raises:
             ValidationError, DecimalRangeError: The bars are invalid; nothing was written.
@@ -463,7 +462,7 @@ class BaseDataAdapter(DataSource):
         *,
         folder: str | PathLike[str] | None = None,
     ) -> BundlePath | asyncio.Task[BundlePath]:
-        """Write validated bars to a bundle of this source, new or existing; return the bundle's folder.
+        """Write validated bars to a new or existing bundle of this source; return the bundle's folder.
 
         If an event loop is running, the result is a started task, as in :meth:`ingest`.
 

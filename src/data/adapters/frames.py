@@ -25,10 +25,10 @@ _DAYS_OF = ((28, "M"), (7, "w"), (1, "d"))
 
 
 def checked_series(frame: Any, now_ms: int) -> Mapping[str, CheckedSeries]:
-    """Return the bars for each symbol, ascending, if all of them can be bars.
+    """Return the bars for each symbol, ascending, if all rows are valid.
 
-    Columns other than prices may be missing. A frame without stamps is checked row by row, and one
-    without ``symbol`` as a single series.
+    Columns other than prices may be missing. A frame without stamps is checked row by row; a frame
+    without ``symbol``, as a single series.
 
     Args:
         frame: Polars frame with ``timestamp`` or ``date``, ``symbol``, ``open high low close
@@ -36,9 +36,9 @@ def checked_series(frame: Any, now_ms: int) -> Mapping[str, CheckedSeries]:
         now_ms: Current time, UTC milliseconds; a bar that opens too long after it is in the future.
 
     Raises:
-        QualityError: The value is not such a frame or has no rows, or rows cannot be bars: a
-            missing or impossible value, prices out of order, or a stamp that is repeated, null or
-            in the future.
+        QualityError: The value is not such a frame or has no rows, or rows are invalid: a missing
+            or impossible value, prices out of order, or a stamp that is repeated, null or in the
+            future.
     """
     if isinstance(frame, pl.LazyFrame):
         frame = frame.collect()
@@ -149,7 +149,7 @@ def _of_columns(frame: pl.DataFrame) -> str:
 
 
 def _series(frame: pl.DataFrame, symbol: str, now_ms: int) -> CheckedSeries | str:
-    """Return the bars for one symbol, or the reason that they are not bars."""
+    """Return the bars for one symbol, or the reason why they are invalid."""
     time = _time_column(frame)
     stamps = np.arange(len(frame)) - len(frame) if time is None else _stamps(frame[time])
     columns = [_floats(frame, name) for name in (*PRICES, "volume")]

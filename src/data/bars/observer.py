@@ -277,7 +277,7 @@ class Enrolled:
 class Call:
     """One call in progress, with its number in the log, its duration, and its result.
 
-    Used by one thread. A call inside another call belongs to the outer one and is not counted.
+    Use from one thread only. A call inside another call belongs to the outer one and is not counted.
     """
 
     __slots__ = (

@@ -161,7 +161,7 @@ class Forming(NamedTuple):
 
 @dataclass
 class Journal:
-    """Record of what a request tried, and the results. Used by one thread only.
+    """Record of what a request tried, and the results. Use from one thread only.
 
     Attributes:
         attempts: Every query for bars to a vendor, in order.
@@ -259,7 +259,7 @@ class SeriesSnapshot:
 
 
 class SeriesStore:
-    """Reads one series and commits to it, for one request. Used by one thread only.
+    """Reads one series and commits to it, for one request. Use from one thread only.
 
     The series is read once in each phase; see :class:`SeriesSnapshot`. If the disk refuses a write,
     or another writer holds the lock for longer than the call has time, no bar is lost: the data is

@@ -287,8 +287,9 @@ def is_proof(part: Covered) -> bool:
 def lifetime_of(view: SeriesView) -> Lifetime:
     """Return what is known about when a series begins and ends.
 
-    A proven listing is also in the coverage, which may exist longer than the document of the
-    series. An earlier version drew conclusions from the silence of one vendor; these are no proof.
+    A proven listing is also recorded in the coverage, which may outlive the series' document. An
+    earlier version drew conclusions from a single vendor's lack of data; these do not count as
+    proof.
     """
     if view.lifetime.listed is not None:
         return view.lifetime

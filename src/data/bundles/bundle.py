@@ -327,7 +327,7 @@ class Bundle:
             request, origin, may_skip = now, records.origin, False
 
     def clean(self, manager: DataManager, before: date, *, dry_run: bool = False) -> BundleChange:
-        """Drop the partitions whose days are all before a given day.
+        """Drop the partitions that end before a given day.
 
         The month that contains the day stays (for minute bars, the day itself). If the bundle
         answers a request, the dropped range is removed from the request, so a refresh does not
@@ -899,7 +899,7 @@ def _unchanged(
 def _missing(
     client: BarsClient, symbol: str, request: Mapping[str, Any], stamps: NDArray[np.int64]
 ) -> int:
-    """Return how many of the bars that the calendar expects for a request are missing.
+    """Return the number of missing bars for a request, according to the calendar.
 
     If a symbol is invalid, its market is unknown. The number is then the largest of those for the
     other requested symbols, as if they had these stamps.

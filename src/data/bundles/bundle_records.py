@@ -238,8 +238,7 @@ class FileRecord:
     Attributes:
         place: Path relative to the bundle, with ``/``.
         sha256, size_bytes: Digest and size of the file.
-        row_count, violations: Number of rows, and of those that cannot be bars (high below low
-            and the like).
+        row_count, violations: Number of rows, and number of invalid rows (such as high below low).
         sids: Rows and stamps of each series in the file.
         state: State of the file (size, times and so on) when it was written, or None if unknown. A
             copy of the file has another state.
@@ -606,7 +605,7 @@ def new_dataset_id(path: Path) -> str:
 
 
 def check_database(files: BundleFiles) -> None:
-    """Refuse to replace a ``metadata.db`` of another version or program.
+    """Refuse to replace a ``metadata.db`` from another version or program.
 
     A damaged file may be replaced.
 

@@ -312,7 +312,7 @@ class CatalogIndex:
         self._db.execute(_PAGES)
 
     def _check_replaceable(self) -> None:
-        """Refuse to replace a file of another program; a damaged file may be replaced."""
+        """Refuse to replace another program's file; a damaged file may be replaced."""
         path, data = self._file.path, self._file.head()
         is_database, application, version = header_of(data)
         if is_database and len(data) >= 100:

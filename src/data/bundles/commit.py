@@ -60,7 +60,7 @@ def checked_name(name: str) -> str:
 
 
 class FileChanges:
-    """A change being prepared. Used by one thread, inside :meth:`BundleFiles.writing`."""
+    """A change being prepared. Use from one thread, inside :meth:`BundleFiles.writing`."""
 
     def __init__(self, files: BundleFiles) -> None:
         self._files = files

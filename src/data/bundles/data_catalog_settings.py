@@ -81,12 +81,12 @@ def bundles_setting(
     Args:
         given: The argument; None for ``catalog.parquet_dir`` in ``./config/data_catalog.yaml``
             (relative to the current folder), or else ``bundles`` in the user's data folder.
-        environ: Environment to read; None for that of the process.
-        cwd: Folder for relative paths; None for the current one.
+        environ: Environment to read; None means this process's.
+        cwd: Folder for relative paths; None means the current one.
 
     Raises:
         ConfigError: The path cannot be used, or the user has no home folder; a :class:`RulesError`
-            lists every mistake in the file with its line.
+            lists every error in the file with its line.
     """
     if given is not None and not os.fspath(given):
         raise ConfigError("the folder of bundles is empty", hint="name a folder")
@@ -102,7 +102,7 @@ def metadata_db_setting(cwd: FilePath | None = None) -> FilePath | None:
     """Return ``catalog.metadata_db`` from ``./config/data_catalog.yaml``, or None if not set.
 
     Args:
-        cwd: Folder for relative paths; None for the current one.
+        cwd: Folder for relative paths; None means the current one.
 
     Raises:
         ConfigError: The path cannot be used; a :class:`RulesError` lists every mistake in the

@@ -84,7 +84,7 @@ def export(client: BarsClient, record: RunRecord, folder: str | os.PathLike[str]
 
 
 def bars_of(client: BarsClient, read: SeriesRead) -> BarTable:
-    """Return the bars of one recorded read as the run received them.
+    """Return the bars in one recorded read as the run received them.
 
     Raises:
         QueryError: The bars are gone.
@@ -147,10 +147,10 @@ def exported(
 
 
 def _name_of(file: Any) -> str:
-    """Return the name of a file of bars; only a file next to the record is accepted.
+    """Return the name of a bar file; only a file next to the record is accepted.
 
     Raises:
-        ValueError: The value is not the name of a file of bars.
+        ValueError: The value is not the name of a bar file.
     """
     if not isinstance(file, str) or not _BARS.fullmatch(file):
         raise ValueError(f"not the name of a bar file: {file!r:.40}")

@@ -17,9 +17,10 @@ class Figures(NamedTuple):
     """The totals of a bundle, computed from its records.
 
     Attributes:
-        rows, violations, size_bytes: Number of rows, of rows that cannot be bars, and of bytes.
+        rows, violations, size_bytes: Number of rows, number of invalid rows, and size in bytes.
         missing: Number of bars that the calendar expects and the answers lack.
-        start_ms, end_ms: Stamps of the first and last bar, UTC milliseconds; None without bars.
+        start_ms, end_ms: Stamps of the first and last bar, in UTC milliseconds; None if there are
+            no bars.
         quality: Score from 0 to 1, see :class:`.BundleMetadata`.
         missing_pct: Percentage of the expected bars that are missing.
     """
@@ -39,7 +40,7 @@ class Figures(NamedTuple):
         files, symbols, spans = records.files.values(), records.origin.symbols, records.spans()
         rows, bad = sum(f.row_count for f in files), sum(f.violations for f in files)
         missing = sum(source.missing for source in symbols.values())
-        # If an answer has no score, its score is the fraction of its rows that can be bars.
+        # If an answer has no score, its score is the fraction of its rows that are valid.
         share = 1 - bad / rows if rows else 0.0
         scores = {s.sid: s.quality for s in symbols.values() if s.quality is not None}
         good = sum(scores.get(sid, share) * count for sid, (count, _, _) in spans.items())

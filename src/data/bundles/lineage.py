@@ -497,7 +497,7 @@ class _Kept:
             stretch.rows, stretch.digest = one.rows, one.digest
 
     def value(self, made: tuple[str, ...]) -> SeriesRead:
-        """Return the reads as a value that can be written as a line of the log."""
+        """Return the reads as a value that can be written as a log line."""
         read, unstored = self.read, sorted(self._unstored.values())
         closes = None if self._closes is None else dict(self._closes)
         applied = AppliedActions(self.applied.as_of, self.applied.rows, self.applied.own, closes)

@@ -164,7 +164,8 @@ def check(
         record: Record of the run.
         as_today: Whether to compare with what the same calls return now, under today's rules.
             Vendors are then queried for bars that are missing or due.
-        timeout: Seconds to wait for vendors, for each series; None means as long as pages arrive.
+        timeout: Seconds to wait for vendors, for each series; None means no limit while pages
+            arrive.
 
     Raises:
         StorageError, LockTimeoutError: The store cannot be read.

@@ -56,12 +56,12 @@ class SeriesRead:
         provider: Vendor that the calls named (``provider=``), if any.
         applied: Splits and dividends known at the time.
         made: Timeframes built from these bars; empty if the bars themselves were read.
-        lacking: Ranges without bars for which the calendar expected bars at the time.
+        lacking: Ranges without bars where the calendar expected some at the time.
         unexpected: Ranges with bars for which the calendar expected none.
         unstored: Bars that were returned but are not stored; at most :data:`MOST_LISTED`.
         not_listed: Number of further bars that are not stored.
         more_lacking: Number of further ranges that lack bars.
-        substitute: Kind of the bars, if another kind than the requested one was returned.
+        substitute: Kind of the bars, if it differs from the requested one.
         asked_ms: Time of the last read, UTC milliseconds.
         cache: Cache folder.
         library: Version of this library.
@@ -228,8 +228,8 @@ class RunRecord:
         keep: How long its generations are kept: a string such as ``180d``, True, or None.
         reads: Reads of the run.
         failed: Calls that failed, one for each symbol, timeframe and error.
-        unrecorded: Symbol and timeframe of up to 100 series that were read in threads which are not
-            part of the run.
+        unrecorded: Symbol and timeframe of up to 100 series that were read in threads outside the
+            run.
         is_forgotten: Whether ``forget`` was called.
     """
 

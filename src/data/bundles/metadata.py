@@ -43,11 +43,10 @@ class BundleMetadata:
         ingestion_time: Time of the last change, naive UTC.
         row_count, size_bytes: Totals for all files.
         quality_score: Score from 0 to 1: the mean of the answers' scores, weighted by their bars; a
-            missing bar counts as 0. For rows written by user code, the fraction of them that can be
-            bars.
-        missing_data_pct: Percentage from 0 to 100 of bars that are missing among those that the
-            calendar expects for all requested symbols, including those without an answer. For
-            rows written by user code, no bar is expected.
+            missing bar counts as 0. For rows written by user code, the fraction of valid rows.
+        missing_data_pct: Percentage (0 to 100) of the bars expected by the calendar that are
+            missing, for all requested symbols, including symbols without an answer. For rows
+            written by user code, no bar is expected.
         schema_version: Schema version of its files.
     """
 
@@ -247,7 +246,7 @@ class BundleMetadata:
 
     @classmethod
     def count_symbols(cls, bundle_name: str) -> int:
-        """Return the number of symbols of a bundle."""
+        """Return the number of symbols in a bundle."""
         return len(cls.get_symbols(bundle_name))
 
     @classmethod

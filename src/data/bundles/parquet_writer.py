@@ -100,8 +100,7 @@ class ParquetWriter:
 
         Raises:
             QueryError: There are no rows, a column is missing, a stamp or sid is null, two
-                different rows have the same stamp and sid, or the bundle has bars of another
-                timeframe.
+                different rows have the same stamp and sid, or the bundle has a different timeframe.
             DecimalRangeError: A value does not fit.
             BundleError, StorageError, LockTimeoutError: The write failed; the bundle is
                 unchanged.
@@ -140,7 +139,7 @@ class ParquetWriter:
         source_metadata: Mapping[str, Any] | None = None,
         bundle_name: str | None = None,
     ) -> Path:
-        """Write minute bars; arguments and errors are those of :meth:`write_daily_bars`."""
+        """Write minute bars; arguments and errors are as for :meth:`write_daily_bars`."""
         self._check_compression(compression)
         self._write([df], "minute", "1m", dataset_id, source_metadata, bundle_name)
         return self.bundle_path / "minute_bars"

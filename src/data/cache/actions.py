@@ -113,9 +113,9 @@ class ActionBook:
 
     @cached_property
     def disagreements(self) -> tuple[Action, ...]:
-        """The reports that do not count, by ex-date.
+        """The reports that do not count, in order of ex-date.
 
-        They differ from the one that counts, or their event does not count.
+        A report differs from the one that counts for its event, or the event itself does not count.
         """
         words = (e.dissent(e.action()) if e.counts else e.reports for e in self.events)
         return tuple(sorted(action for dissents in words for action in dissents))

@@ -647,10 +647,10 @@ class BarStore:
 
 @dataclass(frozen=True)
 class StoreParts:
-    """Parts of one store, for modules in this package.
+    """The parts of a store that other modules in this package use.
 
     Attributes:
-        layout, disk, old, sidecars: Parts with these names in the store.
+        layout, disk, old, sidecars: Attributes of the store, under the same names.
         lane: Returns the files of a series.
         lock_timeout_s: Maximum wait for another writer, in seconds.
     """

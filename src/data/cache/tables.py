@@ -676,7 +676,7 @@ def _on_utc(frame: pd.DataFrame) -> pd.DataFrame:
     if times.tz is not None:
         times = times.tz_convert("UTC").tz_localize(None)
     if times.hasnans:
-        raise ResponseFormatError("the table has timestamps that are missing (NaT)")
+        raise ResponseFormatError("the table has missing timestamps (NaT)")
     rows = frame.set_axis(pd.DatetimeIndex(times.as_unit("ns"), name="timestamp"), axis=0)
     return rows[~rows.index.duplicated(keep="last")].sort_index()
 

@@ -46,20 +46,20 @@ class UnifiedCache(CacheFolder):
             ``CACHE_MAX_SIZE_GB``, else the limit in the rules (10).
         clock: Clock to use instead of the system clock.
         instrument_of: Function that returns the instrument for a symbol, which determines the
-            meaning of dates as bounds. Default: according to the installed rules.
-        must_keep: Function that returns why no vendor could supply bars again. Only bars that can
-            be supplied again may be dropped to stay within the limit. Default: no bars are dropped.
+            meaning of dates as bounds. Default: the installed rules decide.
+        must_keep: Function that returns the reason why no vendor could supply bars again. Only bars
+            that can be supplied again may be dropped to stay within the limit. Default: no bars are
+            dropped.
         vendor_facts: Maps each vendor to its ``reliability`` (0 to 1) and ``rate_limit`` (text),
             which are written to the metadata for other tools.
         retention: Number of replaced year files to keep for ``version=``. Default: 8.
         max_age: Maximum age: a year is deleted once its latest bar is older; checked from time to
-            time; see :meth:`delete_older_than`. Default: nothing is deleted by age.
+            time; see :meth:`delete_older_than`. Default: nothing is deleted because of its age.
         columnar: Whether bars are also kept in column files, for speed: ``map`` maps these into
             memory, ``read`` reads them (if memory maps are unreliable, as on network disks),
             ``off`` keeps none.
         min_free_mb: MiB that must stay free on the disk; bars that would need this space are not
-            stored. 0 means no reserve. Default: one hundredth of the disk, at least 64 and at most
-            1,024.
+            stored. 0 means no reserve. Default: 1% of the disk, but at least 64 and at most 1,024.
         private: Whether only the owner may access new files and folders (0600 and 0700), from the
             first byte. Default: ``cache.private`` in the rules, which is false.
         may_do_without: Whether to continue without storing anything, after one warning, if the

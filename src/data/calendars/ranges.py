@@ -269,10 +269,10 @@ def _last_bars(
 def _closed_by(
     instrument: Instrument, timeframe: Timeframe, span: Span, times: tuple[int, int]
 ) -> Span:
-    """Return the part of ``span`` whose bars had closed by the second of ``times``.
+    """Return the part of ``span`` whose bars had closed by ``times[1]``; ``times[0]`` is the current time.
 
-    The first one is the current time. Vendors count bars from the session's open or on the clock,
-    so every bar before the end of the result must have closed under either anchor.
+    Some vendors align bars to the session's open and others to the clock, so every bar before the
+    end of the result must have closed under either anchor.
     """
     now_ms, known_ms = times
     longest = timeframe.step_ms or timeframe.count * _LONGEST_MONTH_MS

@@ -44,7 +44,7 @@ def attention_of(
         bars = sum(gap["bars"] for gap in holes)
         steps = [gap["next_step"] for gap in holes if gap["next_step"]]
         text = f"{counted(bars, 'bar')} missing in {counted(len(holes), 'gap')}"
-        # That vendors are queried again automatically is information, not a task.
+        # An automatic retry is information, not a task.
         command = next((step for step in steps if "onetape " in step), "")
         if steps and not command:
             text += f", {steps[0]}"
@@ -54,7 +54,7 @@ def attention_of(
 
 
 def _is_told(finding: Mapping[str, Any], holes: Sequence[Mapping[str, Any]]) -> bool:
-    """Return whether a finding is about missing bars that the gaps count already."""
+    """Return whether a finding is about missing bars that are already counted as gaps."""
     if finding["check"] != "calendar" or finding["rows"] > sum(gap["bars"] for gap in holes):
         return False
     ends = (finding["first"], finding["last"])

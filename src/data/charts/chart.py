@@ -376,7 +376,7 @@ class _Part:
 
     @property
     def adjustment(self) -> str:
-        """The adjustment of the prices in words; empty if there are no splits and dividends."""
+        """The price adjustment in words; empty if there are no splits and dividends."""
         adjustment, day = self.facts.get("adjustment"), self.facts.get("as_of")
         words = _ADJUSTED.get(adjustment or "", "")
         return (
@@ -456,7 +456,7 @@ class _Part:
         return np.arange(gap.start, gap.end, step, dtype=np.int64)
 
     def series(self, axis: Axis) -> Series:
-        """Return the bars in order, without those that cannot be drawn."""
+        """Return the drawable bars in order."""
         stamps, usable = self.table.stamps, self.usable
         later = np.maximum.accumulate(stamps)
         order = np.argsort(stamps, kind="stable")
@@ -608,7 +608,7 @@ class _Part:
 
 
 def _notes(parts: Sequence[_Part]) -> list[str]:
-    """Return the notes on all answers; if there are several, each note names its symbols."""
+    """Return the notes on all answers; if there are several answers, each note names its symbols."""
     if len(parts) == 1:
         return parts[0].notes(alone=True)
     about: dict[str, list[str]] = {}
@@ -619,7 +619,7 @@ def _notes(parts: Sequence[_Part]) -> list[str]:
 
 
 def _facts(frame: Any) -> Mapping[str, Any]:
-    """Return the provenance of a frame; empty if the frame has no provenance.
+    """Return a frame's provenance; empty if it has none.
 
     Raises:
         QueryError: The value is not a frame.

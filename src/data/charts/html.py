@@ -39,8 +39,8 @@ _SITE = "https://www.tradingview.com/"
 def html_of(chart: Chart) -> str:
     """Return a chart as a page: the chart, the values at the pointer, and all marks as tables.
 
-    The page loads nothing. Without its script, and on paper, it shows the same picture as SVG and
-    PNG.
+    The page loads nothing. If its script is disabled, or when printed, it shows the same picture as
+    SVG and PNG.
     """
     data = page_data(chart)
     each = f"one candle = {data['candle']}" if data["candle"] else ""
@@ -64,7 +64,7 @@ def figure(picture: Html, data_id: str, place: str = "") -> Html:
     """Return the container in which the script draws a chart; without a script it has a picture.
 
     Args:
-        picture: Drawing that is shown without a script, and on paper.
+        picture: Drawing shown if scripts are disabled, or when printed.
         data_id: ID of the element that has the values of :func:`page_data`.
         place: Suffix of the ids, if a page has several charts.
     """
@@ -93,7 +93,7 @@ def foot() -> Html:
 
 
 def paints() -> str:
-    """Return the colours of a chart as CSS variables, those for a dark screen after the others."""
+    """Return the colours of a chart as CSS variables, with dark-screen colours last."""
 
     def rules(place: int) -> str:
         """Return the colours of one scheme: 0 light, 1 dark."""
@@ -337,7 +337,10 @@ def _vendor_names(one: Series, columns: Columns) -> list[str]:
 
 
 def _ribbon(chart: Chart, each: int) -> list[list[float]]:
-    """Return the runs of vendors as ``[first, end, hue]`` in columns; empty for one vendor."""
+    """Return each run of bars from one vendor as ``[first, end, hue]``; empty for a single vendor.
+
+    The unit of ``first`` and ``end`` is a column of the chart.
+    """
     names = {name: place for place, name in enumerate(chart.series[0].vendor_names)}
     if len({run.text for run in chart.ribbon}) < 2:
         return []

@@ -110,7 +110,7 @@ Shape = Rects | Lines | Label
 
 @dataclass(frozen=True)
 class Columns:
-    """The bars to draw: those that share a column are merged; arrays have shape (columns,).
+    """The bars to draw; bars that share a column are merged; arrays have shape (columns,).
 
     Attributes:
         first, last: Indices of each column's first and last bar among the bars of the series.
@@ -415,7 +415,7 @@ class _Drawing:
     # --- above the bars
 
     def _overlays(self) -> None:
-        """Draw user-supplied lines, in the hues after those of the vendors."""
+        """Draw user-supplied lines, in the hues after the vendors' hues."""
         for place, line in enumerate(self.chart.lines, self._line_hue):
             slots = np.flatnonzero(np.isfinite(line.values))
             # If values share a column, the last one is drawn.
@@ -439,7 +439,7 @@ class _Drawing:
 
     @property
     def _line_hue(self) -> int:
-        """The number of the first line's hue, after those of the vendors if a ribbon is drawn."""
+        """The number of the first line's hue, after the vendors' hues if a ribbon is drawn."""
         return len(self.chart.series[0].vendor_names) if self._has_ribbon else 1
 
     def _is_broken(self, slots: Ints, values: Floats) -> Flags:

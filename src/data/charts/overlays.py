@@ -56,7 +56,7 @@ def overlaid(
         notes += _outside(outside, f"value{'s' * (outside > 1)} of {line.name}")
     if len(drawn) > _MOST_LINES:
         raise QueryError(
-            f"too many lines over one chart: {len(drawn)}", hint=f"use at most {_MOST_LINES}"
+            f"too many lines on one chart: {len(drawn)}", hint=f"use at most {_MOST_LINES}"
         )
     own, outside = _marks(chart, [] if marks is None else marks)
     notes += _outside(outside, f"mark{'s' * (outside > 1)}")

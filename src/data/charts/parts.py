@@ -183,7 +183,7 @@ _STATES = {"good": "good", "poor": "poor", "bad": "bad"}
 
 
 def spark(closes: Sequence[float]) -> Html:
-    """Return the close prices of a series as a small line; empty if there are fewer than two."""
+    """Return a series' close prices as a small line; empty if there are fewer than two."""
     if len(closes) < 2:
         return Html()
     low, high = min(closes), max(closes)
@@ -263,12 +263,12 @@ def counts_text(counts: Mapping[str, int]) -> str:
 
 
 def problems(one: Values) -> Iterator[Html]:
-    """Yield a list of the parts of a series that could not be read, if there are any."""
+    """Yield a list of a series' unreadable parts, if there are any."""
     for part in one.of("problems").data:
         yield element("p", f"{part} cannot be read: ", one.show("problems", part), class_="bad")
 
 
 def name_of(one: Values) -> Html:
-    """Return the name of a series: symbol, timeframe and lane."""
+    """Return a series' name: symbol, timeframe and lane."""
     lane = [" · lane ", one.show("lane")] if one.data["lane"] else []
     return joined([one.show("symbol"), " ", one.show("timeframe"), *lane])

@@ -55,7 +55,7 @@ _PAGES, _DATA = (".html", ".htm"), (".json",)
 
 @dataclass(frozen=True, repr=False)
 class StoredReport(InLines):
-    """The known facts about one series in all its lanes, or about everything that is stored.
+    """The known facts about one series in all its lanes, or about everything stored.
 
     Attributes:
         data: Plain values, as ``onetape report --json`` prints them; without NaN.

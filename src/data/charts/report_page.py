@@ -294,7 +294,7 @@ def _everything(values: Values, file: tuple[str, str]) -> Iterator[Html]:
 
 
 def _pages(place: dict[str, int] | None, file: tuple[str, str]) -> Iterator[Html]:
-    """Yield the links to the other pages of a report of many series."""
+    """Yield the links to the other pages of a report on many series."""
     if place is None:
         return
     links = [
@@ -317,7 +317,7 @@ def page_name(stem: str, ending: str, number: int) -> str:
 
 
 def _linked(one: Values) -> Html:
-    """Return the small chart of a series as a link to the detailed view of the series."""
+    """Return a series' small chart as a link to its detailed view."""
     data = one.data
     name = f"{data['symbol']} {data['timeframe']}"
     line = spark(data["line"]["closes"]) or "view"
@@ -329,7 +329,7 @@ def _view_id(one: Values) -> str:
 
 
 def _views(values: Values) -> Iterator[Html]:
-    """Yield the detailed view of each series, which is hidden until a link to it is followed."""
+    """Yield each series' detailed view, which is hidden until a link to it is followed."""
     for place, one in enumerate(values.each("series")):
         data = one.data
         line = spark(data["line"]["closes"])

@@ -61,7 +61,7 @@ _NAMESPACE = "http://www.w3.org/2000/svg"
 
 
 def _style() -> str:
-    """Return the colours as CSS rules, those for a dark screen after the others."""
+    """Return the colours as CSS rules, with dark-screen colours last."""
 
     def colours(place: int) -> str:
         """Return the colours of one scheme: 0 light, 1 dark."""

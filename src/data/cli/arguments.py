@@ -193,7 +193,7 @@ def check_one(args: argparse.Namespace, example: str, *, with_timeframe: bool = 
 
 
 def members_of(args: argparse.Namespace, start: Any = None, end: Any = None) -> Members | None:
-    """Return the members of the universe on the command line, or None if no universe is named.
+    """Return the members of the universe on the command line, or None if none is named.
 
     If no day is given, these are all members during the range. See :func:`add_universe`.
 

@@ -71,7 +71,7 @@ def _show(args: argparse.Namespace) -> Report:
 
 
 def _kept(args: argparse.Namespace) -> list[QuarantineReport]:
-    """Return the quarantined rows and files of each requested series."""
+    """Return each requested series' quarantined rows and files."""
     manager = manager_of(args)
     keys = chosen(manager, args.symbol, args.timeframe)
     return [quarantine_report(manager._services.client, key) for key in keys]

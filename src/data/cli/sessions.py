@@ -1,4 +1,4 @@
-"""``onetape sessions``: when the market of a symbol trades, by its calendar; sends no request."""
+"""``onetape sessions``: when a symbol's market trades, by its calendar; sends no request."""
 
 from __future__ import annotations
 

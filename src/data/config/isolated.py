@@ -35,7 +35,7 @@ def isolated_environment(home: Path, environ: Mapping[str, str] | None = None) -
 
 
 def use_state_folder(folder: str) -> None:
-    """Make this process, and those that it starts, keep limits and leases in ``folder``."""
+    """Make this process and its child processes keep limits and leases in ``folder``."""
     os.environ["ONETAPE_STATE_DIR"] = folder
 
 

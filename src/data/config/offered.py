@@ -126,7 +126,7 @@ def _installed_offers() -> Mapping[str, Mapping[str, EntryPoint]]:
 
 
 def offer_of(group: str, vendor: str) -> Offer | None:
-    """Return an offer for a vendor in a group, or None for packaged vendors and unknown ones."""
+    """Return the entry in a group that supports a vendor; None for packaged and unknown vendors."""
     return offers(group).get(vendor) if canonical_vendor(vendor) is None else None
 
 

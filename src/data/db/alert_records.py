@@ -348,7 +348,7 @@ def _users_of(delivery: Delivery) -> Any:
 def _runs_of(delivery: Delivery, outcome: Outcome, users: Collection[int]) -> Any:
     """Return a query for the open runs that an outcome affects.
 
-    They are those of the message or, if the recipient has blocked the bot, all of the recipient's
+    They are the message's runs or, if the recipient has blocked the bot, all of the recipient's
     runs.
     """
     if outcome.is_blocked:

@@ -1,7 +1,7 @@
 """Computes the close of a bar, which is its timestamp in programs that step through time.
 
 Everywhere else the timestamp of a bar is its open. A strategy that saw a bar at its open would act
-before the bar was over, and a resampler would put the bar into the wrong group.
+before the bar had closed, and a resampler would put the bar into the wrong group.
 """
 
 from __future__ import annotations

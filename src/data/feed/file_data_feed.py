@@ -229,9 +229,9 @@ class CsvColumns:
 def read_csv_bars(path: str | Path, columns: CsvColumns | None = None) -> pd.DataFrame:
     """Return a file's bars with a naive UTC ``timestamp`` index, ascending and unique.
 
-    Columns: ``open high low close volume openinterest``. Rows that cannot be bars are left out,
-    with a warning in the log. In such a row a price is missing or impossible in any market, high or
-    low contradict the other prices, or the time is more than a day ahead of the system clock.
+    Columns: ``open high low close volume openinterest``. Invalid rows are left out, with a warning
+    in the log. In such a row a price is missing or impossible in any market, high or low contradict
+    the other prices, or the time is more than a day ahead of the system clock.
 
     Raises:
         FileNotFoundError: The file does not exist.

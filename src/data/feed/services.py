@@ -128,7 +128,7 @@ def services_of(manager: Any) -> Services | None:
 
 
 def feeds_of(manager: Any) -> LiveFeeds:
-    """Return the factory of a data manager's streams; for a user's own object, that of this process."""
+    """Return a data manager's stream factory, or this process's if the manager is a user's own object."""
     feeds = getattr(manager, "_feeds", None)
     if not isinstance(feeds, LiveFeeds):
         feeds = default_manager()._feeds
@@ -137,7 +137,7 @@ def feeds_of(manager: Any) -> LiveFeeds:
 
 
 def clock_of(manager: Any) -> Clock:
-    """Return the clock that a data manager uses; for a user's own object, the system clock."""
+    """Return a data manager's clock, or the system clock if the manager is a user's own object."""
     services = services_of(manager)
     return SystemClock() if services is None else services.clock
 

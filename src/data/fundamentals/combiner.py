@@ -151,5 +151,5 @@ _combiners = _Combiners()
 def get_fundamentals_combiner(
     config_path: str | os.PathLike[str] | None = None,
 ) -> FundamentalsCombiner:
-    """Return the combiner of this process for a file; errors are those of :class:`FundamentalsCombiner`."""
+    """Return the combiner of this process for a file; errors as for :class:`FundamentalsCombiner`."""
     return _combiners.of(os.path.abspath(config_path) if config_path else "")

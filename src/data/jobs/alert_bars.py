@@ -60,7 +60,7 @@ class ClientBars:
         client: Client of the installation.
         perishing: Returns the stored series that lack bars which vendors will soon stop serving. None
             means that such series are not reported.
-        timeout_s: Seconds that a run waits for vendors; None means as long as pages arrive.
+        timeout_s: Seconds that a run waits for vendors; None means no limit while pages arrive.
     """
 
     def __init__(
@@ -188,7 +188,7 @@ class ClientBars:
 
 
 def _of_another_kind(facts: Mapping[str, Any], stamps: Stamps) -> dict[int, str]:
-    """Return a reason to use none of the bars if they are a substitute, whose prices may differ."""
+    """Return the reason to use no bars if they are a substitute's, whose prices may differ."""
     what = facts["substitute"]
     return dict.fromkeys(stamps.tolist(), f"substitute: {what}") if what else {}
 
@@ -198,7 +198,7 @@ def _problems(
 ) -> Iterator[tuple[str, str]]:
     """Yield the problems with the bars of an answer, each with its key.
 
-    Missing bars at the end are not a gap but late; more than a few of them make the series stale.
+    Missing bars at the end count as late, not as a gap; more than a few make the series stale.
     """
     if behind > _LATE_BARS:
         newest = iso(last)

@@ -201,7 +201,7 @@ def evaluate_failure(
 
 
 def apart(at_ms: int) -> int:
-    """Return a time that identifies an event without a bar and cannot be that of a bar."""
+    """Return a time that identifies an event without a bar, and never equals the time of a bar."""
     return at_ms + 1 if at_ms % SECOND_MS == 0 else at_ms
 
 
@@ -444,7 +444,7 @@ def _is_of(alert: Alert, key: str) -> bool:
     return name == alert.quantity and (alert.is_of_all or rest.split(":")[0] == alert.series)
 
 
-# --- texts ---------------------------------------------------------------------------------
+# --- messages ------------------------------------------------------------------------------
 
 
 def _event(

@@ -125,8 +125,8 @@ class Alert:
         id: Number of the alert's record.
         recipient: Person or account to deliver to, as the channel names them.
         channel: How the alert is delivered: ``local`` by the command line, ``telegram`` by a bot.
-        kind: ``price``; ``indicator``; ``custom`` (an indicator registered by user code);
-            ``data`` (about the bars themselves).
+        kind: ``price``; ``indicator``; ``custom`` (an indicator registered by user code); ``data``
+            (about the bars themselves).
         symbol, timeframe: Series to watch. For ``data``, ``*`` means every series on which the
             recipient has alerts.
         quantity: ``close``, an indicator such as ``rsi(14)``, or for ``data`` one of
@@ -398,7 +398,7 @@ EventName = Literal[
 
 @dataclass(frozen=True)
 class AlertEvent:
-    """An event to report to the recipient of an alert. Plain JSON.
+    """An event to report to an alert's recipient. Plain JSON.
 
     Attributes:
         alert_id: Number of the alert.
@@ -517,7 +517,7 @@ class DeliveryState:
 
 @dataclass(frozen=True)
 class AlertRun:
-    """The events of one alert on one bar, and the progress of their delivery: one row in the store.
+    """One alert's events on one bar, and the progress of their delivery: one row in the store.
 
     Its key is ``(alert_id, bar_ms)``: the process that inserts it has claimed the bar for the
     alert. The row of a schedule's report has as its key the number of the schedule, which is never
@@ -813,7 +813,7 @@ class AlertBook(AlertRecords, Protocol):
         """
 
     def list_alerts(self, recipient: str) -> Sequence[ListedAlert]:
-        """Return all alerts of a recipient, ordered by number."""
+        """Return all of a recipient's alerts, ordered by number."""
 
     def remove_alert(self, recipient: str, id: int) -> bool:
         """Remove an alert; return False if there is none.

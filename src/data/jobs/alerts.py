@@ -144,7 +144,7 @@ class RunReport:
 
 
 class AlertJob:
-    """Runs alerts, once or repeatedly. Used by one thread; any number of processes may run it.
+    """Runs alerts, once or repeatedly. Use from one thread only; any number of processes may run it.
 
     Args:
         records: Store of the alerts.
@@ -398,7 +398,7 @@ class WithAlertJob:
 
 
 def job_health(records: AlertRecords, now_ms: int) -> dict[str, Any]:
-    """Return the state of the alert job for another process, as plain values.
+    """Return the alert job's state for another process, as JSON-serializable values.
 
     Returns:
         A mapping with ``alerts`` (number of active alerts), ``ran_s`` (seconds since the last run;

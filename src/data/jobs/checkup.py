@@ -266,7 +266,7 @@ def _perishable(
     clock: Clock,
     cache_dir: Path,
 ) -> Iterator[Check]:
-    """Report the series whose missing bars or figures soon no vendor will have any more."""
+    """Report series whose missing bars or figures will soon be unavailable from every vendor."""
     lanes, parser = LaneFinder(selector, catalogue.store), RequestParser(selector, clock)
     query = partial(parser.query, bounds=(None, None, None), wishes=Wishes())
     answering = partial(lanes.answering, ask=query)
@@ -378,7 +378,7 @@ def _proof(holdings: Holdings) -> Iterator[Check]:
 def _upgrade(
     catalogue: Catalogue, holdings: Holdings, selector: ProviderSelector, now_ms: int
 ) -> Iterator[Check]:
-    """Report the data of earlier versions that this version does not use."""
+    """Report data from earlier versions that this version does not use."""
     text, advice = upgrade(catalogue, holdings, selector, now_ms)
     if text:
         yield Check("health", "upgrade", None, text, advice)
@@ -430,7 +430,7 @@ def _configuration(
 
 
 def _mistakes(error: ConfigError) -> Iterator[Check]:
-    """Yield one finding for each mistake in the rules; until it is corrected, the packaged rules apply."""
+    """Yield one finding for each error in the rules; until it is corrected, the packaged rules apply."""
     if not isinstance(error, RulesError):
         yield Check("configuration", "settings", False, *_words(error))
         return
@@ -465,7 +465,7 @@ def _keys(vendors: Sequence[Mapping[str, Any]], selector: ProviderSelector) -> I
 def _keys_to_this_machine(
     survey: Survey, vendors: Sequence[Mapping[str, Any]], selector: ProviderSelector
 ) -> Iterator[Check]:
-    """Report vendors whose keys are sent to a port of this machine by a rules file.
+    """Report vendors whose keys a rules file sends to a port on this machine.
 
     A file that the user named explicitly is trusted and not reported.
     """

@@ -628,7 +628,7 @@ class _Run:
     def _joined(self, step: _Step, one: Confirmation) -> Confirmation:
         """Return a result, merged with the adjacent earlier one if possible.
 
-        That requires that the same vendor confirmed all bars of both.
+        This requires that the same vendor confirmed all bars in both.
         """
         store = self.services.cache.store
         for before, is_valid in store.confirmations(step.key) if one.is_whole else ():
@@ -667,7 +667,7 @@ def _grave(comparison: Comparison | None) -> Sequence[Difference]:
 
 
 def _candidates(way: Route, turn: _Turn, query: BarsQuery, kind: Kind) -> list[Candidate]:
-    """Return the possible second vendors of a series.
+    """Return a series' possible second vendors.
 
     These are the vendors of its lane or, for the lane of a pinned vendor, those with bars of the
     same kind.

@@ -47,9 +47,9 @@ class Wanted:
     """The options of an export.
 
     Attributes:
-        start, end: Range, see ``get_ohlcv``; by default everything that is stored.
-        adjustment: ``raw``, ``split`` or ``all``; None means prices as stored, whatever their adjustment
-            is.
+        start, end: Range, see ``get_ohlcv``; by default everything stored.
+        adjustment: ``raw``, ``split`` or ``all``; None means prices as stored, whatever their
+            adjustment is.
         format: Format of the files.
     """
 

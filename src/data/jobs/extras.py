@@ -30,7 +30,7 @@ class Extra(NamedTuple):
 
 
 class ExtraState(NamedTuple):
-    """The state of an extra on this machine.
+    """An extra's state on this machine.
 
     Attributes:
         ok: True if it works, False if it is wanted but does not work, None if it is not used.
@@ -71,7 +71,7 @@ EXTRAS = {
 
 
 def extra_state(selector: ProviderSelector, name: str) -> ExtraState:
-    """Return the state of an extra under the rules of ``selector``; its package is not imported."""
+    """Return an extra's state under ``selector``'s rules; its package is not imported."""
     extra, advice = EXTRAS[name], install_line(name)
     cls = (usable_class(name) if name in VENDORS else None) or BaseDataDownloader
     mode = selector.parsed_rules.provider(name).transport if cls.sdk_carrier else ""

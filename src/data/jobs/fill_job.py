@@ -32,7 +32,7 @@ class SeriesToFill(NamedTuple):
 
     Attributes:
         symbol, timeframe: Symbol and timeframe; if the row has a problem, as written in the row.
-        start: First session date or instant; None for the start of the job.
+        start: First session date or instant; None for the job's start.
         priority: Smaller numbers come first.
         problem: Reason why the series cannot be filled; empty if it can.
         session: Hours of its bars.
@@ -98,7 +98,7 @@ class Job:
         for row in symbols:
             item = row if isinstance(row, WorkItem) else WorkItem(row)
             for one in _of_item(item, labels, bounds, now_ms, item.session or session):
-                # A row with a mistake is kept separate, so that it is not merged with a valid row.
+                # An invalid row is kept separate, so that it is not merged with a valid one.
                 key = one.symbol, one.timeframe, one.session, one.problem
                 is_twin = key in series and not one.problem
                 series[key] = _both(series[key], one, now_ms) if is_twin else one
@@ -124,7 +124,7 @@ def _of_item(
     now_ms: int,
     session: AskedSession,
 ) -> Iterator[SeriesToFill]:
-    """Yield the series of one row; a row with a mistake yields one series with the problem."""
+    """Yield the series of one row; an invalid row yields one series with the problem."""
     wanted, problem = list(labels), item.problem
     try:
         if item.timeframe:

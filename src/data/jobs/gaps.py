@@ -71,7 +71,7 @@ class SeriesGaps:
 
 @dataclass(frozen=True, repr=False)
 class GapReport(InLines):
-    """The gaps of some series, and the sessions that vendors lack across their series.
+    """The gaps of some series, and the sessions that vendors lack for most of their series.
 
     Attributes:
         incidents: Sessions that a vendor lacks for most of its symbols.
@@ -167,8 +167,8 @@ def gap_report(
 
     Raises:
         QueryError: An argument cannot be understood, or there is an end without a start.
-        CacheError: Nothing is stored for the only symbol; of several symbols, the report names such
-            ones.
+        CacheError: Nothing is stored for the only symbol; if there are several symbols, the report
+            names those without bars.
     """
     absent: list[str] = []
     if symbol is None or isinstance(symbol, str):
@@ -235,11 +235,11 @@ def gaps_of(
     most: int | None = MOST_LISTED,
     look: Callable[[SeriesKey, SeriesOutline], None] | None = None,
 ) -> Iterator[SeriesGaps]:
-    """Yield the gaps of one series after another, or the reason if a series cannot be read.
+    """Yield the gaps of each series in turn, or the reason why it cannot be read.
 
     Args:
         services, keys: Services of the installation, and the series.
-        days: Sessions that vendors lack across their symbols.
+        days: Sessions that vendors lack for most of their symbols.
         bounds: Start and end; see :func:`gap_report`.
         most: Maximum number of gaps listed for a series; None means all.
         look: Function called with each series and its outline.
@@ -315,7 +315,7 @@ def find_vendor_days(services: Services, keys: Iterable[SeriesKey]) -> list[Vend
     such a session, and its gaps are requested again within hours. A new one causes an event
     (``VendorDayLacking``) and a warning in the log; a pending one does so only when it is a day
     old. A record is removed if these series have the session's bars, or if the session was not
-    found again for a week. Series are examined one after another, and none is kept in memory.
+    found again for a week. Series are examined in turn, and none is kept in memory.
 
     Returns:
         All recorded sessions.

@@ -118,7 +118,7 @@ def probe(
     """Query a vendor for one class of data after another; yield each result as it is known.
 
     If the vendor rejects the key or reports too many requests, the rest is skipped. ``timeout`` is
-    the number of seconds for each query; None means 30 s without an answer.
+    in seconds for each query; None means 30 s without an answer.
 
     Raises:
         QueryError: ``timeout`` is not a valid time.

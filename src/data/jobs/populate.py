@@ -279,9 +279,9 @@ def fill(
     """Fetch the bars that each series of ``job`` lacks; bars are committed as they arrive.
 
     Stored bars are looked up first. All series with the same first vendor then share ``at_work``
-    threads (None means the default number), so that the series of one vendor do not wait for those of
-    another. Among them, the smallest priority comes first, then the series whose missing bars will
-    be dropped soonest.
+    threads (None means the default number), so that no vendor's series wait for another's. Among
+    them, the smallest priority comes first, then the series whose missing bars will be dropped
+    soonest.
 
     A series that fails does not stop the others. Ctrl-C or a full disk ends the job; the report
     then lists the remaining series with the reason.

@@ -1,4 +1,4 @@
-"""Inspects quarantined rows and files of a series, and restores valid rows."""
+"""Inspects a series' quarantined rows and files, and restores valid rows."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _UNKNOWN = Basis("unknown")
 
 @dataclass(frozen=True)
 class QuarantineReport:
-    """The quarantined rows and files of one series.
+    """One series' quarantined rows and files.
 
     Attributes:
         key: Series that the rows and files belong to.
@@ -49,7 +49,7 @@ class QuarantineReport:
         return dict(Counter(reason.partition(":")[0] for _, reason in self.rows).most_common())
 
     def to_json(self, *, details: bool = False) -> dict[str, Any]:
-        """Return plain values; with ``details``, every row and file."""
+        """Return JSON-serializable values; with ``details``, include every row and file."""
         plain: dict[str, Any] = {
             "symbol": self.key.symbol,
             "timeframe": self.key.timeframe.label,
@@ -74,7 +74,7 @@ class QuarantineReport:
 
 
 def quarantine_report(client: BarsClient, key: SeriesKey) -> QuarantineReport:
-    """Return the quarantined rows and files of a series, without repairing anything.
+    """Return a series' quarantined rows and files, without repairing anything.
 
     Raises:
         StorageError: The store cannot be read.

@@ -137,7 +137,7 @@ def periodic_refresh(
 ) -> dict[str, Any]:
     """Renew the ratios and profiles of the 50 symbols that have waited longest; for a scheduler.
 
-    ``timeout``, the result and the exceptions are those of :func:`refresh_fundamentals`.
+    ``timeout``, the result and the exceptions are as for :func:`refresh_fundamentals`.
     """
     choice = Choice(max_symbols=PERIODIC_SYMBOLS)
     wanted = Refresh(symbols, PERIODIC_TYPES, choice)
@@ -417,7 +417,7 @@ class _Run:
     def _is_forced(self, part: _Part) -> bool:
         """Return whether to request a type even if it is fresh.
 
-        This is so if the run forces it, or if the data is older than the run allows.
+        It is requested if the run forces it, or if the data is older than the run allows.
         """
         wanted, choice = self._wanted, self._wanted.choice
         is_limited = choice.threshold_days is not None

@@ -160,7 +160,7 @@ class Runner(Generic[K, R]):
         self._threads += 1
 
     def run(self, tasks: Iterable[K]) -> None:
-        """Run the tasks, those of each vendor in order, and the tasks added meanwhile.
+        """Run the tasks, each vendor's in order, and the tasks added meanwhile.
 
         Returns when all tasks have ended or, after a stop, when the running ones have. Ctrl-C stops
         the run, even while tasks are being collected; the method then returns within two seconds,
@@ -191,7 +191,7 @@ class Runner(Generic[K, R]):
                 raise
 
     def _step(self, until: float | None) -> bool:
-        """Call the next function from a thread; return whether a thread has ended instead."""
+        """Call the next function submitted by a thread; return True if a thread has ended instead."""
         try:
             call = self._calls.get(
                 timeout=QUIET_S if until is None else max(0.0, until - time.monotonic())
@@ -229,7 +229,7 @@ class Runner(Generic[K, R]):
         self._keep_state(task, replace(self._state(task), wait=wait))
 
     def _state(self, task: K) -> TaskState:
-        """Return the last state of a task, with 0 finished parts, as they have been counted."""
+        """Return a task's last state, with 0 finished parts, as they have been counted."""
         last = self.states.get(task)
         return TaskState(task.result) if last is None else TaskState(last.result, wait=last.wait)
 

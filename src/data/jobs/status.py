@@ -178,7 +178,7 @@ def is_above_limit(size: int, limit_gb: float) -> bool:
 
 
 def next_request(pause: VendorPause, now_ms: int) -> str:
-    """Return a line about when a paused vendor may be queried again."""
+    """Return a line with the time at which a paused vendor may be queried again."""
     left_s = max(0.0, (pause.until_ms - now_ms) / SECOND_MS)
     return f"next request possible in {time_until(left_s, now_ms)}"
 
@@ -186,15 +186,15 @@ def next_request(pause: VendorPause, now_ms: int) -> str:
 class Watch:
     """Checks an installation, once or repeatedly, without creating or changing anything.
 
-    Used by one thread.
+    Use from one thread only.
 
     Args:
         cache_dir, config_path: See ``DataManager``.
         clock: Clock to use instead of the system clock.
-        reach: Function that tries to reach vendors; None means that no vendor is tried.
+        reach: Function that tries to reach vendors; None means that no vendor is contacted.
 
     Attributes:
-        survey: Settings, and the mistakes in the configuration.
+        survey: Settings, and the errors in the configuration.
         selector, network: Vendors and limits under the rules in force.
 
     Raises:
@@ -346,7 +346,7 @@ def catalogue_of(folder: Path, selector: ProviderSelector) -> Catalogue:
 
 
 class SeriesWatch:
-    """Checks the series of one cache folder repeatedly. Used by one thread.
+    """Checks the series of one cache folder repeatedly. Use from one thread only.
 
     A series is read again only if its folder has changed.
 

@@ -59,7 +59,7 @@ class Lack(NamedTuple):
 
 
 class VendorRole(NamedTuple):
-    """The role of one vendor for a series.
+    """One vendor's role for a series.
 
     Attributes:
         vendor: Canonical name.
@@ -243,12 +243,12 @@ def _keys(selector: ProviderSelector, name: str) -> dict[str, str]:
 def vendor_profile(settings: Settings, vendor: str) -> dict[str, Any]:
     """Return everything about a vendor, without querying it.
 
-    The keys are those of :func:`describe_vendors`, and: ``aliases``, ``stream``, ``search``
-    (whether it has them), ``fundamentals`` (its types of data), ``no_fundamentals``, ``no_stream``
-    (reasons why it has none), ``package`` (the state of its extra here), ``limits`` (per second,
-    minute, day and month, 0 for none), ``health`` (remaining limits, pauses), ``serves`` (a
-    ``ServedRow`` for each timeframe) and ``rules`` (the rules that name it, with its ``place``
-    among the ``of`` vendors, from 1).
+    The keys are as in :func:`describe_vendors`, and: ``aliases``, ``stream``, ``search`` (whether
+    it has them), ``fundamentals`` (its types of data), ``no_fundamentals``, ``no_stream`` (reasons
+    why it has none), ``package`` (the state of its extra here), ``limits`` (per second, minute, day
+    and month, 0 for none), ``health`` (remaining limits, pauses), ``serves`` (a ``ServedRow`` for
+    each timeframe) and ``rules`` (the rules that name it, with its ``place`` among the ``of``
+    vendors, from 1).
 
     Raises:
         UnknownProviderError: The vendor does not exist (the error suggests the nearest name), or it

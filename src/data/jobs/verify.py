@@ -108,7 +108,7 @@ class Comparison:
             not name any. None if no query is answered from this lane under the current rules.
         confirmed: In a comparison with a second vendor, the number of bars that are equal on both
             sides and whose later splits and dividends, if any are possible, agree as well.
-        actions: Splits and dividends that the vendor reported for all days from the first bar on;
+        actions: Splits and dividends that the vendor reported for all days since the first bar;
             None if it reports no actions at all.
     """
 
@@ -241,7 +241,7 @@ def verify(
 
     Args:
         symbol, timeframe: Series to verify; all of its lanes in the cache are compared.
-        start, end: Range, see ``get_ohlcv``. Without a start: the last 500 bars.
+        start, end: Range, see ``get_ohlcv``. Default: the last 500 bars.
         provider: Vendor whose cached bars are compared; with ``against``, the first vendor.
         against: Second vendor, to compare two vendors without the cache.
         whole: Whether to compare everything that is cached if no start is given.
@@ -381,7 +381,7 @@ class Refetcher:
         self._grid = grid
 
     def today(self) -> date | None:
-        """Return the date of the last session that has opened; None for other than stocks."""
+        """Return the date of the last session that has opened; None unless it is a stock."""
         opened = self._opened(self._clock.now_ms())
         return None if opened is None else date_of(opened)
 
@@ -565,7 +565,7 @@ class StoredBars:
         services: Services of the installation.
         query: Series and range; if the query names a provider, only bars from that vendor are
             compared.
-        most: Number of bars to compare, counted from the end; None for all bars.
+        most: Number of bars to compare, counted from the end; None means all.
     """
 
     def __init__(self, services: Services, query: BarsQuery, most: int | None) -> None:

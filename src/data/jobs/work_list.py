@@ -29,11 +29,11 @@ class WorkItem:
 
     Attributes:
         symbol: Symbol as written in the list; if a row names none, the position of the row.
-        timeframe: Timeframe; empty for the timeframes of the job.
-        start: Start; empty for the start of the job.
+        timeframe: Timeframe; empty for the job's timeframes.
+        start: Start; empty for the job's start.
         priority: Smaller numbers come first.
         problem: Reason why the row cannot be processed; empty if it can.
-        session: Session hours of the bars; None means those of the job. A list cannot specify them.
+        session: Session hours of the bars; None means the job's hours. A list cannot specify them.
     """
 
     symbol: str
@@ -49,7 +49,7 @@ def read_work_list(source: str | Path) -> list[WorkItem]:
 
     A text file has one symbol a line; CSV has the columns ``symbol, timeframe, from, priority`` in
     this order, or in that of its header; YAML has a list of symbols, or of mappings with these
-    keys, at the top level or under ``series``. Comments start with ``#``. A row with a mistake is
+    keys, at the top level or under ``series``. Comments start with ``#``. An invalid row is
     returned with its ``problem``.
 
     Raises:

@@ -198,7 +198,7 @@ def _stamps_of(frame: pd.DataFrame, named: dict[str, Any]) -> Any:
     if times.tz is not None:
         times = times.tz_convert("UTC").tz_localize(None)
     if times.hasnans:
-        raise ResponseFormatError("the frame has timestamps that are missing (NaT)")
+        raise ResponseFormatError("the frame has missing timestamps (NaT)")
     try:
         return np.array(times.as_unit("ms").asi8, dtype=np.int64)
     except ValueError as exc:  # times in seconds, whose range is a thousand times larger

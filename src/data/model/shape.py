@@ -45,7 +45,7 @@ _LONGEST_HEADER = 4096
 
 
 class _Column(str):
-    """Placeholder for the values in a CSV column: text that may be anything."""
+    """Placeholder for the values in a CSV column, which may be arbitrary text."""
 
 
 _COLUMN = _Column()

@@ -52,7 +52,7 @@ def coalesce(spans: Iterable[Span]) -> list[Span]:
 
 
 def touching(ascending: Sequence[Span], span: Span) -> Sequence[Span]:
-    """Return those of ascending, disjoint spans that overlap ``span``, unclipped."""
+    """Return the spans that overlap ``span``, unclipped; the given ones are ascending and disjoint."""
     if span.is_empty:
         return ()
     first = bisect_left(ascending, (span.start + 1,))

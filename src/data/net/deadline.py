@@ -115,7 +115,7 @@ class Deadline:
 
     @property
     def has_expired(self) -> bool:
-        """Whether the time set by the caller is over; a call without one never expires."""
+        """Whether the caller's time limit has run out; a call without a limit never expires."""
         is_own = self.is_fixed and self._clock.monotonic() >= self._end
         return is_own or (self._outer is not None and self._outer.has_expired)
 

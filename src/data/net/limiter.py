@@ -368,7 +368,7 @@ class Limiter:
     def _entered(
         self, tables: StateTables, *, call: GuardedCall, first: tuple[str, int], write: bool
     ) -> DataError | None:
-        """Enter ``call``, and reserve the units of its first request if the limits allow it now."""
+        """Begin ``call``, and reserve its first request's units if the limits allow that now."""
         call.reserved, refusal = None, call.enter(tables, write=write)
         if call.is_entered and self._is_limited:
             ticket, cost = first

@@ -268,7 +268,7 @@ class ProcessSenders:
         renew_after_fork(self)
 
     def get(self) -> Senders:
-        """Return the senders, which are created from the settings at the first call."""
+        """Return the senders, which are created from the settings on the first call."""
         with self._lock:
             if self._senders is None:
                 settings = load_settings()

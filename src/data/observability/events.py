@@ -41,7 +41,8 @@ class AttemptFailed(Event):
     """One HTTP attempt failed.
 
     Attributes:
-        vendor, address: Vendor that was queried, host and path.
+        vendor: Vendor that was queried.
+        address: Host and path of the request.
         attempt: Number of the attempt, from 1.
         outcome: Name of the error class.
         status: HTTP status, or 0 if no response arrived.
@@ -113,7 +114,7 @@ class FellBack(Event):
 
 @dataclass(frozen=True, kw_only=True)
 class AnswerIncomplete(Event):
-    """An answer is incomplete; ``trouble`` has one sentence for each thing that is missing."""
+    """An answer is incomplete; ``trouble`` has one sentence for each missing thing."""
 
     trouble: tuple[str, ...]
 
@@ -232,7 +233,7 @@ class QualityLow(Event):
 
 @dataclass(frozen=True, kw_only=True)
 class BarsContradicted(Event):
-    """Stored bars differ seriously from those of a second vendor; one of the two is wrong.
+    """Stored bars differ seriously from a second vendor's; one of the two is wrong.
 
     Attributes:
         vendor: Second vendor.

@@ -43,7 +43,7 @@ __all__ = [
     "subject_of",
 ]
 
-# This library's loggers; those of other libraries are left alone.
+# This library's loggers; other libraries' loggers are left alone.
 LOGGERS = ("onetape", __name__.rsplit(".", 2)[0])
 FORMATS = ("text", "json")
 LEVELS = ("debug", "info", "warning", "error")

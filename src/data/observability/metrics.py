@@ -19,7 +19,7 @@ _QUARTERS = 4
 EDGES = tuple(2.0 ** (quarter / _QUARTERS) for quarter in range(-68, 41))
 _MOST_UNCOUNTED = 1024
 _OF_QUALITY = ("incomplete", "gaps", "flagged", "validated", "below_minimum")
-# Outcomes in which the vendor answered. That it has no data is an answer, not a failure.
+# Outcomes in which the vendor answered. A lack of data is an answer, not a failure.
 _ANSWERED = frozenset({"ok", "NoDataError", "SymbolNotFoundError", "CapabilityError"})
 
 
@@ -123,7 +123,7 @@ class _Vendor:
 
 
 class Metrics:
-    """The counters of one data manager. Thread-safe; a forked child counts from zero."""
+    """One data manager's counters. Thread-safe; a forked child counts from zero."""
 
     def __init__(self) -> None:
         # Guards all counters against threads that query and answer at the same time.

@@ -1,4 +1,4 @@
-"""The counters of a data manager for Prometheus; needs the extra ``metrics``.
+"""A data manager's counters for Prometheus; needs the extra ``metrics``.
 
 ::
 
@@ -28,7 +28,7 @@ _ONLY_GROW = frozenset({"cpu_seconds"})
 
 
 class HasMetrics(Protocol):
-    """Any object with the counters of a data manager."""
+    """Any object with a data manager's counters."""
 
     def metrics(self) -> Mapping[str, Any]:
         """Return the counters as plain values."""
@@ -74,7 +74,7 @@ class MetricsCollector:
         yield from self._of_alert_job(figures.get("alert_job"))
 
     def _of_alert_job(self, health: Mapping[str, Any] | None) -> Iterator[Metric]:
-        """Yield metrics of the alert job; none without it (see ``jobs.alerts.WithAlertJob``)."""
+        """Yield the alert job's metrics, if there is such a job (see ``jobs.alerts.WithAlertJob``)."""
         if health is None:
             return
         gauge = self._core.GaugeMetricFamily

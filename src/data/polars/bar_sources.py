@@ -75,7 +75,7 @@ class Reach(NamedTuple):
         start: Stamp of the first bar to read.
         until_ms: Only bars that have closed by this instant are read.
         ends: Maps an asset whose bars end earlier than the others' to the stamp after its last bar.
-        is_hit: Whether no vendor was queried to determine the range.
+        is_hit: Whether the range was determined without querying a vendor.
     """
 
     start: int
@@ -144,7 +144,7 @@ class PortalSource(ABC):
         """Return the bars with stamps in a span; an asset in ``ends`` has only bars before its end.
 
         Raises:
-            DataPortalError: The bars cannot be obtained, or the data cannot be bars.
+            DataPortalError: The bars cannot be obtained, or are invalid.
         """
 
     def as_one_call(self) -> AbstractContextManager[None]:
@@ -170,8 +170,8 @@ class ManagerBars(PortalSource):
 
     Args:
         client: Client of the data manager.
-        wishes: Wishes for each query: the only vendor to query, if any, and whether to fetch stored
-            bars again.
+        wishes: Options for each query: the only vendor to query, if any, and whether to fetch
+            stored bars again.
         validator: See :class:`PortalSource`.
     """
 
@@ -489,7 +489,7 @@ class ReaderBars(PolarsBars):
 
     Bars of other timeframes are built from daily bars if they are longer than a day and there is a
     daily reader, and from minute bars otherwise. A bar is built only if some asset has a bar in or
-    after its last minute (or day); otherwise the bundle might end within it.
+    after its last minute (or day), as the bundle might otherwise end within it.
     """
 
     def __init__(self, daily: Any, minute: Any, *options: Any) -> None:

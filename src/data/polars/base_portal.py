@@ -138,10 +138,9 @@ class BasePortal(ABC, Generic[S, F]):
         asset_finder: Object that looks up numbers (``retrieve_asset``) and symbols
             (``lookup_symbol``) if assets are given as one of these and the source needs the other.
         calendar: Name of an exchange's calendar, or an object with ``name``, for readers and
-            sources. It determines which bars are expected, and when they close. None
-            means that the rows are those of the source, and that a daily bar closes at the end of
-            its UTC day. ``trading_calendar`` is the same. With a data manager, each asset has its own
-            calendar.
+            sources. It determines which bars are expected, and when they close. None means that the
+            source determines the rows, and that a daily bar closes at the end of its UTC day.
+            ``trading_calendar`` is the same. With a data manager, each asset has its own calendar.
         validator: Object whose ``validate(frame)`` is called with each Polars frame that is read;
             the frame is rejected if the result, or its ``valid``, is false.
         cache_manager: Object with ``get(symbols, start_date, end_date, resolution, source)`` and
@@ -293,7 +292,7 @@ class BasePortal(ABC, Generic[S, F]):
         Raises:
             LookaheadError: ``dt`` is after the simulation time.
             NoDataAvailableError: No asset has a bar by then.
-            DataPortalError: The source failed, or returned data that cannot be bars.
+            DataPortalError: The source failed, or returned invalid bars.
             QueryError: An argument is invalid (a ``ValueError``).
 
         Warns:
@@ -315,7 +314,7 @@ class BasePortal(ABC, Generic[S, F]):
 
         There is a row for each bar that the assets' calendars expect, in ascending order. A value
         is null if an asset has no bar, for example before its listing. If no calendar is known,
-        the rows are the stamps of the source, and there may be fewer than ``bar_count``.
+        the rows are the source's stamps, and there may be fewer than ``bar_count``.
 
         Args:
             assets: List of symbols, or of objects with ``symbol``, each once.

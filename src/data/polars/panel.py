@@ -162,7 +162,7 @@ class Panel:
 
     @property
     def nbytes(self) -> int:
-        """Memory that the panel takes, including all output that may be prepared from it."""
+        """Memory used by the panel, including all output that may be prepared from it."""
         cells = sum(len(group.stamps) * len(group.market.places) for group in self.groups)
         answers = 0 if self.shown is None else self.shown.nbytes
         return cells * _CELL_BYTES + sum(16 * len(group.stamps) for group in self.groups) + answers

@@ -27,14 +27,14 @@ class Plans(InLines, dict[str, Plan]):
 
     @property
     def title(self) -> str:
-        """Number of symbols, and what they take."""
+        """Number of symbols, and the total number of requests."""
         takes = counted(self.requests, "request")
         lacking = sum(not plan.is_possible for plan in self.values())
         without = f"; bars would be missing for {lacking:,}" if lacking else ""
         return f"{counted(len(self), 'symbol')}: {takes} in total{without}"
 
     def lines(self) -> Iterator[Line]:
-        """Yield what each symbol takes."""
+        """Yield each symbol's verdict."""
         for name, plan in self.items():
             yield name, plan.verdict
 
@@ -48,7 +48,7 @@ class Explanations(InLines, dict[str, Explanation]):
 
     @property
     def title(self) -> str:
-        """Number of symbols, and how many have no vendor."""
+        """Number of symbols, and the number without a vendor."""
         unserved = sum(not one.is_served for one in self.values())
         without = f"; {unserved:,} without a vendor" if unserved else ""
         return f"{counted(len(self), 'symbol')}{without}"

@@ -100,9 +100,9 @@ class JobProgress:
 
     Args:
         clock: Clock that measures the pace.
-        listener: Listener to inform; None means no one.
+        listener: Listener to inform, or None.
         total: Number of items in the report: series, symbols or bars.
-        parts: Number of parts that all of these take.
+        parts: Total number of parts for all of these items.
 
     Attributes:
         done: Number of ``total`` that are finished.
@@ -116,12 +116,12 @@ class JobProgress:
         self._paces: dict[str, _Pace] = {}
 
     def expect(self, vendor: str, parts: int) -> None:
-        """Count parts that a vendor is queried for."""
+        """Count parts to query a vendor for."""
         self._pace(vendor).left += parts
 
     @property
     def has_listener(self) -> bool:
-        """Whether anybody is listening, so that planning is worth its time."""
+        """Whether anyone is listening, so that planning is worth its time."""
         return self._listener is not None
 
     def plan(self, vendor: str, seconds: float) -> None:
@@ -138,13 +138,13 @@ class JobProgress:
         pace.done, pace.left = pace.done + parts, pace.left - parts
 
     def end_one(self, vendor: str) -> None:
-        """Count one of ``total`` as finished, which was one part of a vendor."""
+        """Count one of ``total`` as finished, and with it one of the vendor's parts."""
         self.done += 1
         self.parts_done += 1
         self.advance(vendor, 1)
 
     def text_of(self, wait: Wait | None) -> str:
-        """Describe the rest of a wait in one sentence; empty if there is none or it is over."""
+        """Describe the rest of a wait in one sentence; empty if there is none or it has ended."""
         return "" if wait is None else wait.text(self._clock.monotonic())
 
     def tell(

@@ -167,7 +167,7 @@ class ReasonGroup:
         series: Names of the series, in the order of the work.
         next_step: Recommended action.
         is_failure: Whether they failed; otherwise they lack bars that no vendor has.
-        noun: What the members are, if not series.
+        noun: Noun for the members, if they are not series.
     """
 
     why: str
@@ -198,8 +198,8 @@ class ReasonGroup:
 def reason_groups(results: Iterable[SeriesResult]) -> list[ReasonGroup]:
     """Return the incomplete series grouped by reason, largest group first.
 
-    Errors belong together if they have the same reason at the same vendor; other messages, if they
-    differ only in symbols, timeframes, numbers and dates.
+    Errors belong together if they have the same reason and vendor; other messages belong together
+    if they differ only in symbols, timeframes, numbers and dates.
     """
     by_reason: dict[tuple[bool, str], tuple[SeriesResult, list[str]]] = {}
     for result in results:

@@ -1,1 +1,1 @@
-"""``onetape prove``: the promises of the README, kept or broken on this machine."""
+"""``onetape prove``: the promises in the README, tested on this machine."""

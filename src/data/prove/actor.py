@@ -2,7 +2,7 @@
 
 Started as a program, this module is the parent of these processes. It imports the library once and
 forks a child for each call, so that a call begins like a new process and costs no import. It reads
-calls from standard input, one JSON object a line, and passes on what the children report, with the
+calls from standard input, one JSON object per line, and passes on the children's reports, with the
 number of the call. When its input ends, it kills its children and exits.
 """
 
@@ -26,7 +26,7 @@ from ..errors import DataError
 
 
 class ShiftedClock(SystemClock):
-    """The system clock, shifted by a constant, because the simulated vendors live in 2024."""
+    """The system clock, shifted by a constant to 2024, the simulated vendors' year."""
 
     def __init__(self, shift_ms: int) -> None:
         self._shift_ms = shift_ms
@@ -51,7 +51,7 @@ def ask(call: dict[str, Any], say: Say) -> None:
 
 
 def ask_each(call: dict[str, Any], say: Say) -> None:
-    """Make several requests one after another, and report before and after each."""
+    """Make several requests in turn, and report before and after each."""
     manager = _manager(call)
     for query in call["asks"]:
         say({"begun": query})
@@ -166,7 +166,7 @@ class _Parent:
 
 
 def _write(fd: int, report: dict[str, Any]) -> None:
-    """Write a report as a line of JSON to a pipe."""
+    """Write a report as a JSON line to a pipe."""
     with os.fdopen(fd, "w", closefd=False) as pipe:
         print(json.dumps(report), file=pipe)
 
@@ -187,5 +187,5 @@ def _act(call: dict[str, Any], writer: int) -> None:
 
 
 if __name__ == "__main__":
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the one who has started this
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is handled by the parent
     _Parent().run()

@@ -1,7 +1,7 @@
-"""The proofs: for each promise of the README, what is done, what is seen, and whether it is kept.
+"""The proofs: for each promise in the README, the steps, the observations, and the verdict.
 
-Faults are made from outside, on files, processes and vendors. Answers are compared with the bars
-that the vendors' arithmetic gives, and files are read without the library.
+Faults are injected from outside, into files, processes and vendors. Answers are compared with the
+bars computed by the vendors' formula, and files are read without the library.
 """
 
 from __future__ import annotations
@@ -80,7 +80,7 @@ def killed(stage: Stage) -> Observation:
 
 
 def flipped_bit(stage: Stage) -> Observation:
-    """Flip a bit in each file of a series, and ask again."""
+    """Flip a bit in each file of a series, and request the bars again."""
     stage.ask(*_day(_MONDAY))
     lane, binance = _year_file(stage).parent, stage.server.vendors["binance"]
     names = [path.name for path in sorted(lane.iterdir()) if path.is_file() and path.stat().st_size]
@@ -102,7 +102,7 @@ def flipped_bit(stage: Stage) -> Observation:
 
 
 def two_writers(stage: Stage) -> Observation:
-    """Let two processes write days of a series at the same time, some of them the same days."""
+    """Let two processes write overlapping days of a series at the same time."""
     own = [[_MONDAY - (2 * n + one) * DAY for n in range(_DAYS_EACH)] for one in (2, 3)]
     common = [_MONDAY + n * DAY for n in range(_DAYS_EACH)]
     places = (None, stage.cache.with_name("other") if stage.is_broken("two-writers") else None)
@@ -153,7 +153,7 @@ def hole(stage: Stage) -> Observation:
 
 
 def half_bar(stage: Stage) -> Observation:
-    """Ask while an hour is running, and again after it has closed."""
+    """Request bars while an hour is running, and again after it has closed."""
     hour, binance = NOW_MS // HOUR * HOUR, stage.server.vendors["binance"]
     today = [_COIN, _HOURS, _date(hour), "now"]
     running = _bars(stage.ask(*today, include_forming=True))
@@ -233,7 +233,7 @@ def retry_after(stage: Stage) -> Observation:
 
 
 def full_disk(stage: Stage) -> Observation:
-    """Let the files of a process grow no more, and ask for bars that are not stored yet."""
+    """Keep a process's files from growing, and request bars that are not stored yet."""
     tuesday = _MONDAY + DAY
     stage.ask(*_day(_MONDAY))
     path = _year_file(stage)
@@ -266,7 +266,7 @@ def full_disk(stage: Stage) -> Observation:
 
 
 def pinned(stage: Stage) -> Observation:
-    """Let a vendor fail, and ask with ``provider=`` and without."""
+    """Let a vendor fail, and request bars with and without ``provider=``."""
     binance, day = stage.server.vendors["binance"], _day(_MONDAY)
     binance.refusals, binance.refuses_always = [(451, {})], True
     options = {} if stage.is_broken("pinned") else {"provider": "binance"}
@@ -334,7 +334,7 @@ PROOFS = (
 
 
 def _unmet(*expected: tuple[bool, str]) -> list[str]:
-    """Return the texts of the expectations that are not met."""
+    """Return the descriptions of the unmet expectations."""
     return [text for is_met, text in expected if not is_met]
 
 
@@ -357,7 +357,7 @@ def _after_the_answer(stage: Stage, process: Process) -> float:
 
 
 def _damage(stage: Stage, do: str) -> list[str]:
-    """Return the damages in the cache, after ``check`` or ``repair``."""
+    """Return the damage found in the cache by ``check`` or left by ``repair``."""
     damaged: list[str] = stage.result(stage.start(do, {}))["damaged"]
     return damaged
 
@@ -368,7 +368,7 @@ def _day(day: int) -> list[str]:
 
 
 def _hours(day: int) -> list[Row]:
-    """Return the true hours of a day."""
+    """Return the correct hourly bars of a day."""
     return [ScriptedVendor().true(HOUR, day + n * HOUR, day + DAY) for n in range(24)]
 
 
@@ -377,7 +377,7 @@ def _bars(answer: dict[str, Any]) -> list[Row]:
 
 
 def _is_true(answer: dict[str, Any], day: int, count: int) -> bool:
-    """Return whether an answer has so many bars of a day, all of them true."""
+    """Return whether an answer has this many bars of a day, all correct."""
     bars, wants = _bars(answer), _hours(day)
     return len(bars) == count and all(row in wants for row in bars)
 

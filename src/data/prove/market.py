@@ -1,7 +1,7 @@
-"""The bars of the two simulated vendors: they follow from arithmetic, without the library.
+"""The bars of the two simulated vendors, computed by a formula without the library.
 
-An answer can therefore be compared with bars that the library did not compute. Everything that goes
-wrong is set from outside, by the fields of :class:`ScriptedVendor`.
+An answer can therefore be compared with bars that the library did not compute. Every fault is set
+from outside, through the fields of :class:`ScriptedVendor`.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ class Row(NamedTuple):
 
 @dataclass
 class ScriptedVendor:
-    """What a vendor does with its true bars before it sends them.
+    """The changes that a vendor makes to its correct bars before it sends them.
 
     Attributes:
         scale: Factor for every price: two venues never trade at the same price.

@@ -1,4 +1,4 @@
-"""Carries out proofs one after another."""
+"""Carries out proofs in turn."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class PromiseVerdict(NamedTuple):
         name: Name of the proof.
         promise: The promise, in the words of the README.
         did: What was done.
-        saw: What was seen; if the promise was broken, in which ways.
+        saw: Observations; if the promise was broken, the ways in which it was.
         is_kept: Whether the promise was kept.
         seconds: How long the proof took.
     """

@@ -65,7 +65,7 @@ class Server(ThreadingHTTPServer):
         self.server_close()
 
     def heal(self) -> None:
-        """Make every vendor right again, and forget the requests."""
+        """Clear every vendor's faults, and forget the requests."""
         self.vendors = {
             "binance": ScriptedVendor(),
             "yahoo": ScriptedVendor(1.01),
@@ -82,7 +82,7 @@ class Server(ThreadingHTTPServer):
         return [one for one in list(self.seen) if one.vendor == vendor and path in one.path]
 
     def handle_error(self, *_: object) -> None:
-        """Ignore a client that is gone: some are killed."""
+        """Ignore a client that has gone, because some are killed."""
 
 
 class _Handler(BaseHTTPRequestHandler):

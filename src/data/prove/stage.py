@@ -1,4 +1,4 @@
-"""The stage of the proofs: a temporary folder, the simulated vendors, and processes of users."""
+"""The stage of the proofs: a temporary folder, the simulated vendors, and users' processes."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ class Stage:
     Attributes:
         server: The simulated vendors.
         folder: Temporary folder of all proofs.
-        pace: How many times slower this machine is than a usual one; at least 1.
+        pace: Factor by which this machine is slower than a usual one; at least 1.
         break_: Name of the proof whose promise is broken on purpose; empty if none.
     """
 
@@ -197,7 +197,7 @@ class Stage:
             self._listen(until)
 
     def _listen(self, until: float) -> None:
-        """Take what the processes have reported; wait for it until ``until``."""
+        """Take the processes' reports; wait for them until ``until``."""
         output = self._pipes()[1]
         for key, _ in self._selector.select(max(0.0, until - time.monotonic())):
             data = os.read(key.fd, 1 << 16)
@@ -222,7 +222,7 @@ class Stage:
         return f": {lines[-1]}" if lines else ""
 
     def _rules(self) -> bytes:
-        """Return the users' rules: only the two simulated vendors, at their addresses."""
+        """Return a rules file that names only the two simulated vendors, at their addresses."""
         return "".join([
             "crypto: {primary: binance, backup: [yahoo]}\n",
             "stock_daily: {primary: yahoo, backup: []}\n",

@@ -72,7 +72,7 @@ def adapter_settings(source: str, cwd: FilePath | None = None) -> Mapping[str, A
     Args:
         source: ``ccxt``, ``yfinance`` or ``csv``, ignoring anything after a colon. Others have
             none.
-        cwd: Folder that contains ``config``; None for the current one.
+        cwd: Folder that contains ``config``; None means the current one.
 
     Returns:
         A new mapping with those arguments that the file contains, times in seconds: for ccxt
@@ -98,7 +98,7 @@ def adapter_settings(source: str, cwd: FilePath | None = None) -> Mapping[str, A
 def _parsed(path: FilePath, data: bytes) -> dict[str, dict[str, Any]]:
     """Parse the arguments for each source; warn about keys without effect.
 
-    There is one warning for each content of the file.
+    There is one warning for each version of the file.
     """
     document = read_yaml(data)
     problems = [*document.problems, *_FORM.check(document.value, ())]

@@ -181,7 +181,7 @@ class CachedDataSource(DataSource):
 
         Raises:
             NoDataAvailableError: No symbol has a bar.
-            DataError: The source failed, or returned data that cannot be bars.
+            DataError: The source failed, or returned invalid bars.
             QueryError: An argument is invalid (a ``ValueError``).
             LockTimeoutError: Another process has been requesting the same for more than a minute.
 

@@ -78,7 +78,7 @@ class CSVDataSource(VendorDataSource):
             come from ``config/data_adapters.yaml``.
 
     Raises:
-        QueryError: An argument is unknown, or requests something that is not served (a
+        QueryError: An argument is unknown, or requests something unsupported (a
             ``ValueError``).
     """
 

@@ -174,7 +174,7 @@ async def answered(
         fetch: Method of a source; a coroutine function or not.
         about: Name of the source, for messages.
         question: Bars to request.
-        patience_s: Seconds to wait; None means as long as it takes.
+        patience_s: Seconds to wait; None means no limit.
 
     Raises:
         ForeignError, ProviderTimeoutError, DataError: See :func:`fetched`.
@@ -220,12 +220,12 @@ def checked_frame(frame: Any, about: str, question: SourceQuestion) -> pl.DataFr
 
     Raises:
         ResponseFormatError: The value is not a frame; lacks a column; contains a non-number, a
-            non-time, a null time or symbol, or an infinity; or has two different rows for one
+            non-time, a null time or symbol, or an infinity; or has two different rows for the same
             time and symbol.
         NoDataAvailableError: The frame has no requested row.
 
     Warns:
-        UserWarning: Rows were left out, or cannot be bars.
+        UserWarning: Rows were left out, or are invalid.
     """
     try:
         whole = frame.collect() if isinstance(frame, pl.LazyFrame) else frame
@@ -261,7 +261,7 @@ def checked_frame(frame: Any, about: str, question: SourceQuestion) -> pl.DataFr
 
 
 def _columns(whole: pl.DataFrame, about: str, question: SourceQuestion) -> pl.DataFrame:
-    """Return a frame with checked columns, those of bars first."""
+    """Return a frame with checked columns, bar columns first."""
     time = next((name for name in ("timestamp", "date") if name in whole.columns), "timestamp")
     if "symbol" not in whole.columns and len(question.symbols) == 1:
         whole = whole.with_columns(pl.lit(question.symbols[0]).alias("symbol"))
@@ -337,7 +337,7 @@ async def ingested(
     """Write the bars from a custom source to a bundle, and return its folder.
 
     If the bundle has bars from this source, the new bars are added; rows with the same time and
-    symbol are replaced. The bars are never stored with those of vendors.
+    symbol are replaced. The bars are never stored together with vendors' bars.
 
     Args:
         source: See :func:`fetched`; the source must also have ``get_metadata``.

@@ -194,7 +194,7 @@ class FrameCache:
         return sum(self._sizes().values())
 
     def _sizes(self) -> dict[str, int]:
-        """Return the size of each frame, ignoring folders of other programs."""
+        """Return the size of each frame, ignoring other programs' folders."""
         names = [name for name in self._disk.list(self.folder) if _FOLDER.fullmatch(name)]
         paths = {name: self.folder / name for name in names}
         return {

@@ -41,11 +41,11 @@ class DataSourceRegistry:
         Args:
             name: Name from :meth:`list_sources`, ``ccxt:kraken``, or any vendor in the rules
                 (``tiingo``).
-            **config: Arguments of the source's class.
+            **config: Arguments for the source's class.
 
         Raises:
             UnknownProviderError: No source has this name (a ``ValueError``).
-            QueryError: An argument is unknown, or requests something that is not served (a
+            QueryError: An argument is unknown, or requests something unsupported (a
                 ``ValueError``).
         """
         key = name.strip().lower() if isinstance(name, str) else ""

@@ -103,7 +103,7 @@ class VendorDataSource(DataSource):
         adjustment: Adjustment of the prices.
 
     Raises:
-        QueryError: An argument is unknown, or requests something that is not served (a
+        QueryError: An argument is unknown, or requests something unsupported (a
             ``ValueError``).
         UnknownProviderError: The vendor does not exist.
     """
@@ -203,7 +203,7 @@ class VendorDataSource(DataSource):
         """Warn about arguments that the rules decide.
 
         Raises:
-            QueryError: An argument is unknown, or requests something that is not served.
+            QueryError: An argument is unknown, or requests something unsupported.
         """
         every = (*_INSTEAD, *_ONLY, "adjustment", "timeout", "api_key", "api_secret")
         for name, value in config.items():
@@ -245,8 +245,8 @@ class VendorDataSource(DataSource):
 
         Raises:
             NoDataAvailableError: No symbol has a bar.
-            DataError: A symbol failed; the error is that of the first such symbol, and its message
-                has the number of others.
+            DataError: A symbol failed; the first such symbol's error is raised, and its message has
+                the number of others.
             QueryError: An argument is invalid (a ``ValueError``).
 
         Warns:
@@ -305,7 +305,7 @@ class VendorDataSource(DataSource):
         *,
         folder: str | PathLike[str] | None = None,
     ) -> BundlePath | asyncio.Task[BundlePath]:
-        """Write bars to a bundle of this source, new or existing; return the bundle's folder.
+        """Write bars to a new or existing bundle of this source; return the bundle's folder.
 
         If an event loop is running in this thread, the result is a task, which begins immediately;
         otherwise the bars are written on return. Both may be awaited. No vendor is queried for
@@ -317,8 +317,8 @@ class VendorDataSource(DataSource):
             folder: Folder of bundles; None means the configured one.
 
         Raises:
-            BundleError: The bundle has bars of another vendor, timeframe or adjustment, or no
-                symbol could be answered; it is unchanged.
+            BundleError: The bundle has a different vendor, timeframe or adjustment, or no symbol could
+                be answered; it is unchanged.
             QueryError: An argument is invalid (a ``ValueError``).
 
         Warns:

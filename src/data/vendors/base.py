@@ -64,7 +64,7 @@ class BaseDataDownloader:
     Args:
         credentials: Maps environment names to keys; by default those in the environment.
         base_url: Another host with the same interface, such as a mirror or a proxy.
-        sender: Sender of the requests; by default that of the process.
+        sender: Sender of the requests; by default this process's.
         carrier: Transport to use instead of the sender's.
 
     Attributes:

@@ -69,7 +69,7 @@ def aliases_of(name: str) -> tuple[str, ...]:
 
 
 def downloader_class(code: str) -> type[BaseDataDownloader]:
-    """Return the class of a vendor, given a name or alias; its module is imported.
+    """Return a vendor's class, given a name or alias; its module is imported.
 
     Raises:
         UnknownProviderError: No such vendor exists, or it comes from another package and cannot be
@@ -131,8 +131,8 @@ def register(cls: type[DownloaderT]) -> type[DownloaderT]:
 
     Until the process ends, the class is known by its ``name`` like a vendor from an installed
     package: in ``provider=``, in rules that are read afterwards, and in `get_provider_selector`.
-    After changing a class, register it again: every manager uses the new class from its next call
-    on. Thread-safe; it can be used as a decorator.
+    After changing a class, register it again: every manager uses the new class starting with its
+    next call. Thread-safe; it can be used as a decorator.
 
     Args:
         cls: Subclass of :class:`BaseDataDownloader` with a ``name`` that no other vendor has.
@@ -234,7 +234,7 @@ class DataDownloaderFactory:
 
     @staticmethod
     def get_spec(provider_code: str) -> ProviderSpec:
-        """Return the declaration of a vendor.
+        """Return a vendor's declaration.
 
         Raises:
             UnknownProviderError: The vendor does not exist or cannot be used.

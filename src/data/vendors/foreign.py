@@ -82,8 +82,8 @@ def _is_fault(exc: BaseException) -> bool:
 def run_foreign(call: Callable[[], T], name: str, *, share: bool = False) -> T:
     """Return the result of ``call`` like :func:`call_foreign`, within the time limit of this call.
 
-    ``call`` runs in a thread that is abandoned when the time is over, because an endless loop
-    cannot be ended in any other way.
+    ``call`` runs in a thread that is abandoned when time runs out, because an endless loop cannot
+    be ended in any other way.
 
     Args:
         call: User code, or code of another package.
@@ -189,7 +189,7 @@ def _quote(exc: BaseException) -> str:
 
 
 def masked(text: str) -> str:
-    """Return ``text`` without the keys of this process, which errors of other libraries may quote."""
+    """Return ``text`` without this process's keys, which other libraries' errors may quote."""
     return without_keys(text, known_keys().values())
 
 

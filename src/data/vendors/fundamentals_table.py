@@ -128,7 +128,7 @@ class VendorTable:
         vendor: Canonical name.
         asset_classes: Asset classes that the vendor serves.
         types: Maps each data type to the responses that serve it.
-        keys: Keys that the vendor accepts; those that are set are sent.
+        keys: Keys that the vendor accepts; only those that are set are sent.
         markets: Markets whose stocks the vendor serves: ``US``, ``UK``, ``EU`` and so on; empty for
             all.
         spelling: Function that spells an instrument; None if the spelling is the one for bars.

@@ -22,16 +22,15 @@ ENDPOINT = "search"
 
 @dataclass(frozen=True)
 class SearchTable:
-    """The search of one vendor.
+    """A vendor's symbol search.
 
     Attributes:
         vendor: Canonical name.
-        asks: Requests, all of which are sent.
-        read: Function that returns the listings in one response, in order, with symbols as a user
-            may type them.
-        keys: Keys that the vendor accepts; those that are set are sent.
-        is_list: Whether the response contains everything that the vendor has, whatever the search
-            text is.
+        asks: Requests to send; every one of them is sent.
+        read: Function that returns the listings in one response, in order, with symbols in a form
+            that a user may type.
+        keys: Keys that the vendor accepts; only those that are set are sent.
+        is_list: Whether the response is the vendor's full list, regardless of the search text.
     """
 
     vendor: str

@@ -244,7 +244,7 @@ def key_of(credentials: Mapping[str, str] | None, name: str, title: str) -> str:
 
 
 class KeyedStream:
-    """What streams of symbols have in common if they need keys and have one address.
+    """The common part of symbol streams that need keys and have one address.
 
     Args:
         url: Address to connect to.

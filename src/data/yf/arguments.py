@@ -22,7 +22,7 @@ __all__ = ["Asked", "Bounds", "NotServedError", "symbols_of", "zone_of"]
 
 When = str | date | int | None
 
-# Maps each interval of yfinance to our timeframe.
+# Maps each yfinance interval to our timeframe.
 INTERVALS = {
     "1m": "1m", "2m": "2m", "5m": "5m", "15m": "15m", "30m": "30m", "60m": "1h", "90m": "90m",
     "1h": "1h", "1d": "1d", "1wk": "1w", "1mo": "1M", "3mo": "3M",
@@ -30,7 +30,7 @@ INTERVALS = {
 # Days of `period="max"` that Yahoo has of bars shorter than a day, less one in which it may end.
 _DEPTH_DAYS = {"1m": 8, "1h": 729, "60m": 729}
 _OTHER_DEPTH_DAYS = 59
-# As far as a period of days of trading may reach back, in days: it holds the longest holidays.
+# Maximum number of days that a period of trading days may reach back, including long holidays.
 _DAYS_AROUND = 15
 # Extended hours of US shares: from 04:00, and four hours after the close.
 _BEFORE_OPEN_MS, _AFTER_CLOSE_MS = 330 * MINUTE_MS, 240 * MINUTE_MS
@@ -43,16 +43,16 @@ _FIRST_DAY = date(1900, 1, 1)
 
 
 class NotServedError(QueryError, AttributeError):
-    """A name of yfinance that is not served here; the message says what to use."""
+    """A yfinance name that is not supported here; the message says what to use."""
 
 
 class Bounds(NamedTuple):
-    """The range of a request to the data manager, and what else depends on the instrument.
+    """The range of a request to the data manager, and other settings that depend on the instrument.
 
     Attributes:
         start, end: As for ``get_ohlcv``, both inclusive; no end means now.
         provider: Vendor to pin; None for those in the rules.
-        session: Hours of trading.
+        session: Trading hours.
         is_running: Whether a bar may be forming at the end.
     """
 
@@ -91,7 +91,7 @@ class Asked:
     def __post_init__(self) -> None:
         if self.interval not in INTERVALS:
             hint = "use 1wk" if self.interval == "5d" else f"intervals: {', '.join(INTERVALS)}"
-            raise BadTimeframeError(f"interval {self.interval!r} is not served", hint=hint)
+            raise BadTimeframeError(f"interval {self.interval!r} is not supported", hint=hint)
         for moment in filter(None, (self.start, self.end)):
             _moment(moment, ZoneInfo("UTC"))
         period = self.period

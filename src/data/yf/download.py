@@ -69,11 +69,12 @@ def download(
 
     Args:
         tickers: Symbols, in a list or in a string with blanks or commas.
-        start, end: Dates, datetimes (without a zone: in that of the exchange) or seconds since
-            1970; the end is exclusive.
+        start, end: Dates, datetimes (naive ones are in the exchange's zone) or seconds since 1970;
+            the end is exclusive.
         actions: Add splits and dividends.
-        threads: True fetches several tickers at once, a number at most so many, False one by one.
-        ignore_tz: Remove the zone of the index; by default of days and longer bars.
+        threads: True fetches several tickers at once, a number at most that many, False one at
+            a time.
+        ignore_tz: Remove the index's time zone; by default, only for daily and longer bars.
         group_by: Upper level of the columns: ``column`` or ``ticker``.
         auto_adjust: Adjust prices for dividends, too.
         back_adjust: Refused.
@@ -84,7 +85,7 @@ def download(
         period: Length of the range, such as ``1mo`` (default), ``5d``, ``ytd``, ``max``; together
             with a start or an end, counted from there.
         interval: 1m, 2m, 5m, 15m, 30m, 60m, 90m, 1h, 1d, 1wk, 1mo or 3mo.
-        prepost: Add hours before the open and after the close, which US shares have.
+        prepost: Add bars before the open and after the close, for US shares.
         rounding: Round to two decimals.
         timeout: Seconds to wait for each ticker.
         session: Refused.
@@ -129,7 +130,7 @@ def _at_once(threads: bool | int, count: int) -> int:
 def bars_of(
     names: Sequence[str], asked: Asked, *, at_once: int, is_shown: bool, is_told: bool = True
 ) -> Bars:
-    """Return the bars of tickers; ``is_told`` issues one warning about all that is wrong."""
+    """Return the bars of tickers; ``is_told`` issues one warning about everything that is wrong."""
     manager = get_data_manager()
     bars, times = Bars({}, {}, {}), Times(is_intraday=asked.is_intraday)
     with collecting_warnings() as texts, np.errstate(invalid="ignore", divide="ignore"):
@@ -232,7 +233,7 @@ def _fetch(
 
 
 def _lacks_adjusted(columns: Mapping[str, Any]) -> bool:
-    """Return whether closes adjusted for dividends are missing, which some vendors do not have."""
+    """Return whether dividend-adjusted closes are missing; some vendors do not supply them."""
     adjusted = columns.get("adj_close")
     return adjusted is None or bool((np.isnan(adjusted) & ~np.isnan(columns["close"])).any())
 

@@ -1,4 +1,4 @@
-"""Frames in the form of yfinance, out of those of the data manager."""
+"""Frames in yfinance's form, made from the data manager's frames."""
 
 from __future__ import annotations
 
@@ -101,7 +101,7 @@ class Times:
         self._made: dict[tuple[bytes, str], pd.DatetimeIndex] = {}
 
     def of(self, frame: pd.DataFrame, zone: str) -> pd.DatetimeIndex:
-        """Return the index of a frame in a zone."""
+        """Return a frame's index in a time zone."""
         key = frame.index.to_numpy().tobytes(), zone
         if key not in self._made:
             self._made[key] = self._local(frame.index, zone)

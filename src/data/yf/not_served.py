@@ -1,4 +1,4 @@
-"""Names of yfinance that are not served, each with what to use."""
+"""Unsupported yfinance names, each with its replacement."""
 
 from __future__ import annotations
 

@@ -126,7 +126,7 @@ class Ticker:
         """Return bars, as ``yfinance.Ticker.history`` does; arguments as for :func:`download`.
 
         The index has the zone of the exchange. ``attrs["onetape"]`` has the provenance, with
-        ``gaps``. Without a bar the frame is empty, and a warning has the reason;
+        ``gaps``. If the answer has no bars, the frame is empty, and a warning gives the reason;
         ``raise_errors=True`` raises it instead.
 
         Raises:
@@ -194,11 +194,11 @@ class Ticker:
 
     @property
     def info(self) -> dict[str, Any]:
-        """Figures of the company that vendors have, under yfinance's names."""
+        """The company's figures from vendors, under yfinance's names."""
         return self.get_info()
 
     def get_info(self) -> dict[str, Any]:
-        """Return figures of the company under yfinance's names; those that no vendor has are absent.
+        """Return the company's figures under yfinance's names; figures that no vendor has are omitted.
 
         Warns:
             IncompleteDataWarning: No vendor has any.
@@ -221,7 +221,7 @@ class Ticker:
 
 
 def _opens(ticker: str, days: pd.Index) -> pd.DatetimeIndex:
-    """Return the opens of sessions in the zone of the exchange."""
+    """Return the session opens in the exchange's time zone."""
     manager = get_data_manager()
     client: BarsClient = manager.client
     instrument = manager.provider_selector.instrument(ticker)
@@ -283,7 +283,7 @@ class FastInfo(Mapping[str, Any]):
 
     @cached_property
     def _whole_days(self) -> pd.DataFrame:
-        """The days of the last year that are over."""
+        """The completed days of the last year."""
         prices = self._year
         if prices.empty:
             return prices
@@ -335,7 +335,7 @@ class FastInfo(Mapping[str, Any]):
 
     @property
     def last_price(self) -> float:
-        """Last price, that of the running bar included."""
+        """Last price, including the running bar's."""
         price: float = self._quote.price
         return price
 
@@ -389,7 +389,7 @@ class FastInfo(Mapping[str, Any]):
 
     @property
     def three_month_average_volume(self) -> int | None:
-        """Mean volume of the whole days of three months."""
+        """Mean volume of the completed days in three months."""
         days = self._whole_days
         if days.empty:
             return None
@@ -398,13 +398,13 @@ class FastInfo(Mapping[str, Any]):
 
     @property
     def year_high(self) -> float | None:
-        """Highest high of the whole days of a year."""
+        """Highest high of the completed days in a year."""
         days = self._whole_days
         return None if days.empty else float(days["High"].max())
 
     @property
     def year_low(self) -> float | None:
-        """Lowest low of the whole days of a year."""
+        """Lowest low of the completed days in a year."""
         days = self._whole_days
         return None if days.empty else float(days["Low"].min())
 

@@ -182,9 +182,9 @@ def _lacks_files_alone(error: DataError) -> bool:
 
 
 def _is_no_file(attempt: Attempt) -> bool:
-    """Return whether a vendor that reads local files lacked the file with bars of this length.
+    """Return whether the attempt failed because a local folder has no file for the timeframe.
 
-    Each length has its own file.
+    Each timeframe has its own file.
     """
     return is_free(attempt.provider) and isinstance(attempt.error, SymbolNotFoundError)
 

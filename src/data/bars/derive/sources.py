@@ -97,7 +97,7 @@ class SourceTimeframes:
         return min(fit, key=lambda source: _cost(query, source, calendar), default=None)
 
     def of(self, query: BarsQuery, timeframe: Timeframe) -> ShorterBars:
-        """Return the bars of ``timeframe`` to build others from: their vendors, and the stored ones."""
+        """Return the sources of ``timeframe`` bars to build longer bars from: vendors and the store."""
         serving = self._serving(query, timeframe)
         vendors = [c for c in serving if _has_files(c, query.instrument, timeframe)]
         lane = self._lanes.find(replace(query, timeframe=timeframe))

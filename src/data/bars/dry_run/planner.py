@@ -66,7 +66,7 @@ class RequestPlanner:
     checks: ValidationRules = ValidationRules()
 
     def plan(self, query: BarsQuery) -> Plan:
-        """Return the plan of ``query``: the requests to vendors that it would cause now.
+        """Return the plan for ``query``: the vendor requests that it would make now.
 
         Raises:
             CacheError: The store cannot be read.

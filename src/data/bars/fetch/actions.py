@@ -33,7 +33,7 @@ _NEAR = timedelta(days=14)
 
 
 class ActionFetcher:
-    """Queries the vendors that report splits and dividends, one by one. Used by one thread only.
+    """Queries the vendors that report splits and dividends, one by one. Use from one thread only.
 
     Args:
         clock: Source of the current time.

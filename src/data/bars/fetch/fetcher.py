@@ -47,9 +47,9 @@ _GROWTH = 8
 
 
 def _overdue(segment: _Segment) -> list[DataError]:
-    """Return the timeout error in a list if the call's time is over and many spans are left to record.
+    """Return the timeout error in a list if many spans remain to be recorded after the time limit.
 
-    Otherwise the list is empty: few spans are recorded even after the call's time limit.
+    Otherwise the list is empty: if only a few spans remain, they are recorded nevertheless.
     """
     try:
         if len(segment.spans) > WORTH_STOPPING:
@@ -143,7 +143,7 @@ class _Requests(_Segment):
 
 
 class Fetcher:
-    """Queries a lane's vendors for missing bars and stores the answers. Used by one thread only.
+    """Queries a lane's vendors for missing bars and stores the answers. Use from one thread only.
 
     Args:
         request: Request to the lane.

@@ -79,7 +79,7 @@ class LaneRunner:
 
 
 class LaneRun:
-    """The execution of one request in its lane. Used by one thread only.
+    """The execution of one request in its lane. Use from one thread only.
 
     Attributes:
         request: The request.

@@ -183,7 +183,7 @@ class Catalogue:
     def _older_document(self, key: SeriesKey, year: int) -> dict[str, Any] | None:
         """Return another tool's record of a year, with missing keys filled in from its bars.
 
-        The result is None if such a file does not exist or has no bars.
+        The result is None if no other tool left a file, or if its file has no bars.
         """
         path = self.older_files(key).get(year)
         if path is None:

@@ -371,9 +371,9 @@ def _float_cells(cells: list[str]) -> Any:
 
 
 def csv_text(frame: pd.DataFrame) -> bytes:
-    """Return a frame on a time index as CSV.
+    """Return a frame with a time index as CSV.
 
-    Floats are the shortest text that reads back exactly.
+    Floats are written as the shortest text that reads back exactly.
     """
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")

@@ -50,7 +50,7 @@ _UNKNOWN = Basis("unknown")
 
 
 class Reads(Protocol):
-    """The part of the disk interface that is needed here: reading one whole file."""
+    """The part of the disk interface used here: reading a whole file."""
 
     def read(self, path: Path) -> bytes:
         """Return the bytes of ``path``."""

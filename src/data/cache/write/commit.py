@@ -142,14 +142,14 @@ class CommitRun:
         """Return the kind of the series after the commit.
 
         Raises:
-            KindMismatchError: A piece is of another kind.
+            KindMismatchError: A piece is of a different kind.
         """
         metas = [meta for meta in self.metas.values() if meta]
         kind = kind_of(self.series, (part for meta in metas for part in meta.state.coverage))
         for piece in self.commit.pieces:
             if kind is not None and not kind.agrees(piece.kind):
                 raise KindMismatchError(
-                    f"bars from {piece.vendor} for {self.lane.key} are of another kind: "
+                    f"bars from {piece.vendor} for {self.lane.key} are of a different kind: "
                     f"{kind.differences(piece.kind)}",
                     provider=piece.vendor,
                     symbol=self.lane.key.symbol,

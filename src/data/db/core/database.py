@@ -164,7 +164,7 @@ class _Units:
                 self._change.notify_all()
 
     def pause(self) -> None:
-        """Keep units of work from beginning, and wait for those of other threads, with a time limit."""
+        """Keep units of work from beginning, and wait for other threads' units, with a time limit."""
         own = getattr(self._own, "count", 0)
         with self._change:
             self._forks += 1

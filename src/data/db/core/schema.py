@@ -4,7 +4,7 @@
 state      what happens at the first use
 =========  ==========================================================================================
 empty      the tables are created
-own        nothing: they are those of this version
+own        nothing: the tables have this version
 older      SQLite: a backup next to the file, then the upgrade; PostgreSQL: an error names the command
 newer      an error: a newer version of this library created them
 foreign    an error: the database has other tables; ``onetape db init`` adds this library's
@@ -291,8 +291,8 @@ class Schema:
         if names:
             raise SchemaError(
                 (
-                    f"the database {self._url} contains tables of other programs with names that we "
-                    f"use: {', '.join(names)}"
+                    f"the database {self._url} contains tables from other programs under names that "
+                    f"onetape uses: {', '.join(names)}"
                 ),
                 hint="rename those tables, or name another database",
             )

@@ -78,11 +78,11 @@ def key(value: Any) -> int | str:
         QueryError: The value is neither a string of 1 to 255 characters nor a non-negative integer.
     """
     if isinstance(value, bool) or not isinstance(value, int | str):
-        raise QueryError(f"not a key: {value!r:.80}", hint="use a string or an integer")
+        raise QueryError(f"not a record key: {value!r:.80}", hint="use a string or an integer")
     text = checked_text(str(value), _LONGEST_KEY, "a key")
     if not text or (isinstance(value, int) and value < 0):
         raise QueryError(
-            f"not a key: {value!r:.80}", hint="use a non-empty string, or an integer from 0"
+            f"not a record key: {value!r:.80}", hint="use a non-empty string, or an integer from 0"
         )
     is_number = text.isascii() and text.isdigit() and (text == "0" or text[0] != "0")
     return int(text) if is_number else text

@@ -41,7 +41,7 @@ class BotInstance(Base):
 
 
 class Trade(Base):
-    """A trade of a bot, as it was executed."""
+    """A bot's trade, as it was executed."""
 
     __tablename__ = "trading_trades"
     __table_args__ = (Index(None, "bot_id"), Index(None, "status", "symbol"))
@@ -82,7 +82,7 @@ _OPEN = text("status = 'open'")
 
 
 class Position(Base):
-    """A position of a bot; at most one is open for each bot, trade type and symbol.
+    """A bot's position; at most one is open for each bot, trade type and symbol.
 
     ``avg_price`` and ``realized_pnl`` are rounded values of ``exact_price`` (a fraction) and
     ``cash`` (the proceeds of fills and dividends so far, minus their cost). ``held`` maps each

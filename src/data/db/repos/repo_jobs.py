@@ -55,7 +55,7 @@ _CONFIG = ("alert_type", "ticker", "timeframe", "price", "condition", "indicator
 
 
 class AlertsRepo(Repository):
-    """The alerts of users; schedules are never among them."""
+    """Users' alerts; schedules are never among them."""
 
     def add(
         self,
@@ -108,7 +108,7 @@ class AlertsRepo(Repository):
         return self.s.scalars(select(Alert).where(Alert.id == alert_id)).one_or_none()
 
     def of(self, recipient: str | int, *, is_active: bool = False) -> list[Alert]:
-        """Return the alerts of a user, ordered by id."""
+        """Return a user's alerts, ordered by id."""
         query = _of_user(select(Alert), Alert.user_id, recipient).order_by(Alert.id)
         return [*self.s.scalars(query.where(Alert.enabled.is_(True)) if is_active else query)]
 
@@ -211,7 +211,7 @@ def alert_as_dict(row: Alert) -> dict[str, Any]:
 
 
 class SchedulesRepo(Repository):
-    """The schedules of users; alerts are never among them."""
+    """Users' schedules; alerts are never among them."""
 
     def add(self, recipient: str | int, config: Any, *, schedule_config: Any = None) -> Schedule:
         """Add a schedule, due at the ``scheduled_time`` in its configuration.
@@ -241,7 +241,7 @@ class SchedulesRepo(Repository):
         return JobsRepository(self.s, self.clock).create_schedule(identity.user_id, create)
 
     def of(self, recipient: str | int) -> list[Schedule]:
-        """Return the schedules of a user, ordered by id."""
+        """Return a user's schedules, ordered by id."""
         query = _of_user(select(Schedule), Schedule.user_id, recipient)
         return [*self.s.scalars(query.order_by(Schedule.id))]
 
@@ -413,7 +413,7 @@ class JobsRepository(Repository):
         """Add a schedule, due at the next time in its cron line.
 
         Raises:
-            QueryError: The type is invalid or is that of alerts, the name or target is empty or has
+            QueryError: The type is invalid or is the alert type, the name or target is empty or has
                 control characters, or the cron line is invalid.
         """
         now = self.now()
@@ -496,7 +496,7 @@ class JobsRepository(Repository):
         return [row for at, row in sorted(timed, key=lambda one: one[0]) if at <= now]
 
     def update_schedule_next_run(self, schedule_id: int) -> bool:
-        """Set a schedule's next time to that of its cron line; return whether it exists."""
+        """Set a schedule's next time from its cron line; return whether it exists."""
         row = self.lock_schedule(schedule_id)
         if row is not None:
             row.next_run_at = Cron.parse(row.cron).after(self.now())

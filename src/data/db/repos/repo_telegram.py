@@ -117,7 +117,7 @@ class CommandAuditRepo(Repository):
     def last_commands(
         self, telegram_user_id: str | int, *, limit: int = 20
     ) -> builtins.list[TelegramCommandAudit]:
-        """Return the last commands of a user, newest first."""
+        """Return a user's last commands, newest first."""
         return self.list(limit=limit, user_id=checked_id(telegram_user_id))
 
     def list(

@@ -57,7 +57,7 @@ class BotsRepo(Repository):
         number = key(values.pop("id", None) or str(uuid.uuid4()))
         config = values.get("config", {})
         if not isinstance(config, dict):
-            raise QueryError("the config of a bot must be a mapping")
+            raise QueryError("a bot's config must be a mapping")
         now = self.now()
         claim(
             self.s,
@@ -386,7 +386,7 @@ class MetricsRepo(Repository):
         return row
 
     def latest_for_bot(self, bot_id: str | int, limit: int = 20) -> list[PerformanceMetric]:
-        """Return the metrics of a bot, most recently calculated first."""
+        """Return a bot's metrics, most recently calculated first."""
         table = PerformanceMetric
         query = select(table).where(table.bot_id == key(bot_id)).limit(page(limit)[0])
         return [*self.s.scalars(query.order_by(table.calculated_at.desc(), table.id))]
@@ -455,7 +455,7 @@ class TradeRepository(Repository):
         error_message: str | None = None,
         started_at: datetime | None = None,
     ) -> bool:
-        """Set the status of a bot; return whether the bot exists.
+        """Set a bot's status; return whether the bot exists.
 
         With an ``error_message``, its error count increases, and the message is stored in
         ``extra_metadata`` as the last error.
@@ -475,7 +475,7 @@ class TradeRepository(Repository):
     def update_bot_performance(
         self, bot_id: str | int, current_balance: Any = None, total_pnl: Any = None
     ) -> bool:
-        """Set the values that are given; return whether the bot exists."""
+        """Set the given values; return whether the bot exists."""
         row = self.bots.lock(bot_id)
         if row is None:
             return False
@@ -573,15 +573,15 @@ class TradeRepository(Repository):
         return [_position(row) for row in rows]
 
     def add_metric(self, metric: Mapping[str, Any]) -> dict[str, Any]:
-        """Add metrics of a bot, given by column, and return them."""
+        """Add a bot's metrics, given by column, and return them."""
         return as_dict(self.metrics.add(metric))
 
     def latest_metrics(self, bot_id: str | int, limit: int = 20) -> list[dict[str, Any]]:
-        """Return the metrics of a bot, most recently calculated first."""
+        """Return a bot's metrics, most recently calculated first."""
         return [as_dict(row) for row in self.metrics.latest_for_bot(bot_id, limit)]
 
     def validate_bot_configuration(self, bot_id: str | int) -> tuple[bool, list[str], list[str]]:
-        """Return whether the ``config`` of a bot is valid, with its errors and warnings."""
+        """Return whether a bot's ``config`` is valid, with its errors and warnings."""
         bot = self.get_bot_by_id(bot_id)
         if bot is None:
             return False, [f"Bot with ID {bot_id} not found"], []
@@ -590,7 +590,7 @@ class TradeRepository(Repository):
     def validate_all_bot_configurations(
         self, user_id: int | None = None
     ) -> dict[Any, tuple[bool, list[str], list[str]]]:
-        """Validate the ``config`` of all bots that are not disabled; return the results by key."""
+        """Validate the ``config`` of every bot that is not disabled; return the results by key."""
         return {bot["id"]: _validated(bot["config"]) for bot in self.get_enabled_bots(user_id)}
 
 
@@ -747,7 +747,7 @@ def _newest(row: Position) -> date:
 def _is_new(row: Position, name: str, by: Fraction | Decimal, begin: int) -> bool:
     """Return whether an action must be applied to a position.
 
-    This is so if the position was opened before the ex-date and the action has not been applied.
+    It must be if the position was opened before the ex-date and the action is not applied yet.
 
     Raises:
         QueryError: A later split was applied or, if this is a split, a later dividend.

@@ -100,7 +100,7 @@ class UsersRepo(Repository):
         defaults_user: dict[str, Any] | None = None,
         provider: str = TELEGRAM,
     ) -> int:
-        """Return the id of a user, who is created if new.
+        """Return a user's id; a new user is created.
 
         ``defaults_user`` may have the new user's ``email``, ``role`` and ``is_active``.
         """

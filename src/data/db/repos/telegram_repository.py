@@ -286,7 +286,7 @@ class TelegramRepository(Repository):
         return row.id
 
     def list_alerts(self, telegram_user_id: str | int) -> list[dict[str, Any]]:
-        """Return the alerts of a user, ordered by id.
+        """Return a user's alerts, ordered by id.
 
         Keys: ``id``, ``user_id``, ``ticker``, ``active``, ``email``, ``status``, ``created_at``,
         ``updated_at``, ``alert_type`` (``price``, ``indicator``, ``custom``, ``data``),
@@ -379,7 +379,7 @@ class TelegramRepository(Repository):
         return self.schedules.add(telegram_user_id, config_json, schedule_config=schedule_config).id
 
     def list_schedules(self, telegram_user_id: str | int) -> list[dict[str, Any]]:
-        """Return the schedules of a user, ordered by id.
+        """Return a user's schedules, ordered by id.
 
         Keys: ``id``, ``user_id``, ``ticker``, ``config_json``, ``schedule_config``,
         ``scheduled_time`` (None means not every day in UTC), ``created_at``, ``enabled``, ``active``,
@@ -466,7 +466,7 @@ class TelegramRepository(Repository):
     def get_user_command_history(
         self, telegram_user_id: str | int, limit: int = 20
     ) -> list[dict[str, Any]]:
-        """Return the last commands of a user by column, newest first."""
+        """Return a user's last commands by column, newest first."""
         audits = CommandAuditRepo(self.s).last_commands(telegram_user_id, limit=limit)
         return [as_dict(one) for one in audits]
 

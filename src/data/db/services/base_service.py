@@ -27,7 +27,7 @@ class BaseDBService:
     """The base class of services. Thread-safe.
 
     Args:
-        db_service: Database service; by default that of the process.
+        db_service: Database service; by default this process's.
     """
 
     # Name of the repository in the unit that has the logic; set by each service.

@@ -1,8 +1,8 @@
 """The records of a chat program, as functions: each is one unit of work.
 
-The functions are those of :class:`~src.data.db.repos.telegram_repository.TelegramRepository`, and
-are documented there. If a value is rejected, functions that return a bool or None only log it; the
-others raise :class:`~src.data.errors.QueryError`. All are thread-safe::
+The functions are the methods of :class:`~src.data.db.repos.telegram_repository.TelegramRepository`,
+and are documented there. If a value is rejected, functions that return a bool or None only log it;
+the others raise :class:`~src.data.errors.QueryError`. All are thread-safe::
 
     from src.data.db.services import telegram_service as db
     status = db.get_user_status("123456")

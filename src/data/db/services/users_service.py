@@ -1,7 +1,7 @@
 """Users and their identities, as functions: each is one unit of work.
 
-The functions are those of :class:`~src.data.db.repos.repo_users.UsersRepo`, and are documented
-there. All are thread-safe; users are detached objects with all their attributes.
+The functions are the methods of :class:`~src.data.db.repos.repo_users.UsersRepo`, and are
+documented there. All are thread-safe; users are detached objects with all their attributes.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ class UsersService(BaseDBService):
     def ensure_user_for_telegram(
         self, telegram_user_id: str | int, defaults_user: dict[str, Any] | None = None
     ) -> int:
-        """Return the id of a user, who is created if new.
+        """Return a user's id; a new user is created.
 
         ``defaults_user`` may have the new user's ``email``, ``role`` and ``is_active``.
         """

@@ -1,10 +1,9 @@
 """Gathers the known facts about a symbol through the facade, before anything is written.
 
-The volume, turnover and volatility are those of the last 30 stored daily bars, split-adjusted.
+Volume, turnover and volatility are computed from the last 30 stored daily bars, split-adjusted.
 Volatility is the sample standard deviation of the last 30 daily log returns times the square root
-of the sessions in a year (252; 365 for a market that never closes): J. C. Hull, *Options,
-Futures, and Other Derivatives*, "Estimating volatility from historical data". Dividends are not
-added back.
+of the sessions in a year (252; 365 for a market that never closes): J. C. Hull, *Options, Futures,
+and Other Derivatives*, "Estimating volatility from historical data". Dividends are not added back.
 """
 
 from __future__ import annotations

@@ -61,7 +61,7 @@ class NameInterval:
 
 @dataclass(frozen=True)
 class SymbolBoundary:
-    """A dated boundary of an instrument; its fields are those of :class:`SymbolChange`.
+    """A dated boundary of an instrument, with the fields of :class:`SymbolChange`.
 
     Attributes:
         instrument: Instrument of the boundary, if the file names it.
@@ -106,7 +106,7 @@ class Identity:
 
 
 def by_date(intervals: Iterable[NameInterval]) -> list[NameInterval]:
-    """Return intervals in ascending order, those with an unknown start first."""
+    """Return intervals in ascending order, with unknown starts first."""
     return sorted(intervals, key=lambda one: (one.start or date.min, one.symbol))
 
 

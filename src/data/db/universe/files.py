@@ -173,7 +173,7 @@ def read_listed(data: bytes, title: str, canonical: Canonical) -> IndexFile:
 
 
 def _named(title: str, row: Mapping[str, str]) -> Mapping[str, str]:
-    """Return a row with its columns renamed to the names that are used here."""
+    """Return a row with its columns renamed to the names used here."""
     aliases = dict(_ALIASES)
     if "date" not in row:
         aliases |= {"added": "from", "add": "from", "removed": "to", "remove": "to"}

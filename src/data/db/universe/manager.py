@@ -243,7 +243,7 @@ class StoredUniverses:
     :class:`~src.data.errors.DatabaseError` if the database cannot be used.
 
     Args:
-        database: Database; by default that of the process.
+        database: Database; by default this process's.
         data_manager: Data manager that spells symbols and has the cached close prices; by default
             that of the process.
         clock: Source of the current time.
@@ -283,7 +283,7 @@ class StoredUniverses:
             file: Intervals, a change log or a list, as described in docs/universes.md.
             today: File with today's list of members: a change log is applied to it backwards, and
                 intervals are compared with it.
-            source: Name of the source, by default that of the file. A file replaces the earlier
+            source: Name of the source; by default the file's name. A file replaces the earlier
                 memberships from the same source.
 
         Raises:

@@ -48,7 +48,7 @@ class Interval(NamedTuple):
 
 
 class MembershipChange(NamedTuple):
-    """One entry in a change log: from ``day`` on, ``symbol`` is a member or no longer a member."""
+    """One entry in a change log: on ``day``, ``symbol`` becomes a member or ceases to be one."""
 
     day: date
     symbol: str
@@ -155,7 +155,7 @@ class MembershipDiff(NamedTuple):
 
 
 def dated(intervals: Iterable[Interval]) -> Memberships:
-    """Return the memberships that a source with dated intervals states.
+    """Return the memberships in a source with dated intervals.
 
     Raises:
         UniverseError: The source has no intervals.
@@ -223,7 +223,7 @@ def walk_back(
 
 
 def roster(symbols: Iterable[str], day: date) -> Memberships:
-    """Return the memberships that a list without dates states: each symbol's begins on ``day``."""
+    """Return the memberships in a list without dates; all of them begin on ``day``."""
     rows = tuple(Interval(symbol, day, None) for symbol in sorted(set(symbols)))
     return Memberships(False, rows, day, (), day)
 
@@ -346,7 +346,7 @@ def view(
     if not stating:
         first = min(r.first for r in newest.values())
         stating = [r for r in newest.values() if r.first == first]
-    # A list without dates is worse evidence about the past than a log with a mistake.
+    # A list without dates is worse evidence about the past than a log with an error.
     best = [r for r in stating if r.is_dated] or stating
     return View(day, max(day, best[0].first), tuple(best), last, known_from, False)
 
@@ -362,7 +362,7 @@ def before_first(
     """Return a view with the stored rows for the day that it uses.
 
     For a day before the first one of a change log, the members before its first entry are used.
-    Other sources have no members before their first day, so those of that day are used.
+    Other sources have no members before their first day, so that day's members are used.
     """
     if view.used > view.day:
         day = view.used - timedelta(days=1)
@@ -388,7 +388,7 @@ def answer(
         view: View chosen by :func:`view`.
         rows: Rows stored for ``seen.used``, from all records.
         records: All records of the universe, oldest first.
-        known_at: Requested time of knowledge; None for everything that is recorded.
+        known_at: Requested time of knowledge; None means everything recorded.
         last_check: Day on which rosters were last compared with their source.
         intervals: Function that returns the intervals for that day; called if sources disagree.
     """

@@ -49,8 +49,8 @@ class UniverseRecord(Base):
 class UniverseMember(Base):
     """One membership, for session dates from ``valid_from`` up to but not including ``valid_to``.
 
-    Of a stored row, only ``replaced_by`` is ever changed: the record from which on the interval no
-    longer holds.
+    In a stored row, only ``replaced_by`` is ever changed: the first record for which the interval
+    no longer holds.
     """
 
     __tablename__ = "universe_members"

@@ -62,7 +62,7 @@ class _Spelled:
 
 
 def state_of_list(symbols: Iterable[Any], rules: SymbolRules, evidence: str) -> UniverseSource:
-    """Return a source that states a list of symbols as the members, without duplicates.
+    """Return a source whose members are a list of symbols, without duplicates.
 
     Raises:
         UniverseError: An entry is not a symbol.
@@ -92,7 +92,7 @@ def state_of_file(
         rules: Rules for its symbols.
         today: File with today's list of members: a change log is applied to it backwards, and
             intervals are compared with it.
-        source: Name of the source; by default that of the file.
+        source: Name of the source; by default the file's name.
 
     Raises:
         UniverseError: A file cannot be read, a line is wrong, or the files do not fit together.

@@ -277,7 +277,7 @@ def record(session: Session, universe: Universe, state: UniverseSource, now: dat
 
 
 def _stated(one: Memberships | MembershipRecord) -> tuple[Any, ...]:
-    """Return the facts other than intervals that a source states, to detect changes in these facts."""
+    """Return a source's facts other than intervals, to detect changes in these facts."""
     return one.steps, one.first if one.is_dated else None
 
 
@@ -386,7 +386,7 @@ def read_members(
         UniverseError: The universe does not exist, nothing was recorded up to ``known_at``, or
             ``known_at`` is in the future: records made until then would change the answer.
     """
-    # Not through the session: mapping objects that nobody needs would take most of the time.
+    # Not through the session: mapping unneeded objects would take most of the time.
     connection = session.connection()
     headers = connection.execute(_READ_RECORDS, {"name": name}).all()
     if not headers:

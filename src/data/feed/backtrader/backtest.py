@@ -19,7 +19,7 @@ from .feed import BacktraderFeed, WakeHub
 
 
 class BacktestFeed(BacktraderFeed):
-    """All closed bars in a range at once, with the same time stamps as those of live feeds.
+    """All closed bars in a range at once, with the same timestamps as in live feeds.
 
     Backtrader loads them before the run, so indicators are computed in one pass. The feed can be
     sent to other processes, which ``cerebro.optstrategy`` does to use several processors; no

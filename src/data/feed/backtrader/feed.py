@@ -185,7 +185,7 @@ class BacktraderFeed(bt.DataBase):  # type: ignore[misc]
         stream: Underlying feed; it may already be running and have other listeners.
         closing: Maps opens to closes (UTC milliseconds), such as :class:`~.close_time.Closing`; by
             default a bar lasts as long as its timeframe.
-        backlog: Closed bars that precede those of the stream.
+        backlog: Closed bars that precede the stream's.
 
     Attributes:
         stream: Underlying feed.

@@ -80,8 +80,8 @@ class BaseLiveDataFeed(BacktraderFeed):
     Raises:
         TypeError: The class lacks the three methods.
         QueryError: ``timeout`` is not a valid time (a ``ValueError``).
-        ValueError: There is no history, or only that of a substitute, whose prices are of another
-            kind than the live bars; or ``lookback_bars`` is not a number of bars.
+        ValueError: There is no history, or only a substitute's, whose prices are of a different
+            kind than those of the live bars; or ``lookback_bars`` is not a number of bars.
     """
 
     # Older programs name columns as they do for frames.

@@ -17,7 +17,7 @@ from ...vendors.foreign import call_foreign
 
 
 class Sink(Protocol):
-    """The receiving end of a source. No method blocks; one thread calls at a time."""
+    """The receiving end of a source. No method blocks; only one thread calls it at a time."""
 
     def bar(self, bar: LiveBar) -> None:
         """Accept the next bar: closed ones ascend strictly by stamp, forming ones come after them."""

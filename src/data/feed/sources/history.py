@@ -43,8 +43,8 @@ class Filled(NamedTuple):
 
     Attributes:
         bars: Closed bars in the span.
-        absent: Stamps of expected bars that definitely do not exist, or for which there is only a
-            row that cannot be a bar.
+        absent: Stamps of expected bars that definitely do not exist, or for which there is only an
+            invalid row.
         why: Reason why other bars are missing; empty if none is.
         hole_ms: Stamp of the first missing bar that may still arrive; None if there is none.
     """
@@ -172,7 +172,7 @@ class ManagerHistory:
         missing = np.setdiff1d(expected, present)
         if not len(missing):
             return Filled(bars, [])
-        # For these there is only a row that cannot be a bar.
+        # For these there is only an invalid row.
         is_none = np.isin(missing, _stamps_of(frame))
         is_none |= _lie_in(missing, [gap.span for gap in gaps if gap.is_nothing])
         is_none &= self._grid.closes(missing) + self._patience_ms <= self._clock.now_ms()
@@ -196,9 +196,9 @@ class ManagerHistory:
 
 
 def bars_of(frame: pd.DataFrame, origin: Origin) -> list[LiveBar]:
-    """Return the rows of a frame as bars, in order, without rows that cannot be bars.
+    """Return the valid rows of a frame as bars, in order.
 
-    An answer contains such rows if nothing better is known, and marks them.
+    An answer contains invalid rows if nothing better is known, and marks them.
     """
     values = [
         frame[name].to_numpy(np.float64) for name in ("open", "high", "low", "close", "volume")
@@ -243,7 +243,7 @@ class _Gap(NamedTuple):
 
     @property
     def is_unserved(self) -> bool:
-        """Whether a retry cannot help: nobody failed, and no vendor serves such bars."""
+        """Whether a retry is pointless: no vendor failed, but none serves such bars."""
         may_come = self.is_nothing or self.reason in (UNPUBLISHED, DELETED)
         return not (self.has_failed or may_come)
 

@@ -19,7 +19,7 @@ from ..sources.stream import SteadyNow
 class Listener:
     """Receives the messages of one subscription and reports its state to a sink.
 
-    No method blocks; one thread calls.
+    No method blocks; only one thread calls it.
     """
 
     def __init__(self, sink: Sink, clock: Clock) -> None:
@@ -121,7 +121,7 @@ class BuildingListener(Listener):
         self._bars.spoil(span.start)
 
     def tick(self) -> None:
-        """Close bars whose time is over even if nothing has arrived, and check the local time."""
+        """Close bars that have reached their end, even if nothing has arrived, and check the local time."""
         if self._event_ms and self._now.set_by(self._event_ms):
             self.connected()
         self._give(self._bars.closed_by(self._now.ms()))

@@ -250,9 +250,9 @@ def _fits(series: CheckedSeries, levels: Levels, first: int, end: int) -> bool:
 
 
 def _apart(series: CheckedSeries, levels: Levels, inner: int, outer: slice) -> float | None:
-    """Return how far a row's wrong prices, when repaired, are from adjacent right ones.
+    """Return the distance between a row's repaired prices and the correct prices next to them.
 
-    The distance is a logarithm; None if there are no right prices next to them.
+    The distance is a log ratio; None if there are no correct prices next to them.
     """
     near = np.column_stack([column[outer] for column in series.prices])
     level = near[levels[outer] == 0]

@@ -50,7 +50,7 @@ def _ask(session: CarrierSession, request: HttpRequest) -> None:
 
 
 def _split(url: str) -> tuple[str, str, str]:
-    """Return ``https://host/api``, ``v3`` and ``klines`` from an address.
+    """Split ``https://host/api/v3/klines`` into ``https://host/api``, ``v3`` and ``klines``.
 
     Raises:
         ResponseFormatError: The address does not have this form.

@@ -315,8 +315,8 @@ class LocalDataDownloader(BaseDataDownloader):
 
     def _bars(self, response: HttpResponse, query: FetchQuery) -> list[Bar]:
         name, calendar = _name(response), calendar_for(query.instrument)
-        # Tables of Arrow are received as comma-separated text, whatever the delimiter of other
-        # files is.
+        # Arrow tables are received as comma-separated text, whatever the delimiter of other files
+        # is.
         delimiter = "," if name.endswith(OF_ARROW) else self.files.delimiter
         rows = _rows(response.text.lstrip("\ufeff").splitlines(), delimiter, name)
         header = next(rows, [])

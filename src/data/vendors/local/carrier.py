@@ -21,7 +21,7 @@ from ...net.http import MEBIBYTE
 from ...net.source_files import SourceFiles, look_at
 
 SUFFIXES = (".csv", ".csv.gz", ".parquet", ".feather")
-# Files with tables of Arrow, which are read as comma-separated text.
+# Files with Arrow tables, which are read as comma-separated text.
 OF_ARROW = SUFFIXES[2:]
 _CSV = {"content-type": "text/csv"}
 # Largest ratio of a table to its compressed file; for tables of bars it is about ten.

@@ -1,1 +1,1 @@
-"""Recorded answers from other vendors, parsed by the classes of those vendors."""
+"""Recorded answers from other vendors, parsed by those vendors' classes."""

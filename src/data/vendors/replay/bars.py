@@ -29,8 +29,8 @@ class ReplayDownloader(BaseDataDownloader):
 
     ``provider="replay:<folder>"`` queries the vendor whose answers are in the folder, without a
     network and without its keys: its requests are answered from the files, and its parser reads
-    them. It answers only calls that name it; its bars and actions are kept apart from those of all
-    other vendors. Requests made with a key that the vendor does not need (CoinGecko's) cannot be
+    them. It answers only calls that name it; its bars and actions are kept apart from all other
+    vendors'. Requests made with a key that the vendor does not need (CoinGecko's) cannot be
     replayed.
 
     Raises:
@@ -121,7 +121,7 @@ class _Replayed(BaseDataDownloader):
         return super().spelled(self._as_requested(instrument))
 
     def fetch(self, query: FetchQuery) -> Fetched:
-        """Return the recorded bars; arguments and errors are those of the vendor's class."""
+        """Return the recorded bars; arguments and errors are as for the vendor's class."""
         fetched = super().fetch(replace(query, instrument=self._as_requested(query.instrument)))
         if fetched.actions is None:
             return fetched

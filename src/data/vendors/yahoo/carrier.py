@@ -172,7 +172,7 @@ class _Body:
         self.size = 0
 
     def take(self, piece: bytes) -> int:
-        """Return the number of accepted bytes, or a value that makes the library abort."""
+        """Keep a piece of the body; return its size, or the value that makes curl abort the transfer."""
         self.size += len(piece)
         if self.size > self._max_bytes:
             return self._stop
@@ -181,7 +181,7 @@ class _Body:
 
 
 def _browser_session(max_bytes: int, *, through_sdk: bool) -> Any:
-    """Return a session of yfinance's HTTP library that uses only hosts of the vendor.
+    """Return a session of yfinance's HTTP library that uses only the vendor's hosts.
 
     It counts requests, and limits the size and the duration of each one.
     """
