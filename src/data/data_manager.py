@@ -809,12 +809,12 @@ class DataManager:
         damaged file, the report has the reason instead.
 
         Args:
-            symbol, timeframe: As for :meth:`get_ohlcv`; both, or neither for everything that is
-                stored.
+            symbol, timeframe: As for :meth:`get_ohlcv`. Pass both, or pass neither to report on
+                everything that is stored.
 
         Returns:
-            The report: ``.html()``, ``.to_json()``, ``.save(path)``; it prints well, in notebooks
-            too.
+            The report: ``.html()``, ``.to_json()``, ``.save(path)``; it also prints well in
+            notebooks.
 
         Raises:
             QueryError: An argument is invalid, or only one of the two is given (a ``ValueError``).

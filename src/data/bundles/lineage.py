@@ -203,7 +203,7 @@ class LineageRun:
         self._before_writing.append(callback)
 
     def _note(self, read: BarsRead) -> _Kept:
-        """Record those bars of an answer that are not recorded yet."""
+        """Record the bars of an answer that have not been recorded yet."""
         applied, digest = self._applied_of(read)
         query = read.query
         key = (

@@ -749,7 +749,7 @@ _feeds: WeakValueDictionary[str, CommitFeed] = WeakValueDictionary()
 
 
 def feed_of(root: Path) -> CommitFeed:
-    """Return the feed for a folder, shared by all of this process's stores while any exists."""
+    """Return the feed for a folder, shared by this process's stores for as long as one exists."""
     name = os.path.realpath(root)
     feed = _feeds.get(name)
     return _feeds.setdefault(name, CommitFeed()) if feed is None else feed

@@ -268,7 +268,7 @@ class Stretch(NamedTuple):
         view: View of the whole series.
         table: Bars in the span.
         coverage: Coverage of the span.
-        suspects: Bad rows for timestamps without a good bar.
+        suspects: Rejected rows, for timestamps that have no good bar.
     """
 
     view: SeriesView

@@ -93,9 +93,9 @@ class MarketCalendar(Protocol):
     def required(self, timeframe: Timeframe, span: Span, anchor: str = "session") -> Stamps:
         """Return the timestamps of the expected bars that every vendor must have, ascending.
 
-        These are fewer than ``opens`` at times when dealers of currencies keep different hours,
-        around Christmas and New Year. A bar at such a time counts like any other if it is sent, and
-        is not a gap if it is not.
+        Around Christmas and New Year, when currency dealers keep different hours, these are fewer
+        than the timestamps from ``opens``. At the omitted times, a bar that is sent counts like any
+        other, and a missing bar is not a gap.
         """
 
     def aligned(

@@ -439,7 +439,7 @@ class _Drawing:
 
     @property
     def _line_hue(self) -> int:
-        """The number of the first line's hue, after those of the vendors if a ribbon is drawn."""
+        """Index of the first line's hue; if a ribbon is drawn, the vendors' hues come before it."""
         return len(self.chart.series[0].vendor_names) if self._has_ribbon else 1
 
     def _is_broken(self, slots: Ints, values: Floats) -> Flags:
@@ -790,7 +790,7 @@ def column_texts(axis: Axis, count: int) -> list[str]:
 
 
 def fitting(text: str, room: float, size: float) -> str:
-    """Return a string on one line, shortened to fit into ``room`` pixels at this font size."""
+    """Return ``text`` as a single line, shortened to fit ``room`` pixels at this font size."""
     text = " ".join(text.split())
     most = int(room / (size * _CHAR))
     return text if len(text) <= most else f"{text[: most - 1]}…" if most > 1 else ""

@@ -109,7 +109,7 @@ def _extra_column(name: str, parts: Sequence[Covered]) -> pd.Series[Any]:
 
 
 def empty_frame(extra: Sequence[str] = ()) -> pd.DataFrame:
-    """Return the canonical frame without rows; its dtypes are those of a full one."""
+    """Return the canonical frame without rows; its dtypes are those of a non-empty frame."""
     return build_frame(BarTable.empty(), (), extra)
 
 

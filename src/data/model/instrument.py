@@ -49,7 +49,7 @@ class Instrument:
 
     @property
     def session(self) -> AskedSession:
-        """The trading hours included, as named in a query."""
+        """The trading hours to include, by the name that queries use for them."""
         return "extended" if self.is_extended else "regular"
 
     def in_session(self, session: AskedSession) -> Instrument:

@@ -233,7 +233,7 @@ def retry_after(stage: Stage) -> Observation:
 
 
 def full_disk(stage: Stage) -> Observation:
-    """Let the files of a process grow no more, and ask for bars that are not stored yet."""
+    """Prevent a process's files from growing any further, then request bars not stored yet."""
     tuesday = _MONDAY + DAY
     stage.ask(*_day(_MONDAY))
     path = _year_file(stage)

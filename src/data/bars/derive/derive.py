@@ -365,7 +365,7 @@ class _Derivation:
 
     @cached_property
     def _grid(self) -> BarGrid:
-        """The grid of the requested bars; daily bars have only one possible anchor."""
+        """The grid of the requested bars; for daily and longer bars, the anchor is ``session``."""
         step = self.query.timeframe
         return BarGrid(self._calendar, step, self.anchor if step.is_intraday else "session")
 

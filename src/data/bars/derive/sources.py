@@ -84,10 +84,11 @@ class SourceTimeframes:
         return _DAY if whole[0].name == days[0].name else None
 
     def best(self, query: BarsQuery) -> ShorterBars | None:
-        """Return the best shorter bars from which to build the requested ones; None if none will do.
+        """Return the best shorter bars from which to build the requested ones, or None.
 
-        The best ones cover most of the range. Among several, those for which the fewest bars must
-        be fetched are the best: stored bars need no fetch, and long bars are fewer than short ones.
+        The best are those that cover the largest part of the range and, if several cover the same,
+        those for which the fewest bars must be fetched: stored bars need not be fetched, and fewer
+        long bars than short ones fill a range.
 
         Raises:
             UnknownProviderError: The pinned vendor does not exist.

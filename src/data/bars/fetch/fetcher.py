@@ -198,7 +198,8 @@ class Fetcher:
         """Query one candidate for the forming bar.
 
         Raises:
-            ProviderError, ConfigError: The candidate did not answer, or its answer does not fit.
+            ProviderError, ConfigError: The candidate did not answer, or its answer does not match
+                the question.
         """
         query = self._query(candidate, question)
         with reporting(candidate.account_name):

@@ -131,10 +131,9 @@ def _at(parts: Coverage, stamp: int) -> Covered | None:
 def _compared_from(
     request: LaneRequest, series: SeriesStore, candidate: Candidate, span: Span
 ) -> int:
-    """Return the time from which the vendor's own bars before ``span`` are requested again.
+    """Return the start of the vendor's own earlier bars that are requested again for comparison.
 
-    The result is the start of ``span`` if no comparison is due, or if bars after ``span`` are
-    stored.
+    It is the start of ``span`` if no comparison is due, or if bars after ``span`` are stored.
     """
     caps, compared_at = candidate.capabilities, series.view().compared_at
     if caps is None or request.query.refresh or not _is_due(request, series, compared_at):

@@ -292,11 +292,11 @@ def _store_actions(request: LaneRequest, series: SeriesStore, checked: CheckedAn
 
 
 def _compare(request: LaneRequest, series: SeriesStore, checked: CheckedAnswer) -> ComparedAnswer:
-    """Read the bars stored for the answered span, and drop rows with multiplied prices.
+    """Read the bars stored for the answered span, and drop rows whose prices are off by a factor.
 
     Raises:
-        KindMismatchError: Another writer has stored bars of a different kind meanwhile.
-        QualityError: Many final bars came back with multiplied prices.
+        KindMismatchError: In the meantime, another writer stored bars of a different kind.
+        QualityError: Many final bars came back with prices off by a factor.
     """
     fetched = checked.fitted.fetched
     stored, surroundings = _stored(request, series, checked)

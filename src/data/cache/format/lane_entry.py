@@ -138,7 +138,7 @@ class LaneEntry(msgspec.Struct, array_like=True):
 
     @property
     def exists(self) -> bool:
-        """Whether anything is stored, be it bars or the information that vendors have no bars."""
+        """Whether anything is stored: either bars, or the fact that vendors have none."""
         return bool(self.packed_years) or self.has_series
 
     @property

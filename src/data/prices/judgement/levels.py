@@ -77,7 +77,7 @@ _QUIET, _MOST_QUIET, _WILDER = 1.5, 1.2, 1.0
 _CERTAIN_ODDS, _LIKELY_ODDS = float(np.log(150)), float(np.log(10))
 
 
-# Number of x100 jumps by which each price is above the first one; shape (n, 4).
+# Number of hundredfold jumps by which each price is above the first one; shape (n, 4).
 Levels = NDArray[np.int8]
 
 
@@ -193,9 +193,9 @@ def _other_half(series: CheckedSeries, first: int, end: int) -> Defect:
 
 
 def _unit_levels(series: CheckedSeries, is_jump: Mask) -> Levels:
-    """Return, for each price, the number of x100 jumps since the first price; shape (n, 4).
+    """Return, for each price, the number of hundredfold jumps since the first; shape (n, 4).
 
-    Only rows whose prices are far apart, within the row or from the row before, can have a jump.
+    A jump is possible only in rows whose prices are far from each other or from the previous row's.
     """
     rows = np.flatnonzero(is_jump | np.append(is_jump[1:], False))
     cells = np.log(np.column_stack([column[rows] for column in series.prices]))
