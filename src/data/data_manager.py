@@ -77,7 +77,7 @@ class DataManager:
     Thread-safe.
 
     Raises:
-        RulesError: The rules file is invalid; all its mistakes are listed.
+        RulesError: The rules file is invalid; all its errors are listed.
         StorageError: The cache folder cannot be used.
     """
 

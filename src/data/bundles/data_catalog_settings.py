@@ -86,7 +86,7 @@ def bundles_setting(
 
     Raises:
         ConfigError: The path cannot be used, or the user has no home folder; a :class:`RulesError`
-            lists every mistake in the file with its line.
+            lists every error in the file with its line.
     """
     if given is not None and not os.fspath(given):
         raise ConfigError("the folder of bundles is empty", hint="name a folder")
@@ -105,7 +105,7 @@ def metadata_db_setting(cwd: FilePath | None = None) -> FilePath | None:
         cwd: Folder for relative paths; None for the current one.
 
     Raises:
-        ConfigError: The path cannot be used; a :class:`RulesError` lists every mistake in the
+        ConfigError: The path cannot be used; a :class:`RulesError` lists every error in the
             file.
     """
     here = working_dir() if cwd is None else cwd

@@ -29,7 +29,7 @@ def bundles_folder(
 
     Raises:
         ConfigError: The path cannot be used, is in the cache folder or is a file, or the user has
-            no home folder; a :class:`RulesError` lists the mistakes in the configuration file.
+            no home folder; a :class:`RulesError` lists the errors in the configuration file.
     """
     path, source = bundles_setting(given)
     return outside_of_the_cache(path, f"the bundle folder {path} ({source})", cache_dir)

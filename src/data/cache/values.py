@@ -60,7 +60,7 @@ class CommitPiece:
         """Check the contract described above.
 
         Raises:
-            ValueError: The piece violates the contract, which is a mistake of the caller.
+            ValueError: The piece violates the contract, which is the caller's mistake.
         """
         wrong = self._wrong()
         if wrong:
@@ -212,7 +212,7 @@ class Commit(SeriesFacts):
         """Check the contract of pieces and marks.
 
         Raises:
-            ValueError: The commit violates the contract, which is a mistake of the caller.
+            ValueError: The commit violates the contract, which is the caller's mistake.
         """
         for piece in self.pieces:
             piece.check()

@@ -1,4 +1,4 @@
-"""The settings of an installation, and every mistake in its configuration."""
+"""The settings of an installation, and every error in its configuration."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Survey:
 
     Attributes:
         settings: Settings as far as they are usable. ``rules_path`` is None if the rules file has
-            mistakes: then only the packaged rules apply.
+            errors: then only the packaged rules apply.
         rules_path: Path of the rules file that applies, usable or not, or None if none does.
         errors: Reasons why parts of the configuration cannot be used, in the order of reading.
         remarks: Warnings about ignored settings, as logged.

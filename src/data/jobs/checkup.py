@@ -430,7 +430,7 @@ def _configuration(
 
 
 def _mistakes(error: ConfigError) -> Iterator[Check]:
-    """Yield one finding for each mistake in the rules; until it is corrected, the packaged rules apply."""
+    """Yield one finding for each error in the rules; until it is corrected, the packaged rules apply."""
     if not isinstance(error, RulesError):
         yield Check("configuration", "settings", False, *_words(error))
         return

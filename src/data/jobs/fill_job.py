@@ -98,7 +98,7 @@ class Job:
         for row in symbols:
             item = row if isinstance(row, WorkItem) else WorkItem(row)
             for one in _of_item(item, labels, bounds, now_ms, item.session or session):
-                # A row with a mistake is kept separate, so that it is not merged with a valid row.
+                # A row with an error is kept separate, so that it is not merged with a valid row.
                 key = one.symbol, one.timeframe, one.session, one.problem
                 is_twin = key in series and not one.problem
                 series[key] = _both(series[key], one, now_ms) if is_twin else one
@@ -124,7 +124,7 @@ def _of_item(
     now_ms: int,
     session: AskedSession,
 ) -> Iterator[SeriesToFill]:
-    """Yield the series of one row; a row with a mistake yields one series with the problem."""
+    """Yield the series of one row; a row with an error yields one series with the problem."""
     wanted, problem = list(labels), item.problem
     try:
         if item.timeframe:

@@ -194,7 +194,7 @@ class Watch:
         reach: Function that tries to reach vendors; None means that no vendor is tried.
 
     Attributes:
-        survey: Settings, and the mistakes in the configuration.
+        survey: Settings, and the errors in the configuration.
         selector, network: Vendors and limits under the rules in force.
 
     Raises:

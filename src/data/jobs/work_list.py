@@ -49,7 +49,7 @@ def read_work_list(source: str | Path) -> list[WorkItem]:
 
     A text file has one symbol a line; CSV has the columns ``symbol, timeframe, from, priority`` in
     this order, or in that of its header; YAML has a list of symbols, or of mappings with these
-    keys, at the top level or under ``series``. Comments start with ``#``. A row with a mistake is
+    keys, at the top level or under ``series``. Comments start with ``#``. A row with an error is
     returned with its ``problem``.
 
     Raises:

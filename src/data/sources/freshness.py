@@ -352,7 +352,7 @@ class FreshnessPolicyFactory:
 
         Raises:
             ConfigError: The file was named and does not exist; a :class:`RulesError` lists every
-                mistake in the file with its line.
+                error in the file with its line.
         """
         return freshness_settings(path)
 

@@ -62,7 +62,7 @@ def freshness_settings(
 
     Raises:
         ConfigError: A file that was named does not exist, or it cannot be read; a
-            :class:`RulesError` lists every mistake with its line.
+            :class:`RulesError` lists every error with its line.
     """
     here = working_dir() if cwd is None else cwd
     file_path = here / FRESHNESS_FILE if path is None else named_path(path, "the file", here)

@@ -346,7 +346,7 @@ def view(
     if not stating:
         first = min(r.first for r in newest.values())
         stating = [r for r in newest.values() if r.first == first]
-    # A list without dates is worse evidence about the past than a log with a mistake.
+    # A list without dates is worse evidence about the past than a log with an error.
     best = [r for r in stating if r.is_dated] or stating
     return View(day, max(day, best[0].first), tuple(best), last, known_from, False)
 
