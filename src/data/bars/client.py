@@ -667,7 +667,7 @@ class BarsClient:
         From then on, :meth:`get` for a query with that ``version`` returns those bars, even if they
         have been revised, compacted, or dropped because of the cache's size or age limit. A pin is
         durable and applies to every process that uses the folder, until :meth:`unpin`. Setting it
-        twice has no further effect. A call that deletes bars (``clear``) deletes pinned ones too.
+        twice has no further effect. A call that deletes bars (``clear``) also deletes pinned ones.
 
         Args:
             series: Series to pin.

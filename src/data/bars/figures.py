@@ -276,7 +276,7 @@ def _rowless(span: Span, stamps: Stamps, step_ms: int) -> list[Span]:
     """Return the periods in ``span`` that have no row.
 
     Rows fall on multiples of the period, counted from midnight UTC. Funding rates that are paid
-    more often have rows at these times, too.
+    more often also have rows at these times.
     """
     first = -(-span.start // step_ms) * step_ms
     expected = np.arange(first, span.end, step_ms, dtype=np.int64)

@@ -207,7 +207,7 @@ class Journal:
 def is_down(error: DataError) -> bool:
     """Return whether a vendor failed for a reason other than the query or a lack of data.
 
-    Another query would then fail as well. A timeout set by the caller does not count.
+    Another query would then also fail. A timeout set by the caller does not count.
     """
     if isinstance(error, RegionError):
         return True  # other queries from here are not served either

@@ -512,13 +512,13 @@ class LaneUse:
         self._is_read, self._committed_ms, self._from_ms = False, 0, _NEVER
 
     def read(self, from_ms: int) -> None:
-        """Record a read of bars from ``from_ms`` on."""
+        """Record a read of bars at or after ``from_ms``."""
         self._is_read = True
         if from_ms < self._from_ms:
             self._from_ms = from_ms
 
     def committed(self, from_ms: int, now_ms: int) -> None:
-        """Record a commit of bars from ``from_ms`` on."""
+        """Record a commit of bars at or after ``from_ms``."""
         self._committed_ms, self._from_ms = now_ms, min(from_ms, self._from_ms)
 
     def take(self, now_ms: int) -> Use | None:

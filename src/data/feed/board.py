@@ -143,7 +143,7 @@ class Board:
             lost_span: Result of :meth:`lost`.
 
         Returns:
-            Whether ``box`` was added; False if more bars have been lost meanwhile.
+            Whether ``box`` was added; False if more bars have been lost in the meantime.
         """
         with self._lock:
             unread = self._unread
@@ -229,7 +229,7 @@ class Board:
         self.status(StreamStatus(state, reason, self._clock.now_ms()))
 
     def close(self, reason: str, error: DataError | None = None) -> None:
-        """Record that the run is over; every listener ends after the items that still wait."""
+        """Record that the run has ended; every listener ends after the items that are still waiting."""
         self.tell(StreamState.CLOSED, reason)
         with self._lock:
             boxes, self._boxes = self._boxes, ()
@@ -240,7 +240,7 @@ class Board:
 
 @dataclass
 class Run:
-    """One run of a feed: a sink that ignores all items once the run is over. Thread-safe."""
+    """One run of a feed: a sink that ignores all items once the run has ended. Thread-safe."""
 
     board: Board
     is_over: bool = False

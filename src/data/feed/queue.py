@@ -102,7 +102,7 @@ class Mailbox:
         self._is_over = True
 
     def get(self, timeout: float | None = 0.0) -> Item | None:
-        """Return the next item, or None if none arrives in ``timeout`` seconds or the box is over.
+        """Return the next item, or None if none arrives in ``timeout`` seconds or the box has ended.
 
         Raises:
             FeedLagError: This listener fell behind and was cut off; all earlier items were

@@ -15,7 +15,7 @@ _NO_DATE = "{} does not report when it was filed"
 def as_known(snapshot: Snapshot, last_day: date) -> tuple[Snapshot, dict[str, str]]:
     """Return the part of ``snapshot`` that was public by ``last_day``, and reasons for the rest.
 
-    A report is public from its filing date on; a value without a period applies to the time of the
+    A report is public as of its filing date; a value without a period applies to the time of the
     request. Only the day of a filing is known: for a time within a day, pass the day before.
     """
     then = last_day.isoformat()

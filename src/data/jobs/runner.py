@@ -160,7 +160,7 @@ class Runner(Generic[K, R]):
         self._threads += 1
 
     def run(self, tasks: Iterable[K]) -> None:
-        """Run the tasks, those of each vendor in order, and the tasks added meanwhile.
+        """Run the tasks, those for each vendor in order, and the tasks added while they run.
 
         Returns when all tasks have ended or, after a stop, when the running ones have. Ctrl-C stops
         the run, even while tasks are being collected; the method then returns within two seconds,

@@ -107,8 +107,8 @@ class Comparison:
         provider: Vendor that a query must name to be answered from this lane; empty if a query need
             not name any. None if no query is answered from this lane under the current rules.
         confirmed: In a comparison with a second vendor, the number of bars that are equal on both
-            sides and whose later splits and dividends, if any are possible, agree as well.
-        actions: Splits and dividends that the vendor reported for all days from the first bar on;
+            sides and whose later splits and dividends, if any are possible, also agree.
+        actions: Splits and dividends that the vendor reported for all days since the first bar;
             None if it reports no actions at all.
     """
 
@@ -600,7 +600,7 @@ class StoredBars:
         """Compare the stored bars of a span with those of a vendor that did not supply them.
 
         Volumes are left out if the two vendors count different trades; adjusted close prices are
-        always left out. Splits and dividends since the start of the span are compared as well.
+        always left out. Splits and dividends since the start of the span are also compared.
         ``vendor_actions`` are splits and dividends that the vendor sent before; if None, the vendor
         is queried for them.
 

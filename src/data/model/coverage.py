@@ -347,7 +347,7 @@ def _made(kind: type[T], values: dict[str, Any]) -> T:
 
 
 def _classes(sources: Sequence[Any]) -> NDArray[np.intp]:
-    """Return a class number for each source; sources that differ only in fetch time share one."""
+    """Return a class id for each source; sources that differ only in fetch time share one."""
     index: dict[Any, int] = {}
     timeless = (one.having(fetched_at=0) if _time(one) else one for one in sources)
     return np.array([index.setdefault(one, len(index)) for one in timeless], np.intp)
@@ -678,7 +678,7 @@ def _revised(before: Columns, marks: Columns, after: After, has_bars: HasBars | 
 
 
 def _owners(columns: Columns, stamps: NDArray[np.int64]) -> NDArray[np.intp]:
-    """Return, for each timestamp, the number of the source that covers it, counted from 1, or 0."""
+    """Return, for each timestamp, the index of the source that covers it, counted from 1, or 0."""
     if not len(columns.starts):
         return np.zeros(len(stamps), np.intp)
     places = columns.starts.searchsorted(stamps, "right") - 1

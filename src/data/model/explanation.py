@@ -81,7 +81,7 @@ class StoredSeries:
         generation: Number that increases with every commit.
         next_due: Time from which a request could return more bars, in UTC milliseconds. None if
             unknown: any request that reaches beyond the stored bars then queries the vendor.
-        lifetime: First and last time at which bars can exist, as far as it is known.
+        lifetime: First and last time at which bars can exist, if known.
     """
 
     lane: str

@@ -14,7 +14,7 @@ from typing import Any, Literal
 
 from .instant import iso
 
-# ``money`` and ``price`` (per share or coin) have a currency; ``shares`` counts coins too.
+# ``money`` and ``price`` (per share or coin) have a currency; ``shares`` also counts coins.
 Unit = Literal["text", "money", "price", "ratio", "fraction", "shares", "days", ""]
 Value = float | str
 

@@ -48,7 +48,7 @@ class Lifetime:
 
     Attributes:
         listed: Nothing traded before this bound; None if unknown.
-        delisted: Nothing traded from this bound on; None if unknown.
+        delisted: Nothing traded at or after this bound; None if unknown.
     """
 
     listed: Bound | None = None

@@ -299,7 +299,7 @@ def _no_auth(prepared: requests.PreparedRequest) -> requests.PreparedRequest:
 
 
 def _prepare(session: requests.Session, request: HttpRequest) -> requests.PreparedRequest:
-    """Return the library's form of ``request``; the merged secrets exist only in this frame."""
+    """Convert ``request`` to the library's form; the merged secrets exist only in this frame."""
     return session.prepare_request(
         requests.Request(
             request.method,

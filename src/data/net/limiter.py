@@ -110,7 +110,7 @@ class Limiter:
         """Wait until ``cost`` units may be spent, and spend them.
 
         Returns:
-            A ticket to pass to :meth:`settle` when the request is over.
+            A ticket to pass to :meth:`settle` when the request has ended.
 
         Raises:
             RateLimitedError: The wait would exceed ``budget_s`` seconds; nothing is spent.
@@ -150,7 +150,7 @@ class Limiter:
         return ticket
 
     def settle(self, ticket: str, response: HttpResponse | None) -> None:
-        """Record that the request with ``ticket`` is over, with its response, if any.
+        """Record that the request with ``ticket`` has ended, with its response, if any.
 
         If the vendor has counted more units than this library has, its count applies.
         """

@@ -42,7 +42,7 @@ class Contacts:
             vendor: Vendor that could not be connected to.
             now_s: Time of the failure.
             is_unresolved: Whether the system reported no network, or did not find the name.
-                Otherwise nothing at all came back, and another vendor must have failed as well.
+                Otherwise nothing at all came back, and another vendor must also have failed.
         """
         if is_unresolved:
             return vendor not in self.failed_s or self.failed_s[vendor] > self.answered_s

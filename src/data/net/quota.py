@@ -148,7 +148,7 @@ class Pause:
     strikes: int = 0
 
     def left_s(self, now_s: float) -> float:
-        """Return the seconds left, or 0 if the pause is over."""
+        """Return the seconds left, or 0 if the pause has ended."""
         return max(0.0, self.until_s - now_s)
 
     def after(self, seconds: float | None, now_s: float) -> Pause:
@@ -183,8 +183,8 @@ class QuotaReport:
     def lacking(self, windows: Iterable[Window], now_s: float, flying: float) -> float:
         """Return the units that the vendor has counted but this library has not.
 
-        Others may use the same account or address, and the units they spend count for this account
-        too.
+        Others may use the same account or address, and the units they spend also count for this
+        account.
 
         Args:
             windows: All windows of this library's limits.

@@ -55,7 +55,7 @@ SALT: Final = "salt"
 _SALT_BYTES = 32
 # Seconds for which others wait at most for a process that was stopped while writing.
 BUSY_S = 5.0
-_LEAST_WAIT_S = 0.05  # the end of a call is written even after its time is over
+_LEAST_WAIT_S = 0.05  # the end of a call is written even after its time has run out
 _RETRY_S = 60.0
 _log = logging.getLogger(__name__)
 

@@ -113,7 +113,7 @@ class Dialer:
         opening = self._opening
         if opening is not None:
             with contextlib.suppress(OSError, AttributeError):
-                # The library's own method does nothing before the handshake is over.
+                # The library's own method does nothing before the handshake has ended.
                 opening.sock.shutdown(socket.SHUT_RDWR)
 
     def _opened(self, package: Any, url: str) -> websocket.WebSocket | DataError:

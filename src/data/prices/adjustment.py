@@ -42,7 +42,7 @@ SessionOf = Callable[[int], date]
 
 
 class DividendError(KindMismatchError):
-    """Prices cannot be adjusted for a dividend; bars from its ex-date on do not need it.
+    """Prices cannot be adjusted for a dividend; bars on or after its ex-date do not need it.
 
     Attributes:
         ex_date: Ex-date of the dividend.
@@ -101,7 +101,7 @@ def rebase(
         intraday: Whether the bars are intraday, so that actions apply from their ``ex_at``.
         close_before: Returns the close of the last session before a dividend's ex-date,
             split-adjusted as of the target's ``as_of``, or None if unknown. The dividend's amount
-            (see :class:`Action`) is converted to shares on that date too.
+            (see :class:`Action`) is also converted to shares on that date.
         fetched_dates: Spans of ex-dates for which actions were fetched, which must include those
             that the conversion needs. None if the caller guarantees that ``actions`` are complete.
         timeframe: If given, bars of several days with an ex-date inside are rejected.
@@ -242,7 +242,7 @@ def earliest_session(stamp_ms: int, intraday: bool) -> date:
 
 
 def needed(first: date, source: Basis, goal: Basis) -> Span:
-    """Return the span of ex-dates that matter for converting bars from session ``first`` on.
+    """Return the span of ex-dates that matter for converting bars of session ``first`` or later.
 
     A split whose ex-date is the first bar's own session date is already reflected in that bar.
     """
@@ -312,7 +312,7 @@ class BasisConversion:
         return action.ex_at if step is None else action.ex_at - step + 1
 
     def _moves(self, first_ms: int, source: Basis) -> list[tuple[Action, int]]:
-        """Yield the actions to apply (1) or to undo (-1) for bars from ``first_ms`` on, latest first."""
+        """Yield the actions to apply (1) or undo (-1) for bars at or after ``first_ms``, latest first."""
         last_ms = int(self.stamps[-1])
         moves = []
         for action in (a for a in self.actions if self._before(a) > first_ms):

@@ -305,7 +305,7 @@ def _bins(sides: _Sides, span: Span) -> _Bins | None:
 
 
 def _ends(target: Timeframe, stamps: Stamps, closes: Stamps) -> Stamps:
-    """Return when the time of each bar is over: at its close or, for days, after its last date."""
+    """Return when the time of each bar ends: at its close or, for days, after its last date."""
     if target.is_intraday:
         return closes
     if target.step_ms is not None:

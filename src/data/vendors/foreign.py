@@ -82,7 +82,7 @@ def _is_fault(exc: BaseException) -> bool:
 def run_foreign(call: Callable[[], T], name: str, *, share: bool = False) -> T:
     """Return the result of ``call`` like :func:`call_foreign`, within the time limit of this call.
 
-    ``call`` runs in a thread that is abandoned when the time is over, because an endless loop
+    ``call`` runs in a thread that is abandoned when the time runs out, because an endless loop
     cannot be ended in any other way.
 
     Args:

@@ -1,4 +1,4 @@
-"""The timestamps at which bars of a series may open, as far as their anchor is known."""
+"""The timestamps at which bars of a series may open, given what is known about their anchor."""
 
 from __future__ import annotations
 

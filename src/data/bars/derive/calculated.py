@@ -183,7 +183,7 @@ def _check(query: BarsQuery, source: Timeframe) -> None:
 
 
 def _check_days(query: BarsQuery, reach: Span) -> None:
-    """Raise ``KindMismatchError`` for daily or longer bars if trading days begin the evening before.
+    """Raise ``KindMismatchError`` for daily or longer bars if trading days begin on the previous evening.
 
     Vendors delimit such days differently.
     """

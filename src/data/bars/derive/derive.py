@@ -116,7 +116,7 @@ class Deriver:
         return stored if answer is None or _lack_ms(stored) < _lack_ms(answer) else answer
 
     def made(self, query: BarsQuery, attempts: Sequence[Attempt]) -> Answer | None:
-        """Return bars built from shorter ones; None if no shorter bars can be had.
+        """Return bars built from shorter ones; None if no shorter bars are available.
 
         Args:
             query: Requested bars.
@@ -155,10 +155,7 @@ def _lack_ms(answer: Answer) -> int:
 
 
 def _says_nothing(error: DataError) -> bool:
-    """Return whether an attempt ended because a vendor has no data.
-
-    Such a vendor has no shorter bars either.
-    """
+    """Return whether an attempt ended because a vendor has no data, and so no shorter bars."""
     attempts: Sequence[Attempt] = getattr(error, "attempts", ())
     return any(isinstance(attempt.error, NoDataError) for attempt in attempts)
 

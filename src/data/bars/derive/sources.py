@@ -38,7 +38,7 @@ class ShorterBars:
         timeframe: Length of the bars.
         vendors: Vendors that serve the bars, in the order of the rule for this timeframe.
         view: View of the stored series.
-        kind: Kind of the bars, as far as the store and the vendors report it.
+        kind: Kind of the bars, with the parts that the store and the vendors report.
     """
 
     timeframe: Timeframe
@@ -166,7 +166,7 @@ def _has_files(candidate: Candidate, instrument: Instrument, timeframe: Timefram
 
 
 def _cost(query: BarsQuery, source: ShorterBars, calendar: MarketCalendar) -> tuple[int, int]:
-    """Return how much of the range cannot be covered (ms), and how many bars must be fetched."""
+    """Return how much of the range (ms) cannot be covered, and how many bars must be fetched."""
     lacking = _lacking(query, source, calendar)
     if query.offline:
         return _total(lacking), 0

@@ -47,7 +47,7 @@ _GROWTH = 8
 
 
 def _overdue(segment: _Segment) -> list[DataError]:
-    """Return the timeout error in a list if the call's time is over and many spans are left to record.
+    """Return a list with the timeout error if no time is left and many spans are still to be recorded.
 
     Otherwise the list is empty: few spans are recorded even after the call's time limit.
     """
@@ -86,7 +86,7 @@ class _Segment:
 
     Attributes:
         spans: Ascending spans that are missing.
-        position: Position of the candidate in the lane; after the last one, there is nobody left.
+        position: Position of the candidate in the lane; after the last one, no candidate is left.
         reasons: Reasons why the previous candidates lack these spans.
     """
 
@@ -417,7 +417,7 @@ class Fetcher:
 def _has_none(coverage: Coverage, candidate: Candidate, segment: Span, now_ms: int) -> bool:
     """Return whether a candidate's report that it has no bars in ``segment`` is still valid.
 
-    In that case the segment is requested only because another vendor has not been queried for it.
+    If it is, the segment is requested only because another vendor has not been queried for it.
     """
     parts = coverage.within(segment)
     empty = [

@@ -5,8 +5,8 @@ stored again. Together with the latest bars, the vendor's own final bars before 
 again.
 
 Final bars do not expire, and no vendor is queried just for them. But if a vendor is queried for the
-end of a series anyway, the request occasionally reaches back over its own last bars, as far as that
-costs no additional request. Bars that differ replace the stored ones.
+end of a series anyway, the request occasionally reaches back over its own last bars, provided that
+this costs no additional request. Bars that differ replace the stored ones.
 """
 
 from __future__ import annotations
@@ -186,8 +186,8 @@ def request_start(
 ) -> int:
     """Return the start of a request for ``span`` that also includes bars to compare.
 
-    These are the bars received since the last comparison, but at least a few, as far as they cost
-    no additional request.
+    These are the bars received since the last comparison, but at least a few, provided that they
+    cost no additional request.
     """
     stamps = grid.opens(own)
     since = len(stamps) if compared is None else int((stamps >= compared).sum())

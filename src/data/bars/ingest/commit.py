@@ -99,7 +99,7 @@ def without_rescaled(
         answer: Answer to examine.
         stored: Bars stored for its span.
         vendor: Vendor that answered; only bars that it supplied itself are compared.
-        splits: Whether to look for split factors as well. This is False for stocks, whose splits
+        splits: Whether to also look for split factors. This is False for stocks, whose splits
             may be real and reported late.
     """
     rows, old_rows = answer.closed, stored.rebased
@@ -824,7 +824,7 @@ class CommitContext:
 
     @cached_property
     def _settled_before(self) -> int:
-        """A timestamp before which every bar has settled; some later ones may have settled as well."""
+        """A timestamp before which every bar has settled; some later ones may also have settled."""
         newest = newest_settled(self.grid, self.settle_ms, self.now_ms)
         return 0 if newest is None else newest + 1
 

@@ -114,7 +114,7 @@ class ClassifiedAnswer:
         """The spans that another vendor may still be queried for.
 
         If the answer lacks too much to be trusted, this is its whole span: then the missing bars
-        are not listed, and another vendor should confirm the rest, too. Spans of bars with serious
+        are not listed, and another vendor should also confirm the rest. Spans of bars with serious
         faults are included.
         """
         return coalesce([*self._within_parts(bool(self.doubt)), *self.grave])
@@ -248,7 +248,7 @@ def _disbelief(closed: BarTable, bad: int, odd: int, least_share: float) -> str:
     """Return why the rows as a whole are not trusted; empty if they are trusted.
 
     Rows that cannot be bars are requested from another vendor individually; if they outnumber the
-    bars, the bars are doubted, too. If all rows are bad, there is nothing to doubt.
+    bars, the bars are also doubted. If all rows are bad, there is nothing to doubt.
     """
     rows = len(closed) + bad
     doubts = []

@@ -202,7 +202,7 @@ class LaneRoute:
     Attributes:
         lane_name: Lane name; empty for the default one.
         candidates: Candidates in the order in which to query them.
-        kind: Kind of the lane's bars, as far as the first candidate declares it.
+        kind: Kind of the lane's bars, with the parts that the first candidate declares.
         reporters: Vendors, from all lanes, that can be queried for splits and dividends, in order.
     """
 

@@ -199,7 +199,7 @@ class CacheFolder:
         """Update the summaries if this object changed anything and the cache is small.
 
         A large cache is skipped so that exiting is not delayed by reading thousands of documents;
-        jobs write summaries too.
+        jobs also write summaries.
         """
         self._retention_manager.write_uses()
         if self.store.changed and len(self.store.keys()) <= _MOST_SERIES_AT_EXIT:

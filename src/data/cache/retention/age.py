@@ -148,7 +148,7 @@ class AgeRetention:
         """Delete years; return the deleted ones, and the problems with others.
 
         Each year is checked again under the lock of its series: it stays if it has received newer
-        rows meanwhile.
+        rows in the meantime.
         """
         deleted: list[AgedYear] = []
         problems = list(aged.problems)

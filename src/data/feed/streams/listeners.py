@@ -121,7 +121,7 @@ class BuildingListener(Listener):
         self._bars.spoil(span.start)
 
     def tick(self) -> None:
-        """Close bars whose time is over even if nothing has arrived, and check the local time."""
+        """Close bars whose time has ended, even if nothing has arrived, and check the local time."""
         if self._event_ms and self._now.set_by(self._event_ms):
             self.connected()
         self._give(self._bars.closed_by(self._now.ms()))

@@ -385,8 +385,8 @@ def _mixed_levels(series: CheckedSeries, size: float) -> Floats | None:
 def _split_jumps(series: CheckedSeries, size: float, dates: list[int]) -> Floats:
     """Return, for each row but the first, whether its price jumps up (1) or down (-1) by a split.
 
-    A bar of which only the open is far away is not at another level, so its close must have jumped
-    too.
+    A bar of which only the open is far away is not at another level, so its close must also have
+    jumped.
     """
     usual, gaps = series.gap_noise, _without_dividends(series)
     moves = series.moves - (series.gaps - gaps)
