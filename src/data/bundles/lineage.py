@@ -438,7 +438,7 @@ class _Kept:
         self.asked_ms = 0
 
     def add(self, read: BarsRead) -> None:
-        """Add those bars of an answer that were not read before."""
+        """Add the bars of an answer that have not been read before."""
         query, table, span = read.query, read.table, read.span
         if read.is_made:
             table = BarTable.empty()

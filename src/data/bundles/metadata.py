@@ -247,7 +247,7 @@ class BundleMetadata:
 
     @classmethod
     def count_symbols(cls, bundle_name: str) -> int:
-        """Return the number of symbols of a bundle."""
+        """Return the number of symbols in a bundle."""
         return len(cls.get_symbols(bundle_name))
 
     @classmethod

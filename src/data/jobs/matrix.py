@@ -116,7 +116,7 @@ def plain(entries: Iterable[ServedRow]) -> list[dict[str, Any]]:
 
 
 def bounds_table(entries: Sequence[ServedRow]) -> list[list[str]]:
-    """Return the limits of the rows in words, with columns as in ``BOUNDS``.
+    """Return a table of the rows' limits in words; its columns are those of ``BOUNDS``.
 
     Timeframes whose columns are equal share a line.
     """

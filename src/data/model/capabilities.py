@@ -114,7 +114,7 @@ class Capabilities:
 
     @property
     def tells_actions(self) -> bool:
-        """Whether the vendor serves splits and dividends, with its bars or separately."""
+        """Whether the vendor supplies splits and dividends, either with its bars or separately."""
         return self.actions or self.actions_apart
 
     def at(self, timeframe: Timeframe) -> Capabilities:

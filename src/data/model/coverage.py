@@ -545,7 +545,7 @@ class Coverage(Stretches[Covered]):
         return Coverage.of(parts.columns.take(slice(first, last)))
 
     def opened(self, span: Span | None = None) -> Coverage:
-        """Return the coverage with entries unfolded: those that overlap ``span``, or all."""
+        """Return the coverage with the entries that overlap ``span``, or all, unfolded."""
         if self._is_opened:
             return self
         if span is None or all(whole.span.overlaps(span) for whole in self if whole.parts):
@@ -704,7 +704,7 @@ def _end(part: Covered) -> int:
 class VendorDay:
     """A session for which a vendor lacks bars of most of its symbols.
 
-    It is part of an incident, and is one entry however many gaps it causes.
+    It is part of an incident, and a single entry regardless of how many gaps it causes.
 
     Attributes:
         vendor, calendar, timeframe: Vendor, market calendar and bar length concerned.

@@ -130,7 +130,7 @@ class StoredSeries:
 
 @dataclass(frozen=True, repr=False)
 class Explanation(InLines):
-    """An explanation of where the bars of a series come from: its vendors, and the stored bars.
+    """An explanation of where a series' bars come from: which vendors, and which stored bars.
 
     Attributes:
         instrument: Meaning of the symbol.

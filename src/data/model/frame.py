@@ -170,7 +170,7 @@ def with_filled(frame: pd.DataFrame, times: Any) -> pd.DataFrame:
 
 
 def filled_rows(frame: pd.DataFrame) -> int:
-    """Return the number of filled-in rows, by the column or the note in ``attrs``.
+    """Return the number of filled-in rows, according to the column or the note in ``attrs``.
 
     The result is 0 if the argument is not a frame.
     """

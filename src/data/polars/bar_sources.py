@@ -75,7 +75,7 @@ class Reach(NamedTuple):
         start: Stamp of the first bar to read.
         until_ms: Only bars that have closed by this instant are read.
         ends: Maps an asset whose bars end earlier than the others' to the stamp after its last bar.
-        is_hit: Whether no vendor was queried to determine the range.
+        is_hit: True if no vendor was queried to determine the range.
     """
 
     start: int
@@ -719,7 +719,7 @@ def _checked(rows: pl.DataFrame | None, key: str, about: str) -> AssetBars | Non
 
 
 def _table_of(bars: AssetBars | None) -> BarTable:
-    """Return a table of those bars that have prices."""
+    """Return a table of the bars that have prices."""
     if bars is None:
         return BarTable.empty()
     traded = ~np.isnan(bars.values[:4]).any(axis=0)

@@ -144,7 +144,7 @@ class JobProgress:
         self.advance(vendor, 1)
 
     def text_of(self, wait: Wait | None) -> str:
-        """Describe the rest of a wait in one sentence; empty if there is no wait or it has ended."""
+        """Describe the rest of a wait in one sentence; empty if there is none or it has ended."""
         return "" if wait is None else wait.text(self._clock.monotonic())
 
     def tell(

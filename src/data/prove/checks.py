@@ -102,7 +102,7 @@ def flipped_bit(stage: Stage) -> Observation:
 
 
 def two_writers(stage: Stage) -> Observation:
-    """Let two processes write days of a series at the same time, some of them the same days."""
+    """Make two processes write days of a series at the same time, including some of the same days."""
     own = [[_MONDAY - (2 * n + one) * DAY for n in range(_DAYS_EACH)] for one in (2, 3)]
     common = [_MONDAY + n * DAY for n in range(_DAYS_EACH)]
     places = (None, stage.cache.with_name("other") if stage.is_broken("two-writers") else None)
@@ -377,7 +377,7 @@ def _bars(answer: dict[str, Any]) -> list[Row]:
 
 
 def _is_true(answer: dict[str, Any], day: int, count: int) -> bool:
-    """Return whether an answer has so many bars of a day, all of them true."""
+    """Return whether an answer has this many bars for a day, and all of them are correct."""
     bars, wants = _bars(answer), _hours(day)
     return len(bars) == count and all(row in wants for row in bars)
 

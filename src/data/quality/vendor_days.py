@@ -48,7 +48,7 @@ class _Sessions:
             self.ends = self.starts + DAY_MS
 
     def span(self, place: int) -> Span:
-        """Return a session's span, extended to the start of the next one because gaps are, too."""
+        """Return a session's span up to the start of the next one, because gaps also extend that far."""
         is_last = place + 1 == len(self.days)
         end = self.ends[place] if is_last else self.starts[place + 1]
         return Span(int(self.starts[place]), int(end))

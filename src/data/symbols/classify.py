@@ -171,7 +171,7 @@ def _venues(name: str, tables: Classification) -> list[Exchange]:
 
 
 def _of_dollar_sign(body: str, tables: Classification) -> Instrument | SymbolRefusal:
-    """Parse a symbol that had a dollar sign in front, as in chats, where indices may have one too."""
+    """Parse a symbol that had a dollar sign in front, as in chats, where indices may also have one."""
     refusal = malformed(body)
     if refusal is not None:
         return SymbolRefusal("malformed", f"the symbol {'$' + body!r} is malformed")

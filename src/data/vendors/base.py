@@ -291,7 +291,7 @@ class BaseDataDownloader:
         return response
 
     def _classified(self, response: HttpResponse) -> DataError | None:
-        """Return the error that a response represents, or None; a malformed response is an error, too."""
+        """Return the error that a response represents, or None; a malformed response is also an error."""
         with format_errors(self.name, "an answer of its own"):
             return self.classify(response)
 

@@ -283,7 +283,7 @@ def is_of_files(name: str) -> bool:
 
 
 def lies_apart(name: str) -> bool:
-    """Return whether the bars of a vendor (any of its names) are never mixed with those of others."""
+    """Return whether a vendor's bars are never mixed with others'; any of its names is accepted."""
     code = family_of(canonical_vendor(name) or name)
     return code == "mock" or row_of(code).is_sample or row_of(code).of_files
 

@@ -223,7 +223,7 @@ class Reader:
 def with_unadjusted(
     gaps: Sequence[Gap], coverage: Coverage, first: int, reason: str
 ) -> Sequence[Gap]:
-    """Return the gaps with those bars added that are before ``first`` and cannot be adjusted."""
+    """Return the gaps, with the bars added that are before ``first`` and cannot be adjusted."""
     spans = coverage.spans(lambda part: part.state != "empty")
     early = (span.clip(Span(span.start, first)) for span in spans)
     return joined(gaps, [Gap(span, reason) for span in early if not span.is_empty])

@@ -311,7 +311,7 @@ class OutlineStore:
         self._store, self._query = store, query
 
     def is_outlined(self, key: SeriesKey) -> bool:
-        """Return whether only the first and last drafted bars of each run are returned for a series.
+        """Return whether only each run's first and last drafted bars are returned for a series.
 
         This is so for intraday bars requested for a range, which may be too many to expand.
         """

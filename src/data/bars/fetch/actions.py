@@ -164,7 +164,7 @@ class ActionFetcher:
             )
         refused = refusals.get(candidate.name)
         if refused is not None and _is_locked_out(refused):
-            raise refused  # the vendor rejects the key, so it would reject this query, too
+            raise refused  # the vendor rejects the key, so it would also reject this query
 
     def _is_shut_out(self, candidate: Candidate) -> bool:
         """Return whether a vendor is not queried for actions because of its failure to supply bars.

@@ -453,7 +453,7 @@ class MissHandler:
     def _by_lane(
         self, query: BarsQuery, lane: LaneRoute, way: Route, tried: _TriedLanes
     ) -> _TriedLane:
-        """Answer from one lane, and return the outcome."""
+        """Answer from one lane and return the outcome."""
         key = SeriesKey(query.instrument.symbol, query.timeframe, lane.lane_name)
         anchor = lane.kind.anchor or "session"
         grid = BarGrid(calendar_for(query.instrument), query.timeframe, anchor)

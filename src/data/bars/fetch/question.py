@@ -1,6 +1,6 @@
 """Builds the query for a vendor: the missing bars, and adjacent bars to compare its answer with.
 
-A few stored bars from other vendors next to a span are requested, too; they are compared and not
+A few stored bars from other vendors next to a span are also requested; they are compared and not
 stored again. Together with the latest bars, the vendor's own final bars before them are requested
 again.
 
@@ -100,7 +100,7 @@ def _side(
 def _is_foreign(part: Covered, candidate: Candidate) -> bool:
     """Return whether a candidate's bars must be compared with the adjacent stored bars ``part``.
 
-    The candidate's own stored bars are compared, too, if they were rescaled. Bars from older tools
+    The candidate's own stored bars are also compared if they were rescaled. Bars from older tools
     have a separate rule.
     """
     if is_older(part) and candidate.adjustment != "unknown":
