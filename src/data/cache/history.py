@@ -283,9 +283,9 @@ class Past:
             return False
 
     def _then(self, year: int, generation: int) -> tuple[int | None, int]:
-        """Return the generation of a year's last commit up to ``generation``, and its number of bars then.
+        """Return the generation of a year's last commit up to ``generation``, and the bar count it left.
 
-        The first value is None if the year had not been committed to by then.
+        The first value is None if no commit up to then concerned the year.
         """
         entries = [e for e in self._log[year] if e["generation"] <= generation]
         own = max((int(e["generation"]) for e in entries), default=None)

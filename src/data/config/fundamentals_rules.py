@@ -103,7 +103,7 @@ class FundamentalsRules:
         return self.ttl_ms.get(data_type, self.default_ttl_ms)
 
     def order(self, data_type: str, name: str = "") -> tuple[str, ...]:
-        """Return the vendors for a data type or, if ``name`` is given, for a field; most trusted first."""
+        """Return the vendors for a data type or, if ``name`` is given, a field; the most trusted first."""
         usual = self.sequences.get(data_type, self.sequences.get("profile", ()))
         own = self.field_priorities.get(canonical_field(name), ()) if name else ()
         return tuple(dict.fromkeys((*own, *usual)))

@@ -79,7 +79,7 @@ class Form:
         return replace(self, parse=lambda value: convert(self.parse(value)))
 
     def named(self, attribute: str) -> Form:
-        """Return the form with the name of the dataclass field that its value is for."""
+        """Return the form with the name of the dataclass field for its value."""
         return replace(self, attribute=attribute)
 
     def into(self, cls: Callable[..., Any]) -> Form:

@@ -67,7 +67,7 @@ class _Sessions:
 
 
 class _Tally:
-    """Counts, for each session, of a vendor's symbols that have bars, lack all, or lack a part."""
+    """Counts of a vendor's symbols, for each session, that have all bars, none, or only some."""
 
     def __init__(self, sessions: _Sessions) -> None:
         self.sessions = sessions

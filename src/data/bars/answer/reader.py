@@ -256,7 +256,7 @@ def _facts(
 def _closed(table: BarTable, coverage: Coverage, cap: int) -> BarTable:
     """Return the bars before ``cap``, and later ones that are stored as final.
 
-    A clock that is behind shows the later ones as not closed, but their vendor had newer bars.
+    By a clock that is behind, the later ones have not closed; but their vendor had newer bars.
     """
     closed = table.stamps < cap
     if not closed.all():

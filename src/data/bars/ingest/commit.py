@@ -642,7 +642,7 @@ class _CommitBuilder:
     def _until_next_bar(self, holes: Edges) -> tuple[Edges, Stamps]:
         """Return the times for gaps, which are earlier if the next bar closes sooner.
 
-        If a later bar has come by then, there was no trade.
+        If a later bar has arrived by then, there was no trade.
         """
         edges, expires = self._as_gaps(holes)
         grid, ends = self.terms.grid, holes[holes[:, 0].searchsorted(edges[:, 0], "right") - 1, 1]

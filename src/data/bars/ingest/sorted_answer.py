@@ -57,10 +57,10 @@ class ClassifiedAnswer:
         answered: Span that the answer covers.
         closed: Its closed bars, ascending, checked.
         forming: Rows of bars that had not closed.
-        finality: How far the bars are final; later ones are provisional.
+        finality: Time up to which the bars are final; later ones are provisional.
         holes: Spans with an expected bar that was not received.
         bad: Closed rows that cannot be bars.
-        bad_spans: Span of each of them, up to the next expected bar.
+        bad_spans: Span of each row in ``bad``, up to the next expected bar.
         off_grid: Closed rows with a timestamp at which no bar can open.
         off_slots: Spans for which off-grid rows were received instead of the expected bar.
         unexpected: Timestamps of closed bars that the calendar does not expect.
@@ -321,7 +321,7 @@ def _need_not_trade(grid: BarGrid) -> bool:
 
 
 def _holds_a_session(span: Span, grid: BarGrid) -> bool:
-    """Return whether the span contains a whole session, which lack of trades cannot explain."""
+    """Return whether the span contains a whole session; a lack of trades cannot explain such a gap."""
     if not grid.timeframe.is_intraday:
         return True
     if span.end - span.start < _SHORTEST_SESSION_MS:

@@ -312,7 +312,7 @@ def _compare(request: LaneRequest, series: SeriesStore, checked: CheckedAnswer) 
 
 
 def _forming(request: LaneRequest, received: ReceivedAnswer, rows: BarTable) -> Forming | None:
-    """Return bars that have not closed, which are only for this answer; None if there aren't any."""
+    """Return bars that have not closed, which are only for this answer; None if every bar has closed."""
     if not len(rows):
         return None
     fetched, opened = received.fetched, received.sessions.opened
@@ -367,10 +367,10 @@ def _stored(
 
 
 def _refuse_rescaled(request: LaneRequest, fetched: Fetched, answer: ClassifiedAnswer) -> None:
-    """Reject an answer in which many final bars have multiplied prices; a few count as bad rows.
+    """Reject an answer with many final bars off by a factor; a few such bars count as bad rows.
 
     Raises:
-        QualityError: Many final bars came back with multiplied prices.
+        QualityError: Many final bars came back with prices off by a factor.
     """
     odd = sum(row.reason == RESCALED for row in answer.bad)
     if odd and are_many(odd, odd + len(answer.closed)):

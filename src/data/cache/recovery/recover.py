@@ -151,7 +151,7 @@ def recover(lane: SeriesFiles, year: int) -> YearMeta | None:
 
 
 def preview(lane: SeriesFiles, year: int) -> YearFile | None:
-    """Return what :func:`recover` would leave of ``year``, without changes or a lock.
+    """Return the year file that :func:`recover` would leave, without changes or a lock.
 
     None means that nothing would be stored. Raises as :func:`examine` does.
     """
