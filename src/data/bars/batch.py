@@ -42,10 +42,10 @@ class BatchListener(Protocol):
     """Receives the progress of a batch, in the caller's thread."""
 
     def begin(self, total: int, missing: Sequence[BarsQuery]) -> None:
-        """Called with the number of all queries, and with those that need vendors (at least one)."""
+        """Called with the total number of queries, and with the queries that need vendors (at least one)."""
 
     def ended(self, query: BarsQuery, frame: pd.DataFrame) -> None:
-        """Called once for each query, in their order, after it has been answered or has failed."""
+        """Called once per query, in query order, after it has been answered or has failed."""
 
 
 def get_batch(

@@ -181,7 +181,7 @@ def _kind_of(declared: Kind, quote: str, by_session: bool) -> Kind:
 
 
 class Supply(NamedTuple):
-    """Where missing bars can be fetched from.
+    """The vendors from which missing bars can be fetched.
 
     Attributes:
         vendor: Vendor that is queried first; empty if none is configured.

@@ -114,7 +114,7 @@ def empty_frame(extra: Sequence[str] = ()) -> pd.DataFrame:
 
 
 def table_of(frame: pd.DataFrame) -> BarTable:
-    """Read a frame of bars made by another program; rows keep their order, nothing is checked.
+    """Read another program's frame of bars; rows keep their order, and nothing is checked.
 
     The stamps are the index if it is a ``DatetimeIndex``, otherwise a column named ``timestamp`` or
     one of its other common names. Aware stamps are converted to UTC, naive ones mean UTC. Column

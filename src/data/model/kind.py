@@ -105,7 +105,7 @@ def _kind_of(values: tuple[Any, ...]) -> Kind:
 
 @dataclass(frozen=True)
 class Basis:
-    """How prices are adjusted, and as of which day.
+    """The adjustment of prices, and the day as of which they are adjusted.
 
     Attributes:
         adjustment: ``raw`` as traded, ``split`` adjusted for splits, ``all`` also for dividends.

@@ -414,7 +414,7 @@ class Limiter:
         return max(waits)
 
     def _count_crashed(self, tables: StateTables) -> None:
-        """Count the units of requests whose process died before it could report their outcome."""
+        """Count the units of requests whose process died before it could report the outcome."""
         name = self._name(tables)
         if self._is_limited and (units := tables.crashed(name)):
             tables.spend(name, tables.windows(name, self._limits), units)

@@ -263,7 +263,7 @@ class StateTables:
     # --- vendors that could not be connected to ---------------------------------------------
 
     def contacts(self) -> Contacts:
-        """Return the vendors that could not be connected to, and the time of the first answer since."""
+        """Return the vendors that could not be connected to, and the time of the first later answer."""
         failed = dict(self._rows.execute("SELECT vendor, failed_s FROM unconnected"))
         return (
             Contacts(failed, float(read_fact(self._rows, "answered_s") or 0)) if failed else _NONE

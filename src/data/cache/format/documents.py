@@ -200,7 +200,7 @@ class YearMeta(Record, frozen=True, gc=False):
     Attributes:
         state: Committed state.
         pending: State that a rewrite is about to commit, or None.
-        vendor: Vendor of most bars or, if there are no bars, the vendor that had none.
+        vendor: Vendor of most bars or, if the year has none, the vendor that reported this.
         shares: Maps each vendor to the number of its bars, if there are several.
         is_judged: Whether all bars were checked, together with their neighbours, for almost certain
             errors when they arrived.
