@@ -208,7 +208,7 @@ class BarStore:
     ) -> Stretch:
         """Return everything stored for ``span``, with the view that it is consistent with.
 
-        If another writer has changed the series meanwhile, it is read again, at most a few times.
+        If another writer changes the series during the read, it is read again, at most a few times.
         Raises as :meth:`view` does. ``since`` is the view obtained last, which is used without a
         check. If ``is_use`` is False, the read does not count as use, so the bars may be evicted as
         if they had not been read. If ``bad_rows`` is False, the quarantine is not read.

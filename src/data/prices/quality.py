@@ -198,7 +198,7 @@ def off_grid_rows(rows: BarTable, timeframe: Timeframe) -> tuple[BadRow, ...]:
 
 
 def _bad_rows(rows: BarTable, latest: int) -> tuple[BadRow, ...]:
-    """Return each row with its fault; if it has several, only the first one."""
+    """Return each row with its fault; if it has several, only with the first."""
     if not len(rows):
         return ()
     return tuple(map(BadRow._make, zip(rows.bars(), faults_of(rows, latest), strict=True)))

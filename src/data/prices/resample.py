@@ -212,8 +212,8 @@ class _Bins:
     """The bars to build, and the parts that the calendar expects in them, all ascending.
 
     Attributes:
-        stamps, closes, ends: Timestamp, close and end of each bar. The end is when its time is
-            over, which may be after the close.
+        stamps, closes, ends: Timestamp, close and end of each bar. The end is when its time has
+            passed, which may be after the close.
         straddled: Mask of the bars that share a source bar with a neighbour.
         parts, part_closes: Timestamps and closing times of all source bars; daily ones have no
             closing times.

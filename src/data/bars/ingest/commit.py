@@ -88,7 +88,7 @@ def build_commit(
 def without_rescaled(
     answer: ClassifiedAnswer, stored: StoredRange, vendor: str, *, splits: bool
 ) -> ClassifiedAnswer:
-    """Return the answer with rows whose prices are a multiple of a final bar's counted as invalid.
+    """Return the answer; rows whose prices are a multiple of a final bar's prices count as invalid.
 
     All four prices of such a row are the stored ones multiplied by the same factor of a split or
     unit (pence, thousandths). This is not a revision; the vendor has changed its basis without
@@ -139,8 +139,8 @@ def without_rescaled(
 def beside_doubted(answer: ClassifiedAnswer, stored: StoredRange, vendor: str) -> ClassifiedAnswer:
     """Remove from a doubtful answer the rows for which another vendor's doubtful bars are stored.
 
-    If the bars of two vendors are doubtful in the same way, the first one's stay, and the other's
-    are used only for times at which the first has none.
+    If two vendors' bars are doubtful in the same way, the first vendor's bars stay, and the other's
+    are used only for times at which the first vendor has none.
 
     Args:
         answer: Answer to examine.
@@ -761,15 +761,15 @@ class CommitContext:
         grid: Grid of the series.
         basis: Basis of the fetched rows.
         now_ms: Time of the commit.
-        expiry: How long empty results remain valid.
+        expiry: Time for which empty results remain valid.
         doubt: Reason to doubt everything just fetched, such as a nearby split.
         settle_ms: Time after an intraday bar closes during which it may still change, in
             milliseconds.
         is_refresh: Whether the purpose of the fetch was to replace stored bars.
         vendor_days: Sessions that a vendor lacks for most of its symbols, in which gaps are never
             trusted.
-        last_ms: Timestamp of the last bar in the series, including this answer; None if there isn't
-            one. An empty span after it is not a gap between bars, even if several vendors report it
+        last_ms: Timestamp of the last bar in the series, including this answer; None if the series
+            has no bars. An empty span after it is not a gap between bars, even if several vendors report it
             repeatedly.
     """
 

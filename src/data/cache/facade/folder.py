@@ -208,7 +208,7 @@ class CacheFolder:
     # --- removing --------------------------------------------------------------------------
 
     def clear(self, symbol: str | None = None, timeframe: str | None = None) -> None:
-        """Delete the bars of a series or a symbol, those of a timeframe for all symbols, or all bars."""
+        """Delete the bars of a series, a symbol or a timeframe of all symbols, or delete all bars."""
         if timeframe is not None:
             for name in self.list_symbols() if symbol is None else [symbol]:
                 self.clear_symbol_timeframe(name, timeframe)
