@@ -107,7 +107,7 @@ def _marks(chart: Chart, marks: Any) -> tuple[list[Mark], int]:
         entries = list(marks)
         if not all(isinstance(entry, Mapping) for entry in entries):
             raise QueryError(
-                "every mark must be a mapping", hint="use a mapping with time, side, price and text"
+                "a mark is not a mapping", hint="use a mapping with time, side, price and text"
             )
         marks = pd.DataFrame([dict(entry) for entry in entries])
     if not len(marks):
