@@ -75,7 +75,7 @@ class HttpTransport:
     certificates (:func:`certificates`) from the environment are used, but a ``.netrc`` file is not.
 
     Args:
-        timeout: Maximum seconds to connect, and between two reads.
+        timeout: Seconds allowed for connecting, and between two reads.
         max_bytes: Largest accepted body, both as sent and decoded.
         total_s: Maximum seconds for a complete answer including redirects, even if the server keeps
             sending.

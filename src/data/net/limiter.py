@@ -64,7 +64,7 @@ class Limiter:
         vendor: Vendor whose pace is limited.
         limits: Request limits.
         state: Store of spent units, pauses, circuits and unknown symbols; waits use its clock.
-        account: Account whose limits count; by default one without keys.
+        account: Account whose limits count; by default, an account without keys.
         on_circuit: Called with every circuit that a call opens or closes.
         is_local: Whether the source is on this machine. If so, no circuit and no unknown symbol is
             remembered, so that a newly added file is read immediately.

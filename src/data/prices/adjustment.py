@@ -136,7 +136,7 @@ def rebase(
 
 
 def common_as_of(parts: Iterable[BasisPart]) -> date | None:
-    """Return the date as of which to adjust an answer: the latest in any part, or None if it has none.
+    """Return the date as of which to adjust an answer: the latest of its parts' dates, or None without parts.
 
     A part without ``as_of`` counts with the last day of its span.
     """
@@ -515,9 +515,9 @@ class ClosesBefore:
 
 
 def _part_of(row: BarTable, parts: Sequence[BasisPart]) -> BasisPart:
-    """Return the part that contains the table's last row; if several do, the later one counts.
+    """Return the part that contains the table's last row; if several contain it, the last one counts.
 
-    If none does, the result has an unknown basis.
+    If no part contains it, the result has an unknown basis.
     """
     stamp = int(row.stamps[-1])
     unknown = BasisPart(Span(stamp, stamp + 1), _UNKNOWN)

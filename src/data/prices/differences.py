@@ -74,7 +74,7 @@ class Difference:
             side lacks these bars. ``conflict``: anything else.
         rows: Number of bars; for ``actions``, number of splits and dividends.
         first_ms, last_ms: Timestamps of the first and the last of these bars.
-        ours, theirs: The first of these bars on each side; None if a side does not have it.
+        ours, theirs: First of these bars on each side; None if a side lacks it.
         said: Description of the difference; may be empty.
     """
 

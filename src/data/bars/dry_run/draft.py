@@ -256,7 +256,7 @@ class DraftStore:
         return with_answers(book, answers)
 
     def forget_actions(self, symbol: str, source: str, wait_s: float = 0.0) -> None:
-        """Omit a sample-data vendor's reports from the actions that are returned from now on."""
+        """Omit a sample-data vendor's reports from the actions that are returned after this."""
         self._forgotten.setdefault(symbol, []).append(source)
 
     def add_actions(

@@ -169,8 +169,8 @@ class ActionFetcher:
     def _is_shut_out(self, candidate: Candidate) -> bool:
         """Return whether a vendor is not queried for actions because of its failure to supply bars.
 
-        This is so if it timed out or rejected the key, or if its actions come with bars that it
-        refused.
+        This is so if the vendor timed out or rejected the key, or if its actions come with bars
+        that it refused.
         """
         out = self._journal.excluded.get(candidate.name)
         if isinstance(out, ProviderTimeoutError) or _is_locked_out(out):

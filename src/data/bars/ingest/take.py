@@ -152,7 +152,7 @@ def take(
        must not be stored.
     5. :func:`_store_actions`: store splits and dividends. This is before 6, which compares in the
        basis that they define.
-    6. :func:`_compare`: read the stored bars, once; the view from this read is used from here on,
+    6. :func:`_compare`: read the stored bars, once; the view from this read is used in all later steps,
        so the kind is checked again. Rows whose prices came back multiplied by a factor are dropped;
        if there are many, the answer is rejected.
     7. :func:`_judge`: find bars that are almost certainly wrong in comparison with neighbours and

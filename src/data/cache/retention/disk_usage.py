@@ -185,7 +185,7 @@ def _measured(path: str, entry: YearEntry, before: Measured | None) -> Measured 
 
 
 def hop(file: IO[bytes], size: int, measured: Measured) -> None:
-    """Add the sizes of the members after those in ``measured`` to it, without decompressing any."""
+    """Extend ``measured`` by the sizes of the later members, without decompressing any."""
     while measured.packed < size:
         file.seek(measured.packed)
         start = file.read(PEEK_BYTES)

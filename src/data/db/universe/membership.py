@@ -48,7 +48,7 @@ class Interval(NamedTuple):
 
 
 class MembershipChange(NamedTuple):
-    """One entry in a change log: from ``day`` on, ``symbol`` is a member or no longer a member."""
+    """One entry in a change log: as of ``day``, ``symbol`` is a member or no longer a member."""
 
     day: date
     symbol: str

@@ -238,8 +238,8 @@ def _right_level(series: CheckedSeries, levels: Levels) -> tuple[np.int8, bool]:
 def _fits(series: CheckedSeries, levels: Levels, first: int, end: int) -> bool:
     """Return whether a run, converted to the correct unit, fits the adjacent prices.
 
-    It must fit on one side, because the market may have moved on the other. A symbol taken over by
-    another company fits on neither.
+    It need fit on only one side, because the market may have moved on the other. A symbol taken
+    over by another company fits on neither side.
     """
     usual = min(max(_MOVES * series.move_noise, _LEAST_DRIFT), _MOST_DRIFT)
     begin = max(0, first - 2)
@@ -609,7 +609,7 @@ def _untold(series: CheckedSeries, row: int, size: float, about: str) -> Iterato
 def _is_beyond_markets(series: CheckedSeries, row: int) -> bool:
     """Return whether a jump is too large for a market move.
 
-    It is for a share that was traded before, and with the usual volume on that day.
+    The share must have traded before the jump, and with the usual volume on that day.
     """
     gap = float(series.gaps[row])
     before = series.table.volume[max(0, row + 1 - _VOLUME_ROWS) : row + 1]
