@@ -59,7 +59,7 @@ def get_batch(
     """
     stored = [_by(bars, partial(_stored, bars), query) for query in queries]
     others = [query for query, frame in zip(queries, stored, strict=True) if frame is None]
-    # All queries form one call; a query with its own time limit must meet that limit as well.
+    # All queries form one call; a query with its own time limit must also meet that limit.
     times = [query.timeout_s for query in others]
     longest = None if None in times else max(filter(None, times), default=None)
     on_result: Callable[[BarsQuery, Any], object] | None = None

@@ -141,7 +141,7 @@ class FiguresService:
                     for part in self._missing(query, table.answered(key, query.span)):
                         self._fill(replace(query, span=part), table, key, done)
             stored = table.read(key, query.span)
-            # Rows fetched just now are in memory, even if someone has deleted them meanwhile.
+            # Rows fetched just now are in memory, even if someone has since deleted them.
             if not subtract(before, table.answered(key, query.span)):
                 break
         return _answer(query, stored, done)

@@ -315,7 +315,7 @@ class SeriesStore:
         Raises:
             CacheError: The query requires storage, and the commit cannot be stored.
         """
-        # Added to every commit, because another caller may have detected changed files meanwhile.
+        # Added to every commit, because another caller may since have detected changed files.
         whole = commit if self.source is None else replace(commit, source=self.source)
         try:
             self._store.commit(self._key, whole, _wait_s(), check)

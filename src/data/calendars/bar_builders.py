@@ -42,7 +42,7 @@ class TradeBars:
     Attributes:
         grid: Grid of the bars to build.
         late: Number of trades that arrived after their bar was closed.
-        owed_ms: End (UTC milliseconds) of the last bar that is over and must be fetched from
+        owed_ms: End (UTC milliseconds) of the last bar that has ended and must be fetched from
             history; the caller sets it to None after fetching that bar.
     """
 
@@ -165,7 +165,7 @@ class MinuteBars:
 
     Attributes:
         grid: Grid of the bars to build.
-        owed_ms: End (UTC milliseconds) of the last bar that is over and must be fetched from
+        owed_ms: End (UTC milliseconds) of the last bar that has ended and must be fetched from
             history; the caller sets it to None after fetching that bar.
     """
 

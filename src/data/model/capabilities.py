@@ -73,7 +73,7 @@ class Capabilities:
         adjustment: Adjustment of the prices: ``raw``, ``split``, ``all`` or ``unknown``.
         intraday_adjustment: Adjustment of intraday prices, if it differs.
         settle_ms: Time after an intraday bar closes during which it may still change.
-        dense: Whether bars without trades are sent as well, so that a missing bar is a gap.
+        dense: Whether bars without trades are also sent, so that a missing bar is a gap.
         actions: Whether bars come with the splits and dividends on their days.
         actions_only: Timeframes whose bars come with actions, if not all of them do.
         has_forming: Whether answers include the forming bar.
