@@ -818,7 +818,7 @@ class DataManager:
 
         Raises:
             QueryError: An argument is invalid, or only one of the two is given (a ``ValueError``).
-            CacheError: Nothing is stored for it, or the cache cannot be read.
+            CacheError: Nothing is stored for the series, or the cache cannot be read.
 
         Warns:
             IncompleteDataWarning: The bars drawn for the series are incomplete.

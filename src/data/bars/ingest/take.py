@@ -300,8 +300,7 @@ def _compare(request: LaneRequest, series: SeriesStore, checked: CheckedAnswer) 
     """
     fetched = checked.fitted.fetched
     stored, surroundings = _stored(request, series, checked)
-    # The answer is stored next to the current bars, which another writer may have changed
-    # meanwhile.
+    # The answer is stored next to the current bars, which another writer may since have changed.
     view = series.view()
     check_kind(view.kind, request, fetched)
     is_share = request.query.instrument.asset_class == "stock"
