@@ -102,8 +102,8 @@ def reference() -> str:
 
 _REFERENCE = """# Reference
 
-Look up a name of `from onetape import ...`. On the built site each docstring is below its table; in Python,
-`help(DataManager.get_ohlcv)` prints it. `make docs` writes this page.
+Look up any name that you can import with `from onetape import ...`. On the built site each docstring is
+below its table; in Python, `help(DataManager.get_ohlcv)` prints it. `make docs` generates this page.
 """
 
 

@@ -11,8 +11,8 @@ from .harness import Figure, Report, Row, sized
 from .stage import MINUTES, long_stage
 
 _NOTE = (
-    "The table shows how much memory is added to the process that reads the answers and adds "
-    "up their values. It is given as a multiple of the size of the frames:\n\n"
+    "The table shows how much the memory of a process grows when it reads the answers and adds "
+    "up their values, as a multiple of the size of the frames:\n\n"
     "- *peak*: the highest allocation, and the resident part of the mapped file (some "
     "systems map 2 MB if one page is touched);\n"
     "- *private*: the pages that no other process can share, before and after, while the "

@@ -17,9 +17,9 @@ from .stage import MINUTES, long_stage
 
 _NOTE = (
     "The table shows the time in milliseconds of a whole process, from its start to its end. "
-    "*bare* and *pandas* show how many times as long the bare interpreter and `import pandas` "
-    "take in the same round. "
-    "*heavy* is the number of modules loaded at the end, out of pandas, numpy, requests, "
+    "*bare* and *pandas* give the time that the bare interpreter and `import pandas` take in "
+    "the same round, as a multiple of that time. "
+    "*heavy* is how many of these modules are loaded at the end: pandas, numpy, requests, "
     "asyncio and exchange_calendars."
 )
 _ROUNDS = 7

@@ -77,7 +77,7 @@ class DataManager:
     Thread-safe.
 
     Raises:
-        RulesError: The rules file is invalid; all its mistakes are listed.
+        RulesError: The rules file is invalid; all its errors are listed.
         StorageError: The cache folder cannot be used.
     """
 
@@ -810,16 +810,16 @@ class DataManager:
         damaged file, the report has the reason instead.
 
         Args:
-            symbol, timeframe: As for :meth:`get_ohlcv`; both, or neither for everything that is
-                stored.
+            symbol, timeframe: As for :meth:`get_ohlcv`. Pass both, or pass neither to report on
+                everything that is stored.
 
         Returns:
-            The report: ``.html()``, ``.to_json()``, ``.save(path)``; it prints well, in notebooks
-            too.
+            The report: ``.html()``, ``.to_json()``, ``.save(path)``; it also prints well in
+            notebooks.
 
         Raises:
             QueryError: An argument is invalid, or only one of the two is given (a ``ValueError``).
-            CacheError: Nothing is stored for it, or the cache cannot be read.
+            CacheError: Nothing is stored for the series, or the cache cannot be read.
 
         Warns:
             IncompleteDataWarning: The bars drawn for the series are incomplete.

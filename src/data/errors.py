@@ -217,7 +217,7 @@ class ConfigError(DataError, ValueError):
 
 
 class RulesError(ConfigError):
-    """A configuration file has mistakes; ``problems`` lists each as ``path: what``."""
+    """A configuration file has errors; ``problems`` lists each as ``path: what``."""
 
     def __init__(
         self, message: str, *, problems: Sequence[str] = (), **context: str | None

@@ -73,7 +73,7 @@ class Network:
     def keep_vendor_days(
         self, fresh: Sequence[VendorDay], is_over: Callable[[VendorDay], bool]
     ) -> list[VendorDay]:
-        """Record newly found vendor days for all processes, and forget those that are over.
+        """Record newly found vendor days for all processes, and forget expired ones.
 
         Returns:
             All vendor days known afterwards.

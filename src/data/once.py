@@ -31,7 +31,7 @@ class once(Generic[R]):  # noqa: N801 - a decorator, as functools.cache is one
         self._locks: dict[Hashable, threading.Lock] = {}
 
     def __call__(self, *arguments: Any) -> R:
-        """Return the result, from the cache or computed now."""
+        """Return the cached result, computing it first if necessary."""
         results = self._results
         if arguments in results:
             return results[arguments]

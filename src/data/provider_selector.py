@@ -131,7 +131,7 @@ class ProviderSelector:
     :meth:`instrument` and :meth:`rule_for` raise the reason.
 
     Raises:
-        RulesError: The rules file is invalid; all mistakes are listed.
+        RulesError: The rules file is invalid; all errors are listed.
         ConfigError: The rules file does not exist.
     """
 

@@ -52,8 +52,8 @@ def rare_collections() -> Iterator[None]:
 class CpuUse:
     """CPU time of this process, and the time elapsed since this object was created.
 
-    A forked child's CPU time begins at zero. Call :meth:`after_fork` in the child, so that
-    the elapsed time does, too.
+    A forked child's CPU time begins at zero. Call :meth:`after_fork` in the child, so that the
+    elapsed time also does.
 
     Args:
         monotonic: Returns seconds on a clock that never jumps.

@@ -78,7 +78,7 @@ class _Networks:
         self._lock = threading.Lock()
 
 
-# This process's data manager. It is here because modules that the facade imports need it, too.
+# This process's data manager. It is here because modules that the facade imports also need it.
 MANAGER: Singleton[Any] = Singleton(
     "data manager",
     lambda made: (made._services.settings.cache_dir, made._services.settings.rules_path),

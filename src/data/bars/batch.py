@@ -42,10 +42,10 @@ class BatchListener(Protocol):
     """Receives the progress of a batch, in the caller's thread."""
 
     def begin(self, total: int, missing: Sequence[BarsQuery]) -> None:
-        """Called with the number of all queries, and with those that need vendors (at least one)."""
+        """Called with the total number of queries, and with the queries that need vendors (at least one)."""
 
     def ended(self, query: BarsQuery, frame: pd.DataFrame) -> None:
-        """Called once for each query, in their order, after it has been answered or has failed."""
+        """Called once per query, in query order, after it has been answered or has failed."""
 
 
 def get_batch(
@@ -59,7 +59,7 @@ def get_batch(
     """
     stored = [_by(bars, partial(_stored, bars), query) for query in queries]
     others = [query for query, frame in zip(queries, stored, strict=True) if frame is None]
-    # All queries form one call; a query with its own time limit must meet that limit as well.
+    # All queries form one call; a query with its own time limit must also meet that limit.
     times = [query.timeout_s for query in others]
     longest = None if None in times else max(filter(None, times), default=None)
     on_result: Callable[[BarsQuery, Any], object] | None = None

@@ -107,7 +107,7 @@ class BarsClient:
         service: Answers queries for bars.
         observer: Counts and reports calls.
         leases: Ensures that only one process at a time fetches a series.
-        expiry, checks: Settings of the service, which plans need too.
+        expiry, checks: Settings of the service, which plans also need.
     """
 
     def __init__(
@@ -165,7 +165,7 @@ class BarsClient:
     # --- bars ------------------------------------------------------------------------------
 
     def get(self, query: BarsQuery) -> pd.DataFrame:
-        """Return bars from the store or, if they are missing there, from vendors.
+        """Return bars from the store or, if it lacks them, from vendors.
 
         Returns:
             The frame of ``DataManager.get_ohlcv``: naive UTC index ``timestamp`` (open times, ns,
@@ -376,7 +376,7 @@ class BarsClient:
         return self._selector.instrument(series.symbol).in_session(series.session)
 
     def _view_of(self, series: SeriesKey) -> SeriesView:
-        """Return the stored series; if it came from files that have changed, all of it is doubtful."""
+        """Return the stored series, with all of it in doubt if it came from files that have changed."""
         view = self._store.view(series)
         if not series.of_folder:
             return view
@@ -446,8 +446,8 @@ class BarsClient:
     ) -> list[SeriesKey]:
         """Return the series in ``keys`` from which queries are answered, one per symbol and timeframe.
 
-        This is the one in the lane that the rules select. If that is not in ``keys``, or if only
-        the default lane is, the default one is returned regardless of its kind.
+        This is the series in the lane that the rules select. If that series is not in ``keys``, or
+        if ``keys`` has only the default lane, the default one is returned regardless of its kind.
 
         Args:
             keys: Stored series.
@@ -667,7 +667,7 @@ class BarsClient:
         From then on, :meth:`get` for a query with that ``version`` returns those bars, even if they
         have been revised, compacted, or dropped because of the cache's size or age limit. A pin is
         durable and applies to every process that uses the folder, until :meth:`unpin`. Setting it
-        twice has no further effect. A call that deletes bars (``clear``) deletes pinned ones too.
+        twice has no further effect. A call that deletes bars (``clear``) also deletes pinned ones.
 
         Args:
             series: Series to pin.

@@ -141,7 +141,7 @@ class FiguresService:
                     for part in self._missing(query, table.answered(key, query.span)):
                         self._fill(replace(query, span=part), table, key, done)
             stored = table.read(key, query.span)
-            # Rows fetched just now are in memory, even if someone has deleted them meanwhile.
+            # Rows fetched just now are in memory, even if someone has since deleted them.
             if not subtract(before, table.answered(key, query.span)):
                 break
         return _answer(query, stored, done)
@@ -276,7 +276,7 @@ def _rowless(span: Span, stamps: Stamps, step_ms: int) -> list[Span]:
     """Return the periods in ``span`` that have no row.
 
     Rows fall on multiples of the period, counted from midnight UTC. Funding rates that are paid
-    more often have rows at these times, too.
+    more often also have rows at these times.
     """
     first = -(-span.start // step_ms) * step_ms
     expected = np.arange(first, span.end, step_ms, dtype=np.int64)

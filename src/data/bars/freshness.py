@@ -48,7 +48,7 @@ class Pace:
     Attributes:
         calendar, timeframe, anchor: Define the grid of the bars.
         now_ms: Moment of the check, in UTC milliseconds.
-        due: Stamp of the latest bar that is final by then; None if none ever was.
+        due: Stamp of the latest bar that is final by then; None if no bar ever was.
     """
 
     calendar: MarketCalendar
@@ -128,5 +128,5 @@ def open_ms(calendar: MarketCalendar, span: Span) -> int:
 
 
 def is_at_rest(newest: int | None, now_ms: int, days: int = 30) -> bool:
-    """Return whether a series has no bar newer than ``days`` days, so that no program seems to follow it."""
+    """Return whether all bars of a series are older than ``days`` days, so no program seems to follow it."""
     return newest is None or newest < now_ms - days * DAY_MS

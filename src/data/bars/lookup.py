@@ -240,7 +240,7 @@ def _hit(answer: Answer, book: ActionBook | None) -> Hit:
 
 
 def _end(view: SeriesView) -> int:
-    """Return the end of the coverage of a series; a time before all bars if it has none."""
+    """Return the end of a series' coverage; a time before all bars if it has none."""
     return view.coverage[-1].span.end if view.coverage else _NEVER
 
 

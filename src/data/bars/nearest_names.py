@@ -42,8 +42,8 @@ def _has_no_network(error: DataError) -> bool:
 def suggest(error: DataError, store: BarStore) -> None:
     """Add the nearest symbols to ``error``, from stored, searched and well-known ones.
 
-    If the error says nothing about the symbol, as in an outage, they are only added if the symbol
-    itself is not among these.
+    If the error says nothing about the symbol, as in an outage, they are added only if the symbol
+    itself is not among the nearest ones.
     """
     if error.candidates or not error.symbol or _has_no_network(error):
         return

@@ -143,7 +143,7 @@ class Observer:
     def call_beside(self, symbol: Any, timeframe: Any) -> Iterator[None]:
         """Run the block as a call for something other than bars, and name its subject in logs.
 
-        An error raised in the block is reported, too.
+        An error raised in the block is also reported.
 
         Args:
             symbol, timeframe: Subject of the call as the caller wrote it; values that are not

@@ -18,7 +18,7 @@ class SeriesOutline(NamedTuple):
 
     Attributes:
         coverage: Spans of the series, ascending and disjoint, with folded ones expanded.
-        lifetime: Begin and end of the series, as far as they are known.
+        lifetime: Begin and end of the series, if known.
         grid: Positions of its bars in time.
         generation: Number of the last commit.
     """

@@ -142,7 +142,7 @@ class QuoteService:
         self._failures: dict[Instrument, tuple[int, DataError]] = {}
         self._closes: dict[Instrument, tuple[int, date, _Price]] = {}
         # Counter for calls and failures. A failure that happens while a call waits for its turn is
-        # that call's failure too.
+        # also that call's failure.
         self._numbers = count(1)
 
     def get(

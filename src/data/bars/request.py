@@ -91,7 +91,7 @@ class RequestParser:
             closed_by = closing_time(instrument, closed_by, now)
         span, count = resolve_range(instrument, step, start, end, now, bars, closed_by)
         if count is not None:
-            # A bar off the calendar's grid, too, counts only if it has closed by the end.
+            # A bar off the calendar's grid also counts only if it has closed by the end.
             ended = closing_time(instrument, end, now)
             if ended is not None and ended < now:
                 closed_by = ended if closed_by is None else min(closed_by, ended)

@@ -207,7 +207,7 @@ class Journal:
 def is_down(error: DataError) -> bool:
     """Return whether a vendor failed for a reason other than the query or a lack of data.
 
-    Another query would then fail as well. A timeout set by the caller does not count.
+    Another query would then also fail. A timeout set by the caller does not count.
     """
     if isinstance(error, RegionError):
         return True  # other queries from here are not served either
@@ -315,7 +315,7 @@ class SeriesStore:
         Raises:
             CacheError: The query requires storage, and the commit cannot be stored.
         """
-        # Added to every commit, because another caller may have detected changed files meanwhile.
+        # Added to every commit, because another caller may since have detected changed files.
         whole = commit if self.source is None else replace(commit, source=self.source)
         try:
             self._store.commit(self._key, whole, _wait_s(), check)

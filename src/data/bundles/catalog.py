@@ -205,18 +205,18 @@ class DataCatalog:
         resolution: str,
         source: str | None = None,
     ) -> str | None:
-        """Return the id of a dataset that has the whole range of each symbol, or None.
+        """Return the id of a dataset that covers the whole range for each symbol, or None.
 
-        Of several such datasets, the one with the fewest symbols is returned, and among these the
-        latest. For a single symbol, the dataset can be a lane of the store: the one that answers
-        under the rules or, with ``source``, any lane with this source.
+        If there are several, the one with the fewest symbols is returned; on a tie, the latest. For
+        a single symbol, the dataset can be a lane of the store: the lane from which the rules would
+        answer or, with ``source``, any lane with that source.
 
         Args:
             symbols: Symbols that must all be in the dataset.
             start_date, end_date: Range, ends inclusive, as for :meth:`register_dataset`. A bundle
-                or lane has the range if it has every bar that exists in it.
+                or lane covers the range if it contains every bar that exists in that range.
             resolution: Timeframe.
-            source: Source as registered; for a lane its vendor, or vendor and lane
+            source: Source as registered; for a lane, its vendor, or its vendor and lane
                 (``yahoo/1d@raw``).
 
         Raises:
@@ -471,7 +471,7 @@ class DataCatalog:
     def list_bundles(
         self, source_type: str | None = None, start_date: Any = None, end_date: Any = None
     ) -> list[dict[str, Any]]:
-        """Return the rows of the bundles; see ``BundleMetadata.list_bundles``."""
+        """Return the metadata rows, one per bundle; see ``BundleMetadata.list_bundles``."""
         return self._rows.list_bundles(source_type, start_date, end_date)
 
     def get_quality_metrics(self, bundle_name: str) -> dict[str, Any] | None:

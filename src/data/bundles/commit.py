@@ -201,7 +201,7 @@ class BundleFiles:
     def finish(self) -> None:
         """Finish the decided change of a killed writer, unless another process is writing.
 
-        Programs that do not read the journal then see the change as well.
+        Programs that do not read the journal then also see the change.
         """
         with suppress(CacheError):
             if self.pending():

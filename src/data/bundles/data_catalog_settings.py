@@ -105,7 +105,7 @@ def metadata_db_setting(cwd: FilePath | None = None) -> FilePath | None:
         cwd: Folder for relative paths; None means the current one.
 
     Raises:
-        ConfigError: The path cannot be used; a :class:`RulesError` lists every mistake in the
+        ConfigError: The path cannot be used; a :class:`RulesError` lists every error in the
             file.
     """
     here = working_dir() if cwd is None else cwd

@@ -46,9 +46,9 @@ def fingerprint_of_run(reads: Sequence[SeriesRead]) -> str:
 def export(client: BarsClient, record: RunRecord, folder: str | os.PathLike[str]) -> Path:
     """Write the record of a run and its bars to a new folder; return its path.
 
-    ``lineage.json`` has the record and, for each read, the name of a CSV file with the bars that
-    the run received. Each line is a bar, with its stamp in UTC milliseconds; floats are written so
-    that they can be read back bit for bit.
+    ``lineage.json`` contains the record and, for each read, the name of a CSV file with the bars
+    that the run received. Each line is a bar, with its stamp in UTC milliseconds; floats are
+    written so that they are bit-for-bit identical when read back.
 
     Args:
         client: Client that reads the stored bars.
@@ -56,9 +56,10 @@ def export(client: BarsClient, record: RunRecord, folder: str | os.PathLike[str]
         folder: Folder, which must not exist or must be empty.
 
     Raises:
-        QueryError: The folder is not empty, or bars of the run are gone; nothing is written.
-        StorageError: The disk refused a file. Without ``lineage.json``, which is written last,
-            the folder is not an export.
+        QueryError: The folder is not empty, or some of the run's bars no longer exist; nothing is
+            written.
+        StorageError: A file could not be written to disk. Without ``lineage.json``, which is
+            written last, the folder is not an export.
     """
     disk, path = Disk(), Path(folder).expanduser().absolute()
     try:
@@ -97,7 +98,9 @@ def bars_of(client: BarsClient, read: SeriesRead) -> BarTable:
         )
     then, why = of_then(client, read)
     if then is None:
-        raise QueryError(f"{read.series} cannot be exported as it was read: {why}")
+        raise QueryError(
+            f"{read.series} cannot be exported in the state in which it was read: {why}"
+        )
     return with_unstored(read, then.table)
 
 

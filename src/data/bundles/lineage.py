@@ -203,7 +203,7 @@ class LineageRun:
         self._before_writing.append(callback)
 
     def _note(self, read: BarsRead) -> _Kept:
-        """Record those bars of an answer that are not recorded yet."""
+        """Record the bars of an answer that have not been recorded yet."""
         applied, digest = self._applied_of(read)
         query = read.query
         key = (
@@ -438,7 +438,7 @@ class _Kept:
         self.asked_ms = 0
 
     def add(self, read: BarsRead) -> None:
-        """Add those bars of an answer that were not read before."""
+        """Add the bars of an answer that have not been read before."""
         query, table, span = read.query, read.table, read.span
         if read.is_made:
             table = BarTable.empty()

@@ -348,7 +348,7 @@ def _values(table: BarTable) -> list[NDArray[np.float64]]:
 
 
 def _different(one: BarTable, other: BarTable) -> NDArray[np.int64]:
-    """Return the stamps of bars that only one of two tables has, or that differ in any bit."""
+    """Return the stamps of bars that only one table has, or that differ by even one bit."""
     stamps = union(one.stamps, other.stamps)
     common = among(stamps, one.stamps) & among(stamps, other.stamps)
     at, beside = (np.searchsorted(t.stamps, stamps[common]) for t in (one, other))

@@ -174,7 +174,7 @@ class SeriesRead:
 
 
 class _ReadLine(TypedDict):
-    """The types of the keys in a read's line; times and series are checked when parsed."""
+    """The value type of each key in a line for a read; times and series are checked when parsed."""
 
     n: int
     series: str

@@ -168,7 +168,7 @@ class BundleMetadata:
     def list_bundles(
         cls, source_type: str | None = None, start_date: Any = None, end_date: Any = None
     ) -> list[dict[str, Any]]:
-        """Return the rows of the bundles by name, limited to a source and to bars in a range.
+        """Return one row per bundle, by name, limited to a source and to bars in a range.
 
         The ends of the range are included.
         """

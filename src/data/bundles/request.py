@@ -23,7 +23,7 @@ def request_of(
     provider: str | None,
     session: Any,
 ) -> dict[str, Any]:
-    """Return the arguments that a bundle answers, in the form in which they are recorded.
+    """Return the arguments of the query that a bundle answers, in their recorded form.
 
     Raises:
         QueryError: The symbols are not a list or are empty, or the timeframe is invalid.

@@ -135,7 +135,7 @@ class ActionBook:
         return tuple(sorted(e.action(vendor) for e in self.events if e.counts))
 
     def only(self, vendor: str) -> ActionBook:
-        """Return the book with only the reports of and queries to ``vendor``."""
+        """Return the book with only the reports from, and the queries to, ``vendor``."""
         if is_sample(vendor) and self.samples is not None:
             return self.samples.only(vendor)
         named: tuple[Action | Asked, ...] = (*self.reports, *self.answers, *self.awaited)
@@ -166,7 +166,7 @@ class ActionBook:
         """Return whether every ex-date in ``span`` was requested from some vendor.
 
         With ``since_ms``, dates that were requested since then but whose actions vendors publish
-        only with the bars count too, because another query would not return anything new.
+        only with the bars also count, because another query would not return anything new.
         """
         return not self.lacking(span, since_ms)
 
@@ -215,7 +215,7 @@ class ActionBook:
         return replace(self, answers=valid, awaited=awaited, samples=samples)
 
     def known_until(self, day: date) -> date:
-        """Return the last ex-date up to which every date from ``day`` on was requested."""
+        """Return the last ex-date up to which every date since ``day``, inclusive, was requested."""
         edge = day_ms(day) + DAY_MS
         for span in sorted(a.span for a in self.answers):
             if span.start <= edge < span.end:
@@ -244,7 +244,7 @@ class ActionBook:
         return self._after(actions, answer)
 
     def without(self, source: str) -> ActionBook:
-        """Return the book without the reports of, and queries to, the sample-data vendor ``source``."""
+        """Return the book without the reports from, and the queries to, the sample-data vendor ``source``."""
         if self.samples is None:
             return self
         old = self.samples

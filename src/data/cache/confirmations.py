@@ -45,9 +45,8 @@ class Confirmation:
         head, head_at: Beginning of the digest, and offset, of the last member of the year file.
         vendor: Vendor that was queried.
         at: Time of the comparison, UTC milliseconds.
-        confirmed, contradicted: Number of bars on which the vendor agrees, and on which it
-            disagrees. The other bars are missing from its answer, or differ for a known or minor
-            reason.
+        confirmed, contradicted: Numbers of bars that the vendor's bars confirm, and contradict. The
+            other bars are missing from its answer, or differ for a known or minor reason.
         first: Timestamp of the first contradicted bar.
         said: Description of the differences, or the reason why nothing was compared.
     """

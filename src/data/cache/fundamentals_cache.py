@@ -132,7 +132,7 @@ class FundamentalsCache(FundamentalsFolder):
         return snapshots
 
     def announced(self, symbol: str) -> frozenset[str]:
-        """Return the dates of the company's next report in all cached answers of all vendors.
+        """Return the dates of the company's next report in all vendors' cached answers.
 
         Raises:
             BadSymbolError: The symbol cannot name a folder.

@@ -258,7 +258,7 @@ class Past:
         return rows, coverage if len(rows) else Coverage()
 
     def _end(self, year: int, own: int, file: _File, rows: BarTable) -> int:
-        """Return the end of the answered span at that time, as far as the log shows it."""
+        """Return the end of the answered span at that time, according to the log."""
         spans = [e["span"] for e in self._log[year] if e["generation"] <= own and e.get("span")]
         last = int(rows.stamps[-1]) + 1
         later = file.stamps()[len(rows) :]
@@ -283,9 +283,9 @@ class Past:
             return False
 
     def _then(self, year: int, generation: int) -> tuple[int | None, int]:
-        """Return the generation of a year's last commit up to ``generation``, and its number of bars then.
+        """Return the generation of a year's last commit up to ``generation``, and the bar count it left.
 
-        The first value is None if the year had not been committed to by then.
+        The first value is None if no commit up to then concerned the year.
         """
         entries = [e for e in self._log[year] if e["generation"] <= generation]
         own = max((int(e["generation"]) for e in entries), default=None)

@@ -8,7 +8,7 @@ do not know pins.
 The files from which the generation is read stay. The current file gets a second name before it is
 rewritten. Replaced files are not subject to the limits of number and age, and are not dropped to
 make room. No year of the series is evicted or deleted by age. A call that deletes (``clear``,
-``clean --older-than``) deletes pinned files, too.
+``clean --older-than``) also deletes pinned files.
 """
 
 from __future__ import annotations

@@ -135,7 +135,7 @@ class BarStore:
     def make_folder(self) -> None:
         """Create the cache folder.
 
-        If permissions prevent it, this is reported once, and nothing is stored from then on.
+        If permissions prevent it, this is reported once, and nothing more is stored.
 
         Raises:
             StorageError: The disk refused for a reason other than permissions.
@@ -181,7 +181,7 @@ class BarStore:
     def tail(self, key: SeriesKey) -> SeriesView:
         """Return a view based on only the latest few years, to find out how far a series reaches.
 
-        ``last``, ``kind`` and, from the latest final bar on, ``coverage`` are the same as in
+        ``last``, ``kind`` and, starting at the latest final bar, ``coverage`` are the same as in
         :meth:`view`. Everything else covers only those years, and ``next_due`` is None. Raises as
         :meth:`view` does.
         """
@@ -208,7 +208,7 @@ class BarStore:
     ) -> Stretch:
         """Return everything stored for ``span``, with the view that it is consistent with.
 
-        If another writer has changed the series meanwhile, it is read again, at most a few times.
+        If another writer changes the series during the read, it is read again, at most a few times.
         Raises as :meth:`view` does. ``since`` is the view obtained last, which is used without a
         check. If ``is_use`` is False, the read does not count as use, so the bars may be evicted as
         if they had not been read. If ``bad_rows`` is False, the quarantine is not read.
@@ -397,8 +397,8 @@ class BarStore:
     def to_confirm(self, key: SeriesKey, span: Span) -> Confirmation | None:
         """Return a new entry for a comparison of the bars in ``span``, which is within one year.
 
-        The result is None if there are no bars, or if a writer has changed them meanwhile. Raises
-        as :meth:`view` does.
+        The result is None if there are no bars, or if a writer has changed them in the meantime.
+        Raises as :meth:`view` does.
         """
         lane, year = self._lane(key), year_of(span.start)
         before = lane.documents([year])[0].get(year)
@@ -749,7 +749,7 @@ _feeds: WeakValueDictionary[str, CommitFeed] = WeakValueDictionary()
 
 
 def feed_of(root: Path) -> CommitFeed:
-    """Return the feed for a folder, shared by all of this process's stores while any exists."""
+    """Return the feed for a folder, shared by this process's stores for as long as one exists."""
     name = os.path.realpath(root)
     feed = _feeds.get(name)
     return _feeds.setdefault(name, CommitFeed()) if feed is None else feed

@@ -668,7 +668,7 @@ def _on_utc(frame: pd.DataFrame) -> pd.DataFrame:
     if not isinstance(frame.index, pd.DatetimeIndex):
         name = next((c for c in frame.columns if str(c).lower() in ("timestamp", "time")), None)
         if name is None:
-            raise ResponseFormatError("a table needs a time index or a column `timestamp`")
+            raise ResponseFormatError("a table needs a time index or a `timestamp` column")
         frame = frame.set_index(pd.DatetimeIndex(pd.to_datetime(frame[name], utc=True)))
         frame = frame.drop(columns=[name])
     times = frame.index

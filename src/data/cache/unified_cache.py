@@ -257,7 +257,7 @@ _cache: UnifiedCache | None = None
 def configure_unified_cache(
     cache_dir: str | os.PathLike[str] | None = None, max_size_gb: float | None = None
 ) -> UnifiedCache:
-    """Create the cache that :func:`get_unified_cache` returns from now on. Thread-safe."""
+    """Create the cache that later calls of :func:`get_unified_cache` return. Thread-safe."""
     global _cache
     with _lock:
         _cache = UnifiedCache(cache_dir, max_size_gb)

@@ -60,7 +60,7 @@ class CommitPiece:
         """Check the contract described above.
 
         Raises:
-            ValueError: The piece violates the contract, which is a mistake of the caller.
+            ValueError: The piece violates the contract, which is the caller's mistake.
         """
         wrong = self._wrong()
         if wrong:
@@ -212,7 +212,7 @@ class Commit(SeriesFacts):
         """Check the contract of pieces and marks.
 
         Raises:
-            ValueError: The commit violates the contract, which is a mistake of the caller.
+            ValueError: The commit violates the contract, which is the caller's mistake.
         """
         for piece in self.pieces:
             piece.check()
@@ -268,7 +268,7 @@ class Stretch(NamedTuple):
         view: View of the whole series.
         table: Bars in the span.
         coverage: Coverage of the span.
-        suspects: Bad rows for timestamps without a good bar.
+        suspects: Rejected rows, for timestamps that have no good bar.
     """
 
     view: SeriesView
@@ -512,13 +512,13 @@ class LaneUse:
         self._is_read, self._committed_ms, self._from_ms = False, 0, _NEVER
 
     def read(self, from_ms: int) -> None:
-        """Record a read of bars from ``from_ms`` on."""
+        """Record a read of bars at or after ``from_ms``."""
         self._is_read = True
         if from_ms < self._from_ms:
             self._from_ms = from_ms
 
     def committed(self, from_ms: int, now_ms: int) -> None:
-        """Record a commit of bars from ``from_ms`` on."""
+        """Record a commit of bars at or after ``from_ms``."""
         self._committed_ms, self._from_ms = now_ms, min(from_ms, self._from_ms)
 
     def take(self, now_ms: int) -> Use | None:

@@ -30,7 +30,7 @@ class TradeBars:
 
     A bar is closed by the first trade after it, or by the clock when ``late_ms`` have passed since
     its end, because trades arrive late. A bar whose beginning was missed is never reported as
-    closed; once it is over, it must be fetched from history. A price without a trade (size 0)
+    closed; once it has ended, it must be fetched from history. A price without a trade (size 0)
     updates the forming bar but does not start a new one. Trades that arrive after their bar was
     closed, or at a time without a bar, change nothing.
 
@@ -42,7 +42,7 @@ class TradeBars:
     Attributes:
         grid: Grid of the bars to build.
         late: Number of trades that arrived after their bar was closed.
-        owed_ms: End (UTC milliseconds) of the last bar that is over and must be fetched from
+        owed_ms: End (UTC milliseconds) of the last bar that has ended and must be fetched from
             history; the caller sets it to None after fetching that bar.
     """
 
@@ -81,7 +81,7 @@ class TradeBars:
 
         Args:
             trade: Trade that arrived.
-            now_ms: Time of its arrival. If its bar is over by then, the bar is left to history,
+            now_ms: Time of its arrival. If its bar has ended by then, the bar is left to history,
                 because other trades in it may still arrive.
         """
         if trade.stamp_ms < self._span.start:
@@ -103,7 +103,7 @@ class TradeBars:
         return [*closed, *self._moved(trade)]
 
     def closed_by(self, now_ms: int) -> list[LiveBar]:
-        """Close the forming bar if its time is over, and return it."""
+        """Close the forming bar if its time has ended, and return it."""
         if self._unheard_ms is not None and now_ms >= self._unheard_ms + self._late_ms:
             self.owed_ms, self._unheard_ms = self._unheard_ms, None
         if self._bar is None or now_ms < self._span.end + self._late_ms:
@@ -154,8 +154,8 @@ class MinuteBars:
     without trades are not sent. A bar is not emitted as closed, and must be fetched from history,
     if its first minute was missed or if no minute arrived for longer than ``quiet_ms``, because a
     lack of trades then cannot be distinguished from a broken stream. A minute that arrives again,
-    or late, replaces the earlier one; if its bar was already closed, the corrected bar is returned
-    as well.
+    or late, replaces the earlier one; if its bar was already closed, the corrected bar is also
+    returned.
 
     Args:
         grid: Grid of the bars to build, whose length is a multiple of a minute.
@@ -165,7 +165,7 @@ class MinuteBars:
 
     Attributes:
         grid: Grid of the bars to build.
-        owed_ms: End (UTC milliseconds) of the last bar that is over and must be fetched from
+        owed_ms: End (UTC milliseconds) of the last bar that has ended and must be fetched from
             history; the caller sets it to None after fetching that bar.
     """
 
@@ -223,7 +223,7 @@ class MinuteBars:
         return bars
 
     def closed_by(self, now_ms: int) -> list[LiveBar]:
-        """Close the bars whose time is over, and return them."""
+        """Close the bars whose time has ended, and return them."""
         bars: list[LiveBar] = []
         while self._span and now_ms >= self._span.end + self._late_ms + self._lag_ms:
             bars += self._finished(self._span)
@@ -271,7 +271,7 @@ class MinuteBars:
 
 
 def _folded(span: Span, minutes: dict[int, LiveBar], *, is_closed: bool = True) -> LiveBar:
-    """Combine minute bars, given by timestamp, into the bar for ``span``."""
+    """Combine minute bars, passed as a mapping from timestamp to bar, into the bar for ``span``."""
     parts = [minutes[stamp] for stamp in sorted(minutes)]
     return LiveBar(
         span.start,

@@ -17,7 +17,7 @@ _MONDAY_MS = -3 * DAY_MS  # 1970-01-01 was a Thursday
 
 
 def bucket_of(timeframe: Timeframe, stamps: Stamps) -> Stamps:
-    """Return the number of the bucket (the period of a daily or longer bar) that contains each stamp."""
+    """Return the index of the bucket (the period of a daily or longer bar) that contains each stamp."""
     step = timeframe.step_ms
     if step is None:
         months = stamps.astype("datetime64[ms]").astype("datetime64[M]").astype(np.int64)
@@ -35,7 +35,7 @@ def start_of(timeframe: Timeframe, buckets: Stamps) -> Stamps:
 
 
 def bucket_at(timeframe: Timeframe, ms: int) -> int:
-    """Return the number of the bucket that contains ``ms``."""
+    """Return the index of the bucket that contains ``ms``."""
     step = timeframe.step_ms
     if step is None:
         return int(bucket_of(timeframe, np.array([ms], dtype=np.int64))[0])
@@ -51,7 +51,7 @@ def start_at(timeframe: Timeframe, bucket: int) -> int:
 
 
 def first_bucket_from(timeframe: Timeframe, ms: int) -> int:
-    """Return the number of the first bucket that starts at or after ``ms``."""
+    """Return the index of the first bucket that starts at or after ``ms``."""
     return bucket_at(timeframe, ms - 1) + 1
 
 

@@ -131,7 +131,7 @@ class MarketCalendar(Protocol):
         """Return the first expected stamp at or after ``stamp_ms``.
 
         Raises:
-            BadRangeError: There is none before the year 2262.
+            BadRangeError: No bar is expected before the year 2262.
         """
 
     def back(self, timeframe: Timeframe, end_ms: int, count: int, anchor: str = "session") -> int:

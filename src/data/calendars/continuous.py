@@ -69,7 +69,7 @@ class ContinuousCalendar:
         """Return the first stamp at or after ``stamp_ms``.
 
         Raises:
-            BadRangeError: There is none before the year 2262.
+            BadRangeError: No bar opens before the year 2262.
         """
         stamp = start_at(timeframe, first_bucket_from(timeframe, max(stamp_ms, SUPPORTED.start)))
         if stamp >= SUPPORTED.end:

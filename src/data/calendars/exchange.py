@@ -165,7 +165,7 @@ def trading_hours(name: str, day: date) -> Span:
 
 
 def usual_close(name: str, day: date) -> int:
-    """Return the instant at which the exchange would close on ``day`` if it were an ordinary day.
+    """Return the instant at which the exchange would close on ``day`` if that were an ordinary day.
 
     Raises:
         ConfigError: The library does not know the code.

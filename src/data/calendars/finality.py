@@ -71,7 +71,7 @@ class Finality(NamedTuple):
         return min(max(span.start, min(self)), span.end)
 
     def is_vouched(self, span: Span) -> bool:
-        """Return whether something other than the local clock shows that all of ``span`` is over."""
+        """Return whether something other than the local clock shows that all of ``span`` has passed."""
         return span.end <= self.vouched_before
 
 

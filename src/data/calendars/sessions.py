@@ -199,7 +199,7 @@ class SessionCalendar:
         """Return the first expected stamp at or after ``stamp_ms``.
 
         Raises:
-            BadRangeError: There is none before the year 2262.
+            BadRangeError: No bar is expected before the year 2262.
         """
         start, reach = max(stamp_ms, SUPPORTED.start), timeframe.longest_ms + 5 * DAY_MS
         while start < SUPPORTED.end:

@@ -426,7 +426,7 @@ class _Part:
         return _distinct(self.table.stamps)
 
     def slots(self) -> Stamps:
-        """Return the stamps of the slots, ascending."""
+        """Return the timestamps of the slots (the positions on the time axis), ascending."""
         own = self.stamps
         ends = [span for span, _ in self.gap_spans]
         starts = [*(s.start for s in ends), *own[:1].tolist()]

@@ -790,7 +790,7 @@ def column_texts(axis: Axis, count: int) -> list[str]:
 
 
 def fitting(text: str, room: float, size: float) -> str:
-    """Return a string on one line, shortened to fit into ``room`` pixels at this font size."""
+    """Return ``text`` as a single line, shortened to fit ``room`` pixels at this font size."""
     text = " ".join(text.split())
     most = int(room / (size * _CHAR))
     return text if len(text) <= most else f"{text[: most - 1]}…" if most > 1 else ""

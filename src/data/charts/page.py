@@ -73,7 +73,7 @@ def as_data(data: Any) -> Html:
     """Return values as JSON for a script element, escaped so that it cannot end the element.
 
     Raises:
-        ValueError: A number is NaN or infinite, which JSON in browsers does not allow.
+        ValueError: A number is NaN or infinite, which JSON parsers in browsers reject.
     """
     text = json.dumps(data, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
     for sign in "<>&\u2028\u2029":

@@ -161,12 +161,12 @@ def report_of(
 
     Args:
         manager: Data manager of the installation.
-        symbol, timeframe: Series, as for ``get_ohlcv``; both, or neither for everything but
-            samples.
+        symbol, timeframe: Series, as for ``get_ohlcv``. Pass both, or pass neither to report on
+            everything except samples.
 
     Raises:
-        QueryError: One of them cannot be understood, or is given without the other.
-        CacheError: Nothing is stored for it, or the cache cannot be read.
+        QueryError: The symbol or timeframe is invalid, or only one of the two is given.
+        CacheError: Nothing is stored for the series, or the cache cannot be read.
     """
     if (symbol is None) != (timeframe is None):
         raise QueryError(
@@ -503,7 +503,7 @@ class _Entry:
         memory = {} if expected is None else expected
 
         def read() -> str:
-            """Return the symbols of the months."""
+            """Return the state symbols of the row, one for each month."""
             grid = self._client.outline(self.key).grid
             end = first_unclosed(
                 grid.calendar, grid.timeframe, self._client.clock.now_ms(), grid.anchor

@@ -62,7 +62,7 @@ def _clean(args: argparse.Namespace) -> Report:
     if args.older_than or cache.max_age:
         aged = cache.delete_older_than(args.older_than, dry_run=args.dry_run, every=args.all)
     elif args.all:
-        raise QueryError("--all needs an age", hint="add --older-than AGE")
+        raise QueryError("--all requires an age limit", hint="add --older-than AGE")
     outdated = cache.remove_outdated(dry_run=args.dry_run)
     tidied = cache.tidy(dry_run=args.dry_run)
     years = 0 if args.dry_run else cache.enforce_limit()

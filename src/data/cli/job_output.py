@@ -35,7 +35,7 @@ def add_trial(parser: argparse.ArgumentParser) -> None:
 def check_report(args: argparse.Namespace) -> None:
     """Reject a ``--report`` path that cannot be written; raises ``StorageError``.
 
-    This is checked before the work, which may take a night.
+    This is checked before the work starts, because the work may take all night.
     """
     from ..disk.atomic import check_target
 

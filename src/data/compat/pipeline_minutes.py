@@ -64,7 +64,7 @@ class AlpacaPipelineDownloader:
                 :meth:`discover_tickers`.
             start_date, end_date: Session dates, both included; by default 2020-01-01 and yesterday
                 (UTC).
-            force_refresh: Whether to fetch cached bars again as well.
+            force_refresh: Whether to also fetch cached bars again.
             progress: As for ``populate_cache``.
 
         Returns:

@@ -126,7 +126,7 @@ def validate_ohlcv_data(
     errors += [f"Column '{n}' has {k} values that are not numbers" for n, k in texts.items() if k]
     errors += _stamp_errors(df, allow_duplicate_timestamps, interval)
     if price_sanity_check:
-        # No bounds, because prices of small coins and prices in rupiah are valid, too.
+        # No bounds, because prices of small coins and prices in rupiah are also valid.
         errors += validate_price_consistency(df, max_price_change_pct, 0.0, np.inf)
     if require_volume_data and "volume" in df:
         errors += validate_volume_data(df["volume"])

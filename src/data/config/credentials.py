@@ -47,7 +47,7 @@ _cached: tuple[object, KeyState | None, Mapping[str, str]] = (None, None, {})
 def note_key(key: str) -> None:
     """Register a key in use, from any source, so that it is masked in text from elsewhere.
 
-    Keys that have been replaced stay registered; if there are very many, only the latest do.
+    Replaced keys stay registered; if there are very many, only the latest stay.
     """
     if key not in handed_out:
         handed_out[key] = None
@@ -56,7 +56,7 @@ def note_key(key: str) -> None:
 
 
 def note_variables(*names: str | None) -> None:
-    """Register variables in which the user keeps keys under names of their own."""
+    """Register environment variables with names of the user's choice that hold keys."""
     noted_variables.update(dict.fromkeys(name for name in names if name))
 
 
@@ -159,7 +159,7 @@ class KeyState:
 
     Args:
         variables: Names of the variables. If the private file reads one of these keys from another
-            variable, that one is added.
+            variable, that variable is added.
     """
 
     __slots__ = ("_environ", "_names", "_private", "_values")
@@ -241,7 +241,7 @@ def vendor_credentials(
 
 
 def lacks_key(vendor: str, credentials: Credentials) -> bool:
-    """Return whether a vendor needs a key for every request and it is not set.
+    """Return whether a vendor needs a key for every request and the key is not set.
 
     The vendor's class is not loaded.
 

@@ -41,7 +41,7 @@ def load_preset(name: str | Path) -> dict[str, Any]:
 
     Raises:
         ConfigError: There is no such preset, or it cannot be read; a :class:`RulesError` lists
-            every mistake in it with its line.
+            every error in it with its line.
     """
     path, data, is_named = _find_preset(name)
     document = read_yaml(data)  # JSON is a subset of YAML, and is read as strictly

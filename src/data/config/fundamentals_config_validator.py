@@ -14,15 +14,15 @@ Verdict = tuple[bool, list[str]]
 
 
 class FundamentalsConfigValidator:
-    """Checker that reports whether a fundamentals configuration is correct, and all mistakes in it."""
+    """Checker that reports whether a fundamentals configuration is correct, and all errors in it."""
 
     def validate_config(self, config: Any) -> Verdict:
-        """Return whether a mapping is correct, and its mistakes as strings."""
+        """Return whether a mapping is correct, and its errors as strings."""
         problems = [str(problem) for problem in check(config)]
         return not problems, problems
 
     def validate_config_file(self, config_path: str | os.PathLike[str]) -> Verdict:
-        """Return whether a file is correct, and a list of its mistakes with their line numbers."""
+        """Return whether a file is correct, and a list of its errors with their line numbers."""
         path = Path(config_path)
         try:
             checked(read_file(path), str(path))
@@ -34,7 +34,7 @@ class FundamentalsConfigValidator:
 
 
 def validate_fundamentals_config(config_path: str | os.PathLike[str] | None = None) -> Verdict:
-    """Return whether a file is correct, and its mistakes.
+    """Return whether a file is correct, and its errors.
 
     Args:
         config_path: Path of the file; by default ``./config/data/fundamentals.json`` if it exists.

@@ -64,7 +64,7 @@ def load_fundamentals_rules(path: Path | None = None) -> FundamentalsRules:
     """Return the packaged rules, overridden by the user's file if there is one.
 
     Raises:
-        RulesError: A file is invalid; all mistakes are listed with their lines.
+        RulesError: A file is invalid; all errors are listed with their lines.
         ConfigError: The file cannot be read.
     """
     return _packaged() if path is None else _user(path, _read(path))
@@ -92,7 +92,7 @@ def checked(data: bytes, name: str) -> Mapping[str, Any]:
     """Parse and check the content of a fundamentals file.
 
     Raises:
-        RulesError: The file is invalid; all mistakes are listed with their lines.
+        RulesError: The file is invalid; all errors are listed with their lines.
     """
     # JSON is read as YAML, of which it is a subset: this gives line numbers and detects duplicate
     # keys.

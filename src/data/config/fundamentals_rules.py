@@ -1,7 +1,7 @@
 """The allowed contents of a fundamentals file, and the rules they represent.
 
 For each key, the layout of the file names the field of :class:`FundamentalsRules` that it sets.
-:func:`check` finds every mistake in one pass; :func:`parse` converts a checked mapping to rules.
+:func:`check` finds every error in one pass; :func:`parse` converts a checked mapping to rules.
 """
 
 from __future__ import annotations
@@ -103,7 +103,7 @@ class FundamentalsRules:
         return self.ttl_ms.get(data_type, self.default_ttl_ms)
 
     def order(self, data_type: str, name: str = "") -> tuple[str, ...]:
-        """Return the vendors for a data type or, if ``name`` is given, for a field; most trusted first."""
+        """Return the vendors for a data type or, if ``name`` is given, a field; the most trusted first."""
         usual = self.sequences.get(data_type, self.sequences.get("profile", ()))
         own = self.field_priorities.get(canonical_field(name), ()) if name else ()
         return tuple(dict.fromkeys((*own, *usual)))
@@ -239,7 +239,7 @@ _file = record(
 
 
 def check(mapping: Any) -> list[Problem]:
-    """Return the mistakes in a fundamentals mapping (see ``first_of``); keys may be absent."""
+    """Return the errors in a fundamentals mapping (see ``first_of``); keys may be absent."""
     if not isinstance(mapping, Mapping):
         return [Problem((), "must contain keys")]
     return first_of(_file.check(mapping, ()))

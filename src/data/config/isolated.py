@@ -17,7 +17,7 @@ def isolated_environment(home: Path, environ: Mapping[str, str] | None = None) -
     """Return the environment of a process that has ``home`` in place of this user's folders.
 
     Keys, proxies, and the settings of this library are absent. Even the private file of settings is
-    not found, if the process starts in ``home`` and finds the empty one that belongs there.
+    not found, provided that the process starts in ``home`` and finds the empty one placed there.
     """
     variables = os.environ if environ is None else environ
     folders = {f"XDG_{name}_HOME": str(home / name.lower()) for name in ("CACHE", "STATE", "DATA")}

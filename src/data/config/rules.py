@@ -1,7 +1,7 @@
 """The rules of an installation: the contents of a rules file, and their parsed form.
 
 Each section is a dataclass whose fields declare how a value is checked and parsed, and its default.
-:func:`check` finds every mistake in one pass, :func:`overlay` overrides the packaged mapping with a
+:func:`check` finds every error in one pass, :func:`overlay` overrides the packaged mapping with a
 user's, and :func:`parse` converts a checked mapping to :class:`Rules`. All are pure functions.
 """
 
@@ -374,7 +374,7 @@ _file = record(
 
 
 def check(mapping: Any) -> list[Problem]:
-    """Return the mistakes in a rules mapping, up to the limit of ``first_of``; keys may be absent."""
+    """Return the errors in a rules mapping, up to the limit of ``first_of``; keys may be absent."""
     return first_of(_file.check(mapping, ()))
 
 

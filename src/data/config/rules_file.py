@@ -31,7 +31,7 @@ def load_rules(path: Path | None = None) -> Rules:
     """Return the packaged rules, overridden by the user's file if there is one.
 
     Raises:
-        RulesError: A file is invalid; all mistakes are listed with their lines.
+        RulesError: A file is invalid; all errors are listed with their lines.
         ConfigError: The file cannot be read.
     """
     if path is None:
@@ -67,7 +67,7 @@ def rules_of(mapping: Mapping[str, Any], name: str = "the mapping") -> Rules:
     """Check a complete mapping and convert it to rules, without the packaged ones as a base.
 
     Raises:
-        RulesError: The mapping is invalid; all mistakes are listed.
+        RulesError: The mapping is invalid; all errors are listed.
     """
     from .rules_parser import checked_rules
 

@@ -1,4 +1,4 @@
-"""Checks the text of a rules file and turns it into rules, reporting every mistake with its line."""
+"""Checks the text of a rules file and turns it into rules, reporting every error with its line."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def read_rules(data: bytes, name: str, beneath: Mapping[str, Any] | None = None)
         beneath: Checked mapping that the file overrides; None if the file is complete by itself.
 
     Raises:
-        RulesError: The file is invalid; all mistakes are listed with their lines.
+        RulesError: The file is invalid; all errors are listed with their lines.
     """
     document = read_yaml(data)
     _raise_for([*document.problems, *check(document.value)], document, name)
@@ -41,7 +41,7 @@ def checked_rules(mapping: Mapping[str, Any], name: str) -> Rules:
     """Check a complete mapping and convert it to rules.
 
     Raises:
-        RulesError: The mapping is invalid; all mistakes are listed.
+        RulesError: The mapping is invalid; all errors are listed.
     """
     _raise_for(check(mapping), YamlDocument(), name)
     return _whole(mapping, YamlDocument(), name)

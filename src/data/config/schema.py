@@ -32,7 +32,7 @@ _SWITCHES = {"yes": True, "on": True, "true": True, "no": False, "off": False, "
 
 @dataclass(frozen=True)
 class Problem:
-    """A mistake: its location, a description, and the nearest valid spelling, if any."""
+    """An error: its location, a description, and the nearest valid spelling, if any."""
 
     path: Path
     what: str
@@ -49,7 +49,7 @@ class Problem:
 
 
 Check = Callable[[Any, Path], Iterator[Problem]]
-# Maximum number of mistakes to find and report; a file with more is not meant for this library.
+# Maximum number of errors to find and report; a file with more is not meant for this library.
 MOST_PROBLEMS = 100
 
 
@@ -62,9 +62,9 @@ class Form:
     """The values allowed at one place in a file.
 
     Attributes:
-        check: Takes a value and its path, and yields a problem for each mistake in it; never
+        check: Takes a value and its path, and yields a problem for each error in it; never
             raises.
-        parse: Converts a value without mistakes to its parsed form.
+        parse: Converts a value without errors to its parsed form.
         keys: Keys of a record, each with its form.
         attribute: Name of the dataclass field for the parsed value; see :func:`attributes`.
     """
@@ -79,7 +79,7 @@ class Form:
         return replace(self, parse=lambda value: convert(self.parse(value)))
 
     def named(self, attribute: str) -> Form:
-        """Return the form with the name of the dataclass field that its value is for."""
+        """Return the form with the name of the dataclass field for its value."""
         return replace(self, attribute=attribute)
 
     def into(self, cls: Callable[..., Any]) -> Form:

@@ -113,7 +113,7 @@ def is_private() -> bool:
 
 
 def meaning_of(symbol: str) -> Instrument | SymbolRefusal:
-    """Return the instrument that a symbol means under this installation's rules, or why none.
+    """Return the instrument that a symbol means under this installation's rules, or the reason why not.
 
     Raises:
         ConfigError: The configuration is wrong.

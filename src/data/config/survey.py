@@ -1,4 +1,4 @@
-"""The settings of an installation, and every mistake in its configuration."""
+"""The settings of an installation, and every error in its configuration."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ Where = str | os.PathLike[str] | None
 
 @dataclass(frozen=True)
 class Survey:
-    """The parts of a configuration that could be resolved, and those that could not.
+    """The parts of a configuration that could be resolved, and the errors in the others.
 
     Attributes:
-        settings: Settings as far as they are usable. ``rules_path`` is None if the rules file has
-            mistakes: then only the packaged rules apply.
+        settings: Settings that are usable. ``rules_path`` is None if the rules file has errors:
+            then only the packaged rules apply.
         rules_path: Path of the rules file that applies, usable or not, or None if none does.
         errors: Reasons why parts of the configuration cannot be used, in the order of reading.
         remarks: Warnings about ignored settings, as logged.
@@ -88,7 +88,7 @@ def _settings(
     here: Path,
     errors: list[ConfigError],
 ) -> Settings:
-    """Return the settings; if the cache's size limit cannot be read, that of the rules is used."""
+    """Return the settings; if the cache's size limit cannot be read, the limit in the rules is used."""
     folder, source = reading.cache_folder_of(cache_dir, environ, here)
     try:
         limit = reading._max_size(environ, rules_path)

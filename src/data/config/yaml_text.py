@@ -1,4 +1,4 @@
-"""A strict YAML reader for configuration files, which reports every mistake with its line.
+"""A strict YAML reader for configuration files, which reports every error with its line.
 
 Scalars such as `yes`, `NO`, `1:30` and `2024-01-01` remain strings; only true, false, null and
 plain numbers are converted. Rejected are duplicate keys (YAML would silently keep the last),
@@ -40,7 +40,7 @@ class YamlDocument:
     Attributes:
         value: The mapping; empty if nothing could be read.
         lines: Maps each path to its line, counted from 1.
-        problems: Syntax mistakes, with their lines in :attr:`lines`.
+        problems: Syntax errors, with their lines in :attr:`lines`.
     """
 
     value: dict[str, Any] = field(default_factory=dict)
@@ -59,7 +59,7 @@ class YamlDocument:
         return f"{problem} (line {line})" if line and problem.path else str(problem)
 
     def error(self, name: str, problems: Sequence[Problem]) -> RulesError:
-        """Return an error that lists a file's mistakes in the order of its lines.
+        """Return an error that lists a file's errors in the order of its lines.
 
         Args:
             name: Name of the file.
@@ -76,7 +76,7 @@ class YamlDocument:
 
 
 def read_yaml(data: bytes) -> YamlDocument:
-    """Read a file's bytes; never raises, as mistakes are recorded in the document."""
+    """Read a file's bytes; never raises, as errors are recorded in the document."""
     document = YamlDocument()
     if len(data) > MAX_BYTES:
         document.problems.append(Problem((), f"larger than {MAX_BYTES >> 20} MiB"))

@@ -78,9 +78,9 @@ def write_atomically(
     """Replace the content of ``path`` with ``data``: readers see the old bytes or the new ones.
 
     Without ``durable`` a power loss may undo the change, or leave an empty file if the file system
-    renames before it writes; this is for data that can be rebuilt. ``behind`` is called right
-    before the new bytes take the name, for a change in the same folder that the same sync makes
-    durable.
+    renames before it writes; this is for data that can be rebuilt. ``behind`` is called just before
+    the new file is renamed into place. It can make another change in the same folder, which the
+    same sync then makes durable.
     """
     temp = stage(disk, path, data, durable=durable)
     with or_discarded(disk, temp):
@@ -97,10 +97,10 @@ def append_line(disk: Disk, path: Path, line: bytes, *, durable: bool = False) -
     Args:
         disk, path: Location of the file, which is created if it does not exist.
         line: One or more lines, ending with a line feed.
-        durable: Whether the line must survive a power loss before this returns.
+        durable: Whether the line must be safe from a power loss by the time this returns.
 
     Raises:
-        StorageError: The line was not written, or not completely.
+        StorageError: The line was not written, or only part of it was.
     """
     is_new = disk.stat(path) is None
     handle = disk.create(path) if is_new else disk.open_write(path)

@@ -101,7 +101,7 @@ def open_file(path: Path | str, flags: int, mode: int = 0o666, *, follow: bool =
 
 
 def opened(path: Path | str, flags: int, mode: int) -> tuple[int, os.stat_result]:
-    """Open a regular file, and return its attributes too."""
+    """Open a regular file, and return it with its attributes."""
     try:
         fd = os.open(path, flags | _AT_ONCE, mode)
     except OSError as exc:

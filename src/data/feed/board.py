@@ -143,7 +143,7 @@ class Board:
             lost_span: Result of :meth:`lost`.
 
         Returns:
-            Whether ``box`` was added; False if more bars have been lost meanwhile.
+            Whether ``box`` was added; False if more bars have been lost in the meantime.
         """
         with self._lock:
             unread = self._unread

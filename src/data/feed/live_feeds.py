@@ -93,7 +93,7 @@ class LiveFeeds:
 
     Attributes:
         hub: Open connections.
-        tempo: Durations for feeds and connections created from now on.
+        tempo: Durations for feeds and connections created later.
     """
 
     def __init__(

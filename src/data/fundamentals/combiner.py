@@ -35,7 +35,7 @@ class FundamentalsCombiner:
         clock: Clock to use instead of the system clock.
 
     Raises:
-        RulesError: The file is invalid; all mistakes are listed.
+        RulesError: The file is invalid; all errors are listed.
         ConfigError: The file cannot be read.
     """
 

@@ -520,8 +520,8 @@ class AlertRun:
     """One alert's events on one bar, and the progress of their delivery: one row in the store.
 
     Its key is ``(alert_id, bar_ms)``: the process that inserts it has claimed the bar for the
-    alert. The row of a schedule's report has as its key the number of the schedule, which is never
-    the number of an alert, and the time at which the report is due.
+    alert. The key of the row for a schedule's report is the schedule's id, which is never an
+    alert's id, and the time at which the report is due.
 
     Attributes:
         alert_id, bar_ms: Alert and bar of the run.

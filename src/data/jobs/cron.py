@@ -21,7 +21,7 @@ _NAMES = {
 }
 # Number of days to search; the next 29 February is never more than eight years away.
 _MOST_DAYS = 8 * 366 + 1
-# The zone prefix that other cron programs use, too.
+# The zone prefix that other cron programs also use.
 _ZONE = "CRON_TZ="
 _HINT = "such as 09:30, mon-fri 09:30, or 30 9 * * 1-5; add a zone if not UTC, such as Europe/Paris"
 

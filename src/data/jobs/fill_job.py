@@ -61,7 +61,7 @@ class Job:
         now_ms: Time of the call, UTC milliseconds.
         timeout_s: Seconds after which a request ends if no vendor returns a page, including waits
             for their limits.
-        refresh: Whether stored bars are fetched again as well.
+        refresh: Whether stored bars are also fetched again.
     """
 
     series: tuple[SeriesToFill, ...]

@@ -116,7 +116,7 @@ def plain(entries: Iterable[ServedRow]) -> list[dict[str, Any]]:
 
 
 def bounds_table(entries: Sequence[ServedRow]) -> list[list[str]]:
-    """Return the limits of the rows in words, with columns as in ``BOUNDS``.
+    """Return a table of the rows' limits in words; its columns are those of ``BOUNDS``.
 
     Timeframes whose columns are equal share a line.
     """
@@ -136,7 +136,7 @@ def bounds_table(entries: Sequence[ServedRow]) -> list[list[str]]:
 
 
 def kinds_table(entries: Sequence[ServedRow]) -> list[list[str]]:
-    """Return the kinds of the rows in words, with columns as in ``KINDS``."""
+    """Return a table that describes each row's kind in words; its columns are those of ``KINDS``."""
     lines: dict[tuple[str, str], Kind] = {}
     for entry in entries:
         for asset_class, kind in entry.kinds.items():

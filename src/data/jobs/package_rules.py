@@ -14,7 +14,7 @@ def main() -> None:
     """Print the parsed rules.
 
     Raises:
-        RulesError: The packaged rules have mistakes.
+        RulesError: The packaged rules have errors.
     """
     sys.stdout.write(written_as_read(packaged_bytes()))
 

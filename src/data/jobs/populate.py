@@ -85,7 +85,7 @@ def populate_cache(
             ``start`` and ``end`` are shorter names for these arguments.
         cache_dir: Folder of the cache; see ``DataManager``.
         config_path: Rules file; see ``DataManager``.
-        force_refresh: Whether to fetch stored bars again as well.
+        force_refresh: Whether to also fetch stored bars again.
         dry_run: Whether to query no vendor and only return the requests that each vendor would be
             sent, and the time that these would take.
         progress: Listener called in the calling thread with each part of a series that has arrived,

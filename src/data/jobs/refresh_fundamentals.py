@@ -68,7 +68,7 @@ class Refresh:
             all cached symbols.
         data_types: Types to refresh, by any of their names.
         choice: Selection and order of the symbols.
-        force: Whether to fetch fresh data as well.
+        force: Whether to fetch data again even if the cached data is fresh.
         delay_s: Seconds between two symbols requested from one vendor, which are then fetched one
             by one; 0: several in parallel, as fast as the vendor's limits allow.
         dry_run: Whether to report only the selection and its cost, without querying a vendor.

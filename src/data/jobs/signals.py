@@ -25,7 +25,7 @@ class JobSignals:
         self._is_held = False
 
     def begin(self) -> None:
-        """Let signals interrupt from now on; called when work begins."""
+        """Allow signals to interrupt; called when work begins."""
         self._is_held = False
 
     def hold(self) -> None:

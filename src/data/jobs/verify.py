@@ -600,7 +600,7 @@ class StoredBars:
         """Compare the stored bars of a span with those of a vendor that did not supply them.
 
         Volumes are left out if the two vendors count different trades; adjusted close prices are
-        always left out. Splits and dividends since the start of the span are compared as well.
+        always left out. Splits and dividends since the start of the span are also compared.
         ``vendor_actions`` are splits and dividends that the vendor sent before; if None, the vendor
         is queried for them.
 

@@ -77,7 +77,7 @@ class Action:
     def is_sound(self) -> bool:
         """Whether the values are possible.
 
-        A ratio must be above zero, an amount at least zero, and both must be finite.
+        Both values must be finite; a ratio must be above zero, and an amount must not be negative.
         """
         if self.type != "split":
             return math.isfinite(self.amount) and self.amount >= 0

@@ -191,7 +191,7 @@ def inside(stamps: Stamps, spans: Iterable[Span] | Edges) -> NDArray[np.bool_]:
 
 
 def concat(tables: Iterable[BarTable]) -> BarTable:
-    """Concatenate tables; if only some have ``adj_close``, it is NaN in the rows of the others."""
+    """Concatenate tables; if only some have ``adj_close``, it is NaN in the other tables' rows."""
     parts = [t for t in tables if len(t)]
     if not parts:
         return BarTable.empty()

@@ -73,7 +73,7 @@ class Capabilities:
         adjustment: Adjustment of the prices: ``raw``, ``split``, ``all`` or ``unknown``.
         intraday_adjustment: Adjustment of intraday prices, if it differs.
         settle_ms: Time after an intraday bar closes during which it may still change.
-        dense: Whether bars without trades are sent as well, so that a missing bar is a gap.
+        dense: Whether bars without trades are also sent, so that a missing bar is a gap.
         actions: Whether bars come with the splits and dividends on their days.
         actions_only: Timeframes whose bars come with actions, if not all of them do.
         has_forming: Whether answers include the forming bar.
@@ -114,7 +114,7 @@ class Capabilities:
 
     @property
     def tells_actions(self) -> bool:
-        """Whether the vendor serves splits and dividends, with its bars or separately."""
+        """Whether the vendor supplies splits and dividends, either with its bars or separately."""
         return self.actions or self.actions_apart
 
     def at(self, timeframe: Timeframe) -> Capabilities:
@@ -181,7 +181,7 @@ def _kind_of(declared: Kind, quote: str, by_session: bool) -> Kind:
 
 
 class Supply(NamedTuple):
-    """Where missing bars can be fetched from.
+    """The vendors from which missing bars can be fetched.
 
     Attributes:
         vendor: Vendor that is queried first; empty if none is configured.

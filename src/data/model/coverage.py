@@ -347,7 +347,7 @@ def _made(kind: type[T], values: dict[str, Any]) -> T:
 
 
 def _classes(sources: Sequence[Any]) -> NDArray[np.intp]:
-    """Return a class number for each source; sources that differ only in fetch time share one."""
+    """Return a class id for each source; sources that differ only in fetch time share one."""
     index: dict[Any, int] = {}
     timeless = (one.having(fetched_at=0) if _time(one) else one for one in sources)
     return np.array([index.setdefault(one, len(index)) for one in timeless], np.intp)
@@ -545,7 +545,7 @@ class Coverage(Stretches[Covered]):
         return Coverage.of(parts.columns.take(slice(first, last)))
 
     def opened(self, span: Span | None = None) -> Coverage:
-        """Return the coverage with entries unfolded: those that overlap ``span``, or all."""
+        """Return the coverage with the entries that overlap ``span``, or all, unfolded."""
         if self._is_opened:
             return self
         if span is None or all(whole.span.overlaps(span) for whole in self if whole.parts):
@@ -678,7 +678,7 @@ def _revised(before: Columns, marks: Columns, after: After, has_bars: HasBars | 
 
 
 def _owners(columns: Columns, stamps: NDArray[np.int64]) -> NDArray[np.intp]:
-    """Return, for each timestamp, the number of the source that covers it, counted from 1, or 0."""
+    """Return, for each timestamp, the index of the source that covers it, counted from 1, or 0."""
     if not len(columns.starts):
         return np.zeros(len(stamps), np.intp)
     places = columns.starts.searchsorted(stamps, "right") - 1
@@ -704,7 +704,7 @@ def _end(part: Covered) -> int:
 class VendorDay:
     """A session for which a vendor lacks bars of most of its symbols.
 
-    It is part of an incident, and is one entry however many gaps it causes.
+    It is part of an incident, and a single entry regardless of how many gaps it causes.
 
     Attributes:
         vendor, calendar, timeframe: Vendor, market calendar and bar length concerned.

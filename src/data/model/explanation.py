@@ -81,7 +81,7 @@ class StoredSeries:
         generation: Number that increases with every commit.
         next_due: Time from which a request could return more bars, in UTC milliseconds. None if
             unknown: any request that reaches beyond the stored bars then queries the vendor.
-        lifetime: First and last time at which bars can exist, as far as it is known.
+        lifetime: First and last time at which bars can exist, if known.
     """
 
     lane: str
@@ -130,7 +130,7 @@ class StoredSeries:
 
 @dataclass(frozen=True, repr=False)
 class Explanation(InLines):
-    """An explanation of where the bars of a series come from: its vendors, and the stored bars.
+    """An explanation of where a series' bars come from: which vendors, and which stored bars.
 
     Attributes:
         instrument: Meaning of the symbol.

@@ -109,12 +109,12 @@ def _extra_column(name: str, parts: Sequence[Covered]) -> pd.Series[Any]:
 
 
 def empty_frame(extra: Sequence[str] = ()) -> pd.DataFrame:
-    """Return the canonical frame without rows; its dtypes are those of a full one."""
+    """Return the canonical frame without rows; its dtypes are those of a non-empty frame."""
     return build_frame(BarTable.empty(), (), extra)
 
 
 def table_of(frame: pd.DataFrame) -> BarTable:
-    """Read a frame of bars made by another program; rows keep their order, nothing is checked.
+    """Read another program's frame of bars; rows keep their order, and nothing is checked.
 
     The stamps are the index if it is a ``DatetimeIndex``, otherwise a column named ``timestamp`` or
     one of its other common names. Aware stamps are converted to UTC, naive ones mean UTC. Column
@@ -170,7 +170,7 @@ def with_filled(frame: pd.DataFrame, times: Any) -> pd.DataFrame:
 
 
 def filled_rows(frame: pd.DataFrame) -> int:
-    """Return the number of filled-in rows, by the column or the note in ``attrs``.
+    """Return the number of filled-in rows, according to the column or the note in ``attrs``.
 
     The result is 0 if the argument is not a frame.
     """

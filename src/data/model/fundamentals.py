@@ -14,7 +14,7 @@ from typing import Any, Literal
 
 from .instant import iso
 
-# ``money`` and ``price`` (per share or coin) have a currency; ``shares`` counts coins too.
+# ``money`` and ``price`` (per share or coin) have a currency; ``shares`` also counts coins.
 Unit = Literal["text", "money", "price", "ratio", "fraction", "shares", "days", ""]
 Value = float | str
 
@@ -305,7 +305,7 @@ def plain_of(snapshot: Snapshot) -> dict[str, Any]:
 def snapshot_of(
     vendor: str, symbol: str, data: Mapping[str, Any], fetched_at_ms: int = 0
 ) -> Snapshot:
-    """Read a payload: one from :func:`plain_of`, or any mapping of fields.
+    """Read a payload, either from :func:`plain_of` or any other mapping of fields.
 
     Values that are neither finite numbers nor strings are not facts; mappings and lists are blocks.
 

@@ -49,7 +49,7 @@ class Health:
     Attributes:
         vendor: Canonical name of the vendor.
         until_ms: Time from which the vendor may be queried again (UTC milliseconds); 0 for now.
-        reason: Reason why the vendor is paused or, if it is not, its last failure.
+        reason: Reason why the vendor is paused or, if it is not paused, its last failure.
         failures: Number of failures in a row.
         quotas: Usage of each of the vendor's limits, the shortest window first.
         wait_s: Seconds from the time of this report to ``until_ms``.

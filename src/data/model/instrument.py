@@ -49,11 +49,11 @@ class Instrument:
 
     @property
     def session(self) -> AskedSession:
-        """The trading hours included, as named in a query."""
+        """The trading hours to include, by the name that queries use for them."""
         return "extended" if self.is_extended else "regular"
 
     def in_session(self, session: AskedSession) -> Instrument:
-        """Return the same instrument with the trading hours that a query or stored series names."""
+        """Return the same instrument with the trading hours named in a query or a stored series."""
         return self.extended() if session == "extended" else self
 
     def extended(self) -> Instrument:

@@ -105,10 +105,10 @@ def _kind_of(values: tuple[Any, ...]) -> Kind:
 
 @dataclass(frozen=True)
 class Basis:
-    """How prices are adjusted, and as of which day.
+    """The adjustment of prices, and the day as of which they are adjusted.
 
     Attributes:
-        adjustment: ``raw`` as traded, ``split`` adjusted for splits, ``all`` for dividends too.
+        adjustment: ``raw`` as traded, ``split`` adjusted for splits, ``all`` also for dividends.
         as_of: Date of the last session that opened before the fetch. None if that is not after the
             first bar's date, so that bars appended daily can share one basis.
     """
@@ -117,7 +117,7 @@ class Basis:
     as_of: date | None = None
 
     def of_bars(self, first_ms: int, session: str, *, intraday: bool) -> Basis:
-        """Return the basis for bars from ``first_ms`` on, without the date if that is redundant.
+        """Return the basis for bars at or after ``first_ms``, without the date if that is redundant.
 
         A date that is not after the first bar's session adds no information. In bars that include
         trading outside regular hours (``session``), a bar before the open still trades on the share

@@ -48,7 +48,7 @@ class Lifetime:
 
     Attributes:
         listed: Nothing traded before this bound; None if unknown.
-        delisted: Nothing traded from this bound on; None if unknown.
+        delisted: Nothing traded at or after this bound; None if unknown.
     """
 
     listed: Bound | None = None
@@ -63,9 +63,9 @@ class Lifetime:
         )
 
     def for_gaps(self, now_ms: int) -> Span:
-        """Return the same span for explaining gaps.
+        """Return the span in which bars are possible, for explaining gaps.
 
-        Here an expired listing still counts.
+        An expired listing still counts, unlike in :meth:`traded`.
         """
         listed = self.listed.at if self.listed is not None else -_EVER
         return Span(listed, self.traded(now_ms).end)

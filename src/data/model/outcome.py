@@ -8,7 +8,7 @@ from typing import Literal
 
 @dataclass(frozen=True)
 class Outcome:
-    """How one attempt at a delivery ended.
+    """The outcome of one attempt at a delivery.
 
     Attributes:
         status: ``sent``: accepted; ``refused``: will never be accepted as it is; ``unknown``: the

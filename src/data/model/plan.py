@@ -91,7 +91,7 @@ class VendorOffer:
         vendor: Canonical name of the vendor.
         span: Part of the segment within the vendor's history; may be empty.
         requests, cost, wait_s: See :class:`PlanStep`.
-        trouble: Reason why the vendor would not be queried, or not for the whole span.
+        trouble: Reason why the vendor would not be queried, or only for part of the span.
     """
 
     vendor: str
@@ -186,7 +186,7 @@ class Plan(InLines):
         segments: Parts to fetch.
         besides: Additional queries, for example for splits and dividends.
         lacking: Parts that would be missing from the answer.
-        rejected: Maps each vendor of the rule that is not a candidate to the reason.
+        rejected: Maps each vendor in the rule that is not a candidate to the reason.
         substitutes: Maps each vendor whose bars differ in kind to that difference. These vendors
             are queried for the whole range if the others have nothing, or if they are down and
             bars are missing.
@@ -337,7 +337,7 @@ class Plan(InLines):
 
 
 def _some(texts: Sequence[str]) -> str:
-    """Join strings into one; of many, only the first few."""
+    """Join strings into one; if there are many, only the first few."""
     most = 4
     if len(texts) <= most:
         return listed(texts)

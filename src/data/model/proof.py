@@ -27,7 +27,7 @@ def fingerprint(df: pd.DataFrame | Mapping[str, pd.DataFrame]) -> str:
     Two frames have the same digest if and only if they contain the same bars. The digest of a batch
     covers the name and the digest of each of its frames, in any order. The digest does not depend
     on where and when the bars were fetched, so the columns about this (``source``, ``state``,
-    ``is_final``, ``fetched_at``) are left out. ``adj_close`` is left out too: it is computed from
+    ``is_final``, ``fetched_at``) are left out. So is ``adj_close``: it is computed from
     the closes and all dividends since, and its last digits depend on the days on which these were
     fetched. ``-0.0`` is not ``0.0``; all NaN are the same.
 
@@ -178,7 +178,7 @@ def _difference(df: pd.DataFrame, provenance: dict[str, Any]) -> str:
 
 
 def _difference_of_wide(df: pd.DataFrame, by_symbol: dict[str, dict[str, Any]]) -> str:
-    """Describe how a wide frame differs from the answer, by its symbols and numbers of closes."""
+    """Describe how a wide frame differs from the answer in its symbols and numbers of closes."""
     if df.columns.nlevels == 1 or "close" not in df:
         return "this frame is part of the wide one"
     closes: Any = df["close"]

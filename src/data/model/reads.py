@@ -106,7 +106,8 @@ class BarsRead(NamedTuple):
         unstored: Timestamp and reason for each row that is never stored: forming bars, and rows
             that cannot be bars.
         as_of: Date as of which prices are adjusted.
-        book: Splits and dividends known then, with ``actions``, ``disputed`` and ``of(vendor)``.
+        book: Splits and dividends known at the time of the read, with ``actions``, ``disputed`` and
+            ``of(vendor)``.
         closes: See :class:`AppliedActions`.
         span: Span that was read from the series.
         is_made: Whether the bars were built from the series' shorter bars.
@@ -131,7 +132,7 @@ class BarsRead(NamedTuple):
     substitute: str
 
     def applied(self) -> AppliedActions:
-        """Return the splits and dividends known then, by ex-date, as they apply to the bars."""
+        """Return the splits and dividends known at the time of the read, as applied to the bars."""
         return AppliedActions.of_book(self.book, self.as_of, self.closes)
 
 

@@ -47,7 +47,7 @@ RELAID = f"{DOUBTFUL}read from files on this machine by another layout than that
 BEHIND = (
     f"{DOUBTFUL}as of when prices are adjusted is not known, for this machine's clock is behind"
 )
-# Bars that, as far as is known, are missing because nothing traded; this is not a gap.
+# Bars that are apparently missing because nothing traded; this is not a gap.
 NO_TRADE = "no trade"
 # Bars that were expected from user code that supplied a frame, but are not in it.
 NOT_SUPPLIED = "not among the bars handed in"

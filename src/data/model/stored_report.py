@@ -12,7 +12,7 @@ from .texts import Line
 class BarsReport(Protocol):
     """The facts known about stored series at one moment. Immutable.
 
-    It prints well, in notebooks too.
+    It also prints well in notebooks.
 
     Attributes:
         title: Subject of the report, in one line.

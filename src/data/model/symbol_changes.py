@@ -16,7 +16,7 @@ CHANGE_TYPES: tuple[ChangeType, ...] = get_args(ChangeType)
 
 @dataclass(frozen=True, order=True)
 class SymbolChange:
-    """A change by which, from a session date on, a symbol names another instrument, or none.
+    """A change by which, as of a session date, a symbol names another instrument, or none.
 
     Attributes:
         ex_date: First session date on which the change applies.
@@ -41,11 +41,11 @@ class SymbolChange:
     fetched_at: int = 0
 
     def ends(self, symbol: str) -> bool:
-        """Return whether ``symbol`` no longer names its instrument from that date on."""
+        """Return whether ``symbol`` no longer names its instrument as of that date."""
         return self.symbol == symbol and self.type in ("rename", "merger", "delisting")
 
     def begins(self, symbol: str) -> bool:
-        """Return whether ``symbol`` names its instrument only from that date on."""
+        """Return whether ``symbol`` names its instrument only as of that date."""
         return self.successor == symbol and self.type in ("rename", "spinoff")
 
     def concerns(self, symbol: str) -> bool:

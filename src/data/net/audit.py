@@ -76,5 +76,5 @@ def note_login(
 
 
 def fingerprint(name: str) -> str:
-    """Return the beginning of the digest in an account's name, enough to distinguish accounts."""
+    """Return the digest's first characters in an account's name, enough to tell accounts apart."""
     return name.rpartition(":")[2][:_SHOWN]

@@ -1,7 +1,7 @@
 """Runs work that cannot be interrupted in threads that can be abandoned.
 
 Host name lookups, vendors' packages and users' downloaders may take arbitrarily long and cannot be
-ended. Each such call runs in a daemon thread, and the caller continues when its time is over. The
+ended. Each such call runs in a daemon thread, and the caller continues when its time runs out. The
 thread does not hold anything that others wait for, and does not prevent the process from exiting.
 """
 
@@ -93,13 +93,13 @@ class BackgroundCall(Generic[T]):
         )
 
     def result_within(self, deadline: Deadline) -> T:
-        """Return the call's result or raise its error; abandon the call when its time is over.
+        """Return the call's result or raise its error; abandon the call when its time runs out.
 
         Pages that the call receives extend its time. Once abandoned, even by Ctrl-C, it cannot send
         anything more.
 
         Raises:
-            ProviderTimeoutError: The deadline came first.
+            ProviderTimeoutError: The deadline passed first.
         """
         late = ProviderTimeoutError(
             f"{self._vendor} did not return in time; its code cannot be interrupted",

@@ -45,7 +45,7 @@ class Wait(NamedTuple):
     until_s: float
 
     def text(self, now_s: float) -> str:
-        """Describe the rest of the wait; empty if it is over."""
+        """Describe the rest of the wait; empty if it has ended."""
         left_s = self.until_s - now_s
         return f"waits {duration(left_s)} for {self.vendor}: {self.why}" if left_s > 0 else ""
 
@@ -104,7 +104,7 @@ class Deadline:
         return self._timeout_s is not None
 
     def left_s(self) -> float:
-        """Return the seconds left, or 0 if the call is over."""
+        """Return the seconds left, or 0 if none are."""
         remaining = max(0.0, self._end - self._clock.monotonic())
         return remaining if self._outer is None else min(remaining, self._outer.left_s())
 
@@ -182,7 +182,7 @@ class Deadline:
         self.waited_for, self._end = waited_for, self._clock.monotonic()
 
     def over(self, vendor: str) -> ProviderTimeoutError:
-        """Return the error for a vendor that is not queried because the time is over."""
+        """Return the error for a vendor that is not queried because no time is left."""
         reason = self.waited_for or (self._outer.waited_for if self._outer else "")
         waited = f"; {reason}" if reason else ""
         error = ProviderTimeoutError(
@@ -334,7 +334,7 @@ def _with_deadline(
 
 
 def seconds_of(timeout: object, symbol: object) -> float | None:
-    """Return a caller's ``timeout=`` argument after checking it: seconds, or None for none.
+    """Return a caller's ``timeout=`` argument after checking it: seconds, or None for no limit.
 
     Raises:
         QueryError: The value is not a number, or not a finite one above 0.

@@ -123,7 +123,7 @@ def place_of_job(vendor: str, limits: Limits, clock: Clock) -> Iterator[None]:
 
 
 class EndedRequest(NamedTuple):
-    """A request that was answered: its ticket, the quotas in the response, and its arrival time."""
+    """A request that was answered: its ticket, the quotas in the response, and the time of arrival."""
 
     ticket: str
     reports: list[QuotaReport]

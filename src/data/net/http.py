@@ -75,7 +75,7 @@ class HttpTransport:
     certificates (:func:`certificates`) from the environment are used, but a ``.netrc`` file is not.
 
     Args:
-        timeout: Maximum seconds to connect, and between two reads.
+        timeout: Seconds allowed for connecting, and between two reads.
         max_bytes: Largest accepted body, both as sent and decoded.
         total_s: Maximum seconds for a complete answer including redirects, even if the server keeps
             sending.
@@ -299,7 +299,7 @@ def _no_auth(prepared: requests.PreparedRequest) -> requests.PreparedRequest:
 
 
 def _prepare(session: requests.Session, request: HttpRequest) -> requests.PreparedRequest:
-    """Return the library's form of ``request``; the merged secrets exist only in this frame."""
+    """Convert ``request`` to the library's form; the merged secrets exist only in this frame."""
     return session.prepare_request(
         requests.Request(
             request.method,

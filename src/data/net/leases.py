@@ -32,7 +32,7 @@ class Lease:
 
     Attributes:
         name: Name of the lease.
-        is_held: Whether this call holds the lease; False if its time was over before the lease was
+        is_held: Whether this call holds the lease; False if its time ran out before the lease was
             free.
         has_waited: Whether another call held the lease first, so that missing data may be available
             now.
@@ -69,13 +69,13 @@ class Leases:
         """Hold ``name`` while the block runs, after waiting for its current holder.
 
         A holder whose process is gone is overtaken immediately if that can be detected, otherwise
-        when its time is over. A thread must not hold the same name twice.
+        when its lease expires. A thread must not hold the same name twice.
 
         Args:
             name: Name of the data about to be fetched.
             ttl_s: Seconds after which others may take over the lease unless we :meth:`renew` it; by
                 default the time that a call continues without a page.
-            deadline: Deadline of the wait, by default the call's; when it is over, the block runs
+            deadline: Deadline of the wait, by default the call's; once it has passed, the block runs
                 without the lease.
         """
         deadline = deadline or current_deadline(self._state.clock)
@@ -136,7 +136,7 @@ class Leases:
     def _take(
         self, tables: StateTables, name: str, holder: str, ttl_s: float
     ) -> tuple[str, int] | list[VendorDay]:
-        """Take the lease and return the vendor days, or return its holder and the pages that one received."""
+        """Take the lease and return the vendor days, or return its holder and the holder's page count."""
         row = tables.lease(name)
         if row is not None and not _is_dead(row):
             return row.holder, tables.pages(name, row.holder)

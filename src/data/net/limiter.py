@@ -64,7 +64,7 @@ class Limiter:
         vendor: Vendor whose pace is limited.
         limits: Request limits.
         state: Store of spent units, pauses, circuits and unknown symbols; waits use its clock.
-        account: Account whose limits count; by default one without keys.
+        account: Account whose limits count; by default, an account without keys.
         on_circuit: Called with every circuit that a call opens or closes.
         is_local: Whether the source is on this machine. If so, no circuit and no unknown symbol is
             remembered, so that a newly added file is read immediately.
@@ -110,7 +110,7 @@ class Limiter:
         """Wait until ``cost`` units may be spent, and spend them.
 
         Returns:
-            A ticket to pass to :meth:`settle` when the request is over.
+            A ticket to pass to :meth:`settle` when the request has ended.
 
         Raises:
             RateLimitedError: The wait would exceed ``budget_s`` seconds; nothing is spent.
@@ -150,7 +150,7 @@ class Limiter:
         return ticket
 
     def settle(self, ticket: str, response: HttpResponse | None) -> None:
-        """Record that the request with ``ticket`` is over, with its response, if any.
+        """Record that the request with ``ticket`` has ended, with its response, if any.
 
         If the vendor has counted more units than this library has, its count applies.
         """
@@ -414,7 +414,7 @@ class Limiter:
         return max(waits)
 
     def _count_crashed(self, tables: StateTables) -> None:
-        """Count the units of requests whose process died before it could report their outcome."""
+        """Count the units of requests whose process died before it could report the outcome."""
         name = self._name(tables)
         if self._is_limited and (units := tables.crashed(name)):
             tables.spend(name, tables.windows(name, self._limits), units)

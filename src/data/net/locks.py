@@ -25,7 +25,7 @@ class SeriesLock:
         self.deadline: Deadline | None = None
 
     def take(self, token: object, deadline: Deadline) -> None:
-        """Take the lock, or return without it when the call's time is over.
+        """Take the lock, or return without it when the call's time has run out.
 
         A page that the holder receives counts as progress of the waiting call.
         """
@@ -76,7 +76,7 @@ class SeriesLocks:
     def hold(self, key: Hashable, clock: Clock) -> Iterator[None]:
         """Hold the lock of ``key`` while the block runs, after waiting as long as the call may.
 
-        If the call's time is over before that, the block runs without the lock, because it will not
+        If the call's time runs out first, the block runs without the lock, because it will not
         query any vendor and stored data can still be read. A thread that already holds the lock
         continues immediately.
 
@@ -103,6 +103,6 @@ class SeriesLocks:
                 raise
 
     def after_fork(self) -> None:
-        """Drop the parent's locks, which threads that the child does not have may hold."""
+        """Drop the parent's locks, which may be held by threads that do not exist in the child."""
         self._guard = threading.Lock()
         self.locks = {}

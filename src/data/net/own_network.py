@@ -42,16 +42,16 @@ class Contacts:
             vendor: Vendor that could not be connected to.
             now_s: Time of the failure.
             is_unresolved: Whether the system reported no network, or did not find the name.
-                Otherwise nothing at all came back, and another vendor must have failed as well.
+                Otherwise nothing at all came back, and another vendor must also have failed.
         """
         if is_unresolved:
             return vendor not in self.failed_s or self.failed_s[vendor] > self.answered_s
         return any(now_s - self.failed_s[other] <= _SOON_S for other in self._others(vendor))
 
     def lifted_by(self, vendor: str) -> list[str]:
-        """Return the vendors whose connection failures no longer count after ``vendor`` answered.
+        """Return the vendors whose connection failures no longer count now that ``vendor`` has answered.
 
-        These are the vendor itself and, if it had failed together with others, those others.
+        These are the vendor itself and any other vendors that had failed together with it.
         """
         if self.failed_s.get(vendor, 0.0) <= self.answered_s:
             return [vendor] if vendor in self.failed_s else []

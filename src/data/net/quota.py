@@ -118,7 +118,7 @@ class Window:
 
 
 def windows_of(limits: Limits) -> list[Window]:
-    """Return the windows for ``limits``; without a limit there is no window.
+    """Return the windows for ``limits``; a limit of 0 has no window.
 
     A rate per second with a burst of ``b`` becomes ``b`` units in the time that ``b`` units take,
     so that a burst may be sent at once and the rate still holds.
@@ -148,11 +148,11 @@ class Pause:
     strikes: int = 0
 
     def left_s(self, now_s: float) -> float:
-        """Return the seconds left, or 0 if the pause is over."""
+        """Return the seconds left, or 0 if the pause has ended."""
         return max(0.0, self.until_s - now_s)
 
     def after(self, seconds: float | None, now_s: float) -> Pause:
-        """Return the pause after a vendor demanded one of ``seconds``, or of no given length (None).
+        """Return the pause after a vendor demanded one, for ``seconds`` or without a given length (None).
 
         A longer pause in progress stays. Responses to requests that were already in flight do not
         count as further strikes.
@@ -171,7 +171,7 @@ class QuotaReport:
     """The vendor's own count of units, as reported in a response.
 
     Attributes:
-        units: Number of units used or, if ``is_left``, left.
+        units: Number of units used or, if ``is_left`` is True, left.
         is_left: Whether ``units`` is the number left.
         length_s: Length of the window in seconds; None if the vendor does not specify it.
     """
@@ -183,8 +183,8 @@ class QuotaReport:
     def lacking(self, windows: Iterable[Window], now_s: float, flying: float) -> float:
         """Return the units that the vendor has counted but this library has not.
 
-        Others may use the same account or address, and the units they spend count for this account
-        too.
+        Others may use the same account or address, and the units they spend also count for this
+        account.
 
         Args:
             windows: All windows of this library's limits.
@@ -204,7 +204,7 @@ class QuotaReport:
 
 
 def reports_of(response: HttpResponse) -> list[QuotaReport]:
-    """Parse the headers of ``response`` that report units used or left; there are often none."""
+    """Parse the headers of ``response`` that report units used or left; often it has none."""
     reports = []
     for name, value in response.headers.items():
         if used := _USED.fullmatch(name):
@@ -223,7 +223,7 @@ def _number(text: str) -> float:
 def limits_of(declared: Limits | None, *layers: Mapping[str, float]) -> Limits | None:
     """Override a vendor's declared limits with the configured ones, key by key.
 
-    The result is None if nothing is declared and nothing configured.
+    The result is None if nothing is declared or configured.
     """
     names = {
         "requests_per_minute": "per_minute",

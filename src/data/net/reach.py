@@ -83,8 +83,8 @@ def _connected(url: str, timeout_s: float) -> Reached:
 def reach_all(urls: Mapping[str, str], within_s: float = 8.0) -> dict[str, Reached]:
     """Run :func:`reach` for all URLs in parallel, and return the results by name.
 
-    Because a resolver without a network may block a thread for minutes, hosts that have not
-    answered after ``within_s`` seconds are not waited for.
+    Without a network, a resolver may block a thread for minutes. So the call does not wait for
+    hosts that have not answered after ``within_s`` seconds.
     """
     results: dict[str, Reached] = {}
 

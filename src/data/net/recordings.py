@@ -139,7 +139,7 @@ def recorded_vendors(folder: Path) -> dict[str, Path]:
     """Return the folders with recorded exchanges, by vendor.
 
     ``folder`` may contain one folder for each vendor, or itself be the folder of a single vendor.
-    Paths are real paths; vendors have the names that they had when recorded.
+    Paths are real paths; vendors have the names under which they were recorded.
     """
     if not folder.is_dir():
         return {}

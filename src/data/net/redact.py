@@ -61,8 +61,8 @@ def place(url: str) -> str:
 def redacted(response: HttpResponse, request: HttpRequest) -> HttpResponse:
     """Return ``response`` without the request's secrets.
 
-    Some vendors quote the caller's key in their errors' text, which ends up in this library's
-    messages.
+    Some vendors quote the caller's key in their error messages, whose text ends up in this
+    library's messages.
     """
     words = _words([*request.secret_params.values(), *request.secret_headers.values()])
     headers = {

@@ -11,10 +11,10 @@ from ..config.rules import Failover
 class RetryPolicy:
     """Attempts and waits allowed for one request; only decides, never sleeps.
 
-    The total time for all of them is that of the call (:class:`.Deadline`).
+    Their total time is limited by the call's time (:class:`.Deadline`).
 
     Attributes:
-        attempts: Largest number of times a request is sent, including the first.
+        attempts: Maximum number of times that a request is sent, including the first.
         first_s: Wait before the second attempt; it doubles from there.
         cap_s: Longest wait that this library chooses itself; a vendor's ``Retry-After`` may be
             longer.

@@ -98,7 +98,7 @@ class PendingRecords:
     def blame(self, error: BaseException) -> None:
         """Set ``error`` as the outcome of the responses that it concerns.
 
-        If rows were rejected, these are all responses; otherwise only the last one. An error that
+        If rows were rejected, it concerns all responses; otherwise only the last one. An error that
         ended an attempt has already been reported.
         """
         if error is self._counted or not isinstance(error, ProviderError):
@@ -126,7 +126,7 @@ _current: ContextVar[PendingRecords | None] = ContextVar("answers", default=None
 
 @contextmanager
 def reporting(vendor: str) -> Iterator[PendingRecords]:
-    """Report the responses received in the block when it ends, with an error in it as their outcome.
+    """Report the responses received in the block when it ends; an error in the block is their outcome.
 
     A block nested in another one for the same vendor is part of the outer one.
     """

@@ -43,7 +43,7 @@ class SourceFiles:
         return whole.hexdigest() if self.paths else ""
 
     def read_state(self) -> SourceState:
-        """Return the state with the digest of the files' content, which is read now."""
+        """Read the files' content, and return the state with its digest."""
         return replace(self.state, content=self.content)
 
 

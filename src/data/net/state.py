@@ -55,7 +55,7 @@ SALT: Final = "salt"
 _SALT_BYTES = 32
 # Seconds for which others wait at most for a process that was stopped while writing.
 BUSY_S = 5.0
-_LEAST_WAIT_S = 0.05  # the end of a call is written even after its time is over
+_LEAST_WAIT_S = 0.05  # the end of a call is written even after its time has run out
 _RETRY_S = 60.0
 _log = logging.getLogger(__name__)
 
@@ -105,7 +105,7 @@ class State:
 
     @property
     def exists(self) -> bool:
-        """Whether anything has been stored yet; checking this creates nothing."""
+        """Whether anything has been stored yet; the check itself does not create anything."""
         return self._path.exists() if self._has_file else self._db is not None
 
     def run(self, work: Callable[[StateTables], T], *, write: bool = True) -> T:
@@ -137,8 +137,8 @@ class State:
     def finish(self, step: Callable[[], object]) -> None:
         """Run a step that ends a call, such as a transaction that ends its leases.
 
-        If the call does not have enough time left, the step runs in a background thread that nobody
-        waits for.
+        If the call does not have enough time left, the step runs in a background thread, for which
+        nobody waits.
         """
         try:
             step()
@@ -329,7 +329,7 @@ class State:
             self._go_alone(exc)
 
     def _go_alone(self, exc: Exception) -> None:
-        """Continue for a while, because of ``exc``, with tables in memory that no other process sees."""
+        """Continue for a while with tables in memory, which no other process sees, because of ``exc``."""
         self._close_quietly()
         db = self._open_in_memory()
         self._alone_until = self.clock.monotonic() + _RETRY_S

@@ -263,7 +263,7 @@ class StateTables:
     # --- vendors that could not be connected to ---------------------------------------------
 
     def contacts(self) -> Contacts:
-        """Return the vendors that could not be connected to, and the time of the first answer since."""
+        """Return the vendors that could not be connected to, and the time of the first later answer."""
         failed = dict(self._rows.execute("SELECT vendor, failed_s FROM unconnected"))
         return (
             Contacts(failed, float(read_fact(self._rows, "answered_s") or 0)) if failed else _NONE
@@ -389,7 +389,7 @@ class StateTables:
     def keep_vendor_days(
         self, fresh: Iterable[VendorDay], is_over: Callable[[VendorDay], bool]
     ) -> list[VendorDay]:
-        """Store newly found vendor days, delete those that are over, and return the rest."""
+        """Store newly found vendor days, delete expired ones, and return the rest."""
         self._rows.execute("DELETE FROM lacking_days WHERE until_s <= ?", (self.now_s,))
         for day in filter(is_over, self.vendor_days()):
             self._rows.execute(

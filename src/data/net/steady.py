@@ -24,8 +24,8 @@ class Reading:
         wall_s: Wall time, UTC seconds.
         monotonic_s: Monotonic seconds, counted from an arbitrary moment.
         owner: Process that read the clocks; all its readings count from the same moment.
-        boot: Identifier of the machine's boot; readings with the same one, if known, count from the
-            same moment too.
+        boot: Identifier of the machine's boot; readings with the same one, if known, also count from
+            the same moment.
     """
 
     wall_s: float

@@ -71,12 +71,13 @@ class Wire(Protocol):
 class Dialer:
     """Opens connections to one vendor. One thread calls it; any thread may abort.
 
-    TLS is verified with the certificates used for HTTP requests (or those of
+    Servers are verified with the CA certificates used for HTTP requests (or with those in
     ``WEBSOCKET_CLIENT_CA_BUNDLE``); redirects are not followed.
 
     Args:
-        address: Returns the address at each call: ``wss://``, or ``ws://`` on this machine.
-        timeout: Maximum seconds for opening a connection.
+        address: Called for each connection; returns a ``wss://`` address, or ``ws://`` if the server
+            is on this machine.
+        timeout: Seconds allowed for opening a connection.
     """
 
     def __init__(self, address: Callable[[], StreamAddress], timeout: float = _CONNECT_S) -> None:
@@ -112,7 +113,7 @@ class Dialer:
         opening = self._opening
         if opening is not None:
             with contextlib.suppress(OSError, AttributeError):
-                # The library's own method does nothing before the handshake is over.
+                # The library's own method does nothing before the handshake has ended.
                 opening.sock.shutdown(socket.SHUT_RDWR)
 
     def _opened(self, package: Any, url: str) -> websocket.WebSocket | DataError:

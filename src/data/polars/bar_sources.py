@@ -719,7 +719,7 @@ def _checked(rows: pl.DataFrame | None, key: str, about: str) -> AssetBars | Non
 
 
 def _table_of(bars: AssetBars | None) -> BarTable:
-    """Return a table of those bars that have prices."""
+    """Return a table of the bars that have prices."""
     if bars is None:
         return BarTable.empty()
     traded = ~np.isnan(bars.values[:4]).any(axis=0)

@@ -460,7 +460,7 @@ class BasePortal(ABC, Generic[S, F]):
         """Return the number by which readers know an asset.
 
         Raises:
-            QueryError: The asset has no number.
+            QueryError: The asset has no id number.
         """
         sid = asset if isinstance(asset, int | np.integer) else getattr(asset, "sid", None)
         if sid is None and self.asset_finder is not None:

@@ -42,7 +42,7 @@ SessionOf = Callable[[int], date]
 
 
 class DividendError(KindMismatchError):
-    """Prices cannot be adjusted for a dividend; bars from its ex-date on do not need it.
+    """Prices cannot be adjusted for a dividend; bars on or after its ex-date do not need it.
 
     Attributes:
         ex_date: Ex-date of the dividend.
@@ -101,7 +101,7 @@ def rebase(
         intraday: Whether the bars are intraday, so that actions apply from their ``ex_at``.
         close_before: Returns the close of the last session before a dividend's ex-date,
             split-adjusted as of the target's ``as_of``, or None if unknown. The dividend's amount
-            (see :class:`Action`) is converted to shares on that date too.
+            (see :class:`Action`) is also converted to shares on that date.
         fetched_dates: Spans of ex-dates for which actions were fetched, which must include those
             that the conversion needs. None if the caller guarantees that ``actions`` are complete.
         timeframe: If given, bars of several days with an ex-date inside are rejected.
@@ -136,7 +136,7 @@ def rebase(
 
 
 def common_as_of(parts: Iterable[BasisPart]) -> date | None:
-    """Return the date as of which to adjust an answer: the latest in any part, or None if it has none.
+    """Return the date as of which to adjust an answer: the latest of its parts' dates, or None without parts.
 
     A part without ``as_of`` counts with the last day of its span.
     """
@@ -242,7 +242,7 @@ def earliest_session(stamp_ms: int, intraday: bool) -> date:
 
 
 def needed(first: date, source: Basis, goal: Basis) -> Span:
-    """Return the span of ex-dates that matter for converting bars from session ``first`` on.
+    """Return the span of ex-dates that matter for converting bars of session ``first`` or later.
 
     A split whose ex-date is the first bar's own session date is already reflected in that bar.
     """
@@ -312,7 +312,7 @@ class BasisConversion:
         return action.ex_at if step is None else action.ex_at - step + 1
 
     def _moves(self, first_ms: int, source: Basis) -> list[tuple[Action, int]]:
-        """Yield the actions to apply (1) or to undo (-1) for bars from ``first_ms`` on, latest first."""
+        """Yield the actions to apply (1) or undo (-1) for bars at or after ``first_ms``, latest first."""
         last_ms = int(self.stamps[-1])
         moves = []
         for action in (a for a in self.actions if self._before(a) > first_ms):
@@ -515,9 +515,9 @@ class ClosesBefore:
 
 
 def _part_of(row: BarTable, parts: Sequence[BasisPart]) -> BasisPart:
-    """Return the part that contains the table's last row; if several do, the later one counts.
+    """Return the part that contains the table's last row; if several contain it, the last one counts.
 
-    If none does, the result has an unknown basis.
+    If no part contains it, the result has an unknown basis.
     """
     stamp = int(row.stamps[-1])
     unknown = BasisPart(Span(stamp, stamp + 1), _UNKNOWN)

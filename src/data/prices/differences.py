@@ -74,7 +74,7 @@ class Difference:
             side lacks these bars. ``conflict``: anything else.
         rows: Number of bars; for ``actions``, number of splits and dividends.
         first_ms, last_ms: Timestamps of the first and the last of these bars.
-        ours, theirs: The first of these bars on each side; None if a side does not have it.
+        ours, theirs: First of these bars on each side; None if a side lacks it.
         said: Description of the difference; may be empty.
     """
 
@@ -317,7 +317,7 @@ def _ratio_of(factor: float, split: Action | None) -> Fraction | None:
 
 
 def _split_after(last_ms: int, factor: float, actions: Sequence[Action]) -> Action | None:
-    """Return the first known split after a timestamp whose ratio fits, if only one side applied it."""
+    """Return the first known split after a timestamp with a fitting ratio, if only one side applied it."""
     for action in sorted(a for a in actions if a.type == "split" and a.ratio > 0):
         is_later = max(day_ms(action.ex_date), action.ex_at) > last_ms
         fits = any(abs(factor / x - 1) <= _NEAR_SPLIT for x in (action.ratio, 1 / action.ratio))

@@ -134,7 +134,7 @@ def check(
     _refuse_worthless(good, bad)
     good, odd_adj = _without_odd_adj_close(good)
     off_grid = off_grid_rows(stray, timeframe)
-    # A bad row does not count as a missing bar as well.
+    # A bad row does not also count as a missing bar.
     sent = union(good.stamps, np.array([r.bar.stamp_ms for r in bad], dtype=np.int64))
     problems = _of_stamps(good, sent, expected, timeframe)
     problems += _of_rows(outside, odd_adj, bad, contradicting)
@@ -205,7 +205,7 @@ def _bad_rows(rows: BarTable, latest: int) -> tuple[BadRow, ...]:
 
 
 def _without_odd_adj_close(good: BarTable) -> tuple[BarTable, int]:
-    """Replace impossible values of ``adj_close`` by NaN, and return their number too."""
+    """Replace impossible values of ``adj_close`` by NaN, and return their number with the bars."""
     adj = good.adj_close
     odd = np.zeros(0, dtype=bool) if adj is None else ~(are_prices(adj) | np.isnan(adj))
     if adj is None or not odd.any():

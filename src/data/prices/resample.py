@@ -212,8 +212,8 @@ class _Bins:
     """The bars to build, and the parts that the calendar expects in them, all ascending.
 
     Attributes:
-        stamps, closes, ends: Timestamp, close and end of each bar. The end is when its time is
-            over, which may be after the close.
+        stamps, closes, ends: Timestamp, close and end of each bar. The end is when its time has
+            passed, which may be after the close.
         straddled: Mask of the bars that share a source bar with a neighbour.
         parts, part_closes: Timestamps and closing times of all source bars; daily ones have no
             closing times.
@@ -305,7 +305,7 @@ def _bins(sides: _Sides, span: Span) -> _Bins | None:
 
 
 def _ends(target: Timeframe, stamps: Stamps, closes: Stamps) -> Stamps:
-    """Return when the time of each bar is over: at its close or, for days, after its last date."""
+    """Return when the time of each bar ends: at its close or, for days, after its last date."""
     if target.is_intraday:
         return closes
     if target.step_ms is not None:

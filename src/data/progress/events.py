@@ -187,12 +187,12 @@ _ALL = ""
 
 
 class BatchProgress:
-    """Follows a batch for a listener. Used by the caller's thread.
+    """Tracks the progress of a batch and reports it to a listener, in the caller's thread.
 
     Args:
         client: Client that plans the queries.
-        listener: Informed of each symbol that vendors are queried for; those found in the store are
-            only counted.
+        listener: Called for each symbol for which vendors are queried; symbols found in the store
+            are only counted.
     """
 
     def __init__(self, client: BarsClient, listener: Listener) -> None:

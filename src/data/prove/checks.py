@@ -208,7 +208,7 @@ def split(stage: Stage) -> Observation:
 
 
 def retry_after(stage: Stage) -> Observation:
-    """Refuse a process with 429 and ``Retry-After``, and start a second process meanwhile."""
+    """Refuse a process with 429 and ``Retry-After``, and meanwhile start a second process."""
     seconds, days = round(min(10.0, max(3.0, 3 * stage.pace))), (_MONDAY, _MONDAY + DAY)
     told = "0" if stage.is_broken("retry-after") else str(seconds)
     stage.server.vendors["binance"].refusals = [(429, {"Retry-After": told})]

@@ -237,7 +237,7 @@ def _uninterrupted() -> Iterator[None]:
     """Hold back Ctrl-C and SIGTERM while the block runs, which would lose a process that it starts.
 
     Raises:
-        KeyboardInterrupt: One of them came meanwhile.
+        KeyboardInterrupt: A signal arrived while the block was running.
     """
     if threading.current_thread() is not threading.main_thread():  # which alone gets signals
         yield

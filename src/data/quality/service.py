@@ -62,7 +62,7 @@ def validate(
     series, unasked, problem = _checked_series(client, instrument, key, span, actions)
     bad_rows = _quarantined(client, key, span, series.table.stamps)
     if series.expected is not None and bad_rows:
-        # An invalid row is not reported as a missing bar as well.
+        # An invalid row is not also reported as a missing bar.
         is_bad = among(series.expected, np.array(list(bad_rows), dtype=np.int64))
         series = replace(series, expected=series.expected[~is_bad])
     findings, ran, skipped = run_checks(series)

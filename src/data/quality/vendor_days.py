@@ -48,7 +48,7 @@ class _Sessions:
             self.ends = self.starts + DAY_MS
 
     def span(self, place: int) -> Span:
-        """Return the span of a session, including the hours up to the next one, as gaps include these."""
+        """Return a session's span up to the start of the next one, because gaps also extend that far."""
         is_last = place + 1 == len(self.days)
         end = self.ends[place] if is_last else self.starts[place + 1]
         return Span(int(self.starts[place]), int(end))
@@ -67,7 +67,7 @@ class _Sessions:
 
 
 class _Tally:
-    """Counts, for each session, of a vendor's symbols that have bars, lack all, or lack a part."""
+    """Counts of a vendor's symbols, for each session, that have all bars, none, or only some."""
 
     def __init__(self, sessions: _Sessions) -> None:
         self.sessions = sessions

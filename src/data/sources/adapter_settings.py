@@ -80,7 +80,7 @@ def adapter_settings(source: str, cwd: FilePath | None = None) -> Mapping[str, A
         ``all``), for csv ``schema_mapping``, ``date_format``, ``delimiter`` and ``timezone``.
 
     Raises:
-        ConfigError: The file cannot be read; a :class:`RulesError` lists every mistake with its
+        ConfigError: The file cannot be read; a :class:`RulesError` lists every error with its
             line.
     """
     path = (working_dir() if cwd is None else cwd) / ADAPTERS_FILE

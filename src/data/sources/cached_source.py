@@ -168,8 +168,8 @@ class CachedDataSource(DataSource):
     ) -> pl.DataFrame:
         """Return cached or newly requested bars from ``start`` to ``end``, both inclusive.
 
-        The event loop is not blocked. Bars that arrive after the call was cancelled are cached,
-        too.
+        The event loop is not blocked. Bars that arrive after the call was cancelled are also
+        cached.
 
         Args:
             symbols, start, end, frequency: See :meth:`.DataSource.fetch`.

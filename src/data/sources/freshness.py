@@ -264,7 +264,7 @@ def is_fresh_by(
 ) -> bool:
     """Return whether a policy considers the bars fresh.
 
-    Custom policies whose ``is_fresh`` takes two timestamps are supported, too.
+    Custom policies whose ``is_fresh`` takes two timestamps are also supported.
 
     Args:
         policy: Policy with ``is_fresh``.

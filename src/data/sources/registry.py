@@ -100,7 +100,7 @@ class DataSourceRegistry:
 
     @classmethod
     def list_sources(cls) -> list[str]:
-        """Return the sorted names; any other vendor in the rules is a source, too."""
+        """Return the sorted names; any other vendor in the rules is also a source."""
         return sorted({*_HOMES, *cls._registered})
 
     @classmethod

@@ -74,7 +74,7 @@ class SourceAnswer(NamedTuple):
     Attributes:
         frame: Frame as returned by :meth:`.DataSource.fetch`.
         attrs: Maps each symbol to ``attrs["onetape"]`` of its answer from ``get_ohlcv``.
-        is_hit: Whether no vendor was queried.
+        is_hit: True if no vendor was queried.
     """
 
     frame: pl.DataFrame
@@ -236,8 +236,8 @@ class VendorDataSource(DataSource):
 
         Args:
             symbols, frequency: See ``get_ohlcv_batch``; rows are in the order of the symbols.
-            start, end: See ``get_ohlcv_batch``; for daily and longer bars, midnight in UTC means
-                the session of that date.
+            start, end: See ``get_ohlcv_batch``; for daily and longer bars, midnight UTC means the
+                session of that date.
             refresh: Whether to request everything from the vendor again; if False, only bars that
                 are not stored are requested.
             offline: Whether to return only stored bars.
@@ -425,7 +425,7 @@ def _standard(frames: Mapping[str, pd.DataFrame]) -> pl.DataFrame:
 
 
 def _bound(value: Any, timeframe: Timeframe) -> Any:
-    """Return a bound for ``get_ohlcv``; for daily bars, midnight in UTC means a session date."""
+    """Convert a bound for ``get_ohlcv``; for daily bars, midnight UTC means a session date."""
     if timeframe.is_intraday or not isinstance(value, datetime) or value != value:  # not a time
         return value
     moment = value if value.tzinfo is None else value.astimezone(UTC)

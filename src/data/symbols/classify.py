@@ -171,7 +171,7 @@ def _venues(name: str, tables: Classification) -> list[Exchange]:
 
 
 def _of_dollar_sign(body: str, tables: Classification) -> Instrument | SymbolRefusal:
-    """Parse a symbol that had a dollar sign in front, as in chats, where indices may have one too."""
+    """Parse a symbol that had a dollar sign in front, as in chats, where indices may also have one."""
     refusal = malformed(body)
     if refusal is not None:
         return SymbolRefusal("malformed", f"the symbol {'$' + body!r} is malformed")
@@ -286,9 +286,10 @@ def _splits(text: str, tables: Classification) -> list[tuple[str, str]]:
 
 
 def _clear_pair(splits: list[tuple[str, str]], tables: Classification) -> tuple[str, str] | None:
-    """Return the one unambiguous reading: a known base, or else the only one with a stablecoin.
+    """Return the only unambiguous split, or None.
 
-    For example, BNBUSD is BNB in USD, although BUSD is a stablecoin too.
+    It is the only one with a known base or, if the symbol has only one split, that one if it is
+    against a stablecoin. For example, BNBUSD is BNB in USD, even though BUSD is also a stablecoin.
     """
     listed = [pair for pair in splits if pair[0] in tables.assets]
     if len(listed) == 1:

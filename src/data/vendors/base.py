@@ -192,7 +192,7 @@ class BaseDataDownloader:
         """Return the key that :attr:`secrets` declares with ``name`` as its first spelling.
 
         The result is empty if the key is optional and not set. It stays the same during one
-        :meth:`fetch`, even if the key is changed meanwhile.
+        :meth:`fetch`, even if the key is changed in the meantime.
         """
         return self.session.keys.get(name, "")
 
@@ -291,7 +291,7 @@ class BaseDataDownloader:
         return response
 
     def _classified(self, response: HttpResponse) -> DataError | None:
-        """Return the error that a response represents, or None; a malformed response is an error, too."""
+        """Return the error that a response represents, or None; a malformed response is also an error."""
         with format_errors(self.name, "an answer of its own"):
             return self.classify(response)
 

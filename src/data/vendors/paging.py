@@ -324,7 +324,7 @@ def check_interval(vendor: str, timeframe: Timeframe, named: object) -> None:
 
 
 def rows_about(vendor: str, spelling: str, rows: Sequence[Any], name: str) -> list[Any]:
-    """Return the rows that contain ``spelling`` under ``name``, without those for other symbols.
+    """Return the rows that contain ``spelling`` under ``name``; rows for other symbols are dropped.
 
     Raises:
         ResponseFormatError: There are rows, but none for that symbol.

@@ -50,7 +50,7 @@ def share(instrument: Instrument, vendor: str, separator: str, preferred: str) -
     if match is None or spelled != instrument.symbol:
         return spelled
     name, is_preferred, letters = match.groups()
-    # WS, UN and P alone are classes, too.
+    # WS, UN and P alone are also classes.
     return f"{name}{preferred if is_preferred else separator}{letters}"
 
 

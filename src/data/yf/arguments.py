@@ -68,12 +68,12 @@ class Asked:
     """Checked arguments of ``download`` and ``history``, apart from the tickers.
 
     Attributes:
-        interval, period, start, end: Range and length of the bars, as for yfinance.
-        prepost, actions, auto_adjust, repair, keepna, rounding: As for yfinance.
+        interval, period, start, end: Range and length of the bars, as in yfinance.
+        prepost, actions, auto_adjust, repair, keepna, rounding: As in yfinance.
         timeout: Seconds to wait for each ticker, or None.
 
     Raises:
-        QueryError: An argument is invalid, or asks for something that is not served.
+        QueryError: An argument is invalid, or asks for something that is not supported.
     """
 
     interval: str
@@ -108,7 +108,7 @@ class Asked:
 
     @property
     def timeframe(self) -> str:
-        """The length of the bars, as the data manager names it."""
+        """The bar length, in the data manager's notation."""
         return INTERVALS[self.interval]
 
     @property

@@ -237,7 +237,7 @@ class Rebaser:
     def _unknown_since(self, book: ActionBook, as_of: date) -> date | None:
         """Return the first ex-date after ``as_of``, up to today, that was never requested.
 
-        The result is None if all were requested, or if raw prices are wanted.
+        The result is None if every ex-date was requested, or if raw prices are wanted.
         """
         if self.today is None or self.query.adjustment == "raw" or self.today.day <= as_of:
             return None

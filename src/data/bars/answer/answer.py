@@ -94,7 +94,7 @@ class Used(NamedTuple):
         book: Splits and dividends; None for an instrument without any.
         closes: Maps each ex-date to the preceding close that was used; None if the bars are as
             stored.
-        source: For bars built from shorter ones, the span of these that was needed.
+        source: Span of the shorter bars that was needed, if the bars were built from shorter ones.
     """
 
     book: ActionBook | None = None
@@ -163,8 +163,8 @@ class Answer:
         fetched: Spans that a vendor answered just now.
         scores: Scores of those answers, 0 to 1.
         facts: Further JSON entries for the provenance.
-        depends_on: Stored data on which the answer is based, if it is all from the store. As long
-            as that does not change, neither does the answer.
+        depends_on: Stored data on which the answer is based, if it is all from the store. The
+            answer stays the same until that data changes.
         used: Data with which the bars were converted to their adjustment.
     """
 
@@ -278,7 +278,7 @@ def joined(*gaps: Sequence[Gap]) -> Stretches[Gap]:
 
 
 def _apart(unfilled: Sequence[Unfilled]) -> list[Unfilled]:
-    """Return ascending, disjoint segments; if some overlap, the first of them counts."""
+    """Return ascending, disjoint segments; of overlapping ones, the first counts."""
     starts = ((one.span.start, at) for at, one in enumerate(unfilled) if not one.span.is_empty)
     todo = sorted(starts, reverse=True)
     disjoint: list[Unfilled] = []

@@ -48,7 +48,7 @@ class HandedOn(NamedTuple):
         )  # fmt: skip
 
     def span(self) -> Span:
-        """Return the span read from the series; for derived bars, that of the shorter ones."""
+        """Return the span read from the series; for derived bars, the span of the shorter bars."""
         answer = self.answer
         query = answer.query
         if answer.used.source is not None:

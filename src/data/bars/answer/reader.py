@@ -223,7 +223,7 @@ class Reader:
 def with_unadjusted(
     gaps: Sequence[Gap], coverage: Coverage, first: int, reason: str
 ) -> Sequence[Gap]:
-    """Return the gaps with those bars added that are before ``first`` and cannot be adjusted."""
+    """Return the gaps, with the bars added that are before ``first`` and cannot be adjusted."""
     spans = coverage.spans(lambda part: part.state != "empty")
     early = (span.clip(Span(span.start, first)) for span in spans)
     return joined(gaps, [Gap(span, reason) for span in early if not span.is_empty])
@@ -256,7 +256,7 @@ def _facts(
 def _closed(table: BarTable, coverage: Coverage, cap: int) -> BarTable:
     """Return the bars before ``cap``, and later ones that are stored as final.
 
-    A clock that is behind shows the later ones as not closed, but their vendor had newer bars.
+    By a clock that is behind, the later ones have not closed; but their vendor had newer bars.
     """
     closed = table.stamps < cap
     if not closed.all():

@@ -1,4 +1,4 @@
-"""The timestamps at which bars of a series may open, as far as their anchor is known."""
+"""The timestamps at which bars of a series may open, given what is known about their anchor."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def may_open(grid: BarGrid, span: Span, kind: Kind | None) -> bool:
 def back(grid: BarGrid, end_ms: int, count: int, kind: Kind | None) -> int:
     """Return the stamp from which to look for ``count`` bars before ``end_ms``.
 
-    If it is not known what the hours are counted from, a bar may open before its slot in the grid.
+    If the origin of the hours is not known, a bar may open before its slot in the grid.
 
     Raises:
         BadRangeError: Calendars do not reach back that far.

@@ -183,7 +183,7 @@ def _check(query: BarsQuery, source: Timeframe) -> None:
 
 
 def _check_days(query: BarsQuery, reach: Span) -> None:
-    """Raise ``KindMismatchError`` for daily or longer bars if trading days begin the evening before.
+    """Raise ``KindMismatchError`` for daily or longer bars if trading days begin on the previous evening.
 
     Vendors delimit such days differently.
     """
@@ -201,7 +201,7 @@ def _check_days(query: BarsQuery, reach: Span) -> None:
 
 
 def _first_difference(answer: Answer, table: BarTable, coverage: Coverage) -> int | None:
-    """Return the first timestamp at which bars differ from the stored ones; None if they are equal."""
+    """Return the first timestamp at which bars differ from the stored ones; None if none differ."""
     new, stored = answer.table, table
     if (new.adj_close is None) != (stored.adj_close is None) and len(new) and len(stored):
         return int(min(new.stamps[0], stored.stamps[0]))

@@ -116,7 +116,7 @@ class Deriver:
         return stored if answer is None or _lack_ms(stored) < _lack_ms(answer) else answer
 
     def made(self, query: BarsQuery, attempts: Sequence[Attempt]) -> Answer | None:
-        """Return bars built from shorter ones; None if no shorter bars can be had.
+        """Return bars built from shorter ones; None if no shorter bars are available.
 
         Args:
             query: Requested bars.
@@ -155,10 +155,7 @@ def _lack_ms(answer: Answer) -> int:
 
 
 def _says_nothing(error: DataError) -> bool:
-    """Return whether an attempt ended because a vendor has no data.
-
-    Such a vendor has no shorter bars either.
-    """
+    """Return whether an attempt ended because a vendor has no data, and so no shorter bars."""
     attempts: Sequence[Attempt] = getattr(error, "attempts", ())
     return any(isinstance(attempt.error, NoDataError) for attempt in attempts)
 
@@ -365,7 +362,7 @@ class _Derivation:
 
     @cached_property
     def _grid(self) -> BarGrid:
-        """The grid of the requested bars; daily bars have only one possible anchor."""
+        """The grid of the requested bars; for daily and longer bars, the anchor is ``session``."""
         step = self.query.timeframe
         return BarGrid(self._calendar, step, self.anchor if step.is_intraday else "session")
 

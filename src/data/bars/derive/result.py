@@ -175,7 +175,7 @@ class DerivedAnswer:
 
     @cached_property
     def _hole_ends(self) -> list[int]:
-        """For each missing part, the latest end among that part and all earlier ones."""
+        """The latest end, for each missing part, of that part and all earlier ones."""
         return list(accumulate((hole.span.end for hole in self.holes), max))
 
     def facts(self) -> dict[str, Any]:

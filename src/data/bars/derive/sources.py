@@ -38,7 +38,7 @@ class ShorterBars:
         timeframe: Length of the bars.
         vendors: Vendors that serve the bars, in the order of the rule for this timeframe.
         view: View of the stored series.
-        kind: Kind of the bars, as far as the store and the vendors report it.
+        kind: Kind of the bars, with the parts that the store and the vendors report.
     """
 
     timeframe: Timeframe
@@ -84,10 +84,11 @@ class SourceTimeframes:
         return _DAY if whole[0].name == days[0].name else None
 
     def best(self, query: BarsQuery) -> ShorterBars | None:
-        """Return the best shorter bars from which to build the requested ones; None if none will do.
+        """Return the best shorter bars from which to build the requested ones, or None.
 
-        The best ones cover most of the range. Among several, those for which the fewest bars must
-        be fetched are the best: stored bars need no fetch, and long bars are fewer than short ones.
+        The best are those that cover the largest part of the range and, if several cover the same,
+        those for which the fewest bars must be fetched: stored bars need not be fetched, and fewer
+        long bars than short ones fill a range.
 
         Raises:
             UnknownProviderError: The pinned vendor does not exist.
@@ -165,7 +166,7 @@ def _has_files(candidate: Candidate, instrument: Instrument, timeframe: Timefram
 
 
 def _cost(query: BarsQuery, source: ShorterBars, calendar: MarketCalendar) -> tuple[int, int]:
-    """Return how much of the range cannot be covered (ms), and how many bars must be fetched."""
+    """Return how much of the range (ms) cannot be covered, and how many bars must be fetched."""
     lacking = _lacking(query, source, calendar)
     if query.offline:
         return _total(lacking), 0

@@ -256,7 +256,7 @@ class DraftStore:
         return with_answers(book, answers)
 
     def forget_actions(self, symbol: str, source: str, wait_s: float = 0.0) -> None:
-        """Omit a sample-data vendor's reports from the actions that are returned from now on."""
+        """Omit a sample-data vendor's reports from the actions that are returned after this."""
         self._forgotten.setdefault(symbol, []).append(source)
 
     def add_actions(
@@ -311,7 +311,7 @@ class OutlineStore:
         self._store, self._query = store, query
 
     def is_outlined(self, key: SeriesKey) -> bool:
-        """Return whether only the first and last drafted bars of each run are returned for a series.
+        """Return whether only each run's first and last drafted bars are returned for a series.
 
         This is so for intraday bars requested for a range, which may be too many to expand.
         """

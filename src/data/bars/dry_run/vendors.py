@@ -112,7 +112,7 @@ class FakeVendor(BaseDataDownloader):
         if not self.capabilities.sends_forming(query.instrument.asset_class, query.timeframe):
             table = table.take(grid.closes(table.stamps) <= query.now_ms)
         if not len(table):
-            raise NoDataError(f"{self._as} is expected to have no bars there")
+            raise NoDataError(f"{self._as} is expected to have no bars in that range")
         caps = self.capabilities.at(query.timeframe)
         return Fetched(
             table,

@@ -119,9 +119,9 @@ def _is_valid(part: Covered, now_ms: int) -> bool:
 
 
 def _is_news(part: Covered, vendor: str, names: Set[str]) -> bool:
-    """Return whether vendors in addition to those recorded now report a span as empty.
+    """Return whether more vendors than those recorded now report a span as empty.
 
-    ``names`` are all of them, and ``vendor`` is their list as text.
+    ``names`` are all the vendors that do, and ``vendor`` is the list of their names as text.
     """
     is_none = part.vendor != vendor and part.reason.startswith(NO_BAR)
     return is_none and set(part.vendor.split(",")) < names
@@ -166,7 +166,7 @@ def _note_refused(
     marks = tuple(
         replace(
             part,
-            # The vendors of the rejected bars have been queried, too.
+            # The vendors of the rejected bars have also been queried.
             vendor=",".join(sorted({*part.vendor.split(","), *names} - {""})),
             reason="; ".join([NO_BAR, *dict.fromkeys(reasons)]),
         )

@@ -164,13 +164,13 @@ class ActionFetcher:
             )
         refused = refusals.get(candidate.name)
         if refused is not None and _is_locked_out(refused):
-            raise refused  # the vendor rejects the key, so it would reject this query, too
+            raise refused  # the vendor rejects the key, so it would also reject this query
 
     def _is_shut_out(self, candidate: Candidate) -> bool:
         """Return whether a vendor is not queried for actions because of its failure to supply bars.
 
-        This is so if it timed out or rejected the key, or if its actions come with bars that it
-        refused.
+        This is so if the vendor timed out or rejected the key, or if its actions come with bars
+        that it refused.
         """
         out = self._journal.excluded.get(candidate.name)
         if isinstance(out, ProviderTimeoutError) or _is_locked_out(out):

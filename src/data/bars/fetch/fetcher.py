@@ -86,7 +86,7 @@ class _Segment:
 
     Attributes:
         spans: Ascending spans that are missing.
-        position: Position of the candidate in the lane; after the last one, there is nobody left.
+        position: Position of the candidate in the lane; after the last one, no candidate is left.
         reasons: Reasons why the previous candidates lack these spans.
     """
 
@@ -198,7 +198,8 @@ class Fetcher:
         """Query one candidate for the forming bar.
 
         Raises:
-            ProviderError, ConfigError: The candidate did not answer, or its answer does not fit.
+            ProviderError, ConfigError: The candidate did not answer, or its answer does not match
+                the question.
         """
         query = self._query(candidate, question)
         with reporting(candidate.account_name):
@@ -416,7 +417,7 @@ class Fetcher:
 def _has_none(coverage: Coverage, candidate: Candidate, segment: Span, now_ms: int) -> bool:
     """Return whether a candidate's report that it has no bars in ``segment`` is still valid.
 
-    In that case the segment is requested only because another vendor has not been queried for it.
+    If it is, the segment is requested only because another vendor has not been queried for it.
     """
     parts = coverage.within(segment)
     empty = [

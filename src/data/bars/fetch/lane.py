@@ -99,7 +99,7 @@ class LaneRun:
     def answer(self) -> Answer:
         """Fill the missing parts of the requested span and return the answer.
 
-        If a number of bars is requested and the span has too few, earlier spans are filled, too.
+        If a number of bars is requested and the span has too few, earlier spans are also filled.
 
         Raises:
             KindMismatchError: The lane's bars cannot be converted to the requested basis.
@@ -275,7 +275,7 @@ class LaneRun:
         return any(answer.end_ms > cap for answer in answers)
 
     def _is_ahead(self, span: Span) -> bool:
-        """Return whether a span is after all stored coverage; a cache hit ignores such a span, too."""
+        """Return whether a span is after all stored coverage; a cache hit also ignores such a span."""
         coverage = self.series.view().coverage
         return bool(coverage) and span.start >= coverage[-1].span.end
 
@@ -340,7 +340,7 @@ class LaneRun:
 
 
 def _deleted(gaps: Sequence[Gap], lost: Sequence[Span]) -> Sequence[Gap]:
-    """Return the gaps, with the reason ``deleted`` where bars were lost rather than unpublished."""
+    """Return the gaps, with the reason ``deleted`` if bars were lost rather than unpublished."""
     if not lost:
         return gaps
     cut = []

@@ -287,7 +287,7 @@ class MissHandler:
     def _by_proof(self, query: BarsQuery, way: Route, tried: _TriedLanes) -> Answer | None:
         """Answer from vendors that are proved to list the same instrument, because their bars agree.
 
-        The result is None if there are none, or if they cannot answer.
+        The result is None if no such vendor exists, or if none can answer.
         """
         if not way.namesakes:
             return None
@@ -403,8 +403,8 @@ class MissHandler:
     def _is_same_thing(self, query: BarsQuery, way: Route | DataError, lane: AnsweringLane) -> bool:
         """Return whether the default lane's bars are provably of the instrument that the symbol names.
 
-        That is the instrument listed by the owner or, for bars built from shorter ones, by their
-        vendor.
+        This is the instrument that the owner lists or, for bars built from shorter ones, the
+        instrument that their vendor lists.
         """
         view = self._store.view(query.home_key)
         if lane.kind is None or view.kind is None or is_too_long(view.kind, query):
@@ -453,7 +453,7 @@ class MissHandler:
     def _by_lane(
         self, query: BarsQuery, lane: LaneRoute, way: Route, tried: _TriedLanes
     ) -> _TriedLane:
-        """Answer from one lane, and return the outcome."""
+        """Answer from one lane and return the outcome."""
         key = SeriesKey(query.instrument.symbol, query.timeframe, lane.lane_name)
         anchor = lane.kind.anchor or "session"
         grid = BarGrid(calendar_for(query.instrument), query.timeframe, anchor)
@@ -558,7 +558,7 @@ def _is_whole(answer: Answer, part: Answer) -> bool:
 
 
 def _others(query: BarsQuery, way: Route, attempts: Sequence[Attempt]) -> dict[str, str]:
-    """Return the vendors that were not queried, each with the way to request it explicitly."""
+    """Return the vendors that were not queried, and how to request each of them explicitly."""
     done, symbol = {attempt.provider for attempt in attempts}, query.instrument.symbol
     left = [c.name for lane in way.lanes for c in lane.candidates if c.name not in done]
     reason = f"{way.owner}, the exchange of this pair, does not list it"

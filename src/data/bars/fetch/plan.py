@@ -111,7 +111,7 @@ def plan_fetch(
 def _doubt_changed(
     request: LaneRequest, series: SeriesStore, journal: Journal, sources: SourceCheck
 ) -> None:
-    """Withdraw trust from bars that were read from files which have changed since.
+    """Withdraw trust from bars whose files have changed since they were read.
 
     An offline call does not read files; its answer reports that they have changed.
     """
@@ -265,8 +265,8 @@ def _with_unsettled(
 ) -> list[Span]:
     """Extend each segment to the bars just before it that have settled since those bars were fetched.
 
-    Otherwise nightly queries, made before their last bar has settled, would leave one such bar per
-    night, which the next query does not include.
+    Otherwise nightly queries, made before the last bar has settled, would leave one unsettled bar
+    per night, which the next query does not include.
     """
     due = {span.end: span for span in due_spans(coverage, request.grid, request.settle_ms, now_ms)}
     widened = []
@@ -484,12 +484,12 @@ def _pages(expected: GridOutline, end: int, most: int, step: int) -> int:
 
 
 def cost_of(downloader: Any, query: FetchQuery) -> int:
-    """Return the units of its limits that one request takes; 1 if the vendor does not declare this.
+    """Return the units of the vendor's limits that one request takes; 1 if the vendor declares none.
 
     The request is built but not sent.
     """
     build = getattr(downloader, "bars_request", None)
     try:
         return int(build(query, None).cost) if build is not None else 1
-    except DataError:  # if the request cannot be built, the query will fail as well
+    except DataError:  # if the request cannot be built, the query will also fail
         return 1

@@ -1,12 +1,12 @@
 """Builds the query for a vendor: the missing bars, and adjacent bars to compare its answer with.
 
-A few stored bars from other vendors next to a span are requested, too; they are compared and not
+A few stored bars from other vendors next to a span are also requested; they are compared and not
 stored again. Together with the latest bars, the vendor's own final bars before them are requested
 again.
 
 Final bars do not expire, and no vendor is queried just for them. But if a vendor is queried for the
-end of a series anyway, the request occasionally reaches back over its own last bars, as far as that
-costs no additional request. Bars that differ replace the stored ones.
+end of a series anyway, the request occasionally reaches back over its own last bars, provided that
+this costs no additional request. Bars that differ replace the stored ones.
 """
 
 from __future__ import annotations
@@ -100,7 +100,7 @@ def _side(
 def _is_foreign(part: Covered, candidate: Candidate) -> bool:
     """Return whether a candidate's bars must be compared with the adjacent stored bars ``part``.
 
-    The candidate's own stored bars are compared, too, if they were rescaled. Bars from older tools
+    The candidate's own stored bars are also compared if they were rescaled. Bars from older tools
     have a separate rule.
     """
     if is_older(part) and candidate.adjustment != "unknown":
@@ -131,10 +131,9 @@ def _at(parts: Coverage, stamp: int) -> Covered | None:
 def _compared_from(
     request: LaneRequest, series: SeriesStore, candidate: Candidate, span: Span
 ) -> int:
-    """Return the time from which the vendor's own bars before ``span`` are requested again.
+    """Return the start of the vendor's own earlier bars that are requested again for comparison.
 
-    The result is the start of ``span`` if no comparison is due, or if bars after ``span`` are
-    stored.
+    It is the start of ``span`` if no comparison is due, or if bars after ``span`` are stored.
     """
     caps, compared_at = candidate.capabilities, series.view().compared_at
     if caps is None or request.query.refresh or not _is_due(request, series, compared_at):
@@ -187,8 +186,8 @@ def request_start(
 ) -> int:
     """Return the start of a request for ``span`` that also includes bars to compare.
 
-    These are the bars received since the last comparison, but at least a few, as far as they cost
-    no additional request.
+    These are the bars received since the last comparison, but at least a few, provided that they
+    cost no additional request.
     """
     stamps = grid.opens(own)
     since = len(stamps) if compared is None else int((stamps >= compared).sum())

@@ -88,7 +88,7 @@ def build_commit(
 def without_rescaled(
     answer: ClassifiedAnswer, stored: StoredRange, vendor: str, *, splits: bool
 ) -> ClassifiedAnswer:
-    """Return the answer with rows whose prices are a multiple of a final bar's counted as invalid.
+    """Return the answer; rows whose prices are a multiple of a final bar's prices count as invalid.
 
     All four prices of such a row are the stored ones multiplied by the same factor of a split or
     unit (pence, thousandths). This is not a revision; the vendor has changed its basis without
@@ -99,7 +99,7 @@ def without_rescaled(
         answer: Answer to examine.
         stored: Bars stored for its span.
         vendor: Vendor that answered; only bars that it supplied itself are compared.
-        splits: Whether to look for split factors as well. This is False for stocks, whose splits
+        splits: Whether to also look for split factors. This is False for stocks, whose splits
             may be real and reported late.
     """
     rows, old_rows = answer.closed, stored.rebased
@@ -139,8 +139,8 @@ def without_rescaled(
 def beside_doubted(answer: ClassifiedAnswer, stored: StoredRange, vendor: str) -> ClassifiedAnswer:
     """Remove from a doubtful answer the rows for which another vendor's doubtful bars are stored.
 
-    If the bars of two vendors are doubtful in the same way, the first one's stay, and the other's
-    are used only for times at which the first has none.
+    If two vendors' bars are doubtful in the same way, the first vendor's bars stay, and the other's
+    are used only for times at which the first vendor has none.
 
     Args:
         answer: Answer to examine.
@@ -642,7 +642,7 @@ class _CommitBuilder:
     def _until_next_bar(self, holes: Edges) -> tuple[Edges, Stamps]:
         """Return the times for gaps, which are earlier if the next bar closes sooner.
 
-        If a later bar has come by then, there was no trade.
+        If a later bar has arrived by then, there was no trade.
         """
         edges, expires = self._as_gaps(holes)
         grid, ends = self.terms.grid, holes[holes[:, 0].searchsorted(edges[:, 0], "right") - 1, 1]
@@ -761,15 +761,15 @@ class CommitContext:
         grid: Grid of the series.
         basis: Basis of the fetched rows.
         now_ms: Time of the commit.
-        expiry: How long empty results remain valid.
+        expiry: Time for which empty results remain valid.
         doubt: Reason to doubt everything just fetched, such as a nearby split.
         settle_ms: Time after an intraday bar closes during which it may still change, in
             milliseconds.
         is_refresh: Whether the purpose of the fetch was to replace stored bars.
         vendor_days: Sessions that a vendor lacks for most of its symbols, in which gaps are never
             trusted.
-        last_ms: Timestamp of the last bar in the series, including this answer; None if there isn't
-            one. An empty span after it is not a gap between bars, even if several vendors report it
+        last_ms: Timestamp of the last bar in the series, including this answer; None if the series
+            has no bars. An empty span after it is not a gap between bars, even if several vendors report it
             repeatedly.
     """
 
@@ -824,7 +824,7 @@ class CommitContext:
 
     @cached_property
     def _settled_before(self) -> int:
-        """A timestamp before which every bar has settled; some later ones may have settled as well."""
+        """A timestamp before which every bar has settled; some later ones may also have settled."""
         newest = newest_settled(self.grid, self.settle_ms, self.now_ms)
         return 0 if newest is None else newest + 1
 

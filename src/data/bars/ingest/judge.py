@@ -70,8 +70,8 @@ def judge(
 ) -> ClassifiedAnswer:
     """Return the answer with verdicts on its bars and on the stored bars next to it.
 
-    If grave rows from another vendor are stored, and the rows of this answer are the same or grave
-    as well, the result contains the stored rows, so that the first vendor's rows stay.
+    If grave rows from another vendor are stored, and the rows of this answer are the same or also
+    grave, the result contains the stored rows, so that the first vendor's rows stay.
     """
     return _Judging(answer, stored, context).judged()
 

@@ -90,10 +90,10 @@ def receive(
     question: Question,
     fetched: Fetched,
 ) -> ReceivedAnswer:
-    """Combine an answer with its request and the ex-dates that it reports on.
+    """Combine an answer with its request and the ex-dates that the answer covers.
 
-    If the local clock is behind, the basis becomes unknown before anything is compared. If earlier
-    bars were not sent again, the span is shortened before the ex-dates are limited to it.
+    If the local clock is behind, the basis is set to unknown before anything is compared. If
+    earlier bars were not sent again, the span is shortened before the ex-dates are limited to it.
 
     Raises:
         NoDataError: The answer contains only bars that were requested again.

@@ -57,10 +57,10 @@ class ClassifiedAnswer:
         answered: Span that the answer covers.
         closed: Its closed bars, ascending, checked.
         forming: Rows of bars that had not closed.
-        finality: How far the bars are final; later ones are provisional.
+        finality: Time up to which the bars are final; later ones are provisional.
         holes: Spans with an expected bar that was not received.
         bad: Closed rows that cannot be bars.
-        bad_spans: Span of each of them, up to the next expected bar.
+        bad_spans: Span of each row in ``bad``, up to the next expected bar.
         off_grid: Closed rows with a timestamp at which no bar can open.
         off_slots: Spans for which off-grid rows were received instead of the expected bar.
         unexpected: Timestamps of closed bars that the calendar does not expect.
@@ -114,7 +114,7 @@ class ClassifiedAnswer:
         """The spans that another vendor may still be queried for.
 
         If the answer lacks too much to be trusted, this is its whole span: then the missing bars
-        are not listed, and another vendor should confirm the rest, too. Spans of bars with serious
+        are not listed, and another vendor should also confirm the rest. Spans of bars with serious
         faults are included.
         """
         return coalesce([*self._within_parts(bool(self.doubt)), *self.grave])
@@ -248,7 +248,7 @@ def _disbelief(closed: BarTable, bad: int, odd: int, least_share: float) -> str:
     """Return why the rows as a whole are not trusted; empty if they are trusted.
 
     Rows that cannot be bars are requested from another vendor individually; if they outnumber the
-    bars, the bars are doubted, too. If all rows are bad, there is nothing to doubt.
+    bars, the bars are also doubted. If all rows are bad, there is nothing to doubt.
     """
     rows = len(closed) + bad
     doubts = []
@@ -321,7 +321,7 @@ def _need_not_trade(grid: BarGrid) -> bool:
 
 
 def _holds_a_session(span: Span, grid: BarGrid) -> bool:
-    """Return whether the span contains a whole session, which lack of trades cannot explain."""
+    """Return whether the span contains a whole session; a lack of trades cannot explain such a gap."""
     if not grid.timeframe.is_intraday:
         return True
     if span.end - span.start < _SHORTEST_SESSION_MS:

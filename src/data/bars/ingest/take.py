@@ -152,7 +152,7 @@ def take(
        must not be stored.
     5. :func:`_store_actions`: store splits and dividends. This is before 6, which compares in the
        basis that they define.
-    6. :func:`_compare`: read the stored bars, once; the view from this read is used from here on,
+    6. :func:`_compare`: read the stored bars, once; the view from this read is used in all later steps,
        so the kind is checked again. Rows whose prices came back multiplied by a factor are dropped;
        if there are many, the answer is rejected.
     7. :func:`_judge`: find bars that are almost certainly wrong in comparison with neighbours and
@@ -292,16 +292,15 @@ def _store_actions(request: LaneRequest, series: SeriesStore, checked: CheckedAn
 
 
 def _compare(request: LaneRequest, series: SeriesStore, checked: CheckedAnswer) -> ComparedAnswer:
-    """Read the bars stored for the answered span, and drop rows with multiplied prices.
+    """Read the bars stored for the answered span, and drop rows whose prices are off by a factor.
 
     Raises:
-        KindMismatchError: Another writer has stored bars of a different kind meanwhile.
-        QualityError: Many final bars came back with multiplied prices.
+        KindMismatchError: In the meantime, another writer stored bars of a different kind.
+        QualityError: Many final bars came back with prices off by a factor.
     """
     fetched = checked.fitted.fetched
     stored, surroundings = _stored(request, series, checked)
-    # The answer is stored next to the current bars, which another writer may have changed
-    # meanwhile.
+    # The answer is stored next to the current bars, which another writer may since have changed.
     view = series.view()
     check_kind(view.kind, request, fetched)
     is_share = request.query.instrument.asset_class == "stock"
@@ -312,7 +311,7 @@ def _compare(request: LaneRequest, series: SeriesStore, checked: CheckedAnswer) 
 
 
 def _forming(request: LaneRequest, received: ReceivedAnswer, rows: BarTable) -> Forming | None:
-    """Return bars that have not closed, which are only for this answer; None if there aren't any."""
+    """Return bars that have not closed, which are only for this answer; None if every bar has closed."""
     if not len(rows):
         return None
     fetched, opened = received.fetched, received.sessions.opened
@@ -367,10 +366,10 @@ def _stored(
 
 
 def _refuse_rescaled(request: LaneRequest, fetched: Fetched, answer: ClassifiedAnswer) -> None:
-    """Reject an answer in which many final bars have multiplied prices; a few count as bad rows.
+    """Reject an answer with many final bars off by a factor; a few such bars count as bad rows.
 
     Raises:
-        QualityError: Many final bars came back with multiplied prices.
+        QualityError: Many final bars came back with prices off by a factor.
     """
     odd = sum(row.reason == RESCALED for row in answer.bad)
     if odd and are_many(odd, odd + len(answer.closed)):

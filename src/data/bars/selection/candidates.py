@@ -187,7 +187,7 @@ class Candidate:
         """Return whether the vendor's prices fit others' only if splits and dividends are already stored.
 
         This is so for fully adjusted prices, and for raw prices from a vendor that sends no
-        actions. It is False for other assets than stocks and for a pinned vendor.
+        actions. It is False for assets other than stocks and for a pinned vendor.
         """
         if query.provider is not None or query.instrument.asset_class != "stock":
             return False
@@ -202,7 +202,7 @@ class LaneRoute:
     Attributes:
         lane_name: Lane name; empty for the default one.
         candidates: Candidates in the order in which to query them.
-        kind: Kind of the lane's bars, as far as the first candidate declares it.
+        kind: Kind of the lane's bars, with the parts that the first candidate declares.
         reporters: Vendors, from all lanes, that can be queried for splits and dividends, in order.
     """
 

@@ -34,7 +34,7 @@ _LEAST_SHARE = ValidationRules().min_quality_score
 def conversion_for(query: BarsQuery, caps: Capabilities, wanted: Kind) -> Conversion | None:
     """Return the conversion of a vendor's bars to the wanted kind; None if not needed or possible.
 
-    Of several suitable source timeframes, the longest one that covers the range is used.
+    If several source timeframes are suitable, the longest one that covers the range is used.
 
     Args:
         query: The query; the vendor serves its timeframe.

@@ -92,7 +92,7 @@ def _passed_over(query: BarsQuery, way: Route) -> Iterator[tuple[str, str]]:
 
 
 def differences(first: LaneRoute, other: LaneRoute) -> str:
-    """Return, as text, why the bars of two lanes do not mix."""
+    """Return a text that explains why the bars of two lanes do not mix."""
     pairs = first.kind.differences(other.kind).values()
     kind = ", ".join(f"{other_value} instead of {own_value}" for own_value, other_value in pairs)
     return kind or f"{'@'.join(other.lane_name)} prices"

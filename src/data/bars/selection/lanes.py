@@ -200,7 +200,7 @@ class LaneFinder:
         return first_of(query, offers, lambda offer: offer.name in vendors)
 
     def order(self, instrument: Instrument, timeframe: Timeframe) -> Any:
-        """Return the vendors in the rules, in order, as far as it is known without loading any.
+        """Return the vendors in the rules, in order, using what is known without loading any.
 
         Returns:
             An object that is equal as long as the rules give the same order: a ``VendorOrder``, or

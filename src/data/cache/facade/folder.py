@@ -199,7 +199,7 @@ class CacheFolder:
         """Update the summaries if this object changed anything and the cache is small.
 
         A large cache is skipped so that exiting is not delayed by reading thousands of documents;
-        jobs write summaries too.
+        jobs also write summaries.
         """
         self._retention_manager.write_uses()
         if self.store.changed and len(self.store.keys()) <= _MOST_SERIES_AT_EXIT:
@@ -208,7 +208,7 @@ class CacheFolder:
     # --- removing --------------------------------------------------------------------------
 
     def clear(self, symbol: str | None = None, timeframe: str | None = None) -> None:
-        """Delete the bars of a series, of a symbol, of a timeframe of all symbols, or all bars."""
+        """Delete the bars of a series, a symbol or a timeframe of all symbols, or delete all bars."""
         if timeframe is not None:
             for name in self.list_symbols() if symbol is None else [symbol]:
                 self.clear_symbol_timeframe(name, timeframe)

@@ -131,7 +131,7 @@ class Catalogue:
         return [key for key, _ in self.listing()]
 
     def all_years(self) -> Iterator[YearInfo]:
-        """Yield the record of every year of every series that is read if no lane is named."""
+        """Yield the record of every year of the series that are read if no lane is named."""
         holdings = self._inventory().look("outer_keys")
         lanes = {lane.key: lane for lane in holdings.lanes}
         listed = {key: entry for key, entry in self.listing(holdings) if key.lane in _ANSWERING}

@@ -200,7 +200,7 @@ class YearMeta(Record, frozen=True, gc=False):
     Attributes:
         state: Committed state.
         pending: State that a rewrite is about to commit, or None.
-        vendor: Vendor of most bars or, without bars, the vendor that had none.
+        vendor: Vendor of most bars or, if the year has none, the vendor that reported this.
         shares: Maps each vendor to the number of its bars, if there are several.
         is_judged: Whether all bars were checked, together with their neighbours, for almost certain
             errors when they arrived.
@@ -229,7 +229,7 @@ class YearMeta(Record, frozen=True, gc=False):
         return {self.vendor: self.state.rows} if self.state.rows else {}
 
     def of(self, shares: Mapping[str, int]) -> YearMeta:
-        """Return the document with other numbers of bars by vendor, the latest vendor last."""
+        """Return the document with new bar counts by vendor, the latest vendor last."""
         counts = {vendor: bars for vendor, bars in shares.items() if bars}
         if not counts:
             return self.replaced(shares={})
@@ -335,7 +335,7 @@ class _State(msgspec.Struct):
 
 
 class _Ours(_State, kw_only=True, forbid_unknown_fields=True):
-    """The content under ``onetape``. A key that is not listed here is kept as it is."""
+    """The content under ``onetape``. A key that is not listed here is kept unchanged."""
 
     format: Literal[1]
     created_at: int
@@ -521,7 +521,7 @@ class _SourceState(msgspec.Struct):
 class _SeriesDocument(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     """The document, except for the facts stored exactly as declared.
 
-    A key that is not listed, here or in :class:`SeriesFacts`, is kept as it is.
+    A key that is not listed here or in :class:`SeriesFacts` is kept unchanged.
     """
 
     format: Literal[1]

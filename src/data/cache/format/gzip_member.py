@@ -179,7 +179,7 @@ def _number(value: Any) -> int:
 
 @dataclass(frozen=True)
 class Member:
-    """A verified member, in which every bit is as it was written.
+    """A verified member, which is bit-for-bit as written.
 
     Attributes:
         header: Description of the bars.

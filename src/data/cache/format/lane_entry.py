@@ -106,8 +106,7 @@ class LaneEntry(msgspec.Struct, array_like=True):
         has_series: Whether a document for the series as a whole exists.
         is_pinned: Whether a version is pinned.
         is_sound: Whether all documents are reliable and no file is from another tool.
-        confirmed, contradicted: Numbers of bars on which a second vendor agrees, and on which it
-            disagrees.
+        confirmed, contradicted: Numbers of bars that a second vendor confirmed, and contradicted.
         compared_ms: Time of the last comparison with a second vendor.
         unjudged: Number of years whose bars were not all judged on arrival.
     """
@@ -138,7 +137,7 @@ class LaneEntry(msgspec.Struct, array_like=True):
 
     @property
     def exists(self) -> bool:
-        """Whether anything is stored, be it bars or the information that vendors have no bars."""
+        """Whether anything is stored: either bars, or the fact that vendors have none."""
         return bool(self.packed_years) or self.has_series
 
     @property

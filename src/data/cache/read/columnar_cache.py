@@ -140,7 +140,7 @@ class Sidecars:
         ]
 
     def _serving(self, lane: SeriesFiles, wanted: States) -> ColumnarFile | None:
-        """Return a file, cached or on disk, that has the years in their current state, or None."""
+        """Return a file, either cached or on disk, with the years in their current state, or None."""
         identities = _identities(wanted)
         file = self.opened(lane.key)
         if file is None or file.serves(identities):
@@ -171,7 +171,7 @@ class Sidecars:
         return [(lane.paths.data_text(year), file.head.years[year]) for year in wanted]
 
     def opened(self, key: SeriesKey) -> ColumnarFile | None:
-        """Return the cached columnar file; if there isn't one, open and cache the one on disk."""
+        """Return the cached columnar file; if none is cached, open and cache the file on disk."""
         file: ColumnarFile | None = self._memory.get(("columns", key))
         if file is None:
             file = self.on_disk(key)

@@ -196,7 +196,7 @@ class ColumnarFile:
         self._sound[unknown] = True
 
     def verify_tail(self, first: int) -> None:
-        """Verify the checksum of each column's rows from ``first`` on.
+        """Verify the checksum of each column's rows, starting at ``first``.
 
         Raises:
             DamagedColumnsError: A checksum does not match.

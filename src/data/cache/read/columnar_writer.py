@@ -118,7 +118,7 @@ def restamp(disk: Disk, file: ColumnarFile, sources: Mapping[int, ColumnSource])
 def _write_rows(
     disk: Disk, handle: Handle, head: Head, name: str, row: int, values: Column, check: int
 ) -> int:
-    """Write values from ``row`` on, and the checksums of the blocks that they complete.
+    """Write values starting at ``row``, and the checksums of the blocks that they complete.
 
     Args:
         disk, handle, head: File to write to.

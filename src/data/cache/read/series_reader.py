@@ -555,7 +555,7 @@ class RangeReader:
     def _mixed(
         self, lane: SeriesFiles, span: Span, old: list[int], ours: list[int]
     ) -> tuple[BarTable, list[Coverage]]:
-        """Read this library's years and those of older tools, one by one."""
+        """Read the year files written by this library and by older tools, one by one."""
         tables: list[BarTable] = []
         coverages: list[Coverage] = []
         paths = self._old.of(lane, lane.years())

@@ -135,7 +135,7 @@ class Inspection:
 def inspect(
     store: StoreParts, keys: Sequence[SeriesKey], has_time: Callable[[], bool], total: int
 ) -> Inspection:
-    """Check series after series while there is time, but at least one file; nothing is changed.
+    """Check one series after another while time is left, but at least one file; change nothing.
 
     ``total`` is the number of existing files.
     """
@@ -442,8 +442,8 @@ def diagnose(lane: SeriesFiles, year: int, *, is_locked: bool = False) -> Ailmen
     """Return the defect of a year, or None if it is intact or another tool's file.
 
     A commit in progress is distinguished from damage by the age of the files. If the files have
-    changed meanwhile, there was a commit, and they are examined again. If the caller holds the
-    lane's lock, this cannot happen.
+    changed in the meantime, there was a commit, and they are examined again. This cannot happen if
+    the caller holds the lane's lock.
     """
     for _ in range(_LOOKS):
         before = _states(lane, year)

@@ -65,7 +65,7 @@ def keep_file(lane: SeriesFiles, source: Path, content: bytes, reason: str) -> N
 
 
 def keep_barring(lane: SeriesFiles, name: str, what: str) -> None:
-    """Move something other than a file that has a file's name into the quarantine, durably."""
+    """Move an object that is not a file, but has a file's name, into the quarantine, durably."""
     _folder(lane).keep_barring(lane.paths.folder / name, what)
     lane.memory.forget(lane.paths.folder / name)
 
@@ -325,7 +325,7 @@ class Damage(NamedTuple):
 
 
 def barred(paths: Iterable[Path]) -> list[Damage]:
-    """Return those of the paths that are something other than a file."""
+    """Return the paths that are something other than a file."""
     kinds = [(path, what_bars(os.fspath(path))) for path in paths]
     return [Damage(path, b"", barring(what), what) for path, what in kinds if what]
 

@@ -151,7 +151,7 @@ def recover(lane: SeriesFiles, year: int) -> YearMeta | None:
 
 
 def preview(lane: SeriesFiles, year: int) -> YearFile | None:
-    """Return what :func:`recover` would leave of ``year``, without changes or a lock.
+    """Return the year file that :func:`recover` would leave, without changes or a lock.
 
     None means that nothing would be stored. Raises as :func:`examine` does.
     """
@@ -454,7 +454,7 @@ class Scan:
 
 
 def scan(content: bytes, identity: str) -> Scan:
-    """Read a file as far as it is valid.
+    """Read the valid beginning of a file.
 
     Raises:
         FormatVersionError: A valid member is from a newer version.
@@ -474,7 +474,7 @@ def _is_readable(member: Member) -> bool:
 
 
 def _behind(content: bytes, start: int) -> Iterator[Member]:
-    """Yield all valid members from ``start`` on, whether chained or not."""
+    """Yield all valid members at or after ``start``, whether chained or not."""
     while start < len(content):
         member = verify(content, start)
         if member is None:

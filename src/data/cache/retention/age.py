@@ -68,7 +68,7 @@ class Aged:
     Attributes:
         before: Time in UTC milliseconds; bars that had closed by then are old enough.
         years: Years, by series.
-        is_all: Whether all bars are deleted; if no bars are deleted, whether all tables are.
+        is_all: Whether all bars are deleted or, if no bars are, whether all tables are deleted.
         problems: Series that could not be examined, with reasons; they stay.
     """
 
@@ -148,7 +148,7 @@ class AgeRetention:
         """Delete years; return the deleted ones, and the problems with others.
 
         Each year is checked again under the lock of its series: it stays if it has received newer
-        rows meanwhile.
+        rows in the meantime.
         """
         deleted: list[AgedYear] = []
         problems = list(aged.problems)

@@ -43,8 +43,8 @@ class Fill:
         packed_bytes, plain_bytes: Compressed and uncompressed size of the year files measured so
             far.
         bars: Number of bars stored, in all lanes.
-        confirmed_bars, contradicted_bars: Number of bars on which a second vendor agrees, and on
-            which it disagrees.
+        confirmed_bars, contradicted_bars: Numbers of bars that a second vendor confirmed, and
+            contradicted.
     """
 
     bytes: int = 0
@@ -151,7 +151,7 @@ class Gauge:
 
 
 def totals(entries: Iterable[LaneEntry]) -> tuple[int, int, int]:
-    """Return the numbers of bars in lanes, of confirmed ones, and of contradicted ones."""
+    """Return the numbers of all bars in lanes, of confirmed bars, and of contradicted bars."""
     bars = confirmed = contradicted = 0
     for one in entries:
         bars, confirmed = bars + one.rows, confirmed + one.confirmed
@@ -185,7 +185,7 @@ def _measured(path: str, entry: YearEntry, before: Measured | None) -> Measured 
 
 
 def hop(file: IO[bytes], size: int, measured: Measured) -> None:
-    """Add the sizes of the members after those in ``measured`` to it, without decompressing any."""
+    """Extend ``measured`` by the sizes of the later members, without decompressing any."""
     while measured.packed < size:
         file.seek(measured.packed)
         start = file.read(PEEK_BYTES)

@@ -304,7 +304,7 @@ class Inventory:
     ) -> tuple[Learned, bool]:
         """Read the facts in a lane's documents; also return whether they may be stored in the index.
 
-        They may be stored if no writer was active in the lane meanwhile, the lane is undamaged, and
+        They may be stored if no writer was active in the lane in that time, the lane is undamaged, and
         any later change is certain to show in its folder's modification time. ``previous`` is the
         lane's entry if only ``part`` is missing.
         """
@@ -420,7 +420,7 @@ class Inventory:
         documents: Mapping[str, bytes],
         states: Mapping[int, YearState],
     ) -> None:
-        """Add the numbers of bars that valid comparisons with second vendors confirm or contradict."""
+        """Add the numbers of bars confirmed or contradicted by valid comparisons with a second vendor."""
         try:
             confirmations = load(documents[CONFIRMED], key) if CONFIRMED in documents else []
             standing = [one for one in confirmations if one.is_valid(self._disk, path, states)]

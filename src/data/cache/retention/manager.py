@@ -231,7 +231,7 @@ class RetentionManager(StoreListener):
     def tidy(self, *, dry_run: bool = False, holdings: Holdings | None = None) -> Trimmed:
         """Remove old files from the quarantines of all series.
 
-        Return those removed, or to be removed.
+        Return the removed files, or those to be removed.
 
         ``holdings`` are the folder's contents, if already known.
         """

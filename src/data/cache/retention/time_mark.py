@@ -16,7 +16,7 @@ _LATEST, _SINCE = "latest_ms", "lost_since_ms"
 
 
 class TimeMark:
-    """The latest time that answers in a cache have ever proved, as far as recorded.
+    """The latest recorded time that answers in a cache have ever proved.
 
     The answers themselves may have been deleted. If the file is missing or damaged, the time is
     unknown until an answer arrives that is newer than all stored ones.

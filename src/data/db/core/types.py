@@ -142,7 +142,7 @@ class JsonDocument(TypeDecorator[Any]):
         return dialect.type_descriptor(JSON(none_as_null=True))
 
     def process_bind_param(self, value: Any, dialect: Dialect) -> Any:
-        """Return the value for the engine, after a check: SQLite would accept NaN."""
+        """Return the value to bind; NaN is rejected, because SQLite would accept it."""
         try:
             json.dumps(value, allow_nan=False)
         except (TypeError, ValueError, RecursionError) as exc:

@@ -90,7 +90,7 @@ class TradesRepo(Repository):
     """Trades, which are never adjusted for splits or dividends."""
 
     def add(self, trade: Mapping[str, Any]) -> Trade:
-        """Add a trade, given by column; see :meth:`close_trade` for its net profit.
+        """Add a trade, passed as values by column; see :meth:`close_trade` for its net profit.
 
         Raises:
             QueryError: A column is unknown or its value invalid; ``bot_id``, ``symbol`` or
@@ -376,7 +376,7 @@ class MetricsRepo(Repository):
     """Performance metrics of bots."""
 
     def add(self, metric: Mapping[str, Any]) -> PerformanceMetric:
-        """Add metrics, given by column; ``bot_id`` and ``metrics`` are required.
+        """Add metrics, passed as values by column; ``bot_id`` and ``metrics`` are required.
 
         Raises:
             QueryError: A column is unknown or missing, or its value is invalid.
@@ -485,7 +485,7 @@ class TradeRepository(Repository):
         return True
 
     def add_trade(self, trade: Mapping[str, Any]) -> dict[str, Any]:
-        """Add a trade, given by column, and return it."""
+        """Add a trade, passed as values by column, and return it."""
         return as_dict(self.trades.add(trade))
 
     def close_trade(self, /, trade_id: str | int, **fields: Any) -> bool:

@@ -382,10 +382,10 @@ class TelegramRepository(Repository):
         """Return a user's schedules, ordered by id.
 
         Keys: ``id``, ``user_id``, ``ticker``, ``config_json``, ``schedule_config``,
-        ``scheduled_time`` (None means not every day in UTC), ``created_at``, ``enabled``, ``active``,
-        ``reason`` (why it was paused), ``cron``, ``next_run_at`` (None means never), ``created``,
-        ``period``, ``email``, ``indicators``, ``interval``, ``provider``, ``schedule_type``,
-        ``list_type``.
+        ``scheduled_time`` (None unless the schedule runs daily at a UTC time), ``created_at``,
+        ``enabled``, ``active``, ``reason`` (why it was paused), ``cron``, ``next_run_at`` (None
+        means never), ``created``, ``period``, ``email``, ``indicators``, ``interval``,
+        ``provider``, ``schedule_type``, ``list_type``.
         """
         return [schedule_as_dict(row) for row in self.schedules.of(telegram_user_id)]
 

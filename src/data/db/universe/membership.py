@@ -547,7 +547,7 @@ def _corrections(
 
     Args:
         view: View of the day.
-        came, left: Map the number of a record to the symbols that it added to, or removed from, the
+        came, left: Map the index of a record to the symbols that it added to, or removed from, the
             members on the day.
         records: All records, oldest first.
     """

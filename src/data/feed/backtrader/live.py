@@ -67,7 +67,7 @@ class BaseLiveDataFeed(BacktraderFeed):
         retry_interval: Seconds before a feed of your own is reconnected; streams and polls have
             their own waits.
         on_new_bar: Called with the symbol, the bar's opening time (naive UTC) and its values for
-            every bar that closes from now on, in a separate thread.
+            every bar that closes later, in a separate thread.
         data_manager: Source of history; by default the installation's own manager.
         timeout: Seconds allowed for each request for bars, as for ``get_ohlcv``; None allows as
             long as pages keep arriving. Your own ``data_manager`` receives it under the same name.

@@ -183,7 +183,7 @@ class ManagerHistory:
         return Filled(bars, absent, reason or "not published yet", holes[0])
 
     def _ask(self, start: Any = None, end: Any = None, **wishes: Any) -> pd.DataFrame:
-        """Return the frame, with or without gaps; gaps are judged here, without a warning."""
+        """Return the frame even if it has gaps, which the feed handles itself, without a warning."""
         label = self._grid.timeframe.label
         try:
             return self._manager.get_ohlcv(

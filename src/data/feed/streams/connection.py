@@ -694,7 +694,7 @@ class Connection:
         """Open a socket once the limits allow it.
 
         Raises:
-            DataError: The socket could not be opened, or the connection was closed meanwhile.
+            DataError: The socket could not be opened, or the connection was closed in the meantime.
         """
         while (wait := self._limiter.wait_s(1)) > 0:
             if self._stopped.wait(min(wait, self.pulse.tick)):

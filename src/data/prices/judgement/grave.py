@@ -29,7 +29,7 @@ class Grave(NamedTuple):
         stamps: Timestamps of the rows, int64, ascending.
         cause: Description of the defect, with figures: a clause without a full stop.
         from_start: Whether the rows begin with the first row of the series, and the cause is an
-            event after them. Earlier bars from the same source are then wrong too.
+            event after them. Earlier bars from the same source are then also wrong.
     """
 
     stamps: Stamps

@@ -77,7 +77,7 @@ _QUIET, _MOST_QUIET, _WILDER = 1.5, 1.2, 1.0
 _CERTAIN_ODDS, _LIKELY_ODDS = float(np.log(150)), float(np.log(10))
 
 
-# Number of x100 jumps by which each price is above the first one; shape (n, 4).
+# Number of hundredfold jumps by which each price is above the first one; shape (n, 4).
 Levels = NDArray[np.int8]
 
 
@@ -193,9 +193,9 @@ def _other_half(series: CheckedSeries, first: int, end: int) -> Defect:
 
 
 def _unit_levels(series: CheckedSeries, is_jump: Mask) -> Levels:
-    """Return, for each price, the number of x100 jumps since the first price; shape (n, 4).
+    """Return, for each price, the number of hundredfold jumps since the first; shape (n, 4).
 
-    Only rows whose prices are far apart, within the row or from the row before, can have a jump.
+    A jump is possible only in rows whose prices are far from each other or from the previous row's.
     """
     rows = np.flatnonzero(is_jump | np.append(is_jump[1:], False))
     cells = np.log(np.column_stack([column[rows] for column in series.prices]))
@@ -238,8 +238,8 @@ def _right_level(series: CheckedSeries, levels: Levels) -> tuple[np.int8, bool]:
 def _fits(series: CheckedSeries, levels: Levels, first: int, end: int) -> bool:
     """Return whether a run, converted to the correct unit, fits the adjacent prices.
 
-    It must fit on one side, because the market may have moved on the other. A symbol taken over by
-    another company fits on neither.
+    It need fit on only one side, because the market may have moved on the other. A symbol taken
+    over by another company fits on neither side.
     """
     usual = min(max(_MOVES * series.move_noise, _LEAST_DRIFT), _MOST_DRIFT)
     begin = max(0, first - 2)
@@ -385,8 +385,8 @@ def _mixed_levels(series: CheckedSeries, size: float) -> Floats | None:
 def _split_jumps(series: CheckedSeries, size: float, dates: list[int]) -> Floats:
     """Return, for each row but the first, whether its price jumps up (1) or down (-1) by a split.
 
-    A bar of which only the open is far away is not at another level, so its close must have jumped
-    too.
+    A bar of which only the open is far away is not at another level, so its close must also have
+    jumped.
     """
     usual, gaps = series.gap_noise, _without_dividends(series)
     moves = series.moves - (series.gaps - gaps)
@@ -609,7 +609,7 @@ def _untold(series: CheckedSeries, row: int, size: float, about: str) -> Iterato
 def _is_beyond_markets(series: CheckedSeries, row: int) -> bool:
     """Return whether a jump is too large for a market move.
 
-    It is for a share that was traded before, and with the usual volume on that day.
+    The share must have traded before the jump, and with the usual volume on that day.
     """
     gap = float(series.gaps[row])
     before = series.table.volume[max(0, row + 1 - _VOLUME_ROWS) : row + 1]

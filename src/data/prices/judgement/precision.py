@@ -18,7 +18,7 @@ _Z = 1.959964
 
 
 class Precision(NamedTuple):
-    """How many of the alarms with one cause were right.
+    """The number of right alarms among those with one cause.
 
     Attributes:
         right, raised: Numbers of right alarms and of all alarms with severity ``warning`` or above,

@@ -131,7 +131,7 @@ class CCXTDataDownloader(BaseDataDownloader):
         return HttpRequest(f"{self.base_url}/{self.exchange}/bars", params)
 
     def parse_bars(self, response: HttpResponse, query: FetchQuery) -> BarPage:
-        """Parse ccxt's rows; a page without rows is not yet the end.
+        """Parse ccxt's rows; an empty page does not mean that there is no more data.
 
         ``[[1709251200000, 61130.99, 61322.0, 61050.01, 61241.9, 1034.85]]``: open time in UTC
         milliseconds, open, high, low, close, volume in the base coin.

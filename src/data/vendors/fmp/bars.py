@@ -1,7 +1,7 @@
 """Financial Modeling Prep: stocks and indices, prices adjusted for splits.
 
 Everything in this module was observed in its responses between 2020 and 2026. Keys created since
-2025-08-31 can only use the addresses under ``/stable``; older keys can use these, too.
+2025-08-31 can only use the addresses under ``/stable``; older keys can also use these.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Polygon, called Massive since 2025: raw American stocks, and averages of crypto and currencies.
 
-Splits and dividends are served at separate addresses.
+Splits and dividends have separate addresses.
 """
 
 from __future__ import annotations

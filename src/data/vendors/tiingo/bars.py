@@ -208,7 +208,7 @@ def requested_dates(query: FetchQuery) -> tuple[date, date]:
 
 
 def read_bars(rows: Iterable[Mapping[str, Any]], query: FetchQuery) -> Sequence[Bar]:
-    """Parse rows, without those that were returned only because whole dates were requested.
+    """Parse rows, leaving out any that were returned only because whole dates were requested.
 
     Rows with dates that were not requested stay, because they show that the response is wrong.
     """

@@ -354,7 +354,7 @@ def _open_of(stamp: int, timeframe: Timeframe, hours: Span | None) -> int:
 
 
 def _actions(events: Mapping[str, Any], zone: ZoneInfo, now_ms: int) -> list[Action]:
-    """Parse splits and dividends; ex-dates are local dates of the exchange."""
+    """Parse splits and dividends; ex-dates are local dates at the exchange."""
     actions = []
     for event in (events.get("splits") or {}).values():
         at = event["date"] * SECOND_MS
