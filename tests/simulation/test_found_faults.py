@@ -674,3 +674,13 @@ def test_a_verdict_does_not_renew_a_stored_bar_from_before_the_clock_was_set_bac
         seen = sim.ask(Question("BTCUSDT", "1h", "2024-06-03T11:00", "2024-06-05T13:00"))
     assert seen is not None
     assert max(seen.rows) == parse_iso("2024-06-05T10:00")
+
+
+def test_an_answer_without_anything_to_store_does_not_say_when_newer_bars_are_due() -> None:
+    with simulated(PLUGINS, "2024-06-05T13:45") as sim:
+        sim.set_clock(7200)
+        sim.ask(Question("BTCUSDT", "1h", "2024-06-05T13:00", "2024-06-05T13:00"))
+        sim.set_clock(0)
+        sim.ask(Question("BTCUSDT", "1h", "2024-06-03T11:00", "2024-06-04T12:00"))
+        seen = sim.ask(Question("BTCUSDT", "1h", "2024-06-04T12:00", "2024-06-05T12:00"))
+    assert seen is not None and len(seen.rows) == 25

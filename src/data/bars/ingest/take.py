@@ -609,12 +609,16 @@ def _due(
     now = _now_ms(series, fetched)
     cap = first_unclosed(grid.calendar, grid.timeframe, now, grid.anchor)
     due_before = series.view().next_due
+    parts = series.coverage()
+    # An answer by a vendor whose clock is behind ours may contain nothing that is stored. Then the
+    # time would be counted from the end of older bars.
+    ends = [part.span.end for part in (*parts[-1:], *commit.pieces)]
+    ends += stretches(commit.marks).columns.ends.tolist()
+    end = min(answer.answered.end, max(ends, default=0))
     # After the last closed bar there may be hours in which the market is closed.
-    reaches = answer.answered.end >= cap or grid.next_open(answer.answered.end) >= cap
-    up_to_now = reaches and answer.unpublished is None
+    up_to_now = (end >= cap or grid.next_open(end) >= cap) and answer.unpublished is None
     if not up_to_now and due_before is None:
         return None
-    parts = series.coverage()
     first = min(_provisional(parts, answer, commit, grid), default=None)
     due = next_due(
         grid,
