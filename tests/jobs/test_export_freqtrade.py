@@ -7,16 +7,23 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pytest
 
+from src.data.cache.values import Commit, CommitPiece
 from src.data.cli import main
 from src.data.clock import ManualClock
 from src.data.data_manager import DataManager
 from src.data.errors import IncompleteDataWarning, StorageError
 from src.data.jobs.export import Exporter
 from src.data.jobs.export_freqtrade import BarFile, write_files
-from src.data.model.instant import parse_iso
+from src.data.model.bars import BarTable
+from src.data.model.instant import DAY_MS, HOUR_MS, parse_iso
+from src.data.model.kind import Basis, Kind
+from src.data.model.series import SeriesKey
+from src.data.model.span import Span
+from src.data.model.timeframe import Timeframe
 from tests.e2e.conftest import make, manager, rules
 from tests.vendor_server import Fault, VendorServer
 
@@ -146,6 +153,24 @@ def test_perpetual_futures_have_a_folder_and_a_name_of_their_own() -> None:
     assert name("BTCUSD", "BTC", "USD", "binancecoinm") == (
         "binance/futures/BTC_USD_BTC-1h-futures.feather"
     )
+
+
+@pytest.mark.parametrize("venue", ["../../evil", "{}/evil", "..", "a\0b"])
+def test_a_stored_venue_does_not_lead_out_of_the_folder(
+    manager: DataManager, tmp_path: Path, venue: str
+) -> None:
+    """A cache may come from somebody else."""
+    first = parse_iso("2024-06-03")
+    stamps = first + np.arange(24, dtype=np.int64) * HOUR_MS
+    table = BarTable.of_columns(stamps, [np.full(24, 100.0)] * 5)
+    kind = Kind("24h", "clock", venue.format(tmp_path), "USDT", "base")
+    span = Span(first, first + DAY_MS)
+    piece = CommitPiece(table, span, "binance", first + 2 * DAY_MS, kind, Basis("raw"), "final")
+    key = SeriesKey("BTCUSDT", Timeframe.parse("1h"))
+    manager._services.cache.store.commit(key, Commit((piece,), kind=kind))
+    one = exported(manager, tmp_path / "data" / "below")["BTCUSDT 1h"]
+    assert (one.path, one.problem) == ("", "its bars are not those of an exchange")
+    assert not list(tmp_path.rglob("*.feather"))
 
 
 def test_the_command_tells_what_is_missing(

@@ -118,7 +118,8 @@ def _place(key: SeriesKey, instrument: Instrument, venue: str) -> tuple[str, str
     base, quote = instrument.base, instrument.quote
     if instrument.asset_class != "crypto" or not base or not quote:
         return "", "not a pair of coins"
-    if key.is_sample or key.of_folder or not venue or venue == "aggregate":
+    # The venue becomes a folder; one stored by another program might lead out of the data folder.
+    if key.is_sample or key.of_folder or not venue.isalnum() or venue == "aggregate":
         return "", "its bars are not those of an exchange"
     if key.timeframe.label not in _TIMEFRAMES:
         return "", f"freqtrade has no {key.timeframe}"
