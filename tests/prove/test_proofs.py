@@ -13,7 +13,7 @@ import pytest
 from src.data.prove import checks
 from src.data.prove.checks import PROOFS, Proof
 from src.data.prove.run import NAMES, carried_out
-from src.data.prove.stage import Process, TooSlowError
+from src.data.prove.stage import Process, Stage, UnfinishedError
 from tests.cache.counts import FULL
 
 from .conftest import Set
@@ -73,6 +73,25 @@ def test_a_process_that_does_not_answer_is_a_broken_promise(spoilt: Set) -> None
     assert (verdict.is_kept, verdict.saw[:17]) == (False, "no answer within ")
 
 
+# Without those that expect an error, or that wait for an answer.
+OF_BARS = {proof.name: proof for proof in PROOFS if proof.name not in ("pinned", "killed")}
+
+
+@pytest.mark.parametrize("proof", OF_BARS.values(), ids=OF_BARS)
+def test_an_error_in_place_of_bars_is_a_broken_promise(spoilt: Set, proof: Proof) -> None:
+    def refused(stage: Stage) -> checks.Observation:
+        for vendor in stage.server.vendors.values():
+            vendor.refusals, vendor.refuses_always = [(451, {})], True
+        heal, stage.server.heal = stage.server.heal, lambda: None
+        try:
+            return proof.run(stage)
+        finally:
+            stage.server.heal = heal
+
+    verdict = carried_out(spoilt.stage, proof._replace(run=refused))
+    assert not verdict.is_kept and verdict.saw
+
+
 def test_a_process_that_fails_is_a_broken_promise_with_its_last_words(spoilt: Set) -> None:
     def failing(_: object) -> checks.Observation:
         spoilt.stage.ask("BTCUSDT", "1h", no_such_option=1)
@@ -86,7 +105,7 @@ def test_a_process_that_fails_is_a_broken_promise_with_its_last_words(spoilt: Se
 def test_limits_grow_with_the_measured_pace(spoilt: Set, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(spoilt.stage, "pace", 20.0)
     begun = time.monotonic()
-    with pytest.raises(TooSlowError):
+    with pytest.raises(UnfinishedError):
         spoilt.stage.result(Process(), 0.01)
     assert 0.2 <= time.monotonic() - begun < 5
 

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 from ..disk.files import Disk
 from .market import DAY, HOUR, MINUTE, OPENS, Row, ScriptedVendor
-from .stage import NOW_MS, Process, Stage
+from .stage import NOW_MS, Process, Stage, UnfinishedError
 
 _COIN, _HOURS, _SHARE = "BTCUSDT", "1h", "AAPL"
 # 2024-06-03, and the ex-date 2024-06-10.
@@ -133,7 +133,7 @@ def hole(stage: Stage) -> Observation:
         binance.lacks = lacks
     answer = stage.ask(*_day(_MONDAY))
     gaps = [f"{gap['start'][11:16]} to {gap['end'][11:16]} ({gap['reason']})"
-            for gap in answer["provenance"]["gaps"]]  # fmt: skip
+            for gap in _provenance(answer)["gaps"]]  # fmt: skip
     stage.server.heal()
     stage.set_time(NOW_MS + 7 * HOUR)
     again = stage.ask(*_day(_MONDAY), strict=True)
@@ -300,7 +300,7 @@ def wrong_bars(stage: Stage) -> Observation:
 
     stage.server.vendors["binance"].twist = twist
     answer, strict = stage.ask(*_day(day)), stage.ask(*_day(day), strict=True)
-    told = answer["provenance"]
+    told = _provenance(answer)
     doubted = [span["start"] for span in told["spans"] if span["state"] == "suspect"]
     rest, wants = ([row for row in rows if row.at not in (impossible, unit)]
                    for rows in (_bars(answer), _hours(day)))  # fmt: skip
@@ -382,8 +382,20 @@ def _is_true(answer: dict[str, Any], day: int, count: int) -> bool:
     return len(bars) == count and all(row in wants for row in bars)
 
 
+def _provenance(answer: dict[str, Any]) -> dict[str, Any]:
+    """Return the provenance of an answer; raise UnfinishedError if it is an error."""
+    if "error" in answer:
+        raise UnfinishedError(f"no bars were returned: {answer['error']}: {answer['text']}")
+    provenance: dict[str, Any] = answer["provenance"]
+    return provenance
+
+
 def _year_file(stage: Stage) -> Path:
-    return next(stage.cache.rglob("2024.csv.gz"))
+    """Return the stored file of the year; raise UnfinishedError if nothing was stored."""
+    path = next(stage.cache.rglob("2024.csv.gz"), None)
+    if path is None:
+        raise UnfinishedError("no bar was stored")
+    return path
 
 
 def _lines(path: Path) -> list[str]:

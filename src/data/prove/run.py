@@ -7,7 +7,7 @@ from collections.abc import Generator, Sequence
 from typing import Any, NamedTuple
 
 from .checks import PROOFS, Proof
-from .stage import Stage, TooSlowError, staged
+from .stage import Stage, UnfinishedError, staged
 
 NAMES = tuple(proof.name for proof in PROOFS)
 
@@ -54,13 +54,13 @@ def verdicts(names: Sequence[str] = (), break_: str = "") -> Generator[PromiseVe
 
 
 def carried_out(stage: Stage, proof: Proof) -> PromiseVerdict:
-    """Carry out a proof, and return the verdict; a process that fails is a broken promise."""
+    """Carry out a proof, and return the verdict; a proof that cannot be finished is a broken promise."""
     begun = time.monotonic()
     try:
         stage.scene(proof.name)
         seen = proof.run(stage)
         did, saw, broken = seen.did, seen.saw, list(seen.broken)
-    except TooSlowError as exc:
+    except UnfinishedError as exc:
         did, saw, broken = proof.run.__doc__ or "", "", [str(exc)]
     seconds = time.monotonic() - begun
     return PromiseVerdict(

@@ -29,8 +29,8 @@ _CALL_S, _LOAD_S, _USUAL_LOAD_S = 30.0, 180.0, 4.0
 _FIRST = ["BTCUSDT", "1h", "2024-01-01", "2024-01-02"]
 
 
-class TooSlowError(DataError):
-    """A process did not report in time, or ended without a report."""
+class UnfinishedError(DataError):
+    """A proof cannot be finished: a process did not report in time, or its report lacks the bars."""
 
 
 class Process:
@@ -172,15 +172,15 @@ class Stage:
         """Return the next report of a process.
 
         Raises:
-            TooSlowError: There is none within the limit, or the process has ended without one.
+            UnfinishedError: There is none within the limit, or the process has ended without one.
         """
         until = time.monotonic() + limit_s * self.pace
         while not process.reports:
             if process.ended is not None:
-                raise TooSlowError(f"a process ended with {process.ended}{self._last_error()}")
+                raise UnfinishedError(f"a process ended with {process.ended}{self._last_error()}")
             if time.monotonic() >= until:
                 process.kill()
-                raise TooSlowError(f"no answer within {limit_s * self.pace:,.0f} s")
+                raise UnfinishedError(f"no answer within {limit_s * self.pace:,.0f} s")
             self._listen(until)
         return process.reports.pop(0)
 
@@ -188,12 +188,12 @@ class Stage:
         """Wait until processes have ended.
 
         Raises:
-            TooSlowError: A process is still running after the limit.
+            UnfinishedError: A process is still running after the limit.
         """
         until = time.monotonic() + _CALL_S * self.pace
         while any(one.ended is None for one in processes):
             if time.monotonic() >= until:
-                raise TooSlowError("a process does not end")
+                raise UnfinishedError("a process does not end")
             self._listen(until)
 
     def _listen(self, until: float) -> None:
@@ -207,7 +207,7 @@ class Stage:
                     self._selector.unregister(key.fileobj)
                 continue
             if not data:
-                raise TooSlowError(f"the processes of the users have ended{self._last_error()}")
+                raise UnfinishedError(f"the processes of the users have ended{self._last_error()}")
             *lines, self._rest = (self._rest + data).split(b"\n")
             for line in lines:
                 report = json.loads(line)
