@@ -262,10 +262,9 @@ class FastInfo(Mapping[str, Any]):
         return len(self._KEYS)
 
     def __getitem__(self, key: str) -> Any:
-        name = "".join(f"_{c.lower()}" if c.isupper() else c for c in str(key))
         if key not in self._KEYS and key not in map(_snake, self._KEYS):
             raise KeyError(f"{key!r} is not one of {', '.join(self._KEYS)}")
-        return getattr(self, name)
+        return getattr(self, _snake(key))
 
     def toJSON(self, indent: int = 4) -> str:  # noqa: N802 - the name in yfinance
         """Return all values as JSON text."""
