@@ -273,10 +273,18 @@ def quotes_of(
 
 
 def left_out(page: Page, sent: Page) -> set[int]:
-    """Return the stamps of bars that should be sent and are not, though later ones are."""
+    """Return the stamps of bars that should be sent and are not, though later ones are.
+
+    A row without any price is no bar, and one labelled after its bar has closed is not that bar.
+    """
     last = max((row.stamp_ms for row in sent.rows), default=0)
-    # A row without any price is no bar.
-    stamps = {row.stamp_ms for row in sent.rows if any(v is not None for v in row[1:5])}
+    labels = {row.stamp_ms: label for label, row in zip(page.labels, page.rows, strict=True)}
+    stamps = {
+        row.stamp_ms
+        for label, row in zip(sent.labels, sent.rows, strict=True)
+        if any(v is not None for v in row[1:5])
+        and label - labels.get(row.stamp_ms, label) < row.closes_ms - row.stamp_ms
+    }
     return {row.stamp_ms for row in page.rows if row.stamp_ms < last} - stamps
 
 

@@ -19,7 +19,7 @@ from ..model.provenance import ATTRS_KEY, freeze
 from ..model.span import Span
 from ..model.timeframe import Timeframe
 from .arguments import Asked, Bounds, When, is_isin, refuse, symbols_of, zone_of
-from .frames import Table, Times, table_of, values_of, wide_frame
+from .frames import Table, Times, alike, tables_of, wide_frame
 
 __all__ = ["BACK_ADJUST", "ISIN", "SESSION", "bars_of", "download"]
 
@@ -205,37 +205,26 @@ def _fetch(
         return frames
 
     frames = ask(list(members), columns=("dividend", "split") if asked.actions else ())
-    values = {}
+    kept = {}
     for ticker, frame in frames.items():
         facts = frame.attrs[ATTRS_KEY]
         if not len(frame):
             _fail(bars, ticker, _why(facts), facts)
-            continue
-        if asked.keepna:
-            frames[ticker] = frame = _with_missing(frame, facts, members[ticker], asked)
-        values[ticker] = values_of(frame)
-    shares = [] if asked.is_intraday else [
-        ticker for ticker in values if members[ticker].asset_class == "stock"
+        elif asked.keepna:
+            kept[ticker] = _with_missing(frame, facts, members[ticker], asked)
+        else:
+            kept[ticker] = frame
+    groups = alike(kept, {ticker: zone_of(members[ticker]) for ticker in kept}, times)
+    lacking = [] if asked.is_intraday else [
+        ticker for group in groups for ticker in group.lacking()
+        if members[ticker].asset_class == "stock"
     ]  # fmt: skip
-    lacking = [ticker for ticker in shares if _lacks_adjusted(values[ticker])]
     whole = ask(lacking, adjustment="all") if lacking else {}
     digits = _DIGITS if asked.rounding else None
-    for ticker, columns in values.items():
-        frame = frames[ticker]
-        bars.tables[ticker] = table_of(
-            frame,
-            columns,
-            times.of(frame, zone_of(members[ticker])),
-            auto_adjust=asked.auto_adjust,
-            digits=digits,
-            whole=whole.get(ticker),
-        )
-
-
-def _lacks_adjusted(columns: Mapping[str, Any]) -> bool:
-    """Return whether dividend-adjusted closes are missing; some vendors do not supply them."""
-    adjusted = columns.get("adj_close")
-    return adjusted is None or bool((np.isnan(adjusted) & ~np.isnan(columns["close"])).any())
+    tables: dict[str, Table] = {}
+    for group in groups:
+        tables |= tables_of(group, kept, whole, auto_adjust=asked.auto_adjust, digits=digits)
+    bars.tables.update((ticker, tables[ticker]) for ticker in kept)
 
 
 def _nothing(_: object) -> None:

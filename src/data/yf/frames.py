@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import date
 from functools import reduce
@@ -16,7 +16,16 @@ from numpy.typing import NDArray
 from ..errors import QueryError
 from ..model.provenance import ATTRS_KEY, freeze
 
-__all__ = ["Table", "Times", "empty_frame", "history_frame", "table_of", "values_of", "wide_frame"]
+__all__ = [
+    "Alike",
+    "Table",
+    "Times",
+    "alike",
+    "empty_frame",
+    "history_frame",
+    "tables_of",
+    "wide_frame",
+]
 
 Floats = NDArray[np.float64]
 
@@ -42,51 +51,98 @@ class Table(NamedTuple):
     facts: Mapping[str, Any]
 
 
-def values_of(frame: pd.DataFrame) -> dict[str, NDArray[Any]]:
-    """Return the columns of a frame of numbers as arrays, all at once."""
-    return dict(zip(frame.columns.tolist(), frame.to_numpy().T, strict=True))
+class Alike(NamedTuple):
+    """The bars of tickers that have the same times and columns.
+
+    Attributes:
+        times: Dates or times in the zone of the exchange.
+        tickers: The tickers.
+        columns: Maps each of the data manager's columns to its values, a row for each ticker.
+    """
+
+    times: pd.DatetimeIndex
+    tickers: list[str]
+    columns: dict[str, NDArray[Any]]
+
+    def lacking(self) -> list[str]:
+        """Return the tickers without dividend-adjusted closes, which some vendors do not supply."""
+        adjusted = self.columns.get("adj_close")
+        if adjusted is None:
+            return self.tickers
+        lacks = (np.isnan(adjusted) & ~np.isnan(self.columns["close"])).any(axis=1)
+        return [ticker for ticker, one in zip(self.tickers, lacks, strict=True) if one]
 
 
-def table_of(
-    frame: pd.DataFrame,
-    values: Mapping[str, NDArray[Any]],
-    times: pd.DatetimeIndex,
+def alike(
+    frames: Mapping[str, pd.DataFrame], zones: Mapping[str, str], times: Times
+) -> list[Alike]:
+    """Return the bars of frames of numbers, those with the same times and columns together.
+
+    Args:
+        frames: Maps tickers to the data manager's frames.
+        zones: Maps tickers to the time zones of their exchanges.
+        times: Indexes in these zones.
+    """
+    heads: list[tuple[pd.Index, list[str]]] = []
+    members: defaultdict[tuple[int, int], list[str]] = defaultdict(list)
+    indexes = {}
+    for ticker, frame in frames.items():
+        columns = frame.columns
+        head = next((at for at, one in enumerate(heads) if one[0].equals(columns)), len(heads))
+        if head == len(heads):
+            heads.append((columns, list(columns)))
+        index = times.of(frame, zones[ticker])
+        indexes[id(index)] = index
+        members[id(index), head].append(ticker)
+    found = []
+    for (index_id, head), tickers in members.items():
+        values = np.array([frames[ticker].to_numpy().T for ticker in tickers]).swapaxes(0, 1)
+        named = dict(zip(heads[head][1], values, strict=True))
+        found.append(Alike(indexes[index_id], tickers, named))
+    return found
+
+
+def tables_of(
+    bars: Alike,
+    frames: Mapping[str, pd.DataFrame],
+    whole: Mapping[str, pd.DataFrame],
     *,
     auto_adjust: bool,
     digits: int | None,
-    whole: pd.DataFrame | None = None,
-) -> Table:
-    """Return the bars of a frame in yfinance's columns.
+) -> dict[str, Table]:
+    """Return the bars of tickers in yfinance's columns.
 
     Args:
-        frame: Bars adjusted for splits.
-        values: Its columns.
-        times: Its index in the zone of the exchange.
+        bars: Bars adjusted for splits.
+        frames: Maps the tickers to the frames that ``bars`` was made of.
+        whole: Maps those without adjusted closes to the same bars, adjusted for dividends.
         auto_adjust: Whether prices are adjusted for dividends as well.
         digits: Decimals to round to; None to keep all.
-        whole: The same bars, adjusted for dividends, if ``frame`` does not have adjusted closes.
     """
-    close = values["close"]
-    adjusted = values.get("adj_close", close)
-    if whole is not None:
-        adjusted = whole["close"].reindex(frame.index).to_numpy()
-    columns: dict[str, NDArray[Any]]
+    values = bars.columns
+    adjusted = values.get("adj_close", values["close"])
+    if not whole.keys().isdisjoint(bars.tickers):
+        adjusted = adjusted.copy()
+    for row, ticker in enumerate(bars.tickers):
+        if ticker in whole:
+            adjusted[row] = whole[ticker]["close"].reindex(frames[ticker].index).to_numpy()
     if auto_adjust:
-        ratio = adjusted / close
+        ratio = adjusted / values["close"]
         columns = {name: values[name.lower()] * ratio for name in _PRICES[:3]}
         columns["Close"] = adjusted
     else:
         columns = {name: values[name.lower()] for name in _PRICES}
         columns["Adj Close"] = adjusted
-    volume = values["volume"]
-    is_unknown = np.isnan(volume)
-    if is_unknown.any():
-        volume = np.where(is_unknown, 0, volume)
-    columns["Volume"] = volume.astype(np.int64)
+    columns["Volume"] = np.where(np.isnan(values["volume"]), 0, values["volume"]).astype(np.int64)
     columns |= {shown: values[name] for name, shown in _ACTIONS.items() if name in values}
     if digits is not None:
         columns = {name: np.round(column, digits) for name, column in columns.items()}
-    return Table(times, columns, frame.attrs[ATTRS_KEY])
+    return {
+        ticker: Table(
+            bars.times, dict(zip(columns, rows, strict=True)), frames[ticker].attrs[ATTRS_KEY]
+        )
+        for ticker, *rows in zip(bars.tickers, *columns.values(), strict=True)
+    }
 
 
 class Times:
@@ -102,13 +158,14 @@ class Times:
 
     def of(self, frame: pd.DataFrame, zone: str) -> pd.DatetimeIndex:
         """Return a frame's index in a time zone."""
-        key = frame.index.to_numpy().tobytes(), zone
+        stamps: Any = frame.index
+        key = stamps.asi8.tobytes(), zone
         if key not in self._made:
-            self._made[key] = self._local(frame.index, zone)
+            self._made[key] = self._local(stamps, zone)
         return self._made[key]
 
-    def _local(self, stamps: pd.Index, zone: str) -> pd.DatetimeIndex:
-        index = pd.DatetimeIndex(stamps, name="Datetime" if self._is_intraday else "Date")
+    def _local(self, stamps: pd.DatetimeIndex, zone: str) -> pd.DatetimeIndex:
+        index = stamps.rename("Datetime" if self._is_intraday else "Date")
         if self._is_intraday:
             return index.as_unit(TIME_UNIT).tz_localize("UTC").tz_convert(ZoneInfo(zone))
         # A midnight that a change of the clocks repeats or leaves out is moved, as yfinance does.
@@ -194,16 +251,19 @@ def wide_frame(
 
 def _aligned(tables: Mapping[str, Table], *, ignore_tz: bool) -> dict[str, pd.DatetimeIndex]:
     """Return the indexes in one zone, the most frequent one, or each in local time without one."""
-    zones = Counter(str(table.times.tz) for table in tables.values())
+    indexes = {id(table.times): table.times for table in tables.values()}
+    counts = Counter(id(table.times) for table in tables.values())
+    zones: Counter[str] = Counter()
+    for key, times in indexes.items():
+        zones[str(times.tz)] += counts[key]
     common = None
     if not ignore_tz:
         common = min(zones, key=lambda zone: (-zones[zone], zone), default="UTC")
     # Tickers with the same times have one index: it is converted once.
-    moved: dict[int, pd.DatetimeIndex] = {}
-    for table in tables.values():
-        if id(table.times) not in moved:
-            times = table.times
-            moved[id(times)] = times.tz_localize(None) if ignore_tz else times.tz_convert(common)
+    moved = {
+        key: times.tz_localize(None) if ignore_tz else times.tz_convert(common)
+        for key, times in indexes.items()
+    }
     return {ticker: moved[id(table.times)] for ticker, table in tables.items()}
 
 
