@@ -211,12 +211,12 @@ class Vendors(VendorServer):
             listing, frame, adjustment = asked[0]
             quotes = quotes_of(frame, page, sent, now_ms, adjustment)
             lead = max(0, min(self.wrong_ms, self.skew_ms or 0))
-            late = self.wrong_ms < 0 and self.skew_ms is None
+            wrong = self.wrong_ms != 0 and self.skew_ms is None
             skew = self.skew_ms or 0
-            if lead or late or skew:
+            if lead or wrong or skew:
                 quotes = {
                     stamp: [
-                        replace(q, lead_ms=lead, by_a_late_clock=late, skew_ms=skew) for q in told
+                        replace(q, lead_ms=lead, by_a_wrong_clock=wrong, skew_ms=skew) for q in told
                     ]
                     for stamp, told in quotes.items()
                 }

@@ -37,7 +37,8 @@ class Quote:
         closes_ms: when the bar closes.
         spoilt: why it cannot be believed; empty where it can.
         lead_ms: how far ahead both clocks were then, the machine's and the vendor's.
-        by_a_late_clock: whether the machine's clock was behind, and the vendor told no date.
+        by_a_wrong_clock: whether the machine's clock was wrong, and the vendor told no date: as of which day
+            its prices are split is then not known.
         skew_ms: by how much the vendor's date was wrong: it says which splits are in its prices.
     """
 
@@ -47,7 +48,7 @@ class Quote:
     closes_ms: int
     spoilt: str = ""
     lead_ms: int = 0
-    by_a_late_clock: bool = False
+    by_a_wrong_clock: bool = False
     skew_ms: int = 0
 
     @property
@@ -426,7 +427,7 @@ class Model:
         known = {self._factor(name, seen, stamp, quote, now)}
         if quote.skew_ms:
             known.add(self._factor(name, seen, stamp, quote, now, quote.at_ms + quote.skew_ms))
-        if quote.by_a_late_clock:
+        if quote.by_a_wrong_clock:
             known.add(1.0)  # of splits since then nothing is known, but in what was told
         return any(
             all(isclose(a or 0.0, (v or 0.0) * factor, rel_tol=1e-5)
