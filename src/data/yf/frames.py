@@ -164,8 +164,8 @@ class Times:
             self._made[key] = self._local(stamps, zone)
         return self._made[key]
 
-    def _local(self, stamps: pd.DatetimeIndex, zone: str) -> pd.DatetimeIndex:
-        index = stamps.rename("Datetime" if self._is_intraday else "Date")
+    def _local(self, stamps: pd.Index, zone: str) -> pd.DatetimeIndex:
+        index = pd.DatetimeIndex(stamps, name="Datetime" if self._is_intraday else "Date")
         if self._is_intraday:
             return index.as_unit(TIME_UNIT).tz_localize("UTC").tz_convert(ZoneInfo(zone))
         # A midnight that a change of the clocks repeats or leaves out is moved, as yfinance does.
