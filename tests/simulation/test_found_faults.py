@@ -20,6 +20,7 @@ from .simulation import (
     OWN,
     OWN_COINS,
     PLUGINS,
+    STREAMS,
     shares,
     simulated,
 )
@@ -684,3 +685,14 @@ def test_an_answer_without_anything_to_store_does_not_say_when_newer_bars_are_du
         sim.ask(Question("BTCUSDT", "1h", "2024-06-03T11:00", "2024-06-04T12:00"))
         seen = sim.ask(Question("BTCUSDT", "1h", "2024-06-04T12:00", "2024-06-05T12:00"))
     assert seen is not None and len(seen.rows) == 25
+
+
+def test_stored_shorter_bars_answer_where_a_vendor_fails_for_fewer_of_another_length() -> None:
+    with simulated(STREAMS, "2024-06-05T13:45") as sim:
+        sim.ask(Question("BTCUSDT", "15m", "2024-06-05T01:15", "2024-06-05T13:45"))
+        sim.set_clock(-7200)
+        sim.restart()
+        for _ in range(2):
+            sim.fault("binance", FAULTS["answers a page"]())
+        seen = sim.ask(Question("BTCUSDT", "1h", None, None, 1))
+    assert seen is not None and list(seen.rows) == [parse_iso("2024-06-05T10:00")]

@@ -95,10 +95,13 @@ class Deriver:
         Raises:
             NoProviderError, AllProvidersFailedError: Neither shorter nor stored bars exist.
         """
-        source, answer = None if _says_nothing(error) else self._shorter.best(query), None
-        if source is not None:
+        sources = [] if _says_nothing(error) else self._shorter.ranked(query)
+        answer = None
+        # Of the others, only stored bars can help: vendors failed for the best ones.
+        for source in [*sources[:1], *(one for one in sources[1:] if one.view.exists)]:
             try:
                 answer = self._derived(query, source, _down(error))
+                break
             except (*NO_ANSWER, KindMismatchError) as failure:
                 self._log.info("%s could not be built from %s bars: %s", query, source, failure)
                 # If no vendor serves the bars themselves, this is the actual failure.

@@ -84,7 +84,11 @@ class SourceTimeframes:
         return _DAY if whole[0].name == days[0].name else None
 
     def best(self, query: BarsQuery) -> ShorterBars | None:
-        """Return the best shorter bars from which to build the requested ones, or None.
+        """Return the first of :meth:`ranked`, or None."""
+        return next(iter(self.ranked(query)), None)
+
+    def ranked(self, query: BarsQuery) -> list[ShorterBars]:
+        """Return the shorter bars from which to build the requested ones, the best ones first.
 
         The best are those that cover the largest part of the range and, if several cover the same,
         those for which the fewest bars must be fetched: stored bars need not be fetched, and fewer
@@ -95,7 +99,7 @@ class SourceTimeframes:
         """
         calendar = calendar_for(query.instrument)
         fit = self._fit(query, calendar)
-        return min(fit, key=lambda source: _cost(query, source, calendar), default=None)
+        return sorted(fit, key=lambda source: _cost(query, source, calendar))
 
     def of(self, query: BarsQuery, timeframe: Timeframe) -> ShorterBars:
         """Return the sources of ``timeframe`` bars to build longer bars from: vendors and the store."""
