@@ -24,6 +24,7 @@ Two class flags decide what happens next: ``retry`` (query the same vendor again
     │   │   └── SpliceConflictError       (of the same kind, but the prices do not fit together)
     │   └── CircuitOpenError              the vendor was not queried
     ├── AllProvidersFailedError (RuntimeError)
+    │   ├── DataProviderError             (by a program's own providers)
     │   └── UnknownSymbolError            (also a SymbolNotFoundError)
     ├── IncompleteDataError (RuntimeError)
     ├── FeedLagError (RuntimeError)
@@ -560,6 +561,10 @@ class AllProvidersFailedError(DataError, RuntimeError):
             return self.because
         reasons = {a.error.reason for a in self.attempts if a.error is not None}
         return next((reason for reason in _FIRST if reason in reasons), self.because)
+
+
+class DataProviderError(AllProvidersFailedError):
+    """None of a program's own providers (``src.data.v2``) could supply the bars."""
 
 
 class UnknownSymbolError(AllProvidersFailedError, SymbolNotFoundError):

@@ -31,10 +31,11 @@ FLOORS = {
     "catalog": 15, "sources": 15, "prove": 15,
     "adapters": 16, "cli": 16,
     "compat": 17, "__main__": 17,
+    "v2": 18,
 }  # fmt: skip
 
 # Older import paths: nothing but imports and a list of names, and nobody inside uses them.
-OLDER_PACKAGES = ("downloader", "pipeline", "utils", "v2")
+OLDER_PACKAGES = ("downloader", "pipeline", "utils")
 SHIMS = {m.name for m in modules()} & {
     *MODULES,
     *(m.name for m in modules() if m.top in OLDER_PACKAGES),
@@ -157,7 +158,8 @@ def test_bars_are_reached_by_their_client() -> None:
 
 # Modules with a floor of their own; every package above `bars` stands on one floor as a whole.
 ALONE = {"vendors.registry", "compat.retry", "compat.limiters"}
-MOST_FLOORS = 18
+# The eighteen of the library, and the second data layer above them.
+MOST_FLOORS = 19
 
 
 def test_packages_stand_as_wholes_on_few_floors() -> None:

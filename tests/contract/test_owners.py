@@ -25,7 +25,7 @@ OWNERS = {
     "alpaca": ("vendors.alpaca.carrier",),
     "ccxt": ("vendors.ccxt.carrier",),
     "ib_async": ("vendors.ibkr.carrier",),
-    "polars": ("model.interchange", "polars.", "bundles.", "sources.", "adapters."),
+    "polars": ("model.interchange", "polars.", "bundles.", "sources.", "adapters.", "v2."),
     "pyarrow": ("model.interchange", "cache.format.csv_rows", "vendors.local.carrier"),
     "websocket": ("net.websocket",),
     "backtrader": ("feed.backtrader.feed",),

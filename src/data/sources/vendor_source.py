@@ -172,8 +172,13 @@ class VendorDataSource(DataSource):
     def _apart(self, base: DataManager) -> DataManager:
         """Return a manager with the same cache and rules, and the keys of this source."""
         own = manager_like(base, base.provider_selector.rules)
-        use_keys(own.provider_selector, str(self.provider), self._keys)
+        self._use_keys(own)
         return own
+
+    def _use_keys(self, own: DataManager) -> None:
+        """Make a manager that is this source's alone use its keys, if it has any."""
+        if self._keys:
+            use_keys(own.provider_selector, str(self.provider), self._keys)
 
     def _keys_of(self, *keys: Any) -> tuple[str, ...]:
         """Return the given keys, checked.

@@ -1,0 +1,122 @@
+"""``get_prices``: the data manager's bars for programs that await Polars frames."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from .. import errors
+from ..data_manager import DataManager, get_data_manager
+from ..errors import DataError, QueryError, UnsupportedError
+from ..model.provenance import ATTRS_KEY
+from ..model.timeframe import Timeframe
+from .asking import in_thread, prices
+from .frames import prices_frame
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from datetime import date, datetime
+
+    import pandas as pd
+
+    from ..polars import pl
+
+__all__ = ["DataCache"]
+
+
+class DataCache:
+    """The data manager's bars as Polars frames: from its cache, and what is missing from vendors.
+
+    Constructing it neither opens a connection nor needs an event loop. Usable from several threads
+    and event loops at once.
+
+    Args:
+        redis_client, db_session: Must be None: bars are kept in the files of the data manager.
+        manager: Data manager to use; None means :func:`~src.data.get_data_manager`, called on
+            first use.
+
+    Raises:
+        UnsupportedError: A client or a session is given.
+        QueryError: The manager is not a data manager.
+    """
+
+    def __init__(
+        self,
+        redis_client: None = None,
+        db_session: None = None,
+        *,
+        manager: DataManager | None = None,
+    ) -> None:
+        if redis_client is not None or db_session is not None:
+            raise UnsupportedError(
+                "DataCache has no tiers in Redis or a database; bars are in the manager's files",
+                hint="DataCache()",
+            )
+        if manager is not None and not isinstance(manager, DataManager):
+            raise QueryError(f"manager is a {type(manager).__name__}, not a data manager")
+        self._given = manager
+
+    def __repr__(self) -> str:
+        return f"<DataCache of {self.manager!r}>"
+
+    @property
+    def manager(self) -> DataManager:
+        """The data manager in use."""
+        return self._given or get_data_manager()
+
+    async def get_prices(
+        self, symbol: str, timeframe: str, start: date | datetime, end: date | datetime
+    ) -> pl.DataFrame:
+        """Return bars from ``start`` to ``end``, both inclusive, as :func:`.prices_frame` does.
+
+        Any part of a range that was fetched before is answered from the cache. Without bars,
+        the frame has no rows.
+
+        Raises:
+            DataError: As for ``get_ohlcv``.
+
+        Warns:
+            IncompleteDataWarning: Bars are missing.
+        """
+        return await prices(self.manager, symbol, timeframe, start, end)
+
+    async def get_prices_batch(
+        self,
+        symbols: Sequence[str],
+        timeframe: str,
+        start: date | datetime,
+        end: date | datetime,
+    ) -> dict[str, pl.DataFrame | DataError]:
+        """Return the frame of each symbol, or the error of one that failed, in one call.
+
+        Args:
+            symbols: Symbols, each once in the result.
+            timeframe, start, end: See :meth:`get_prices`.
+        """
+        manager = self.manager
+
+        def ask() -> dict[str, pl.DataFrame | DataError]:
+            frames = manager.get_ohlcv_batch(list(symbols), timeframe, start, end, progress=_quiet)
+            return _shaped(manager, frames, Timeframe.parse(timeframe))
+
+        return await in_thread(ask, looks=True)
+
+
+def _quiet(_: object) -> None:
+    """Show no progress."""
+
+
+def _shaped(
+    manager: DataManager, frames: dict[str, pd.DataFrame], timeframe: Timeframe
+) -> dict[str, pl.DataFrame | DataError]:
+    """Return the frames of a batch as :func:`.prices_frame` does, or the errors in their place."""
+    found: dict[str, pl.DataFrame | DataError] = {}
+    for symbol, frame in frames.items():
+        error = frame.attrs[ATTRS_KEY].get("error")
+        if error is not None and error["reason"] != "no_data":
+            kind = getattr(errors, error["type"], DataError)
+            found[symbol] = kind(error["message"], symbol=symbol)
+        else:
+            instrument = manager.provider_selector.instrument(symbol)
+            is_share = instrument.asset_class == "stock"
+            found[symbol] = prices_frame(frame, timeframe, is_share=is_share)
+    return found

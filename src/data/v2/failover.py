@@ -1,0 +1,271 @@
+"""Failover between a program's own providers, and their health."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from ..clock import Clock, SystemClock
+from ..errors import (
+    Attempt,
+    DataError,
+    DataProviderError,
+    ForeignError,
+    ProviderTimeoutError,
+    QueryError,
+)
+from ..model.instant import date_of
+from ..model.timeframe import Timeframe
+from ..net.circuit_breaker import BreakerTimings, Circuit, CircuitPolicy, outcome_of
+from .frames import bounds_ms, checked_prices
+
+if TYPE_CHECKING:
+    from datetime import date
+
+    from ..polars import pl
+    from .providers import DataProvider
+
+__all__ = ["HealthStatus", "MultiProviderDataManager", "ProviderHealthMonitor"]
+
+_SLOW_S = 10.0
+_CHECKED = ("SPY", "1d", timedelta(days=5))
+_SKIPS = BreakerTimings(1, 30.0, 300.0)
+_POLICY = CircuitPolicy(failing=_SKIPS, unreadable=_SKIPS, refused=_SKIPS, locked_out=_SKIPS)
+_log = logging.getLogger("onetape.v2")
+
+
+class _Registered(NamedTuple):
+    """A provider with its place in the order."""
+
+    priority: int
+    place: int
+    name: str
+    provider: DataProvider
+
+
+class MultiProviderDataManager:
+    """Queries a program's own providers in order until one has bars.
+
+    A provider that fails is skipped for 30 s, then one call tries it again; the time doubles with
+    each failed trial, up to 300 s. A frame without rows is not a failure. The bars of one answer
+    are always those of a single provider. For use in one event loop at a time.
+
+    For the vendors of this library, ``get_ohlcv`` does all this, and checks that the prices are of
+    the same kind.
+
+    Args:
+        timeout: Seconds to wait for each provider.
+        clock: Clock for the times.
+
+    Attributes:
+        provider_health: Maps each name to ``status`` (``unknown``, ``healthy`` or ``error``),
+            ``last_check`` (aware UTC, or None) and, after a failure, ``last_error``.
+    """
+
+    def __init__(self, *, timeout: float = 30.0, clock: Clock | None = None) -> None:
+        self._timeout, self._clock = timeout, clock or SystemClock()
+        self._registered: list[_Registered] = []
+        self._circuits: dict[str, Circuit] = {}
+        self.provider_health: dict[str, dict[str, Any]] = {}
+
+    @property
+    def providers(self) -> dict[str, DataProvider]:
+        """A new dictionary of the providers by name, in the order of the queries."""
+        return {one.name: one.provider for one in self._registered}
+
+    @property
+    def provider_priority(self) -> list[tuple[int, str]]:
+        """A new list of pairs of priority and name, in the order of the queries."""
+        return [(one.priority, one.name) for one in self._registered]
+
+    def register_provider(self, name: str, provider: DataProvider, priority: int = 0) -> None:
+        """Add a provider, or replace the one of that name.
+
+        Args:
+            name: Name of the provider, for results and errors.
+            provider: Object with ``fetch_prices``.
+            priority: Place in the order; 0 is queried first. With equal priorities, the one that
+                was added first is queried first.
+
+        Raises:
+            QueryError: The name is empty, the priority is not an integer, or the provider has no
+                ``fetch_prices``.
+        """
+        if not isinstance(name, str) or not name.strip():
+            raise QueryError(f"a provider's name must be a non-empty string, not {name!r:.80}")
+        if not callable(getattr(provider, "fetch_prices", None)):
+            raise QueryError(f"{name}: {type(provider).__name__} has no fetch_prices")
+        if isinstance(priority, bool) or not isinstance(priority, int):
+            raise QueryError(f"{name}: the priority must be an integer, not {priority!r:.80}")
+        others = [one for one in self._registered if one.name != name]
+        place = 1 + max((one.place for one in others), default=0)
+        others.append(_Registered(priority, place, name, provider))
+        self._registered = sorted(others, key=lambda one: (one.priority, one.place))
+        self._circuits[name] = Circuit()
+        self.provider_health[name] = {"status": "unknown", "last_check": None}
+
+    async def fetch_with_fallback(
+        self, symbol: str, timeframe: str, start: date | datetime, end: date | datetime
+    ) -> tuple[pl.DataFrame, str]:
+        """Return the bars of the first provider that has any, and its name.
+
+        Args:
+            symbol: Symbol in the providers' spelling.
+            timeframe: Timeframe, such as ``1d``.
+            start, end: First and last date or time, both inclusive.
+
+        Returns:
+            A frame as described in :func:`.prices_frame`. It has no rows if every provider that
+            could be queried has none; the name is then that of the first of these.
+
+        Raises:
+            QueryError: The timeframe or range is invalid, or no provider is registered.
+            DataProviderError: Every provider failed or is being skipped; ``attempts`` lists them.
+        """
+        parsed = Timeframe.parse(timeframe)
+        bounds_ms(start, end)
+        if not self._registered:
+            raise QueryError("no provider is registered", hint="call register_provider first")
+        attempts: list[Attempt] = []
+        empty: tuple[pl.DataFrame, str] | None = None
+        for _, _, name, provider in self._registered:
+            wait_s = self._circuits[name].shut_for(self._clock.monotonic())
+            if wait_s:
+                reason = self.provider_health[name].get("last_error", "")
+                _log.warning("Provider %s unhealthy, skipping", name)
+                text = f"skipped for another {wait_s:.0f} s after: {reason}"
+                attempts.append(Attempt(name, "CircuitOpenError", text))
+                continue
+            try:
+                frame = await self._fetched(name, provider, symbol, parsed, (start, end))
+            except DataError as error:
+                _log.error("Provider %s failed for %s: %s", name, symbol, error)
+                attempts.append(Attempt(name, type(error).__name__, str(error), error=error))
+                continue
+            if len(frame):
+                return frame, name
+            empty = empty or (frame, name)
+        if empty is not None:
+            return empty
+        texts = "; ".join(map(str, attempts))
+        raise DataProviderError(
+            f"All providers failed for {symbol} {timeframe}: {texts}",
+            attempts=attempts, symbol=symbol,
+        )  # fmt: skip
+
+    async def _fetched(
+        self, name: str, provider: DataProvider, symbol: str, timeframe: Timeframe, bounds: Any
+    ) -> pl.DataFrame:
+        """Return a provider's bars, and note its health.
+
+        Raises:
+            DataError: The provider failed, in whatever way.
+        """
+        is_trial = not self._circuits[name].is_closed
+        self._circuits[name] = _POLICY.enter(self._circuits[name], self._clock.monotonic())
+        try:
+            frame = await _asked(name, provider, symbol, timeframe, bounds, self._timeout)
+            checked = checked_prices(frame, timeframe, bounds, name, self._clock.now_ms())
+        except DataError as error:
+            self._note(name, error, is_trial=is_trial)
+            raise
+        self._note(name, None, is_trial=is_trial)
+        return checked
+
+    def _note(self, name: str, error: DataError | None, *, is_trial: bool) -> None:
+        outcome, now_s = outcome_of(error), self._clock.monotonic()
+        self._circuits[name] = _POLICY.leave(
+            self._circuits[name], outcome, now_s, trial=is_trial, reason=str(error or "")
+        )
+        checked = {"last_check": datetime.fromtimestamp(self._clock.now_ms() / 1000, UTC)}
+        if outcome == "answered":
+            self.provider_health[name] = {"status": "healthy", **checked}
+        elif error is not None:
+            self.provider_health[name] = {"status": "error", "last_error": str(error), **checked}
+
+
+async def _asked(
+    name: str,
+    provider: DataProvider,
+    symbol: str,
+    timeframe: Timeframe,
+    bounds: Any,
+    limit_s: float,
+) -> Any:
+    """Call a provider; whatever it raises is an error of the library."""
+    try:
+        fetched = provider.fetch_prices(symbol, str(timeframe), *bounds)
+        return await asyncio.wait_for(fetched, limit_s)
+    except TimeoutError as error:
+        raise ProviderTimeoutError(
+            f"{name} did not answer in {limit_s:g} s", provider=name
+        ) from error
+    except DataError:
+        raise
+    except Exception as error:
+        text = f"{name}: {type(error).__name__}: {error}"
+        raise ForeignError(text, provider=name) from error
+
+
+@dataclass(frozen=True)
+class HealthStatus:
+    """The result of a health check.
+
+    Attributes:
+        status: ``healthy``, ``degraded`` (no bars), ``slow`` (more than 10 s) or ``error``.
+        message: Reason for any status other than ``healthy``.
+        response_time: Seconds until the answer; None for ``error``.
+    """
+
+    status: str
+    message: str = ""
+    response_time: float | None = None
+
+
+class ProviderHealthMonitor:
+    """Checks providers with a small request.
+
+    Args:
+        clock: Clock for the date and the response time.
+        timeout: Seconds after which a provider without an answer has the status ``error``.
+
+    Attributes:
+        metrics: Maps each name to its last :class:`HealthStatus`.
+    """
+
+    def __init__(self, *, clock: Clock | None = None, timeout: float = 60.0) -> None:
+        self._clock, self._timeout = clock or SystemClock(), timeout
+        self.metrics: dict[str, HealthStatus] = {}
+
+    async def health_check(self, provider: DataProvider, provider_name: str) -> HealthStatus:
+        """Return a provider's health: request SPY's daily bars of the last five days.
+
+        Nothing is raised but a cancellation.
+        """
+        symbol, timeframe, length = _CHECKED
+        today = date_of(self._clock.now_ms())
+        began = self._clock.monotonic()
+        try:
+            bounds = today - length, today
+            asked = _asked(
+                provider_name, provider, symbol, Timeframe.parse(timeframe), bounds, self._timeout
+            )
+            frame = await asked
+            count = len(frame)
+        except DataError as error:
+            status = HealthStatus("error", str(error))
+        except TypeError as error:
+            status = HealthStatus("error", f"it returned no frame: {error}")
+        else:
+            took = self._clock.monotonic() - began
+            if not count:
+                status = HealthStatus("degraded", "No data returned", took)
+            elif took > _SLOW_S:
+                status = HealthStatus("slow", f"Response time: {took:.1f}s", took)
+            else:
+                status = HealthStatus("healthy", "", took)
+        self.metrics[provider_name] = status
+        return status

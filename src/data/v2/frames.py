@@ -1,0 +1,142 @@
+"""The price frames of the second data layer: one shape, whoever supplies the bars."""
+
+from __future__ import annotations
+
+from datetime import date, datetime
+from typing import TYPE_CHECKING, Any
+
+from ..adapters.frames import checked_series
+from ..errors import QualityError, QueryError, ResponseFormatError
+from ..model.bars import PRICES
+from ..model.instant import DAY_MS, day_ms, iso, to_ms
+from ..model.interchange import to_polars
+from ..model.timeframe import Timeframe
+from ..polars import pl  # its error names the missing extra
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+__all__ = ["bounds_ms", "checked_prices", "empty_prices", "prices_frame"]
+
+_ADJUSTED = "adj_close"
+_STAMP = pl.Datetime("us")
+
+
+def empty_prices(timeframe: Timeframe) -> pl.DataFrame:
+    """Return a frame without rows, with all columns and types."""
+    schema = {_time(timeframe): _STAMP if timeframe.is_intraday else pl.Date()}
+    schema |= dict.fromkeys(PRICES, pl.Float64())
+    return pl.DataFrame(schema=schema | {"volume": pl.Int64(), _ADJUSTED: pl.Float64()})
+
+
+def prices_frame(frame: pd.DataFrame, timeframe: Timeframe, *, is_share: bool) -> pl.DataFrame:
+    """Return the data manager's bars in the columns of the second data layer.
+
+    The first column is ``date`` (``Date``) for daily and longer bars, otherwise ``timestamp``
+    (``Datetime("us")``, naive UTC, the bar's opening time). ``open high low close adj_close`` are
+    ``Float64``; ``volume`` is ``Int64`` if every value is whole, otherwise ``Float64``. Rows are in
+    ascending order.
+
+    Args:
+        frame: Frame from ``get_ohlcv``.
+        timeframe: Timeframe of its bars.
+        is_share: Whether dividends can be paid. For anything else, ``adj_close`` is the close; for
+            shares it is null if the vendor does not supply it.
+    """
+    if not len(frame):
+        return empty_prices(timeframe)
+    names = [name for name in (*PRICES, "volume", _ADJUSTED) if name in frame]
+    rows = to_polars(frame[names])
+    if _ADJUSTED not in names:
+        close = pl.lit(None, pl.Float64) if is_share else pl.col("close")
+        rows = rows.with_columns(close.alias(_ADJUSTED))
+    return _standard(rows.with_columns(pl.col(_ADJUSTED).fill_nan(None)), "timestamp", timeframe)
+
+
+def checked_prices(
+    frame: Any, timeframe: Timeframe, bounds: tuple[Any, Any], source: str, now_ms: int
+) -> pl.DataFrame:
+    """Return bars of a program's own provider in the same columns, if they can be bars.
+
+    Args:
+        frame: Value that the provider returned: a Polars frame with ``date`` or ``timestamp``
+            (naive stamps are UTC) and ``open high low close``. ``volume`` and ``adj_close`` may be
+            missing; they are then null.
+        timeframe: Requested timeframe.
+        bounds: Requested dates or times, both inclusive.
+        source: Name of the provider, for errors.
+        now_ms: Current time, UTC milliseconds.
+
+    Raises:
+        ResponseFormatError: The value is not such a frame, or has rows outside the bounds.
+        QualityError: A row cannot be a bar, or a stamp is repeated.
+    """
+    if not isinstance(frame, pl.DataFrame):
+        raise ResponseFormatError(
+            f"{source} returned a {type(frame).__module__}.{type(frame).__qualname__}, not a "
+            "Polars frame",
+            provider=source,
+        )
+    if not len(frame):
+        return empty_prices(timeframe)
+    time = next((name for name in ("timestamp", "date") if name in frame.columns), "")
+    if not time:
+        raise ResponseFormatError(
+            f"{source} returned no column date or timestamp, only {', '.join(frame.columns)}",
+            provider=source,
+        )
+    try:
+        checked_series(frame.drop([n for n in ("symbol",) if n in frame.columns]), now_ms)
+    except QualityError as error:
+        raise QualityError(f"{source}: {error.args[0]}", provider=source) from error
+    absent = [name for name in ("volume", _ADJUSTED) if name not in frame.columns]
+    rows = frame.with_columns(pl.lit(None, pl.Float64).alias(name) for name in absent)
+    rows = _standard(rows, time, timeframe)
+    stamps = rows[_time(timeframe)].cast(_STAMP).dt.epoch("ms")
+    first, last = bounds_ms(*bounds)
+    outside = stamps.filter((stamps < first) | (stamps > last))
+    if len(outside):
+        raise ResponseFormatError(
+            f"{source} returned {len(outside)} rows outside {iso(first)} to {iso(last)}, first "
+            f"{iso(int(outside[0]))}",
+            provider=source,
+        )
+    return rows
+
+
+def bounds_ms(start: date, end: date) -> tuple[int, int]:
+    """Return the first and last millisecond of a range (UTC); a date as end includes its day.
+
+    Raises:
+        QueryError: A bound is neither a date nor a datetime, or the start is after the end.
+    """
+    for name, value in (("start", start), ("end", end)):
+        if not isinstance(value, date) or value != value:  # not a time
+            raise QueryError(f"the {name} must be a date or a datetime, not {value!r:.80}")
+    first, last = (to_ms(one) if isinstance(one, datetime) else day_ms(one) for one in (start, end))
+    last += 0 if isinstance(end, datetime) else DAY_MS - 1
+    if first > last:
+        raise QueryError(f"the start {start} is after the end {end}")
+    return first, last
+
+
+def _time(timeframe: Timeframe) -> str:
+    return "timestamp" if timeframe.is_intraday else "date"
+
+
+def _standard(rows: pl.DataFrame, time: str, timeframe: Timeframe) -> pl.DataFrame:
+    """Return the columns in their order and types, sorted by time."""
+    stamps, dtype = pl.col(time), rows.schema[time]
+    if isinstance(dtype, pl.Datetime) and dtype.time_zone is not None:
+        stamps = stamps.dt.convert_time_zone("UTC").dt.replace_time_zone(None)
+    stamps = stamps.cast(_STAMP)
+    stamps = stamps if timeframe.is_intraday else stamps.dt.date()
+    volume = pl.col("volume").cast(pl.Float64)
+    known = rows.select(volume.alias("volume"))["volume"].fill_nan(None)
+    if not known.null_count() and (known == known.floor()).all() and (known.abs() < 2.0**53).all():
+        volume = volume.cast(pl.Int64)
+    floats = [pl.col(name).cast(pl.Float64) for name in PRICES]
+    adjusted = pl.col(_ADJUSTED).cast(pl.Float64)
+    return rows.select(stamps.alias(_time(timeframe)), *floats, volume, adjusted).sort(
+        _time(timeframe)
+    )

@@ -1,0 +1,160 @@
+"""Loads many series at once for a strategy."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Mapping, Sequence
+from datetime import date, datetime, timedelta
+from typing import TYPE_CHECKING, Any
+from weakref import WeakKeyDictionary
+
+from ..compat.missing_data import MissingDataHandler
+from ..errors import DataError, QueryError
+from ..model.bars import PRICES
+from ..model.query import check_no_string, distinct_symbols
+from ..model.timeframe import Timeframe
+from .cache import DataCache
+from .frames import bounds_ms, empty_prices
+
+if TYPE_CHECKING:
+    from ..polars import pl
+
+__all__ = ["SmartDataLoader"]
+
+_AT_ONCE = 20
+# Calendar days before the start that are loaded as well, for indicators.
+_LOOK_BACK = {"1d": 200, "1h": 30, "15m": 7, "5m": 3, "1m": 1}
+_USUAL_LOOK_BACK = 30
+_MANY_MISSING = 0.05
+_log = logging.getLogger("onetape.v2")
+_Frames = dict[str, dict[str, "pl.DataFrame"]]
+
+
+class SmartDataLoader:
+    """Loads series for a strategy, at most 20 at once over all its calls.
+
+    Constructing it needs no event loop. Usable from several event loops, each with 20 at once.
+
+    Args:
+        cache: Object with ``get_prices(symbol, timeframe, start, end)``, a coroutine function that
+            returns a Polars frame; None means :class:`.DataCache`, which answers all symbols of a
+            timeframe in one call.
+    """
+
+    def __init__(self, cache: Any = None) -> None:
+        if cache is not None and not callable(getattr(cache, "get_prices", None)):
+            raise QueryError(f"{type(cache).__name__} has no get_prices")
+        self.cache = DataCache() if cache is None else cache
+        self._slots: WeakKeyDictionary[Any, asyncio.Semaphore] = WeakKeyDictionary()
+
+    async def load_strategy_data(
+        self,
+        symbols: Sequence[str],
+        timeframes: Sequence[str],
+        start: date | datetime,
+        end: date | datetime,
+    ) -> _Frames:
+        """Return the frame of each symbol and timeframe, as ``{symbol: {timeframe: frame}}``.
+
+        Each frame begins before ``start``, so that indicators have values there: 200 calendar days
+        for 1d, 30 for 1h, 7 for 15m, 3 for 5m, 1 for 1m, and 30 for any other timeframe.
+
+        A series that fails has a frame without rows; the reason is logged as an error. If series
+        are without bars, lack more than 5 % of their bars or have prices far outside their usual
+        range, one warning that lists them is logged.
+
+        Args:
+            symbols, timeframes: Any number; repetitions count once.
+            start, end: First and last date or time, both inclusive.
+
+        Raises:
+            QueryError: A timeframe or the range is invalid; nothing was requested.
+        """
+        check_no_string(symbols, hint=f"[{symbols!r}]")
+        check_no_string(timeframes, hint=f"[{timeframes!r}]")
+        names, labels = distinct_symbols(symbols), list(dict.fromkeys(timeframes))
+        parsed = {label: Timeframe.parse(label) for label in labels}
+        bounds_ms(start, end)
+        starts = {label: self._compute_buffer_start(start, label) for label in labels}
+        parts = await asyncio.gather(
+            *(self._loaded(names, label, starts[label], end) for label in labels)
+        )
+        loaded = dict(zip(labels, parts, strict=True))
+        results: _Frames = {name: {} for name in names}
+        for name in names:
+            for label in labels:
+                frame = loaded[label][name]
+                if isinstance(frame, Exception):
+                    _log.error("Failed to load %s %s: %s", name, label, frame)
+                    frame = empty_prices(parsed[label])
+                results[name][label] = frame
+        self._validate_data_quality(results)
+        return results
+
+    def _compute_buffer_start(self, start: date | datetime, timeframe: str) -> date | datetime:
+        try:
+            return start - timedelta(days=_LOOK_BACK.get(timeframe, _USUAL_LOOK_BACK))
+        except OverflowError:
+            return start
+
+    async def _loaded(
+        self, symbols: Sequence[str], timeframe: str, start: Any, end: Any
+    ) -> Mapping[str, pl.DataFrame | Exception]:
+        """Return the frames of a timeframe, or the errors in their place."""
+        if isinstance(self.cache, DataCache):
+            async with self._slot():
+                return await self.cache.get_prices_batch(symbols, timeframe, start, end)
+        frames = await asyncio.gather(
+            *(self._load_single_series(symbol, timeframe, start, end) for symbol in symbols)
+        )
+        return dict(zip(symbols, frames, strict=True))
+
+    async def _load_single_series(
+        self, symbol: str, timeframe: str, start: Any, end: Any
+    ) -> pl.DataFrame | Exception:
+        async with self._slot():
+            try:
+                frame: pl.DataFrame = await self.cache.get_prices(symbol, timeframe, start, end)
+            except Exception as error:  # noqa: BLE001 - of a program, for this series alone
+                return error
+        if not hasattr(frame, "is_empty"):
+            kind = f"{type(frame).__module__}.{type(frame).__qualname__}"
+            return QueryError(f"get_prices returned a {kind}, not a Polars frame")
+        return frame
+
+    def _slot(self) -> asyncio.Semaphore:
+        return self._slots.setdefault(asyncio.get_running_loop(), asyncio.Semaphore(_AT_ONCE))
+
+    def _validate_data_quality(self, data: _Frames) -> None:
+        """Log one warning about everything that is wrong with the frames."""
+        issues = [
+            f"{symbol} {timeframe}: {issue}"
+            for symbol, frames in data.items()
+            for timeframe, frame in frames.items()
+            for issue in _issues(frame, symbol, timeframe)
+        ]
+        if issues:
+            _log.warning("Data quality issues found:\n%s", "\n".join(issues))
+
+
+def _issues(frame: pl.DataFrame, symbol: str, timeframe: str) -> list[str]:
+    """Return the problems of a frame; outliers are prices beyond ten times the outer quantiles."""
+    if frame.is_empty():
+        return ["No data"]
+    issues = []
+    try:
+        gaps = MissingDataHandler().analyze_gaps(frame, symbol, timeframe)
+    except DataError:
+        pass  # no calendar applies: how many bars there should be is not known
+    else:
+        if gaps.gap_pct > _MANY_MISSING:
+            issues.append(f"{gaps.gap_pct:.1%} missing data")
+    for name in PRICES:
+        if name in frame.columns:
+            prices = frame[name]
+            low, high = prices.quantile(0.01), prices.quantile(0.99)
+            if low is not None and high is not None:
+                count = int(((prices > high * 10) | (prices < low / 10)).sum())
+                issues += [f"{count} price outliers in {name}"] if count else []
+    return issues

@@ -1,0 +1,230 @@
+"""Bars for a strategy: one door, many series, a failure of one is no failure of another."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import logging
+from datetime import date, timedelta
+from typing import Any
+
+import polars as pl
+import pytest
+
+from onetape.aio import AsyncDataManager
+from src.data.data_manager import DataManager
+from src.data.errors import DataError, QueryError, UnsupportedError
+from src.data.v2 import DataCache, SmartDataLoader
+from tests.vendor_server import Fault, VendorServer
+
+WEEK = date(2024, 6, 3), date(2024, 6, 7)
+
+
+def bars(first: date, *closes: float) -> pl.DataFrame:
+    """Return daily bars, one for each close."""
+    days = [first + timedelta(days=n) for n in range(len(closes))]
+    prices = {name: list(closes) for name in ("open", "high", "low", "close")}
+    return pl.DataFrame({"date": days, **prices, "volume": [1] * len(closes)})
+
+
+class Recorded:
+    """A program's own cache: notes what it is asked for, and how many calls run at once."""
+
+    def __init__(self, answers: dict[str, Any] | None = None, turns: int = 1) -> None:
+        self.answers, self.turns = answers or {}, turns
+        self.asked: list[tuple[str, str, date, date]] = []
+        self.running = self.most = 0
+
+    async def get_prices(self, symbol: str, timeframe: str, start: date, end: date) -> Any:
+        self.asked.append((symbol, timeframe, start, end))
+        self.running += 1
+        self.most = max(self.most, self.running)
+        try:
+            for _ in range(self.turns):
+                await asyncio.sleep(0)
+        finally:
+            self.running -= 1
+        answer = self.answers.get(symbol, bars(date(2024, 6, 3), 1.0, 2.0))
+        if isinstance(answer, BaseException):
+            raise answer
+        return answer
+
+
+def load(loader: SmartDataLoader, *question: Any) -> dict[str, dict[str, pl.DataFrame]]:
+    """Return what a loader loads."""
+    return asyncio.run(loader.load_strategy_data(*question))
+
+
+def test_the_result_has_each_timeframe_of_each_symbol(manager: DataManager) -> None:
+    loader = SmartDataLoader(DataCache(manager=manager))
+    loaded = load(loader, ["MSFT", "AAPL", "MSFT"], ["1h", "1d"], *WEEK)
+    assert list(loaded) == ["MSFT", "AAPL"]
+    assert [list(frames) for frames in loaded.values()] == [["1h", "1d"]] * 2
+    assert loaded["AAPL"]["1d"]["close"][-1] != loaded["MSFT"]["1d"]["close"][-1]
+    assert loaded["AAPL"]["1d"]["date"][-1] == date(2024, 6, 7)
+    assert loaded["AAPL"]["1h"]["timestamp"][-1].date() == date(2024, 6, 7)
+
+
+@pytest.mark.parametrize(
+    ("timeframe", "days"),
+    [("1d", 200), ("1h", 30), ("15m", 7), ("5m", 3), ("1m", 1), ("4h", 30), ("1w", 30)],
+)
+def test_the_look_back_is_that_of_the_timeframe_in_calendar_days(timeframe: str, days: int) -> None:
+    cache = Recorded()
+    load(SmartDataLoader(cache), ["AAPL"], [timeframe], *WEEK)
+    assert cache.asked == [("AAPL", timeframe, WEEK[0] - timedelta(days=days), WEEK[1])]
+
+
+def test_at_most_twenty_run_at_once_over_all_calls_of_a_loader() -> None:
+    cache = Recorded(turns=5)
+    loader = SmartDataLoader(cache)
+
+    async def both() -> None:
+        names = [f"S{n}" for n in range(30)]
+        await asyncio.gather(
+            loader.load_strategy_data(names, ["1d"], *WEEK),
+            loader.load_strategy_data(names, ["1h"], *WEEK),
+        )
+
+    asyncio.run(both())
+    assert cache.most == 20
+    assert len(cache.asked) == 60
+    asyncio.run(both())  # another event loop has slots of its own
+    assert len(cache.asked) == 120
+
+
+@pytest.mark.parametrize(
+    "wrong", [ValueError("no such thing"), KeyError("x"), None, [1, 2]], ids=lambda one: str(one)
+)
+def test_a_series_that_fails_is_empty_and_logged_once_and_the_others_are_whole(
+    wrong: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    answers = {"BAD": wrong} if wrong is not None else {"BAD": 7}
+    with caplog.at_level(logging.ERROR, "onetape.v2"):
+        loaded = load(SmartDataLoader(Recorded(answers)), ["BAD", "GOOD"], ["1d"], *WEEK)
+    assert not len(loaded["BAD"]["1d"]) and "close" in loaded["BAD"]["1d"].columns
+    assert len(loaded["GOOD"]["1d"]) == 2
+    errors = [one.getMessage() for one in caplog.records if one.levelno == logging.ERROR]
+    assert len(errors) == 1 and errors[0].startswith("Failed to load BAD 1d: ")
+
+
+def test_a_vendor_that_fails_for_one_symbol_leaves_the_others(
+    manager: DataManager, vendors: VendorServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    vendors.fault("yahoo", Fault.status(404), symbol="MSFT", times=None)
+    with caplog.at_level(logging.ERROR, "onetape.v2"):
+        loaded = load(SmartDataLoader(DataCache(manager=manager)), ["AAPL", "MSFT"], ["1d"], *WEEK)
+    assert len(loaded["AAPL"]["1d"]) > 100 and not len(loaded["MSFT"]["1d"])
+    assert [one for one in caplog.messages if one.startswith("Failed to load MSFT 1d: ")]
+
+
+def test_the_quality_log_names_empty_sparse_and_outlying_series(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    first = date(2024, 1, 1)
+    flat = [100.0] * 300
+    answers = {
+        "EMPTY": pl.DataFrame(),
+        "BTCUSDT": bars(first, *flat).gather_every(2),
+        "ETHUSDT": bars(first, *flat).filter(pl.int_range(pl.len()) % 25 != 7),  # 4 % missing
+        "HIGH": bars(first, *flat[:-1], 1001.0),
+        "FINE": bars(first, *flat[:-1], 999.0),
+    }
+    with caplog.at_level(logging.WARNING, "onetape.v2"):
+        load(SmartDataLoader(Recorded(answers)), list(answers), ["1d"], *WEEK)
+    (text,) = [one for one in caplog.messages if one.startswith("Data quality issues found:")]
+    assert "EMPTY 1d: No data" in text
+    assert "BTCUSDT 1d: 49.8% missing data" in text or "BTCUSDT 1d: 50.0% missing data" in text
+    assert "HIGH 1d: 1 price outliers in close" in text
+    assert "ETHUSDT" not in text
+    assert "FINE 1d: 1 price outliers" not in text
+
+
+def test_three_doors_give_the_same_values_with_one_request(
+    manager: DataManager, vendors: VendorServer
+) -> None:
+    start, end = WEEK[0] - timedelta(days=200), WEEK[1]
+    loaded = load(SmartDataLoader(DataCache(manager=manager)), ["AAPL"], ["1d"], *WEEK)
+    sent = vendors.count("yahoo")
+    plain = manager.get_ohlcv("AAPL", "1d", start, end)
+    awaited = asyncio.run(AsyncDataManager(manager).aget_ohlcv("AAPL", "1d", start, end))
+    assert vendors.count("yahoo") == sent == 1
+    assert plain.equals(awaited)
+    frame = loaded["AAPL"]["1d"]
+    for name in ("open", "high", "low", "close", "volume", "adj_close"):
+        assert frame[name].to_list() == plain[name].to_list(), name
+
+
+def test_a_part_of_a_range_that_was_loaded_is_no_request(
+    manager: DataManager, vendors: VendorServer
+) -> None:
+    cache = DataCache(manager=manager)
+    whole = asyncio.run(cache.get_prices("AAPL", "1d", date(2024, 5, 6), date(2024, 5, 17)))
+    vendors.clear_log()
+    part = asyncio.run(cache.get_prices("AAPL", "1d", date(2024, 5, 8), date(2024, 5, 10)))
+    assert part.equals(whole[2:5]) and not vendors.count()
+
+
+def test_a_writer_elsewhere_is_seen_by_the_next_call(
+    manager: DataManager, vendors: VendorServer
+) -> None:
+    cache = DataCache(manager=manager)
+    other = DataManager(
+        manager.cache.cache_dir, manager.provider_selector.config_path, clock=manager.client.clock
+    )
+    question = "AAPL", "1d", date(2024, 5, 6), date(2024, 5, 17)
+    before = asyncio.run(cache.get_prices(*question))
+    before = asyncio.run(cache.get_prices(*question))
+    vendors.fault("yahoo", Fault.rescale(1.01, 3), symbol="AAPL")
+    other.get_ohlcv(*question, force_refresh=True)
+    after = asyncio.run(cache.get_prices(*question))
+    assert not after.equals(before)
+    assert after["close"].to_list() == other.get_ohlcv(*question)["close"].to_list()
+
+
+def test_a_loader_needs_no_event_loop_to_be_built_and_leaves_nothing_behind(
+    recwarn: pytest.WarningsRecorder,
+) -> None:
+    loader = SmartDataLoader(Recorded())
+
+    async def loaded() -> int:
+        await loader.load_strategy_data(["A", "B"], ["1d"], *WEEK)
+        return len(asyncio.all_tasks())
+
+    assert [asyncio.run(loaded()) for _ in range(20)] == [1] * 20
+    gc.collect()
+    assert not loader._slots  # those of loops that have ended
+    assert not [one for one in recwarn if "never awaited" in str(one.message)]
+
+
+@pytest.mark.parametrize(
+    ("symbols", "timeframes", "start", "end"),
+    [
+        ("AAPL", ["1d"], *WEEK),
+        (["AAPL"], "1d", *WEEK),
+        (["AAPL"], ["7x"], *WEEK),
+        (["AAPL"], ["1d"], WEEK[1], WEEK[0]),
+        (["AAPL"], ["1d"], "2024-06-03", WEEK[1]),
+    ],
+)
+def test_a_wrong_question_is_refused_before_anything_is_asked(
+    symbols: Any, timeframes: Any, start: Any, end: Any
+) -> None:
+    cache = Recorded()
+    with pytest.raises(DataError):
+        load(SmartDataLoader(cache), symbols, timeframes, start, end)
+    assert not cache.asked
+
+
+def test_nothing_asked_for_is_nothing() -> None:
+    assert load(SmartDataLoader(Recorded()), [], ["1d"], *WEEK) == {}
+    assert load(SmartDataLoader(Recorded()), ["A"], [], *WEEK) == {"A": {}}
+
+
+def test_what_is_no_cache_is_refused(manager: DataManager) -> None:
+    with pytest.raises(QueryError, match="object has no get_prices"):
+        SmartDataLoader(object())
+    with pytest.raises(QueryError, match="manager is a str"):
+        DataCache(manager="x")  # type: ignore[arg-type]
+    with pytest.raises(UnsupportedError, match="no tiers"):
+        DataCache(object(), None, manager=manager)  # type: ignore[arg-type]
