@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     from .failover import ProviderHealthMonitor as ProviderHealthMonitor
     from .lazy import LazyDataFrame as LazyDataFrame
     from .loader import SmartDataLoader as SmartDataLoader
+    from .pipeline import LiveDataPipeline as LiveDataPipeline
+    from .pipeline import PipelineBar as PipelineBar
     from .providers import AlphaVantageProvider as AlphaVantageProvider
     from .providers import DataProvider as DataProvider
     from .providers import FMPProvider as FMPProvider
@@ -53,8 +55,10 @@ _HOMES = {
     "FMPProvider": "v2.providers",
     "HealthStatus": "v2.failover",
     "LazyDataFrame": "v2.lazy",
+    "LiveDataPipeline": "v2.pipeline",
     "MissingDataHandler": "compat.missing_data",
     "MultiProviderDataManager": "v2.failover",
+    "PipelineBar": "v2.pipeline",
     "ProviderHealthMonitor": "v2.failover",
     "SmartDataLoader": "v2.loader",
     "SyncReport": "compat.universe_sync",
@@ -81,8 +85,10 @@ __all__ = [
     "FMPProvider",
     "HealthStatus",
     "LazyDataFrame",
+    "LiveDataPipeline",
     "MissingDataHandler",
     "MultiProviderDataManager",
+    "PipelineBar",
     "ProviderHealthMonitor",
     "SmartDataLoader",
     "SyncReport",

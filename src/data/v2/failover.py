@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from ..polars import pl
     from .providers import DataProvider
 
-__all__ = ["HealthStatus", "MultiProviderDataManager", "ProviderHealthMonitor"]
+__all__ = ["HealthStatus", "MultiProviderDataManager", "ProviderHealthMonitor", "asked"]
 
 _SLOW_S = 10.0
 _CHECKED = ("SPY", "1d", timedelta(days=5))
@@ -167,7 +167,7 @@ class MultiProviderDataManager:
         is_trial = not self._circuits[name].is_closed
         self._circuits[name] = _POLICY.enter(self._circuits[name], self._clock.monotonic())
         try:
-            frame = await _asked(name, provider, symbol, timeframe, bounds, self._timeout)
+            frame = await asked(name, provider, symbol, timeframe, bounds, self._timeout)
             checked = checked_prices(frame, timeframe, bounds, name, self._clock.now_ms())
         except DataError as error:
             self._note(name, error, is_trial=is_trial)
@@ -187,7 +187,7 @@ class MultiProviderDataManager:
             self.provider_health[name] = {"status": "error", "last_error": str(error), **checked}
 
 
-async def _asked(
+async def asked(
     name: str,
     provider: DataProvider,
     symbol: str,
@@ -250,10 +250,9 @@ class ProviderHealthMonitor:
         began = self._clock.monotonic()
         try:
             bounds = today - length, today
-            asked = _asked(
+            frame = await asked(
                 provider_name, provider, symbol, Timeframe.parse(timeframe), bounds, self._timeout
             )
-            frame = await asked
             count = len(frame)
         except DataError as error:
             status = HealthStatus("error", str(error))

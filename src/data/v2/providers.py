@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from datetime import date, datetime
 
     from ..data_manager import DataManager
+    from ..feed.selection import AnyFeed
     from ..polars import pl
 
 __all__ = [
@@ -105,6 +106,19 @@ class VendorProvider(DataProvider):
             self._source.manager, symbol, timeframe, start, end,
             provider=self.vendor, force_refresh=True, timeout=self._timeout,
         )  # fmt: skip
+
+    async def live_feed(self, symbol: str, timeframe: str, lookback_bars: int = 200) -> AnyFeed:
+        """Return the vendor's live feed of a series, not started; see ``live_feed``.
+
+        Raises:
+            QueryError: The symbol or timeframe is invalid.
+            ConfigError: The vendor has no feed of this series, or a key or an extra is missing.
+        """
+        manager = self._source.manager
+        return await in_thread(
+            lambda: manager.live_feed(symbol, timeframe, lookback_bars, provider=self.vendor),
+            looks=False,
+        )
 
     async def fetch_fundamentals(self, symbol: str) -> dict[str, Any]:
         """Return the vendor's data about a company or coin; see ``get_fundamentals``."""

@@ -1,0 +1,272 @@
+"""Live bars in queues: from the feeds that exist, and from a program's own providers."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from datetime import date, datetime, timedelta
+from typing import Any
+
+import polars as pl
+import pytest
+
+import tests.feed.conftest as of_feeds
+from src.data.call_threads import awaited
+from src.data.clock import ManualClock
+from src.data.errors import QueryError
+from src.data.model.instant import from_ms, parse_iso
+from src.data.v2 import DataProvider, LiveDataPipeline, provider_for
+from tests.feed.conftest import Stage, ours, wait_until
+
+stage, streams = of_feeds.stage, of_feeds.streams
+HOUR = timedelta(hours=1)
+
+
+@pytest.fixture
+def clock() -> ManualClock:
+    """Return a clock one second after a bar of a minute has closed."""
+    return ManualClock(parse_iso("2024-07-10T12:00:01Z"))
+
+
+@pytest.fixture(autouse=True)
+def _pool() -> None:
+    """Start the thread that calls of the data manager share, which outlives all pipelines."""
+    asyncio.run(awaited(lambda: None))
+
+
+class Venue(DataProvider):
+    """A program's provider with a bar for every hour, which may fail at given calls."""
+
+    def __init__(
+        self, clock: ManualClock, *, fails: dict[str, tuple[int, ...]] | None = None
+    ) -> None:
+        self.clock, self.fails, self.calls = clock, fails or {}, dict[str, int]()
+
+    async def fetch_prices(self, symbol: str, timeframe: str, start: date, end: date) -> Any:
+        self.calls[symbol] = self.calls.get(symbol, 0) + 1
+        if self.calls[symbol] in self.fails.get(symbol, ()):
+            raise OSError("down")
+        now = from_ms(self.clock.now_ms()).replace(minute=0, second=0, microsecond=0)
+        first = datetime(start.year, start.month, start.day)
+        stamps = [first + n * HOUR for n in range(int((now - first) / HOUR) + 1)]
+        prices = {
+            name: [float(one.hour + 1) for one in stamps]
+            for name in ("open", "high", "low", "close")
+        }
+        return pl.DataFrame({"timestamp": stamps, **prices, "volume": [1] * len(stamps)})
+
+    async def fetch_fundamentals(self, symbol: str) -> dict[str, Any]:
+        return {}
+
+    async def fetch_universe(self, name: str) -> list[str]:
+        return []
+
+
+class Time:
+    """The time of a pipeline: waits let the clock advance, up to an end."""
+
+    def __init__(self, clock: ManualClock, until: str) -> None:
+        self.clock, self.until_ms, self.waits = clock, parse_iso(until), list[float]()
+
+    async def pause(self, seconds: float) -> None:
+        """Advance the clock; behind the end, wait for ever."""
+        self.waits.append(seconds)
+        await asyncio.sleep(0)
+        if self.clock.now_ms() + seconds * 1000 > self.until_ms:
+            await asyncio.Event().wait()
+        self.clock.advance(seconds)
+
+
+def run(body: Callable[[], Any]) -> Any:
+    """Run a coroutine function in a new event loop, which has no task left at its end."""
+
+    async def checked() -> Any:
+        result = await body()
+        assert len(asyncio.all_tasks()) == 1
+        return result
+
+    return asyncio.run(checked())
+
+
+async def turns(count: int = 200) -> None:
+    """Let other tasks run."""
+    for _ in range(count):
+        await asyncio.sleep(0)
+
+
+def read(queue: Any) -> list[Any]:
+    """Return all bars in a queue."""
+    return [queue.get_nowait() for _ in range(queue.qsize())]
+
+
+def test_an_own_provider_is_polled_at_each_close_and_every_queue_gets_each_closed_bar_once(
+    clock: ManualClock,
+) -> None:
+    venue, time = Venue(clock), Time(clock, "2024-07-10T15:30")
+
+    async def body() -> tuple[list[Any], list[Any], list[Any]]:
+        pipeline = LiveDataPipeline([venue], clock=clock, pause=time.pause)
+        first, second = [await pipeline.subscribe("X", "1h") for _ in range(2)]
+        other = await pipeline.subscribe("Y", "1h")
+        await pipeline.start_streaming(["X", "X"], "1h")
+        await pipeline.start_streaming(["X"], "1h")
+        await turns()
+        await pipeline.stop()
+        await pipeline.stop()
+        return read(first), read(second), read(other)
+
+    first, second, other = run(body)
+    assert [(bar.timestamp.hour, bar.close, bar.origin) for bar in first] == [
+        (12, 13.0, "live"), (13, 14.0, "live"), (14, 15.0, "live"),
+    ]  # fmt: skip
+    assert first == second and not other
+    assert time.waits[0] == 3600.0  # to one second after the close
+    assert venue.calls == {"X": 3}
+
+
+def test_an_error_backs_off_for_a_minute_for_its_symbol_alone(
+    clock: ManualClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    venue = Venue(clock, fails={"X": (1,)})
+    times: dict[str, list[float]] = {}
+
+    async def body() -> dict[str, list[Any]]:
+        found = {}
+        for symbol in ("X", "Y"):
+            own = ManualClock(parse_iso("2024-07-10T12:00:01Z"))
+            venue.clock, time = own, Time(own, "2024-07-10T13:30")
+            pipeline = LiveDataPipeline([venue], clock=own, pause=time.pause)
+            queue = await pipeline.subscribe(symbol, "1h")
+            await pipeline.start_streaming([symbol], "1h")
+            await turns()
+            await pipeline.stop()
+            found[symbol], times[symbol] = read(queue), time.waits
+        return found
+
+    with caplog.at_level(logging.ERROR, "onetape.v2"):
+        found = run(body)
+    assert 60.0 in times["X"] and 60.0 not in times["Y"]
+    assert [bar.timestamp.hour for bar in found["Y"]] == [12]
+    assert not found["X"]  # the next close is behind the end
+    assert [one for one in caplog.messages if "failed for X 1h" in one and "down" in one]
+    assert not [one for one in caplog.messages if " Y " in one]
+
+
+def test_after_an_error_the_next_provider_takes_over_and_no_bar_is_missing(
+    clock: ManualClock,
+) -> None:
+    bad, good = Venue(clock, fails={"X": (1, 2, 3)}), Venue(clock)
+    time = Time(clock, "2024-07-10T15:30")
+
+    async def body() -> list[Any]:
+        pipeline = LiveDataPipeline([bad, good], clock=clock, pause=time.pause)
+        queue = await pipeline.subscribe("X", "1h")
+        await pipeline.start_streaming(["X"], "1h")
+        await turns()
+        await pipeline.stop()
+        return read(queue)
+
+    assert [bar.timestamp.hour for bar in run(body)] == [12, 13, 14]
+    assert bad.calls == {"X": 1}
+
+
+def test_a_queue_that_is_not_read_drops_its_oldest_and_holds_up_no_other(
+    clock: ManualClock,
+) -> None:
+    jumps = [30, 15]  # days until a poll: 720 bars, then 360
+
+    async def pause(_: float) -> None:
+        await asyncio.sleep(0)
+        if not jumps:
+            await asyncio.Event().wait()
+        clock.advance(jumps.pop(0) * 86_400)
+
+    async def body() -> None:
+        pipeline = LiveDataPipeline([Venue(clock)], clock=clock, pause=pause)
+        slow, fast = [await pipeline.subscribe("X", "1h") for _ in range(2)]
+        await pipeline.start_streaming(["X"], "1h")
+        seen: list[Any] = []
+        while len(seen) < 1080:
+            await asyncio.sleep(0)
+            seen += read(fast)
+        await pipeline.stop()
+        assert slow.maxsize == slow.qsize() == 1000 and slow.dropped == 80
+        left = read(slow)
+        assert [bar.dropped for bar in left] == [80] + [0] * 999
+        assert [bar.timestamp for bar in left] == [bar.timestamp for bar in seen[80:]]
+        assert not fast.dropped and not any(bar.dropped for bar in seen)
+
+    run(body)
+
+
+def test_a_vendors_feed_gives_history_first_and_each_bar_once_on_one_connection(
+    stage: Stage,
+) -> None:
+    async def body() -> tuple[list[Any], list[Any]]:
+        pipeline = LiveDataPipeline(
+            [provider_for("binance", manager=stage.manager)], lookback_bars=5, clock=stage.clock
+        )
+        queues = [await pipeline.subscribe("BTCUSDT", "1m") for _ in range(2)]
+        await pipeline.start_streaming(["BTCUSDT"], "1m")
+        found = [await asyncio.wait_for(queues[0].get(), 30) for _ in range(5)]
+        await asyncio.to_thread(lambda: stage.peer)
+        await asyncio.to_thread(stage.minute)
+        found.append(await asyncio.wait_for(queues[0].get(), 30))
+        await turns(3)
+        others = read(queues[1])
+        await pipeline.stop()
+        return found, others
+
+    before = set(ours())
+    found, others = run(body)
+    assert [bar.origin for bar in found[:5]] == ["history"] * 5
+    assert found[5].timestamp == found[4].timestamp + timedelta(minutes=1)
+    assert others == found
+    stamps = [from_ms(int(str(row[0]))) for row in stage.expected(_first(found[0]))]
+    assert [bar.timestamp for bar in found] == stamps
+    wait_until(lambda: not set(ours()) - before, "the end of all threads")
+
+
+def _first(bar: Any) -> Any:
+    """Return a bar as the stage compares them."""
+    return type(
+        "First",
+        (),
+        {"stamp_ms": int((bar.timestamp - datetime(1970, 1, 1)).total_seconds() * 1000)},
+    )
+
+
+def test_many_starts_and_stops_leave_nothing_behind(clock: ManualClock) -> None:
+    async def body() -> None:
+        for _ in range(50):
+            time = Time(clock, "2024-07-10T12:00:30")
+            pipeline = LiveDataPipeline([Venue(clock)], clock=clock, pause=time.pause)
+            await pipeline.start_streaming(["A", "B"], "1h")
+            await asyncio.sleep(0)
+            await pipeline.stop()
+
+    run(body)
+
+
+def test_what_cannot_be_streamed_is_refused(clock: ManualClock) -> None:
+    with pytest.raises(QueryError, match="no provider is given"):
+        LiveDataPipeline([])
+    with pytest.raises(QueryError, match="object has no fetch_prices"):
+        LiveDataPipeline([object()])  # type: ignore[list-item]
+
+    async def body() -> LiveDataPipeline:
+        pipeline = LiveDataPipeline([Venue(clock)], clock=clock)
+        for symbols, timeframe in (("X", "1h"), (["X"], "7x"), (["X"], "1M")):
+            with pytest.raises(QueryError):
+                await pipeline.start_streaming(symbols, timeframe)
+        await pipeline.subscribe("X", "1h")
+        return pipeline
+
+    pipeline = run(body)
+
+    async def elsewhere() -> None:
+        with pytest.raises(QueryError, match="another event loop"):
+            await pipeline.subscribe("X", "1h")
+
+    run(elsewhere)
