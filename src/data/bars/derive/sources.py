@@ -158,7 +158,7 @@ class SourceTimeframes:
 
 
 def _has_files(candidate: Candidate, instrument: Instrument, timeframe: Timeframe) -> bool:
-    """Return whether a file vendor has files for a series; True for other vendors."""
+    """Return whether a vendor of local files has files for a series; True for other vendors."""
     if not candidate.folder_lane:
         return True
     files = candidate.downloader.source_files(instrument, timeframe)
@@ -166,7 +166,7 @@ def _has_files(candidate: Candidate, instrument: Instrument, timeframe: Timefram
 
 
 def _cost(query: BarsQuery, source: ShorterBars, calendar: MarketCalendar) -> tuple[int, int]:
-    """Return how much of the range (ms) cannot be covered, and how many bars must be fetched."""
+    """Return how much of the range (ms) cannot be covered, and how many bars would be fetched."""
     lacking = _lacking(query, source, calendar)
     if query.offline:
         return _total(lacking), 0
