@@ -49,7 +49,7 @@ _GROWTH = 8
 def _overdue(segment: _Segment) -> list[DataError]:
     """Return the timeout error in a list if many spans remain to be recorded after the time limit.
 
-    Otherwise the list is empty: if only a few spans remain, they are recorded nevertheless.
+    Otherwise the list is empty: if only a few spans remain, they are recorded anyway.
     """
     try:
         if len(segment.spans) > WORTH_STOPPING:
@@ -62,7 +62,7 @@ def _overdue(segment: _Segment) -> list[DataError]:
 class _Stretches(NamedTuple):
     """Ascending spans to request at once.
 
-    Between them and ``until`` nothing else is missing.
+    Nothing else is missing between them, or between the last one and ``until``.
     """
 
     spans: Sequence[Span]
@@ -109,8 +109,8 @@ class _Requests(_Segment):
 
     Attributes:
         groups: Spans that are requested together, ascending.
-        chunk_ms: Length of the last chunk of the first group; 0 before its first one.
-        rows: Number of rows that had been received before that chunk.
+        chunk_ms: Length of the chunk last requested from the first group; 0 if there was none yet.
+        rows: Number of rows that had been received before that chunk was requested.
     """
 
     groups: tuple[_Stretches, ...] = ()
@@ -134,7 +134,7 @@ class _Requests(_Segment):
         return cls(spans, segment.position, segment.reasons, tuple(groups), chunk_ms, rows)
 
     def behind(self, chunk: Span, chunk_ms: int, rows: int) -> _Requests:
-        """Return the remaining requests after ``chunk`` of the first group."""
+        """Return the requests that remain after ``chunk`` of the first group."""
         first, *others = self.groups
         rest = first.within(Span(chunk.end, first.whole.end))
         if not rest.spans:
@@ -401,7 +401,7 @@ class Fetcher:
         reply.log_failure(self._request.query, self._request.log)
 
     def _too_deep(self, candidate: Candidate, span: Span) -> CapabilityError:
-        """Record once that a vendor, which was not queried, does not have a long enough history."""
+        """Record once that a vendor was not queried because its history is not long enough."""
         depth = candidate.capabilities.depth_days if candidate.capabilities else {}
         timeframe = self._request.grid.timeframe
         error = CapabilityError(
@@ -417,7 +417,8 @@ class Fetcher:
 def _has_none(coverage: Coverage, candidate: Candidate, segment: Span, now_ms: int) -> bool:
     """Return whether a candidate's report that it has no bars in ``segment`` is still valid.
 
-    If it is, the segment is requested only because another vendor has not been queried for it.
+    If it is valid, the segment is requested only because another vendor has not been queried for
+    it.
     """
     parts = coverage.within(segment)
     empty = [
