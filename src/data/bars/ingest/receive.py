@@ -65,8 +65,8 @@ class ReceivedAnswer:
         candidate: Vendor that answered.
         fetched: Everything that was received; its basis is unknown if ``behind`` is set.
         question: Request that was answered, reduced by earlier bars that were not sent again.
-        sessions: Sessions around the time of the answer.
-        actions: Ex-dates whose splits and dividends the answer reports; None if it reports none.
+        sessions: Last session that had opened at the time of the answer, and the next one.
+        actions: Ex-dates for which the answer reports splits and dividends; None if it does not.
         behind: Reason why the date of the price adjustment is unknown; None if that date is known.
     """
 
@@ -180,7 +180,7 @@ def sessions_around(request: LaneRequest, fetched: Fetched) -> Sessions:
 def _ex_dates(
     request: LaneRequest, candidate: Candidate, fetched: Fetched, span: Span, near: Sessions
 ) -> Asked | None:
-    """Return the ex-dates whose splits and dividends an answer reports, if any.
+    """Return the ex-dates for which an answer reports splits and dividends, if any.
 
     A vendor's declaration is not enough: an answer that does not mention actions has not reported
     that there are none. Nothing is known yet about a session that has not opened, and minute bars
@@ -231,7 +231,7 @@ class CommonBasis:
         opened: Timestamp of that session; None for instruments without actions, whose bars are
             compared as they are.
         book: Known actions.
-        intraday: Whether stamps are instants.
+        intraday: Whether timestamps are instants rather than session dates.
         hours: Length of intraday bars; a bar that contains the open of an ex-date belongs to that
             day.
     """
@@ -245,7 +245,7 @@ class CommonBasis:
     def of(self, rows: BarTable, parts: Coverage, *, surely: bool = False) -> BarTable:
         """Return stored rows converted to this basis.
 
-        With ``surely``, rows whose actions were never requested are rejected.
+        With ``surely``, rows whose splits and dividends were never requested raise an error.
 
         Raises:
             KindMismatchError: The rows cannot be converted exactly.
@@ -266,7 +266,7 @@ class CommonBasis:
 
 
 def fit(request: LaneRequest, series: SeriesStore, received: ReceivedAnswer) -> FittedAnswer:
-    """Cut an answer to the missing spans, after comparing it with the adjacent bars.
+    """Compare an answer with the adjacent bars, then cut it to the missing spans.
 
     The comparison uses the splits and dividends in the answer, which are not stored yet.
 
@@ -412,7 +412,7 @@ def _refuse_conflicts(
 
 
 def _usable(table: BarTable) -> BarTable:
-    """Return the rows that can be bars, ascending; the last of several with the same timestamp."""
+    """Return the rows that can be bars, ascending; if timestamps are equal, the last row counts."""
     return merge(BarTable.empty(), table.take(ordered(table)))
 
 
