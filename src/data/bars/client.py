@@ -147,8 +147,9 @@ class BarsClient:
 
         Args:
             symbol, timeframe: For example ``AAPL``, ``1h``.
-            start, end: See ``DataManager.get_ohlcv``. Datetimes are instants (naive means UTC),
-                both inclusive for a bar's open; dates are whole session dates of the venue.
+            start, end: See ``DataManager.get_ohlcv``. Datetimes are instants (naive ones are UTC),
+                and bars that open at either of them are included; dates are whole session dates of
+                the venue.
             bars: Number of closed bars to return, counted back from the end; not together with
                 ``start``.
             wishes: Other options: vendor, adjustment, version, columns and so on.
@@ -236,7 +237,7 @@ class BarsClient:
     ) -> dict[str, pd.DataFrame]:
         """Return a frame for each symbol, keyed as typed; combines :meth:`query` and :meth:`get_batch`.
 
-        An invalid symbol gets an empty frame with its error, like a query that failed.
+        An invalid symbol gets an empty frame with its error, just as a failed query does.
 
         Args:
             symbols: For example ``["AAPL", "BTCUSDT"]``; duplicates are dropped.
@@ -376,7 +377,7 @@ class BarsClient:
         return self._selector.instrument(series.symbol).in_session(series.session)
 
     def _view_of(self, series: SeriesKey) -> SeriesView:
-        """Return the stored series, with all of it in doubt if it came from files that have changed."""
+        """Return the view of a stored series; all of it is in doubt if its files have changed."""
         view = self._store.view(series)
         if not series.of_folder:
             return view
@@ -562,7 +563,7 @@ class BarsClient:
         doubts: Sequence[tuple[Span, str]],
         ended: Sequence[Span],
     ) -> bool:
-        """Mark bars as wrong after a check of the whole series, durably, so that later answers say so.
+        """Durably mark bars as wrong after a check of the whole series; later answers report this.
 
         The bars stay unchanged. They are fetched again after an hour, a day and a week, like bars
         that are found to be wrong when they arrive.
@@ -666,8 +667,9 @@ class BarsClient:
 
         From then on, :meth:`get` for a query with that ``version`` returns those bars, even if they
         have been revised, compacted, or dropped because of the cache's size or age limit. A pin is
-        durable and applies to every process that uses the folder, until :meth:`unpin`. Setting it
-        twice has no further effect. A call that deletes bars (``clear``) also deletes pinned ones.
+        durable and applies to every process that uses the folder, until :meth:`unpin`. Pinning a
+        generation twice has no further effect. A call that deletes bars (``clear``) also deletes
+        pinned ones.
 
         Args:
             series: Series to pin.
@@ -681,7 +683,9 @@ class BarsClient:
         self._store.pin(series, generation)
 
     def unpin(self, series: SeriesKey, generation: int) -> None:
-        """Release a pinned generation; the next rewrite of a year drops data that only it needed.
+        """Release a pinned generation.
+
+        The next time a year's file is rewritten, data that only this generation needed is dropped.
 
         If the generation is not pinned, nothing happens. A pin has no owner, so it is removed for
         all programs that set it.
@@ -694,9 +698,9 @@ class BarsClient:
     def read_again(self, read: StoredRead) -> ReadAgain:
         """Read stored bars as of a given generation, with given splits and dividends.
 
-        If both come from a recorded read, the bars are bit for bit the same as then. No vendor is
-        queried. Bars that were never stored (running ones, rows that cannot be bars) are not
-        included, nor are bars before a dividend that cannot be applied.
+        If generation and actions come from a recorded read, the bars are bit-for-bit identical to
+        that read's. No vendor is queried. Bars that were never stored (forming bars, rows that
+        cannot be bars) are not included, nor are bars before a dividend that cannot be applied.
 
         Raises:
             QueryError: The generation does not exist or is no longer kept.
@@ -772,8 +776,8 @@ class BarsClient:
         Args:
             symbol: Symbol as the user types it.
             first, last: Ex-dates, both inclusive; None for no limit.
-            timeout: Seconds after which the call stops waiting for vendors and other callers; None
-                for 30 s without an answer from any vendor.
+            timeout: Seconds after which the call stops waiting for vendors and other callers; if
+                None, it stops after 30 s without an answer from any vendor.
 
         Raises:
             QueryError: The symbol is invalid, or ``timeout`` is not a valid time.
@@ -819,7 +823,7 @@ class BarsClient:
                 changes recorded before; an empty list removes those.
 
         Returns:
-            The symbols whose recorded changes are different now.
+            The symbols whose recorded changes this call has altered.
 
         Raises:
             QueryError: A symbol is invalid, or a change is impossible; nothing is recorded.
@@ -863,7 +867,7 @@ class BarsClient:
 
 
 def _spans(view: SeriesView, coverage: Coverage) -> Iterator[CoverageSpan]:
-    """Yield the coverage of a part of a series, with the time when each span is to be fetched again."""
+    """Yield the spans of ``coverage``, each with the time when it is to be fetched again."""
     for part in coverage.opened():
         due = part.expires
         if part.state == "provisional" and due is None:
