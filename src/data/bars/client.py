@@ -429,7 +429,8 @@ class BarsClient:
     def lanes(self, symbol: str, timeframe: Timeframe) -> list[SeriesKey]:
         """Return the stored series for a symbol and timeframe, in all their lanes.
 
-        The one from which queries are answered under the rules comes first, then the default one.
+        The series that answers queries under the rules comes first, then the one in the default
+        lane.
 
         Args:
             symbol: Canonical symbol, as in ``query().instrument.symbol``.
@@ -448,7 +449,8 @@ class BarsClient:
         """Return the series in ``keys`` from which queries are answered, one per symbol and timeframe.
 
         This is the series in the lane that the rules select. If that series is not in ``keys``, or
-        if ``keys`` has only the default lane, the default one is returned regardless of its kind.
+        if ``keys`` contains only the default lane, the default one is returned regardless of its
+        kind.
 
         Args:
             keys: Stored series.
@@ -622,7 +624,8 @@ class BarsClient:
 
         Args:
             symbol, max_age, timeout, session: See that method.
-            live: Returns the latest price of a running stream for an instrument, if there is one.
+            live: Function that returns the latest price of an instrument from a running stream, if
+                there is one.
 
         Raises:
             QueryError: An argument is invalid.
@@ -847,7 +850,7 @@ class BarsClient:
         closes has one session for each UTC day.
 
         Raises:
-            ConfigError: There is no such calendar.
+            ConfigError: The instrument's calendar does not exist.
         """
         calendar = calendar_for(instrument)
         around = calendar.sessions(date_of(span.start) - _NEAR, date_of(span.end) + _NEAR)

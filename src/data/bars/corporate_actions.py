@@ -217,7 +217,7 @@ class ActionService:
             return ActionBook()
 
     def _request(self, instrument: Instrument, vendor: str | None) -> LaneRequest:
-        """Return a request for actions only; it requests no bars."""
+        """Return a request for actions only, without any bars."""
         now = self._clock.now_ms()
         query = BarsQuery(instrument, _DAY, Span(now, now + 1), now, provider=vendor)
         candidates = tuple(candidates_of(self._selector, query))

@@ -178,7 +178,7 @@ class FiguresService:
         return subtract([query.span], () if query.insist else answered)
 
     def _fill(self, query: FigureQuery, table: TableStore, key: SeriesKey, done: _Done) -> None:
-        """Query one vendor after another for a span, and store the rows received."""
+        """Query the vendors in turn for a span, and store the rows received."""
         vendors = list(suppliers(self._selector, query.instrument.symbol, query.measure))
         if not vendors:
             raise NoProviderError(
@@ -209,7 +209,7 @@ class FiguresService:
         done.miss(table, key, query.span, "; ".join(dict.fromkeys(reasons)))
 
     def _ask(self, vendor: Supplier, query: FigureQuery) -> FetchedFigures:
-        """Query one vendor.
+        """Query one vendor for figures.
 
         Raises:
             ProviderError, ConfigError: The vendor did not answer, or its history is too short.

@@ -89,7 +89,7 @@ class PartialHit:
 
 @dataclass(frozen=True)
 class Derived:
-    """The bars are to be built from shorter ones, although vendors supply bars of this length.
+    """The bars are to be built from shorter bars, although vendors supply this length, too.
 
     Attributes:
         source: Length of the shorter bars.

@@ -210,7 +210,7 @@ class Observer:
             self.tell(VendorPaused, vendor=record.vendor, seconds=record.pause_s)
 
     def _reshaped(self, vendor: str, change: ShapeChange) -> None:
-        """Count an answer in a format unknown to its parser; report the first one of a day."""
+        """Count an answer in a format unknown to its parser; report the first one of each day."""
         changes = [one.change for one in change.differences]
         if not self.metrics.reshaped(vendor, changes, self._clock.now_ms() // DAY_MS):
             return

@@ -64,8 +64,8 @@ class Expiry:
     def of(self, ends: Stamps, now_ms: int, again: NDArray[np.bool_]) -> Stamps:
         """Return the times at which empty spans with these ends are fetched again.
 
-        ``again`` is a mask of the spans that were reported empty before; the old ones of these wait
-        longer.
+        ``again`` is a mask of the spans that were reported as empty before; old spans among these
+        wait longer.
         """
         is_old = again & (now_ms - ends >= 30 * DAY_MS)
         return now_ms + np.where(is_old, self.old_ms, self.recent_ms)

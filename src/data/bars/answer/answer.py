@@ -272,7 +272,7 @@ def not_asked(closed: Span) -> Gap:
 
 
 def joined(*gaps: Sequence[Gap]) -> Stretches[Gap]:
-    """Merge gaps into ascending order, and join adjacent ones with the same reason."""
+    """Merge gaps into ascending order, and join adjacent gaps that have the same reason."""
     nonempty = [one for one in gaps if len(one)]
     if not nonempty:
         return Stretches()
@@ -281,7 +281,7 @@ def joined(*gaps: Sequence[Gap]) -> Stretches[Gap]:
 
 
 def _apart(unfilled: Sequence[Unfilled]) -> list[Unfilled]:
-    """Return ascending, disjoint segments; of overlapping ones, the first counts."""
+    """Return ascending, disjoint segments; if segments overlap, the first one counts."""
     starts = ((one.span.start, at) for at, one in enumerate(unfilled) if not one.span.is_empty)
     todo = sorted(starts, reverse=True)
     disjoint: list[Unfilled] = []

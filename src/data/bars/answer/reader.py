@@ -444,7 +444,7 @@ def attempt_of(plain: Mapping[str, Any]) -> Attempt:
 
 
 def at_borders(coverage: Coverage) -> Coverage:
-    """Return the coverage with only those comparisons that are still at the border of two vendors.
+    """Return the coverage, without comparisons that are no longer at the border of two vendors.
 
     If a comparison led to a correction, it is kept on every part of a span.
     """

@@ -135,7 +135,10 @@ class DerivedAnswer:
     # --- missing bars ----------------------------------------------------------------------
 
     def gaps(self) -> list[Gap]:
-        """Return the bars that could not be built; adjacent ones with the same reason are one gap."""
+        """Return gaps for the bars that could not be built.
+
+        Adjacent bars with the same reason form one gap.
+        """
         harmless = [gap for gap in self.below.gaps if gap.harmless]
         lacking = [bar for bar in self.made.incomplete if bar.reason != FORMING]
         starts = np.array([bar.span.start for bar in lacking], dtype=np.int64)

@@ -84,7 +84,7 @@ class _Rows:
         return self._at(np.unique(edges[(edges >= start) & (edges < end)]))
 
     def _places(self, span: Span) -> tuple[int, int]:
-        """Return the positions of the first row in ``span`` and of the first one after it."""
+        """Return the positions of the first row in ``span`` and of the first row after it."""
         start, end = (
             int(np.clip(-((self.begins - edge) // self.step), 0, self.counts).sum())
             for edge in span
@@ -354,8 +354,8 @@ class DryRun:
         steps: Requests to vendors, in order.
         plans: Plan of every lane, in order.
         is_routed: Whether the rules or a vendor were consulted.
-        answer: Stored bars, and synthetic ones in place of those to be fetched; None after an
-            error.
+        answer: Stored bars, with synthetic bars in place of those that would be fetched; None after
+            an error.
         error: Error that the request would raise instead of an answer.
     """
 

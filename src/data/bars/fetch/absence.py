@@ -40,7 +40,7 @@ def record_absence(
     lacking: Sequence[Span],
     errors: tuple[DataError, ...],
 ) -> list[Unfilled]:
-    """Store spans that all vendors report as empty, and return those for which a vendor failed.
+    """Store spans that all vendors report as empty; return the spans for which a vendor failed.
 
     Args:
         request: Request to the lane.

@@ -79,7 +79,7 @@ def ask(
 
     Args:
         clock: Clock that measures the duration.
-        vendor: Name of the vendor, added to errors without one.
+        vendor: Name of the vendor, which is added to errors that do not name one.
         span: Span that is requested.
         function, arguments: Function to call, and its arguments.
         side_attempts: Attempts whose requests are counted separately; more may be added during the

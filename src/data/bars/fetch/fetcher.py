@@ -232,7 +232,7 @@ class Fetcher:
     def fill(self, lacking: Sequence[Span]) -> None:
         """Query the candidates in order for the missing spans, and commit the answers.
 
-        Bars that a candidate lacks are requested from the next one before anything later is
+        Bars that a candidate lacks are requested from the next candidate before any later bars are
         requested, because the length of the next chunk depends on the rows received, and adjacent
         bars are compared with bars stored by then. Spans that no vendor has are recorded as empty,
         or are listed as unfilled in the journal.

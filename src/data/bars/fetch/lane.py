@@ -358,7 +358,7 @@ def real_gaps(
 ) -> Sequence[Gap]:
     """Return the gaps before ``cap`` in which a bar is expected.
 
-    A gap that was never requested stays if a bar may open in it.
+    A gap that was never requested is kept if a bar could open in it.
     """
     if not gaps:
         return gaps

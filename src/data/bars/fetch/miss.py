@@ -536,7 +536,7 @@ def _lane_of(result: LookupResult) -> AnsweringLane | None:
 
 
 def _is_substitute(query: BarsQuery, way: Route, lane: LaneRoute) -> bool:
-    """Return whether a lane is neither the route's first one nor its lane for the wanted adjustment."""
+    """Return whether a lane is neither its route's first nor the one for the wanted adjustment."""
     return lane is not way.lanes[0] and lane.lane_name != (*way.lane_name, query.adjustment)
 
 

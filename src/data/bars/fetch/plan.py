@@ -264,7 +264,7 @@ def _is_worth_requesting(
 def _with_unsettled(
     segments: list[Span], coverage: Coverage, request: LaneRequest, now_ms: int
 ) -> list[Span]:
-    """Extend each segment to the bars just before it that have settled since those bars were fetched.
+    """Extend each segment backwards over the bars that have settled since they were fetched.
 
     Otherwise nightly queries, made before the last bar has settled, would leave one unsettled bar
     per night, which the next query does not include.

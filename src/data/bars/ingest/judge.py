@@ -282,7 +282,7 @@ def _waited(part: Covered) -> int:
 
 
 def _next_wait(part: Covered) -> int | None:
-    """Return the waiting time after that of a stored verdict; None after the last one."""
+    """Return the next waiting time after a stored verdict's; None if there is none."""
     at = WAITS_MS.index(_waited(part)) + 1
     return WAITS_MS[at] if at < len(WAITS_MS) else None
 

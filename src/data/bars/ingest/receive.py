@@ -166,7 +166,7 @@ def _sent_again(
 
 
 def sessions_around(request: LaneRequest, fetched: Fetched) -> Sessions:
-    """Return the sessions around the time of an answer; only those of stocks are looked up."""
+    """Return the sessions around the time of an answer; they are looked up only for stocks."""
     at = fetched.adjusted_at_ms
     if request.query.instrument.asset_class != "stock":
         return Sessions(None, at)
@@ -392,7 +392,7 @@ def _splice(side: Side, verdict: Verdict, span: Span, fix: Fix | None) -> Splice
 def _refuse_conflicts(
     request: LaneRequest, received: ReceivedAnswer, judged: Sequence[tuple[Side, Verdict]]
 ) -> None:
-    """Raise if prices do not fit on one of the sides.
+    """Raise an error if prices do not fit on one of the sides.
 
     Raises:
         SpliceConflictError: The prices conflict; the message names the first such side.
@@ -445,7 +445,7 @@ def drop_outdated(request: LaneRequest, series: SeriesStore, fetched: Fetched) -
 
 
 def check_kind(kind: Kind | None, request: LaneRequest, fetched: Fetched) -> None:
-    """Reject bars of another kind than those stored.
+    """Reject bars whose kind differs from that of the stored bars.
 
     Raises:
         KindMismatchError: The kinds differ; the message names the attributes.

@@ -97,8 +97,8 @@ class ComparedAnswer:
         answer: Answer without rows whose prices came back multiplied by a factor, and without rows
             for which another vendor's doubtful bars stay.
         stored: Bars stored for the span, as they are and in the answer's basis.
-        surroundings: Stored bars by which new ones are judged: the span with a few bars on either
-            side or, for daily bars, the whole series.
+        surroundings: Stored bars with which new bars are compared: those in the span and a few on
+            either side or, for daily bars, the whole series.
         view: View of the series from the same read.
     """
 
@@ -324,9 +324,9 @@ def _stored(
 ) -> tuple[StoredRange, StoredRange]:
     """Read the bars stored for the answered span, as they are and in the answer's basis.
 
-    The second value is the bars by which new ones are judged: the span with a few bars on either
-    side or, for daily bars, the whole series. It is empty if there may be an unknown split between
-    two fetches.
+    The second value is the bars with which new bars are compared: those in the span and a few on
+    either side or, for daily bars, the whole series. It is empty if there may be an unknown split
+    between two fetches.
     """
     answer, received = checked.answer, checked.fitted.received
     answered = answer.answered
@@ -662,8 +662,8 @@ def _older_faults(view: SeriesView, question: Question, judged: Span) -> list[Fa
 def _kind(view: SeriesView, request: LaneRequest, candidate: Candidate, fetched: Fetched) -> Kind:
     """Return the kind of the series after this commit.
 
-    Volume and feed are those of the lane's first vendor once it has supplied bars, and until then
-    those of the vendors that did.
+    Volume and feed are those of the lane's first vendor if it has supplied bars, and otherwise
+    those of the vendors that have.
     """
     stored = view.kind
     if stored is None:

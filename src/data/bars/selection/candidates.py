@@ -116,7 +116,7 @@ class Candidate:
         return segment.clip(Span(now_ms - depth * DAY_MS, segment.end))
 
     def fetch(self, query: FetchQuery) -> Fetched:
-        """Fetch bars, with a packaged downloader's own requests or with another one's ``get_ohlcv``.
+        """Fetch bars; ``get_ohlcv`` is called if the downloader is from outside this library.
 
         Raises:
             ProviderError, ConfigError: The vendor did not answer with bars.
@@ -200,7 +200,7 @@ class LaneRoute:
     """The candidates whose bars may be stored in one lane.
 
     Attributes:
-        lane_name: Lane name; empty for the default one.
+        lane_name: Name of the lane; empty for the default lane.
         candidates: Candidates in the order in which to query them.
         kind: Kind of the lane's bars, with the parts that the first candidate declares.
         reporters: Vendors, from all lanes, that can be queried for splits and dividends, in order.
@@ -689,7 +689,7 @@ def _lanes_of(
 def lane_parts(
     query: BarsQuery, candidate: Candidate, parts: tuple[str, ...], *, has_actions: bool = False
 ) -> tuple[str, ...]:
-    """Return the lane for a candidate's bars: that of their kind, ``parts``, then their adjustment.
+    """Return the lane for a candidate's bars: ``parts`` for their kind, plus any adjustment.
 
     Stock prices are stored in the lane of their kind if they can be converted exactly. These are
     split-adjusted prices, raw prices from a vendor that also sends splits and dividends, and prices

@@ -155,7 +155,7 @@ class QualityReport(InLines):
     unmarked: int = 0
 
     def at_least(self, severity: Severity) -> tuple[QualityFinding, ...]:
-        """Return the findings with that severity or a higher one."""
+        """Return the findings with this severity or a higher one."""
         least = SEVERITIES.index(severity)
         return tuple(f for f in self.findings if SEVERITIES.index(f.severity) >= least)
 

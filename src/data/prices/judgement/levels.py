@@ -238,7 +238,7 @@ def _right_level(series: CheckedSeries, levels: Levels) -> tuple[np.int8, bool]:
 def _fits(series: CheckedSeries, levels: Levels, first: int, end: int) -> bool:
     """Return whether a run, converted to the correct unit, fits the adjacent prices.
 
-    It need fit on only one side, because the market may have moved on the other. A symbol taken
+    It only has to fit on one side, because the market may have moved on the other. A symbol taken
     over by another company fits on neither side.
     """
     usual = min(max(_MOVES * series.move_noise, _LEAST_DRIFT), _MOST_DRIFT)

@@ -46,11 +46,11 @@ class ShareEvent(NamedTuple):
 
 
 class DailySessions(NamedTuple):
-    """Daily bars to compare shorter ones with.
+    """Daily bars with which intraday bars are compared.
 
     Attributes:
         opens, closes: UTC instants at which the session of each bar opens and closes.
-        days: Daily bars, in the basis of the shorter ones.
+        days: Daily bars, in the same basis as the intraday bars.
     """
 
     opens: Stamps
