@@ -112,7 +112,7 @@ def get_by_symbol(
 
 
 def _stored(bars: BarsService, query: BarsQuery) -> pd.DataFrame | None:
-    """Return the frame, or None if not all of its bars are stored."""
+    """Return the frame for a query, or None if not all of its bars are stored."""
     result = bars.lookup(query)
     return result.frame if isinstance(result, Hit) else None
 

@@ -302,7 +302,9 @@ class BarsClient:
         return calculator.calculate(query, source, anew=anew)
 
     def plan(self, query: BarsQuery) -> Plan:
-        """Return a plan of what :meth:`get` would do: stored and missing bars, requests, quota, waits.
+        """Return a plan of what :meth:`get` would do: stored and missing bars, requests and waits.
+
+        The plan also contains the quotas of the vendors.
 
         No vendor is queried and nothing is written. Damaged data is read as a repair would leave
         it.
@@ -313,7 +315,9 @@ class BarsClient:
         return self._planner().plan(query)
 
     def explain(self, query: BarsQuery) -> Explanation:
-        """Explain which vendors are queried for a series, which are not and why, and their state.
+        """Explain which vendors are queried for a series, and which are not and why.
+
+        The explanation includes the state of each vendor.
 
         No vendor is queried and nothing is written.
 
@@ -332,7 +336,7 @@ class BarsClient:
         return self._selector.supply(query.instrument, query.timeframe, query.provider)
 
     def requests(self) -> Mapping[str, tuple[int, int]]:
-        """Return, for each vendor, the numbers of requests sent by this process and answered."""
+        """Return how many requests this process sent to each vendor, and how many were answered."""
         vendors = self._observer.metrics.snapshot()["vendors"]
         return {name: (counts["requests"], counts["ok"]) for name, counts in vendors.items()}
 
@@ -599,7 +603,7 @@ class BarsClient:
         return True
 
     def quarantined(self, series: SeriesKey) -> Quarantined:
-        """Return the quarantined rows and files of a series, with the reasons; repairs nothing.
+        """Return the quarantined rows and files of a series, with the reasons; nothing is repaired.
 
         Raises:
             StorageError: The store cannot be read.
@@ -729,7 +733,7 @@ class BarsClient:
         This includes commits by any manager, feed or cache object in this process. For commits by
         other processes, use ``commits`` and the generation in ``columns``. Deletions are not
         commits. The callback runs in the committing thread, which waits for it, after the commit is
-        durable and its lock is released. It should hand the notice over and return, and must not
+        durable and its lock is released. It should pass the notice on and return, and must not
         request the same series. An exception that it raises is logged once and affects neither the
         commit nor the answer.
 

@@ -117,7 +117,7 @@ class ActionService:
 
         Args:
             instrument: The stock; for other instruments, the result is False.
-            dates: Ex-dates, as stamps of session dates.
+            dates: Ex-dates, as timestamps of session dates.
             vendor: See :meth:`stored`.
 
         Raises:
@@ -136,7 +136,7 @@ class ActionService:
 
         Args:
             query: Query for bars; if it is offline or for a version, no vendor is queried.
-            dates: Ex-dates, as stamps of session dates.
+            dates: Ex-dates, as timestamps of session dates.
             as_of: Date that determines which splits the amounts per share reflect.
         """
         instrument, vendor, problems = query.instrument, query.provider, []

@@ -318,7 +318,7 @@ class Rebaser:
     def _takes_dividends(self, parts: Sequence[BasisPart]) -> bool:
         """Return whether the conversion adds dividends to prices or removes them from prices.
 
-        This is so if the wanted or a stored adjustment is ``all``.
+        It does if the wanted adjustment, or a stored one, is ``all``.
         """
         return "all" in (self.query.adjustment, *(part.basis.adjustment for part in parts))
 
@@ -377,7 +377,7 @@ def used(
 
 
 def _lacking(book: ActionBook, needed: Iterable[Span]) -> Span | None:
-    """Return the first of these spans of ex-dates that no vendor was queried for."""
+    """Return the first of the ``needed`` spans of ex-dates for which no vendor was queried."""
     return next((span for span in needed if not book.covers(span)), None)
 
 
@@ -387,7 +387,7 @@ def _newest(parts: Iterable[BasisPart], last_stamp: int) -> date:
 
 
 def with_answers(book: ActionBook, answers: Sequence[tuple[Sequence[Action], Asked]]) -> ActionBook:
-    """Return the book with the answers added that could not be stored."""
+    """Return the book, including the answers that could not be stored."""
     for actions, answer in answers:
         book = book.with_answer(actions, answer)
     return book

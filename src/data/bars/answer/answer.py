@@ -60,7 +60,7 @@ class Gap:
 
     ``harmless`` is True if no bar is missing: before a listing, or at times when no bar is
     expected. ``failed`` is True if a vendor that serves such bars did not answer. ``is_outage`` is
-    True if all of those vendors were down.
+    True if all vendors that serve them were down.
     """
 
     span: Span
@@ -219,7 +219,7 @@ class Answer:
 
 
 def harmful(gaps: Sequence[Gap]) -> Sequence[Gap]:
-    """Return the gaps that are not harmless, in which bars are missing."""
+    """Return the gaps in which bars are missing, which are those that are not harmless."""
     return stretches(gaps).only(lambda gap: not gap.harmless)
 
 
@@ -443,7 +443,7 @@ def as_known(answer: Answer) -> Answer:
 
 
 def provenance(answer: Answer) -> dict[str, Any]:
-    """Return the provenance of an answer as JSON values."""
+    """Return the provenance of an answer as a JSON-compatible dictionary."""
     table, query = answer.table, answer.query
     spans = _spans(answer)
     vendors = sorted({v for s in spans for v in s["vendor"].split(",") if v})

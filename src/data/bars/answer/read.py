@@ -69,7 +69,7 @@ class HandedOn(NamedTuple):
         return self.place() is not None and self.answer.used.source is None
 
     def within(self, span: Span) -> Answer:
-        """Return the part of the answer for a span, as if only that had been requested."""
+        """Return the part of the answer for ``span``, as if only that span had been requested."""
         answer, used = self.answer, self.answer.used
         span = span.clip(answer.query.span)
         table = answer.table.within(span)

@@ -503,7 +503,7 @@ def _sentences(part: Covered) -> Iterator[str]:
 
 
 def with_disputes(facts: dict[str, Any], done: Rebased, coverage: Coverage) -> dict[str, Any]:
-    """Return provenance entries including disputes, which also get a sentence in ``problems``.
+    """Return provenance entries, adding disputed actions, each with a sentence in ``problems``.
 
     ``actions_disputed`` is present only if there are disputes. Each of its entries has ``action``
     (the one that was used), ``type``, ``ex_date``, ``source``, ``used`` (False if left out),

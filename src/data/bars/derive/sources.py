@@ -58,7 +58,7 @@ class ShorterBars:
 class SourceTimeframes:
     """Determines the timeframes from which bars can be built.
 
-    Thread-safe; queries no vendor, reads no bars.
+    Thread-safe. No vendor is queried, and no bars are read.
     """
 
     def __init__(self, selector: Selector, lanes: LaneFinder) -> None:
@@ -108,7 +108,10 @@ class SourceTimeframes:
         return ShorterBars(timeframe, tuple(vendors), view, kind)
 
     def _fit(self, query: BarsQuery, calendar: MarketCalendar) -> list[ShorterBars]:
-        """Return the bars that the requested ones can be built from exactly, longest first."""
+        """Return the shorter bars from which the requested bars can be built exactly.
+
+        The longest come first.
+        """
         recent = Span(query.span.end - _HOURS_SEEN_MS, query.span.end)
         fit = []
         for timeframe in self._timeframes(query, calendar):
@@ -131,7 +134,7 @@ class SourceTimeframes:
         return sorted(fit, key=lambda source: source.timeframe.longest_ms, reverse=True)
 
     def _timeframes(self, query: BarsQuery, calendar: MarketCalendar) -> list[Timeframe]:
-        """Return the timeframes whose bars add up to the wanted ones and which vendors may serve."""
+        """Return the timeframes whose bars add up to the wanted bars and that vendors may serve."""
         wanted = query.timeframe
         vendors = {
             c.name: c

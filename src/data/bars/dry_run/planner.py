@@ -328,7 +328,7 @@ def _joined(steps: Sequence[PlanStep]) -> tuple[PlanStep, ...]:
 
 
 def _stored(answer: Answer, requested: Sequence[Span]) -> tuple[PlanStretch, ...]:
-    """Return the ranges of bars in an answer that no vendor would be queried for."""
+    """Return the ranges of bars in an answer for which no vendor would be queried."""
     covered = [c.span for c in answer.coverage if c.state != "empty"]
     parts = [_stretch(s, answer.table.within(s).stamps) for s in subtract(covered, requested)]
     return tuple(part for part in parts if part.bars)

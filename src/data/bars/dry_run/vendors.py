@@ -60,7 +60,7 @@ class FakeVendor(BaseDataDownloader):
     Args:
         name: Name as the rules spell it.
         real: The vendor.
-        run: Records the requests.
+        run: Dry run, which records the requests.
     """
 
     def __init__(self, name: str, real: BaseDataDownloader, run: DryRun) -> None:
@@ -240,7 +240,7 @@ class ForeignStandIn:
 def _series(run: DryRun, vendor: str, timeframe: Timeframe) -> SeriesKey | None:
     """Return the series that a vendor's bars would be stored in or compared with.
 
-    The result is None for bars of another length than the latest plan's.
+    The result is None for bars whose length differs from that in the latest plan.
     """
     request = run.plans[-1][0]
     if request.key.timeframe != timeframe:
