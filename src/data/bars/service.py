@@ -183,7 +183,7 @@ class BarsService:
         return frame
 
     def _handed_on(self, answer: Answer) -> HandedOn:
-        """Return an answer in the form in which the record of reads keeps it."""
+        """Return an answer in the form that the record of reads keeps."""
         from .answer.read import HandedOn  # few programs record what they read
 
         return HandedOn(self._store.root, answer)

@@ -59,7 +59,7 @@ def unlike(selector: Selector, store: BarStore, query: BarsQuery, vendor: str, k
     Args:
         selector, store, query: See :func:`kind_of_series`.
         vendor: Canonical name of the streaming vendor, which has no other way of serving such bars.
-        kind: Kind of its bars.
+        kind: Kind of the vendor's bars.
 
     Raises:
         NoProviderError, UnknownProviderError: No vendor serves such bars.
@@ -100,10 +100,10 @@ class Origin:
     """The origin of streamed bars.
 
     Attributes:
-        vendor: Canonical name.
-        kind: Kind of its bars.
+        vendor: Canonical name of the vendor.
+        kind: Kind of the vendor's bars.
         settle_ms: How long a bar may still change after it closes.
-        basis: Basis of its prices.
+        basis: Basis of the vendor's prices.
     """
 
     vendor: str

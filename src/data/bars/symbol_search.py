@@ -142,7 +142,7 @@ class NameService:
         return sorted(vendors, key=lambda vendor: vendor.table.is_list)
 
     def _ask(self, vendors: list[_Searched], text: str, attempts: list[Attempt]) -> bool:
-        """Query vendors for names that are missing from the store or too old there.
+        """Query vendors for names that are missing from the store or are outdated there.
 
         Vendors that accept a search text are queried until one lists something; whole lists are
         always requested.

@@ -187,7 +187,7 @@ def after_change(coverage: Coverage, now_ms: int, reason: str = CHANGED) -> Cove
 
 
 def is_older(part: Covered) -> bool:
-    """Return whether a part has bars from older tools, whose properties are unknown."""
+    """Return whether a part contains bars from older tools, whose properties are unknown."""
     return part.state == "final" and part.basis.adjustment == "unknown"
 
 

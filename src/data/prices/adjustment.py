@@ -99,14 +99,14 @@ def rebase(
         as_of: Date as of which to adjust; None for :func:`common_as_of`. If it is before the last
             bar, that bar's date is used instead, so that an answer never has a jump inside.
         intraday: Whether the bars are intraday, so that actions apply from their ``ex_at``.
-        close_before: Returns the close of the last session before a dividend's ex-date,
-            split-adjusted as of the target's ``as_of``, or None if unknown. The dividend's amount
-            (see :class:`Action`) is also converted to shares on that date.
+        close_before: Function that returns the close of the last session before a dividend's
+            ex-date, split-adjusted as of the target's ``as_of``, or None if unknown. The dividend's
+            amount (see :class:`Action`) is also converted to shares on that date.
         fetched_dates: Spans of ex-dates for which actions were fetched, which must include those
             that the conversion needs. None if the caller guarantees that ``actions`` are complete.
         timeframe: If given, bars of several days with an ex-date inside are rejected.
-        own: Returns the actions to apply to a vendor's bars instead of ``actions``, if vendors
-            disagree.
+        own: Function that returns the actions to apply to a vendor's bars instead of ``actions``,
+            if vendors disagree.
 
     Raises:
         KindMismatchError: A basis that matters is unknown, actions were not fetched, a close is

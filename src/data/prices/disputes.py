@@ -154,8 +154,8 @@ def events_of(actions: Collection[Action], queried: Queried) -> tuple[ActionEven
 
     Args:
         actions: Latest reports from every vendor.
-        queried: Returns the vendors that were queried for an ex-date (see :data:`Queried`), even if
-            they reported nothing.
+        queried: Function that returns the vendors that were queried for an ex-date (see
+            :data:`Queried`), even if they reported nothing.
     """
     words, events = sorted(actions, key=_REPORT_ORDER), split_events(actions, queried)
     applied = tuple(a for e in events if e.counts and (a := e.action()).is_sound)

@@ -133,11 +133,12 @@ class Indicator:
     """A registered indicator function.
 
     Attributes:
-        function: Returns the value for the last bar in a window, or NaN if it is undefined. It
-            receives the columns of at most ``window(period)`` bars, which it must not modify, and
-            the period.
+        function: Function that returns the value for the last bar in a window, or NaN if it is
+            undefined. It receives the columns of at most ``window(period)`` bars, which it must not
+            modify, and the period.
         period: Default period; 0 if the indicator has no period.
-        window: Returns the maximum number of bars that a value with this period needs.
+        window: Function that returns the maximum number of bars that a value with a given period
+            needs.
         least, most: Smallest and largest possible value.
         split_power: Effect of a split on the values. A split of ``ratio`` new shares per old share
             multiplies them by ``ratio ** split_power``: -1 for prices, 1 for volumes, 0 for

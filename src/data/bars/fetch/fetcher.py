@@ -74,7 +74,7 @@ class _Stretches(NamedTuple):
         return Span(self.spans[0].start, self.spans[-1].end)
 
     def within(self, chunk: Span) -> _Stretches:
-        """Return the parts in ``chunk``; their ``until`` is the start of the next part after it."""
+        """Return the parts in ``chunk``; ``until`` is then the start of the next part after it."""
         spans = clipped(self.spans, chunk)
         later = bisect_left(self.spans, (chunk.end,))
         return _Stretches(spans, self.spans[later].start if later < len(self.spans) else self.until)

@@ -234,7 +234,7 @@ class _Judging:
                 yield replace(mark, span=part.span)
 
     def _before(self, stamp: int) -> Iterator[Covered]:
-        """Yield the stored spans before a bar back to the first of another vendor or basis.
+        """Yield the stored spans before a bar, as far back as they have its vendor and basis.
 
         Spans that were already judged also end the search.
         """

@@ -455,7 +455,7 @@ def check_kind(kind: Kind | None, request: LaneRequest, fetched: Fetched) -> Non
     pairs = kind.differences(fetched.kind).items()
     text = ", ".join(f"{name} {new!r} (stored {stored!r})" for name, (stored, new) in pairs)
     raise KindMismatchError(
-        f"{fetched.vendor} returned bars of another kind for {request.query}: {text}",
+        f"{fetched.vendor} returned bars of a different kind for {request.query}: {text}",
         provider=fetched.vendor,
         symbol=request.query.instrument.symbol,
     )

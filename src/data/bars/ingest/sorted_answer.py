@@ -346,8 +346,8 @@ def faults_of(
 ) -> tuple[Fault, ...]:
     """Return the faults of an answer; a fault that crosses the end of a year is split there.
 
-    A missing bar is not a fault if a stored bar stays in its place (``stays``: their
-    timestamps).
+    A missing bar is not a fault if a stored bar stays in its place; ``stays`` are the timestamps of
+    such bars.
     """
     answered = answer.answered
     if answered.is_empty:

@@ -450,8 +450,8 @@ def _sessions(
 ) -> DailySessions | None:
     """Return the stored daily bars for an answer's intraday bars, in the same adjustment.
 
-    The result is None if there are none that can be compared; regular daily bars prove nothing
-    about extended hours.
+    The result is None if no daily bars are comparable. Those of regular hours prove nothing about
+    extended hours.
     """
     received, stamps = compared.before.fitted.received, compared.answer.closed.stamps
     adjustment = received.fetched.basis.adjustment

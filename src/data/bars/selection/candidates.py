@@ -186,7 +186,7 @@ class Candidate:
     def leans_on_actions(self, query: BarsQuery) -> bool:
         """Return whether the vendor's prices fit others' only if splits and dividends are already stored.
 
-        This is so for fully adjusted prices, and for raw prices from a vendor that sends no
+        This applies to fully adjusted prices, and to raw prices from a vendor that does not send
         actions. It is False for assets other than stocks and for a pinned vendor.
         """
         if query.provider is not None or query.instrument.asset_class != "stock":
