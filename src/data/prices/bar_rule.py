@@ -104,8 +104,8 @@ def are_prices(values: Floats) -> Mask:
 def ordered(table: BarTable) -> Mask:
     """Return a mask of the rows whose prices are all possible and in order.
 
-    In order means that ``high`` is not below, and ``low`` not above, ``open`` and ``close``, within
-    ``PRICE_TOLERANCE``. A row with a missing price is not in order.
+    Prices are in order if ``high`` is not below, and ``low`` not above, ``open`` and ``close``,
+    within ``PRICE_TOLERANCE``. A row with a missing price is not in order.
     """
     with np.errstate(over="ignore"):  # values that overflow are out of bounds anyway
         ok = table.low >= LOWEST_PRICE

@@ -244,7 +244,7 @@ def indicator_names() -> list[str]:
 
 
 def parse_indicator(text: str) -> IndicatorUse:
-    """Parse ``rsi``, ``RSI`` or ``sma(50)``.
+    """Parse the text of an indicator, such as ``rsi``, ``RSI`` or ``sma(50)``.
 
     Raises:
         QueryError: The text is not a registered indicator, or its period is not from 1 to 1000.

@@ -208,7 +208,7 @@ def ranked(findings: Iterable[QualityFinding]) -> tuple[QualityFinding, ...]:
 
 
 def score_of(findings: Iterable[QualityFinding], rows: int) -> float:
-    """Return the quality of a series from 0 to 1; without rows it is 0.
+    """Return the quality of a series from 0 to 1; it is 0 if there are no rows.
 
     Each finding reduces the score. An error reduces it by the fraction of rows concerned, but by at
     least a tenth; a warning by half of that fraction, but by at least a twentieth. An ``info``

@@ -23,7 +23,7 @@ GRAVE_CHECKS = tuple(
 
 
 class Grave(NamedTuple):
-    """Rows that are wrong for one cause.
+    """Rows that are wrong, all from the same cause.
 
     Attributes:
         stamps: Timestamps of the rows, int64, ascending.

@@ -152,7 +152,7 @@ def unit_jumps(table: BarTable) -> Mask:
 
 
 def _is_within(levels: Levels, first: int, end: int) -> bool:
-    """Return whether a run starts inside a bar and never ends, as when a coin falls.
+    """Return whether a run starts inside a bar and never ends, as when a coin crashes.
 
     A change of unit happens between bars.
     """
