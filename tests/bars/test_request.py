@@ -73,7 +73,7 @@ WRONG: list[tuple[dict[str, Any], str]] = [
     ({"columns": {"source"}}, "a list of names"),
     ({"columns": ["is_fnal"]}, "did you mean 'is_final'"),
     ({"columns": ["state", "state"]}, "twice"),
-    ({"columns": ["volume"]}, "the frame has it always"),
+    ({"columns": ["volume"]}, "the frame contains it anyway"),
     ({"adjustment": "none"}, "is not one of raw, split, all"),
 ]
 

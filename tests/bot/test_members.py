@@ -161,11 +161,11 @@ def test_a_threshold_that_no_value_crosses_is_refused(club: Club) -> None:
     for text, why in (
         (
             "AAPL rsi above 170 1h",
-            "rsi(14) can never cross 170 to above (its values are from 0 to 100)",
+            "rsi(14) can never cross above 170 (its values are from 0 to 100)",
         ),
-        ("AAPL rsi above 100 1h", "can never cross 100"),
-        ("AAPL rsi below 0 1h", "can never cross 0 to below"),
-        ("AAPL RSI(7) above -1 1h", "rsi(7) can never cross -1"),
+        ("AAPL rsi above 100 1h", "can never cross above 100"),
+        ("AAPL rsi below 0 1h", "can never cross below 0"),
+        ("AAPL RSI(7) above -1 1h", "rsi(7) can never cross above -1"),
         ("AAPL change below -100 1d", "(its values are -100 or more)"),
         ("AAPL sma below 0 1d", "never"),
         ("AAPL volume below 0 1d", "never"),

@@ -141,7 +141,7 @@ def test_a_run_as_lines_of_json(run: Run, book: MemoryRecords, clock: ManualCloc
         (("add", "AAPL", "above", "5", "--timeframe", "25:00"), "timeframe"),
         (("add", "AAPL", "above", "5", "--indicator", "rsj"), "did you mean 'rsi'"),
         (("add", "NOPE", "above", "5", "--timeframe", "1d"), "NOPE"),
-        (("add", "AAPL", "above", "170", "--indicator", "rsi"), "can never cross 170"),
+        (("add", "AAPL", "above", "170", "--indicator", "rsi"), "can never cross above 170"),
         (("add", "AAPL", "above", "5", "--hysteresis", "x%"), "hysteresis"),
         (("add", "AAPL", "above", "5", "--expires", "2001-01-01"), "expires"),
         (

@@ -147,8 +147,8 @@ def test_the_caller_owns_them(manager: DataManager) -> None:
         (("source", "source"), "contain 'source' twice"),
         ("source", "a list of names, not 'source'"),
         (5, "a list of names, not 5"),
-        (("close",), "'close' is not an extra column for AAPL: the frame has it always"),
-        (("adj_close",), "the frame has it if the vendor has it"),
+        (("close",), "'close' is not an extra column for AAPL: the frame contains it anyway"),
+        (("adj_close",), "the frame contains it if the vendor supplies it"),
         ((None,), "unknown extra column None"),
     ],
 )

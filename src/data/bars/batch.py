@@ -112,7 +112,7 @@ def get_by_symbol(
 
 
 def _stored(bars: BarsService, query: BarsQuery) -> pd.DataFrame | None:
-    """Return the frame, or None if not all of its bars are stored."""
+    """Return the frame for a query, or None if not all of its bars are stored."""
     result = bars.lookup(query)
     return result.frame if isinstance(result, Hit) else None
 
@@ -142,9 +142,9 @@ def in_threads(
     most: int,
     on_result: Callable[[A, R], object] | None = None,
 ) -> list[R]:
-    """Return the result of ``get`` for each item; a single item needs no thread.
+    """Return the result of ``get`` for each item; no thread is started for a single item.
 
-    Each vendor has ``most`` threads of its own, so that waiting for one vendor delays no other.
+    Each vendor has ``most`` threads of its own, so that a slow vendor does not delay the others.
 
     Args:
         get: Function to call with each item.
@@ -160,7 +160,7 @@ def in_threads(
     shared, pools = compute_slots(), dict[str, ThreadPoolExecutor]()
 
     def in_slot(item: A) -> R:
-        """Return the result for an item; only a few items are computed at the same time."""
+        """Return the result for an item; shared slots limit how many are computed at once."""
         with computing(shared):
             return get(item)
 
@@ -192,7 +192,7 @@ def _reporting(
 def _failed(query: BarsQuery, error: DataError, key: SeriesKey) -> pd.DataFrame:
     """Return an empty frame whose provenance has the usual entries of an answer, and the error.
 
-    ``key`` is the series whose bars would have answered.
+    ``key`` is the series that would have answered the query.
     """
     symbol = query.instrument.symbol
     log.warning("no bars for %s in a batch: %s", symbol, error, extra={"symbol": symbol})

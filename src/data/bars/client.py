@@ -147,8 +147,9 @@ class BarsClient:
 
         Args:
             symbol, timeframe: For example ``AAPL``, ``1h``.
-            start, end: See ``DataManager.get_ohlcv``. Datetimes are instants (naive means UTC),
-                both inclusive for a bar's open; dates are whole session dates of the venue.
+            start, end: See ``DataManager.get_ohlcv``. Datetimes are instants (naive ones are UTC),
+                and bars that open at either of them are included; dates are whole session dates of
+                the venue.
             bars: Number of closed bars to return, counted back from the end; not together with
                 ``start``.
             wishes: Other options: vendor, adjustment, version, columns and so on.
@@ -236,7 +237,7 @@ class BarsClient:
     ) -> dict[str, pd.DataFrame]:
         """Return a frame for each symbol, keyed as typed; combines :meth:`query` and :meth:`get_batch`.
 
-        An invalid symbol gets an empty frame with its error, like a query that failed.
+        An invalid symbol gets an empty frame with its error, just as a failed query does.
 
         Args:
             symbols: For example ``["AAPL", "BTCUSDT"]``; duplicates are dropped.
@@ -301,7 +302,9 @@ class BarsClient:
         return calculator.calculate(query, source, anew=anew)
 
     def plan(self, query: BarsQuery) -> Plan:
-        """Return a plan of what :meth:`get` would do: stored and missing bars, requests, quota, waits.
+        """Return a plan of what :meth:`get` would do: stored and missing bars, requests and waits.
+
+        The plan also contains the quotas of the vendors.
 
         No vendor is queried and nothing is written. Damaged data is read as a repair would leave
         it.
@@ -312,7 +315,9 @@ class BarsClient:
         return self._planner().plan(query)
 
     def explain(self, query: BarsQuery) -> Explanation:
-        """Explain which vendors are queried for a series, which are not and why, and their state.
+        """Explain which vendors are queried for a series, and which are not and why.
+
+        The explanation includes the state of each vendor.
 
         No vendor is queried and nothing is written.
 
@@ -331,7 +336,7 @@ class BarsClient:
         return self._selector.supply(query.instrument, query.timeframe, query.provider)
 
     def requests(self) -> Mapping[str, tuple[int, int]]:
-        """Return, for each vendor, the numbers of requests sent by this process and answered."""
+        """Return how many requests this process sent to each vendor, and how many were answered."""
         vendors = self._observer.metrics.snapshot()["vendors"]
         return {name: (counts["requests"], counts["ok"]) for name, counts in vendors.items()}
 
@@ -376,7 +381,7 @@ class BarsClient:
         return self._selector.instrument(series.symbol).in_session(series.session)
 
     def _view_of(self, series: SeriesKey) -> SeriesView:
-        """Return the stored series, with all of it in doubt if it came from files that have changed."""
+        """Return the view of a stored series; all of it is in doubt if its files have changed."""
         view = self._store.view(series)
         if not series.of_folder:
             return view
@@ -428,7 +433,8 @@ class BarsClient:
     def lanes(self, symbol: str, timeframe: Timeframe) -> list[SeriesKey]:
         """Return the stored series for a symbol and timeframe, in all their lanes.
 
-        The one from which queries are answered under the rules comes first, then the default one.
+        The series that answers queries under the rules comes first, then the one in the default
+        lane.
 
         Args:
             symbol: Canonical symbol, as in ``query().instrument.symbol``.
@@ -447,7 +453,8 @@ class BarsClient:
         """Return the series in ``keys`` from which queries are answered, one per symbol and timeframe.
 
         This is the series in the lane that the rules select. If that series is not in ``keys``, or
-        if ``keys`` has only the default lane, the default one is returned regardless of its kind.
+        if ``keys`` contains only the default lane, the default one is returned regardless of its
+        kind.
 
         Args:
             keys: Stored series.
@@ -562,7 +569,7 @@ class BarsClient:
         doubts: Sequence[tuple[Span, str]],
         ended: Sequence[Span],
     ) -> bool:
-        """Mark bars as wrong after a check of the whole series, durably, so that later answers say so.
+        """Durably mark bars as wrong after a check of the whole series; later answers report this.
 
         The bars stay unchanged. They are fetched again after an hour, a day and a week, like bars
         that are found to be wrong when they arrive.
@@ -596,7 +603,7 @@ class BarsClient:
         return True
 
     def quarantined(self, series: SeriesKey) -> Quarantined:
-        """Return the quarantined rows and files of a series, with the reasons; repairs nothing.
+        """Return the quarantined rows and files of a series, with the reasons; nothing is repaired.
 
         Raises:
             StorageError: The store cannot be read.
@@ -621,7 +628,8 @@ class BarsClient:
 
         Args:
             symbol, max_age, timeout, session: See that method.
-            live: Returns the latest price of a running stream for an instrument, if there is one.
+            live: Function that returns the latest price of an instrument from a running stream, if
+                there is one.
 
         Raises:
             QueryError: An argument is invalid.
@@ -666,8 +674,9 @@ class BarsClient:
 
         From then on, :meth:`get` for a query with that ``version`` returns those bars, even if they
         have been revised, compacted, or dropped because of the cache's size or age limit. A pin is
-        durable and applies to every process that uses the folder, until :meth:`unpin`. Setting it
-        twice has no further effect. A call that deletes bars (``clear``) also deletes pinned ones.
+        durable and applies to every process that uses the folder, until :meth:`unpin`. Pinning a
+        generation twice has no further effect. A call that deletes bars (``clear``) also deletes
+        pinned ones.
 
         Args:
             series: Series to pin.
@@ -681,7 +690,9 @@ class BarsClient:
         self._store.pin(series, generation)
 
     def unpin(self, series: SeriesKey, generation: int) -> None:
-        """Release a pinned generation; the next rewrite of a year drops data that only it needed.
+        """Release a pinned generation.
+
+        The next time a year's file is rewritten, data that only this generation needed is dropped.
 
         If the generation is not pinned, nothing happens. A pin has no owner, so it is removed for
         all programs that set it.
@@ -694,9 +705,9 @@ class BarsClient:
     def read_again(self, read: StoredRead) -> ReadAgain:
         """Read stored bars as of a given generation, with given splits and dividends.
 
-        If both come from a recorded read, the bars are bit for bit the same as then. No vendor is
-        queried. Bars that were never stored (running ones, rows that cannot be bars) are not
-        included, nor are bars before a dividend that cannot be applied.
+        If generation and actions come from a recorded read, the bars are bit-for-bit identical to
+        that read's. No vendor is queried. Bars that were never stored (forming bars, rows that
+        cannot be bars) are not included, nor are bars before a dividend that cannot be applied.
 
         Raises:
             QueryError: The generation does not exist or is no longer kept.
@@ -722,7 +733,7 @@ class BarsClient:
         This includes commits by any manager, feed or cache object in this process. For commits by
         other processes, use ``commits`` and the generation in ``columns``. Deletions are not
         commits. The callback runs in the committing thread, which waits for it, after the commit is
-        durable and its lock is released. It should hand the notice over and return, and must not
+        durable and its lock is released. It should pass the notice on and return, and must not
         request the same series. An exception that it raises is logged once and affects neither the
         commit nor the answer.
 
@@ -772,8 +783,8 @@ class BarsClient:
         Args:
             symbol: Symbol as the user types it.
             first, last: Ex-dates, both inclusive; None for no limit.
-            timeout: Seconds after which the call stops waiting for vendors and other callers; None
-                for 30 s without an answer from any vendor.
+            timeout: Seconds after which the call stops waiting for vendors and other callers; if
+                None, it stops after 30 s without an answer from any vendor.
 
         Raises:
             QueryError: The symbol is invalid, or ``timeout`` is not a valid time.
@@ -819,7 +830,7 @@ class BarsClient:
                 changes recorded before; an empty list removes those.
 
         Returns:
-            The symbols whose recorded changes are different now.
+            The symbols whose recorded changes this call has altered.
 
         Raises:
             QueryError: A symbol is invalid, or a change is impossible; nothing is recorded.
@@ -843,7 +854,7 @@ class BarsClient:
         closes has one session for each UTC day.
 
         Raises:
-            ConfigError: There is no such calendar.
+            ConfigError: The instrument's calendar does not exist.
         """
         calendar = calendar_for(instrument)
         around = calendar.sessions(date_of(span.start) - _NEAR, date_of(span.end) + _NEAR)
@@ -863,7 +874,7 @@ class BarsClient:
 
 
 def _spans(view: SeriesView, coverage: Coverage) -> Iterator[CoverageSpan]:
-    """Yield the coverage of a part of a series, with the time when each span is to be fetched again."""
+    """Yield the spans of ``coverage``, each with the time when it is to be fetched again."""
     for part in coverage.opened():
         due = part.expires
         if part.state == "provisional" and due is None:

@@ -54,9 +54,9 @@ class FoundActions(NamedTuple):
         actions: Actions with an ex-date in the requested range, by ex-date.
         attempts: Queries sent to vendors by this call, in order.
         lacking: Ex-dates that no vendor was queried for, as spans of session dates.
-        awaited: Requested ex-dates whose actions the vendor will report together with the bar of
-            the day.
-        problems: Reasons for missing actions, and failures to store some.
+        awaited: Requested ex-dates whose actions the vendor will report together with that day's
+            bar.
+        problems: Reasons why actions are missing, and failures to store actions.
     """
 
     symbol: str
@@ -85,13 +85,13 @@ class FoundActions(NamedTuple):
 
 
 class ActionService:
-    """Splits and dividends for symbols. Thread-safe; one symbol is fetched by one thread at a time.
+    """Provides splits and dividends. Thread-safe; one symbol is fetched by one thread at a time.
 
     Args:
         store: Store that keeps the actions.
         selector: Selects the vendors, which are those in the rules for daily bars.
         clock: Source of the current time.
-        leases: Let only one process fetch at a time.
+        leases: Leases that let only one process fetch at a time.
     """
 
     def __init__(
@@ -102,7 +102,7 @@ class ActionService:
         self._locks, self._turns = SeriesLocks(), Turns(store.root, clock, leases)
 
     def stored(self, instrument: Instrument, vendor: str | None = None) -> tuple[KnownAction, ...]:
-        """Return the stored actions that apply to bars from ``vendor``; empty if not a stock.
+        """Return the stored actions that apply to bars from ``vendor``; empty for all but stocks.
 
         Raises:
             CorruptEntryError: The stored actions are damaged; the next fetch starts over.
@@ -117,7 +117,7 @@ class ActionService:
 
         Args:
             instrument: The stock; for other instruments, the result is False.
-            dates: Ex-dates, as stamps of session dates.
+            dates: Ex-dates, as timestamps of session dates.
             vendor: See :meth:`stored`.
 
         Raises:
@@ -136,7 +136,7 @@ class ActionService:
 
         Args:
             query: Query for bars; if it is offline or for a version, no vendor is queried.
-            dates: Ex-dates, as stamps of session dates.
+            dates: Ex-dates, as timestamps of session dates.
             as_of: Date that determines which splits the amounts per share reflect.
         """
         instrument, vendor, problems = query.instrument, query.provider, []
@@ -171,8 +171,8 @@ class ActionService:
         """Return the actions with an ex-date from ``first`` to ``last``, fetching any that are due.
 
         With ``vendor``, only that vendor is queried and only its actions count. Ex-dates up to the
-        next session are requested once. The two weeks before the requested range are requested,
-        too, because vendors report some actions days late.
+        next session are requested once. The two weeks before the range are also requested, because
+        vendors report some actions days late.
 
         Raises:
             NoProviderError: No vendor in the rules reports actions, and none was ever queried.
@@ -217,7 +217,7 @@ class ActionService:
             return ActionBook()
 
     def _request(self, instrument: Instrument, vendor: str | None) -> LaneRequest:
-        """Return a request for actions only; it requests no bars."""
+        """Return a request for actions only, without any bars."""
         now = self._clock.now_ms()
         query = BarsQuery(instrument, _DAY, Span(now, now + 1), now, provider=vendor)
         candidates = tuple(candidates_of(self._selector, query))
@@ -228,14 +228,16 @@ class ActionService:
 
 
 def known_actions(book: ActionBook, day: date, currency: str = "") -> tuple[KnownAction, ...]:
-    """Return the actions in a book, by ex-date, with amounts also per share as of ``day``.
+    """Return the actions in a book by ex-date, with amounts both as paid and as of ``day``.
+
+    The latter are in terms of the shares on ``day``.
 
     ``currency`` is the currency of the prices, if known.
     """
     splits = [action for action in book.splits if action.is_sound]
 
     def entry(action: Action, event: ActionEvent) -> KnownAction:
-        """Return the action with its amount, both as of ``day`` and as it was paid."""
+        """Return the action with its amount, both in terms of shares on ``day`` and as paid."""
         plain = KnownAction(
             action,
             counts=event.counts,

@@ -57,7 +57,7 @@ _GRACE_MS = 10 * MINUTE_MS
 
 @dataclass
 class _Done:
-    """The outcome of one query.
+    """The outcome of one query for figures.
 
     Attributes:
         frames: Fetched rows.
@@ -79,7 +79,7 @@ class _Done:
 
 
 class FiguresService:
-    """Answers queries for figures of perpetual futures. Thread-safe.
+    """Answers queries for figures of perpetual futures, such as funding rates. Thread-safe.
 
     A span that a vendor has answered is not requested again, except for its latest rows, which may
     not have been published yet. Rows stay in the cache even if the vendor itself keeps them for
@@ -112,7 +112,7 @@ class FiguresService:
     ) -> pd.DataFrame:
         """Return the rows of ``measure`` in the bounds; the frame is empty if no rows exist.
 
-        The call takes at most ``timeout`` seconds or, without one, continues as long as pages
+        The call takes at most ``timeout`` seconds or, without a timeout, continues as long as pages
         arrive.
 
         Raises:
@@ -178,7 +178,7 @@ class FiguresService:
         return subtract([query.span], () if query.insist else answered)
 
     def _fill(self, query: FigureQuery, table: TableStore, key: SeriesKey, done: _Done) -> None:
-        """Query one vendor after another for a span, and store the rows received."""
+        """Query the vendors in turn for a span, and store the rows received."""
         vendors = list(suppliers(self._selector, query.instrument.symbol, query.measure))
         if not vendors:
             raise NoProviderError(
@@ -209,7 +209,7 @@ class FiguresService:
         done.miss(table, key, query.span, "; ".join(dict.fromkeys(reasons)))
 
     def _ask(self, vendor: Supplier, query: FigureQuery) -> FetchedFigures:
-        """Query one vendor.
+        """Query one vendor for figures.
 
         Raises:
             ProviderError, ConfigError: The vendor did not answer, or its history is too short.
@@ -229,7 +229,7 @@ class FiguresService:
         place: tuple[TableStore, SeriesKey],
         done: _Done,
     ) -> None:
-        """Store the rows and the end of the settled part; an empty answer settles nothing.
+        """Store the rows and the end of the settled part; an empty answer does not settle anything.
 
         Rows in a damaged file that the vendor did not send again count as a gap, not as settled.
         """
@@ -257,7 +257,7 @@ def _not_sent_again(
 ) -> list[Span]:
     """Return the parts of ``span`` whose rows are in a damaged file but not in any answer.
 
-    If the file had no more rows than are stored now, none of its rows is missing.
+    If the file did not have more rows than are stored now, none of its rows is missing.
     """
     sent = np.array([row.stamp_ms for row in fetched.rows], dtype=np.int64)
     lacking = []
@@ -273,7 +273,7 @@ def _not_sent_again(
 
 
 def _rowless(span: Span, stamps: Stamps, step_ms: int) -> list[Span]:
-    """Return the periods in ``span`` that have no row.
+    """Return the periods in ``span`` for which there is no row.
 
     Rows fall on multiples of the period, counted from midnight UTC. Funding rates that are paid
     more often also have rows at these times.

@@ -25,7 +25,7 @@ class Freshness:
     Attributes:
         newest: Timestamp of the latest stored final bar; None if no final bar is stored.
         due: Timestamp of the latest bar that should be final.
-        behind: Number of bars after ``newest`` up to ``due`` that should exist and are unknown.
+        behind: Number of bars after ``newest`` up to ``due`` that should exist but are not known.
         age_ms: Time for which the market has been open since the latest final bar closed; None
             without such a bar.
     """
@@ -43,12 +43,12 @@ class Freshness:
 
 @dataclass(frozen=True)
 class Pace:
-    """The values shared by all series with the same market, timeframe and settling time.
+    """The values for judging freshness that series with the same market and timeframe share.
 
     Attributes:
         calendar, timeframe, anchor: Define the grid of the bars.
         now_ms: Moment of the check, in UTC milliseconds.
-        due: Stamp of the latest bar that is final by then; None if no bar ever was.
+        due: Timestamp of the latest bar that is final at that moment; None if there is none.
     """
 
     calendar: MarketCalendar
@@ -78,7 +78,7 @@ class Pace:
 
         Args:
             coverage: Coverage of the series.
-            last: Stamp of the last bar stored, final or not.
+            last: Timestamp of the last bar stored, final or not.
         """
         coverage = coverage.opened()
         newest = self._newest(coverage, last)
@@ -95,7 +95,10 @@ class Pace:
         return Freshness(newest, self.due, behind, self._age(newest))
 
     def _newest(self, coverage: Coverage, last: int | None) -> int | None:
-        """Return the stamp of the latest final bar, by the calendar if it is not the last bar."""
+        """Return the timestamp of the latest final bar.
+
+        Unless it is the last bar, the calendar determines it.
+        """
         finals = [c.span for c in coverage if c.state == "final"]
         if not finals or last is None:
             return None
@@ -115,7 +118,7 @@ class Pace:
 
 
 def open_ms(calendar: MarketCalendar, span: Span) -> int:
-    """Return for how many milliseconds of ``span`` the market was open, excluding breaks."""
+    """Return how many milliseconds of ``span`` the market was open for, excluding breaks."""
     if span.is_empty:
         return 0
     # Sessions of futures and FX are dated a day after they open.
@@ -128,5 +131,5 @@ def open_ms(calendar: MarketCalendar, span: Span) -> int:
 
 
 def is_at_rest(newest: int | None, now_ms: int, days: int = 30) -> bool:
-    """Return whether all bars of a series are older than ``days`` days, so no program seems to follow it."""
+    """Return whether a series seems abandoned: all its bars are older than ``days`` days."""
     return newest is None or newest < now_ms - days * DAY_MS

@@ -63,11 +63,11 @@ _SEEN = 512
 
 @dataclass(frozen=True)
 class Hit:
-    """The whole answer.
+    """The complete answer, found in the store.
 
     Attributes:
-        answer: Answer that the frame is built from.
-        frame: Frame owned by the caller; None until it is built.
+        answer: Answer from which the frame is built.
+        frame: Frame for the caller to own; None until it is built.
     """
 
     answer: Answer
@@ -89,7 +89,7 @@ class PartialHit:
 
 @dataclass(frozen=True)
 class Derived:
-    """The bars are to be built from shorter ones, although vendors supply bars of this length.
+    """The bars are to be built from shorter bars, although vendors supply this length, too.
 
     Attributes:
         source: Length of the shorter bars.
@@ -117,7 +117,7 @@ MISS = Miss()
 
 
 class CacheLookup:
-    """Answers from the store if querying a vendor cannot change the answer.
+    """Answers queries from the store if querying a vendor could not change the answer.
 
     Thread-safe without a lock. A calendar is read only if a number of bars is requested;
     otherwise stored documents are compared.
@@ -132,7 +132,7 @@ class CacheLookup:
     def find(self, query: BarsQuery) -> LookupResult:
         """Look for an answer in the lane selected by the rules, or in the pinned vendor's lane.
 
-        A refresh, and a request for the forming bar, is always a miss.
+        A refresh is always a miss, and so is a request for the forming bar.
         """
         if query.refresh or query.include_forming:
             return MISS
@@ -240,7 +240,7 @@ def _hit(answer: Answer, book: ActionBook | None) -> Hit:
 
 
 def _end(view: SeriesView) -> int:
-    """Return the end of a series' coverage; a time before all bars if it has none."""
+    """Return the end of a series' coverage or, without any coverage, a time before all bars."""
     return view.coverage[-1].span.end if view.coverage else _NEVER
 
 
@@ -251,11 +251,10 @@ def _end(view: SeriesView) -> int:
 class _Entry:
     """One answer, with the data needed to check whether it is still valid.
 
-    The entry refers to the instrument because its cache key contains the instrument's ``id``:
-    while the entry exists, no other object gets that ``id``. ``orders`` are the vendor orders
-    by which the lane was found: the order for the query's timeframe and, if different, the
-    order for the timeframe ``source`` that the answer is built from. ``orders`` is empty for a
-    pinned vendor.
+    The entry refers to the instrument because its cache key contains the instrument's ``id``: while
+    the entry exists, no other object gets that ``id``. ``orders`` are the orders of vendors by
+    which the lane was found: the one for the query's timeframe and, if different, the one for the
+    timeframe ``source`` from which the answer is built. It is empty for a pinned vendor.
     """
 
     instrument: Instrument
@@ -286,7 +285,7 @@ class AnswerCache:
     Args:
         store: Store that the answers were read from.
         lanes: Finds the lane of an answer's bars.
-        days: Knows when the next session opens.
+        days: Trading days, to find out when the next session opens.
     """
 
     def __init__(self, store: BarStore, lanes: LaneFinder, days: TradingDays) -> None:
@@ -296,7 +295,7 @@ class AnswerCache:
         self._days = days
 
     def find(self, query: BarsQuery) -> Hit | Miss:
-        """Look for a kept answer to the same query; the result is a hit if that answer is still valid."""
+        """Look for a kept answer to the same query; the result is a hit if it is still valid."""
         place = place_of(query)
         entry: _Entry | None = None if place is None else self._memory.get(place)
         if entry is None:
@@ -375,7 +374,7 @@ class AnswerCache:
     def _orders(self, query: BarsQuery, source: Timeframe) -> tuple[object, ...]:
         """Return the vendor orders by which the lanes of an answer and of its source bars were selected.
 
-        A kept answer is valid only while they are the same.
+        A kept answer is valid only as long as these orders are the same.
         """
         if query.provider is not None:
             return ()
@@ -435,6 +434,6 @@ def _is_final(query: BarsQuery, answer: Answer) -> bool:
 
 
 def _is_of_unknown_basis(answer: Answer) -> bool:
-    """Return whether no bar has a known adjustment, so that splits and dividends affect none."""
+    """Return whether the adjustment of every bar is unknown, so that no split affects any bar."""
     bars = (part for part in answer.coverage if part.state != "empty")
     return all(part.basis.adjustment == "unknown" for part in bars)

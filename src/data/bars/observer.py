@@ -47,12 +47,13 @@ class Observer:
     """Observes every call of one data manager and every request it sends to a vendor. Thread-safe.
 
     Args:
-        clock: Stamps events and measures calls.
-        gauge: Measures the cache folder; without it, nothing is reported about the cache.
+        clock: Clock for the times of events and the durations of calls.
+        gauge: Function that measures the cache folder; without it, nothing is reported about the
+            cache.
         routing_log: Logger for the selection of vendors and the attempts to query them.
 
     Attributes:
-        metrics: The counters.
+        metrics: Counters of calls, requests and events.
         routing_log: The logger passed in.
     """
 
@@ -74,7 +75,7 @@ class Observer:
             renew_after_fork(gauge)
 
     def snapshot(self) -> dict[str, Any]:
-        """Return the counters and the resource use of cache and process, as plain values."""
+        """Return a dictionary of the counters and the resource use of cache and process."""
         cache = self._gauge.read().to_json() if self._gauge else {}
         process = self._cpu.to_json() | memory().to_json()
         return self.metrics.snapshot() | {"cache": cache, "process": process}
@@ -82,8 +83,8 @@ class Observer:
     def on_event(self, listener: Listener) -> Callable[[], None]:
         """Call ``listener`` with every event, in the thread where it occurs.
 
-        A slow listener delays that call. An exception it raises is logged once and changes
-        nothing.
+        A slow listener delays that call. An exception that it raises is logged once and has no
+        other effect.
 
         Returns:
             A function that removes the listener.
@@ -124,9 +125,9 @@ class Observer:
 
         Args:
             key: The series.
-            generation: Value that changes with the state of the series.
+            generation: Any value that changes when the state of the series changes.
             score, least: Actual and required score.
-            causes: Reasons, in words.
+            causes: Descriptions of the reasons.
 
         Returns:
             Whether this call reported it.
@@ -209,7 +210,7 @@ class Observer:
             self.tell(VendorPaused, vendor=record.vendor, seconds=record.pause_s)
 
     def _reshaped(self, vendor: str, change: ShapeChange) -> None:
-        """Count an answer in a format unknown to its parser; report the first one of a day."""
+        """Count an answer in a format unknown to its parser; report the first one of each day."""
         changes = [one.change for one in change.differences]
         if not self.metrics.reshaped(vendor, changes, self._clock.now_ms() // DAY_MS):
             return
@@ -256,7 +257,7 @@ class Observer:
 
 
 class Enrolled:
-    """A listener, and whether it has already failed."""
+    """A registered listener, and whether it has already failed."""
 
     def __init__(self, listener: Callable[[Any], object]) -> None:
         self._listener = listener
@@ -322,7 +323,7 @@ class Call:
         return self
 
     def missed(self, books: Books) -> None:
-        """Record that the store had no answer, and remember a stock's known splits to notice new ones.
+        """Record that the store had no answer, and a stock's known splits so as to notice new ones.
 
         ``books`` returns the known splits and dividends of a symbol.
         """
@@ -410,7 +411,7 @@ def _scores(
 def _fallbacks(
     attempts: Sequence[Mapping[str, Any]],
 ) -> dict[str, tuple[list[str], int]]:
-    """Return, for each fallback vendor, the vendors that it replaced and its number of bars."""
+    """Return, for each fallback vendor, the vendors that it replaced and the number of its bars."""
     fallbacks: dict[str, tuple[list[str], int]] = {}
     for place, entry in enumerate(attempts):
         if entry["outcome"] != "ok" or not entry["rows"]:

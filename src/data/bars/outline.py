@@ -14,12 +14,12 @@ from .validity import lifetime_of
 
 
 class SeriesOutline(NamedTuple):
-    """What is known about a series at one moment, without its bars.
+    """A description of a series at one moment, without its bars.
 
     Attributes:
         coverage: Spans of the series, ascending and disjoint, with folded ones expanded.
-        lifetime: Begin and end of the series, if known.
-        grid: Positions of its bars in time.
+        lifetime: Beginning and end of the series, if known.
+        grid: Grid of the times at which its bars open.
         generation: Number of the last commit.
     """
 

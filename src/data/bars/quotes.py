@@ -73,8 +73,9 @@ class _Market(NamedTuple):
 
     Attributes:
         is_open: Whether it is trading.
-        newest_ms: Latest time for which there can be a price: now, or when trading last ended.
-        until_ms: When this state next changes.
+        newest_ms: Latest time for which there can be a price: now, or the time when trading last
+            ended.
+        until_ms: Time of the next change of this state.
         session: The running or most recent session; None if the calendar has no session nearby.
     """
 
@@ -105,7 +106,7 @@ class _Kept:
     Attributes:
         quote: The quote as it was returned.
         requested_ms: Time of the request.
-        until_ms: Time at which its market next opens or closes, after which it is not reused.
+        until_ms: Time at which its market next opens or closes; the quote is not reused after that.
     """
 
     quote: Quote
@@ -119,7 +120,7 @@ class QuoteService:
     Args:
         bars: Answers queries for minute and daily bars.
         parser: Builds these queries.
-        selector: Resolves symbols; knows the downloaders.
+        selector: Resolves symbols and provides the downloaders.
         clock: Source of the current time.
         observer: Notified of calls that fail.
     """
@@ -227,7 +228,7 @@ class QuoteService:
         return cached.quote
 
     def _raise_failure(self, instrument: Instrument, number: int) -> None:
-        """Re-raise the error from the call that this one waited for, if that call failed."""
+        """Raise the error of the call that this one waited for, if that call failed."""
         failure = self._failures.get(instrument)
         if failure is not None and failure[0] > number:
             raise copy.copy(failure[1])  # each thread needs its own traceback
@@ -240,7 +241,7 @@ class QuoteService:
         _put(self._failures, instrument, (next(self._numbers), error))
 
     def _fetch_quote(self, instrument: Instrument) -> Quote:
-        """Query vendors for the running minute or the last close, and return the quote.
+        """Query vendors for the current minute or the last close, and return the quote.
 
         Raises:
             DataError: No price could be found.
@@ -307,7 +308,10 @@ class QuoteService:
     def _ways(
         self, instrument: Instrument, market: _Market, now_ms: int
     ) -> list[Callable[[], _Price | None]]:
-        """Return the queries that look for a price, in the order to try: running minute, or last close."""
+        """Return the queries that look for a price, in the order to try them.
+
+        They are for the current minute, or for the last close.
+        """
         minute = partial(self._minute, instrument, now_ms)
         day = partial(self._day, instrument, now_ms)
         ways: list[Callable[[], _Price | None]] = [minute, day]
@@ -426,16 +430,19 @@ def market_at(instrument: Instrument, now_ms: int) -> _Market:
 
 
 def session_before(instrument: Instrument, time_ms: int) -> date | None:
-    """Return the session date before that of a price, whose time may be the end of its session."""
+    """Return the date of the session before the one with a price at ``time_ms``, or None.
+
+    ``time_ms`` may be the end of that session.
+    """
     day = session_date(instrument, time_ms - 1)
     earlier = calendar_for(instrument).sessions(day - _NEAR, day - timedelta(days=1))
     return earlier[-1].day if earlier else None
 
 
 def state_of(time_ms: int, market: _Market) -> QuoteState:
-    """Return the state of a price from bars: ``stale``, ``forming`` or ``closed``.
+    """Return the state of a price that comes from bars: ``stale``, ``forming`` or ``closed``.
 
-    It is stale if the market had prices much later; see :class:`QuoteState`.
+    A price is stale if the market had much later prices; see :class:`QuoteState`.
     """
     if market.newest_ms - time_ms >= _NEW_MS:
         return "stale"
@@ -443,7 +450,7 @@ def state_of(time_ms: int, market: _Market) -> QuoteState:
 
 
 def _note(state: QuoteState, market: _Market, price: _Price, reason: DataError | None) -> str:
-    """Return remarks for the user about the state of a price; may be empty."""
+    """Return remarks for the user about the state of a price; empty if there are none."""
     notes = []
     if not market.is_open:
         notes.append(f"the market is closed until {iso(market.until_ms)}")

@@ -21,7 +21,7 @@ from .validity import TradingDays
 
 
 def read_again(store: BarStore, clock: Clock, query: BarsQuery, read: StoredRead) -> ReadAgain:
-    """Return stored bars again; see :meth:`.BarsClient.read_again`.
+    """Return stored bars as of a given generation; see :meth:`.BarsClient.read_again`.
 
     Args:
         store, clock: Store and clock of the data manager.
@@ -47,7 +47,7 @@ def read_again(store: BarStore, clock: Clock, query: BarsQuery, read: StoredRead
 
 
 def _by(query: BarsQuery, table: BarTable, coverage: Coverage, applied: AppliedActions) -> BarTable:
-    """Apply the given splits and dividends to the bars; without any, return the bars as stored.
+    """Apply the given splits and dividends to bars; without any, return the bars as stored.
 
     Bars before a dividend that cannot be applied are left out, as in the recorded answer.
     """

@@ -39,7 +39,7 @@ class Refetchability:
 
     A vendor is considered if the rules name it for the series or the lane is named after it, and
     its keys are set. It can supply the bars that it declares, as far back as its declared history
-    reaches both now and in four weeks.
+    will still reach in four weeks.
 
     Args:
         selector: Selects the vendors for a series.

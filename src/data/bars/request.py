@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Wishes:
-    """Options of a query besides the requested bars; the keyword arguments of the facade."""
+    """Options of a query other than the requested bars; the keyword arguments of the facade."""
 
     provider: str | None = None
     adjustment: str = "split"
@@ -64,7 +64,8 @@ class RequestParser:
         """Return the validated query for ``symbol``.
 
         Args:
-            symbol: Symbol as the user types it; ``BINANCE:BTCUSDT`` pins the vendor in front.
+            symbol: Symbol as the user types it; a vendor in front, as in ``BINANCE:BTCUSDT``, pins
+                that vendor.
             timeframe: Timeframe such as ``1h``.
             bounds: Start, end and number of bars, as passed to the facade.
             wishes: The other options.
@@ -194,7 +195,7 @@ def in_session(instrument: Instrument, session: Any, timeframe: Timeframe) -> In
 
 
 def _tell_swapped(error: BadTimeframeError, timeframe: Any, symbol: Any) -> None:
-    """Add a hint to a timeframe error if symbol and timeframe are swapped."""
+    """Add a hint to a timeframe error if symbol and timeframe have been swapped."""
     try:
         Timeframe.parse(symbol)
     except BadTimeframeError:
@@ -226,7 +227,7 @@ def _check(wishes: Wishes, symbol: str) -> None:
 
 
 def _check_version(wishes: Wishes, symbol: str) -> None:
-    """Check the requested version, and that no other option needs a vendor."""
+    """Check the requested version, and that no other option requires a vendor."""
     number = wishes.version
     if not isinstance(number, int) or isinstance(number, bool) or number < 1:
         raise QueryError(
@@ -257,9 +258,9 @@ def _check_columns(columns: Any, symbol: str) -> None:
         if name in EXTRA_COLUMNS:
             continue
         if name in _ALWAYS_THERE:
-            where = "if the vendor has it" if name == "adj_close" else "always"
+            where = "if the vendor supplies it" if name == "adj_close" else "anyway"
             raise QueryError(
-                f"{name!r} is not an extra column for {symbol}: the frame has it {where}",
+                f"{name!r} is not an extra column for {symbol}: the frame contains it {where}",
                 symbol=symbol,
                 hint=f"extra columns: {_EXTRA}",
             )

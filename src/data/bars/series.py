@@ -69,11 +69,11 @@ class LaneRequest:
 
     Attributes:
         query: The query.
-        key: The series, and its place in the store.
+        key: The series, which also identifies its folder in the store.
         lane: Vendors that may answer, in order.
         grid: Grid of the series.
         is_last_lane: Whether no other lane is tried after this one.
-        expiry: Time for which the absence of bars at vendors stays valid.
+        expiry: How long it remains valid that a vendor has no bars.
         checks: Rules for checking answers.
         log: Logger for the request.
     """
@@ -207,7 +207,7 @@ class Journal:
 def is_down(error: DataError) -> bool:
     """Return whether a vendor failed for a reason other than the query or a lack of data.
 
-    Another query would then also fail. A timeout set by the caller does not count.
+    Other queries to that vendor would then also fail. A timeout set by the caller does not count.
     """
     if isinstance(error, RegionError):
         return True  # other queries from here are not served either
@@ -217,7 +217,7 @@ def is_down(error: DataError) -> bool:
 
 
 def is_outage(errors: Sequence[DataError]) -> bool:
-    """Return whether all vendors that serve such bars were down, according to their errors."""
+    """Return whether, according to the errors, all vendors that serve such bars were down."""
     serving = [error for error in errors if not isinstance(error, UnsupportedError)]
     return bool(serving) and all(map(is_down, serving))
 
@@ -277,7 +277,7 @@ class SeriesStore:
         snapshot: Snapshot of the request's current phase.
         stored: Spans with bars, and empty spans, that the request has stored.
         unstored, unstored_actions: Data that could not be stored.
-        problems: Sentences for the provenance about such data.
+        problems: Sentences for the provenance about data that could not be stored.
         source: State of the files that the lane's bars come from, before any was read.
         vendor_days: Sessions of these bars that vendors lack for most of their symbols, as known
             when it was this request's turn.
@@ -306,7 +306,7 @@ class SeriesStore:
         return SeriesStore(self._store, self._clock, key, self._query, self._log)
 
     def end_phase(self) -> None:
-        """Begin a new phase: the next decision reads clock, view and actions again."""
+        """Begin a new phase: clock, view and actions are read again for the next decision."""
         self.snapshot = SeriesSnapshot(before=self.snapshot.since)
 
     def commit(self, commit: Commit, check: Callable[[], object] = no_check) -> None:
@@ -351,7 +351,7 @@ class SeriesStore:
             self.snapshot.book = None
 
     def forget_actions(self) -> None:
-        """Remove the actions of a recording that has been replaced; report a failure of the disk.
+        """Remove the actions of a recording that has been replaced; a disk failure is reported.
 
         Raises:
             CacheError: The query requires storage, and the disk refuses.
@@ -409,7 +409,7 @@ class SeriesStore:
         """Return the ex-dates that an answer covers; if it was cut off, only those from its first row on.
 
         It was cut off if a session has no row although bars from these days, or from the two weeks
-        before its first row, are known. A split on a day without a row would then not be reported.
+        before its first row, are known. A split on a day without a row would not be reported.
         """
         if first_row_ms is None or first_row_ms <= days.start:
             return days
@@ -458,7 +458,7 @@ def laid_over(table: BarTable, coverage: Coverage, commit: Commit) -> tuple[BarT
         table = merge(table.take(outside), piece.table)
 
     def has_bars(spans: Edges) -> NDArray[np.bool_]:
-        """Return which spans have bars."""
+        """Return a mask of the spans that have bars."""
         return np.diff(table.stamps.searchsorted(spans))[:, 0] > 0
 
     return table, after_marks(after_pieces(coverage, commit.pieces), commit.marks, has_bars)

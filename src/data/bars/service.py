@@ -35,7 +35,7 @@ T = TypeVar("T")
 
 
 class BarsService:
-    """Answers queries for bars; only gaps are fetched.
+    """Answers queries for bars; only missing bars are fetched.
 
     Thread-safe; a series is fetched by one thread at a time.
 
@@ -44,18 +44,18 @@ class BarsService:
     1. ``AnswerCache.find``: the previous answer, as long as nothing in it has changed or is due
        (`Hit`).
     2. ``CacheLookup.find``: a hit, found by comparing the documents. Weekly and monthly bars of
-       shares are `Derived` from daily ones if ``SourceTimeframes.preferred`` says so.
+       shares are `Derived` from daily ones if ``SourceTimeframes.preferred`` returns 1d.
     3. ``MissHandler.answer``, for every other result: ``LaneRun.answer`` plans what is missing
        against the calendar, ``Fetcher.fill`` queries the vendors in order for each segment,
        ``take`` checks their answers, ``SeriesStore.commit`` stores them. Bars that no vendor
-       serves are made by ``Deriver`` from shorter ones that went through steps 2 and 3.
-    4. ``Reader.answer`` reads everything and converts it to one basis; ``frame_of`` makes the
+       serves are built by ``Deriver`` from shorter ones that went through steps 2 and 3.
+    4. ``Reader.answer`` reads everything and converts it to one basis; ``frame_of`` builds the
        frame.
-    5. ``AnswerCache.keep`` keeps the answer if it would be the same again.
+    5. ``AnswerCache.keep`` keeps the answer if the same query would get it again.
 
     A stored bar is returned until a better one replaces it; the state of its span shows how
     reliable it is. ``provisional``: it may change until it has settled; then it is fetched again.
-    ``suspect``: it is fetched again when its doubt expires; until then it is the best one
+    ``suspect``: it is fetched again when its doubt expires; until then it is the best bar
     available. A ``strict`` request accepts both. It rejects gaps, rows that cannot be bars, bars
     that are almost certainly wrong (a reason that begins with ``grave:``), answers that lack much
     of what they should hold, and bars that cannot be converted to the requested basis.
@@ -122,7 +122,7 @@ class BarsService:
     def _get(
         self, query: BarsQuery, finish: Callable[[BarsQuery, Call, Hit], T], *, in_memory: bool
     ) -> T:
-        """Look in memory if wanted, then in the store; query vendors for the rest."""
+        """Look for the answer in memory (if wanted) and in the store; query vendors if needed."""
         with self._observer.call(query, self._checks.min_quality_score) as call:
             result: LookupResult = self._answers.find(query) if in_memory else MISS
             if not isinstance(result, Hit):
@@ -133,7 +133,7 @@ class BarsService:
             return finish(query, call, result)
 
     def lookup(self, query: BarsQuery, *, with_frame: bool = True) -> LookupResult:
-        """Look a query up in memory and store; with ``with_frame``, a hit has its frame.
+        """Look a query up in memory and in the store; with ``with_frame``, hits include a frame.
 
         Raises:
             IncompleteDataError: ``strict`` is set and the answer is incomplete in a way that its
@@ -166,7 +166,7 @@ class BarsService:
         return self._lookup.find(query) if days is None else Derived(days)
 
     def _frame(self, query: BarsQuery, call: Call, hit: Hit) -> pd.DataFrame:
-        """Return the frame of a hit, after counting and keeping it."""
+        """Return the frame of a hit, after counting the call and keeping the answer."""
         call.answered(hit.answer)
         frame = hit.frame
         if frame is not None:
@@ -183,7 +183,7 @@ class BarsService:
         return frame
 
     def _handed_on(self, answer: Answer) -> HandedOn:
-        """Return an answer in the form in which the record of reads keeps it."""
+        """Return an answer in the form that the record of reads keeps."""
         from .answer.read import HandedOn  # few programs record what they read
 
         return HandedOn(self._store.root, answer)
@@ -258,5 +258,5 @@ class BarsService:
 
 
 def _counted(query: BarsQuery, call: Call, hit: Hit) -> Answer:
-    """Return the answer of a hit, after counting it."""
+    """Return the answer of a hit, after counting the call."""
     return call.answered(hit.answer)

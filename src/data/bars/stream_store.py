@@ -30,7 +30,7 @@ log = logging.getLogger("onetape.routing")
 
 
 def kind_of_series(selector: Selector, store: BarStore, query: BarsQuery) -> Kind:
-    """Return the kind of the bars that answer ``query``; no vendor is queried.
+    """Return the kind of bars that would answer ``query``; no vendor is queried.
 
     Raises:
         NoProviderError, UnknownProviderError: No vendor serves such bars.
@@ -40,7 +40,7 @@ def kind_of_series(selector: Selector, store: BarStore, query: BarsQuery) -> Kin
 
 
 def namesakes_of(selector: Selector, query: BarsQuery) -> Mapping[str, str]:
-    """Return, for each vendor that may list something else under the symbol, the reason.
+    """Return the vendors that may list something else under the symbol, each with the reason.
 
     No vendor is queried. The result is empty if no vendor serves such bars.
 
@@ -58,8 +58,8 @@ def unlike(selector: Selector, store: BarStore, query: BarsQuery, vendor: str, k
 
     Args:
         selector, store, query: See :func:`kind_of_series`.
-        vendor: Canonical name of the streaming vendor, which serves no such bars otherwise.
-        kind: Kind of its bars.
+        vendor: Canonical name of the streaming vendor, which has no other way of serving such bars.
+        kind: Kind of the vendor's bars.
 
     Raises:
         NoProviderError, UnknownProviderError: No vendor serves such bars.
@@ -77,7 +77,7 @@ def unlike(selector: Selector, store: BarStore, query: BarsQuery, vendor: str, k
 
 
 def differences(one: Kind, other: Kind) -> list[tuple[str, str]]:
-    """Return the pairs of differing values among the properties that both kinds state."""
+    """Return the pairs of differing values of the properties that both kinds declare."""
     pairs = zip(one.to_json().values(), other.to_json().values(), strict=True)
     return [(a, b) for a, b in pairs if a and b and a != b]
 
@@ -100,10 +100,10 @@ class Origin:
     """The origin of streamed bars.
 
     Attributes:
-        vendor: Canonical name.
-        kind: Kind of its bars.
+        vendor: Canonical name of the vendor.
+        kind: Kind of the vendor's bars.
         settle_ms: How long a bar may still change after it closes.
-        basis: Basis of its prices.
+        basis: Basis of the vendor's prices.
     """
 
     vendor: str
@@ -125,7 +125,7 @@ class StreamKeeper:
     Args:
         selector: Applies the rules, which decide the lane.
         store: Store for the series.
-        clock: Provides the time at which bars were received.
+        clock: Source of the time at which bars are received.
     """
 
     def __init__(self, selector: Selector, store: BarStore, clock: Clock) -> None:
@@ -243,7 +243,7 @@ def _first_provisional(coverage: Coverage, stamp_ms: int) -> int:
 
 
 def _runs(bars: Sequence[Bar], grid: BarGrid) -> list[list[Bar]]:
-    """Split the bars wherever an expected bar is missing; nothing is stored about that bar."""
+    """Split the bars wherever an expected bar is missing; nothing is stored about missing bars."""
     runs = [[bars[0]]]
     for one, other in pairwise(bars):
         if grid.next_open(one.stamp_ms + 1) < other.stamp_ms:

@@ -74,11 +74,11 @@ class _Searched(NamedTuple):
 
 
 class NameService:
-    """Symbols by name. Thread-safe: of several searches for one text, one queries the vendors.
+    """Finds symbols by name. Thread-safe; of several searches for a text, only one queries vendors.
 
     Args:
-        cache: Stored names.
-        selector: Resolves symbols; builds downloaders.
+        cache: Cache of symbols and their names.
+        selector: Resolves symbols and builds downloaders.
         clock: Source of the current time.
     """
 
@@ -142,7 +142,7 @@ class NameService:
         return sorted(vendors, key=lambda vendor: vendor.table.is_list)
 
     def _ask(self, vendors: list[_Searched], text: str, attempts: list[Attempt]) -> bool:
-        """Query vendors for names that are missing from the store or too old there.
+        """Query vendors for names that are missing from the store or are outdated there.
 
         Vendors that accept a search text are queried until one lists something; whole lists are
         always requested.
@@ -195,7 +195,7 @@ class NameService:
         return listings
 
     def _understood(self, row: Listing, vendor: str) -> Listing | None:
-        """Return a listing under our symbol for it; None if we have no such symbol."""
+        """Return a listing under this library's symbol for it; None if there is no such symbol."""
         wanted = _CLASSES.get(row.type)
         spellings = [row.symbol]
         if wanted in ("stock", None) and "." not in row.symbol:
@@ -220,7 +220,7 @@ class NameService:
     # --- stored names ----------------------------------------------------------------------
 
     def _stored_listings(self, text: str, order: Iterable[str]) -> list[Listing]:
-        """Return the stored listings that match, or that were listed for exactly this search string."""
+        """Return the stored listings that match, or that vendors returned for exactly this text."""
         vendors = list(dict.fromkeys([*order, *self._cache.vendors()]))
         names = [self._cache.of(vendor) for vendor in vendors]
         places: dict[str, int] = {}

@@ -43,7 +43,7 @@ class Turns:
         root: Cache folder.
         clock: Measures the waits.
         leases: Function that returns the leases through which the processes coordinate; if it
-            returns None, everybody proceeds immediately.
+            returns None, nobody waits.
     """
 
     def __init__(self, root: Path, clock: Clock, leases: FindLeases | None) -> None:
@@ -53,7 +53,7 @@ class Turns:
 
     @contextmanager
     def take(self, key: SeriesKey) -> Iterator[Turn]:
-        """Wait for this caller's turn, at most as long as its time limit allows; yield the turn.
+        """Wait for this caller's turn, but no longer than its time limit allows; yield the turn.
 
         Pages that arrive while the block runs are reported to the waiting callers.
         """

@@ -48,13 +48,13 @@ _SHARE_OF_NOTHING = 30
 
 @dataclass(frozen=True)
 class Expiry:
-    """How long an empty result is valid, and for how long untrusted bars are not fetched again.
+    """How long empty results stay valid, and how long untrusted bars wait to be fetched again.
 
     Attributes:
         recent_ms: Validity of an empty result in the last 30 days, and of an older one after the
             first answer. It is also the shortest time between two comparisons of the latest final
             bars with what their vendor sends.
-        old_ms: The same for older spans after a second answer, and for empty spans that the
+        old_ms: Validity of an older empty result after a second answer, and of empty spans that the
             calendar or a listing proves.
     """
 
@@ -64,14 +64,14 @@ class Expiry:
     def of(self, ends: Stamps, now_ms: int, again: NDArray[np.bool_]) -> Stamps:
         """Return the times at which empty spans with these ends are fetched again.
 
-        ``again`` is a mask of the spans that were reported empty before; the old ones of these wait
-        longer.
+        ``again`` is a mask of the spans that were reported as empty before; old spans among these
+        wait longer.
         """
         is_old = again & (now_ms - ends >= 30 * DAY_MS)
         return now_ms + np.where(is_old, self.old_ms, self.recent_ms)
 
     def of_holes(self, ends: Stamps, now_ms: int, again: NDArray[np.bool_]) -> Stamps:
-        """Return the times at which gaps are fetched again; a gap seen only once is due soon."""
+        """Return when gaps are fetched again; a gap that was reported only once is due soon."""
         soon = np.where(now_ms - ends < DAY_MS, _YOUNG_HOLE_MS, _OLD_HOLE_MS)
         return np.where(
             again, self.of(ends, now_ms, again), now_ms + np.minimum(soon, self.recent_ms)
@@ -93,7 +93,7 @@ class Suspicion(NamedTuple):
 
 
 def is_hole(part: Covered) -> bool:
-    """Return whether a span is reported empty for another reason than a closed market."""
+    """Return whether a span is reported as empty for a reason other than a closed market."""
     return part.state == "empty" and part.reason != CLOSED
 
 
@@ -142,9 +142,9 @@ def _is_at_such_hours(bars: Span, closed: Span) -> bool:
 def fetched_ahead(view: SeriesView, now_ms: int) -> list[Covered]:
     """Return the spans that were stored with a time in the future and must be fetched again.
 
-    Of final bars, only the last day is returned: earlier bars had certainly closed, because their
-    vendor had newer ones. Bars from older tools are never returned, because their time is that of a
-    file.
+    Of final bars, only those of the last day are included: earlier bars had certainly closed,
+    because their vendor had newer ones. Bars from older tools are never returned, because their
+    time is that of a file.
     """
     latest = now_ms + SKEW_MS
     late = (part for whole in view.coverage if whole.fetched_at > latest for part in whole.opened)
@@ -157,7 +157,7 @@ def fetched_ahead(view: SeriesView, now_ms: int) -> list[Covered]:
 
 
 def latest_known(coverage: Coverage, book: ActionBook) -> int:
-    """Return the latest time (UTC ms) that must be in the past according to stored data; or 0."""
+    """Return the latest time (UTC ms) that must have passed according to stored data, or 0."""
     parts = [part for part in coverage.opened() if not _is_of_a_file(part)]
     opened = [day_ms(part.basis.as_of) for part in parts if part.basis.as_of is not None]
     # Parts that are doubted because the clock is behind are fetched again at that time.
@@ -187,7 +187,7 @@ def after_change(coverage: Coverage, now_ms: int, reason: str = CHANGED) -> Cove
 
 
 def is_older(part: Covered) -> bool:
-    """Return whether a part has bars from older tools, whose properties are unknown."""
+    """Return whether a part contains bars from older tools, whose properties are unknown."""
     return part.state == "final" and part.basis.adjustment == "unknown"
 
 
@@ -263,7 +263,7 @@ def doubted(coverage: Coverage, near: Iterable[SplitWindow]) -> list[Covered]:
 
 
 def doubt_at(near: Iterable[SplitWindow], fetched_at: int) -> Suspicion | None:
-    """Return the doubt about data fetched at ``fetched_at`` (of several, the longest), or None."""
+    """Return the doubt (the longest one) about data fetched at ``fetched_at``, or None."""
     doubts = [window.doubt for window in near if fetched_at in window.span]
     return max(doubts, key=lambda doubt: doubt.expires, default=None)
 
@@ -287,8 +287,8 @@ def is_proof(part: Covered) -> bool:
 def lifetime_of(view: SeriesView) -> Lifetime:
     """Return what is known about when a series begins and ends.
 
-    A proven listing is also recorded in the coverage, which may outlive the series' document. An
-    earlier version drew conclusions from a single vendor's lack of data; these do not count as
+    A proven listing is also recorded in the coverage, which may outlive the series' document.
+    Conclusions that an earlier version drew from a single vendor's lack of data do not count as
     proof.
     """
     if view.lifetime.listed is not None:
@@ -312,7 +312,7 @@ _PUBLISHED_MS = 2 * HOUR_MS
 
 
 class TradingDay(NamedTuple):
-    """A session date that has opened, and the next one that opens.
+    """The latest session date that has opened, and the next one.
 
     Ex-dates up to ``day`` have arrived; the next possible one is ``coming``. Some vendors report an
     action with the bar for its day: such a vendor, if queried at ``news_ms`` or later, need not be

@@ -37,7 +37,7 @@ _EVER = -(10**15)
 class Versions:
     """Returns bars as they were in an earlier version. Thread-safe; takes no lock.
 
-    The bars, their vendors and their states are those of the version. Like in every answer, prices
+    The bars, their vendors and their states are those of the version. As in every answer, prices
     are converted to the requested adjustment with the splits and dividends known today; only
     ``raw`` prices are unaffected by later ones. Rows that could not be bars are not included. Bars
     that cannot be adjusted for a later dividend are a gap.
@@ -120,7 +120,7 @@ class Versions:
 
 
 def _problems(view: SeriesView, query: BarsQuery, span: Span, rows: int) -> list[str]:
-    """Return the recorded faults in ``span``; they are known only for the latest version."""
+    """Return the recorded faults in ``span``, which are known only for the latest version."""
     if query.version != view.generation or not view.faults:
         return []
     return sentences(within(view.faults, span), rows)

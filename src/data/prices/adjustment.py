@@ -58,7 +58,7 @@ class DividendError(KindMismatchError):
 
 @dataclass(frozen=True)
 class BasisPart:
-    """A span ``[start, end)`` of bars that share one basis."""
+    """A span ``[start, end)`` of bars that share one basis (adjustment and its date)."""
 
     span: Span
     basis: Basis
@@ -99,14 +99,14 @@ def rebase(
         as_of: Date as of which to adjust; None for :func:`common_as_of`. If it is before the last
             bar, that bar's date is used instead, so that an answer never has a jump inside.
         intraday: Whether the bars are intraday, so that actions apply from their ``ex_at``.
-        close_before: Returns the close of the last session before a dividend's ex-date,
-            split-adjusted as of the target's ``as_of``, or None if unknown. The dividend's amount
-            (see :class:`Action`) is also converted to shares on that date.
+        close_before: Function that returns the close of the last session before a dividend's
+            ex-date, split-adjusted as of the target's ``as_of``, or None if unknown. The dividend's
+            amount (see :class:`Action`) is also converted to shares on that date.
         fetched_dates: Spans of ex-dates for which actions were fetched, which must include those
             that the conversion needs. None if the caller guarantees that ``actions`` are complete.
         timeframe: If given, bars of several days with an ex-date inside are rejected.
-        own: Returns the actions to apply to a vendor's bars instead of ``actions``, if vendors
-            disagree.
+        own: Function that returns the actions to apply to a vendor's bars instead of ``actions``,
+            if vendors disagree.
 
     Raises:
         KindMismatchError: A basis that matters is unknown, actions were not fetched, a close is
@@ -136,7 +136,9 @@ def rebase(
 
 
 def common_as_of(parts: Iterable[BasisPart]) -> date | None:
-    """Return the date as of which to adjust an answer: the latest of its parts' dates, or None without parts.
+    """Return the date as of which to adjust an answer: the latest date of its parts.
+
+    The result is None if there are no parts.
 
     A part without ``as_of`` counts with the last day of its span.
     """
@@ -154,10 +156,10 @@ def needed_actions(
 ) -> list[Span]:
     """Return the spans of ex-dates, as timestamps, for which actions must have been fetched.
 
-    These are the ones needed for the bars in ``table_span`` that are in a part; the result may be
-    empty. ``session_of`` returns the session date of an intraday bar in regular hours; with it,
-    bars that are all from one day need nothing. Bars before the open do, because they are traded on
-    the previous day's basis.
+    Only the bars in ``table_span`` that are in a part are considered; the result may be empty.
+    ``session_of`` returns the session date of an intraday bar in regular hours. If it is given,
+    bars that are all from one day do not need any actions; bars before the open do, because they
+    are traded on the previous day's basis.
     """
     goal = Basis(target, as_of or common_as_of(parts))
     inside = [part for part in parts if part.span.overlaps(table_span)]
@@ -189,7 +191,7 @@ def _groups(table: BarTable, parts: Sequence[BasisPart], *, by_vendor: bool) -> 
 
 
 def _adj_close(adj: Floats, jobs: Sequence[_Job]) -> Floats:
-    """Convert ``adj_close`` from ``all`` as of each group's fetch to ``all`` as of the target's date."""
+    """Convert ``adj_close``, adjusted as ``all``, from each group's date to the target's date."""
     with_values = [job for job in jobs if not np.isnan(adj[job.group.rows]).all()]
     only = with_values[0].group if len(with_values) == 1 else None
     alone = only is not None and (only.basis.as_of is not None or len(adj[only.rows]) == 1)
@@ -228,7 +230,10 @@ class Group(NamedTuple):
 
 
 class BasisPiece(NamedTuple):
-    """Rows to which the same factors apply; ``price`` is None if a dividend's close is unknown."""
+    """Rows to which the same factors apply.
+
+    ``price`` is None if the close before a dividend is unknown.
+    """
 
     rows: slice
     price: Fraction | None
@@ -464,8 +469,8 @@ class ClosesBefore:
     Attributes:
         actions: Actions that count.
         as_of: Date up to which splits are applied to the closes.
-        last_session: Reads the bars before an ex-date; returns None if they are unknown. Its
-            exceptions propagate.
+        last_session: Function that reads the bars before an ex-date; it returns None if they are
+            unknown. Its exceptions propagate.
         own: See :func:`.adjust.rebase`.
         closes: Closes computed so far, by ex-date.
     """

@@ -104,8 +104,8 @@ def are_prices(values: Floats) -> Mask:
 def ordered(table: BarTable) -> Mask:
     """Return a mask of the rows whose prices are all possible and in order.
 
-    In order means that ``high`` is not below, and ``low`` not above, ``open`` and ``close``, within
-    ``PRICE_TOLERANCE``. A row with a missing price is not in order.
+    Prices are in order if ``high`` is not below, and ``low`` not above, ``open`` and ``close``,
+    within ``PRICE_TOLERANCE``. A row with a missing price is not in order.
     """
     with np.errstate(over="ignore"):  # values that overflow are out of bounds anyway
         ok = table.low >= LOWEST_PRICE
@@ -118,9 +118,8 @@ def ordered(table: BarTable) -> Mask:
 def are_bars(table: BarTable, latest_ms: float = np.inf) -> Mask:
     """Return a mask of the rows that can be bars.
 
-    Their prices are :func:`ordered`. Their volume is neither negative nor larger than in any
-    market; it is NaN if there is none. Their timestamp is not after ``latest_ms`` (see
-    :func:`latest_stamp`).
+    Their prices are :func:`ordered`. Their volume is NaN (unknown), or neither negative nor larger
+    than any market's. Their timestamp is not after ``latest_ms`` (see :func:`latest_stamp`).
     """
     ok = ordered(table)
     ok &= ~((table.volume < 0) | (table.volume > HIGHEST_VOLUME))
@@ -129,7 +128,7 @@ def are_bars(table: BarTable, latest_ms: float = np.inf) -> Mask:
 
 
 def faults_of(table: BarTable, latest_ms: float = np.inf) -> Sequence[str]:
-    """Return the reason why each row is not a bar; of several reasons, the first one."""
+    """Return, for each row, the first reason why it is not a bar; valid rows must not be passed."""
     prices = np.stack(table.values()[:4])
     with np.errstate(over="ignore"):
         top = np.maximum(table.open, table.close) * _BELOW
@@ -153,15 +152,18 @@ def faults_of(table: BarTable, latest_ms: float = np.inf) -> Sequence[str]:
 
 
 def latest_stamp(timeframe: Timeframe, now_ms: int) -> int:
-    """Return the latest timestamp that a fetched row may have: one step ahead, or more for sessions."""
+    """Return the latest timestamp that a fetched row can have: one bar length from now.
+
+    For daily and longer bars it is later, because a session may begin before its date.
+    """
     return now_ms + timeframe.longest_ms + _early_ms(timeframe)
 
 
 def latest_live(timeframe: Timeframe, now_ms: int) -> int:
-    """Return the latest stamp that a live bar may have: now, plus a tolerance."""
+    """Return the latest timestamp that a live bar can have: now, plus a tolerance."""
     return now_ms + AHEAD_MS + _early_ms(timeframe)
 
 
 def _early_ms(timeframe: Timeframe) -> int:
-    """Return how many milliseconds before its timestamp a bar may begin, as sessions do."""
+    """Return how many milliseconds before its timestamp a bar can begin; 0 for intraday bars."""
     return 0 if timeframe.is_intraday else _EARLY_SESSION_MS

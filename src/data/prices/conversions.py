@@ -54,7 +54,8 @@ def sources_for(
         calendar: Calendar of the market; None for only the rules that apply to every market.
         anchor, source_anchor: Anchors of the requested bars and of those available.
         span: Requested span. Its last two months show whether the market opens on the grid of a
-            source with the other anchor; without a span or a calendar, no such source is returned.
+            source that has the other anchor; without a span or a calendar, no such source is
+            returned.
     """
     fit = [
         source
@@ -77,7 +78,7 @@ def sources_of_kind(
     wanted: Kind,
     span: Span,
 ) -> list[Timeframe]:
-    """Return the timeframes in ``available`` that can become ``target`` of another kind.
+    """Return the timeframes in ``available`` from which bars of another kind can be built.
 
     The longest comes first. The result is empty if the kinds agree, or differ in more than session
     and anchor.
@@ -132,7 +133,7 @@ def obstacle(
 
 
 def has_known_hours(timeframe: Timeframe, session: str, calendar: MarketCalendar) -> bool:
-    """Return whether the calendar knows the hours of intraday bars, or they can be cut to such hours."""
+    """Return whether intraday bars have hours that the calendar knows, or can be cut to such."""
     if session in ("", "regular") or calendar.name in (ALWAYS_OPEN, FOREX):
         return True
     return session == "extended" and timeframe.longest_ms <= _FINE_MS
@@ -141,8 +142,8 @@ def has_known_hours(timeframe: Timeframe, session: str, calendar: MarketCalendar
 def regular_hours(table: BarTable, timeframe: Timeframe, calendar: MarketCalendar) -> BarTable:
     """Return the rows that are entirely within regular trading hours.
 
-    Half days, breaks and clock changes follow the calendar. A row across an open or a close cannot
-    be divided, so it is left out and counts as missing.
+    Half days, breaks and clock changes follow the calendar. A row that spans an open or a close
+    cannot be divided, so it is left out and counts as missing.
 
     Args:
         table: Ascending intraday bars of extended hours.
@@ -194,7 +195,7 @@ def _place(timeframe: Timeframe, anchor: str, calendar: MarketCalendar | None) -
 
 
 def _coincide(source: Timeframe, calendar: MarketCalendar | None, span: Span | None) -> bool:
-    """Return whether most bars begin at the same times on the clock and counted from the open."""
+    """Return whether most bars begin at the same times if counted on the clock or from the open."""
     if calendar is None or span is None:
         return False
     recent = Span(max(span.start, span.end - _HOURS_SEEN_MS), span.end)

@@ -62,7 +62,7 @@ GRAVE: tuple[Cause, ...] = ("conflict", "unit x100", "split")
 
 @dataclass(frozen=True)
 class Difference:
-    """Bars that differ, probably for the same cause.
+    """Differing bars that probably have the same cause.
 
     Attributes:
         cause: ``revision``: a few bars were corrected slightly. ``unit x100``: pounds and pence.
@@ -109,7 +109,7 @@ class Compared(NamedTuple):
     def with_actions(self, difference: Difference | None) -> Compared:
         """Return the result with a difference in splits and dividends added, unless it is None.
 
-        It is not added if bars differ by a split either, because amounts then refer to different
+        Nor is it added if bars differ by a split, because dividend amounts then refer to different
         shares.
         """
         if difference is None or any(other.cause == "split" for other in self.differences):
@@ -127,9 +127,9 @@ class ComparisonTerms:
         volume: Whether both sides count the same trades, so that volumes are compared.
         unsettled: Spans of the first table that are known to be provisional or doubtful.
         actions: Splits and dividends that either side knows.
-        adj_close: Whether both adjusted close prices refer to the same date.
+        adj_close: Whether the adjusted close prices of both tables refer to the same date.
         agreement: Maximum difference between close prices from two sources for one market. None if
-            both are from one source, in which only a few bars may differ slightly.
+            both tables are from one source; then only a few bars may differ slightly.
     """
 
     tolerance: float = 0.0
@@ -237,7 +237,7 @@ def _name(
     open_ = differs.copy()
 
     def settle(rows: Mask, cause: Cause) -> None:
-        """Assign a cause to those of the rows that do not have one yet."""
+        """Assign a cause to those ``rows`` that do not have one yet."""
         causes[rows & open_] = cause
         open_[rows] = False
 
@@ -253,7 +253,7 @@ def _name(
 
 
 def _agree(left: BarTable, right: BarTable, terms: ComparisonTerms) -> bool:
-    """Return whether two sources for one market agree overall, as is required for joining them."""
+    """Return whether two sources for one market agree overall; only then may they be joined."""
     if terms.agreement is None:
         return False
     return judge(left, right, None, terms.agreement).kind == "equal"

@@ -45,7 +45,7 @@ Queried = Callable[[date], Iterable[str]]
 
 @dataclass(frozen=True)
 class _Word:
-    """One vendor's report of an event. For a dividend, ``splits`` are the splits that count."""
+    """One vendor's report of an event; for a dividend, with the splits that are applied."""
 
     action: Action
     splits: tuple[Action, ...] = ()
@@ -70,7 +70,7 @@ class _Word:
         return abs(value - other_value) <= max(slack, their_slack)
 
     def is_date(self, other: _Word) -> bool:
-        """Return whether two reports have the same date, where a weekend counts as the next Monday."""
+        """Return whether two reports have the same date; a weekend counts as the next Monday."""
         return _weekday(self.action.ex_date) == _weekday(other.action.ex_date)
 
 
@@ -116,7 +116,7 @@ class ActionEvent:
         return len(self.silent) != reporters and all(self._votes(r) < votes for r in rivals)
 
     def action(self, vendor: str = "") -> Action:
-        """Return the report that counts; in a tie, the one for bars from ``vendor``."""
+        """Return the report that counts; in a tie, that of ``vendor``, for use with its bars."""
         return self._word(vendor).action
 
     def dissent(self, used: Action) -> list[Action]:
@@ -154,8 +154,8 @@ def events_of(actions: Collection[Action], queried: Queried) -> tuple[ActionEven
 
     Args:
         actions: Latest reports from every vendor.
-        queried: Returns the vendors that were queried for an ex-date (see :data:`Queried`), even if
-            they reported nothing.
+        queried: Function that returns the vendors that were queried for an ex-date (see
+            :data:`Queried`), even if they reported nothing.
     """
     words, events = sorted(actions, key=_REPORT_ORDER), split_events(actions, queried)
     applied = tuple(a for e in events if e.counts and (a := e.action()).is_sound)
@@ -179,7 +179,7 @@ def is_correction(old: Action, new: Action) -> bool:
 
 
 def is_repeated(old: Action, new: Action) -> bool:
-    """Return whether two reports are equal, ignoring digits beyond the meaningful ones."""
+    """Return whether two reports are equal; amounts are rounded to their meaningful digits."""
     if (old.ex_date, old.type, old.as_paid) != (new.ex_date, new.type, new.as_paid):
         return False
     if old.type == "split":
@@ -241,7 +241,7 @@ def _rounded(amount: float) -> Decimal:
 def _coarseness(word: _Word) -> tuple[bool, Fraction]:
     """Return a sort key that puts the more precise report first.
 
-    Whole shares come before decimals, and more digits before fewer.
+    Ratios of whole numbers come before decimals, and more digits before fewer.
     """
     whole = all(float(n).is_integer() for n in (word.action.numerator, word.action.denominator))
     return not whole, word.measure[1] if word.action.type == "dividend" else Fraction(0)

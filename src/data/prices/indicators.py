@@ -88,10 +88,10 @@ def rsi(bars: Columns, period: int) -> float:
     """Return the relative strength index, 0 to 100.
 
     ``100 - 100 / (1 + gains / losses)`` of the average rises and falls from close to close,
-    smoothed by ``a += (x - a) / period``, starting with the simple averages of the first
-    ``period`` changes in the window (J. W. Wilder, New Concepts in Technical Trading Systems,
-    1978, section VI). 100 without falls, 50 without any change. NaN if there are fewer than
-    ``period + 1`` bars.
+    smoothed by ``a += (x - a) / period`` and starting with the simple averages of the first
+    ``period`` changes in the window (J. W. Wilder, New Concepts in Technical Trading Systems, 1978,
+    section VI). It is 100 if there are no falls, and 50 if there is no change at all. NaN if there
+    are fewer than ``period + 1`` bars.
     """
     steps = np.diff(bars["close"])
     gains = _smoothed(np.maximum(steps, 0.0).tolist(), period, 1 / period)
@@ -108,7 +108,7 @@ def volume(bars: Columns, period: int) -> float:
 
 
 def _mean(values: NDArray[np.float64], period: int) -> float:
-    """Return the mean of the last values, which is exact if they are all the same."""
+    """Return the mean of the last ``period`` values; it is exact if they are all the same."""
     if len(values) < period:
         return math.nan
     first = float(values[-period])
@@ -118,7 +118,7 @@ def _mean(values: NDArray[np.float64], period: int) -> float:
 def _smoothed(values: list[float], period: int, weight: float) -> float:
     """Return an average that moves towards each value by ``weight`` of the distance to it.
 
-    It starts with the mean of the first ``period`` values. NaN if there are fewer.
+    It starts with the mean of the first ``period`` values. NaN if there are fewer values.
     """
     if len(values) < period:
         return math.nan
@@ -133,11 +133,12 @@ class Indicator:
     """A registered indicator function.
 
     Attributes:
-        function: Returns the value for the last bar in a window, or NaN if it is undefined. It
-            receives the columns of at most ``window(period)`` bars, which it must not modify, and
-            the period.
+        function: Function that returns the value for the last bar in a window, or NaN if it is
+            undefined. It receives the columns of at most ``window(period)`` bars, which it must not
+            modify, and the period.
         period: Default period; 0 if the indicator has no period.
-        window: Returns the maximum number of bars that a value with this period needs.
+        window: Function that returns the maximum number of bars that a value with a given period
+            needs.
         least, most: Smallest and largest possible value.
         split_power: Effect of a split on the values. A split of ``ratio`` new shares per old share
             multiplies them by ``ratio ** split_power``: -1 for prices, 1 for volumes, 0 for
@@ -171,7 +172,7 @@ class IndicatorUse(NamedTuple):
             bars: Ascending bars; those before the window are ignored.
 
         Raises:
-            Exception: A user-supplied function raised the exception.
+            Exception: A user-supplied indicator function failed; its exception is passed on.
         """
         wanted = self.window
         return float(
@@ -181,7 +182,7 @@ class IndicatorUse(NamedTuple):
         )
 
     def check_crossing(self, condition: str, value: float) -> None:
-        """Check that values can cross a threshold in the direction of an alert.
+        """Check that the indicator can cross a threshold in the direction of an alert.
 
         Raises:
             QueryError: All possible values are on the same side of the threshold, as for ``rsi
@@ -191,7 +192,7 @@ class IndicatorUse(NamedTuple):
         if not (least <= value < most if condition == "above" else least < value <= most):
             bounds = f"from {least:g} to {most:g}" if most < math.inf else f"{least:g} or more"
             raise QueryError(
-                f"{self} can never cross {plain_number(value)} to {condition}",
+                f"{self} can never cross {condition} {plain_number(value)}",
                 hint=f"its values are {bounds}",
             )
 
@@ -243,7 +244,7 @@ def indicator_names() -> list[str]:
 
 
 def parse_indicator(text: str) -> IndicatorUse:
-    """Parse ``rsi``, ``RSI`` or ``sma(50)``.
+    """Parse the text of an indicator, such as ``rsi``, ``RSI`` or ``sma(50)``.
 
     Raises:
         QueryError: The text is not a registered indicator, or its period is not from 1 to 1000.

@@ -49,8 +49,8 @@ class Checked:
             good row.
         off_grid: Rows inside the span with a timestamp at which no bar of this timeframe can open,
             ascending. They are neither good nor bad; the reason contains the timestamp.
-        unexpected: Timestamps of good rows at which the calendar expects none: on the grid, but
-            while the market is closed.
+        unexpected: Timestamps of good rows at which the calendar expects no bar: they are on the
+            grid, but the market is closed.
         without_volume: Timestamps of good rows that lack a volume although the vendor declares it.
         contradicted: Timestamps with several rows that differ, one of which is good or bad.
         nulls: Number of rows inside the span without any price, which are neither good nor bad.
@@ -93,7 +93,7 @@ def check(
 ) -> Checked:
     """Validate the rows that a vendor returned for ``span``.
 
-    If the prices of every row are out of order, all rows are returned as bad rather than refused,
+    If the prices of every row are out of order, all rows are returned as bad rather than rejected,
     because the caller may have no better ones.
 
     Args:
@@ -107,8 +107,8 @@ def check(
         volume: Whether the vendor declares volume, so that a bar without it is a problem.
 
     Raises:
-        QualityError: None of the rows can be used: all are outside the span or in the future, their
-            distance does not fit the timeframe, or none has a usable price.
+        QualityError: None of the rows can be used: all are outside the span or in the future, the
+            intervals between them do not fit the timeframe, or none has a usable price.
     """
     inside = (table.stamps >= span.start) & (table.stamps < span.end)
     rows = table if inside.all() else table.take(inside)

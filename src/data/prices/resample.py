@@ -32,7 +32,7 @@ class Incomplete(NamedTuple):
     """A target bar that could not be built completely.
 
     Attributes:
-        span: From the bar's timestamp to the end of its time.
+        span: Span from the bar's timestamp to its end.
         reason: ``forming`` (the bar has not closed), ``missing`` (parts are unknown), ``straddled``
             (a source bar is only partly in it).
         lacking: Number of the bar's parts that are unknown.
@@ -51,7 +51,7 @@ class Resampled:
 
     Attributes:
         table: Complete bars.
-        ends: End of each complete bar; its parts have earlier timestamps.
+        ends: End of each complete bar; all its parts have earlier timestamps.
         incomplete: Other bars with an expected part in the span, ascending. A bar that is neither
             here nor in the table had no trades, which is possible only if the source is not dense.
         partial: Incomplete bars, built from the parts that exist. They are not final and must not
@@ -70,7 +70,7 @@ class Resampled:
     strays: int = 0
 
     def with_whole_volumes(self) -> BarTable:
-        """Return the complete bars with volume NaN if it covers only some of their parts."""
+        """Return the complete bars; a volume that covers only some of a bar's parts becomes NaN."""
         in_part = among(self.table.stamps, np.array(self.part_volume, dtype=np.int64))
         return replace(self.table, volume=np.where(in_part, NAN, self.table.volume))
 
@@ -91,8 +91,8 @@ def resample(
     """Build the ``target`` bars that have an expected ``source`` bar in ``span``.
 
     Each has the open price of its first part, the highest high, the lowest low, and the close and
-    ``adj_close`` of its last part. Volume is the sum of the known ones, or NaN if none is known. If
-    the two anchors differ, half-hour bars counted from the open become hourly bars on the clock,
+    ``adj_close`` of its last part. Volume is the sum of the known volumes, or NaN if none is known.
+    If the two anchors differ, half-hour bars counted from the open become hourly bars on the clock,
     for example, or vice versa.
 
     Args:
@@ -103,8 +103,8 @@ def resample(
         span: Half-open span that the rows cover; :func:`source_span` returns the one needed. A bar
             that extends beyond it is incomplete.
         now_ms: Current time in UTC milliseconds; bars that close later are forming.
-        dense: Whether an expected source bar that was not received is missing; otherwise it had no
-            trades.
+        dense: Whether an expected source bar that was not received counts as missing; if False, it
+            counts as having had no trades.
         unanswered: Parts of ``span`` in which nothing is known, or nothing can be trusted.
     """
     (resampled,) = resample_many(

@@ -39,9 +39,10 @@ _WIDE_COMMON = 3
 class Tolerance(NamedTuple):
     """Tolerance within which closes count as equal.
 
-    It limits the distance of their median ratio from 1, and their spread. The spread is the median
-    of the absolute deviations, so it is not affected by outliers in fewer than half of the bars,
-    such as single bars off by 100 or 10,000 (London's pence, or splits applied to one row).
+    It limits how far the median ratio of closes may be from 1, and the spread of these ratios. The
+    spread is the median of the absolute deviations, so it is not affected by outliers in fewer than
+    half of the bars, such as single bars off by 100 or 10,000 (London's pence, or splits applied to
+    one row).
     """
 
     median: float
@@ -147,12 +148,12 @@ def settle(
 ) -> tuple[list[Verdict], Fix | None]:
     """Compare the new bars in a span with the stored bars on both sides of it.
 
-    A correction is made only if both sides prove it. New bars with stored bars on one side only, or
-    that fit on one side and not on the other, may be right.
+    A correction is made only if both sides prove it. New bars may be right if they have stored bars
+    on only one side, or fit on one side and not on the other.
 
     Args:
         overlaps: The sides; both tables of each have the same basis.
-        fixes: Known adjustments that one of the two may have missed; None if none may be applied.
+        fixes: Known adjustments that either side may have missed; None if no correction is allowed.
         tolerance: Tolerance for close prices in the market in question.
 
     Returns:
@@ -191,7 +192,7 @@ def _proves(overlap: Overlap, fix: Fix, tolerance: Tolerance) -> bool:
 def _jumps(stored: BarTable, step: SpliceStep) -> bool:
     """Return whether closes jump on the split's day, in either direction, by about its ratio.
 
-    At least half of the ratio's logarithm is enough.
+    A jump of at least half the logarithm of the ratio is enough.
     """
     place = int(np.searchsorted(stored.stamps, step.before_ms))
     if not step.is_split or not 0 < place < len(stored):
@@ -211,7 +212,8 @@ def judge(
     Args:
         stored: Stored bars, which stay unchanged.
         fetched: Another vendor's bars, in the same basis.
-        fixes: Known adjustments that may be missing; None if a constant factor is a conflict.
+        fixes: Known adjustments that one of the two may lack; None if any constant factor is a
+            conflict.
         tolerance: Tolerance for close prices in the market in question.
     """
     ratios = _ratios(stored, fetched)

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 @contextmanager
 def listening(listener: Listener | None) -> Iterator[Listener | None]:
-    """Yield the caller's ``progress=``; if None, a progress bar if it would be visible."""
+    """Yield the caller's ``progress=``; if that is None, a progress bar, if anyone can see it."""
     if listener is not None or not _is_seen():
         yield listener
         return
@@ -33,7 +33,7 @@ def listening(listener: Listener | None) -> Iterator[Listener | None]:
 
 
 def _is_seen() -> bool:
-    """Check cheaply whether there may be a terminal or a notebook."""
+    """Return whether there may be a terminal or a notebook; the check is cheap."""
     return "ipykernel" in sys.modules or (sys.stderr is not None and sys.stderr.isatty())
 
 
@@ -41,7 +41,8 @@ def _is_seen() -> bool:
 def bar_in_notebook() -> Iterator[Listener]:
     """Yield a listener that shows a bar below the cell, from its first call until the block ends.
 
-    It needs no widgets: one display is updated, at most about 200 times for each wait.
+    No widgets are needed: a single display is updated when the work has progressed by half a
+    percent or the state has changed.
     """
     display = import_module("IPython.display")
     handle: Any = None

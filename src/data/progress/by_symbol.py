@@ -22,24 +22,24 @@ class Plans(InLines, dict[str, Plan]):
 
     @property
     def is_possible(self) -> bool:
-        """Whether nothing would be missing."""
+        """Whether all requested bars would be in the answers."""
         return all(plan.is_possible for plan in self.values())
 
     @property
     def title(self) -> str:
-        """Number of symbols, and the total number of requests."""
+        """One-line summary: the number of symbols and the total number of requests."""
         takes = counted(self.requests, "request")
         lacking = sum(not plan.is_possible for plan in self.values())
         without = f"; bars would be missing for {lacking:,}" if lacking else ""
         return f"{counted(len(self), 'symbol')}: {takes} in total{without}"
 
     def lines(self) -> Iterator[Line]:
-        """Yield each symbol's verdict."""
+        """Yield each symbol with its plan's verdict."""
         for name, plan in self.items():
             yield name, plan.verdict
 
     def to_json(self) -> dict[str, Any]:
-        """Return plain values: ``plans`` in order, and ``requests`` in total."""
+        """Return a JSON-compatible dictionary: ``plans`` in order, and the total ``requests``."""
         return {"plans": [plan.to_json() for plan in self.values()], "requests": self.requests}
 
 
@@ -48,16 +48,16 @@ class Explanations(InLines, dict[str, Explanation]):
 
     @property
     def title(self) -> str:
-        """Number of symbols, and the number without a vendor."""
+        """One-line summary: the number of symbols, and how many of them have no vendor."""
         unserved = sum(not one.is_served for one in self.values())
         without = f"; {unserved:,} without a vendor" if unserved else ""
         return f"{counted(len(self), 'symbol')}{without}"
 
     def lines(self) -> Iterator[Line]:
-        """Yield how each symbol is served."""
+        """Yield each symbol with one line about how it is served."""
         for name, one in self.items():
             yield name, one.title.partition(": ")[2] or one.title
 
     def to_json(self) -> dict[str, Any]:
-        """Return plain values by symbol."""
+        """Return a JSON-compatible dictionary with one explanation per symbol."""
         return {name: one.to_json() for name, one in self.items()}

@@ -18,13 +18,13 @@ _DAY_S = DAY_MS // SECOND_MS
 
 @dataclass
 class VendorCost:
-    """The requests that one vendor would be sent.
+    """The requests that would be sent to one vendor.
 
     Attributes:
         requests: Number of requests.
-        units: Units of its limits that they use.
-        series: Number of series.
-        quotas: Current state of each of its limits.
+        units: Units of the vendor's limits that these requests use up.
+        series: Number of series that the requests are for.
+        quotas: Current state of each of the vendor's limits.
     """
 
     requests: int = 0
@@ -54,7 +54,7 @@ class VendorCost:
         return 1 + math.floor(self.takes_s / _DAY_S)
 
     def to_json(self) -> dict[str, Any]:
-        """Return the cost as plain values."""
+        """Return the cost as a JSON-compatible dictionary."""
         return {
             "requests": self.requests,
             "units": self.units,
@@ -66,7 +66,10 @@ class VendorCost:
 
 
 def takes_s(plans: Sequence[Plan], times: float) -> float:
-    """Return the seconds that these plans take ``times`` over; vendors are queried in parallel."""
+    """Return the seconds it takes to carry out these plans ``times`` times.
+
+    Vendors are queried in parallel.
+    """
     vendors: dict[str, VendorCost] = {}
     for plan in plans:
         add(vendors, plan)
@@ -76,7 +79,7 @@ def takes_s(plans: Sequence[Plan], times: float) -> float:
 
 
 def cost_at(vendors: dict[str, VendorCost], name: str, plan: Plan) -> VendorCost:
-    """Return the cost of a vendor so far, with its limits as recorded in a plan."""
+    """Return a vendor's entry in ``vendors``; a new entry starts with the limits in ``plan``."""
     if name not in vendors:
         quotas = {health.vendor: health.quotas for health in plan.health}
         vendors[name] = VendorCost(quotas=quotas.get(name, ()))
@@ -84,7 +87,7 @@ def cost_at(vendors: dict[str, VendorCost], name: str, plan: Plan) -> VendorCost
 
 
 def add(vendors: dict[str, VendorCost], plan: Plan) -> None:
-    """Add what a plan would cost to the totals by vendor."""
+    """Add the cost of a plan to the totals of its vendors."""
     for name, units in plan.units.items():
         requests = sum(step.requests for step in plan.steps if step.vendor == name)
         cost_at(vendors, name, plan).add(requests, units)

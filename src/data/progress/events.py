@@ -31,13 +31,15 @@ class Progress:
     """The progress of a job.
 
     Attributes:
-        result: Result so far of the series at work.
-        done, total: Counts of the report's items: series, symbols, or bars to compare.
+        result: Result so far of the series that is being worked on.
+        done, total: Numbers of finished items and of all items: series, symbols, or bars to
+            compare.
         share: Fraction of the work that is done, from 0 to 1; a long series is counted in parts.
-        is_over: Whether the series is finished.
-        waiting: What is being waited for, how long and why; empty while bars arrive.
-        left_s: Seconds until the job will be done at the present pace, or as planned before
-            anything has arrived; None while unknown.
+        is_over: Whether work on this series is finished.
+        waiting: Description of the current wait: for what, how long and why; empty while bars
+            arrive.
+        left_s: Estimated seconds until the job is done: at the present pace or, before anything has
+            arrived, according to the plan. None while unknown.
     """
 
     result: SeriesResult
@@ -49,7 +51,7 @@ class Progress:
     left_s: float | None = None
 
     def text(self) -> str:
-        """Return the state of a series, and how long the job will still take."""
+        """Describe the state of the series and, if it is at least a minute, the job's time left."""
         text = f"{self.result.symbol} {self.result.timeframe}"
         if self.waiting or self.result.rows:
             text += f" {self.waiting or counted(self.result.rows, 'bar')}"
@@ -64,9 +66,9 @@ Listener = Callable[[Progress], object]
 
 @dataclass
 class _Pace:
-    """The pace of one vendor: when it started, and how many parts have arrived and are left.
+    """One vendor's pace: its start time, and how many parts of its work are done and how many left.
 
-    ``planned_s``: Seconds planned for all of them; None if not known.
+    ``planned_s``: Seconds planned for all parts; None if unknown.
     """
 
     since_s: float
@@ -75,9 +77,9 @@ class _Pace:
     planned_s: float | None = None
 
     def left_s(self, now_s: float) -> float | None:
-        """Return the seconds until all have arrived, or None if that cannot be estimated.
+        """Return the seconds until all parts are done, or None if that cannot be estimated.
 
-        If none has arrived, the planned time is used, if known.
+        Until the first part is done, the planned time is used, if known.
         """
         if not self.left:
             return 0.0
@@ -89,24 +91,24 @@ class _Pace:
 
 @dataclass(frozen=True)
 class Running(Generic[T]):
-    """An item at work, and for how many seconds."""
+    """An item that is being worked on, and for how many seconds it has been."""
 
     item: T
     seconds: float
 
 
 class JobProgress:
-    """Counts what a job has done, and informs a listener. Used by one thread.
+    """Counts the finished work of a job and reports it to a listener. Use from one thread only.
 
     Args:
         clock: Clock that measures the pace.
         listener: Listener to inform, or None.
         total: Number of items in the report: series, symbols or bars.
-        parts: Total number of parts for all of these items.
+        parts: Number of parts into which all items together are divided.
 
     Attributes:
-        done: Number of ``total`` that are finished.
-        parts_done: Number of ``parts`` that are finished.
+        done: Number of finished items, out of ``total``.
+        parts_done: Number of finished parts, out of ``parts``.
     """
 
     def __init__(self, clock: Clock, listener: Listener | None, total: int, parts: int) -> None:
@@ -116,16 +118,16 @@ class JobProgress:
         self._paces: dict[str, _Pace] = {}
 
     def expect(self, vendor: str, parts: int) -> None:
-        """Count parts to query a vendor for."""
+        """Add parts that a vendor will be queried for."""
         self._pace(vendor).left += parts
 
     @property
     def has_listener(self) -> bool:
-        """Whether anyone is listening, so that planning is worth its time."""
+        """Whether there is a listener; without one, it is not worth planning."""
         return self._listener is not None
 
     def plan(self, vendor: str, seconds: float) -> None:
-        """Record how long everything requested from a vendor will take."""
+        """Record the planned duration of everything requested from a vendor."""
         self._pace(vendor).planned_s = seconds
 
     def _pace(self, vendor: str) -> _Pace:
@@ -133,12 +135,12 @@ class JobProgress:
         return self._paces.setdefault(vendor, _Pace(self._clock.monotonic()))
 
     def advance(self, vendor: str, parts: int) -> None:
-        """Count finished parts of a vendor."""
+        """Count parts of a vendor's work as finished."""
         pace = self._paces[vendor]
         pace.done, pace.left = pace.done + parts, pace.left - parts
 
     def end_one(self, vendor: str) -> None:
-        """Count one of ``total`` as finished, and with it one of the vendor's parts."""
+        """Count one item as finished, and with it one part of the vendor's work."""
         self.done += 1
         self.parts_done += 1
         self.advance(vendor, 1)
@@ -150,19 +152,19 @@ class JobProgress:
     def tell(
         self, result: SeriesResult, *, is_over: bool = False, wait: Wait | None = None
     ) -> None:
-        """Report the progress at one series."""
+        """Report progress on one series to the listener."""
         self._tell(result, is_over, self.text_of(wait))
 
     def tell_quiet(
         self, result: SeriesResult, running: Sequence[Running[Any]], vendor: str, wait: Wait | None
     ) -> None:
-        """Report the longest wait, and how many others are waiting.
+        """Report the longest wait to the listener, and how many other tasks are waiting.
 
         Args:
             result: Result of the series that has waited longest.
-            running: Tasks at work, the longest first.
-            vendor: Vendor queried by the first of them; may be empty.
-            wait: Last wait of that task; None if there was none.
+            running: Running tasks, those that have run longest first.
+            vendor: Vendor that the first task is querying; may be empty.
+            wait: Last wait of the first task; None if there was none.
         """
         others = f"; {len(running) - 1} more wait as well" if len(running) > 1 else ""
         waits = f"waiting for {vendor or 'an answer'} for {duration(running[0].seconds)}"
@@ -200,7 +202,7 @@ class BatchProgress:
         self._progress: JobProgress | None = None
 
     def begin(self, total: int, missing: Sequence[BarsQuery]) -> None:
-        """Record the number of queries, and which of them vendors must answer."""
+        """Record how many queries there are and which need a vendor, and send the first report."""
         progress = JobProgress(self._client.clock, self._listener, total, total)
         progress.done = progress.parts_done = total - len(missing)
         progress.expect(_ALL, len(missing))
@@ -229,7 +231,7 @@ def _result(query: BarsQuery, frame: pd.DataFrame | None) -> SeriesResult:
 
 
 def result_of(symbol: str, timeframe: str, frame: pd.DataFrame) -> SeriesResult:
-    """Return the result of one symbol in a batch, from its frame."""
+    """Return the result for one symbol in a batch, according to its frame."""
     facts = frame.attrs[ATTRS_KEY]
     error = facts.get("error", {})
     message, reason = error.get("message", ""), error.get("reason", "")
@@ -238,11 +240,11 @@ def result_of(symbol: str, timeframe: str, frame: pd.DataFrame) -> SeriesResult:
 
 
 class SymbolsProgress:
-    """Follows a batch whose symbols are requested one by one. Used by one thread.
+    """Reports the progress of a batch that requests symbols one by one. Use from one thread only.
 
     Args:
         clock: Clock that measures the pace.
-        listener: Informed of each symbol that was not answered from the store only.
+        listener: Called for each symbol that the store could not answer completely; may be None.
         total: Number of symbols in the batch.
     """
 
@@ -251,7 +253,7 @@ class SymbolsProgress:
         self._progress.expect(_ALL, total)
 
     def ended(self, symbol: str, timeframe: str, frame: pd.DataFrame) -> None:
-        """Count a symbol."""
+        """Count a symbol as finished, and report it unless the store alone has answered."""
         self._progress.end_one(_ALL)
         if frame.attrs.get(ATTRS_KEY, {}).get("from_cache", 1.0) < 1:
             self._progress.tell(result_of(symbol, timeframe, frame), is_over=True)

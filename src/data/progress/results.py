@@ -15,8 +15,7 @@ if TYPE_CHECKING:
 
 # Maximum number of series named in a group of similar failures.
 _NAMED = 5
-# Parts in which similar failures may differ: numbers, dates and quoted text. Advice for each reason
-# of failure, better than the hint of whichever series failed first.
+# Advice for each reason of failure, better than the hint of whichever series failed first.
 _ADVICE = {
     "unknown_symbol": "correct the symbols in the list; `onetape search NAME` finds symbols",
     "no_vendor": (
@@ -31,6 +30,7 @@ _ADVICE = {
     "no_data": "start later, or omit them: the vendor has no bars in this range",
 }
 _LACKS = "`onetape gaps {}` shows which bars are missing, and when vendors are queried again"
+# Parts in which similar failures may differ: numbers, dates and quoted text.
 _PARTICULAR = re.compile(r"\d[\d,.:TZ-]*|'[^']*'")
 
 
@@ -39,17 +39,17 @@ class SeriesResult:
     """The result of one series.
 
     Attributes:
-        rows: Bars now stored in the range.
-        fetched: Bars fetched for it in this run.
+        rows: Number of bars now stored in the range.
+        fetched: Number of those bars that were fetched in this run.
         complete: Whether nothing is missing.
-        vendors: Vendors of these bars.
+        vendors: Vendors that the bars are from.
         gaps: Number of spans without bars.
-        lacking: Reason for the first of these gaps.
+        lacking: Reason why bars are missing: the first gap, or that a substitute answered.
         unanswered: Reason why vendors did not answer for a part of the series, even if a substitute
             did; empty if all parts were answered.
         score: Worst quality score of the bars fetched now; None if there were none.
-        error: Reason why the series is not complete; empty if it was answered to its end.
-        reason: One word for the error, from ``onetape.REASONS``.
+        error: Message of the error that ended work on the series; empty if there was none.
+        reason: One-word reason for the error, from ``onetape.REASONS``.
         failed_at: Vendor that failed first; empty if none was queried.
         next_step: Recommended action, if known.
     """
@@ -71,12 +71,12 @@ class SeriesResult:
 
     @property
     def ok(self) -> bool:
-        """Whether every request for it was answered; bars that no vendor has are not a failure."""
+        """Whether every request was answered; bars that no vendor has do not count as a failure."""
         return not self.error
 
     @property
     def name(self) -> str:
-        """The name of the series as older callers write it, such as ``AAPL_1d``."""
+        """The name of the series in the form that older callers use, such as ``AAPL_1d``."""
         return f"{self.symbol}_{self.timeframe}"
 
     @property
@@ -85,18 +85,18 @@ class SeriesResult:
         return self.error or ("" if self.complete else self.lacking)
 
     def failed(self, error: str, reason: str = "", next_step: str = "") -> SeriesResult:
-        """Return the result so far, with the reason why there is no more."""
+        """Return the result so far, marked as incomplete because of an error."""
         return replace(self, complete=False, error=error, reason=reason, next_step=next_step)
 
     def failed_by(self, error: DataError) -> SeriesResult:
-        """Return the result so far, with the error that ended it."""
+        """Return the result so far, marked as incomplete because of ``error``."""
         attempts = error.attempts if isinstance(error, AllProvidersFailedError) else ()
         vendor = attempts[0].provider if attempts else error.provider or ""
         failed = self.failed(str(error), error.reason, error.hint or "")
         return replace(failed, failed_at=vendor)
 
     def plus(self, provenance: Mapping[str, Any]) -> SeriesResult:
-        """Return the result with the provenance of one more part added."""
+        """Return the result after adding one more part of the series, given its provenance."""
         rows = provenance["rows"]
         score = provenance.get("quality", {}).get("score")
         unasked = sum(gap["reason"] == UNASKED for gap in provenance.get("gaps", ()))
@@ -114,7 +114,7 @@ class SeriesResult:
 
 
 def _lacking(provenance: Mapping[str, Any]) -> str:
-    """Return why an answer is incomplete: its first gap, or that a substitute answered."""
+    """Return why an answer is incomplete: its first gap, or the fact that a substitute answered."""
     gaps = provenance.get("gaps") or ()
     if first := next((gap for gap in gaps if gap["reason"] != UNASKED), None):
         return f"no bars {first['start']}..{first['end']}: {sentence(first['reason'])}"
@@ -128,9 +128,8 @@ class BackfillReport:
     """The results of a job, one for each series, in the order of the work.
 
     Attributes:
-        requests: Maps each vendor to the number of requests sent during the job, and of those
-            answered.
-        symbols: Symbols that vendors were queried for, as stored.
+        requests: Maps each vendor to the numbers of requests sent and answered during the job.
+        symbols: Symbols that vendors were queried for, as spelled in the store.
     """
 
     results: list[SeriesResult] = field(default_factory=list)
@@ -139,7 +138,10 @@ class BackfillReport:
     symbols: frozenset[str] = frozenset()
 
     def statistics(self, cache_stats: dict[str, Any]) -> dict[str, Any]:
-        """Return the report as plain values; the first four keys are for older callers."""
+        """Return the report as a JSON-compatible dictionary.
+
+        Its first four keys are for older callers.
+        """
         good = [r for r in self.results if r.ok]
         failed = [r for r in self.results if not r.ok]
         return {
@@ -163,11 +165,11 @@ class ReasonGroup:
     """Series that are incomplete for the same reason.
 
     Attributes:
-        why: Reason given for the first of them.
+        why: Reason, as given for the first series of the group.
         series: Names of the series, in the order of the work.
         next_step: Recommended action.
-        is_failure: Whether they failed; otherwise they lack bars that no vendor has.
-        noun: Noun for the members, if they are not series.
+        is_failure: Whether the series failed; if not, they only lack bars that no vendor has.
+        noun: Word for the members of the group, if they are not series.
     """
 
     why: str
@@ -185,7 +187,7 @@ class ReasonGroup:
         return f"{len(self.series):,} {self.noun} ({named}): {self.why}"
 
     def to_json(self) -> dict[str, Any]:
-        """Return the group as plain values."""
+        """Return the group as a JSON-compatible dictionary."""
         return {
             "why": self.why,
             "count": len(self.series),
@@ -220,7 +222,7 @@ def reason_groups(results: Iterable[SeriesResult]) -> list[ReasonGroup]:
 def _without_pauses(
     groups: list[tuple[SeriesResult, list[str]]],
 ) -> Iterator[tuple[SeriesResult, list[str]]]:
-    """Yield the groups, merging series of a paused vendor into the failure that paused it."""
+    """Yield the groups; series of a paused vendor join the group of the failure that paused it."""
     causes = {
         first.failed_at: names
         for first, names in reversed(groups)
@@ -238,7 +240,7 @@ def _is_paused(result: SeriesResult) -> bool:
 
 
 def _step(first: SeriesResult) -> str:
-    """Return the advice for a cause; ``first`` is the first series of its group."""
+    """Return the advice for a group; ``first`` is the result of the group's first series."""
     if first.ok:
         return _LACKS.format(f"{first.symbol} {first.timeframe}")
     return _ADVICE.get(first.reason) or first.next_step
@@ -247,7 +249,7 @@ def _step(first: SeriesResult) -> str:
 def requests_between(
     before: Mapping[str, tuple[int, int]], after: Mapping[str, tuple[int, int]]
 ) -> dict[str, dict[str, int]]:
-    """Return, for each vendor, the requests sent and answered between two counts."""
+    """Return how many requests each vendor was sent and answered between two counts."""
     counted: dict[str, dict[str, int]] = {}
     for vendor, (sent, good) in after.items():
         sent_before, good_before = before.get(vendor, (0, 0))

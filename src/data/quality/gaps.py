@@ -54,11 +54,12 @@ class ClassifiedGap:
         series: Series with the gap.
         span: Half-open span of the gap, in UTC milliseconds.
         gap_class: ``closed`` (no bar is expected); ``before_listing``, ``after_delisting``;
-            ``halt`` (two or more vendors agree, queried twice, and there are bars around it);
-            ``vendor_outage`` (its vendor lacks that session for most of its symbols);
-            ``vendor_hole`` (one vendor has no bars, and no other has answered); ``common_hole`` (no
-            vendor queried has bars, but this is not proved yet); ``not_published`` (the bars closed
-            only a short time ago); ``never_asked``.
+            ``halt`` (two or more vendors, queried twice, report no bars, and there are bars on both
+            sides); ``vendor_outage`` (its vendor lacks that session for most of its symbols);
+            ``vendor_hole`` (one vendor has no bars, and no other has answered); ``common_hole``
+            (none of the vendors queried has bars, but this is not proved yet); ``not_published``
+            (the bars closed only a short time ago); ``never_asked`` (no vendor has answered for
+            it).
         bars: Number of bars expected in the gap.
         vendors: Vendors that have no bars for it.
         evidence: Observations on which the class is based.
@@ -75,7 +76,7 @@ class ClassifiedGap:
 
     @property
     def is_notable(self) -> bool:
-        """Whether to list the gap in reports: not a closed market, and not explained by an incident."""
+        """Whether reports list the gap; they leave out closed markets and vendor outages."""
         return self.gap_class not in ("closed", "vendor_outage")
 
     @property
@@ -117,14 +118,14 @@ def classify_gaps(
     """Find and classify all gaps in a series, in ascending order.
 
     Args:
-        series, outline: The series, and its coverage, grid and extent.
+        series, outline: The series, with its coverage, grid and lifetime.
         now_ms: Current time in UTC milliseconds; bars that have not closed by then are not gaps.
         within: Span to examine; None for everything from the first bar ever requested up to now.
-        present: Returns the timestamps of stored bars in a span, to find the gaps in spans that are
-            doubtful as a whole.
+        present: Function that returns the timestamps of the stored bars in a span. It serves to
+            find gaps in spans that are doubtful as a whole; without it, these are not examined.
         days: Sessions that vendors lack for most of their symbols.
-        fetch: Returns the command that fetches the bars between two bounds, which are passed as the
-            bounds of a query.
+        fetch: Function that returns the command for fetching the bars between two bounds, which are
+            written like those of a query.
     """
     parts, grid = outline.coverage, outline.grid
     cap = first_unclosed(grid.calendar, grid.timeframe, now_ms, grid.anchor)

@@ -52,8 +52,8 @@ class Marks(NamedTuple):
 def marked(client: BarsClient, instrument: Instrument, key: SeriesKey) -> QualityReport:
     """Validate a whole series and mark its bars that are certainly wrong.
 
-    Bars that are already marked, settled, or not final are left unchanged. Earlier marks that are
-    no longer proven are removed. A second call commits nothing.
+    Bars that are already marked, confirmed as settled, or not final are left unchanged. Earlier
+    marks that are no longer proven are removed. Calling it again does not commit anything.
 
     Returns:
         The report, whose ``marked`` and ``unmarked`` count the bars that this call changed.
@@ -115,7 +115,7 @@ def _check_of(part: CoverageSpan) -> str:
 def _rows(finding: QualityFinding, stamps: Stamps) -> Mask:
     """Return a mask of the rows that a finding concerns.
 
-    For a dividend, this is the first row without it.
+    For a dividend, this is the first row at or after its ex-date.
     """
     if not finding.repairs:
         return among(stamps, grave_of(stamps, finding).stamps)
@@ -147,7 +147,7 @@ def mark_series(
     Args:
         services: Services of the installation.
         keys: Series to mark, one after another.
-        stop: Returns whether to stop early and leave the rest for next time.
+        stop: Function that returns whether to stop early and leave the rest for next time.
 
     Returns:
         Maps each series with newly marked bars, by its name in reports, to their number.
@@ -176,13 +176,13 @@ def refreshed(
     timeframe: str,
     wishes: Wishes,
 ) -> T:
-    """Fetch an answer again, then mark its bars that the series as a whole proves wrong.
+    """Fetch an answer again, then mark those of its bars that the series as a whole proves wrong.
 
     Args:
         services: Services of the installation.
-        ask: Fetches and returns the answer for the given wishes.
+        ask: Function that fetches and returns the answer for the given options.
         symbols, timeframe: Requested series.
-        wishes: The caller's wishes, including ``refresh``.
+        wishes: The caller's options, including ``refresh``.
     """
     keys: dict[SeriesKey, None] = {}
     try:

@@ -47,7 +47,7 @@ EVER = Span(day_ms(date(1800, 1, 1)), day_ms(date(9999, 1, 1)))
 def validate(
     client: BarsClient, instrument: Instrument, key: SeriesKey, span: Span = EVER
 ) -> QualityReport:
-    """Run the checks that need no other vendor on a series' stored bars; return the findings.
+    """Check the stored bars of a series without querying a vendor, and return the findings.
 
     Args:
         client: Client that reads the bars; no vendor is queried.
@@ -97,8 +97,8 @@ def _checked_series(
     """Return stored bars in the form that checks use, adjusted for splits as of today.
 
     The second value is the timestamps of expected bars between stored spans that were never
-    requested. The third one is the reason why the bars could not be adjusted, and so are as stored;
-    otherwise it is empty.
+    requested. The third is the reason why the bars could not be adjusted and are returned as
+    stored; it is empty if they were adjusted.
     """
     stored = client.columns(key, span, is_use=False)
     actions = [one for one in stored_actions if one.counts and one.action.is_sound]
@@ -129,9 +129,9 @@ def _sessions(
     stored: StoredColumns,
     actions: Iterable[KnownAction],
 ) -> DailySessions | None:
-    """Return the stored daily bars to compare intraday bars with, or None if not comparable.
+    """Return the stored daily bars to compare intraday bars with, or None if none are comparable.
 
-    Both have the same adjustment. Regular daily bars prove nothing about extended hours.
+    Both have the same adjustment. Daily bars of regular hours prove nothing about extended hours.
     """
     key, stamps = stored.series, stored.table.stamps
     if not key.timeframe.is_intraday or key.is_extended or not len(stamps):
@@ -199,7 +199,7 @@ def _disputed(actions: Iterable[KnownAction], stamps: Stamps) -> Iterator[Qualit
 
 
 def _quarantined(client: BarsClient, key: SeriesKey, span: Span, stored: Stamps) -> dict[int, str]:
-    """Return the reason, by timestamp, for each row that was received invalid and never replaced."""
+    """Return the invalid rows that no bar has replaced since: a reason for each timestamp."""
     rows = {
         bar.stamp_ms: reason
         for bar, reason in client.quarantined(key).rows
@@ -306,7 +306,7 @@ def _expected(
     table: BarTable,
     coverage: Iterable[CoverageSpan],
 ) -> tuple[Stamps | None, Stamps]:
-    """Return the timestamps of expected bars, first those requested, then those never requested.
+    """Return the timestamps of the expected bars that were requested, and of those that never were.
 
     The first is None if the market has no calendar. Whether hourly bars begin on the hour or are
     counted from the open is inferred from the bars.

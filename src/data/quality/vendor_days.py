@@ -59,7 +59,7 @@ class _Sessions:
         return slice(first, max(first, int(np.searchsorted(self.starts, span.end))))
 
     def shares(self, span: Span, touched: slice) -> NDArray[np.float64]:
-        """Return, for each of these sessions, the fraction of it that is in a span."""
+        """Return the fraction of each of the ``touched`` sessions that a span covers."""
         starts, ends = self.starts[touched], self.ends[touched]
         inside = np.minimum(ends, span.end) - np.maximum(starts, span.start)
         shares: NDArray[np.float64] = inside / (ends - starts)
@@ -75,7 +75,9 @@ class _Tally:
 
 
 class VendorDays:
-    """Counter of symbols by vendor and session over many series, which are not kept. Not thread-safe.
+    """Counts symbols by vendor and session, over many series.
+
+    The series themselves are not kept. Not thread-safe.
 
     Args:
         now_ms: Current time in UTC milliseconds.
@@ -92,14 +94,16 @@ class VendorDays:
         outline: SeriesOutline,
         commits: Callable[[], Sequence[LoggedCommit]] = tuple,
     ) -> None:
-        """Count a series; ignore series from files and of bars longer than a day.
+        """Count a series; series from files and series of bars longer than a day are ignored.
 
-        Each symbol counts once, so of its lanes only the one that answers queries must be passed.
+        Each symbol must be counted only once. If it has several lanes (folders with different kinds
+        of bars), pass only the one that answers queries.
 
         Args:
-            series, outline: The series, and its coverage, grid and extent.
-            commits: Returns the series' log, oldest first; called only if bars in the last month
-                came from a different vendor than those before.
+            series, outline: The series, with its coverage, grid and lifetime.
+            commits: Function that returns the log of the series' commits, oldest first. It is
+                called only if bars in the last month came from a different vendor than those
+                before.
         """
         step, calendar = series.timeframe, outline.grid.calendar
         if series.of_folder or step.step_ms is None or step.step_ms > DAY_MS:
@@ -127,7 +131,7 @@ class VendorDays:
     def _masks(
         self, sessions: _Sessions, outline: SeriesOutline
     ) -> tuple[dict[str, Mask], dict[str, Mask], dict[str, Mask]]:
-        """Return masks by vendor of the sessions for which it has bars, has none, and has only a part."""
+        """Return three masks by vendor: sessions with bars, empty ones, and partly empty ones."""
         present: dict[str, Mask] = {}
         whole: dict[str, Mask] = {}
         part: dict[str, Mask] = {}
@@ -157,7 +161,7 @@ class VendorDays:
         return sorted(days, key=lambda day: day.day)[-_MOST:]
 
     def is_available(self, day: VendorDay) -> bool:
-        """Return whether the counts show that the vendor now has a session it lacked.
+        """Return whether the counts show that the vendor now has a session that it used to lack.
 
         This requires at least half as many symbols as were counted when the session was found
         missing.
@@ -185,8 +189,8 @@ def _has_lacked(
 ) -> bool:
     """Return whether a vendor still lacked a session a day later, so that another one filled it.
 
-    Another vendor's bars are not enough, because this vendor may have been found to have equal bars
-    since.
+    Another vendor's bars alone do not prove this, because this vendor may since have been found to
+    have equal bars.
     """
     first, end = int(sessions.starts[place]), int(sessions.ends[place])
     has_answered = False

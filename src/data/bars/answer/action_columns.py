@@ -24,8 +24,8 @@ class KnownActions(NamedTuple):
     Attributes:
         actions: Actions by ex-date; actions that do not count are ignored.
         unknown: Ex-dates (as spans of session dates) for which nothing is known.
-        problems: Reasons for unknown actions that a vendor should have reported; empty if they come
-            with later bars.
+        problems: Reasons why actions are unknown although a vendor should have reported them; empty
+            if they will come with later bars.
     """
 
     actions: Sequence[KnownAction] = ()
@@ -34,7 +34,7 @@ class KnownActions(NamedTuple):
 
 
 def ex_dates(query: BarsQuery, stamps: Stamps) -> Span:
-    """Return the span of session dates in rows that open at ``stamps``, at most up to today."""
+    """Return the span of session dates that rows opening at ``stamps`` cover, ending by today."""
     if not len(stamps):
         return Span(0, 0)
     days = _days(query, [int(stamps[0]), int(stamps[-1])])

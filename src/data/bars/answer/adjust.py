@@ -54,8 +54,8 @@ class ActionsMissingError(KindMismatchError):
 class Rebaser:
     """Converts the rows of one answer to one basis.
 
-    Prices are adjusted as of the last session that has opened. Therefore the actions since the
-    fetch of the rows are needed, and any two answers for one symbol are consistent.
+    Prices are adjusted as of the last session that has opened, so any two answers for one symbol
+    are consistent. This requires the actions since the rows were fetched.
 
     Attributes:
         store: Store of the actions and daily close prices.
@@ -64,7 +64,8 @@ class Rebaser:
         lenient: Whether to keep the rows' own basis if the later actions are not known.
         read: Stored actions, if they have already been read.
         today: Day as of which prices are adjusted; None for the latest known day.
-        is_alone: Whether the bars are from a pinned vendor that cannot report actions.
+        is_alone: Whether the bars are from a pinned vendor (named in the call) that cannot report
+            actions.
         in_part: Whether rows that cannot be adjusted for a later dividend may be left out.
     """
 
@@ -82,7 +83,7 @@ class Rebaser:
     def rebased(self, table: BarTable, coverage: Coverage) -> Rebased:
         """Return the rows in the requested adjustment; with ``in_part``, as many as possible.
 
-        Only the earliest rows are left out.
+        If rows must be left out, they are the earliest ones.
 
         Raises:
             ActionsMissingError, DividendError, KindMismatchError: See :meth:`_whole`.
@@ -203,7 +204,7 @@ class Rebaser:
     def _is_substitute(self, bases: Collection[Basis]) -> bool:
         """Return whether rows that cannot be converted may be used unchanged: they share one basis.
 
-        Raw prices share one basis, whenever they were fetched.
+        Raw prices always share one basis, no matter when they were fetched.
         """
         adjustments = {basis.adjustment for basis in bases}
         is_one = len(bases) == 1 or adjustments == {"raw"}
@@ -317,7 +318,7 @@ class Rebaser:
     def _takes_dividends(self, parts: Sequence[BasisPart]) -> bool:
         """Return whether the conversion adds dividends to prices or removes them from prices.
 
-        This is so if the wanted or a stored adjustment is ``all``.
+        It does if the wanted adjustment, or a stored one, is ``all``.
         """
         return "all" in (self.query.adjustment, *(part.basis.adjustment for part in parts))
 
@@ -333,7 +334,7 @@ class Rebaser:
         prior = PriorSessions(self.store, self.key, self.query.instrument, ex_dates, CLOSED)
 
         def last_session(day: date) -> LastSession | None:
-            """Return the session before ``day``; raise if the session is needed and not stored."""
+            """Return the session before ``day``; raise an error if it is needed and not stored."""
             session = prior.before(day)
             if session is None and self._takes_dividends(parts):
                 raise self._closes_missing(day, as_of, book)
@@ -342,7 +343,7 @@ class Rebaser:
         return last_session
 
     def _closes_missing(self, day: date, as_of: date, book: ActionBook) -> DividendError:
-        """Return an error that the close before ``day`` is not stored, with the span of days to fetch."""
+        """Return the error for an unstored close before ``day``, with the span of days to fetch."""
         why = f"the close for {self.key.symbol} before {day} is not stored"
         return DividendError(why, day, self._days_needed(book, day, as_of), symbol=self.key.symbol)
 
@@ -366,7 +367,7 @@ class Rebaser:
 def used(
     disputed: Iterable[ActionEvent], needed: Sequence[Span], *, dividends: bool
 ) -> list[ActionEvent]:
-    """Return the disputed events that a conversion needs, considering the ex-dates of all vendors."""
+    """Return the disputed events that a conversion needs, based on the ex-dates of all vendors."""
     return [
         event
         for event in disputed
@@ -376,7 +377,7 @@ def used(
 
 
 def _lacking(book: ActionBook, needed: Iterable[Span]) -> Span | None:
-    """Return the first of these spans of ex-dates that no vendor was queried for."""
+    """Return the first of the ``needed`` spans of ex-dates for which no vendor was queried."""
     return next((span for span in needed if not book.covers(span)), None)
 
 
@@ -386,7 +387,7 @@ def _newest(parts: Iterable[BasisPart], last_stamp: int) -> date:
 
 
 def with_answers(book: ActionBook, answers: Sequence[tuple[Sequence[Action], Asked]]) -> ActionBook:
-    """Return the book with the answers added that could not be stored."""
+    """Return the book, including the answers that could not be stored."""
     for actions, answer in answers:
         book = book.with_answer(actions, answer)
     return book

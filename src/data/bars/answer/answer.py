@@ -60,7 +60,7 @@ class Gap:
 
     ``harmless`` is True if no bar is missing: before a listing, or at times when no bar is
     expected. ``failed`` is True if a vendor that serves such bars did not answer. ``is_outage`` is
-    True if all of those vendors were down.
+    True if all vendors that serve them were down.
     """
 
     span: Span
@@ -76,8 +76,8 @@ class Unfilled:
 
     ``failed`` is True if a vendor that serves such bars did not answer. ``is_outage`` is True if no
     vendor that serves them answered or reported anything about them. ``is_noted`` is True if the
-    reason gives way to reasons in stored coverage, which are about particular bars, whereas this is
-    the failure of the whole call.
+    reason gives way to reasons in stored coverage, because it is about the failure of the whole
+    call and those are about particular bars.
     """
 
     span: Span
@@ -161,7 +161,7 @@ class Answer:
         flagged: Timestamps and reasons of rows that cannot be bars.
         doubts: Warnings about the bars for the user.
         fetched: Spans that a vendor answered just now.
-        scores: Scores of those answers, 0 to 1.
+        scores: Quality scores of the answers for these spans, 0 to 1.
         facts: Further JSON entries for the provenance.
         depends_on: Stored data on which the answer is based, if it is all from the store. The
             answer stays the same until that data changes.
@@ -185,7 +185,10 @@ class Answer:
 
     @property
     def _hint(self) -> str:
-        """A hint about an adjustment that needs no splits or dividends, if the answer has it; else empty."""
+        """A hint about the adjustment that a substitute has and that needs no splits or dividends.
+
+        It is empty if there is no such adjustment.
+        """
         instead = self.facts.get("adjustment")
         return (
             f"; no vendor has splits and dividends, but adjustment={instead!r} needs none"
@@ -195,7 +198,7 @@ class Answer:
 
     @property
     def trouble(self) -> list[str]:
-        """Sentences about what is wrong with the answer; empty if it is complete."""
+        """Sentences about the faults of the answer; empty if it is complete."""
         lacking = harmful(self.gaps)
         sentences = [
             f"{len(lacking)} gap{'s' if len(lacking) > 1 else ''}, first "
@@ -216,19 +219,19 @@ class Answer:
 
 
 def harmful(gaps: Sequence[Gap]) -> Sequence[Gap]:
-    """Return the gaps that are not harmless, in which bars are missing."""
+    """Return the gaps in which bars are missing, which are those that are not harmless."""
     return stretches(gaps).only(lambda gap: not gap.harmless)
 
 
 def lacking_spans(
     wanted: Span, coverage: Coverage, unfilled: Sequence[Unfilled], now_ms: int, traded: Span
 ) -> Stretches[Gap]:
-    """Return the spans of ``wanted`` for which the answer has no bars, with reasons.
+    """Return the spans in ``wanted`` for which the answer has no bars, with reasons.
 
     Bars that are due to be fetched again count as present. If one vendor failed and another has no
     bar, the failure is the reason; otherwise, valid entries in ``coverage`` take precedence over
-    ``unfilled`` segments. Outside ``traded``, bars are known not to exist. Even if no bar is
-    expected, a vendor that was not queried may have one.
+    ``unfilled`` segments. Outside ``traded``, bars are known not to exist. A span in which no bar
+    is expected and no vendor was queried is included, because a vendor may have a bar there.
     """
     reasons = _apart(unfilled)
     failures = _apart([u for u in unfilled if u.failed and not u.is_noted]) if reasons else []
@@ -269,7 +272,7 @@ def not_asked(closed: Span) -> Gap:
 
 
 def joined(*gaps: Sequence[Gap]) -> Stretches[Gap]:
-    """Merge gaps into ascending order, and join adjacent ones with the same reason."""
+    """Merge gaps into ascending order, and join adjacent gaps that have the same reason."""
     nonempty = [one for one in gaps if len(one)]
     if not nonempty:
         return Stretches()
@@ -278,7 +281,7 @@ def joined(*gaps: Sequence[Gap]) -> Stretches[Gap]:
 
 
 def _apart(unfilled: Sequence[Unfilled]) -> list[Unfilled]:
-    """Return ascending, disjoint segments; of overlapping ones, the first counts."""
+    """Return ascending, disjoint segments; if segments overlap, the first one counts."""
     starts = ((one.span.start, at) for at, one in enumerate(unfilled) if not one.span.is_empty)
     todo = sorted(starts, reverse=True)
     disjoint: list[Unfilled] = []
@@ -440,7 +443,7 @@ def as_known(answer: Answer) -> Answer:
 
 
 def provenance(answer: Answer) -> dict[str, Any]:
-    """Return the provenance of an answer as JSON values."""
+    """Return the provenance of an answer as a JSON-compatible dictionary."""
     table, query = answer.table, answer.query
     spans = _spans(answer)
     vendors = sorted({v for s in spans for v in s["vendor"].split(",") if v})
@@ -476,7 +479,7 @@ def provenance(answer: Answer) -> dict[str, Any]:
 
 
 def _flagged(answer: Answer) -> list[tuple[int, str]]:
-    """Return the first rows that cannot be bars, and the first off-calendar bars, with the reasons.
+    """Return the earliest rows that cannot be bars and off-calendar bars, with the reasons.
 
     Each is a timestamp and a reason.
     """
@@ -511,8 +514,9 @@ def _quality(answer: Answer) -> dict[str, Any]:
 def score_of(answer: Answer) -> float | None:
     """Return an answer's score, 0 to 1; None if nothing was fetched now and no bar is grave.
 
-    It is the worst score of the answers that were fetched. Whenever grave bars are read, they
-    reduce it by their fraction of the rows, but by at least a tenth.
+    It is the worst score of the vendors' answers that were fetched. Grave bars (almost certainly
+    wrong) reduce it, even if they were stored earlier: by their fraction of the rows, but by at
+    least a tenth.
     """
     score = min(answer.scores, default=None)
     if not any(text.startswith(GRAVE) for text in answer.doubts):
@@ -525,14 +529,17 @@ def score_of(answer: Answer) -> float | None:
 
 
 def _nans(values: NDArray[np.float64]) -> int:
-    """Count the NaNs; in the usual case without any, no array is allocated."""
+    """Count the NaNs; if there are none, as usual, no array is allocated."""
     if len(values) and not np.isnan(values.min()):  # the minimum of anything and NaN is NaN
         return 0
     return int(np.count_nonzero(np.isnan(values)))
 
 
 def _spans(answer: Answer) -> list[dict[str, Any]]:
-    """Describe the sources of the returned rows, span by span; if there are too many, they are merged."""
+    """Describe the sources of the returned rows, span by span.
+
+    If there are too many spans, those with the same vendor and state are merged.
+    """
     counts = np.array(answer.table.counts(answer.coverage.where(lambda _: True)), np.int64)
     with_rows = np.flatnonzero(counts)
     if len(with_rows) <= _MOST_SPANS:
@@ -597,8 +604,8 @@ def splice_entry(part: Covered) -> dict[str, Any]:
 def left_out(part: Covered, own: Kind) -> str:
     """Return why the volume in a span is left out of a series of kind ``own``.
 
-    The result is empty if the volume is kept, or if one of the two kinds does not declare what it
-    counts.
+    The result is empty if the volume is kept, or if one of the two kinds does not declare what its
+    volume counts.
     """
     pairs = ((part.kind.volume, own.volume), (part.kind.feed, own.feed))
     differing = [
@@ -610,7 +617,7 @@ def left_out(part: Covered, own: Kind) -> str:
 def own_volume(table: BarTable, coverage: Coverage, own: Kind) -> BarTable:
     """Return ascending rows, with volume from other units and feeds replaced by NaN.
 
-    In the usual case without such volume, the same table is returned.
+    If there is no such volume, as usual, the same table is returned.
     """
     foreign_parts = _foreign(coverage, own)
     if not foreign_parts or not len(table):

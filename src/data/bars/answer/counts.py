@@ -43,7 +43,7 @@ def counted(answer: Answer, count: int, since_ms: int) -> Answer:
     Args:
         answer: Answer for the whole range that was searched.
         count: Number of bars requested.
-        since_ms: Time back to which the search went, in UTC milliseconds.
+        since_ms: Start of the range that was searched, in UTC milliseconds.
     """
     rows = closed_rows(answer)
     is_explained = any(not gap.harmless or gap.reason == BEFORE_FIRST for gap in answer.gaps)

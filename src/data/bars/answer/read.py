@@ -18,7 +18,9 @@ from .answer import Answer, Used, as_known
 
 
 class HandedOn(NamedTuple):
-    """A returned answer, for a record of reads, which expands only answers that it does not have.
+    """A returned answer, as it is passed to a record of reads.
+
+    The record calls :meth:`read` only for answers that it does not have yet.
 
     Attributes:
         root: Cache folder.
@@ -31,9 +33,9 @@ class HandedOn(NamedTuple):
     def place(self) -> Hashable:
         """Return an identifier for the source of these bars and for their adjustment.
 
-        The result is None if some rows are not in any generation, or if the answer has unusual
-        properties; then only :meth:`read` identifies the answer. The book of actions is identified
-        by object.
+        The result is None if some rows are not in any generation (the state after a commit), or if
+        the answer has unusual properties; then only :meth:`read` identifies the answer. The book of
+        splits and dividends is identified by the ``id`` of the object.
         """
         answer = self.answer
         query = answer.query
@@ -59,7 +61,7 @@ class HandedOn(NamedTuple):
         return Span(int(stamps[0]) if len(stamps) else end - 1, end)
 
     def can_be_cut(self) -> bool:
-        """Return whether :meth:`within` gives the same answer as a query for the part.
+        """Return whether :meth:`within` gives the same answer as a query for that part would.
 
         The result is False for bars built from shorter ones and for answers with unusual
         properties.
@@ -67,7 +69,7 @@ class HandedOn(NamedTuple):
         return self.place() is not None and self.answer.used.source is None
 
     def within(self, span: Span) -> Answer:
-        """Return the part of the answer for a span, as if only that had been requested."""
+        """Return the part of the answer for ``span``, as if only that span had been requested."""
         answer, used = self.answer, self.answer.used
         span = span.clip(answer.query.span)
         table = answer.table.within(span)

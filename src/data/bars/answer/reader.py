@@ -51,14 +51,14 @@ _OF_STORED_BARS = (DOUBTFUL, GRAVE, SETTLED, UNEXPECTED, AHEAD, LOST, SPOILT, UN
 
 @dataclass
 class FetchOutcome:
-    """Everything that a fetch added to an answer beyond the stored data; nearly empty for a cache hit.
+    """Everything that a fetch adds to an answer beyond the stored data; almost empty for a hit.
 
-    ``book`` is the symbol's splits and dividends, and ``view`` the series, if the answer needed
-    nothing beyond comparing them; it is then valid ``until`` that time. Bars from ``closed_before``
-    on were closed only by a clock that was wrong, unless they are final. ``is_alone`` means that a
-    vendor was pinned which does not report splits and dividends. ``snapshot`` is that of the
-    request's current phase; the read starts from its view, and replaces that view with its own.
-    With ``in_part``, bars before a dividend for which they cannot be adjusted are a gap, not an
+    If the stored documents alone were enough for the answer, ``book`` is the symbol's splits and
+    dividends, ``view`` is the view of the series, and ``until`` is the time until which the answer
+    is valid. Bars from ``closed_before`` on count as closed only if they are final. ``is_alone``
+    means that the call names a vendor that does not report splits and dividends. ``snapshot`` is
+    that of the request's current phase; the read starts from its view, and replaces that view with
+    its own. With ``in_part``, bars that cannot be adjusted for a later dividend are a gap, not an
     error.
     """
 
@@ -80,7 +80,7 @@ class FetchOutcome:
     snapshot: SeriesSnapshot | None = None
 
     def dependency(self, span: Span) -> Dependency | None:
-        """Return the stored data that an answer for ``span`` depends on; None if fetching added to it."""
+        """Return the stored data that an answer for ``span`` depends on; None after a fetch."""
         return None if self.view is None else Dependency(self.view, self.book, span, self.until)
 
     @classmethod
@@ -223,7 +223,7 @@ class Reader:
 def with_unadjusted(
     gaps: Sequence[Gap], coverage: Coverage, first: int, reason: str
 ) -> Sequence[Gap]:
-    """Return the gaps, with the bars added that are before ``first`` and cannot be adjusted."""
+    """Return the gaps, plus those for the bars before ``first``, which cannot be adjusted."""
     spans = coverage.spans(lambda part: part.state != "empty")
     early = (span.clip(Span(span.start, first)) for span in spans)
     return joined(gaps, [Gap(span, reason) for span in early if not span.is_empty])
@@ -256,7 +256,8 @@ def _facts(
 def _closed(table: BarTable, coverage: Coverage, cap: int) -> BarTable:
     """Return the bars before ``cap``, and later ones that are stored as final.
 
-    By a clock that is behind, the later ones have not closed; but their vendor had newer bars.
+    If the local clock is behind, the later ones do not seem to have closed yet; but they are final,
+    because their vendor already had newer bars.
     """
     closed = table.stamps < cap
     if not closed.all():
@@ -282,7 +283,10 @@ def _flagged(suspects: Sequence[Suspect], table: BarTable, coverage: Coverage) -
 
 
 def _unread(coverage: Coverage, table: BarTable) -> Stretches[Gap]:
-    """Return a gap for each rejected row that can no longer be read because its file is damaged or gone."""
+    """Return a gap for each rejected row that is no longer readable.
+
+    Its file is damaged or gone.
+    """
     parts = coverage.only(
         lambda c: c.state == "suspect" and not c.reason.startswith(_OF_STORED_BARS)
     )
@@ -297,7 +301,7 @@ def _unread(coverage: Coverage, table: BarTable) -> Stretches[Gap]:
 def _doubts(coverage: Coverage, table: BarTable, asset_class: str) -> list[str]:
     """Return the reasons why whole answers are not trusted, without duplicates and at most a few.
 
-    Stock bars on days or at hours without a session are included. For currencies and futures they
+    Stock bars on days or at hours without a session are included. Those of currencies and futures
     are not, because these do trade at hours that their calendars lack.
     """
     texts = reasons(coverage, DOUBTFUL, GRAVE, UNEXPECTED)
@@ -319,7 +323,10 @@ def reasons(coverage: Coverage, *beginnings: str) -> list[str]:
 
 
 def _without_volume(table: BarTable, coverage: Coverage, own: Kind, asset_class: str) -> list[str]:
-    """Report how many bars lack a volume that they should have, apart from volume left out here."""
+    """Return a sentence about bars that lack a volume they should have; empty if there are none.
+
+    Volume that the answer leaves out on purpose is not counted.
+    """
     if not len(table) or not np.isnan(table.volume.min()):  # NaN if any value is NaN
         return []
     bare = table.take(np.isnan(table.volume)).stamps
@@ -344,7 +351,7 @@ def _holds(table: BarTable, day: date | None) -> bool:
 
 
 def _outdated(done: Rebased, query: BarsQuery) -> list[str]:
-    """Report that prices are not adjusted as of today if a split since then cannot be ruled out."""
+    """Return a sentence if prices are not adjusted as of today and a split since is possible."""
     if done.unknown_since is None:
         return []
     if done.is_awaited:
@@ -366,7 +373,7 @@ def _outdated(done: Rebased, query: BarsQuery) -> list[str]:
 def _with_unstored(
     table: BarTable, coverage: Coverage, suspects: Sequence[Suspect], commits: Sequence[Commit]
 ) -> tuple[BarTable, Coverage, Sequence[Suspect]]:
-    """Return bars, coverage and bad rows with the data added that the disk refused to store."""
+    """Return bars, coverage and bad rows, including the data that could not be stored on disk."""
     from ..series import laid_over
 
     for commit in commits:
@@ -437,7 +444,7 @@ def attempt_of(plain: Mapping[str, Any]) -> Attempt:
 
 
 def at_borders(coverage: Coverage) -> Coverage:
-    """Return the coverage with only those comparisons that are still at the border of two vendors.
+    """Return the coverage, without comparisons that are no longer at the border of two vendors.
 
     If a comparison led to a correction, it is kept on every part of a span.
     """
@@ -496,7 +503,7 @@ def _sentences(part: Covered) -> Iterator[str]:
 
 
 def with_disputes(facts: dict[str, Any], done: Rebased, coverage: Coverage) -> dict[str, Any]:
-    """Return provenance entries including disputes, which also get a sentence in ``problems``.
+    """Return provenance entries, adding disputed actions, each with a sentence in ``problems``.
 
     ``actions_disputed`` is present only if there are disputes. Each of its entries has ``action``
     (the one that was used), ``type``, ``ex_date``, ``source``, ``used`` (False if left out),

@@ -15,8 +15,8 @@ def may_open(grid: BarGrid, span: Span, kind: Kind | None) -> bool:
     Args:
         grid: Grid of the series.
         span: Span to check.
-        kind: Kind of the series; without an anchor, its hours may be counted from the session or
-            the clock.
+        kind: Kind of the series. If it is unknown or has no anchor, intraday bars may be counted
+            from the session's open or on the clock.
     """
     if grid.has_place(span):
         return True
@@ -24,9 +24,10 @@ def may_open(grid: BarGrid, span: Span, kind: Kind | None) -> bool:
 
 
 def back(grid: BarGrid, end_ms: int, count: int, kind: Kind | None) -> int:
-    """Return the stamp from which to look for ``count`` bars before ``end_ms``.
+    """Return the timestamp from which to look for ``count`` bars before ``end_ms``.
 
-    If the origin of the hours is not known, a bar may open before its slot in the grid.
+    It is one bar earlier if it is unknown whether bars are counted from the session's open or on
+    the clock, because a bar may then open before its slot in the grid.
 
     Raises:
         BadRangeError: Calendars do not reach back that far.

@@ -112,7 +112,7 @@ class Calculator:
         return total
 
     def _kept(self, key: SeriesKey, answer: Answer, span: Span) -> int:
-        """Store the bars of a year that differ from the stored ones; return how many."""
+        """Store the bars of a year that differ from the stored ones; return their number."""
         before = self._store.stretch(key, span)
         start = _first_difference(answer, before.table, before.coverage)
         if start is None:
@@ -146,8 +146,8 @@ class Calculator:
     def _basis(self, answer: Answer, part: Covered, table: BarTable) -> Basis:
         """Return the basis of the prices in a part of an answer.
 
-        Stock prices have the adjustment and date of the answer, unless it is raw; others that of
-        ``part``.
+        For stocks it is the adjustment and date of the answer; for other instruments, and for raw
+        prices, it is the basis of ``part``.
         """
         basis, query = part.basis, answer.query
         if query.instrument.asset_class == "stock" and query.adjustment != "raw":
@@ -157,7 +157,7 @@ class Calculator:
 
 
 def _reach(query: BarsQuery, stored: SeriesView) -> Span:
-    """Return the span of the bars that can be, or could earlier be, built from the stored bars."""
+    """Return the span of the bars that can be built from the stored bars, or once could be."""
     bounds = stored.first or 0, min(stored.last or 0, query.now_ms)
     if not query.timeframe.is_intraday:
         first, last = (day_ms(session_date(query.instrument, bound)) for bound in bounds)

@@ -158,13 +158,16 @@ def _lack_ms(answer: Answer) -> int:
 
 
 def _says_nothing(error: DataError) -> bool:
-    """Return whether an attempt ended because a vendor has no data, and so no shorter bars."""
+    """Return whether an attempt failed because a vendor has no data, so no shorter bars either."""
     attempts: Sequence[Attempt] = getattr(error, "attempts", ())
     return any(isinstance(attempt.error, NoDataError) for attempt in attempts)
 
 
 def _down(error: DataError) -> dict[str, DataError]:
-    """Return the vendors in the error's attempts that need not be queried again now, with their errors."""
+    """Return the vendors in the error's attempts that are down, with their errors.
+
+    They need not be queried again now.
+    """
     return _down_in(getattr(error, "attempts", ()))
 
 
@@ -244,7 +247,7 @@ class _Derivation:
     is_sure: bool = False
 
     def again(self) -> _Derivation:
-        """Return the same derivation for another try, without a second refresh."""
+        """Return the same derivation for another attempt, without a second refresh."""
         return replace(self, query=replace(self.query, refresh=False))
 
     def answer(self, factor: int) -> Answer:
@@ -272,7 +275,7 @@ class _Derivation:
         return self._wanted(factor).start
 
     def _wanted(self, factor: int) -> Span:
-        """Return the requested span, without bars that have not closed or are not requested."""
+        """Return the requested span; bars that have not closed are included only if requested."""
         query, grid = self.query, self._grid
         cap = first_unclosed(self._calendar, grid.timeframe, query.now_ms, grid.anchor)
         end = min(query.span.end, cap)
@@ -351,7 +354,7 @@ class _Derivation:
                 yield Gap(part, "never asked for")
 
     def _doubted(self, below: Answer, span: Span) -> Iterator[Gap]:
-        """Yield the bars missing from an answer that lacks too many to list them."""
+        """Yield a gap for each bar missing from a doubtful answer, which does not list its gaps."""
         anchor = below.kind.anchor or self.anchor
         for part in below.coverage.within(span):
             if part.reason.startswith(DOUBTFUL):

@@ -65,7 +65,7 @@ class DerivedAnswer:
         return merge(self.table, rows), coverage.overlaid([mark])
 
     def _running(self) -> Incomplete | None:
-        """Return the requested forming bar if none of the data in it so far is missing, else None."""
+        """Return the forming bar if it is requested and has no missing data so far, else None."""
         if not self.query.include_forming:
             return None
         for bar in self.made.incomplete:
@@ -135,7 +135,10 @@ class DerivedAnswer:
     # --- missing bars ----------------------------------------------------------------------
 
     def gaps(self) -> list[Gap]:
-        """Return the bars that could not be built; adjacent ones with the same reason are one gap."""
+        """Return gaps for the bars that could not be built.
+
+        Adjacent bars with the same reason form one gap.
+        """
         harmless = [gap for gap in self.below.gaps if gap.harmless]
         lacking = [bar for bar in self.made.incomplete if bar.reason != FORMING]
         starts = np.array([bar.span.start for bar in lacking], dtype=np.int64)
@@ -175,11 +178,11 @@ class DerivedAnswer:
 
     @cached_property
     def _hole_ends(self) -> list[int]:
-        """The latest end, for each missing part, of that part and all earlier ones."""
+        """For each missing part, the latest end among that part and all earlier ones."""
         return list(accumulate((hole.span.end for hole in self.holes), max))
 
     def facts(self) -> dict[str, Any]:
-        """Return the provenance entries of derived bars: the problems, and the bars they are built from."""
+        """Return the provenance entries for derived bars, with their problems and their source."""
         source, facts = self.source, self.below.facts
         problems = list(facts.get("problems", ()))
         if self.made.strays:

@@ -58,7 +58,7 @@ class ShorterBars:
 class SourceTimeframes:
     """Determines the timeframes from which bars can be built.
 
-    Thread-safe; queries no vendor, reads no bars.
+    Thread-safe. No vendor is queried, and no bars are read.
     """
 
     def __init__(self, selector: Selector, lanes: LaneFinder) -> None:
@@ -112,7 +112,10 @@ class SourceTimeframes:
         return ShorterBars(timeframe, tuple(vendors), view, kind)
 
     def _fit(self, query: BarsQuery, calendar: MarketCalendar) -> list[ShorterBars]:
-        """Return the bars that the requested ones can be built from exactly, longest first."""
+        """Return the shorter bars from which the requested bars can be built exactly.
+
+        The longest come first.
+        """
         recent = Span(query.span.end - _HOURS_SEEN_MS, query.span.end)
         fit = []
         for timeframe in self._timeframes(query, calendar):
@@ -135,7 +138,7 @@ class SourceTimeframes:
         return sorted(fit, key=lambda source: source.timeframe.longest_ms, reverse=True)
 
     def _timeframes(self, query: BarsQuery, calendar: MarketCalendar) -> list[Timeframe]:
-        """Return the timeframes whose bars add up to the wanted ones and which vendors may serve."""
+        """Return the timeframes whose bars add up to the wanted bars and that vendors may serve."""
         wanted = query.timeframe
         vendors = {
             c.name: c
@@ -162,7 +165,7 @@ class SourceTimeframes:
 
 
 def _has_files(candidate: Candidate, instrument: Instrument, timeframe: Timeframe) -> bool:
-    """Return whether a file vendor has files for a series; True for other vendors."""
+    """Return whether a vendor of local files has files for a series; True for other vendors."""
     if not candidate.folder_lane:
         return True
     files = candidate.downloader.source_files(instrument, timeframe)
@@ -170,7 +173,7 @@ def _has_files(candidate: Candidate, instrument: Instrument, timeframe: Timefram
 
 
 def _cost(query: BarsQuery, source: ShorterBars, calendar: MarketCalendar) -> tuple[int, int]:
-    """Return how much of the range (ms) cannot be covered, and how many bars must be fetched."""
+    """Return how much of the range (ms) cannot be covered, and how many bars would be fetched."""
     lacking = _lacking(query, source, calendar)
     if query.offline:
         return _total(lacking), 0

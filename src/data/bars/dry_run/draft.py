@@ -37,7 +37,9 @@ from ..series import LaneRequest
 
 @dataclass(frozen=True)
 class _Rows:
-    """Drafted bars, kept as runs of equally spaced timestamps; a constant column is one value.
+    """Bars drafted in a dry run, kept as runs of equally spaced timestamps.
+
+    A constant column is one value.
 
     Attributes:
         begins, counts: First timestamp and length of each run, ascending.
@@ -82,7 +84,7 @@ class _Rows:
         return self._at(np.unique(edges[(edges >= start) & (edges < end)]))
 
     def _places(self, span: Span) -> tuple[int, int]:
-        """Return the positions of the first row in ``span`` and of the first one after it."""
+        """Return the positions of the first row in ``span`` and of the first row after it."""
         start, end = (
             int(np.clip(-((self.begins - edge) // self.step), 0, self.counts).sum())
             for edge in span
@@ -112,7 +114,7 @@ class _Draft:
         base, view: View of the series before the commits, and after them.
         commits: Pairs of a commit without its bars, and the bars of its pieces.
         rows: All drafted bars, in spans that do not overlap, ascending.
-        gone: Spans for which a vendor reported no bar.
+        gone: Spans for which a vendor has reported that it has no bar.
     """
 
     base: SeriesView
@@ -277,15 +279,15 @@ class DraftStore:
     # --- not affected by drafts --------------------------------------------------------------
 
     def check(self, view: SeriesView, span: Span) -> None:
-        """Raise the preview's error if a year of a span cannot be read."""
+        """Raise the preview's error if the file of a year in ``span`` cannot be read."""
         self._preview.check(view, span)
 
     def lanes_beside(self, symbol: str, timeframe: Timeframe) -> list[SeriesKey]:
-        """Return the lanes that have a folder in addition to the default one."""
+        """Return the lanes with a folder of their own, apart from the default lane."""
         return self._preview.lanes_beside(symbol, timeframe)
 
     def symbols(self) -> list[str]:
-        """Return the symbols that have a folder; errors are those of the preview."""
+        """Return the symbols that have a folder; raises the preview's errors."""
         return self._preview.symbols()
 
     def log(self, key: SeriesKey) -> list[dict[str, Any]]:
@@ -295,7 +297,7 @@ class DraftStore:
     def read_version(
         self, key: SeriesKey, span: Span, generation: int
     ) -> tuple[BarTable, Coverage]:
-        """Return bars and coverage as of an actual commit; errors are those of the preview."""
+        """Return bars and coverage as of an actual commit; raises the preview's errors."""
         return self._preview.read_version(key, span, generation)
 
 
@@ -311,9 +313,9 @@ class OutlineStore:
         self._store, self._query = store, query
 
     def is_outlined(self, key: SeriesKey) -> bool:
-        """Return whether only each run's first and last drafted bars are returned for a series.
+        """Return whether only the first and last bar of each drafted run are returned for a series.
 
-        This is so for intraday bars requested for a range, which may be too many to expand.
+        This is the case for intraday bars requested for a range, which may be too many to expand.
         """
         query, timeframe = self._query, key.timeframe
         return query.bars is None and query.timeframe == timeframe and timeframe.is_intraday
@@ -352,8 +354,8 @@ class DryRun:
         steps: Requests to vendors, in order.
         plans: Plan of every lane, in order.
         is_routed: Whether the rules or a vendor were consulted.
-        answer: Stored bars, and synthetic ones in place of those to be fetched; None after an
-            error.
+        answer: Stored bars, with synthetic bars in place of those that would be fetched; None after
+            an error.
         error: Error that the request would raise instead of an answer.
     """
 

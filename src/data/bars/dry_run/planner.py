@@ -56,7 +56,7 @@ class RequestPlanner:
         store: Stored bars, as :meth:`.BarStore.preview` shows them.
         selector: Selects the vendors.
         clock: Source of the current time.
-        expiry, checks: Same rules as for real requests.
+        expiry, checks: Rules for expiry and for checking answers, the same as for real requests.
     """
 
     store: BarStore
@@ -178,7 +178,7 @@ class _Composer:
         )
 
     def _rows(self, answer: Answer) -> int:
-        """Return the number of bars in the answer, including those that were not read."""
+        """Return the number of bars in the answer, including those left out of the dry run."""
         if self._source or not self._plans:
             return len(answer.table)
         store = OutlineStore(self._run.store, self._query)
@@ -204,7 +204,7 @@ class _Composer:
         return [step.span for step in steps]
 
     def _others(self) -> tuple[Mapping[str, str], Mapping[str, str]]:
-        """Return two mappings to reasons: vendors in the rules that are not candidates, and substitutes."""
+        """Return two mappings of vendors to reasons: why not a candidate, why only a substitute."""
         if self._is_stored:
             return {}, {}
         rejected = unasked(self._planner.selector, self._query)
@@ -259,7 +259,7 @@ class _Composer:
         )
 
     def _offers(self, request: LaneRequest, span: Span) -> tuple[VendorOffer, ...]:
-        """Return the offer of each candidate, as if it were the only one queried."""
+        """Return the offer that each candidate would make if it were the only one queried."""
         if self._query.offline:
             return ()
         return tuple(
@@ -328,7 +328,7 @@ def _joined(steps: Sequence[PlanStep]) -> tuple[PlanStep, ...]:
 
 
 def _stored(answer: Answer, requested: Sequence[Span]) -> tuple[PlanStretch, ...]:
-    """Return the ranges of bars in an answer that no vendor would be queried for."""
+    """Return the ranges of bars in an answer for which no vendor would be queried."""
     covered = [c.span for c in answer.coverage if c.state != "empty"]
     parts = [_stretch(s, answer.table.within(s).stamps) for s in subtract(covered, requested)]
     return tuple(part for part in parts if part.bars)
@@ -369,7 +369,7 @@ def _reasons(span: Span, cap: int, coverage: Coverage, request: LaneRequest) -> 
 
 
 def _place(gap: Span, coverage: Coverage) -> str:
-    """Describe where ``gap`` is: before, after or between the stored bars, or with nothing stored."""
+    """Describe where ``gap`` is relative to the stored bars: before, after, between, or none."""
     stored = [part.span for part in coverage if part.state != "empty"]
     if not stored:
         return "nothing cached yet"

@@ -50,7 +50,7 @@ _ACTIONS = "splits and dividends"
 
 
 def stand_in(name: str, real: Any, run: DryRun) -> FakeVendor | ForeignStandIn:
-    """Return a fake for the downloader ``real``, depending on whether it is part of this library."""
+    """Return a fake for the downloader ``real``, which may be this library's or a foreign one."""
     return FakeVendor(name, real, run) if is_ours(real) else ForeignStandIn(name, run)
 
 
@@ -60,7 +60,7 @@ class FakeVendor(BaseDataDownloader):
     Args:
         name: Name as the rules spell it.
         real: The vendor.
-        run: Records the requests.
+        run: Dry run, which records the requests.
     """
 
     def __init__(self, name: str, real: BaseDataDownloader, run: DryRun) -> None:
@@ -76,15 +76,15 @@ class FakeVendor(BaseDataDownloader):
         return self._real.folder_lane
 
     def source_files(self, instrument: Instrument, timeframe: Timeframe) -> SourceFiles | None:
-        """Return the vendor's files as they are now."""
+        """Return the vendor's files for a series, in their current state."""
         return self._real.source_files(instrument, timeframe)
 
     def is_dense(self, timeframe: Timeframe) -> bool:
-        """Return whether the real vendor is dense: has a bar at every time in the calendar."""
+        """Return whether the real vendor is dense, i.e. has a bar at every time in the calendar."""
         return self._real.is_dense(timeframe)
 
     def spelled(self, instrument: Instrument) -> str:
-        """Return the real vendor's name for the instrument; errors are those of the vendor."""
+        """Return the real vendor's name for the instrument; raises the vendor's errors."""
         return self._real.spelled(instrument)
 
     def is_circuit_open(self, endpoint: str) -> bool:
@@ -141,7 +141,7 @@ class FakeVendor(BaseDataDownloader):
     def offer(self, request: LaneRequest, span: Span) -> VendorOffer:
         """Return the offer that the vendor would make if only it were queried for ``span``.
 
-        The span is the vendor's part of a segment.
+        ``span`` is the vendor's part of a segment.
         """
         timeframe, name = request.grid.timeframe, self._as
         if span.is_empty:
@@ -233,14 +233,14 @@ class ForeignStandIn:
         return VendorOffer(self._name, span, 1)
 
     def health(self, timeframe: Timeframe) -> Health:
-        """Return a health report without any information."""
+        """Return a health report that contains no information."""
         return Health(self._name)
 
 
 def _series(run: DryRun, vendor: str, timeframe: Timeframe) -> SeriesKey | None:
     """Return the series that a vendor's bars would be stored in or compared with.
 
-    The result is None for bars of another length than the latest plan's.
+    The result is None for bars whose length differs from that in the latest plan.
     """
     request = run.plans[-1][0]
     if request.key.timeframe != timeframe:
@@ -251,7 +251,7 @@ def _series(run: DryRun, vendor: str, timeframe: Timeframe) -> SeriesKey | None:
 
 
 def _bars(run: DryRun, vendor: str, span: Span, grid: BarGrid, now_ms: int) -> BarTable:
-    """Return the bars in ``span`` that have begun: the stored ones, and synthetic ones."""
+    """Return the bars in ``span`` that have begun: stored bars, and synthetic ones elsewhere."""
     key = _series(run, vendor, grid.timeframe)
     stored = run.store.read(key, span)[0] if key else BarTable.empty()
     price = float(stored.close[-1]) if len(stored) else _PRICE

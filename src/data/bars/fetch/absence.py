@@ -40,7 +40,7 @@ def record_absence(
     lacking: Sequence[Span],
     errors: tuple[DataError, ...],
 ) -> list[Unfilled]:
-    """Store spans that all vendors report as empty, and return those for which a vendor failed.
+    """Store spans that all vendors report as empty; return the spans for which a vendor failed.
 
     Args:
         request: Request to the lane.
@@ -98,7 +98,10 @@ def _none(
     vendor: str,
     context: CommitContext,
 ) -> Iterator[Covered]:
-    """Yield the coverage of a segment that no vendor in ``names`` has; ``vendor`` lists these names."""
+    """Yield the coverage of a segment for which no vendor in ``names`` has bars.
+
+    ``vendor`` is the list of these names as text.
+    """
     now, late = context.now_ms, None
     # An empty answer is not trusted for a span that has not settled.
     if not context.is_settled(segment):
@@ -121,7 +124,8 @@ def _is_valid(part: Covered, now_ms: int) -> bool:
 def _is_news(part: Covered, vendor: str, names: Set[str]) -> bool:
     """Return whether more vendors than those recorded now report a span as empty.
 
-    ``names`` are all the vendors that do, and ``vendor`` is the list of their names as text.
+    ``names`` are all vendors that report this now, and ``vendor`` is the list of their names as
+    text.
     """
     is_none = part.vendor != vendor and part.reason.startswith(NO_BAR)
     return is_none and set(part.vendor.split(",")) < names
@@ -135,7 +139,10 @@ def _nothing(
     vendor: str,
     context: CommitContext,
 ) -> Iterator[Covered]:
-    """Yield the coverage after an empty result: stored bars stay but are doubted; the rest is empty."""
+    """Yield the coverage after an empty result.
+
+    Stored bars stay but become doubtful; the rest is empty.
+    """
     now, grid = context.now_ms, request.grid
     spans = [part.span for part in coverage]
     counts = series.read(span)[0].counts(spans) if spans else []
@@ -178,7 +185,7 @@ def _note_refused(
 
 
 def _unvouched(mark: Covered, now_ms: int) -> Covered:
-    """Shorten the validity of an empty span in the last day, since it relies on the local clock."""
+    """Shorten the validity of an empty span in the last day, which relies on the local clock."""
     if mark.expires is None or mark.span.end <= now_ms - DAY_MS:
         return mark
     return replace(mark, expires=min(mark.expires, now_ms + UNVOUCHED_MS))

@@ -120,7 +120,8 @@ class ActionFetcher:
     def _newest_basis(self) -> int:
         """Return the date, as a timestamp, of the newest basis of stored bars; 0 if there is none.
 
-        If the local clock is behind that session, the splits in between would not be requested.
+        The date matters if the local clock is behind it: the splits in between would otherwise not
+        be requested.
         """
         dates = (part.basis.as_of for part in self._series.coverage())
         return max((day_ms(day) for day in dates if day is not None), default=0)
@@ -128,9 +129,9 @@ class ActionFetcher:
     def check(self, candidate: Candidate, span: Span) -> None:
         """Check, before a candidate is queried, that its bars in ``span`` can be converted.
 
-        This concerns vendors whose prices can be combined with others only because another vendor
-        reports the actions. Bars without known actions would make the whole answer unusable; such a
-        vendor has a lane of its own as a fallback.
+        This concerns vendors whose prices can be combined with others' only if another vendor
+        reports the actions. Bars without known actions would make the whole answer unusable; as a
+        fallback, such a vendor has a lane of its own.
 
         Raises:
             CapabilityError: The actions are not known, and no vendor serves them.
@@ -169,8 +170,8 @@ class ActionFetcher:
     def _is_shut_out(self, candidate: Candidate) -> bool:
         """Return whether a vendor is not queried for actions because of its failure to supply bars.
 
-        This is so if the vendor timed out or rejected the key, or if its actions come with bars
-        that it refused.
+        These failures are a timeout, a rejected key and, if its actions come with bars, a refusal
+        to send those bars.
         """
         out = self._journal.excluded.get(candidate.name)
         if isinstance(out, ProviderTimeoutError) or _is_locked_out(out):

@@ -25,9 +25,9 @@ class VendorReply(Generic[R]):
     Attributes:
         vendor: Vendor that was queried.
         span: Span that was requested.
-        value: Answer of the vendor; None with an error.
-        error: Error instead of an answer, or None.
-        seconds, requests: Duration, and number of requests sent.
+        value: Answer of the vendor; None if there is an error.
+        error: Error that the vendor's query ended with; None if there is an answer.
+        seconds, requests: Duration of the query, and number of requests sent.
     """
 
     vendor: str
@@ -79,7 +79,7 @@ def ask(
 
     Args:
         clock: Clock that measures the duration.
-        vendor: Name of the vendor, added to errors without one.
+        vendor: Name of the vendor, which is added to errors that do not name one.
         span: Span that is requested.
         function, arguments: Function to call, and its arguments.
         side_attempts: Attempts whose requests are counted separately; more may be added during the

@@ -49,7 +49,7 @@ _GROWTH = 8
 def _overdue(segment: _Segment) -> list[DataError]:
     """Return the timeout error in a list if many spans remain to be recorded after the time limit.
 
-    Otherwise the list is empty: if only a few spans remain, they are recorded nevertheless.
+    Otherwise the list is empty: if only a few spans remain, they are recorded anyway.
     """
     try:
         if len(segment.spans) > WORTH_STOPPING:
@@ -62,7 +62,7 @@ def _overdue(segment: _Segment) -> list[DataError]:
 class _Stretches(NamedTuple):
     """Ascending spans to request at once.
 
-    Between them and ``until`` nothing else is missing.
+    Nothing else is missing between them, or between the last one and ``until``.
     """
 
     spans: Sequence[Span]
@@ -74,7 +74,7 @@ class _Stretches(NamedTuple):
         return Span(self.spans[0].start, self.spans[-1].end)
 
     def within(self, chunk: Span) -> _Stretches:
-        """Return the parts in ``chunk``; their ``until`` is the start of the next part after it."""
+        """Return the parts in ``chunk``; ``until`` is then the start of the next part after it."""
         spans = clipped(self.spans, chunk)
         later = bisect_left(self.spans, (chunk.end,))
         return _Stretches(spans, self.spans[later].start if later < len(self.spans) else self.until)
@@ -109,8 +109,8 @@ class _Requests(_Segment):
 
     Attributes:
         groups: Spans that are requested together, ascending.
-        chunk_ms: Length of the last chunk of the first group; 0 before its first one.
-        rows: Number of rows that had been received before that chunk.
+        chunk_ms: Length of the chunk last requested from the first group; 0 if there was none yet.
+        rows: Number of rows that had been received before that chunk was requested.
     """
 
     groups: tuple[_Stretches, ...] = ()
@@ -134,7 +134,7 @@ class _Requests(_Segment):
         return cls(spans, segment.position, segment.reasons, tuple(groups), chunk_ms, rows)
 
     def behind(self, chunk: Span, chunk_ms: int, rows: int) -> _Requests:
-        """Return the remaining requests after ``chunk`` of the first group."""
+        """Return the requests that remain after ``chunk`` of the first group."""
         first, *others = self.groups
         rest = first.within(Span(chunk.end, first.whole.end))
         if not rest.spans:
@@ -232,7 +232,7 @@ class Fetcher:
     def fill(self, lacking: Sequence[Span]) -> None:
         """Query the candidates in order for the missing spans, and commit the answers.
 
-        Bars that a candidate lacks are requested from the next one before anything later is
+        Bars that a candidate lacks are requested from the next candidate before any later bars are
         requested, because the length of the next chunk depends on the rows received, and adjacent
         bars are compared with bars stored by then. Spans that no vendor has are recorded as empty,
         or are listed as unfilled in the journal.
@@ -401,7 +401,7 @@ class Fetcher:
         reply.log_failure(self._request.query, self._request.log)
 
     def _too_deep(self, candidate: Candidate, span: Span) -> CapabilityError:
-        """Record once that a vendor, which was not queried, does not have a long enough history."""
+        """Record once that a vendor was not queried because its history is not long enough."""
         depth = candidate.capabilities.depth_days if candidate.capabilities else {}
         timeframe = self._request.grid.timeframe
         error = CapabilityError(
@@ -417,7 +417,8 @@ class Fetcher:
 def _has_none(coverage: Coverage, candidate: Candidate, segment: Span, now_ms: int) -> bool:
     """Return whether a candidate's report that it has no bars in ``segment`` is still valid.
 
-    If it is, the segment is requested only because another vendor has not been queried for it.
+    If it is valid, the segment is requested only because another vendor has not been queried for
+    it.
     """
     parts = coverage.within(segment)
     empty = [

@@ -39,13 +39,13 @@ _MOST_LOSSES = 3
 
 
 class LaneRunner:
-    """Starts the requests that lanes answer. Thread-safe: it keeps no state of its own.
+    """Starts requests, each of which is answered from one lane. Thread-safe: keeps no state.
 
     Args:
         store: The store.
         clock: Source of the current time.
         reader: Reads the answers.
-        expiry: How long spans that vendors do not have stay valid.
+        expiry: How long it remains valid that vendors have no bars for a span.
         checks: Rules for checking answers.
         turns: Lets only one process at a time fetch a series.
         sources: Detects changes to files that bars were read from.
@@ -79,7 +79,9 @@ class LaneRunner:
 
 
 class LaneRun:
-    """The execution of one request in its lane. Use from one thread only.
+    """The execution of one request in its lane (the stored series of one kind of bars).
+
+    Use from one thread only.
 
     Attributes:
         request: The request.
@@ -196,7 +198,7 @@ class LaneRun:
         return spans_of(difference(np.concatenate([spans, mine]), accounted))
 
     def _unrefreshed(self) -> list[str]:
-        """Return a sentence if a requested refresh could not fetch all bars again, else an empty list."""
+        """Return a sentence if a requested refresh could not fetch all bars again, else nothing."""
         query, unfilled = self.request.query, self.journal.unfilled
         if not query.refresh or query.offline or not unfilled:
             return []
@@ -205,7 +207,7 @@ class LaneRun:
     # --- execution -------------------------------------------------------------------------
 
     def _done(self, plan: FetchPlan) -> FetchPlan:
-        """Fetch the segments of the plan, or record why not; return the plan that was carried out."""
+        """Fetch the segments of the plan, or record why this fails; return the plan carried out."""
         request, series, journal = self.request, self.series, self.journal
         if request.query.offline:
             journal.unfilled += [Unfilled(s, "not cached, and offline") for s in plan.segments]
@@ -231,7 +233,7 @@ class LaneRun:
         return plan
 
     def _fill(self, segments: Sequence[Span]) -> None:
-        """Query the vendors in order; for a day that a vendor lacks for most symbols, it is queried last.
+        """Query the vendors in order; for days that a vendor lacks for most symbols, it comes last.
 
         This does not apply to a day that the vendor may not have published yet: if another vendor
         supplied the day first, this vendor would never be queried for it again.
@@ -267,7 +269,7 @@ class LaneRun:
             self._fetcher.ask_forming(Span(plan.cap, end))
 
     def _has_none_running(self, cap: int) -> bool:
-        """Return whether the next vendor's latest answer covered the forming bar but did not have it."""
+        """Return whether the next vendor has answered for the forming bar but did not have it."""
         attempts, excluded = self.journal.attempts, self.journal.excluded
         names = (one.name for one in self.request.lane.candidates if one.name not in excluded)
         first = next(names, "")
@@ -275,12 +277,12 @@ class LaneRun:
         return any(answer.end_ms > cap for answer in answers)
 
     def _is_ahead(self, span: Span) -> bool:
-        """Return whether a span is after all stored coverage; a cache hit also ignores such a span."""
+        """Return whether a span is after all stored coverage; cache hits ignore such spans, too."""
         coverage = self.series.view().coverage
         return bool(coverage) and span.start >= coverage[-1].span.end
 
     def _remember_closed(self, plan: FetchPlan) -> None:
-        """Record spans in which no bar is expected, so that they need no calendar again.
+        """Record spans in which no bar is expected, so that no calendar is needed next time.
 
         Nothing is recorded next to bars from older tools: the first write would migrate their
         files, and a read must not cause that.
@@ -325,7 +327,7 @@ class LaneRun:
         )
 
     def _ask_anew(self, wanted: Span) -> bool:
-        """Fetch all bars again in one basis, because no vendor reports the actions between them.
+        """Fetch all bars again in one basis, because no vendor reports the actions in between.
 
         Return False if no vendor has prices in the wanted adjustment. Bars that are received
         unchanged count as fetched now; others are replaced.
@@ -356,7 +358,7 @@ def real_gaps(
 ) -> Sequence[Gap]:
     """Return the gaps before ``cap`` in which a bar is expected.
 
-    A gap that was never requested stays if a bar may open in it.
+    A gap that was never requested is kept if a bar could open in it.
     """
     if not gaps:
         return gaps

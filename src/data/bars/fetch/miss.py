@@ -51,7 +51,7 @@ from .lane import LaneRunner, real_gaps
 
 @dataclass(frozen=True)
 class _TriedLane:
-    """The outcome of trying one lane; without an answer if its bars cannot be converted."""
+    """The outcome of trying one lane; there is no answer if the lane's bars cannot be converted."""
 
     answer: Answer | None
     attempts: Sequence[Attempt]
@@ -88,7 +88,7 @@ class _TriedLanes:
     def attempts(self, start: int = 0, *, aside: bool = False) -> list[Attempt]:
         """Return the attempts from the lane at index ``start`` on.
 
-        ``aside`` includes queries for actions and daily closes.
+        With ``aside``, queries for actions and daily closes are included.
         """
         lanes, tried = self.lanes[start:], () if start else self.earlier
         more = (a for one in lanes for a in (*one.attempts, *(one.side_attempts if aside else ())))
@@ -101,7 +101,7 @@ class _TriedLanes:
 
     @property
     def excluded(self) -> dict[str, DataError]:
-        """The vendors that no further lane queries, excluded by the caller or down."""
+        """The vendors that no further lane queries: those excluded by the caller, or down."""
         failed = [pair for one in self.lanes for pair in one.excluded.items()]
         return {**self.of_caller, **{name: error for name, error in failed if is_down(error)}}
 
@@ -155,7 +155,7 @@ class MissHandler:
 
         Args:
             query: The query.
-            result: Result that the store just returned for it, which is not a hit.
+            result: Result that the store has just returned for the query; it is not a hit.
 
         Raises:
             NoProviderError, AllProvidersFailedError: As for ``BarsService.get``.
@@ -340,7 +340,10 @@ class MissHandler:
     def _stored_substitute(
         self, query: BarsQuery, way: Route, lanes: Sequence[LaneRoute]
     ) -> Answer | None:
-        """Return the substitutes' stored answer, from the time when the wanted bars were found missing."""
+        """Return a substitute's stored answer, if any.
+
+        It was stored when the wanted bars had been found missing.
+        """
         stored = replace(query, offline=True)
         for lane in lanes:
             answer = self._by_lane(stored, lane, way, _TriedLanes()).answer
@@ -350,7 +353,7 @@ class MissHandler:
 
     @staticmethod
     def _is_unknown(way: Route, tried: _TriedLanes) -> bool:
-        """Return whether the exchange that the pair's name belongs to does not list it.
+        """Return whether the exchange that the pair's name belongs to does not list the pair.
 
         The search then ends without a substitute.
         """
@@ -358,7 +361,7 @@ class MissHandler:
         return way.is_final and any(isinstance(error, SymbolNotFoundError) for error in errors)
 
     def _from_store_alone(self, query: BarsQuery, error: DataError) -> Answer:
-        """Answer with stored bars although no vendor can supply the rest; otherwise raise ``error``.
+        """Answer with stored bars even though no vendor can supply the rest, or raise ``error``.
 
         If nothing of the kind that the rules select is stored, bars of another kind in the default
         lane are a substitute.
@@ -394,14 +397,14 @@ class MissHandler:
     def _stored(
         self, query: BarsQuery, key: SeriesKey, missing: FetchOutcome, error: DataError
     ) -> Answer:
-        """Return the answer from a stored series; raise ``error`` if that is impossible."""
+        """Return the answer from a stored series, or raise ``error`` if that is impossible."""
         try:
             return self.runner.reader.answer(query, key, query.span, missing, lenient=True)
         except KindMismatchError as mismatch:
             raise error from mismatch
 
     def _is_same_thing(self, query: BarsQuery, way: Route | DataError, lane: AnsweringLane) -> bool:
-        """Return whether the default lane's bars are provably of the instrument that the symbol names.
+        """Return whether the default lane provably holds bars of the instrument in question.
 
         This is the instrument that the owner lists or, for bars built from shorter ones, the
         instrument that their vendor lists.
@@ -492,7 +495,7 @@ class MissHandler:
         )
 
     def _are_actions_known(self, query: BarsQuery) -> bool:
-        """Return whether a stock's actions are known from the start of the requested range until now."""
+        """Return whether a stock's actions since the start of the requested range are known."""
         if query.instrument.asset_class != "stock" or query.provider is not None:
             return False
         try:
@@ -533,7 +536,7 @@ def _lane_of(result: LookupResult) -> AnsweringLane | None:
 
 
 def _is_substitute(query: BarsQuery, way: Route, lane: LaneRoute) -> bool:
-    """Return whether a lane is neither the route's first one nor its lane for the wanted adjustment."""
+    """Return whether a lane is neither its route's first nor the one for the wanted adjustment."""
     return lane is not way.lanes[0] and lane.lane_name != (*way.lane_name, query.adjustment)
 
 
@@ -551,7 +554,7 @@ def _is_cut_off(answer: Answer) -> bool:
 
 
 def _is_whole(answer: Answer, part: Answer) -> bool:
-    """Return whether an answer is complete, and covers all bars of the incomplete one."""
+    """Return whether ``answer`` is complete and covers all bars of the incomplete ``part``."""
     if answer.flagged or harmful(answer.gaps) or not len(answer.table):
         return False
     return not any(part.table.counts(stretches(answer.gaps).where(lambda _: True)))

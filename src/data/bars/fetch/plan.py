@@ -52,7 +52,8 @@ class FetchPlan:
         wanted: Span that the answer is for.
         cap: Timestamp of the first bar that has not closed.
         segments: Spans to request.
-        closed: Spans not to request, in which no bar is expected and none is known at such hours.
+        closed: Spans that are not requested, because no bar is expected in them and none is known
+            at such hours.
         stored: Coverage at the time of planning, if any bars were requested.
         generation: Generation of the series at the time of planning.
     """
@@ -66,7 +67,7 @@ class FetchPlan:
 
 
 def wanted_span(request: LaneRequest, series: SeriesStore, bars: int | None = None) -> Span:
-    """Return the requested span; a number of bars counts back from the last closed bar.
+    """Return the requested span; a number of bars is counted back from the last closed bar.
 
     ``bars`` replaces the query's own number.
     """
@@ -224,7 +225,7 @@ def plan_lacking(
 def _with_closed_hours(reach: Span, request: LaneRequest) -> Span:
     """Extend ``reach`` to whole closed hours at both ends, if there may be bars in closed hours.
 
-    Otherwise the limits of the coverage would depend on which part of those hours each query
+    Otherwise the bounds of the coverage would depend on the part of those hours that each query
     happens to request.
     """
     if not has_loose_hours(request.query.instrument):
@@ -263,7 +264,7 @@ def _is_worth_requesting(
 def _with_unsettled(
     segments: list[Span], coverage: Coverage, request: LaneRequest, now_ms: int
 ) -> list[Span]:
-    """Extend each segment to the bars just before it that have settled since those bars were fetched.
+    """Extend each segment backwards over the bars that have settled since they were fetched.
 
     Otherwise nightly queries, made before the last bar has settled, would leave one unsettled bar
     per night, which the next query does not include.
@@ -280,7 +281,7 @@ def _with_unsettled(
 
 
 def _room(segment: Span, request: LaneRequest) -> int:
-    """Return how many more bars fit into the requests for ``segment`` at no extra cost."""
+    """Return how many more bars fit into the requests for ``segment`` without another request."""
     caps = request.lane.candidates[0].capabilities
     if caps is None or not caps.page_bars:
         return _FEW_UNSETTLED
@@ -393,7 +394,7 @@ def _copied(table: BarTable, part: Covered) -> Commit:
 def with_overlap(
     segments: Iterable[Span], coverage: Coverage, grid: BarGrid, cap: int
 ) -> list[Span]:
-    """Extend segments by a few bars into adjacent ranges of bars from older tools, for comparison."""
+    """Extend segments by a few bars into adjacent ranges of older tools' bars, for comparison."""
     older = [part.span for part in coverage if is_older(part)]
     by_start, by_end = {span.start: span for span in older}, {span.end: span for span in older}
     widened = []
@@ -426,7 +427,7 @@ def in_few_requests(
 ) -> list[list[Span]]:
     """Group ascending spans into requests.
 
-    If there are many small ones, they are requested together with the bars between them, page by
+    If there are many small spans, they are requested together with the bars between them, page by
     page.
     """
     if len(spans) <= _MANY:
@@ -475,7 +476,10 @@ def archive_requests(
 
 
 def _pages(expected: GridOutline, end: int, most: int, step: int) -> int:
-    """Return the number of pages with at most ``most`` bars (0 for no limit) for the ``expected`` ones."""
+    """Return the number of pages that the ``expected`` bars take.
+
+    A page has at most ``most`` bars; 0 means no limit.
+    """
     if not most or expected.last is None:
         return 1
     full, rest = divmod(expected.bars, most)

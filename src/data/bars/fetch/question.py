@@ -148,7 +148,7 @@ def _compared_from(
 
 
 def _is_due(request: LaneRequest, series: SeriesStore, compared_at: int | None) -> bool:
-    """Return whether to compare again: the last comparison is long enough ago, and no split is near."""
+    """Return whether to compare again: the last comparison is old enough, and no split is near."""
     now = series.now_ms()
     if compared_at is not None and abs(now - compared_at) < request.expiry.recent_ms:
         return False
@@ -169,7 +169,7 @@ def _own_bars_before(parts: Coverage, candidate: Candidate, edge: int) -> Span:
 
 
 def _is_own(part: Covered, candidate: Candidate) -> bool:
-    """Return whether the candidate should send these bars again unchanged; true for closed hours."""
+    """Return whether the candidate should resend these bars unchanged; True for closed hours."""
     if part.state == "empty":
         return part.reason == CLOSED
     is_own = part.state == "final" and part.vendor == candidate.downloader.name
@@ -186,8 +186,8 @@ def request_start(
 ) -> int:
     """Return the start of a request for ``span`` that also includes bars to compare.
 
-    These are the bars received since the last comparison, but at least a few, provided that they
-    cost no additional request.
+    The bars to compare are those received since the last comparison, but at least a few, provided
+    that they do not cost an additional request.
     """
     stamps = grid.opens(own)
     since = len(stamps) if compared is None else int((stamps >= compared).sum())

@@ -73,7 +73,9 @@ def later_marks(parts: Iterable[Covered], fetched: Fetched, terms: CommitContext
 def build_commit(
     fetched: Fetched, answer: ClassifiedAnswer, stored: StoredRange, terms: CommitContext
 ) -> Commit:
-    """Return the commit: new bars as pieces, settled marks for equal bars, empty marks for gaps.
+    """Return the commit for an answer: its new bars, and marks for equal bars and for gaps.
+
+    Stored bars that came back equal are marked as settled, and gaps as empty.
 
     A stored bar that is missing from the answer, or invalid in it, stays but is marked as doubtful.
     It is withdrawn only if it is provisional or not expected by the calendar, and the answer has
@@ -88,7 +90,7 @@ def build_commit(
 def without_rescaled(
     answer: ClassifiedAnswer, stored: StoredRange, vendor: str, *, splits: bool
 ) -> ClassifiedAnswer:
-    """Return the answer; rows whose prices are a multiple of a final bar's prices count as invalid.
+    """Return the answer, counting rows whose prices are a multiple of a final bar's as invalid.
 
     All four prices of such a row are the stored ones multiplied by the same factor of a split or
     unit (pence, thousandths). This is not a revision; the vendor has changed its basis without
@@ -232,7 +234,7 @@ class _CommitBuilder:
         return Stretches.chained(map(self._marked, rows))
 
     def _marked(self, row: _Row) -> Sequence[Covered]:
-        """Return the marks of a row of the table; marks of stored bars are there already."""
+        """Return the marks for a row of the table; finished marks are returned as they are."""
         if not isinstance(row, tuple):
             return row
         edges, state, reason, until = row
@@ -245,7 +247,7 @@ class _CommitBuilder:
 
     @cached_property
     def _blank(self) -> Covered:
-        """Template of a mark, without span, state, reason and expiry."""
+        """Template for a mark, without span, state, reason and expiry."""
         one, basis = self.fetched, self.terms.basis
         return Covered(Span(0, 0), "final", one.vendor, one.kind, basis, one.server_now_ms)
 
@@ -373,8 +375,8 @@ class _CommitBuilder:
     def _equal(self, rows: BarTable) -> NDArray[np.bool_]:
         """Return a mask of the rows that match the stored rows and need not be written again.
 
-        Rows do not match if only their own basis is known, or if a refresh changed their adjusted
-        close.
+        Rows do not match if the basis of the stored rows is unknown but theirs is known, or if a
+        refresh changed their adjusted close.
         """
         old_rows = self.stored.rebased
         equal = np.zeros(len(rows), dtype=bool)
@@ -441,7 +443,7 @@ class _CommitBuilder:
                 )
 
     def _basis_of(self, rows: BarTable) -> Basis:
-        """Return the basis for these rows only; the repeated bars before them had another one."""
+        """Return the basis for these rows only; the bars repeated before them may differ."""
         session, intraday = self.fetched.kind.session, self.terms.grid.timeframe.is_intraday
         return self.terms.basis.of_bars(int(rows.stamps[0]), session, intraday=intraday)
 
@@ -515,7 +517,7 @@ class _CommitBuilder:
         return self.terms.doubt
 
     def _verdict(self, mark: Covered) -> Stretches[Covered]:
-        """Return a verdict on bars without the spans that have none."""
+        """Return a verdict on bars, without the spans that have no bars."""
         absent = difference(self._unusable, edges_of(span for span, _ in self._kept))
         return Stretches.of(Columns.of_one(mark, difference(edges_of([mark.span]), absent)))
 
@@ -615,7 +617,7 @@ class _CommitBuilder:
         return spans[self.terms.grid.expects(spans, required=True)]
 
     def _no_bar(self, spans: Edges) -> Iterable[tuple[str, Edges]]:
-        """Split spans by whether the holidays of their time are known; return the reason with each."""
+        """Split spans by whether their holidays are known; return each group with its reason."""
         if not len(spans):
             return ()
         calendar = self.terms.grid.calendar
@@ -640,9 +642,9 @@ class _CommitBuilder:
         return edges, self._vouched(edges, expires)
 
     def _until_next_bar(self, holes: Edges) -> tuple[Edges, Stamps]:
-        """Return the times for gaps, which are earlier if the next bar closes sooner.
+        """Return the gaps, and when to fetch each again: no later than the next bar's close.
 
-        If a later bar has arrived by then, there was no trade.
+        If a later bar has arrived by then, there was no trade in the gap.
         """
         edges, expires = self._as_gaps(holes)
         grid, ends = self.terms.grid, holes[holes[:, 0].searchsorted(edges[:, 0], "right") - 1, 1]
@@ -718,7 +720,7 @@ class StoredRange:
         rows: Bars as stored.
         rebased: Bars converted to the answer's basis; empty if they cannot be compared.
         coverage: Coverage of the span.
-        tolerance: Relative difference up to which values count as equal.
+        tolerance: Maximum relative difference between values that count as equal.
     """
 
     rows: BarTable
@@ -786,8 +788,8 @@ class CommitContext:
     def expiries(self, edges: Edges, coverage: Coverage, *, as_holes: bool = False) -> Stamps:
         """Return when the doubtful bars in spans are fetched again: once settled, then less and less often.
 
-        ``as_holes``: Whether to use the times for gaps, for bars that are doubtful because bars are
-        missing between them although the vendor is dense.
+        ``as_holes``: Whether to use the times for gaps. This is for bars that are doubtful because
+        bars are missing between them although the vendor is dense (has a bar at every time).
         """
         again = meets(edges, merged(coverage.where(lambda c: not c.is_valid(self.now_ms))))
         after = self.expiry.of_holes if as_holes else self.expiry.of
@@ -824,7 +826,7 @@ class CommitContext:
 
     @cached_property
     def _settled_before(self) -> int:
-        """A timestamp before which every bar has settled; some later ones may also have settled."""
+        """A timestamp before which every bar has settled; some later bars may have settled, too."""
         newest = newest_settled(self.grid, self.settle_ms, self.now_ms)
         return 0 if newest is None else newest + 1
 

@@ -52,7 +52,7 @@ class JudgementContext:
         surroundings: Stored bars in the span of the answer and a few on either side; empty if they
             are not comparable.
         coverage: Coverage of the whole series.
-        series_of: Converts bars in the answer's basis to the series that is judged.
+        series_of: Function that converts bars in the answer's basis to the series to judge.
     """
 
     vendor: str
@@ -70,8 +70,9 @@ def judge(
 ) -> ClassifiedAnswer:
     """Return the answer with verdicts on its bars and on the stored bars next to it.
 
-    If grave rows from another vendor are stored, and the rows of this answer are the same or also
-    grave, the result contains the stored rows, so that the first vendor's rows stay.
+    If grave rows (almost certainly wrong) from another vendor are stored, and the rows of this
+    answer are the same or also grave, the result contains the stored rows, so that the first
+    vendor's rows are kept.
     """
     return _Judging(answer, stored, context).judged()
 
@@ -79,7 +80,7 @@ def judge(
 class _Repeat(NamedTuple):
     """Positions of new rows at timestamps where the bars stored in ``part`` are grave.
 
-    They are the same as the stored rows (``is_same``), or also grave.
+    The new rows are the same as the stored ones (``is_same``), or also grave.
     """
 
     part: Covered
@@ -185,7 +186,7 @@ class _Judging:
                 yield _settled(part, overlap, times, now)
 
     def _with_stored(self, repeats: Sequence[_Repeat]) -> BarTable:
-        """Return the new rows; stored rows from another vendor replace those that are not better."""
+        """Return the new rows; stored rows from another vendor replace those that are no better."""
         rows, old = self.answer.closed, self.stored.rebased
         if not repeats:
             return rows
@@ -233,7 +234,7 @@ class _Judging:
                 yield replace(mark, span=part.span)
 
     def _before(self, stamp: int) -> Iterator[Covered]:
-        """Yield the stored spans before a bar back to the first of another vendor or basis.
+        """Yield the stored spans before a bar, as far back as they have its vendor and basis.
 
         Spans that were already judged also end the search.
         """
@@ -281,7 +282,7 @@ def _waited(part: Covered) -> int:
 
 
 def _next_wait(part: Covered) -> int | None:
-    """Return the waiting time after that of a stored verdict; None after the last one."""
+    """Return the next waiting time after a stored verdict's; None if there is none."""
     at = WAITS_MS.index(_waited(part)) + 1
     return WAITS_MS[at] if at < len(WAITS_MS) else None
 

@@ -65,8 +65,8 @@ class ReceivedAnswer:
         candidate: Vendor that answered.
         fetched: Everything that was received; its basis is unknown if ``behind`` is set.
         question: Request that was answered, reduced by earlier bars that were not sent again.
-        sessions: Sessions around the time of the answer.
-        actions: Ex-dates whose splits and dividends the answer reports; None if it reports none.
+        sessions: Last session that had opened at the time of the answer, and the next one.
+        actions: Ex-dates for which the answer reports splits and dividends; None if it does not.
         behind: Reason why the date of the price adjustment is unknown; None if that date is known.
     """
 
@@ -166,7 +166,7 @@ def _sent_again(
 
 
 def sessions_around(request: LaneRequest, fetched: Fetched) -> Sessions:
-    """Return the sessions around the time of an answer; only those of stocks are looked up."""
+    """Return the sessions around the time of an answer; they are looked up only for stocks."""
     at = fetched.adjusted_at_ms
     if request.query.instrument.asset_class != "stock":
         return Sessions(None, at)
@@ -180,7 +180,7 @@ def sessions_around(request: LaneRequest, fetched: Fetched) -> Sessions:
 def _ex_dates(
     request: LaneRequest, candidate: Candidate, fetched: Fetched, span: Span, near: Sessions
 ) -> Asked | None:
-    """Return the ex-dates whose splits and dividends an answer reports, if any.
+    """Return the ex-dates for which an answer reports splits and dividends, if any.
 
     A vendor's declaration is not enough: an answer that does not mention actions has not reported
     that there are none. Nothing is known yet about a session that has not opened, and minute bars
@@ -231,7 +231,7 @@ class CommonBasis:
         opened: Timestamp of that session; None for instruments without actions, whose bars are
             compared as they are.
         book: Known actions.
-        intraday: Whether stamps are instants.
+        intraday: Whether timestamps are instants rather than session dates.
         hours: Length of intraday bars; a bar that contains the open of an ex-date belongs to that
             day.
     """
@@ -245,7 +245,7 @@ class CommonBasis:
     def of(self, rows: BarTable, parts: Coverage, *, surely: bool = False) -> BarTable:
         """Return stored rows converted to this basis.
 
-        With ``surely``, rows whose actions were never requested are rejected.
+        With ``surely``, rows whose splits and dividends were never requested raise an error.
 
         Raises:
             KindMismatchError: The rows cannot be converted exactly.
@@ -266,7 +266,7 @@ class CommonBasis:
 
 
 def fit(request: LaneRequest, series: SeriesStore, received: ReceivedAnswer) -> FittedAnswer:
-    """Cut an answer to the missing spans, after comparing it with the adjacent bars.
+    """Compare an answer with the adjacent bars, then cut it to the missing spans.
 
     The comparison uses the splits and dividends in the answer, which are not stored yet.
 
@@ -392,7 +392,7 @@ def _splice(side: Side, verdict: Verdict, span: Span, fix: Fix | None) -> Splice
 def _refuse_conflicts(
     request: LaneRequest, received: ReceivedAnswer, judged: Sequence[tuple[Side, Verdict]]
 ) -> None:
-    """Raise if prices do not fit on one of the sides.
+    """Raise an error if prices do not fit on one of the sides.
 
     Raises:
         SpliceConflictError: The prices conflict; the message names the first such side.
@@ -412,7 +412,7 @@ def _refuse_conflicts(
 
 
 def _usable(table: BarTable) -> BarTable:
-    """Return the rows that can be bars, ascending; the last of several with the same timestamp."""
+    """Return the rows that can be bars, ascending; if timestamps are equal, the last row counts."""
     return merge(BarTable.empty(), table.take(ordered(table)))
 
 
@@ -445,7 +445,7 @@ def drop_outdated(request: LaneRequest, series: SeriesStore, fetched: Fetched) -
 
 
 def check_kind(kind: Kind | None, request: LaneRequest, fetched: Fetched) -> None:
-    """Reject bars of another kind than those stored.
+    """Reject bars whose kind differs from that of the stored bars.
 
     Raises:
         KindMismatchError: The kinds differ; the message names the attributes.
@@ -455,7 +455,7 @@ def check_kind(kind: Kind | None, request: LaneRequest, fetched: Fetched) -> Non
     pairs = kind.differences(fetched.kind).items()
     text = ", ".join(f"{name} {new!r} (stored {stored!r})" for name, (stored, new) in pairs)
     raise KindMismatchError(
-        f"{fetched.vendor} returned bars of another kind for {request.query}: {text}",
+        f"{fetched.vendor} returned bars of a different kind for {request.query}: {text}",
         provider=fetched.vendor,
         symbol=request.query.instrument.symbol,
     )

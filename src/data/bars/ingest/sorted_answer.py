@@ -56,7 +56,7 @@ class ClassifiedAnswer:
     Attributes:
         answered: Span that the answer covers.
         closed: Its closed bars, ascending, checked.
-        forming: Rows of bars that had not closed.
+        forming: Rows of bars that had not closed yet.
         finality: Time up to which the bars are final; later ones are provisional.
         holes: Spans with an expected bar that was not received.
         bad: Closed rows that cannot be bars.
@@ -65,12 +65,13 @@ class ClassifiedAnswer:
         off_slots: Spans for which off-grid rows were received instead of the expected bar.
         unexpected: Timestamps of closed bars that the calendar does not expect.
         contradicted: Timestamps of settled bars for which several differing rows were received.
-        unpublished: Closed bars at the end that the vendor does not have yet, or None.
+        unpublished: Span of the closed bars at the end that the vendor does not have yet, or None.
         doubt: Reason why the answer as a whole is not trusted; empty if it is trusted.
         is_believed: Whether the answer is usable, so that no other vendor must be queried for all
             of its span.
         stretches: The requested spans; empty unless only missing spans were requested.
-        verdicts: Verdicts on single bars, as coverage entries that are applied after all others.
+        verdicts: Verdicts on individual bars, as coverage entries that are applied after all
+            others.
         grave: Spans of bars just found to have a serious fault, including adjacent stored bars.
     """
 
@@ -113,9 +114,9 @@ class ClassifiedAnswer:
     def lacking(self) -> list[Span]:
         """The spans that another vendor may still be queried for.
 
-        If the answer lacks too much to be trusted, this is its whole span: then the missing bars
-        are not listed, and another vendor should also confirm the rest. Spans of bars with serious
-        faults are included.
+        If the answer lacks too much to be trusted, the result is its whole span: the missing bars
+        are then not listed, and another vendor should confirm the rest, too. Spans of bars with
+        serious faults are included.
         """
         return coalesce([*self._within_parts(bool(self.doubt)), *self.grave])
 
@@ -148,7 +149,7 @@ def sorted_answer(
         checked: Rows of the answer, checked.
         segment: Requested span.
         grid: Grid of the times at which bars are expected.
-        now_ms: Local time; the earlier of it and the vendor's time is used.
+        now_ms: Local time; the vendor's time is used instead if it is earlier.
         density: ``dense`` if every missing bar is a gap; ``sparse`` if bars without trades are not
             sent, so that a span is a gap only if it is far longer than the usual distance of its
             bars or contains a whole session; ``unknown`` if nothing can be concluded. By default,
@@ -247,8 +248,8 @@ def _slots(span: Span, rows: Sequence[BadRow], present: Stamps, grid: BarGrid) -
 def _disbelief(closed: BarTable, bad: int, odd: int, least_share: float) -> str:
     """Return why the rows as a whole are not trusted; empty if they are trusted.
 
-    Rows that cannot be bars are requested from another vendor individually; if they outnumber the
-    bars, the bars are also doubted. If all rows are bad, there is nothing to doubt.
+    Rows that cannot be bars are requested from another vendor anyway. If they outnumber the bars,
+    the bars are doubted as well. If all rows are bad, there is nothing to doubt.
     """
     rows = len(closed) + bad
     doubts = []
@@ -345,8 +346,8 @@ def faults_of(
 ) -> tuple[Fault, ...]:
     """Return the faults of an answer; a fault that crosses the end of a year is split there.
 
-    A missing bar is not a fault if a stored bar stays in its place (``stays``: their
-    timestamps).
+    A missing bar is not a fault if a stored bar stays in its place; ``stays`` are the timestamps of
+    such bars.
     """
     answered = answer.answered
     if answered.is_empty:

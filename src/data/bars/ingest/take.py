@@ -97,8 +97,8 @@ class ComparedAnswer:
         answer: Answer without rows whose prices came back multiplied by a factor, and without rows
             for which another vendor's doubtful bars stay.
         stored: Bars stored for the span, as they are and in the answer's basis.
-        surroundings: Stored bars by which new ones are judged: the span with a few bars on either
-            side or, for daily bars, the whole series.
+        surroundings: Stored bars with which new bars are compared: those in the span and a few on
+            either side or, for daily bars, the whole series.
         view: View of the series from the same read.
     """
 
@@ -146,19 +146,19 @@ def take(
        reports on.
     2. :func:`fit`: compare the answer with adjacent bars from other vendors, using its own splits
        and dividends, which are not stored yet; then drop rows that were not missing.
-    3. :func:`_check`: check the rows, and sort them by finality. This follows 2, which may multiply
-       them.
-    4. :func:`_refuse_unbelieved`: reject an untrusted answer. This is before 5, because its splits
-       must not be stored.
-    5. :func:`_store_actions`: store splits and dividends. This is before 6, which compares in the
-       basis that they define.
-    6. :func:`_compare`: read the stored bars, once; the view from this read is used in all later steps,
-       so the kind is checked again. Rows whose prices came back multiplied by a factor are dropped;
-       if there are many, the answer is rejected.
+    3. :func:`_check`: check the rows, and sort them by finality. This follows step 2, which may
+       multiply prices by a factor.
+    4. :func:`_refuse_unbelieved`: reject an untrusted answer. This is before step 5, because the
+       splits in such an answer must not be stored.
+    5. :func:`_store_actions`: store splits and dividends. This is before step 6, which compares
+       bars in the basis that they define.
+    6. :func:`_compare`: read the stored bars, once; the view from this read is used in all later
+       steps, so the kind is checked again. Rows whose prices came back multiplied by a factor are
+       dropped; if there are many, the answer is rejected.
     7. :func:`_judge`: find bars that are almost certainly wrong in comparison with neighbours and
        stored rows.
-    8. :func:`_commit`: build the commit. Marks follow from 7, and doubts near splits from 5; the
-       faults are those of the remaining rows.
+    8. :func:`_commit`: build the commit. Marks follow from step 7, and doubts near splits from step
+       5; the faults are those of the remaining rows.
     9. Store the commit in the series, which keeps anything that the disk refuses.
 
     Args:
@@ -311,7 +311,7 @@ def _compare(request: LaneRequest, series: SeriesStore, checked: CheckedAnswer) 
 
 
 def _forming(request: LaneRequest, received: ReceivedAnswer, rows: BarTable) -> Forming | None:
-    """Return bars that have not closed, which are only for this answer; None if every bar has closed."""
+    """Return the bars that have not closed, for this answer only; None if every bar has closed."""
     if not len(rows):
         return None
     fetched, opened = received.fetched, received.sessions.opened
@@ -324,9 +324,9 @@ def _stored(
 ) -> tuple[StoredRange, StoredRange]:
     """Read the bars stored for the answered span, as they are and in the answer's basis.
 
-    The second value is the bars by which new ones are judged: the span with a few bars on either
-    side or, for daily bars, the whole series. It is empty if there may be an unknown split between
-    two fetches.
+    The second value is the bars with which new bars are compared: those in the span and a few on
+    either side or, for daily bars, the whole series. It is empty if there may be an unknown split
+    between two fetches.
     """
     answer, received = checked.answer, checked.fitted.received
     answered = answer.answered
@@ -450,8 +450,8 @@ def _sessions(
 ) -> DailySessions | None:
     """Return the stored daily bars for an answer's intraday bars, in the same adjustment.
 
-    The result is None if there are none that can be compared; regular daily bars prove nothing
-    about extended hours.
+    The result is None if no daily bars are comparable. Those of regular hours prove nothing about
+    extended hours.
     """
     received, stamps = compared.before.fitted.received, compared.answer.closed.stamps
     adjustment = received.fetched.basis.adjustment
@@ -475,7 +475,7 @@ def _dividends(
 ) -> tuple[ShareEvent, ...]:
     """Return the dividends that count in a span, in cash per share in terms of shares on ``day``.
 
-    Only dividends in that span are grouped into events, because grouping those of decades would
+    Only dividends in that span are grouped into events, because grouping decades of dividends would
     take longer than judging the bars.
     """
     near = Span(int(stamps[0]) - _BESIDE_MS, int(stamps[-1]) + _BESIDE_MS)
@@ -579,9 +579,10 @@ def _older_marks(
 
 
 def _lifetime(request: LaneRequest, series: SeriesStore, fetched: Fetched) -> Lifetime:
-    """Return the listing that the vendor reports, if it is new.
+    """Return the listing date that the vendor reports, if it is new.
 
-    The listing begins with the start of that day, or a day earlier if the venue's date differs.
+    The lifetime begins with the start of that day. For weekly and monthly bars it begins earlier,
+    because the first bar opens before the listing.
     """
     if fetched.listed_ms is None:
         return Lifetime()
@@ -600,10 +601,10 @@ def _due(
     answer: ClassifiedAnswer,
     commit: Commit,
 ) -> int | None:
-    """Return the time at which fetching again could change the answer; None if that is unchanged.
+    """Return the time at which fetching again could change the answer; None to keep the old time.
 
-    All provisional bars of the series are considered. A bar left provisional by an earlier request
-    must not count as settled because a later request reached up to now.
+    All provisional bars of the series are considered. A bar that an earlier request left
+    provisional must not count as settled just because a later request reached up to now.
     """
     grid = request.grid
     now = _now_ms(series, fetched)
@@ -637,7 +638,7 @@ def _is_of_days(timeframe: Timeframe) -> bool:
 
 
 def _with_sides(grid: BarGrid, span: Span) -> Span:
-    """Return a span extended by the bars on either side by which new ones are judged."""
+    """Return a span extended on both sides by the bars that new bars are compared with."""
     end = span.end
     try:
         start = grid.back(span.start, COMPARED)
@@ -648,7 +649,7 @@ def _with_sides(grid: BarGrid, span: Span) -> Span:
 
 
 def _older_faults(view: SeriesView, question: Question, judged: Span) -> list[Fault]:
-    """Return the stored faults that stay although their span was judged again.
+    """Return the stored faults that remain although their span was judged again.
 
     These are faults of existing bars; the answer itself reports on the bars that were missing.
     """
@@ -661,8 +662,8 @@ def _older_faults(view: SeriesView, question: Question, judged: Span) -> list[Fa
 def _kind(view: SeriesView, request: LaneRequest, candidate: Candidate, fetched: Fetched) -> Kind:
     """Return the kind of the series after this commit.
 
-    Volume and feed are those of the lane's first vendor once it has supplied bars, and until then
-    those of the vendors that did.
+    Volume and feed are those of the lane's first vendor if it has supplied bars, and otherwise
+    those of the vendors that have.
     """
     stored = view.kind
     if stored is None:

@@ -75,7 +75,7 @@ class Candidate:
 
     @property
     def folder_lane(self) -> str:
-        """The part of a lane that names the folder the vendor reads from; empty if it reads no files."""
+        """The part of a lane's name for the folder that the vendor reads; empty without files."""
         if not is_of_files(self.name):
             return ""
         own = getattr(self.downloader, "folder_lane", "") if self.capabilities else ""
@@ -101,7 +101,7 @@ class Candidate:
         return ""
 
     def is_among(self, vendors: Iterable[str]) -> bool:
-        """Return whether ``vendors`` has the vendor's name in the rules, or its downloader's name."""
+        """Return whether ``vendors`` contains the vendor's name, or that of its downloader."""
         return bool({self.name, getattr(self.downloader, "name", None)} & set(vendors))
 
     def has_answered(self, empty: Covered) -> bool:
@@ -116,7 +116,7 @@ class Candidate:
         return segment.clip(Span(now_ms - depth * DAY_MS, segment.end))
 
     def fetch(self, query: FetchQuery) -> Fetched:
-        """Fetch bars, with a packaged downloader's own requests or with another one's ``get_ohlcv``.
+        """Fetch bars; ``get_ohlcv`` is called if the downloader is from outside this library.
 
         Raises:
             ProviderError, ConfigError: The vendor did not answer with bars.
@@ -186,7 +186,7 @@ class Candidate:
     def leans_on_actions(self, query: BarsQuery) -> bool:
         """Return whether the vendor's prices fit others' only if splits and dividends are already stored.
 
-        This is so for fully adjusted prices, and for raw prices from a vendor that sends no
+        This applies to fully adjusted prices, and to raw prices from a vendor that does not send
         actions. It is False for assets other than stocks and for a pinned vendor.
         """
         if query.provider is not None or query.instrument.asset_class != "stock":
@@ -200,7 +200,7 @@ class LaneRoute:
     """The candidates whose bars may be stored in one lane.
 
     Attributes:
-        lane_name: Lane name; empty for the default one.
+        lane_name: Name of the lane; empty for the default lane.
         candidates: Candidates in the order in which to query them.
         kind: Kind of the lane's bars, with the parts that the first candidate declares.
         reporters: Vendors, from all lanes, that can be queried for splits and dividends, in order.
@@ -228,7 +228,7 @@ class LaneRoute:
             yield replace(self, candidates=tuple(order)), intersect(spans, [span])
 
     def named(self, attempt: Attempt) -> Attempt:
-        """Return an attempt with a note about the conversion of its bars to the lane's kind, if any."""
+        """Return an attempt, adding a note if its bars are converted to the kind of the lane."""
         conversions = {c.name: c.conversion for c in self.candidates if c.conversion is not None}
         if attempt.error is not None or attempt.provider not in conversions:
             return attempt
@@ -237,7 +237,7 @@ class LaneRoute:
 
 @dataclass(frozen=True)
 class Route:
-    """The lanes to try for a query's bars, in order, and the vendors that are not queried.
+    """The lanes to try for a query's bars, in order, and the vendors that will not be queried.
 
     Attributes:
         lanes: Lanes to try. The first has bars of the wanted kind; the others are substitutes.
@@ -262,7 +262,7 @@ class Route:
 
 
 def candidates_of(selector: Selector, query: BarsQuery) -> list[Candidate]:
-    """Return the existing vendors that the rules name, in order, or only the pinned one.
+    """Return the vendors that exist and that the rules name, in order, or only the pinned one.
 
     Raises:
         UnknownProviderError: The pinned vendor does not exist or cannot be built.
@@ -312,7 +312,7 @@ class _Sorted:
 
     Attributes:
         usable: Candidates that may be queried, in the order of the rules.
-        made_up: Candidates whose bars are synthetic.
+        made_up: Candidates that send synthetic bars.
         rejected: Maps each rejected vendor to the reason.
         owner: Vendor whose listing the symbol refers to; None if no vendor can be queried.
         namesakes: Rejected vendors that may list a different instrument under the same ticker.
@@ -401,8 +401,8 @@ def route(
         stored: Kind of the bars in the default lane, if there are any; the other lanes are named by
             their differences from it.
         kind: Wanted kind, if it has already been decided (``selection.lanes``).
-        folder: Part of a lane that names the folder of files whose bars are wanted, if it has been
-            decided.
+        folder: The part of a lane's name that stands for the folder of files from which bars are
+            wanted, if this has already been decided.
         has_actions: Whether the splits and dividends since the start of the range are stored.
         proved: Vendors whose bars agree with the stored ones.
 
@@ -512,9 +512,9 @@ class _Placement(NamedTuple):
         return (candidate,) if converted is None else (converted, candidate)
 
     def _reader(self) -> Candidate | None:
-        """Return the candidate whose folder's lane answers by the rules.
+        """Return the candidate whose files the answering lane is for, according to the rules.
 
-        The result is None if a vendor is pinned, or if the lane is not that of a folder.
+        The result is None if a vendor is pinned, or if the lane is not for a folder of files.
         """
         if self.query.provider is not None:
             return None
@@ -522,7 +522,10 @@ class _Placement(NamedTuple):
         return next((one for one in readers if (one.folder_lane,) == self.home), None)
 
     def _usual(self) -> Kind:
-        """Return the kind of the default lane, as it is or will be; the lane has no bars from files."""
+        """Return the kind of the default lane's present or future bars.
+
+        None of them are from files.
+        """
         if self.stored is not None:
             return self.stored
         if self._reader() is None:
@@ -632,9 +635,12 @@ def unknown_symbol(
 
 
 def _usual_kind(query: BarsQuery, first: Candidate, candidates: Iterable[Candidate]) -> Kind:
-    """Return the kind with which a series starts; regular hours, even if the vendor sends extended ones.
+    """Return the kind with which a series starts.
 
-    If possible, the kind does not depend on whether the key for a vendor of extended hours is set.
+    If its bars can be cut to regular hours, these are its hours, even if the vendor sends extended
+    hours.
+
+    If possible, the kind does not depend on whether the key is set for a vendor of extended hours.
     """
     instrument, timeframe = query.instrument, query.timeframe
     if not has_too_much(query, first):
@@ -683,7 +689,7 @@ def _lanes_of(
 def lane_parts(
     query: BarsQuery, candidate: Candidate, parts: tuple[str, ...], *, has_actions: bool = False
 ) -> tuple[str, ...]:
-    """Return the lane for a candidate's bars: that of their kind, ``parts``, then their adjustment.
+    """Return the lane for a candidate's bars: ``parts`` for their kind, plus any adjustment.
 
     Stock prices are stored in the lane of their kind if they can be converted exactly. These are
     split-adjusted prices, raw prices from a vendor that also sends splits and dividends, and prices

@@ -110,9 +110,11 @@ class Conversion:
         return others if own is None else {**others, self.target.label: own}
 
     def fetch(self, query: FetchQuery, ask: Callable[[FetchQuery], Fetched]) -> Fetched:
-        """Return the requested bars, built from the answer of ``ask``; other lengths pass unchanged.
+        """Return the requested bars, built from the answer of ``ask``.
 
-        Bars that cannot be built completely are left out and are gaps.
+        A query for bars of another length is passed through unchanged.
+
+        Bars that cannot be built completely are left out, so they are gaps.
 
         Raises:
             NoDataError: Not a single whole bar can be built.
@@ -205,7 +207,7 @@ class _Made:
         return BarTable.empty()
 
     def _is_short(self, bars: Resampled) -> bool:
-        """Return whether a bar is missing although all the bars it is built from are published."""
+        """Return whether a bar is missing although all of its source bars have been published."""
         late = self.classified.unpublished
         until = late.start if late else self.query.span.end
         return any(b.reason != "forming" and b.span.end <= until for b in bars.incomplete)

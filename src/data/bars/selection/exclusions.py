@@ -18,12 +18,14 @@ NOT_NEEDED = "not needed"
 def unasked(
     selector: ProviderSelector, query: BarsQuery, *, all_there: bool = False
 ) -> dict[str, str]:
-    """Return, for each vendor that is not queried for ``query``, the reason; queries no vendor.
+    """Return the reason why each vendor that is left out is not queried for ``query``.
+
+    No vendor is queried to find out.
 
     Args:
         selector: The rules and the vendors built from them.
         query: The query.
-        all_there: Whether to include vendors that the rules do not name for it.
+        all_there: Whether to include vendors that the rules do not name for the query.
     """
     named = named_for(selector, query)
     reasons = {}
@@ -40,7 +42,7 @@ def left_out(
     attempted: Container[str],
     out: Mapping[str, DataError],
 ) -> dict[str, str]:
-    """Return the reason for each vendor that an answer was built without; queries no vendor.
+    """Return the reason for each vendor that an answer was built without. No vendor is queried.
 
     Args:
         selector: This library's selector, or a user's own one, which need not know any rules.
@@ -82,7 +84,7 @@ def with_reasons(selector: Any, query: BarsQuery, error: NoProviderError) -> NoP
 
 
 def _passed_over(query: BarsQuery, way: Route) -> Iterator[tuple[str, str]]:
-    """Yield possible candidates, and why each of them is not, or need not be, queried."""
+    """Yield possible candidates, each with the reason why it is not, or need not be, queried."""
     for lane in reversed(way.lanes):  # the first lane's reason is used
         reason = "offline=True allows no request" if query.offline else NOT_NEEDED
         if lane is not way.lanes[0] and not query.offline:

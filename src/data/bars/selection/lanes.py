@@ -83,7 +83,7 @@ class LaneFinder:
         self._offers: dict[tuple[object, str, str], Sequence[Offer]] = {}
 
     def find(self, query: BarsQuery) -> AnsweringLane:
-        """Return the lane that answers ``query``: the pinned vendor's, or the one by the rules.
+        """Return the lane that answers ``query``: the pinned vendor's, or the one from the rules.
 
         If no vendor can be queried, the result is the default lane.
 
@@ -110,7 +110,7 @@ class LaneFinder:
             return supplied
 
         def lane(offer: Offer) -> SeriesKey:
-            """Return the series for a vendor's bars."""
+            """Return the series in which a vendor's bars are stored."""
             return SeriesKey(key.symbol, key.timeframe, (*query.home, *offer.lane(stored)))
 
         def has_bars(offer: Offer) -> bool:
@@ -129,8 +129,8 @@ class LaneFinder:
     def _pinned(self, query: BarsQuery, view: SeriesView) -> AnsweringLane:
         """Return the lane of a pinned vendor.
 
-        If that vendor's bars include extended hours that were not requested, it is a lane of their
-        regular hours.
+        If that vendor's bars include extended hours that were not requested, it is the lane for
+        their regular hours.
         """
         if view.kind is None or not is_too_long(view.kind, query):
             return AnsweringLane(view.key, view, view.kind, None)
@@ -159,7 +159,7 @@ class LaneFinder:
     def answering(
         self, keys: Iterable[SeriesKey], ask: Callable[[str, Timeframe], BarsQuery]
     ) -> list[SeriesKey]:
-        """Return the series among ``keys`` that answer by the rules, one per symbol and timeframe.
+        """Return the series among ``keys`` that answer queries, one per symbol and timeframe.
 
         If the lane determined by the rules is not among ``keys``, or ``keys`` has only the default
         lane for a symbol and timeframe, the default lane is returned.
@@ -200,11 +200,11 @@ class LaneFinder:
         return first_of(query, offers, lambda offer: offer.name in vendors)
 
     def order(self, instrument: Instrument, timeframe: Timeframe) -> Any:
-        """Return the vendors in the rules, in order, using what is known without loading any.
+        """Return the vendors in the rules, in order, as far as this is known without loading any.
 
         Returns:
-            An object that is equal as long as the rules give the same order: a ``VendorOrder``, or
-                the names if user code decides instead of the rules.
+            An object that compares equal as long as the order is the same: a ``VendorOrder``, or
+                the names if user code takes the place of the rules.
         """
         symbol, label = instrument.symbol, timeframe.label
         at_hand: Callable[[str, str], Any] | None = getattr(self._selector, "order_at_hand", None)

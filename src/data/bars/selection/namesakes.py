@@ -101,7 +101,7 @@ class Namesakes:
         return checked.good, fetched.requests
 
     def derivative(self, query: BarsQuery, way: Route) -> tuple[str, list[Attempt]]:
-        """Return how to request the owner's derivative with this name, and the attempts made.
+        """Return how to request the owner's derivative of this name, and the attempts made.
 
         The text is empty if the owner has no such derivative.
         """

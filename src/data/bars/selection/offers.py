@@ -51,7 +51,9 @@ def as_declared(stored: Kind, instrument: Instrument) -> Kind:
 def first_of(
     query: BarsQuery, offers: Iterable[Offer], has_bars: Callable[[Offer], bool] = lambda _: False
 ) -> Offer | None:
-    """Return the first vendor's declaration that serves the range; None if none serves the series.
+    """Return the declaration of the first vendor that serves the range.
+
+    The result is None if no vendor serves the series.
 
     Args:
         query: The query.

@@ -61,7 +61,7 @@ class SourceCheck:
         return is_same(view.source, state)
 
     def as_now(self, instrument: Instrument, view: SeriesView, now_ms: int) -> SeriesView:
-        """Return the view, with all bars in doubt if their files have changed since they were read."""
+        """Return the view; all its bars are in doubt if their files have changed since."""
         if self.is_current(instrument, view):
             return view
         return replace(view, coverage=after_change(view.coverage, now_ms), next_due=now_ms)
@@ -97,7 +97,7 @@ class SourceCheck:
 
 
 def is_same(stored: SourceState | None, now: SourceState | None) -> bool:
-    """Return whether files are unchanged: they have the same content and would be read in the same way."""
+    """Return whether files are unchanged: same content, and they would be read in the same way."""
     if stored is None or now is None:
         return stored is now
     return (stored.reading, stored.content) == (now.reading, now.content)

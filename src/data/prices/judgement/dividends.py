@@ -72,12 +72,12 @@ class _Payment(NamedTuple):
 
 
 def _likelihood(error: float, usual: float) -> float:
-    """Return the log density of a t distribution with 3 degrees of freedom, without constants."""
+    """Return the log density of a t distribution (3 degrees of freedom), without constant terms."""
     return float(-2 * np.log1p((error / usual) ** 2 / 3))
 
 
 def _plausible(yielded: float) -> float:
-    """Return the logarithm of how common a yield is, without constants."""
+    """Return the logarithm of how common a yield is, without constant terms."""
     return float(-((np.log(max(yielded, 1e-9) / _USUAL_YIELD) / _SCATTER) ** 2) / 2)
 
 
@@ -225,7 +225,7 @@ def _judged(series: CheckedSeries, group: Sequence[_Payment], name: str) -> Iter
 
 
 def _is_of_split(series: CheckedSeries, payment: _Payment) -> bool:
-    """Return whether an amount differs by the ratio of a nearby split, as it refers to other shares."""
+    """Return whether an amount is off by a nearby split's ratio, so it refers to other shares."""
     ratio = payment.paid / payment.implied
     near = [s.value for s in series.splits or () if abs(s.at_ms - payment.event.at_ms) <= _TWICE_MS]
     return any(abs(ratio / value - 1) < _SAME / 5 for value in near)
@@ -333,7 +333,7 @@ def _price_defects(series: CheckedSeries, payments: Sequence[_Payment]) -> Itera
 
 
 def _double_payments(payments: Sequence[_Payment]) -> Iterator[Defect]:
-    """Yield dividends that were reported twice within days."""
+    """Yield defects for dividends that were reported twice within a few days."""
     times = [p.event.at_ms for p in payments]
     if len(times) > 2 and np.median(np.diff(times)) < _OFTEN_MS:
         return
@@ -352,7 +352,7 @@ def _double_payments(payments: Sequence[_Payment]) -> Iterator[Defect]:
 
 
 def _unexplained_steps(series: CheckedSeries, payments: Sequence[_Payment]) -> Iterator[Defect]:
-    """Yield steps of ``adj_close`` for which no dividend and no split is known."""
+    """Yield defects for steps of ``adj_close`` that no known dividend or split explains."""
     table = series.table
     if table.adj_close is None:
         return

@@ -28,8 +28,8 @@ class Repair:
     Attributes:
         what: ``prices``: in these rows, ``columns`` are multiplied by ``factor``, and volume by
             ``volume``. ``dividend``: the amounts for these ex-dates are multiplied by ``factor``.
-            ``adj_close``: the column is multiplied by ``factor`` in all rows before the ex-date, of
-            which there is one.
+            ``adj_close``: the column is multiplied by ``factor`` in all rows before the ex-date in
+            ``stamps``, which has only one.
         stamps: Timestamps of rows or ex-dates, int64, ascending.
         factor: Number to multiply by.
         columns, volume: Columns to multiply, and factor for the volume; only for ``prices``.
@@ -63,8 +63,8 @@ class QualityFinding:
         evidence: Description of the measurement, with figures.
         next_step: Advice on what to do about the finding.
         repairs: Changes that repair the defect; empty if the cause is not certain.
-        cause: Specific cause within the check, one of those whose precision is published; the
-            check's name if it has only one cause.
+        cause: Specific cause of the defect, one of those whose precision is published; the check's
+            name if the check has only one cause.
         wrong: Timestamps of the rows that are wrong, if these are not the ones in ``stamps``.
     """
 
@@ -100,7 +100,7 @@ class QualityFinding:
 
     @property
     def text(self) -> str:
-        """The check and its measurement, in one line."""
+        """One-line summary: the check and its measurement."""
         cause = " (cause certain)" if self.certain else ""
         return f"{self.check}{cause}: {self.evidence}"
 
@@ -136,8 +136,8 @@ class QualityReport(InLines):
         checked: Names of the checks that ran.
         not_checked: Maps each check that could not run to the reason.
         requests: Number of requests sent to vendors.
-        marked, unmarked: Numbers of bars that this call marked as grave, and that it removed marks
-            from.
+        marked, unmarked: Numbers of bars that this call marked as grave, and whose marks it
+            removed.
     """
 
     symbol: str
@@ -155,13 +155,13 @@ class QualityReport(InLines):
     unmarked: int = 0
 
     def at_least(self, severity: Severity) -> tuple[QualityFinding, ...]:
-        """Return the findings with that severity or a higher one."""
+        """Return the findings with this severity or a higher one."""
         least = SEVERITIES.index(severity)
         return tuple(f for f in self.findings if SEVERITIES.index(f.severity) >= least)
 
     @property
     def title(self) -> str:
-        """The series with its bars and its score, in one line."""
+        """One-line summary: the series, its number of bars and its score."""
         name = " ".join(filter(None, (self.symbol, self.timeframe, self.lane)))
         requests = f" · {counted(self.requests, 'request')}" if self.requests else ""
         counts = (self.marked, "marked as grave"), (self.unmarked, "no longer marked")
@@ -208,7 +208,7 @@ def ranked(findings: Iterable[QualityFinding]) -> tuple[QualityFinding, ...]:
 
 
 def score_of(findings: Iterable[QualityFinding], rows: int) -> float:
-    """Return the quality of a series from 0 to 1; without rows it is 0.
+    """Return the quality of a series from 0 to 1; it is 0 if there are no rows.
 
     Each finding reduces the score. An error reduces it by the fraction of rows concerned, but by at
     least a tenth; a warning by half of that fraction, but by at least a twentieth. An ``info``

@@ -23,7 +23,7 @@ GRAVE_CHECKS = tuple(
 
 
 class Grave(NamedTuple):
-    """Rows that are wrong for one cause.
+    """Rows that are wrong, all from the same cause.
 
     Attributes:
         stamps: Timestamps of the rows, int64, ascending.
@@ -54,7 +54,7 @@ def graves(series: CheckedSeries) -> list[Grave]:
 def grave_of(stamps: Stamps, finding: QualityFinding) -> Grave:
     """Return the rows that are wrong according to a grave finding.
 
-    These are the rows that it repairs or, without a repair, those that it says are wrong.
+    These are the rows that it repairs or, if it has no repair, the rows that it lists as wrong.
     """
     text = f"{finding.check}: {finding.evidence}"
     prices = [repair.stamps for repair in finding.repairs if repair.what == "prices"]

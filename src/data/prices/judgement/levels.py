@@ -152,7 +152,7 @@ def unit_jumps(table: BarTable) -> Mask:
 
 
 def _is_within(levels: Levels, first: int, end: int) -> bool:
-    """Return whether a run starts inside a bar and never ends, as when a coin falls.
+    """Return whether a run starts inside a bar and never ends, as when a coin crashes.
 
     A change of unit happens between bars.
     """
@@ -160,9 +160,9 @@ def _is_within(levels: Levels, first: int, end: int) -> bool:
 
 
 def _is_of_wicks(series: CheckedSeries, levels: Levels, first: int, end: int) -> bool:
-    """Return whether only highs and lows are off, in bars in which they may be real trades.
+    """Return whether only highs and lows are off, in bars where these may be real trades.
 
-    Order books of coins are thin, and erroneous orders for shares occur on days of heavy trading.
+    Coins have thin order books, and erroneous orders for shares occur on days of heavy trading.
     """
     if (levels[first:end][:, (0, 3)] != 0).any():
         return False
@@ -238,7 +238,7 @@ def _right_level(series: CheckedSeries, levels: Levels) -> tuple[np.int8, bool]:
 def _fits(series: CheckedSeries, levels: Levels, first: int, end: int) -> bool:
     """Return whether a run, converted to the correct unit, fits the adjacent prices.
 
-    It need fit on only one side, because the market may have moved on the other. A symbol taken
+    It only has to fit on one side, because the market may have moved on the other. A symbol taken
     over by another company fits on neither side.
     """
     usual = min(max(_MOVES * series.move_noise, _LEAST_DRIFT), _MOST_DRIFT)
@@ -250,9 +250,9 @@ def _fits(series: CheckedSeries, levels: Levels, first: int, end: int) -> bool:
 
 
 def _apart(series: CheckedSeries, levels: Levels, inner: int, outer: slice) -> float | None:
-    """Return the distance between a row's repaired prices and the correct prices next to them.
+    """Return the distance of a row's repaired prices from the correct prices next to them.
 
-    The distance is a log ratio; None if there are no correct prices next to them.
+    It is a log ratio, or None if no correct prices are next to them.
     """
     near = np.column_stack([column[outer] for column in series.prices])
     level = near[levels[outer] == 0]
@@ -340,7 +340,7 @@ def split_errors(series: CheckedSeries) -> list[Defect] | str:
 
 
 def _known_split_defects(series: CheckedSeries, size: float, dates: list[int]) -> Iterator[Defect]:
-    """Yield the runs that are off by a known split, whose size is the logarithm of its ratio."""
+    """Yield the runs that are off by a known split; ``size`` is the logarithm of its ratio."""
     mixed = _mixed_levels(series, size)
     if mixed is not None:
         rows, volume = mixed != 0, series.table.volume
@@ -372,7 +372,7 @@ def _known_split_defects(series: CheckedSeries, size: float, dates: list[int]) -
 def _mixed_levels(series: CheckedSeries, size: float) -> Floats | None:
     """Return the level of each row if rows all over a series are off by a split; otherwise None.
 
-    Because there are many gaps of that size, the usual noise is measured without them.
+    Because the series has many price jumps of that size, its usual noise is measured without them.
     """
     steps = np.rint(series.gaps / size)
     if np.count_nonzero(steps) < _MIXED or not np.array_equal(steps, np.rint(series.moves / size)):
@@ -385,8 +385,7 @@ def _mixed_levels(series: CheckedSeries, size: float) -> Floats | None:
 def _split_jumps(series: CheckedSeries, size: float, dates: list[int]) -> Floats:
     """Return, for each row but the first, whether its price jumps up (1) or down (-1) by a split.
 
-    A bar of which only the open is far away is not at another level, so its close must also have
-    jumped.
+    A bar is at another level only if its close has jumped; an open that is far away is not enough.
     """
     usual, gaps = series.gap_noise, _without_dividends(series)
     moves = series.moves - (series.gaps - gaps)
@@ -443,7 +442,10 @@ def _is_coarse(series: CheckedSeries, row: int, size: float) -> bool:
 def _is_there_and_back(
     series: CheckedSeries, jumps: Floats, pair: tuple[int, int], size: float, has_date: bool
 ) -> bool:
-    """Return whether two jumps show that the rows between them are at another level, rather than news."""
+    """Return whether two jumps mean that the rows between them are at another level.
+
+    Otherwise the jumps are due to news.
+    """
     one, other = pair
     stretch = (one + 1, other + 1, float(jumps[one]))
     exact = max(_RATIO_SLACK, 2 * series.gap_noise)
@@ -505,7 +507,7 @@ def _off(series: CheckedSeries, rows: Rows, by: tuple[float, float], change: flo
     """Return the defect for rows that are off by a split; ``by`` is the level and the split's size.
 
     Args:
-        change: Logarithm of their volume relative to the other rows; NaN if unknown.
+        change: Logarithm of the rows' volume relative to that of the other rows; NaN if unknown.
     """
     level, size = by
     stamps, close, first = series.table.stamps[rows], series.table.close, int(rows[0])
@@ -635,7 +637,7 @@ def _is_calm(series: CheckedSeries, row: int) -> bool:
 
 
 def _is_dear(series: CheckedSeries, row: int) -> bool:
-    """Return whether a price is at least a third of its recent high, as cheap shares are not split."""
+    """Return whether a price is at least a third of its recent high; cheap shares are not split."""
     close = series.table.close
     return bool(close[row] > close[max(0, row - _WEEKS) : row + 1].max() / 3)
 
@@ -645,13 +647,13 @@ def _nearest_ratio(gap: float) -> float:
 
 
 def _ratio_like(gap: float, usual: float) -> float:
-    """Return the logarithm of the split ratio that matches a gap; 0 if none does."""
+    """Return the logarithm of the split ratio that matches a price gap; 0 if none does."""
     nearest = _nearest_ratio(gap)
     return nearest if abs(nearest - gap) <= min(max(3 * usual, _RATIO_SLACK), 0.1) else 0.0
 
 
 def _without_dividends(series: CheckedSeries) -> Floats:
-    """Return the gaps without the part explained by dividends, which may be half of a price."""
+    """Return the price gaps less the part that dividends explain, which can be half the price."""
     gaps = series.gaps
     if not series.dividends:
         return gaps
@@ -676,7 +678,7 @@ def _stays(series: CheckedSeries, row: int, size: float) -> bool:
 def _is_like_others(series: CheckedSeries, row: int, size: float) -> bool:
     """Return whether turnover at a jump was no higher than before it.
 
-    Without volume data, the jump must match the size of the split exactly instead.
+    If there is no volume data, the jump must instead match the size of the split exactly.
     """
     if not series.has_volume:
         return bool(abs(abs(series.gaps[row]) - size) <= max(2 * series.gap_noise, 0.01))
@@ -684,7 +686,7 @@ def _is_like_others(series: CheckedSeries, row: int, size: float) -> bool:
 
 
 def _volume_odds(series: CheckedSeries, row: int, size: float) -> float:
-    """Return the log odds that volume changes lastingly at a gap, as it would after a split.
+    """Return the log odds that volume changes permanently at a price gap, as it does after a split.
 
     The change is compared with what it would be without a split, considering how uncertain the
     volumes of these weeks are, and how far volumes of adjacent weeks differ elsewhere in the
@@ -711,14 +713,14 @@ def _volume_odds(series: CheckedSeries, row: int, size: float) -> float:
 
 
 def _wilder(series: CheckedSeries, row: int) -> float:
-    """Return how much farther prices move in the weeks after a row than before it; a logarithm."""
+    """Return the log ratio of the price moves in the weeks after a row to those before it."""
     moves = series.moves
     before, after = noise(moves[max(0, row - _WEEKS) : row]), noise(moves[row + 1 :][:_WEEKS])
     return float(np.log(after / before)) if before > 0 and after > 0 else 0.0
 
 
 def _step(before: Floats, after: Floats) -> tuple[float, float]:
-    """Return the rise of the mean and its standard error, with little weight on single odd days.
+    """Return the rise of the mean and its standard error; single odd days get little weight.
 
     Days that resemble their neighbours carry less information than independent ones.
     """
@@ -748,7 +750,10 @@ def _quiet_odds(series: CheckedSeries, row: int) -> float:
 
 
 def _volume_scatter(shares: Floats, row: int) -> float:
-    """Return how far medians of adjacent weeks differ, apart from a given row; a standard deviation."""
+    """Return the standard deviation of the differences between medians of adjacent weeks.
+
+    Weeks near ``row`` are left out.
+    """
     width = _WEEKS + _NEWS_ROWS
     starts = range(0, len(shares) - 2 * width, width // 2)
     steps = [
@@ -807,7 +812,10 @@ def repaired_prices(table: BarTable, repairs: list[Repair]) -> BarTable:
 
 
 def _also_adjusted(table: BarTable, rows: Mask, factor: float) -> Mask:
-    """Return a mask of the rows whose ``adj_close`` is off like the close, judged at each run's edge."""
+    """Return a mask of the rows whose ``adj_close`` is off by the same factor as the close.
+
+    This is judged at the edges of each run of rows.
+    """
     assert table.adj_close is not None
     with np.errstate(divide="ignore", invalid="ignore"):
         share = np.log(table.adj_close / table.close)

@@ -18,11 +18,11 @@ _Z = 1.959964
 
 
 class Precision(NamedTuple):
-    """The number of right alarms among those with one cause.
+    """How often the alarms with one cause were right.
 
     Attributes:
-        right, raised: Numbers of right alarms and of all alarms with severity ``warning`` or above,
-            before the severity is limited.
+        right, raised: Numbers of right alarms, and of all alarms. Alarms are findings with severity
+            ``warning`` or above, before the severity is limited.
         series: Number of series in which alarms were raised.
     """
 

@@ -46,11 +46,11 @@ class ShareEvent(NamedTuple):
 
 
 class DailySessions(NamedTuple):
-    """Daily bars to compare shorter ones with.
+    """Daily bars with which intraday bars are compared.
 
     Attributes:
         opens, closes: UTC instants at which the session of each bar opens and closes.
-        days: Daily bars, in the basis of the shorter ones.
+        days: Daily bars, in the same basis as the intraday bars.
     """
 
     opens: Stamps
@@ -155,11 +155,14 @@ class CheckedSeries:
 
     @cached_property
     def move_noise(self) -> float:
-        """The typical size of moves, measured like :attr:`gap_noise`."""
+        """The typical size of close-to-close moves, measured like :attr:`gap_noise`."""
         return noise(_log(_part(self.move_ratios)))
 
     def rows_of(self, events: Sequence[ShareEvent]) -> Rows:
-        """Return, for each event, the first row that trades without it, or ``len(self)``."""
+        """Return, for each event, the index of the first row at or after it, or ``len(self)``.
+
+        A weekly or monthly bar that contains the ex-date is such a row.
+        """
         stamps = np.array([event.at_ms for event in events], dtype=np.int64)
         step = self.timeframe.step_ms
         if self.timeframe.is_intraday or step == 86_400_000:
@@ -218,7 +221,7 @@ def beyond(ratios: Floats, least: float) -> Rows:
 
 
 def local_noise(ratios: Floats, place: int, reach: int = 20) -> float:
-    """Return the standard deviation of the logarithms of ratios around one, excluding that one.
+    """Return the standard deviation of the log ratios around ``place``, excluding ``place`` itself.
 
     It is the larger of two estimates from quantiles, so that it shows the usual size of moves even
     if most of them are zero.
@@ -237,7 +240,7 @@ def noise(values: Floats) -> float:
 def typical(values: Floats) -> float:
     """Return the median of the finite values, or 0 if no value is finite; large inputs are sampled.
 
-    With a sample of 20,000 values it is accurate to one percent, and it serves only as a scale.
+    With a sample of 20,000 values it is accurate to one percent, which is enough for a scale.
     """
     some = _part(values)
     finite = some[np.isfinite(some)]

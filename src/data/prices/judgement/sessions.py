@@ -84,7 +84,7 @@ def beside_days(series: CheckedSeries) -> list[Defect] | str:
 def _is_by_ratio(
     series: CheckedSeries, level: Floats, top: Floats, bottom: Floats, away: Floats
 ) -> Mask:
-    """Return a mask of the close prices that are within their day's prices after a known ratio is removed."""
+    """Return a mask of closes that are within their day's range once a known ratio is removed."""
     sizes = {HUNDRED}
     if series.asset_class == "stock":
         sizes |= {*RATIOS.tolist(), *(abs(float(np.log(one.value))) for one in series.splits or ())}

@@ -176,7 +176,7 @@ def stale_runs(series: CheckedSeries) -> list[Defect] | str:
 
 
 def _copies(series: CheckedSeries, same: Mask, same_volume: Mask) -> Iterator[Defect]:
-    """Yield bars that repeat the previous one to the last share, although prices moved within them."""
+    """Yield bars that equal the previous one, even in volume, although prices moved within them."""
     table = series.table
     copied = same_volume & (table.high[1:] > table.low[1:])
     if not copied.any():
@@ -312,7 +312,7 @@ def outliers(series: CheckedSeries) -> list[Defect] | str:
 
 
 def _wicks(series: CheckedSeries, flagged: set[int]) -> Iterator[Defect]:
-    """Yield single highs and lows far beyond their bar and its neighbours, although volume is usual."""
+    """Yield single highs and lows far beyond their bar and its neighbours, with ordinary volume."""
     table = series.table
     before, after = np.append(table.open[:1], table.close[:-1]), np.append(table.open[1:], NAN)
     ends = np.array([table.open, table.close, before, after])
@@ -342,7 +342,7 @@ def _wicks(series: CheckedSeries, flagged: set[int]) -> Iterator[Defect]:
 
 
 def _returns(series: CheckedSeries, row: int, ways: Floats, least: float) -> bool:
-    """Return whether a bar moves away and back by the same size, and farther than its neighbours move."""
+    """Return whether a bar moves away and back about equally, and farther than its neighbours."""
     out, back = ways
     size = min(abs(out), abs(back))
     if not (size > least and out * back < 0 and abs(out + back) < _RETURN * size):
@@ -411,7 +411,7 @@ def _deviations(values: Floats) -> Floats:
 
 
 def zero_volume(series: CheckedSeries) -> list[Defect] | str:
-    """Find bars without volume in a series that has it.
+    """Find bars without volume in a series that otherwise has volume.
 
     The result is a string with the reason if the series cannot be checked.
     """
