@@ -19,9 +19,9 @@ from .peers import ARCTIC_PYTHON, Arctic, Arrow, Elsewhere, Naive
 from .stage import crowd_stage
 
 _NOTE = (
-    "The table shows the time in milliseconds to return 500 shares with five years of 1d each "
-    "as frames and to add up every value. The other columns show how many times as long "
-    "others take in the same round:\n\n"
+    "The table shows the time in milliseconds to return five years of daily bars of each of "
+    "500 shares as frames, and to add up every value. The other columns show how many times "
+    "as long these ways to read the same bars take in the same round:\n\n"
     "- *naive*: gzip and `read_csv`, a file for each year;\n"
     "- *Arrow*: a file for each symbol;\n"
     "- *ArcticDB*: its batch read, measured in its own process, with an older pandas."

@@ -18,8 +18,8 @@ _VENDORS = ("fmp", "yahoo", "alpha_vantage")
 _NOW_MS = 1_718_204_430_000
 _NOTE = (
     "The table shows the time in microseconds of ten lookups of a synthetic company. Three "
-    "vendors have every field of it, and no request is sent. The lookups of *merged again* are "
-    "as of a given day, for which no result is cached."
+    "vendors have every field of the company, and no request is sent. For *merged again*, "
+    "the lookups are as of a given day, for which no result is cached."
 )
 
 

@@ -20,8 +20,8 @@ from .harness import Figure, Report, Row, sized
 from .stage import FETCHED, FIVE_YEARS, crowd_stage
 
 _NOTE = (
-    "The table shows the time in milliseconds needed to determine which symbols have all the "
-    "bars of five years of 1d:\n\n"
+    "The table shows the time in milliseconds needed to determine for which symbols all "
+    "daily bars of five years are stored:\n\n"
     "- *first look* uses a new store, *again* the same store;\n"
     "- *sidecars*: how many times as long it takes to read the same metadata with "
     "`json.loads`, without checking them;\n"

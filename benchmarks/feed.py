@@ -37,18 +37,19 @@ from .feed_waits import delays, stops
 from .harness import Figure, Report, Row, race, sized
 
 _NOTE = (
-    "The table shows thousands per second, except in the last lines. Frames are those of "
-    "Binance, as if they had arrived on a socket. They pass through the whole stream code, "
-    "which reads and checks them and passes them to one callback in its own thread. Bars go "
-    "through Backtrader with a strategy that does nothing.\n\n"
+    "The first three rows show thousands of frames (messages of a stream) or bars per "
+    "second. The frames are Binance's, as if they had arrived on a socket. They pass through "
+    "the whole stream code, which reads and checks them and passes their bars to one "
+    "callback in its own thread. In the row for Backtrader, bars pass through a strategy "
+    "that does nothing.\n\n"
     "- *parse only*: `json.loads` and nothing else;\n"
     "- *bare queue*: the shortest data class that fills lines from a queue.\n\n"
-    "The second line is in CPU time of all threads, so other load on the machine does "
-    "not change it. The fourth is in microseconds over a socket on this machine: the time from "
-    "before a frame is sent until the callback has its bar, one frame at a time. The last two "
-    "lines are in milliseconds. One is the time until a feed has stopped, whatever its state. "
-    "The other is the time from the arrival of a bar to the strategy, with five feeds in one "
-    "Cerebro."
+    "The second row compares the CPU times of all threads, so other load on the machine does "
+    "not change it. The fourth row shows microseconds, over a socket on this machine: the "
+    "time from before a frame is sent until the callback has its bar, one frame at a time. "
+    "The last two rows show milliseconds: the time until a feed has stopped, in each of its "
+    "states, and the time from the arrival of a bar until the strategy gets it, with five "
+    "feeds in one Cerebro."
 )
 _START = parse_iso("2024-06-10")
 _GRID = BarGrid(calendar_for(Instrument("BTCUSDT", "crypto")), Timeframe.parse("1m"))

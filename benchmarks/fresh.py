@@ -24,10 +24,11 @@ from .peers import ARCTIC_PYTHON, Arctic, Naive
 from .stage import FETCHED, crowd_stage
 
 _NOTE = (
-    "The table shows the first `get_ohlcv_batch` of a process, once pandas and the library "
-    "are imported. The time in milliseconds is that needed to return 500 shares with five "
-    "years of 1d each as frames and to add up every value. The other columns show how many "
-    "times as long others take in the same round:\n\n"
+    "The table shows the time in milliseconds that the first `get_ohlcv_batch` of a process "
+    "takes, once pandas and the library are imported, to return five years of daily bars of "
+    "each of 500 shares as frames, and to add up every value. The rows differ in how the "
+    "bars were stored. The other columns show how many times as long other calls take in the "
+    "same round:\n\n"
     "- *again*: the same batch for the third time;\n"
     "- *fetched*: bars from a vendor, with their columns;\n"
     "- *put*: the same bars stored with `UnifiedCache.put`;\n"

@@ -31,10 +31,10 @@ from .stage import made_up_at
 
 _SERIES, _ROUNDS = sized(1_000, 3_000), sized(2, 3)
 _NOTE = (
-    f"Each call is made in its own process, with {_SERIES:,} shares with ten years of 1d each. "
-    "The table shows the seconds that the call takes, and the peak memory of the process. For "
-    "*first*, the index does not exist yet. `doctor` reads files to check their digests for as "
-    "long as it reports."
+    f"The cache contains ten years of daily bars of each of {_SERIES:,} shares. Each call is "
+    "made in its own process. The table shows how many seconds the call takes, and the peak "
+    "memory of the process in MB. For *first*, the index does not exist yet. While `doctor` "
+    "prepares its report, it also checks the digests of files."
 )
 _SHARE = Kind("regular", "session", "consolidated", "USD", "shares")
 _DAYS = Timeframe.parse("1d")

@@ -22,13 +22,13 @@ from .peers import Elsewhere, peers_of, summed
 from .stage import long_stage
 
 _NOTE = (
-    "The table shows the time in milliseconds of a warm `get_ohlcv`, including adding up every "
-    "value:\n\n"
+    "The table shows the time in milliseconds of a `get_ohlcv` that is answered from the "
+    "cache, including adding up every value:\n\n"
     "- *again*: the same request;\n"
     "- *first*: by a manager that has not read the series yet;\n"
     "- *other*: another stretch of the same length, from a series that is in memory.\n\n"
-    "The other columns show each library's time relative to *again*, for the same bars in the "
-    "same round. A value above 1 means slower than this library.\n\n"
+    "The other columns show each library's time relative to *again*, for the same bars in "
+    "the same round. A value above 1 means slower than this library.\n\n"
     "- *naive*: gzip and `read_csv`, whole years;\n"
     "- *Arrow*: an uncompressed file mapped into memory, with a binary search;\n"
     "- *ArcticDB*: measured in its own process, with an older pandas."

@@ -27,10 +27,10 @@ from .stage import made_up_at
 
 SERIES, _ROUNDS = sized(2_000, 10_000), sized(2, 3)
 _NOTE = (
-    f"There are {SERIES:,} series with ten years of 1d each: half of them shares with forty "
-    "dividends, half coins. Each command runs in its own process. The table shows the seconds "
-    "from the start to the end of the process, and its peak memory. The bytecode of the "
-    "package is kept from one process to the next.\n\n"
+    f"The cache contains {SERIES:,} series with ten years of daily bars each: half of them "
+    "shares with forty dividends, half coins. Each command runs in its own process. The "
+    "table shows the seconds from the start to the end of the process, and its peak memory. "
+    "The bytecode of the package is kept from one process to the next.\n\n"
     "- *first*: columns do not exist yet;\n"
     "- *json.loads*: time relative to reading the same documents with it."
 )

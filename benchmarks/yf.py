@@ -25,11 +25,13 @@ from tests.yf.real import real_yfinance
 from .harness import Figure, Report, Row
 
 _NOTE = (
-    "A year of 1d of 50 shares, cached by a first call; each way returns all of them. The table "
-    "shows the CPU time in milliseconds, and how it compares in the same round:\n\n"
-    "- *batch*: how many times as long as `get_ohlcv_batch` with the same range;\n"
-    "- *yfinance*: how many times as long yfinance 1.7 takes, which requests them again from a "
-    "local server in another process. The CPU time of that server is not counted, nor is any wait."
+    "The table shows the CPU time in milliseconds that `yf.download` takes to return a year "
+    "of daily bars of 50 shares, which an earlier call has cached. The other columns compare "
+    "it, in the same round, with other ways to get the same bars:\n\n"
+    "- *batch*: how many times as long it takes as `get_ohlcv_batch` with the same range;\n"
+    "- *yfinance*: how many times as long yfinance 1.7 takes, which requests the bars again "
+    "from a local server in another process. The CPU time of that server is not counted, nor "
+    "is any wait."
 )
 _COUNT, _ROUNDS, _THEIRS_EVERY = 50, 9, 4
 _RANGE = ("2023-06-01", "2024-06-01")

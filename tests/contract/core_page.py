@@ -25,17 +25,18 @@ python -m tests.contract.way          # the files and functions that each reques
 python -m tests.contract.core_page    # this page
 ```
 
-The order is that of a first run: five requests (a share over a split, ten days of a coin's hourly bars, its
-last 50 hours, the hour that is still forming, three-hour bars) against a local server, first with an empty
-cache, then in a new process with a full one. A test repeats the run and compares it with this page.
+The files are in the order in which a first run uses them. The run makes five requests to a local server: a
+share over a split, ten days of a coin's hourly bars, its last 50 hours, the hour that is still forming, and
+three-hour bars. It makes them first with an empty cache, then in a new process with a full one. A test
+repeats the run and compares it with this page.
 
 ## Files that a request uses
 """
 _SECOND = """
 ## The second floor
 
-None of these requests uses the following files of the core. They are used after damage, and by other
-commands and other vendors: skip them at first.
+None of the five requests uses the following files of the core. They are used after damage, by other
+commands and by other vendors, so skip them at first.
 """
 
 

@@ -33,10 +33,10 @@ Look up what each vendor serves, by timeframe. For your installation, with its k
 vendors of [other packages](adding-a-provider.md), run `onetape providers --matrix`. `make docs` generates
 this page from what the vendors' files declare.
 
-A page is the most that one request returns. Depth is how far back the bars reach. A closed bar that may
-still change is *provisional* until it has settled; it is then fetched again. The running bar is the one
-that is still forming; it is never cached, whether or not the vendor sends it. The last column shows
-whether `session="extended"` is available.
+In the table, a *page* is the largest number of bars that one request returns, and *depth* is how far back
+the bars reach. A closed bar that may still change is *provisional* until it has settled; it is then fetched
+again. The *running bar* is the bar that is still forming; it is never cached, whether or not the vendor
+sends it. The last column shows whether `session="extended"` is available.
 """
 # Any stock, with the hours before the open and after the close.
 _IN_EXTENDED_HOURS = Instrument("ANY", "stock").extended()
@@ -158,7 +158,8 @@ def markdown() -> str:
     parts = [
         _HEAD,
         _table(BOUNDS, bounds_table(entries)),
-        "## Kinds of bars\n\nBars of two kinds are never mixed. `-` is unknown until the first request.\n",
+        "## Kinds of bars\n\nBars of different kinds are never mixed. `-` stands for a property that is "
+        "unknown until the first request.\n",
         _table(KINDS, kinds_table(entries)),
         _order(),
         "## Names, keys and limits\n\nThe limits apply unless the rules set others.\n",
@@ -262,9 +263,10 @@ def _order() -> str:
 If all keys are set, `ProviderSelector().get_provider_with_failover("AAPL", "5m")` returns
 `{json.dumps(share)}`, and
 `get_provider_with_failover("BTCUSDT", "1h")` returns `{json.dumps(coin)}`.
-Vendors without a key are left out; without any key the first call returns `["yahoo"]`. Older documentation
-of this call shows these lists without Yahoo, which needs no key and comes last so that a fresh installation
-works. Nothing is added to the vendors in your own rules file.
+Vendors whose key is not set are left out: if no key is set, the first call returns `["yahoo"]`.
+
+Older documentation of this call shows the lists without Yahoo, which needs no key and comes last so that a
+fresh installation works. Nothing is added to the vendors in your own rules file.
 """
 
 
