@@ -97,8 +97,9 @@ class Deriver:
         """
         sources = [] if _says_nothing(error) else self._shorter.ranked(query)
         answer = None
-        # Of the others, only stored bars can help: vendors failed for the best ones.
-        for source in [*sources[:1], *(one for one in sources[1:] if one.view.exists)]:
+        # If the best ones fail, too, the best stored ones can still help.
+        stored_ones = [source for source in sources[1:] if source.view.exists]
+        for source in [*sources[:1], *stored_ones[:1]]:
             try:
                 answer = self._derived(query, source, _down(error))
                 break
