@@ -205,7 +205,7 @@ class DataManager:
 
         Warns:
             IncompleteDataWarning: As for ``IncompleteDataError``, but ``strict`` is not set; issued
-            once per call.
+                once per call.
         """
         options = (provider, adjustment, include_forming, offline, strict, force_refresh, closed_by)
         wishes = Wishes(*options, columns, version, timeout, session=session)

@@ -78,7 +78,7 @@ class CachedDataSource(DataSource):
 
     Warns:
         UserWarning: A folder or a maximum size was given for a packaged source, where it has no
-        effect.
+            effect.
     """
 
     def __init__(
@@ -191,8 +191,8 @@ class CachedDataSource(DataSource):
                 minute.
 
         Warns:
-            IncompleteDataWarning: Bars from the packaged source are missing. UserWarning: A frame
-            could not be cached, or contains rows that were not requested.
+            IncompleteDataWarning: Bars from the packaged source are missing.
+            UserWarning: A frame could not be cached, or contains rows that were not requested.
         """
         frame, is_hit = await self._bars.answer(symbols, start, end, frequency)
         self._count(is_hit)
