@@ -44,7 +44,7 @@ def ibkr_gateway(
         elif source == "IBKR_HOST" and value not in LOOPBACK and not is_set(source, environ):
             raise ConfigError(
                 "IBKR_HOST in config/donotshare/donotshare.py must be this machine, because the "
-                "file was found rather than named",
+                "file was only found in a folder, not named by you",
                 hint="set IBKR_HOST in the environment, or providers.ibkr.host in a named file",
             )
         elif name != "host":

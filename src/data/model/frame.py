@@ -232,7 +232,7 @@ def validate_normalized_ohlcv(frame: pd.DataFrame | None) -> None:
     if frame.index.tz is not None:
         raise ValueError(f"the index has the time zone {frame.index.tz}; it must be naive UTC")
     if "timestamp" in frame.columns:
-        raise ValueError("the frame has a column `timestamp`; timestamps must be in the index")
+        raise ValueError("the frame has a `timestamp` column; timestamps must be in the index")
     missing = [name for name in REQUIRED_COLUMNS if name not in frame.columns]
     if missing:
         raise ValueError(f"the frame {lacks_columns(missing)}")

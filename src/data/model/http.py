@@ -163,7 +163,7 @@ def _joined(base: str, address: str) -> SplitResult:
         raise ResponseFormatError("the answer contains an address that cannot be read")
     if "@" in parts.netloc or parts.scheme not in ("http", "https") or not parts.hostname:
         raise ResponseFormatError(
-            f"an address in the answer has no host, or a user name ({parts.scheme[:20]}:)"
+            f"an address in the answer has no host, has a user name, or is not HTTP ({parts.scheme[:20]}:)"
         )
     return parts
 

@@ -41,6 +41,6 @@ def refuse_inside_unit(what: str) -> None:
     """
     if units := _units.get():
         raise DatabaseError(
-            f"{what} inside a unit of {units[-1][0]}, which would make other writers wait",
+            f"{what} inside a unit of work on {units[-1][0]}, which would make other writers wait",
             hint="fetch first, then begin the unit",
         )

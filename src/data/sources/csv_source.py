@@ -105,12 +105,12 @@ class CSVDataSource(VendorDataSource):
         config = CSVConfig(**{"file_path": "", **own}) if config is None else replace(config, **own)
         if not config.has_header:
             raise QueryError(
-                "csv: has_header=False is not served: columns are found by their names",
+                "csv: has_header=False is not supported: columns are found by their names",
                 hint="add a header line to each file, such as timestamp,open,high,low,close,volume",
             )
         if config.missing_data_strategy not in ("fail", "skip"):
             raise QueryError(
-                f"csv: missing_data_strategy={config.missing_data_strategy!r:.20} is not served",
+                f"csv: missing_data_strategy={config.missing_data_strategy!r:.20} is not supported",
                 hint="use fail or skip; values are never made up",
             )
         self._config, self._symbol = config, symbol

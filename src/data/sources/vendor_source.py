@@ -117,7 +117,7 @@ class VendorDataSource(DataSource):
         if provider is not None:
             if self.provider or self.name:
                 raise QueryError(
-                    f"{type(self).__name__} does not take a provider: it is {self.name}"
+                    f"{type(self).__name__} does not take a provider: its bars come only from {self.name}"
                 )
             if vendor_of(provider) is None:
                 raise UnknownProviderError(
@@ -191,7 +191,7 @@ class VendorDataSource(DataSource):
             note_key(key.strip())  # from here on, logs and messages never show it
         names = keys_of(self.provider) if given else ()
         if given and keys[0] is None:
-            raise QueryError(f"{self.name}: api_secret is given without api_key")
+            raise QueryError(f"{self.name}: api_secret was given without api_key")
         if len(given) > len(names):
             extra = ("api_key", "api_secret")[len(names) :]
             warn_user(
@@ -212,7 +212,7 @@ class VendorDataSource(DataSource):
                 raise QueryError(f"{type(self).__name__} has no argument {name}", hint=hint)
             if name in _ONLY and value is not _ONLY[name][0]:
                 raise QueryError(
-                    f"{self.name}: {name}={value!r:.20} is not served: {_ONLY[name][1]}"
+                    f"{self.name}: {name}={value!r:.20} is not supported: {_ONLY[name][1]}"
                 )
         names = [n for n, value in config.items() if n in _INSTEAD and value is not _HOLDS.get(n)]
         if names:

@@ -384,7 +384,7 @@ class StreamedLiveDataFeed(SourcedLiveDataFeed):
         )
         if feed is None:
             raise NoProviderError(
-                f"no vendor streams {self.symbol} {self.interval}; the log says why"
+                f"no vendor streams {self.symbol} {self.interval}; the log gives the reasons"
             )
         return feed, []
 

@@ -209,9 +209,7 @@ def bars_of(frame: pd.DataFrame, origin: Origin) -> list[LiveBar]:
     if not ok.all():
         bad = table.take(~ok)
         first, reason = from_ms(int(bad.stamps[0])), faults_of(bad)[0]
-        log.warning(
-            "%d rows cannot be bars and were left out, the first at %s: %s", len(bad), first, reason
-        )
+        log.warning("%d invalid rows were left out, the first at %s: %s", len(bad), first, reason)
         table = table.take(ok)
     stamps, columns = table.stamps.tolist(), [column.tolist() for column in table.values()]
     return [

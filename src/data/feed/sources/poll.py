@@ -183,7 +183,7 @@ class PollSource(ThreadedSource):
         try:
             bar = running()
         except _PASSING as error:
-            log.info("the running bar of %s could not be requested: %s", self.name, error)
+            log.info("the forming bar of %s could not be requested: %s", self.name, error)
             return
         if bar is not None:
             sink.bar(bar._replace(is_closed=False, origin="live"))
