@@ -1,4 +1,4 @@
-"""The database unit of work in which a call runs; it must not wait for other machines meanwhile."""
+"""The database unit of work in which a call runs, and in which it must not wait for other machines."""
 
 from __future__ import annotations
 

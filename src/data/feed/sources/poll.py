@@ -43,7 +43,7 @@ class PollSource(ThreadedSource):
     """A source that requests each bar of a series when it closes.
 
     Missing bars are requested again after 2, 4, 8 ... seconds, up to ``interval_s``, and later bars
-    are held back meanwhile; a bar is skipped only if a vendor reports that it does not exist.
+    are held back until then; a bar is skipped only if a vendor reports that it does not exist.
     Errors at vendors never end the source.
 
     Args:
