@@ -258,7 +258,7 @@ class MissingExtraError(ConfigError):
 
 
 def install_line(extra: str) -> str:
-    """Return the command that installs an extra; in a source checkout, it installs from there."""
+    """Return the command that installs an extra; in a source checkout, it installs from the checkout."""
     checkout = Path(__file__).resolve().parents[2]
     if (checkout / "setup.cfg").is_file():
         return f'pip install -e "{checkout}[{extra}]"'

@@ -184,7 +184,7 @@ class KeyState:
 
 
 def spellings_of(names: Sequence[str]) -> tuple[str, ...]:
-    """Return every usual name of the given keys, each of which is passed by its main name."""
+    """Return every usual name of some keys, given the main name of each."""
     return tuple(dict.fromkeys(s for name in names for s in _GROUP.get(name, (name,))))
 
 

@@ -45,7 +45,7 @@ def find_file(rules_path: Path | None = None, cwd: Path | None = None) -> Path |
 
 
 def _check_found(path: Path) -> None:
-    """Reject a file that was not named by the user if it names a variable that is not its vendor's own."""
+    """Reject a file that the user did not name if it names variables other than a vendor's own."""
     data = _read(path)
     settings = checked(data, str(path)).get("provider_settings") or {}
     problems = [

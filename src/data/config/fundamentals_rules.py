@@ -127,7 +127,7 @@ def _length(value: Any, path: Path) -> Iterator[Problem]:
 
 
 def _fixed(wanted: bool, reason: str) -> Form:
-    """Return a form that accepts only ``wanted`` for a switch; ``reason`` explains why to the user."""
+    """Return a form that accepts only ``wanted`` for a switch, with ``reason`` as the error message."""
 
     def _check(value: Any, path: Path) -> Iterator[Problem]:
         yield from switch.check(value, path)

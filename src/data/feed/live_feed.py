@@ -179,8 +179,8 @@ class LiveFeed:
         start the feed.
 
         Args:
-            forming, revisions: Whether to include forming bars, and corrections of bars delivered
-                before.
+            forming, revisions: Whether to include forming bars, and corrections of bars that have
+                already been delivered.
             capacity: Number of items that may wait in the queue; by default the capacity of the
                 feed.
             wake: Function called after an item was added; it must not block or raise.

@@ -380,7 +380,7 @@ class LiveFeeds:
 
 
 class _RoutedFeed(LiveFeed):
-    """A feed that knows its instrument and its vendor."""
+    """A feed with a record of its instrument and its vendor."""
 
     def set_origin(
         self, instrument: Instrument, vendor: str, step: Timeframe, *, sends_trades: bool

@@ -150,7 +150,7 @@ def address_on(base: str, address: str) -> str:
 
 
 def _joined(base: str, address: str) -> SplitResult:
-    """Resolve a URL against ``base`` and split it; reject one that parsers split differently."""
+    """Resolve a URL against ``base`` and split it; reject a URL that parsers could split differently."""
     # A backslash, a space or a user name makes some URL parsers choose a different host than
     # others.
     is_plain = address.isascii() and address.isprintable() and not set(address) & {" ", "\\"}

@@ -177,7 +177,7 @@ def _difference(df: pd.DataFrame, provenance: dict[str, Any]) -> str:
 
 
 def _difference_of_wide(df: pd.DataFrame, by_symbol: dict[str, dict[str, Any]]) -> str:
-    """Describe how a wide frame differs from the answer in its symbols and numbers of closes."""
+    """Describe how a wide frame's symbols and numbers of closes differ from those of the answer."""
     if df.columns.nlevels == 1 or "close" not in df:
         return "this frame is part of the wide one"
     closes: Any = df["close"]

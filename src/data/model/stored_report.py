@@ -12,7 +12,7 @@ from .texts import Line
 class BarsReport(Protocol):
     """A report on stored series as they are at one moment. Immutable.
 
-    It also prints well in notebooks.
+    It can be printed, and displayed in notebooks.
 
     Attributes:
         title: Subject of the report, in one line.

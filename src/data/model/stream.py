@@ -134,7 +134,7 @@ class BarSeen(NamedTuple):
     """A forming or closed bar for a topic, as received.
 
     Attributes:
-        topic, bar: The bar, and the stream topic to which it belongs.
+        topic, bar: The topic, and the bar that belongs to it.
         sent_ms: Time at which the vendor sent it, by the vendor's clock (UTC milliseconds); 0 if
             the message has no time.
     """

@@ -67,7 +67,7 @@ class DataSourceConfig:
 
 
 class DataSource(ABC):
-    """Base class of sources of bars."""
+    """Base class for sources of bars."""
 
     def __new__(cls, *args: Any, **options: Any) -> Self:
         """Create a source that records its arguments, by which its cached frames are identified."""
