@@ -290,7 +290,7 @@ def polled(
         forming: Whether the forming bar is requested every ``interval_s``.
         adjustment: Adjustment of the prices.
         timeout_s: Seconds allowed for each request. None means no limit as long as pages keep arriving.
-        on_ask: Called before every request.
+        on_ask: Function called before every request.
     """
     step, clock = Timeframe.parse(timeframe), clock_of(manager)
     # A symbol without a known market may trade at any time.
