@@ -7,7 +7,7 @@
     df = get_data_manager().get_ohlcv("AAPL", "1d", "2024-01-01", "2024-12-31")
 
 ``from src.data import ...`` imports the same objects. Names are resolved on first use, so importing
-the package loads neither pandas, nor an HTTP library, nor any vendor's module.
+the package does not load pandas, an HTTP library or any vendor's module.
 """
 
 from __future__ import annotations
@@ -102,7 +102,7 @@ __all__ = (
 
 
 def __getattr__(name: str) -> Any:
-    """Return a public name from its module; it is not kept here, so that patches there apply."""
+    """Return a public name from its module; it is not cached here, so that a patched module is respected."""
     from .removed import NAMES, load_part, refuse_name
 
     if name in _HOMES:
@@ -113,5 +113,5 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    """Return the public names, and all names that are already loaded."""
+    """Return the public names, and all other names that have already been loaded."""
     return sorted({*globals(), *_HOMES})

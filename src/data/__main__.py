@@ -1,4 +1,4 @@
-"""``python -m src.data`` is the command ``onetape``."""
+"""Lets ``python -m src.data`` run the command ``onetape``."""
 
 from .cli import main
 

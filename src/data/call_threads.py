@@ -1,4 +1,4 @@
-"""Threads that wait for stored bars and for vendors, so that they do not block an event loop."""
+"""Threads that wait for stored bars and for vendors on behalf of async calls."""
 
 from __future__ import annotations
 
@@ -36,14 +36,14 @@ MOST_CALLS = 64
 
 
 class Threads:
-    """A bounded pool of daemon threads. Thread-safe, fork-aware.
+    """A bounded pool of daemon threads. Thread-safe; usable after a fork.
 
     Args:
         name: Name of the threads.
         most: Maximum number of threads; another one is started only if all are busy.
 
     Attributes:
-        jobs: Jobs that no thread has started yet.
+        jobs: Queue of the jobs that no thread has started yet.
     """
 
     def __init__(self, name: str, most: int) -> None:
@@ -52,14 +52,14 @@ class Threads:
         renew_after_fork(self)
 
     def after_fork(self) -> None:
-        """Start without threads, because they are not inherited."""
+        """Start without threads in a forked child, because a child does not inherit threads."""
         self._guard = threading.Lock()
         self.jobs: queue.SimpleQueue[tuple[Future[Any], Callable[[], Any]]] = queue.SimpleQueue()
         # `_queued` is not the length of the queue: it changes together with `_idle`.
         self._count = self._idle = self._queued = 0
 
     def submit(self, work: Callable[[], R]) -> Future[R]:
-        """Queue ``work`` for a thread; the returned future can be cancelled until it starts."""
+        """Queue ``work`` for a thread; the returned future can be cancelled until the work starts."""
         future: Future[R] = Future()
         with self._guard:
             self.jobs.put((future, work))
@@ -88,11 +88,11 @@ class Threads:
 
 
 class LoopThread:
-    """An event loop in a thread of its own, to which other threads pass coroutines to wait for.
+    """An event loop in a thread of its own, in which other threads can run coroutines and wait for them.
 
-    All coroutines share the loop, so a resource that one of them leaves open stays usable by the
-    next. The daemon thread starts with the first coroutine and ends with this object. Thread-safe,
-    fork-aware.
+    All coroutines share the loop, so that a resource which one of them leaves open can be used by
+    the next. The daemon thread starts with the first coroutine and ends when this object is
+    deleted. Thread-safe; usable after a fork.
 
     Args:
         name: Name of the thread.
@@ -104,7 +104,7 @@ class LoopThread:
         renew_after_fork(self)
 
     def after_fork(self) -> None:
-        """Start without a thread, because it is not inherited."""
+        """Start without a thread in a forked child, because a child does not inherit threads."""
         self._guard = threading.Lock()
         self._loop: asyncio.AbstractEventLoop | None = None
 
@@ -140,12 +140,12 @@ calls = Threads("onetape-call", MOST_CALLS)
 
 
 async def answer(work: Callable[[], R], deadline: Deadline, *, looks: bool) -> R:
-    """Run ``work`` in a thread and return its result.
+    """Run ``work`` without blocking the event loop, and return its result.
 
-    With ``looks``, it is first run without waiting, which suffices if the store has the answer.
-    Otherwise it is run in a thread that may wait for vendors and other calls. If no such thread is
-    free within the time limit, the call is answered from the store, like one that has waited too
-    long for a vendor.
+    With ``looks``, the work is first tried without any waiting, which suffices if the store has the
+    answer. Otherwise, it is run in a thread that may wait for vendors and other calls. If no such
+    thread is free within the time limit, the call is answered from the store, like a call that has
+    waited too long for a vendor.
     """
     context = copy_context()
     if looks:
@@ -169,9 +169,9 @@ async def answer(work: Callable[[], R], deadline: Deadline, *, looks: bool) -> R
 
 
 def _look(work: Callable[[], R], deadline: Deadline) -> tuple[R] | None:
-    """Run ``work`` without waiting; None if it would have to wait for a vendor or another call.
+    """Run ``work`` without waiting; return None if it would have to wait for a vendor or another call.
 
-    The result is in a tuple, because it may itself be None.
+    The result is wrapped in a tuple, because it may itself be None.
     """
     try:
         return (run_within(deadline.without_waiting(), work),)
@@ -203,7 +203,7 @@ def _serve(loop: asyncio.AbstractEventLoop) -> None:
 async def awaited(work: Callable[[], R]) -> R:
     """Run ``work`` in a thread that may wait, without a time limit, and return its result.
 
-    If the caller is cancelled, it ends immediately, but work that has started continues.
+    If the caller is cancelled, it ends immediately, but work that has already started continues.
     """
     return await answer(work, Deadline(SystemClock(), None), looks=False)
 

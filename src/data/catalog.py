@@ -1,4 +1,4 @@
-"""The import path of ``DataCatalog`` in older programs; it is now in ``src.data.bundles``."""
+"""The older import path of ``DataCatalog``, which is now in ``src.data.bundles``."""
 
 from __future__ import annotations
 

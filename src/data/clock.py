@@ -1,4 +1,4 @@
-"""The clock, which tests can replace; no other module reads the time, sleeps or is random."""
+"""The clock, which tests can replace; no other module reads the time, sleeps or uses random numbers."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ class SystemClock:
 class ManualClock:
     """A clock that only moves when it is advanced; sleeping advances it. Thread-safe.
 
-    For tests and simulations: ``slept`` records every wait.
+    It is meant for tests and simulations; ``slept`` lists every wait.
     """
 
     def __init__(self, now_ms: int) -> None:
@@ -80,12 +80,12 @@ class ManualClock:
         return 0.0
 
     def advance(self, seconds: float) -> None:
-        """Advance the wall-clock time and durations."""
+        """Advance both the wall-clock time and the monotonic time."""
         with self._lock:
             self._now_ms += round(seconds * 1000)
             self._elapsed += seconds
 
     def set(self, now_ms: int) -> None:
-        """Set only the wall-clock time, as an administrator would."""
+        """Set only the wall-clock time, as if an administrator had set the system clock."""
         with self._lock:
             self._now_ms = now_ms

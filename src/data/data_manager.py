@@ -1,4 +1,4 @@
-"""The facade: ``DataManager``, whose methods only delegate to the services behind it."""
+"""The facade: ``DataManager``, whose methods delegate to the library's services."""
 
 from __future__ import annotations
 
@@ -67,17 +67,17 @@ class DataManager:
         clock: Clock to use instead of the system clock, for simulations.
 
     Attributes:
-        cache: The :class:`~.cache.unified_cache.UnifiedCache` on the same folder.
-        provider_selector: Chooses the vendors for a symbol; its ``downloaders`` may be replaced in
-            tests.
+        cache: The :class:`~.cache.unified_cache.UnifiedCache` for the same folder.
+        provider_selector: Selector of the vendors for a symbol; its ``downloaders`` may be replaced
+            in tests.
         rate_limiters: Maps each vendor name to its limiter; read-only.
-        client: The :class:`~.bars.client.BarsClient` behind this class. Code built on top of the
-            manager gets series, coverage, commits and stored columns from it.
+        client: The :class:`~.bars.client.BarsClient` behind this class. Use it in code built on top
+            of the manager, for series, coverage, commits and stored columns.
 
     Thread-safe.
 
     Raises:
-        RulesError: The rules file is invalid; all its errors are listed.
+        RulesError: The rules file is invalid; the message lists every error.
         StorageError: The cache folder cannot be used.
     """
 
@@ -124,67 +124,71 @@ class DataManager:
         timeout: float | None = None,
         session: AskedSession = "regular",
     ) -> pd.DataFrame:
-        """Return closed bars for ``symbol``, from the cache if they are there.
+        """Return closed bars for ``symbol``, from the cache as far as they are stored there.
 
         The frame's index is the naive UTC open time (``timestamp``, ns); daily and longer bars are
         stamped 00:00 of the venue's session date. Columns: ``open high low close volume``
-        (float64), then ``adj_close`` if known. ``df.attrs["onetape"]`` has the vendor and state of
-        every bar, and lists missing bars. ``final`` bars do not change; ``provisional`` ones have
-        closed and may still change; ``suspect`` ones are doubtful and will be fetched again.
-        ``rejected`` names each vendor in the rules that was not queried, with the reason; it is
+        (float64), then ``adj_close`` if known. ``df.attrs["onetape"]`` contains the vendor and
+        state of every bar, and lists missing bars. ``final`` bars no longer change; ``provisional``
+        bars have closed but may still change; ``suspect`` bars are doubtful and will be fetched
+        again. ``rejected`` maps each vendor in the rules that was not queried to the reason; it is
         empty for an answer that comes only from the cache. ``empty`` is the reason if there are no
-        bars at all. The caller owns the frame.
+        bars at all. The caller may modify the frame.
 
-        If no vendor has bars of the requested kind, one other kind answers for the whole range.
-        The same happens if bars are missing, all vendors that serve them are down and another kind
-        is complete, no matter how much of the range is cached. ``substitute`` names that kind;
-        ``strict`` rejects it. An ``offline`` call, or one with a ``provider``, never switches to
-        another kind if part of the range is cached.
+        If no vendor has bars of the requested kind (hours, venue, units), bars of one other kind
+        are returned for the whole range. The same happens if bars are missing, all vendors that
+        serve them are down and bars of another kind are complete, no matter how much of the range
+        is cached. ``substitute`` names the other kind; with ``strict``, such an answer is rejected.
+        An ``offline`` call, or one with a ``provider``, never switches to another kind if part of
+        the range is cached.
 
         Args:
             symbol: Symbol such as ``BTCUSDT``, ``AAPL``, ``BRK.B``, ``VOD.L``, ``EURUSD=X``,
                 ``^VIX``.
             timeframe: Timeframe such as ``1m``, ``1h``, ``1d``, ``1w``, ``1M``.
-            start_date, end_date: Datetimes are UTC instants (naive means UTC), both inclusive on
-                the open stamp; dates and ``YYYY-MM-DD`` strings are whole session dates of the
-                venue. ``"2024"`` and ``"2024-06"`` mean their first date as a start and their last
-                as an end. ``"now"``, ``"-12h"``, ``"-90m"`` and timedeltas (that long ago) are
-                instants; ``"today"``, ``"yesterday"``, ``"-30d"``, ``"-2w"``, ``"-6mo"`` and
-                ``"-1y"`` are dates at the venue. Without an end: now. With only a symbol and a
-                timeframe: the last 500 bars.
-            force_refresh: Fetch everything again.
+            start_date, end_date: Bounds for the bars' opening times, both inclusive. Datetimes are
+                UTC instants (naive means UTC); dates and ``YYYY-MM-DD`` strings are whole session
+                dates of the venue. ``"2024"`` and ``"2024-06"`` mean their first date as a start
+                and their last date as an end. ``"now"``, ``"-12h"``, ``"-90m"`` and timedeltas
+                (that long ago) are instants; ``"today"``, ``"yesterday"``, ``"-30d"``, ``"-2w"``,
+                ``"-6mo"`` and ``"-1y"`` are dates at the venue. Without an end, the range ends now.
+                If only a symbol and a timeframe are given, the last 500 bars are returned.
+            force_refresh: Fetch all bars again, even if they are cached.
             bars: Number of closed bars to return, counted back from the end.
-            period: Length of the range before the end, instead of a start (``"1y"``, ``"6mo"``,
-                ``"30d"``, ``"12h"``, a timedelta), or ``"ytd"`` or ``"max"`` (1900); both ends
-                inclusive.
+            period: Length of the range before the end, given instead of a start: ``"1y"``,
+                ``"6mo"``, ``"30d"``, ``"12h"``, a timedelta, ``"ytd"`` or ``"max"`` (from 1900);
+                both bounds are inclusive.
             provider: Query only this vendor and use only the data it supplied. The symbol
                 ``BINANCE:BTCUSDT`` is the same as ``BTCUSDT`` with ``provider="binance"``.
-            adjustment: ``raw``, ``split`` (default) or ``all`` (dividends too).
+            adjustment: Adjustment of the prices: ``raw`` (none), ``split`` (default) or ``all``
+                (splits and dividends).
             closed_by: Return only bars that had closed by this instant, or by the end of this
-                session date, and so could be known then. It is also the end if there is no other.
-                A bar that was forming then is left out, even though it has closed since. Values
-                and adjustment are those known today; only ``raw`` prices are free of later splits.
-            include_forming: Add the bar that has not closed yet; it is never stored.
-            offline: Use only the cache.
-            strict: Raise instead of returning an incomplete answer.
+                session date, and so could be known at that time. It is also the end of the range if
+                no other end is given. A bar that was still forming at that time is left out, even
+                though it has closed since. Values and adjustment are those known today; only
+                ``raw`` prices are not affected by later splits.
+            include_forming: Also return the bar that has not closed yet; this bar is never stored.
+            offline: Use only the cache; no vendor is queried.
+            strict: Raise an error instead of returning an incomplete answer.
             version: Number of a commit in ``onetape cache log``: return the series as it was right
-                after this commit, adjusted with the actions known today. No vendor is queried.
-            columns: Extra columns for each bar, in this order: ``source`` (its vendor), ``state``
-                (``final``, ``provisional``, ``suspect``, ``forming``), ``is_final``,
-                ``fetched_at`` (naive UTC: when the span around it was last fetched). For shares
-                also ``dividend`` (cash per share with an ex-date in that bar, in terms of the
-                shares its prices refer to; several are added up) and ``split`` (new shares per old
-                share). Both are float64, 0.0 if there is none, and NaN if no vendor could be
-                queried; in that case the answer is not ``complete``.
+                after this commit, adjusted with the splits and dividends known today. No vendor is
+                queried.
+            columns: Extra columns to add for each bar, in this order: ``source`` (the bar's
+                vendor), ``state`` (``final``, ``provisional``, ``suspect``, ``forming``),
+                ``is_final``, ``fetched_at`` (naive UTC: when the span around it was last fetched).
+                For shares, also ``dividend`` (cash per share for ex-dates in that bar, in terms of
+                the shares to which the bar's prices refer; several are added up) and ``split`` (new
+                shares per old share). Both are float64, 0.0 if there is none, and NaN if no vendor
+                could be queried; in that case the answer is not ``complete``.
             timeout: Seconds after which the call stops waiting for vendors, limits and other
-                callers and returns what is cached by then. None means 30 s without a page from any
-                vendor. Reading the cache is not interrupted.
-            session: ``extended``: minute or hourly bars from 04:00 to 20:00 New York time (to
-                17:00 on half days) for US shares, from vendors that have them. They are a series
-                of their own (``1m@extended``), with the gaps of these hours, and are never mixed
-                with those of the ``regular`` session (default), for which the extended hours of a
-                vendor that always sends them are cut off. Overnight sessions (20:00 to 04:00) are
-                not served.
+                callers, and returns the bars that are cached by then. With None, it stops after 30
+                s without a page from any vendor. Reading the cache is not interrupted.
+            session: ``extended``: minute or hourly bars from 04:00 to 20:00 New York time (to 17:00
+                on half days) for US shares, from vendors that have them. They form a separate
+                series (``1m@extended``), with gaps determined for these hours, and are never mixed
+                with bars of the ``regular`` session (default). If a vendor always sends extended
+                hours, they are cut off for ``regular``. Overnight sessions (20:00 to 04:00) are not
+                supported.
 
         Raises:
             QueryError: An argument is invalid (a ``ValueError``).
@@ -193,14 +197,15 @@ class DataManager:
             AllProvidersFailedError: Bars were missing, no vendor could supply them and nothing is
                 cached (a ``RuntimeError``).
             UnknownSymbolError: As above, because the symbol is unknown at its venue. The message
-                names the instruments that other venues list under the same ticker; they are not
-                served unless they are proven to be the same.
+                names the instruments that other venues list under the same ticker; their bars are
+                returned only if they are proven to be the same instrument.
             IncompleteDataError: ``strict`` is set, and the answer has gaps, fewer bars than
-                ``bars``, flagged rows, or is of another kind; ``.frame`` has the bars that were
-                available.
+                ``bars``, flagged rows, or is of another kind; ``.frame`` contains the bars that
+                were available.
 
         Warns:
-            IncompleteDataWarning: The same without ``strict``; once per call.
+            IncompleteDataWarning: As for ``IncompleteDataError``, but ``strict`` is not set; issued
+                once per call.
         """
         options = (provider, adjustment, include_forming, offline, strict, force_refresh, closed_by)
         wishes = Wishes(*options, columns, version, timeout, session=session)
@@ -243,14 +248,14 @@ class DataManager:
         timeout: float | None = None,
         session: AskedSession = "regular",
     ) -> Picture:
-        """Return a chart of the :meth:`get_ohlcv` answer; arguments as there, except ``symbol``.
+        """Return a chart of the bars from :meth:`get_ohlcv`; arguments as there, except for ``symbol``.
 
         One symbol is drawn as bars with volume. Gaps are shaded; splits, dividends and doubtful
-        bars are marked; bars that may still change are pale; the vendor of each span is shown
-        below. Times are in the venue's time zone, without the hours in which it is closed. Several
-        symbols are drawn as lines of their close prices, set to 100 at their first common bar. The
-        chart states how many bars it received, drew, merged and rejected. To draw a frame that you
-        already have, use ``onetape.plot``.
+        bars are marked; bars that may still change are pale; the vendor of each span is shown below
+        the bars. Times are in the venue's time zone, without the hours in which it is closed.
+        Several symbols are drawn as lines of their closes, which are set to 100 at the first common
+        bar. The chart states how many bars it received, drew, merged and rejected. To draw a frame
+        that you already have, use ``onetape.plot``.
 
         Args:
             symbol: One symbol as for :meth:`get_ohlcv`, or several.
@@ -261,9 +266,8 @@ class DataManager:
 
         Raises:
             QueryError: An argument is invalid, or the symbols cannot share one chart.
-            NoProviderError, AllProvidersFailedError, IncompleteDataError: As for
-                :meth:`get_ohlcv`. If there are several symbols, one that failed is named on the
-                chart instead.
+            NoProviderError, AllProvidersFailedError, IncompleteDataError: As for :meth:`get_ohlcv`.
+                If there are several symbols, those that failed are named on the chart instead.
 
         Warns:
             IncompleteDataWarning: As for :meth:`get_ohlcv`.
@@ -340,30 +344,32 @@ class DataManager:
     ) -> dict[str, pd.DataFrame] | pd.DataFrame:
         """Return a frame for each of many symbols, or one wide frame; see :meth:`get_ohlcv`.
 
-        ``timeout`` applies to all symbols together.
+        ``timeout`` is the limit for all symbols together.
 
         ``progress`` is called in the calling thread with a ``Progress`` (``result``, ``done`` of
-        ``total`` symbols, ``share``, ``left_s``), once before vendors are queried and then for
-        each symbol they answered. By default it is a progress bar in a terminal or notebook, and
-        nothing elsewhere.
+        ``total`` symbols, ``share``, ``left_s``), once before vendors are queried and then after
+        each symbol that they answered. By default, a progress bar is shown in a terminal or
+        notebook, and nothing elsewhere.
 
-        ``layout="wide"``: One frame with the columns (field, symbol) and a row for every timestamp
-        that occurs in any symbol. ``wide["close"]`` has a column for each symbol, the layout that
-        vectorbt takes and ``yfinance.download`` returns. A symbol without a bar has NaN; one that
-        failed is NaN throughout. ``attrs["onetape"]`` has ``symbols`` (maps each symbol to the
-        attributes its own frame would have), ``failed`` and ``complete``.
+        With ``layout="wide"``, the result is one frame with the columns (field, symbol) and a row
+        for every timestamp that occurs for any symbol. ``wide["close"]`` has a column for each
+        symbol: the layout that vectorbt accepts and ``yfinance.download`` returns. If a symbol has
+        no bar at a timestamp, its values are NaN; a symbol that failed is NaN throughout.
+        ``attrs["onetape"]`` contains ``symbols`` (maps each symbol to the attributes that its own
+        frame would have), ``failed`` and ``complete``.
 
-        Every symbol is in the answer. One that failed has an empty frame, and its error is in
-        ``attrs["onetape"]["error"]`` (``type``, ``message``, ``reason``, ``brief``,
-        ``candidates``) next to the entries that every frame has; ``describe(frame)`` shows it.
+        Every symbol is in the answer. A symbol that failed has an empty frame, whose
+        ``attrs["onetape"]["error"]`` contains the error (``type``, ``message``, ``reason``,
+        ``brief``, ``candidates``) in addition to the entries that every frame has;
+        ``describe(frame)`` shows it.
 
-        ``universe`` may be given instead of ``symbols``. It stands for the members of this universe
-        in :attr:`universes` on the session date ``as_of``, including delisted ones; without
-        ``as_of``, for today's members, which leave out companies that have failed since the first
-        bar. The dict then has the attributes ``members`` (with ``is_pit``, ``known_from``,
-        ``unresolved``, ``reason``) and ``without_bars`` (maps each member to the sessions in the
-        range for which it has no bar); for a wide frame both are in
-        ``attrs["onetape"]["universe"]``.
+        ``universe``, the name of a universe (a recorded list of symbols), may be given instead of
+        ``symbols``. It stands for the universe's members in :attr:`universes` on the session date
+        ``as_of``, including delisted ones. Without ``as_of``, it stands for today's members, which
+        do not include companies that have failed since the first bar. The returned dict then has
+        the attributes ``members`` (with ``is_pit``, ``known_from``, ``unresolved``, ``reason``) and
+        ``without_bars`` (maps each member to the sessions in the range for which it has no bar);
+        for a wide frame, both are in ``attrs["onetape"]["universe"]``.
 
         Raises:
             QueryError: An argument that applies to all symbols is invalid.
@@ -397,7 +403,7 @@ class DataManager:
             listener, names = None if reporter is None else BatchProgress(client, reporter), symbols
 
             def ask(wishes: Wishes) -> dict[str, pd.DataFrame]:
-                """Return the bars for each symbol."""
+                """Return the bars for each symbol, for the given options."""
                 return client.get_by_symbol(names, timeframe, bounds, wishes, listener)
 
             if force_refresh:
@@ -425,25 +431,25 @@ class DataManager:
         """Return the last price of ``symbol``, with its time and its state (live, stale and so on).
 
         The price comes from one of this manager's running streams if a vendor in the rules streams
-        the symbol and its latest price is no older than ``max_age``. Otherwise the vendors used
-        for bars are queried for the current minute or, while the market is closed, for the last
-        close. A fetched quote is reused for ``max_age`` seconds, as long as the market neither
-        opens nor closes; of several simultaneous callers, one queries the vendors. Quotes are
-        never stored as bars.
+        the symbol and its latest price is no older than ``max_age``. Otherwise the vendors used for
+        bars are queried for the current minute or, while the market is closed, for the last close.
+        A fetched quote is reused for ``max_age`` seconds, unless the market opens or closes in
+        between; if several callers request it at the same time, only one of them queries the
+        vendors. Quotes are never stored as bars.
 
         Args:
             symbol: As for :meth:`get_ohlcv`.
             max_age: Seconds for which a fetched quote or a streamed price is reused; from 0
                 (always query) to a day.
             timeout: Seconds after which the call stops waiting, as for :meth:`get_ohlcv`.
-            session: ``extended``: the market for a US share counts as open from 04:00 to 20:00 New
-                York time, and its last price is from these hours; ``change`` is relative to the
-                close of the previous session.
+            session: ``regular``, or ``extended``: the market for a US share then counts as open
+                from 04:00 to 20:00 New York time, and the last price is from these hours;
+                ``change`` is relative to the close of the previous session.
 
         Returns:
             The quote. Its ``state`` is ``live`` or ``forming`` only for a price from this minute;
-            it is ``stale`` for a symbol that is halted, delisted or out of reach, and ``note``
-            says why.
+            it is ``stale`` if the symbol is halted or delisted or its vendors cannot be reached,
+            and ``note`` gives the reason.
 
         Raises:
             QueryError: An argument is invalid, or the symbol is ambiguous (a ``ValueError``).
@@ -461,35 +467,35 @@ class DataManager:
         timeout: float | None = None,
         session: AskedSession = "regular",
     ) -> Quotes:
-        """Return a quote for each symbol, keyed as it was typed; arguments as :meth:`get_quote`.
+        """Return a quote for each symbol, by the symbol as typed; arguments as for :meth:`get_quote`.
 
-        A few symbols are requested at a time; ``timeout`` applies to all of them together. A
-        symbol that failed is not in the dict: its error is in ``.errors``, and looking the symbol
-        up raises it.
+        A few symbols are requested at a time; ``timeout`` is the limit for all symbols together. A
+        symbol that failed is not in the dict: its error is in ``.errors``, and looking up the
+        symbol raises the error.
 
         Raises:
             QueryError: An argument that applies to all symbols is invalid.
 
         Warns:
-            IncompleteDataWarning: Some quotes could not be fetched; once per call.
+            IncompleteDataWarning: Some quotes could not be fetched; issued once per call.
         """
         return self._services.client.get_quotes(symbols, max_age, timeout, self._streamed, session)
 
     def search(
         self, text: str, limit: int = 20, *, offline: bool = False, timeout: float | None = None
     ) -> list[Listing]:
-        """Return the symbols whose symbol or name matches ``text``, the most likely first.
+        """Search for symbols by symbol or name, and return the matches, the most likely first.
 
         Exact symbols come first, then exact names, symbol prefixes, whole words in names, word
         prefixes and substrings; ties keep the order of the vendor's answer. Vendors that support
-        text search are queried in the order of the rules until one lists something; Binance is
-        queried for all its pairs at once. Results are kept for a week in the cache folder. Results
-        that no rule recognizes as a symbol are left out, so each ``symbol`` can be requested as it
-        is. If no vendor is queried or none answers, and nothing stored matches, a packaged list of
-        the best-known shares and coins is searched.
+        text search are queried in the order of the rules until one of them returns a match; from
+        Binance, the list of all its pairs is requested at once. Results are kept in the cache
+        folder for a week. Matches that no rule recognizes as a symbol are left out, so that each
+        ``symbol`` can be requested as it is. If no vendor is queried or none answers, and no stored
+        result matches, a packaged list of the best-known shares and coins is searched.
 
         Args:
-            text: Part of a symbol or name, at most 64 characters; case does not matter.
+            text: Part of a symbol or name, at most 64 characters, case-insensitive.
             limit: Maximum number of results, from 1 to 1,000.
             offline: Search only stored results; no vendor is queried.
             timeout: Seconds after which the call stops waiting, as for :meth:`get_ohlcv`.
@@ -509,7 +515,7 @@ class DataManager:
             return self._services.names.search(text, limit, offline, timeout)
 
     def _streamed(self, instrument: Instrument) -> LivePrice | None:
-        """Return the latest price of a running stream, or None if there is none."""
+        """Return the latest price from a running stream, or None if there is none."""
         feeds: LiveFeeds | None = self.__dict__.get("_feeds")  # unset until a feed is made
         return feeds.live_price(instrument) if feeds is not None else None
 
@@ -555,11 +561,12 @@ class DataManager:
         """Return what :meth:`get_ohlcv` would do with these arguments; no vendor is queried.
 
         The plan lists the stored bars, the bars that would be requested from each vendor, the
-        number of requests and how long they would currently wait for the vendors' limits, and the
-        bars that no vendor could supply. Nothing is written. Damage is not repaired: bars that a
-        repair would save count as stored. If the cache has everything, no vendor module is loaded.
-        A plan prints well, in notebooks too; ``to_json()`` returns plain values. For several
-        symbols, the result is a dict of plans by symbol, with the total in ``requests``.
+        number of requests, how long they would currently wait because of the vendors' limits, and
+        the bars that no vendor could supply. Nothing is written. Damaged files are not repaired;
+        bars that a repair would recover count as stored. If the cache contains everything, no
+        vendor module is loaded. A plan can be printed, and notebooks show it as a table;
+        ``to_json()`` returns a JSON-compatible dict. For several symbols, the result is a dict of
+        plans by symbol, with the total number of requests in ``requests``.
 
         Raises:
             QueryError: An argument is invalid (a ``ValueError``).
@@ -613,10 +620,10 @@ class DataManager:
     ) -> Explanation | Explanations:
         """Return an explanation of which vendors are queried for a series, and of its stored bars.
 
-        The explanation includes each vendor's limits and pauses. With a start, it also shows the
-        vendors whose history is too short for these dates. No vendor is queried and nothing is
-        written. The explanation prints well; ``to_json()`` returns plain values. For several
-        symbols, the result is a dict of explanations by symbol.
+        The explanation includes each vendor's limits and pauses. If a start is given, it also shows
+        which vendors' history is too short for these dates. No vendor is queried and nothing is
+        written. The explanation can be printed; ``to_json()`` returns a JSON-compatible dict. For
+        several symbols, the result is a dict of explanations by symbol.
 
         Raises:
             QueryError: The symbol is unknown or ambiguous, or the timeframe is invalid (a
@@ -650,30 +657,31 @@ class DataManager:
         *,
         timeout: float | None = None,
     ) -> pd.DataFrame:
-        """Return splits and dividends of a share, fetching those that are missing or due.
+        """Return the splits and dividends of a share, after fetching those that are missing or due.
 
-        One row for each action that counts, in ascending order of ex-date. Index ``ex_date``:
-        session dates of the venue at 00:00 (``datetime64[ns]``). Columns: ``type`` (``split``,
-        ``dividend``); ``ratio`` (new shares per old share; NaN for a dividend); ``amount`` (cash
-        per share in terms of today's shares, which fits prices adjusted for splits; NaN for a
-        split); ``paid`` (cash per share in terms of the shares on the ex-date); ``currency`` (of
-        both: the one the vendor reports, else that of the share's prices; empty if neither is
-        known, and for a split); ``pay_date`` (``datetime64[ns]``; NaT if no vendor that reports
-        the dividend gives one); ``source`` (the trusted vendor); ``dispute`` (the differing
-        reports of other vendors; empty if they agree). ``attrs["onetape"]``: ``symbol``,
-        ``attempts``, ``complete``, ``gaps`` (ex-dates that no vendor could answer for),
-        ``awaited`` (ex-dates that come with the bar for their day) and ``left_out`` (actions
-        reported by too few vendors to count). Crypto, currencies, indices and futures have none:
-        the frame is empty, and no vendor is queried.
+        The frame has one row for each action that counts, in ascending order of ex-date. Index
+        ``ex_date``: session dates of the venue at 00:00 (``datetime64[ns]``). Columns: ``type``
+        (``split``, ``dividend``); ``ratio`` (new shares per old share; NaN for a dividend);
+        ``amount`` (cash per share in terms of today's shares, which fits prices adjusted for
+        splits; NaN for a split); ``paid`` (cash per share in terms of the shares on the ex-date);
+        ``currency`` (of both amounts: the one that the vendor reports, else that of the share's
+        prices; empty if neither is known, and for a split); ``pay_date`` (``datetime64[ns]``; NaT
+        if no vendor that reports the dividend gives one); ``source`` (the trusted vendor);
+        ``dispute`` (the differing reports of other vendors; empty if they agree).
+        ``attrs["onetape"]``: ``symbol``, ``attempts``, ``complete``, ``gaps`` (ex-dates that no
+        vendor could answer for), ``awaited`` (ex-dates whose actions will be known once the bar for
+        that day is available) and ``left_out`` (actions reported by too few vendors to count).
+        Crypto, currencies, indices and futures have none: the frame is empty, and no vendor is
+        queried.
 
-        Fetched actions are stored next to the bars; they are due again with the market's next
-        session. Thread-safe.
+        Fetched actions are stored next to the bars, and are due to be fetched again at the market's
+        next session. Thread-safe.
 
         Args:
             symbol: Symbol such as ``AAPL``, ``BRK.B``, ``VOD.L``.
             start, end: Ex-dates, both inclusive; a datetime means its session date at the venue.
-                Without a start: as far back as there are any. Without an end: up to and including
-                those already announced.
+                Without a start, all known actions are returned. Without an end, actions that have
+                been announced but not yet taken place are included.
             timeout: Seconds after which the call stops waiting, as for :meth:`get_ohlcv`.
 
         Raises:
@@ -695,15 +703,15 @@ class DataManager:
     def coverage(self, symbol: str, timeframe: str) -> pd.DataFrame:
         """Return the coverage of a series: its stored spans and their state; queries no vendor.
 
-        One row for each span, ascending; the lane that answers under the rules comes first.
-        Columns: ``lane`` (empty for the default one; otherwise the difference from it, such as
-        ``raw``, or a pinned vendor); ``start``, ``end`` (bounds of open stamps, naive UTC
-        ``datetime64[ns]``, half-open; for daily and longer bars session dates at 00:00); ``state``
-        (``final``; ``provisional``: closed, may change; ``suspect``: stored but doubtful;
-        ``empty``: requested, but without bars); ``vendor``; ``reason`` (why the span is empty or
-        doubtful); ``next_due`` (naive UTC: time from which fetching again can change the span; NaT:
-        never). The ranges between the spans were never requested; if the series is not stored, the
-        frame is empty. Thread-safe.
+        The frame has one row for each span, ascending; the lane (the folder for one kind of bars)
+        from which the rules answer comes first. Columns: ``lane`` (empty for the default lane,
+        otherwise the difference from it, such as ``raw``, or a pinned vendor); ``start``, ``end``
+        (bounds of the bars' opening times, naive UTC ``datetime64[ns]``, half-open; for daily and
+        longer bars, session dates at 00:00); ``state`` (``final``; ``provisional``: closed, may
+        change; ``suspect``: stored but doubtful; ``empty``: requested, but without bars);
+        ``vendor``; ``reason`` (why the span is empty or doubtful); ``next_due`` (naive UTC: time
+        from which fetching again can change the span; NaT if never). The ranges between the spans
+        have never been requested; if the series is not stored, the frame is empty. Thread-safe.
 
         Args:
             symbol, timeframe: As for :meth:`get_ohlcv`.
@@ -731,29 +739,30 @@ class DataManager:
         timeout: float | None = None,
         mark: bool = False,
     ) -> QualityReport:
-        """Check the stored bars of a series, and return a report of their faults.
+        """Check the stored bars of a series, and return a report on their faults.
 
-        ``intrinsic`` uses only the series itself, which can prove x100 units, splits that are
-        missing or applied in part, wrong dividends, stale runs, spikes, rows that are not bars,
-        and missing bars; no vendor is queried. ``corroborated`` also compares the range (by
-        default the last 500 bars) with a second vendor, and ``authoritative`` with the exchange
-        itself, as ``onetape verify`` does; these take requests, counted in ``requests`` of the
-        report. No bars are changed: a finding whose cause is certain has ``repairs``, the steps
-        that would resolve it. A score below ``validation.min_quality_score`` in the rules also
-        emits an event (``QualityLow``). Thread-safe.
+        ``intrinsic`` uses only the series itself, which is enough to detect prices that are off by
+        a factor of 100, splits that are missing or partly applied, wrong dividends, unchanging
+        prices, spikes, invalid rows and missing bars; no vendor is queried. ``corroborated`` also
+        compares the range (by default the last 500 bars) with a second vendor, and
+        ``authoritative`` with the exchange itself, as ``onetape verify`` does; these levels send
+        requests, which ``requests`` in the report counts. No bars are changed: if the cause of a
+        finding is certain, its ``repairs`` lists the steps that would resolve it. A score below
+        ``validation.min_quality_score`` in the rules also emits an event (``QualityLow``).
+        Thread-safe.
 
         Args:
             symbol, timeframe: As for :meth:`get_ohlcv`.
-            start, end: As for :meth:`get_ohlcv`; by default everything that is stored.
+            start, end: As for :meth:`get_ohlcv`; by default, all stored bars are checked.
             level: Sources to compare with: ``intrinsic``, ``corroborated`` or ``authoritative``.
-            lane: Lane as named by :meth:`coverage`. None means the one that answers under the rules, or
-                else the first that is stored.
-            timeout: Seconds after which the call stops waiting for vendors; comparisons that were
+            lane: Lane, as named by :meth:`coverage`. None means the lane from which the rules
+                answer, or else the first one that is stored.
+            timeout: Seconds after which the call stops waiting for vendors; comparisons that are
                 not finished by then are listed in ``not_checked``.
-            mark: Mark the bars with ``intrinsic`` findings whose cause is certain, as one commit.
-                In every later answer these bars are ``suspect``, with a reason that begins with
-                ``grave:``. Marks that are no longer proven are removed. ``marked`` and ``unmarked``
-                in the report count the bars. The whole series is examined.
+            mark: Mark the bars that have ``intrinsic`` findings with a certain cause, in one
+                commit. In every later answer these bars are ``suspect``, with a reason that begins
+                with ``grave:``. Marks that are no longer proven are removed. The report counts the
+                bars in ``marked`` and ``unmarked``. The whole series is examined.
 
         Returns:
             The report; ``as_dict()`` returns the values that ``onetape validate --json`` prints.
@@ -779,50 +788,52 @@ class DataManager:
         start: When = None,
         end: When = None,
     ) -> GapReport:
-        """Return every gap in stored series, with its class (its cause), evidence and next step.
+        """Return every gap in stored series, with the class of its cause, the evidence and the next step.
 
-        No vendor is queried. ``report.gaps`` has the gaps, ``report.to_frame()`` a row for each,
-        ``report.incidents`` the sessions that a vendor lacks for most of its symbols, and
-        ``report.series`` the counts by series. Thread-safe.
+        No vendor is queried. ``report.gaps`` lists the gaps, ``report.to_frame()`` has a row for
+        each, ``report.incidents`` lists the sessions for which a vendor is missing bars for most of
+        its symbols, and ``report.series`` has the counts by series. Thread-safe.
 
         Args:
-            symbol, timeframe: As for :meth:`get_ohlcv`; several symbols, such as the members of a
-                universe; None means everything that is stored.
-            start, end: As for :meth:`get_ohlcv`; by default from the first bar ever requested
+            symbol, timeframe: As for :meth:`get_ohlcv`. Several symbols can be given, such as the
+                members of a universe; None means all stored series.
+            start, end: As for :meth:`get_ohlcv`; by default, from the first bar ever requested
                 until now.
 
         Raises:
             QueryError: An argument is invalid (a ``ValueError``).
-            CacheError: Nothing is stored for it, or the cache cannot be read. If there are several
-                symbols, ``report.absent`` names those without stored data.
+            CacheError: Nothing is stored for the symbol, or the cache cannot be read. If there are
+                several symbols, ``report.absent`` names those without stored bars instead.
         """
         gaps = load_part("jobs.gaps").gap_report(self._services, symbol, timeframe, start, end)
         report: GapReport = gaps
         return report
 
     def report(self, symbol: str | None = None, timeframe: str | None = None) -> BarsReport:
-        """Return a report of the known facts about one stored series, or about all of them.
+        """Return a report on one stored series, or on everything that is stored.
 
-        For one series, in each of its lanes: chart, coverage by month, gaps with their class and
-        evidence, findings, confirmations by second vendors, commit log, vendors in the rules, and
-        the fingerprint of its bars. For everything: coverage of all series by month, their counts,
-        gaps and incidents. No vendor is queried. If a part cannot be read, for example because of a
-        damaged file, the report has the reason instead.
+        The report on one series contains, for each of its lanes: a chart, coverage by month, gaps
+        with their class and evidence, findings, confirmations by second vendors, the commit log,
+        the vendors in the rules, and the fingerprint of the bars. The report on everything contains
+        the coverage of all series by month, their counts, gaps and incidents. No vendor is queried.
+        If a part cannot be read, for example because of a damaged file, the report gives the reason
+        instead.
 
         Args:
             symbol, timeframe: As for :meth:`get_ohlcv`. Pass both, or pass neither to report on
                 everything that is stored.
 
         Returns:
-            The report: ``.html()``, ``.to_json()``, ``.save(path)``; it also prints well in
-            notebooks.
+            The report, with ``.html()``, ``.to_json()`` and ``.save(path)``; notebooks also show
+            it.
 
         Raises:
-            QueryError: An argument is invalid, or only one of the two is given (a ``ValueError``).
+            QueryError: An argument is invalid, or only one of ``symbol`` and ``timeframe`` is given
+                (a ``ValueError``).
             CacheError: Nothing is stored for the series, or the cache cannot be read.
 
         Warns:
-            IncompleteDataWarning: The bars drawn for the series are incomplete.
+            IncompleteDataWarning: The bars that the chart shows are incomplete.
         """
         report: BarsReport = load_part("charts.report").report_of(self, symbol, timeframe)
         return report
@@ -830,18 +841,19 @@ class DataManager:
     def sessions(self, symbol: str, start: When, end: When) -> pd.DataFrame:
         """Return the sessions of a symbol's market, from its calendar; no vendor is queried.
 
-        One row for each session that trades at any time in the range, ascending, including future
-        ones. Index ``session``: session dates at 00:00 (``datetime64[ns]``). Columns: ``open``,
-        ``close`` (naive UTC ``datetime64[ns]``, half-open; futures and currencies open the evening
-        before); ``early_close`` (bool: closes before the usual hour); ``next_due`` (naive UTC: time
-        from which the session's daily bar no longer changes); ``holidays_known`` (bool: False if no
-        holidays are on record and every weekday counts). A market that never closes has one session
-        for each UTC day. Thread-safe.
+        The frame has one row for each session with trading hours in the range, ascending, including
+        future sessions. Index ``session``: session dates at 00:00 (``datetime64[ns]``). Columns:
+        ``open``, ``close`` (naive UTC ``datetime64[ns]``, half-open; futures and currencies open on
+        the evening before); ``early_close`` (bool: the session closes earlier than usual);
+        ``next_due`` (naive UTC: time from which the session's daily bar no longer changes);
+        ``holidays_known`` (bool: False if the calendar has no holidays on record, so that every
+        weekday counts as a session). A market that never closes has one session for each UTC day.
+        Thread-safe.
 
         Args:
             symbol: As for :meth:`get_ohlcv`.
-            start, end: Both inclusive; dates and ``YYYY-MM-DD`` strings are whole session dates of
-                the venue, datetimes are UTC instants (naive means UTC).
+            start, end: Bounds, both inclusive; dates and ``YYYY-MM-DD`` strings are whole session
+                dates of the venue, datetimes are UTC instants (naive means UTC).
 
         Raises:
             QueryError: An argument is invalid (a ``ValueError``).
@@ -865,17 +877,17 @@ class DataManager:
     ) -> pd.DataFrame:
         """Return a perpetual future's funding rates (``fundingRate``), one row per funding time.
 
-        The frame, like those for open interest and long/short ratios, has a naive UTC index
-        (``timestamp``, ns) and float64 columns, ascending; spans that were fetched once come from
-        the cache. ``BTCUSDT`` is the future settled in dollars, ``BTCUSD`` (or ``BTCUSD_PERP``)
-        the one settled in the coin.
+        The frame, like those for open interest and long/short ratios, has an ascending naive UTC
+        index (``timestamp``, ns) and float64 columns; spans that have been fetched before come from
+        the cache. ``BTCUSDT`` is the future settled in dollars, ``BTCUSD`` (or ``BTCUSD_PERP``) the
+        one settled in the coin.
 
         Args:
             symbol: Pair, such as ``BTCUSDT``.
-            start_date, end_date: Both inclusive; datetimes are UTC instants (naive means UTC),
-                dates and ``YYYY-MM-DD`` strings are whole UTC days. Default: from 29 days ago
+            start_date, end_date: Bounds, both inclusive; datetimes are UTC instants (naive means
+                UTC), dates and ``YYYY-MM-DD`` strings are whole UTC days. Default: from 29 days ago
                 until now.
-            force_refresh: Fetch everything again.
+            force_refresh: Fetch all rows again, even if they are cached.
             timeout: Seconds after which the call stops waiting, as for ``get_ohlcv``.
 
         Raises:
@@ -905,11 +917,11 @@ class DataManager:
     ) -> pd.DataFrame:
         """Return open interest: columns ``sumOpenInterest``, ``sumOpenInterestValue``.
 
-        The exchange keeps the last 30 days; fetched rows stay in the cache.
+        The exchange provides only the last 30 days; rows that have been fetched stay in the cache.
 
         Args:
             symbol, start_date, end_date, force_refresh, timeout: As for :meth:`get_funding_rate`.
-            period: Time between two rows: 5m 15m 30m 1h 2h 4h 6h 12h 1d.
+            period: Time between two rows: 5m, 15m, 30m, 1h, 2h, 4h, 6h, 12h or 1d.
 
         Raises:
             QueryError, AllProvidersFailedError: As for :meth:`get_funding_rate`.
@@ -931,9 +943,9 @@ class DataManager:
         *,
         timeout: float | None = None,
     ) -> pd.DataFrame:
-        """Return long/short ratios: ``longShortRatio``, ``longAccount``, ``shortAccount``.
+        """Return long/short ratios: columns ``longShortRatio``, ``longAccount``, ``shortAccount``.
 
-        Arguments, depth and errors are as for :meth:`get_open_interest`.
+        Arguments, length of the history and errors are as for :meth:`get_open_interest`.
         """
         from .model.figures import LONG_SHORT
 
@@ -954,28 +966,29 @@ class DataManager:
         as_of: datetime | date | str | None = None,
         timeout: float | None = None,
     ) -> dict[str, Any]:
-        """Return vendors' data on a company or coin as one record; {} if no vendor has any.
+        """Return vendors' fundamentals for a company or coin as one record; {} if no vendor has any.
 
-        It never raises; if the record is empty, a warning has the reason. ``_metadata`` has the
-        vendor and time of each field, the disagreements between vendors, and the vendors that were
-        queried or failed. ``docs/fundamentals.md`` lists the fields with their units.
+        This method never raises an error; if the record is empty, a warning gives the reason.
+        ``_metadata`` contains the vendor and time of each field, the disagreements between vendors,
+        and the vendors that were queried or failed. ``docs/fundamentals.md`` lists the fields with
+        their units.
 
         Args:
             symbol: Symbol such as ``AAPL``, ``BRK.B``, ``BTCUSDT``.
-            providers: Query and use only these vendors. If their values differ, an earlier vendor
-                is trusted over a later one, whatever the order in the rules.
+            providers: Query and use only these vendors. If their values differ, earlier vendors in
+                this list are trusted over later ones, regardless of the order in the rules.
             force_refresh: Fetch again even if the cached record is fresh.
             combination_strategy: ``priority_based``, ``quality_based`` or ``consensus``.
             data_type: ``general``, ``profile``, ``ratios``, ``statements`` or one of their
                 aliases.
-            max_age_days: Maximum age of cached data; by default the one for its type.
-            as_of: Return only data that was public by this date or, for an instant, by the day
-                before.
+            max_age_days: Maximum age of cached data in days; by default, the one for the data type.
+            as_of: Return only data that was public by this date or, if an instant is given, by the
+                day before it.
             timeout: Seconds after which the call stops waiting for vendors and other callers,
                 instead of ``time_budget_seconds`` in the fundamentals file (20).
 
         Warns:
-            IncompleteDataWarning: The record is empty; once per call, with the reason.
+            IncompleteDataWarning: The record is empty; issued once per call, with the reason.
         """
         from .fundamentals.request import Wish
 
@@ -989,13 +1002,14 @@ class DataManager:
     ) -> AnyFeed:
         """Return a feed that delivers history first, then each bar as it closes.
 
-        Iterating, awaiting or ``cerebro.adddata`` starts the feed. ``timeout=`` limits each of its
-        requests for bars; see :func:`~.feed.selection.live_feed` for all options.
+        The feed starts when it is iterated (also with ``async for``) or when Cerebro runs it.
+        ``timeout=`` limits each of its requests for bars; see :func:`~.feed.selection.live_feed`
+        for all options.
 
         Raises:
             QueryError: The symbol, timeframe or timeout is invalid (a ``ValueError``).
             ConfigError: An option is unknown or invalid, or a key or an extra is missing.
-            DataError: There is no history to begin with.
+            DataError: There is no history with which the feed could begin.
         """
         selection = load_part("feed.selection")
         feed: AnyFeed = selection.live_feed(self, symbol, timeframe, lookback_bars, **kwargs)
@@ -1004,14 +1018,14 @@ class DataManager:
     def get_live_feed(
         self, symbol: str, timeframe: str, lookback_bars: int = 1000, **kwargs: Any
     ) -> AnyFeed | None:
-        """Return :meth:`live_feed`; if that raises, warn with the reason and return None."""
+        """Return the result of :meth:`live_feed`; if that raises an error, warn and return None."""
         live_feed_or_none = load_part("feed.selection").live_feed_or_none
         feed: AnyFeed | None = live_feed_or_none(self, symbol, timeframe, lookback_bars, **kwargs)
         return feed
 
     @cached_property
     def universes(self) -> Universes:
-        """The universes of the default database (:func:`get_universes`); assignable."""
+        """The universes in the default database (:func:`get_universes`); others can be assigned."""
         return get_universes()
 
     @cached_property
@@ -1020,9 +1034,9 @@ class DataManager:
         return feeds
 
     def _normalize_symbol(self, symbol: Any) -> str:
-        """Return the symbol of a company in the form ``BRK-B``; empty if it is not a company's.
+        """Return a company's symbol in the form ``BRK-B``; empty if the symbol is not a company's.
 
-        Kept because older programs call it.
+        This method is kept because older programs call it.
         """
         from .fundamentals.request import normalized
 
@@ -1033,34 +1047,34 @@ class DataManager:
         return self.cache.get_stats()
 
     def metrics(self) -> dict[str, Any]:
-        """Return the counters since this manager was created, as plain values (see the docs).
+        """Return this manager's counters since its creation, as a JSON-compatible dict (see the docs).
 
-        ``vendors`` (requests, outcomes, seconds, bytes, waits), ``calls``, ``quality``,
-        ``events``, ``cache`` (sizes as of the last minute), ``process`` (memory, CPU time).
-        The counts are for this process; only ``vendor_days`` (the number of sessions each vendor
-        lacks) covers all processes.
+        ``vendors`` (requests, outcomes, seconds, bytes, waits), ``calls``, ``quality``, ``events``,
+        ``cache`` (sizes as of the last minute), ``process`` (memory, CPU time). The counts are for
+        this process; only ``vendor_days`` (the number of sessions for which each vendor is missing
+        bars) covers all processes.
         """
         vendor_days = self._services.network.vendor_days()
         days = Counter(day.vendor for day in vendor_days if day.condition != "pending")
         return self._services.observer.snapshot() | {"vendor_days": dict(days)}
 
     def on_event(self, listener: Callable[[Event], object]) -> Callable[[], None]:
-        """Call ``listener`` with each :class:`~.observability.events.Event`: retries, fallbacks...
+        """Call ``listener`` with each :class:`~.observability.events.Event`: retries, fallbacks and so on.
 
-        The listener runs in the thread of the call that the event is about, and the call waits for
-        it. An exception that it raises is logged once and has no other effect. Returns a function
-        that removes the listener.
+        The listener runs in the thread of the call that caused the event, and the call waits for
+        it. An exception that the listener raises is logged once and has no other effect. The result
+        is a function that removes the listener.
         """
         return self._services.observer.on_event(listener)
 
     def clear_cache(self, symbol: str | None = None, timeframe: str | None = None) -> None:
-        """Delete cached bars: those of a series, a symbol or a timeframe, or all of them."""
+        """Delete cached bars: all of them, or only those for a symbol, a timeframe, or both."""
         with running(subject_of(symbol, timeframe)):
             self.cache.clear(symbol, timeframe)
 
 
 def _start(symbol: str, start: When, period: str | timedelta | None) -> Any:
-    """Return the start of a range: ``start``, or the period that replaces it."""
+    """Return ``start``, or ``period`` if it is given instead."""
     if period is None:
         return start
     if start is not None:
@@ -1077,17 +1091,17 @@ def _start(symbol: str, start: When, period: str | timedelta | None) -> Any:
 def get_data_manager(
     cache_dir: str | Path | None = None, config_path: str | Path | None = None
 ) -> DataManager:
-    """Return this process's one manager, creating it on the first call; thread-safe.
+    """Return the one data manager of this process, creating it on the first call. Thread-safe.
 
-    A forked child creates its own, on the same folder and with the same rules. Different arguments
-    in later calls are ignored, with a warning.
+    A forked child creates its own manager, with the same folder and rules. If later calls have
+    different arguments, these are ignored, with a warning.
     """
     manager: DataManager = MANAGER.get(DataManager, cache_dir, config_path)
     return manager
 
 
 def get_universes() -> Universes:
-    """Return the universes of the default database; ``docs/database.md`` says how to choose it.
+    """Return the universes in the default database (``docs/database.md`` explains how to choose it).
 
     Raises:
         MissingExtraError: The extra ``db`` is not installed.
@@ -1098,11 +1112,11 @@ def get_universes() -> Universes:
 
 
 def existing_data_manager() -> DataManager | None:
-    """Return this process's manager, or None before the first :func:`get_data_manager`."""
+    """Return this process's data manager, or None before the first :func:`get_data_manager`."""
     manager: DataManager | None = MANAGER.look()
     return manager
 
 
 def reset_data_manager() -> None:
-    """Forget this process's manager; the next call creates a new one. For tests."""
+    """Forget this process's data manager; the next call creates a new one. For tests."""
     MANAGER.forget()

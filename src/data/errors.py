@@ -1,7 +1,7 @@
 """Every error of the library, in one tree.
 
-Two class flags decide what happens next: ``retry`` (query the same vendor again) and ``failover``
-(query the next one; see :data:`FAILOVER_ERRORS`).
+Two class attributes decide what happens after an error: ``retry`` (the same vendor is queried
+again) and ``failover`` (the next one is queried; see :data:`FAILOVER_ERRORS`).
 
 ::
 
@@ -35,15 +35,15 @@ Two class flags decide what happens next: ``retry`` (query the same vendor again
     ├── DecimalRangeError (ValueError)
     └── DatabaseError                     SchemaError · DatabaseUrlError (also a ConfigError)
 
-Each error also has a ``reason``, one word of :data:`REASONS`, and a ``brief``, a sentence for end
-users.
+Each error also has a ``reason``, which is one of :data:`REASONS`, and a ``brief``, a sentence for
+end users.
 
 ``IncompleteDataWarning`` warns of a partial answer, ``ReadOnlyCacheWarning`` of a cache that cannot
-store it, and ``SurvivorshipWarning`` of universe members that were not members on the requested
-day.
+be written to, and ``SurvivorshipWarning`` of universe members that may not have been members on the
+requested day.
 
-Messages state what happened, to which series, which limit applied, and what to do. They never
-contain a key, a query string or a whole body.
+Messages state what happened, for which series, which limit applied, and what to do. They never
+contain a key, a query string or an entire response.
 """
 
 from __future__ import annotations
@@ -112,7 +112,7 @@ _HEAD, _TAIL = 40, 2
 
 
 def shortened(text: str) -> str:
-    """Return a message or hint with the middle of overlong values left out."""
+    """Return a message or hint, with the middle of overlong values left out."""
     if len(text) <= _LONGEST_LINE:
         return text
     return "\n".join(map(_shortened_line, text.splitlines()[:_MOST_LINES]))
@@ -142,16 +142,17 @@ class DataError(Exception):
     """The root of all errors raised by this library.
 
     Args:
-        message: What happened, to which series, and which limit applied.
-        provider, symbol: Vendor and symbol concerned, if any.
+        message: Description of what happened, for which series, and which limit applied.
+        provider, symbol: Vendor and symbol to which the error applies, if any.
         hint: Advice to the user, printed after the message.
 
     Attributes:
-        hidden_requests: Number of requests that a vendor's package had already sent by itself
-            before the one that failed.
-        is_logged: Whether the job has already logged the cause, a vendor's open circuit.
-        reason: One word of :data:`REASONS`, for programs.
-        brief: One sentence for the application's end users; the message is for its operator.
+        hidden_requests: Number of requests that a vendor's own package sent by itself before the
+            one that failed.
+        is_logged: Whether a job has already logged the cause, namely that a vendor is paused after
+            failures.
+        reason: Reason for programs to act on; one of :data:`REASONS`.
+        brief: One sentence for the application's end users; the message itself is for its operator.
         candidates: Symbols that may be meant, most likely first; each can be used as it is.
     """
 
@@ -206,9 +207,9 @@ class DataError(Exception):
 
 
 class ConfigError(DataError, ValueError):
-    """Part of the configuration cannot be used.
+    """A part of the configuration is invalid or missing.
 
-    If it concerns only one vendor, the next vendor is queried.
+    If that part concerns only one vendor, the next vendor is queried.
     """
 
     because: ClassVar[Reason] = "configuration"
@@ -218,7 +219,7 @@ class ConfigError(DataError, ValueError):
 
 
 class RulesError(ConfigError):
-    """A configuration file has errors; ``problems`` lists each as ``path: what``."""
+    """A configuration file has errors; ``problems`` lists each as ``path: description``."""
 
     def __init__(
         self, message: str, *, problems: Sequence[str] = (), **context: str | None
@@ -228,17 +229,17 @@ class RulesError(ConfigError):
 
 
 class MissingCredentialsError(ConfigError):
-    """None of the vendors that could answer has its key set."""
+    """The key is missing for every vendor that could answer."""
 
     because: ClassVar[Reason] = "no_key"
 
 
 class UnknownProviderError(ConfigError):
-    """The named vendor does not exist, or cannot be used because something is missing.
+    """The named vendor does not exist, or cannot be used because a key or package is missing.
 
     Attributes:
-        lacking: Error that was raised when the vendor was created, whose reason is also the reason
-            of this error; None if the vendor does not exist.
+        lacking: Error that was raised when the vendor's downloader was created, from which this
+            error takes its reason; None if the vendor does not exist.
     """
 
     def __init__(
@@ -258,7 +259,7 @@ class MissingExtraError(ConfigError):
 
 
 def install_line(extra: str) -> str:
-    """Return the command that installs an extra; in a source checkout, it installs from there."""
+    """Return the command that installs an extra; in a source checkout, it installs from the checkout."""
     checkout = Path(__file__).resolve().parents[2]
     if (checkout / "setup.cfg").is_file():
         return f'pip install -e "{checkout}[{extra}]"'
@@ -269,7 +270,7 @@ def install_line(extra: str) -> str:
 
 
 class QueryError(DataError, ValueError):
-    """The request itself cannot be understood or can never be answered."""
+    """The request itself is invalid or can never be answered."""
 
     because: ClassVar[Reason] = "question"
     _quotes = True
@@ -288,13 +289,13 @@ class BadTimeframeError(QueryError):
 
 
 class BadRangeError(QueryError):
-    """The range is empty, reversed, in the future, or not a time."""
+    """The range is empty, reversed or in the future, or a bound is not a time."""
 
     _brief = "The period of this request is not valid."
 
 
 class UniverseError(QueryError):
-    """A universe, its definition or a file for it is unusable, or it is not point-in-time.
+    """A universe, its definition or a file for it is invalid, or the universe is not point-in-time.
 
     Attributes:
         line: Number of the faulty line in the file, counted from 1; None if there is none.
@@ -308,7 +309,7 @@ class UniverseError(QueryError):
 
 
 class NoProviderError(QueryError, RuntimeError):
-    """No vendor is configured for this symbol and timeframe, or all that are lack their keys.
+    """No vendor is configured for this symbol and timeframe, or keys are missing for all that are.
 
     Attributes:
         lacking: Error that names the missing keys, if they are the only reason; otherwise None.
@@ -345,11 +346,12 @@ class ProviderError(DataError):
 
 
 class TransientError(ProviderError):
-    """A failure that may be temporary: the same vendor is queried again, within the retry limits.
+    """A failure that may be temporary; the same vendor is queried again, up to the retry limits.
 
     Attributes:
-        was_sent: False if no part of the request can have reached the vendor.
-        is_unconnected: Whether the host sent nothing at all, or its name was not found.
+        was_sent: False if it is certain that no part of the request reached the vendor.
+        is_unconnected: Whether no response at all came from the host, or its name could not be
+            resolved.
         is_own: Whether this machine's own network is down, so that the vendor is not at fault.
     """
 
@@ -362,13 +364,13 @@ class TransientError(ProviderError):
     def is_no_fault(self) -> bool:
         """Whether the vendor is not at fault.
 
-        The caller allowed too little time, or its own network is down.
+        This is so if the caller allowed too little time, or if this machine's own network is down.
         """
         return self.is_own or bool(getattr(self, "by_caller", False))
 
 
 class ProviderTimeoutError(TransientError):
-    """The vendor did not answer in time, or the call ran out of time before it could.
+    """The vendor did not answer in time, or the call ran out of time before the vendor could answer.
 
     Attributes:
         by_caller: Whether the call left less time than vendors usually take, so that the vendor is
@@ -385,7 +387,7 @@ class UnavailableError(TransientError):
 
 
 class ForeignError(UnavailableError):
-    """A user's downloader raised an error from outside this library, which is ``__cause__``.
+    """Code from outside this library raised an error, which is the ``__cause__`` of this one.
 
     Whether a retry would help is not known, so the next vendor is queried.
     """
@@ -397,8 +399,9 @@ class RateLimitedError(TransientError):
     """The vendor asked us to slow down.
 
     Attributes:
-        retry_after: Seconds to wait, if the vendor gave them. ``reset_after`` is an alias.
-        until_ms: End of the wait in UTC milliseconds by the vendor's clock, if the vendor gave it.
+        retry_after: Seconds to wait, if the vendor stated them. ``reset_after`` is an alias.
+        until_ms: End of the wait in UTC milliseconds by the vendor's clock, if the vendor stated
+            it.
     """
 
     because: ClassVar[Reason] = "quota"
@@ -439,7 +442,7 @@ class EntitlementError(RefusedError):
 
 
 class RegionError(EntitlementError):
-    """The vendor serves no account in this country, regardless of plan and request."""
+    """The vendor does not serve any account in this country, regardless of plan and request."""
 
     because: ClassVar[Reason] = "region"
 
@@ -451,21 +454,21 @@ class UnsupportedError(ProviderError):
 
 
 class SymbolNotFoundError(UnsupportedError):
-    """The vendor does not know the symbol."""
+    """The symbol is unknown to the vendor."""
 
     because: ClassVar[Reason] = "unknown_symbol"
 
 
 class CapabilityError(UnsupportedError):
-    """The vendor does not serve this timeframe, asset class or depth of history."""
+    """The vendor does not serve this timeframe or asset class, or bars this far back."""
 
 
 class NoDataError(ProviderError):
     """The vendor answered and explicitly reported that it has no data.
 
     Attributes:
-        server_now_ms: The vendor's own time when it answered, in UTC milliseconds; None if it sent
-            none.
+        server_now_ms: Time of the answer by the vendor's own clock, in UTC milliseconds; None if
+            the vendor did not send a time.
     """
 
     because: ClassVar[Reason] = "no_data"
@@ -480,27 +483,27 @@ class ResponseFormatError(ProviderError):
 
 
 class QualityError(ProviderError):
-    """The vendor returned rows that cannot be bars."""
+    """The vendor returned rows that are not valid bars."""
 
     because: ClassVar[Reason] = "bad_answer"
 
 
 class KindMismatchError(ProviderError):
-    """The vendor's bars are of a different kind than the series and were not joined to it."""
+    """The vendor's bars are of a different kind than the stored series and were not added to it."""
 
     because: ClassVar[Reason] = "other_kind"
 
 
 class SpliceConflictError(KindMismatchError):
-    """The vendor's prices do not fit those of the other vendor that they were to be joined to."""
+    """The vendor's prices do not match those of the vendor whose series they were to continue."""
 
 
 class CircuitOpenError(ProviderError):
-    """The vendor failed recently and is not queried before ``until_ms`` (UTC milliseconds).
+    """The vendor has failed recently and will not be queried before ``until_ms`` (UTC milliseconds).
 
     Attributes:
-        until_ms: Time of the next attempt; None if it is not known.
-        is_locked_out: Whether the vendor refused the key for every request.
+        until_ms: Time from which the vendor can be queried again; None if it is not known.
+        is_locked_out: Whether the reason is that the vendor refused the key for all requests.
     """
 
     until_ms: int | None = None
@@ -512,15 +515,15 @@ class CircuitOpenError(ProviderError):
 
 @dataclass(frozen=True)
 class Attempt:
-    """One request to a vendor for a segment of a query's range, with its outcome and duration.
+    """A request to one vendor for a segment of a query's range, with its outcome and duration.
 
     Attributes:
         provider: Vendor that was queried.
-        outcome, message: ``"ok"``, ``"empty"`` or the name of the error's class; its message,
-            empty for ``ok``.
+        outcome, message: ``"ok"``, ``"empty"`` or the name of the error's class; and the error's
+            message, which is empty for ``"ok"``.
         seconds: Time spent on the request.
-        start_ms, end_ms: Requested segment as stamps ``[start, end)`` in UTC milliseconds.
-        rows, requests: Number of bars received, and of HTTP requests sent.
+        start_ms, end_ms: Requested segment of opening times, ``[start, end)``, in UTC milliseconds.
+        rows, requests: Number of bars received, and number of HTTP requests sent.
     """
 
     provider: str
@@ -556,7 +559,7 @@ class AllProvidersFailedError(DataError, RuntimeError):
 
     @property
     def reason(self) -> Reason:
-        """The reason why the vendors failed; the most actionable one if there are several."""
+        """The reason why the vendors failed; if there are several, the one that is easiest to act on."""
         if self.because != "other":
             return self.because
         reasons = {a.error.reason for a in self.attempts if a.error is not None}
@@ -568,7 +571,7 @@ class DataProviderError(AllProvidersFailedError):
 
 
 class UnknownSymbolError(AllProvidersFailedError, SymbolNotFoundError):
-    """The symbol is unknown at its venue, and no other vendor is proven to serve the same one."""
+    """The symbol is unknown at its venue, and no other vendor is proven to serve the same instrument."""
 
     because: ClassVar[Reason] = "unknown_symbol"
 
@@ -579,7 +582,7 @@ class UnknownSymbolError(AllProvidersFailedError, SymbolNotFoundError):
 
 
 class IncompleteDataError(DataError, RuntimeError):
-    """The answer has gaps despite ``strict=True``; ``frame`` holds the bars that were available."""
+    """``strict=True`` was set, and the answer has gaps; ``frame`` contains the bars that were available."""
 
     because: ClassVar[Reason] = "incomplete"
 
@@ -596,16 +599,16 @@ ANSWERS = (QueryError, AllProvidersFailedError, IncompleteDataError)
 
 
 class FeedLagError(DataError, RuntimeError):
-    """A listener read too slowly and was cut off; it received all bars up to that point."""
+    """A feed's listener read too slowly and was cut off; it received all bars up to that point."""
 
     because: ClassVar[Reason] = "lag"
 
 
 class DataPortalError(DataError, RuntimeError):
-    """A portal cannot answer: its source failed, or returned unusable bars.
+    """A data portal cannot answer, because its source failed or returned invalid bars.
 
     Attributes:
-        because_of: Reason of the source's own error, if that has a reason.
+        because_of: Reason given by the source's own error, if there is one.
     """
 
     because: ClassVar[Reason] = "bad_answer"
@@ -618,7 +621,7 @@ class DataPortalError(DataError, RuntimeError):
 
     @property
     def reason(self) -> Reason:
-        """The reason for the failure: that of the source's own error, if that has a reason."""
+        """The reason for the failure, taken from the source's own error if that has one."""
         return self.because_of or self.because
 
 
@@ -629,17 +632,17 @@ class NoDataAvailableError(DataPortalError):
 
 
 class LookaheadError(DataPortalError):
-    """The requested time is after the portal's simulation time, or in the future."""
+    """The requested time is after the data portal's simulation time, or in the future."""
 
     because: ClassVar[Reason] = "question"
 
 
 class IncompleteDataWarning(UserWarning):
-    """The answer is empty, has gaps or flagged rows, or is of another kind (see ``df.attrs``)."""
+    """The answer is empty, has gaps or flagged rows, or is of a different kind (see ``df.attrs``)."""
 
 
 class SurvivorshipWarning(UserWarning):
-    """A universe's members are not point-in-time: failed companies may be missing among them."""
+    """A universe's members are not point-in-time: companies that have failed since may be missing."""
 
 
 class ReadOnlyCacheWarning(UserWarning):
@@ -668,7 +671,7 @@ class FormatVersionError(CacheError):
 
 
 class LockTimeoutError(CacheError):
-    """Another process has held the series' lock for too long."""
+    """Another thread or process has held a lock, such as that of a series, for too long."""
 
 
 class StorageError(CacheError):
@@ -681,15 +684,15 @@ class StorageError(CacheError):
 
 
 class BundleError(CacheError):
-    """A bundle cannot be read or written: it is damaged, foreign, or not the one requested."""
+    """A bundle cannot be used: it is damaged, written by other software, or not the one requested."""
 
 
 class BundleNotFoundError(BundleError, FileNotFoundError):
-    """There is no bundle of that name, or it holds no bars of that frequency."""
+    """There is no bundle with that name, or it does not contain bars of that frequency."""
 
 
 class DecimalRangeError(DataError, ValueError):
-    """A value does not fit into its Decimal column; values are never truncated."""
+    """A value is too large for its Decimal column; values are never truncated."""
 
     because: ClassVar[Reason] = "bad_answer"
 
@@ -713,4 +716,4 @@ class DatabaseUrlError(DatabaseError, ConfigError):
 
 
 class SchemaError(DatabaseError):
-    """The tables are not those of this version: foreign, changed, newer, or older on a server."""
+    """The tables do not match this version: another program's, modified, newer, or outdated on a server."""

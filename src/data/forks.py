@@ -1,8 +1,8 @@
-"""Fresh locks and connections in a forked child.
+"""New locks and connections for forked child processes.
 
-A child inherits locks that a thread of its parent may hold, and sockets that both processes would
-then use. Objects with locks or sockets register here once, and replace them after a fork. A
-resource that must not be open during a fork, such as a database, is closed beforehand.
+A child process inherits locks that a thread of its parent may hold, and sockets that both processes
+would then use. Objects with locks or sockets register here once, and replace them after each fork.
+A resource that must not be open during a fork, such as a database, is closed before it.
 """
 
 from __future__ import annotations
@@ -14,17 +14,17 @@ from typing import Protocol
 
 
 class Forkable(Protocol):
-    """An object that must not share its locks or sockets with its parent process."""
+    """An object whose locks or sockets must not be shared by a parent and a child process."""
 
     def after_fork(self) -> None:
-        """Replace what cannot be shared; called in the child, where no other thread exists."""
+        """Replace locks and sockets; called in the child, where no other thread exists."""
 
 
 class Closable(Forkable, Protocol):
-    """An object that is closed in the parent before a fork."""
+    """An object with a resource that is closed in the parent before a fork."""
 
     def before_fork(self) -> bool:
-        """Close what must not be inherited; return whether to call ``after_fork_in_parent``."""
+        """Close the resource before a fork; return whether to call ``after_fork_in_parent``."""
 
     def after_fork_in_parent(self) -> None:
         """Resume work in the parent after the fork."""

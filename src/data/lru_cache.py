@@ -1,4 +1,4 @@
-"""An in-memory cache with a limit in bytes: the least recently used values are dropped first."""
+"""An in-memory cache with a limit in bytes, which drops the least recently used values first."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ _MOST_BYTES, _SHARE = 256 << 20, 16
 class LruCache:
     """A cache of values by key, limited by their total size in bytes. Thread-safe.
 
-    Several parts of a program can share one cache: a key is a tuple that begins with the name of
-    the part that uses it.
+    Several parts of a program can share one cache, if each key is a tuple that begins with the name
+    of the part that uses it.
 
     Args:
         most_bytes: Limit for all values together; by default a fraction of this machine's memory.
@@ -56,8 +56,8 @@ class LruCache:
     def put(self, key: Hashable, value: Any, size: int) -> None:
         """Store a value of ``size`` bytes, replacing an older one and dropping others to make room.
 
-        A value larger than the cache is not stored, nor is any value while another thread is
-        changing the cache.
+        The value is not stored if it is larger than the whole cache, or if another thread is
+        changing the cache at that moment.
         """
         lock = self._own_lock()
         if lock.locked():

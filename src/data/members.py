@@ -1,4 +1,4 @@
-"""Universes in queries: the members of a universe, and the days on which they have no bars."""
+"""Universes in queries: the members of a universe, and the days for which they have no bars."""
 
 from __future__ import annotations
 
@@ -44,22 +44,23 @@ def named_members(
     bounds: tuple[Any, Any] | None = None,
     strict: bool = False,
 ) -> Members:
-    """Return the members of a universe that a query names; there is at least one.
+    """Return the members of a universe that a query names; there is always at least one.
 
     Args:
         universes: Store of the universes.
         name: Name of the universe.
-        as_of: Day of the membership, in the form of an end for ``get_ohlcv``. None means today or, with
-            ``bounds``, any day within them.
+        as_of: Day of the membership, in any form that ``get_ohlcv`` accepts as an end. None means
+            today or, with ``bounds``, any day within them.
         now_ms: Current time, UTC milliseconds.
-        bounds: First and last day, both inclusive (None means the beginning, and today). Without
-            ``as_of``, every symbol that was a member on any of these days is included.
+        bounds: First and last day, both inclusive; None instead of a day means the beginning of all
+            records, or today. Without ``as_of``, every symbol that was a member on any of these
+            days is included.
         strict: Whether to raise if the answer is not point-in-time.
 
     Raises:
-        QueryError: A day cannot be understood, or the end is before the start.
-        UniverseError: The universe does not exist or has no member then; or ``strict`` is set and
-            the answer is not point-in-time.
+        QueryError: A day is invalid, or the end is before the start.
+        UniverseError: The universe does not exist or has no members on that day; or ``strict`` is
+            set and the answer is not point-in-time.
 
     Warns:
         SurvivorshipWarning: The answer is not point-in-time.
@@ -78,11 +79,11 @@ def named_members(
 
 
 def check_choice(symbols: Any, universe: Any, as_of: Any) -> str:
-    """Return the universe of a query that names a universe and no symbols.
+    """Return the universe that a query names, after checking that it does not also name symbols.
 
     Raises:
-        QueryError: The query names both symbols and a universe, or neither, or a day without a
-            universe, or a universe that is not a string.
+        QueryError: The query names both symbols and a universe, or neither; or it gives a day
+            without a universe; or the universe is not a string.
     """
     if universe is None and as_of is not None:
         raise QueryError(f"as_of needs a universe, and none is given: {as_of!s:.40}")
@@ -109,12 +110,12 @@ def member_frames(
 
     Args:
         client: Client that answered the batch.
-        frames: Answer, by member.
+        frames: Maps each member to its frame in the answer.
         members: Members of the universe.
-        question: Timeframe, bounds and wishes of the batch.
+        question: Timeframe, bounds and options of the batch.
 
     Warns:
-        SurvivorshipWarning: Some members have no bar at all; issued once, with their names.
+        SurvivorshipWarning: Some members have no bars at all; issued once, naming them.
     """
     sessions: dict[tuple[str, int, int], tuple[Stamps, Stamps, Stamps]] = {}
     without: dict[str, list[DaysWithoutBars]] = {}
@@ -144,7 +145,7 @@ def member_frames(
 
 
 def warn_of_past(universes: Universes, today: Members, frames: Mapping[str, pd.DataFrame]) -> None:
-    """Warn if today's members differ from those on the first bar's day; for queries without a day.
+    """Warn if today's members, which a query used, differ from those on the first bar's date.
 
     Warns:
         SurvivorshipWarning: The members differ, or the earlier ones are not point-in-time.
@@ -168,9 +169,10 @@ def warn_of_past(universes: Universes, today: Members, frames: Mapping[str, pd.D
 
 
 def _sessions(query: BarsQuery) -> tuple[Stamps, Stamps, Stamps]:
-    """Return the dates of the completed sessions in a query, and the bounds of their bars' stamps.
+    """Return the dates of a query's completed sessions, and the bounds of their bars' timestamps.
 
-    The second and third arrays are the half-open bounds of these stamps; all are UTC milliseconds.
+    The first array contains the dates, the second and third the half-open bounds; all in UTC
+    milliseconds.
     """
     grid, span = BarGrid(calendar_for(query.instrument), query.timeframe), query.span
     step = query.timeframe
@@ -197,7 +199,7 @@ def _sessions(query: BarsQuery) -> tuple[Stamps, Stamps, Stamps]:
 def _runs(
     frame: pd.DataFrame, days: Stamps, low: Stamps, high: Stamps
 ) -> Iterator[DaysWithoutBars]:
-    """Yield the sessions without bars, grouping consecutive ones."""
+    """Yield the sessions without bars; consecutive sessions are grouped."""
     stamps = frame.index.to_numpy().astype("datetime64[ms]").astype(np.int64)
     lacking = np.searchsorted(stamps, low) == np.searchsorted(stamps, high)
     edges = np.flatnonzero(np.diff(np.concatenate([[False], lacking, [False]]).astype(np.int8)))
@@ -208,7 +210,7 @@ def _runs(
 
 
 def _reason(facts: Mapping[str, Any], low: int, high: int) -> str:
-    """Return the reason in an answer's provenance for having no bar in ``[low, high)``."""
+    """Return the reason, from an answer's provenance, why it has no bar in ``[low, high)``."""
     if "error" in facts:
         return str(facts["error"]["message"])
     gaps = (g for g in facts["gaps"] if parse_iso(g["start"]) < high and low < parse_iso(g["end"]))

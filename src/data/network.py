@@ -1,4 +1,4 @@
-"""The connections of one installation, and the rate limits that apply to all of its requests."""
+"""The connections of an installation, and the rate limits for all of its requests."""
 
 from __future__ import annotations
 
@@ -21,17 +21,17 @@ __all__ = ["Network"]
 
 
 class Network:
-    """The connections and rate limits of one installation, by vendor. Thread-safe, fork-aware.
+    """The connections and rate limits of one installation, by vendor. Thread-safe; usable after a fork.
 
     Args:
-        senders: Factory of the senders, which enforces the limits.
+        senders: Factory of senders (objects that send requests), which enforces the limits.
     """
 
     def __init__(self, senders: Senders) -> None:
         self._senders = senders
 
     def sender(self, vendor: str) -> Sender:
-        """Return a sender that obeys the limits of ``vendor``; all senders share the connections.
+        """Return a sender of requests to ``vendor`` that obeys its limits; senders share connections.
 
         Raises:
             UnknownProviderError: There is no such vendor.
@@ -42,29 +42,29 @@ class Network:
         return self._senders.sender(vendor, downloader_class(vendor))
 
     def own_sender(self, name: str, downloader: object, carrier: Transport) -> Sender:
-        """Return a sender for a user's own downloader; see :meth:`.Senders.own_sender`."""
+        """Return a sender of requests for a user's own downloader; see :meth:`.Senders.own_sender`."""
         from .vendors.base import declared_limits, keys_of
 
         limits, keys = declared_limits(downloader), keys_of(downloader)
         return self._senders.own_sender(name, downloader, carrier, limits, keys)
 
     def stream_limiter(self, vendor: str, limits: Limits) -> Limiter:
-        """Return the limiter for connections of this process to a vendor's stream."""
+        """Return the limiter for this process's connections to a vendor's stream."""
         return self._senders.stream_limiter(vendor, limits)
 
     @property
     def leases(self) -> Leases | None:
-        """The leases by which processes take turns to fetch; None if no folder can hold them."""
+        """The leases that make processes take turns at fetching; None if no folder can hold them."""
         return self._senders.leases
 
     def pauses(self) -> list[VendorPause]:
-        """Return the vendors that are paused now, with the reasons."""
+        """Return the vendors that are currently paused after failures, with the reasons."""
         from .net.vendor_status import vendor_pauses
 
         return vendor_pauses(self._senders.state) if self._senders.state else []
 
     def vendor_days(self) -> list[VendorDay]:
-        """Return the sessions that vendors are known to lack for most of their symbols."""
+        """Return the sessions for which vendors are known to be missing bars for most of their symbols."""
         state = self._senders.state
         if state is None or not state.exists:
             return []
@@ -73,7 +73,7 @@ class Network:
     def keep_vendor_days(
         self, fresh: Sequence[VendorDay], is_over: Callable[[VendorDay], bool]
     ) -> list[VendorDay]:
-        """Record newly found vendor days for all processes, and forget expired ones.
+        """Record newly found vendor days (see :meth:`vendor_days`) for all processes; forget expired ones.
 
         Returns:
             All vendor days known afterwards.
@@ -84,16 +84,16 @@ class Network:
         return state.run(lambda tables: tables.keep_vendor_days(fresh, is_over))
 
     def unknown_symbols(self) -> dict[str, int]:
-        """Return for each vendor the number of symbols that it reported as unknown.
+        """Return, for each vendor, the number of symbols that it has reported as unknown.
 
-        The vendor is not queried for these symbols.
+        A vendor is no longer queried for these symbols.
         """
         from .net.vendor_status import unknown_symbols
 
         return unknown_symbols(self._senders.state) if self._senders.state else {}
 
     def limiter(self, vendor: str) -> Limiter:
-        """Return the limiter shared by all senders to ``vendor``."""
+        """Return the rate limiter that all requests to ``vendor`` share."""
         from .vendors.factory import usable_class
 
         return self._senders.limiter(vendor, usable_class(vendor))

@@ -1,4 +1,4 @@
-"""The form of every frame of bars, under its older name; see :mod:`.model.frame`."""
+"""The older import path of the functions for canonical bar frames; see :mod:`.model.frame`."""
 
 from .model.frame import (
     REQUIRED_COLUMNS,

@@ -1,4 +1,4 @@
-"""Results that are computed once, by one thread while the others wait for it."""
+"""Results that are computed only once, by one thread while other threads wait for it."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ R = TypeVar("R")
 
 
 class once(Generic[R]):  # noqa: N801 - a decorator, as functools.cache is one
-    """A decorator that keeps one result for each set of arguments, like ``functools.cache``.
+    """A decorator that caches one result for each set of arguments, like ``functools.cache``.
 
-    If several threads request the same result at the same time, one computes it and the others
-    wait: CPU-bound work is not faster if four threads repeat it. Errors are not kept. A forked
-    child gets its own locks.
+    If several threads request the same result at the same time, one of them computes it and the
+    others wait, because CPU-bound work is not faster if four threads repeat it. Errors are not
+    cached. A forked child gets its own locks.
     """
 
     def __init__(self, function: Callable[..., R]) -> None:

@@ -1,4 +1,4 @@
-"""Maps symbols to instruments, rules to vendors and vendors to downloaders."""
+"""Finds the instrument that a symbol means, the vendors that the rules name, and their downloaders."""
 
 from __future__ import annotations
 
@@ -62,11 +62,11 @@ class VendorOrder:
     a cache key.
 
     Args:
-        names: Vendors that can be built, in order.
-        keys: State of the environment variables with keys that the choice depends on, read before
-            the choice.
+        names: Usable vendors, in order.
+        keys: State of the environment variables with the keys on which the choice depends, read
+            before the choice.
         places: Names under which the vendors may appear among the downloaders.
-        downloaders: Downloaders after the choice.
+        downloaders: Maps names to downloaders, as of the choice.
     """
 
     __slots__ = ("_factory", "_registered", "_supplied", "_keys", "_places", "names")
@@ -84,7 +84,7 @@ class VendorOrder:
         self._registered = program_offers()
 
     def holds(self, downloaders: Mapping[str, Any]) -> bool:
-        """Return whether choosing again would give the same result."""
+        """Return whether choosing the vendors again would give the same result."""
         return (
             self._keys.holds()
             and self._factory is globals().get("DataDownloaderFactory")
@@ -94,12 +94,12 @@ class VendorOrder:
 
 
 class _Slot:
-    """Holds the orders for one symbol and timeframe; an order is replaced, never changed.
+    """Holds the vendor orders for one symbol and timeframe; an order is replaced, never changed.
 
     Attributes:
-        order: Order of the vendors that can be built.
-        at_hand: The same, but determined without loading a vendor's module, so that it may include
-            a vendor that cannot be built.
+        order: Order of the vendors whose downloaders can be built.
+        at_hand: The same, but determined without loading any vendor's module, so that it may
+            include a vendor whose downloader cannot be built.
     """
 
     __slots__ = ("at_hand", "order")
@@ -114,24 +114,25 @@ class ProviderSelector:
 
     Args:
         config_path: Rules file that overrides the packaged one; it must exist.
-        cache_dir: Kept for programs that read it back; nothing is stored here.
-        settings: Resolved settings, used instead of the two above.
-        make_sender: Returns the object that sends a downloader's requests; by default the
-            process's own.
-        own_sender: Returns the object that limits, retries and counts the calls of a user's
-            downloader, given its name, the downloader and its transport. Without it, the calls are
-            made directly.
+        cache_dir: Folder to show as the attribute of this name; nothing is stored in it by the
+            selector.
+        settings: Resolved settings, used instead of ``config_path`` and ``cache_dir``.
+        make_sender: Function that returns the object that sends a downloader's requests; by
+            default, the one of this process.
+        own_sender: Function that takes the name, the downloader and the transport of a user's own
+            downloader, and returns the object that limits, retries and counts its calls. Without
+            it, the calls are made directly.
 
     Attributes:
         downloaders: Maps each vendor name to its downloader; filled on demand, and may be patched.
         config_path: The user's rules file, or the default path of such a file.
         cache_dir: Root of the cache.
 
-    Thread-safe. Methods that return None or an empty list never raise because of their arguments;
-    :meth:`instrument` and :meth:`rule_for` raise the reason.
+    Thread-safe. Methods that can return None or an empty list never raise an error because of their
+    arguments; use :meth:`instrument` and :meth:`rule_for` to get the reason as an error.
 
     Raises:
-        RulesError: The rules file is invalid; all errors are listed.
+        RulesError: The rules file is invalid; the message lists every error.
         ConfigError: The rules file does not exist.
     """
 
@@ -160,7 +161,7 @@ class ProviderSelector:
         self._use(load_rules(path))
 
     def after_fork(self) -> None:
-        """Replace the lock in a forked child, because a thread in the parent may have held it."""
+        """Replace the lock in a forked child, because a thread of the parent may have held it."""
         self._building = threading.RLock()
 
     def __repr__(self) -> str:
@@ -175,7 +176,7 @@ class ProviderSelector:
 
     @property
     def rules(self) -> dict[str, Any]:
-        """The rules as a plain mapping. Assign a whole mapping; changes in place have no effect.
+        """The rules as a plain mapping. To change them, assign a new one; changes in place are ignored.
 
         Raises:
             RulesError: The assigned mapping is invalid.
@@ -193,7 +194,7 @@ class ProviderSelector:
 
     @property
     def parsed_rules(self) -> Rules:
-        """The rules as frozen values."""
+        """The rules in their parsed, immutable form."""
         return self._rules
 
     def _use(self, rules: Rules) -> None:
@@ -236,11 +237,11 @@ class ProviderSelector:
         """Return the instrument that ``symbol`` means.
 
         Raises:
-            BadSymbolError: The value is not a symbol or is ambiguous; ``candidates`` has its
-                possible meanings.
+            BadSymbolError: The value is not a symbol, or is ambiguous; ``candidates`` lists the
+                symbols that may be meant.
             NoProviderError: No rule classifies the symbol (a ``ValueError`` and a
-                ``RuntimeError``). If it resembles the name of a well-known share or coin,
-                ``candidates`` has their symbols.
+                ``RuntimeError``). If the symbol resembles the name of well-known shares or coins,
+                ``candidates`` lists their symbols.
         """
         verdict = self._verdict(symbol)
         if isinstance(verdict, Instrument):
@@ -261,7 +262,7 @@ class ProviderSelector:
         raise unknown
 
     def spelling(self, symbol: Any) -> str:
-        """Return the canonical spelling of a symbol; uppercase if it is ambiguous or in no rule.
+        """Return the canonical spelling of a symbol, or uppercase if it is ambiguous or no rule covers it.
 
         Raises:
             BadSymbolError: The value cannot be a symbol.
@@ -276,8 +277,8 @@ class ProviderSelector:
     def split_vendor(self, symbol: Any, provider: str | None = None) -> tuple[Any, str | None]:
         """Return a symbol without its vendor prefix, and the pinned vendor.
 
-        ``BINANCE:BTCUSDT`` is ``BTCUSDT`` with ``provider="binance"``. A prefix that names a
-        listing exchange pins no vendor and is kept.
+        ``BINANCE:BTCUSDT`` is ``BTCUSDT`` with ``provider="binance"``. A prefix that names the
+        exchange of a listing does not pin a vendor and is kept.
 
         Raises:
             QueryError: ``provider`` names a different vendor.
@@ -297,26 +298,26 @@ class ProviderSelector:
         return body, vendor
 
     def classify_symbol(self, symbol: Any) -> str:
-        """Return ``crypto``, ``stock`` (or an index) or ``unknown`` (or a currency or future)."""
+        """Return ``crypto``, ``stock`` (also for an index) or ``unknown`` (also for a currency or future)."""
         return tickers.symbol_type(self._instrument_of(symbol))
 
     _classify_symbol = classify_symbol
 
     def get_ticker_info(self, symbol: Any) -> TickerInfo:
-        """Return a description of a ticker, readable as a dict and by attributes."""
+        """Return a description of a ticker, which is both a dict and an object with attributes."""
         instrument = self._instrument_of(symbol)
         first = self._named_first(instrument, "1d")
         return tickers.ticker_info(symbol, instrument, self._rules.classification, first)
 
     def validate_ticker(self, symbol: Any) -> dict[str, Any]:
-        """Return ``valid`` with the ticker's description, or with ``error`` and ``suggestions``."""
+        """Return a dict with ``valid`` and the ticker's description, or ``error`` and ``suggestions``."""
         verdict = self._verdict(symbol)
         candidates = verdict.candidates if isinstance(verdict, SymbolRefusal) else ()
         tables = self._rules.classification
         return tickers.ticker_verdict(symbol, self._instrument_of(symbol), tables, candidates)
 
     def classify_symbol_for_fundamentals(self, symbol: Any) -> dict[str, Any]:
-        """Return the type, market, exchange, country, currency and depth of fundamentals."""
+        """Return a symbol's type, market, exchange, country, currency and depth of fundamental data."""
         return tickers.fundamentals_profile(
             symbol, self._instrument_of(symbol), self._rules.classification
         )
@@ -347,11 +348,11 @@ class ProviderSelector:
         return known_vendor(provider) or (provider if provider in self.downloaders else None)
 
     def get_provider_with_failover(self, symbol: Any, timeframe: str) -> list[str]:
-        """Return the rule's vendors that can be built, in order; [] if no rule matches.
+        """Return the usable vendors for a series, in the order of the rule; [] if no rule matches.
 
-        Whether a vendor serves the data, is available and has quota left is considered only in the
-        fetch plan, not here. The order is cached until the rules, keys, downloaders or the
-        downloader factory change.
+        A vendor is usable if its downloader can be built, which requires its key. Whether it serves
+        the data, is available and has quota left is considered only in the fetch plan. The order is
+        cached until the rules, keys, downloaders or the downloader factory change.
         """
         if not (isinstance(symbol, str) and isinstance(timeframe, str)):
             return list(self._choose(symbol, timeframe).names)  # may not be hashable
@@ -362,11 +363,11 @@ class ProviderSelector:
         return list(order.names)
 
     def order_at_hand(self, symbol: str, timeframe: str) -> VendorOrder | None:
-        """Return the order of :meth:`get_provider_with_failover` without loading any vendor.
+        """Return the order of :meth:`get_provider_with_failover` without loading any vendor's module.
 
-        A vendor that is not loaded is included if its keys are set, even if it cannot be built. The
-        same object is returned while the rules, keys and downloaders stay the same. None if a
-        program has replaced that method.
+        A vendor that is not loaded is included if its keys are set, even if its downloader cannot
+        be built. The same object is returned as long as the rules, keys and downloaders stay the
+        same. The result is None if user code has replaced :meth:`get_provider_with_failover`.
         """
         if getattr(self.get_provider_with_failover, "__func__", None) is not _FAILOVER:
             return None
@@ -400,7 +401,7 @@ class ProviderSelector:
         return vendor_credentials(code, rules.api_key_env, rules.secret_key_env)
 
     def _may_be(self, name: str, code: str, credentials: Credentials) -> bool:
-        """Return whether a vendor can probably be built, without loading its module."""
+        """Return whether a vendor's downloader can probably be built, without loading its module."""
         downloader = self.downloaders.get(code, self.downloaders.get(name))
         if downloader is not None:
             return self._workshop is None or not self._workshop.is_out(downloader)
@@ -436,7 +437,8 @@ class ProviderSelector:
     def get_best_provider(self, symbol: Any, timeframe: str) -> str | None:
         """Return the first vendor that can be queried, or None.
 
-        If no rule lists the timeframe, this is the vendor of the bars from which it is built.
+        If no rule lists the timeframe, this is the vendor of the shorter bars from which it is
+        built.
         """
         named = self.get_provider_with_failover(symbol, timeframe)
         instrument = self._instrument_of(symbol)
@@ -450,9 +452,9 @@ class ProviderSelector:
     def supply(
         self, instrument: Instrument, timeframe: Timeframe, vendor: str | None = None
     ) -> Supply:
-        """Return the vendor queried first for bars, and how far back the series' vendors go.
+        """Return the vendor that is queried first for bars, and how far back the available vendors go.
 
-        Health and quota are not considered. ``vendor``: the pinned vendor, if any.
+        Health and quota are not considered. If ``vendor`` is given, only this vendor is considered.
         """
         symbol, label = instrument.symbol, timeframe.label
         named = [vendor] if vendor else self.get_provider_with_failover(symbol, label)
@@ -469,7 +471,7 @@ class ProviderSelector:
         return Supply(next(iter(depths)), max(limits) if len(limits) == len(depths) else None)
 
     def folder_lane(self, vendor: str) -> str:
-        """Return the part of a lane's name that stands for the folder a vendor currently reads.
+        """Return the part of a lane's name that stands for the folder from which a vendor reads files.
 
         It is empty for a vendor that does not read files. ``vendor`` is a canonical name.
         """
@@ -488,7 +490,7 @@ class ProviderSelector:
             return None
 
     def _sources(self, instrument: Instrument, timeframe: str) -> list[Timeframe]:
-        """Return the rules' timeframes that ``timeframe`` can be built from, longest first."""
+        """Return the timeframes in the rules from which ``timeframe`` can be built, longest first."""
         from .calendars.calendar import calendar_for
         from .prices.conversions import sources_for
 
@@ -505,7 +507,7 @@ class ProviderSelector:
         return None if name is None else self._initialize_downloader(name)
 
     def get_data_provider_config(self, symbol: Any, interval: str | None = None) -> ProviderConfig:
-        """Return the vendor for ``symbol`` and the arguments to call it with; by default for 1d."""
+        """Return the vendor for ``symbol``, and the arguments with which to call it; by default for 1d."""
         timeframe = interval or "1d"
         instrument = self._instrument_of(symbol)
         first = self._named_first(instrument, timeframe)
@@ -521,12 +523,12 @@ class ProviderSelector:
             return ""
 
     def _initialize_downloader(self, name: str) -> Any | None:
-        """Return a vendor's downloader, built on first use; None if it cannot be built."""
+        """Return a vendor's downloader, which is built on first use; None if it cannot be built."""
         with self._building:
             return self._shop().supply(name, self.downloaders)
 
     def _shop(self) -> DownloaderPool:
-        """Return the pool that builds downloaders under the rules; the lock must be held."""
+        """Return the pool that builds downloaders according to the rules; the caller must hold the lock."""
         if self._workshop is None:
             from .vendors.factory import DownloaderPool
 
@@ -535,7 +537,7 @@ class ProviderSelector:
         return self._workshop
 
     def _get_provider_capabilities(self) -> dict[str, dict[str, Any]]:
-        """Return, for each vendor in the rules, whether it can be queried and what it serves."""
+        """Return, for each vendor in the rules, whether it can be queried and which data it serves."""
         from .vendors.factory import usable_class, vendor_summary
 
         return {
@@ -548,7 +550,7 @@ _FAILOVER = ProviderSelector.get_provider_with_failover
 
 
 def __getattr__(name: str) -> Any:
-    """Load the downloader factory on first use, because answers from the cache do not need it."""
+    """Import the downloader factory on first use, because answers from the cache do not need it."""
     if name != "DataDownloaderFactory":
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from .vendors.factory import DataDownloaderFactory
@@ -563,10 +565,10 @@ _selector: Singleton[ProviderSelector] = Singleton("selector")
 def get_provider_selector(
     config_path: str | Path | None = None, cache_dir: str | Path | None = None
 ) -> ProviderSelector:
-    """Return this process's one selector, creating it on the first call.
+    """Return the one selector of this process, creating it on the first call.
 
-    Thread-safe; a forked child creates its own. Different arguments in later calls are ignored,
-    with a warning.
+    Thread-safe; a forked child creates its own selector. If later calls have different arguments,
+    these are ignored, with a warning.
     """
     return _selector.get(ProviderSelector, config_path, cache_dir)
 

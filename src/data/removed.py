@@ -1,7 +1,7 @@
-"""Names of older programs that no longer exist, each with its successor; and missing modules.
+"""Names that older programs import and that no longer exist, with their successors.
 
-The names are not kept as aliases of a second cache or router: two of them would disagree, and a
-program could not know which one answered.
+They stood for a second cache or router. Such a second one is not kept, because the two would
+disagree, and a program could not know which of them had answered.
 """
 
 from __future__ import annotations
@@ -96,7 +96,7 @@ RECORDS: Mapping[str, str] = MappingProxyType(
 
 
 def refuse_module(name: str) -> NoReturn:
-    """Refuse to import a module, given its full name (``src.data.utils.caching``).
+    """Refuse to import a removed module, given its full name (``src.data.utils.caching``).
 
     Raises:
         ImportError: Always; the message names the successor.
@@ -106,7 +106,7 @@ def refuse_module(name: str) -> NoReturn:
 
 
 def refuse_name(name: str) -> NoReturn:
-    """Refuse to import a name from the package root.
+    """Refuse to import a removed name from the package root.
 
     Raises:
         ImportError: Always; the message names the successor.
@@ -118,7 +118,7 @@ def load_part(module: str) -> Any:
     """Import a module of an upper package (``jobs.gaps``) when one of its names is first used.
 
     Raises:
-        MissingExtraError: This installation lacks the package, or one that it needs.
+        MissingExtraError: The package, or one that it needs, is not installed.
     """
     name = f"{__package__}.{module}"
     try:

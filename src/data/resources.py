@@ -1,4 +1,4 @@
-"""Memory and CPU time of this process and machine, if the system reports them."""
+"""Memory and CPU time of this process, and the machine's memory, if the system reports them."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ class Memory:
     """Memory in bytes; a value is None if the system does not report it.
 
     Attributes:
-        used: Memory held by this process now.
-        peak: Most memory this process has ever held.
-        free: Memory that the machine can still provide without swapping.
+        used: Memory that this process currently uses.
+        peak: Maximum amount of memory that this process has ever used.
+        free: Memory that the machine can still allocate without swapping.
     """
 
     used: int | None = None
@@ -30,16 +30,16 @@ class Memory:
     free: int | None = None
 
     def to_json(self) -> dict[str, Any]:
-        """Return the values in bytes as a plain mapping."""
+        """Return a JSON-compatible dictionary of the values in bytes."""
         return {f"memory_{name}_bytes": value for name, value in asdict(self).items()}
 
 
 @contextmanager
 def rare_collections() -> Iterator[None]:
-    """Run the garbage collector less often while the block runs.
+    """Run the garbage collector less often while the ``with`` block runs.
 
     The documents of thousands of series consist of many small, long-lived values without cycles.
-    Scanning all of them again and again took three quarters of the time for 10,000 series.
+    Scanning all of them again and again took three quarters of the time that 10,000 series needed.
     """
     before = gc.get_threshold()
     gc.set_threshold(100_000, 50, 50)
@@ -52,11 +52,11 @@ def rare_collections() -> Iterator[None]:
 class CpuUse:
     """CPU time of this process, and the time elapsed since this object was created.
 
-    A forked child's CPU time begins at zero. Call :meth:`after_fork` in the child, so that the
-    elapsed time also does.
+    A forked child's CPU time begins at zero. Call :meth:`after_fork` in the child, so that its
+    elapsed time also begins at zero.
 
     Args:
-        monotonic: Returns seconds on a clock that never jumps.
+        monotonic: Function that returns seconds on a clock that never jumps.
     """
 
     def __init__(self, monotonic: Callable[[], float]) -> None:
@@ -64,7 +64,7 @@ class CpuUse:
         self.after_fork()
 
     def after_fork(self) -> None:
-        """Restart the measurement."""
+        """Restart the measurement of the elapsed time."""
         self._began = self._monotonic(), time.process_time()
 
     def to_json(self) -> dict[str, Any]:
@@ -82,7 +82,7 @@ class CpuUse:
 
 
 def memory(proc: Path = _PROC) -> Memory:
-    """Return the memory figures for this process and machine."""
+    """Return the current memory figures for this process and machine."""
     return Memory(_used(proc), _peak(), _free(proc))
 
 

@@ -1,4 +1,4 @@
-"""Objects of which a process has only one, created on the first call."""
+"""Objects that exist only once per process and are created on the first call."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ T = TypeVar("T")
 
 
 class Singleton(Generic[T]):
-    """Holds the only instance of a class in a process. Thread-safe; a forked child gets its own.
+    """Holds a process's only instance of a class. Thread-safe; a forked child gets its own instance.
 
-    The child's instance is created with the same arguments as its parent's. A Singleton is a
-    module-level object, created when the module is loaded, and lives as long as the process.
+    The child's instance is created with the same arguments as its parent's. Create a ``Singleton``
+    at module level, so that it lives as long as the process.
 
     Args:
-        name: Name of the instance, for the warning.
-        alike: Returns arguments that create an equal instance, even after the process has changed
-            its working folder. By default the original arguments are used.
+        name: Name of the instance, for the warning about different arguments.
+        alike: Function that converts the arguments to ones that create an equal instance even after
+            the process has changed its working folder. By default, the original arguments are used.
     """
 
     def __init__(self, name: str, identity: Callable[[T], tuple[Any, ...]] | None = None) -> None:
@@ -37,7 +37,8 @@ class Singleton(Generic[T]):
     def get(self, make: Callable[..., T], *arguments: Any) -> T:
         """Return the instance, creating it from ``arguments`` on the first call.
 
-        Different arguments in later calls are ignored, with a warning at the caller's line.
+        If later calls have different arguments, these are ignored, with a warning at the caller's
+        line.
         """
         with self._lock:
             if self._thing is None:
@@ -51,7 +52,7 @@ class Singleton(Generic[T]):
             return self._thing
 
     def look(self) -> T | None:
-        """Return the instance if it has been created."""
+        """Return the instance, or None if it has not been created."""
         return self._thing
 
     def forget(self) -> None:

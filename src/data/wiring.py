@@ -1,4 +1,4 @@
-"""The composition root: creates the services and connects them; no other module does."""
+"""The composition root: the only module that creates the services and connects them."""
 
 from __future__ import annotations
 
@@ -39,12 +39,12 @@ __all__ = ["Services", "build", "network_of"]
 
 
 class _Networks:
-    """The network of an installation, created when it is first needed. Thread-safe, fork-aware.
+    """The network of an installation, created when first needed. Thread-safe; usable after a fork.
 
-    Answers from the cache do not need it, and importing it is slow.
+    Answers from the cache do not need the network, and importing it is slow.
 
     Args:
-        make: Creates the network; called once.
+        make: Function that creates the network; called once.
     """
 
     def __init__(self, make: Callable[[], Network]) -> None:
@@ -62,15 +62,15 @@ class _Networks:
             return self._network
 
     def sender(self, vendor: str) -> Sender:
-        """Return a sender to ``vendor``; see :meth:`.Network.sender`."""
+        """Return a sender of requests to ``vendor``; see :meth:`.Network.sender`."""
         return self.get().sender(vendor)
 
     def own_sender(self, name: str, downloader: object, carrier: Transport) -> Sender:
-        """Return a sender for a downloader that the user's program supplies."""
+        """Return a sender of requests for a user's own downloader; see :meth:`.Network.own_sender`."""
         return self.get().own_sender(name, downloader, carrier)
 
     def leases(self) -> Leases | None:
-        """Return the leases that let processes fetch in turn; see :attr:`.Network.leases`."""
+        """Return the leases that make processes take turns at fetching; see :attr:`.Network.leases`."""
         return self.get().leases
 
     def after_fork(self) -> None:
@@ -99,7 +99,7 @@ class Services:
 
     @property
     def network(self) -> Network:
-        """The connections and limits that all services share."""
+        """The connections and rate limits that all services share."""
         return self.networks.get()
 
     # If two threads first use one of the next three simultaneously, it may be created twice,
@@ -134,12 +134,12 @@ class Services:
 
     @property
     def rate_limiters(self) -> Mapping[str, Limiter]:
-        """Maps the name of every vendor to its limiter, which is created when it is looked up."""
+        """Maps the name of every vendor to its rate limiter, which is created when it is looked up."""
         return _RateLimiters(self.networks, self.selector)
 
 
 class _RateLimiters(Mapping[str, "Limiter"]):
-    """The limiters by vendor; a vendor's module is loaded only when its limiter is looked up."""
+    """The rate limiters by vendor; a vendor's module is loaded only when its limiter is looked up."""
 
     def __init__(self, networks: _Networks, selector: ProviderSelector) -> None:
         self._networks = networks
@@ -169,8 +169,9 @@ def build(
 
     Args:
         cache_dir, config_path, clock: As for the data manager.
-        retry: How often and for how long vendors are retried; by default as in the rules.
-        observer: Counts calls and forwards events; by default a new one.
+        retry: Policy for how often and for how long requests are retried; by default, the one in
+            the rules.
+        observer: Observer that counts calls and forwards events; by default, a new observer.
 
     Raises:
         ConfigError: The configuration is invalid.
@@ -228,7 +229,7 @@ def network_of(
     retry: RetryPolicy | None = None,
     observer: Observer | None = None,
 ) -> Network:
-    """Return the connections and limits for these settings and rules; nothing is opened."""
+    """Return the connections and limits for these settings and rules; no connection is opened yet."""
     from .net.sender_pool import senders_of
     from .network import Network
 
@@ -237,7 +238,7 @@ def network_of(
 
 
 def facts_of(rules: Rules) -> dict[str, dict[str, Any]]:
-    """Return each vendor's reliability (0 to 1) and rate limit, for the metadata of the cache."""
+    """Return each vendor's reliability (0 to 1) and rate limit, for the cache's metadata."""
     facts: dict[str, dict[str, Any]] = {}
     for name, vendor in rules.providers.items():
         facts[name] = entry = {}

@@ -277,4 +277,4 @@ def test_a_row_of_history_that_can_be_no_bar_is_passed_over_when_it_is_old(
         filled = history.between(Span(MONDAY, MONDAY + 4 * MINUTE_MS))
     assert [bar.stamp_ms for bar in filled.bars] == [bars[n].stamp_ms for n in (0, 1, 3)]
     assert filled.absent == [bars[n].stamp_ms for n in absent]
-    assert "1 rows cannot be bars and were left out" in caplog.text
+    assert "1 invalid rows were left out" in caplog.text

@@ -148,7 +148,7 @@ def test_a_row_without_a_price(folder: Path, manager: DataManager, bundles: Path
 @pytest.mark.parametrize(
     "config, kind, why",
     [
-        ({"has_header": False}, QueryError, "has_header=False is not served"),
+        ({"has_header": False}, QueryError, "has_header=False is not supported"),
         ({"missing_data_strategy": "interpolate"}, QueryError, "values are never made up"),
         (
             {"schema_mapping": {"colour_column": "red"}},

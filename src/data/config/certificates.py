@@ -1,4 +1,4 @@
-"""Finds the certificates named in the environment, for requests and live streams alike."""
+"""Finds the CA certificates that the environment names, for requests and live streams alike."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ VARIABLES: Final = ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE")
 
 
 class CertificateBundle(NamedTuple):
-    """The path of a file or folder of certificates, and the environment variable that names it."""
+    """The path of a file or folder with CA certificates, and the environment variable that names it."""
 
     path: str
     variable: str
 
 
 def certificate_bundle(environ: Mapping[str, str] | None = None) -> CertificateBundle | None:
-    """Return the bundle named by the first variable in :data:`VARIABLES` that is set, or None.
+    """Return the certificates named by the first variable in :data:`VARIABLES` that is set, or None.
 
     Args:
         environ: Variables to read; None for the current environment of the process.

@@ -1,4 +1,4 @@
-"""The section ``symbol_classification`` of a rules file: the tables by which symbols are classified."""
+"""The ``symbol_classification`` section of a rules file: the tables used to classify symbols."""
 
 from __future__ import annotations
 
@@ -38,13 +38,13 @@ def _symbol(value: Any, path: Path) -> Iterator[Problem]:
 
 @form()
 def _suffix(value: Any, path: Path) -> Iterator[Problem]:
-    """Accept the suffix of an exchange."""
+    """Accept an exchange's symbol suffix, which begins with a dot."""
     if not str(value).startswith("."):
         yield Problem(path, "a suffix must begin with a dot", f".{value}")
 
 
 def _exchanges(plain: Mapping[str, Any] | None) -> dict[str, Exchange]:
-    """Parse the exchanges by suffix; suffixes of one venue share one value."""
+    """Parse a mapping from symbol suffix to exchange; suffixes of the same venue get equal values."""
     entries = {
         k.upper(): {"name": v} if isinstance(v, str) else dict(v) for k, v in (plain or {}).items()
     }
@@ -120,7 +120,7 @@ CLASSIFICATION = record(
 
 
 def check_whole(plain: Mapping[str, Any]) -> Iterator[Problem]:
-    """Yield dangling references in a complete, otherwise correct section."""
+    """Yield a problem for each reference to an unknown suffix; the section is otherwise correct."""
     suffixes = (plain.get("stock") or {}).get("exchange_suffixes") or {}
     at = ("symbol_classification", "stock", "exchange_suffixes")
     for suffix, venue in suffixes.items():
@@ -135,7 +135,7 @@ def check_whole(plain: Mapping[str, Any]) -> Iterator[Problem]:
 
 
 def check_symbols(tables: Classification) -> list[Problem]:
-    """Return the user's symbols whose configured meaning cannot be understood, as problems."""
+    """Return a problem for each symbol in the user's table whose meaning is invalid."""
     verdicts = ((text, classify(text, tables)) for text in tables.symbols)
     return first_of(
         Problem(("symbol_classification", "symbols", text), verdict.message)

@@ -19,7 +19,7 @@ _VENDOR = "packaged"
 
 @lru_cache(maxsize=1)
 def common_listings() -> tuple[Listing, ...]:
-    """Return the shares of the S&P 500, and for each coin its pairs with USDT and the dollar."""
+    """Return the S&P 500 shares, and the pairs of each well-known coin with USDT and the US dollar."""
     document = json.loads(FILE.read_text(encoding="utf-8"))
     shares = [
         Listing(symbol, name, "", "stock", "USD", _VENDOR)

@@ -1,6 +1,6 @@
-"""Vendors' keys, which are read from the environment at each use and never shown.
+"""Vendors' keys, which are read from the environment on each use and never shown.
 
-A key may be set under any of its usual names. Because values are looked up at each use, a rotated
+A key may be set under any of its usual names. Because values are looked up on each use, a rotated
 key takes effect with the next request.
 """
 
@@ -45,9 +45,9 @@ _cached: tuple[object, KeyState | None, Mapping[str, str]] = (None, None, {})
 
 
 def note_key(key: str) -> None:
-    """Register a key in use, from any source, so that it is masked in text from elsewhere.
+    """Register a key that is in use, so that it is masked in all text, whatever its source.
 
-    Replaced keys stay registered; if there are very many, only the latest stay.
+    A key stays registered after it is replaced; if there are very many, only the latest are kept.
     """
     if key not in handed_out:
         handed_out[key] = None
@@ -56,15 +56,15 @@ def note_key(key: str) -> None:
 
 
 def note_variables(*names: str | None) -> None:
-    """Register environment variables with names of the user's choice that hold keys."""
+    """Register environment variables that hold keys but have names chosen by the user."""
     noted_variables.update(dict.fromkeys(name for name in names if name))
 
 
 def known_keys() -> Mapping[str, str]:
-    """Return every key that must never be shown, each under a name.
+    """Return all keys that must never be shown; maps a name to each key.
 
-    These are the keys that are currently set, under the usual names and those in the rules, and all
-    keys used so far. They are looked up again only if a key, a variable or the private file has
+    These are the keys currently set under the usual names and under names from the rules file, and
+    all keys used so far. They are looked up again only if a key, a variable or the private file has
     changed.
     """
     global _cached
@@ -83,16 +83,16 @@ def known_keys() -> Mapping[str, str]:
 
 
 class Credentials(Mapping[str, str]):
-    """A mapping of names to keys that looks them up at each access; keys that are not set are absent.
+    """A mapping of names to vendors' keys; keys are looked up on each access, and absent if not set.
 
     A value that is a placeholder from documentation counts as not set. Neither ``repr`` nor
     ``str`` shows a key. Thread-safe.
 
     Args:
-        variables: Maps each name that a vendor's file uses to the variables that may hold it, in
-            order.
-        environ: Variables to read; None for the process' environment, then the optional private
-            module.
+        variables: Maps each key name used in a vendor's module to the variables that can hold the
+            key, in order of precedence.
+        environ: Variables to read; None for the process's environment, then the user's optional
+            private module.
     """
 
     def __init__(
@@ -128,12 +128,12 @@ class Credentials(Mapping[str, str]):
 
     @property
     def missing(self) -> tuple[str, ...]:
-        """The names without a key at the moment."""
+        """Names whose key is currently not set."""
         return tuple(name for name in self._variables if name not in self)
 
     @property
     def placeholders(self) -> tuple[str, ...]:
-        """The names that have a placeholder from documentation instead of a key."""
+        """Names for which a placeholder from documentation is set instead of a real key."""
         return tuple(name for name in self.missing if any(self._values(name)))
 
     def _value_of(self, name: str) -> str:
@@ -141,7 +141,7 @@ class Credentials(Mapping[str, str]):
         return next((value for value in self._values(name) if not is_placeholder(value)), "")
 
     def _values(self, name: str) -> Iterator[str]:
-        """Yield the current values of the variables of ``name``; blank values are skipped."""
+        """Yield the current values of the variables for ``name``; blank values are skipped."""
         return filter(None, map(self._value, self._variables.get(name, ())))
 
     def _value(self, variable: str) -> str:
@@ -153,13 +153,13 @@ class Credentials(Mapping[str, str]):
 
 
 class KeyState:
-    """A snapshot of variables' values, for detecting later changes.
+    """A snapshot of the values of environment variables, for detecting later changes.
 
     Immutable. A comparison decodes nothing and takes a fraction of a microsecond.
 
     Args:
-        variables: Names of the variables. If the private file reads one of these keys from another
-            variable, that variable is added.
+        variables: Names of the variables. If the user's private file takes one of these keys from
+            another variable, that variable is added.
     """
 
     __slots__ = ("_environ", "_names", "_private", "_values")
@@ -173,7 +173,7 @@ class KeyState:
         self._values = self._read()
 
     def holds(self) -> bool:
-        """Return whether the variables still have the same values."""
+        """Return whether the variables still have the values in the snapshot."""
         is_same = self._environ is os.environ and self._private is private_values()
         return is_same and self._read() == self._values
 
@@ -184,7 +184,7 @@ class KeyState:
 
 
 def spellings_of(names: Sequence[str]) -> tuple[str, ...]:
-    """Return all usual names of some keys, each given by its first name."""
+    """Return every usual name of some keys, given the main name of each."""
     return tuple(dict.fromkeys(s for name in names for s in _GROUP.get(name, (name,))))
 
 
@@ -196,12 +196,12 @@ def is_placeholder(value: str) -> bool:
 def credentials_for(
     secrets: Sequence[str | Sequence[str]], environ: Mapping[str, str] | None = None
 ) -> Credentials:
-    """Return a mapping for the keys that a vendor's module declares, each found under any spelling.
+    """Return a mapping of the keys that a vendor's module declares; any spelling of a key is found.
 
     Args:
-        secrets: Names; a sequence lists spellings of the same key.
-        environ: Variables to read; None for the process' environment, then the optional private
-            module.
+        secrets: Names of the keys; a nested sequence lists spellings of one key.
+        environ: Variables to read; None for the process's environment, then the user's optional
+            private module.
     """
     variables: dict[str, tuple[str, ...]] = {}
     for entry in secrets:
@@ -220,11 +220,11 @@ def vendor_credentials(
     *,
     names: Sequence[str | Sequence[str]] = (),
 ) -> Credentials:
-    """Return a mapping for one vendor's keys.
+    """Return a mapping of one vendor's keys.
 
-    ``key_env`` and ``secret_env`` are variables that the rules name; if set, only these are read.
-    ``names`` are the key names of a vendor from another package; a sequence lists spellings of one
-    key.
+    ``key_env`` and ``secret_env`` are the variables that the rules file names; if given, only these
+    are read. ``names`` are the names of the keys if the vendor comes from another package; a nested
+    sequence lists spellings of one key.
     """
     own_names = (key_env, secret_env)
     note_variables(*own_names)
@@ -246,8 +246,8 @@ def lacks_key(vendor: str, credentials: Credentials) -> bool:
     The vendor's class is not loaded.
 
     Args:
-        vendor: Canonical name. The result is False for a vendor from another package, about which
-            nothing is known.
+        vendor: Canonical name. For a vendor from another package, whose needs are not known, the
+            result is False.
         credentials: Keys of the vendor, as returned by :func:`vendor_credentials`.
     """
     if not row_of(vendor).needs_keys:
@@ -256,5 +256,5 @@ def lacks_key(vendor: str, credentials: Credentials) -> bool:
 
 
 def all_credentials(environ: Mapping[str, str] | None = None) -> Credentials:
-    """Return a mapping for the keys of all vendors."""
+    """Return a mapping of the keys of all vendors."""
     return credentials_for(_ALL, environ)

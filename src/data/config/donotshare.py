@@ -1,10 +1,10 @@
 """The optional file ``config/donotshare/donotshare.py`` of older installations.
 
-It is read as text and never executed, because it merely happens to be in the folder where a program
-was started. It may assign, at the top level, a literal, ``os.getenv("NAME")`` (possibly with a
-literal default), ``os.environ["NAME"]`` or ``os.environ.get("NAME")``. Any other value is ignored
-with one warning that names its line. Only names that this library knows are looked up, and the
-environment takes precedence.
+It is parsed and never executed, because it merely happens to be in the folder where a program was
+started. It may assign, at the top level, a literal, ``os.getenv("NAME")`` (possibly with a literal
+default), ``os.environ["NAME"]`` or ``os.environ.get("NAME")``. Any other value is ignored with one
+warning that names its line. Only names that this library knows are looked up, and the environment
+takes precedence.
 """
 
 from __future__ import annotations
@@ -51,13 +51,13 @@ def private_setting(name: str) -> str:
 
 
 def private_values() -> object | None:
-    """Return an object that stays the same as long as the file's content does not change."""
+    """Return an object that remains the same one until the private file's content changes."""
     path = private_path()
     return None if path is None else content_of(path)[0]
 
 
 def variable_behind(name: str) -> str:
-    """Return the environment variable from which the file takes ``name``, or an empty string."""
+    """Return the environment variable that the private file assigns to ``name``, or an empty string."""
     path = private_path()
     value = None if path is None else content_of(path)[0].get(name)
     return value.variable if value is not None else ""
@@ -70,7 +70,7 @@ def is_set(name: str, environ: Mapping[str, str] | None) -> bool:
 
 @lru_cache(maxsize=1)
 def private_path() -> Path | None:
-    """Return the path of the file below the first entry of the import path that has one, or None.
+    """Return the private file under the first entry of the import path that contains one, or None.
 
     The search is done once per process, because keys are looked up for every request.
     """
@@ -134,7 +134,7 @@ def _value(node: ast.expr) -> _Value | None:
 
 
 def _looked_up(arguments: Sequence[ast.expr]) -> _Value | None:
-    """Parse the arguments of a variable's lookup: the variable's name and maybe a default, as literals."""
+    """Parse the literal arguments of ``os.getenv``: a variable name and, optionally, a default."""
     literals = [a.value for a in arguments if isinstance(a, ast.Constant)]
     if len(literals) != len(arguments) or len(literals) not in (1, 2):
         return None

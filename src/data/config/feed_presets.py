@@ -58,7 +58,7 @@ def load_preset(name: str | Path) -> dict[str, Any]:
 
 
 def _market(preset: dict[str, Any]) -> Iterator[Problem]:
-    """Yield a problem if a preset requests a market that its source does not have here."""
+    """Yield a problem if a preset requests a market that is not supported here for its source."""
     if preset.get("market", "spot") == "spot":
         return
     source = preset["data_source"]

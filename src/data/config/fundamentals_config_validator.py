@@ -1,4 +1,4 @@
-"""Checks a fundamentals file and returns the result instead of raising an error."""
+"""Checks a fundamentals configuration file and returns the result instead of raising an error."""
 
 from __future__ import annotations
 

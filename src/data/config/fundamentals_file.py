@@ -24,12 +24,13 @@ _log = logging.getLogger(__name__)
 
 
 def find_file(rules_path: Path | None = None, cwd: Path | None = None) -> Path | None:
-    """Return the path of the user's file, next to the rules file or in the usual place, or None.
+    """Return the path of the user's fundamentals file: next to the rules file, else in the usual place.
 
-    The packaged file does not count as the user's.
+    The result is None if neither exists. The packaged file does not count as the user's.
 
     Raises:
-        RulesError: The file in the usual place is invalid, or names variables of other keys.
+        RulesError: The file in the usual place is invalid, or names a variable that does not hold
+            one of the vendor's own keys.
         ConfigError: The file cannot be read.
     """
     places = [rules_path.parent / FILE_NAME] if rules_path else []
@@ -44,7 +45,7 @@ def find_file(rules_path: Path | None = None, cwd: Path | None = None) -> Path |
 
 
 def _check_found(path: Path) -> None:
-    """Reject a file that was not named by the user if it names variables other than a vendor's own."""
+    """Reject a file that the user did not name if it names variables other than a vendor's own."""
     data = _read(path)
     settings = checked(data, str(path)).get("provider_settings") or {}
     problems = [
@@ -61,10 +62,10 @@ def _check_found(path: Path) -> None:
 
 
 def load_fundamentals_rules(path: Path | None = None) -> FundamentalsRules:
-    """Return the packaged rules, overridden by the user's file if there is one.
+    """Return the packaged rules for fundamentals, overridden by the user's file if there is one.
 
     Raises:
-        RulesError: A file is invalid; all errors are listed with their lines.
+        RulesError: A file is invalid; the message lists every error with its line number.
         ConfigError: The file cannot be read.
     """
     return _packaged() if path is None else _user(path, _read(path))
@@ -92,7 +93,7 @@ def checked(data: bytes, name: str) -> Mapping[str, Any]:
     """Parse and check the content of a fundamentals file.
 
     Raises:
-        RulesError: The file is invalid; all errors are listed with their lines.
+        RulesError: The file is invalid; the message lists every error with its line number.
     """
     # JSON is read as YAML, of which it is a subset: this gives line numbers and detects duplicate
     # keys.
@@ -104,7 +105,7 @@ def checked(data: bytes, name: str) -> Mapping[str, Any]:
 
 
 def read_file(path: Path) -> bytes:
-    """Return the bytes of a file; raises the same errors as :func:`load_fundamentals_rules`."""
+    """Return the bytes of a fundamentals file; errors as for :func:`load_fundamentals_rules`."""
     return _read(path)
 
 

@@ -56,23 +56,26 @@ _MOST = 99_999
 
 @dataclass(frozen=True)
 class FundamentalsRules:
-    """A complete fundamentals file, checked.
+    """The checked content of a complete fundamentals file.
 
     Attributes:
         sequences: Maps each data type to its vendors, most trusted first.
-        ttl_ms: Maps each data type to the time for which an answer is fresh.
-        default_ttl_ms: Time for which an answer of any other data type is fresh.
-        field_priorities: Maps each field to the vendors that come before the usual sequence for it.
-        grades: Maps each vendor to its quality, 1 to 5, for ``quality_based``.
+        ttl_ms: Maps each data type to the time in milliseconds for which an answer stays fresh.
+        default_ttl_ms: Time in milliseconds for which an answer with any other data type stays
+            fresh.
+        field_priorities: Maps each field to the vendors that are preferred to the usual sequence
+            for it.
+        grades: Maps each vendor to its quality, 1 to 5, which the strategy ``quality_based`` uses.
         tolerance: Relative difference from which values conflict.
         consensus_tolerance: Relative difference up to which values may be averaged.
         consensus_fallback: Strategy to use if the values differ too much to be averaged.
-        reports_conflicts: Whether a record lists conflicts.
-        required_fields: Fields that a record lists if they are missing.
+        reports_conflicts: Whether a record lists the conflicts between vendors.
+        required_fields: Fields that a record lists as missing if it has no value for them.
         min_quality: Fraction of an older copy's quality that a newer copy needs to replace it.
-        stale_ms: Maximum age of a stored copy that is returned because the vendor failed.
+        stale_ms: Maximum age in milliseconds of a stored copy that is returned because the vendor
+            failed.
         serves_stale: Whether a stored copy may be returned if the vendor fails.
-        asks_others: Whether vendors after the first in a sequence are queried.
+        asks_others: Whether a lookup queries the vendors after the first in a sequence.
         budget_s: Seconds that a lookup may take, however many vendors are queried.
         cleans_up: Whether older copies are deleted.
         copies: Number of copies to keep for each vendor and type if older ones are deleted.
@@ -99,7 +102,7 @@ class FundamentalsRules:
     symbols: Mapping[str, str] = field(default_factory=dict)
 
     def ttl_of(self, data_type: str) -> int:
-        """Return the time in milliseconds for which an answer of a data type is fresh."""
+        """Return the time in milliseconds for which an answer with a data type stays fresh."""
         return self.ttl_ms.get(data_type, self.default_ttl_ms)
 
     def order(self, data_type: str, name: str = "") -> tuple[str, ...]:
@@ -124,7 +127,7 @@ def _length(value: Any, path: Path) -> Iterator[Problem]:
 
 
 def _fixed(wanted: bool, reason: str) -> Form:
-    """Accept a switch only if it is ``wanted``; ``reason`` is the message for the other value."""
+    """Return a form that accepts only ``wanted`` for a switch, with ``reason`` as the error message."""
 
     def _check(value: Any, path: Path) -> Iterator[Problem]:
         yield from switch.check(value, path)
@@ -135,7 +138,7 @@ def _fixed(wanted: bool, reason: str) -> Form:
 
 
 def _one_of(names: tuple[str, ...], what: str) -> Form:
-    """Accept one of ``names``; ``what`` describes them in the message."""
+    """Return a form that accepts one of ``names``; messages call such a name ``what``."""
 
     def _check(value: Any, path: Path) -> Iterator[Problem]:
         if value not in names:
@@ -145,12 +148,12 @@ def _one_of(names: tuple[str, ...], what: str) -> Form:
 
 
 def _by_field(groups: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
-    """Flatten a table of groups of fields into one entry for each field."""
+    """Flatten groups of fields into a single mapping with one entry per field."""
     return {canonical_field(name): v for group in groups.values() for name, v in group.items()}
 
 
 def _days(low: float) -> Form:
-    """Accept a number of days up to ten years, and parse it into milliseconds."""
+    """Return a form that accepts a number of days up to ten years and parses it to milliseconds."""
     return number(low, 3650).to(lambda days: round(days * DAY_MS))
 
 
@@ -239,7 +242,7 @@ _file = record(
 
 
 def check(mapping: Any) -> list[Problem]:
-    """Return the errors in a fundamentals mapping (see ``first_of``); keys may be absent."""
+    """Return the errors in a fundamentals mapping, up to a limit; keys may be absent."""
     if not isinstance(mapping, Mapping):
         return [Problem((), "must contain keys")]
     return first_of(_file.check(mapping, ()))
@@ -263,7 +266,7 @@ def parse(plain: Mapping[str, Any]) -> FundamentalsRules:
 
 
 def unread(mapping: Mapping[str, Any]) -> list[str]:
-    """Return the keys in a correct mapping that have no effect because they are set elsewhere."""
+    """Return the keys of a correct mapping that have no effect here because they are set elsewhere."""
     return [
         f"{section}.{key} is set by {place}"
         for (section, key), place in ELSEWHERE.items()

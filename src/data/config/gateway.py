@@ -25,12 +25,13 @@ def ibkr_gateway(
     """Return the address of the Interactive Brokers gateway from ``options`` or the environment.
 
     Args:
-        options: Any of ``host``, ``port`` and ``client_id``; the others come from the environment.
-        environ: Variables to read; None for the process' environment, then the optional private
-            module.
+        options: Any of ``host``, ``port`` and ``client_id``; those absent are taken from the
+            environment.
+        environ: Variables to read; None for the process's environment, then the user's optional
+            private module.
 
     Raises:
-        ConfigError: The port or the client number is invalid.
+        ConfigError: The port or the client id is invalid.
     """
     settings: dict[str, object] = {}
     for name in Gateway._fields:
@@ -43,7 +44,7 @@ def ibkr_gateway(
         elif source == "IBKR_HOST" and value not in LOOPBACK and not is_set(source, environ):
             raise ConfigError(
                 "IBKR_HOST in config/donotshare/donotshare.py must be this machine, because the "
-                "file was found rather than named",
+                "file was only found in a folder, not named by you",
                 hint="set IBKR_HOST in the environment, or providers.ibkr.host in a named file",
             )
         elif name != "host":

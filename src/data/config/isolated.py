@@ -1,4 +1,4 @@
-"""An environment without this user's settings, for a process that must not touch them."""
+"""An environment without this user's settings and folders, for a process that must not touch them."""
 
 from __future__ import annotations
 
@@ -14,10 +14,11 @@ _BREAK = "ONETAPE_PROVE_BREAK"
 
 
 def isolated_environment(home: Path, environ: Mapping[str, str] | None = None) -> dict[str, str]:
-    """Return the environment of a process that has ``home`` in place of this user's folders.
+    """Return environment variables for a process that uses ``home`` instead of this user's folders.
 
-    Keys, proxies, and the settings of this library are absent. Even the private file of settings is
-    not found, provided that the process starts in ``home`` and finds the empty one placed there.
+    Keys, proxies and this library's settings are left out. The user's private settings file is not
+    found either, provided that the process starts in ``home`` and an empty one has been placed
+    there.
     """
     variables = os.environ if environ is None else environ
     folders = {f"XDG_{name}_HOME": str(home / name.lower()) for name in ("CACHE", "STATE", "DATA")}
@@ -35,15 +36,15 @@ def isolated_environment(home: Path, environ: Mapping[str, str] | None = None) -
 
 
 def use_state_folder(folder: str) -> None:
-    """Make this process and its child processes keep limits and leases in ``folder``."""
+    """Make this process and its child processes store request limits and leases in ``folder``."""
     os.environ["ONETAPE_STATE_DIR"] = folder
 
 
 def promise_to_break(known: tuple[str, ...], environ: Mapping[str, str] | None = None) -> str:
-    """Return the promise that ``ONETAPE_PROVE_BREAK`` names; empty if it is not set.
+    """Return the promise to break on purpose, from ``ONETAPE_PROVE_BREAK``; empty if it is not set.
 
     Raises:
-        QueryError: The variable names another word.
+        QueryError: The variable's value is neither ``all`` nor one of ``known``.
     """
     name = (os.environ if environ is None else environ).get(_BREAK, "").strip()
     if name and name not in known and name != "all":

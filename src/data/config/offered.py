@@ -1,9 +1,9 @@
 """Vendors that other installed packages offer, found without importing those packages.
 
-A package offers a vendor under the entry-point group ``onetape.providers``, and its fundamentals
-table and stream under the same name. Installed packages are looked up once, when a name that is not
-one of this library's, or a list of all names, is first requested. User code may also register a
-class of its own.
+A package offers a vendor in the entry-point group ``onetape.providers``; the vendor's fundamentals
+table and stream are offered under the same name in their own groups. Installed packages are looked
+up once: on the first request for a name that this library does not define, or for a list of all
+names. User code can also register a class of its own.
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ _registered: Mapping[str, ProgramOffer] = {}
 
 
 def add_offer(name: object, cls: type) -> None:
-    """Register a custom class as a vendor, replacing an earlier one of that name.
+    """Register a user's class as a vendor; a class registered earlier under that name is replaced.
 
     Raises:
         ConfigError: The name is invalid, or belongs to onetape or to another package.
@@ -82,34 +82,34 @@ def add_offer(name: object, cls: type) -> None:
 
 
 def program_offer(vendor: str) -> ProgramOffer | None:
-    """Return the offer of the class registered by user code for a vendor, or None."""
+    """Return the class that user code registered for a vendor, as an entry point, or None."""
     return _registered.get(vendor)
 
 
 def program_offers() -> Mapping[str, ProgramOffer]:
-    """Return the classes registered by user code; each registration creates a new mapping."""
+    """Return the classes registered by user code, by name; each registration creates a new mapping."""
     return _registered
 
 
 def forget_offers() -> None:
-    """Look up the installed packages again, and drop the classes registered by user code."""
+    """Drop the classes registered by user code, and look up installed packages again when needed."""
     global _registered
     _registered = {}
     _installed_offers.cache_clear()
 
 
 def offers(group: str = PROVIDERS) -> Mapping[str, Offer]:
-    """Return the offers of packages and user code in a group, by vendor, without importing them."""
+    """Return the entry points that packages and user code offer in a group, by vendor; none is imported."""
     installed = _installed_offers()[group]
     return {**installed, **_registered} if group == PROVIDERS and _registered else installed
 
 
 @lru_cache(1)
 def _installed_offers() -> Mapping[str, Mapping[str, EntryPoint]]:
-    """Return other packages' offers by group and vendor, without importing them.
+    """Return the entry points of other packages by group and vendor; none is imported.
 
-    An offer is left out with a warning if its name is invalid or already used by this library or by
-    another package, or if it is a table or a stream for a vendor that no package offers.
+    An entry point is left out with a warning if its name is invalid or already used by this library
+    or another package, or if it is a table or stream for a vendor that no package offers.
     """
     offers: dict[str, dict[str, EntryPoint]] = {}
     for group in (PROVIDERS, FUNDAMENTALS, STREAMS):
@@ -126,12 +126,12 @@ def _installed_offers() -> Mapping[str, Mapping[str, EntryPoint]]:
 
 
 def offer_of(group: str, vendor: str) -> Offer | None:
-    """Return the entry in a group that supports a vendor; None for packaged and unknown vendors."""
+    """Return another package's entry point for a vendor; None for our own and for unknown vendors."""
     return offers(group).get(vendor) if canonical_vendor(vendor) is None else None
 
 
 def known_vendor(name: str) -> str | None:
-    """Return the canonical name for a name or alias of a packaged vendor or one from another package."""
+    """Return a vendor's canonical name, given its name or alias, or None if the vendor is unknown."""
     ours = canonical_vendor(name)
     if ours is not None:
         return ours
@@ -146,28 +146,28 @@ def install_hint(name: object) -> str:
 
 
 def known_hint(name: object, known: Iterable[str]) -> str:
-    """Return the known vendors and how to add another one, for errors about a name."""
+    """Return a hint for an error about a vendor's name: the known vendors, and how to add another."""
     return "; ".join(filter(None, (f"known: {', '.join(known)}", install_hint(name))))
 
 
 def unknown_provider(name: object, known: Collection[str]) -> UnknownProviderError:
-    """Return the error for an unknown vendor, which suggests the nearest known name."""
+    """Return the error for an unknown vendor; it suggests the most similar known name."""
     hint = f"{did_you_mean(str(name).lower(), known)}{known_hint(name, known)}"
     return UnknownProviderError(f"unknown provider {name!r}", provider=str(name), hint=hint)
 
 
 def known_names() -> tuple[str, ...]:
-    """Return every name and alias that a rules file may use here."""
+    """Return every vendor name and alias that a rules file can use in this installation."""
     return (*vendor_names(), *offers())
 
 
 def described(offer: Offer) -> str:
-    """Describe an offer for messages: its object and the package that it comes from."""
+    """Describe an entry point for messages, with the object it names and the package it comes from."""
     return f"the {_WHAT[offer.group]} {offer.name!r}, {offer.value} from {_package(offer)},"
 
 
 def _installed(group: str) -> Iterator[EntryPoint]:
-    """Yield the offers of installed packages, without duplicates and in a fixed order."""
+    """Yield the entry points of installed packages, without duplicates and in a fixed order."""
     from importlib.metadata import entry_points
 
     seen: set[tuple[str, str]] = set()
@@ -179,7 +179,7 @@ def _installed(group: str) -> Iterator[EntryPoint]:
 
 
 def _objection(offer: EntryPoint, offers: Mapping[str, Mapping[str, EntryPoint]]) -> str:
-    """Return why an offer cannot be accepted, or an empty string."""
+    """Return why an entry point cannot be accepted, or an empty string if it can."""
     if reason := _name_fault(offer.name):
         return reason
     if offer.name in offers[offer.group]:
@@ -190,7 +190,7 @@ def _objection(offer: EntryPoint, offers: Mapping[str, Mapping[str, EntryPoint]]
 
 
 def _name_fault(name: object) -> str:
-    """Return why another package's vendor cannot have this name, or an empty string."""
+    """Return why another package's vendor cannot have this name, or an empty string if it can."""
     if not isinstance(name, str) or not _NAME.fullmatch(name):
         return _NAME_RULE
     return "" if canonical_vendor(name) is None else "the name is one of onetape's own"

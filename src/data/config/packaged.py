@@ -25,8 +25,8 @@ def page_path(name: str) -> Path:
     """Return the path of a packaged file in ``docs``.
 
     Args:
-        name: Path relative to that folder. It must be one that this package itself lists, never
-            user input.
+        name: Path relative to ``docs``. It must come from a list in this package, never from user
+            input.
     """
     return _path("documentation", PAGES, name)
 
@@ -50,7 +50,7 @@ def _path(package: str, folder: Path, name: str) -> Path:
 
 
 def is_packaged(path: Path, name: str) -> bool:
-    """Return whether ``path`` is the packaged file itself, in a source tree."""
+    """Return whether ``path`` is the packaged file ``name`` itself, in a source tree."""
     return path.resolve() == TREE / name
 
 

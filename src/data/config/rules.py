@@ -52,7 +52,7 @@ FACTS = ("type", "cost", "data_quality", "reliability", "coverage", "description
 
 @form(vendor_name)
 def _candidate(value: Any, path: Path) -> Iterator[Problem]:
-    """Accept a vendor that can be queried; for a family of vendors, a member but not the family."""
+    """Accept a vendor that can be queried. A member of a vendor family is accepted, the family is not."""
     yield from vendor.check(value, path)
     if isinstance(value, str) and canonical_vendor(value) in FAMILIES:
         yield Problem(path, f"{value} is a family of vendors; name one of them", f"{value}:kraken")
@@ -124,14 +124,14 @@ RATE_LIMITS = {
 
 @dataclass(frozen=True)
 class Rule:
-    """A rule: the vendors for one class of bars, in order.
+    """A rule: the vendors that are queried for one class of bars, in order.
 
     Attributes:
         name: Name of the rule, such as ``stock_daily``.
         primary: Vendor queried first, by its canonical name.
         backup: Vendors queried next, in order.
         timeframes: Labels of the bars that the rule serves.
-        description: Text for people, without effect.
+        description: Description for human readers; it has no effect.
     """
 
     name: str
@@ -142,7 +142,7 @@ class Rule:
 
     @property
     def vendors(self) -> tuple[str, ...]:
-        """The primary and backup vendors in order, each once."""
+        """The primary and backup vendors in order, without duplicates."""
         return tuple(dict.fromkeys((self.primary, *self.backup)))
 
 
@@ -152,12 +152,12 @@ class ProviderRules:
 
     Attributes:
         name: Canonical name.
-        title: Name for people.
+        title: Display name.
         type, description, cost, data_quality, reliability, coverage: The :attr:`facts`.
         rate_limits: Limits that the file sets.
-        api_key_env, secret_key_env: Environment variables that contain the vendor's keys, if not
+        api_key_env, secret_key_env: Environment variables that contain the vendor's keys; None for
             the usual ones.
-        settle_minutes: Time for which an intraday bar may still change after it closes.
+        settle_minutes: Minutes after an intraday bar closes during which it may still change.
         options: Settings that only this vendor has, such as the folder and columns of ``local`` or
             the host of ``ibkr``.
     """
@@ -182,7 +182,7 @@ class ProviderRules:
 
     @property
     def facts(self) -> dict[str, Any]:
-        """Facts about the vendor that are set, to be shown and stored with its bars; see :data:`FACTS`."""
+        """The descriptive settings that the file gives, shown and stored with the bars; see :data:`FACTS`."""
         facts = {name: getattr(self, name) for name in FACTS}
         return {name: value for name, value in facts.items() if value is not None}
 
@@ -212,13 +212,13 @@ class JobRules:
 class CacheRules:
     """Settings of the cache.
 
-    ``max_size_gb`` is its size limit; 0 means no limit. If ``enabled`` is false, the cache is a
-    temporary folder that is deleted when the process exits. ``keep_versions`` is the number of
+    ``max_size_gb`` is the cache's size limit; 0 means no limit. If ``enabled`` is false, the cache
+    is a temporary folder that is deleted when the process exits. ``keep_versions`` is the number of
     replaced year files to keep when bars are revised, for at most ``keep_versions_days``.
-    ``min_free_mb`` is the space to leave free on the disk in MiB; None means one hundredth of the
-    disk, between 64 and 1,024 MiB. If ``private``, files and folders are accessible only to their
-    owner. ``retention`` is an age such as ``5y``: a year whose latest bar is older is deleted. None
-    means that nothing is.
+    ``min_free_mb`` is the space to leave free on the disk in MiB; None means 1 % of the disk, but
+    at least 64 and at most 1,024 MiB. If ``private``, files and folders are accessible only to
+    their owner. ``retention`` is an age such as ``5y``: a year of bars is deleted when its latest
+    bar is older. None means that nothing is deleted because of its age.
     """
 
     enabled: bool = setting(switch, True)
@@ -234,18 +234,18 @@ class CacheRules:
 
     @property
     def versions(self) -> Retention:
-        """The retention of replaced year files."""
+        """How many replaced year files to keep, and for how long."""
         return Retention(int(self.keep_versions), self.keep_versions_days)
 
     @property
     def max_age(self) -> Age | None:
-        """The maximum age of a year's latest bar before the year is deleted; None for any age."""
+        """The age of a year's latest bar from which the year is deleted; None if no year is."""
         return None if self.retention is None else Age.parse(self.retention)
 
 
 @dataclass(frozen=True)
 class ValidationRules:
-    """Settings for the checks of answers; the score is from 0 to 1."""
+    """Settings for the checks of answers; the quality score ranges from 0 to 1."""
 
     enabled: bool = setting(switch, True)
     min_quality_score: float = setting(number(0, 1), 0.8)
@@ -278,7 +278,7 @@ _options: dict[str | None, dict[str, Form]] = {
 
 
 def _check_providers(value: Any, path: Path) -> Iterator[Problem]:
-    """Check the settings of vendors, some of which have keys of their own."""
+    """Check the settings of each vendor; some vendors accept additional keys."""
     yield from table(anything, vendor).check(value, path)
     for name, settings in value.items() if isinstance(value, Mapping) else ():
         keys = _provider | _options.get(canonical_vendor(str(name)), {})
@@ -286,7 +286,7 @@ def _check_providers(value: Any, path: Path) -> Iterator[Problem]:
 
 
 def _parse_providers(plain: Mapping[str, Any] | None) -> dict[str, ProviderRules]:
-    """Parse the settings of each vendor; settings of a family also apply to its members."""
+    """Parse the settings of each vendor; a vendor family's settings also apply to its members."""
     entries = plain or {}
     return {
         name: _provider_rules(name, {**(entries.get(family_of(name)) or {}), **(entry or {})})
@@ -346,13 +346,13 @@ class Rules:
         return next((rule for rule in rules if timeframe.label in rule.timeframes), None)
 
     def provider(self, name: str) -> ProviderRules:
-        """Return the settings of a vendor or, if it has no settings, of its family; otherwise defaults."""
+        """Return a vendor's settings, or else those of its vendor family, or else the defaults."""
         rules = self.providers.get(name) or self.providers.get(family_of(name))
         return replace(rules, name=name) if rules else ProviderRules(name)
 
     @property
     def members(self) -> tuple[str, ...]:
-        """The members of vendor families, such as ``ccxt:kraken``, that rules or settings name."""
+        """Members of vendor families, such as ``ccxt:kraken``, that are named in rules or settings."""
         named = [*self.providers, *(v for rule in self.rules.values() for v in rule.vendors)]
         return tuple(dict.fromkeys(name for name in named if name != family_of(name)))
 
@@ -374,12 +374,12 @@ _file = record(
 
 
 def check(mapping: Any) -> list[Problem]:
-    """Return the errors in a rules mapping, up to the limit of ``first_of``; keys may be absent."""
+    """Return the errors in a rules mapping, up to a limit; keys may be absent."""
     return first_of(_file.check(mapping, ()))
 
 
 def check_whole(plain: Mapping[str, Any]) -> list[Problem]:
-    """Return missing keys and dangling references in a complete, otherwise correct mapping."""
+    """Return the missing keys and dangling references in a complete, otherwise correct mapping."""
     return first_of(_of_whole(plain))
 
 
@@ -391,10 +391,10 @@ def _of_whole(plain: Mapping[str, Any]) -> Iterator[Problem]:
 
 
 def not_obeyed(mapping: Mapping[str, Any]) -> list[Problem]:
-    """Return the settings in a correct mapping that have no effect, and what applies instead.
+    """Return the settings in a correct mapping that are ignored, with the behavior that applies instead.
 
-    Older files switch off checks that keep wrong bars out of the store. The files still work, but
-    these keys have no effect.
+    Some older files turn off checks that keep wrong bars out of the store. These files are still
+    accepted, but such settings are ignored.
     """
     cache, validation = (mapping.get(name) or {} for name in ("cache", "validation"))
     problems = []
@@ -409,10 +409,11 @@ def not_obeyed(mapping: Mapping[str, Any]) -> list[Problem]:
 
 
 def overlay(base: Mapping[str, Any], user: Mapping[str, Any]) -> dict[str, Any]:
-    """Override a base mapping with a user's checked one, key by key; neither is modified.
+    """Return a base mapping overridden, key by key, by a user's checked one; neither is modified.
 
     Lists are replaced as a whole, and an empty section changes nothing. If one of the user's rules
-    lists a timeframe, it is removed from those base rules that the user's file does not override.
+    lists a timeframe, the timeframe is removed from the base rules that the user's file does not
+    override.
     """
     merged: dict[str, Any] = _overlaid(base, _canonical_keys(user))
     claimed = {name: _labels(user[name]) for name in RULES if _labels(user.get(name))}
@@ -434,7 +435,7 @@ def parse(mapping: Mapping[str, Any]) -> Rules:
 
 
 def _overlaid(base: Any, user: Any) -> Any:
-    """Merge mappings key by key; anything else is replaced."""
+    """Merge two mappings key by key; any other value is replaced by the user's."""
     if not isinstance(base, Mapping):
         return user
     if user is None:
@@ -445,7 +446,7 @@ def _overlaid(base: Any, user: Any) -> Any:
 
 
 def _canonical_keys(mapping: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the mapping with the vendors that are keys under their canonical names."""
+    """Return the mapping, with vendor names that are used as keys replaced by canonical names."""
     plain = dict(mapping)
     for name in ("providers", "live_feeds"):
         if plain.get(name):

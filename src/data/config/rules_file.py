@@ -28,10 +28,10 @@ AS_READ = Path(__file__).with_name("packaged_rules.json")
 
 
 def load_rules(path: Path | None = None) -> Rules:
-    """Return the packaged rules, overridden by the user's file if there is one.
+    """Return the packaged provider rules, overridden by the user's file if there is one.
 
     Raises:
-        RulesError: A file is invalid; all errors are listed with their lines.
+        RulesError: A file is invalid; the message lists every error with its line number.
         ConfigError: The file cannot be read.
     """
     if path is None:
@@ -42,11 +42,11 @@ def load_rules(path: Path | None = None) -> Rules:
 
 
 def check_found_rules(path: Path) -> None:
-    """Reject an automatically found rules file if it names third-party hosts or variables.
+    """Reject a rules file that the user did not name if it names third-party hosts or variables.
 
     Raises:
-        RulesError: The file is invalid, or names something that only a file named by the user may
-            name.
+        RulesError: The file is invalid, or contains an entry that is allowed only in a file named
+            by the user.
         ConfigError: The file cannot be read.
     """
     rules = load_rules(path)
@@ -64,10 +64,10 @@ def check_found_rules(path: Path) -> None:
 
 
 def rules_of(mapping: Mapping[str, Any], name: str = "the mapping") -> Rules:
-    """Check a complete mapping and convert it to rules, without the packaged ones as a base.
+    """Check a complete mapping and convert it to rules; the packaged rules are not used as a base.
 
     Raises:
-        RulesError: The mapping is invalid; all errors are listed.
+        RulesError: The mapping is invalid; the message lists every error.
     """
     from .rules_parser import checked_rules
 
@@ -76,7 +76,7 @@ def rules_of(mapping: Mapping[str, Any], name: str = "the mapping") -> Rules:
 
 @lru_cache(maxsize=4)
 def _user_rules(path: Path, data: bytes) -> Rules:
-    """Parse a user's file; cached because several parts of the library load the same one."""
+    """Parse a user's rules file; cached because several parts of the library load the same one."""
     from .rules_parser import read_rules
 
     return read_rules(data, str(path), packaged_rules().plain)
@@ -95,12 +95,12 @@ def packaged_rules() -> Rules:
 
 
 def packaged_bytes() -> bytes:
-    """Return the packaged file: from the installed package, or else from the source tree."""
+    """Return the content of the packaged rules file, from the installed package or the source tree."""
     return _read(packaged_path(FILE_NAME))
 
 
 def written_as_read(data: bytes) -> str:
-    """Return the parsed form of the packaged file, as JSON.
+    """Parse the packaged rules file, and return the result as JSON, to be loaded instead of the YAML.
 
     Raises:
         RulesError: The file is invalid.
@@ -113,7 +113,7 @@ def written_as_read(data: bytes) -> str:
 
 
 def _as_read(data: bytes) -> dict[str, Any] | None:
-    """Load the parsed form of the packaged file; None if it was not made from this content."""
+    """Load the JSON form of the packaged rules; None if it was not made from the YAML in ``data``."""
     try:
         document = json.loads(AS_READ.read_bytes())
         fits = document["sha256"] == sha256(data).hexdigest()

@@ -26,7 +26,7 @@ def read_rules(data: bytes, name: str, beneath: Mapping[str, Any] | None = None)
         beneath: Checked mapping that the file overrides; None if the file is complete by itself.
 
     Raises:
-        RulesError: The file is invalid; all errors are listed with their lines.
+        RulesError: The file is invalid; the message lists every error with its line number.
     """
     document = read_yaml(data)
     _raise_for([*document.problems, *check(document.value)], document, name)
@@ -41,18 +41,18 @@ def checked_rules(mapping: Mapping[str, Any], name: str) -> Rules:
     """Check a complete mapping and convert it to rules.
 
     Raises:
-        RulesError: The mapping is invalid; all errors are listed.
+        RulesError: The mapping is invalid; the message lists every error.
     """
     _raise_for(check(mapping), YamlDocument(), name)
     return _whole(mapping, YamlDocument(), name)
 
 
 def found_error(path: Path, data: bytes, problems: Sequence[Problem]) -> RulesError:
-    """Return an error for entries that are not allowed in a file that the user did not name."""
+    """Return the error for entries that are not allowed in a file that the user did not name."""
     document = read_yaml(data)
     listed = [document.describe(problem) for problem in problems]
     return RulesError(
-        f"{path} was found rather than named, so it may not contain these entries:\n  "
+        f"{path} was only found in a folder, not named by you, so these entries are not allowed:\n  "
         + "\n  ".join(listed),
         problems=listed,
         hint=HINT,

@@ -1,4 +1,4 @@
-"""A small, strict schema language for configuration files: the allowed values, and their parsing.
+"""A small, strict schema language for configuration files: what is allowed, and how it is parsed.
 
 A :class:`Form` checks a value and parses it. A dataclass declares the keys of its section, each
 field with a :func:`setting`; :func:`record` lists the keys of a section whose layout differs from
@@ -32,7 +32,7 @@ _SWITCHES = {"yes": True, "on": True, "true": True, "no": False, "off": False, "
 
 @dataclass(frozen=True)
 class Problem:
-    """An error: its location, a description, and the nearest valid spelling, if any."""
+    """An error in a file: its location, a description, and the nearest valid spelling, if any."""
 
     path: Path
     what: str
@@ -40,7 +40,7 @@ class Problem:
 
     @property
     def where(self) -> str:
-        """The path as text, such as ``crypto.backup[1]``."""
+        """The location as text, such as ``crypto.backup[1]``."""
         text = "".join(f"[{p}]" if isinstance(p, int) else f".{p}" for p in self.path)
         return text.removeprefix(".") or "the file"
 
@@ -59,14 +59,14 @@ def _as_it_is(value: Any) -> Any:
 
 @dataclass(frozen=True)
 class Form:
-    """The values allowed at one place in a file.
+    """The values allowed at one place in a configuration file.
 
     Attributes:
-        check: Takes a value and its path, and yields a problem for each error in it; never
+        check: Function that takes a value and its path, and yields a problem for each error; never
             raises.
-        parse: Converts a value without errors to its parsed form.
-        keys: Keys of a record, each with its form.
-        attribute: Name of the dataclass field for the parsed value; see :func:`attributes`.
+        parse: Function that converts a valid value to its parsed form.
+        keys: Maps each key of a record to the form of its value.
+        attribute: Name of the dataclass field that takes the parsed value; see :func:`attributes`.
     """
 
     check: Check
@@ -75,15 +75,15 @@ class Form:
     attribute: str = ""
 
     def to(self, convert: Callable[[Any], Any]) -> Form:
-        """Return the form with a further parsing step."""
+        """Return this form with a further parsing step."""
         return replace(self, parse=lambda value: convert(self.parse(value)))
 
     def named(self, attribute: str) -> Form:
-        """Return the form with the name of the dataclass field for its value."""
+        """Return this form with the name of the dataclass field that takes its value."""
         return replace(self, attribute=attribute)
 
     def into(self, cls: Callable[..., Any]) -> Form:
-        """Return the form with a parser that passes a record's :func:`attributes` to a class."""
+        """Return this form with a parser that creates a ``cls`` from a record's :func:`attributes`."""
         return replace(self, parse=lambda plain: cls(**attributes(self.keys, plain)))
 
 
@@ -93,12 +93,12 @@ def form(parse: Callable[[Any], Any] = _as_it_is) -> Callable[[Check], Form]:
 
 
 def setting(form: Form, default: Any = MISSING, *, factory: Any = MISSING, key: str = "") -> Any:
-    """Declare a dataclass field that is a key of a section.
+    """Declare a dataclass field that is set by a key in a configuration section.
 
     Args:
-        form: Values allowed for the field.
-        default: Value if the file has none; for a mutable one, ``factory`` creates it.
-        key: Name of the key in the file, if different from the field's.
+        form: Form that describes the values allowed for the field.
+        default: Value if the file does not contain the key; ``factory`` creates a mutable one.
+        key: Name of the key in the file, if it differs from the name of the field.
     """
     return field(default=default, default_factory=factory, metadata={"form": form, "key": key})
 
@@ -113,12 +113,12 @@ def settings_of(cls: type[Any]) -> dict[str, Form]:
 
 
 def section(cls: type[Any]) -> Form:
-    """Return a form that accepts the keys of a dataclass, and parses them into an instance of it."""
+    """Return a form that accepts the keys a dataclass declares, and parses them to an instance."""
     return record(settings_of(cls)).into(cls)
 
 
 def attributes(keys: Mapping[str, Form], plain: Mapping[str, Any] | None) -> dict[str, Any]:
-    """Parse a record and its nested records; return the values by the names of their fields."""
+    """Parse a record and its nested records; return the values by dataclass field name."""
     values: dict[str, Any] = {}
     for key, value in (plain or {}).items():
         form = keys.get(key, anything)
@@ -130,7 +130,7 @@ def attributes(keys: Mapping[str, Form], plain: Mapping[str, Any] | None) -> dic
 
 
 def first_of(problems: Iterable[Problem]) -> list[Problem]:
-    """Return the first problems, and one more than the limit if there are more."""
+    """Return the first problems, up to one more than the limit, which shows that there are more."""
     return list(islice(problems, MOST_PROBLEMS + 1))
 
 
@@ -146,7 +146,7 @@ def as_switch(value: Any) -> bool | None:
 
 
 def vendor_name(name: str) -> str:
-    """Return the canonical name of a vendor that the check has accepted."""
+    """Return the canonical name of a vendor whose name passed the check."""
     # Vendors from other packages have no aliases.
     return canonical_vendor(name) or name.strip().lower()
 
@@ -227,7 +227,7 @@ def timeframe(value: Any, path: Path) -> Iterator[Problem]:
 def vendor(value: Any, path: Path) -> Iterator[Problem]:
     """Return a form that accepts a known vendor.
 
-    The vendor may be packaged, come from another package, or be served by other versions.
+    The vendor can be one of ours, one from another package, or one that other versions support.
     """
     if not isinstance(value, str) or known_vendor(value) is None:
         near = nearest(str(value).lower(), known_names())
@@ -330,12 +330,12 @@ def text_or(other: Form) -> Form:
 
 
 def _as_list(value: Any) -> str:
-    """Return a single value written as a list, as a suggestion."""
+    """Return a single value in list notation, to be suggested to the user."""
     return f"[{value}]" if isinstance(value, str | int | float) and value != "" else ""
 
 
 def _shown(value: Any) -> str:
-    """Return a short description of a value, which may be anything."""
+    """Return a short description of an arbitrary value, for messages."""
     if value is None:
         return "it is empty"
     if isinstance(value, Mapping | list):

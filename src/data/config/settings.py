@@ -1,7 +1,7 @@
-"""Locations and limits of an installation.
+"""Folders, files and limits of an installation.
 
-Each is looked up in this order: the argument, the environment variable, the optional private
-module, the rules file, the default.
+Each is taken from the first of these that sets it: the argument, the environment variable, the
+user's optional private module, the rules file, the default.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ def load_settings(
     environ: Mapping[str, str] | None = None,
     cwd: Path | None = None,
 ) -> Settings:
-    """Resolve the settings of this installation; nothing is created.
+    """Resolve the settings of this installation without creating any file or folder.
 
     Args:
         cache_dir: Root of the cache; None for ``DATA_CACHE_DIR``, an existing ``./data-cache``, or
@@ -51,7 +51,8 @@ def load_settings(
         cwd: Folder for relative paths; None for the current one.
 
     Raises:
-        ConfigError: A rules file that was named does not exist, or a variable cannot be used.
+        ConfigError: A rules file named by the user does not exist, or the value of a variable is
+            invalid.
         RulesError: The rules file is invalid.
     """
     here = working_dir() if cwd is None else cwd
@@ -78,7 +79,7 @@ def find_rules(
     Raises:
         ConfigError: A file that the user named does not exist.
         RulesError: A file that was merely found in the working directory is invalid, or names
-            foreign hosts or keys.
+            third-party hosts or keys.
     """
     named = [(config_path, "config_path"), (variable_of("ONETAPE_RULES", environ), "ONETAPE_RULES")]
     for value, source in named:
@@ -107,16 +108,16 @@ def is_private() -> bool:
     """Return whether the rules make the cache's files accessible only to their owner.
 
     Raises:
-        ConfigError: The configuration is wrong.
+        ConfigError: The configuration is invalid.
     """
     return load_rules(find_rules(None, None, working_dir())).cache.private
 
 
 def meaning_of(symbol: str) -> Instrument | SymbolRefusal:
-    """Return the instrument that a symbol means under this installation's rules, or the reason why not.
+    """Return the instrument a symbol means under this installation's rules, or why it is rejected.
 
     Raises:
-        ConfigError: The configuration is wrong.
+        ConfigError: The configuration is invalid.
     """
     rules = load_rules(find_rules(None, None, working_dir()))
     return classify(symbol, rules.classification)
@@ -125,7 +126,7 @@ def meaning_of(symbol: str) -> Instrument | SymbolRefusal:
 def cache_folder_of(
     argument: str | os.PathLike[str] | None, environ: Mapping[str, str] | None, cwd: Path
 ) -> tuple[Path, str]:
-    """Return the cache folder, and the setting that it comes from; nothing is created.
+    """Return the cache folder and the setting that it comes from, without creating the folder.
 
     Raises:
         ConfigError: The path cannot be used.
@@ -166,10 +167,10 @@ def named_path(value: str | os.PathLike[str], source: str, cwd: Path) -> Path:
 
 
 def path_check(look: Callable[[], bool], path: Path) -> bool:
-    """Return the result of a check on a path, such as ``Path.is_file``.
+    """Return the result of ``look``, a check on ``path`` such as ``Path.is_file``.
 
     Raises:
-        ConfigError: This user may not search the folder, or the disk fails.
+        ConfigError: The user is not permitted to search the folder, or the disk fails.
     """
     try:
         return look()
@@ -267,7 +268,7 @@ def _rate_limits(text: str) -> dict[str, dict[str, float]]:
 
 
 def _slip(name: str) -> str:
-    """Return a remark about a name that may be a misspelt vendor, or an empty string."""
+    """Return a remark about a name that could be a misspelled vendor, or an empty string."""
     near = "" if known_vendor(name) else nearest(name, known_names())
     return near and (
         f"{name} is not a vendor (did you mean {near}?), unless it is a downloader of your own"
@@ -280,7 +281,7 @@ def _is_limit(key: str, value: Any) -> bool:
 
 
 def variable_of(name: str, environ: Mapping[str, str] | None) -> str:
-    """Return a variable's value, or else the private module's; a blank value counts as not set."""
+    """Return a variable's value, or else the private module's value; a blank one counts as not set."""
     if environ is not None:
         return environ.get(name, "").strip()
     return os.environ.get(name, "").strip() or private_setting(name).strip()
@@ -288,11 +289,12 @@ def variable_of(name: str, environ: Mapping[str, str] | None) -> str:
 
 @dataclass(frozen=True)
 class LogSettings:
-    """The logging settings in the environment; empty if not set.
+    """The logging settings from the environment; a setting is empty if its variable is not set.
 
     Attributes:
-        format: ``ONETAPE_LOG``: ``text`` or ``json``; unchecked.
-        level: ``ONETAPE_LOG_LEVEL``: ``debug``, ``info``, ``warning`` or ``error``; unchecked.
+        format: Value of ``ONETAPE_LOG``, which should be ``text`` or ``json``; not checked.
+        level: Value of ``ONETAPE_LOG_LEVEL``, which should be ``debug``, ``info``, ``warning`` or
+            ``error``; not checked.
     """
 
     format: str = ""
@@ -312,7 +314,7 @@ _LATER = ("RUSTYBT_HOT_CACHE_SIZE_MB", "RUSTYBT_COLD_CACHE_SIZE_MB")
 
 
 def uses_polars(environ: Mapping[str, str] | None = None) -> bool:
-    """Return whether portals answer with Polars frames; ``RUSTYBT_USE_POLARS`` is 1 if not set.
+    """Return whether data portals return Polars frames, as ``RUSTYBT_USE_POLARS`` sets; default: yes.
 
     Raises:
         ConfigError: The value is neither 0 nor 1.
@@ -326,5 +328,5 @@ def uses_polars(environ: Mapping[str, str] | None = None) -> bool:
 
 
 def without_effect(environ: Mapping[str, str] | None = None) -> tuple[str, ...]:
-    """Return the variables of portals that are set but have no effect yet."""
+    """Return the variables for data portals that are set but do not have any effect yet."""
     return tuple(name for name in _LATER if variable_of(name, environ))

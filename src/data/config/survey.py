@@ -24,11 +24,11 @@ class Survey:
     """The parts of a configuration that could be resolved, and the errors in the others.
 
     Attributes:
-        settings: Settings that are usable. ``rules_path`` is None if the rules file has errors:
-            then only the packaged rules apply.
-        rules_path: Path of the rules file that applies, usable or not, or None if none does.
+        settings: Usable settings. Their ``rules_path`` is None if the rules file has errors; in
+            that case, only the packaged rules apply.
+        rules_path: Path of the user's rules file, usable or not; None if there is none.
         errors: Reasons why parts of the configuration cannot be used, in the order of reading.
-        remarks: Warnings about ignored settings, as logged.
+        remarks: Warnings about ignored settings, as they were logged.
         is_found: Whether the rules file was merely found in the working directory, not named by the
             user.
     """
@@ -46,10 +46,10 @@ def survey(
     environ: Mapping[str, str] | None = None,
     cwd: Path | None = None,
 ) -> Survey:
-    """Resolve everything possible and collect every error; arguments as for ``load_settings``.
+    """Resolve as many settings as possible and collect all errors; arguments as for ``load_settings``.
 
     Raises:
-        ConfigError: There is no home folder, so no location is known.
+        ConfigError: The user has no home folder, so the other folders cannot be determined.
     """
     here = reading.working_dir() if cwd is None else cwd
     errors: list[ConfigError] = []
@@ -88,7 +88,7 @@ def _settings(
     here: Path,
     errors: list[ConfigError],
 ) -> Settings:
-    """Return the settings; if the cache's size limit cannot be read, the limit in the rules is used."""
+    """Return the settings; if the variable for the cache's size limit is invalid, use the rules' limit."""
     folder, source = reading.cache_folder_of(cache_dir, environ, here)
     try:
         limit = reading._max_size(environ, rules_path)
@@ -110,7 +110,7 @@ def _settings(
 
 @contextmanager
 def _listening() -> Iterator[list[str]]:
-    """Collect this package's warnings while the block runs."""
+    """Collect the warnings that this package logs while the ``with`` block runs."""
     messages: list[str] = []
 
     class Ear(logging.Handler):

@@ -1,9 +1,9 @@
 """Restrictions on a configuration file that was merely found in the working directory.
 
 A file that the user named, by argument or variable, is trusted. A file that happens to be in the
-folder where a program was started may come from an archive or a cloned repository. It must not
-cause a key to be sent to anyone but the key's own vendor, or a request to be sent to a host of its
-choice.
+folder where a program was started may come from an archive or a cloned repository. Such a file must
+not cause a key to be sent to anyone but the key's own vendor, or a request to be sent to a host
+that it chooses.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _VARIABLES = ("api_key_env", "secret_key_env")
 
 
 def provider_problems(vendor: str, entry: ProviderRules) -> Iterator[Problem]:
-    """Yield the forbidden hosts and variables in a vendor's entry in such a rules file."""
+    """Yield a problem for each host or variable that a vendor's entry in such a file may not name."""
     for key in _ADDRESSES:
         address = getattr(entry, key)
         if address and not is_own_host(vendor, host_of(address)):

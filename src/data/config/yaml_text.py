@@ -1,9 +1,9 @@
 """A strict YAML reader for configuration files, which reports every error with its line.
 
 Scalars such as `yes`, `NO`, `1:30` and `2024-01-01` remain strings; only true, false, null and
-plain numbers are converted. Rejected are duplicate keys (YAML would silently keep the last),
-anchors, aliases and tags (which can make small files huge), nesting deeper than 20, and more than
-one document.
+plain numbers are converted. The reader rejects duplicate keys (YAML would silently keep the last),
+anchors, aliases and tags (which can make small files huge), nesting deeper than 20 levels, and more
+than one document.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _REFUSED = object()
 
 
 class _TooDeepError(Exception):
-    """Raised when the nesting is too deep to read any further."""
+    """The nesting is too deep to read any further."""
 
 
 @dataclass
@@ -40,7 +40,7 @@ class YamlDocument:
     Attributes:
         value: The mapping; empty if nothing could be read.
         lines: Maps each path to its line, counted from 1.
-        problems: Syntax errors, with their lines in :attr:`lines`.
+        problems: Syntax errors; their line numbers are in :attr:`lines`.
     """
 
     value: dict[str, Any] = field(default_factory=dict)
@@ -48,7 +48,7 @@ class YamlDocument:
     problems: list[Problem] = field(default_factory=list)
 
     def line_of(self, path: Path) -> int | None:
-        """Return the line of a path, or of its nearest enclosing element."""
+        """Return the line number of the element at a path, or of the nearest element that encloses it."""
         while path and path not in self.lines:
             path = path[:-1]
         return self.lines.get(path)
@@ -76,7 +76,7 @@ class YamlDocument:
 
 
 def read_yaml(data: bytes) -> YamlDocument:
-    """Read a file's bytes; never raises, as errors are recorded in the document."""
+    """Read a file's bytes; errors are recorded in the document, never raised."""
     document = YamlDocument()
     if len(data) > MAX_BYTES:
         document.problems.append(Problem((), f"larger than {MAX_BYTES >> 20} MiB"))
@@ -103,7 +103,7 @@ def read_yaml(data: bytes) -> YamlDocument:
 
 
 class _Reader:
-    """Builds plain values from the parser's events; one reader per file."""
+    """Builds Python values from the parser's events; use one reader per file."""
 
     def __init__(self, document: YamlDocument) -> None:
         self._lines = document.lines

@@ -1,4 +1,4 @@
-"""Live bars: streams, polls and replays that continue history without a gap.
+"""Live bars: streams, polling and replays that continue the history without a gap.
 
 Classes are loaded on first use: Backtrader is not needed until one of its data feeds is used.
 """

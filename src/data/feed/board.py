@@ -1,4 +1,4 @@
-"""The board of a feed: it receives items from the source, keeps the last ones, and informs listeners."""
+"""The board of a feed: it receives items from the source, keeps the last ones, and notifies listeners."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class FeedSnapshot:
         status: The feed's state, with the reason.
         bars: Last closed bars, oldest first.
         forming: The forming bar, if the source sends it.
-        given: Number of closed bars delivered since the start.
+        given: Number of closed bars that have been delivered since the start.
         revisions: Number of bars that were corrected after they had been delivered.
         newest_ms: Arrival time of the last bar, forming or closed (UTC milliseconds); 0 if none
             has arrived.
@@ -41,11 +41,11 @@ class FeedSnapshot:
 
 @dataclass
 class Unread:
-    """The items of a run that were delivered before it had a consumer of bars; bounded.
+    """The items of a feed's run that arrived before anything consumed its bars; bounded.
 
     Attributes:
         items: The latest bars, statuses and corrections, in order.
-        lost: Span from the first to the last closed bar that was dropped for lack of room, or None.
+        lost: Span of the closed bars that were dropped because the capacity was exceeded, or None.
     """
 
     capacity: int
@@ -53,7 +53,7 @@ class Unread:
     lost: Span | None = None
 
     def add(self, item: Item) -> None:
-        """Add an item, replacing the last one if the new item supersedes that status or forming bar.
+        """Add an item; if it is a newer status or forming bar than the last item, replace that one.
 
         If the capacity is exceeded, the oldest item is dropped.
         """
@@ -71,7 +71,7 @@ class Unread:
 
 @dataclass
 class _Shown:
-    """The values that a snapshot shows."""
+    """The values shown in a snapshot of the feed."""
 
     bars: deque[LiveBar]
     forming: LiveBar | None = None
@@ -84,9 +84,9 @@ class Board:
     """Keeps the last items from a source, and passes all items on to listeners. Thread-safe.
 
     Args:
-        clock: Clock for the times in statuses from :meth:`tell`.
+        clock: Clock for the times of the statuses that :meth:`tell` records.
         keep: Number of closed bars kept for snapshots.
-        symbol: Symbol that is set in the delivered bars.
+        symbol: Symbol to set in the delivered bars.
     """
 
     def __init__(self, clock: Clock, keep: int, symbol: str = "") -> None:
@@ -115,7 +115,7 @@ class Board:
         return bool(self._boxes)
 
     def clear(self, capacity: int) -> None:
-        """Begin a run: clear the snapshot, but keep the listeners.
+        """Begin a new run of the feed: clear the snapshot, but keep the listeners.
 
         Args:
             capacity: Number of items to keep for the first consumer of bars if none exists yet.
@@ -125,7 +125,7 @@ class Board:
             self._unread = None if self._consumers else Unread(capacity)
 
     def add(self, box: Mailbox) -> None:
-        """Also pass all future items to ``box``."""
+        """Add a listener: pass all future items to ``box``."""
         with self._lock:
             self._boxes = (*self._boxes, box)
 
@@ -135,11 +135,11 @@ class Board:
             return self._unread.lost if self._unread else None
 
     def add_consumer(self, box: Mailbox, older: Sequence[LiveBar], lost_span: Span | None) -> bool:
-        """Pass the unread items and then all future items to ``box``.
+        """Add a consumer of bars: pass the unread items and then all future items to ``box``.
 
         Args:
             box: Mailbox of a consumer of bars.
-            older: Bars in the ``lost_span`` span.
+            older: Bars in ``lost_span``, which were fetched again.
             lost_span: Result of :meth:`lost`.
 
         Returns:
@@ -240,7 +240,7 @@ class Board:
 
 @dataclass
 class Run:
-    """One run of a feed: a sink that ignores all items once the run has ended. Thread-safe."""
+    """One run of a feed: a sink that ignores all items after the run has ended. Thread-safe."""
 
     board: Board
     is_over: bool = False
@@ -273,7 +273,7 @@ class Run:
                 self.board.close(str(error) if error else "it has ended", error)
 
     def retire(self, reason: str) -> None:
-        """End the run from outside; after this returns, no item is passed on any more."""
+        """End the run from outside; no more items are passed on after this method has returned."""
         with self._lock:
             if not self.is_over:
                 self.is_over = True

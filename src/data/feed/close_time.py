@@ -1,7 +1,7 @@
-"""Computes the close of a bar, which is its timestamp in programs that step through time.
+"""Computes when a bar closes, which is its timestamp in programs that step through time.
 
-Everywhere else the timestamp of a bar is its open. A strategy that saw a bar at its open would act
-before the bar had closed, and a resampler would put the bar into the wrong group.
+Everywhere else, a bar's timestamp is its opening time. A strategy that saw a bar at its opening
+time would act before the bar had closed, and a resampler would put the bar into the wrong group.
 """
 
 from __future__ import annotations
@@ -17,16 +17,16 @@ from ..model.timeframe import Timeframe
 
 
 class Closing:
-    """Maps opens to closes, in UTC milliseconds. Thread-safe.
+    """Maps bars' opening times to their closing times, in UTC milliseconds. Thread-safe.
 
-    The close of an intraday bar follows from the market's calendar: the last hourly bar of a
-    session may last only half an hour. The close of a daily or longer bar is 23:59:59 on its last
-    date, so that its date is that of the session and the minute bars of that day precede it.
+    When an intraday bar closes follows from the market's calendar: the last hourly bar of a session
+    may last only half an hour. A daily or longer bar closes at 23:59:59 on its last date, so that
+    it has the date of the session and follows the minute bars of that day.
 
     Args:
         timeframe: Timeframe of the bars.
-        calendar: Calendar of the market; None if it is unknown: then a bar lasts as long as its
-            timeframe.
+        calendar: Calendar of the market; None if it is unknown, in which case a bar lasts as long
+            as its timeframe.
     """
 
     def __init__(self, timeframe: Timeframe, calendar: MarketCalendar | None = None) -> None:
@@ -37,13 +37,13 @@ class Closing:
         self._step = timeframe.step_ms if always and timeframe.is_intraday else None
 
     def __call__(self, stamp_ms: int) -> int:
-        """Return the close of one bar."""
+        """Return the closing time of one bar."""
         if self._step is not None:
             return stamp_ms + self._step
         return int(self.all(np.array([stamp_ms], dtype=np.int64))[0])
 
     def all(self, stamps: Stamps) -> Stamps:
-        """Return the close of each bar."""
+        """Return the closing time of each bar."""
         if self._step is not None:
             return stamps + self._step
         if self._calendar is not None and self._timeframe.is_intraday:

@@ -1,8 +1,9 @@
-"""Continues history with a stream: every bar once, in order, without a gap.
+"""Continues history with a stream, so that every bar is delivered once, in order, without a gap.
 
-A stream may lose bars, repeat them or send them late; history has all bars, a little later. This
-module decides when each bar is delivered, and which bars must be requested before anything newer is
-delivered. It is pure: it takes bars from both, and returns the bars to deliver.
+A stream may lose bars, repeat them or send them late; history contains all bars, but a little
+later. This module decides when each bar is delivered, and which bars must be requested before
+anything newer is delivered. It is pure: it takes bars from stream and history, and returns the bars
+to deliver.
 """
 
 from __future__ import annotations
@@ -20,9 +21,9 @@ from ..model.stream import LiveBar
 
 
 class EvenSlots:
-    """The expected opens in a market that never closes: every multiple of a step.
+    """The expected opening times in a market that never closes: all multiples of a step.
 
-    This is the fast path.
+    This is faster than a grid that consults a calendar.
     """
 
     def __init__(self, step_ms: int) -> None:
@@ -34,7 +35,7 @@ class EvenSlots:
 
 
 def slots_of(grid: BarGrid) -> BarGrid | EvenSlots:
-    """Return the fastest object that gives the same expected opens as ``grid``."""
+    """Return the fastest object that yields the same expected opening times as ``grid``."""
     calendar, timeframe = grid.calendar, grid.timeframe
     step_ms = timeframe.step_ms or 0
     even = calendar.name == ALWAYS_OPEN and timeframe.is_intraday and DAY_MS % step_ms == 0
@@ -42,13 +43,13 @@ def slots_of(grid: BarGrid) -> BarGrid | EvenSlots:
 
 
 class Continuation:
-    """Bars that wait for their turn. Not thread-safe.
+    """A queue that delivers bars in order, holding back those that follow a gap. Not thread-safe.
 
-    Bars are delivered once each, in strictly ascending order. No bar is delivered before all bars
-    expected earlier have been delivered or are known not to exist.
+    Each bar is delivered once, in strictly ascending order. A bar is delivered only after all bars
+    expected before it have been delivered or are known not to exist.
 
     Args:
-        slots: Expected opens of the bars.
+        slots: Expected opening times of the bars.
         start_ms: Time before which everything has already been delivered.
 
     Attributes:
@@ -86,7 +87,7 @@ class Continuation:
     def learn(self, bars: Iterable[LiveBar], absent: Iterable[int]) -> None:
         """Accept an answer from history: bars, and times known to have no bar.
 
-        A bar that is already waiting stays, because the stream's version is newer.
+        A bar that is already waiting is kept, because the stream's version is newer.
         """
         for bar in bars:
             if bar.stamp_ms > self.last and bar.stamp_ms not in self._waiting:
@@ -112,8 +113,8 @@ class Continuation:
     def gap(self, until_ms: int) -> Span | None:
         """Return the first missing span, or None if nothing is missing.
 
-        The span ends at the first waiting bar, or else at ``until_ms``, before which every expected
-        bar should be available by now. Call this when :meth:`take` has nothing left.
+        The span ends at the first waiting bar or, if no bar is waiting, at ``until_ms``, before
+        which every expected bar should be available by now. Call this after :meth:`take`.
         """
         expected = self._next_expected()
         if self._stamps:
@@ -141,10 +142,10 @@ _DAY = timedelta(days=1)
 
 
 def open_ms(calendar: MarketCalendar, span: Span) -> int:
-    """Return the time, in milliseconds, for which the market was open in ``span``.
+    """Return for how many milliseconds of ``span`` the market was open.
 
-    The result is at most about a day: a longer span is cut to its last days, because no caller
-    waits that long.
+    Unless the market never closes, only the last four days of a longer span are counted, because no
+    caller waits that long.
     """
     if calendar.name == ALWAYS_OPEN:
         return max(0, span.end - span.start)

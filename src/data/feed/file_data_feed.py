@@ -1,4 +1,4 @@
-"""A user's CSV file as a Backtrader data feed: all bars at once, or bar by bar as if live."""
+"""A user's CSV file as a Backtrader data feed: all bars at once, or one by one as if live."""
 
 from __future__ import annotations
 
@@ -31,22 +31,23 @@ _VALUES = ("open", "high", "low", "close", "volume")
 
 
 class FileDataFeed(BacktraderFeed):
-    """Bars from a CSV file; see :class:`CsvColumns` for the supported columns.
+    """A Backtrader data feed of bars from a CSV file; see :class:`CsvColumns` for its layout.
 
-    Bars have the times in the file. If these are opening times, pass ``interval``: the bars then
-    have their closing times, as in all other feeds.
+    Bars are stamped with the times in the file. If these are opening times, pass ``interval``: the
+    bars are then stamped with their closing times, as in all other feeds.
 
     Backtrader parameters: ``dataname`` (the path), ``symbol``, ``interval``, the layout
     (``datetime_col``, ``open_col`` ... ``reverse``), ``fromdate`` and ``todate`` (strings are
     accepted), ``simulate_realtime`` with ``realtime_interval`` seconds between two bars, and
-    ``on_new_bar`` (symbol, timestamp, values), called for each of these bars in a separate thread.
+    ``on_new_bar``, a function called with symbol, timestamp and values for each of these bars, in a
+    separate thread.
 
     Attributes:
         df: Bars with a naive UTC index.
 
     Raises:
         FileNotFoundError: The file does not exist.
-        ValueError: The file is not a CSV of bars; the message gives the reason.
+        ValueError: The file is not a CSV file of bars; the message gives the reason.
     """
 
     params = (
@@ -126,7 +127,7 @@ class FileDataFeed(BacktraderFeed):
     def create_sample_csv(
         cls, file_path: str | Path, symbol: str = "TEST", days: int = 30, interval_minutes: int = 60
     ) -> None:
-        """Write a CSV file of synthetic bars for experiments and tests, always the same for a symbol.
+        """Write a CSV file of synthetic bars for experiments; the same arguments give the same bars.
 
         Raises:
             StorageError: The file cannot be written.
@@ -147,7 +148,7 @@ class FileDataFeed(BacktraderFeed):
 
 
 def _moment(value: Any) -> Any:
-    """Parse a time; a date without a time means the whole day, at either end."""
+    """Parse a bound of a range; a date without a time means the whole day, as start and as end."""
     if not isinstance(value, str):
         return value
     is_date = len(value) == len("YYYY-MM-DD")
@@ -155,7 +156,7 @@ def _moment(value: Any) -> Any:
 
 
 def _usual_step(bars: list[LiveBar]) -> str:
-    """Return the label of the shortest distance between two bars; ``1d`` for fewer than two."""
+    """Return the timeframe label of the shortest step between bars; ``1d`` for fewer than two bars."""
     steps = [after.stamp_ms - bar.stamp_ms for bar, after in pairwise(bars)]
     minutes = min(steps, default=DAY_MS) // MINUTE_MS
     return f"{minutes}m" if 0 < minutes < DAY_MS // MINUTE_MS else "1d"
@@ -197,15 +198,16 @@ class CsvColumns:
     """The layout of a CSV file.
 
     Attributes:
-        datetime_col: Column of the timestamps; if it is missing, the usual names are tried.
-        open_col, high_col, low_col, close_col, volume_col: Columns of the values.
+        datetime_col: Column of the timestamps; if the file does not have it, the usual names are
+            tried.
+        open_col, high_col, low_col, close_col, volume_col: Columns of the prices and the volume.
         openinterest_col: Column of the open interest, or None.
         separator: Separator between columns.
         datetime_format: ``strptime`` format; not needed for ISO 8601 and epoch seconds or
             milliseconds.
         timezone: Time zone of naive timestamps; UTC by default.
-        reverse: Whether the latest row comes first; of rows with the same timestamp, the latest is
-            used.
+        reverse: Whether the latest row comes first in the file. If several rows have the same
+            timestamp, the latest one is used.
     """
 
     datetime_col: str | None = "datetime"
@@ -221,17 +223,17 @@ class CsvColumns:
     reverse: bool = False
 
     def values(self) -> Iterator[tuple[str, str]]:
-        """Yield pairs of this library's column names and the file's."""
+        """Yield the name of each value column in this library and in the file, as pairs."""
         for name in (*PRICES, "volume"):
             yield name, getattr(self, f"{name}_col")
 
 
 def read_csv_bars(path: str | Path, columns: CsvColumns | None = None) -> pd.DataFrame:
-    """Return a file's bars with a naive UTC ``timestamp`` index, ascending and unique.
+    """Return the bars in a CSV file, with a naive UTC index ``timestamp``, ascending and unique.
 
     Columns: ``open high low close volume openinterest``. Invalid rows are left out, with a warning
-    in the log. In such a row a price is missing or impossible in any market, high or low contradict
-    the other prices, or the time is more than a day ahead of the system clock.
+    in the log. A row is invalid if a price is missing or impossible in any market, if its high or
+    low contradicts the other prices, or if its time is more than a day ahead of the system clock.
 
     Raises:
         FileNotFoundError: The file does not exist.
@@ -279,7 +281,7 @@ def _time_column(raw: pd.DataFrame, columns: CsvColumns, path: str | Path) -> st
 
 
 def _stamps(column: Any, columns: CsvColumns, path: str | Path) -> pd.DatetimeIndex:
-    """Return the timestamps as naive UTC."""
+    """Return a column's timestamps in naive UTC."""
     import pandas as pd
 
     try:

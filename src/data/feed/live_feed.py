@@ -1,4 +1,4 @@
-"""A feed for programs: iterate over it, await it, register a callback, or inspect it.
+"""A feed for programs, which iterate over it, await its bars, register a callback or inspect it.
 
 ::
 
@@ -6,7 +6,7 @@
     for bar in feed:            # starts it; history first, then every closed bar, once, in order
         ...
 
-Backtrader is not needed. For the limit of a slow listener's backlog see :mod:`.queue`.
+Backtrader is not needed. See :mod:`.queue` for what happens to a listener that is too slow.
 """
 
 from __future__ import annotations
@@ -49,24 +49,24 @@ class _Wants(TypedDict, total=False):
 
 
 class LiveFeed:
-    """Bars of one series as they close: history, then live bars, without a gap. Thread-safe.
+    """A feed of one series: its history, then bars as they close, without a gap. Thread-safe.
 
     Every consumer of bars (an iteration, a queue from :meth:`subscribe`, a callback of
     :meth:`on_bar`) gets every closed bar once and in order; the feed does not wait for slow
     consumers. The first consumer of a run gets all bars since the start of the run, however late it
-    joins: up to ``capacity`` items are kept for it, and earlier ones are read from ``history``
-    again. Any further consumer begins with the next bar. Forming bars go to listeners that request
-    them (``forming=True``). A feed without references and listeners ends by itself; in a forked
-    child it is stopped.
+    joins: up to ``capacity`` items are kept for it, and earlier bars are read again from
+    ``history``. Any other consumer begins with the next bar. Forming bars are passed only to
+    listeners that request them (``forming=True``). A feed without references and listeners ends by
+    itself; in a forked child process, it is stopped.
 
     Args:
         symbol, timeframe: Symbol and timeframe of the bars.
         source: Source of the bars; see :class:`~.sources.base.Source`.
-        keep: Number of closed bars that :meth:`snapshot` holds.
+        keep: Number of closed bars kept for :meth:`snapshot`.
         capacity: Number of items that may wait for one listener.
-        clock: Clock for the times in the feed's own statuses.
-        history: Source of bars that are no longer in memory; without it, a first consumer that
-            joins too late is cut off with :class:`~.errors.FeedLagError`.
+        clock: Clock for the times of the feed's own statuses.
+        history: Source of bars that are no longer in memory. Without it, a first consumer that
+            joins too late gets a :class:`~.errors.FeedLagError`.
     """
 
     def __init__(
@@ -100,7 +100,7 @@ class LiveFeed:
     # --- running ---------------------------------------------------------------------------
 
     def start(self) -> None:
-        """Start the feed unless it is running; a feed that ended or was stopped starts again.
+        """Start the feed unless it is running; a feed that has ended or was stopped starts again.
 
         Raises:
             DataError: The source cannot work with this configuration.
@@ -128,7 +128,7 @@ class LiveFeed:
         self._dropped.atexit = False
 
     def stop(self) -> None:
-        """Stop the feed within half a second; listeners still get the waiting items.
+        """Stop the feed within half a second; listeners still receive the items that are waiting.
 
         The method may be called repeatedly.
         """
@@ -141,7 +141,7 @@ class LiveFeed:
                 self.source.stop()
 
     def after_fork(self) -> None:
-        """Mark the feed as stopped in a forked child, which has no threads; it can be restarted."""
+        """Mark the feed as stopped in a forked child, where its threads do not run; it can be restarted."""
         self._turning, self._run = threading.RLock(), None
         if self._dropped is not None:
             self._dropped.detach()
@@ -179,8 +179,8 @@ class LiveFeed:
         start the feed.
 
         Args:
-            forming, revisions: Whether to include forming bars, and corrections of bars delivered
-                before.
+            forming, revisions: Whether to include forming bars, and corrections of bars that have
+                already been delivered.
             capacity: Number of items that may wait in the queue; by default the capacity of the
                 feed.
             wake: Function called after an item was added; it must not block or raise.
@@ -193,7 +193,7 @@ class LiveFeed:
         return box
 
     def _add_consumer(self, box: Mailbox) -> None:
-        """Pass the run's items to ``box``, from its first bar if this is the first consumer."""
+        """Pass the run's items to ``box``: from the run's first bar on if this is its first consumer."""
         older: list[LiveBar] = []
         lost_span: Span | None = None
         while not self._board.add_consumer(box, older, lost_span):
@@ -322,7 +322,7 @@ class LiveFeed:
                 self._listen(caller, wants)
 
     def _listen(self, caller: Caller, wants: _Wants) -> None:
-        """Connect a caller with a queue; a caller that takes no bars is not a consumer."""
+        """Connect ``caller`` to a new queue; only a caller that wants bars counts as a consumer."""
         box = Mailbox(
             f"a listener of {self}",
             self._capacity,
@@ -345,7 +345,7 @@ def _wake(loop: asyncio.AbstractEventLoop, woken: asyncio.Event) -> None:
 
 
 def _end_unheard(name: str, source: Source, run: Run) -> None:
-    """End a run that can no longer be stopped, unless it has a listener."""
+    """End a run whose feed was deleted, so that it cannot be stopped any more, unless it has a listener."""
     if run.is_over or run.board.has_listener:
         return
     log.warning("%s was deleted without stop(), and has been stopped now", name)
@@ -372,11 +372,11 @@ _MOST = 64
 class Caller:
     """Calls one function with the items that arrive in a mailbox, one at a time.
 
-    Errors raised by the function are logged (with a traceback only the first time) and counted in
-    ``failures``; the next item is still delivered.
+    If the function raises an error, the error is logged (with a traceback only the first time) and
+    counted in ``failures``; the next item is still delivered.
 
     Args:
-        callback: Called with every item.
+        callback: Function called with every item.
         name: Name of the thread, also used in log records.
     """
 

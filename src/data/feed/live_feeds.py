@@ -1,4 +1,4 @@
-"""Creates feeds for symbols from the stream of the first vendor in the rules that has one."""
+"""Creates a feed for a symbol from the stream of the first vendor in the rules that has one."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ class FeedTimings:
 
 @dataclass(frozen=True)
 class _Way:
-    """A stream with the requested bars, or with the minute bars from which they are built."""
+    """A vendor's stream of the requested bars, or of the minute bars from which to build them."""
 
     name: str
     make: Callable[[], StreamProtocol]
@@ -87,12 +87,12 @@ class LiveFeeds:
     """Creates feeds for one data manager; the feeds share connections. Thread-safe.
 
     Args:
-        manager: Source of history and of missing bars.
-        services: Routing, limits and the store.
-        tempo: Durations.
+        manager: Data manager that supplies history and missing bars.
+        services: Shared services: routing, limits and the store.
+        tempo: Durations used by the feeds.
 
     Attributes:
-        hub: Open connections.
+        hub: Open connections, shared by the feeds.
         tempo: Durations for feeds and connections created later.
     """
 
@@ -121,18 +121,18 @@ class LiveFeeds:
         on_new_bar: Callable[[LiveBar], object] | None = None,
         **unknown: object,
     ) -> LiveFeed | None:
-        """Return a feed that is not started yet, or None with a logged reason.
+        """Return a feed that has not been started, or log the reason why there is none and return None.
 
         Args:
             symbol, timeframe: Symbol and timeframe of the bars.
             lookback_bars: Number of closed bars of history to deliver first.
-            provider: The only vendor to use for the stream and the history.
-            after_ms: Timestamp of the last bar that the caller already has; replaces
+            provider: The only vendor to use, for both the stream and the history.
+            after_ms: Timestamp of the last bar that the caller already has; used instead of
                 ``lookback_bars``.
             adjustment: Adjustment of past prices.
             timeout: Seconds allowed for each request for past bars; see ``get_ohlcv``.
             on_new_bar: Function called with every closed bar.
-            unknown: Unknown options; with any of them, the result is None.
+            unknown: Unknown options; if there are any, the result is None.
         """
         with running(subject_of(symbol, timeframe)):
             try:
@@ -151,7 +151,7 @@ class LiveFeeds:
         """Return the vendor whose stream :meth:`find` would use, or None.
 
         Raises:
-            QueryError: The symbol or the timeframe cannot be understood.
+            QueryError: The symbol or the timeframe is invalid.
         """
         step = Timeframe.parse(timeframe)
         symbol, provider = self._services.selector.split_vendor(symbol, provider)
@@ -174,10 +174,10 @@ class LiveFeeds:
         adjustment: str,
         timeout_s: float | None,
     ) -> LiveFeed:
-        """Return a feed for a symbol from the vendor that is selected for its stream.
+        """Return a feed for a symbol, from the vendor whose stream is selected.
 
         Raises:
-            DataError: No routed vendor streams such bars.
+            DataError: No vendor that the rules name for the symbol streams such bars.
         """
         step = Timeframe.parse(timeframe)
         symbol, provider = self._services.selector.split_vendor(symbol, provider)
@@ -248,8 +248,8 @@ class LiveFeeds:
     def live_price(self, instrument: Instrument) -> LivePrice | None:
         """Return the latest price from the running feeds, or None if no feed has a price.
 
-        Feeds from vendors that the rules do not name for the instrument, such as vendors of
-        futures, are ignored.
+        Feeds are ignored if the rules do not name their vendor for the instrument, as for a vendor
+        of futures.
         """
         prices = [
             price
@@ -267,11 +267,11 @@ class LiveFeeds:
         return int(downloader.capabilities.settle_ms) if downloader is not None else 120_000
 
     def _way(self, instrument: Instrument, step: Timeframe, provider: str | None) -> _Way:
-        """Return the first stream, in the order of the rules, that has such bars.
+        """Return the first stream, in the order of the rules, that can supply bars for ``instrument``.
 
         Raises:
             NoProviderError: No vendor has such a stream.
-            UnknownSymbolError: All vendors may mean a different instrument.
+            UnknownSymbolError: The symbol may mean a different instrument at every vendor.
             UnknownProviderError, ForeignError: The pinned vendor comes from another package, and
                 the package is faulty.
         """
@@ -307,7 +307,7 @@ class LiveFeeds:
         )
 
     def _stream(self, name: str, wanted: tuple[Instrument, Timeframe, str | None]) -> _Way | str:
-        """Return a vendor's stream of the wanted bars, or the reason (may be empty) why it has none."""
+        """Return a vendor's stream of the wanted bars, or the reason why it has none, which may be empty."""
         instrument, step, _ = wanted
         factory = stream_of(name)
         if factory is None:
@@ -325,7 +325,7 @@ class LiveFeeds:
             return call_foreign(lambda: factory(rules.ws_url, keys), name)
 
         def account() -> str:
-            """Return the name under which limits track the account of these keys."""
+            """Return the name under which request limits are counted for the account of these keys."""
             own = [key for key in keys_declared(name) if key in keys]
             limiter = self._services.network.limiter(name)
             return limiter.acting_for(keys[key] for key in own).account()
@@ -356,12 +356,12 @@ class LiveFeeds:
             return TradeListener(sink, clock, TradeBars(grid))
 
         def tell(topic: Topic, stamp_ms: int, why: str) -> None:
-            """Count an item rejected by the connection, and notify event listeners."""
+            """Count an item that the connection rejected, and notify event listeners."""
             facts = {"spelled": topic.symbol, "bars": topic.timeframe, "opens_ms": stamp_ms}
             self._services.observer.tell(BarRefused, vendor=way.name, reason=why, **facts)
 
         def make() -> Connection:
-            """Create a connection with its own protocol, within the vendor's limit on connects."""
+            """Create a connection with its own protocol, subject to the vendor's limit on new connections."""
             protocol = way.make()
             limiter = self._services.network.stream_limiter(way.name, protocol.traits.connects)
             dial = Dialer(protocol.address)
@@ -380,12 +380,12 @@ class LiveFeeds:
 
 
 class _RoutedFeed(LiveFeed):
-    """A feed that knows its instrument and its vendor."""
+    """A feed with a record of its instrument and its vendor."""
 
     def set_origin(
         self, instrument: Instrument, vendor: str, step: Timeframe, *, sends_trades: bool
     ) -> None:
-        """Record the streamed instrument and its vendor.
+        """Record the instrument that is streamed, and the vendor.
 
         Args:
             instrument, vendor: Instrument of the prices, and the vendor that sends them.
@@ -436,15 +436,15 @@ def refuse(unknown: Collection[str], options: Iterable[str]) -> None:
 def strangeness(
     services: Services, vendor: str, kind: Kind, wanted: tuple[Instrument, Timeframe, str | None]
 ) -> str:
-    """Return why a stream's bars do not continue the series; empty if they do.
+    """Return why a stream's bars cannot continue the stored series; empty if they can.
 
     If the vendor also serves such bars outside the stream, it is treated like any candidate: its
-    bars must be of a kind that may be mixed with those chosen by the rules. Otherwise (a vendor
-    from another package) history is supplied by other vendors, so the streamed bars must be of the
-    same instrument and kind.
+    bars must be of a kind that can be mixed with the bars that the rules select. Otherwise (a
+    vendor from another package) history is supplied by other vendors, so the streamed bars must be
+    of the same instrument and kind.
 
     Args:
-        services: Routing and the store.
+        services: Shared services; routing and the store are used.
         vendor: Canonical name of the vendor.
         kind: Kind of the stream's bars.
         wanted: Instrument and timeframe of the bars, and the pinned vendor, if any.
@@ -479,14 +479,14 @@ MINUTE = Timeframe(1, "m")
 def hindrance(
     services: Services, vendor: str, kind: Kind, wanted: tuple[Instrument, Timeframe, str | None]
 ) -> str:
-    """Return why no bars are built from the minutes that a vendor streams; empty if they are.
+    """Return why bars cannot be built from the minute bars a vendor streams; empty if they can.
 
-    Bars are built on two conditions. The vendor must also serve these bars, so that history has the
-    same ones. And both must be of one kind: with the same anchor, and with volume from the same
+    There are two conditions. The vendor must also serve the longer bars, so that history contains
+    the same ones. And both must be of one kind: with the same anchor, and with volume from the same
     tape. Daily bars are not built, because the minute bars do not include the auctions.
 
     Args:
-        services: Routing and the store.
+        services: Shared services; routing and the store are used.
         vendor: Canonical name of the vendor.
         kind: Kind of the vendor's minute bars, in the hours that are delivered.
         wanted: Instrument and timeframe of the bars, and the pinned vendor, if any.

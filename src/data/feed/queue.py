@@ -2,8 +2,8 @@
 
 Closed bars are never dropped or reordered. Of the unread forming bars, only the latest is kept,
 until the bar closes. A listener that falls ``capacity`` items behind is cut off: it gets all
-waiting items, in order, and then a :class:`~.errors.FeedLagError`. So no bar is missing without an
-error, memory stays bounded, and no listener has to wait for another.
+waiting items, in order, and then a :class:`~.errors.FeedLagError`. Thus a bar is never missing
+without an error, memory use is bounded, and no listener has to wait for another.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ class Mailbox:
         self._is_awaited = False
 
     def put(self, item: Item) -> None:
-        """Add an item without ever blocking; a closed box ignores it."""
+        """Add an item; never blocks. A closed mailbox ignores the item."""
         if isinstance(item, LiveBar):
             if not (item.is_closed or self._forming):
                 return
@@ -72,7 +72,7 @@ class Mailbox:
             self._wake()
 
     def preload(self, items: Iterable[Item]) -> None:
-        """Put ``items`` in front of later ones; they do not count against the capacity."""
+        """Add ``items`` before any others; they do not count against the capacity."""
         with self._lock:
             wanted = [i for i in items if self._revisions or not isinstance(i, Revision)]
             self._items.extendleft(reversed(wanted))
@@ -96,13 +96,13 @@ class Mailbox:
             self._wake()
 
     def after_fork(self) -> None:
-        """Mark the box as ended in a forked child, and create a new lock."""
+        """Mark the mailbox as ended in a forked child process, and create a new lock."""
         self._lock = threading.Lock()
         self._changed = threading.Condition(self._lock)
         self._is_over = True
 
     def get(self, timeout: float | None = 0.0) -> Item | None:
-        """Return the next item, or None if none arrives in ``timeout`` seconds or the box has ended.
+        """Return the next item; None if none arrives in ``timeout`` seconds or the mailbox has ended.
 
         Raises:
             FeedLagError: This listener fell behind and was cut off; all earlier items were
@@ -129,7 +129,7 @@ class Mailbox:
 
     @property
     def is_over(self) -> bool:
-        """Whether no items wait or will follow, and the error that ended the box, if any, was raised."""
+        """Whether all items have been read, none will follow, and any error that ended it was raised."""
         with self._lock:
             return self._is_over and not self._items and (self._is_reported or self._error is None)
 

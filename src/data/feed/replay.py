@@ -1,4 +1,4 @@
-"""Replays any series as a feed, for testing strategies on past events at any speed."""
+"""Replays past bars of any series as a live feed, at any speed, for testing strategies."""
 
 from __future__ import annotations
 
@@ -34,22 +34,22 @@ def replay_feed(
 ) -> LiveFeed:
     """Return a feed that replays past bars as if they were closing now.
 
-    The bars are requested once, by this call: stored bars cost nothing, and missing ones are
-    fetched unless ``offline=True`` is passed.
+    The bars are requested once, by this call: stored bars do not cost a request, and missing bars
+    are fetched unless ``offline=True`` is passed.
 
     Args:
         manager: Data manager.
         symbol, timeframe, start_date, end_date: See ``get_ohlcv`` of the manager.
-        speed: Factor: 1 is the original speed, 60 replays an hour per minute, 0 does not wait at
-            all. Nights and weekends are skipped. None replays one bar per second, whatever its
-            length is.
-        history: Number of bars delivered without waiting, before the first live one.
+        speed: Speed factor: 1 is the original speed, 60 replays an hour per minute, 0 does not wait
+            at all. Nights and weekends are skipped. None replays one bar per second, whatever its
+            length.
+        history: Number of bars delivered without waiting, as history, before the first live bar.
         **wishes: Further keyword arguments of ``get_ohlcv``, such as ``bars``, ``provider`` or
             ``offline``.
 
     Raises:
-        QueryError: An argument cannot be understood, or the speed is negative.
-        NoDataError: The range has no bars.
+        QueryError: An argument is invalid, or the speed is negative.
+        NoDataError: There are no bars in the range.
         AllProvidersFailedError: Bars are missing, and no vendor could supply any.
     """
     step = Timeframe.parse(timeframe)
@@ -83,10 +83,10 @@ Pace = Callable[[int, int], float]
 
 
 def at_speed(closing: Closing, speed: float, longest_ms: int | None) -> Pace:
-    """Return the pace of bars that arrive ``speed`` times as fast as they originally did.
+    """Return the pace (the waits between bars) that is ``speed`` times as fast as the original.
 
-    60 replays an hour per minute, 0 does not wait at all. Nights and weekends are skipped: no wait
-    is longer than that for ``longest_ms``, the length of a bar.
+    A speed of 60 replays an hour per minute, and 0 does not wait at all. Nights and weekends are
+    skipped: no wait is longer than that for a bar of ``longest_ms``.
 
     Raises:
         QueryError: The speed is negative.
@@ -106,17 +106,17 @@ def at_speed(closing: Closing, speed: float, longest_ms: int | None) -> Pace:
 
 
 def every(seconds: float) -> Pace:
-    """Return the pace of one bar per ``seconds``."""
+    """Return the pace (the waits between bars) that delivers one bar every ``seconds``."""
     return lambda before, stamp: seconds
 
 
 class ReplaySource(ThreadedSource):
-    """A source of bars that are already available; the first ones are delivered as history.
+    """A source that replays bars which are already available; the first ones are delivered as history.
 
     Args:
         name: Name of the series.
-        load: Function that returns the bars in ascending order; called by the thread at every
-            start.
+        load: Function that returns the bars in ascending order; called by the source's thread on
+            every start.
         pace: Function that computes the wait between two bars.
         history: Number of bars delivered without waiting, before the feed is live.
         clock: Clock used for waiting.
@@ -148,7 +148,7 @@ class ReplaySource(ThreadedSource):
             sink.bar(bar._replace(origin="live"))
 
     def _pace_of(self, bars: Sequence[LiveBar]) -> str:
-        """Return a note on the wait between two bars, or an empty string if the wait is short."""
+        """Return a note about the wait between two bars, or an empty string if the wait is short."""
         wait = self._pace(bars[0].stamp_ms, bars[1].stamp_ms) if len(bars) > 1 else 0.0
         return f", a bar in {duration(wait)}" if wait >= _LONG_S else ""
 

@@ -48,7 +48,7 @@ _OWN = {option for source in VENDOR_FEEDS.values() for option in source.options}
 def live_feed(
     manager: Manager, symbol: str, timeframe: str, lookback_bars: int = 1000, **options: Any
 ) -> AnyFeed:
-    """Return a feed of a data manager.
+    """Return a live feed that uses a data manager.
 
     The feed uses the stream of the first vendor in the rules that streams such bars; without one,
     bars are requested as they close. With Backtrader installed, the feed is also a Cerebro data
@@ -60,14 +60,15 @@ def live_feed(
         lookback_bars: Number of closed bars of history to deliver first.
         options: ``provider`` (the only vendor to use), ``market`` (``"futures"``: Binance's
             dollar-margined perpetuals), ``adjustment`` (for past prices: ``raw``, ``split``,
-            ``all``), ``timeout`` (seconds for each request for bars, see ``get_ohlcv``: for
-            history, for bars that a stream lost and, without a stream, for each new bar; it does
-            not limit the wait for the next bar), ``on_new_bar``, ``retry_interval``,
-            ``polling_interval``; and those of the vendor's own class, such as ``testnet``.
+            ``all``), ``timeout`` (seconds allowed for each request for bars, see ``get_ohlcv``: for
+            history, for bars that a stream lost and, without a stream, for each new bar; the wait
+            for the next bar to close is not limited), ``on_new_bar``, ``retry_interval``,
+            ``polling_interval``; and the options of the vendor's own class, such as ``testnet``.
 
     Raises:
-        QueryError: The symbol, the timeframe or the timeout cannot be understood.
-        ConfigError: An option is unknown or wrong, or a key or an extra is missing.
+        QueryError: The symbol, the timeframe or the timeout is invalid.
+        ConfigError: An option is unknown or invalid, or a key or an extra (optional dependency) is
+            missing.
         DataError: The history could not be obtained; see ``get_ohlcv``.
     """
     with running(subject_of(symbol, timeframe)):
@@ -89,7 +90,7 @@ def live_feed_or_none(
 
 
 def _feed(manager: Manager, wanted: Wanted, options: dict[str, Any]) -> AnyFeed:
-    """Return a feed; report a failure as an event and raise its error.
+    """Return a live feed; report a failure as an event and raise the error.
 
     For errors see :func:`live_feed`.
     """
@@ -170,19 +171,20 @@ def plain_feed(
     adjustment: AskedAdjustment = "split",
     timeout: float | None = None,
 ) -> LiveFeed:
-    """Return a feed without Backtrader, not started yet.
+    """Return a feed that does not use Backtrader and has not been started.
 
     Args:
         manager: Data manager.
         wanted: Symbol, timeframe, and number of closed bars to deliver first.
         provider: The only vendor to use.
         interval_s: Seconds between requests for the forming bar to a vendor without a stream.
-        forming: Whether to request the forming bar from such a vendor; streams always send it.
-        adjustment: Adjustment of past prices; current prices are raw.
+        forming: Whether to request the forming bar from a vendor without a stream; streams always
+            send it.
+        adjustment: Adjustment of past prices; current prices are unadjusted.
         timeout: Seconds allowed for each request for bars; see :func:`live_feed`.
 
     Raises:
-        QueryError: The symbol or the timeframe cannot be understood.
+        QueryError: The symbol or the timeframe is invalid.
         UnknownProviderError: The vendor does not exist.
     """
     symbol, timeframe, lookback = wanted
@@ -213,10 +215,10 @@ def plain_feed(
 
 
 def _calling(symbol: str, on_new_bar: Callable[..., object]) -> Callable[[LiveBar], None]:
-    """Return a listener that calls ``on_new_bar`` with the symbol, open and values of new bars."""
+    """Return a listener that passes each new bar's symbol, opening time and values to ``on_new_bar``."""
 
     def call(bar: LiveBar) -> None:
-        """Call with the symbol, the open as a naive UTC datetime, and prices and volume by name."""
+        """Pass on the symbol, the opening time (naive UTC datetime), and prices and volume by name."""
         if bar.origin != "history":
             values = dict(zip((*PRICES, "volume"), bar[1:6], strict=True))
             on_new_bar(symbol, from_ms(bar.stamp_ms), values)

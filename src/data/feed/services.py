@@ -1,4 +1,4 @@
-"""Bars for feeds without a data manager: the same access to bars, without the facade."""
+"""Access to bars for feeds that were created without a data manager."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ if TYPE_CHECKING:
 
 
 class FeedBars:
-    """Access to bars as configured by files and the environment. Thread-safe.
+    """Access to bars, configured by files and the environment like a data manager. Thread-safe.
 
     Args:
-        cache_dir, config_path, clock: See the data manager.
-        observer: Observer that counts calls and passes on events; by default a new one.
+        cache_dir, config_path, clock: Same as for the data manager.
+        observer: Observer that counts calls and passes on events; by default, a new observer.
 
     Attributes:
         provider_selector: Routes symbols to vendors.
@@ -77,7 +77,7 @@ def _default_bars() -> FeedBars:
 
 @lru_cache(1)
 def bars_of_testnets() -> FeedBars:
-    """Return access to bars from test networks, whose unreal prices have a separate cache."""
+    """Return access to bars from test networks; their fictitious prices have a separate cache."""
     usual = load_settings().cache_dir
     return FeedBars(usual.with_name(f"{usual.name}-testnet"), rules_of_testnets())
 
@@ -88,10 +88,10 @@ _gateways_lock = threading.Lock()
 
 
 def manager_for_gateway(manager: Any, wanted: Gateway) -> Any:
-    """Return a source of bars for an IBKR gateway: ``manager`` itself if it uses this gateway.
+    """Return a source of bars that uses an IBKR gateway: ``manager`` itself if it uses this gateway.
 
-    For another gateway, the source shares cache, rules and clock with the manager, and is always
-    the same object for that gateway. If ``manager`` is a user's own object, it is returned, and
+    Otherwise, the source shares the manager's cache, rules and clock, and is always the same object
+    for a given gateway. If ``manager`` is a user's own object, it is returned unchanged, and
     decides for itself which gateway to query.
     """
     services = services_of(manager)
@@ -122,7 +122,7 @@ def _gateway_bars(services: Services, wanted: Gateway) -> FeedBars:
 
 
 def services_of(manager: Any) -> Services | None:
-    """Return the services of one of the library's data managers; None for a user's own object."""
+    """Return the shared services of a data manager; None if the manager is a user's own object."""
     services = getattr(manager, "_services", None)
     return services if isinstance(services, Services) else None
 

@@ -1,4 +1,4 @@
-"""Maps vendors to the Backtrader class for their live bars: a vendor-specific or a general one."""
+"""Maps each vendor to the Backtrader class for its live bars, either vendor-specific or general."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from ..errors import ConfigError
 
 
 class VendorFeed(NamedTuple):
-    """A class of feeds.
+    """A feed class for a vendor's live bars, which is imported only when needed.
 
     Attributes:
-        path: ``module:class`` in this package.
+        path: Location of the class, as ``module:class`` in this package.
         is_stream: Whether its bars come from a stream; otherwise they are requested as they close.
-        options: Options that only this class reads.
+        options: Options that only this class accepts.
     """
 
     path: str
@@ -48,14 +48,14 @@ POLLED = VendorFeed("backtrader.live:PolledLiveDataFeed", False)
 def own_feed(vendor: str, *, is_stream: bool) -> VendorFeed | None:
     """Return the vendor-specific class for streamed or polled bars, or None.
 
-    Such a class queries no other vendor.
+    Such a class does not query any other vendor.
     """
     own = VENDOR_FEEDS.get(vendor)
     return own if own is not None and own.is_stream == is_stream else None
 
 
 def with_market(options: dict[str, Any]) -> dict[str, Any]:
-    """Return the options with ``market`` replaced by the vendor for that market.
+    """Return the options, with ``market`` replaced by ``provider``, the vendor for that market.
 
     Raises:
         ConfigError: The market does not exist, or the given vendor does not serve it.

@@ -1,1 +1,1 @@
-"""Values without behaviour beyond arithmetic: the types that all other packages pass around."""
+"""Plain value types, with no behavior beyond arithmetic, that all other packages pass around."""

@@ -18,10 +18,10 @@ class ActionList(list["Action"]):
     """Splits and dividends in a span of ex-dates, as returned by a vendor.
 
     Attributes:
-        since: First ex-date (UTC milliseconds) with a row in an answer that has one row per day;
-            None if the vendor reports actions separately from bars.
-        until: First ex-date (UTC milliseconds) that the vendor cannot answer for yet; None if the
-            answer covers the whole span.
+        since: First day (UTC milliseconds) in an answer with one row per day, each of which can
+            report an action; None if the vendor reports actions separately from bars.
+        until: First ex-date (UTC milliseconds) whose actions the vendor cannot report yet; None if
+            the answer covers the whole span.
         unapplied: Descriptions of other events in the span that change the value of a share but are
             neither a split nor a dividend.
     """
@@ -38,16 +38,19 @@ class Action:
     Attributes:
         ex_date: First session date on which the share trades without the split or dividend.
         type: ``split`` or ``dividend``.
-        ex_at: UTC start of that session in milliseconds; intraday bars are compared with it.
+        ex_at: Start of that session in UTC milliseconds, which decides whether an intraday bar is
+            before or after the action.
         numerator, denominator: Terms of a split; 4-for-1 is 4 and 1, so older prices are divided by
             four.
-        amount: Cash per share, in the unit that the source uses; ``as_paid`` says which shares.
+        amount: Cash per share of a dividend, in the source's unit; ``as_paid`` says whether later
+            splits have been applied to it.
         source: Vendor that reported the action.
         fetched_at: Time of the request, UTC milliseconds.
         as_paid: Whether ``amount`` is per share as of the ex-date; otherwise it is per share as of
             ``fetched_at``, that is, adjusted for the splits between the two.
-        pay_date: ISO date on which a dividend is paid; empty if the source gives none.
-        currency: Currency of ``amount``, as given by the source; empty if it gives none.
+        pay_date: Date on which a dividend is paid (ISO); empty if the source does not give it.
+        currency: Currency of ``amount``, as given by the source; empty if the source does not give
+            it.
         parts: Amounts of the day's dividends, which add up to ``amount``; empty for a single
             dividend. ``pay_date``, ``currency`` and ``parts`` are ignored in comparisons: two
             reports that differ only in them are the same dividend.
@@ -77,14 +80,15 @@ class Action:
     def is_sound(self) -> bool:
         """Whether the values are possible.
 
-        Both values must be finite; a ratio must be above zero, and an amount must not be negative.
+        A split's two terms must be finite and above zero; a dividend's amount must be finite and
+        must not be negative.
         """
         if self.type != "split":
             return math.isfinite(self.amount) and self.amount >= 0
         return all(math.isfinite(part) and part > 0 for part in (self.numerator, self.denominator))
 
     def is_in(self, adjustment: str, as_of: date | None) -> bool:
-        """Return whether prices with this adjustment as of ``as_of`` already reflect the action."""
+        """Return whether prices adjusted in this way as of the date ``as_of`` already reflect the action."""
         concerns = adjustment == "all" or (adjustment == "split" and self.type == "split")
         return concerns and as_of is not None and self.ex_date <= as_of
 
@@ -114,9 +118,9 @@ class Action:
 
 
 def vendor_date(value: Any) -> str:
-    """Return a date from a source as ISO text.
+    """Return a vendor's date as ISO text, or an empty string if it is not a date.
 
-    The result is empty for ``None``, ``0000-00-00`` and the like.
+    Vendors send ``None``, ``0000-00-00`` and the like for unknown dates.
     """
     try:
         return date.fromisoformat(value[:10]).isoformat()
@@ -125,16 +129,16 @@ def vendor_date(value: Any) -> str:
 
 
 def vendor_currency(value: Any) -> str:
-    """Return the currency code from a source; empty if it is missing or invalid."""
+    """Return a vendor's currency code in uppercase; empty if it is missing or invalid."""
     text = value.strip() if isinstance(value, str) else ""
     return text.upper() if len(text) == 3 and text.isascii() and text.isalpha() else ""
 
 
 def current(actions: Iterable[Action]) -> list[Action]:
-    """Return the actions that count, in ascending order: one for each ex-date and type.
+    """Return the actions to use, in ascending order: one for each ex-date and type.
 
-    If there are several reports, the one fetched last counts. Different dividends from one fetch (a
-    regular and a special one) are added up.
+    If there are several reports of an action, the one fetched last is used. Different dividends
+    from one fetch (a regular and a special one) are added up.
     """
     events: dict[tuple[date, str], list[Action]] = {}
     for action in sorted(set(actions), key=lambda a: (a.fetched_at, a.source, a)):
@@ -147,7 +151,7 @@ def current(actions: Iterable[Action]) -> list[Action]:
 
 
 def _summed(group: list[Action]) -> Action:
-    """Merge several dividends on one day into one that lists them as parts."""
+    """Merge several dividends with the same ex-date into one, which lists them as its parts."""
     parts = tuple(part for action in group for part in action.parts or (action.amount,))
     return replace(group[-1], amount=sum(action.amount for action in group), parts=parts)
 
@@ -156,7 +160,7 @@ def amount_on(dividend: Action, splits: Iterable[Action], day: date | None) -> F
     """Return a dividend's amount per share, in terms of the shares on ``day``.
 
     Args:
-        dividend: Dividend as reported; see ``as_paid``.
+        dividend: Dividend as reported, before or after later splits; see :attr:`Action.as_paid`.
         splits: Valid splits, in any order; those up to the dividend's ex-date are already reflected
             in its amount.
         day: Day whose shares the amount refers to; None for the dividend's ex-date.

@@ -44,7 +44,7 @@ class Bar(NamedTuple):
 
 
 class BadRow(NamedTuple):
-    """A row, as received, that cannot be a bar, and the reason as a short, stable text."""
+    """A row that cannot be a valid bar, as received, with the reason as a short, stable string."""
 
     bar: Bar
     reason: str
@@ -58,8 +58,8 @@ class BarTable:
         stamps: int64, shape (n,), UTC milliseconds; see :class:`Bar`.
         open, high, low, close, volume: float64, shape (n,); a missing value is NaN.
         adj_close: float64, or None if the vendor has none.
-        index: Timestamps in nanoseconds. Set only if this table is the sole owner of its arrays, so
-            that a frame may take them without a copy.
+        index: Timestamps in nanoseconds. Set only if nothing else uses the table's arrays, so that
+            a frame may take them over without copying.
     """
 
     stamps: Stamps
@@ -133,7 +133,7 @@ class BarTable:
         return any(bool(np.isinf(column).any()) for column in self.values())
 
     def take(self, rows: NDArray[np.bool_] | NDArray[np.intp] | slice) -> BarTable:
-        """Return the rows selected by a mask, an array of positions or a slice."""
+        """Return the rows that a mask, an array of positions or a slice selects."""
         adj = None if self.adj_close is None else self.adj_close[rows]
         index = None if self.index is None else self.index[rows]
         return BarTable(
@@ -161,7 +161,7 @@ class BarTable:
         return counts
 
     def with_adj_close(self, adj_close: Floats | None) -> BarTable:
-        """Return the same bars with another ``adj_close`` column."""
+        """Return the same bars with ``adj_close`` as their adjusted closes; None removes the column."""
         return replace(self, adj_close=adj_close)
 
 
@@ -220,12 +220,12 @@ def merge(old: BarTable, new: BarTable) -> BarTable:
 def fingerprint_of(
     stamps: Stamps, columns: Iterable[tuple[str, Floats]], line: bytes = FRAME
 ) -> str:
-    """Return the digest of bars in the format described in :func:`~.proof.fingerprint`.
+    """Return the digest of bars; :func:`~.proof.fingerprint` describes how it is computed.
 
     Args:
         stamps: Stamps in UTC milliseconds.
-        columns: Value columns, each with its name, in order.
-        line: Version line of the digest.
+        columns: Names and values of the columns, in the order in which they are hashed.
+        line: First line that is hashed, which names the version of the format.
     """
     digest = hashlib.sha256(line)
     digest.update(b"timestamp\n" + stamps.astype("<i8").tobytes())

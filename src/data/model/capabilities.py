@@ -32,8 +32,9 @@ class Limits:
     """Limits on how often a vendor may be queried; 0 means no limit.
 
     Attributes:
-        per_minute, per_second, per_day, per_month: Units of cost allowed in that period.
-        burst: Units that may be sent at once.
+        per_minute, per_second, per_day, per_month: Units of cost allowed per period; a request
+            costs one or more units.
+        burst: Units that may be spent at once.
     """
 
     per_minute: int = 0
@@ -44,7 +45,7 @@ class Limits:
 
     @property
     def at_once(self) -> int:
-        """Number of simultaneous calls in a job: 2 to 10, as the limits allow."""
+        """Number of calls that a job makes at the same time: 2 to 10, depending on the limits."""
         if not self.per_second and not self.per_minute:
             return _UNDECLARED_AT_ONCE
         allowed: list[float] = [MOST_AT_ONCE]
@@ -61,29 +62,33 @@ class Capabilities:
 
     Attributes:
         asset_classes: Asset classes that the vendor serves.
-        timeframes: Maps each of this library's labels to the vendor's spelling.
+        timeframes: Maps each timeframe served, by this library's label, to the vendor's spelling.
         page_bars: Maximum number of bars in one answer; 0 if an answer can hold any number.
-        page_days: Maximum number of calendar days in one answer, by timeframe; no limit if absent.
-        depth_days: How many days back the history goes, by timeframe; if absent, back to the
-            listing.
+        page_days: Maximum number of calendar days in one answer, by timeframe; unlimited for a
+            timeframe that is absent.
+        depth_days: How many days back the history goes, by timeframe; back to the listing for a
+            timeframe that is absent.
         kinds: Maps each asset class to the kind of its bars; an empty ``unit`` is taken from the
             answer or the instrument.
         intraday_kinds: Kinds of intraday bars, for the asset classes in which they differ from
             daily bars: for example, minute bars include extended hours and daily bars do not.
         adjustment: Adjustment of the prices: ``raw``, ``split``, ``all`` or ``unknown``.
         intraday_adjustment: Adjustment of intraday prices, if it differs.
-        settle_ms: Time after an intraday bar closes during which it may still change.
-        dense: Whether bars without trades are also sent, so that a missing bar is a gap.
+        settle_ms: Milliseconds after an intraday bar closes during which it may still change.
+        dense: Whether the vendor sends a bar even if there was no trade, so that a missing bar is a
+            gap.
         actions: Whether bars come with the splits and dividends on their days.
         actions_only: Timeframes whose bars come with actions, if not all of them do.
         has_forming: Whether answers include the forming bar.
-        actions_apart: Whether there are separate requests for splits and dividends.
-        action_requests: Number of separate requests needed for actions, if each answer is one page.
+        actions_apart: Whether splits and dividends can be requested separately from bars.
+        action_requests: Number of separate requests that fetching actions takes, if each answer is
+            one page.
         actions_by_bar: Whether actions are attached to the bar of their ex-date, so that the
             actions of a session are unknown until its bar is published.
         archive_days: Days from the end of a month until its bars, all of them final, are available
             as a file in the vendor's archive; 0 if there is no archive.
-        only: Maps an asset class to the timeframes served for it, if not all of them are.
+        only: Maps each asset class with only some of ``timeframes`` to those that are served for
+            it.
         made_up: Whether the bars are synthetic, and so are never combined with real ones.
         extended: Timeframes of the stock bars that are also served, on request, with pre-market and
             after-hours trading. Bars that ``intraday_kinds`` declares to be of extended hours
@@ -120,7 +125,7 @@ class Capabilities:
     def at(self, timeframe: Timeframe) -> Capabilities:
         """Return the capabilities for bars of ``timeframe``.
 
-        Adjustment and actions may depend on the timeframe.
+        The price adjustment, and whether bars come with actions, can depend on the timeframe.
         """
         own = self.intraday_adjustment if timeframe.is_intraday else None
         sent = self.actions and (not self.actions_only or timeframe.label in self.actions_only)
@@ -129,9 +134,9 @@ class Capabilities:
         return replace(self, adjustment=own or self.adjustment, actions=sent)
 
     def serving(self, instrument: Instrument) -> Capabilities:
-        """Return the capabilities for an instrument, in its trading hours.
+        """Return the capabilities for bars of an instrument in its trading hours, regular or extended.
 
-        For extended hours these are the declared timeframes of stock bars, aligned to the clock.
+        For extended hours, only stocks are served, in the timeframes declared for it.
         """
         if not instrument.is_extended:
             return self
@@ -148,22 +153,24 @@ class Capabilities:
     def sends_forming(self, asset_class: AssetClass, timeframe: Timeframe) -> bool:
         """Return whether answers include the forming bar.
 
-        They do not if splits are attached to the bar of their ex-date.
+        They do not for daily and longer stock bars if actions are attached to the bar of their
+        ex-date.
         """
         is_late = self.actions_by_bar and asset_class == "stock" and not timeframe.is_intraday
         return self.has_forming and not is_late
 
     def labels(self, asset_class: AssetClass) -> list[str]:
-        """Return the timeframes served for ``asset_class``, by this library's labels."""
+        """Return this library's labels of the timeframes served for ``asset_class``."""
         if asset_class not in self.asset_classes:
             return []
         only = self.only.get(asset_class, self.timeframes)
         return [label for label in self.timeframes if label in only]
 
     def kind(self, instrument: Instrument, timeframe: Timeframe | None = None) -> Kind:
-        """Return the kind of the bars served for ``instrument`` in its trading hours.
+        """Return the kind (hours, anchor, venue, units) of the bars served for ``instrument``.
 
-        Daily and longer bars are aligned to sessions, whatever the anchor of shorter ones.
+        Daily and longer bars are aligned to sessions, even if shorter bars are aligned to the
+        clock.
         """
         declared = self.kinds.get(instrument.asset_class, _UNDECLARED)
         by_session = timeframe is not None and not timeframe.is_intraday
@@ -192,7 +199,7 @@ class Supply(NamedTuple):
     depth_days: int | None
 
     def lost_ms(self, missing_ms: int) -> float:
-        """Return the time (UTC milliseconds) from which the bar at ``missing_ms`` is unavailable."""
+        """Return when the bar at ``missing_ms`` becomes unavailable, in UTC milliseconds; may be infinite."""
         return math.inf if self.depth_days is None else missing_ms + self.depth_days * DAY_MS
 
 
@@ -204,9 +211,9 @@ class FetchQuery:
         instrument, timeframe: Bars to fetch.
         span: Half-open span, in UTC milliseconds.
         now_ms: Time of the request, UTC milliseconds, for vendors that need a range "up to now".
-        insist: Whether to query even if the vendor recently did not know the symbol.
-        adjustment: Set by direct callers of a vendor that offers a choice; None means the
-            adjustment that it declares.
+        insist: Whether to query the vendor even if it recently did not recognize the symbol.
+        adjustment: Price adjustment to request, set only by code that calls a vendor directly; None
+            for the one that the vendor declares.
     """
 
     instrument: Instrument
@@ -221,8 +228,9 @@ class Derivative(NamedTuple):
     """A contract other than spot that a vendor lists under a symbol.
 
     Attributes:
-        hint: Description for users, with how to request it; empty if there is none.
-        requests: Number of HTTP requests needed to find out.
+        hint: Text for users that describes the contract and how to request it; empty if there is no
+            such contract.
+        requests: Number of HTTP requests that the search for it took.
     """
 
     hint: str = ""
@@ -235,11 +243,12 @@ class BarPage:
 
     Attributes:
         bars: Bars in any order, exactly as sent but with canonical timestamps; nothing is dropped.
-        actions: Splits and dividends on the days of this page; empty if there are none, None if the
-            page does not contain such data.
+        actions: Splits and dividends on the days of this page; empty if there are none, None if
+            this page does not report actions at all.
         cursor: Start of the next page, in the vendor's own terms; None if this is the last.
         unit: Currency or unit of prices, if the answer gives it.
-        next_ms: Time from which to continue if the vendor pages by time; None when done.
+        next_ms: Start of the next page in UTC milliseconds if the vendor pages by time; None if
+            this is the last.
         listed_ms: Time of the first trade, in UTC milliseconds, if the vendor gives it.
     """
 
@@ -259,13 +268,15 @@ class Fetched:
         table: Rows as received, in the order received; unchecked.
         vendor: Canonical name of the vendor.
         kind, basis: Kind and basis of the rows.
-        actions: Splits and dividends on the days of the query; None if not every page covers them.
+        actions: Splits and dividends on the days of the query; None if any page did not report
+            them.
         server_now_ms: Time of the request, by the local clock or the vendor's, whichever is
             earlier; the vendor's is its ``Date`` header less the time that the answer took.
         requests: Number of HTTP requests sent.
         settle_ms, dense: Settling time and density that the vendor declares; see
             :class:`Capabilities`.
-        way: How the bars were fetched, if not page by page, or why the archive was not used.
+        way: How the bars were fetched if not page by page (from the archive, for example), or why
+            the archive was not used.
         listed_ms: Time of the first trade, in UTC milliseconds, if the vendor gives it.
         seams: Spans between the last bar of one page and the first of the next.
         dated: Whether every answer carried the vendor's time. If not, the local clock alone decides
@@ -292,7 +303,7 @@ class Fetched:
     def adjusted_at_ms(self) -> int:
         """The instant as of which prices are adjusted, in UTC milliseconds.
 
-        The vendor's clock is used because the vendor adjusts the prices. The local clock may be
-        behind, and a split between the two times would then be applied twice.
+        This is the vendor's time if known, because the vendor adjusts the prices. If the local
+        clock were used while it is behind, a split between the two times would be applied twice.
         """
         return self.server_now_ms if self.vendor_now_ms is None else self.vendor_now_ms

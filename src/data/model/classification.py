@@ -1,4 +1,4 @@
-"""Exchanges, and the tables by which symbols are classified."""
+"""Exchanges, and the tables used to classify symbols."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Exchange:
-    """A stock exchange, identified by its suffix.
+    """A stock exchange, identified by the suffix of its symbols.
 
     Attributes:
         suffix: Canonical suffix of its symbols, such as ``.L``; ``code`` is the short name, such as
             ``LSE``.
-        quote: Unit of prices; None if it varies from share to share.
-        market: Region that decides who is queried for fundamentals: ``UK``, ``EU``, ``ASIA`` and so
-            on.
+        quote: Currency or unit of prices; None if it varies from share to share.
+        market: Region, such as ``UK``, ``EU`` or ``ASIA``, which decides which vendors are queried
+            for fundamentals.
         bare: Whether the canonical spelling of its symbols has no suffix.
     """
 
@@ -36,10 +36,10 @@ class Exchange:
 
 @dataclass(frozen=True)
 class Classification:
-    """The tables by which symbols are classified; all strings are uppercase.
+    """The tables used to classify symbols; all strings are uppercase.
 
-    ``suffixes`` are possible endings of a pair other than stablecoins. ``venues`` maps each index
-    to the suffix of its exchange.
+    ``suffixes`` are the endings, other than stablecoins, that a pair can have. ``venues`` maps each
+    index to the suffix of its exchange.
     """
 
     symbols: Mapping[str, str | Mapping[str, Any]] = field(default_factory=dict)
@@ -57,7 +57,7 @@ class Classification:
 
     @cached_property
     def quotes(self) -> tuple[str, ...]:
-        """Possible endings of a crypto pair, the longest first."""
+        """Quote assets with which a crypto pair can end, the longest first."""
         return tuple(sorted(self.suffixes | self.stablecoins, key=lambda text: (-len(text), text)))
 
     @cached_property
@@ -68,5 +68,5 @@ class Classification:
 
     @cached_property
     def all_quotes(self) -> frozenset[str]:
-        """Possible endings of a pair: the quotes of crypto pairs, and currencies."""
+        """Everything with which a pair can end: the quote assets of crypto pairs, and currencies."""
         return self.currencies.union(self.quotes)

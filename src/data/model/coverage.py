@@ -1,7 +1,8 @@
 """Coverage of a series: which timestamps have been answered, in which state and by which vendor.
 
-An *entry* is a range of time with the same state and source throughout. A *source* is the rest of
-an entry: everything but its span. A *mark* is an entry that changes the coverage it is applied to.
+An *entry* is a span of time with one state, vendor and fetch time throughout. The *source* of an
+entry is the entry without its span. A *mark* is an entry that changes the coverage to which it is
+applied.
 """
 
 from __future__ import annotations
@@ -40,7 +41,7 @@ _SMALL_MS = 6 * HOUR_MS
 
 
 def less_grave(score: float, grave: int, rows: int) -> float:
-    """Return the score of ``rows`` bars, lowered if some of them are grave.
+    """Return a quality score, lowered if ``grave`` of the ``rows`` bars are grave.
 
     A grave bar is almost certainly wrong. The score drops by the fraction of grave bars, but by at
     least a tenth.
@@ -50,17 +51,16 @@ def less_grave(score: float, grave: int, rows: int) -> float:
 
 @dataclass(frozen=True)
 class Splice:
-    """Result of comparing two vendors' bars at the point where they meet in a series.
+    """Result of comparing two vendors' bars at the time where one takes over from the other.
 
     Attributes:
-        at: Timestamp of that point, in milliseconds.
+        at: That time, in UTC milliseconds.
         other: Vendor on the other side of it.
         verdict: ``equal``; ``constant`` (an adjustment had been missed, and was corrected before
             the bars were stored); ``unchecked`` (there was too little to compare).
-        ratio: Median ratio of the close prices as fetched to those of the other vendor; 1 if
-            unchecked.
+        ratio: Median ratio of the fetched closes to the other vendor's closes; 1 if unchecked.
         common: Number of bars compared.
-        because: What was corrected and how, or why nothing was compared.
+        because: Description of the correction, or the reason why nothing was compared.
     """
 
     at: int
@@ -95,12 +95,12 @@ class Covered:
         reason: Reason why the entry is empty or suspect.
         expires: Time (UTC milliseconds) from which the entry is requested again if it is empty
             or suspect, or provisional because nothing confirmed the clock; None for never.
-        splices: Comparisons with other vendors' bars at the points where they meet. A part of an
-            entry keeps the comparisons of the whole.
-        parts: Components of a folded entry, in which many small ones are stored as one; otherwise
-            empty. Each component is a source (an entry without span, kind and basis) with a flat
-            list of the start and length of each of its entries, counted from the start of the
-            whole. The first source covers everything that the others do not.
+        splices: Comparisons with other vendors' bars at the times where those take over. If an
+            entry is cut, each part keeps all comparisons.
+        parts: Contents of a folded entry, which stores many small entries as one; otherwise empty.
+            Each element is a source (an entry without span, kind and basis) with a flat list that
+            gives the start and length of each of its entries; starts count from the start of the
+            folded entry. The first source covers everything that the others do not.
     """
 
     span: Span
@@ -116,12 +116,12 @@ class Covered:
 
     @property
     def opened(self) -> Sequence[Covered]:
-        """The entries folded into this one, in ascending order; only itself if none were."""
+        """The entries folded into this one, in ascending order; just this entry if it is not folded."""
         return Stretches.of(self.columns) if self.parts else (self,)
 
     @cached_property
     def columns(self) -> Columns:
-        """The entries that were folded into this one, in ascending order, as columns."""
+        """The same entries as :attr:`opened`, as columns."""
         places = [np.array(at, np.int64).reshape(-1, 2) for _, at in self.parts[1:]]
         small = np.concatenate([_NO_EDGES, *places])
         codes = np.repeat(np.arange(1, len(places) + 1), [len(part) for part in places])
@@ -141,7 +141,7 @@ class Covered:
 
     @property
     def is_rescaled(self) -> bool:
-        """Whether the prices were rescaled, because the vendor had missed an adjustment."""
+        """Whether the prices were rescaled because the vendor had failed to apply an adjustment."""
         return any(splice.verdict == "constant" for splice in self.splices)
 
     def is_valid(self, now_ms: int) -> bool:
@@ -157,7 +157,7 @@ class Covered:
         return _with_values(values)
 
     def having(self, **changes: Any) -> Covered:
-        """Return a copy with these fields changed, like ``replace`` but several times faster."""
+        """Return a copy with these fields changed; several times faster than ``dataclasses.replace``."""
         return _with_values(self.__dict__ | changes)
 
     def clip(self, span: Span) -> Covered | None:
@@ -170,7 +170,7 @@ class Covered:
         return None if part.is_empty else self.at(part)
 
     def same_source(self, other: Covered) -> bool:
-        """Return whether the two entries can be merged: only span and fetch time may differ."""
+        """Return whether two entries can be merged, that is, differ at most in span and fetch time."""
         values, other_values = self.__dict__, other.__dict__
         for name in _OF_SOURCE:
             one, two = values[name], other_values[name]
@@ -209,7 +209,7 @@ _new, _set = object.__new__, object.__setattr__
 
 
 def _with_values(values: dict[str, Any]) -> Covered:
-    """Return an entry with these values, without any values cached from earlier ones."""
+    """Create an entry with these field values; cached properties are not carried over."""
     if len(values) > len(_FIELDS):
         values.pop("columns", None)
         values.pop("text", None)
@@ -223,12 +223,12 @@ _OF_SOURCE = ["reason", *(f.name for f in fields(Covered) if f.name not in ("spa
 
 
 class Columns(NamedTuple):
-    """Coverage entries as columns, which suits thousands of small ones from a few sources.
+    """Coverage entries stored as columns, for thousands of small entries from a few sources.
 
     Attributes:
         starts, ends: Starts and ends of their spans.
         codes: Index of each entry's source in ``sources``.
-        sources: Entries without a span, which hold everything else.
+        sources: Sources: entries without a span, which hold everything else.
     """
 
     starts: NDArray[np.int64]
@@ -238,7 +238,7 @@ class Columns(NamedTuple):
 
     @property
     def edges(self) -> Edges:
-        """The spans as an array with one row each."""
+        """The spans of the entries as an array with one row (start, end) each."""
         return np.column_stack([self.starts, self.ends])
 
     def take(self, rows: NDArray[Any] | slice) -> Columns:
@@ -255,9 +255,9 @@ class Columns(NamedTuple):
         return Columns(starts, ends, codes, sources)
 
     def joined(self) -> Columns:
-        """Return the columns with adjoining entries from one source joined into one.
+        """Return the entries, with adjoining ones from the same source joined into one.
 
-        A joined entry has the latest fetch time of its parts.
+        A joined entry has the latest of its parts' fetch times.
         """
         starts, ends, codes, sources = self
         classes = _classes(sources)[codes]
@@ -272,7 +272,7 @@ class Columns(NamedTuple):
         )
 
     def by(self, key: Callable[[Any], K]) -> dict[K, NDArray[np.intp]]:
-        """Group the entries by a key of their source; return their positions for each key.
+        """Group the entries by ``key(source)``; return the positions of the entries for each key.
 
         Keys are in order of first occurrence.
         """
@@ -334,7 +334,7 @@ def _is_folded(part: object) -> bool:
 
 
 def _values(source: object) -> dict[str, Any]:
-    """Return an object's fields with an empty span and without any cached values."""
+    """Return the fields of an entry, with an empty span and without cached properties."""
     values = {**vars(source), "span": _NO_SPAN}
     return {name: values[name] for name in _FIELDS} if isinstance(source, Covered) else values
 
@@ -360,7 +360,8 @@ def _time(source: object) -> int:
 class Stretches(Sequence[T], Generic[T]):
     """Coverage entries in any order, held as objects or as columns.
 
-    Each form is built from the other on demand. A source is an entry without a span.
+    Each form is built from the other on demand. A source, as used by the methods, is an entry
+    without its span.
     """
 
     __slots__ = ("_columns", "_items")
@@ -378,7 +379,7 @@ class Stretches(Sequence[T], Generic[T]):
 
     @classmethod
     def chained(cls, parts: Iterable[Sequence[T]]) -> Self:
-        """Return these sequences of entries as one."""
+        """Concatenate several sequences of entries."""
         columns = [
             p.columns if isinstance(p, Stretches) else Columns.of_items(p) for p in parts if p
         ]
@@ -410,7 +411,7 @@ class Stretches(Sequence[T], Generic[T]):
 
     @property
     def sources(self) -> Sequence[T]:
-        """The distinct sources in order of first use; if held as objects, the entries."""
+        """The distinct sources in order of first use or, if entries are held as objects, the entries."""
         if self._items is not None:
             return self._items
         _, _, codes, sources = self.columns
@@ -425,7 +426,7 @@ class Stretches(Sequence[T], Generic[T]):
         return self if passes.all() else self.of(self.columns.take(passes[self.columns.codes]))
 
     def where(self, test: Callable[[T], bool]) -> Edges:
-        """Return the spans of the entries whose source passes a test, one in each row."""
+        """Return the spans of the entries whose source passes a test, as an array with a row for each."""
         matches = self.only(test)
         if matches._items is not None:
             return edges_of(part.span for part in cast("tuple[Covered, ...]", matches._items))
@@ -455,7 +456,7 @@ class Stretches(Sequence[T], Generic[T]):
 
 
 def stretches(parts: Iterable[T]) -> Stretches[T]:
-    """Return ``parts`` as :class:`Stretches`, which handles thousands of entries fast."""
+    """Return ``parts`` as :class:`Stretches`, which is fast even with thousands of entries."""
     return parts if isinstance(parts, Stretches) else Stretches(parts)
 
 
@@ -469,8 +470,8 @@ FORGOTTEN = Covered(_NO_SPAN, "empty", "\0")
 class Coverage(Stretches[Covered]):
     """Coverage of a series: ascending, disjoint entries. Everything outside them is missing.
 
-    Many small entries within one source, such as those of an answer with bad rows, may be folded
-    into one (:meth:`folded`). Iteration yields a folded entry as a single, suspect one; methods
+    Many small entries that interrupt one source, as in an answer with bad rows, may be folded into
+    one entry (:meth:`folded`). Iteration yields a folded entry as a single, suspect one; methods
     that take a span (:meth:`within`, :meth:`held`, ...) return its parts.
     """
 
@@ -495,10 +496,10 @@ class Coverage(Stretches[Covered]):
         return self._items is None or not any(map(_is_folded, self._items))
 
     def standing(self, now_ms: int, span: Span | None = None) -> list[Span]:
-        """Return the spans that need not be requested at ``now_ms``, coalesced.
+        """Return the merged spans that do not have to be requested again at ``now_ms``.
 
-        Provisional entries are included: the fetch plan decides whether they are due. Outside
-        ``span`` a folded entry counts as a whole, even if parts of it have expired.
+        Provisional entries are included: the fetch plan decides whether they are due. A folded
+        entry outside ``span`` is included whole, even if parts of it have expired.
         """
         if self._items is None:
             return self.spans(lambda source: source.is_valid(now_ms))
@@ -512,7 +513,7 @@ class Coverage(Stretches[Covered]):
         return coalesce(spans)
 
     def spans(self, test: Callable[[Covered], bool]) -> list[Span]:
-        """Return the spans of the entries whose source passes a test, coalesced."""
+        """Return the merged spans of the entries whose source passes a test."""
         return spans_of(merged(self.where(test)))
 
     def within(self, span: Span) -> Coverage:
@@ -528,7 +529,7 @@ class Coverage(Stretches[Covered]):
         return Coverage(part for c in touching if (part := c.clip(span)) is not None)
 
     def touching(self, span: Span) -> Coverage:
-        """Return the entries that overlap ``span``, unclipped and unfolded."""
+        """Return the entries that overlap ``span``: unfolded, but not clipped to the span."""
         if span.is_empty or not self:
             return Coverage()
         parts = self
@@ -545,7 +546,7 @@ class Coverage(Stretches[Covered]):
         return Coverage.of(parts.columns.take(slice(first, last)))
 
     def opened(self, span: Span | None = None) -> Coverage:
-        """Return the coverage with the entries that overlap ``span``, or all, unfolded."""
+        """Return the coverage, with the entries that overlap ``span`` unfolded; None unfolds all."""
         if self._is_opened:
             return self
         if span is None or all(whole.span.overlaps(span) for whole in self if whole.parts):
@@ -557,10 +558,10 @@ class Coverage(Stretches[Covered]):
         )
 
     def folded(self) -> Coverage:
-        """Return the coverage with many small entries within one source folded into one.
+        """Return the coverage, with many small entries that interrupt one source folded into one.
 
-        This keeps the size of a document, and the cost of reading other days, independent of the
-        number of bad rows or gaps in an answer. No information is lost.
+        The size of the stored document, and the cost of reading other days, then do not depend on
+        the number of bad rows or gaps in an answer. No information is lost.
         """
         if self._items is None:
             return Coverage(_folded(self.columns))
@@ -590,11 +591,11 @@ class Coverage(Stretches[Covered]):
         """Return the coverage after applying marks; later marks override earlier ones.
 
         Args:
-            marks: Entries that change the coverage, in any order.
-            after: Returns the new source of an entry that a mark is applied to, or None to remove
-                it.
-            has_bars: Returns a mask of the spans that have bars; needed if ``after`` depends on
-                that.
+            marks: Entries that change the coverage; they may be unsorted and may overlap.
+            after: Function that returns the new source of an entry to which a mark is applied, or
+                None to remove the entry.
+            has_bars: Function that returns a mask of the spans that have bars; needed if the result
+                of ``after`` depends on that.
         """
         coverage = self
         for run in _ascending(marks.columns) if marks else ():
@@ -602,7 +603,7 @@ class Coverage(Stretches[Covered]):
         return coverage
 
     def _after(self, marks: Columns, after: After, has_bars: HasBars | None) -> Coverage:
-        """Apply ascending, disjoint marks; the entries that they do not touch are unchanged."""
+        """Return the coverage after applying ascending, disjoint marks; other entries are unchanged."""
         if self._items is None:
             return Coverage.of(_spliced(self.columns, marks, after, has_bars))
         first, last = _touched(self._items, Span(int(marks.starts[0]), int(marks.ends[-1])))
@@ -616,7 +617,7 @@ class Coverage(Stretches[Covered]):
 
 
 def _ascending(marks: Columns) -> Iterator[Columns]:
-    """Split marks into ascending, disjoint runs to be applied in turn; empty marks are left out."""
+    """Split marks into runs to be applied in turn, each ascending and disjoint; omit empty marks."""
     marks = marks.take(marks.starts < marks.ends)
     sorted_marks = marks.take(marks.starts.argsort(kind="stable"))
     if (sorted_marks.starts[1:] >= sorted_marks.ends[:-1]).all():  # their order makes no difference
@@ -648,11 +649,12 @@ def _spliced(before: Columns, marks: Columns, after: After, has_bars: HasBars | 
 
 
 def _revised(before: Columns, marks: Columns, after: After, has_bars: HasBars | None) -> Columns:
-    """Apply marks to entries of coverage, and return the entries that result.
+    """Apply marks to coverage entries, and return the resulting entries.
 
-    Both arguments and the result are ascending and disjoint. Their edges cut the timeline into
-    pieces, each with at most one old source and one mark. There are few different pairs of these,
-    so ``after`` is called only once for each pair and each value of its last argument.
+    Both arguments and the result are ascending and disjoint. The edges of all spans cut the
+    timeline into pieces, each with at most one old source and one mark. Few distinct pairs of
+    source and mark occur, so ``after`` is called only once for each pair and each value of its last
+    argument.
     """
     edges = distinct(np.concatenate([*before[:2], *marks[:2]]))
     starts, ends = edges[:-1], edges[1:]
@@ -678,7 +680,7 @@ def _revised(before: Columns, marks: Columns, after: After, has_bars: HasBars | 
 
 
 def _owners(columns: Columns, stamps: NDArray[np.int64]) -> NDArray[np.intp]:
-    """Return, for each timestamp, the index of the source that covers it, counted from 1, or 0."""
+    """Return, for each timestamp, 1 plus the index of the source that covers it; 0 if none does."""
     if not len(columns.starts):
         return np.zeros(len(stamps), np.intp)
     places = columns.starts.searchsorted(stamps, "right") - 1
@@ -702,18 +704,20 @@ def _end(part: Covered) -> int:
 
 @dataclass(frozen=True)
 class VendorDay:
-    """A session for which a vendor lacks bars of most of its symbols.
+    """A session for which a vendor is missing bars for most of its symbols.
 
-    It is part of an incident, and a single entry regardless of how many gaps it causes.
+    It belongs to an incident, and counts as one item regardless of how many gaps it causes.
 
     Attributes:
         vendor, calendar, timeframe: Vendor, market calendar and bar length concerned.
         day: Session date, ISO.
         span: Half-open span of the session's bars, up to the next session.
-        condition: ``pending`` (it closed less than a day ago), ``missing`` (entirely, for most
-            symbols) or ``degraded`` (partly, for most symbols). Every other day is ``available``.
-        symbols: Number of symbols for which it is known whether the vendor has the session.
-        lacking: Number of those symbols with no bars, or only some of the bars, of the session.
+        condition: ``pending`` (the session closed less than a day ago), ``missing`` (no bars at all
+            for most symbols) or ``degraded`` (only some bars for most symbols). Every other day is
+            ``available``.
+        symbols: Number of symbols for which it is known whether the vendor has bars for the
+            session.
+        lacking: Number of those symbols that have no bars for the session, or only some of them.
     """
 
     vendor: str
@@ -745,7 +749,7 @@ class VendorDay:
 
 
 def _folded(columns: Columns) -> list[Covered]:
-    """Return the entries with runs of small ones folded into one, each run as long as possible.
+    """Return the entries, with each run of small ones folded into one; runs are as long as possible.
 
     The first and the last entry of a run come from the same source.
     """
@@ -773,11 +777,12 @@ def _folded(columns: Columns) -> list[Covered]:
 
 
 def _limits(columns: Columns, classes: NDArray[np.intp]) -> list[int]:
-    """Return, for each entry, the position of the next one that may not be folded with it.
+    """Return, for each entry, the position of the next entry that must not be folded with it.
 
-    This is the entry's own position if nothing may be folded into it. Not foldable are entries
-    that are requested again as soon as they have settled, bars of another kind or basis, bars of
-    unknown adjustment from older tools, and long entries of another source.
+    This is the entry's own position if nothing may be folded into it. Entries are not folded if
+    they are requested again as soon as they have settled, if their bars have a different kind or
+    basis or come from older tools with an unknown adjustment, or if they are long and from another
+    source.
     """
     starts, ends, codes, sources = columns
     count, none = len(starts), -1
@@ -811,7 +816,7 @@ def _next_change(
 ) -> NDArray[np.intp]:
     """Return, for each position in ``after``, the next position at which the value changes.
 
-    The result is the number of values if there is none. ``places`` lists the positions whose values
+    If there is no such position, the result is the number of values. Only the values at ``places``
     are compared.
     """
     picked = values[places]
@@ -820,14 +825,14 @@ def _next_change(
 
 
 def _may_fold(part: Covered) -> bool:
-    """Return whether an entry that has bars may be folded at all."""
+    """Return whether an entry with bars may ever be folded."""
     return (part.state, part.expires) != ("provisional", None) and (
         part.basis.adjustment != "unknown"
     )
 
 
 def _fold(columns: Columns, classes: NDArray[np.intp]) -> Covered:
-    """Fold adjoining entries into one; the first and the last come from the same source.
+    """Fold adjoining entries, of which the first and the last have the same source, into one.
 
     Entries with the same class number differ only in their fetch time.
     """
@@ -866,7 +871,7 @@ def _source_of(part: Covered) -> Covered:
 
 
 def _sourced(whole: Covered, source: Covered) -> Covered:
-    """Return the entry of this source that belongs to a folded one, with its kind and basis."""
+    """Return a source from a folded entry, with the folded entry's kind and basis."""
     if source.state == "empty":
         return source
     return source.having(kind=whole.kind, basis=whole.basis)
@@ -894,7 +899,7 @@ def _as_one(run: list[Covered]) -> Covered:
 def spread(
     mark: Covered, edges: Edges, expires: NDArray[Any], reasons: Sequence[str]
 ) -> Stretches[Covered]:
-    """Return a copy of ``mark`` for each span, with the span's own expiry and reason."""
+    """Return a copy of ``mark`` for each span, with the expiry and reason given for that span."""
     index: dict[tuple[str, int | None], int] = {}
     keys = zip(reasons, expires.tolist(), strict=True)
     codes = np.array([index.setdefault(key, len(index)) for key in keys], np.intp)

@@ -1,4 +1,4 @@
-"""Arithmetic on many spans at once, as arrays of their starts and ends."""
+"""Arithmetic on many spans at once, stored as an array with the start and end of each."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ def distinct(stamps: NDArray[np.int64]) -> NDArray[np.int64]:
 
 
 def edges_of(spans: Iterable[Span] | Edges) -> Edges:
-    """Convert spans to an array; an array is returned unchanged."""
+    """Convert spans to an array of starts and ends; an array is returned unchanged."""
     if isinstance(spans, np.ndarray):
         return spans
     return np.fromiter(chain.from_iterable(spans), np.int64).reshape(-1, 2)
 
 
 def spans_of(edges: Edges) -> list[Span]:
-    """Convert an array to a list of spans."""
+    """Convert an array of starts and ends to a list of spans."""
     return list(map(Span._make, edges.tolist()))
 
 

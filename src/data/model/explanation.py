@@ -1,4 +1,4 @@
-"""Explanation of a series: vendors in order, excluded vendors with the reasons, stored bars."""
+"""Explanation of a series: the vendors in order, the excluded vendors and why, and the stored bars."""
 
 from __future__ import annotations
 
@@ -27,17 +27,17 @@ from .timeframe import Timeframe
 
 @dataclass(frozen=True)
 class Way:
-    """A vendor that may supply the bars of a series.
+    """A vendor that can be queried for the bars of a series.
 
     Attributes:
         vendor: Name of the vendor, as spelled in the rules.
-        health: Health of the vendor for these bars.
+        health: Whether the vendor can currently be queried for these bars.
         spelling: The vendor's spelling of the symbol.
         adjustment: Adjustment of the vendor's prices.
         depth_days: How many days back the vendor's history goes; None if back to the listing.
-        substitute: Reason why the vendor's bars cannot be combined with the others': it is queried for the
-            whole range, and only if the vendors before it have nothing, or are down and bars are
-            missing. Empty for vendors that complete each other.
+        substitute: Reason why the vendor's bars cannot be combined with other vendors' bars; empty
+            if they can. Such a vendor is queried for the whole range, and only if the vendors
+            before it have nothing, or are down while bars are missing.
     """
 
     vendor: str
@@ -76,12 +76,12 @@ class StoredSeries:
     Attributes:
         lane: Folder of the lane, such as ``1d`` or ``1d@yahoo``.
         rows, first, last: Number of bars, and the open times of the first and last.
-        states: Maps each state to the number of spans in it.
+        states: Maps each state, such as ``final``, to the number of spans in that state.
         vendors: Vendors that supplied the bars.
-        generation: Number that increases with every commit.
-        next_due: Time from which a request could return more bars, in UTC milliseconds. None if
-            unknown: any request that reaches beyond the stored bars then queries the vendor.
-        lifetime: First and last time at which bars can exist, if known.
+        generation: Number of the latest commit to the lane.
+        next_due: Time (UTC milliseconds) from which a request could return more bars. None if
+            unknown; a request beyond the stored bars then always queries the vendor.
+        lifetime: Earliest and latest time at which bars can exist, if known.
     """
 
     lane: str
@@ -130,7 +130,7 @@ class StoredSeries:
 
 @dataclass(frozen=True, repr=False)
 class Explanation(InLines):
-    """An explanation of where a series' bars come from: which vendors, and which stored bars.
+    """An explanation of where the bars for a series come from: vendors and stored bars.
 
     Attributes:
         instrument: Meaning of the symbol.
@@ -142,10 +142,10 @@ class Explanation(InLines):
         ways: Vendors that are queried, in order.
         unasked: Maps each vendor that is not queried to the reason.
         stored: Stored bars, by lane.
-        source: Timeframe of the shorter bars from which these are or would be built, or an empty
+        source: Timeframe of the shorter bars from which the bars are or would be built, or an empty
             string.
         why_not: Reason why no vendor can be queried, or an empty string.
-        lacking: Sessions that one of the vendors lacks for most of its symbols.
+        lacking: Sessions for which one of the vendors is missing bars for most of its symbols.
         span: Half-open span that the explanation is about; None for the series as a whole.
     """
 
@@ -164,7 +164,7 @@ class Explanation(InLines):
     span: Span | None = None
 
     def with_days(self, days: Iterable[VendorDay]) -> Explanation:
-        """Return the explanation with the ``days`` that concern its market and vendors."""
+        """Return the explanation, with those of ``days`` that concern its market and vendors."""
         market = self.instrument.calendar, self.timeframe.label
         vendors = {way.vendor for way in self.ways}
         own = [day for day in days if (day.calendar, day.timeframe) == market]
@@ -172,7 +172,7 @@ class Explanation(InLines):
 
     @property
     def is_served(self) -> bool:
-        """Whether a vendor can be queried for these bars, or for those they are built from."""
+        """Whether a vendor can be queried for these bars, or for shorter bars to build them from."""
         return bool(self.ways or self.source)
 
     @property
@@ -183,7 +183,7 @@ class Explanation(InLines):
         return f"{self.instrument.symbol} {self.timeframe}: {origin}"
 
     def lines(self) -> Iterator[Line]:
-        """Yield the facts of the explanation, each as a name and a string."""
+        """Yield the lines of the explanation, each as a label and a text."""
         yield "instrument", self._instrument()
         if self.rule and self.named:
             order = ", then ".join(self.named)
@@ -208,7 +208,7 @@ class Explanation(InLines):
             yield "cached", "nothing yet"
 
     def _reach(self, way: Way) -> str:
-        """Describe which part of the span a vendor's history does not reach; empty if none."""
+        """Describe the part of the span that is older than a vendor's history; empty if there is none."""
         if self.span is None or way.depth_days is None:
             return ""
         since = self.now_ms - way.depth_days * DAY_MS

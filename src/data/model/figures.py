@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Measure:
-    """A measured quantity.
+    """A quantity measured for perpetual futures, such as the funding rate.
 
     Attributes:
         name: Name of the quantity's folder in the cache.
@@ -58,12 +58,13 @@ class FigureQuery:
     """A query to one vendor: rows ``[start, end)`` for one perpetual future.
 
     Attributes:
-        measure: Quantity to fetch.
-        instrument: Pair; if quoted in ``USD``, it means the future that is settled in the coin.
-        period: Time between two rows; for funding rates only a label.
+        measure: Quantity to fetch, such as funding rates.
+        instrument: Pair that the future trades; one quoted in ``USD`` means the future that is
+            settled in the coin.
+        period: Label of the time between two rows; funding rates have no fixed period.
         span: Half-open span, in UTC milliseconds.
-        now_ms: Time of the request.
-        insist: Whether to query even if the vendor recently did not know the symbol.
+        now_ms: Time of the request, UTC milliseconds.
+        insist: Whether to query the vendor even if it recently did not recognize the symbol.
     """
 
     measure: Measure
@@ -85,7 +86,8 @@ class Served:
         page_rows: Maximum number of rows in one answer.
         periods: Labels of the periods served; empty if rows have no fixed period.
         depth_days: How many days back the history goes; 0 means back to the listing.
-        settle_ms: Time after the end of a row's period by which the row is certain to be available.
+        settle_ms: Milliseconds after the end of a row's period by which the row is certain to be
+            available.
     """
 
     page_rows: int
@@ -100,7 +102,8 @@ class FetchedFigures:
 
     Attributes:
         rows: Rows within the requested span, ascending and unique.
-        server_now_ms: The local time or the vendor's, whichever is earlier.
+        server_now_ms: Time of the request (UTC milliseconds) by the local clock or the vendor's,
+            whichever is earlier.
         requests: Number of HTTP requests sent.
     """
 
@@ -110,7 +113,7 @@ class FetchedFigures:
 
 
 def figures_frame(measure: Measure, rows: Sequence[Figure]) -> pd.DataFrame:
-    """Build the frame: float64 columns on a naive UTC ``timestamp`` index in ns."""
+    """Build a frame with float64 columns and a naive UTC index ``timestamp`` in nanoseconds."""
     import pandas as pd
 
     stamps = np.array([row.stamp_ms for row in rows], dtype="M8[ms]").astype("M8[ns]")

@@ -1,4 +1,4 @@
-"""Building the canonical frame of bars, and reading frames of bars made by other programs."""
+"""Building the canonical bar frame, and reading bar frames made by other programs."""
 
 from __future__ import annotations
 
@@ -36,18 +36,18 @@ _LONG = 10_000
 def build_frame(
     table: BarTable, coverage: Sequence[Covered] = (), extra: Sequence[str] = ()
 ) -> pd.DataFrame:
-    """Build the canonical frame: float64 columns on a naive UTC ``timestamp`` index in ns.
+    """Build the canonical frame: float64 columns, and a naive UTC index ``timestamp`` in nanoseconds.
 
     The columns are ``open high low close volume``, then ``adj_close`` if the table has it, then
     those in ``extra``, in that order, taken from ``coverage``: ``source`` (text, the vendor),
     ``state`` (text: ``final``, ``provisional``, ``suspect`` or ``forming``), ``is_final`` (bool),
-    ``fetched_at`` (naive UTC in ns; NaT if unknown). ``dividend`` and ``split`` (float64) are
-    zeros, to be filled in by the caller. The frame owns its memory: the caller may write to it.
+    ``fetched_at`` (naive UTC in ns; NaT if unknown). ``dividend`` and ``split`` (float64) contain
+    zeros, for the caller to fill in. The frame owns its memory, so the caller may write to it.
 
     Args:
         table: Bars; rows keep their order.
-        coverage: Ascending, disjoint entries, from which ``extra`` is taken; otherwise not needed.
-        extra: Names of extra columns.
+        coverage: Ascending, disjoint coverage entries; needed only if there are ``extra`` columns.
+        extra: Names of the extra columns.
     """
     stamps = table.index if table.index is not None else table.stamps * NS_IN_MS
     if table.index is not None and len(table) > _LONG:
@@ -94,7 +94,7 @@ def _owners(table: BarTable, coverage: Sequence[Covered]) -> Any:
 
 
 def _extra_column(name: str, parts: Sequence[Covered]) -> pd.Series[Any]:
-    """Return the values of an extra column, one for each coverage entry."""
+    """Return the value that an extra column has in each coverage entry."""
     states = [FORMING if part.reason == FORMING else part.state for part in parts]
     if name == "source":
         return pd.Series([part.vendor for part in parts], dtype="str")
@@ -118,11 +118,11 @@ def table_of(frame: pd.DataFrame) -> BarTable:
 
     The stamps are the index if it is a ``DatetimeIndex``, otherwise a column named ``timestamp`` or
     one of its other common names. Aware stamps are converted to UTC, naive ones mean UTC. Column
-    names are case-insensitive; ``Adj Close`` counts as ``adj_close``.
+    names are case-insensitive; ``Adj Close`` is read as ``adj_close``.
 
     Raises:
         ResponseFormatError: A price column or the stamps are missing or cannot be read, a column
-            occurs twice or is not numeric, or there are filled-in rows.
+            occurs twice or is not numeric, or the frame contains filled-in rows.
     """
     if filled := filled_rows(frame):
         raise ResponseFormatError(f"{filled} rows are filled in, not bars", hint=WITHOUT_FILLED)
@@ -158,10 +158,10 @@ WITHOUT_FILLED = 'frame[~frame["filled"]] has only the bars'
 
 
 def with_filled(frame: pd.DataFrame, times: Any) -> pd.DataFrame:
-    """Return a new frame with a column ``filled``, which is true in the rows at ``times``.
+    """Return a new frame with a column ``filled``, which is true in the rows with these ``times``.
 
-    The stamps are also noted in ``attrs``, so that the rows are recognised even after the column
-    has been dropped.
+    The timestamps are also recorded in ``attrs``, so that the rows are recognized even after the
+    column has been dropped.
     """
     flagged = frame.assign(**{FILLED: frame.index.isin(times)})
     stamps = pd.DatetimeIndex(times).as_unit("ms").asi8.tolist() if len(times) else []
@@ -170,7 +170,7 @@ def with_filled(frame: pd.DataFrame, times: Any) -> pd.DataFrame:
 
 
 def filled_rows(frame: pd.DataFrame) -> int:
-    """Return the number of filled-in rows, according to the column or the note in ``attrs``.
+    """Return the number of filled-in rows, according to the column ``filled`` or to ``attrs``.
 
     The result is 0 if the argument is not a frame.
     """
@@ -222,8 +222,8 @@ def validate_normalized_ohlcv(frame: pd.DataFrame | None) -> None:
     """Check that ``frame`` is in canonical form; an empty canonical frame passes.
 
     Raises:
-        ValueError: The frame is None, has no ``DatetimeIndex``, an aware index, missing columns, or
-            a ``timestamp`` column.
+        ValueError: The frame is None; or its index is not a ``DatetimeIndex`` or has a time zone;
+            or a column is missing, or ``timestamp`` is a column.
     """
     if frame is None:
         raise ValueError("the frame is None")
@@ -232,7 +232,7 @@ def validate_normalized_ohlcv(frame: pd.DataFrame | None) -> None:
     if frame.index.tz is not None:
         raise ValueError(f"the index has the time zone {frame.index.tz}; it must be naive UTC")
     if "timestamp" in frame.columns:
-        raise ValueError("the frame has a column `timestamp`; timestamps must be in the index")
+        raise ValueError("the frame has a `timestamp` column; timestamps must be in the index")
     missing = [name for name in REQUIRED_COLUMNS if name not in frame.columns]
     if missing:
         raise ValueError(f"the frame {lacks_columns(missing)}")

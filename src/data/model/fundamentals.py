@@ -98,18 +98,18 @@ def canonical_type(data_type: str) -> str | None:
 
 
 def canonical_field(name: str) -> str:
-    """Return the record's name for a field; unknown names are returned unchanged."""
+    """Return the canonical name of a field; unknown names are returned unchanged."""
     return FIELD_ALIASES.get(name, name)
 
 
 @dataclass(frozen=True)
 class Fact:
-    """One value with its unit, currency and period.
+    """One value from a company's fundamentals, with its unit, currency and period.
 
     Attributes:
         value: Finite number, or a string if the unit is ``text``.
         unit: Unit of the value; empty if unknown.
-        currency: Major ISO code for money and prices; empty if unknown.
+        currency: ISO code of the major currency, for money and prices; empty if unknown.
         period: ``TTM``, ``FY``, ``Q1`` and so on; empty for values as of the time of the request.
         period_end, filed_at: ISO dates; empty if unknown.
     """
@@ -124,7 +124,7 @@ class Fact:
 
 @dataclass(frozen=True)
 class Statement:
-    """One report for one period.
+    """One financial statement for one period.
 
     Attributes:
         kind: ``income``, ``balance`` or ``cash_flow``.
@@ -132,7 +132,7 @@ class Statement:
         period_end: ISO date of the last day of the period.
         filed_at: ISO date on which the report became public; empty if the vendor does not give it.
         currency: Currency of all values.
-        values: Maps each field to its number.
+        values: Maps each field of the statement to its number.
     """
 
     kind: str
@@ -153,9 +153,10 @@ class Snapshot:
         fetched_at_ms: Time of the request, UTC milliseconds.
         facts: Maps each field to its fact.
         statements: Reports, newest first.
-        blocks: Parts of the answers, unparsed, under the vendor's own names.
+        blocks: Unparsed parts of the answers, by the vendor's own names for them.
         dropped: Maps each rejected field to the reason.
-        data_types: Data types requested; empty for files that do not record them.
+        data_types: Data types that were requested; empty if the snapshot is from a file that does
+            not record them.
         names_symbol: Whether the answers themselves named the symbol.
         is_stale: Whether the snapshot is older than its type allows, and was returned because a
             vendor failed.
@@ -213,7 +214,7 @@ _WEIGHTS = {
 
 
 def objection(name: str, fact: Fact) -> str:
-    """Return the reason why a value cannot be right, or an empty string."""
+    """Return the reason why a fact's value cannot be right, or an empty string if it can."""
     field, value = canonical_field(name), fact.value
     if isinstance(value, str):
         is_text = FIELDS.get(field, "text") == "text" or _is_number(value)
@@ -239,7 +240,7 @@ def _is_number(text: str) -> bool:
 
 
 def quality(facts: Mapping[str, Fact]) -> float:
-    """Return the weighted share of the main fields that have a plausible value, 0 to 1."""
+    """Return the weighted fraction, 0 to 1, of the main fields that have a plausible value."""
     fields = {canonical_field(name) for name, fact in facts.items() if not objection(name, fact)}
     return round(sum(weight for name, weight in _WEIGHTS.items() if name in fields), 4)
 
@@ -283,7 +284,7 @@ _NESTED = {
 
 
 def plain_of(snapshot: Snapshot) -> dict[str, Any]:
-    """Return ``snapshot`` as JSON values; :func:`snapshot_of` reads it back."""
+    """Convert ``snapshot`` to a dictionary of JSON values, which :func:`snapshot_of` can read."""
     plain: dict[str, Any] = {
         name: block for name, block in snapshot.blocks.items() if name not in snapshot.facts
     }
@@ -305,12 +306,13 @@ def plain_of(snapshot: Snapshot) -> dict[str, Any]:
 def snapshot_of(
     vendor: str, symbol: str, data: Mapping[str, Any], fetched_at_ms: int = 0
 ) -> Snapshot:
-    """Read a payload, either from :func:`plain_of` or any other mapping of fields.
+    """Build a snapshot from a payload: the output of :func:`plain_of`, or any mapping of fields.
 
-    Values that are neither finite numbers nor strings are not facts; mappings and lists are blocks.
+    Finite numbers and strings become facts, mappings and lists become blocks, and other values are
+    ignored.
 
     Args:
-        vendor, symbol: Canonical names.
+        vendor, symbol: Canonical names of the vendor and the symbol.
         data: Payload to read.
         fetched_at_ms: Time of the request, UTC milliseconds; 0 if unknown.
     """
@@ -343,13 +345,13 @@ def snapshot_of(
 
 
 def meaning_of(fact: Fact) -> dict[str, str]:
-    """Return the known parts of a fact's unit, currency, period and dates."""
+    """Return a fact's unit, currency, period and dates, as far as they are known."""
     texts = (fact.unit, fact.currency, fact.period, fact.period_end, fact.filed_at)
     return {name: text for name, text in zip(_MEANING, texts, strict=True) if text}
 
 
 def plain_statement(statement: Statement) -> dict[str, Any]:
-    """Return a statement as one flat row."""
+    """Return a statement as a flat dictionary."""
     heads = (statement.kind, statement.period, statement.period_end, statement.filed_at)
     return dict(zip(_HEADS, (*heads, statement.currency), strict=True)) | dict(statement.values)
 

@@ -16,7 +16,7 @@ _PER = {1.0: "a second", 60.0: "a minute", 86_400.0: "a day", 2_678_400.0: "a mo
 
 @dataclass(frozen=True)
 class Quota:
-    """Usage of one limit.
+    """Usage of one request limit of a vendor.
 
     Attributes:
         length_s: Length of the window in seconds.
@@ -30,7 +30,7 @@ class Quota:
 
     @property
     def left(self) -> float:
-        """The units that can be spent right now."""
+        """The number of units that can be spent right now."""
         return max(0.0, self.limit - self.used)
 
     def __str__(self) -> str:
@@ -44,11 +44,12 @@ class Quota:
 
 @dataclass(frozen=True)
 class Health:
-    """State of a vendor for one account and one endpoint.
+    """State of a vendor's endpoint for one account: the remaining quota, and whether it is paused.
 
     Attributes:
         vendor: Canonical name of the vendor.
-        until_ms: Time from which the vendor may be queried again (UTC milliseconds); 0 for now.
+        until_ms: Time from which the vendor may be queried again (UTC milliseconds); 0 if it may be
+            queried now.
         reason: Reason why the vendor is paused or, if it is not paused, its last failure.
         failures: Number of failures in a row.
         quotas: Usage of each of the vendor's limits, the shortest window first.
@@ -67,7 +68,7 @@ class Health:
 
     @property
     def state(self) -> str:
-        """Whether the vendor may be queried, in words."""
+        """Whether the vendor may be queried, as a phrase such as ``ready``."""
         if self.until_ms:
             until = time_until(self.wait_s, self.until_ms - round(self.wait_s * SECOND_MS))
             return f"paused after {self.reason}; next request possible in {until}"
@@ -76,7 +77,7 @@ class Health:
 
     @property
     def left(self) -> str:
-        """The remaining units of the vendor's limits, in words."""
+        """The remaining units of the vendor's limits, as a phrase."""
         texts = [str(q) for q in self.quotas if q.length_s > 1]
         return f"{', '.join(texts or map(str, self.quotas))} left" if self.quotas else "no limit"
 

@@ -37,7 +37,7 @@ def joined(children: Iterable[object], separator: str = "") -> Html:
 
 
 def with_code(text: str) -> str:
-    """Return a string with the commands in it, which are in backticks, as code."""
+    """Return a string in which commands in backticks are ``<code>`` elements."""
     parts = _COMMANDS.split(text)
     if len(parts) == 1:
         return text

@@ -24,7 +24,7 @@ _FOUR_BYTE_LEADS: Final = (b"\xf0", b"\xf1", b"\xf2", b"\xf3", b"\xf4")
 
 @dataclass(frozen=True)
 class HttpRequest:
-    """An HTTP request. Secrets are kept separately and never appear in its text form.
+    """An HTTP request. Secrets are kept in separate fields, which ``repr`` never shows.
 
     Attributes:
         url: Scheme, host and path; no query.
@@ -32,7 +32,7 @@ class HttpRequest:
         headers: Headers that may be logged.
         secret_params, secret_headers: Parameters and headers that are sent but never shown.
         method, body: HTTP method and bytes; the body is sent but never shown.
-        cost: Units of the vendor's limit that the request uses.
+        cost: Units of the vendor's request limit that the request uses.
     """
 
     url: str
@@ -54,7 +54,8 @@ class HttpResponse:
         headers: Headers with lowercase names.
         body: Decoded bytes (content encoding undone).
         url: URL of the request, without its query.
-        requests: Number of HTTP requests sent, including retries and an SDK's hidden ones.
+        requests: Number of HTTP requests sent, including retries and those that a vendor's SDK
+            sends by itself.
         took_ms: Milliseconds from sending until the whole response had arrived.
     """
 
@@ -108,7 +109,7 @@ def check_parsed_size(body: bytes) -> None:
 
 
 def _text_growth(body: bytes) -> int:
-    """Return the memory, per byte of UTF-8, that a decoded string and a copy of it take.
+    """Return how many bytes of memory a decoded string and one copy take per byte of UTF-8.
 
     The widest character in a string determines the width of all of them: one, two or four bytes.
     """
@@ -118,13 +119,13 @@ def _text_growth(body: bytes) -> int:
 
 
 def path_and_query(address: str, base: str = "") -> str:
-    """Return the path and query of a URL in an answer, for a request to the original host.
+    """Return the path and query of a URL from an answer, to be requested from the original host.
 
     Requests carry keys, so scheme and host are never taken from an answer.
 
     Args:
-        address: URL as in the answer; a relative one is resolved against ``base``.
-        base: URL of the request.
+        address: URL from the answer; a relative one is resolved against ``base``.
+        base: URL of the request that was answered.
 
     Raises:
         ResponseFormatError: The text is not a URL.
@@ -134,7 +135,7 @@ def path_and_query(address: str, base: str = "") -> str:
 
 
 def address_on(base: str, address: str) -> str:
-    """Return a URL from an answer to ``base``, checked to have the same scheme and host.
+    """Return a URL from the answer to a request for ``base``, after checking its scheme and host.
 
     Raises:
         ResponseFormatError: The URL has another scheme or host, or is not a URL.
@@ -149,7 +150,7 @@ def address_on(base: str, address: str) -> str:
 
 
 def _joined(base: str, address: str) -> SplitResult:
-    """Resolve a URL against ``base`` and split it; reject one that parsers split differently."""
+    """Resolve a URL against ``base`` and split it; reject a URL that parsers could split differently."""
     # A backslash, a space or a user name makes some URL parsers choose a different host than
     # others.
     is_plain = address.isascii() and address.isprintable() and not set(address) & {" ", "\\"}
@@ -162,7 +163,7 @@ def _joined(base: str, address: str) -> SplitResult:
         raise ResponseFormatError("the answer contains an address that cannot be read")
     if "@" in parts.netloc or parts.scheme not in ("http", "https") or not parts.hostname:
         raise ResponseFormatError(
-            f"an address in the answer has no host, or a user name ({parts.scheme[:20]}:)"
+            f"an address in the answer has no host, has a user name, or is not HTTP ({parts.scheme[:20]}:)"
         )
     return parts
 

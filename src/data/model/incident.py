@@ -1,4 +1,4 @@
-"""Sessions that a vendor lacks for most of its symbols, reported as one incident."""
+"""Sessions for which a vendor is missing bars for most of its symbols, as one incident."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from .coverage import VendorDay
 
 @dataclass(frozen=True)
 class Incident:
-    """Consecutive sessions that a vendor lacks in the same way, for one market and timeframe.
+    """Consecutive sessions with the same lack of bars at one vendor, for one market and timeframe.
 
     Attributes:
         days: Sessions, ascending; at least one.
@@ -30,19 +30,19 @@ class Incident:
 
     @property
     def text(self) -> str:
-        """The incident and its consequences, as text."""
+        """A description of the incident and its consequences."""
         if self.days[0].condition == "pending":
             return f"{self}; perhaps not published yet"
         return f"{self}; {self.remedy}"
 
     @property
     def remedy(self) -> str:
-        """How the library responds to the incident, as text."""
+        """A description of how the library responds to the incident."""
         return f"other vendors are queried first for {'it' if len(self.days) == 1 else 'them'}"
 
 
 def incidents_of(days: Iterable[VendorDay]) -> list[Incident]:
-    """Group sessions that vendors lack into incidents, sorted by last day, vendor and timeframe."""
+    """Group sessions into incidents, which are sorted by last day, vendor and timeframe."""
     runs: list[list[VendorDay]] = []
     grouped = sorted(days, key=lambda d: (d.vendor, d.calendar, d.timeframe, d.span))
     for day in grouped:

@@ -27,7 +27,7 @@ def to_ms(moment: datetime) -> int:
     """Convert a datetime to UTC milliseconds; naive means UTC, and microseconds are truncated.
 
     Raises:
-        ValueError: The time zone is not a standard one and does not work.
+        ValueError: The time zone is a custom one that does not work.
         OverflowError: The time is outside the years 1 to 9999 in UTC.
     """
     if moment.tzinfo is not None:
@@ -36,7 +36,7 @@ def to_ms(moment: datetime) -> int:
 
 
 def _offset_of(moment: datetime) -> timedelta:
-    """Return the zone's offset from UTC; raises ``ValueError`` as :func:`to_ms` does."""
+    """Return the datetime's offset from UTC; errors as for :func:`to_ms`."""
     try:
         return moment.utcoffset() or timedelta(0)
     except _OF_ZONES as exc:
@@ -78,5 +78,5 @@ def iso(ms: int) -> str:
 
 
 def parse_iso(text: str) -> int:
-    """Parse an ISO 8601 string into milliseconds; without a zone, the time is in UTC."""
+    """Parse an ISO 8601 string into UTC milliseconds; a string without a zone is in UTC."""
     return to_ms(datetime.fromisoformat(text))

@@ -1,4 +1,4 @@
-"""An instrument: the thing that a symbol means, with its venue and its currency."""
+"""An instrument: what a symbol refers to, with its venue and currency."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ class Instrument:
     Attributes:
         symbol: Canonical spelling, uppercase, such as ``BRK-B`` or ``BTCUSDT``.
         asset_class: One of :data:`AssetClass`.
-        calendar: ``24/7``, ``FX``, or the code of an exchange calendar such as ``XNYS``; for its
-            extended hours ``XNYS@extended``.
+        calendar: Name of the trading calendar: ``24/7``, ``FX``, or the code of an exchange
+            calendar such as ``XNYS``, which is ``XNYS@extended`` for extended hours.
         timezone: IANA name of the venue's local time; session dates are in this zone.
         exchange: Usual name of the venue, if known (``NASDAQ``, ``LSE``).
         base, quote: Parts of a pair; ``quote`` is the currency of prices, if known.
@@ -49,11 +49,11 @@ class Instrument:
 
     @property
     def session(self) -> AskedSession:
-        """The trading hours to include, by the name that queries use for them."""
+        """The trading hours included, by their name in queries."""
         return "extended" if self.is_extended else "regular"
 
     def in_session(self, session: AskedSession) -> Instrument:
-        """Return the same instrument with the trading hours named in a query or a stored series."""
+        """Return the same instrument with other trading hours, by their name in queries."""
         return self.extended() if session == "extended" else self
 
     def extended(self) -> Instrument:

@@ -1,8 +1,8 @@
 """Conversion of frames of bars to tables of other libraries (Polars and Arrow).
 
-With pandas 3, which copies before it writes, a numeric or time column is handed over without a
-copy: later writes to the frame do not show in the table. Older pandas writes in place, so there the
-column is copied.
+With pandas 3, which copies on write, numeric and time columns are handed over without copying, and
+later writes to the frame do not affect the table. Older pandas writes in place, so the columns are
+copied.
 """
 
 from __future__ import annotations
@@ -37,12 +37,13 @@ def to_polars(frames: pd.DataFrame | Mapping[str, pd.DataFrame]) -> pl.DataFrame
     The index becomes the first column, ``timestamp`` (``Datetime("ns")``, naive UTC, the bar's
     opening time); the other columns keep their names and order: ``Float64``, ``String``
     (``source``, ``state``), ``Boolean``, ``Datetime("ns")``. NaN stays NaN; a missing text or time
-    is null. For a batch the symbol is the first column (``symbol``, ``String``); rows are ordered
-    by symbol as in the batch, then as in the frame, and a column that a symbol lacks is null there.
-    A symbol that failed has no rows. Provenance is dropped because Polars cannot store it; use
-    ``describe(frame)`` or :func:`to_arrow`.
+    is null. For a batch, the first column is ``symbol`` (``String``); symbols are in the order of
+    the batch, rows in the order of their frame, and a column that a symbol does not have is null in
+    its rows. A symbol that failed has no rows. Provenance is dropped because Polars cannot store
+    it; use ``describe(frame)`` or :func:`to_arrow`.
 
-    Numbers and times are not copied with pandas 3; the table never changes with the frame.
+    With pandas 3, numbers and times are not copied. Later changes to the frame never affect the
+    table.
 
     Args:
         frames: Frame from ``get_ohlcv``, or any frame with one level of column names; or the dict
@@ -59,7 +60,7 @@ def to_polars(frames: pd.DataFrame | Mapping[str, pd.DataFrame]) -> pl.DataFrame
         raise MissingExtraError("to_polars needs Polars", hint=install_line("polars")) from missing
 
     def table(frame: pd.DataFrame, symbol: str | None) -> pl.DataFrame:
-        """Return one frame as a Polars frame; ``symbol`` is the value of its first column."""
+        """Return one frame as a Polars frame, with ``symbol`` as its first column if there is one."""
         series = [_polars_series(pl, column) for column in _columns(frame, symbol)]
         return pl.DataFrame(series)
 
@@ -79,10 +80,10 @@ def to_arrow(frames: pd.DataFrame | Mapping[str, pd.DataFrame]) -> pa.Table:
     Columns and rows are those of :func:`to_polars`, with the types ``timestamp[ns]`` (naive UTC),
     ``double``, ``string`` and ``bool``. The schema's metadata contains ``attrs["onetape"]`` as JSON
     under ``b"onetape"``; for a batch it is ``{"symbols": {symbol: attrs}}``, with the error of each
-    failed symbol. It is kept in Parquet, Feather and Flight.
+    failed symbol. Parquet, Feather and Flight preserve this metadata.
 
-    Numbers and times are not copied with pandas 3; the table never changes with the frame. A batch
-    has one chunk per symbol.
+    With pandas 3, numbers and times are not copied. Later changes to the frame never affect the
+    table. A batch has one chunk per symbol.
 
     Args:
         frames: See :func:`to_polars`.
@@ -97,7 +98,7 @@ def to_arrow(frames: pd.DataFrame | Mapping[str, pd.DataFrame]) -> pa.Table:
         raise MissingExtraError("to_arrow needs pyarrow", hint=install_line("parquet")) from missing
 
     def table(frame: pd.DataFrame, symbol: str | None) -> pa.Table:
-        """Return one frame as an Arrow table; ``symbol`` is the value of its first column."""
+        """Return one frame as an Arrow table, with ``symbol`` as its first column if there is one."""
         columns = _columns(frame, symbol)
         return pa.table({column.name: _arrow_array(pa, column) for column in columns})
 
@@ -113,7 +114,7 @@ def to_arrow(frames: pd.DataFrame | Mapping[str, pd.DataFrame]) -> pa.Table:
 
 
 def _batch(frames: Mapping[str, pd.DataFrame]) -> Sequence[tuple[str, pd.DataFrame]]:
-    """Return symbols and frames; for an empty batch one empty frame with the columns of bars."""
+    """Return the pairs of symbol and frame; for an empty batch, one empty frame with the bar columns."""
     return list(frames.items()) or [("", empty_frame())]
 
 
@@ -152,7 +153,8 @@ class _Symbol(NamedTuple):
 class _Lent:
     """Array memory shared with a frame.
 
-    It keeps a second frame alive that refers to the memory, so that pandas copies before it writes.
+    It keeps a second frame alive that refers to the same memory, so that pandas copies the data
+    before writing to the user's frame.
     """
 
     def __init__(self, values: NDArray[Any], holder: pd.DataFrame) -> None:
@@ -161,10 +163,11 @@ class _Lent:
 
 
 def _columns(frame: pd.DataFrame, symbol: str | None) -> list[_Column | _Symbol]:
-    """Return the columns of the table for a frame.
+    """Return the columns of the Polars or Arrow table for a frame.
 
     Raises:
-        QueryError: The argument is not a frame, or a column lacks a single type or a unique name.
+        QueryError: The argument is not a frame, or a column has values of several types or a name
+            that is not unique.
     """
     if not isinstance(frame, pd.DataFrame):
         raise QueryError(
@@ -214,7 +217,7 @@ def _column(name: str, source: pd.Series[Any] | pd.Index[Any], holder: pd.DataFr
 
 
 def _lent(values: NDArray[Any], holder: pd.DataFrame) -> NDArray[Any]:
-    """Return the values without a copy if their memory can be shared, otherwise a copy."""
+    """Return the values themselves if their memory can be shared, otherwise a copy."""
     if not (_COPIES_ON_WRITE and values.flags.c_contiguous and values.dtype.isnative):
         return np.array(values, dtype=values.dtype.newbyteorder("="), order="C")
     return np.asarray(_Lent(values, holder))

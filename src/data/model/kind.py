@@ -1,4 +1,4 @@
-"""The kind of a bar and the basis of its prices. Bars that differ in kind never share a series."""
+"""The kind of bars and the basis of their prices. Bars that differ in kind never share a series."""
 
 from __future__ import annotations
 
@@ -26,21 +26,23 @@ _HARD = ("session", "anchor", "venue", "unit")
 
 @dataclass(frozen=True)
 class Kind:
-    """The kind of a series' bars. Price adjustment is not part of it: see :class:`Basis`.
+    """The properties that all bars of a series share, except price adjustment: see :class:`Basis`.
 
-    An empty string means "unknown". It agrees with any value, and is replaced by the value of the
-    first stored bars.
+    An empty string means that an attribute is unknown. It agrees with any value, and is replaced by
+    the value of the first stored bars that have one.
 
     Attributes:
         session: ``regular``, ``extended`` or ``24h``.
-        anchor: ``session`` (intraday bars counted from the session's open) or ``clock`` (on the
-            full minute or hour, whatever the open); daily and longer bars are ``session``.
+        anchor: Alignment of the bars: ``session`` (intraday bars start at the session's open) or
+            ``clock`` (they start on the full minute or hour, regardless of the open); daily and
+            longer bars are always ``session``.
         venue: Exchange that a price belongs to, ``aggregate`` for averages over venues,
             ``consolidated`` for a national tape.
-        unit: Currency or unit of prices; case matters, as ``GBp`` is not ``GBP``.
-        volume: Unit of the volume: ``shares``, ``base``, ``quote``, ``ticks`` or ``none``. Soft:
-            bars that differ in it may share a series.
-        feed: Tape that the volume comes from, such as ``sip`` or ``iex``. Soft, like ``volume``.
+        unit: Currency or unit of prices; case-sensitive, because ``GBp`` is not ``GBP``.
+        volume: Unit of the volume: ``shares``, ``base``, ``quote``, ``ticks`` or ``none``. A soft
+            attribute: bars that differ in it may share a series.
+        feed: Tape that the volume comes from, such as ``sip`` or ``iex``. A soft attribute, like
+            ``volume``.
     """
 
     session: str = "regular"
@@ -53,18 +55,18 @@ class Kind:
     def needs_volume(self, asset_class: str, vendor: str) -> bool:
         """Return whether bars without a volume are incomplete.
 
-        They are complete if the kind declares that its bars have none. If it declares nothing (a
-        custom downloader, files, imported frames), the asset class and the declaration of
-        the vendor with that name decide.
+        They are complete if the kind declares that its bars have no volume. If the kind declares
+        nothing (custom downloaders, files, imported frames), the asset class and the declaration of
+        the vendor with this name decide.
         """
         if self.volume:
             return self.volume != "none"
         return asset_class not in (*NO_VOLUME, *row_of(vendor).no_volume)
 
     def differences(self, other: Kind) -> dict[str, tuple[str, str]]:
-        """Return the attributes that differ, as ``name: (mine, theirs)``.
+        """Return the attributes that differ; maps each name to the values in ``self`` and in ``other``.
 
-        Soft and unknown ones do not count.
+        Soft and unknown attributes are ignored.
         """
         if self == other:
             return {}
@@ -105,23 +107,24 @@ def _kind_of(values: tuple[Any, ...]) -> Kind:
 
 @dataclass(frozen=True)
 class Basis:
-    """The adjustment of prices, and the day as of which they are adjusted.
+    """The adjustment of prices, and the date as of which they are adjusted.
 
     Attributes:
-        adjustment: ``raw`` as traded, ``split`` adjusted for splits, ``all`` also for dividends.
-        as_of: Date of the last session that opened before the fetch. None if that is not after the
-            first bar's date, so that bars appended daily can share one basis.
+        adjustment: ``raw`` (as traded), ``split`` (adjusted for splits) or ``all`` (adjusted for
+            splits and dividends).
+        as_of: Date of the last session that opened before the fetch. None if this date is not after
+            the first bar's date, so that bars appended every day can share one basis.
     """
 
     adjustment: Adjustment = "raw"
     as_of: date | None = None
 
     def of_bars(self, first_ms: int, session: str, *, intraday: bool) -> Basis:
-        """Return the basis for bars at or after ``first_ms``, without the date if that is redundant.
+        """Return the basis for bars from ``first_ms`` on, without the date if it is redundant.
 
-        A date that is not after the first bar's session adds no information. In bars that include
-        trading outside regular hours (``session``), a bar before the open still trades on the share
-        basis of the previous day.
+        A date that is not after the first bar's session adds no information. If bars include
+        trading outside regular hours (see ``session``), prices before the open are still per share
+        of the previous day.
         """
         if self.as_of is None:
             return self
@@ -141,7 +144,7 @@ class Basis:
         """Parse a stored mapping.
 
         Raises:
-            ValueError: This version does not know the adjustment.
+            ValueError: The adjustment is unknown to this version.
         """
         return _basis_of(mapping.get("adjustment", "unknown"), mapping.get("as_of"))
 

@@ -19,7 +19,7 @@ def split_length(text: object) -> tuple[int, str] | None:
     """Split a length such as ``90d`` into its count and its unit.
 
     The unit includes any space before it. The result is None if the value is not a string of this
-    form. The caller decides which units are valid.
+    form. The unit is not checked: the caller decides which units are valid.
     """
     match = _LENGTH.fullmatch(text.strip()) if isinstance(text, str) else None
     return (int(match[1]), match[2]) if match else None

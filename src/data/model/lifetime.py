@@ -16,11 +16,11 @@ FIELD, PAGES = "field", "pages"
 
 
 class Bound(NamedTuple):
-    """One end of a series' lifetime.
+    """The beginning or end of a series' lifetime.
 
     Attributes:
-        at: Timestamp (UTC milliseconds) of the first possible bar or, for an end, the first
-            timestamp at which no bar is possible.
+        at: For a beginning, the timestamp (UTC milliseconds) of the first possible bar; for an end,
+            the first timestamp at which no bar is possible.
         source: Vendors that reported the bound, or whose answers prove it; joined by commas.
         learned_at: Time at which the bound was learned, UTC milliseconds.
         expires: Time from which vendors are queried again, UTC milliseconds.
@@ -44,7 +44,7 @@ class Bound(NamedTuple):
 
 @dataclass(frozen=True)
 class Lifetime:
-    """The beginning and end of a series.
+    """The listing and delisting of a series' instrument, as far as known.
 
     Attributes:
         listed: Nothing traded before this bound; None if unknown.
@@ -55,7 +55,7 @@ class Lifetime:
     delisted: Bound | None = None
 
     def traded(self, now_ms: int) -> Span:
-        """Return the span in which bars are possible, according to the unexpired bounds."""
+        """Return the span in which bars are possible, according to the bounds valid at ``now_ms``."""
         first, last = self.listed, self.delisted
         return Span(
             first.at if first is not None and first.is_valid(now_ms) else -_EVER,
@@ -71,19 +71,19 @@ class Lifetime:
         return Span(listed, self.traded(now_ms).end)
 
     def beyond(self, now_ms: int) -> list[Span]:
-        """Return the spans before listing and after delisting, which no vendor is queried for."""
+        """Return the spans before listing and after delisting, for which no vendor is queried."""
         traded = self.traded(now_ms)
         around = (Span(-_EVER, traded.start), Span(traded.end, _EVER))
         return [span for span in around if not span.is_empty]
 
     def updated(self, learned: Lifetime | None) -> Lifetime:
-        """Return the lifetime with any bounds from ``learned`` replacing its own."""
+        """Return the lifetime, with its bounds replaced by those that ``learned`` contains."""
         if learned is None:
             return self
         return Lifetime(learned.listed or self.listed, learned.delisted or self.delisted)
 
     def without_disproved(self, first: int | None, last: int | None) -> Lifetime:
-        """Return the lifetime without bounds disproved by bars at ``first`` and ``last``."""
+        """Return the lifetime without the bounds that bars from ``first`` to ``last`` disprove."""
         lifetime = self
         if first is not None and self.listed is not None and first < self.listed.at:
             lifetime = replace(lifetime, listed=None)

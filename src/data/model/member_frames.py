@@ -1,4 +1,4 @@
-"""The answer to a batch: a frame for each symbol and, for a universe, sessions without bars."""
+"""The answer to a batch: a frame for each symbol and, for a universe, the sessions without bars."""
 
 from __future__ import annotations
 
@@ -17,12 +17,13 @@ __all__ = ["DaysWithoutBars", "Frames", "MemberFrames"]
 
 
 class DaysWithoutBars(NamedTuple):
-    """Consecutive sessions for which a member has no bar.
+    """Consecutive sessions for which a member of a universe has no bar.
 
     Attributes:
         first, last: Session dates at the venue, both inclusive.
         sessions: Number of market sessions in the range.
-        reason: Reason why the first session has no bar, if the answer gives a reason; otherwise empty.
+        reason: Reason why the first of these sessions has no bar; empty if the answer does not give
+            one.
     """
 
     first: date
@@ -70,7 +71,7 @@ class MemberFrames(Frames):
     """The result of a batch for a universe, which maps each member to its frame, in order.
 
     Attributes:
-        members: Members, with the date and its reliability.
+        members: Members of the universe, with the date of membership and how reliable it is.
         without_bars: Maps each member to the sessions in the range for which it has no bar,
             including those before its listing and after its delisting; a member without such
             sessions is omitted. Sessions that have not ended are not counted.

@@ -8,16 +8,16 @@ from typing import Literal
 
 @dataclass(frozen=True)
 class Outcome:
-    """The outcome of one attempt at a delivery.
+    """The outcome of one attempt to deliver a message.
 
     Attributes:
-        status: ``sent``: accepted; ``refused``: will never be accepted as it is; ``unknown``: the
-            answer was lost, so the message may have been accepted; ``later``: certainly not
-            accepted this time.
+        status: ``sent``: accepted; ``refused``: will never be accepted in this form; ``unknown``:
+            the answer was lost, so the message may have been accepted; ``later``: certainly not
+            accepted this time, but worth another attempt.
         reason: Explanation of the status, without secrets.
-        wait_s: Seconds that the other side requires before the next attempt.
-        is_blocked: Whether the recipient accepts nothing more from the sender, so that their alerts
-            are paused.
+        wait_s: Seconds that the receiving service requires before the next attempt.
+        is_blocked: Whether the recipient no longer accepts any messages from the sender, so that
+            the recipient's alerts are paused.
     """
 
     status: Literal["sent", "refused", "unknown", "later"]

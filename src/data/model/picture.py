@@ -30,7 +30,7 @@ class Picture(Protocol):
         """
 
     def html(self) -> str:
-        """Return the chart as a self-contained HTML page that loads nothing.
+        """Return the chart as a self-contained HTML page, which loads nothing from the network.
 
         The page shows the values under the pointer.
         """

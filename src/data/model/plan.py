@@ -16,12 +16,12 @@ from .timeframe import Timeframe
 
 @dataclass(frozen=True)
 class PlanStretch:
-    """A contiguous group of bars in a plan.
+    """A contiguous part of the requested range in a plan.
 
     Attributes:
         span: Half-open span of the bars.
         bars: Number of bars stored or expected in the span.
-        first, last: Open times of the first and last bar, or None if the group has no bars.
+        first, last: Open times of the first and last bar, or None if there are no bars.
     """
 
     span: Span
@@ -51,7 +51,7 @@ class PlanStep:
         timeframe, span: Bars requested; the span is half-open, in UTC milliseconds.
         requests: Number of requests that would be sent.
         cost: Units of the vendor's limits that each request uses.
-        wait_s: Seconds that the requests would wait for these limits.
+        wait_s: Seconds that the requests would wait because of these limits.
         trouble: Reason why the query would get no answer; empty if the vendor may be queried.
         what: Data requested: ``bars``, or ``splits and dividends``.
         is_archive: Whether the vendor's archive is queried, which has its own limits.
@@ -85,13 +85,14 @@ class PlanStep:
 
 @dataclass(frozen=True)
 class VendorOffer:
-    """The contribution that one vendor could make to a segment, given its current state.
+    """A candidate vendor for a segment, and what querying it now would cost.
 
     Attributes:
         vendor: Canonical name of the vendor.
         span: Part of the segment within the vendor's history; may be empty.
         requests, cost, wait_s: See :class:`PlanStep`.
-        trouble: Reason why the vendor would not be queried, or only for part of the span.
+        trouble: Reason why the vendor would not be queried, or would be queried for only part of
+            the span.
     """
 
     vendor: str
@@ -135,7 +136,7 @@ class PlanSegment(PlanStretch):
 
     @property
     def path(self) -> str:
-        """The vendors that would be queried, in words, followed by the alternatives."""
+        """A phrase that names the vendors that would be queried, followed by the alternatives."""
         requests: dict[str, int] = {}
         for step in self.steps:
             requests[step.vendor] = requests.get(step.vendor, 0) + step.requests
@@ -182,17 +183,17 @@ class Plan(InLines):
         symbol, timeframe, adjustment: Requested series.
         span: Part of the requested range whose bars have closed.
         now_ms: Time at which the plan was made, UTC milliseconds.
-        held: Parts that are stored.
-        segments: Parts to fetch.
+        held: Parts of the range that are stored.
+        segments: Parts of the range that would be fetched.
         besides: Additional queries, for example for splits and dividends.
-        lacking: Parts that would be missing from the answer.
+        lacking: Parts of the range that would be missing from the answer.
         rejected: Maps each vendor in the rule that is not a candidate to the reason.
         substitutes: Maps each vendor whose bars differ in kind to that difference. These vendors
             are queried for the whole range if the others have nothing, or if they are down and
             bars are missing.
-        health: State of each vendor involved.
+        health: State of each vendor involved: its quota, and whether it is paused.
         source: Timeframe of the bars from which the answer is built, or None.
-        is_hit: Whether the store answers, so that no vendor is queried.
+        is_hit: Whether the store can answer by itself, so that no vendor is queried.
         share: Fraction of the bars that is already stored, from 0 to 1.
         error: Class of the error that would be raised instead of an answer, or an empty string.
     """
@@ -221,7 +222,7 @@ class Plan(InLines):
 
     @property
     def is_possible(self) -> bool:
-        """Whether the answer would be complete."""
+        """Whether the request would return an answer without missing parts."""
         return not self.lacking and not self.error
 
     @property
@@ -269,7 +270,7 @@ class Plan(InLines):
         return "; ".join(filter(None, [takes if self.requests else without, gaps]))
 
     def lines(self) -> Iterator[Line]:
-        """Yield the facts of the plan, each as a name and a string."""
+        """Yield the lines of the plan, each as a label and a text."""
         tf = self.source or self.timeframe
         if self.held:
             bars = counted(sum(part.bars for part in self.held), "bar")
@@ -301,7 +302,7 @@ class Plan(InLines):
             yield "outcome", f"get_ohlcv would raise {self.error}"
 
     def _subject(self, step: PlanStep) -> str:
-        """Return the subject of an additional query, in words."""
+        """Return a phrase for the data that an additional query is about."""
         if step.what != "bars":
             return step.what
         is_same = step.timeframe == (self.source or self.timeframe)
@@ -337,7 +338,7 @@ class Plan(InLines):
 
 
 def _some(texts: Sequence[str]) -> str:
-    """Join strings into one; if there are many, only the first few."""
+    """Join strings, or only the first few if there are many."""
     most = 4
     if len(texts) <= most:
         return listed(texts)

@@ -1,4 +1,4 @@
-"""Text for display: control characters are escaped, folders of recordings are unescaped. Pure."""
+"""Text for display: escapes control characters, and unescapes the folder names of recordings. Pure."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ PLAIN = re.compile(r"[ !#$(-;=?-~]*").fullmatch
 
 
 def printable(text: str) -> str:
-    r"""Return ``text`` with control characters written out, such as ``\x1b`` for an escape.
+    r"""Return ``text`` with control characters spelled out, such as ``\x1b`` for an escape.
 
-    Line feeds and tabs stay. ``replay:rec%2Fyahoo`` becomes ``replay:rec/yahoo``.
+    Line feeds and tabs are kept. ``replay:rec%2Fyahoo`` becomes ``replay:rec/yahoo``.
     """
     return _UNPRINTABLE.sub(_written_out, _RECORDING.sub(lambda m: unquote(m[0]), text))
 

@@ -1,4 +1,4 @@
-"""Fingerprint and origin of a frame of bars."""
+"""Fingerprint and origin of a bar frame."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ def fingerprint(df: pd.DataFrame | Mapping[str, pd.DataFrame]) -> str:
     """Return a digest of a frame's bars: timestamps, column names and every bit of every value.
 
     Two frames have the same digest if and only if they contain the same bars. The digest of a batch
-    covers the name and the digest of each of its frames, in any order. The digest does not depend
-    on where and when the bars were fetched, so the columns about this (``source``, ``state``,
-    ``is_final``, ``fetched_at``) are left out. So is ``adj_close``: it is computed from
-    the closes and all dividends since, and its last digits depend on the days on which these were
-    fetched. ``-0.0`` is not ``0.0``; all NaN are the same.
+    covers the symbol and the digest of each of its frames, regardless of their order. The digest
+    does not depend on where and when the bars were fetched, so the columns that describe this
+    (``source``, ``state``, ``is_final``, ``fetched_at``) are left out. So is ``adj_close``: it is
+    computed from the closes and all later dividends, and its last digits depend on when those were
+    fetched. ``-0.0`` and ``0.0`` differ; all NaNs are equal.
 
     The result is ``sha256:`` and 64 hex digits. The hash covers the version line
     ``onetape-frame-2``, then for each column its name, a line feed, and its values as little-endian
@@ -52,7 +52,7 @@ def fingerprint(df: pd.DataFrame | Mapping[str, pd.DataFrame]) -> str:
 
 
 def _field(column: Any) -> Any:
-    """Return the name of a column, or the field if the name is a wide frame's (field, symbol)."""
+    """Return a column's name or, for a wide frame's (field, symbol), the field."""
     return column[0] if isinstance(column, tuple) else column
 
 
@@ -61,7 +61,7 @@ class Description(InLines):
     """Description of where a frame came from, for people and for programs.
 
     Attributes:
-        told: Provenance as plain values; empty if the frame carries none.
+        told: Provenance as plain dicts and lists; empty if the frame has none.
         changed: How the frame differs from the original answer; empty if it does not.
         fingerprint: Fingerprint of the frame as it is now.
     """
@@ -71,7 +71,7 @@ class Description(InLines):
     fingerprint: str
 
     def to_json(self, indent: int | None = None) -> str:
-        """Return everything as JSON text."""
+        """Return the description as JSON text."""
         return json.dumps(
             {"provenance": self.told, "changed": self.changed, "fingerprint": self.fingerprint},
             indent=indent,
@@ -79,7 +79,7 @@ class Description(InLines):
 
     @property
     def title(self) -> str:
-        """Always empty, because the first line names the series."""
+        """Always empty, because the first line already names the series."""
         return ""
 
     def __str__(self) -> str:
@@ -87,7 +87,7 @@ class Description(InLines):
         return printable("\n".join(f"{name:12} {value}" for name, value in bounded(self.lines())))
 
     def lines(self) -> Iterator[Line]:
-        """Yield the facts to display, each as a name and a string."""
+        """Yield the lines to display, each as a label and a text."""
         yield from self._lines()
 
     def _lines(self) -> list[Line]:
@@ -125,10 +125,9 @@ class Description(InLines):
 def describe(df: pd.DataFrame | Mapping[str, pd.DataFrame]) -> Description:
     """Describe where ``df`` came from, and how it differs from the original answer.
 
-    pandas copies provenance to derived frames, or drops it.
-
-    The result therefore describes the original answer, and ``changed`` states how this frame
-    differs from it. A batch is described symbol by symbol.
+    The result describes the original answer; ``changed`` states how this frame differs from it,
+    because pandas copies provenance to derived frames unchanged, or drops it. A batch is described
+    symbol by symbol.
 
     Raises:
         ValueError: The argument is not a frame of bars.
@@ -178,7 +177,7 @@ def _difference(df: pd.DataFrame, provenance: dict[str, Any]) -> str:
 
 
 def _difference_of_wide(df: pd.DataFrame, by_symbol: dict[str, dict[str, Any]]) -> str:
-    """Describe how a wide frame differs from the answer in its symbols and numbers of closes."""
+    """Describe how a wide frame's symbols and numbers of closes differ from those of the answer."""
     if df.columns.nlevels == 1 or "close" not in df:
         return "this frame is part of the wide one"
     closes: Any = df["close"]

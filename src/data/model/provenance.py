@@ -39,7 +39,7 @@ class FrozenList(list[Any]):
 
 
 class Provenance(dict[str, Any]):
-    """A dict that is immutable throughout; ``copy()`` returns a mutable one.
+    """A deeply immutable dict; ``copy()`` returns a mutable one.
 
     Thread-safe. Values are plain JSON values.
     """

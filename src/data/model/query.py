@@ -1,4 +1,4 @@
-"""A request for bars, normalised and checked."""
+"""A request for bars, after its arguments have been normalized and checked."""
 
 from __future__ import annotations
 
@@ -60,22 +60,23 @@ def check_session(session: Any, symbol: str) -> None:
 
 @dataclass(frozen=True)
 class BarsQuery:
-    """One request for bars, after normalisation.
+    """One request for bars, after its arguments have been normalized.
 
     Attributes:
         instrument: Meaning of the symbol.
         timeframe: Length of the bars.
-        span: Requested range, half-open; an inclusive end of the caller is one millisecond earlier.
-            If ``bars`` is set, only the end is meaningful until the calendar has supplied the
-            start.
+        span: Requested range, half-open: its end is one millisecond after an inclusive end that the
+            caller gave. If ``bars`` is set, only the end is meaningful until the start has been
+            found with the calendar.
         now_ms: Time of the request, UTC milliseconds.
-        bars: Number of bars requested up to the end, or None if the span decides.
+        bars: Number of bars requested, counted back from the end; None if the whole span is
+            requested.
         provider: Canonical name of the pinned vendor, or None.
-        folder_lane: For a pinned vendor that answers from files, the part of a lane that names
-            their folder; otherwise empty.
+        folder_lane: Part of a lane (the folder for one kind of bars) that names the folder of the
+            files that a pinned vendor reads; empty for other vendors.
         adjustment: ``raw``, ``split`` or ``all``.
         include_forming: Whether to include the forming bar.
-        offline: Whether to answer only from the cache.
+        offline: Whether to answer only from the cache, without querying a vendor.
         strict: Whether gaps are an error.
         refresh: Whether to fetch everything again.
         must_store: Whether it is an error if fetched bars cannot be stored; otherwise they are
@@ -83,9 +84,9 @@ class BarsQuery:
         closed_by_ms: UTC milliseconds; bars that close later are left out, and ``span`` already
             reflects this. None for no such limit.
         columns: Extra columns from ``EXTRA_COLUMNS``, in the order requested.
-        version: Commit whose state of the series is to be read; None for the current state.
-        timeout_s: Seconds after which the call ends; None for as long as pages arrive. Not part of
-            the identity of a query.
+        version: Number of the commit as of which the series is read; None for the current state.
+        timeout_s: Seconds after which the call ends; with None, it continues as long as pages
+            arrive. Ignored when queries are compared.
     """
 
     instrument: Instrument
@@ -108,7 +109,7 @@ class BarsQuery:
 
     @property
     def is_of_whole_weeks(self) -> bool:
-        """Whether these are stock bars longer than a day, which consist of whole weeks."""
+        """Whether the query is for stock bars longer than a day, that is, weekly or monthly bars."""
         step = self.timeframe
         return self.instrument.asset_class == "stock" and not step.is_intraday and step != _DAY
 
@@ -120,12 +121,12 @@ class BarsQuery:
 
     @property
     def home(self) -> tuple[str, ...]:
-        """The lane used if no vendor is pinned: the default (empty) or extended hours."""
+        """The lane used if no vendor is pinned: the default lane (empty) or the one for extended hours."""
         return EXTENDED_LANE if self.instrument.is_extended else ()
 
     @property
     def home_key(self) -> SeriesKey:
-        """The series in the lane :attr:`home`, whichever vendor is pinned."""
+        """The series in the lane :attr:`home`, even if a vendor is pinned."""
         return SeriesKey(self.instrument.symbol, self.timeframe, self.home)
 
     @property
@@ -142,7 +143,7 @@ class BarsQuery:
     def action_key(self) -> str | None:
         """The name under which the splits and dividends for a pinned vendor's bars are stored.
 
-        It is None if no vendor is pinned: then all vendors' actions count.
+        It is None if no vendor is pinned, in which case all vendors' actions are used.
         """
         return self.key.action_key
 

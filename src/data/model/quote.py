@@ -1,4 +1,4 @@
-"""Last prices: a price, its time, and how current it is."""
+"""Quotes: the last price of a symbol, its time, and how current it is."""
 
 from __future__ import annotations
 
@@ -24,22 +24,22 @@ class Quote(InLines):
     Attributes:
         symbol: Canonical symbol, such as ``BRK-B``.
         price: Last price up to ``time``, adjusted for splits as of today.
-        time: Aware UTC time; the trade itself is not later. It is the arrival of a price from a
-            stream, the query of the vendor for a running minute, or the end of a closed bar.
+        time: Aware UTC time at or before which the price was traded: the arrival of a price from a
+            stream, the time of the query for a minute in progress, or the end of a closed bar.
         state: ``live``: from a running stream in this process. ``forming``: the market is open, and
-            the price is the close of the running minute, or of a minute that closed less than two
-            minutes before ``asked_at``. ``closed``: the market is closed, and the price is the last
-            close. ``stale``: anything older; ``note`` explains why.
-        vendor: Vendor of the price.
+            the price is the close of the minute in progress, or of a minute that closed less than
+            two minutes before ``asked_at``. ``closed``: the market is closed, and the price is the
+            last close. ``stale``: anything older; ``note`` explains why.
+        vendor: Vendor that supplied the price.
         currency: Currency of the price as the vendor writes it (``USD``, ``USDT``, ``GBp``); None
             if unknown.
-        change: ``price`` less ``previous_close``; None if that is unknown.
+        change: ``price`` minus ``previous_close``; None if ``previous_close`` is unknown.
         change_percent: ``change`` as a percentage of ``previous_close``.
-        previous_close: Close of the session before that of ``time``, or of the previous UTC day if
-            the market never closes; None if unknown.
+        previous_close: Close of the session before the one that contains ``time``, or of the
+            previous UTC day if the market never closes; None if unknown.
         asked_at: Aware UTC time of the request. A quote that is reused within ``max_age`` keeps the
             time of its original request.
-        note: One sentence of further explanation of the state; may be empty.
+        note: One sentence that further explains the state; may be empty.
     """
 
     symbol: str
@@ -79,7 +79,7 @@ class Quote(InLines):
 
 
 class Quotes(InLines, dict[str, Quote]):
-    """Maps symbols, as typed, to quotes; looking up one that failed raises its error.
+    """Maps symbols, as typed, to quotes; looking up a symbol that failed raises its error.
 
     Attributes:
         errors: Maps each symbol without a quote to its error.
@@ -95,7 +95,7 @@ class Quotes(InLines, dict[str, Quote]):
 
     @property
     def title(self) -> str:
-        """The number of quotes, and of symbols without one."""
+        """The number of quotes, and the number of symbols without a quote."""
         failed = f", {len(self.errors):,} failed" if self.errors else ""
         return f"{counted(len(self), 'quote')}{failed}"
 

@@ -1,4 +1,4 @@
-"""The inputs of an answer, by which it can be read again: stored bars of a commit, and actions."""
+"""The inputs from which an answer can be read again: the bars stored as of a commit, and actions."""
 
 from __future__ import annotations
 
@@ -29,10 +29,10 @@ class AppliedActions:
 
     Attributes:
         as_of: Date as of which prices are adjusted; None for an instrument without actions.
-        rows: Actions that count.
-        own: Maps each vendor to the actions that count for its bars, if vendors disagree.
-        closes: Maps each ex-date to the preceding close that was used; None if the bars were left
-            as stored.
+        rows: Actions that were used.
+        own: Maps each vendor to the actions used for its bars, if vendors disagree.
+        closes: Maps each ex-date to the close before it, which was used in the adjustment; None if
+            the bars were left as stored.
     """
 
     as_of: date | None = None
@@ -44,11 +44,11 @@ class AppliedActions:
     def of_book(
         cls, book: Any, as_of: date | None, closes: Mapping[date, float | None] | None
     ) -> AppliedActions:
-        """Return the actions in a book that count; no actions if ``book`` is None.
+        """Return the actions to apply from a book of reported actions; none if ``book`` is None.
 
-        A book has ``actions``, ``disputed`` and ``of(vendor)``. If vendors disagree, each vendor
-        that reported on the disputed actions gets its own rows; the common rows apply to bars from
-        all other vendors.
+        A book is an object with ``actions``, ``disputed`` and ``of(vendor)``. If vendors disagree,
+        each vendor that reported on the disputed actions gets its own rows; the common rows apply
+        to bars from all other vendors.
         """
         if book is None:
             return cls(as_of)
@@ -96,13 +96,13 @@ class BarsRead(NamedTuple):
     Attributes:
         root: Cache folder.
         series: Series whose stored bars these are, or are built from.
-        generation: Number of that series' last commit when it was read; None if some of the bars
-            could not be stored.
+        generation: Number of the series' last commit at the time of the read; None if some of the
+            bars could not be stored.
         query: Query that was answered.
         table: Bars; the arrays are those of the caller's frame.
         coverage: Origin of each part of the bars.
-        lacking: Spans without a bar although one is expected or possible.
-        unexpected: Spans with bars although none is expected.
+        lacking: Spans without bars in which bars are expected or possible.
+        unexpected: Spans with bars in which none are expected.
         unstored: Timestamp and reason for each row that is never stored: forming bars, and rows
             that cannot be bars.
         as_of: Date as of which prices are adjusted.
@@ -110,7 +110,7 @@ class BarsRead(NamedTuple):
             ``of(vendor)``.
         closes: See :class:`AppliedActions`.
         span: Span that was read from the series.
-        is_made: Whether the bars were built from the series' shorter bars.
+        is_made: Whether the bars were built from shorter bars, which are those of ``series``.
         substitute: Description of the kind of bars returned in place of the requested kind; empty
             if it was not replaced.
     """
@@ -138,7 +138,7 @@ class BarsRead(NamedTuple):
 
 @dataclass(frozen=True)
 class StoredRead:
-    """A description of stored bars, by which they can be read again.
+    """A description of stored bars from which they can be read again.
 
     Attributes:
         series: Series whose stored bars are read.
@@ -146,9 +146,9 @@ class StoredRead:
         adjustment: Adjustment to apply.
         provider: Vendor that was pinned, or None.
         generation: Number of the commit as of which to read the series; None for the latest.
-        applied: Splits and dividends to apply; None for today's.
-        as_stored: Whether bars are returned as stored if today's actions cannot adjust them, as
-            they were when first read.
+        applied: Splits and dividends to apply; None for those known today.
+        as_stored: Whether bars are returned as stored if they cannot be adjusted with today's
+            actions, as happened when they were first read.
     """
 
     series: SeriesKey
@@ -181,14 +181,14 @@ class RowsDigest:
 
     Its text form is ``sha256:`` and 64 hex digits. The hash covers the line ``onetape-rows-1``,
     then for each bar its timestamp (UTC milliseconds), open, high, low, close and volume as
-    little-endian 64-bit numbers. ``-0.0`` is not ``0.0``; all NaN are the same.
+    little-endian 64-bit numbers. ``-0.0`` and ``0.0`` differ; all NaNs are equal.
     """
 
     def __init__(self) -> None:
         self._digest = hashlib.sha256(_ROWS)
 
     def add(self, table: BarTable) -> RowsDigest:
-        """Add later bars and return this digest."""
+        """Add later bars, and return the digest itself."""
         rows = np.empty((len(table), 6), dtype="<f8")
         rows.view("<i8")[:, 0] = table.stamps
         for place, column in enumerate(table.values()[:5], 1):

@@ -1,4 +1,4 @@
-"""Reasons: codes that are stored and compared, and the sentences that users see instead.
+"""Reasons for states and gaps: codes that are stored and compared, and the sentences users see.
 
 A reason is a code, perhaps with free text before or after it. ``docs/format.md`` lists the codes;
 they are stored in files and compared by programs, so they never change. Other reasons are plain
@@ -87,6 +87,6 @@ _CODE = re.compile(rf"((?:\d+ of \d+ \S+ bars: )*)({_ANY})(?:(?<= )|\Z|(?=[:;]))
 
 
 def sentence(reason: str) -> str:
-    """Return a reason in the wording that users see; text without a code is unchanged."""
+    """Return a reason in the wording that users see; text that contains no code is unchanged."""
     match = _CODE.match(reason)
     return f"{match[1]}{_SENTENCES[match[2]]}{reason[match.end() :]}" if match else reason

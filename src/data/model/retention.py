@@ -29,7 +29,7 @@ _WANTED = f"use an integer and a unit (d, w, mo or y) from 1d to {_MOST_YEARS}y,
 
 @dataclass(frozen=True)
 class Age:
-    """A length of time up to now, in days or weeks, or in calendar months or years.
+    """An age in days, weeks, calendar months or calendar years.
 
     Attributes:
         count: Number of units, at least one.

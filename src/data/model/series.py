@@ -44,28 +44,28 @@ class SeriesKey:
 
     @property
     def lane_label(self) -> str:
-        """The lane as one string; empty for the default lane."""
+        """The lane (the part of the folder name that names the kind of bars); empty for the default one."""
         return "@".join(self.lane)
 
     @property
     def is_extended(self) -> bool:
-        """Whether the series has intraday bars of extended hours, which have their own calendar."""
+        """Whether the series contains intraday bars with extended hours, which have their own calendar."""
         return EXTENDED_LANE[0] in self.lane and self.timeframe.is_intraday
 
     @property
     def session(self) -> AskedSession:
-        """The trading hours that a query for the series' bars names."""
+        """The trading hours of the series' bars, by their name in queries."""
         return "extended" if self.is_extended else "regular"
 
     @property
     def made_of(self) -> str:
-        """The timeframe of the bars from which a job calculated these; empty for bars from vendors."""
+        """The timeframe of the bars from which a job calculated the series; empty for vendors' bars."""
         last = self.lane[-1] if self.lane else ""
         return last.removeprefix(_MADE_OF) if last.startswith(_MADE_OF) else ""
 
     @property
     def days(self) -> SeriesKey:
-        """The corresponding daily series, whose lane does not include session and anchor."""
+        """The daily series of the same kind; its lane does not include session and anchor."""
         lane = self.lane if self.made_of else tuple(p for p in self.lane if p not in _OF_HOURS)
         return SeriesKey(self.symbol, _DAY, lane)
 
@@ -77,10 +77,10 @@ class SeriesKey:
 
     @property
     def action_key(self) -> str | None:
-        """The name under which the actions for a pinned vendor's bars are stored.
+        """The name under which the splits and dividends for a pinned vendor's bars are stored.
 
-        None means that all vendors' actions count. Actions from a recording are stored under its
-        folder, as its bars are.
+        None means that all vendors' actions are used. Actions from a recording, like its bars, are
+        stored under the recording's folder.
         """
         if not self.lane or self.lane[0] in _OF_HOURS:
             return None
@@ -91,14 +91,14 @@ class SeriesKey:
     def is_sample(self) -> bool:
         """Whether the bars are samples, recorded or synthetic.
 
-        Samples are used only if a call names them.
+        Samples are returned only if a call names their source.
         """
         family = self.lane[0].partition(".")[0] if self.lane else ""
         return family == _MADE_UP or is_sample(family)
 
     @property
     def is_outdated(self) -> bool:
-        """Whether the lane is an earlier version's for local files, without their folder's name."""
+        """Whether an earlier version created the lane, for local files whose folder it does not name."""
         return bool(self.lane) and is_of_files(self.lane[0])
 
     @property
@@ -116,10 +116,10 @@ def lane_of(kind: Kind, default: Kind) -> tuple[str, ...]:
 
 
 def lane_beside(kind: Kind, stored: Kind | None) -> tuple[str, ...]:
-    """Return the lane for bars of a kind, given the kind ``stored`` in the default lane.
+    """Return the lane in which to store bars of a kind, given the kind in the default lane.
 
-    The result is empty, meaning the default lane, if that lane contains no bars or bars of the same
-    kind.
+    The result is empty, meaning the default lane, if that lane contains bars of the same kind or no
+    bars (``stored`` is None).
     """
     return () if stored is None else lane_of(kind, stored)
 
@@ -137,7 +137,8 @@ def folder_lane(family: str, path: str) -> str:
 
     Args:
         family: Vendor that reads the files, ``local`` or ``replay``.
-        path: Real path of the folder, so that a folder has one name, however it is spelled.
+        path: Real path of the folder, so that each folder has only one name, however its path is
+            spelled.
     """
     return f"{family}.{sha256(path.encode('utf-8', 'surrogateescape')).hexdigest()[:8]}"
 

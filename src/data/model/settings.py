@@ -13,13 +13,13 @@ class Settings:
 
     Attributes:
         cache_dir: Root of the cache.
-        cache_dir_from: Origin of ``cache_dir``, for ``doctor``: ``argument``, ``DATA_CACHE_DIR``,
-            ``./data-cache`` or ``user cache folder``.
-        state_dir: Folder with the vendors' limits and the leases that processes share.
+        cache_dir_from: Setting that determined ``cache_dir``, shown by ``doctor``: ``argument``,
+            ``DATA_CACHE_DIR``, ``./data-cache`` or ``user cache folder``.
+        state_dir: Folder for the usage of vendors' limits and the leases, which processes share.
         record_dir: Folder in which each answer from a vendor is recorded, or None.
-        rules_path: The user's rules file, or None for only the packaged one.
+        rules_path: Path of the user's rules file, or None if only the packaged one is used.
         max_size_gb: Size limit of the cache in gigabytes; 0 means no limit.
-        credentials: Maps the name of each environment variable to its key; never shown.
+        credentials: Maps the name of each key to the key; never shown.
         rate_limits: Maps each vendor to its limits from ``PROVIDER_RATE_LIMITS``.
     """
 

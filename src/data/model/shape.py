@@ -1,4 +1,4 @@
-"""The shape that a parser expects of an answer, and how an answer differs from it. Pure.
+"""The shape that a parser expects an answer to have, and how an answer differs from it. Pure.
 
 A shape is plain data, in the form of the answer itself:
 
@@ -10,8 +10,8 @@ A shape is plain data, in the form of the answer itself:
   checked;
 - a tuple is a list of exactly these elements, a row without names.
 
-``null`` fits everything: missing values are caught by the checks on bars. For CSV only the column
-names are compared, as a list with one object.
+``null`` matches everything: missing values are caught by the checks on bars. For CSV, only the
+column names are compared; they are treated as a list with one object.
 """
 
 from __future__ import annotations
@@ -75,10 +75,10 @@ class KeyDifference:
 
 @dataclass(frozen=True)
 class ShapeChange:
-    """How an answer differs from the nearest shape.
+    """The differences between an answer and the most similar expected shape.
 
     Attributes:
-        endpoint: Declared end of the URL.
+        endpoint: Part of the URL, as declared with the shape, that identifies the endpoint.
         differences: The first eight differences, at least one.
     """
 
@@ -92,11 +92,12 @@ class ShapeChange:
 def shape_change(shapes: Shapes, url: str, response: HttpResponse) -> ShapeChange | None:
     """Return how an answer differs from all shapes for its address, or None if it matches one.
 
-    An answer whose outermost object lacks more than half of its keys, or is of another type, is
-    another document, such as an error, and is not compared; nor is one that cannot be read.
+    If an answer's outermost object lacks more than half of the expected keys or has another type,
+    it is a different document, such as an error, and is not compared. An answer that cannot be read
+    is not compared either.
 
     Args:
-        shapes: Declared shapes.
+        shapes: Expected shapes, by endpoint.
         url: URL of the request, without its query.
         response: Successful response.
     """
@@ -120,9 +121,9 @@ def shape_change(shapes: Shapes, url: str, response: HttpResponse) -> ShapeChang
 
 
 def _distance(change: ShapeChange) -> int:
-    """Return a number for how far an answer is from a shape.
+    """Return a number that measures how far an answer is from a shape.
 
-    A new key counts double because a richer shape may know it.
+    A new key counts twice, because a shape with more keys may include it.
     """
     return sum(1 + (one.change == "new") for one in change.differences)
 
@@ -136,9 +137,9 @@ def _body(response: HttpResponse) -> Any:
 
 
 def _is_of(shape: Any, value: Any) -> bool:
-    """Return whether an answer is the document that a shape describes, despite differences.
+    """Return whether an answer is, despite differences, the document that a shape describes.
 
-    It is if it has at least half of the required keys.
+    This is so if it has at least half of the required keys.
     """
     while isinstance(shape, list):
         if not isinstance(value, list) or not value:
@@ -158,7 +159,7 @@ def _differences(shape: Any, value: Any) -> tuple[KeyDifference, ...]:
 
 
 def _compared(shape: Any, value: Any, at: str) -> Iterator[KeyDifference]:
-    """Yield the differences in a value, descending as deep as the shape does, not the answer."""
+    """Yield the differences between a value and a shape, descending only as deep as the shape does."""
     actual = _type(value)
     if value is None or value is _COLUMN or shape == "any":
         return
@@ -201,7 +202,7 @@ def _compared_row(shape: tuple[Any, ...], value: list[Any], at: str) -> Iterator
 
 
 def _keys(shape: Mapping[str, Any]) -> Iterator[tuple[str, Any, bool]]:
-    """Yield each key of an object with its shape, and whether it is required."""
+    """Yield each key of an object's shape with the shape of its value, and whether it is required."""
     for keys, inner in shape.items():
         for key, is_needed in _parted(keys):
             yield key, inner, is_needed
@@ -222,7 +223,7 @@ def _under(value: Mapping[str, Any], key: str) -> Sequence[Any]:
 
 
 def _ends(values: Any) -> Sequence[Any]:
-    """Return the first and the last of the values, which can be read from both ends."""
+    """Return the first and the last of ``values``, which must support ``reversed``."""
     return [next(iter(values)), next(reversed(values))] if values else []
 
 

@@ -1,4 +1,4 @@
-"""State of the local files from which bars were read, used to detect changes."""
+"""State of the local files from which bars were read, for detecting later changes."""
 
 from __future__ import annotations
 
@@ -15,7 +15,8 @@ class SourceState:
     """The state of local files, recorded before anything was read from them.
 
     Attributes:
-        reading: Everything that the bars depend on other than the files: layout and symbol.
+        reading: Everything other than the files on which the bars depend: the layout and the
+            symbol.
         stamps: Digest of names, sizes and modification times; empty if there is no file.
         size: Total size of the files in bytes.
         changed_ms: Latest modification time, UTC milliseconds.
@@ -32,7 +33,7 @@ class SourceState:
 
     @property
     def has_rested(self) -> bool:
-        """Whether the files' modification times would reveal any later change."""
+        """Whether the files are old enough that any later change would alter their modification time."""
         return self.seen_ms - self.changed_ms >= _GRAIN_MS
 
     def is_of(self, now: SourceState, content: Callable[[], str]) -> bool:
@@ -40,8 +41,8 @@ class SourceState:
 
         Args:
             now: Current state of the files.
-            content: Reads the files and returns the digest of their content; called if size and
-                times do not decide.
+            content: Function that reads the files and returns the digest of their content; called
+                only if sizes and times are not conclusive.
         """
         if (self.reading, self.size) != (now.reading, now.size):
             return False
@@ -50,7 +51,7 @@ class SourceState:
         return bool(self.content) and self.content == content()
 
     def to_json(self) -> dict[str, Any]:
-        """Return the plain mapping that is stored."""
+        """Return the JSON-compatible dictionary that is stored."""
         return {
             "reading": self.reading,
             "stamps": self.stamps,

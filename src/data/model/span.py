@@ -52,7 +52,7 @@ def coalesce(spans: Iterable[Span]) -> list[Span]:
 
 
 def touching(ascending: Sequence[Span], span: Span) -> Sequence[Span]:
-    """Return the spans that overlap ``span``, unclipped; the given ones are ascending and disjoint."""
+    """Return the spans in ``ascending`` that overlap ``span``, unclipped; they must be disjoint."""
     if span.is_empty:
         return ()
     first = bisect_left(ascending, (span.start + 1,))
@@ -70,7 +70,7 @@ def clipped(ascending: Sequence[Span], span: Span) -> list[Span]:
 
 
 def gaps(wanted: Span, covered: Iterable[Span]) -> list[Span]:
-    """Return the parts of ``wanted`` that are not in ``covered``, in order."""
+    """Return the parts of ``wanted`` that are not in ``covered``, in ascending order."""
     first, last = wanted
     spans: list[Span] = []
     for span in covered:
@@ -83,7 +83,7 @@ def gaps(wanted: Span, covered: Iterable[Span]) -> list[Span]:
 
 
 def subtract(spans: Iterable[Span], removed: Iterable[Span]) -> list[Span]:
-    """Return the parts of ``spans`` that are not in ``removed``, coalesced."""
+    """Return the parts of ``spans`` that are not in ``removed``, as merged spans."""
     merged = coalesce(spans)
     holes = coalesce(removed) if merged else []
     if not holes:
@@ -107,7 +107,7 @@ def subtract(spans: Iterable[Span], removed: Iterable[Span]) -> list[Span]:
 
 
 def intersect(ones: Iterable[Span], others: Iterable[Span]) -> list[Span]:
-    """Return the parts of ``ones`` that are also in ``others``, coalesced."""
+    """Return the parts of ``ones`` that are also in ``others``, as merged spans."""
     merged = coalesce(ones)
     other_merged = coalesce(others) if merged else []
     common: list[Span] = []

@@ -1,4 +1,4 @@
-"""Coverage, actions, sessions, commits and quarantine as values, and as frames.
+"""Coverage, actions, sessions, commits and quarantine of stored series, as values and as frames.
 
 Times are UTC milliseconds here and naive UTC ``datetime64[ns]`` in frames. Each call returns new
 frames, which the caller may write to.
@@ -46,8 +46,8 @@ class Calculated:
     """Result of calculating bars from stored ones.
 
     Attributes:
-        key: Series of the calculated bars, whose lane names the source bars.
-        rows: Number of bars now stored.
+        key: Series of the calculated bars; its lane names the bars they were calculated from.
+        rows: Number of calculated bars that are now stored.
         written: Number of bars stored by this calculation.
         gaps: Number of spans for which no bar could be built.
         lacking: Reason for the first such gap.
@@ -60,7 +60,7 @@ class Calculated:
     lacking: str = ""
 
     def plus(self, rows: int, written: int, reasons: Sequence[str]) -> Calculated:
-        """Return the totals after calculating one more span, whose gaps have these ``reasons``."""
+        """Return the totals after adding the result for one more span, with the reasons for its gaps."""
         return Calculated(
             self.key,
             self.rows + rows,
@@ -75,10 +75,11 @@ class KnownAction:
     """A split or a dividend, with every vendor's report of it.
 
     Attributes:
-        action: The report that counts or, if none does, the one that would.
+        action: Vendor's report that counts or, if the action is not applied, the report that would
+            count.
         counts: Whether the action is applied to prices. It is not if, of the vendors that should
             know it, more omit it than report it.
-        is_settled: Whether the report that counts has more vendors behind it than any alternative.
+        is_settled: Whether more vendors support the report that counts than any other report.
         amount: Cash per share of a dividend, in terms of today's shares; NaN for a split.
         paid: Cash per share of a dividend, in terms of the shares on its ex-date; NaN for a split.
         currency: Currency of a dividend's amounts: the one its vendor reports, else that of the
@@ -86,7 +87,7 @@ class KnownAction:
         pay_date: Pay date of a dividend (ISO); empty if no vendor that reports the dividend gives
             one.
         others: Maps each disagreeing vendor to its report, or to ``no split then`` if it should
-            know the action and reports none. Empty if the vendors agree.
+            know the action and does not report it. Empty if the vendors agree.
     """
 
     action: Action
@@ -125,16 +126,17 @@ class CoverageSpan:
     """A span of a series that was answered.
 
     Attributes:
-        span: Open times ``[start, end)``; for daily and longer bars session dates at 00:00.
+        span: Open times of bars, ``[start, end)``; session dates at 00:00 UTC for daily and longer
+            bars.
         state: ``final``; ``provisional`` (closed, may change); ``suspect`` (stored but doubtful);
             ``empty`` (fetched, and the vendor had no bar).
         vendor: Vendor that returned the bars, or that had none; several are joined by commas.
         reason: Reason why a span is ``empty`` or ``suspect``.
-        basis: Adjustment of the stored prices, as fetched.
+        basis: Adjustment of the stored prices, which are stored as fetched.
         fetched_at: Time of the request, UTC milliseconds; 0 if unknown.
         expires: Time from which the span no longer counts as answered; None for never.
         next_due: Time from which a new request can change the span, because it expires or its bars
-            have settled; None if, as of now, no request can.
+            have settled; None if, from today's view, no request can.
     """
 
     span: Span
@@ -164,8 +166,8 @@ class SessionHours:
 
     Attributes:
         day: Session date, which identifies daily bars.
-        open_ms, close_ms: Times of the open and the close; futures and currencies open on the
-            evening before.
+        open_ms, close_ms: Times of the open and the close, UTC milliseconds; futures and currencies
+            open on the evening before.
         breaks: Pauses within the session, such as lunch.
         is_early_close: Whether the session closes earlier than usual for that day.
         next_due: Time from which the session's daily bar no longer changes: the open of the next
@@ -190,7 +192,7 @@ class StoredColumns:
     Attributes:
         series: Identity of the series.
         generation: Number of the last commit to the series.
-        table: Columns, ascending by stamp; their arrays are read-only.
+        table: Bars in ascending order; their arrays are read-only.
         coverage: Vendor and basis of every part of the bars' range.
     """
 
@@ -207,15 +209,15 @@ class LoggedCommit:
     Attributes:
         generation: Number of the commit, which ``version=`` takes to read the series as of this
             commit.
-        at_ms: Time of the commit, UTC milliseconds; None if the log does not have it.
+        at_ms: Time of the commit, UTC milliseconds; None if the log does not contain it.
         vendor: Source of the bars; several are joined by commas; empty for a deletion.
         span: Span that the commit changed; None if it changed no bars.
         added, changed, removed: Numbers of bars.
-        years: Years of the stamps concerned.
-        deleted: Call that deleted the bars; empty if the commit deleted none.
+        years: Years of the bars that the commit changed.
+        deleted: Call that deleted bars; empty if the commit did not delete any.
         is_recovered: Whether recovery restored the commit after a crash.
         is_kept: Whether the series can still be read as of this commit.
-        is_pinned: Whether this state is kept until it is unpinned.
+        is_pinned: Whether this state of the series is pinned, that is, kept until it is unpinned.
     """
 
     generation: int
@@ -257,10 +259,11 @@ class ComparedBars:
         span: Half-open span that was compared.
         vendor: Vendor that was queried.
         at_ms: Time of the comparison, UTC milliseconds.
-        bars: Number of stored bars in the span.
-        confirmed, contradicted: Numbers of bars with which the vendor agrees and disagrees. The
-            other bars are missing from its answer, or differ for a known or minor reason.
-        first: Open time of the first contradicted bar.
+        bars: Number of stored bars in that span.
+        confirmed, contradicted: Number of bars with which the vendor agrees, and number with which
+            it disagrees. The remaining bars are missing from its answer, or differ for a known or
+            minor reason.
+        first: Open time of the first contradicted bar, UTC milliseconds.
         said: Description of the differences, or why nothing was compared.
     """
 
@@ -290,14 +293,14 @@ class ComparedBars:
 
 @dataclass(frozen=True)
 class CommitNotice:
-    """A commit that has just been made durable.
+    """A commit to a series that has just been made durable.
 
     Attributes:
         series: Series that was changed.
         generation: Number of the commit.
         at_ms: Time of the commit, UTC milliseconds.
         vendor: Source of the bars; several are joined by commas; empty if unknown.
-        span: Span that was answered; None if only metadata of the series changed.
+        span: Span that the commit covers; None if only the series' metadata changed.
         bars: Number of bars handed to the store, including unchanged ones.
     """
 
@@ -318,8 +321,8 @@ class Quarantined:
     Attributes:
         rows: Bars as received, each with its defect, and bars that their vendor withdrew
             (``withdrawn by ...``). If several have the same timestamp, the last one is the latest.
-        files: Names of damaged files, and of damaged ends of files, in the series' folder
-            ``_quarantine``, each with the reason.
+        files: Damaged files, and damaged ends of files, in the series' folder ``_quarantine``: the
+            name of each, with the reason.
     """
 
     rows: tuple[tuple[Bar, str], ...] = ()
@@ -327,7 +330,7 @@ class Quarantined:
 
 
 def actions_frame(actions: Iterable[KnownAction]) -> pd.DataFrame:
-    """Return a frame with one row for each action that counts, by ex-date.
+    """Return a frame with one row for each action that counts, in order of ex-date.
 
     Index ``ex_date`` (session dates at 00:00); columns ``type``, ``ratio`` (new shares per old
     share; NaN for a dividend), ``amount`` and ``paid`` (NaN for a split), ``currency`` (empty for a
@@ -378,7 +381,7 @@ def coverage_frame(parts: Iterable[tuple[SeriesKey, CoverageSpan]]) -> pd.DataFr
 
 
 def sessions_frame(sessions: Iterable[SessionHours]) -> pd.DataFrame:
-    """Return a frame with one row for each session.
+    """Return a frame with one row for each trading session.
 
     Index ``session`` (session dates at 00:00); columns ``open``, ``close``, ``early_close`` (bool),
     ``next_due``, ``holidays_known`` (bool).

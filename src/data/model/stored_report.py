@@ -10,14 +10,14 @@ from .texts import Line
 
 
 class BarsReport(Protocol):
-    """The facts known about stored series at one moment. Immutable.
+    """A report on stored series as they are at one moment. Immutable.
 
-    It also prints well in notebooks.
+    It can be printed, and displayed in notebooks.
 
     Attributes:
         title: Subject of the report, in one line.
-        is_whole: Whether everything could be read; if not, the entry of each series says which
-            parts could not.
+        is_whole: Whether everything could be read; if not, the entry for each series lists the
+            parts that could not be read.
     """
 
     @property
@@ -29,19 +29,19 @@ class BarsReport(Protocol):
         """Return whether all stored series in the report could be read."""
 
     def lines(self) -> Iterable[Line]:
-        """Yield the facts to display, each as a name and a string."""
+        """Yield the lines to display, each as a label and a text."""
 
     def to_json(self) -> dict[str, Any]:
-        """Return a JSON-compatible dictionary without NaN, as ``onetape report --json`` prints."""
+        """Return a JSON-compatible dictionary without NaN, like the output of ``onetape report --json``."""
 
     def html(self) -> str:
-        """Return the report as a self-contained HTML page that loads nothing.
+        """Return the report as a self-contained HTML page, which loads nothing from the network.
 
-        It also contains the values of :meth:`to_json`.
+        The page also contains the values of :meth:`to_json`.
         """
 
     def save(self, path: str | Path) -> Path:
-        """Write the page (``.html``) or the values (``.json``) to a file; return the path.
+        """Write the report to an ``.html`` or ``.json`` file and return the path.
 
         An existing file with that name is replaced atomically.
 

@@ -1,4 +1,4 @@
-"""Values of live streams: bars, trades, revisions, and the state of a stream."""
+"""Values used by live streams: bars, trades, revisions, and the state of a stream."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ class LiveBar(NamedTuple):
     """One bar from a live feed; see :class:`~.model.bars.Bar` for its timestamp and values.
 
     Attributes:
-        stamp_ms: Open of the bar in UTC milliseconds; for daily and longer bars 00:00 of the
-            session date.
+        stamp_ms: Opening time of the bar in UTC milliseconds; for daily and longer bars, 00:00 UTC
+            on the session date.
         is_closed: False for the forming bar, which only listeners that request it receive.
-        origin: ``history``: the bar had closed before the feed started; ``backfill``: it was
-            fetched because the stream had a gap there; ``live``: the stream sent it.
+        origin: ``history``: the bar closed before the feed started; ``backfill``: it was fetched to
+            fill a gap in the stream; ``live``: the stream sent it.
         symbol: Symbol of the feed that emitted the bar, or empty. Not a field of the tuple.
     """
 
@@ -51,7 +51,7 @@ class LiveBar(NamedTuple):
 
     @property
     def bar(self) -> Bar:
-        """The bar without the feed's additions, in the form used by the store."""
+        """The bar without the attributes that the feed adds, in the form used by the store."""
         return Bar(self.stamp_ms, self.open, self.high, self.low, self.close, self.volume)
 
 
@@ -59,10 +59,10 @@ class LiveBar(NamedTuple):
 # unpack and compare, and an attribute on each bar would add 180 bytes to its 270.
 @lru_cache(4096)
 def _class_of(symbol: str) -> type[LiveBar]:
-    """Return the class of a symbol's bars, which survives pickling, copying and replacing."""
+    """Return the class of the bars for a symbol, which keep it when pickled, copied or replaced."""
 
     def reduce(bar: LiveBar) -> tuple[Any, ...]:
-        """Return the function with which pickle recreates a bar, and its arguments."""
+        """Return the function that pickle calls to recreate a bar, and the arguments for it."""
         return _bar_of, (symbol, tuple(bar))
 
     def show(bar: LiveBar) -> str:
@@ -86,7 +86,7 @@ class Trade(NamedTuple):
 
 
 class Revision(NamedTuple):
-    """A new version of a closed bar that has already been emitted, with late trades included."""
+    """A new version, including late trades, of a closed bar that has already been emitted."""
 
     bar: LiveBar
 
@@ -95,11 +95,12 @@ class StreamState(StrEnum):
     """State of a feed; a strategy should trade only while it is ``LIVE``.
 
     ``CONNECTING``: not connected yet, or reconnecting. ``BACKFILLING``: connected, and fetching the
-    bars that were missed. ``LIVE``: every bar from the first one up to now was emitted; the next
-    follows when it closes. ``INCOMPLETE``: bars are missing from the initial history; later ones
-    are held back until they arrive, or until a vendor reports that there are none. ``DELAYED``:
-    bars are missing that no vendor could supply yet; later ones are held back. ``STALE``: the
-    market is open and nothing was received for too long. ``CLOSED``: ended permanently.
+    bars that were missed. ``LIVE``: every bar from the first one up to now has been emitted; the
+    next one follows when it closes. ``INCOMPLETE``: bars are missing from the initial history;
+    later bars are held back until the missing ones arrive, or until a vendor reports that they do
+    not exist. ``DELAYED``: no vendor could supply some bars yet; later bars are held back.
+    ``STALE``: the market is open and nothing was received for too long. ``CLOSED``: ended
+    permanently.
     """
 
     CONNECTING = "CONNECTING"
@@ -120,7 +121,7 @@ class StreamStatus(NamedTuple):
 
 
 class Topic(NamedTuple):
-    """A topic to subscribe to: the vendor's name for an instrument, and a timeframe label."""
+    """A stream to subscribe to: the vendor's name for an instrument, and a timeframe label."""
 
     symbol: str
     timeframe: str
@@ -133,7 +134,7 @@ class BarSeen(NamedTuple):
     """A forming or closed bar for a topic, as received.
 
     Attributes:
-        topic, bar: The bar, and the topic that it belongs to.
+        topic, bar: The topic, and the bar that belongs to it.
         sent_ms: Time at which the vendor sent it, by the vendor's clock (UTC milliseconds); 0 if
             the message has no time.
     """
@@ -158,11 +159,11 @@ class TradeSeen(NamedTuple):
 
 
 class Ready(NamedTuple):
-    """The vendor has accepted the connection: topics may be subscribed to."""
+    """The vendor has accepted the connection, and subscription requests may be sent."""
 
 
 class Subscribed(NamedTuple):
-    """The vendor has accepted the oldest subscription request that was not answered yet."""
+    """The vendor has accepted the oldest subscription request that was still unanswered."""
 
 
 class StreamReply(NamedTuple):
@@ -175,13 +176,13 @@ class StreamReply(NamedTuple):
 
 
 class Heard(NamedTuple):
-    """A frame without market data that was understood, such as a heartbeat."""
+    """A frame that was parsed but does not contain market data, such as a heartbeat."""
 
     what: str
 
 
 class Leaving(NamedTuple):
-    """The vendor will close this connection soon; a new one is opened before that."""
+    """The vendor will close this connection soon; a new one should be opened before then."""
 
     reason: str
 
@@ -191,9 +192,9 @@ class StreamRefusal(NamedTuple):
 
     Attributes:
         reason: The vendor's own message, with any key removed.
-        is_final: Whether a retry cannot help (a wrong key, no such plan).
+        is_final: Whether a retry is pointless, as with a wrong key or an insufficient plan.
         wait_s: Seconds to wait before the next connection; 0 for the usual wait.
-        topic: Topic that was refused; None if the whole connection was.
+        topic: Topic whose subscription was refused; None if the whole connection was refused.
     """
 
     reason: str
@@ -203,7 +204,7 @@ class StreamRefusal(NamedTuple):
 
 
 class Unreadable(NamedTuple):
-    """A frame that could not be parsed; it is counted and logged, never ignored."""
+    """A frame that could not be parsed; such frames are counted and logged, never ignored."""
 
     why: str
 
@@ -224,7 +225,7 @@ StreamEvent = (
 
 @dataclass(frozen=True)
 class StreamAddress:
-    """The address to connect to. ``url`` may contain a key, so only ``shown`` may be displayed."""
+    """The address of a stream. ``url`` can contain a key, so only ``shown`` may be displayed."""
 
     url: str
     shown: str

@@ -1,4 +1,4 @@
-"""Suggests the known word that the user probably meant by an unknown one. Pure."""
+"""Suggests the known word that the user probably meant when writing an unknown one. Pure."""
 
 from __future__ import annotations
 
@@ -41,10 +41,11 @@ def check_names(names: Iterable[object], allowed: Collection[str], what: str) ->
     Args:
         names: Names as written.
         allowed: Known names, in the order in which they are listed.
-        what: Thing that has the names, for the message, such as ``an alert``.
+        what: Thing to which the names belong, such as ``an alert``; used in the message.
 
     Raises:
-        QueryError: A name is unknown; the message gives the nearest one, and all of them.
+        QueryError: A name is unknown; the message gives the nearest allowed name, and all allowed
+            names.
     """
     for name in names:
         if name not in allowed:

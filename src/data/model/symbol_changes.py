@@ -16,19 +16,20 @@ CHANGE_TYPES: tuple[ChangeType, ...] = get_args(ChangeType)
 
 @dataclass(frozen=True, order=True)
 class SymbolChange:
-    """A change by which, as of a session date, a symbol names another instrument, or none.
+    """A change after which, as of a session date, a symbol names a different instrument or none.
 
     Attributes:
         ex_date: First session date on which the change applies.
         type: One of :data:`CHANGE_TYPES`; an unknown type is stored and has no effect.
-        symbol: Former name; for a spin-off the parent.
-        successor: New name; for a merger the company that remains, for a spin-off the new company;
-            empty for a delisting.
+        symbol: Former symbol; for a spin-off, the parent's symbol.
+        successor: New symbol; for a merger, that of the remaining company; for a spin-off, that of
+            the new company; empty for a delisting.
         source: Where the change is documented.
-        before: For a rename, a description of what the new name meant until then; empty if not
-            recorded.
-        ex_at: Start of that session in UTC milliseconds; intraday bars are compared with it.
-        fetched_at: Time at which the change was recorded, UTC milliseconds. It has no effect.
+        before: For a rename, a description of what the new symbol meant before the rename; empty if
+            not recorded.
+        ex_at: Start of that session in UTC milliseconds, from which the change applies to intraday
+            bars.
+        fetched_at: Time at which the change was recorded, UTC milliseconds; for information only.
     """
 
     ex_date: date
@@ -41,11 +42,11 @@ class SymbolChange:
     fetched_at: int = 0
 
     def ends(self, symbol: str) -> bool:
-        """Return whether ``symbol`` no longer names its instrument as of that date."""
+        """Return whether, as of the date of this change, ``symbol`` no longer names its instrument."""
         return self.symbol == symbol and self.type in ("rename", "merger", "delisting")
 
     def begins(self, symbol: str) -> bool:
-        """Return whether ``symbol`` names its instrument only as of that date."""
+        """Return whether ``symbol`` names its present instrument only as of the date of this change."""
         return self.successor == symbol and self.type in ("rename", "spinoff")
 
     def concerns(self, symbol: str) -> bool:
@@ -90,9 +91,9 @@ def concerning(
 ) -> list[SymbolChange]:
     """Return the changes that affect a query for bars of ``symbol`` in ``span``, by date.
 
-    The end of a name affects every query, earlier ones too, because vendors keep an instrument's
-    bars under its latest name. It does not if the name was reused before ``span``. The beginning of
-    a name affects only queries for earlier bars.
+    If a name ends, this affects every query, even for earlier bars, because vendors keep an
+    instrument's bars under its latest name. It does not if the name was reused before ``span``. If
+    a name begins, this affects only queries for earlier bars.
 
     Args:
         changes: All recorded changes, in any order.

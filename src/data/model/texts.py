@@ -1,4 +1,4 @@
-"""Values as text for display: durations, timestamps, aligned lines, and HTML tables of these."""
+"""Values as text for display: durations, timestamps, aligned lines, and HTML tables."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def duration(seconds: float) -> str:
 
 
 def time_until(seconds: float, now_ms: int) -> str:
-    """Return a wait and, if it lasts for minutes or more, the time at which it ends.
+    """Return a waiting time as text and, if it is at least minutes long, the time at which it ends.
 
     ``30 seconds``, ``10 minutes (15:40 UTC)``, ``24 hours (tomorrow 07:00 UTC)``, ``5 days
     (2024-06-16 07:00 UTC)``: the time is rounded up to a full minute.
@@ -70,7 +70,7 @@ def stamp(ms: int, timeframe: Timeframe | None = None) -> str:
 
 
 def moment(iso_stamp: str | None) -> str:
-    """Return an ISO stamp in a readable form; midnight is shown as the date only."""
+    """Return an ISO timestamp in a readable form; for midnight, only the date is shown."""
     if not iso_stamp:
         return "-"
     day, _, time = iso_stamp.removesuffix("Z").partition("T")
@@ -91,7 +91,7 @@ def plain_number(value: float) -> str:
 
 
 def telling(reasons: Mapping[str, str], *, is_lacking: bool) -> dict[str, str]:
-    """Return only those reasons for omitting vendors that are relevant to the user.
+    """Return only the reasons for not querying vendors that are relevant to the user.
 
     A missing key is relevant only if the answer is incomplete: most users have no key for most
     vendors.
@@ -110,9 +110,9 @@ def by_reason(reasons: Mapping[str, str]) -> Iterator[str]:
 
 
 def as_text(title: str, lines: Iterable[Line]) -> str:
-    """Return a title and lines, each with a name and a string, aligned and wrapped at :data:`WIDTH`.
+    """Return a title and labelled lines as text, aligned and wrapped at :data:`WIDTH` characters.
 
-    A name equal to the one on the line before is not repeated.
+    A label that equals the one on the previous line is not repeated.
     """
     lines = [(printable(name), text) for name, text in lines]
     room = max((len(name) for name, _ in lines), default=0) + 2
@@ -136,10 +136,10 @@ def _wrapped(text: str, name: str) -> list[str]:
 
 
 def as_html(title: str, lines: Iterable[Line]) -> str:
-    """Return a title and lines as an HTML table for notebooks, with everything escaped.
+    """Return a title and labelled lines as an HTML table for notebooks; all text is escaped.
 
-    Commands in backticks are code. It sets no colours, so that it is readable on light and dark
-    backgrounds.
+    Commands in backticks become ``<code>`` elements. The table does not set colors, so that it is
+    readable on light and dark backgrounds.
     """
     rows = [
         element("tr", element("th", name), element("td", with_code(text), style="text-align:left"))
@@ -149,7 +149,7 @@ def as_html(title: str, lines: Iterable[Line]) -> str:
 
 
 class InLines(ABC):
-    """Base class of values that print as a title and lines, or as a table in a notebook.
+    """Base class of values that print as a title and labelled lines, or as a table in a notebook.
 
     The output is limited to 20 kB.
     """
@@ -161,7 +161,7 @@ class InLines(ABC):
 
     @abstractmethod
     def lines(self) -> Iterable[Line]:
-        """Yield the facts to display, each as a name and a string."""
+        """Yield the lines to display, each as a label and a text."""
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {' '.join(_within(self.title).split())}>"
@@ -174,7 +174,7 @@ class InLines(ABC):
 
 
 def bounded(lines: Iterable[Line]) -> Iterator[Line]:
-    """Yield lines up to the size limit for notebooks, then the number of omitted lines.
+    """Yield lines up to the size limit for notebooks, then a line with the number of those omitted.
 
     Long strings are cut.
     """
@@ -210,7 +210,7 @@ def listed(parts: Sequence[str], last: str = "and") -> str:
 
 
 def proof_in_words(bars: int, confirmed: int, contradicted: int) -> str:
-    """Describe how many bars were confirmed and contradicted, as reports and statistics word it.
+    """Describe how many bars were confirmed and contradicted, in the wording of reports and statistics.
 
     The percentage is rounded down.
     """

@@ -1,4 +1,4 @@
-"""The length of a bar, as a value: ``1m`` is a minute, ``1M`` a month."""
+"""Timeframes: the length of a bar as a value, where ``1m`` is a minute and ``1M`` a month."""
 
 from __future__ import annotations
 
@@ -31,9 +31,9 @@ _USUAL = "1m 5m 15m 30m 1h 4h 1d 1w 1M"
 
 @dataclass(frozen=True)
 class Timeframe:
-    """A number of minutes ``m``, hours ``h``, days ``d``, weeks ``w`` or months ``M``.
+    """The length of a bar: a number of minutes (``m``), hours (``h``), days (``d``), weeks or months.
 
-    Case matters. Thread-safe, like every value here.
+    Weeks are ``w`` and months ``M``; case matters. Immutable, and therefore thread-safe.
     """
 
     count: int
@@ -43,8 +43,8 @@ class Timeframe:
     def parse(cls, text: Any) -> Timeframe:
         """Parse a timeframe such as ``"1m"``, ``"4h"``, ``"1d"``, ``"1w"`` or ``"1M"``.
 
-        Unambiguous spellings from other tools are accepted too: ``D``, ``daily``, ``1day``,
-        ``60m``, ``1Hour``, ``5min``, ``1mo``. ``M`` and ``60`` on their own are rejected.
+        Unambiguous spellings from other tools are also accepted: ``D``, ``daily``, ``1day``,
+        ``60m``, ``1Hour``, ``5min``, ``1mo``. ``M`` and ``60`` by themselves are rejected.
 
         Raises:
             BadTimeframeError: The text is not a timeframe; the message names the nearest valid one.
@@ -64,7 +64,7 @@ class Timeframe:
 
     @property
     def folder(self) -> str:
-        """The text form used on disk: months are ``mo``, for file systems that ignore case."""
+        """The text form used on disk, where months are ``mo`` because some file systems ignore case."""
         return f"{self.count}mo" if self.unit == "M" else self.label
 
     @cached_property
@@ -117,7 +117,7 @@ def _usual(text: str) -> str:
 
 
 def _meant(text: str) -> str:
-    """Return a question suggesting another spelling; empty if no known spelling is similar."""
+    """Return a question that suggests another spelling; empty if no known spelling is similar."""
     if text in ("m", "M"):
         return "did you mean '1m' (a minute) or '1M' (a month)? "
     if text.isdigit() and text.isascii() and 0 < len(text) < 5:

@@ -1,4 +1,4 @@
-"""The database unit of work that a call runs in, in which it must not wait for other machines."""
+"""The database unit of work in which a call runs, and in which it must not wait for other machines."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ _units: ContextVar[tuple[tuple[str, bool], ...]] = ContextVar("onetape_units", d
 
 @contextmanager
 def inside_unit(database: str, *, writes: bool) -> Iterator[None]:
-    """Mark the block, and threads that work for it, as running in a unit of work on ``database``.
+    """Mark the ``with`` block and its worker threads as running in a unit of work on ``database``.
 
     Raises:
-        DatabaseError: This unit and an enclosing one both write, so that the call would wait for
-            itself; raised on entry.
+        DatabaseError: This unit and an enclosing one both write, so the call would wait for itself.
+            Raised on entry.
     """
     around = _units.get()
     if writes and (database, True) in around:
@@ -34,13 +34,13 @@ def inside_unit(database: str, *, writes: bool) -> Iterator[None]:
 
 
 def refuse_inside_unit(what: str) -> None:
-    """Reject a call that waits for another machine while a unit of work blocks other writers.
+    """Reject a call that would wait for another machine while a unit of work blocks other writers.
 
     Raises:
-        DatabaseError: The call runs in a unit of work.
+        DatabaseError: The call was made inside a unit of work.
     """
     if units := _units.get():
         raise DatabaseError(
-            f"{what} inside a unit of {units[-1][0]}, which would make other writers wait",
+            f"{what} inside a unit of work on {units[-1][0]}, which would make other writers wait",
             hint="fetch first, then begin the unit",
         )

@@ -1,4 +1,4 @@
-"""Members of a universe on a day, with evidence for disputed memberships."""
+"""Members of a universe (a named list of symbols) on a day, with evidence for disputed memberships."""
 
 from __future__ import annotations
 
@@ -14,13 +14,14 @@ __all__ = ["Members", "Universes", "Unresolved"]
 
 @dataclass(frozen=True)
 class Unresolved:
-    """A membership for which the sources are impossible or contradictory.
+    """A membership about which the sources are contradictory or state something impossible.
 
     Attributes:
         symbol: Symbol whose membership is unresolved.
         day: Session date concerned.
-        reason: Description of the impossibility or contradiction.
-        evidence: Location of each statement: source, digest and line, or a filing's number.
+        reason: Description of what is impossible or contradictory.
+        evidence: Location of each source's statement: source, digest and line, or the number of a
+            filing.
     """
 
     symbol: str
@@ -39,16 +40,16 @@ class Members(Sequence[str]):
 
     Attributes:
         name: Name of the universe.
-        symbols: Symbols as written by their source, sorted and unique, including delisted ones.
-            Symbols about whose membership on that day the sources disagree are in ``unresolved``
-            instead.
-        as_of: Session date.
-        known_at: Aware UTC time; records made later are not used. A query with this value always
-            returns the same symbols.
+        symbols: Symbols as written by their source, sorted and unique, including delisted ones. If
+            the sources disagree about a symbol's membership on that day, the symbol is in
+            ``unresolved`` instead.
+        as_of: Session date for which the membership holds.
+        known_at: Aware UTC time; records made after it are ignored. Repeating the query with this
+            value always returns the same symbols.
         is_pit: Whether the answer is point-in-time: each membership was dated by its source or
             recorded by this library no later than ``as_of``, which is not in the future, and
             nothing is unresolved.
-        known_from: First session date with point-in-time answers; None if there is none.
+        known_from: First session date for which answers are point-in-time; None if there is none.
         unresolved: Impossible or contradictory memberships that prevent a point-in-time answer.
         reason: One sentence about the answer: why it is not point-in-time, a later correction, or a
             list that is older than usual; may be empty.
@@ -109,7 +110,7 @@ class Members(Sequence[str]):
 
 
 class Universes(Protocol):
-    """Source of the members of a universe on a day. Thread-safe."""
+    """Interface for looking up the members of a universe on a day. Thread-safe."""
 
     def members(
         self,
@@ -129,15 +130,15 @@ class Universes(Protocol):
                 date (its end, UTC) or an ISO string. None for all records.
             strict: Whether to raise if the answer is not point-in-time.
             since: Start of a range up to ``as_of``, both inclusive. The result contains each symbol
-                that was a member on any session date in the range, and is point-in-time if it is so
-                for each of these dates.
+                that was a member on any session date in the range. It is point-in-time if the
+                answer for each of these dates is.
 
         Warns:
             SurvivorshipWarning: The answer is not point-in-time, and ``strict`` is not set.
 
         Raises:
             UniverseError: There is no such universe, an argument is invalid, ``since`` is after
-                ``as_of``, nothing was recorded until ``known_at``, or ``strict`` is set and the
+                ``as_of``, nothing had been recorded by ``known_at``, or ``strict`` is set and the
                 answer is not point-in-time.
             DatabaseError: The database cannot be used.
         """

@@ -24,7 +24,7 @@ LEVELS = ("field", "symbol")
 
 
 class BatchWishes(TypedDict, total=False):
-    """Keywords of ``get_ohlcv_batch`` other than its layout, for type checkers."""
+    """Keyword arguments of ``get_ohlcv_batch`` other than ``layout``, for type checkers."""
 
     bars: int | None
     period: str | timedelta | None
@@ -53,17 +53,17 @@ def check_layout(layout: object) -> None:
 
 
 def wide_frame(frames: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
-    """Return the frames of a batch as one, with columns (field, symbol) and all their timestamps.
+    """Combine the frames of a batch into one, with columns (field, symbol) and all timestamps.
 
     Fields are in the order of a frame's columns, with ``adj_close`` if any symbol has it. Symbols
-    are in the order of ``frames``, and each one has every field. In a row for which a symbol has no
-    bar, numbers are NaN, strings are missing, times are NaT, and ``is_final`` (then of dtype
-    ``boolean``) is NA. ``attrs["onetape"]`` has ``symbols`` (maps each symbol to the provenance of
-    its frame), ``failed`` (symbols whose entry has an ``error``), ``complete`` (whether each frame
-    is), and ``universe`` if the symbols are its members.
+    are in the order of ``frames``, and each symbol has every field. In a row for which a symbol has
+    no bar, numbers are NaN, strings are missing, times are NaT, and ``is_final`` (then of dtype
+    ``boolean``) is NA. ``attrs["onetape"]`` contains ``symbols`` (maps each symbol to the
+    provenance of its frame), ``failed`` (symbols whose provenance has an ``error``), ``complete``
+    (whether every frame is) and, if the symbols are the members of a universe, ``universe``.
 
     Warns:
-        IncompleteDataWarning: Symbols failed; issued once, with their names.
+        IncompleteDataWarning: Symbols failed; issued once, naming all of them.
     """
     symbols = [str(symbol) for symbol in frames]
     parts = list(frames.values())

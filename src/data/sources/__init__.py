@@ -1,4 +1,4 @@
-"""Sources of bars for backtests: single vendors, the router, and custom sources."""
+"""Sources of bars for backtests: single vendors, all vendors in the rules, and custom sources."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The file ``config/data_adapters.yaml``: constructor arguments for sources. Strictly checked."""
+"""The file ``config/data_adapters.yaml``: constructor arguments for sources, strictly checked."""
 
 from __future__ import annotations
 
@@ -70,14 +70,15 @@ def adapter_settings(source: str, cwd: FilePath | None = None) -> Mapping[str, A
     """Return the constructor arguments for a source from ``./config/data_adapters.yaml``.
 
     Args:
-        source: ``ccxt``, ``yfinance`` or ``csv``, ignoring anything after a colon. Others have
-            none.
+        source: ``ccxt``, ``yfinance`` or ``csv``; anything after a colon is ignored. Other sources
+            have no arguments in the file.
         cwd: Folder that contains ``config``; None means the current one.
 
     Returns:
-        A new mapping with those arguments that the file contains, times in seconds: for ccxt
-        ``exchange_id`` and ``timeout``, for yfinance ``timeout`` and ``adjustment`` (``split`` or
-        ``all``), for csv ``schema_mapping``, ``date_format``, ``delimiter`` and ``timezone``.
+        A new mapping with the arguments that the file contains; times are in seconds. For ccxt,
+        these can be ``exchange_id`` and ``timeout``; for yfinance, ``timeout`` and ``adjustment``
+        (``split`` or ``all``); for csv, ``schema_mapping``, ``date_format``, ``delimiter`` and
+        ``timezone``.
 
     Raises:
         ConfigError: The file cannot be read; a :class:`RulesError` lists every error with its
@@ -96,9 +97,9 @@ def adapter_settings(source: str, cwd: FilePath | None = None) -> Mapping[str, A
 
 @lru_cache(4)
 def _parsed(path: FilePath, data: bytes) -> dict[str, dict[str, Any]]:
-    """Parse the arguments for each source; warn about keys without effect.
+    """Parse the constructor arguments for each source; warn about keys that have no effect.
 
-    There is one warning for each version of the file.
+    The warning is issued once for each version of the file.
     """
     document = read_yaml(data)
     problems = [*document.problems, *_FORM.check(document.value, ())]

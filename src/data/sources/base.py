@@ -1,4 +1,4 @@
-"""The interface of a source of bars: four methods that a custom class can implement."""
+"""The interface of a source of bars, whose four methods a custom class can implement."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ class DataSourceMetadata:
 
     Attributes:
         source_type: Name of the source, such as ``yfinance``, ``ccxt:binance``.
-        source_url: Origin of its bars.
-        api_version: Version of the interface at ``source_url``.
-        supports_live: Whether the source also streams.
+        source_url: URL from which the source's bars come.
+        api_version: Version of the API at ``source_url``.
+        supports_live: Whether the source also streams live bars.
         rate_limit: Requests per minute; None if unlimited or unknown.
         auth_required: Whether the source needs a key.
         data_delay: Delay of the bars in minutes; None if unknown.
@@ -45,15 +45,15 @@ class DataSourceMetadata:
 
 @dataclass(frozen=True)
 class DataSourceConfig:
-    """The settings with which user code creates a source.
+    """Settings with which user code creates a source.
 
     Attributes:
         source_name: Name for ``DataSourceRegistry.get_source``.
-        api_key, api_secret: Keys; None means those in the environment.
+        api_key, api_secret: Keys for the vendor; None means the keys in the environment.
         exchange, base_url: Exchange and base URL, if the source uses them.
         rate_limit_per_second: Requests per second.
         enable_caching: Whether answers are cached.
-        additional_params: Further arguments of the source's class.
+        additional_params: Further arguments for the source's class.
     """
 
     source_name: str
@@ -67,10 +67,10 @@ class DataSourceConfig:
 
 
 class DataSource(ABC):
-    """A source of bars."""
+    """Base class for sources of bars."""
 
     def __new__(cls, *args: Any, **options: Any) -> Self:
-        """Return a source that remembers its arguments, which identify its cached frames."""
+        """Create a source that records its arguments, by which its cached frames are identified."""
         source = super().__new__(cls)
         vars(source)["_arguments"] = args, options
         return source
@@ -82,14 +82,14 @@ class DataSource(ABC):
         """Return bars from ``start`` to ``end``, both inclusive.
 
         Args:
-            symbols: Symbols as the source knows them.
-            start, end: Bounds; naive ones are UTC.
+            symbols: Symbols as the source spells them.
+            start, end: Bounds of the range; naive times are UTC.
             frequency: Timeframe, such as ``1d``, ``1h``, ``1m``.
 
         Returns:
-            ``timestamp`` (``Datetime("us")``, naive UTC, the bar's opening time; for days, 00:00 of
-            the session's date), ``symbol``, and ``open high low close volume`` as ``Decimal(18,
-            8)``.
+            A frame with ``timestamp`` (``Datetime("us")``, naive UTC, the bar's opening time; for
+            daily bars, 00:00 of the session's date), ``symbol``, and ``open high low close volume``
+            as ``Decimal(18, 8)``.
         """
 
     @abstractmethod
@@ -103,13 +103,14 @@ class DataSource(ABC):
     ) -> Path:
         """Write the bars that :meth:`fetch` returns to a bundle, and return the bundle's folder.
 
-        A custom class may ``return await super().ingest_to_bundle(...)`` with these arguments.
-        The frame from its ``fetch`` is then checked and written, including additional columns, to a
-        bundle that only this source may write.
+        A custom class may ``return await super().ingest_to_bundle(...)`` with these arguments. The
+        frame from the class's ``fetch`` is then checked and written, including additional columns,
+        to a bundle that no other source may write to.
 
         Raises:
             BundleError: The bundle belongs to another source.
-            DataError: ``fetch`` failed, or its frame cannot be bars; nothing is written.
+            DataError: ``fetch`` failed, or its frame does not contain valid bars; nothing is
+                written.
         """
         from .foreign_source import SourceQuestion, ingested
 
@@ -122,4 +123,4 @@ class DataSource(ABC):
 
     @abstractmethod
     def supports_live(self) -> bool:
-        """Return whether the source also streams."""
+        """Return whether the source also streams live bars."""

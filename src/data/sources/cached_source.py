@@ -1,4 +1,4 @@
-"""Sources that cache bars: in the store for packaged sources, as frames for custom sources."""
+"""Sources that cache bars: packaged sources in the store, custom sources as frames in a folder."""
 
 from __future__ import annotations
 
@@ -37,44 +37,48 @@ _SHORT = 16
 class CachedDataSource(DataSource):
     """A source whose bars are cached, so that final bars are requested only once. Thread-safe.
 
-    If the source is a packaged one, the four methods call the data manager: bars are in its store,
-    and no files are created here. The freshness policy decides whether bars that are not final yet
-    may be requested again. Earlier bars are fetched if they are missing; once stored, they are
-    never fetched again, whatever the policy says. If neither an argument nor the configuration
+    If the source is a packaged one, the four methods call the data manager, whose store holds the
+    bars; no other files are created. The freshness policy decides whether bars that are not final
+    yet may be requested again. Final bars are fetched if they are missing; once stored, they are
+    never fetched again, regardless of the policy. If neither an argument nor the configuration
     names a policy, the data manager's own rule applies: a bar is requested when it is due.
 
-    If the source is a custom one, its frames are cached in a folder, one file each. One caller
-    requests a frame while the others wait, across all threads and processes. If the calendar is
-    known (``<source>.calendar`` in the configuration, or the policy's), a frame whose bars were all
-    final when it arrived is kept permanently. For other frames, bars are requested again from the
-    first one that was missing or not final. If the calendar is unknown, the policy decides about
-    the whole frame. Without a policy, :class:`.FreshnessPolicyFactory` chooses one.
+    If the source is a custom one, its frames are cached in a folder, one file for each frame. Only
+    one caller, across all threads and processes, requests a frame, while the others wait for it. If
+    the calendar is known (``<source>.calendar`` in the configuration, or the policy's), a frame
+    whose bars were all final when it arrived is kept permanently. For other frames, bars are
+    requested again from the first one that was missing or not final. If the calendar is unknown,
+    the policy decides whether the whole frame is requested again. Without a policy,
+    :class:`.FreshnessPolicyFactory` chooses one.
 
     Args:
         adapter: A packaged source, or an object with ``fetch(symbols, start, end,
             frequency)``.
-        cache_dir: Folder of frames; None means next to the bars, in the user's cache folder.
+        cache_dir: Folder for the frames of a custom source; None means one next to the bars, in the
+            user's cache folder.
         config: Settings that override ``./config/cache_freshness.yaml``: keys as in
-            :meth:`.FreshnessPolicyFactory.create`, and ``cache.max_size_bytes``, 10 GiB by default:
-            above this the least recently used frames are dropped.
-        freshness_policy: Object with ``is_fresh``.
-        clock: Clock for a custom source; None is the system clock.
-        disk: File access for frames; None sets permissions according to the umask.
+            :meth:`.FreshnessPolicyFactory.create`, and ``cache.max_size_bytes``, by default 10 GiB,
+            above which the least recently used frames are dropped.
+        freshness_policy: Object with a method ``is_fresh``.
+        clock: Clock for a custom source; None means the system clock.
+        disk: File access for frames; None means ordinary files, with permissions according to the
+            umask.
 
     Attributes:
         adapter, freshness_policy: See the arguments.
         name: Name of the source.
-        cache_dir: Folder of frames; None for packaged sources.
+        cache_dir: Folder of the frames; None for packaged sources.
         config: Settings in effect.
 
     Raises:
-        QueryError: The source has no ``fetch`` or is cached already, or the policy has no
+        QueryError: The source has no ``fetch`` or is already cached, or the policy has no
             ``is_fresh``.
-        ConfigError: A setting is invalid, or the folder is inside the cache of bars, which may
-            delete its content.
+        ConfigError: A setting is invalid, or the folder is inside the bar cache, which could delete
+            the frames.
 
     Warns:
-        UserWarning: A folder or size is given, and the source is a packaged one.
+        UserWarning: A folder or a maximum size was given for a packaged source, where it has no
+            effect.
     """
 
     def __init__(
@@ -132,9 +136,9 @@ class CachedDataSource(DataSource):
 
     @property
     def manager(self) -> DataManager | None:
-        """The data manager of the packaged source, from which a portal reads directly.
+        """The data manager of the packaged source, from which a data portal reads directly.
 
-        None if the source is a custom one.
+        It is None if the source is a custom one.
         """
         return self._bars.manager
 
@@ -149,7 +153,7 @@ class CachedDataSource(DataSource):
         return self._bars.adjustment
 
     def _policy(self, timeframe: Timeframe) -> Any:
-        """Return the policy for a timeframe; None means the data manager's own rule."""
+        """Return the freshness policy for a timeframe; None means the data manager's own rule."""
         if self.freshness_policy is not None:
             return self.freshness_policy
         is_configured = any(key.startswith(f"{self.name}.") for key in self.config)
@@ -175,19 +179,20 @@ class CachedDataSource(DataSource):
             symbols, start, end, frequency: See :meth:`.DataSource.fetch`.
 
         Returns:
-            A frame as returned by :meth:`.DataSource.fetch`. A frame from a custom source
-            has its original values and further columns, with rows by symbol in the order in which
-            the symbols were first requested.
+            A frame as returned by :meth:`.DataSource.fetch`. A frame from a custom source keeps its
+            original values and additional columns; its rows are grouped by symbol, in the order in
+            which the symbols were first requested.
 
         Raises:
-            NoDataAvailableError: No symbol has a bar.
+            NoDataAvailableError: No symbol has any bars in the range.
             DataError: The source failed, or returned invalid bars.
             QueryError: An argument is invalid (a ``ValueError``).
-            LockTimeoutError: Another process has been requesting the same for more than a minute.
+            LockTimeoutError: Another process has been requesting the same bars for more than a
+                minute.
 
         Warns:
             IncompleteDataWarning: Bars from the packaged source are missing.
-            UserWarning: A frame cannot be kept, or has rows that were not requested.
+            UserWarning: A frame could not be cached, or contains rows that were not requested.
         """
         frame, is_hit = await self._bars.answer(symbols, start, end, frequency)
         self._count(is_hit)
@@ -196,7 +201,7 @@ class CachedDataSource(DataSource):
     async def warm_cache(
         self, symbols: list[str], start: pd.Timestamp, end: pd.Timestamp, frequency: str
     ) -> None:
-        """Fetch missing bars for later calls; see :meth:`fetch`."""
+        """Fetch missing bars, so that later calls find them in the cache; see :meth:`fetch`."""
         await self.fetch(symbols, start, end, frequency)
 
     def ingest_to_bundle(  # type: ignore[override] # may be awaited, and need not
@@ -211,12 +216,12 @@ class CachedDataSource(DataSource):
         """Write the bars that :meth:`fetch` returns to a bundle, and return the bundle's folder.
 
         If an event loop is running in this thread, the result is a task, which begins immediately.
-        Folder and task can both be awaited.
+        Both a folder and a task can be awaited.
 
         Args:
             bundle_name: Name of the bundle; bars are added to an existing bundle from this source.
             symbols, start, end, frequency: See :meth:`fetch`.
-            **options: ``folder``: folder of bundles; None means the configured one.
+            **options: ``folder``: folder that contains the bundles; None means the configured one.
 
         Raises:
             BundleError: The bundle belongs to another source.
@@ -230,14 +235,14 @@ class CachedDataSource(DataSource):
         return metadata or DataSourceMetadata(self.name)
 
     def supports_live(self) -> bool:
-        """Return whether the source also streams."""
+        """Return whether the source also streams live bars."""
         return bool(self.adapter.supports_live())
 
     @property
     def statistics(self) -> dict[str, float]:
-        """The ``hit_count``, ``miss_count`` and ``hit_rate`` (in percent) of this object.
+        """Cache statistics of this object: ``hit_count``, ``miss_count`` and ``hit_rate`` (in percent).
 
-        A hit is a call that requests nothing from the source.
+        A hit is a call that did not request anything from the source.
         """
         with self._guard:
             total = self._hits + self._misses
@@ -253,7 +258,7 @@ class CachedDataSource(DataSource):
     def generate_cache_key(
         self, symbols: Sequence[str], start: Any, end: Any, frequency: str
     ) -> str:
-        """Return the first 16 digits of a request's key, which are part of its folder's name.
+        """Return the first 16 digits of a request's cache key, which are part of its folder's name.
 
         Raises:
             QueryError: An argument is invalid.
@@ -263,20 +268,20 @@ class CachedDataSource(DataSource):
     def _generate_cache_key(
         self, symbols: Sequence[str], start: Any, end: Any, frequency: str
     ) -> str:
-        """Return the key of a request.
+        """Return the cache key of a request, 64 hex digits.
 
-        The key is the SHA256 of the source, its arguments, the symbols regardless of their order,
-        the full times and the timeframe.
+        The key is the SHA-256 of the source and its arguments, the symbols regardless of their
+        order, the exact times and the timeframe.
         """
         return self._bars.key(SourceQuestion.of(symbols, start, end, frequency))
 
     def find_cached_bundle(self, cache_key: str) -> dict[str, Any] | None:
-        """Return the metadata of a frame by its key (64 digits or the first 16), or None.
+        """Return the metadata of a cached frame by its key (64 digits or the first 16), or None.
 
         Returns:
-            ``cache_key``, ``bundle_name``, ``bundle_path``, ``source``, ``symbols``, ``start``,
-            ``end``, ``frequency``, ``fetch_timestamp`` and ``last_accessed`` (UTC seconds),
-            ``size_bytes``, ``row_count`` and others.
+            A mapping with ``cache_key``, ``bundle_name``, ``bundle_path``, ``source``, ``symbols``,
+            ``start``, ``end``, ``frequency``, ``fetch_timestamp`` and ``last_accessed`` (UTC
+            seconds), ``size_bytes``, ``row_count`` and others.
 
         Raises:
             QueryError: The string is not a key.

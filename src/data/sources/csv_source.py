@@ -1,4 +1,4 @@
-"""The user's own files as a source: the vendor ``local`` with a layout given in code."""
+"""The user's own files as a source: the vendor ``local``, with a file layout given in code."""
 
 from __future__ import annotations
 
@@ -20,11 +20,12 @@ __all__ = ["CSVConfig", "CSVDataSource", "SchemaMapping"]
 
 @dataclass(frozen=True)
 class SchemaMapping:
-    """The columns of a file.
+    """The names of the columns in a file of bars.
 
     Attributes:
-        date_column: Column of the timestamps, which are opens of bars or dates.
-        open_column, high_column, low_column, close_column, volume_column: Columns of the bars.
+        date_column: Column of the timestamps: the bars' opening times, or dates.
+        open_column, high_column, low_column, close_column, volume_column: Columns of the prices and
+            the volume.
         symbol_column: Column with the symbol of each row; None means that the file has only one symbol.
     """
 
@@ -42,14 +43,15 @@ class CSVConfig:
     """The layout of the user's own files: CSV, gzip CSV or Parquet with a header line.
 
     Attributes:
-        file_path: A file, or a folder with a file for each symbol (``AAPL.csv``).
-        schema_mapping: Columns of the file; may be a plain mapping.
+        file_path: Path of a file, or of a folder with one file per symbol (``AAPL.csv``).
+        schema_mapping: Names of the columns; may be a plain mapping.
         delimiter: ``,``, ``;``, ``|`` or a tab; None means a comma.
         has_header: Must be True, because columns are found by their names.
-        date_format: Format for ``strptime``; None means ISO 8601, or seconds since 1970.
+        date_format: ``strptime`` format of the timestamps; None means ISO 8601 or seconds since
+            1970.
         timezone: Time zone of naive timestamps.
-        missing_data_strategy: ``fail``: a row without a price is an error; ``skip``: frames omit
-            the row, while a bundle keeps it without that price, like any answer from the data
+        missing_data_strategy: ``fail``: a row without a price is an error. ``skip``: frames omit
+            such a row, while a bundle contains it without the price, like any answer from the data
             manager.
     """
 
@@ -63,19 +65,19 @@ class CSVConfig:
 
 
 class CSVDataSource(VendorDataSource):
-    """Bars from the user's own files, as the vendor ``local`` reads them.
+    """A source of bars from the user's own files, which the vendor ``local`` reads.
 
-    The bars are stored; a file is read again if it changes.
+    The bars are stored in the cache; a file is read again if it changes.
 
     Args:
-        config: Layout, or the path of a file or folder; None means the layout in ``providers.local``
-            of the rules.
+        config: Layout of the files, or the path of a file or folder; None means the layout under
+            ``providers.local`` in the rules.
         manager: See :class:`VendorDataSource`.
-        symbol: Symbol of a file without a symbol column; None means the file's name up to the first
-            ``_`` or ``.``.
+        symbol: Symbol for a file without a symbol column; None means the file's name up to the
+            first ``_`` or ``.``.
         **more: Fields of :class:`CSVConfig`, ``csv_dir`` for its ``file_path``, and arguments of
-            :class:`VendorDataSource`. Without a :class:`CSVConfig`, fields that are not given
-            come from ``config/data_adapters.yaml``.
+            :class:`VendorDataSource`. If no :class:`CSVConfig` is given, missing fields are taken
+            from ``config/data_adapters.yaml``.
 
     Raises:
         QueryError: An argument is unknown, or requests something unsupported (a
@@ -103,12 +105,12 @@ class CSVDataSource(VendorDataSource):
         config = CSVConfig(**{"file_path": "", **own}) if config is None else replace(config, **own)
         if not config.has_header:
             raise QueryError(
-                "csv: has_header=False is not served: columns are found by their names",
+                "csv: has_header=False is not supported: columns are found by their names",
                 hint="add a header line to each file, such as timestamp,open,high,low,close,volume",
             )
         if config.missing_data_strategy not in ("fail", "skip"):
             raise QueryError(
-                f"csv: missing_data_strategy={config.missing_data_strategy!r:.20} is not served",
+                f"csv: missing_data_strategy={config.missing_data_strategy!r:.20} is not supported",
                 hint="use fail or skip; values are never made up",
             )
         self._config, self._symbol = config, symbol
@@ -116,7 +118,7 @@ class CSVDataSource(VendorDataSource):
         super().__init__(manager, **more)
 
     def answer(self, *question: Any, refresh: bool, **options: Any) -> SourceAnswer:
-        """Return bars as :meth:`VendorDataSource.answer` does; handle rows without a price.
+        """Return bars like :meth:`VendorDataSource.answer`; reject or omit rows without a price.
 
         Raises:
             QualityError: A row has no price, and ``missing_data_strategy`` is ``fail``.
@@ -140,7 +142,8 @@ class CSVDataSource(VendorDataSource):
     ) -> BundleChange:
         """Write bars to a bundle.
 
-        If a price is missing, either nothing is written, or the row is written without the price.
+        If a price is missing, nothing is written with the strategy ``fail``; with ``skip``, the row
+        is written without the price.
         """
         if self._config.missing_data_strategy == "fail":
             self.answer(symbols, *bounds, timeframe, refresh=False)
@@ -151,14 +154,14 @@ class CSVDataSource(VendorDataSource):
         return self._mapping is not None
 
     def _apart(self, base: DataManager) -> DataManager:
-        """Return a manager with the same cache, and with rules that contain this layout."""
+        """Return a data manager with the same cache, and with rules that contain this file layout."""
         rules = dict(base.provider_selector.rules)
         providers = dict(rules.get("providers") or {})
         providers["local"] = {**(providers.get("local") or {}), **self._layout()}
         return manager_like(base, {**rules, "providers": providers})
 
     def _layout(self) -> dict[str, Any]:
-        """Return the value for ``providers.local`` in the rules."""
+        """Return this file layout in the form of ``providers.local`` in the rules."""
         config, mapping = self._config, self._mapping
         assert mapping is not None
         plain = asdict(mapping)
@@ -183,12 +186,12 @@ class CSVDataSource(VendorDataSource):
 
 
 def _escaped(name: str) -> str:
-    """Return a file's name as a pattern that matches only this file."""
+    """Return a file name as a glob pattern that matches only this file."""
     return name.replace("{", "{{").replace("}", "}}")
 
 
 def _mapping(given: SchemaMapping | Mapping[str, str]) -> SchemaMapping:
-    """Return the columns; a mapping may name only some of them.
+    """Return the column names; a mapping needs to contain only those that differ from the defaults.
 
     Raises:
         QueryError: The mapping names an unknown column.

@@ -1,4 +1,4 @@
-"""The bars of a custom source, kept as frames in a folder: one caller requests a frame for all."""
+"""The bars of a custom source, cached as frames in a folder; one caller requests a frame for all."""
 
 from __future__ import annotations
 
@@ -35,18 +35,18 @@ _MAX_BYTES = 10 << 30
 
 
 class ForeignFrames:
-    """The cached frames of a custom source. Thread-safe, and shared by processes.
+    """The cached frames of a custom source. Thread-safe, and can be shared by processes.
 
     Args:
         adapter, name: The source and its name.
         folder, disk: See :class:`.FrameCache`.
-        config: Settings: the calendar of the source, and the limit in bytes.
-        policy: Returns the freshness policy for a timeframe.
-        clock: Clock.
+        config: Settings: the source's calendar, and the cache's maximum size in bytes.
+        policy: Function that returns the freshness policy for a timeframe.
+        clock: Source of the current time.
 
     Attributes:
         cache_dir: Folder of the frames.
-        manager, provider, adjustment: None, as a custom source has none of these.
+        manager, provider, adjustment: None, because a custom source has none of these.
     """
 
     manager = provider = adjustment = None
@@ -75,11 +75,11 @@ class ForeignFrames:
         self._tasks = set[asyncio.Task[Any]]()
 
     def key(self, question: SourceQuestion) -> str:
-        """Return the key of a request, 64 digits."""
+        """Return the cache key of a request, 64 hex digits."""
         return question.key(self._identity)
 
     def metadata(self, key: str) -> dict[str, Any] | None:
-        """Return the metadata of a frame; see :meth:`.FrameCache.metadata`."""
+        """Return the metadata of a cached frame; see :meth:`.FrameCache.metadata`."""
         return self._frames.metadata(key)
 
     def ingest(
@@ -134,7 +134,7 @@ class ForeignFrames:
         return frame, is_hit
 
     async def _alone(self, key: str, question: SourceQuestion) -> tuple[pl.DataFrame, bool]:
-        """Return a frame, and whether it was cached; other processes wait meanwhile."""
+        """Return a frame, and whether it was cached, while holding the lock that other processes wait for."""
         turn = KeyTurn(partial(self._frames.lock, key))
         try:
             try:
@@ -160,7 +160,7 @@ class ForeignFrames:
     def _look(
         self, key: str, question: SourceQuestion
     ) -> tuple[CachedFrame | None, pd.Timestamp | None]:
-        """Return the cached frame (or None), and the time from which bars must be requested."""
+        """Return the cached frame (or None), and the time from which bars must be requested (or None)."""
         entry = self._frames.get(key)
         if entry is None:
             return None, None
@@ -181,7 +181,7 @@ class ForeignFrames:
         return await self._fetched(question) if whole is None else whole
 
     async def _fetched(self, question: SourceQuestion) -> pl.DataFrame:
-        """Return the source's frame, checked."""
+        """Request a frame from the source, and return it after checking it."""
         return await fetched(self._adapter, question, PATIENCE_S)
 
     def _keep(
@@ -204,6 +204,6 @@ class ForeignFrames:
         return None
 
     def _calendar(self, timeframe: Timeframe) -> Any:
-        """Return the calendar of a custom source, as configured; None if it is unknown."""
+        """Return the calendar configured for the custom source; None if it is unknown."""
         own = getattr(self._policy(timeframe), "calendar", None)
         return self._config.get(f"{self._name}.calendar") if own is None else own

@@ -52,7 +52,7 @@ _MOST_NAMED = 5
 
 
 class BundlePath(type(Path())):  # type: ignore[misc] # PosixPath or WindowsPath
-    """The folder of a bundle; awaiting it returns the folder itself."""
+    """The path of a bundle's folder; awaiting it returns the path itself."""
 
     def __await__(self) -> Generator[Any, None, BundlePath]:
         return _given(self).__await__()
@@ -70,12 +70,13 @@ _tasks: set[asyncio.Task[Any]] = set()
 def begun(work: Callable[[], Path]) -> BundlePath | asyncio.Task[BundlePath]:
     """Return the path that ``work`` returns or, if an event loop runs in this thread, a task for it.
 
-    The task begins immediately, without being awaited; one of this library's threads does the work.
+    The task begins immediately, even if it is not awaited; the work is done in one of this
+    library's threads.
     """
     place = called_from()
 
     def done() -> BundlePath:
-        """Do the work; warnings name the line that began it."""
+        """Do the work; warnings point at the line of user code that began it."""
         with working_for(place):
             return BundlePath(work())
 
@@ -93,11 +94,11 @@ def begun(work: Callable[[], Path]) -> BundlePath | asyncio.Task[BundlePath]:
 
 
 class SourceQuestion(NamedTuple):
-    """A request to a source.
+    """A request for bars to a source.
 
     Attributes:
-        symbols: Symbols as the source knows them.
-        start, end: Bounds, both inclusive; naive ones are UTC.
+        symbols: Symbols as the source spells them.
+        start, end: Bounds of the range, both inclusive; naive times are UTC.
         timeframe: Timeframe of the bars.
     """
 
@@ -108,7 +109,7 @@ class SourceQuestion(NamedTuple):
 
     @classmethod
     def of(cls, symbols: Sequence[str], start: Any, end: Any, frequency: str) -> SourceQuestion:
-        """Return the checked request.
+        """Check the arguments, and return the request.
 
         Raises:
             QueryError: An argument is invalid.
@@ -129,12 +130,12 @@ class SourceQuestion(NamedTuple):
 
     @property
     def bounds(self) -> tuple[str, str]:
-        """The bounds in UTC, in full."""
+        """The bounds in UTC, as exact ISO strings."""
         start, end = (str(_plain(bound).isoformat()) for bound in (self.start, self.end))
         return start, end
 
     def key(self, identity: str) -> str:
-        """Return the key of the request to a source with this identity, 64 digits."""
+        """Return the cache key of the request to a source with this identity, 64 hex digits."""
         return request_key(identity, self.symbols, *self.bounds, self.timeframe.label)
 
     def __str__(self) -> str:
@@ -146,19 +147,19 @@ class SourceQuestion(NamedTuple):
 async def fetched(
     source: Any, question: SourceQuestion, patience_s: float = PATIENCE_S
 ) -> pl.DataFrame:
-    """Call ``fetch`` of a custom source, and return its frame, checked.
+    """Call ``fetch`` of a custom source, and return its frame after checking it.
 
     Args:
-        source: Source whose ``fetch(symbols, start, end, frequency)`` may or may not be a
-            coroutine.
+        source: Source whose ``fetch(symbols, start, end, frequency)`` is a function or a coroutine
+            function.
         question: Bars to request.
         patience_s: Seconds to wait for the answer.
 
     Raises:
-        ForeignError: ``fetch`` raised a foreign error, or was cancelled.
+        ForeignError: ``fetch`` raised an error that is not this library's, or was cancelled.
         ProviderTimeoutError: ``fetch`` did not answer in time.
         ResponseFormatError, NoDataAvailableError: See :func:`checked_frame`.
-        DataError: ``fetch`` raised this error.
+        DataError: ``fetch`` raised this error itself.
     """
     about = type(source).__name__
     frame = await answered(source.fetch, about, question, patience_s)
@@ -168,10 +169,10 @@ async def fetched(
 async def answered(
     fetch: Callable[..., Any], about: str, question: SourceQuestion, patience_s: float | None
 ) -> Any:
-    """Return the unchecked result of a custom ``fetch``.
+    """Call a custom ``fetch``, and return its result unchecked.
 
     Args:
-        fetch: Method of a source; a coroutine function or not.
+        fetch: Method of a source, which may be a coroutine function.
         about: Name of the source, for messages.
         question: Bars to request.
         patience_s: Seconds to wait; None means no limit.
@@ -205,7 +206,7 @@ async def _called(fetch: Callable[[], Any]) -> Any:
 
 
 def checked_frame(frame: Any, about: str, question: SourceQuestion) -> pl.DataFrame:
-    """Return the requested rows of a custom source's frame, values and further columns unchanged.
+    """Return the requested rows of a custom source's frame; no value or column is changed.
 
     Args:
         frame: Frame with ``timestamp`` (or ``date``), ``symbol`` if several were requested, and
@@ -214,15 +215,15 @@ def checked_frame(frame: Any, about: str, question: SourceQuestion) -> pl.DataFr
         question: Bars that were requested.
 
     Returns:
-        ``timestamp`` (``Datetime("us")``, naive UTC; for days and longer bars 00:00 of the date,
-        in the zone of the column), ``symbol``, prices and volume, then further columns; by symbol
-        in the order of the question, then ascending.
+        A frame with ``timestamp`` (``Datetime("us")``, naive UTC; for daily and longer bars, 00:00
+        of the date in the zone of the column), ``symbol``, prices, volume, and any additional
+        columns. Rows are grouped by symbol in the requested order, and ascending.
 
     Raises:
-        ResponseFormatError: The value is not a frame; lacks a column; contains a non-number, a
-            non-time, a null time or symbol, or an infinity; or has two different rows for the same
-            time and symbol.
-        NoDataAvailableError: The frame has no requested row.
+        ResponseFormatError: The value is not a frame; or a column is missing; or a value is
+            infinite or not a number, or a time is invalid, or a time or symbol is null; or there
+            are two different rows for the same time and symbol.
+        NoDataAvailableError: The frame does not contain any of the requested rows.
 
     Warns:
         UserWarning: Rows were left out, or are invalid.
@@ -296,7 +297,7 @@ def _columns(whole: pl.DataFrame, about: str, question: SourceQuestion) -> pl.Da
 
 
 def _once(rows: pl.DataFrame, about: str) -> pl.DataFrame:
-    """Return the rows without duplicates; there must be only one for each time and symbol."""
+    """Return the rows without duplicates; reject different rows with the same time and symbol."""
     twice = rows.select("timestamp", "symbol").is_duplicated()
     if not twice.any():
         return rows
@@ -334,25 +335,25 @@ async def ingested(
     question: SourceQuestion,
     folder: str | PathLike[str] | None = None,
 ) -> BundlePath:
-    """Write the bars from a custom source to a bundle, and return its folder.
+    """Write the bars from a custom source to a bundle, and return the bundle's folder.
 
-    If the bundle has bars from this source, the new bars are added; rows with the same time and
-    symbol are replaced. The bars are never stored together with vendors' bars.
+    If the bundle already contains bars from this source, the new bars are added, and rows with the
+    same time and symbol are replaced. The bars are never stored together with vendors' bars.
 
     Args:
         source: See :func:`fetched`; the source must also have ``get_metadata``.
         bundle_name: Name of the bundle.
         question: Bars to request.
-        folder: Folder of bundles; None means the configured one.
+        folder: Folder that contains the bundles; None means the configured one.
 
     Raises:
         BundleError: The bundle belongs to another source, or was built from the store.
-        DecimalRangeError: A value does not fit; nothing is written.
+        DecimalRangeError: A value is too large for the bundle's decimal type; nothing is written.
         DataError: See :func:`fetched`; nothing is written.
 
     Warns:
-        UserWarning: See :func:`checked_frame`; or values with more than eight decimals were
-            rounded.
+        UserWarning: See :func:`checked_frame`; also issued if values with more than eight decimals
+            were rounded.
     """
     place = called_from()
     bundle, metadata = Bundle(bundle_name, folder), source.get_metadata()
@@ -364,7 +365,7 @@ async def ingested(
     frame = await fetched(source, question, INGESTION_S)
 
     def write() -> BundlePath:
-        """Write the bundle; warnings name the line that awaits it."""
+        """Write the bundle; warnings point at the line of user code that awaits it."""
         with working_for(place):
             converted, rounded = decimal_frame(frame)
             rounded += sum(

@@ -1,7 +1,7 @@
-"""A folder of frames from custom sources, by key; each frame is stored completely or not at all.
+"""A folder of cached frames from custom sources; a frame is stored completely or not at all.
 
-``cache_<key>/data.parquet`` is a frame. ``metadata.json`` next to it describes the frame and
-contains its SHA256; if that does not match, the frame counts as missing.
+Each frame is in ``cache_<key>/data.parquet``. ``metadata.json`` next to it describes the frame and
+contains its SHA-256; if the digest does not match, the frame counts as missing.
 """
 
 from __future__ import annotations
@@ -45,8 +45,8 @@ class CachedFrame(NamedTuple):
 
     Attributes:
         frame: Frame as it was passed to :meth:`FrameCache.put`.
-        metadata: Metadata as passed, with ``bundle_name``, ``bundle_path``, ``size_bytes``,
-            ``row_count``.
+        metadata: Metadata as it was passed to :meth:`FrameCache.put`, with ``bundle_name``,
+            ``bundle_path``, ``size_bytes`` and ``row_count`` added.
     """
 
     frame: pl.DataFrame
@@ -54,15 +54,15 @@ class CachedFrame(NamedTuple):
 
 
 class FrameCache:
-    """Frames in a folder. Thread-safe, and shared by processes.
+    """A cache of frames in a folder. Thread-safe, and can be shared by processes.
 
-    Only holders of a key's :meth:`lock` may call ``get`` and ``put`` for it.
+    Only the holder of a key's :meth:`lock` may call ``get`` and ``put`` for that key.
 
     Args:
         folder: Folder of the frames; the first ``put`` creates it.
-        max_bytes: Maximum total size; the least recently used frames are dropped, but never the
-            latest one.
-        disk: File access; None sets permissions according to the umask.
+        max_bytes: Maximum total size; above it, the least recently used frames are dropped, but
+            never the latest.
+        disk: File access; None means ordinary files, with permissions according to the umask.
     """
 
     def __init__(self, folder: Path, max_bytes: int, disk: Disk | None = None) -> None:
@@ -82,7 +82,7 @@ class FrameCache:
         return self._disk.lock(locks / key[:_SHORT], _LOCK_TIMEOUT_S)
 
     def metadata(self, key: str) -> dict[str, Any] | None:
-        """Return the metadata for a key, or for its first 16 digits; None if no frame is cached.
+        """Return the metadata of the frame for a key or its first 16 digits; None if there is no frame.
 
         Raises:
             QueryError: The string is not a key.
@@ -132,15 +132,16 @@ class FrameCache:
         return CachedFrame(frame, metadata)
 
     def put(self, key: str, frame: pl.DataFrame, metadata: Mapping[str, Any]) -> None:
-        """Store a frame, replacing an earlier one; then drop the least recently used if necessary.
+        """Store a frame, replacing an earlier one with its key; then drop old frames if necessary.
 
         Args:
-            key: 64 digits; the first 16 name its folder.
+            key: Cache key, 64 hex digits; the first 16 are part of the folder's name.
             frame: Any frame that Parquet can hold.
             metadata: Further metadata to record, as JSON.
 
         Raises:
-            StorageError: The frame cannot be stored; afterwards, the earlier frame or none exists.
+            StorageError: The frame cannot be stored; either the earlier frame is still there, or
+                none.
         """
         path = self._path(key)
         buffer = io.BytesIO()
@@ -173,7 +174,7 @@ class FrameCache:
     # --- least recently used ---------------------------------------------------------------
 
     def _touch(self, path: Path) -> None:
-        """Record that a frame is used now; in a read-only folder, nothing is recorded."""
+        """Record that a frame was used just now, unless the folder is read-only."""
         try:
             stamp = str(self._disk.now_ns()).encode()
             write_atomically(self._disk, path / _ACCESSED, stamp, durable=False)
@@ -194,7 +195,7 @@ class FrameCache:
         return sum(self._sizes().values())
 
     def _sizes(self) -> dict[str, int]:
-        """Return the size of each frame, ignoring other programs' folders."""
+        """Return the size of each frame in bytes, by folder name; other programs' folders are ignored."""
         names = [name for name in self._disk.list(self.folder) if _FOLDER.fullmatch(name)]
         paths = {name: self.folder / name for name in names}
         return {
@@ -208,7 +209,7 @@ class FrameCache:
         return sum(state.size for state in states if state is not None)
 
     def _evict(self) -> None:
-        """Drop the least recently used frames until the others are within the limit.
+        """Drop the least recently used frames until the others are within the size limit.
 
         A frame whose key is locked is not dropped; the latest frame's key is always locked.
         """
@@ -261,13 +262,13 @@ def _checksum(metadata: Mapping[str, Any]) -> str:
 
 
 class KeyTurn:
-    """The lock for a key, which is taken in one thread and may be released from any thread.
+    """A caller's turn to hold the lock for a key; the lock can be released from any thread.
 
-    A cancelled caller releases the lock, although another thread may still be waiting for it or
-    writing; it is then held until that work is done.
+    If the caller is cancelled while another thread is still waiting for the lock or writing, the
+    lock is held until that work is done.
 
     Args:
-        lock: Creates the lock when it is first needed.
+        lock: Function that creates the lock when it is first needed.
     """
 
     def __init__(self, lock: Callable[[], AbstractContextManager[None]]) -> None:
@@ -300,7 +301,7 @@ class KeyTurn:
                 self._give_back()
 
     def end(self) -> None:
-        """Release the lock, immediately or when the work that runs under it is done."""
+        """Release the lock, immediately or as soon as the work that is running under it is done."""
         with self._guard:
             self._is_over = True
             is_busy = self._is_busy

@@ -1,4 +1,4 @@
-"""Policies that decide when the latest bars may be requested again: at the market's close, by age, or both.
+"""Policies that decide when the latest bars may be requested again: by market close, age or both.
 
 A policy decides only about bars that are not final. It cannot make bars final, ignore gaps or
 cause final history to be fetched again; see :class:`.cached_source.CachedDataSource`.
@@ -52,7 +52,7 @@ _NEAR = timedelta(days=16)
 
 
 class _Look(NamedTuple):
-    """The data by which a policy decides; times are UTC milliseconds."""
+    """The facts on which a policy bases its decision; times are UTC milliseconds."""
 
     fetched_ms: int
     now_ms: int
@@ -70,14 +70,15 @@ class _Look(NamedTuple):
 
 
 class CacheFreshnessPolicy(ABC):
-    """Decides whether the latest bars in the cache are still fresh or may be requested again.
+    """Base class of policies that decide whether the latest cached bars may be requested again.
 
-    A custom policy has one method, ``is_fresh``, with either of its two argument lists.
+    A custom policy needs one method, ``is_fresh``, with either of the argument lists described
+    there.
 
     Attributes:
         calendar: Calendar of the market: a name such as ``NYSE`` or ``24/7``, or an object with
-            ``name``, such as one from exchange_calendars. None means the calendar of the call, or of
-            the symbol if it is known.
+            ``name``, such as one from exchange_calendars. None means the calendar passed to the
+            method or, without one, the calendar of the symbol if known.
     """
 
     calendar: Any = None
@@ -92,16 +93,16 @@ class CacheFreshnessPolicy(ABC):
         cache_time: Any = None,
         current_time: Any = None,
     ) -> bool:
-        """Return whether bars are fresh, given metadata and a timeframe, or two times.
+        """Return whether bars are fresh, that is, need not be requested again.
 
         Args:
             bundle_metadata: Mapping with ``fetch_timestamp``, the time at which the bars were
-                fetched, in UTC seconds or as a time; without it the bars are not fresh.
+                fetched, in UTC seconds or as a datetime; without it, the bars are not fresh.
                 ``current_timestamp``, if present, replaces the current time.
             frequency: Timeframe of the bars.
-            calendar: Calendar for this call; see the class.
-            cache_time, current_time: Fetch time and current time, in place of the first two
-                arguments; also by position. Naive times are UTC.
+            calendar: Calendar for this call, if the policy has none of its own.
+            cache_time, current_time: Fetch time and current time, instead of the first two
+                arguments; can also be passed by position. Naive times are UTC.
 
         Raises:
             QueryError: An argument is not a time.
@@ -112,14 +113,14 @@ class CacheFreshnessPolicy(ABC):
     ) -> pd.Timestamp:
         """Return the time in UTC from which bars may be requested again.
 
-        A policy that does not override this method returns the current time. For arguments and
-        errors see :meth:`is_fresh`.
+        The default implementation returns the current time. For arguments and errors, see
+        :meth:`is_fresh`.
         """
         return _timestamp(_look(self, bundle_metadata, frequency, calendar).now_ms)
 
 
 class _Rule(CacheFreshnessPolicy):
-    """Base of the packaged policies, which decide from the same facts with both argument lists."""
+    """Base class of the packaged policies, which accept both argument lists of ``is_fresh``."""
 
     def is_fresh(
         self,
@@ -153,9 +154,10 @@ class _Rule(CacheFreshnessPolicy):
 
 
 class MarketCloseFreshnessPolicy(_Rule):
-    """Bars are fresh until the market closes again; meant for daily bars.
+    """A policy by which bars are fresh until the market closes again; meant for daily bars.
 
-    Without a calendar, they are fresh for an hour. Early closes on half days are respected.
+    Without a calendar, they are fresh for an hour. Early closes on half days are taken into
+    account.
 
     Args:
         calendar: See :class:`CacheFreshnessPolicy`.
@@ -183,11 +185,11 @@ class MarketCloseFreshnessPolicy(_Rule):
 
 
 class TTLFreshnessPolicy(_Rule):
-    """Bars are fresh for a fixed time; meant for markets that never close.
+    """A policy by which bars are fresh for a fixed time; meant for markets that never close.
 
     Args:
-        ttl_seconds: Time to live; None means a day for ``1d``, an hour for ``1h``, five minutes for
-            ``5m`` and ``1m``, and an hour otherwise.
+        ttl_seconds: Time to live in seconds; None means a day for ``1d``, an hour for ``1h``, five
+            minutes for ``5m`` and ``1m``, and an hour for other timeframes.
 
     Raises:
         QueryError: ``ttl_seconds`` is not a number of at least 0.
@@ -207,10 +209,11 @@ class TTLFreshnessPolicy(_Rule):
 
 
 class HybridFreshnessPolicy(_Rule):
-    """Bars are fresh for a fixed time, and while the market is closed; meant for intraday bars.
+    """A policy by which bars are fresh for a fixed time and while the market is closed; for intraday bars.
 
     Args:
-        ttl_seconds: Time to live while the market is open, and always if there is no calendar.
+        ttl_seconds: Time to live in seconds while the market is open or, without a calendar, at all
+            times.
         calendar: See :class:`CacheFreshnessPolicy`.
 
     Raises:
@@ -240,7 +243,7 @@ class HybridFreshnessPolicy(_Rule):
 
 
 class NeverStaleFreshnessPolicy(_Rule):
-    """Bars are always fresh; meant for files."""
+    """A policy by which bars are always fresh; meant for files."""
 
     def _is_fresh(self, look: _Look) -> bool:
         return True
@@ -250,7 +253,7 @@ class NeverStaleFreshnessPolicy(_Rule):
 
 
 class AlwaysStaleFreshnessPolicy(_Rule):
-    """Bars may be requested again at any time."""
+    """A policy by which bars may be requested again at any time."""
 
     def _is_fresh(self, look: _Look) -> bool:
         return False
@@ -298,10 +301,10 @@ _FIXED: Mapping[str, type[CacheFreshnessPolicy]] = {
 
 
 class FreshnessPolicyFactory:
-    """Chooses a policy by the source and the timeframe, unless the configuration names one.
+    """Chooses a freshness policy by source and timeframe, unless the configuration names one.
 
-    Files never become stale. Daily bars of stocks are fresh until the market closes. Shorter bars
-    of stocks are fresh for their time to live and while the market is closed. All other bars are
+    Bars from files never become stale. Daily stock bars are fresh until the market closes. Shorter
+    stock bars are fresh for their time to live and while the market is closed. All other bars are
     fresh for their time to live. Whether a source also streams makes no difference.
     """
 
@@ -309,7 +312,7 @@ class FreshnessPolicyFactory:
     def create(
         cls, adapter: Any, frequency: str, config: Mapping[str, Any] | None = None
     ) -> CacheFreshnessPolicy:
-        """Return the policy for a source.
+        """Return the freshness policy for a source and timeframe.
 
         Args:
             adapter: Source, or its name.
@@ -329,13 +332,13 @@ class FreshnessPolicyFactory:
     def create_policy(
         cls, data_source: Any, frequency: str, calendar: Any = None
     ) -> CacheFreshnessPolicy:
-        """Return the policy for a source according to the configuration file, with a given calendar.
+        """Return the freshness policy for a source from the configuration file, with a given calendar.
 
         Args:
             data_source: Source, or its name.
             frequency: Timeframe of the bars.
-            calendar: See :class:`CacheFreshnessPolicy`; None means the one in the file, or else
-                ``XNYS`` for stocks.
+            calendar: See :class:`CacheFreshnessPolicy`; None means the calendar in the file, or
+                else ``XNYS`` for stocks.
 
         Raises:
             ConfigError, BadTimeframeError: See :meth:`create`.
@@ -344,7 +347,7 @@ class FreshnessPolicyFactory:
 
     @staticmethod
     def load_config(path: str | os.PathLike[str] | None = None) -> dict[str, Any]:
-        """Return a file's settings, with the keys of :meth:`create` and ``cache.max_size_bytes``.
+        """Return the settings in a file: the keys of :meth:`create`, and ``cache.max_size_bytes``.
 
         Args:
             path: File; None means ``./config/cache_freshness.yaml``, or no settings if it does not
@@ -394,7 +397,7 @@ class FreshnessPolicyFactory:
 
 
 def _usual_rule(family: str, timeframe: Timeframe) -> str:
-    """Return the rule for a source that the configuration does not mention."""
+    """Return the name of the policy for a source that the configuration does not mention."""
     if family == "csv" or is_of_files(family):
         return "never_stale"
     if canonical_vendor(family) in _OF_SHARES:
@@ -403,7 +406,7 @@ def _usual_rule(family: str, timeframe: Timeframe) -> str:
 
 
 def source_name(source: Any) -> str:
-    """Return the name that a source gives itself, or the name of its class if it gives none."""
+    """Return a source's own name, or the name of its class if the source does not have one."""
     if isinstance(source, str):
         return source
     if isinstance(source, VendorDataSource):
@@ -416,7 +419,7 @@ def source_name(source: Any) -> str:
 
 
 def _look(policy: CacheFreshnessPolicy, metadata: Any, frequency: Any, calendar: Any) -> _Look:
-    """Return the facts that a policy decides by.
+    """Return the facts on which a policy bases its decision.
 
     Raises:
         QueryError: A time is invalid.

@@ -23,7 +23,7 @@ _KEYS |= {f"{name}{_TTL}": number(0) for name in ("daily", "hourly", "minute")}
 
 
 def _is_of_a_timeframe(key: object) -> bool:
-    """Return whether a key belongs to one timeframe, such as ``15m_ttl``."""
+    """Return whether a key, such as ``15m_ttl``, applies to a single timeframe."""
     try:
         label = str(key).removesuffix(_TTL)
         return label != key and Timeframe.parse(label).label == label
@@ -32,7 +32,7 @@ def _is_of_a_timeframe(key: object) -> bool:
 
 
 def _check_source(value: Any, path: Path) -> Iterator[Problem]:
-    """Accept the keys of one source, including one for each timeframe."""
+    """Accept a mapping of settings for one source, including those for single timeframes."""
     names = value if isinstance(value, Mapping) else ()
     own = {name: number(0) for name in names if _is_of_a_timeframe(name)}
     return record(_KEYS | own).check(value, path)
@@ -53,16 +53,17 @@ def freshness_settings(
     """Return the file's settings, with keys such as ``yfinance.daily``, ``cache.max_size_bytes``.
 
     Args:
-        path: Path of the file; None for ``./config/cache_freshness.yaml``, which need not exist.
+        path: Path of the file; None means ``./config/cache_freshness.yaml``, which does not have to
+            exist.
         cwd: Folder for relative paths; None means the current one.
 
     Returns:
-        ``<source>.daily``, ``<source>.calendar``, ``<source>.daily_ttl`` and the like, in seconds;
-        empty without a file.
+        Settings by name: ``<source>.daily``, ``<source>.calendar``, ``<source>.daily_ttl`` (in
+        seconds) and so on; empty if there is no file.
 
     Raises:
-        ConfigError: A file that was named does not exist, or it cannot be read; a
-            :class:`RulesError` lists every error with its line.
+        ConfigError: The named file does not exist, or a file cannot be read; a :class:`RulesError`
+            lists every error with its line.
     """
     here = working_dir() if cwd is None else cwd
     file_path = here / FRESHNESS_FILE if path is None else named_path(path, "the file", here)
@@ -95,7 +96,7 @@ def _parsed(path: FilePath, data: bytes) -> Mapping[str, Any]:
 
 
 def checked_settings(config: Mapping[str, Any] | None) -> dict[str, Any]:
-    """Return settings passed by user code, with keys as in :func:`freshness_settings`.
+    """Return settings passed by user code after checking them; keys as in :func:`freshness_settings`.
 
     Raises:
         ConfigError: A key or value is invalid.
@@ -118,11 +119,11 @@ def checked_settings(config: Mapping[str, Any] | None) -> dict[str, Any]:
 
 
 def foreign_setting(given: str | os.PathLike[str] | None = None) -> FilePath:
-    """Return the folder for frames from custom sources; nothing is created.
+    """Return the folder for frames from custom sources, without creating it.
 
     Args:
-        given: The argument; None for a folder next to the user's cache folder of bars on this
-            machine.
+        given: Folder that the caller passed; None means a folder next to the user's bar cache on
+            this machine.
 
     Raises:
         ConfigError: The path cannot be used, or the user has no home folder.

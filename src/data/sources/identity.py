@@ -44,14 +44,14 @@ _PROCESS, _numbers = secrets.token_hex(8), count()
 
 
 def identity_of(adapter: Any, name: str) -> str:
-    """Return a string that identifies a source's frames by the source's class and arguments."""
+    """Return a string that identifies a source by its name, class and arguments."""
     metadata = adapter.get_metadata() if callable(getattr(adapter, "get_metadata", None)) else None
     address = str(getattr(metadata, "source_url", ""))
     return json.dumps([name, address, _code_name(type(adapter)), _arguments(adapter)])
 
 
 def _arguments(adapter: Any) -> list[Any]:
-    """Return the arguments of a source, by name, as plain values."""
+    """Return the arguments with which a source was created, by name, as JSON values."""
     kind = type(adapter)
     try:
         signature = inspect.signature(kind)
@@ -70,10 +70,10 @@ def _arguments(adapter: Any) -> list[Any]:
 
 
 def _plain(value: Any) -> Any:
-    """Return the JSON form of an argument's value; different values never look the same.
+    """Return the JSON form of an argument's value; different values never have the same form.
 
-    A string from ``repr`` is used only if it is complete; the strings of frames, arrays and others
-    leave values out.
+    A string from ``repr`` is used only for types whose ``repr`` is complete; for frames, arrays and
+    others, it omits values.
     """
     if value is None or isinstance(value, bool | int | float | str):
         return value
@@ -92,7 +92,7 @@ def _plain(value: Any) -> Any:
 
 
 def _code_name(code: Any) -> str:
-    """Return a string that identifies a class or function, whichever program imports it."""
+    """Return a string that identifies a class or function in every program that imports it."""
     if "<" in code.__qualname__:  # a lambda, or a closure that differs with each call
         return _alone(code)
     if code.__module__ != "__main__":
@@ -106,5 +106,5 @@ def _named(kind: Any) -> str:
 
 
 def _alone(value: Any) -> str:
-    """Return a unique string, so that an object that cannot be described shares no frames."""
+    """Return a unique string, so that an object that cannot be described does not share cached frames."""
     return f"{_named(type(value))} {next(_numbers)} {_PROCESS}"

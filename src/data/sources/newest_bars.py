@@ -1,8 +1,8 @@
-"""Determines which cached bars may still change, and which ones are requested again.
+"""Determines which cached bars may still change, and which of them are requested again.
 
-A bar is final once it has settled according to the market's calendar; no freshness policy decides
-that. Whatever a policy says, a bar is requested if it is missing, or if it is final now and was not
-final when it arrived.
+A bar is final once it has settled according to the market's calendar; freshness policies have no
+influence on this. Regardless of the policy, a bar is requested if it is missing, or if it is final
+now but was not when it arrived.
 """
 
 from __future__ import annotations
@@ -46,19 +46,19 @@ def _first_unsettled(grid: BarGrid, now_ms: int) -> int | None:
 def frame_state(
     frame: pl.DataFrame, question: SourceQuestion, calendar: Any, now_ms: int
 ) -> dict[str, int | None]:
-    """Return up to which timestamps a frame is final and complete, for :func:`first_due`.
+    """Return the timestamps up to which a frame is final and complete, for :func:`first_due`.
 
     Args:
         frame: Frame as returned by :func:`.foreign_source.checked_frame`.
-        question: Question that the frame answers.
+        question: Request that the frame answers.
         calendar: Calendar, as a name or object; None if it is unknown.
         now_ms: Time at which the frame was requested, UTC milliseconds.
 
     Returns:
         ``final_before``: the timestamp of the first bar that was not final, or None if no calendar
-            is given. ``lacks_from``: the timestamp of the first missing bar before that, counted
-            from a symbol's first bar; the start of the request if a symbol has no bars; None if no
-            bar is missing. Both are in UTC milliseconds.
+            is given. ``lacks_from``: the timestamp of the first bar that is missing between a
+            symbol's first bar and ``final_before``; the start of the request if a symbol has no
+            bars; None if no bar is missing. Both are in UTC milliseconds.
     """
     market = named_calendar(calendar)
     if market is None:
@@ -75,9 +75,10 @@ def frame_state(
 def _first_lacking(
     frame: pl.DataFrame, question: SourceQuestion, grid: BarGrid, final: Span
 ) -> int | None:
-    """Return the timestamp of the first missing bar, or None.
+    """Return the timestamp of the first bar missing in the ``final`` span, or None.
 
-    If the frame has bars off the calendar, the calendar proves nothing, and the result is None.
+    If the frame contains bars outside the calendar, the calendar is not conclusive, and the result
+    is None.
     """
     column = pl.col("timestamp").dt.epoch("ms")
     stamps = frame.select(column).to_series().to_numpy()
@@ -102,13 +103,13 @@ def first_due(
     calendar: Any,
     now_ms: int,
 ) -> pd.Timestamp | None:
-    """Return the time from which bars must be requested to update a cached frame, or None.
+    """Return the time from which bars must be requested to update a cached frame; None if it is fresh.
 
     Args:
-        metadata: Metadata of the frame, with the result of :func:`frame_state` and with
+        metadata: Metadata of the frame, which includes the result of :func:`frame_state` and
             ``fetch_timestamp``.
-        question: Question that the frame answers.
-        policy: Policy for bars that are not final.
+        question: Request that the frame answers.
+        policy: Freshness policy, which decides about bars that are not final.
         calendar: See :func:`frame_state`.
         now_ms: Current time, UTC milliseconds.
     """
@@ -135,7 +136,7 @@ def first_due(
 def continued(frame: pl.DataFrame, newer: pl.DataFrame, due: pd.Timestamp) -> pl.DataFrame | None:
     """Return a frame in which rows from a given time on are replaced by newer ones.
 
-    The rows of a symbol without newer rows stay. Return None if the columns differ.
+    The rows of a symbol without newer rows are kept. The result is None if the columns differ.
     """
     if frame.schema != newer.schema:
         return None
@@ -172,11 +173,11 @@ def _time(stamp_ms: int, question: SourceQuestion) -> pd.Timestamp:
 
 
 class KeptBack(NamedTuple):
-    """A symbol whose latest bars are not requested again.
+    """The state of a symbol whose latest bars are not requested again.
 
     Attributes:
         place: Timestamp of the first bar that is not final, UTC milliseconds.
-        is_whole: Whether no bar is missing before it.
+        is_whole: True if no bar is missing before ``place``.
     """
 
     place: int
@@ -191,10 +192,10 @@ def kept_back(
     end: Any,
     frequency: str,
 ) -> dict[str, KeptBack]:
-    """Return the symbols whose latest bars a policy does not allow to be requested again.
+    """Return the symbols whose latest bars must not be requested again, according to a policy.
 
-    No vendor is queried. A symbol with a bar that has become final meanwhile is not one of them:
-    this bar is fetched, with everything after it. For the arguments see
+    No vendor is queried. A symbol is not included if one of its bars has become final since the
+    last fetch: that bar is fetched again, with everything after it. For the arguments, see
     :meth:`.VendorDataSource.answer`.
     """
     client, timeframe = source.manager.client, Timeframe.parse(frequency)
@@ -239,8 +240,8 @@ def answered_apart(
 
     Args:
         source, symbols, start, end, frequency: See :meth:`.VendorDataSource.answer`.
-        kept: Symbols whose latest bars are not requested again; missing bars in their history are
-            requested.
+        kept: Symbols whose latest bars are not requested again; bars missing from their history
+            are.
 
     Raises:
         DataError: See :meth:`.VendorDataSource.answer`.

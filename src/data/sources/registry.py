@@ -30,17 +30,17 @@ _NAME = re.compile(r"[a-z][a-z0-9_.-]{0,39}")
 
 
 class DataSourceRegistry:
-    """Sources by name, for the whole process. Thread-safe; the case of names does not matter."""
+    """The registry of sources by name, for the whole process. Thread-safe; names are case-insensitive."""
 
     _registered: ClassVar[dict[str, type[Any]]] = {}
 
     @classmethod
     def get_source(cls, name: str, **config: Any) -> DataSource:
-        """Return a new source.
+        """Create the source with a name.
 
         Args:
-            name: Name from :meth:`list_sources`, ``ccxt:kraken``, or any vendor in the rules
-                (``tiingo``).
+            name: Name from :meth:`list_sources`, an exchange such as ``ccxt:kraken``, or any vendor
+                in the rules, such as ``tiingo``.
             **config: Arguments for the source's class.
 
         Raises:
@@ -100,19 +100,19 @@ class DataSourceRegistry:
 
     @classmethod
     def list_sources(cls) -> list[str]:
-        """Return the sorted names; any other vendor in the rules is also a source."""
+        """Return the sorted names of the sources; any other vendor in the rules is also a source."""
         return sorted({*_HOMES, *cls._registered})
 
     @classmethod
     def get_source_info(cls, name: str) -> dict[str, Any]:
         """Return a source's description of itself.
 
-        The source is created without arguments, but not queried.
+        The source is created without arguments and not queried.
 
         Returns:
-            ``name``, ``class_name``, ``source_type``, ``supports_live``, ``auth_required``,
-            ``rate_limit``, ``data_delay``, ``supported_frequencies`` and ``metadata`` (the whole
-            :class:`.DataSourceMetadata`).
+            A mapping with ``name``, ``class_name``, ``source_type``, ``supports_live``,
+            ``auth_required``, ``rate_limit``, ``data_delay``, ``supported_frequencies`` and
+            ``metadata`` (the whole :class:`.DataSourceMetadata`).
 
         Raises:
             UnknownProviderError, QueryError: See :meth:`get_source`.
@@ -133,11 +133,11 @@ class DataSourceRegistry:
 
     @classmethod
     def reset(cls) -> None:
-        """Forget the classes that programs have registered."""
+        """Forget the classes that user code has registered."""
         cls._registered.clear()
 
 
 def _class_of(name: str) -> Any:
-    """Return the class of a source; any other name is that of a vendor without its own class."""
+    """Return the class of a source, or the general one for a vendor that has no class of its own."""
     module, _, attribute = _HOMES.get(name, "vendor_source:VendorDataSource").partition(":")
     return getattr(import_module(f".{module}", __package__), attribute)

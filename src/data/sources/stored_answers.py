@@ -25,11 +25,12 @@ T = TypeVar("T")
 
 
 class StoredAnswers:
-    """The answers of a packaged source, with the requests that a freshness policy allows.
+    """The answers of a packaged source, limited to the requests that a freshness policy allows.
 
     Args:
-        source: The source.
-        policy: Returns the policy for a timeframe; None means the data manager's own rule.
+        source: Packaged source that answers.
+        policy: Function that returns the freshness policy for a timeframe, or None for the data
+            manager's own rule.
 
     Attributes:
         cache_dir: None, because only custom sources have a folder of frames.
@@ -47,7 +48,7 @@ class StoredAnswers:
 
     @property
     def provider(self) -> str | None:
-        """The vendor of the source, or None for the router."""
+        """The vendor of the source, or None if the rules choose among all vendors."""
         return self._source.provider
 
     @property
@@ -56,11 +57,11 @@ class StoredAnswers:
         return str(self._source.adjustment)
 
     def key(self, question: SourceQuestion) -> str:
-        """Return the key of a request, 64 digits."""
+        """Return the cache key of a request, 64 hex digits."""
         return question.key(self._source.name)
 
     def metadata(self, key: str) -> dict[str, Any] | None:
-        """Return None, because only custom sources have frames."""
+        """Return None, because only custom sources have cached frames."""
         return None
 
     def ingest(
@@ -72,13 +73,13 @@ class StoredAnswers:
     async def answer(
         self, symbols: Sequence[str], start: Any, end: Any, frequency: str
     ) -> tuple[pl.DataFrame, bool]:
-        """Return bars, and whether no vendor was queried."""
+        """Return bars, and True if no vendor was queried for them."""
         work = partial(self._answer, symbols, start, end, frequency)
         answer = await awaited(_for_caller(work))
         return answer.frame, answer.is_hit
 
     def _answer(self, symbols: Sequence[str], *question: Any) -> SourceAnswer:
-        """Return the answer, without requests that a policy disallows."""
+        """Return the answer without making requests that the freshness policy disallows."""
         policy = self._policy(Timeframe.parse(question[-1]))
         kept = {} if policy is None else kept_back(self._source, policy, symbols, *question)
         if not kept:
@@ -87,7 +88,7 @@ class StoredAnswers:
 
 
 def _for_caller(work: Callable[[], T]) -> Callable[[], T]:
-    """Return work for a thread whose warnings name the line that awaits it."""
+    """Wrap work for another thread, so that its warnings point at the line of code that awaits it."""
     place = called_from()
 
     def run() -> T:

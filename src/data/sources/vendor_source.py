@@ -1,4 +1,4 @@
-"""Sources based on the data manager: one vendor, or the router with the vendors in the rules."""
+"""Sources based on the data manager, with bars from one vendor or from all vendors in the rules."""
 
 from __future__ import annotations
 
@@ -83,23 +83,23 @@ class SourceAnswer(NamedTuple):
 
 
 class VendorDataSource(DataSource):
-    """Bars from one vendor, or from all vendors in the rules, supplied by a data manager.
+    """A source of bars from one vendor, or from all vendors in the rules, based on a data manager.
 
     Thread-safe.
 
     Args:
         manager: Data manager to use; None means :func:`~src.data.get_data_manager`, called on first use.
         provider: Name of the vendor, if the class does not determine it.
-        **config: ``timeout``: seconds to wait for vendors; ``adjustment``: ``raw``, ``split``
+        **config: ``timeout``: seconds allowed for each call; ``adjustment``: ``raw``, ``split``
             (default) or ``all``, see ``get_ohlcv``; ``api_key`` and ``api_secret``: keys to use
-            instead of those in the environment. Further arguments of documented constructors
-            concern settings in the rules (``request_delay``, ``tier``, ``max_retries`` …); a single
-            warning states what applies. Arguments that are not given come from
-            ``config/data_adapters.yaml`` in the working directory, if it has them.
+            instead of those in the environment. Other arguments of documented constructors
+            (``request_delay``, ``tier``, ``max_retries`` …) have no effect, because the rules
+            decide; one warning states what applies instead. Arguments that are not given are taken
+            from ``config/data_adapters.yaml`` in the working directory, if it contains them.
 
     Attributes:
         name: Name of the source.
-        provider: Name of the vendor; None means the vendors in the rules.
+        provider: Name of the vendor; None means all vendors in the rules.
         adjustment: Adjustment of the prices.
 
     Raises:
@@ -117,7 +117,7 @@ class VendorDataSource(DataSource):
         if provider is not None:
             if self.provider or self.name:
                 raise QueryError(
-                    f"{type(self).__name__} does not take a provider: it is {self.name}"
+                    f"{type(self).__name__} does not take a provider: its bars come only from {self.name}"
                 )
             if vendor_of(provider) is None:
                 raise UnknownProviderError(
@@ -154,7 +154,7 @@ class VendorDataSource(DataSource):
     def manager(self) -> DataManager:
         """The data manager in use.
 
-        If this source has keys of its own, a separate manager is created on first use.
+        If this source has its own keys, a separate manager is created on first use.
         """
         base = self._given or get_data_manager()
         if not self._is_apart:
@@ -170,7 +170,7 @@ class VendorDataSource(DataSource):
         return bool(self._keys)
 
     def _apart(self, base: DataManager) -> DataManager:
-        """Return a manager with the same cache and rules, and the keys of this source."""
+        """Return a data manager with the same cache and rules, and with the keys of this source."""
         own = manager_like(base, base.provider_selector.rules)
         self._use_keys(own)
         return own
@@ -181,7 +181,7 @@ class VendorDataSource(DataSource):
             use_keys(own.provider_selector, str(self.provider), self._keys)
 
     def _keys_of(self, *keys: Any) -> tuple[str, ...]:
-        """Return the given keys, checked.
+        """Return the given keys after checking them.
 
         Raises:
             QueryError: A key is not a string, or the first one is missing.
@@ -196,7 +196,7 @@ class VendorDataSource(DataSource):
             note_key(key.strip())  # from here on, logs and messages never show it
         names = keys_of(self.provider) if given else ()
         if given and keys[0] is None:
-            raise QueryError(f"{self.name}: api_secret is given without api_key")
+            raise QueryError(f"{self.name}: api_secret was given without api_key")
         if len(given) > len(names):
             extra = ("api_key", "api_secret")[len(names) :]
             warn_user(
@@ -205,7 +205,7 @@ class VendorDataSource(DataSource):
         return tuple(key.strip() for key in given[: len(names)])
 
     def _check(self, config: Mapping[str, Any]) -> None:
-        """Warn about arguments that the rules decide.
+        """Reject invalid arguments; warn about arguments that have no effect because the rules decide.
 
         Raises:
             QueryError: An argument is unknown, or requests something unsupported.
@@ -217,7 +217,7 @@ class VendorDataSource(DataSource):
                 raise QueryError(f"{type(self).__name__} has no argument {name}", hint=hint)
             if name in _ONLY and value is not _ONLY[name][0]:
                 raise QueryError(
-                    f"{self.name}: {name}={value!r:.20} is not served: {_ONLY[name][1]}"
+                    f"{self.name}: {name}={value!r:.20} is not supported: {_ONLY[name][1]}"
                 )
         names = [n for n, value in config.items() if n in _INSTEAD and value is not _HOLDS.get(n)]
         if names:
@@ -241,21 +241,21 @@ class VendorDataSource(DataSource):
 
         Args:
             symbols, frequency: See ``get_ohlcv_batch``; rows are in the order of the symbols.
-            start, end: See ``get_ohlcv_batch``; for daily and longer bars, midnight UTC means the
-                session of that date.
+            start, end: See ``get_ohlcv_batch``; for daily and longer bars, midnight UTC stands for
+                the session of that date.
             refresh: Whether to request everything from the vendor again; if False, only bars that
                 are not stored are requested.
             offline: Whether to return only stored bars.
             timeout: Timeout for this call; see the constructor.
 
         Raises:
-            NoDataAvailableError: No symbol has a bar.
-            DataError: A symbol failed; the first such symbol's error is raised, and its message has
-                the number of others.
+            NoDataAvailableError: No symbol has any bars in the range.
+            DataError: A symbol failed; the error is that of the first such symbol, and its message
+                says how many others failed.
             QueryError: An argument is invalid (a ``ValueError``).
 
         Warns:
-            IncompleteDataWarning: Something is missing; see ``attrs``.
+            IncompleteDataWarning: Some bars are missing; see ``attrs``.
         """
         check_no_string(symbols, hint=f"[{symbols!r}]")
         timeframe = Timeframe.parse(frequency)
@@ -285,8 +285,8 @@ class VendorDataSource(DataSource):
     ) -> pl.DataFrame:
         """Request bars from the vendor, store them, and return them.
 
-        The event loop is not blocked. For arguments, columns, errors and warnings see
-        :meth:`answer`, which also returns stored bars.
+        Stored bars are requested again, unlike in :meth:`answer`, which describes the arguments,
+        errors and warnings. The event loop is not blocked.
         """
         return (await self._awaited(symbols, start, end, frequency)).frame
 
@@ -294,7 +294,7 @@ class VendorDataSource(DataSource):
         place = called_from()
 
         def ask() -> SourceAnswer:
-            """Query the vendor; warnings name the line that awaits it."""
+            """Query the vendor; warnings point at the line of user code that awaits it."""
             with working_for(place):
                 return self.answer(*question, refresh=True)
 
@@ -313,28 +313,28 @@ class VendorDataSource(DataSource):
         """Write bars to a new or existing bundle of this source; return the bundle's folder.
 
         If an event loop is running in this thread, the result is a task, which begins immediately;
-        otherwise the bars are written on return. Both may be awaited. No vendor is queried for
-        stored bars.
+        otherwise, the bars have been written when the method returns. Both results can be awaited.
+        No vendor is queried for stored bars.
 
         Args:
             bundle_name: Name of the bundle.
             symbols, start, end, frequency: See :meth:`answer`.
-            folder: Folder of bundles; None means the configured one.
+            folder: Folder that contains the bundles; None means the configured one.
 
         Raises:
-            BundleError: The bundle has a different vendor, timeframe or adjustment, or no symbol could
-                be answered; it is unchanged.
+            BundleError: The bundle has a different vendor, timeframe or adjustment, or there was no
+                answer for any symbol; the bundle is unchanged.
             QueryError: An argument is invalid (a ``ValueError``).
 
         Warns:
-            IncompleteDataWarning: Some symbols failed; the bundle has the others.
+            IncompleteDataWarning: Some symbols failed; the bundle contains the others.
         """
         timeframe = Timeframe.parse(frequency)
         bounds = _bound(start, timeframe), _bound(end, timeframe)
         bundle = Bundle(bundle_name, folder)
 
         def write() -> Path:
-            """Write the bundle, and warn about symbols that it lacks."""
+            """Write the bundle, and warn about symbols that are missing from it."""
             change = self._written(bundle, symbols, str(timeframe), bounds)
             if change.failed:
                 texts = "; ".join(f"{symbol}: {why}" for symbol, why in change.failed.items())
@@ -362,9 +362,9 @@ class VendorDataSource(DataSource):
     def get_metadata(self) -> DataSourceMetadata:
         """Return the facts about the vendor from its class and the rules, without querying it.
 
-        ``additional_info`` has ``provider``, ``asset_classes``, ``adjustment``, ``keys`` (each
-        environment variable, as ``set`` or not), and ``why_not`` if the vendor cannot be queried
-        here.
+        ``additional_info`` contains ``provider``, ``asset_classes``, ``adjustment``, ``keys``
+        (whether each environment variable for a key is set) and, if the vendor cannot be queried
+        here, the reason as ``why_not``.
         """
         selector = self.manager.provider_selector
         provider = selector.canonical(self.provider) or str(self.provider)
@@ -381,20 +381,20 @@ class VendorDataSource(DataSource):
         )
 
     def supports_live(self) -> bool:
-        """Return whether the vendor has a stream, which ``live_feed`` of the data manager opens."""
+        """Return whether the vendor has a stream; to open one, use ``live_feed`` of the data manager."""
         return self.get_metadata().supports_live
 
 
 class OnetapeDataSource(VendorDataSource):
-    """Bars from all vendors in the rules, as ``get_ohlcv`` returns them. Thread-safe.
+    """A source of bars from all vendors in the rules, as from ``get_ohlcv``. Thread-safe.
 
-    For the arguments see :class:`VendorDataSource`; keys are not accepted.
+    For the arguments, see :class:`VendorDataSource`; keys are not accepted.
     """
 
     name = "onetape"
 
     def get_metadata(self) -> DataSourceMetadata:
-        """Return the timeframes in the rules, with their ``vendors`` in ``additional_info``."""
+        """Return a description with the rules' timeframes, and their ``vendors`` in ``additional_info``."""
         rules = self.manager.provider_selector.parsed_rules.rules.values()
         labels = {label for rule in rules for label in rule.timeframes}
         vendors = sorted({vendor for rule in rules for vendor in rule.vendors})
@@ -409,7 +409,7 @@ class OnetapeDataSource(VendorDataSource):
 
 
 def manager_like(base: DataManager, rules: dict[str, Any]) -> DataManager:
-    """Return a manager with the cache and clock of another, but with different rules."""
+    """Return a data manager with the cache and clock of ``base``, but with different rules."""
     selector = base.provider_selector
     made = DataManager(selector.cache_dir, selector.config_path, clock=base.client.clock)
     made.provider_selector.rules = rules
@@ -417,10 +417,10 @@ def manager_like(base: DataManager, rules: dict[str, Any]) -> DataManager:
 
 
 def _standard(frames: Mapping[str, pd.DataFrame]) -> pl.DataFrame:
-    """Return the frames of a batch as one, with the columns of :meth:`.DataSource.fetch`.
+    """Combine the frames of a batch into one, with the columns of :meth:`.DataSource.fetch`.
 
     Raises:
-        DecimalRangeError: A value does not fit.
+        DecimalRangeError: A value is too large for the frame's decimal type.
     """
     own = {s: f[[name for name in FIELDS if name in f.columns]] for s, f in frames.items()}
     rows = to_polars(own)
@@ -430,7 +430,7 @@ def _standard(frames: Mapping[str, pd.DataFrame]) -> pl.DataFrame:
 
 
 def _bound(value: Any, timeframe: Timeframe) -> Any:
-    """Convert a bound for ``get_ohlcv``; for daily bars, midnight UTC means a session date."""
+    """Convert a bound for ``get_ohlcv``; for daily bars, midnight UTC stands for a session date."""
     if timeframe.is_intraday or not isinstance(value, datetime) or value != value:  # not a time
         return value
     moment = value if value.tzinfo is None else value.astimezone(UTC)

@@ -1,4 +1,4 @@
-"""The documented sources for single vendors; each class only sets a name and a vendor."""
+"""The documented sources for single vendors; each class only sets the name and the vendor."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ __all__ = [
 
 
 class YFinanceDataSource(VendorDataSource):
-    """Bars from Yahoo Finance; see :class:`VendorDataSource` for the arguments."""
+    """A source of bars from Yahoo Finance; see :class:`VendorDataSource` for the arguments."""
 
     name, provider = "yfinance", "yahoo"
 
 
 class PolygonDataSource(VendorDataSource):
-    """Bars from Polygon (``POLYGON_API_KEY``); arguments as in :class:`VendorDataSource`."""
+    """A source of bars from Polygon (``POLYGON_API_KEY``); arguments as in :class:`VendorDataSource`."""
 
     name, provider = "polygon", "polygon"
 
 
 class AlpacaDataSource(VendorDataSource):
-    """Bars from Alpaca (``ALPACA_API_KEY`` and ``ALPACA_API_SECRET``).
+    """A source of bars from Alpaca (``ALPACA_API_KEY`` and ``ALPACA_API_SECRET``).
 
     See :class:`VendorDataSource` for the arguments.
     """
@@ -39,7 +39,7 @@ class AlpacaDataSource(VendorDataSource):
 
 
 class AlphaVantageDataSource(VendorDataSource):
-    """Bars from Alpha Vantage (``ALPHAVANTAGE_API_KEY``).
+    """A source of bars from Alpha Vantage (``ALPHAVANTAGE_API_KEY``).
 
     See :class:`VendorDataSource` for the arguments.
     """
@@ -48,11 +48,11 @@ class AlphaVantageDataSource(VendorDataSource):
 
 
 class CCXTDataSource(VendorDataSource):
-    """Spot bars from an exchange through ccxt, named ``ccxt:binance`` and so on.
+    """A source of spot bars from an exchange through ccxt, named ``ccxt:binance`` and so on.
 
     Args:
-        exchange_id: Name of the exchange in ccxt; ``exchange`` is another name of this argument.
-            None means the exchange in ``config/data_adapters.yaml``, or else ``binance``.
+        exchange_id: Name of the exchange in ccxt, which may also be passed as ``exchange``. None
+            means the exchange in ``config/data_adapters.yaml``, or else ``binance``.
         testnet: Must be False, because bars from a test network are not market data.
         api_key, api_secret: Not needed for bars.
         manager, **config: See :class:`VendorDataSource`.

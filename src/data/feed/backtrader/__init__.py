@@ -1,1 +1,1 @@
-"""Feeds in the form that Backtrader accepts."""
+"""Live and past bars as Backtrader data feeds."""

@@ -1,4 +1,4 @@
-"""Past bars for Backtrader, as a live feed would have delivered them."""
+"""Past bars as a Backtrader data feed, as a live feed would have delivered them."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ from .feed import BacktraderFeed, WakeHub
 
 
 class BacktestFeed(BacktraderFeed):
-    """All closed bars in a range at once, with the same timestamps as in live feeds.
+    """A data feed of all closed bars in a range, with the same timestamps as in live feeds.
 
-    Backtrader loads them before the run, so indicators are computed in one pass. The feed can be
-    sent to other processes, which ``cerebro.optstrategy`` does to use several processors; no
-    vendor is queried there.
+    Backtrader loads the bars before the run, so indicators are computed in one pass. The feed can
+    be sent to other processes, as ``cerebro.optstrategy`` does to use several processors; no vendor
+    is queried from those processes.
 
     Args:
         manager: Data manager.
@@ -32,8 +32,8 @@ class BacktestFeed(BacktraderFeed):
             ``offline``.
 
     Raises:
-        QueryError: An argument cannot be understood.
-        NoDataError: There is no bar in the range.
+        QueryError: An argument is invalid.
+        NoDataError: There are no bars in the range.
         AllProvidersFailedError: Bars are missing, and no vendor could supply any.
     """
 
@@ -59,9 +59,9 @@ class BacktestFeed(BacktraderFeed):
         super().__init__(_nothing(symbol, step.label), table.__getitem__, bars)
 
     def __getstate__(self) -> dict[str, Any]:
-        """Return the state that an optimization sends to its processes, without locks.
+        """Return the state, without locks, that an optimization sends to its worker processes.
 
-        The receiving process creates new locks.
+        Each process creates new locks.
         """
         series = {"stream": (self.stream.symbol, self.stream.timeframe)}
         return vars(self) | series | dict.fromkeys(("live_hub", "live_box"))

@@ -1,8 +1,8 @@
-"""Feeds as Backtrader sees them: the only module that imports Backtrader (GPL-3, an extra).
+"""Live feeds as Backtrader data feeds; the only module that imports Backtrader (GPL-3, an extra).
 
-A strategy receives every closed bar once, in order, stamped with its close in UTC. It is notified
-(``notify_data``) before the first live bar that the feed is live. Lines are written only in
-Cerebro's own thread.
+A strategy receives every closed bar once, in order, stamped with its closing time in UTC. Before
+the first live bar, it is notified (``notify_data``) that the feed is live. Lines are written only
+in Cerebro's own thread.
 """
 
 from __future__ import annotations
@@ -101,7 +101,7 @@ _hubs: WeakKeyDictionary[object, WakeHub] = WeakKeyDictionary()
 
 
 def hub_of(cerebro: object) -> WakeHub:
-    """Return the only hub of a Cerebro instance; it is dropped together with the instance."""
+    """Return the one hub of a Cerebro instance; it is dropped together with the instance."""
     with _lock:
         return _hubs.setdefault(cerebro, WakeHub())
 
@@ -117,7 +117,7 @@ class LocalizingZone(tzinfo):
         self._zone = zone
 
     def localize(self, moment: datetime) -> datetime:
-        """Return a naive local time as an aware one."""
+        """Return a naive local time as an aware time in this zone."""
         return moment.replace(tzinfo=self)
 
     def utcoffset(self, moment: datetime | None) -> timedelta | None:
@@ -146,7 +146,7 @@ def localizing(zone: str | tzinfo | None) -> tzinfo | None:
     """Return ``zone``, a name or a ``tzinfo``, as an object with ``localize``; None stays None.
 
     Raises:
-        ConfigError: There is no zone of that name.
+        ConfigError: There is no time zone with that name.
     """
     if zone is None or hasattr(zone, "localize"):
         return zone  # type: ignore[return-value]
@@ -161,7 +161,7 @@ def localizing(zone: str | tzinfo | None) -> tzinfo | None:
 
 
 def day_number(at_ms: int) -> float:
-    """Return a time (UTC milliseconds) as a day number, exactly as ``date2num`` computes it."""
+    """Return a time (UTC milliseconds) as a day number, exactly as Backtrader's ``date2num`` does."""
     days, left = divmod(at_ms, DAY_MS)
     hours, left = divmod(left, HOUR_MS)
     minutes, left = divmod(left, MINUTE_MS)
@@ -176,27 +176,27 @@ def day_number(at_ms: int) -> float:
 class BacktraderFeed(bt.DataBase):  # type: ignore[misc]
     """A :class:`~.live_feed.LiveFeed` as a Backtrader data feed.
 
-    It starts and stops with Cerebro; without Cerebro it is used like the feed itself. Daily and
-    longer bars are stamped 23:59:59 on their last date.
+    It starts and stops with Cerebro; without Cerebro, it is used like the underlying feed. Daily
+    and longer bars are stamped 23:59:59 on their last date.
 
     ``tz`` may be a name, a ``ZoneInfo`` or a pytz zone.
 
     Args:
         stream: Underlying feed; it may already be running and have other listeners.
-        closing: Maps opens to closes (UTC milliseconds), such as :class:`~.close_time.Closing`; by
-            default a bar lasts as long as its timeframe.
-        backlog: Closed bars that precede the stream's.
+        closing: Function that maps a bar's opening time to its closing time (UTC milliseconds),
+            such as :class:`~.close_time.Closing`; by default, a bar lasts as long as its timeframe.
+        backlog: Closed bars that are delivered before those of the stream.
 
     Attributes:
         stream: Underlying feed.
-        should_stop: Set this from any thread to end the data feed as soon as its history is
-            delivered.
+        should_stop: Set this to True, from any thread, to end the data feed as soon as its history
+            has been delivered.
         dropped: Number of bars that were not newer than the last one delivered.
         failure: Error that ended the stream, or None.
 
-    Backtrader's parameters are accepted as keywords, and two more, both in seconds: ``qcheck``
-    (the longest wait when nothing arrives) and ``patience`` (how long history may keep other data
-    feeds waiting).
+    Backtrader's parameters are accepted as keywords, with two more in seconds: ``qcheck`` (the
+    longest wait when nothing arrives) and ``patience`` (how long other data feeds may have to wait
+    for this one's history).
     """
 
     params: tuple[tuple[str, Any], ...] = (("qcheck", 1.0), ("patience", 60.0))
@@ -257,7 +257,7 @@ class BacktraderFeed(bt.DataBase):  # type: ignore[misc]
         return self.stream.is_running
 
     def snapshot(self) -> FeedSnapshot:
-        """Return the last closed bars, the forming one and the status, all at one moment."""
+        """Return the last closed bars, the forming bar and the status, all as of one moment."""
         return self.stream.snapshot()
 
     def subscribe(
@@ -268,7 +268,7 @@ class BacktraderFeed(bt.DataBase):  # type: ignore[misc]
         capacity: int | None = None,
         wake: Callable[[], object] | None = None,
     ) -> Mailbox:
-        """Return a queue; see :meth:`~.live_feed.LiveFeed.subscribe`."""
+        """Return a queue of bars and statuses; see :meth:`~.live_feed.LiveFeed.subscribe`."""
         return self.stream.subscribe(
             forming=forming, revisions=revisions, capacity=capacity, wake=wake
         )
@@ -319,18 +319,18 @@ class BacktraderFeed(bt.DataBase):  # type: ignore[misc]
         return True
 
     def haslivedata(self) -> bool:
-        """Return whether something is available without waiting, even if it is only the end."""
+        """Return whether an item, or the end of the feed, is available without waiting."""
         return len(self.live_box) > 0 or self.should_stop or not self.stream.is_running
 
     def clone(self, **kwargs: Any) -> Any:
-        """Return a clone that follows this feed's clock, for resampling next to it."""
+        """Return a clone that follows this feed's clock, so that it can be resampled alongside it."""
         return _Clone(dataname=self, **kwargs)
 
     def _gettz(self) -> tzinfo | None:
         return localizing(self.p.tz)
 
     def _timeoffset(self) -> timedelta:
-        """Return the last bar's offset from the wall clock, because resamplers follow the bars."""
+        """Return the last bar's offset from the wall clock, so that resamplers follow the bars' time."""
         if self.live_seen_ms is None:
             return timedelta()
         return from_ms(self.live_seen_ms) - datetime.now(UTC).replace(tzinfo=None)
@@ -338,8 +338,8 @@ class BacktraderFeed(bt.DataBase):  # type: ignore[misc]
     def start(self) -> None:
         """Start the feed.
 
-        Called in Cerebro's thread, this subscribes first and then starts the stream. Without
-        Cerebro, it only starts the stream.
+        With Cerebro, whose thread calls it, this method first subscribes to the stream and then
+        starts it. Without Cerebro, it only starts the stream.
 
         Raises:
             DataError: The stream cannot work with this configuration.
@@ -381,7 +381,7 @@ class BacktraderFeed(bt.DataBase):  # type: ignore[misc]
 
     @property
     def should_stop(self) -> bool:
-        """Whether the feed was stopped, or ends as soon as its history is delivered."""
+        """Whether the feed was stopped, or will end as soon as its history has been delivered."""
         return self.live_is_stopped or not self.live_wanted
 
     @should_stop.setter
@@ -392,7 +392,7 @@ class BacktraderFeed(bt.DataBase):  # type: ignore[misc]
     # --- bars ------------------------------------------------------------------------------
 
     def _load(self) -> bool | None:
-        """Fill the lines; return True if filled, None if no bar is due yet, False at the end."""
+        """Write the next bar into the lines; return True, None if no bar is due yet, or False at the end."""
         for bar in self.live_waiting:
             if self._write(bar):
                 return True
@@ -409,7 +409,7 @@ class BacktraderFeed(bt.DataBase):  # type: ignore[misc]
         return False
 
     def _next(self) -> Item | None:
-        """Return the next item, waiting for it if a wait is due; None if none arrived or the feed failed."""
+        """Return the next item, waiting at most once per loop; None if none arrived or the feed failed."""
         try:
             item = self.live_box.get()
             if item is None and self._wait():
@@ -421,7 +421,7 @@ class BacktraderFeed(bt.DataBase):  # type: ignore[misc]
         return item
 
     def _wait(self) -> bool:
-        """Wait at most once per Cerebro loop, and for history as long as patience lasts.
+        """Wait at most once per Cerebro loop; while history is loading, wait as long as ``patience``.
 
         Return whether something is available now.
         """
@@ -447,7 +447,7 @@ class BacktraderFeed(bt.DataBase):  # type: ignore[misc]
     def _hear(self, status: StreamStatus) -> None:
         """Notify strategies of the stream's state.
 
-        ``notify_data`` receives the state and its reason as keywords.
+        ``notify_data`` receives the state and its reason as keyword arguments.
         """
         # Only after a first connection: Backtrader interprets this as a broken one.
         default = (self.CONNBROKEN,) if self.live_is_up else ()
@@ -491,7 +491,7 @@ class _Clone(bt.feed.DataClone):  # type: ignore[misc]
 
 
 def run_live(cerebro: Any, **wanted: Any) -> Any:
-    """Run ``cerebro`` and always stop its feeds afterwards: at the end, on errors and on Ctrl-C.
+    """Run ``cerebro``, and stop its feeds afterwards in every case, even after errors and Ctrl-C.
 
     With ``cerebro.run`` alone, feeds keep running if a strategy raises.
 

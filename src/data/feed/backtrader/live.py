@@ -1,6 +1,7 @@
-"""Live feeds for Backtrader by symbol: history at construction, followed by live bars.
+"""Live Backtrader feeds for a symbol: history, loaded by the constructor, followed by live bars.
 
-There is one class for each way of getting bars, and one for each vendor with a documented class.
+There is one class for each way of obtaining bars, and one for each vendor whose class is
+documented.
 """
 
 from __future__ import annotations
@@ -54,20 +55,20 @@ _CONNECTED = frozenset(StreamState) - {StreamState.CONNECTING, StreamState.CLOSE
 
 
 class BaseLiveDataFeed(BacktraderFeed):
-    """Bars for a symbol, for Backtrader: history first, then every closed bar as it arrives.
+    """A Backtrader data feed for a symbol: history first, then every closed bar as it arrives.
 
-    Without Cerebro the feed can be iterated, awaited and inspected (:meth:`snapshot`); ``stream``
-    is the underlying feed. It starts with Cerebro or with the first iteration, or immediately if
-    ``on_new_bar`` is given. Your own subclasses implement ``_connect_realtime``,
-    ``_disconnect_realtime`` and ``_get_latest_data``.
+    Without Cerebro, the feed can be iterated, also with ``async for``, and inspected
+    (:meth:`snapshot`); ``stream`` is the underlying feed. The feed starts with Cerebro or with the
+    first iteration, or immediately if ``on_new_bar`` is given. Your own subclasses implement
+    ``_connect_realtime``, ``_disconnect_realtime`` and ``_get_latest_data``.
 
     Args:
         symbol, interval: Symbol and timeframe of the bars.
         lookback_bars: Number of closed bars of history to deliver first.
-        retry_interval: Seconds before a feed of your own is reconnected; streams and polls have
+        retry_interval: Seconds before your own feed is reconnected; streams and polled feeds have
             their own waits.
-        on_new_bar: Called with the symbol, the bar's opening time (naive UTC) and its values for
-            every bar that closes later, in a separate thread.
+        on_new_bar: Function called, in a separate thread, for every bar that closes after the
+            history, with the symbol, the bar's opening time (naive UTC) and its values.
         data_manager: Source of history; by default the installation's own manager.
         timeout: Seconds allowed for each request for bars, as for ``get_ohlcv``; None allows as
             long as pages keep arriving. Your own ``data_manager`` receives it under the same name.
@@ -75,13 +76,13 @@ class BaseLiveDataFeed(BacktraderFeed):
     Attributes:
         df: Frame of all bars so far, indexed by their opening times.
         is_connected: Whether the feed's source is responding.
-        last_update: Close of the latest bar after the history (naive UTC), or None.
+        last_update: Closing time of the latest bar after the history (naive UTC), or None.
 
     Raises:
-        TypeError: The class lacks the three methods.
+        TypeError: The class does not define the three methods.
         QueryError: ``timeout`` is not a valid time (a ``ValueError``).
-        ValueError: There is no history, or only a substitute's, whose prices are of a different
-            kind than those of the live bars; or ``lookback_bars`` is not a number of bars.
+        ValueError: There is no history, or only a substitute, whose prices are of a different kind
+            than those of the live bars; or ``lookback_bars`` is not a valid number of bars.
     """
 
     # Older programs name columns as they do for frames.
@@ -147,7 +148,7 @@ class BaseLiveDataFeed(BacktraderFeed):
     # --- for subclasses --------------------------------------------------------------------
 
     def _stream(self, past: list[LiveBar]) -> tuple[LiveFeed, list[LiveBar]]:
-        """Return the source of live bars, and the bars that it does not deliver itself."""
+        """Return the stream of live bars, and those of ``past`` that the stream does not deliver itself."""
         name = f"{self.symbol} {self.interval}"
         source = HookSource(name, self.live_timeframe, self, self.live_clock)
         return self._feed_of(source), past
@@ -162,11 +163,11 @@ class BaseLiveDataFeed(BacktraderFeed):
         )
 
     def _connect_realtime(self) -> bool:
-        """Connect; return whether that succeeded."""
+        """Connect to the source; return whether that succeeded."""
         return False
 
     def _disconnect_realtime(self) -> None:
-        """Disconnect."""
+        """Disconnect from the source."""
 
     def _get_latest_data(self) -> pd.DataFrame | None:
         """Return the latest available bars, or None."""
@@ -185,11 +186,11 @@ class BaseLiveDataFeed(BacktraderFeed):
         )
 
     def _wishes(self) -> dict[str, Any]:
-        """Return further keyword arguments of ``get_ohlcv`` for the history."""
+        """Return the keyword arguments of ``get_ohlcv`` with which history is requested."""
         return {} if self.live_timeout_s is None else {"timeout": self.live_timeout_s}
 
     def _process_new_data(self, new_data: pd.DataFrame) -> None:
-        """Deliver bars manually; those that are not newer than the last are dropped.
+        """Deliver bars manually; bars that are not newer than the last one delivered are dropped.
 
         Raises:
             TypeError: This feed has its own source.
@@ -202,12 +203,12 @@ class BaseLiveDataFeed(BacktraderFeed):
     # --- without Cerebro -------------------------------------------------------------------
 
     def __iter__(self) -> Iterator[LiveBar]:
-        """Start the feed if necessary; yield history, then closed bars until it ends."""
+        """Start the feed if necessary; yield the history, then closed bars until the feed ends."""
         yield from self.live_backlog
         yield from (bar for bar in self.stream if self._is_next(bar))
 
     async def __aiter__(self) -> AsyncIterator[LiveBar]:
-        """Do the same as iterating, without blocking the event loop."""
+        """Iterate asynchronously: the same bars, without blocking the event loop."""
         for bar in self.live_backlog:
             yield bar
         async for bar in self.stream:
@@ -219,7 +220,7 @@ class BaseLiveDataFeed(BacktraderFeed):
 
     @property
     def df(self) -> pd.DataFrame:
-        """The frame of all bars so far, or of those kept if more have arrived than are kept."""
+        """The frame of all bars so far; only the latest if more have arrived than are kept."""
         import pandas as pd
 
         snapshot = self.stream.snapshot()
@@ -244,7 +245,7 @@ class BaseLiveDataFeed(BacktraderFeed):
 
     @property
     def last_update(self) -> datetime | None:
-        """The close of the latest bar after the history (naive UTC); a subclass may set it."""
+        """The closing time of the latest bar after the history (naive UTC); a subclass may set it."""
         bars = self.stream.snapshot().bars
         new = bars and bars[-1].stamp_ms > self.live_last_ms
         closed = from_ms(self.live_closing(bars[-1].stamp_ms)) if new else None
@@ -300,9 +301,9 @@ class BaseLiveDataFeed(BacktraderFeed):
 
 
 class SourcedLiveDataFeed(BaseLiveDataFeed):
-    """A feed whose bars, including history, come from one of the library's own sources.
+    """A feed whose bars, including its history, come from one of the library's own sources.
 
-    The three methods of older programs control it from outside.
+    Older programs can control the feed through the three methods that custom feeds define.
     """
 
     pinned: ClassVar[str | None] = None
@@ -324,10 +325,10 @@ class SourcedLiveDataFeed(BaseLiveDataFeed):
         return frame_of(bars[-1:]) if bars else None
 
     def _pin(self) -> str | None:
-        """Return the only vendor that may be queried.
+        """Return the only vendor that may be queried, or None.
 
-        None means the vendor that would be queried first in any case: its bars belong to the usual
-        series.
+        None lets the rules decide. It is also returned if the given vendor is the one that the
+        rules would query first, because its bars then belong to the usual series.
         """
         if self.provider is None or not is_manager(self.data_manager):
             return self.provider
@@ -345,16 +346,17 @@ class SourcedLiveDataFeed(BaseLiveDataFeed):
 
 
 class StreamedLiveDataFeed(SourcedLiveDataFeed):
-    """Bars for any symbol routed to a vendor with a stream, as they close.
+    """A feed of bars as they close, for any symbol that the rules route to a vendor with a stream.
 
     Args:
         symbol, interval: Symbol and timeframe of the bars.
-        provider: The only vendor to use; by default the first routed one that streams such bars.
+        provider: The only vendor to use; by default, the first vendor in the rules that streams
+            such bars.
         adjustment: Adjustment of past prices: ``raw``, ``split`` or ``all``.
         **others: Same as for :class:`BaseLiveDataFeed`.
 
     Raises:
-        ValueError: There is no history, or no vendor streams such bars.
+        ValueError: There is no history, or no vendor streams bars for this symbol and timeframe.
     """
 
     def __init__(
@@ -382,7 +384,7 @@ class StreamedLiveDataFeed(SourcedLiveDataFeed):
         )
         if feed is None:
             raise NoProviderError(
-                f"no vendor streams {self.symbol} {self.interval}; the log says why"
+                f"no vendor streams {self.symbol} {self.interval}; the log gives the reasons"
             )
         return feed, []
 
@@ -395,13 +397,13 @@ class StreamedLiveDataFeed(SourcedLiveDataFeed):
 
 
 class PolledLiveDataFeed(SourcedLiveDataFeed):
-    """Bars for any symbol that the rules can route, requested as they close.
+    """A feed for any symbol that the rules can route; each bar is requested when it closes.
 
     Args:
         symbol, interval: Symbol and timeframe of the bars.
-        polling_interval: Longest time in seconds before missing bars are requested again.
-        provider: The only vendor to query, such as ``yahoo`` or ``ccxt:kraken``; by default as
-            routed.
+        polling_interval: Maximum time in seconds before missing bars are requested again.
+        provider: The only vendor to query, such as ``yahoo`` or ``ccxt:kraken``; by default, the
+            rules decide.
         adjustment: Adjustment of past prices: ``raw``, ``split`` or ``all``.
         **others: Same as for :class:`BaseLiveDataFeed`.
 
@@ -457,13 +459,14 @@ class PolledLiveDataFeed(SourcedLiveDataFeed):
 
 
 class BinanceLiveDataFeed(StreamedLiveDataFeed):
-    """Bars for a pair, only from Binance.
+    """A feed for a pair whose bars come only from Binance.
 
     Args:
         symbol, interval: Symbol and timeframe of the bars.
-        api_key, api_secret: Not needed for bars, and not used.
-        testnet: Whether to use history and stream of the exchange's test network, with a separate
-            cache. If a ``data_manager`` is given, its rules decide which network is queried.
+        api_key, api_secret: Ignored, because bars need no key.
+        testnet: Whether to use the history and stream of the exchange's test network, with a
+            separate cache. If a ``data_manager`` is given, its rules decide which network is
+            queried.
         **others: Same as for :class:`BaseLiveDataFeed`.
 
     Raises:
@@ -518,7 +521,7 @@ class BinanceLiveDataFeed(StreamedLiveDataFeed):
 
 
 class YahooLiveDataFeed(PolledLiveDataFeed):
-    """Bars for a symbol, only from Yahoo; arguments as for :class:`PolledLiveDataFeed`."""
+    """A feed whose bars come only from Yahoo; arguments as for :class:`PolledLiveDataFeed`."""
 
     source_name = "Yahoo Finance"
     pinned = "yahoo"
@@ -529,15 +532,16 @@ class YahooLiveDataFeed(PolledLiveDataFeed):
         return downloader_class("yahoo").capabilities.timeframes.get(self.live_timeframe.label)
 
     def get_status(self) -> dict[str, Any]:
-        """Return the feed's state, with ``yahoo_interval`` and whether Yahoo knows the symbol."""
+        """Return the feed's state, with ``yahoo_interval`` and whether Yahoo recognizes the symbol."""
         own = {"yahoo_interval": self.yahoo_interval, "ticker_valid": not self.df.empty}
         return super().get_status() | own
 
 
 class CoinGeckoLiveDataFeed(PolledLiveDataFeed):
-    """Bars for a coin, only from CoinGecko; arguments as for :class:`PolledLiveDataFeed`.
+    """A feed whose bars come only from CoinGecko; arguments as for :class:`PolledLiveDataFeed`.
 
-    CoinGecko's rate limit applies to all feeds and processes together; requests wait if necessary.
+    CoinGecko's rate limit applies to all feeds and processes taken together; requests wait if
+    necessary.
 
     Attributes:
         call_times: Times of the requests in the last minute, in seconds of the monotonic clock.
@@ -568,17 +572,16 @@ class CoinGeckoLiveDataFeed(PolledLiveDataFeed):
 
 
 class IBKRLiveDataFeed(PolledLiveDataFeed):
-    """Bars for a symbol from an Interactive Brokers gateway.
+    """A feed whose bars come from an Interactive Brokers gateway.
 
     Args:
         symbol, interval: Symbol and timeframe of the bars.
-        host, port, client_id: Address of the gateway and the client's number; defaults come from
-            the rules (``providers.ibkr``), the environment (``IBKR_HOST``, ...) or the usual
-            values.
+        host, port, client_id: Address of the gateway, and the client id; by default from the rules
+            (``providers.ibkr``), the environment (``IBKR_HOST``, ...) or the usual values.
         **others: Same as for :class:`PolledLiveDataFeed`.
 
     Raises:
-        ConfigError: The port or the client number is invalid.
+        ConfigError: The port or the client id is invalid.
         ValueError: There is no history.
     """
 

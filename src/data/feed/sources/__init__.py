@@ -1,1 +1,1 @@
-"""Where a feed's bars come from: streams, polls, replays, files and callbacks."""
+"""The sources of a feed's bars: streams, polling, replays, files and callbacks."""

@@ -1,4 +1,4 @@
-"""Where a feed's bars come from: sockets, polls, replays and files all look the same."""
+"""The common interface of all sources of a feed's bars: sockets, polling, replays and files."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ class Sink(Protocol):
     """The receiving end of a source. No method blocks; only one thread calls it at a time."""
 
     def bar(self, bar: LiveBar) -> None:
-        """Accept the next bar: closed ones ascend strictly by stamp, forming ones come after them."""
+        """Accept the next bar. Closed bars arrive in strictly ascending order, a forming bar after them."""
 
     def revised(self, bar: LiveBar) -> None:
-        """Accept the corrected version of a closed bar that was delivered before."""
+        """Accept the corrected version of a closed bar that has already been delivered."""
 
     def status(self, status: StreamStatus) -> None:
         """Accept the state of the source; it applies to the bars that follow."""
 
     def end(self, error: DataError | None = None) -> None:
-        """Accept the end: everything was delivered, or ``error`` ended the source."""
+        """Accept the end of the source: everything was delivered, or ``error`` ended it."""
 
 
 class Source(Protocol):
@@ -47,7 +47,7 @@ class Source(Protocol):
         """
 
     def stop(self) -> None:
-        """Stop within half a second; nothing is pushed after it returns. May be called twice."""
+        """Stop within half a second; nothing is pushed after the return. May be called twice."""
 
 
 # --- sources with one thread ------------------------------------------------------------------
@@ -60,14 +60,14 @@ _JOIN_S = 0.4
 
 
 class Halt:
-    """A wait that can be cut short. Thread-safe."""
+    """A way to wait that another thread can cut short. Thread-safe."""
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
         self._is_set = threading.Event()
 
     def set(self) -> None:
-        """End the current wait and all later ones."""
+        """End the current wait, and all later waits immediately."""
         self._is_set.set()
 
     @property
@@ -95,7 +95,8 @@ class ThreadedSource(ABC):
     Args:
         name: Name of the series, for the thread and for messages.
         clock: Clock used for waiting.
-        call: Makes a run count as a call: named in logs, with its final error reported.
+        call: Returns a context manager that makes a run count as a call: it is named in logs, and
+            its final error is reported.
     """
 
     def __init__(
@@ -129,7 +130,7 @@ class ThreadedSource(ABC):
 
     @abstractmethod
     def run(self, sink: Sink, halt: Halt) -> None:
-        """Push until everything was pushed or ``halt`` is set; runs in the thread.
+        """Push bars until all have been pushed or ``halt`` is set; runs in the source's own thread.
 
         Raises:
             DataError: An error that ends the source, and with it the feed.
@@ -152,7 +153,8 @@ def run_logged(name: str, run: Callable[[], None]) -> None:
     """Run the body of a feed's thread; an error that ends it is logged under ``name``.
 
     Raises:
-        DataError: The error that ended the work; an error of another class becomes its cause.
+        DataError: The error that ended the work; any other exception becomes the cause of a
+            ``DataError``.
     """
     try:
         # At the top of a thread, no caller would see an error, whether the library's or not.

@@ -1,4 +1,4 @@
-"""Feeds written by users: three methods that are called repeatedly."""
+"""Feeds written by users, whose three methods are called repeatedly."""
 
 from __future__ import annotations
 
@@ -24,15 +24,15 @@ log = logging.getLogger("onetape.feed")
 
 
 class Hooks(Protocol):
-    """The methods of a feed written by a user."""
+    """The methods that a user's own feed defines."""
 
     retry_interval: float
 
     def _connect_realtime(self) -> bool:
-        """Connect; return whether that succeeded."""
+        """Connect to the source; return whether that succeeded."""
 
     def _disconnect_realtime(self) -> object:
-        """Disconnect."""
+        """Disconnect from the source."""
 
     def _get_latest_data(self) -> pd.DataFrame | None:
         """Return the latest available bars, or None."""
@@ -42,10 +42,10 @@ class Hooks(Protocol):
 
 
 class HookSource(ThreadedSource):
-    """Polls the hooks of a feed, and also takes bars pushed manually.
+    """Polls the methods (hooks) of a user's own feed, and also accepts bars pushed manually.
 
     Errors raised by a hook are logged, and the feed is reconnected after ``retry_interval``
-    seconds. A bar that opens in the future by the system clock is dropped and logged.
+    seconds. A bar whose opening time is in the future by the system clock is dropped and logged.
 
     Args:
         name: Name of the series.
@@ -76,7 +76,7 @@ class HookSource(ThreadedSource):
         super().start(sink)
 
     def push(self, bars: Iterable[LiveBar]) -> None:
-        """Push the bars that are newer than the last; does nothing before the start."""
+        """Push the bars that are newer than the last one pushed; does nothing before the start."""
         latest_ms = latest_live(self._timeframe, self.clock.now_ms())
         with self._pushing:
             for bar in bars:

@@ -1,4 +1,4 @@
-"""The past bars that a feed requests: those before it began, and those its stream lost."""
+"""The past bars that a feed requests: those before its start, and those that its stream lost."""
 
 from __future__ import annotations
 
@@ -39,14 +39,15 @@ class Manager(Protocol):
 
 
 class Filled(NamedTuple):
-    """The bars that history has for a span.
+    """The answer to a request for past bars.
 
     Attributes:
-        bars: Closed bars in the span.
-        absent: Stamps of expected bars that definitely do not exist, or for which there is only an
-            invalid row.
-        why: Reason why other bars are missing; empty if none is.
-        hole_ms: Stamp of the first missing bar that may still arrive; None if there is none.
+        bars: Closed bars in the requested span.
+        absent: Timestamps of expected bars that definitely do not exist, or for which there is only
+            an invalid row.
+        why: Reason why other bars are missing; empty if none are.
+        hole_ms: Timestamp of the first missing bar that may still become available; None if there
+            is none.
     """
 
     bars: list[LiveBar]
@@ -56,21 +57,21 @@ class Filled(NamedTuple):
 
     @property
     def until_ms(self) -> int:
-        """The time from which a feed continues once it has delivered the bars before the first gap.
+        """The time from which a feed continues after delivering the bars before the first gap.
 
-        There must be bars.
+        ``bars`` must not be empty.
         """
         return self.bars[-1].stamp_ms + 1 if self.hole_ms is None else self.hole_ms
 
     @property
     def doubted(self) -> Filled:
-        """The same answer with its absent bars counted as missing, as they may still arrive."""
+        """The same answer with absent bars treated as missing, that is, as if they could still arrive."""
         holes = [*self.absent[:1], *([] if self.hole_ms is None else [self.hole_ms])]
         return Filled(self.bars, [], self.why or NO_BAR, min(holes, default=None))
 
 
 def hole_in_history(hole: Span, why: str) -> str:
-    """Return a message about the first gap in the history that a feed began with."""
+    """Return a message about the first gap in the history with which a feed began."""
     return f"its history lacks bars from {iso(hole.start)} on: {why or 'they are being fetched'}"
 
 
@@ -78,26 +79,26 @@ class History(Protocol):
     """A source of closed past bars. May raise any ``DataError``."""
 
     def last(self, count: int, *, again: bool = False) -> Filled:
-        """Return the last ``count`` closed bars, or all there are, with the gaps between them.
+        """Return the last ``count`` closed bars, or all that exist, and the gaps between them.
 
-        With ``again``, an answer received a moment ago is not reused.
+        With ``again``, a very recent answer is not reused.
         """
 
     def between(self, span: Span, *, again: bool = False) -> Filled:
-        """Return the bars in ``span``; with ``again``, a recent answer is not reused."""
+        """Return the bars in ``span``; with ``again``, a very recent answer is not reused."""
 
 
 class ManagerHistory:
-    """History from the data manager, with the same routing and store as any call.
+    """History from a data manager, with the same routing and store as any other call.
 
     Args:
         manager: Data manager that supplies the bars.
         symbol: Symbol as the user writes it.
         grid: Grid of the series.
         clock: Source of the current time, for the age of bars.
-        patience_ms: Time after a bar closes from which a vendor's statement that there is none is
-            trusted; before that, the bar may just be late.
-        pinned: The only vendor whose bars count, if any.
+        patience_ms: Milliseconds after a bar's close from which a vendor's report that the bar does
+            not exist is trusted; before that, the bar may just be late.
+        pinned: The only vendor whose bars are used; None for all vendors.
         adjustment: Adjustment of the prices.
         timeout_s: Seconds allowed for each request, like ``timeout=`` of ``get_ohlcv``; None
             allows as long as pages keep arriving.
@@ -127,14 +128,14 @@ class ManagerHistory:
             self._options["timeout"] = timeout_s
 
     def last(self, count: int, *, again: bool = False) -> Filled:
-        """Return the last ``count`` closed bars, or all there are, with the gaps between them.
+        """Return the last ``count`` closed bars, or all that exist, and the gaps between them.
 
-        They begin after the span that no vendor serves. An expected bar that is missing without a
-        gap in the answer does not exist. If vendors have no bar at all, ``why`` is the reason why
-        one may still arrive.
+        If no vendor serves the beginning of the range, the bars begin after that part. An expected
+        bar that is missing from an answer which reports no gap there does not exist. If vendors
+        have no bars at all, ``why`` gives the reason why bars may still arrive.
 
         Raises:
-            UnavailableError: There is no bar because a vendor failed.
+            UnavailableError: There are no bars because a vendor failed.
         """
         frame = self._ask(bars=count, force_refresh=again)
         bars, gaps = bars_of(frame, "history"), _gaps(frame)
@@ -167,7 +168,7 @@ class ManagerHistory:
     def _judged(
         self, expected: Stamps, bars: list[LiveBar], frame: pd.DataFrame, gaps: Sequence[_Gap]
     ) -> Filled:
-        """Return an answer that separates bars that do not exist from those that are only missing so far."""
+        """Return an answer that separates bars that do not exist from bars that are only missing so far."""
         present = np.array([bar.stamp_ms for bar in bars], dtype=np.int64)
         missing = np.setdiff1d(expected, present)
         if not len(missing):
@@ -198,7 +199,7 @@ class ManagerHistory:
 def bars_of(frame: pd.DataFrame, origin: Origin) -> list[LiveBar]:
     """Return the valid rows of a frame as bars, in order.
 
-    An answer contains invalid rows if nothing better is known, and marks them.
+    If nothing better is available, a frame contains invalid rows, which are marked.
     """
     values = [
         frame[name].to_numpy(np.float64) for name in ("open", "high", "low", "close", "volume")
@@ -208,9 +209,7 @@ def bars_of(frame: pd.DataFrame, origin: Origin) -> list[LiveBar]:
     if not ok.all():
         bad = table.take(~ok)
         first, reason = from_ms(int(bad.stamps[0])), faults_of(bad)[0]
-        log.warning(
-            "%d rows cannot be bars and were left out, the first at %s: %s", len(bad), first, reason
-        )
+        log.warning("%d invalid rows were left out, the first at %s: %s", len(bad), first, reason)
         table = table.take(ok)
     stamps, columns = table.stamps.tolist(), [column.tolist() for column in table.values()]
     return [
@@ -228,8 +227,8 @@ class _Gap(NamedTuple):
     """A span without bars in an answer, with the reason.
 
     Attributes:
-        span, reason: Span and reason from the provenance of the answer.
-        has_failed: Whether a vendor failed at this or another span of the answer.
+        span, reason: Span and reason of the gap, from the provenance of the answer.
+        has_failed: Whether a vendor failed for this or another span of the answer.
     """
 
     span: Span
@@ -238,18 +237,18 @@ class _Gap(NamedTuple):
 
     @property
     def is_nothing(self) -> bool:
-        """Whether vendors report that there is no bar."""
+        """Whether the vendors report that there are no bars in the gap."""
         return self.reason.startswith(NO_BAR)
 
     @property
     def is_unserved(self) -> bool:
-        """Whether a retry is pointless: no vendor failed, but none serves such bars."""
+        """Whether a retry is pointless, because no vendor failed but none serves such bars."""
         may_come = self.is_nothing or self.reason in (UNPUBLISHED, DELETED)
         return not (self.has_failed or may_come)
 
 
 def _gaps(frame: pd.DataFrame) -> list[_Gap]:
-    """Return a frame's gaps according to its provenance, ascending, without off-calendar ones."""
+    """Return a frame's gaps from its provenance, ascending, without spans in which the market is closed."""
     facts = frame.attrs.get(ATTRS_KEY, {})
     has_failed = facts.get("unanswered") is not None
     return [
@@ -268,7 +267,7 @@ def _reasons(gaps: Iterable[_Gap]) -> str:
 
 
 def _lie_in(stamps: Stamps, spans: Sequence[Span]) -> NDArray[np.bool_]:
-    """Return which stamps are in one of ``spans``, which ascend and do not overlap."""
+    """Return a mask of the timestamps that are in one of ``spans``, which are ascending and disjoint."""
     starts = np.array([span.start for span in spans], dtype=np.int64)
     ends = np.array([0, *(span.end for span in spans)], dtype=np.int64)
     return stamps < ends[np.searchsorted(starts, stamps, side="right")]
@@ -278,7 +277,7 @@ def _lie_in(stamps: Stamps, spans: Sequence[Span]) -> NDArray[np.bool_]:
 
 
 def live_bars(frame: pd.DataFrame, origin: Origin = "history") -> list[LiveBar]:
-    """Return the rows of any frame of bars, ascending; of rows with one stamp the last counts.
+    """Return a frame's rows as ascending bars; of several rows with one timestamp, the last is used.
 
     Raises:
         ResponseFormatError: The value is not a frame of bars.
@@ -287,7 +286,7 @@ def live_bars(frame: pd.DataFrame, origin: Origin = "history") -> list[LiveBar]:
 
 
 def frame_of(bars: Iterable[LiveBar]) -> pd.DataFrame:
-    """Return the canonical frame of closed bars, stamped by their opening times."""
+    """Return closed bars as a canonical frame, indexed by their opening times."""
     return build_frame(BarTable.from_bars([Bar(*bar[:6]) for bar in bars]))
 
 
@@ -312,10 +311,10 @@ def check_lookback(count: object) -> None:
 def lookback_range(
     market: MarketCalendar | None, timeframe: Timeframe, count: int, now_ms: int
 ) -> dict[str, Any]:
-    """Return ``start_date`` and ``end_date`` of the last ``count`` closed bars, both inclusive.
+    """Return the ``start_date`` and ``end_date``, both inclusive, of the last ``count`` closed bars.
 
-    Daily and longer bars are given by dates, others by naive UTC times. If the market is not
-    known, or there were not that many bars, the range is as long as ``count`` bars.
+    They are dates for daily and longer bars, and naive UTC times for other bars. If the market is
+    not known, or not that many bars are expected, the range is simply as long as ``count`` bars.
     """
     start, end = _stamps(market, timeframe, count, now_ms)
     return {"start_date": _named(timeframe, start), "end_date": _named(timeframe, end)}

@@ -1,7 +1,7 @@
-"""Bars from vendors without a stream: requested when they close, then pushed like a stream's.
+"""Bars from vendors without a stream: requested when they close, then pushed like streamed bars.
 
-Requests go through the data manager like all others: routing, limits, checks and the cache are the
-same, and every closed bar is stored as it arrives.
+Requests go through the data manager like all others, with the same routing, limits, checks and
+cache; every closed bar is stored when it arrives.
 """
 
 from __future__ import annotations
@@ -40,23 +40,25 @@ _LONGEST_S = 60.0
 
 
 class PollSource(ThreadedSource):
-    """Requests the bars of one series whenever one closes.
+    """A source that requests each bar of a series when it closes.
 
-    Missing bars are requested again after 2, 4, 8 ... seconds, up to ``interval_s``, and later
-    bars wait for them; a bar is skipped only if a vendor reports that there is none. Vendors'
-    errors never end the source.
+    Missing bars are requested again after 2, 4, 8 ... seconds, up to ``interval_s``, and later bars
+    are held back until then; a bar is skipped only if a vendor reports that it does not exist.
+    Errors at vendors never end the source.
 
     Args:
         name: Name of the series.
         history: Source of the bars; its requests are paced by the vendors' limits.
         grid: Grid of the expected bars.
         lookback: Number of closed bars of history to deliver first.
-        interval_s: Longest time between two requests for missing bars, and the time between two
+        interval_s: Maximum seconds between two requests for missing bars, and seconds between two
             requests for the forming bar.
-        running: Requests the forming bar; None if it is not wanted, since each call is a request.
-        on_ask: Called before every request.
+        running: Function that requests the forming bar; None if forming bars are not wanted, since
+            each call costs a request.
+        on_ask: Function called before every request.
         clock: Clock used for waiting.
-        call: Makes a run count as a call: named in logs, with its final error reported.
+        call: Returns a context manager that makes a run count as a call: it is named in logs, and
+            its final error is reported.
 
     Attributes:
         asked_ms: Time of the last request (UTC milliseconds), or None.
@@ -84,7 +86,7 @@ class PollSource(ThreadedSource):
         self._interval_s, self.running, self._on_ask = interval_s, running, on_ask
 
     def run(self, sink: Sink, halt: Halt) -> None:
-        """Request, push and wait until stopped.
+        """Request bars, push them and wait for the next, until stopped.
 
         Raises:
             QueryError: The series does not exist, or no vendor serves it.
@@ -120,7 +122,7 @@ class PollSource(ThreadedSource):
         return poll
 
     def _fetch_lacking(self, poll: _Poll, sink: Sink, *, again: bool) -> bool:
-        """Request the missing bars and push those received; return whether none are missing now."""
+        """Request the missing bars and push those received; return whether all have been received."""
         filled, frontier = Filled([], []), -1
         # Bars after a gap in the history are requested as soon as the gap is filled.
         while frontier < min(poll.line.frontier, poll.loaded_ms + 1):
@@ -139,7 +141,7 @@ class PollSource(ThreadedSource):
         return self._judge(poll, coming, filled.why, sink)
 
     def _answered(self, sink: Sink) -> None:
-        """Report that the source is connected, although it keeps no connection open."""
+        """Report the first answer as a connection, although no connection is kept open."""
         if not self._is_up:
             self._is_up = True
             self._tell(sink, StreamState.BACKFILLING, "it answers")
@@ -181,7 +183,7 @@ class PollSource(ThreadedSource):
         try:
             bar = running()
         except _PASSING as error:
-            log.info("the running bar of %s could not be requested: %s", self.name, error)
+            log.info("the forming bar of %s could not be requested: %s", self.name, error)
             return
         if bar is not None:
             sink.bar(bar._replace(is_closed=False, origin="live"))
@@ -190,7 +192,7 @@ class PollSource(ThreadedSource):
         return (close_ms - self.clock.now_ms()) / 1000 + _GRACE_S
 
     def _coming(self, now_ms: int) -> int:
-        """Return the stamp of the first bar that has not closed."""
+        """Return the timestamp of the first bar that has not closed at ``now_ms``."""
         return first_unclosed(self._grid.calendar, self._grid.timeframe, now_ms, self._grid.anchor)
 
     def _note(self) -> None:
@@ -202,17 +204,18 @@ class PollSource(ThreadedSource):
 
 
 class _Poll:
-    """The state of one run: the delivered bars and those to request. For one thread.
+    """The state of one run: the delivered bars, and the bars to request. For one thread.
 
     Args:
         grid: Grid of the series.
-        history: History that the run begins with.
-        start_ms: Bars of the history before this time are delivered immediately.
+        history: History with which the run begins.
+        start_ms: Time before which all bars of the history are delivered immediately.
 
     Attributes:
         given: Bars delivered immediately.
-        loaded_ms: Bars missing before this time are missing in the history.
-        line: Continuation of the series.
+        loaded_ms: Time of the last bar in the history; a bar that is missing before it is missing
+            from the history.
+        line: Queue that delivers later bars in order, after those that are missing.
     """
 
     def __init__(self, grid: BarGrid, history: Filled, start_ms: int) -> None:
@@ -225,7 +228,8 @@ class _Poll:
     def wanted(self, coming_ms: int) -> Span | None:
         """Return the span to request, or None if no bar is missing.
 
-        The span contains the missing bars and the last ones delivered.
+        The span contains the missing bars, and the last bars delivered, which may have been
+        corrected.
         """
         lacking = self.line.gap(coming_ms)
         if lacking is None:
@@ -236,7 +240,7 @@ class _Poll:
         return Span(min([lacking.start, *self._recent]), end)
 
     def revised(self, bars: Sequence[LiveBar]) -> list[LiveBar]:
-        """Return the bars that were delivered before with other values."""
+        """Return the bars in ``bars`` that have already been delivered, but with different values."""
         changed = [
             bar
             for bar in bars
@@ -275,18 +279,18 @@ def polled(
     timeout_s: float | None = None,
     on_ask: Callable[[], object] = lambda: None,
 ) -> PollSource:
-    """Return a source that queries ``manager`` whenever a bar closes.
+    """Return a source that requests bars from ``manager`` whenever a bar closes.
 
     Args:
         manager: Data manager that supplies the bars.
         symbol, timeframe: Symbol and timeframe of the bars.
         lookback: Number of closed bars of history to deliver first.
-        provider: Vendor to use exclusively.
+        provider: The only vendor to query; None to let the rules decide.
         interval_s: See :class:`PollSource`.
         forming: Whether the forming bar is requested every ``interval_s``.
         adjustment: Adjustment of the prices.
         timeout_s: Seconds allowed for each request. None means no limit as long as pages keep arriving.
-        on_ask: Called before every request.
+        on_ask: Function called before every request.
     """
     step, clock = Timeframe.parse(timeframe), clock_of(manager)
     # A symbol without a known market may trade at any time.

@@ -2,8 +2,8 @@
 
 The stream is subscribed to before history is loaded, so nothing is lost between the two. A gap
 caused by a lost connection or a lost message is filled by the data manager, with the same routing
-and store as any call; bars that arrive meanwhile wait. ``LIVE`` is reported when nothing is
-missing.
+and store as any other call; bars that arrive in the meantime are held back. ``LIVE`` is reported
+when nothing is missing.
 """
 
 from __future__ import annotations
@@ -52,13 +52,13 @@ _SILENT_BARS = 3
 class Stream(Source, Protocol):
     """A source that may lose, repeat and reorder bars, and that reports when it is connected.
 
-    Its statuses are ``CONNECTING`` (nothing arrives) and ``BACKFILLING`` (from now on everything
-    arrives). While connected, there are also ``DELAYED`` (bars that closed by its time come only
-    from history) and ``LIVE`` (data arrive, but do not make a bar).
+    Its statuses are ``CONNECTING`` (nothing arrives) and ``BACKFILLING`` (from now on, everything
+    arrives). While it is connected, it also reports ``DELAYED`` (bars that closed by the time of
+    the status come only from history) and ``LIVE`` (data arrive that do not make a bar yet).
     """
 
     def doubt(self, reason: str, silent_s: float) -> None:
-        """Check the connection: it was silent for ``silent_s`` despite having data to send."""
+        """Check the connection, because it was silent for ``silent_s`` although there was data to send."""
 
 
 @dataclass(frozen=True)
@@ -66,10 +66,10 @@ class StreamTimings:
     """Durations used by a gap-free source, in seconds; tests make them short.
 
     Attributes:
-        tick: Interval between reads of the clock.
-        grace: Time after its close in which a bar may still arrive from the stream.
-        quiet: Minimum silence in an open market, which must also last for three bars, before the
-            stream is doubted.
+        tick: Interval between two looks at the clock.
+        grace: Time after a bar's close during which the bar may still arrive from the stream.
+        quiet: Minimum silence in an open market before the connection is checked; the silence must
+            also last for at least three bars.
         retry: Waits between requests for the same gap.
         delayed_after: Number of requests for the same gap after which the feed counts as delayed.
         dense: Whether the stream sends a bar even if nothing was traded; otherwise history is
@@ -93,7 +93,8 @@ class Start:
 
     Attributes:
         lookback: Number of closed bars of history to deliver first.
-        after_ms: Stamp of the last bar that the caller already has, instead of ``lookback``.
+        after_ms: Timestamp of the last bar that the caller already has; used instead of
+            ``lookback``.
     """
 
     lookback: int = 1000
@@ -101,7 +102,7 @@ class Start:
 
 
 class GapFreeSource:
-    """Makes one gap-free source from a stream and history; see :class:`~.base.Source`.
+    """A source that combines a stream and history without gaps; see :class:`~.base.Source`.
 
     Args:
         stream: Source of new bars as they arrive.
@@ -109,10 +110,11 @@ class GapFreeSource:
         grid: Grid of the expected bars.
         clock: Source of the current time.
         start: Point where the feed begins.
-        keep: Stores closed bars of the stream.
-        correct: Takes a stream bar that was delivered before with other values.
+        keep: Function that stores closed bars from the stream.
+        correct: Function called with a bar from the stream that corrects one delivered before.
         patience: Durations and limits.
-        call: Makes a run count as a call: named in logs, with its final error reported.
+        call: Returns a context manager that makes a run count as a call: it is named in logs, and
+            its final error is reported.
     """
 
     def __init__(
@@ -142,7 +144,7 @@ class GapFreeSource:
         run.thread.start()
 
     def stop(self) -> None:
-        """See :class:`~.base.Source`; the answer to a request in progress is dropped."""
+        """Stop; see :class:`~.base.Source`. The answer to a request in progress is discarded."""
         run, self._run = self._run, None
         if run is None:
             return
@@ -156,7 +158,7 @@ class GapFreeSource:
 
 
 class Inbox(Mailbox):
-    """A sink for the stream's items, which wait here for the run's thread."""
+    """A sink in which the stream's items wait for the thread of the run."""
 
     def __init__(self) -> None:
         super().__init__("the feed's own thread", forming=True, revisions=True)
@@ -170,13 +172,13 @@ class Inbox(Mailbox):
 
 
 class StreamThread:
-    """One run of a gap-free source: a thread, and state that no other thread touches.
+    """One run of a gap-free source: a thread, and state that only this thread uses.
 
     Attributes:
-        inbox: Sink that the stream pushes into.
+        inbox: Sink into which the stream pushes its items.
         thread: Thread of the run; must be started once.
-        passed_on: Number of stream bars that were dropped because too many were waiting; they come
-            from history.
+        passed_on: Number of the stream's bars that were dropped because too many were waiting; they
+            are taken from history instead.
     """
 
     def __init__(self, source: GapFreeSource, sink: Sink) -> None:
@@ -228,7 +230,7 @@ class StreamThread:
         """Process items and deliver bars until the run is stopped or the stream ends.
 
         Raises:
-            DataError: The stream has ended permanently, or there will never be such bars.
+            DataError: The stream has ended permanently, or no vendor will ever have such bars.
         """
         while not (self._is_stopped or self.inbox.is_over):
             self._read(self._patience.tick)
@@ -263,7 +265,7 @@ class StreamThread:
         self._set_time()
 
     def _set_time(self) -> None:
-        """Reread the wall clock; bars that closed by then come from history."""
+        """Reread the wall clock, and take all bars that have closed by now from history."""
         self._now.set()
         self._silence.restart()
         self._backfill_until = 0  # the clock may have been set back meanwhile
@@ -301,7 +303,7 @@ class StreamThread:
             self._revised(bar)
 
     def _leave_to_history(self, bar: LiveBar) -> None:
-        """Drop a stream bar; history supplies it once all earlier bars have been delivered."""
+        """Drop a bar from the stream; it is taken from history once all earlier bars have been delivered."""
         if not self.passed_on:
             log.warning(
                 "%d bars are waiting for earlier ones; newer bars are fetched from history",
@@ -311,14 +313,14 @@ class StreamThread:
         self._backfill_until = max(self._backfill_until, bar.stamp_ms + 1)
 
     def _is_on_grid(self, stamp_ms: int) -> bool:
-        """Return whether a bar belongs to the series; bars outside the session do not."""
+        """Return whether a bar with this timestamp is expected; bars outside the session are not."""
         if stamp_ms != self._checked_stamp:
             self._checked_stamp = stamp_ms
             self._is_expected = self._slots.next_open(stamp_ms) == stamp_ms
         return self._is_expected
 
     def _revised(self, bar: LiveBar) -> None:
-        """Pass on a correction of a delivered bar; the bar itself is never delivered again."""
+        """Pass on a correction of a delivered bar as a revision, if its values have changed."""
         for place, old in enumerate(self._recent):
             if old.stamp_ms == bar.stamp_ms and old[:6] != bar[:6]:
                 self._recent[place] = bar
@@ -364,9 +366,9 @@ class StreamThread:
             self._read(0.0)
 
     def _loaded(self, count: int) -> Continuation | None:
-        """Deliver the last ``count`` bars up to the first gap, and return their continuation.
+        """Deliver the last ``count`` bars up to the first gap; return the queue that continues them.
 
-        It is None if loading failed.
+        The result is None if loading failed.
 
         Raises:
             QueryError: No vendor will ever have such bars.
@@ -399,10 +401,11 @@ class StreamThread:
         return continuation
 
     def _judged(self, filled: Filled) -> tuple[Filled, bool]:
-        """Return the answer from history as it is to be used, and whether that is final.
+        """Return the answer from history as it is to be used, and whether it can be used as final.
 
-        A vendor's report that there is no bar may be a temporary error; if silence is normal, it is
-        accepted immediately.
+        A vendor's report that a bar does not exist may be a temporary error, so it must persist for
+        a while. If the stream sends no bars without trades, such reports are normal and accepted
+        immediately.
         """
         is_denied = filled.absent or not (filled.bars or self._continuation)
         if not (self._patience.dense and is_denied):
@@ -419,7 +422,7 @@ class StreamThread:
             self._sink.bar(bar)
 
     def _give_due(self, continuation: Continuation) -> None:
-        """Deliver the bars whose turn it is; those from the stream are queued for storing."""
+        """Deliver the bars that are next in order; those from the stream are queued for storing."""
         bars = continuation.take()
         for bar in bars:
             self._give(bar)
@@ -428,7 +431,7 @@ class StreamThread:
             self._unkept.extend(bar for bar in bars if bar.origin == "live")
 
     def _keep(self) -> None:
-        """Store delivered bars that have closed by the local clock; a vendor's clock may be ahead."""
+        """Store the delivered bars that have closed by the local clock; the vendor's clock may be ahead."""
         unkept = self._unkept
         if not unkept or self._is_stopped:
             return
@@ -439,7 +442,7 @@ class StreamThread:
             self._source.keep(closed)
 
     def _gap(self, continuation: Continuation) -> Span | None:
-        """Return the span where bars are overdue, or None."""
+        """Return the first span in which bars are overdue, or None."""
         until = self._backfill_until
         if self._patience.dense or not self._is_connected or self._is_silent():
             until = max(until, self._first_unclosed(self._patience.grace))
@@ -463,7 +466,7 @@ class StreamThread:
             self._silence.checked(missed=missed)
 
     def _failed(self, reason: str) -> None:
-        """Record a failed request; the next report of a missing bar is doubted again."""
+        """Record a failed request; after it, reports that bars do not exist are doubted anew."""
         self._denied_since = None
         self._schedule(reason)
 
@@ -477,7 +480,7 @@ class StreamThread:
     # --- state -----------------------------------------------------------------------------
 
     def _report(self, gap: Span | None) -> None:
-        """Report the state that results from connection, silence and gap."""
+        """Report the state that follows from the connection, silence and any gap."""
         if not self._is_connected:
             self._set_state(StreamState.CONNECTING, self._lost_reason)
             return
@@ -501,7 +504,7 @@ class StreamThread:
         return StreamState.BACKFILLING, "bars are missing"
 
     def _is_silent(self) -> bool:
-        """Return whether the stream has been silent too long; items in the inbox count as sent."""
+        """Return whether the stream has been silent too long; items in the inbox end a silence."""
         return self._silence.is_long and not any(map(_is_market_sign, self.inbox.waiting()))
 
     def _set_state(self, state: StreamState, reason: str) -> None:
@@ -513,14 +516,14 @@ class StreamThread:
             self._sink.status(StreamStatus(state, reason, self._source.clock.now_ms()))
 
     def _first_unclosed(self, grace_s: float) -> int:
-        """Return the stamp before which every expected bar closed at least ``grace_s`` ago."""
+        """Return the timestamp before which every expected bar closed at least ``grace_s`` seconds ago."""
         grid = self._source.grid
         now = self._now.ms() - round(grace_s * SECOND_MS)
         return first_unclosed(grid.calendar, grid.timeframe, now, grid.anchor)
 
 
 def _is_market_sign(item: Item) -> bool:
-    """Return whether an item is evidence of the market, not only of the connection."""
+    """Return whether an item shows that market data arrive, not only that the connection works."""
     return not isinstance(item, StreamStatus) or item.state is StreamState.LIVE
 
 
@@ -528,10 +531,10 @@ def _is_market_sign(item: Item) -> bool:
 
 
 class SilenceWatch:
-    """Measures the silence of one subscription while its market is open. For one thread.
+    """Measures how long a subscription has been silent while its market is open. For one thread.
 
     Args:
-        grid: Grid of the bars that the stream sends; silence must last for three of them.
+        grid: Grid of the bars that the stream sends; only a silence of at least three bars counts.
         floor_s: Minimum silence in seconds.
         now: Source of the current time.
 
@@ -550,12 +553,12 @@ class SilenceWatch:
         self._missed_s = 0.0
 
     def market_spoke(self) -> None:
-        """Record that market data arrived."""
+        """Record that market data arrived, which ends the silence."""
         self._since_ms = self._market_ms = self._now.ms()
         self.is_stale = False
 
     def restart(self) -> None:
-        """Restart the count, because a new connection by itself proves nothing."""
+        """Restart the measurement without ending a silence, as a new connection by itself proves nothing."""
         self._since_ms = self._now.ms()
 
     @property
@@ -567,7 +570,7 @@ class SilenceWatch:
         return open_ms(self._calendar, span) > self._limit_ms
 
     def is_after(self, stamp_ms: int) -> bool:
-        """Return whether a bar began after the last market data, so that no part of it was sent."""
+        """Return whether a bar began after the last market data arrived, so that no part of it was sent."""
         return stamp_ms >= self._market_ms - self._half_ms
 
     def checked(self, *, missed: bool) -> None:
@@ -589,8 +592,8 @@ class SilenceWatch:
 class SteadyNow:
     """The wall time at the last :meth:`set`, advanced by a clock that never jumps.
 
-    No bar moves into the future or the past if an administrator sets the clock, or at a leap
-    second. For one thread.
+    Thus a bar does not move into the future or the past when an administrator sets the clock, or at
+    a leap second. For one thread.
     """
 
     def __init__(self, clock: Clock) -> None:
@@ -602,10 +605,10 @@ class SteadyNow:
         self._wall_ms, self._since = self._clock.now_ms(), self._clock.monotonic()
 
     def set_by(self, event_ms: int) -> bool:
-        """Reread the wall clock if it makes an event current that the local time does not.
+        """Reread the wall clock if, unlike the time kept here, it says that an event is happening now.
 
-        In that case the clock was wrong at the last reading and has been corrected since. Return
-        whether it was reread.
+        In that case, the clock was wrong at the last reading and has since been corrected. Return
+        whether the clock was reread.
         """
         wall_ms, ours_ms = self._clock.now_ms(), self.ms()
         is_now = 0 <= wall_ms - event_ms < AHEAD_MS

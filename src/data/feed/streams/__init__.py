@@ -1,1 +1,1 @@
-"""Vendors' sockets: connections, sessions, and the listeners to their messages."""
+"""Vendors' WebSockets: connections, sessions, and the listeners for their messages."""

@@ -1,4 +1,4 @@
-"""One open socket (log in, subscribe, read, notice silence), and the connection that keeps one."""
+"""A session with one socket (log in, subscribe, read, detect silence), and the connection that runs it."""
 
 from __future__ import annotations
 
@@ -91,7 +91,7 @@ OUTDATED = "older than the version that came before"
 
 
 class StreamSession:
-    """One socket from opening to end. Used only by the connection's thread.
+    """The use of one socket, from opening to end. Runs only in the connection's thread.
 
     Args:
         owner: Connection that the session serves.
@@ -127,7 +127,7 @@ class StreamSession:
         self._is_login_due = False
 
     def serve(self) -> None:
-        """Read until the connection breaks or is to end.
+        """Read messages until the connection breaks or should end.
 
         Raises:
             DataError: The connection broke, was refused, or has been silent for too long.
@@ -264,11 +264,11 @@ class StreamSession:
     # --- items that cannot be bars or trades -------------------------------------------------
 
     def _is_due(self, stamp_ms: int, topic: Topic) -> bool:
-        """Return whether an item may have begun by now; if it seems too early, the clocks are read.
+        """Return whether an item with this timestamp may have begun by now, after rereading the clocks.
 
-        The current time is the wall clock's time when the socket was opened, advanced by the clock
-        that never jumps: a wall clock that is set back or stops does not cause rejections. A wall
-        clock that is ahead of that, after the machine slept, is trusted.
+        The current time is the wall clock's time when the socket was opened, advanced by a clock
+        that never jumps, so that a wall clock that is set back or stops does not cause rejections.
+        If the wall clock is ahead of that, as after the machine slept, the wall clock is trusted.
         """
         now_ms = max(self._now.ms(), self._owner.clock.now_ms())
         self._latest_ms = max(self._latest_ms, now_ms + AHEAD_MS)
@@ -277,12 +277,12 @@ class StreamSession:
         return stamp_ms <= latest_live(Timeframe.parse(topic.timeframe), now_ms)
 
     def _is_late(self, sent_ms: int) -> bool:
-        """Return whether an item was sent too long ago to be used, by whichever clock is behind."""
+        """Return whether an item was sent too long ago to be used, by whichever clock shows less."""
         self._late_ms = min(self._now.ms(), self._owner.clock.now_ms()) - LATE_MS
         return sent_ms < self._late_ms
 
     def _is_early(self, event: BarSeen, listener: Listener) -> bool:
-        """Return whether a bar is marked closed before its close, by the local clock or its vendor's."""
+        """Return whether a bar is marked as closed too early, by the local clock or the vendor's."""
         topic, bar, sent_ms = event
         close_ms = listener.closes(bar.stamp_ms)
         if self._now.set_by(close_ms):
@@ -310,9 +310,9 @@ class StreamSession:
         return False
 
     def _ask_for_early(self) -> None:
-        """Make listeners fetch from history the bars that were marked closed too early.
+        """Make listeners fetch from history the bars that were marked as closed too early.
 
-        By now these bars have closed.
+        Only bars that have closed by now are fetched.
         """
         for topic, span in list(self._early.items()):
             if span.end <= self._now.ms():
@@ -321,7 +321,7 @@ class StreamSession:
                     listener.refused(span)
 
     def _refuse_bar(self, topic: Topic, bar: LiveBar, listeners: Sequence[Listener]) -> None:
-        """Drop a bar; if it has already closed, listeners receive it from history."""
+        """Drop an invalid bar; if it is marked as closed, listeners receive it from history."""
         now = self._now.ms()
         is_due = self._is_due(bar.stamp_ms, topic)
         reason = fault_of(bar) if is_due else _beside_time(bar.stamp_ms)
@@ -335,7 +335,7 @@ class StreamSession:
             listener.refused(Span(start, max(now, start + step_ms)))
 
     def _refuse_trade(self, trade: Trade, topic: Topic, listeners: Sequence[Listener]) -> None:
-        """Drop a trade; listeners receive the bar that lacks it from history."""
+        """Drop an invalid trade; listeners receive the bar to which it belongs from history."""
         now = self._now.ms()
         is_due = self._is_due(trade.stamp_ms, topic)
         reason = "not the price or size of a trade" if is_due else _beside_time(trade.stamp_ms)
@@ -347,9 +347,9 @@ class StreamSession:
     def _note_refused(
         self, topic: Topic, stamp_ms: int, why: str, is_closed: bool, outcome: str = _DROPPED
     ) -> None:
-        """Log and report a message not accepted as received.
+        """Log and report an item that was not accepted as received.
 
-        It is reported once per bar; for trades, once per minute.
+        The same fault is reported once per bar or, for trades, once per minute.
         """
         recent, one = (
             self._refused.setdefault(topic, deque(maxlen=_SEEN)),
@@ -370,12 +370,13 @@ class StreamSession:
         self._owner.on_refused(topic, stamp_ms, why)
 
     def _note_unreadable(self, event: Unreadable) -> None:
-        """Count an unreadable message; listeners that wait for closed bars request them.
+        """Count an unreadable message; listeners request bars from history that it may have contained.
 
-        The message may have contained anything.
+        They do so only if the vendor omits bars without trades, because a lost bar would not be
+        noticed otherwise.
 
         Raises:
-            UnavailableError: There were too many in a row.
+            UnavailableError: There were too many unreadable messages in a row.
         """
         self._unreadable += 1
         now = self._now.ms()
@@ -424,7 +425,7 @@ class StreamSession:
             self._confirm()
 
     def _confirm(self) -> None:
-        """Notify the listeners of the oldest requested batch that their data arrive from now on."""
+        """Notify the listeners in the oldest unconfirmed batch that their data arrive from now on."""
         batch = self._due.popleft() if self._due else []
         self._due_since = self._owner.clock.monotonic() if self._due else None
         self._confirmed.update(batch)
@@ -435,7 +436,7 @@ class StreamSession:
     # --- watchdogs -------------------------------------------------------------------------
 
     def _watchdog(self) -> None:
-        """Detect silence and missing replies, and let listeners check the clock.
+        """Detect silence and missing replies, and let each listener check the clock.
 
         Raises:
             UnavailableError: The connection is dead.
@@ -486,7 +487,7 @@ class StreamSession:
 
 
 def _beside_time(stamp_ms: int) -> str:
-    """Return why an item with an impossible stamp is rejected: it is in the future, or before 1970."""
+    """Return why an item with an impossible timestamp is rejected: it is in the future or before 1970."""
     return AHEAD if stamp_ms > 0 else BEFORE_1970
 
 
@@ -518,7 +519,7 @@ class ConnectionTimings:
     """Durations used by a connection, in seconds; tests make them short.
 
     Attributes:
-        tick: Time that a read waits before the watchdogs run.
+        tick: Maximum time that a read waits before the watchdogs run again.
         backoff: Waits between attempts to connect.
         scale: Factor applied to the vendor's own durations.
     """
@@ -541,19 +542,21 @@ class Dial(Protocol):
 class Connection:
     """Keeps one vendor's connection open while it has listeners. Thread-safe.
 
-    Attempts are paced by the limiter, which all processes share. The waits between them grow until
-    market data arrive: a connection that opens but sends nothing does not count as a success. When
-    the vendor announces the end of a connection, the next one is opened before this one is closed.
+    Connection attempts are paced by the limiter, which all processes share. The waits between
+    attempts grow until market data arrive: a connection that opens but sends nothing does not count
+    as a success. When the vendor announces that it will close the connection, a new one is opened
+    before the old one is closed.
 
     Args:
-        protocol: Reads and writes the vendor's messages; used only by this connection.
-        dial: Opens a socket.
-        limiter: Paces attempts.
-        clock: Measures durations.
+        protocol: Parses and creates the vendor's messages; used only by this connection.
+        dial: Function that opens a socket.
+        limiter: Limiter that paces connection attempts.
+        clock: Clock that measures durations.
         pulse: Durations.
-        account: Returns the name under which the account that logs in is remembered.
-        on_refused: Called for every item that cannot be a bar or trade, with its topic, its stamp
-            in UTC milliseconds, and the reason.
+        account: Function that returns the name under which the account is recorded in the audit
+            log.
+        on_refused: Function called for every item that is not a valid bar or trade, with its topic,
+            its timestamp in UTC milliseconds, and the reason.
     """
 
     def __init__(
@@ -617,10 +620,10 @@ class Connection:
             return not self._listeners
 
     def doubt(self, reason: str, silent_s: float) -> None:
-        """Report that the stream was silent for ``silent_s`` despite having data to send.
+        """Report that the stream was silent for ``silent_s`` seconds although there was data to send.
 
-        The connection is reopened. If the vendor sends no bars without trades, it is reopened only
-        if nothing arrived for other listeners either.
+        The connection is then reopened. If the vendor omits bars without trades, it is reopened
+        only if nothing arrived for other listeners either.
         """
         self._doubt = (reason, silent_s)
 
@@ -639,7 +642,7 @@ class Connection:
                 self._thread.join(_JOIN_S / _CUTS)
 
     def after_fork(self) -> None:
-        """End in a forked child, because the thread and the socket belong to the parent."""
+        """End the connection in a forked child, because its thread and socket belong to the parent."""
         self._lock, self._stopped = threading.Lock(), threading.Event()
         self._stopped.set()
         self._wire = None
@@ -652,7 +655,7 @@ class Connection:
 
     @property
     def feeds(self) -> list[Named]:
-        """The feeds that listen, longest-listening first."""
+        """The feeds that listen, in the order in which they began to listen."""
         with self._lock:
             return list(self._feeds.values())
 
@@ -664,7 +667,7 @@ class Connection:
     # --- for the session -------------------------------------------------------------------
 
     def listeners(self, topic: Topic) -> tuple[Listener, ...]:
-        """Return the listeners of ``topic``."""
+        """Return the listeners for ``topic``."""
         return self._listeners.get(topic, ())
 
     def all_listeners(self) -> list[Listener]:
@@ -686,12 +689,12 @@ class Connection:
         return new
 
     def taken_doubt(self) -> tuple[str, float] | None:
-        """Return the arguments of the last :meth:`doubt` since the previous call, if any."""
+        """Return and forget the arguments of the last call of :meth:`doubt`; None if there are none."""
         doubt, self._doubt = self._doubt, None
         return doubt
 
     def open(self) -> Wire:
-        """Open a socket once the limits allow it.
+        """Open a socket as soon as the limits allow it.
 
         Raises:
             DataError: The socket could not be opened, or the connection was closed in the meantime.
@@ -773,7 +776,7 @@ class Connection:
             listener.lost(reason)
 
     def _end(self, error: DataError) -> None:
-        """Notify all listeners that the stream has ended, and why."""
+        """Notify all listeners that the stream has ended, with the error that ended it."""
         error.provider = error.provider or self.protocol.name
         with self._lock:
             self._error = error
@@ -789,7 +792,7 @@ class Connection:
 
 
 class _Feeds:
-    """The feeds now listening to a connection, as named in the log records of the connection's thread."""
+    """The feeds that listen to a connection, as named in log records from the connection's thread."""
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection

@@ -1,4 +1,4 @@
-"""Listeners of a connection, one per subscription: bars are passed on, trades become bars."""
+"""Listeners of a connection, one per subscription, which pass bars on or build bars from trades."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Listener:
         self._clock = clock
 
     def bar(self, bar: LiveBar) -> None:
-        """Handle a bar as received."""
+        """Handle a bar, forming or closed, as received."""
 
     def revised(self, bar: LiveBar) -> None:
         """Accept a corrected bar."""
@@ -36,34 +36,34 @@ class Listener:
         """Handle a trade."""
 
     def late_trade(self, trade: Trade) -> None:
-        """Handle a trade that arrives so late that its price is outdated."""
+        """Handle a trade that arrived so late that its price is outdated."""
 
     def closes(self, stamp_ms: int) -> int:
-        """Return the close of a bar of the topic, by default after one minute."""
+        """Return the closing time of a bar that opens at ``stamp_ms``; by default, one minute later."""
         return stamp_ms + MINUTE_MS
 
     def refused(self, span: Span) -> None:
         """Handle a notice that an item in ``span`` could not be used.
 
-        Bars that close by the end of the span come from history.
+        By default, all bars that close by the end of the span are taken from history.
         """
         reason = "what the stream sent could not be used"
         self._sink.status(StreamStatus(StreamState.DELAYED, reason, span.end))
 
     def connected(self) -> None:
-        """Handle a notice that everything is received from now on."""
+        """Handle a notice that the connection works: everything is received from now on."""
         self._tell(StreamState.BACKFILLING, "connected")
 
     def lost(self, reason: str) -> None:
-        """Handle a notice that nothing is received until ``connected`` is called again."""
+        """Handle a notice that the connection is lost until ``connected`` is called again."""
         self._tell(StreamState.CONNECTING, reason)
 
     def end(self, error: DataError | None) -> None:
-        """Handle a notice that nothing will ever arrive again."""
+        """Handle a notice that the stream has ended for good."""
         self._sink.end(error)
 
     def tick(self) -> None:
-        """Check the clock; called regularly, whether anything arrives or not."""
+        """Check the clock; called regularly, even if nothing arrives."""
 
     def _tell(self, state: StreamState, reason: str) -> None:
         self._sink.status(StreamStatus(state, reason, self._clock.now_ms()))
@@ -74,7 +74,7 @@ class BarListener(Listener):
 
     Args:
         sink: Receives the bars.
-        clock: Source of the time in statuses.
+        clock: Clock for the times of statuses.
         grid: Grid of the bars.
     """
 
@@ -91,11 +91,11 @@ class BarListener(Listener):
 
 
 class BuildingListener(Listener):
-    """Builds bars; one that was not covered completely is never delivered as closed.
+    """Builds bars; a bar whose data were incomplete is never delivered as closed.
 
     Args:
         sink: Receives the bars.
-        clock: Source of the time at which bars close if nothing more arrives.
+        clock: Clock that closes bars if nothing more arrives.
         bars: Builder of the bars.
     """
 
@@ -117,11 +117,11 @@ class BuildingListener(Listener):
         super().lost(reason)
 
     def refused(self, span: Span) -> None:
-        """See :class:`Listener`; the bar being built is not delivered as closed."""
+        """Handle a rejected item; see :class:`Listener`. The bar it belongs to is not delivered as closed."""
         self._bars.spoil(span.start)
 
     def tick(self) -> None:
-        """Close bars that have reached their end, even if nothing has arrived, and check the local time."""
+        """Close the bars that have ended, even if nothing more arrived, and check the clock."""
         if self._event_ms and self._now.set_by(self._event_ms):
             self.connected()
         self._give(self._bars.closed_by(self._now.ms()))
@@ -138,7 +138,7 @@ class BuildingListener(Listener):
             self._sink.status(StreamStatus(StreamState.DELAYED, reason, owed_ms))
 
     def _leave(self, bar: LiveBar) -> None:
-        """Take a bar from history if its parts are valid but do not add up to a valid bar.
+        """Leave a bar to history if its parts are valid but do not add up to a valid bar.
 
         For example, its total volume may exceed any possible one.
         """
@@ -160,7 +160,7 @@ class TradeListener(BuildingListener):
         self._give(self._take(trade, self._now.ms()))
 
     def late_trade(self, trade: Trade) -> None:
-        """See :class:`Listener`; the trade counts in its bar, but the forming bar is not shown."""
+        """Add a late trade to its bar, without passing on the forming bar; see :class:`Listener`."""
         self._give([bar for bar in self._take(trade, self._now.ms()) if bar.is_closed])
 
 
@@ -172,7 +172,7 @@ class MinuteListener(BuildingListener):
         self._take = bars.take
 
     def bar(self, bar: LiveBar) -> None:
-        """See :class:`Listener`; a minute bar that is still forming only shows that data arrive."""
+        """Handle a minute bar; see :class:`Listener`. A forming one only shows that data arrive."""
         bars = list[LiveBar]()
         if bar.is_closed:
             self._event_ms = bar[0] + MINUTE_MS

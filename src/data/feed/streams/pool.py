@@ -1,4 +1,4 @@
-"""Connections shared by all feeds of a process: one per vendor and account, while it is used."""
+"""Connections shared by all feeds of a process, one per vendor and account, as long as used."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Open = Callable[[], Connection]
 
 
 class Hub:
-    """The open connections, each closed with its last listener. Thread-safe.
+    """The open connections; each is closed when its last listener leaves. Thread-safe.
 
     A forked child inherits none of its parent's connections.
     """
@@ -30,10 +30,10 @@ class Hub:
         """Add ``listener`` to a connection of ``account`` that has room for ``topic``.
 
         Args:
-            account: Vendor, address and account; feeds with the same ones share connections.
+            account: Key for vendor, address and account; feeds with the same key share connections.
             topic: Topic to listen to.
-            listener: Receives the messages.
-            make: Makes another connection.
+            listener: Listener for the topic's messages.
+            make: Function that creates a connection if none has room.
         """
         with self._lock:
             self._open[account] = connections = [
@@ -65,7 +65,7 @@ class Hub:
             return sum(len(connections) for connections in self._open.values())
 
     def after_fork(self) -> None:
-        """Start with a new lock and an empty table."""
+        """Start with a new lock and no connections in a forked child."""
         self._lock = threading.Lock()
         self._open = {}
 
@@ -81,8 +81,8 @@ class Subscription:
     Args:
         hub: Pool of the shared connections.
         account, topic: See :meth:`Hub.join`.
-        make: Makes a connection.
-        listen: Makes the listener for a sink.
+        make: Function that creates a connection.
+        listen: Function that creates the listener for a sink.
     """
 
     def __init__(
