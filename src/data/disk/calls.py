@@ -77,7 +77,7 @@ def mode_of(path: str) -> int:
 
 
 def what_bars(path: str) -> str:
-    """Describe what ``path`` is if not a regular file, such as ``a folder``; empty otherwise."""
+    """Return the type of a path that is not a regular file, such as ``a folder``; otherwise empty."""
     mode = mode_of(path)
     if not mode or stat.S_ISREG(mode):
         return ""
@@ -119,7 +119,7 @@ def opened(path: Path | str, flags: int, mode: int) -> tuple[int, os.stat_result
 
 
 def check_folders(path: str, root: str) -> None:
-    """Reject a path below ``root`` with a folder that is a link, which might lead out of it.
+    """Reject a path below ``root`` if one of its folders is a link, which could lead out of it.
 
     Raises:
         OSError: A folder on the path is a link.
@@ -155,10 +155,10 @@ def content_of(path: Path | str, flags: int) -> tuple[bytes, FileState] | None:
 
 
 def check_size(size: int) -> None:
-    """Reject a file that is longer than any file of the cache, such as a huge sparse file.
+    """Reject a file larger than any cache file can be, such as a huge sparse file.
 
     Raises:
-        OSError: The file is too long.
+        OSError: The file is too large.
     """
     if size > MOST_BYTES:
         raise OSError(errno.EFBIG, f"it has {size:,} bytes, more than any file of the cache")
@@ -183,7 +183,7 @@ def most_open() -> int:
 
 
 def all_memory(limit: Path = _LIMIT) -> int:
-    """Return the bytes of memory of this machine, or the limit of this container."""
+    """Return this machine's memory in bytes, or the container's limit if that is lower."""
     try:
         has = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     except (AttributeError, OSError, ValueError):
@@ -287,12 +287,12 @@ def _words(error: OSError) -> str:
 
 
 def short(path: Path) -> str:
-    """Return the end of a path, which names the series and the file, for messages."""
+    """Return the last three parts of a path, which name the series and the file, for messages."""
     return Path(*path.parts[-3:]).as_posix()
 
 
 def errno_of(error: StorageError) -> int | None:
-    """Return the system's error number behind ``error``."""
+    """Return the operating system's error number that caused ``error``, or None if unknown."""
     return error.__cause__.errno if isinstance(error.__cause__, OSError) else None
 
 

@@ -31,7 +31,7 @@ class HasMetrics(Protocol):
     """Any object with a data manager's counters."""
 
     def metrics(self) -> Mapping[str, Any]:
-        """Return the counters as plain values."""
+        """Return the counters as a JSON-serializable mapping."""
 
 
 class MetricsCollector:
