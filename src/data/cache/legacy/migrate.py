@@ -75,7 +75,7 @@ def migrate_series(store: StoreParts, key: SeriesKey, *, dry_run: bool) -> list[
     Raises:
         CorruptEntryError: The bars read back differ from the originals; nothing was moved.
         LockTimeoutError: Another writer held the series for too long.
-        StorageError: The disk refused; no bar is lost.
+        StorageError: A file cannot be written or moved; no bars are lost.
     """
     store.old.forget(key)
     lane = store.lane(key)
@@ -120,7 +120,7 @@ def _described(store: StoreParts, key: SeriesKey, year: int, path: Path) -> OldF
 def _hidden(
     store: StoreParts, lane: SeriesFiles, old_files: Mapping[int, Path]
 ) -> list[tuple[int, Path]]:
-    """Return older files for years for which the series, or a preferred layout, has bars."""
+    """Return the older files that are hidden by the series' own bars or by a preferred layout."""
     encoded = encode_symbol(lane.key.symbol)
     return [
         (year, path)
@@ -153,7 +153,7 @@ def _prove(key: SeriesKey, year: int, old: OldYear) -> None:
 
 
 def _check_stored(lane: SeriesFiles, year: int, old: OldYear) -> None:
-    """Compare the series' current bars with the original under its new name."""
+    """Check that the series now has every bar of an imported original, or a vendor's newer bar."""
     file = open_year(lane, year, lane.meta(year))
     now = file.table() if file is not None else BarTable.empty()
     coverage = file.state.coverage if file is not None else Coverage()
@@ -221,7 +221,7 @@ def prune_series(store: StoreParts, key: SeriesKey, *, dry_run: bool) -> list[Pr
 
     Raises:
         LockTimeoutError: Another writer held the series for too long.
-        StorageError: The disk refused; anything not deleted yet is intact.
+        StorageError: A file cannot be deleted; the files that are not deleted yet are intact.
     """
     lane = store.lane(key)
     if store.disk.stat(lane.paths.legacy) is None:
@@ -272,7 +272,7 @@ def compared(one: Pruned, table: BarTable, now: BarTable, coverage: Coverage) ->
     Args:
         one: Original.
         table: Bars of the original.
-        now, coverage: Stored bars of that year, and their origin.
+        now, coverage: Bars stored for the same year, and their origin.
     """
     is_kept = _is_stored(table, now)
     superseded: dict[str, int] = {}

@@ -98,7 +98,7 @@ def legacy_years(root: Path, key: SeriesKey, encoded: str) -> dict[int, Path]:
 def legacy_files(
     root: Path, key: SeriesKey, encoded: str, *, left_out: str = ""
 ) -> list[tuple[int, Path]]:
-    """Return all older year files, best first, including those hidden by another for the same year.
+    """Return all older year files, best first, even if another file for the same year hides them.
 
     ``left_out`` is a folder to skip.
     """

@@ -43,7 +43,7 @@ _MOST_LISTED = 20
 
 @dataclass(frozen=True)
 class Finding:
-    """One defect.
+    """One defect in the stored data.
 
     Attributes:
         symbol, timeframe, lane: Series concerned; for a symbol's other data the timeframe is empty.
@@ -135,7 +135,7 @@ class Inspection:
 def inspect(
     store: StoreParts, keys: Sequence[SeriesKey], has_time: Callable[[], bool], total: int
 ) -> Inspection:
-    """Check one series after another while time is left, but at least one file; change nothing.
+    """Check the series in turn while time is left, and at least one file; nothing is changed.
 
     ``total`` is the number of existing files.
     """
@@ -349,9 +349,9 @@ def check_actions(store: StoreParts, symbol: str) -> list[Finding]:
 def waiting(
     store: StoreParts, listed: Iterable[tuple[SeriesKey, LaneEntry | None]]
 ) -> list[tuple[SeriesKey, int]]:
-    """Return the years whose data file is longer than recorded, so that it has bars that are not read.
+    """Return the years whose data file is longer than recorded; its last bars are not read.
 
-    Only sizes are compared. A power loss right after a commit leaves such a file.
+    Only sizes are compared. A power loss right after a commit can leave such a file.
 
     Args:
         store: Parts of the store.

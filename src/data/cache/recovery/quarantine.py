@@ -83,9 +83,9 @@ def _folder(lane: SeriesFiles) -> Quarantine:
 
 
 def keep_rows(lane: SeriesFiles, year: int, rows: Sequence[Suspect]) -> None:
-    """Add bad rows to those of ``year``, durably.
+    """Add bad rows to the quarantined rows of ``year``, durably.
 
-    Rows that are already there are not added again.
+    Rows that are already in quarantine are not added again.
     """
     if not rows:
         return
@@ -237,7 +237,7 @@ def years_with_rows(lane: SeriesFiles) -> list[int]:
 
 
 def rows_in(lane: SeriesFiles, years: Iterable[int], span: Span | None = None) -> list[Suspect]:
-    """Return the bad rows of several years that vendors sent instead of bars.
+    """Return the bad rows that vendors sent in place of bars, for several years.
 
     Withdrawn bars are excluded, and so are rows at timestamps at which no bar can open.
     """
@@ -316,7 +316,7 @@ def standing_in(
 
 
 class Damage(NamedTuple):
-    """A file that was altered. If it is not a file at all, ``barred`` describes what it is."""
+    """A damaged file, or something in place of a file, which ``barred`` then describes."""
 
     path: Path
     content: bytes
@@ -336,7 +336,7 @@ def barring(what: str) -> str:
 
 
 class KeptFile(NamedTuple):
-    """A file in quarantine, and the reason."""
+    """A file in quarantine, and the reason why it is there."""
 
     path: Path
     reason: str
@@ -347,7 +347,7 @@ class Quarantine:
     """A quarantine folder for damaged files.
 
     Attributes:
-        disk, clock: Parts of the store.
+        disk, clock: File system, and source of the current time.
         folder: Folder, created when it is first needed.
         owner: Owner of the files, for the log.
     """
@@ -389,7 +389,7 @@ class Quarantine:
         return target
 
     def keep(self, damage: Damage) -> Path:
-        """Keep a damaged file durably, remove it from its location, and return its new path."""
+        """Move a damaged file into this folder, durably, and return its new path."""
         if damage.barred:
             return self.keep_barring(damage.path, damage.barred)
         place = self.keep_file(damage.path, damage.content, damage.reason)

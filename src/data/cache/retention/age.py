@@ -39,7 +39,7 @@ class AgedYear:
         key, year: Series and year.
         data_type: ``ohlcv``, or that of a table.
         rows: Number of bars, or rows in the table.
-        bytes: Size of its files, including replaced and quarantined ones.
+        bytes: Size of the year's files, including replaced and quarantined ones.
     """
 
     key: SeriesKey
@@ -69,7 +69,7 @@ class Aged:
         before: Time in UTC milliseconds; bars that had closed by then are old enough.
         years: Years, by series.
         is_all: Whether all bars are deleted or, if no bars are, whether all tables are deleted.
-        problems: Series that could not be examined, with reasons; they stay.
+        problems: Series that could not be examined, with reasons; they are not deleted.
     """
 
     before: int

@@ -40,7 +40,7 @@ def clear_lane(lane: SeriesFiles, old: OldYears, lock_timeout_s: float, by: str)
     Args:
         lane: Series to remove.
         old: Finds files of older tools.
-        lock_timeout_s: How long to wait for a writer.
+        lock_timeout_s: Seconds to wait for another writer.
         by: Name of the deleting call, for the log.
     """
     disk, folder = lane.disk, lane.paths.folder
@@ -81,8 +81,8 @@ def clear_years(
     A year's coverage is removed with it, and so are its replaced files, its quarantine, originals
     of older tools, and the time of the next request. The log stays, as for :func:`clear_lane`.
 
-    With ``closed_by``, a year stays if its latest bar may have closed later, or is unknown. This is
-    checked under the lock because a writer may have added bars.
+    With ``closed_by``, a year is kept if its latest bar is unknown or may have closed after that
+    time. This is checked under the lock because a writer may have added bars.
     """
     disk, removed, years = lane.disk, 0, list(years)
     with disk.lock(lane.paths.lock, lock_timeout_s):

@@ -82,7 +82,7 @@ class Freeable:
 
     Attributes:
         bytes: Size of the whole folder.
-        derived: Bytes that can be rebuilt from the bars, and bytes of replaced year files.
+        derived: Bytes of files that can be rebuilt from the bars, and of replaced year files.
         bars: Bytes of years that a vendor could supply again.
         kept: Maps each reason to the bytes of the years that must stay because of it, largest
             first.
@@ -131,7 +131,7 @@ def holdings_of(
         lanes: Lanes of all series in the cache.
         last_use: Function that returns the last use of a lane; if it is unknown, the last commit
             counts as use.
-        must_keep: Decides whether vendors could supply bars again.
+        must_keep: Function that decides whether vendors could supply bars again.
         now_ms: Time by the local clock, which may be behind.
         latest_ms: Latest time that any answer has ever proved, including answers for series that
             were dropped later; None if unknown, so that every year must stay.
@@ -161,7 +161,7 @@ def vouched_ms(lanes: Iterable[StoredLane]) -> int:
 
 
 def _newest(lanes: Iterable[StoredLane]) -> dict[str, int]:
-    """Return a mapping of vendors to the end of their latest bars in any series."""
+    """Return a mapping from each vendor to the end of its latest bars in any series."""
     newest: dict[str, int] = {}
     for lane in lanes:
         for vendor, end in lane.entry.newest.items():
@@ -198,9 +198,9 @@ class Judge:
             yield Holding(key, year, size, generation, last_ms, kept or in_use)
 
     def _reasons(self, key: SeriesKey, entry: LaneEntry) -> dict[int, str]:
-        """Return a mapping of years to the reason to keep them.
+        """Return a mapping from each year to the reason to keep it.
 
-        The reason is empty if its vendors can supply the year again.
+        The reason is empty if vendors can supply the year again.
         """
         if self._latest_ms is None:
             return {year.year: NO_TIME for year in entry.years}

@@ -65,10 +65,8 @@ class Learned(NamedTuple):
 class LaneIndex:
     """The entries and last uses of the lanes in one cache folder.
 
-    Thread-safe, also across processes.
-
-    No method raises an error: anything that cannot be read counts as missing, and anything that
-    cannot be written is written another time.
+    Thread-safe, and safe across processes. No method raises an error: anything that cannot be read
+    counts as missing, and anything that cannot be written is written later.
 
     Args:
         folder: Folder of the file; created with the first entry.
@@ -89,7 +87,7 @@ class LaneIndex:
     # --- reading ---------------------------------------------------------------------------
 
     def entries(self, column: str = "") -> dict[str, Learned]:
-        """Return a mapping of lanes (their folders) to the stored facts, which may be outdated.
+        """Return a mapping from each lane's folder to the stored facts, which may be outdated.
 
         ``column`` names an additional part to read.
         """
@@ -103,7 +101,7 @@ class LaneIndex:
         return learned
 
     def uses(self) -> dict[str, Use]:
-        """Return a mapping of lanes to their last use."""
+        """Return a mapping from each lane's folder to its last use."""
         rows = self._rows("SELECT lane, last FROM uses")
         uses = {str(lane): USED.load(str(lane), last) for lane, last in rows}
         return {lane: Use._make(use) for lane, use in uses.items() if use is not None}
@@ -199,7 +197,7 @@ class LaneIndex:
 
 
 def _is_current(application: int, version: int) -> bool:
-    """Return whether a file has this version's tables; raise an error for a newer version's."""
+    """Return whether a file has this version's tables; raise an error if they are newer."""
     if version > VERSION:
         raise FormatVersionError(f"{FILE} was written by a newer version of this library")
     return version == VERSION

@@ -72,7 +72,7 @@ class StoredLane(NamedTuple):
 
     @property
     def is_outdated(self) -> bool:
-        """Whether it has bars from files without a named folder, which are never read again."""
+        """Whether the lane has bars from a user's files in an unrecorded folder; they go unread."""
         if self.key.of_folder:
             return False
         return self.key.is_outdated or any(map(is_of_files, self.entry.vendors))
@@ -193,7 +193,7 @@ class Inventory:
 
     Args:
         store: Parts of its store.
-        keeps: Whether new entries are stored in the index; it is read in any case.
+        keeps: Whether to store new entries in the index, which is read in any case.
 
     Attributes:
         index: Index of the folder.
@@ -304,8 +304,9 @@ class Inventory:
     ) -> tuple[Learned, bool]:
         """Read the facts in a lane's documents; also return whether they may be stored in the index.
 
-        They may be stored if no writer was active in the lane in that time, the lane is undamaged, and
-        any later change is certain to show in its folder's modification time. ``previous`` is the
+        They may be stored if no writer was active in the lane while they were read, the lane is
+        undamaged, and any later change is certain to show in the modification time of the lane's
+        folder. ``previous`` is the
         lane's entry if only ``part`` is missing.
         """
         try:
@@ -459,7 +460,7 @@ def listed(
 
     Args:
         folder: Folder to list; it need not exist.
-        refuse: Called with each link; without it links are skipped.
+        refuse: Function called with each link; if it is None, links are skipped.
     """
     folders: list[os.DirEntry[str]] = []
     files: dict[str, os.stat_result] = {}

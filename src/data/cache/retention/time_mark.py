@@ -16,9 +16,9 @@ _LATEST, _SINCE = "latest_ms", "lost_since_ms"
 
 
 class TimeMark:
-    """The latest recorded time that answers in a cache have ever proved.
+    """The file with the latest time that any answer in a cache has proved.
 
-    The answers themselves may have been deleted. If the file is missing or damaged, the time is
+    The answer itself may have been deleted since. If the file is missing or damaged, the time is
     unknown until an answer arrives that is newer than all stored ones.
 
     Args:

@@ -245,7 +245,7 @@ def _basis_after(item: Covered, mark: Covered) -> Basis:
 def carried(old: Coverage | None, rebuilt: Coverage) -> Coverage:
     """Return coverage rebuilt from members, completed with empty and suspect entries.
 
-    Only the old metadata had these.
+    Only the old metadata contains these entries.
     """
     if old is None:
         return rebuilt

@@ -71,7 +71,7 @@ class WriteGuard:
             raise self._error()
 
     def note(self, folder: Path, refusal: StorageError) -> None:
-        """Remember that a folder is read-only, if the error ``refusal`` says so.
+        """Remember that a folder is read-only, if that is what the error ``refusal`` means.
 
         Raises:
             ReadOnlyError: The folder is read-only.
@@ -150,8 +150,8 @@ class FreeSpaceGuard:
     Args:
         root: Cache folder.
         disk: File system.
-        min_free_mb: MiB that stay free; None means one hundredth of the disk, at least 64 MiB and at
-            most 1 GiB; 0: no reserve.
+        min_free_mb: MiB that must stay free; None means 1% of the disk, but at least 64 MiB and at
+            most 1 GiB. 0 means no reserve.
         make_room: Function that drops files that can be rebuilt from the bars.
         clock: Clock that measures the time until the next search for such files after a search
             without results.

@@ -275,7 +275,7 @@ def rewrite(
         meta: Currently committed document; its facts (vendor, quality, times) go into the new one.
         members: Members of the whole new file.
         state: State to record for the new file.
-        keep_version: Whether the old bars stay available in ``_versions``.
+        keep_version: Whether to keep the old bars available in ``_versions``.
 
     Returns:
         The committed document.
@@ -352,7 +352,7 @@ def _pinned(lane: SeriesFiles, year: int) -> tuple[list[int], list[dict[str, Any
 
 
 def _replaced_ms(entries: list[dict[str, Any]], generation: int, unknown: int) -> int:
-    """Return the time at which the file of a generation was replaced; ``unknown`` without a record."""
+    """Return the time at which a generation's file was replaced; ``unknown`` if it is not recorded."""
     times = (str(e.get("time")) for e in entries if e["generation"] > generation)
     try:
         return min(map(parse_iso, times), default=unknown)
