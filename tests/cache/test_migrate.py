@@ -122,7 +122,7 @@ def test_a_bar_that_may_not_have_closed_is_set_aside_and_told(tmp_path: Path) ->
     leave(tmp_path / PLACES[0], LINES[:1])
     (done,) = migrated(tmp_path)
     assert (done.rows, done.taken, done.problem) == (1, 0, "")
-    assert done.said == "set aside: no bar of it is known to be closed"
+    assert done.said == "set aside: none of its bars is known to have closed"
     assert done.to_json() == {
         "symbol": "AAPL", "timeframe": "1d", "year": 2024, "path": f"{PLACES[0]}/{DATA}",
         "rows": 1, "taken": 0, "said": done.said, "problem": "",
@@ -275,7 +275,7 @@ def test_a_bar_held_nowhere_else_keeps_its_file(taken_over: Path) -> None:
     (one,) = pruned(taken_over)
     assert (one.rows, one.held, one.superseded) == (6, 5, {})
     assert one.to_json()["lacking"] == ["2024-01-06T00:00:00Z"]
-    assert "a bar of it is cached nowhere else, first 2024-01-06" in one.problem
+    assert "one of its bars is cached nowhere else, first 2024-01-06" in one.problem
     assert (lane_folder(taken_over) / "_legacy" / DATA).exists()
 
 

@@ -160,7 +160,7 @@ class ActionBook:
     def for_bars_of(self, vendor: str | None) -> ActionBook:
         """Return the book that applies to bars from ``vendor``; None means all vendors.
 
-        For bars of a sample only the sample's own reports count.
+        For bars from a sample-data vendor, only that vendor's own reports count.
         """
         return self.only(vendor) if vendor is not None and is_sample(vendor) else self
 
@@ -180,7 +180,8 @@ class ActionBook:
     def awaited_from(self, day: date, since_ms: int) -> date | None:
         """Return the first ex-date, up to ``day``, that was requested but whose actions are still awaited.
 
-        The result is None if ``day`` is known, or was not requested since ``since_ms``.
+        The result is None if the actions on ``day`` are known, or if ``day`` was not requested
+        since ``since_ms``.
         """
         span = Span(day_ms(day), day_ms(day) + DAY_MS)
         if self.covers(span):
@@ -218,7 +219,7 @@ class ActionBook:
         return replace(self, answers=valid, awaited=awaited, samples=samples)
 
     def known_until(self, day: date) -> date:
-        """Return the last ex-date up to which every date since ``day``, inclusive, was requested."""
+        """Return the last ex-date such that every date from ``day`` up to it was requested."""
         edge = day_ms(day) + DAY_MS
         for span in sorted(a.span for a in self.answers):
             if span.start <= edge < span.end:
@@ -228,7 +229,7 @@ class ActionBook:
     def newest(self, day: date) -> date:
         """Return the ex-date of the last action after ``day``, or ``day`` if there is none.
 
-        Only dates up to the first unknown one are considered.
+        Only dates before the first one that was not requested are considered.
         """
         until = self.known_until(day)
         if not any(day < action.ex_date <= until for action in self.reports):
@@ -342,8 +343,8 @@ class ActionStore:
     """The ``actions.json`` of every symbol. Thread-safe; writers take the symbol's lock.
 
     Args:
-        layout, disk, memory: Parts of the store.
-        lock_timeout_s: How long to wait for another writer.
+        layout, disk, memory: Paths of the cache, file system, and cache of parsed documents.
+        lock_timeout_s: Seconds to wait for another writer.
     """
 
     def __init__(
@@ -470,7 +471,7 @@ def _words(book: ActionBook) -> list[tuple[str, str, tuple[float, ...]]]:
 
 
 def dump_book(symbol: str, book: ActionBook) -> bytes:
-    """Return the bytes of the document."""
+    """Return the bytes of the document ``actions.json`` for ``symbol``."""
     return json_document.dump(
         dict(book.extra)
         | {"format": json_document.FORMAT, "symbol": symbol}
@@ -499,7 +500,7 @@ def _plain(answer: Asked) -> dict[str, Any]:
 
 
 def load_book(data: bytes, symbol: str) -> ActionBook:
-    """Parse the document of ``symbol``.
+    """Parse the bytes of the document ``actions.json`` for ``symbol``.
 
     Raises:
         DamagedError: The document is incomplete, or belongs to another symbol.

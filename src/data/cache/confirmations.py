@@ -89,7 +89,7 @@ class Confirmation:
             return False
         if state.head[:_DIGITS] == self.head:
             return True
-        if self.head_at >= state.head_at:  # nothing was appended to the file meanwhile
+        if self.head_at >= state.head_at:  # nothing has been appended to the file since
             return False
         handle = disk.open_read(Path(folder, f"{year:04d}.csv.gz"))
         if handle is None:
@@ -158,7 +158,7 @@ def keep(lane: SeriesFiles, fresh: Sequence[Confirmation], lock_timeout_s: float
         FormatVersionError: A newer version of this library wrote the document.
         LockTimeoutError, StorageError: Nothing was changed.
     """
-    if lane.disk.stat(lane.paths.folder) is None:  # deleted meanwhile
+    if lane.disk.stat(lane.paths.folder) is None:  # deleted in the meantime
         return
     with lane.disk.lock(lane.paths.lock, lock_timeout_s):
         spans = coalesce(one.span for one in fresh)

@@ -144,7 +144,7 @@ class FundamentalsCache(FundamentalsFolder):
     def is_cache_valid(
         self, timestamp: datetime, max_age_days: float | None = None, data_type: str = "general"
     ) -> bool:
-        """Return whether an answer from that time (naive UTC, or aware) is still fresh."""
+        """Return whether an answer from ``timestamp`` (naive UTC, or aware) is still fresh."""
         return self._is_fresh(to_ms(timestamp), max_age_days, data_type)
 
     # --- writing ---------------------------------------------------------------------------

@@ -376,7 +376,7 @@ def symbols(disk: Disk, root: Path) -> list[str]:
 
 
 def file_name(vendor: str, stamp: datetime) -> str:
-    """Return the name of the file for ``vendor``'s answer at that time."""
+    """Return the name of the file for an answer from ``vendor`` at the time ``stamp``."""
     return f"{vendor}_{stamp.strftime(_STAMP)}.json"
 
 

@@ -242,7 +242,7 @@ class Layout:
                 raise StorageError(
                     f"the folder {'/'.join((self.ohlcv.name, *names)[-2:])} of the cache is a link "
                     "to somewhere else",
-                    hint="replace the link by the folder itself, or link the whole cache folder",
+                    hint="replace the link with the folder itself, or link the whole cache folder",
                 )
         return below, stat.S_ISDIR(mode)
 
@@ -286,7 +286,7 @@ def _check_text(text: str, what: str) -> None:
             raise BadSymbolError(f"the {what} {text!a} contains the character {character!a}")
     if unicodedata.normalize("NFC", text) != text:
         raise BadSymbolError(
-            f"the {what} {text!a} is not in composed form", hint="apply Unicode NFC to it"
+            f"the {what} {text!a} is not in Unicode composed form", hint="normalize it to NFC"
         )
 
 

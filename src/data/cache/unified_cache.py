@@ -218,7 +218,7 @@ class UnifiedCache(CacheFolder):
 
         commit = to_commit(df, offer, self._clock.now_ms())
         if commit is None:
-            log.info("%s: no bar of the frame has closed yet", key)
+            log.info("%s: none of the bars in the frame has closed yet", key)
             return False
         vendor = offer.vendor.lower()
         lane = SAMPLE_LANE if vendor in SAMPLE_VENDORS else (vendor,) if is_sample(vendor) else ()

@@ -360,8 +360,8 @@ class FaultGroup(NamedTuple):
     Attributes:
         kind: See :class:`Fault`.
         edges: Span of each fault.
-        numbers: Number of bars or rows of each fault.
-        texts: Text of each fault; the same for all if there is only one.
+        numbers: Number of bars or rows that each fault concerns.
+        texts: Text of each fault; if there is only one text, it applies to all faults.
     """
 
     kind: str

@@ -101,7 +101,7 @@ def open_file(path: Path | str, flags: int, mode: int = 0o666, *, follow: bool =
 
 
 def opened(path: Path | str, flags: int, mode: int) -> tuple[int, os.stat_result]:
-    """Open a regular file, and return it with its attributes."""
+    """Open a regular file; return its descriptor and its attributes."""
     try:
         fd = os.open(path, flags | _AT_ONCE, mode)
     except OSError as exc:
@@ -161,7 +161,7 @@ def check_size(size: int) -> None:
         OSError: The file is too large.
     """
     if size > MOST_BYTES:
-        raise OSError(errno.EFBIG, f"it has {size:,} bytes, more than any file of the cache")
+        raise OSError(errno.EFBIG, f"it has {size:,} bytes, more than any cache file")
 
 
 def space_of(folder: Path) -> Space:
@@ -209,7 +209,7 @@ def make_folder(path: Path, mode: int) -> None:
     try:
         os.mkdir(path, mode)
     except FileExistsError:
-        # If another process has created the folder meanwhile, that is fine; a file with that name
+        # If another process has created the folder in the meantime, that is fine; a file with that name
         # is not.
         if not path.is_dir():
             raise
@@ -262,12 +262,12 @@ _ADVICE = {
     errno.EROFS: "the cache is on a read-only file system",
     errno.EMFILE: "too many files are open in this process; raise `ulimit -n`",
     errno.ELOOP: (
-        "replace the link by the file or folder itself, since nothing in the cache may lead out "
+        "replace the link with the file or folder itself, because nothing in the cache may lead out "
         "of it; `onetape cache repair` sets a link aside"
     ),
     errno.ENXIO: "it is a folder, a pipe or a device; `onetape cache repair` sets it aside",
     errno.EISDIR: "remove the folder with that name",
-    errno.EFBIG: "remove it: it is not a file of the cache, or its file system is damaged",
+    errno.EFBIG: "remove it: it is not a cache file, or its file system is damaged",
     errno.EIO: "the disk reports errors; check the system log",
 }
 

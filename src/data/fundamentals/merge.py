@@ -269,7 +269,7 @@ def strangers(snapshots: Sequence[Snapshot]) -> dict[str, str]:
         if any(_words(_name(one)) & _words(_name(p)) for p in reference):
             continue
         reasons[one.vendor] = (
-            f"it answered about {_name(one)!r}, {reference[0].vendor} about {_name(reference[0])!r}"
+            f"its answer is about {_name(one)!r}, but {reference[0].vendor}'s about {_name(reference[0])!r}"
         )
     return reasons
 

@@ -58,7 +58,7 @@ class FundamentalsPlan:
 
     Attributes:
         question: Question for the vendors.
-        fresh: Copies that are fresh.
+        fresh: Cached copies that are fresh.
         vendors: Vendors that would be queried, in order.
         has_copies: Whether any copies are cached, fresh or not.
         error: Error if no copy is fresh and no vendor can be queried; otherwise None.
@@ -380,7 +380,7 @@ class FundamentalsService:
 
 def _nothing(lookup: _Lookup) -> AllProvidersFailedError:
     """Return the error for a lookup that no vendor has answered."""
-    about = f"{lookup.about.data_type} of {lookup.symbol}"
+    about = f"{lookup.about.data_type} for {lookup.symbol}"
     keys = {v: why.split()[0] for v, why in lookup.not_asked.items() if NO_KEY in why}
     without_key = ", ".join(f"{vendor} ({key})" for vendor, key in keys.items())
     unable = by_reason({v: why for v, why in lookup.not_asked.items() if v not in keys})

@@ -136,7 +136,7 @@ class HistoryPerishes(Event):
 
 @dataclass(frozen=True, kw_only=True)
 class CallFailed(Event):
-    """A call ended with an error; ``error`` is the name of its class."""
+    """A call ended with an error; ``error`` is the name of the error's class."""
 
     error: str
     message: str

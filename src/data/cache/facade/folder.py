@@ -135,7 +135,7 @@ class CacheFolder:
     def list_timeframes(self, symbol: str) -> list[str]:
         """Return the timeframes for which ``symbol`` has bars, shortest first.
 
-        Months are ``1M``.
+        Monthly bars are listed as ``1M``.
         """
         return [frame.label for frame in self._catalogue.timeframes(symbol)]
 
@@ -185,8 +185,8 @@ class CacheFolder:
         return self._catalogue.holdings()
 
     def write_summaries(self) -> bool:
-        """Update ``_metadata/*.json``; return whether it succeeded."""
-        if not self.ohlcv_dir.is_dir():  # removed meanwhile by someone else; not recreated
+        """Update ``_metadata/*.json``; return whether that succeeded."""
+        if not self.ohlcv_dir.is_dir():  # removed by someone else in the meantime; not recreated
             return False
         try:
             holdings = self._catalogue.holdings()
@@ -208,7 +208,7 @@ class CacheFolder:
     # --- removing --------------------------------------------------------------------------
 
     def clear(self, symbol: str | None = None, timeframe: str | None = None) -> None:
-        """Delete the bars of a series, a symbol or a timeframe of all symbols, or delete all bars."""
+        """Delete the bars of a series, of a symbol, or of a timeframe for all symbols; or all bars."""
         if timeframe is not None:
             for name in self.list_symbols() if symbol is None else [symbol]:
                 self.clear_symbol_timeframe(name, timeframe)

@@ -121,7 +121,7 @@ def _stamped(frame: pd.DataFrame, timeframe: Timeframe) -> BarTable:
     if not (are_certain.all() or timeframe.is_intraday):
         odd = table.stamps[~are_certain][0]
         raise ValueError(
-            f"{timeframe} bars must be stamped 00:00 of their date: {np.datetime64(int(odd), 'ms')}"
+            f"the time of {timeframe} bars must be 00:00 of their date: {np.datetime64(int(odd), 'ms')}"
         )
     return replace(table, stamps=stamps)
 
@@ -289,9 +289,9 @@ def stored_frame(
     """Return the rows stored in ``span`` as a canonical frame, or None if there are none.
 
     Prices of stocks are converted to one basis, adjusted for all known splits, if the stored
-    actions make that exact; otherwise they are returned as stored. Timestamps for which nothing
-    better is stored have the rows that are not valid bars, or the bars left by other tools, even
-    the last one in a file.
+    actions make that exact; otherwise they are returned as stored. If nothing better is stored for
+    a timestamp, the result contains the invalid row stored for it, or the bar from another tool's
+    file, even if it is the last one in that file.
     """
     store = catalogue.store
     table, coverage = store.read(key, span)

@@ -118,11 +118,11 @@ class Head:
         return dict(zip(self.years, accumulate(counts, initial=0), strict=False))
 
     def at(self, column: str, row: int) -> int:
-        """Return the offset of a value."""
+        """Return the offset of the value of ``column`` in row ``row``."""
         return START + (self.columns.index(column) * self.capacity + row) * _ITEM
 
     def checksum_at(self, column: str, block: int) -> int:
-        """Return the offset of the checksum of a full block."""
+        """Return the offset of the checksum of a full block of a column."""
         blocks = self.capacity // BLOCK
         first = START + len(self.columns) * self.capacity * _ITEM
         return first + (self.columns.index(column) * blocks + block) * 4

@@ -195,7 +195,7 @@ class YearState(Record, frozen=True, gc=False):
 
 
 class YearMeta(Record, frozen=True, gc=False):
-    """The document of a year.
+    """The metadata document of a year.
 
     Attributes:
         state: Committed state.
@@ -244,7 +244,7 @@ class YearMeta(Record, frozen=True, gc=False):
 def dump_meta(
     meta: YearMeta, key: SeriesKey, year: int, vendor_facts: Mapping[str, Any] | None = None
 ) -> bytes:
-    """Return the bytes of the document.
+    """Return the bytes of a year's metadata document.
 
     Args:
         meta: Content of the document.
@@ -271,7 +271,7 @@ def dump_meta(
 
 
 def _outer(meta: YearMeta, key: SeriesKey, year: int, facts: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the outer keys of the document, which other tools read."""
+    """Return the outer keys of a year's document, which other tools read."""
     state = meta.state
     return {
         "symbol": key.symbol,
@@ -364,7 +364,7 @@ _decode_year = msgspec.json.Decoder(_YearDocument).decode
 
 
 def load_meta(data: bytes, identity: str) -> YearMeta:
-    """Parse the bytes of a document.
+    """Parse the bytes of a year's metadata document.
 
     Args:
         data: Bytes to parse.

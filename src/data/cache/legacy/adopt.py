@@ -36,7 +36,7 @@ class OldYear:
 
     Attributes:
         path: Path of the file.
-        table: Bars inside the coverage; others are ignored.
+        table: Bars inside the coverage; other bars in the file are ignored.
         coverage: Coverage of the file.
         damage: Reason why the file cannot be read, or an empty string.
     """
@@ -129,7 +129,7 @@ class OldYears:
         self._elsewhere.pop(key, None)
 
     def read(self, key: SeriesKey, path: Path) -> OldYear:
-        """Read one file; the result is empty if the file is damaged or has synthetic bars."""
+        """Read one file; the result is empty if the file is damaged or contains synthetic bars."""
         return self._read_files.load(path, lambda _: self._read(key, path)) or OldYear(path)
 
     def _read(self, key: SeriesKey, path: Path) -> OldYear:

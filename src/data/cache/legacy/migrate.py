@@ -113,7 +113,9 @@ def _described(store: StoreParts, key: SeriesKey, year: int, path: Path) -> OldF
     if old.damage:
         return replace(file, said="set aside, and a copy kept in quarantine", problem=old.damage)
     rows = len(read_legacy(store.disk, path, key.timeframe))
-    outcome = "taken over" if len(old.table) else "set aside: no bar of it is known to be closed"
+    outcome = (
+        "taken over" if len(old.table) else "set aside: none of its bars is known to have closed"
+    )
     return replace(file, rows=rows, taken=len(old.table), said=outcome)
 
 
@@ -130,7 +132,7 @@ def _hidden(
 
 
 def _as_hidden(file: OldFile) -> OldFile:
-    return replace(file, taken=0, said="set aside: other bars of that year are there already")
+    return replace(file, taken=0, said="set aside: other bars for that year are already stored")
 
 
 # --- proof ---------------------------------------------------------------------------------
@@ -193,9 +195,9 @@ class Pruned:
         path: Path relative to the cache folder.
         bytes: Size of the file.
         rows: Number of bars in the file.
-        held: Number of its bars that the series has, bit for bit.
+        held: Number of the file's bars that the series also contains, bit for bit.
         superseded: Maps each vendor to the number of bars that it has since corrected or withdrawn.
-        lacking: Timestamps of the remaining bars.
+        lacking: Timestamps of the file's other bars, which are not stored anywhere else.
         problem: Reason for keeping the file; empty if it is deleted.
     """
 
@@ -259,7 +261,7 @@ def _weigh(store: StoreParts, lane: SeriesFiles, year: int, path: Path) -> Prune
     try:
         file = open_year(lane, year, lane.meta(year))
     except (MismatchError, DamagedError):
-        problem = "the cached bars are damaged: `onetape cache repair` first"
+        problem = "the cached bars are damaged: run `onetape cache repair` first"
         return Pruned(lane.key, place, size, len(table), problem=problem)
     now = file.table() if file is not None else BarTable.empty()
     coverage = file.state.coverage if file is not None else Coverage()
@@ -285,7 +287,7 @@ def compared(one: Pruned, table: BarTable, now: BarTable, coverage: Coverage) ->
             lacking.append(stamp)
     problem = ""
     if lacking:
-        bars = "a bar of it is" if len(lacking) == 1 else f"{len(lacking):,} bars of it are"
+        bars = "one of its bars is" if len(lacking) == 1 else f"{len(lacking):,} of its bars are"
         problem = f"{bars} cached nowhere else, first {iso(lacking[0])}: fetch that span first"
     return Pruned(
         one.key,

@@ -61,8 +61,9 @@ class LegacyYear:
     """The metadata next to an older tool's year file.
 
     Attributes:
-        vendor: The ``data_source``, or ``unknown``.
-        fetched_at: The ``last_updated`` in UTC milliseconds, or else the time of the file.
+        vendor: Value of ``data_source``, or ``unknown``.
+        fetched_at: Value of ``last_updated`` in UTC milliseconds, or else the modification time of
+            the file.
     """
 
     vendor: str = "unknown"
@@ -303,7 +304,7 @@ def next_stamps(stamps: Stamps, timeframe: Timeframe) -> Stamps:
 
 
 def runs(stamps: Stamps, timeframe: Timeframe) -> list[Span]:
-    """Return the spans of uninterrupted runs of bars, one exactly a step after another."""
+    """Return the spans of uninterrupted runs, in which bars follow each other at exactly one step."""
     if not len(stamps):
         return []
     nexts = next_stamps(stamps, timeframe)

@@ -158,14 +158,14 @@ class Sidecars:
         return all(self.is_untouched(lane.paths.data_text(y), file.head.years[y]) for y in years)
 
     def is_untouched(self, path: str, source: ColumnSource) -> bool:
-        """Return whether a data file is the one that was verified, or has only grown."""
+        """Return whether a data file is the one that was verified, or has only grown since."""
         now = self._disk.stat(path)
         if now is None or now.inode != source.inode or now.size < source.size:
             return False
         return now.size != source.size or now.mtime_ns == source.mtime_ns
 
     def sources(self, lane: SeriesFiles, states: States) -> list[tuple[str, ColumnSource]] | None:
-        """Return the years' data files with the states that were verified; None if not cached."""
+        """Return the years' data files and their verified states; None if a year is not covered."""
         wanted = {year: state for year, state in states.items() if state.rows}
         file = self.opened(lane.key)
         if file is None or not file.serves(_identities(wanted)):

@@ -51,7 +51,7 @@ def read_state(lane: SeriesFiles, year: int, lock_timeout_s: float) -> YearState
     """
 
     def look() -> YearFile | None:
-        """Return the year from its metadata alone, unless a writer has begun to change it."""
+        """Return the year from only its metadata, unless a writer has begun to change it."""
         meta = lane.meta(year)
         if meta is not None and meta.pending is None:
             return YearFile(meta.state)

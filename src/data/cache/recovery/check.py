@@ -394,7 +394,7 @@ _WORDS = {
         "its own metadata are restored",
     ),
     "lost": ("{document}, and there are no bars", "the metadata are kept in quarantine"),
-    "unfinished": ("its first commit was not finished", "that is forgotten"),
+    "unfinished": ("its first commit was not finished", "what it left is discarded"),
     "gone": (
         "the data file is gone, and {recorded} with it",
         "they count as missing and are fetched again",
@@ -540,16 +540,16 @@ def _misplaced(table: BarTable, span: Span, year: Span, last: int | None) -> str
     if not len(stamps):
         return ""
     if (np.diff(stamps) <= 0).any() or (last is not None and stamps[0] <= last):
-        return "stamps are not in ascending order"
+        return "timestamps are not in ascending order"
     if gaps(Span(int(stamps[0]), int(stamps[-1]) + 1), [span.clip(year)]):
-        return "bars lie outside the range of their member or year"
+        return "bars are outside the range of their member or year"
     return ""
 
 
 def _beyond_repair(what: str) -> Ailment:
     return Ailment(
         f"intact bytes with impossible content: {what}",
-        "this cannot be repaired; `onetape cache clear` and fetch it again",
+        "this cannot be repaired: run `onetape cache clear`, then fetch the bars again",
         "none",
     )
 

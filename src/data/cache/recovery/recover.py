@@ -66,7 +66,7 @@ class Diagnosis:
     Attributes:
         case: Name of the case. ``sound``: nothing is wrong. ``foreign``: the data is another
             tool's. ``half_adopted``: the data is another tool's, but this library wrote the
-            document. If there is no data: ``lost`` (the document is damaged), ``unfinished`` (the
+            document. Without data: ``lost`` (the document is damaged), ``unfinished`` (the
             first file was never renamed into place) or ``gone`` (there was a file). The other cases
             concern data written by this library; the text at the top of the module lists them.
         meta: Document; None if it is missing or damaged.

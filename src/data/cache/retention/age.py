@@ -145,9 +145,9 @@ class AgeRetention:
         return Aged(before, tuple(collected.go), collected.is_all, tuple(problems))
 
     def delete(self, aged: Aged, *, wait_s: float | None = None) -> Aged:
-        """Delete years; return the deleted ones, and the problems with others.
+        """Delete years; return the years that were deleted, and the problems with the others.
 
-        Each year is checked again under the lock of its series: it stays if it has received newer
+        Each year is checked again under the lock of its series: it is kept if it has received newer
         rows in the meantime.
         """
         deleted: list[AgedYear] = []

@@ -154,7 +154,7 @@ def holding(
 
 
 def files_aside(lane: SeriesFiles, year: int) -> list[Path]:
-    """Return a year's files other than its bars: replaced files, the quarantine, originals."""
+    """Return a year's files other than its bars: replaced, quarantined and original files."""
     named = f"{year:04d}"
     return [
         folder / name

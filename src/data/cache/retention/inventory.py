@@ -60,7 +60,8 @@ class StoredLane(NamedTuple):
         key: Series of the lane.
         entry: Index entry; it contains nothing from damaged documents.
         path: Path of its folder.
-        outer: Maps each year to the keys in its document for other programs, if requested.
+        outer: Maps each year to those keys in its document that are for other programs, if
+            requested.
         growth: Daily growth, if requested.
     """
 

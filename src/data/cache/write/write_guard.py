@@ -222,7 +222,7 @@ class FreeSpaceGuard:
             log.warning("%s %s: bars are returned but not cached", text, self._root)
         return NoRoomError(
             f"{text}, and cache.min_free_mb keeps a reserve",
-            hint="free some space on that disk, or name another with DATA_CACHE_DIR",
+            hint="free some space on that disk, or name another folder with DATA_CACHE_DIR",
         )
 
 
