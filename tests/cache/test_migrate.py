@@ -96,7 +96,7 @@ def test_what_another_file_hides_is_kept_aside(tmp_path: Path) -> None:
     one, other = migrated(tmp_path)
     assert (one.path, one.taken) == (f"{PLACES[0]}/{DATA}", 5)
     assert (other.path, other.taken) == (f"{PLACES[1]}/{DATA}", 0)
-    assert "other bars of that year" in other.said
+    assert "other bars for that year" in other.said
     kept = {p.read_bytes() for p in (lane_folder(tmp_path) / "_legacy").glob("*.csv.gz")}
     assert kept == {better, hidden}
     assert quarantined(lane_folder(tmp_path)) == [], "nothing is wrong with it"
@@ -362,7 +362,7 @@ def test_what_was_set_aside_is_not_looked_for_again(tmp_path: Path) -> None:
     store.commit(DAILY, Commit((piece(0, 5),)))
     leave(tmp_path / PLACES[1])
     (done,) = migrated(tmp_path, store)
-    assert "other bars of that year" in done.said
+    assert "other bars for that year" in done.said
     assert store.parts.old.of(store.parts.lane(DAILY), []) == {}
 
 

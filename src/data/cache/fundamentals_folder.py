@@ -42,7 +42,7 @@ class Ages(Protocol):
     """The part of a combiner's interface that is used here: how long an answer is fresh."""
 
     def get_ttl_for_data_type(self, data_type: str) -> float:
-        """Return how long an answer of this type is fresh, in days."""
+        """Return for how many days an answer of this type is fresh."""
 
 
 class FundamentalsFolder:

@@ -230,9 +230,9 @@ class Layout:
         return keys
 
     def _checked(self, *names: str) -> tuple[str, bool]:
-        """Return a path below the folder of bars, and whether it is an existing folder.
+        """Return a path below the folder of bars, and whether a folder exists there.
 
-        Links are rejected.
+        A link is rejected.
         """
         below, mode = self._text, stat.S_IFDIR
         for name in names:

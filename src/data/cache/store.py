@@ -505,7 +505,7 @@ class BarStore:
     def symbols(self) -> list[str]:
         """Return the symbols that have a folder, even an empty one.
 
-        This takes a single directory listing.
+        Only one folder is listed to find them.
 
         Raises:
             StorageError: The folder cannot be listed.

@@ -1,4 +1,4 @@
-"""Opens SQLite files safely, and recognizes damaged files, busy files and those of newer versions.
+"""Opens SQLite files safely, and recognizes files that are damaged, busy or from a newer version.
 
 Only SQLite itself may open such a file, because closing a second descriptor would drop SQLite's
 locks.

@@ -142,7 +142,7 @@ def _prove(key: SeriesKey, year: int, old: OldYear) -> None:
     """Encode the bars in memory and decode them again, before anything on disk is touched.
 
     Raises:
-        CorruptEntryError: The bars are not identical to the last bit.
+        CorruptEntryError: The decoded bars differ from the originals in at least one bit.
     """
     parts = by_year(Commit(pieces=old.pieces()))
     pieces: list[CommitPiece] = parts[year].pieces if year in parts else []
@@ -311,7 +311,7 @@ def _replaced_by(stamp: int, now: BarTable, coverage: Coverage) -> str:
 
 
 def _is_stored(table: BarTable, now: BarTable) -> NDArray[np.bool_]:
-    """Return, row by row, whether the identical bar is stored."""
+    """Return a mask of the rows whose bar is stored, identical to the last bit."""
     if not len(now):
         return np.zeros(len(table), dtype=bool)
     places = np.minimum(np.searchsorted(now.stamps, table.stamps), len(now) - 1)

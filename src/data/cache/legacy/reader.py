@@ -159,7 +159,7 @@ def _names(folder: str | Path) -> list[str]:
 def folder_timeframes(folder: Path) -> set[Timeframe]:
     """Return the timeframes for which ``folder`` has year files in its default lanes.
 
-    Sample data counts because it is listed if there is nothing else.
+    Sample data counts, because it is listed if a symbol has no other bars.
     """
     frames = {name: _timeframe(name.removesuffix(f"@{SAMPLE_LANE[0]}")) for name in _names(folder)}
     return {
