@@ -322,6 +322,6 @@ class Past:
 
 
 def _whole(file: _File, own: int, count: int) -> list[Member] | None:
-    """Return the members up to generation ``own`` if they have exactly ``count`` bars, else None."""
+    """Return the file's members up to generation ``own``; None unless they have ``count`` bars."""
     members = [member for member in file.members if member.header.seq <= own]
     return members if sum(m.header.rows for m in members) == count else None

@@ -84,8 +84,8 @@ class BarStore:
         lock_timeout_s: Maximum wait for another writer to the same series, in seconds.
         vendor_facts: Maps each vendor to its ``reliability`` and ``rate_limit``, which are written
             to the metadata for other tools.
-        columnar: Whether, for speed, bars are also kept as columns next to their files: ``map``
-            (mapped into memory), ``read`` (read, if memory maps are unreliable) or ``off``.
+        columnar: Whether bars are also kept in columnar files, for speed: ``map`` (the files are
+            mapped into memory), ``read`` (they are read, if memory maps are unreliable) or ``off``.
         retention: Number of replaced year files to keep, and for how long.
 
     Attributes:
@@ -266,7 +266,7 @@ class BarStore:
     def suspects(self, key: SeriesKey, span: Span) -> tuple[Suspect, ...]:
         """Return the bad rows in ``span`` for timestamps without a good bar, in order.
 
-        If there are several for a timestamp, the last one counts. Raises as :meth:`view` does.
+        If there are several rows for a timestamp, the last one counts. Raises as :meth:`view` does.
         """
         lane = self._lane(key)
         return self._suspects(lane, span, self._index.entry(lane))
@@ -299,7 +299,7 @@ class BarStore:
         When the call returns, the bars are durable. Each year is changed entirely or not at all.
         Within its span, a piece of the commit is authoritative: stored bars that it lacks go to the
         quarantine. ``check`` is called from time to time until the first year is written; an
-        exception from it ends the commit.
+        exception that it raises ends the commit.
 
         Raises:
             ValueError: A piece or a mark violates its contract; nothing was written.

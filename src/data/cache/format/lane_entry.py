@@ -90,7 +90,9 @@ class StretchEntry(NamedTuple):
 
 
 class LaneEntry(msgspec.Struct, array_like=True):
-    """The facts known about one lane. Years are kept packed, to save memory with many lanes.
+    """The facts known about one lane (one kind of bars for a series).
+
+    Years are kept packed, to save memory if there are many lanes.
 
     Attributes:
         folders: Maps the names of the lane folder (empty) and its subfolders to inode, size and

@@ -194,7 +194,7 @@ class SeriesIndex:
     """The metadata of series, combined from their years and cached. Thread-safe.
 
     Args:
-        old: Finds files of older tools.
+        old: Finder of files from older tools.
         memory: Cache for views.
         lock_timeout_s: Maximum wait for the lock if a year needs repair, in seconds.
     """
@@ -417,7 +417,7 @@ class RangeReader:
 
     Args:
         disk: File system.
-        old: Finds files of older tools.
+        old: Finder of files from older tools.
         viewer: Source of the coverage in years without a file.
         sidecars: Columnar files, used if they are valid.
         memory: Cache for years if columns cannot be stored on disk.

@@ -32,7 +32,7 @@ class YearFile:
 
     Attributes:
         state: State recorded in its metadata.
-        members: All members.
+        members: All gzip members of the file, in order.
     """
 
     state: YearState

@@ -126,8 +126,8 @@ def _is_bar(row: Suspect) -> bool:
 def _newest(cells: list[tuple[str, ...]]) -> list[tuple[str, ...]]:
     """Return the latest invalid rows for each timestamp, and all withdrawn bars, which were once real.
 
-    The rows are limited so that the file does not grow forever if a vendor sends new invalid rows
-    with each call.
+    Their number is limited, so that the file does not grow forever if a vendor sends new invalid
+    rows with each call.
     """
     counts = Counter([row[0] for row in cells])
     if len(cells) <= MOST_ROWS and max(counts.values()) <= _MOST_OF_A_STAMP:
@@ -261,7 +261,7 @@ def _cells(rows: Sequence[Suspect]) -> Iterator[tuple[str, ...]]:
 
 
 def _stamp_texts(stamps: Sequence[int]) -> list[str]:
-    """Return the text of each stamp, like :func:`_stamp_text` but in one pass."""
+    """Return the text of each timestamp, like :func:`_stamp_text` but in one pass."""
     times = np.array(stamps, dtype=np.int64)
     if (times % SECOND_MS != 0).any() or year_of(min(stamps)) < 1000:
         return [_stamp_text(stamp) for stamp in stamps]
@@ -349,7 +349,7 @@ class Quarantine:
     Attributes:
         disk, clock: File system, and source of the current time.
         folder: Folder, created when it is first needed.
-        owner: Owner of the files, for the log.
+        owner: Name of the data that the files belong to, for the log.
     """
 
     disk: Disk
@@ -378,7 +378,7 @@ class Quarantine:
         Return its new path.
 
         Args:
-            path: Path that should be that of a file.
+            path: Path at which there should be a file.
             what: Description of the object, such as ``a folder`` or ``a link``.
         """
         facts = f"{path}\0{what}\0{self.clock.now_ms()}".encode()

@@ -104,7 +104,7 @@ def sound_meta(lane: SeriesFiles, year: int) -> YearMeta | None:
 
 
 def matched_meta(lane: SeriesFiles, year: int, meta: YearMeta | None) -> YearMeta | None:
-    """Return ``meta``, just read, if it matches the data; else the document after a repair.
+    """Return the given ``meta`` if it matches the data, otherwise the document after a repair.
 
     The result is None if this library has stored nothing.
     """
@@ -238,7 +238,7 @@ def _cut(lane: SeriesFiles, year: int, size: int) -> None:
 
 
 def _from_members(lane: SeriesFiles, year: int, diagnosis: Diagnosis, state: YearState) -> YearMeta:
-    """Write and return the document for the valid members; rewrite the file if it has anything else."""
+    """Write and return the document for the valid members; rewrite a file that has anything else."""
     meta, members = diagnosis.meta, diagnosis.members
     facts = _facts(lane, meta, members)
     if diagnosis.case == "rebuild":
@@ -424,9 +424,10 @@ class Scan:
     """The result of reading a file from its first byte.
 
     Attributes:
-        content: All of its bytes.
-        chain: Offset and member of each valid member of this file chained from the start.
-        end: End of the last of these.
+        content: All bytes of the file.
+        chain: Offset and content of each valid member from the start of the file, as long as each
+            is linked to the one before it.
+        end: Offset of the end of the last member in ``chain``.
     """
 
     content: bytes
@@ -435,7 +436,7 @@ class Scan:
 
     @property
     def is_whole(self) -> bool:
-        """Whether the file verifies from end to end."""
+        """Whether the file is valid from end to end."""
         return bool(self.chain) and self.end == len(self.content)
 
     @property
@@ -449,7 +450,7 @@ class Scan:
         return [member for _, member in self.chain]
 
     def goes_on(self) -> bool:
-        """Return whether any valid member, of whatever file, follows the invalid bytes."""
+        """Return whether the invalid bytes are followed by a valid member of any file."""
         return next(_behind(self.content, self.end), None) is not None
 
 

@@ -53,7 +53,7 @@ class Keeps(Protocol):
 
 
 def keep_all(key: SeriesKey, part: Covered, now_ms: int) -> str:
-    """Return a reason to keep any bars; used if it is not known what vendors could supply."""
+    """Return a reason to keep all bars, because it is unknown what vendors could supply."""
     return NO_VENDOR
 
 
@@ -62,8 +62,9 @@ class Holding(NamedTuple):
 
     Attributes:
         key, year: Series and year.
-        bytes: Size of its files.
-        generation: Generation of its last commit; it is removed only while this is unchanged.
+        bytes: Size of the year's files.
+        generation: Generation of the year's last commit; the year is removed only if this has not
+            changed.
         last_ms: Time of the last use.
         kept: Reason why the year must stay; empty if it may be removed.
     """
@@ -133,8 +134,8 @@ def holdings_of(
             counts as use.
         must_keep: Function that decides whether vendors could supply bars again.
         now_ms: Time by the local clock, which may be behind.
-        latest_ms: Latest time that any answer has ever proved, including answers for series that
-            were dropped later; None if unknown, so that every year must stay.
+        latest_ms: Latest time that any answer has ever proved to be past, including answers for
+            series that were dropped later; None if unknown, so that every year must stay.
     """
     by_symbol: dict[str, list[StoredLane]] = {}
     for lane in lanes:
@@ -151,7 +152,7 @@ def holdings_of(
 
 
 def vouched_ms(lanes: Iterable[StoredLane]) -> int:
-    """Return the latest time that stored answers prove, or 0 if ``lanes`` is empty.
+    """Return the latest time that stored answers prove to be past, or 0 if ``lanes`` is empty.
 
     The time of an answer is from its vendor's clock, and the time of a commit is from the local
     clock. The earlier one is used, so that a clock that was once ahead does not make anything look

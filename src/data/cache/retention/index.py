@@ -69,7 +69,7 @@ class LaneIndex:
     counts as missing, and anything that cannot be written is written later.
 
     Args:
-        folder: Folder of the file; created with the first entry.
+        folder: Folder of the index file; created with the first entry.
         disk: File system.
     """
 
@@ -107,7 +107,7 @@ class LaneIndex:
         return {lane: Use._make(use) for lane, use in uses.items() if use is not None}
 
     def fact(self, name: str) -> str:
-        """Return the value stored under a name, or an empty string."""
+        """Return the value stored under ``name``, or an empty string."""
         for key, value in self._rows("SELECT name, value FROM facts"):
             if key == name:
                 return FACT.load(name, value) or ""
@@ -168,7 +168,7 @@ class LaneIndex:
         return self._write(work)
 
     def keep_fact(self, name: str, value: str) -> None:
-        """Store a value under a name."""
+        """Store ``value`` under ``name``."""
         row = name, FACT.dump(name, value)
         self._write(lambda db: db.execute("INSERT OR REPLACE INTO facts VALUES (?, ?)", row))
 

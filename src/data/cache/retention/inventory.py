@@ -85,7 +85,7 @@ class Size:
 
     Attributes:
         bytes, files: Totals for all files.
-        data_files: Number of files of bars and tables.
+        data_files: Number of files with bars or tables.
         quarantined: Number of files of untrusted data and rows, without their reasons.
         without_metadata: Number of data files without a document next to them.
         columns: Bytes of columnar files, which can be rebuilt.
@@ -193,7 +193,7 @@ class Inventory:
     """Examines one cache folder. Thread-safe.
 
     Args:
-        store: Parts of its store.
+        store: Parts of the folder's store.
         keeps: Whether to store new entries in the index, which is read in any case.
 
     Attributes:
@@ -307,8 +307,7 @@ class Inventory:
 
         They may be stored if no writer was active in the lane while they were read, the lane is
         undamaged, and any later change is certain to show in the modification time of the lane's
-        folder. ``previous`` is the
-        lane's entry if only ``part`` is missing.
+        folder. ``previous`` is the lane's entry if only ``part`` is missing.
         """
         try:
             with self.without_writers(Path(path)):
@@ -380,7 +379,7 @@ class Inventory:
         return True
 
     def _documents(self, path: str, files: Iterable[str]) -> dict[str, bytes]:
-        """Return a dictionary that maps names to contents, without unreadable documents."""
+        """Return a mapping from names to contents, without the documents that are unreadable."""
         names = [n for n in files if n.endswith(METADATA) or n in (SERIES, CONFIRMED)]
         try:
             contents = zip(names, self._disk.read_all(path, names), strict=True)

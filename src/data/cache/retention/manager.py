@@ -112,7 +112,7 @@ class RetentionManager(StoreListener):
 
     @cached_property
     def inventory(self) -> Inventory:
-        """The object that lists the folder's contents, with the help of an index."""
+        """The inventory that lists the folder's contents, with the help of an index."""
         from .inventory import Inventory
 
         return Inventory(self._parts, keeps=self._keeps)
@@ -247,7 +247,7 @@ class RetentionManager(StoreListener):
         return done
 
     def outdated(self) -> list[SeriesKey]:
-        """Return the series that contain bars from earlier versions which are never read again."""
+        """Return the series with bars that earlier versions stored and that are never read again."""
         return [lane.key for lane in self.inventory.look().lanes if lane.is_outdated]
 
     def write_uses(self) -> None:
@@ -377,7 +377,7 @@ class LastUses:
         return self._noted.setdefault(key, LaneUse())
 
     def merged(self, index: LaneIndex) -> dict[str, Use]:
-        """Return a dictionary that maps each lane to its last use.
+        """Return a mapping from each lane to its last use.
 
         It combines the stored uses of all processes with those of this process.
         """

@@ -41,7 +41,7 @@ class Trimmed:
     file_bytes: int = 0
 
     def plus(self, other: Trimmed) -> Trimmed:
-        """Return the sum of both."""
+        """Return the sums of the amounts in both objects."""
         return Trimmed(
             self.log_bytes + other.log_bytes,
             self.files + other.files,

@@ -93,7 +93,7 @@ class YearSegment:
 
 
 def line_of(text: bytes, whole: BarTable, row: int) -> int:
-    """Return the offset of the line of a row other than the first.
+    """Return the offset in ``text`` of the line of a row, which must not be the first one.
 
     For the row after the last one, the result is the end of the text.
     """
@@ -179,7 +179,7 @@ def with_pieces(
 
 
 def _beside(segment: YearSegment, answered: Sequence[Span]) -> list[YearSegment]:
-    """Return the parts of a segment outside ascending, disjoint spans."""
+    """Return the parts of a segment outside the spans in ``answered`` (ascending, disjoint)."""
     parts = [segment]
     for span in touching(answered, segment.header.span):
         parts = [part for one in parts for part in _outside(one, span)]
@@ -304,7 +304,7 @@ class _Group:
     holes: list[Span]
 
     def gap(self, segment: YearSegment, coverage: Coverage) -> list[Span] | None:
-        """Return a list with the gap before ``segment``, if any; None if it cannot be joined."""
+        """Return a list with the gap before ``segment``, if any; None if that cannot be joined."""
         one, other = self.segments[-1].header, segment.header
         if not one.same_source(other) or one.last is None or other.first is None:
             return None
@@ -332,7 +332,7 @@ class _Group:
         self.holes += [*gap, *segment.header.holes]
 
     def joined(self) -> YearSegment:
-        """Return all segments as one."""
+        """Return all segments as one segment."""
         if len(self.segments) == 1:
             return self.segments[0]
         headers = [segment.header for segment in self.segments]

@@ -53,8 +53,8 @@ class SeriesFiles:
         retention: Number of replaced year files to keep, and the time to keep them.
         use: Recorder of reads and commits.
         previews: None if reads repair a damaged year. In a preview, reads change nothing on the
-            disk; then this maps each damaged year to the :class:`~.years.YearFile` that a repair
-            would leave, or to None if nothing would be left.
+            disk; then this maps each damaged year to the :class:`~..read.year_file.YearFile` that a
+            repair would leave, or to None if nothing would be left.
     """
 
     key: SeriesKey
@@ -82,7 +82,7 @@ class SeriesFiles:
         return sorted({*years_in(names), *(int(year) for year in logged if year.isdecimal())})
 
     def barred(self, names: Iterable[str] | None = None) -> dict[str, str]:
-        """Return descriptions of objects that are not regular files, by their name in the folder.
+        """Return a description of each object that should be a regular file but is not, by name.
 
         ``names`` are the folder's contents, if already known.
         """

@@ -44,7 +44,7 @@ class WriteGuard:
 
     Args:
         root: Cache folder.
-        clock: Source of the time for the next attempt.
+        clock: Clock that determines when the next attempt is made.
     """
 
     def __init__(self, root: Path, clock: Clock) -> None:
@@ -227,7 +227,7 @@ class FreeSpaceGuard:
 
 
 def need_of(lane: SeriesFiles, commit: Commit) -> int:
-    """Return the maximum number of bytes that a commit may write, assuming that it rewrites years."""
+    """Return the most bytes that a commit can write, assuming that it rewrites whole years."""
     years = {year for p in commit.pieces if len(p.table) for year in years_of(p.span)}
     sizes = (lane.disk.stat(lane.paths.data_text(year)) for year in years)
     rows = sum(len(piece.table) for piece in commit.pieces) + len(commit.suspects)

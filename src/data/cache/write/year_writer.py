@@ -118,7 +118,7 @@ def _with_lines(segments: Sequence[YearSegment], columns: tuple[str, ...]) -> It
 def _is_unchanged(
     segment: YearSegment, place: int, before: list[Member], stored: Sequence[Member]
 ) -> bool:
-    """Return whether this member and all before it stay unchanged."""
+    """Return whether the member for ``segment``, and all members before it, stay unchanged."""
     if place >= len(stored) or (before and before[-1] is not stored[place - 1]):
         return False
     return segment.member is stored[place] and segment.header == stored[place].header
