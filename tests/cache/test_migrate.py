@@ -96,7 +96,7 @@ def test_what_another_file_hides_is_kept_aside(tmp_path: Path) -> None:
     one, other = migrated(tmp_path)
     assert (one.path, one.taken) == (f"{PLACES[0]}/{DATA}", 5)
     assert (other.path, other.taken) == (f"{PLACES[1]}/{DATA}", 0)
-    assert "other bars of that year" in other.said
+    assert "other bars for that year" in other.said
     kept = {p.read_bytes() for p in (lane_folder(tmp_path) / "_legacy").glob("*.csv.gz")}
     assert kept == {better, hidden}
     assert quarantined(lane_folder(tmp_path)) == [], "nothing is wrong with it"
@@ -122,7 +122,7 @@ def test_a_bar_that_may_not_have_closed_is_set_aside_and_told(tmp_path: Path) ->
     leave(tmp_path / PLACES[0], LINES[:1])
     (done,) = migrated(tmp_path)
     assert (done.rows, done.taken, done.problem) == (1, 0, "")
-    assert done.said == "set aside: no bar of it is known to be closed"
+    assert done.said == "set aside: none of its bars is known to have closed"
     assert done.to_json() == {
         "symbol": "AAPL", "timeframe": "1d", "year": 2024, "path": f"{PLACES[0]}/{DATA}",
         "rows": 1, "taken": 0, "said": done.said, "problem": "",
@@ -275,7 +275,7 @@ def test_a_bar_held_nowhere_else_keeps_its_file(taken_over: Path) -> None:
     (one,) = pruned(taken_over)
     assert (one.rows, one.held, one.superseded) == (6, 5, {})
     assert one.to_json()["lacking"] == ["2024-01-06T00:00:00Z"]
-    assert "a bar of it is cached nowhere else, first 2024-01-06" in one.problem
+    assert "one of its bars is cached nowhere else, first 2024-01-06" in one.problem
     assert (lane_folder(taken_over) / "_legacy" / DATA).exists()
 
 
@@ -362,7 +362,7 @@ def test_what_was_set_aside_is_not_looked_for_again(tmp_path: Path) -> None:
     store.commit(DAILY, Commit((piece(0, 5),)))
     leave(tmp_path / PLACES[1])
     (done,) = migrated(tmp_path, store)
-    assert "other bars of that year" in done.said
+    assert "other bars for that year" in done.said
     assert store.parts.old.of(store.parts.lane(DAILY), []) == {}
 
 

@@ -250,7 +250,7 @@ def test_older_files_are_taken_over_under_the_name_they_are_asked_by(
 def test_pruning_keeps_what_is_held_nowhere_else(run: Run, cache: Path, older: Path) -> None:
     ran = run("cache", "migrate", "--prune")
     assert ran.code == 1
-    assert "kept: a bar of it is cached nowhere else, first 2023-03-10" in ran.out
+    assert "kept: one of its bars is cached nowhere else, first 2023-03-10" in ran.out
     aside = cache / "ohlcv" / "BTCUSDT" / "1d" / "_legacy" / "2023.csv.gz"
     assert aside.exists()
     around = ("--start", "2023-03-01", "--end", "2023-03-12", "--refresh")

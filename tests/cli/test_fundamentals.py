@@ -67,7 +67,7 @@ def test_nobody_tells_anything(run: Run) -> None:
     ran = run("fundamentals", "MSFT")
     assert ran.code == 1
     assert ran.err.splitlines() == [
-        "onetape: no vendor has profile of MSFT: none could be queried",
+        "onetape: no vendor has profile for MSFT: none could be queried",
         "  skipped without a key: fmp (FMP_API_KEY), alpha_vantage (ALPHA_VANTAGE_API_KEY)",
     ]
     wrong = run("fundamentals", "EURUSD=X")

@@ -52,7 +52,7 @@ def test_what_could_not_be_renewed_is_told(run: Run) -> None:
     ran = run("refresh", "--data-types", "profile")
     assert ran.code == 1
     assert "1/2 MSFT profile" in ran.err
-    assert "MSFT profile: no vendor has profile of MSFT: none could be queried" in ran.out
+    assert "MSFT profile: no vendor has profile for MSFT: none could be queried" in ran.out
     assert "1 of 2 symbols refreshed" in ran.out
     fresh = run("refresh", "--symbols", "AAPL", "--data-types", "profile,ratios")
     assert fresh.code == 0

@@ -24,7 +24,7 @@ def test_one_company_in_other_words(one: str, other: str) -> None:
 
 def test_another_company() -> None:
     found = strangers([said("a", "Apple Inc."), said("b", "Vodafone Group Inc.")])
-    assert found == {"b": "it answered about 'Vodafone Group Inc.', a about 'Apple Inc.'"}
+    assert found == {"b": "its answer is about 'Vodafone Group Inc.', but a's about 'Apple Inc.'"}
 
 
 def test_who_names_the_symbol_is_believed_whatever_the_name() -> None:

@@ -337,7 +337,7 @@ def test_a_symbol_that_nobody_knows(
     manager: DataManager, vendors: Vendors, caplog: pytest.LogCaptureFixture, cache: Path
 ) -> None:
     vendors.bodies = {}
-    why = "no vendor has profile of ZZZZ"
+    why = "no vendor has profile for ZZZZ"
     with caplog.at_level(logging.WARNING), pytest.warns(IncompleteDataWarning, match=why) as caught:
         assert manager.get_fundamentals("ZZZZ") == {}
     assert [warning.filename for warning in caught] == [__file__]

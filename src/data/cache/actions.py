@@ -47,11 +47,11 @@ _MARGIN_MS = 4 * DAY_MS
 
 
 class Asked(NamedTuple):
-    """A span of ex-dates, as timestamps, for which a vendor was queried and answered.
+    """A span of ex-dates (as timestamps) for which a vendor was queried and answered.
 
-    All of them were requested at ``fetched_at`` or later, except those so old that the time does
-    not matter; see :attr:`settled`. A vendor that sends actions together with bars has reported
-    only those before ``until``.
+    Every ex-date in it was requested at ``fetched_at`` or later, unless it is so old that the time
+    does not matter; see :attr:`settled`. A vendor that sends actions together with bars has
+    reported only the actions before ``until``.
     """
 
     span: Span
@@ -61,7 +61,7 @@ class Asked(NamedTuple):
 
     @property
     def settled(self) -> Span:
-        """The ex-dates at least seven days before the query, all of whose actions the vendor knew by then."""
+        """The ex-dates at least seven days before the query; the vendor knew all their actions."""
         return self.span.clip(Span(self.span.start, self.fetched_at - _SETTLED_MS))
 
 
@@ -70,14 +70,15 @@ class ActionBook:
     """All splits and dividends reported for a symbol, and the queries for them.
 
     Attributes:
-        reports: Every vendor's latest report of every action, by ex-date.
+        reports: Every vendor's latest report of every action, in order of ex-date.
         answers: Ex-dates for which vendors were queried and answered.
-        awaited: Ex-dates for which vendors were queried but whose actions they publish only with
-            the bars; the latest query for each vendor.
-        samples: Reports from vendors of sample bars; they count only for their own bars
+        awaited: Ex-dates that were requested, but whose actions the vendor publishes only with the
+            bars; the latest query to each vendor.
+        samples: Reports from vendors of sample bars; each counts only for that vendor's own bars
             (:meth:`only`).
-        changes: Changes in what the symbol names, by date.
-        extra: Keys from other versions, kept as they are.
+        changes: Renames and other events after which the symbol means a different instrument or
+            none, in order of date.
+        extra: Keys written by other versions of this library, preserved unchanged.
         has_unbelieved: Whether the document lists answers to queries that were never sent, as
             versions up to 0.1.0 did.
     """
@@ -92,43 +93,44 @@ class ActionBook:
 
     @cached_property
     def events(self) -> tuple[ActionEvent, ...]:
-        """The reports grouped into events; :mod:`..prices.disputes` has the rule."""
+        """The reports grouped into events, by the rule in :mod:`..prices.disputes`."""
         return events_of(self.reports, self._queried)
 
     @cached_property
     def actions(self) -> tuple[Action, ...]:
-        """The actions that count, by ex-date; at most one per type and date."""
+        """The actions that count, in order of ex-date; at most one per type and date."""
         return tuple(sorted(e.action() for e in self.events if e.counts))
 
     @cached_property
     def splits(self) -> tuple[Action, ...]:
-        """The splits that count, by ex-date; computed without grouping dividends."""
+        """The splits that count, in order of ex-date; computed without grouping dividends."""
         events = split_events(self.reports, self._queried)
         return tuple(sorted(e.action() for e in events if e.counts))
 
     @cached_property
     def dividends(self) -> tuple[Action, ...]:
-        """The dividends that count, by ex-date."""
+        """The dividends that count, in order of ex-date."""
         return tuple(a for a in self.actions if a.type == "dividend")
 
     @cached_property
     def disagreements(self) -> tuple[Action, ...]:
         """The reports that do not count, in order of ex-date.
 
-        A report differs from the one that counts for its event, or the event itself does not count.
+        A report does not count if it differs from the one chosen for its event, or if the event
+        itself does not count.
         """
         words = (e.dissent(e.action()) if e.counts else e.reports for e in self.events)
         return tuple(sorted(action for dissents in words for action in dissents))
 
     @cached_property
     def disputed(self) -> tuple[ActionEvent, ...]:
-        """The events that a vendor reports differently or not at all, by ex-date."""
+        """The events that some vendor reports differently or omits, in order of ex-date."""
         return tuple(event for event in self.events if event.is_disputed)
 
     def of(self, vendor: str) -> tuple[Action, ...]:
         """Return the actions that apply to bars from ``vendor``.
 
-        In a tie between vendors, its own report counts.
+        In a tie between vendors, the report from ``vendor`` itself counts.
         """
         if not self.disputed:
             return self.actions
@@ -158,7 +160,7 @@ class ActionBook:
     def for_bars_of(self, vendor: str | None) -> ActionBook:
         """Return the book that applies to bars from ``vendor``; None means all vendors.
 
-        For bars of a sample only the sample's own reports count.
+        For bars from a sample-data vendor, only that vendor's own reports count.
         """
         return self.only(vendor) if vendor is not None and is_sample(vendor) else self
 
@@ -178,7 +180,8 @@ class ActionBook:
     def awaited_from(self, day: date, since_ms: int) -> date | None:
         """Return the first ex-date, up to ``day``, that was requested but whose actions are still awaited.
 
-        The result is None if ``day`` is known, or was not requested since ``since_ms``.
+        The result is None if the actions on ``day`` are known, or if ``day`` was not requested
+        since ``since_ms``.
         """
         span = Span(day_ms(day), day_ms(day) + DAY_MS)
         if self.covers(span):
@@ -200,9 +203,10 @@ class ActionBook:
         return not any(day_ms(action.ex_date) in days for action in self.reports)
 
     def by(self, now_ms: int) -> ActionBook:
-        """Return the book without queries that were recorded by a clock that was ahead.
+        """Return the book without queries whose recorded time is after ``now_ms``.
 
-        Actions between the real and the recorded time of such a query have not been requested.
+        They were recorded while the clock was ahead, so the actions between the real and the
+        recorded time have not been requested.
         """
         valid = tuple(a for a in self.answers if a.fetched_at <= now_ms + HOUR_MS)
         awaited = tuple(a for a in self.awaited if a.fetched_at <= now_ms)
@@ -215,7 +219,7 @@ class ActionBook:
         return replace(self, answers=valid, awaited=awaited, samples=samples)
 
     def known_until(self, day: date) -> date:
-        """Return the last ex-date up to which every date since ``day``, inclusive, was requested."""
+        """Return the last ex-date such that every date from ``day`` up to it was requested."""
         edge = day_ms(day) + DAY_MS
         for span in sorted(a.span for a in self.answers):
             if span.start <= edge < span.end:
@@ -225,7 +229,7 @@ class ActionBook:
     def newest(self, day: date) -> date:
         """Return the ex-date of the last action after ``day``, or ``day`` if there is none.
 
-        Only dates up to the first unknown one are considered.
+        Only dates before the first one that was not requested are considered.
         """
         until = self.known_until(day)
         if not any(day < action.ex_date <= until for action in self.reports):
@@ -233,7 +237,7 @@ class ActionBook:
         return max((a.ex_date for a in self.actions if day < a.ex_date <= until), default=day)
 
     def with_answer(self, actions: Sequence[Action], answer: Asked) -> ActionBook:
-        """Return the book after an answer.
+        """Return the book with a vendor's answer added.
 
         A source's corrections of its own reports are accepted. An action that is missing from a new
         answer is kept, because vendors omit actions more often than companies cancel them. Several
@@ -290,7 +294,8 @@ class ActionBook:
     def _queried(self, day: date) -> set[str]:
         """Return the vendors whose settled dates include ``day`` and four days on each side of it.
 
-        See :attr:`Asked.settled`; vendors' dates for one action may differ by that much.
+        Different vendors' dates for the same action can differ by that much. See
+        :attr:`Asked.settled`.
         """
         around = Span(day_ms(day) - _MARGIN_MS, day_ms(day) + DAY_MS + _MARGIN_MS)
         return {
@@ -301,10 +306,10 @@ class ActionBook:
 
 
 def _with_asked(old: tuple[Asked, ...], new: Asked) -> tuple[Asked, ...]:
-    """Return the list with ``new`` added, and adjoining spans from its source joined.
+    """Return the list with ``new`` added and joined to adjoining spans from the same source.
 
-    Joined settled spans get the latest query time, and joined fresh spans the earliest, because no
-    fresh span may appear to have been requested later than it was.
+    Joined settled spans get the latest of their query times. Joined fresh spans get the earliest,
+    because no fresh span may appear to have been requested later than it was.
     """
     same = [a for a in (*old, new) if a.source == new.source]
     late = _joined([a._replace(span=a.settled) for a in same], max)
@@ -338,8 +343,8 @@ class ActionStore:
     """The ``actions.json`` of every symbol. Thread-safe; writers take the symbol's lock.
 
     Args:
-        layout, disk, memory: Parts of the store.
-        lock_timeout_s: How long to wait for another writer.
+        layout, disk, memory: Paths of the cache, file system, and cache of parsed documents.
+        lock_timeout_s: Seconds to wait for another writer.
     """
 
     def __init__(
@@ -396,9 +401,9 @@ class ActionStore:
         return self._changed(symbol, lambda old: old.without(source), wait_s)
 
     def record(self, symbol: str, changes: Sequence[SymbolChange]) -> bool:
-        """Replace the recorded changes of a symbol's name with these, durably.
+        """Durably replace the recorded changes in the meaning of a symbol with ``changes``.
 
-        A change that is already recorded keeps its time.
+        A change that is already recorded keeps its recorded time.
 
         Returns:
             Whether the changes differ from the recorded ones.
@@ -447,7 +452,7 @@ class ActionStore:
         return book
 
     def _set_aside(self, symbol: str) -> None:
-        """Keep a damaged document in the symbol's quarantine."""
+        """Copy a damaged document to the symbol's quarantine."""
         path = self._layout.symbol(symbol) / "actions.json"
         content = self._disk.read(path)
         folder = path.parent / "_quarantine"
@@ -457,16 +462,16 @@ class ActionStore:
 
 
 def _words(book: ActionBook) -> list[tuple[str, str, tuple[float, ...]]]:
-    """Return the pay date, currency and parts of each report, which do not affect prices.
+    """Return the pay date, currency and parts of each report.
 
-    They are compared to detect changes.
+    They do not affect prices, and are compared only to detect changes.
     """
     reports = (*book.reports, *(book.samples.reports if book.samples else ()))
     return [(action.pay_date, action.currency, action.parts) for action in reports]
 
 
 def dump_book(symbol: str, book: ActionBook) -> bytes:
-    """Return the bytes of the document."""
+    """Return the bytes of the document ``actions.json`` for ``symbol``."""
     return json_document.dump(
         dict(book.extra)
         | {"format": json_document.FORMAT, "symbol": symbol}
@@ -495,7 +500,7 @@ def _plain(answer: Asked) -> dict[str, Any]:
 
 
 def load_book(data: bytes, symbol: str) -> ActionBook:
-    """Parse the document of ``symbol``.
+    """Parse the bytes of the document ``actions.json`` for ``symbol``.
 
     Raises:
         DamagedError: The document is incomplete, or belongs to another symbol.

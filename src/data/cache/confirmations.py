@@ -42,7 +42,8 @@ class Confirmation:
         start, end: Bounds of the half-open span, within one year.
         bars: Fingerprint of the bars (timestamps, prices, volume).
         rows: Number of bars.
-        head, head_at: Beginning of the digest, and offset, of the last member of the year file.
+        head, head_at: First characters of the digest of the year file's last member, and that
+            member's offset.
         vendor: Vendor that was queried.
         at: Time of the comparison, UTC milliseconds.
         confirmed, contradicted: Numbers of bars that the vendor's bars confirm, and contradict. The
@@ -75,12 +76,12 @@ class Confirmation:
         return self.confirmed == self.rows
 
     def is_valid(self, disk: Disk, folder: str | Path, states: Mapping[int, YearState]) -> bool:
-        """Return whether the bars are still stored as they were compared, without reading them.
+        """Return whether the stored bars are still those that were compared; reads no bars.
 
         Args:
             disk: File system.
             folder: Folder of the lane.
-            states: Committed states of its years.
+            states: Committed states of the lane's years.
         """
         year = year_of(self.start)
         state = states.get(year)
@@ -88,7 +89,7 @@ class Confirmation:
             return False
         if state.head[:_DIGITS] == self.head:
             return True
-        if self.head_at >= state.head_at:  # nothing was appended to the file meanwhile
+        if self.head_at >= state.head_at:  # nothing has been appended to the file since
             return False
         handle = disk.open_read(Path(folder, f"{year:04d}.csv.gz"))
         if handle is None:
@@ -109,7 +110,7 @@ def head_of(state: YearState) -> dict[str, Any]:
 
 
 def load(data: bytes, key: SeriesKey) -> list[Confirmation]:
-    """Parse the document of a series; return an empty list if it is damaged.
+    """Parse the confirmations document of a series; return an empty list if it is damaged.
 
     Raises:
         FormatVersionError: A newer version of this library wrote the document.
@@ -122,7 +123,7 @@ def load(data: bytes, key: SeriesKey) -> list[Confirmation]:
 
 
 def parsed(data: bytes, key: SeriesKey) -> list[Confirmation]:
-    """Parse the document of a series.
+    """Parse the confirmations document of a series.
 
     Raises:
         DamagedError: The document is incomplete, or belongs to another series.
@@ -151,13 +152,13 @@ def read(lane: SeriesFiles) -> list[Confirmation]:
 
 
 def keep(lane: SeriesFiles, fresh: Sequence[Confirmation], lock_timeout_s: float) -> None:
-    """Store entries durably, replacing those that they overlap.
+    """Store entries durably, replacing older entries that they overlap.
 
     Raises:
         FormatVersionError: A newer version of this library wrote the document.
         LockTimeoutError, StorageError: Nothing was changed.
     """
-    if lane.disk.stat(lane.paths.folder) is None:  # deleted meanwhile
+    if lane.disk.stat(lane.paths.folder) is None:  # deleted in the meantime
         return
     with lane.disk.lock(lane.paths.lock, lock_timeout_s):
         spans = coalesce(one.span for one in fresh)
@@ -183,7 +184,7 @@ def _write(lane: SeriesFiles, stretches: Iterable[Confirmation]) -> None:
 
 
 def tallied(standing: Iterable[Confirmation]) -> tuple[int, int, int]:
-    """Return the numbers of confirmed and contradicted bars, and the last comparison time."""
+    """Return the total numbers of confirmed and contradicted bars, and the last comparison's time."""
     confirmed = contradicted = at = 0
     for one in standing:
         confirmed, contradicted = confirmed + one.confirmed, contradicted + one.contradicted

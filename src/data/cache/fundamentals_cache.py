@@ -68,7 +68,7 @@ class FundamentalsCache(FundamentalsFolder):
     """Cache of vendors' company data, one file per response. Safe across threads and processes.
 
     Args:
-        cache_dir: Root of the cache. Default: that of the data manager.
+        cache_dir: Root of the cache. Default: the data manager's cache.
         combiner: Defines how long each type is fresh. Default: 7 days for all types.
         clock: Clock to use instead of the system clock.
         disk: File system to use instead, for tests.
@@ -117,7 +117,7 @@ class FundamentalsCache(FundamentalsFolder):
         return files.payload(self._content(Path(file_path)))
 
     def latest(self, symbol: str, data_type: str | None = None) -> dict[str, Snapshot]:
-        """Return each vendor's latest answer of a data type (None means any type), however old.
+        """Return each vendor's latest answer of a data type (None: of any type), however old it is.
 
         Raises:
             BadSymbolError: The symbol cannot name a folder.
@@ -132,7 +132,7 @@ class FundamentalsCache(FundamentalsFolder):
         return snapshots
 
     def announced(self, symbol: str) -> frozenset[str]:
-        """Return the dates of the company's next report in all vendors' cached answers.
+        """Return the dates that the vendors' cached answers give for the company's next report.
 
         Raises:
             BadSymbolError: The symbol cannot name a folder.
@@ -144,7 +144,7 @@ class FundamentalsCache(FundamentalsFolder):
     def is_cache_valid(
         self, timestamp: datetime, max_age_days: float | None = None, data_type: str = "general"
     ) -> bool:
-        """Return whether an answer from that time (naive UTC, or aware) is still fresh."""
+        """Return whether an answer from ``timestamp`` (naive UTC, or aware) is still fresh."""
         return self._is_fresh(to_ms(timestamp), max_age_days, data_type)
 
     # --- writing ---------------------------------------------------------------------------
@@ -212,7 +212,7 @@ class FundamentalsCache(FundamentalsFolder):
         return path
 
     def _replaces(self, path: Path, types: tuple[str, ...]) -> bool:
-        """Return whether the file with this name was written for the same types."""
+        """Return whether the existing file at ``path`` was written for the same types."""
         try:
             head = json.loads(self._content(path) or b"{}")["metadata"]
             return tuple(head.get("data_types") or ()) == types
@@ -234,7 +234,7 @@ _caches: dict[Path, FundamentalsCache] = {}
 def get_fundamentals_cache(
     cache_dir: str | os.PathLike[str] | None = None, combiner: Ages | None = None
 ) -> FundamentalsCache:
-    """Return the cache of this process for a folder; ``combiner`` replaces the current one."""
+    """Return this process's cache for a folder; ``combiner``, if given, replaces its combiner."""
     folder = Path(os.path.abspath(cache_dir or load_settings().cache_dir))
     with _lock:
         cache = _caches.get(folder)

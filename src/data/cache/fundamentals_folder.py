@@ -1,7 +1,7 @@
 """The folder of fundamentals: its files, their age, and their deletion.
 
-``<cache>/fundamentals/<SYMBOL>/<vendor>_<YYYYMMDD>_<HHMMSS>.json`` (UTC). Older tools kept them
-under ``<cache>/<SYMBOL>/fundamentals/`` and called yahoo ``yfinance``; those are read from there.
+The files are ``<cache>/fundamentals/<SYMBOL>/<vendor>_<YYYYMMDD>_<HHMMSS>.json`` (UTC). Files from
+older tools, which called yahoo ``yfinance``, are read from ``<cache>/<SYMBOL>/fundamentals/``.
 """
 
 from __future__ import annotations
@@ -39,22 +39,22 @@ LOCK_TIMEOUT_S = 10.0
 
 
 class Ages(Protocol):
-    """The part of a combiner that is needed here: how long an answer is fresh."""
+    """The part of a combiner's interface that is used here: how long an answer is fresh."""
 
     def get_ttl_for_data_type(self, data_type: str) -> float:
-        """Return how long an answer of this type is fresh, in days."""
+        """Return for how many days an answer of this type is fresh."""
 
 
 class FundamentalsFolder:
     """The files of all symbols. Thread-safe, and safe across processes.
 
     Args:
-        cache_dir: Root of the cache. Default: that of the data manager.
+        cache_dir: Root of the cache. Default: the data manager's cache.
         combiner: Source of the time for which each type is fresh. Default: 7 days for all.
         clock: Clock to use instead of the system clock.
         disk: File system to use instead, for tests.
-        private: Whether only their owner may read the files; None means the value of ``cache.private`` in the
-            rules.
+        private: Whether the files are readable only by their owner; None means the value of
+            ``cache.private`` in the rules.
 
     Raises:
         ConfigError: The configuration is invalid.
@@ -81,7 +81,7 @@ class FundamentalsFolder:
     # --- removing --------------------------------------------------------------------------
 
     def cleanup_stale_data(self, symbol: str, provider: str, new_timestamp: datetime) -> list[str]:
-        """Delete all files from a vendor that are strictly older; return their paths."""
+        """Delete a vendor's files that are older than ``new_timestamp``; return their paths."""
         vendor, limit = canonical_vendor(provider) or provider, to_ms(new_timestamp)
         limit -= limit % SECOND_MS  # file names have full seconds
         older = [e for e in self._entries(symbol) if e.vendor == vendor and e.stamp_ms < limit]
@@ -92,8 +92,8 @@ class FundamentalsFolder:
     ) -> list[str]:
         """Delete copies that newer, good copies have replaced; return their paths.
 
-        For each vendor and type the latest ``copies`` good copies stay, and so does any copy newer
-        than these. A copy is good if its quality is at least ``min_quality`` times that of the best
+        For each vendor and type, the latest ``copies`` good copies are kept, and so is any copy
+        newer than these. A copy is good if its quality is at least ``min_quality`` times that of the best
         copy. A dry run returns the paths without deleting anything.
         """
         groups: dict[tuple[str, tuple[str, ...]], list[tuple[Entry, FundamentalsDocument]]] = {}
@@ -285,7 +285,10 @@ class FundamentalsFolder:
 
 
 def _log_entry(entry: dict[str, Any]) -> dict[str, Any]:
-    """Return a log line in the form of :meth:`FundamentalsFolder.log`; older lines have less."""
+    """Return a log line in the form that :meth:`FundamentalsFolder.log` documents.
+
+    Lines from older versions lack some of the values.
+    """
     removed = entry.get("removed")
     return {
         "time": entry.get("time"),
@@ -373,7 +376,7 @@ def symbols(disk: Disk, root: Path) -> list[str]:
 
 
 def file_name(vendor: str, stamp: datetime) -> str:
-    """Return the name of the file for ``vendor``'s answer at that time."""
+    """Return the name of the file for an answer from ``vendor`` at the time ``stamp``."""
     return f"{vendor}_{stamp.strftime(_STAMP)}.json"
 
 

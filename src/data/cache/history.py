@@ -86,7 +86,7 @@ def read_version(lane: SeriesFiles, span: Span, generation: int) -> tuple[BarTab
 
 
 def pin(lane: SeriesFiles, generation: int, lock_timeout_s: float) -> None:
-    """Keep a generation, durably; see :mod:`.pins`.
+    """Protect a generation from deletion, durably; see :mod:`.pins`.
 
     Raises:
         QueryError: The generation never existed, or is no longer kept.
@@ -117,10 +117,10 @@ def _sync_if_there(disk: Disk, path: Path) -> None:
 
 
 def unpin(lane: SeriesFiles, generation: int, lock_timeout_s: float) -> None:
-    """Remove the pin of a generation, if any; the next rewrite removes files that only it needed.
+    """Remove the pin of a generation, if any; the next rewrite removes files kept only for it.
 
     Raises:
-        LockTimeoutError, StorageError: The pin stays.
+        LockTimeoutError, StorageError: The pin was not removed.
     """
     disk, folder = lane.disk, lane.paths.versions
     if generation in pins_in(disk, folder):
@@ -176,7 +176,9 @@ class _File:
 
 
 class Past:
-    """The former states of a series that can still be read. Used once, by one thread, without a lock.
+    """The former states of a series that can still be read.
+
+    An object is for one use, in one thread; it takes no lock.
 
     Args:
         lane: Series to read.
@@ -258,14 +260,14 @@ class Past:
         return rows, coverage if len(rows) else Coverage()
 
     def _end(self, year: int, own: int, file: _File, rows: BarTable) -> int:
-        """Return the end of the answered span at that time, according to the log."""
+        """Return the end of the span answered as of generation ``own``, according to the log."""
         spans = [e["span"] for e in self._log[year] if e["generation"] <= own and e.get("span")]
         last = int(rows.stamps[-1]) + 1
         later = file.stamps()[len(rows) :]
         return max(last, min([max((s[1] for s in spans), default=last), *later[:1]]))
 
     def _is_folded(self, year: int, generation: int) -> bool:
-        """Return whether the log has merged that commit with later ones into one entry."""
+        """Return whether the log has merged this generation's commit with later ones."""
         return any(
             e.get("since", e["generation"]) <= generation < e["generation"] for e in self._log[year]
         )
@@ -320,6 +322,6 @@ class Past:
 
 
 def _whole(file: _File, own: int, count: int) -> list[Member] | None:
-    """Return the members up to generation ``own`` if they have exactly ``count`` bars, else None."""
+    """Return the file's members up to generation ``own``; None unless they have ``count`` bars."""
     members = [member for member in file.members if member.header.seq <= own]
     return members if sum(m.header.rows for m in members) == count else None

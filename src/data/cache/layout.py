@@ -65,7 +65,7 @@ def decode_symbol(name: str) -> str | None:
 
 
 def encode_lane(key: SeriesKey) -> str:
-    """Return the folder name of the series within its symbol: ``1d``, ``1mo@raw``.
+    """Return the series' folder name within its symbol's folder, such as ``1d`` or ``1mo@raw``.
 
     Raises:
         QueryError: A part of the lane cannot be part of a folder name.
@@ -118,7 +118,7 @@ class LanePaths:
 
     @cached_property
     def series(self) -> Path:
-        """The document about the series as a whole."""
+        """The path of the document about the series as a whole."""
         return self.folder / SERIES
 
     @cached_property
@@ -230,9 +230,9 @@ class Layout:
         return keys
 
     def _checked(self, *names: str) -> tuple[str, bool]:
-        """Return a path below the folder of bars, and whether it is an existing folder.
+        """Return a path below the folder of bars, and whether a folder exists there.
 
-        Links are rejected.
+        A link is rejected.
         """
         below, mode = self._text, stat.S_IFDIR
         for name in names:
@@ -242,7 +242,7 @@ class Layout:
                 raise StorageError(
                     f"the folder {'/'.join((self.ohlcv.name, *names)[-2:])} of the cache is a link "
                     "to somewhere else",
-                    hint="replace the link by the folder itself, or link the whole cache folder",
+                    hint="replace the link with the folder itself, or link the whole cache folder",
                 )
         return below, stat.S_ISDIR(mode)
 
@@ -252,18 +252,18 @@ def _is_stored(name: str) -> bool:
 
 
 def year_of_name(name: str) -> int | None:
-    """Return the year whose data or metadata a file of this name contains, or None."""
+    """Return the year whose data or metadata a file with this name contains, or None."""
     return next(iter(years_in((name,))), None)
 
 
 def years_in(names: Iterable[str]) -> list[int]:
-    """Return the years whose data or metadata are in files of these names, ascending."""
+    """Return the years whose data or metadata are in files with these names, ascending."""
     stems = {name[:4] for name in names if name[4:] in OF_YEARS}
     return sorted(int(s) for s in stems if s.isascii() and s.isdigit() and int(s))
 
 
 def _is_kept(text: object) -> bool:
-    """Return whether a symbol needs no escaping as a folder name, which is true for nearly all."""
+    """Return whether a symbol can name a folder without escaping, as nearly all symbols can."""
     return isinstance(text, str) and 0 < len(text) <= _MOST_CHARACTERS and _KEPT.issuperset(text)
 
 
@@ -286,7 +286,7 @@ def _check_text(text: str, what: str) -> None:
             raise BadSymbolError(f"the {what} {text!a} contains the character {character!a}")
     if unicodedata.normalize("NFC", text) != text:
         raise BadSymbolError(
-            f"the {what} {text!a} is not in composed form", hint="apply Unicode NFC to it"
+            f"the {what} {text!a} is not in Unicode composed form", hint="normalize it to NFC"
         )
 
 

@@ -55,8 +55,8 @@ class Repaired:
     """Result of a repair.
 
     Attributes:
-        found: Findings before the repair.
-        left: Findings that remain afterwards.
+        found: Defects found before the repair.
+        left: Defects that remain afterwards.
         problems: Series that could not be examined, and why.
     """
 
@@ -70,9 +70,9 @@ class Maintenance:
 
     Args:
         store: Parts of the folder's store.
-        catalogue: Lists the folder's contents.
-        instrument_of: Returns the instrument, with the canonical name, for a symbol.
-        clock: Source of the time for quarantined files.
+        catalogue: Catalog of the folder's contents.
+        instrument_of: Function that returns the instrument for a symbol, with the canonical name.
+        clock: Source of the time recorded for quarantined files.
     """
 
     def __init__(
@@ -102,7 +102,7 @@ class Maintenance:
         ]
 
     def logged(self, symbol: str, timeframe: Timeframe | None = None) -> list[SeriesKey]:
-        """Return the series with a commit log in all their lanes, including deleted ones."""
+        """Return the series that have a commit log, in all lanes, including deleted series."""
         names = self._parts.disk.list(self._parts.layout.symbol(symbol))
         keys = (decode_lane(symbol, name) for name in names)
         keys_logged = [k for k in keys if k is not None and timeframe in (None, k.timeframe)]
@@ -139,8 +139,8 @@ class Maintenance:
         """Read as much as possible within ``seconds`` (None means everything) and report damage.
 
         ``holdings`` are the folder's contents, if already known. The starting point depends on the
-        time, and is every other second among tables and fundamentals, so that repeated inspections
-        eventually cover everything.
+        time, so that repeated inspections eventually cover everything; every other second, it is
+        among the tables and fundamentals.
         """
         clock, turn, listed = self._clock, self._clock.now_ms(), self._catalogue.listing(holdings)
         keys = [key for key, _ in listed]
@@ -237,7 +237,7 @@ class Maintenance:
         return [file for part in parts for file in part], problems
 
     def _as_requested(self, key: SeriesKey) -> SeriesKey:
-        """Return the series with the canonical symbol; older tools wrote ``btcusdt``, for example."""
+        """Return the series under its canonical symbol; older tools wrote, say, ``btcusdt``."""
         try:
             symbol = self._instrument_of(key.symbol).symbol
         except QueryError:
@@ -306,7 +306,7 @@ def repair_series(store: StoreParts, lane: SeriesFiles) -> tuple[list[Finding], 
 
     Raises:
         LockTimeoutError: Another writer held the series for too long.
-        StorageError: The disk refused; stored data is intact.
+        StorageError: A file cannot be written; stored data is intact.
     """
     if store.disk.stat(lane.paths.folder) is None:
         return [], []
@@ -328,14 +328,14 @@ def repair_series(store: StoreParts, lane: SeriesFiles) -> tuple[list[Finding], 
 def repair_actions(
     store: StoreParts, clock: Clock, symbol: str
 ) -> tuple[list[Finding], list[Finding]]:
-    """Move something other than a file that has the name of a symbol's actions file aside.
+    """Quarantine a folder or other object that takes the place of a symbol's actions file.
 
-    A damaged file is left alone; it is set aside when the actions are fetched again. See
-    :func:`repair_series` for the result.
+    A damaged file is left alone; it is set aside when the actions are fetched again. Return the
+    findings before and after.
 
     Raises:
         LockTimeoutError: Another writer held the file for too long.
-        StorageError: The disk refused.
+        StorageError: The object cannot be moved.
     """
     findings, path = check_actions(store, symbol), Path(store.layout.actions(symbol))
     if not any(finding.cure == "move" for finding in findings):

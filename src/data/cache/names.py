@@ -31,8 +31,8 @@ class VendorNames:
     """The symbols that a vendor has listed.
 
     Attributes:
-        searches: Maps each normalised text to the time of the answer (UTC ms) and its symbols, in
-            order; the empty string stands for the whole list.
+        searches: Maps each normalized search text to the time of the answer (UTC ms) and the
+            symbols in it, in order; the empty string means the vendor's whole list.
         listings: Maps each symbol to its listing.
     """
 
@@ -48,7 +48,7 @@ class NameCache:
 
     Args:
         cache_dir: Root of the cache.
-        private: Whether only their owner may read the files.
+        private: Whether the files are readable only by their owner.
         disk: File system to use instead, for tests.
     """
 
@@ -84,9 +84,9 @@ class NameCache:
         return [list(self.of(vendor).listings.values()) for vendor in self.vendors()]
 
     def keep(self, vendor: str, text: str, listings: Iterable[Listing], now_ms: int) -> None:
-        """Store a vendor's listings for a normalised search string; the empty string means its whole list.
+        """Store a vendor's listings for a normalized search text; the empty text means all listings.
 
-        If they cannot be written, they are kept in memory.
+        If the listings cannot be written, they are kept in memory.
         """
         answer = list(listings)
         try:

@@ -30,7 +30,7 @@ class OtherPart:
             have no timeframe.
         data_type: Name of the folder.
         files: Number of data files.
-        damage: Function that reads the files and returns their damage.
+        damage: Function that reads the files and returns the damaged ones.
         set_aside: Function that moves damaged files to the quarantine.
     """
 
@@ -106,7 +106,7 @@ class OtherData:
 
     Args:
         root: Cache folder.
-        disk, clock: Parts of the store.
+        disk, clock: File system, and source of the current time.
         data_types: Function that returns the names of the table folders.
     """
 
@@ -121,7 +121,7 @@ class OtherData:
     def parts(
         self, symbol: str | None = None, timeframe: Timeframe | None = None
     ) -> list[OtherPart]:
-        """Return the stored parts, for one symbol and timeframe or for all."""
+        """Return the stored tables and fundamentals, for one symbol and timeframe or for all."""
         parts = [part for name in self._data_types() for part in self._tables(name)]
         parts += self._fundamentals()
         label = timeframe.label if timeframe else None
@@ -158,7 +158,7 @@ class OtherData:
         return logs
 
     def inspect(self, turn: int, has_time: Callable[[], bool]) -> Inspection:
-        """Check at least one part, and further ones while time is left; nothing is changed.
+        """Check at least one part, and more of them while time is left; nothing is changed.
 
         Args:
             turn: Any number, which selects the part to start with.

@@ -1,11 +1,11 @@
 """Pinned generations: the files needed to read one are kept until it is unpinned.
 
-A pin is an empty file ``pin-<generation>`` in the ``_versions`` folder of its series, durable
-before it counts. Like a database snapshot, it applies to every process that uses the folder, and
-survives restarts. A generation has one pin, however often it is set. Older versions of this library
-do not know pins.
+A pin is an empty file ``pin-<generation>`` in the ``_versions`` folder of its series, and is made
+durable before it takes effect. Like a database snapshot, it applies to every process that uses the
+folder, and survives restarts. A generation has one pin, however often it is set. Older versions of
+this library do not know pins.
 
-The files from which the generation is read stay. The current file gets a second name before it is
+The files from which the generation is read are kept. The current file gets a second name before it is
 rewritten. Replaced files are not subject to the limits of number and age, and are not dropped to
 make room. No year of the series is evicted or deleted by age. A call that deletes (``clear``,
 ``clean --older-than``) also deletes pinned files.

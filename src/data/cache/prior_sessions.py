@@ -28,7 +28,7 @@ class PriorSessions:
 
     Attributes:
         store: Store of the bars.
-        key: Series that needs closes, which are in the daily series of the same lane.
+        key: Series that needs the closes; they are read from the daily series in the same lane.
         instrument: Instrument whose market determines the sessions.
         ex_dates: Days that may be looked up.
         closed: Reason in the coverage of spans in which the market was closed; if such a span

@@ -79,13 +79,13 @@ class BarStore:
 
     Args:
         root: Cache folder; it is created with the first commit.
-        disk: File system; tests pass one that fails or records.
+        disk: File system; tests pass one that fails on purpose or records the calls.
         clock: Source of the time of commits.
         lock_timeout_s: Maximum wait for another writer to the same series, in seconds.
         vendor_facts: Maps each vendor to its ``reliability`` and ``rate_limit``, which are written
             to the metadata for other tools.
-        columnar: Whether, for speed, bars are also kept as columns next to their files: ``map``
-            (mapped into memory), ``read`` (read, if memory maps are unreliable) or ``off``.
+        columnar: Whether bars are also kept in columnar files, for speed: ``map`` (the files are
+            mapped into memory), ``read`` (they are read, if memory maps are unreliable) or ``off``.
         retention: Number of replaced year files to keep, and for how long.
 
     Attributes:
@@ -93,7 +93,7 @@ class BarStore:
         changed: Whether this object has committed anything.
         memory: In-memory cache for answers, documents and columns.
         parts: Parts of the store that maintenance uses.
-        listener: Retention manager of the folder; until it is set, one that does nothing.
+        listener: Retention manager of the folder; until one is set, a listener that does nothing.
         commit_feed: Feed of the commits to this folder by any store in this process.
     """
 
@@ -138,7 +138,7 @@ class BarStore:
         If permissions prevent it, this is reported once, and nothing more is stored.
 
         Raises:
-            StorageError: The disk refused for a reason other than permissions.
+            StorageError: The folder cannot be created for a reason other than permissions.
         """
         with suppress(ReadOnlyError), self._guard.writing(self.root):
             self._disk.make_folders(self.root)
@@ -164,7 +164,8 @@ class BarStore:
             BadSymbolError: The symbol cannot be stored.
             FormatVersionError: A newer version of this library wrote the series.
             CorruptEntryError: The series needs repair, and the cache is read-only.
-            StorageError, LockTimeoutError: The disk or another process refused.
+            StorageError, LockTimeoutError: A file cannot be read, or another process held the lock
+                for too long.
         """
         return self._index.entry(self._lane(key)).view
 
@@ -190,8 +191,9 @@ class BarStore:
     def read(self, key: SeriesKey, span: Span) -> tuple[BarTable, Coverage]:
         """Return the bars in ``span``, and their coverage.
 
-        For each year both are from the same commit. Damage found on the way is repaired, and
-        anything that cannot be kept is missing from both. Raises as :meth:`view` does.
+        For each year, the bars and the coverage are from the same commit. Damage found while
+        reading is repaired, and anything that cannot be kept is missing from both. Raises as
+        :meth:`view` does.
         """
         lane = self._lane(key)
         lane.use.read(span.start)
@@ -206,7 +208,7 @@ class BarStore:
         is_use: bool = True,
         bad_rows: bool = True,
     ) -> Stretch:
-        """Return everything stored for ``span``, with the view that it is consistent with.
+        """Return everything stored for ``span``, together with a consistent view of the series.
 
         If another writer changes the series during the read, it is read again, at most a few times.
         Raises as :meth:`view` does. ``since`` is the view obtained last, which is used without a
@@ -228,10 +230,10 @@ class BarStore:
     def seal(
         self, view: SeriesView, span: Span, book: ActionBook | None, absent: SeriesKey | None = None
     ) -> Seal | None:
-        """Return a seal by which to check later that bars in ``span`` still match ``view`` and ``book``.
+        """Return a seal, which shows later whether ``view`` and ``book`` still apply to ``span``.
 
-        The result is None if file states cannot show this, or if they do not match even now.
-        ``absent`` is a series that must not come into existence.
+        The result is None if file states cannot show this, or if the bars no longer match now.
+        ``absent`` is a series that must still not exist then.
         """
         lane = self._lane(view.key)
         files = self._index.seal(lane, view)
@@ -257,14 +259,14 @@ class BarStore:
         return Seal(files, lane.use, span)
 
     def holds(self, seal: Seal) -> bool:
-        """Return whether a seal is still valid; a check counts as a read."""
+        """Return whether a seal is still valid; this check counts as a read."""
         seal.use.read(seal.span.start)
         return self._disk.are_unchanged(seal.files)
 
     def suspects(self, key: SeriesKey, span: Span) -> tuple[Suspect, ...]:
         """Return the bad rows in ``span`` for timestamps without a good bar, in order.
 
-        If there are several for a timestamp, the last one counts. Raises as :meth:`view` does.
+        If there are several rows for a timestamp, the last one counts. Raises as :meth:`view` does.
         """
         lane = self._lane(key)
         return self._suspects(lane, span, self._index.entry(lane))
@@ -293,18 +295,18 @@ class BarStore:
     ) -> None:
         """Store new answers and facts.
 
-        Waits for another writer to the series for ``wait_s`` seconds, but at most the usual time.
+        Waits for another writer to the series for ``wait_s`` seconds, at most ``lock_timeout_s``.
         When the call returns, the bars are durable. Each year is changed entirely or not at all.
-        Within its span a piece is authoritative, and stored bars that it lacks go to the
+        Within its span, a piece of the commit is authoritative: stored bars that it lacks go to the
         quarantine. ``check`` is called from time to time until the first year is written; an
-        exception from it ends the commit.
+        exception that it raises ends the commit.
 
         Raises:
             ValueError: A piece or a mark violates its contract; nothing was written.
             KindMismatchError: A piece differs in kind from the series; nothing was written.
             LockTimeoutError: Another writer held the lock for too long.
             FormatVersionError: A newer version of this library wrote the series.
-            StorageError: The disk refused; previously stored data is intact.
+            StorageError: A file cannot be written; previously stored data is intact.
         """
         from .write.commit import CommitRun  # readers do not need it
 
@@ -452,7 +454,7 @@ class BarStore:
         """Add the answer of ``source`` for the ex-dates in ``dates``, durably.
 
         From ``until`` on, the vendor can report actions only together with bars. Waits for another
-        writer for ``wait_s`` seconds, but at most the usual time.
+        writer for ``wait_s`` seconds, at most ``lock_timeout_s``.
 
         Raises:
             LockTimeoutError, StorageError: Nothing was changed.
@@ -503,7 +505,7 @@ class BarStore:
     def symbols(self) -> list[str]:
         """Return the symbols that have a folder, even an empty one.
 
-        This takes a single directory listing.
+        Only one folder is listed to find them.
 
         Raises:
             StorageError: The folder cannot be listed.
@@ -573,8 +575,8 @@ class BarStore:
     ) -> None:
         """Remove bars permanently: those of a series in all its lanes, of a symbol, or all bars.
 
-        Actions are removed only with the whole symbol. Lock files and logs stay; ``by`` is the name
-        of the deleting call for the logs.
+        Actions are removed only with the whole symbol. Lock files and logs are kept; ``by`` is the
+        name of the deleting call, for the logs.
 
         Raises:
             LockTimeoutError, StorageError: The removal failed; anything not removed yet is intact.
@@ -599,13 +601,15 @@ class BarStore:
         closed_by: int | None = None,
         wait_s: float | None = None,
     ) -> int:
-        """Remove single years of a series permanently; return how many of them had bars. The log stays.
+        """Remove single years of a series permanently; return how many of them had bars.
+
+        The log is kept.
 
         Args:
             key, years: Series and years to remove.
             by: Name of the deleting call, for the log.
             closed_by: If given, years that may have a bar that closed after this instant are kept.
-            wait_s: Maximum wait for a writer; None for the usual time.
+            wait_s: Maximum wait for a writer; None means ``lock_timeout_s``.
 
         Raises:
             LockTimeoutError, StorageError: The removal failed; anything not removed yet is intact.
@@ -650,8 +654,9 @@ class StoreParts:
     """The parts of a store that other modules in this package use.
 
     Attributes:
-        layout, disk, old, sidecars: Attributes of the store, under the same names.
-        lane: Returns the files of a series.
+        layout, disk, old, sidecars: Paths, file system, finder of older tools' files, and columnar
+            files of the store.
+        lane: Function that returns the files of a series.
         lock_timeout_s: Maximum wait for another writer, in seconds.
     """
 
@@ -677,7 +682,7 @@ class StoreListener:
         return LaneUse()
 
     def used(self, key: SeriesKey, span: Span) -> None:
-        """Called when ``span`` of a series is about to be needed."""
+        """Receive the notice that ``span`` of a series is about to be needed."""
 
     @contextmanager
     def committing(self, lane: SeriesFiles, commit: Commit) -> Iterator[None]:
@@ -701,7 +706,7 @@ Sink = Callable[[CommitNotice], object]
 class CommitFeed:
     """A feed that passes every commit to its subscribers.
 
-    Thread-safe, because the list of them is replaced and never modified.
+    Thread-safe, because the list of subscribers is replaced and never modified.
     """
 
     def __init__(self) -> None:
@@ -749,7 +754,10 @@ _feeds: WeakValueDictionary[str, CommitFeed] = WeakValueDictionary()
 
 
 def feed_of(root: Path) -> CommitFeed:
-    """Return the feed for a folder, shared by this process's stores for as long as one exists."""
+    """Return the commit feed for a folder.
+
+    All stores of this process share it, for as long as at least one of them exists.
+    """
     name = os.path.realpath(root)
     feed = _feeds.get(name)
     return _feeds.setdefault(name, CommitFeed()) if feed is None else feed

@@ -106,10 +106,10 @@ class TableStore:
     Args:
         root: Cache folder.
         data_type: Name of the data type and its folder, such as ``funding_rate``.
-        disk, clock: See the store of bars.
+        disk, clock: File system, and source of the current time.
 
     Raises:
-        QueryError: ``data_type`` cannot be a folder of its own.
+        QueryError: ``data_type`` is not a valid name, or is the name of bars or fundamentals.
     """
 
     def __init__(
@@ -123,7 +123,7 @@ class TableStore:
     ) -> None:
         if not _DATA_TYPE.fullmatch(str(data_type)) or data_type in _TAKEN:
             raise QueryError(
-                f"not a data type of tables: {data_type!r}",
+                f"not a data type for tables: {data_type!r}",
                 hint="use lowercase letters, digits and _, but neither ohlcv nor fundamentals",
             )
         self.data_type = data_type
@@ -146,11 +146,13 @@ class TableStore:
         *,
         lacking: Sequence[Span] = (),
     ) -> int:
-        """Merge rows into the table, later ones winning; return the number of rows accepted.
+        """Merge rows into the table; return the number of rows accepted.
+
+        A later row replaces an earlier one that has the same timestamp.
 
         Args:
             key: Series of the table.
-            frame: Rows on a ``DatetimeIndex`` (aware stamps are converted, naive ones mean UTC).
+            frame: Rows with a ``DatetimeIndex`` (aware times are converted, naive ones mean UTC).
             span: Span that was requested and answered; None if unknown.
             vendor: Vendor that answered.
             lacking: Parts of ``span`` for which the answer lacks rows that are known to exist; they
@@ -158,7 +160,8 @@ class TableStore:
 
         Raises:
             ResponseFormatError: The frame has no time index, or text instead of a number.
-            StorageError, LockTimeoutError: The disk or another process refused.
+            StorageError, LockTimeoutError: A file cannot be written, or another process held the
+                lock for too long.
         """
         import pandas as pd
 
@@ -299,9 +302,9 @@ class TableStore:
     def clear(
         self, symbol: str | None = None, key: SeriesKey | None = None, *, by: str = "clear"
     ) -> None:
-        """Remove the tables of a series, of a symbol, or all; lock files and logs stay.
+        """Remove the tables of a series or a symbol, or all tables; lock files and logs are kept.
 
-        ``by`` is the name of the deleting call for the logs.
+        ``by`` is the name of the deleting call, for the logs.
         """
         if key is not None:
             return self._clear_lane(self._lane(key), by)
@@ -322,8 +325,9 @@ class TableStore:
     ) -> int:
         """Remove years of a table whose latest row is not newer than ``closed_by``.
 
-        Each year is checked under the lock. The log stays; ``by`` is the name of the deleting call
-        for it. ``wait_s`` is the maximum wait for a writer; None for the usual time.
+        Each year is checked under the lock. The log is kept, and names the deleting call ``by``.
+        ``wait_s`` is the maximum wait for another writer in seconds; None means the time set for
+        the store.
 
         Returns:
             Number of years removed.
@@ -342,7 +346,7 @@ class TableStore:
         return removed
 
     def holding(self, key: SeriesKey, year: int) -> tuple[int, int] | None:
-        """Return a year's number of rows, and the timestamp of the latest, in UTC milliseconds.
+        """Return a year's number of rows, and the timestamp of the latest row (UTC milliseconds).
 
         Return None if the year has no rows or cannot be read; nothing is changed.
         """
@@ -470,12 +474,12 @@ class TableStore:
 
         Args:
             key, year: Table and year of the files.
-            moves: Whether to set aside a folder, link or the like that has the name of a file,
-                which may be the user's.
+            moves: Whether to set aside a folder, link or the like in place of a file; such an
+                object may be the user's.
             is_logged: Whether the log already records what was lost with the data file.
 
         Raises:
-            StorageError: Something other than a file has the name of one, and ``moves`` is False.
+            StorageError: Something other than a file is in place of a file, and ``moves`` is False.
         """
         stored = self._stored(key, year)
         if not stored.damage:
@@ -646,7 +650,10 @@ def _files_of(disk: Disk, lane: Path, year: str) -> list[Path]:
 
 
 def _log_entry(entry: Mapping[str, Any], year: int) -> dict[str, Any]:
-    """Return a log line in the form of :meth:`TableStore.log`; older lines have less."""
+    """Return a log line in the form that :meth:`TableStore.log` documents.
+
+    Lines from older versions lack some of the values.
+    """
     removed = None if entry.get("cleared") or entry.get("quarantined") else 0
     usual = {"added": 0, "changed": 0, "removed": removed, "size": 0}
     return {
@@ -662,7 +669,7 @@ def _log_entry(entry: Mapping[str, Any], year: int) -> dict[str, Any]:
 
 
 def _on_utc(frame: pd.DataFrame) -> pd.DataFrame:
-    """Return the rows on a naive UTC index, ascending and unique; the input is not modified."""
+    """Return the rows with a naive UTC index, ascending and unique; the input is not modified."""
     import pandas as pd
 
     if not isinstance(frame.index, pd.DatetimeIndex):
@@ -699,7 +706,7 @@ def _digest(content: bytes) -> str:
 
 
 def _record(document: bytes | None, key: SeriesKey, year: int) -> dict[str, Any]:
-    """Return the content under ``onetape`` in this library's document; {} for another tool's or none.
+    """Return the content under ``onetape`` in a document; empty unless this library wrote it.
 
     Raises:
         DamagedError: The document was altered, or is about another table.
@@ -745,7 +752,7 @@ def _answered(record: dict[str, Any], year: int) -> tuple[Span, ...]:
 
 
 def _check_digest(record: dict[str, Any], digest: str) -> None:
-    """Raise ``DamagedError`` if the data has another digest; older documents have none."""
+    """Raise ``DamagedError`` if the data does not match the digest; old documents have none."""
     if "digest" in record and digest not in (record["digest"], record.get("pending")):
         raise metadata.DamagedError("its digest is not the one in the document")
 

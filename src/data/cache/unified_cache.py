@@ -47,17 +47,18 @@ class UnifiedCache(CacheFolder):
         clock: Clock to use instead of the system clock.
         instrument_of: Function that returns the instrument for a symbol, which determines the
             meaning of dates as bounds. Default: the installed rules decide.
-        must_keep: Function that returns the reason why no vendor could supply bars again. Only bars
-            that can be supplied again may be dropped to stay within the limit. Default: no bars are
-            dropped.
+        must_keep: Function that returns the reason why no vendor could supply bars again, or an
+            empty string if one could. Only bars that can be supplied again may be dropped to stay
+            within the limit. Default: no bars are dropped.
         vendor_facts: Maps each vendor to its ``reliability`` (0 to 1) and ``rate_limit`` (text),
             which are written to the metadata for other tools.
         retention: Number of replaced year files to keep for ``version=``. Default: 8.
-        max_age: Maximum age: a year is deleted once its latest bar is older; checked from time to
-            time; see :meth:`delete_older_than`. Default: nothing is deleted because of its age.
-        columnar: Whether bars are also kept in column files, for speed: ``map`` maps these into
-            memory, ``read`` reads them (if memory maps are unreliable, as on network disks),
-            ``off`` keeps none.
+        max_age: Maximum age of bars: a year is deleted once its latest bar is older, which is
+            checked from time to time; see :meth:`delete_older_than`. Default: nothing is deleted
+            because of its age.
+        columnar: Whether bars are also kept in column files, for speed. ``map`` maps these files
+            into memory, ``read`` reads them (if memory maps are unreliable, as on network disks),
+            and ``off`` means that there are none.
         min_free_mb: MiB that must stay free on the disk; bars that would need this space are not
             stored. 0 means no reserve. Default: 1% of the disk, but at least 64 and at most 1,024.
         private: Whether only the owner may access new files and folders (0600 and 0700), from the
@@ -105,8 +106,9 @@ class UnifiedCache(CacheFolder):
             start_date, end_date: Range requested from the vendor, both inclusive. Spans without
                 bars in this range are recorded as empty; all others count as never requested.
             provider: Vendor that supplied the frame. Sample data (``mock``) is kept separately and
-                never returned for a query to the data manager. ``local`` and ``replay`` mean files
-                in a folder; a frame is none, so it is stored under ``unknown``.
+                never returned for a query to the data manager. ``local`` and ``replay`` stand for
+                files in a folder; a frame does not come from one, so it is stored under
+                ``unknown``.
             data_type: ``ohlcv``, or the name of another folder such as ``funding_rate``.
             kwargs: ``adjustment`` (``raw``, ``split``, ``all``), if known, and ``as_of``, the date
                 up to which the prices are adjusted.
@@ -172,7 +174,7 @@ class UnifiedCache(CacheFolder):
             data_type: See :meth:`put`.
 
         Raises:
-            QueryError: The symbol, timeframe or bounds cannot be understood.
+            QueryError: The symbol, timeframe or bounds are invalid.
             CacheError: The folder could not be read.
         """
         key = SeriesKey(symbol, Timeframe.parse(timeframe))
@@ -216,7 +218,7 @@ class UnifiedCache(CacheFolder):
 
         commit = to_commit(df, offer, self._clock.now_ms())
         if commit is None:
-            log.info("%s: no bar of the frame has closed yet", key)
+            log.info("%s: none of the bars in the frame has closed yet", key)
             return False
         vendor = offer.vendor.lower()
         lane = SAMPLE_LANE if vendor in SAMPLE_VENDORS else (vendor,) if is_sample(vendor) else ()
@@ -265,7 +267,7 @@ def configure_unified_cache(
 
 
 def get_unified_cache() -> UnifiedCache:
-    """Return this process's only cache, with the default folder if none was configured."""
+    """Return the cache that this process shares; its folder is the default if none was configured."""
     with _lock:
         return _cache if _cache is not None else configure_unified_cache()
 

@@ -36,13 +36,13 @@ class CommitPiece:
         vendor: Vendor that answered.
         fetched_at: Time of the request, UTC milliseconds.
         kind: Kind of the bars.
-        basis: Basis of their prices.
+        basis: Basis of the bars' prices.
         state: ``final`` or ``provisional``.
         holes: Parts of ``span`` for which the vendor had no bar although one was expected; they
             stay missing.
-        keeps: Whether stored bars in ``span`` that are not in ``table`` stay unchanged, for answers
-            that do not claim to be complete.
-        splices: Results of comparing the bars with other vendors' where they meet.
+        keeps: Whether stored bars in ``span`` that are not in ``table`` stay unchanged; used for
+            answers that do not claim to be complete.
+        splices: Results of comparing the bars with other vendors' bars where the two meet.
     """
 
     table: BarTable
@@ -98,9 +98,9 @@ def removal(part: Covered, now_ms: int) -> CommitPiece:
 
 
 def outdated_spans(key: SeriesKey, coverage: Coverage) -> list[Span]:
-    """Return the spans with bars from files that are not in a lane for the files' folder.
+    """Return the spans with bars from a user's files that are not in a lane for the files' folder.
 
-    Earlier versions mixed folders; bars stored that way are no longer read.
+    Earlier versions mixed bars from different folders; such bars are no longer read.
     """
     if key.of_folder:
         return []
@@ -115,7 +115,7 @@ class Seal(NamedTuple):
     Attributes:
         files: Maps each path to its state at the time: folders, data files, splits and dividends;
             None if it did not exist.
-        use: Records reads of the series.
+        use: Recorder of reads of the series.
         span: Span that is sealed.
     """
 
@@ -142,7 +142,7 @@ class SeriesFacts:
             their vendor.
         lifetime: First and last time at which bars can exist.
         source: State of the local files from which the bars were read, as it was before reading;
-            only for a lane of a folder.
+            only for a lane with bars from a user's folder.
     """
 
     kind: Kind | None = None
@@ -182,7 +182,7 @@ class SeriesChangedError(CacheError):
 class Commit(SeriesFacts):
     """A change to a series, in which each year is changed entirely or not at all.
 
-    Of the inherited facts, those that are unknown here leave the stored ones unchanged.
+    An inherited fact that is unknown here leaves the stored fact unchanged.
 
     Attributes:
         pieces: Bars; if pieces overlap, the later one counts.
@@ -190,7 +190,7 @@ class Commit(SeriesFacts):
             were fetched again and found equal, ``suspect`` for spans that are not to be trusted.
         suspects: Bad rows, for the quarantine.
         quality: ``score``, ``validation_errors``, ``gaps`` and ``duplicates`` of the years, if the
-            caller knows more than the faults of their answers show.
+            caller knows more than the answers' faults show.
         judged: Span whose faults are replaced; None if nothing was checked.
         faults: Defects of the answer for that span, none of which extends across the end of a year.
         has_verdicts: Whether bars were checked together with their neighbours; the marks contain
@@ -240,7 +240,7 @@ class SeriesView(SeriesFacts):
         coverage: Coverage of the series.
         generation: Number that increases with every commit to any year; 0 if nothing is stored.
         rows: Number of bars stored.
-        first, last: Stamps of the first and last bar, or None.
+        first, last: Timestamps of the first and last bar, or None.
         faults: Defects in the responses that delivered the bars.
         barred: Years that cannot be read because the path of their document is a folder, a link or
             the like, not a regular file. The other attributes do not include these years.
@@ -360,8 +360,8 @@ class FaultGroup(NamedTuple):
     Attributes:
         kind: See :class:`Fault`.
         edges: Span of each fault.
-        numbers: Number of bars or rows of each fault.
-        texts: Text of each fault; the same for all if there is only one.
+        numbers: Number of bars or rows that each fault concerns.
+        texts: Text of each fault; if there is only one text, it applies to all faults.
     """
 
     kind: str
@@ -375,7 +375,7 @@ class FaultGroup(NamedTuple):
         return cls(kind, np.column_stack([stamps, stamps + 1]), np.ones(len(stamps), int), texts)
 
     def faults(self, total: int) -> Iterator[Fault]:
-        """Yield the faults; if all groups together have more than 64, merge neighbours.
+        """Yield the faults; if all groups together have more than 64, merge adjacent ones.
 
         ``total`` is the number in all groups. A merged fault does not extend across the end of a
         year.
@@ -396,9 +396,9 @@ class FaultGroup(NamedTuple):
 
 
 def after(old: Iterable[Fault], answered: Span, fresh: Iterable[Fault]) -> tuple[Fault, ...]:
-    """Return the faults of a year after a new answer for ``answered``, which replaces the old faults there.
+    """Return a year's faults after a new answer, which replaces the old faults in ``answered``.
 
-    Beyond 64 faults, neighbours of one kind are merged.
+    If there are more than 64 faults, adjacent faults of the same kind are merged.
     """
     left = [part for fault in old for part in fault.outside(answered)]
     faults = sorted([*left, *fresh])
@@ -489,7 +489,7 @@ class Use(NamedTuple):
     from_ms: int = 0
 
     def after(self, before: Use) -> Use:
-        """Return the later of two uses; if the times are close, with the earlier of the two first bars."""
+        """Return the later of two uses; if their times are close, with the earlier first bar."""
         first, then = sorted((self, before))
         is_soon = then.last_ms - first.last_ms < IN_USE_MS
         return Use(then.last_ms, min(first.from_ms, then.from_ms) if is_soon else then.from_ms)
@@ -502,8 +502,8 @@ class Use(NamedTuple):
 class LaneUse:
     """Recorder of the uses of a lane.
 
-    Thread-safe, although a use may be lost. To save time, reads do not query a clock; a read counts
-    for the time at which :meth:`take` is called.
+    Thread-safe, although a use may be lost. To save time, reads do not query a clock; a read is
+    dated to the time at which :meth:`take` is called.
     """
 
     __slots__ = ("_committed_ms", "_from_ms", "_is_read")

@@ -1,1 +1,1 @@
-"""The only place that writes files."""
+"""The only package that writes files."""

@@ -29,13 +29,13 @@ NO_LINKS = (errno.EPERM, errno.ENOTSUP, errno.EMLINK, errno.EXDEV, errno.ENOSYS)
 
 
 def stage(disk: Disk, path: Path, data: bytes, *, durable: bool = True) -> Path:
-    """Write ``data`` to a new temporary file next to ``path`` and return its name.
+    """Write ``data`` to a new temporary file next to ``path``; return the temporary path.
 
     Args:
         disk: File system.
         path: Final name, to be set by :meth:`Disk.replace`.
         data: Complete content.
-        durable: Whether the bytes must be durable before this returns.
+        durable: Whether the bytes must be safe from a power loss by the time this returns.
     """
     return stage_by(disk, path, lambda handle: disk.write(handle, data, 0), durable=durable)
 
@@ -59,7 +59,7 @@ def stage_by(
 
 @contextmanager
 def or_discarded(disk: Disk, temp: Path) -> Iterator[None]:
-    """Remove the temporary file if the block fails; the original failure is reported."""
+    """Remove the temporary file if the block raises an error, and re-raise that error."""
     try:
         yield
     except BaseException:
@@ -121,7 +121,7 @@ def append_line(disk: Disk, path: Path, line: bytes, *, durable: bool = False) -
 def link_or_copy(disk: Disk, source: Path, target: Path) -> None:
     """Give ``source`` the second name ``target``, or copy it if the file system has no links.
 
-    The new name is not durable yet; the bytes of a copy are.
+    The new name may still be lost in a power loss; the bytes of a copy are already safe.
     """
     if disk.stat(target) is not None:
         disk.remove(target)
@@ -142,10 +142,10 @@ def discard(disk: Disk, temp: Path) -> None:
 
 
 def sweep(disk: Disk, folder: Path) -> list[str]:
-    """Remove temporary files of writers that died; requires the folder's lock.
+    """Remove temporary files left behind by writers that died; requires the folder's lock.
 
     Returns:
-        The other names in it, sorted.
+        The names of the remaining files in the folder, sorted.
     """
     names = disk.list(folder)
     temps = [name for name in names if name.startswith(".") and name.endswith(_SUFFIX)]
@@ -160,9 +160,9 @@ _STAMPS = "%Y-%m-%d %H:%M:%S"
 
 
 def csv_text(frame: pd.DataFrame) -> str:
-    """Return ``frame`` as CSV: every float64 reads back bit for bit, a missing value is empty.
+    """Return ``frame`` as CSV; every float64 reads back bit for bit, missing values are empty.
 
-    Stamps are ``YYYY-MM-DD HH:MM:SS``, as in the cache's own files.
+    Timestamps are written as ``YYYY-MM-DD HH:MM:SS``, as in the cache's own files.
     """
     return str(frame.to_csv(date_format=_STAMPS, lineterminator="\n"))
 
@@ -197,7 +197,7 @@ def export_parquet(frame: pd.DataFrame, path: Path) -> Path:
 
 
 def put(path: Path, data: bytes) -> Path:
-    """Replace the content of ``path``, or of the file that a link leads to, with ``data``."""
+    """Replace the content of ``path`` with ``data``; if ``path`` is a link, that of its target."""
     target = check_target(path)
     try:
         write_atomically(Disk(), target, data)
@@ -212,8 +212,8 @@ def put_folder(path: Path, files: Mapping[str, bytes]) -> Path:
     """Create a folder of files atomically, and return its path.
 
     Raises:
-        StorageError: It exists and is not an empty folder, its parent does not exist, or it cannot
-            be written; nothing of it is left.
+        StorageError: The path exists and is not an empty folder, its parent does not exist, or the
+            folder cannot be written; nothing is left behind.
     """
     target, disk = Path(os.path.realpath(path.expanduser())), Disk()
     if target.exists() and not (target.is_dir() and not any(target.iterdir())):
@@ -237,11 +237,11 @@ def put_folder(path: Path, files: Mapping[str, bytes]) -> Path:
 
 
 def check_target(path: Path) -> Path:
-    """Return the file that ``path`` leads to.
+    """Return the file that ``path`` refers to, with links resolved; it need not exist.
 
     Raises:
-        StorageError: It is a folder or a device, its folder does not exist, or a file cannot have
-            its name.
+        StorageError: The target is a folder or a device, the folder for it does not exist, or the
+            file system does not allow its name.
     """
     try:
         target = Path(os.path.realpath(path.expanduser()))

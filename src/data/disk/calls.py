@@ -77,7 +77,7 @@ def mode_of(path: str) -> int:
 
 
 def what_bars(path: str) -> str:
-    """Describe what ``path`` is if not a regular file, such as ``a folder``; empty otherwise."""
+    """Return the type of a path that is not a regular file, such as ``a folder``; otherwise empty."""
     mode = mode_of(path)
     if not mode or stat.S_ISREG(mode):
         return ""
@@ -101,7 +101,7 @@ def open_file(path: Path | str, flags: int, mode: int = 0o666, *, follow: bool =
 
 
 def opened(path: Path | str, flags: int, mode: int) -> tuple[int, os.stat_result]:
-    """Open a regular file, and return it with its attributes."""
+    """Open a regular file; return its descriptor and its attributes."""
     try:
         fd = os.open(path, flags | _AT_ONCE, mode)
     except OSError as exc:
@@ -119,7 +119,7 @@ def opened(path: Path | str, flags: int, mode: int) -> tuple[int, os.stat_result
 
 
 def check_folders(path: str, root: str) -> None:
-    """Reject a path below ``root`` with a folder that is a link, which might lead out of it.
+    """Reject a path below ``root`` if one of its folders is a link, which could lead out of it.
 
     Raises:
         OSError: A folder on the path is a link.
@@ -155,13 +155,13 @@ def content_of(path: Path | str, flags: int) -> tuple[bytes, FileState] | None:
 
 
 def check_size(size: int) -> None:
-    """Reject a file that is longer than any file of the cache, such as a huge sparse file.
+    """Reject a file larger than any cache file can be, such as a huge sparse file.
 
     Raises:
-        OSError: The file is too long.
+        OSError: The file is too large.
     """
     if size > MOST_BYTES:
-        raise OSError(errno.EFBIG, f"it has {size:,} bytes, more than any file of the cache")
+        raise OSError(errno.EFBIG, f"it has {size:,} bytes, more than any cache file")
 
 
 def space_of(folder: Path) -> Space:
@@ -183,7 +183,7 @@ def most_open() -> int:
 
 
 def all_memory(limit: Path = _LIMIT) -> int:
-    """Return the bytes of memory of this machine, or the limit of this container."""
+    """Return this machine's memory in bytes, or the container's limit if that is lower."""
     try:
         has = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     except (AttributeError, OSError, ValueError):
@@ -209,7 +209,7 @@ def make_folder(path: Path, mode: int) -> None:
     try:
         os.mkdir(path, mode)
     except FileExistsError:
-        # If another process has created the folder meanwhile, that is fine; a file with that name
+        # If another process has created the folder in the meantime, that is fine; a file with that name
         # is not.
         if not path.is_dir():
             raise
@@ -262,12 +262,12 @@ _ADVICE = {
     errno.EROFS: "the cache is on a read-only file system",
     errno.EMFILE: "too many files are open in this process; raise `ulimit -n`",
     errno.ELOOP: (
-        "replace the link by the file or folder itself, since nothing in the cache may lead out "
+        "replace the link with the file or folder itself, because nothing in the cache may lead out "
         "of it; `onetape cache repair` sets a link aside"
     ),
     errno.ENXIO: "it is a folder, a pipe or a device; `onetape cache repair` sets it aside",
     errno.EISDIR: "remove the folder with that name",
-    errno.EFBIG: "remove it: it is not a file of the cache, or its file system is damaged",
+    errno.EFBIG: "remove it: it is not a cache file, or its file system is damaged",
     errno.EIO: "the disk reports errors; check the system log",
 }
 
@@ -287,12 +287,12 @@ def _words(error: OSError) -> str:
 
 
 def short(path: Path) -> str:
-    """Return the end of a path, which names the series and the file, for messages."""
+    """Return the last three parts of a path, which name the series and the file, for messages."""
     return Path(*path.parts[-3:]).as_posix()
 
 
 def errno_of(error: StorageError) -> int | None:
-    """Return the system's error number behind ``error``."""
+    """Return the operating system's error number that caused ``error``, or None if unknown."""
     return error.__cause__.errno if isinstance(error.__cause__, OSError) else None
 
 

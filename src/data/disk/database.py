@@ -1,4 +1,4 @@
-"""Opens SQLite files safely, and recognises damaged, busy and newer ones.
+"""Opens SQLite files safely, and recognizes files that are damaged, busy or from a newer version.
 
 Only SQLite itself may open such a file, because closing a second descriptor would drop SQLite's
 locks.
@@ -90,7 +90,7 @@ def connect(
 
     Args:
         path: Path of the file.
-        wait_s: How long to wait for another process that writes.
+        wait_s: Seconds to wait for another process that is writing.
         synchronous: SQLite setting. After a power loss, ``NORMAL`` may lose the last second, and
             ``OFF`` may corrupt the file.
 
@@ -160,7 +160,7 @@ def copy_whole(db: sqlite3.Connection, disk: Disk, target: Path) -> None:
 
 
 def is_of_version(db: sqlite3.Connection, version: int, name: str) -> bool:
-    """Return whether a file has this version's tables; False for an older version's or none.
+    """Return whether a file's tables are of this version; False if they are older or missing.
 
     Raises:
         FormatVersionError: A newer version of this library wrote the file, whose name is ``name``.
@@ -179,14 +179,14 @@ def make_tables(db: sqlite3.Connection, statements: Iterable[str], version: int)
 
 
 def is_damage(exc: Exception) -> bool:
-    """Return whether an error means that the file is torn, or not a database."""
+    """Return whether an error means that the file is damaged or is not a database."""
     import sqlite3
 
     return _code(exc) in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_FORMAT)
 
 
 def is_busy(exc: Exception) -> bool:
-    """Return whether an error means that another process holds the file."""
+    """Return whether an error means that another process has locked the file."""
     import sqlite3
 
     return _code(exc) in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)

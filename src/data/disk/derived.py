@@ -1,7 +1,7 @@
-"""An SQLite file that is derived from other files: opened, or made again if it cannot be used.
+"""An SQLite file that is derived from other files: opened, or rebuilt if it cannot be used.
 
-Such a file is never authoritative. A damaged or outdated one is replaced; a file of another program
-or of a newer version is not.
+Such a file is never authoritative. A damaged or outdated file is replaced; a file from another
+program or from a newer version is not.
 """
 
 from __future__ import annotations
@@ -28,27 +28,28 @@ _HEADER = 100
 
 
 def _leave_empty(db: sqlite3.Connection) -> None:
-    """Add no rows."""
+    """Add no rows to the new database."""
 
 
 class DerivedFile:
-    """A derived SQLite file, or a database in memory if it cannot be written.
+    """An SQLite file that can be rebuilt from other data; in memory if it cannot be written.
 
-    Its users keep the connection; this class keeps none. Writers must hold :meth:`alone`.
+    Callers keep the connections; this class does not hold any. Writers must hold :meth:`alone`.
 
     Args:
         path: Path of the file, or None for a database in memory.
         disk: File system.
-        make: Creates the tables and records application and version, in an empty database.
-        check: Called with the ``application_id`` and ``user_version`` of a file; returns whether they
-            are the current ones, and raises an error if the file must not be replaced.
+        make: Function that creates the tables in an empty database, and records its
+            ``application_id`` and ``user_version``.
+        check: Function that takes the ``application_id`` and ``user_version`` of a file, and returns
+            whether they are current; raises an error if the file must not be replaced.
         lock: Path of the file that writers lock.
         lock_s: Seconds to wait for another writer; None means :data:`BUSY_S`.
         is_durable: Whether the content must survive a power loss.
 
     Attributes:
-        path: See the argument; None once the database is kept in memory.
-        is_damaged: Whether the file must be made again although it can be opened.
+        path: Path of the file; None once the database is kept in memory.
+        is_damaged: Whether the file must be rebuilt even though it can be opened.
     """
 
     def __init__(
@@ -74,7 +75,7 @@ class DerivedFile:
         return self._disk.lock(self.path.with_name(self._lock), wait_s)
 
     def opened(self, *, read_only: bool = False) -> sqlite3.Connection | None:
-        """Return a connection, or None if the file does not exist or must be made again.
+        """Return a connection, or None if the file does not exist or must be rebuilt.
 
         Raises:
             sqlite3.Error: The file cannot be opened now.
@@ -108,7 +109,7 @@ class DerivedFile:
         """Build the database in memory, replace the file atomically, and return a connection.
 
         Args:
-            fill: Adds the rows.
+            fill: Function that adds the rows.
 
         Raises:
             sqlite3.Error: The file cannot be opened.
@@ -143,7 +144,7 @@ class DerivedFile:
         return db
 
     def head(self) -> bytes:
-        """Return the first bytes of the file, or nothing if there is none.
+        """Return the first bytes of the file; empty if the file does not exist.
 
         Must not be called while this process has a transaction in the file.
 
@@ -165,7 +166,7 @@ class DerivedFile:
         self.path, self.is_damaged = None, True
 
     def _image(self, db: sqlite3.Connection, path: Path) -> bytes:
-        """Return a database as the bytes of its file."""
+        """Return the database as the bytes of an SQLite file."""
         if hasattr(db, "serialize"):
             return db.serialize()
         temp = stage(self._disk, path, b"", durable=False)  # SQLite was built without `serialize`
@@ -186,7 +187,7 @@ def is_unusable(exc: Exception) -> bool:
 
 
 def transact(db: sqlite3.Connection, work: Callable[[], object]) -> None:
-    """Run ``work`` as one transaction, which an error undoes."""
+    """Run ``work`` in one transaction, which is rolled back if it raises an error."""
     db.execute("BEGIN IMMEDIATE")
     try:
         work()

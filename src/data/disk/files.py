@@ -61,16 +61,16 @@ class Handle(NamedTuple):
 
 
 class Disk:
-    """The file system, as the store uses it.
+    """The file operations that the store needs.
 
-    Thread-safe, because it contains only settings and locks. If a path that should be a regular
-    file is a pipe, a device, a link or huge, this is an error and never blocks.
+    Thread-safe, because it contains only settings and locks. A path that should be a regular file
+    but is a pipe, a device, a link or a huge file raises an error; it never blocks.
 
     Args:
         private: Whether new files and folders are accessible only to their owner, with modes 0600
             and 0700 from the start. Otherwise the umask decides.
-        root: Folder below which links that lead out of it are rejected; the folder itself may be a
-            link.
+        root: Folder that the paths below it must not leave through a link; the folder itself may
+            be a link.
     """
 
     def __init__(self, *, private: bool = False, root: Path | None = None) -> None:
@@ -90,7 +90,7 @@ class Disk:
         return getattr(self.perform, "__func__", None) is not _UNWATCHED
 
     def now_ns(self) -> int:
-        """Return the current time for comparison with file times, in nanoseconds."""
+        """Return the current time in nanoseconds, for comparison with file times."""
         return time.time_ns()
 
     def most_open(self) -> int:
@@ -113,7 +113,7 @@ class Disk:
         return self._run("stat", path, calls.state_at, path)
 
     def are_unchanged(self, states: Mapping[str, FileState | None]) -> bool:
-        """Return whether each path is still in the given state, where None means nonexistent."""
+        """Return whether every path is still in its given state; None means nonexistent."""
         for path, state in states.items():  # noqa: SIM110 - no generator in each answer from the cache
             if self.stat(path) != state:
                 return False

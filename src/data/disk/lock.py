@@ -46,7 +46,7 @@ class Locks:
 
     @contextmanager
     def hold(self, path: Path, timeout_s: float) -> Iterator[None]:
-        """Hold ``path`` while the block runs; its folder must exist.
+        """Hold the lock file ``path`` while the block runs; its folder must exist.
 
         Raises:
             LockTimeoutError: Another thread or process held the lock for longer than ``timeout_s``.

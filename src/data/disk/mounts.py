@@ -37,7 +37,10 @@ def network_file_system(folder: Path) -> str:
 
 
 def _kind_of(place: Path, lines: list[str]) -> str:
-    """Return the file system of the innermost mount above ``place``; of two at one point, the later."""
+    """Return the file system type of the innermost mount that contains ``place``.
+
+    If two file systems are mounted at the same point, the later one counts.
+    """
     kind, deepest = "", -1
     for line in lines:
         before, _, behind = line.partition(" - ")

@@ -98,7 +98,7 @@ _ENTER = stat.S_IXGRP | stat.S_IXOTH
 
 
 def readable_by_others(folder: Path) -> Iterator[Path]:
-    """Yield each file below ``folder`` that other users can read, according to the modes.
+    """Yield each file below ``folder`` that other users can read, according to the file modes.
 
     A folder that no other user can enter hides everything in it, regardless of the files' modes.
     Nothing is yielded on systems without such modes.

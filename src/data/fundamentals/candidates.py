@@ -77,7 +77,7 @@ class Candidates:
         if table is None:
             if known_vendor(vendor) is None:
                 return "unknown provider"
-            return row_of(vendor).no_fundamentals or "it serves no fundamentals here"
+            return row_of(vendor).no_fundamentals or "it does not serve fundamentals here"
         return table.objection(about.instrument, about.market, about.data_type) or (
             self._lacking(vendor, table)
         )

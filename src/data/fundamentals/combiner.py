@@ -58,8 +58,8 @@ class FundamentalsCombiner:
     ) -> dict[str, Any]:
         """Return one record from a mapping of vendors to payloads, or an empty one if they have no data.
 
-        Payloads are mappings (or dataclasses) of fields, from the cache or from any program; for
-        values without a unit, no unit is guessed. ``_metadata`` contains the vendor of each field,
+        Payloads are mappings (or dataclasses) of fields, from the cache or from any program. If a
+        value has no unit, none is guessed. ``_metadata`` contains the vendor of each field,
         the conflicts, and the dropped values.
         """
         now_ms = self._clock.now_ms()
@@ -151,5 +151,5 @@ _combiners = _Combiners()
 def get_fundamentals_combiner(
     config_path: str | os.PathLike[str] | None = None,
 ) -> FundamentalsCombiner:
-    """Return the combiner of this process for a file; errors as for :class:`FundamentalsCombiner`."""
+    """Return this process's combiner for a file; raises as :class:`FundamentalsCombiner` does."""
     return _combiners.of(os.path.abspath(config_path) if config_path else "")

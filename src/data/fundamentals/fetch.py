@@ -63,7 +63,7 @@ class FundamentalsSupply:
         return ask_all(jobs, self.clock, self.rules.budget_s)
 
     def cost(self, vendor: str, question: TableQuestion) -> tuple[int, int]:
-        """Return the maximum number of requests for a question, and their cost in units of the limits."""
+        """Return the maximum number of requests for a question, and their cost in rate-limit units."""
         table = table_of(vendor)
         if table is None or not is_asked_by_table(downloader_for(self.selector, vendor)):
             return 1, 1
@@ -200,7 +200,7 @@ def ask_foreign(
 
 
 def _endpoint(question: TableQuestion) -> str:
-    """Return the endpoint under which circuits and limits track a question."""
+    """Return the endpoint name under which circuit breakers and rate limits count a question."""
     return f"fundamentals/{question.data_type}"
 
 

@@ -44,10 +44,10 @@ class Merged:
         fields: Maps each field to the chosen value.
         statements: Financial statements from the most trusted vendor that has any.
         statements_from: Vendor of the statements.
-        blocks: Vendor-specific data blocks by name; if two have the same name, the block of the
-            more trusted vendor.
-        conflicts: Differences from the chosen values, as plain rows.
-        dropped: Field, vendor and reason of values that cannot be true, as plain rows.
+        blocks: Vendor-specific data blocks by name; if two vendors have a block of the same name,
+            the block from the more trusted vendor.
+        conflicts: One mapping for each value that differs from the chosen one.
+        dropped: One mapping, with field, vendor and reason, for each value that cannot be true.
         refused: Maps each rejected vendor to the reason.
         used: Vendors whose data was used, most trusted first.
         strategy: Strategy that chose the values.
@@ -110,7 +110,7 @@ def merge(
 
 
 def with_reported(snapshot: Snapshot) -> Snapshot:
-    """Return ``snapshot`` with facts added that only its latest statements contain."""
+    """Return ``snapshot`` with additional facts that only its latest statements contain."""
     from_reports: dict[str, Fact] = {}
     newest = sorted(snapshot.statements, key=lambda s: s.period_end, reverse=True)
     for report in sorted(newest, key=lambda s: s.period != "FY"):
@@ -134,7 +134,7 @@ def _ranks(snapshots: Iterable[Snapshot], order: Sequence[str]) -> dict[str, int
 
 
 def _believed(snapshots: Iterable[Snapshot]) -> tuple[list[Snapshot], list[dict[str, str]]]:
-    """Separate values that cannot be true: return the cleaned answers, and the dropped values."""
+    """Drop values that cannot be true; return the remaining answers and the dropped values."""
     kept: list[Snapshot] = []
     dropped: list[dict[str, str]] = []
     for one in snapshots:
@@ -152,7 +152,7 @@ def _in_order(
     order: Sequence[str],
     how: str,
 ) -> list[tuple[Snapshot, Fact]]:
-    """Return a field's values with their snapshots, most trusted first, stale ones last."""
+    """Return a field's values with their snapshots, the most trusted first and stale ones last."""
     facts = [(s, s.facts[name]) for s in snapshots if name in s.facts]
     if len(facts) < 2:
         return facts
@@ -173,7 +173,7 @@ def _first(facts: Sequence[tuple[Snapshot, Fact]]) -> Chosen:
 
 
 def _chosen(facts: Sequence[tuple[Snapshot, Fact]], rules: FundamentalsRules) -> Chosen:
-    """Return the mean of all values comparable with the first, if these are close together."""
+    """Return the mean of all values comparable with the first one, if they are close together."""
     first = facts[0][1]
     peers = [
         (s, f) for s, f in facts if _is_comparable(first, f) and s.is_stale == facts[0][0].is_stale
@@ -269,7 +269,7 @@ def strangers(snapshots: Sequence[Snapshot]) -> dict[str, str]:
         if any(_words(_name(one)) & _words(_name(p)) for p in reference):
             continue
         reasons[one.vendor] = (
-            f"it answered about {_name(one)!r}, {reference[0].vendor} about {_name(reference[0])!r}"
+            f"its answer is about {_name(one)!r}, but {reference[0].vendor}'s about {_name(reference[0])!r}"
         )
     return reasons
 

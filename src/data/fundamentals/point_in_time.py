@@ -63,7 +63,10 @@ _AFTER_DAYS = (1, 4)
 
 
 def last_turn_ms(days: Iterable[str], now_ms: int) -> int:
-    """Return the latest past time before which answers are old, or 0 if all days are too recent.
+    """Return the latest time up to now at which reports made older answers outdated, or 0.
+
+    Answers become outdated on the day after a report and three days later, because vendors take
+    days to process one.
 
     Args:
         days: ISO dates of reports, announced or past; strings that are not dates are ignored.

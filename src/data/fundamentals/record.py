@@ -21,7 +21,7 @@ from .merge import Merged
 
 @dataclass(frozen=True)
 class RecordContext:
-    """The circumstances of a record, in addition to its content.
+    """Information about a record, in addition to its content.
 
     Attributes:
         symbol, data_type: Requested symbol and type, in canonical spelling.

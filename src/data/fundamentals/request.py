@@ -90,7 +90,7 @@ def age_of(max_age_days: Any) -> float | None:
         or not 0 <= max_age_days < math.inf
     ):
         raise QueryError(
-            f"max_age_days is {max_age_days!r:.40}, but must be a number of days from 0 on"
+            f"max_age_days is {max_age_days!r:.40}, but must be a number of days, 0 or more"
         )
     return float(min(max_age_days, _OLDEST_DAYS))  # some integers are larger than any float
 

@@ -58,7 +58,7 @@ class FundamentalsPlan:
 
     Attributes:
         question: Question for the vendors.
-        fresh: Copies that are fresh.
+        fresh: Cached copies that are fresh.
         vendors: Vendors that would be queried, in order.
         has_copies: Whether any copies are cached, fresh or not.
         error: Error if no copy is fresh and no vendor can be queried; otherwise None.
@@ -140,7 +140,7 @@ class FundamentalsService:
 
     @cached_property
     def combiner(self) -> FundamentalsCombiner:
-        """The combiner that merges answers; the rules are read when it is first needed."""
+        """The combiner that merges answers; it reads the rules when it is first needed."""
         rules = load_fundamentals_rules(find_file(self._settings.rules_path))
         return FundamentalsCombiner(rules=rules, clock=self._clock)
 
@@ -177,8 +177,8 @@ class FundamentalsService:
         """Return one record about ``symbol``; a failure is logged and reported as an event.
 
         Raises:
-            QueryError: An argument cannot be understood (a ``ValueError``).
-            ConfigError: The fundamentals file is wrong.
+            QueryError: An argument is invalid (a ``ValueError``).
+            ConfigError: The fundamentals file is invalid.
             AllProvidersFailedError: No vendor has any data.
         """
         with running(LogSubject(symbol if isinstance(symbol, str) else "")):
@@ -195,8 +195,8 @@ class FundamentalsService:
         """Return the plan of :meth:`find`; no vendor is queried.
 
         Raises:
-            QueryError: An argument cannot be understood (a ``ValueError``).
-            ConfigError: The fundamentals file is wrong.
+            QueryError: An argument is invalid (a ``ValueError``).
+            ConfigError: The fundamentals file is invalid.
         """
         lookup = self._lookup(symbol, wish)
         self._read_cache(lookup)
@@ -207,11 +207,11 @@ class FundamentalsService:
     # --- internals -------------------------------------------------------------------------
 
     def _lookup(self, symbol: Any, wish: Wish) -> _Lookup:
-        """Return a checked question.
+        """Check the arguments of a call and return its initial state.
 
         Raises:
-            QueryError: An argument cannot be understood.
-            ConfigError: The fundamentals file is wrong.
+            QueryError: An argument is invalid.
+            ConfigError: The fundamentals file is invalid.
         """
         rules, now_ms = self.combiner.rules, self._clock.now_ms()
         text = symbol.strip().upper() if isinstance(symbol, str) else ""
@@ -240,7 +240,7 @@ class FundamentalsService:
         return self._record(lookup)
 
     def _read_cache(self, lookup: _Lookup) -> None:
-        """Take the cached copies that are fresh enough; choose the vendors for the rest."""
+        """Use the cached copies that are fresh enough; choose the vendors for the rest."""
         lookup.cached = self.cache.latest(lookup.symbol, lookup.about.data_type)
         lookup.fresh_from_ms = lookup.oldest_ms
         # A caller that specifies an age accepts answers of that age, even if a report appeared
@@ -351,7 +351,7 @@ class FundamentalsService:
         context: RecordContext,
         order: tuple[str, ...],
     ) -> dict[str, Any]:
-        """Return the record; the same answers are merged only once."""
+        """Return the merged record; repeated calls with the same answers merge them only once."""
         snapshots = tuple(answers.values())
         key = (context.symbol, context.data_type, str(strategy), order)
         combination = self._combinations.get(key)
@@ -367,7 +367,7 @@ class FundamentalsService:
         return {name: copied(value) for name, value in combination[2].items()}
 
     def _fill(self, answers: dict[str, Snapshot], lookup: _Lookup) -> None:
-        """Add values that screeners need and no answer has from cached copies of other types."""
+        """Add values that screeners need but the answers lack, from copies of other data types."""
         lacking = [n for n in _FILLED if not any(n in one.facts for one in answers.values())]
         if not lacking or not answers:
             return
@@ -380,7 +380,7 @@ class FundamentalsService:
 
 def _nothing(lookup: _Lookup) -> AllProvidersFailedError:
     """Return the error for a lookup that no vendor has answered."""
-    about = f"{lookup.about.data_type} of {lookup.symbol}"
+    about = f"{lookup.about.data_type} for {lookup.symbol}"
     keys = {v: why.split()[0] for v, why in lookup.not_asked.items() if NO_KEY in why}
     without_key = ", ".join(f"{vendor} ({key})" for vendor, key in keys.items())
     unable = by_reason({v: why for v, why in lookup.not_asked.items() if v not in keys})
@@ -403,5 +403,5 @@ def _without_key(vendor: str, reason: str) -> Attempt:
 
 
 def _are_same(ones: tuple[Snapshot, ...], others: tuple[Snapshot, ...]) -> bool:
-    """Return whether both have the same objects; an unchanged file is only read once."""
+    """Return whether both hold the same objects; an unchanged file is read into the same object."""
     return len(ones) == len(others) and all(a is b for a, b in zip(ones, others, strict=True))

@@ -17,7 +17,7 @@ class Event:
 
     Attributes:
         at_ms: Time of the event, UTC milliseconds.
-        request: Number of the call, as in log records; empty outside of calls.
+        request: Id of the call, as in log records; empty outside of calls.
         symbol, timeframe: Subject of the call; empty if the call is not about a single series.
     """
 
@@ -114,7 +114,7 @@ class FellBack(Event):
 
 @dataclass(frozen=True, kw_only=True)
 class AnswerIncomplete(Event):
-    """An answer is incomplete; ``trouble`` has one sentence for each missing thing."""
+    """An answer is incomplete; ``trouble`` has one sentence for each thing that is missing."""
 
     trouble: tuple[str, ...]
 
@@ -136,7 +136,7 @@ class HistoryPerishes(Event):
 
 @dataclass(frozen=True, kw_only=True)
 class CallFailed(Event):
-    """A call ended with an error: the name of its class, and its message."""
+    """A call ended with an error; ``error`` is the name of the error's class."""
 
     error: str
     message: str
@@ -161,7 +161,7 @@ class VendorDayLacking(Event):
         vendor, bars, day: Vendor, timeframe of the bars, session date (ISO).
         condition: ``missing``, ``degraded`` or ``pending``.
         symbols: Number of symbols for which it is known whether the vendor has the session.
-        lacking: Number of those for which bars are missing.
+        lacking: Number of those symbols whose bars are missing.
     """
 
     vendor: str
@@ -184,7 +184,8 @@ class BarRefused(Event):
         vendor: Vendor of the stream.
         spelled: The vendor's spelling of the symbol; empty for an unreadable message.
         bars: Timeframe of the data; empty for trades and unreadable messages.
-        opens_ms: Stamp of the bar in UTC milliseconds; for trades and messages, their minute.
+        opens_ms: Timestamp of the bar in UTC milliseconds; for trades and messages, the start of
+            their minute.
         reason: Reason why it was rejected.
     """
 

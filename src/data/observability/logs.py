@@ -74,7 +74,7 @@ class Named(Protocol):
 
     @property
     def symbol(self) -> str:
-        """The symbol; empty for several."""
+        """The symbol; empty if the request is about several."""
 
     @property
     def timeframe(self) -> str:
@@ -82,10 +82,11 @@ class Named(Protocol):
 
 
 class Subject:
-    """The subject of a call for anything but one series of bars: a batch, fundamentals, a feed.
+    """The subject of a call that is not about one series of bars, such as a batch or a feed.
 
     Args:
-        symbol, timeframe: Symbol and timeframe of the call; empty if it has no single one.
+        symbol, timeframe: Symbol and timeframe of the call; empty if there is none, or more than
+            one.
     """
 
     symbol = timeframe = ""
@@ -112,7 +113,7 @@ _process = os.urandom(3).hex()
 
 
 def request_id(number: int) -> str:
-    """Return the name of a call in log records, which is unique even if processes share a log."""
+    """Return the id of a call in log records, which is unique even if processes share a log."""
     return f"{_process}-{number:x}"
 
 
@@ -123,7 +124,7 @@ def level_of(error: DataError) -> int:
 
 @contextmanager
 def running(subject: Named) -> Iterator[None]:
-    """Assign all records in the block to ``subject``."""
+    """Mark all log records in the block as belonging to the request ``subject``."""
     token = current.set(subject)
     try:
         yield
@@ -133,7 +134,7 @@ def running(subject: Named) -> Iterator[None]:
 
 @contextmanager
 def asking(vendor: str) -> Iterator[None]:
-    """Add ``vendor``, as the vendor being queried, to all records in the block."""
+    """Mark all log records in the block with ``vendor``, the vendor being queried."""
     token = _vendor.set(vendor)
     try:
         yield
@@ -144,7 +145,7 @@ def asking(vendor: str) -> Iterator[None]:
 def carried(function: Callable[[A], R]) -> Callable[[A], R]:
     """Return a function that runs ``function`` in the current context, even in another thread.
 
-    Warnings from ``function`` point at the line of the user's program that is calling now.
+    Warnings from ``function`` point at the line of the user's program that made the current call.
     """
     with working_for(called_from()):
         context = contextvars.copy_context()
@@ -154,8 +155,8 @@ def carried(function: Callable[[A], R]) -> Callable[[A], R]:
 def following(function: Callable[P, R]) -> Callable[P, R]:
     """Return ``function`` such that its log records belong to the current request in any thread.
 
-    Its warnings point at the line of the user's program that is calling now. This is for threads
-    that outlive the call that starts them: nothing else of the call's context is copied.
+    Its warnings point at the line of the user's program that made the current call. Use this for
+    threads that outlive the call that starts them: the rest of the call's context is not copied.
     """
     subject, place = current.get(), called_from()
 
@@ -172,7 +173,7 @@ def following(function: Callable[P, R]) -> Callable[P, R]:
 
 
 def context() -> dict[str, str]:
-    """Return the running request: ``request``, ``symbol``, ``timeframe``, ``provider``."""
+    """Return the ``request``, ``symbol``, ``timeframe`` and ``provider`` of the current call."""
     subject = current.get()
     names = (
         (request_id(subject.number), subject.symbol, subject.timeframe) if subject else ("", "", "")
@@ -198,12 +199,12 @@ class ContextFilter(logging.Filter):
 
 
 class _Masking(logging.Formatter):
-    """Masks keys in the finished text, in case the two earlier safeguards failed.
+    """Masks API keys in the formatted text, in case the two earlier safeguards failed.
 
     Control characters, which a vendor's text or a symbol may contain, are escaped.
 
     Args:
-        secrets: Function that returns the keys that must not be shown.
+        secrets: Function that returns the API keys, which must not be shown.
     """
 
     def __init__(self, secrets: Callable[[], Mapping[str, str]] = dict) -> None:
@@ -220,7 +221,7 @@ class _Masking(logging.Formatter):
 
 @lru_cache(512)
 def _forms(secret: str) -> tuple[str, ...]:
-    """Return a key as it is, and URL-encoded in each way that it may occur in addresses."""
+    """Return an API key as it is, and in each URL-encoded form that addresses may contain."""
     return secret, quote(secret, safe=""), quote(secret), quote_plus(secret)
 
 
@@ -265,7 +266,7 @@ class JsonFormatter(_Masking):
         return json.dumps(self._clean(plain), ensure_ascii=False, default=str)
 
     def _clean(self, value: Any) -> Any:
-        """Mask keys in all strings of a value, before JSON escapes them."""
+        """Mask API keys in all strings of a value, before JSON escapes them."""
         if isinstance(value, Mapping):
             return {self._clean(str(k)): self._clean(v) for k, v in value.items()}
         if isinstance(value, list | tuple):
@@ -362,7 +363,7 @@ def _one_of(what: str, value: str, allowed: tuple[str, ...]) -> str:
 
 
 def _after_fork() -> None:
-    """Change the prefix of request names in a forked child, unlike those of its parent."""
+    """Change the prefix of request ids in a forked child, so that they differ from its parent's."""
     global _process
     _process = os.urandom(3).hex()
 

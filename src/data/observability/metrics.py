@@ -41,7 +41,7 @@ class Timings:
             self._longest = seconds
 
     def plus(self, other: Timings) -> Timings:
-        """Return the durations of both as one object."""
+        """Return a histogram of the durations in both objects."""
         both = Timings()
         both._classes = [a + b for a, b in zip(self._classes, other._classes, strict=True)]
         both._total = self._total + other._total
@@ -68,8 +68,8 @@ class Timings:
     def to_json(self) -> dict[str, Any]:
         """Return ``count``, ``total``, ``p50``, ``p95``, ``max`` (seconds) and ``buckets``.
 
-        ``buckets`` are pairs of an upper bound in seconds and the number of durations up to it, one
-        per octave, always with the same bounds.
+        ``buckets`` contains pairs of an upper bound in seconds and the number of durations up to
+        that bound. There is one pair per octave, and the bounds are always the same.
         """
         below = list(accumulate(self._classes))
         octaves = range(0, len(EDGES), _QUARTERS)
@@ -104,7 +104,7 @@ class _Vendor:
             self.waits[why][1] += seconds
 
     def to_json(self) -> dict[str, Any]:
-        """Return the counters as plain values."""
+        """Return the counters as a JSON-serializable mapping."""
         requests = self.outcomes.total()
         answered = sum(count for name, count in self.outcomes.items() if name in _ANSWERED)
         return {
@@ -165,7 +165,7 @@ class Metrics:
         Args:
             vendor, outcome: Vendor that was queried; ``ok`` or the name of the error class.
             seconds: Duration, without the wait for the rate limit.
-            size: Decoded bytes received.
+            size: Number of bytes received, after decoding.
             limit_wait_s: Seconds waited before the attempt because of the rate limit.
             retry_wait_s: Seconds to wait after the attempt until the next one.
             is_pause: Whether the vendor requested a slower rate.
@@ -180,7 +180,7 @@ class Metrics:
             counts.pauses += is_pause
 
     def held_back(self, vendor: str, waited_s: float) -> None:
-        """Count one request that this library's limiter did not let through."""
+        """Count one request that this library's rate limiter did not allow."""
         with self._lock:
             counts = self._vendors.setdefault(vendor, _Vendor())
             counts.held_back += 1
@@ -226,7 +226,7 @@ class Metrics:
             self._vendors.setdefault(vendor, _Vendor()).score = score
 
     def troubled(self, gaps: int, flagged: int) -> None:
-        """Count one incomplete or flawed answer, its gaps, and its flagged rows."""
+        """Count one incomplete or flawed answer, its gaps, and its rows with a quality flag."""
         with self._lock:
             self._troubles.update(incomplete=1, gaps=gaps, flagged=flagged)
 
@@ -241,7 +241,7 @@ class Metrics:
             self._events[event] += 1
 
     def snapshot(self) -> dict[str, Any]:
-        """Return all counters as plain values: ``vendors``, ``calls``, ``quality``, ``events``."""
+        """Return all counters as JSON values: ``vendors``, ``calls``, ``quality``, ``events``."""
         with self._lock:
             self._add_up()
             scores = {n: v.score for n, v in self._vendors.items() if v.score is not None}

@@ -31,7 +31,7 @@ class HasMetrics(Protocol):
     """Any object with a data manager's counters."""
 
     def metrics(self) -> Mapping[str, Any]:
-        """Return the counters as plain values."""
+        """Return the counters as a JSON-serializable mapping."""
 
 
 class MetricsCollector:
@@ -98,7 +98,9 @@ class MetricsCollector:
         requests = self._counter("vendor_requests", "HTTP attempts", "vendor", "outcome")
         received = self._counter("vendor_received_bytes", "Decoded bytes received", "vendor")
         waited = self._counter("vendor_wait_seconds", "Time spent waiting", "vendor", "reason")
-        pauses = self._counter("vendor_pauses", "Times the vendor asked us to slow down", "vendor")
+        pauses = self._counter(
+            "vendor_pauses", "Times that the vendor requested a slower rate", "vendor"
+        )
         held_back = self._counter(
             "vendor_held_back", "Requests held back by this library's limiter", "vendor"
         )

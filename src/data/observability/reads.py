@@ -1,6 +1,6 @@
 """Notifications about the bars that user code reads, for records of its reads.
 
-Nothing is notified unless a record is open.
+No notification is sent unless a record is open.
 """
 
 from __future__ import annotations
@@ -21,6 +21,6 @@ open_records: list[Any] = []
 
 
 def missed(query: Any) -> None:
-    """Report a query whose context has no record to all open records."""
+    """Tell all open records about a query whose own context has no record of reads."""
     for record in tuple(open_records):
         record.missed(query)

@@ -50,9 +50,9 @@ _SUMMARIES_FACT = "summaries"
 
 
 class CacheFolder:
-    """Lists, statistics and removal of a cache folder's contents.
+    """The methods of a cache that list, count and remove a folder's contents.
 
-    See the cache itself for arguments and attributes.
+    See :class:`~..unified_cache.UnifiedCache` for the arguments and attributes.
 
     Thread-safe, and safe across processes.
     """
@@ -135,7 +135,7 @@ class CacheFolder:
     def list_timeframes(self, symbol: str) -> list[str]:
         """Return the timeframes for which ``symbol`` has bars, shortest first.
 
-        Months are ``1M``.
+        Monthly bars are listed as ``1M``.
         """
         return [frame.label for frame in self._catalogue.timeframes(symbol)]
 
@@ -185,8 +185,8 @@ class CacheFolder:
         return self._catalogue.holdings()
 
     def write_summaries(self) -> bool:
-        """Update ``_metadata/*.json``; return whether it succeeded."""
-        if not self.ohlcv_dir.is_dir():  # removed meanwhile by someone else; not recreated
+        """Update ``_metadata/*.json``; return whether that succeeded."""
+        if not self.ohlcv_dir.is_dir():  # removed by someone else in the meantime; not recreated
             return False
         try:
             holdings = self._catalogue.holdings()
@@ -208,7 +208,7 @@ class CacheFolder:
     # --- removing --------------------------------------------------------------------------
 
     def clear(self, symbol: str | None = None, timeframe: str | None = None) -> None:
-        """Delete the bars of a series, a symbol or a timeframe of all symbols, or delete all bars."""
+        """Delete the bars of a series, of a symbol, or of a timeframe for all symbols; or all bars."""
         if timeframe is not None:
             for name in self.list_symbols() if symbol is None else [symbol]:
                 self.clear_symbol_timeframe(name, timeframe)
@@ -244,10 +244,10 @@ class CacheFolder:
                 self.clear_symbol(symbol)
 
     def cleanup_old_data(self, max_age_days: float = 365) -> int:
-        """Delete years that have not been updated for this many days; return their number.
+        """Delete years not updated for ``max_age_days`` days; return the number of deleted years.
 
         The age counts from the last update in the metadata, so an old year that was checked
-        recently stays. A deleted year is requested again by the next query for it.
+        recently is kept. A deleted year is requested again by the next query for it.
 
         Raises:
             QueryError: The age is negative or not a number.
@@ -267,7 +267,7 @@ class CacheFolder:
     def delete_older_than(
         self, age: Age | str | None = None, *, dry_run: bool = False, every: bool = False
     ) -> Aged:
-        """Delete whole years of bars and tables whose latest row is older.
+        """Delete whole years of bars and tables whose latest row is older than ``age``.
 
         Return the deleted years.
 
@@ -278,12 +278,13 @@ class CacheFolder:
         Args:
             age: Age such as ``5y``, ``18mo``, ``2w`` or ``90d``; None means ``cache.retention.age`` in
                 the rules.
-            dry_run: Whether only to report the years.
+            dry_run: Whether to report the years without deleting them.
             every: Whether to delete even if no bars would be left.
 
         Raises:
             QueryError: The age is invalid, or no bars would be left and ``every`` is not set.
-            CacheError: This machine's clock is behind the latest commit, or the disk refused.
+            CacheError: This machine's clock is behind the latest commit, or a file could not be
+                deleted or written.
         """
         age = Age.parse(age) if isinstance(age, str) else age or self.max_age
         if age is None:
@@ -306,8 +307,8 @@ class CacheFolder:
     def enforce_limit(self) -> int:
         """Evict bars until the folder is within its limit; return the number of years dropped.
 
-        Files that can be rebuilt from bars go first, then years that a configured vendor could
-        supply again, the least recently used first. Any remaining excess over the limit is logged
+        Files that can be rebuilt from bars are deleted first, then years that a configured vendor
+        could supply again, the least recently used first. Any remaining excess over the limit is logged
         once.
         """
         return self._retention_manager.enforce()
@@ -323,7 +324,9 @@ class CacheFolder:
         return TableStore(self.cache_dir, data_type, self._disk, self._clock)
 
     def look_after(self) -> Holdings:
-        """Record uses, enforce limit and age, and tidy up. Jobs call this at their end.
+        """Record when series were used, enforce the limits on size and age, and tidy up.
+
+        Jobs call this when they end.
 
         Returns:
             Contents of the folder afterwards, for reports.
@@ -331,14 +334,14 @@ class CacheFolder:
         return self._retention_manager.look_after()
 
     def tidy(self, *, dry_run: bool = False) -> Trimmed:
-        """Remove old files from the quarantines; return those removed, or to be removed."""
+        """Remove old files from the quarantines; a dry run only returns them."""
         return self._retention_manager.tidy(dry_run=dry_run)
 
     def remove_outdated(self, *, dry_run: bool = False) -> list[SeriesKey]:
-        """Remove bars that earlier versions stored without the folder of the files they came from.
+        """Remove bars from a user's own files whose folder was not recorded by earlier versions.
 
-        Return their series. These bars are no longer read. If a series also has other bars, these
-        stay.
+        Return the affected series. Such bars are no longer read. Other bars in the same series are
+        kept.
         """
         keys = self._retention_manager.outdated()
         for key in () if dry_run else keys:
@@ -446,10 +449,10 @@ def configured_instrument(symbol: str) -> Instrument:
 
 
 def instrument_in(tables: Any, symbol: str) -> Instrument:
-    """Return the instrument for ``symbol``; an unknown one trades around the clock in UTC.
+    """Return the instrument for ``symbol``.
 
     An unknown or ambiguous symbol is not an error here, because the cache stores anything it is
-    given.
+    given: the instrument then trades around the clock, in UTC.
     """
     meaning = classify(symbol, tables)
     return Instrument(symbol, "crypto") if isinstance(meaning, SymbolRefusal) else meaning

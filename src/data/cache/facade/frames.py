@@ -84,14 +84,14 @@ def to_commit(frame: pd.DataFrame, offer: FrameUpload, now_ms: int) -> Commit | 
     """Convert a frame to a commit of its closed bars and bad rows; None if it has neither.
 
     Closed bars count as final. Intraday rows that are not at a full minute are quarantined with
-    their original timestamp. Requested spans outside the bars are remembered as empty for a day,
-    and adjacent hours in which the market is closed for 90 days.
+    their original timestamp. Requested spans before and after the bars are remembered as empty for
+    a day; adjacent hours in which the market is closed are remembered for 90 days.
 
     Raises:
         QueryError: The adjustment is unknown.
-        ResponseFormatError: The frame has no stamps or lacks a price column.
-        QualityError: Not a single row can be used.
-        ValueError: Daily or longer bars have stamps without a definite date.
+        ResponseFormatError: The frame has no timestamps or lacks a price column.
+        QualityError: None of the rows can be used.
+        ValueError: Daily or longer bars have timestamps that do not give a definite date.
     """
     basis_text = offer.adjustment
     if basis_text not in (*ADJUSTMENTS, "unknown"):
@@ -110,7 +110,7 @@ def to_commit(frame: pd.DataFrame, offer: FrameUpload, now_ms: int) -> Commit | 
 
 
 def _stamped(frame: pd.DataFrame, timeframe: Timeframe) -> BarTable:
-    """Return the frame's bars; timezone-aware stamps of daily bars are taken as dates at the venue."""
+    """Return the frame's bars; timezone-aware times of daily bars are taken as dates at the venue."""
     import pandas as pd
 
     times = frame.index
@@ -121,7 +121,7 @@ def _stamped(frame: pd.DataFrame, timeframe: Timeframe) -> BarTable:
     if not (are_certain.all() or timeframe.is_intraday):
         odd = table.stamps[~are_certain][0]
         raise ValueError(
-            f"{timeframe} bars must be stamped 00:00 of their date: {np.datetime64(int(odd), 'ms')}"
+            f"the time of {timeframe} bars must be 00:00 of their date: {np.datetime64(int(odd), 'ms')}"
         )
     return replace(table, stamps=stamps)
 
@@ -217,7 +217,7 @@ def _faults(
 
 
 def _grid(present: Stamps, offer: FrameUpload, extent: Span) -> BarGrid | None:
-    """Return the grid that most of the bars are on; None if fewer than half of them are on any."""
+    """Return the time grid that fits most bars; None if no grid fits at least half of them."""
     calendar, step = calendar_for(offer.instrument), offer.timeframe
     anchors = ("session", "clock") if step.is_intraday else ("session",)
     grids = [BarGrid(calendar, step, anchor) for anchor in anchors]
@@ -257,7 +257,7 @@ def _holes(present: Stamps, grid: BarGrid, extent: Span) -> list[Span]:
 
 
 def _basis(offer: FrameUpload, extent: Span, now_ms: int) -> Basis:
-    """Return the basis of the bars, without a date if the date is not after the first bar."""
+    """Return the bars' basis; its date is left out if it is not after the first bar."""
     if offer.adjustment == "unknown" or offer.instrument.asset_class != "stock":
         return Basis(offer.adjustment)
     as_of = offer.as_of or date_of(now_ms)
@@ -289,9 +289,9 @@ def stored_frame(
     """Return the rows stored in ``span`` as a canonical frame, or None if there are none.
 
     Prices of stocks are converted to one basis, adjusted for all known splits, if the stored
-    actions make that exact; otherwise they are returned as stored. Rows that are not valid bars, and
-    the bars that other tools left, including the last one in a file, are included at timestamps at
-    which nothing better is stored.
+    actions make that exact; otherwise they are returned as stored. If nothing better is stored for
+    a timestamp, the result contains the invalid row stored for it, or the bar from another tool's
+    file, even if it is the last one in that file.
     """
     store = catalogue.store
     table, coverage = store.read(key, span)

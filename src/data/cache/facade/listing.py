@@ -40,13 +40,14 @@ _NONE = object()
 
 
 class Catalogue:
-    """Lists the contents of one cache, including older tools' files. Thread-safe.
+    """Lists the contents of one cache, including files from older tools. Thread-safe.
 
     Args:
         root: Cache folder.
         store: Store of bars in the folder.
         disk: File system.
-        inventory: Returns the inventory of the folder; by default one that stores nothing.
+        inventory: Function that returns the inventory of the folder; by default an inventory that
+            does not store anything.
 
     Attributes:
         store: Store of bars in the folder.
@@ -68,7 +69,7 @@ class Catalogue:
     # --- lists -----------------------------------------------------------------------------
 
     def symbols(self) -> list[str]:
-        """Return the symbols that have files of bars, sorted."""
+        """Return the symbols that have files with bars, sorted."""
         return sorted(
             {
                 decode_symbol(name) or name
@@ -79,14 +80,14 @@ class Catalogue:
         )
 
     def timeframes(self, symbol: str) -> list[Timeframe]:
-        """Return the timeframes for which ``symbol`` has files of bars, shortest first."""
+        """Return the timeframes for which ``symbol`` has files with bars, shortest first."""
         names = [n for n in (encode_symbol(symbol), symbol, symbol.lower()) if is_plain(n)]
         places = [base / name for base in (self._layout.ohlcv, self._root) for name in names]
         frames = {frame for place in places for frame in folder_timeframes(place)}
         return sorted(frames, key=lambda frame: (frame.unit == "M", frame.step_ms or frame.count))
 
     def lane_of(self, key: SeriesKey) -> SeriesKey:
-        """Return ``key``, or the sample-data series instead of it if only that one exists."""
+        """Return ``key``, or the key of the sample-data series if only that series exists."""
         if self.store.view(key).exists:
             return key
         sample = SeriesKey(key.symbol, key.timeframe, SAMPLE_LANE)
@@ -106,10 +107,10 @@ class Catalogue:
         return self._inventory().look()
 
     def listing(self, holdings: Holdings | None = None) -> list[tuple[SeriesKey, LaneEntry | None]]:
-        """Return every series in every lane, including older tools', with its index entry.
+        """Return every series in every lane, even from older tools, with its index entry.
 
-        The entry is None if the series' documents are damaged, or if bars from older tools, which
-        only the store can describe, may belong to it.
+        The entry is None if the series' documents are damaged, or if the series may contain bars
+        from older tools, which only the store can describe.
         """
         holdings = holdings or self.holdings()
         keys = {
@@ -127,11 +128,11 @@ class Catalogue:
         return list(keys.items())
 
     def stored_keys(self) -> list[SeriesKey]:
-        """Return every series in every lane, including older tools'."""
+        """Return every series in every lane, including series from older tools."""
         return [key for key, _ in self.listing()]
 
     def all_years(self) -> Iterator[YearInfo]:
-        """Yield the record of every year of the series that are read if no lane is named."""
+        """Yield the record of every year in the series that are read when no lane is named."""
         holdings = self._inventory().look("outer_keys")
         lanes = {lane.key: lane for lane in holdings.lanes}
         listed = {key: entry for key, entry in self.listing(holdings) if key.lane in _ANSWERING}
@@ -216,10 +217,10 @@ class Catalogue:
         return document | {"file_info": facts}
 
     def unproven(self, key: SeriesKey, span: Span) -> BarTable:
-        """Return the bars in ``span`` left by other tools, including those that count as missing.
+        """Return all bars in ``span`` left by other tools, even those that count as missing.
 
-        They include the last bar in each file, which may not have closed when it was written. They
-        are meant for callers that read the cache directly, not for answers.
+        The last bar in each file is included, although it may not have closed when it was written.
+        The result is meant for callers that read the cache directly, not for answers.
         """
         lane = self._layout.lane(key)
         years = year_of(span.start), year_of(span.end - 1)
@@ -296,7 +297,7 @@ class Catalogue:
         return sorted({*self.symbols(), *filter(None, map(decode_symbol, folders))})
 
     def clear(self, symbol: str, frames: list[Timeframe] | None = None) -> None:
-        """Delete a symbol's series in all their lanes; without ``frames`` everything it has."""
+        """Delete a symbol's series in all lanes; without ``frames``, everything stored for it."""
         for frame in self.timeframes(symbol) if frames is None else frames:
             key = SeriesKey(symbol, frame)
             years = list(self.older_files(key))
@@ -307,7 +308,7 @@ class Catalogue:
             self.store.clear(symbol)
 
     def older_files(self, key: SeriesKey) -> Mapping[int, Path]:
-        """Return the year files that may be another tool's, by year."""
+        """Return the year files that may be from another tool, by year."""
         return legacy_years(self._root, key, encode_symbol(key.symbol))
 
     def unchanged_since(self, oldest_ms: int) -> Iterator[tuple[SeriesKey, list[int]]]:

@@ -36,7 +36,7 @@ class YearInfo(NamedTuple):
 
 
 def summaries(years: Iterable[YearInfo], stats: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a mapping of file names to contents.
+    """Return the summaries for other programs, as a mapping from file names to contents.
 
     Args:
         years: Every year of every series.
@@ -82,10 +82,10 @@ def _add_provider(providers: dict[str, Any], info: YearInfo, entry: Mapping[str,
 
 
 def write_summaries(disk: Disk, ohlcv: Path, contents: Mapping[str, Any]) -> bool:
-    """Write the files under their lock; return whether that was possible.
+    """Write the summary files under their lock; return whether that was possible.
 
-    A read-only cache, or a lock that another process holds for long, is not an error: the files are
-    for other programs, and the next process that can will write them.
+    A read-only cache, or a lock that another process holds for a long time, is not an error: the
+    files are for other programs, and the next process that is able to writes them.
     """
     folder = ohlcv / FOLDER
     try:

@@ -7,8 +7,8 @@ and rebuilt. Numbers are little-endian.
 ====================  ======================================================================
 0 .. 16 KiB           two headers of 8 KiB, written in turn; the valid one with the higher
                       number counts
-then, page by page    the columns: stamps in milliseconds, the same in nanoseconds, then the
-                      values; each has room for ``capacity`` rows
+then, page by page    the columns: timestamps in milliseconds, the same times in nanoseconds, then
+                      the values; each column has room for ``capacity`` rows
 at the end            a checksum (CRC-32) for each full block of each column
 ====================  ======================================================================
 
@@ -56,7 +56,8 @@ class ColumnSource(NamedTuple):
 
     Attributes:
         rows: Number of rows.
-        size, head: Bytes of the data file, and start of the digest of its last member.
+        size, head: Size of the data file in bytes, and first characters of the digest of its last
+            member.
         inode, mtime_ns: State of the data file when it was verified; if it differs, the file is
             verified again.
         has_adj_close: Whether the year has the column ``adj_close``.
@@ -71,7 +72,7 @@ class ColumnSource(NamedTuple):
 
 
 class Part(NamedTuple):
-    """All or only the new rows of one year, and the state of the year that includes them."""
+    """Rows of one year (all, or only the new ones), and the state of the year with those rows."""
 
     source: ColumnSource
     table: BarTable
@@ -83,7 +84,7 @@ class Head:
 
     Attributes:
         id: Identifier of the series.
-        seq: Number of the header; ascending.
+        seq: Number of the header, higher than that of the previous header.
         capacity: Number of rows that a column has room for, a multiple of ``BLOCK``.
         years: Maps each year to the source of its rows, ascending; rows are stored in this order.
         tails: Maps each column to the checksum of its last, incomplete block.
@@ -112,16 +113,16 @@ class Head:
         return self.checksum_at(self.columns[-1], self.capacity // BLOCK)
 
     def begins(self) -> dict[int, int]:
-        """Return a mapping of years to the index of their first row."""
+        """Return a mapping from each year to the index of its first row."""
         counts = [source.rows for source in self.years.values()]
         return dict(zip(self.years, accumulate(counts, initial=0), strict=False))
 
     def at(self, column: str, row: int) -> int:
-        """Return the offset of a value."""
+        """Return the offset of the value of ``column`` in row ``row``."""
         return START + (self.columns.index(column) * self.capacity + row) * _ITEM
 
     def checksum_at(self, column: str, block: int) -> int:
-        """Return the offset of the checksum of a full block."""
+        """Return the offset of the checksum of a full block of a column."""
         blocks = self.capacity // BLOCK
         first = START + len(self.columns) * self.capacity * _ITEM
         return first + (self.columns.index(column) * blocks + block) * 4

@@ -47,7 +47,7 @@ def encode_rows(table: BarTable, columns: Sequence[str]) -> bytes:
     """Return the rows as text, without a header.
 
     Args:
-        table: Bars with stamps in full seconds.
+        table: Bars with timestamps in full seconds.
         columns: Value columns to write; a column that the table lacks is left empty.
 
     Raises:
@@ -119,7 +119,7 @@ def decode_rows(text: memoryview, columns: Sequence[str], rows: int) -> BarTable
 
 
 def _blocks(text: bytes, rows: int) -> Iterator[bytes]:
-    """Yield the text in blocks of whole lines, because all cells together would take ten times its size."""
+    """Yield the text in blocks of whole lines, because its cells take ten times as much memory."""
     size = len(text) // (rows // BLOCK_ROWS + 1)
     start = 0
     while start < len(text):
@@ -218,7 +218,8 @@ def block_text(
     Args:
         stamps: Milliseconds of full seconds in the years 1000 to 9999.
         columns: Values of each column, none infinite; None for an empty column.
-        lines_of: Returns the complete lines of the other rows.
+        lines_of: Function that returns the complete lines of the rows in a mask, which are those
+            not handled here.
     """
     rows = len(stamps)
     comma, line = (np.full((rows, 1), sign, np.uint8) for sign in (_COMMA, _LINE))
@@ -285,7 +286,7 @@ def _drop_zeros(digits: Chars, mask: Mask) -> None:
 
 
 def _decimals(sizes: Floats) -> int | None:
-    """Return the number of decimals that nearly all of these numbers fit in, or None."""
+    """Return the number of decimals that nearly all of these numbers need at most, or None."""
     few = _FEW * len(sizes)
     best = None
     for decimals in range(_MOST_DECIMALS + 1):
@@ -338,7 +339,7 @@ def _times(stamps: Stamps) -> Chars:
 
 
 def read_csv(text: bytes) -> pd.DataFrame:
-    """Parse CSV into columns of integers, floats, or strings if a cell is not a number.
+    """Parse CSV into columns of integers or floats, or of strings if a cell is not a number.
 
     Cells are read by Python's own ``float``, which rounds correctly; parsers in many pandas
     versions do not. An empty cell is a missing value.

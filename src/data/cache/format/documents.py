@@ -41,7 +41,7 @@ class Record(msgspec.Struct, frozen=True, gc=False):
     """
 
     def replaced(self, **facts: Any) -> Self:
-        """Return a copy with other ``facts``."""
+        """Return a copy in which the fields named in ``facts`` are replaced."""
         return msgspec.structs.replace(self, **facts)
 
 
@@ -120,7 +120,7 @@ def coverage_of(text: bytes | str) -> Coverage:
     """Return the coverage in a document, from the JSON of its list.
 
     Raises:
-        DecodeError: The text is not a coverage (an error from ``msgspec``).
+        DecodeError: The text is not a valid coverage (an error from ``msgspec``).
     """
     return Coverage(
         entry.covered(
@@ -150,14 +150,14 @@ class YearState(Record, frozen=True, gc=False):
     Attributes:
         generation: Number of the commit that created the state.
         size: Size of the data file in bytes; 0 if it does not exist.
-        rows, first, last: Number of bars, and the timestamps of the first and last.
+        rows, first, last: Number of bars, and the timestamps of the first and the last one.
         head, head_at: Digest and offset of the file's last member.
         members: Number of members in the file.
         open: Number of members appended since the last rewrite, which may be joined with those
             before them.
         columns: Names of the value columns.
         coverage: Coverage of the year.
-        faults: Faults of the answers from which the bars came.
+        faults: Faults in the answers that the bars came from.
     """
 
     generation: int = 0
@@ -195,12 +195,12 @@ class YearState(Record, frozen=True, gc=False):
 
 
 class YearMeta(Record, frozen=True, gc=False):
-    """The document of a year.
+    """The metadata document of a year.
 
     Attributes:
         state: Committed state.
         pending: State that a rewrite is about to commit, or None.
-        vendor: Vendor of most bars or, if the year has none, the vendor that reported this.
+        vendor: Vendor of most bars or, if the year has no bars, the vendor that reported this.
         shares: Maps each vendor to the number of its bars, if there are several.
         is_judged: Whether all bars were checked, together with their neighbours, for almost certain
             errors when they arrived.
@@ -229,7 +229,7 @@ class YearMeta(Record, frozen=True, gc=False):
         return {self.vendor: self.state.rows} if self.state.rows else {}
 
     def of(self, shares: Mapping[str, int]) -> YearMeta:
-        """Return the document with new bar counts by vendor, the latest vendor last."""
+        """Return the document with new bar counts by vendor; ``shares`` has the latest vendor last."""
         counts = {vendor: bars for vendor, bars in shares.items() if bars}
         if not counts:
             return self.replaced(shares={})
@@ -244,7 +244,7 @@ class YearMeta(Record, frozen=True, gc=False):
 def dump_meta(
     meta: YearMeta, key: SeriesKey, year: int, vendor_facts: Mapping[str, Any] | None = None
 ) -> bytes:
-    """Return the bytes of the document.
+    """Return the bytes of a year's metadata document.
 
     Args:
         meta: Content of the document.
@@ -271,7 +271,7 @@ def dump_meta(
 
 
 def _outer(meta: YearMeta, key: SeriesKey, year: int, facts: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the outer keys of the document, which other tools read."""
+    """Return the outer keys of a year's document, which other tools read."""
     state = meta.state
     return {
         "symbol": key.symbol,
@@ -335,7 +335,7 @@ class _State(msgspec.Struct):
 
 
 class _Ours(_State, kw_only=True, forbid_unknown_fields=True):
-    """The content under ``onetape``. A key that is not listed here is kept unchanged."""
+    """The content under the key ``onetape``. A key that is not listed here is kept unchanged."""
 
     format: Literal[1]
     created_at: int
@@ -364,7 +364,7 @@ _decode_year = msgspec.json.Decoder(_YearDocument).decode
 
 
 def load_meta(data: bytes, identity: str) -> YearMeta:
-    """Parse the bytes of a document.
+    """Parse the bytes of a year's metadata document.
 
     Args:
         data: Bytes to parse.
@@ -404,7 +404,7 @@ def _with_unknown_keys(text: bytes, identity: str, problem: msgspec.DecodeError)
     """Parse a document with more keys than :class:`_Ours`.
 
     Raises:
-        DamagedError: ``problem`` has another cause, or the document is about another file.
+        DamagedError: ``problem`` is not due to unknown keys, or the document is about another file.
         FormatVersionError: A newer version of this library wrote the document.
     """
     plain = json_document.plain(text)
@@ -519,7 +519,7 @@ class _SourceState(msgspec.Struct):
 
 
 class _SeriesDocument(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
-    """The document, except for the facts stored exactly as declared.
+    """The document ``series.json``, except for the facts stored exactly as declared.
 
     A key that is not listed here or in :class:`SeriesFacts` is kept unchanged.
     """

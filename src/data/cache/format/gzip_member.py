@@ -59,19 +59,19 @@ _SPELLED = ("symbol", "timeframe", "lane", "year", "columns")
 
 
 def file_id(key: SeriesKey, year: int) -> str:
-    """Return the identifier in every member of this year file."""
+    """Return the identifier that every member of a year file contains."""
     text = f"{key.symbol}|{key.timeframe.label}|{key.lane_label}|{year}"
     return hashlib.sha256(text.encode("utf-8")).hexdigest()[:16]
 
 
 @dataclass(frozen=True)
 class Header:
-    """A member's description of its bars.
+    """The header of a member (one gzip part of a year file), which describes the member's bars.
 
     Attributes:
         id: Identifier of the file that the member belongs to.
         seq: Generation of the commit that wrote the member; ascending within a file.
-        prev: Start of the previous member's digest; None in the first member.
+        prev: First characters of the previous member's digest; None in the first member.
         rows: Number of bars.
         first, last: Timestamps of the first and last bar, or None if the member has no bars.
         span: Span that was requested and answered.
@@ -204,7 +204,8 @@ class Member:
         """Return the member's text, inflated.
 
         Raises:
-            ValueError: The text is longer than its rows may be, or is damaged despite the digest.
+            ValueError: The text is too long for its number of rows, or is damaged despite the
+                digest.
         """
         most = (self.header.rows + 1) * MOST_ROW_BYTES
         (size,) = struct.unpack("<I", self.raw[-4:])
@@ -213,15 +214,15 @@ class Member:
         return inflated_stream(memoryview(self.raw)[self.body_at : -8], size)
 
     def with_header(self, header: Header) -> Member:
-        """Return a member with the same bars and another header."""
+        """Return a member with the same bars and the given header."""
         return _assemble(header, self.raw[self.body_at :])
 
 
 def build(header: Header, text: bytes, total: int = 0) -> Member:
-    """Compress ``text`` into a member; ``total`` is the size of everything written with it.
+    """Compress ``text`` into a member; ``total`` is the size of all texts that are compressed now.
 
     Raises:
-        ValueError: The header does not fit.
+        ValueError: The header is too long.
     """
     tail = struct.pack("<II", checksum(text), len(text) & 0xFFFFFFFF)
     return _assemble(header, deflated(text, total) + tail)
@@ -376,7 +377,7 @@ def deflated(text: bytes, total: int = 0) -> bytes:
 
 
 def zipped(text: bytes) -> bytes:
-    """Compress bytes into one gzip member without a time."""
+    """Compress bytes into one gzip member, whose header contains no time."""
     tail = struct.pack("<II", checksum(text), len(text) & 0xFFFFFFFF)
     return b"\x1f\x8b\x08\0\0\0\0\0\0\xff" + deflated(text) + tail
 
@@ -431,7 +432,7 @@ def checksum(text: bytes) -> int:
 
 
 def summing(size: int) -> Callable[..., int]:
-    """Return the best function for computing a CRC-32, which can also continue an earlier one.
+    """Return the best function for computing a CRC-32, or for continuing an earlier one.
 
     Args:
         size: Number of bytes that the function will be used for, in any number of calls.

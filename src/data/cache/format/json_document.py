@@ -27,7 +27,7 @@ _SEALED = len(json.dumps({_KEY: hashlib.sha256().hexdigest()}))
 
 
 class DamagedError(CorruptEntryError):
-    """A document differs from what was written; never raised outside the store."""
+    """A document differs from what was written; this error never leaves the store."""
 
 
 def dump(document: Mapping[str, Any]) -> bytes:
@@ -54,7 +54,7 @@ def load(data: bytes) -> dict[str, Any]:
 
 
 def text_of(data: bytes) -> bytes:
-    """Return the canonical JSON of a document, which is an object, without its digest.
+    """Return a document's canonical JSON, which is one JSON object, without its digest.
 
     Raises:
         DamagedError: The document is not a JSON object, has no digest, or does not match it.
@@ -80,8 +80,8 @@ def decoded(
 
     Args:
         data: Bytes of the document.
-        decode: Function that decodes the text; raises ``msgspec.DecodeError``, also for an unknown
-            key.
+        decode: Function that decodes the text; raises ``msgspec.DecodeError``, even for a key that
+            is merely unknown.
         fields: Keys that ``decode`` accepts.
         name: Name of the document, for errors.
 

@@ -60,10 +60,11 @@ class YearEntry(NamedTuple):
 
     Attributes:
         year: Year described.
-        is_sound: Whether its document is reliable, that is, neither damaged nor half written.
-        bytes: Size of its data file and its document, or 0 if it has no data file.
-        size: Recorded size of its data file.
-        generation: Generation of its last commit.
+        is_sound: Whether the year's document is reliable, that is, neither damaged nor half
+            written.
+        bytes: Total size of the year's data file and document, or 0 if it has no data file.
+        size: Size of the data file according to the document.
+        generation: Generation of the year's last commit.
     """
 
     year: int
@@ -78,7 +79,7 @@ class StretchEntry(NamedTuple):
 
     Attributes:
         year: Year of the stretches.
-        place: Index of the source among those of the lane.
+        place: Index of the source among the lane's sources.
         start, end: Start of the first stretch, and end of the last.
     """
 
@@ -89,13 +90,15 @@ class StretchEntry(NamedTuple):
 
 
 class LaneEntry(msgspec.Struct, array_like=True):
-    """The facts known about one lane. Years are kept packed, to save memory with many lanes.
+    """The facts known about one lane (one kind of bars for a series).
+
+    Years are kept packed, to save memory if there are many lanes.
 
     Attributes:
         folders: Maps the names of the lane folder (empty) and its subfolders to inode, size and
             time.
         bytes, files: Totals for the folder, without the files in ``links``.
-        links: Inode and bytes of files that have further names.
+        links: Inode and size of files that have several names (hard links).
         data_files, quarantined, without_metadata: Numbers of year files, files in quarantine, and
             year files without a document.
         rows, first, last: Number of bars, and the timestamps of the first and the last one.
@@ -108,7 +111,7 @@ class LaneEntry(msgspec.Struct, array_like=True):
         is_sound: Whether all documents are reliable and no file is from another tool.
         confirmed, contradicted: Numbers of bars that a second vendor confirmed, and contradicted.
         compared_ms: Time of the last comparison with a second vendor.
-        unjudged: Number of years whose bars were not all judged on arrival.
+        unjudged: Number of years whose bars were not all checked on arrival.
     """
 
     folders: dict[str, tuple[int, int, int]]
@@ -166,7 +169,7 @@ class LaneEntry(msgspec.Struct, array_like=True):
         Args:
             key: Series of the lane.
             year: Year to add; years are added in ascending order.
-            size: Bytes of its data file and its document, or 0 if it has no data file.
+            size: Total size of the year's data file and document, or 0 if it has no data file.
             meta: Document of the year; None if it is damaged.
         """
         if meta is None:

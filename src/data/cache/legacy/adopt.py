@@ -36,7 +36,7 @@ class OldYear:
 
     Attributes:
         path: Path of the file.
-        table: Bars inside the coverage; others are ignored.
+        table: Bars inside the coverage; other bars in the file are ignored.
         coverage: Coverage of the file.
         damage: Reason why the file cannot be read, or an empty string.
     """
@@ -47,7 +47,7 @@ class OldYear:
     damage: str = ""
 
     def pieces(self) -> tuple[CommitPiece, ...]:
-        """Return the bars as pieces to store; gaps stay missing."""
+        """Return the bars as pieces of a commit; gaps between the bars stay missing."""
         if not len(self.table):
             return ()
         one = self.coverage[0]
@@ -103,7 +103,7 @@ class OldYears:
         return self._memory.load(path, lambda content: not is_ours(content), times=0) or False
 
     def _is_taken(self, lane: SeriesFiles, year: int) -> bool:
-        """Return whether a year has bars of ours, rather than only what a crashed writer left."""
+        """Return whether a year has this library's bars, not just the remains of a crashed write."""
         if self._was_committed(lane, year):
             return True
         return self._disk.stat(lane.paths.data(year)) is not None
@@ -129,7 +129,7 @@ class OldYears:
         self._elsewhere.pop(key, None)
 
     def read(self, key: SeriesKey, path: Path) -> OldYear:
-        """Read one file; the result is empty if the file is damaged or has synthetic bars."""
+        """Read one file; the result is empty if the file is damaged or contains synthetic bars."""
         return self._read_files.load(path, lambda _: self._read(key, path)) or OldYear(path)
 
     def _read(self, key: SeriesKey, path: Path) -> OldYear:
@@ -152,15 +152,15 @@ def _are_others(root: Path, key: SeriesKey, encoded: str) -> bool:
 
 
 def set_aside(lane: SeriesFiles, year: int, path: Path, *, make_room: bool) -> None:
-    """Give another tool's file, and its metadata, a second name in ``_legacy``.
+    """Link or copy another tool's file, and its metadata, into ``_legacy``.
 
-    Called before the first commit replaces the files in the lane folder.
+    This is done before the first commit replaces the files in the lane folder.
 
     Args:
         lane, year: Series and year of the file.
         path: Path of the file.
-        make_room: Whether to remove its name in the lane folder now, because no new file will take
-            it.
+        make_room: Whether to remove the file from the lane folder now, because no new file will
+            replace it.
     """
     lane.disk.make_folders(lane.paths.legacy)
     here = path.parent == lane.paths.folder
@@ -180,7 +180,7 @@ def set_aside(lane: SeriesFiles, year: int, path: Path, *, make_room: bool) -> N
 
 
 def remove_elsewhere(lane: SeriesFiles, year: int, path: Path) -> None:
-    """Remove the old name of an imported file, if it was in another folder."""
+    """Remove an imported file from its old location, if that is not the lane folder."""
     if path.parent != lane.paths.folder:
         for source in (path, path.with_name(f"{year:04d}.metadata.json")):
             lane.disk.remove(source)

@@ -75,7 +75,7 @@ def migrate_series(store: StoreParts, key: SeriesKey, *, dry_run: bool) -> list[
     Raises:
         CorruptEntryError: The bars read back differ from the originals; nothing was moved.
         LockTimeoutError: Another writer held the series for too long.
-        StorageError: The disk refused; no bar is lost.
+        StorageError: A file cannot be written or moved; no bars are lost.
     """
     store.old.forget(key)
     lane = store.lane(key)
@@ -113,14 +113,16 @@ def _described(store: StoreParts, key: SeriesKey, year: int, path: Path) -> OldF
     if old.damage:
         return replace(file, said="set aside, and a copy kept in quarantine", problem=old.damage)
     rows = len(read_legacy(store.disk, path, key.timeframe))
-    outcome = "taken over" if len(old.table) else "set aside: no bar of it is known to be closed"
+    outcome = (
+        "taken over" if len(old.table) else "set aside: none of its bars is known to have closed"
+    )
     return replace(file, rows=rows, taken=len(old.table), said=outcome)
 
 
 def _hidden(
     store: StoreParts, lane: SeriesFiles, old_files: Mapping[int, Path]
 ) -> list[tuple[int, Path]]:
-    """Return older files for years for which the series, or a preferred layout, has bars."""
+    """Return the older files that are hidden by the series' own bars or by a preferred layout."""
     encoded = encode_symbol(lane.key.symbol)
     return [
         (year, path)
@@ -130,7 +132,7 @@ def _hidden(
 
 
 def _as_hidden(file: OldFile) -> OldFile:
-    return replace(file, taken=0, said="set aside: other bars of that year are there already")
+    return replace(file, taken=0, said="set aside: other bars for that year are already stored")
 
 
 # --- proof ---------------------------------------------------------------------------------
@@ -140,7 +142,7 @@ def _prove(key: SeriesKey, year: int, old: OldYear) -> None:
     """Encode the bars in memory and decode them again, before anything on disk is touched.
 
     Raises:
-        CorruptEntryError: The bars are not identical to the last bit.
+        CorruptEntryError: The decoded bars differ from the originals in at least one bit.
     """
     parts = by_year(Commit(pieces=old.pieces()))
     pieces: list[CommitPiece] = parts[year].pieces if year in parts else []
@@ -153,7 +155,7 @@ def _prove(key: SeriesKey, year: int, old: OldYear) -> None:
 
 
 def _check_stored(lane: SeriesFiles, year: int, old: OldYear) -> None:
-    """Compare the series' current bars with the original under its new name."""
+    """Check that the series now has every bar of an imported original, or a vendor's newer bar."""
     file = open_year(lane, year, lane.meta(year))
     now = file.table() if file is not None else BarTable.empty()
     coverage = file.state.coverage if file is not None else Coverage()
@@ -193,9 +195,9 @@ class Pruned:
         path: Path relative to the cache folder.
         bytes: Size of the file.
         rows: Number of bars in the file.
-        held: Number of its bars that the series has, bit for bit.
+        held: Number of the file's bars that the series also contains, bit for bit.
         superseded: Maps each vendor to the number of bars that it has since corrected or withdrawn.
-        lacking: Timestamps of the remaining bars.
+        lacking: Timestamps of the file's other bars, which are not stored anywhere else.
         problem: Reason for keeping the file; empty if it is deleted.
     """
 
@@ -221,7 +223,7 @@ def prune_series(store: StoreParts, key: SeriesKey, *, dry_run: bool) -> list[Pr
 
     Raises:
         LockTimeoutError: Another writer held the series for too long.
-        StorageError: The disk refused; anything not deleted yet is intact.
+        StorageError: A file cannot be deleted; the files that are not deleted yet are intact.
     """
     lane = store.lane(key)
     if store.disk.stat(lane.paths.legacy) is None:
@@ -259,7 +261,7 @@ def _weigh(store: StoreParts, lane: SeriesFiles, year: int, path: Path) -> Prune
     try:
         file = open_year(lane, year, lane.meta(year))
     except (MismatchError, DamagedError):
-        problem = "the cached bars are damaged: `onetape cache repair` first"
+        problem = "the cached bars are damaged: run `onetape cache repair` first"
         return Pruned(lane.key, place, size, len(table), problem=problem)
     now = file.table() if file is not None else BarTable.empty()
     coverage = file.state.coverage if file is not None else Coverage()
@@ -272,7 +274,7 @@ def compared(one: Pruned, table: BarTable, now: BarTable, coverage: Coverage) ->
     Args:
         one: Original.
         table: Bars of the original.
-        now, coverage: Stored bars of that year, and their origin.
+        now, coverage: Bars stored for the same year, and their origin.
     """
     is_kept = _is_stored(table, now)
     superseded: dict[str, int] = {}
@@ -285,7 +287,7 @@ def compared(one: Pruned, table: BarTable, now: BarTable, coverage: Coverage) ->
             lacking.append(stamp)
     problem = ""
     if lacking:
-        bars = "a bar of it is" if len(lacking) == 1 else f"{len(lacking):,} bars of it are"
+        bars = "one of its bars is" if len(lacking) == 1 else f"{len(lacking):,} of its bars are"
         problem = f"{bars} cached nowhere else, first {iso(lacking[0])}: fetch that span first"
     return Pruned(
         one.key,
@@ -309,7 +311,7 @@ def _replaced_by(stamp: int, now: BarTable, coverage: Coverage) -> str:
 
 
 def _is_stored(table: BarTable, now: BarTable) -> NDArray[np.bool_]:
-    """Return, row by row, whether the identical bar is stored."""
+    """Return a mask of the rows whose bar is stored, identical to the last bit."""
     if not len(now):
         return np.zeros(len(table), dtype=bool)
     places = np.minimum(np.searchsorted(now.stamps, table.stamps), len(now) - 1)

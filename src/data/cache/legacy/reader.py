@@ -61,8 +61,9 @@ class LegacyYear:
     """The metadata next to an older tool's year file.
 
     Attributes:
-        vendor: The ``data_source``, or ``unknown``.
-        fetched_at: The ``last_updated`` in UTC milliseconds, or else the time of the file.
+        vendor: Value of ``data_source``, or ``unknown``.
+        fetched_at: Value of ``last_updated`` in UTC milliseconds, or else the modification time of
+            the file.
     """
 
     vendor: str = "unknown"
@@ -98,7 +99,7 @@ def legacy_years(root: Path, key: SeriesKey, encoded: str) -> dict[int, Path]:
 def legacy_files(
     root: Path, key: SeriesKey, encoded: str, *, left_out: str = ""
 ) -> list[tuple[int, Path]]:
-    """Return all older year files, best first, including those hidden by another for the same year.
+    """Return all older year files, best first, even if another file for the same year hides them.
 
     ``left_out`` is a folder to skip.
     """
@@ -158,7 +159,7 @@ def _names(folder: str | Path) -> list[str]:
 def folder_timeframes(folder: Path) -> set[Timeframe]:
     """Return the timeframes for which ``folder`` has year files in its default lanes.
 
-    Sample data counts because it is listed if there is nothing else.
+    Sample data counts, because it is listed if a symbol has no other bars.
     """
     frames = {name: _timeframe(name.removesuffix(f"@{SAMPLE_LANE[0]}")) for name in _names(folder)}
     return {
@@ -303,7 +304,7 @@ def next_stamps(stamps: Stamps, timeframe: Timeframe) -> Stamps:
 
 
 def runs(stamps: Stamps, timeframe: Timeframe) -> list[Span]:
-    """Return the spans of uninterrupted runs of bars, one exactly a step after another."""
+    """Return the spans of uninterrupted runs, in which bars follow each other at exactly one step."""
     if not len(stamps):
         return []
     nexts = next_stamps(stamps, timeframe)

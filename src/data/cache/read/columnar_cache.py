@@ -66,9 +66,10 @@ class WholeYear(NamedTuple):
 
 
 class Sidecars:
-    """The columnar files of one cache. Thread-safe, and safe across processes.
+    """The columnar files (rebuildable copies of year files) of one cache.
 
-    Failures never lose bars; they only mean that the year file is read instead.
+    Thread-safe, and safe across processes. A failure never loses bars; it only means that the year
+    file is read instead.
 
     Args:
         root: Cache folder.
@@ -76,7 +77,8 @@ class Sidecars:
         memory: Cache for open files.
         mode: ``map`` (files are mapped into memory), ``read`` (they are read, if memory maps are
             unreliable, as over a network), or ``off``.
-        has_room: Returns whether there is room for this many bytes of derived files.
+        has_room: Function that returns whether there is room for a number of bytes of derived
+            files.
 
     Attributes:
         mode: Mode in use.
@@ -140,7 +142,7 @@ class Sidecars:
         ]
 
     def _serving(self, lane: SeriesFiles, wanted: States) -> ColumnarFile | None:
-        """Return a file, either cached or on disk, with the years in their current state, or None."""
+        """Return a cached or stored file that has the wanted years in their current state, or None."""
         identities = _identities(wanted)
         file = self.opened(lane.key)
         if file is None or file.serves(identities):
@@ -156,14 +158,14 @@ class Sidecars:
         return all(self.is_untouched(lane.paths.data_text(y), file.head.years[y]) for y in years)
 
     def is_untouched(self, path: str, source: ColumnSource) -> bool:
-        """Return whether a data file is the one that was verified, or has only grown."""
+        """Return whether a data file is the one that was verified, or has only grown since."""
         now = self._disk.stat(path)
         if now is None or now.inode != source.inode or now.size < source.size:
             return False
         return now.size != source.size or now.mtime_ns == source.mtime_ns
 
     def sources(self, lane: SeriesFiles, states: States) -> list[tuple[str, ColumnSource]] | None:
-        """Return the years' data files with the states that were verified; None if not cached."""
+        """Return the years' data files and their verified states; None if a year is not covered."""
         wanted = {year: state for year, state in states.items() if state.rows}
         file = self.opened(lane.key)
         if file is None or not file.serves(_identities(wanted)):
@@ -249,7 +251,7 @@ class Sidecars:
             log.debug("%s: the columnar file was not written: %s", key, exc)
 
     def _need(self, path: Path, parts: Mapping[int, Part]) -> int:
-        """Return the maximum number of bytes written: all existing content and the new rows."""
+        """Return the most bytes that can be written: all existing content and the new rows."""
         rows = sum(len(part.table) for part in parts.values())
         try:
             before = self._disk.stat(path)
@@ -321,8 +323,8 @@ warned = threading.Event()
 def fitting(mode: Columnar, folder: Path) -> Columnar:
     """Return ``mode``, but ``read`` instead of ``map`` over a network; a warning is issued once.
 
-    If another machine changes or removes a mapped file, the process is killed by a signal. Data
-    that is read can only be wrong, which its checksums detect.
+    If another machine changes or removes a mapped file, the process is killed by a signal. A file
+    that is read can at worst contain wrong data, which its checksums reveal.
     """
     if mode != "map" or not (kind := network_file_system(folder)):
         return mode
@@ -352,11 +354,11 @@ def path_of(root: str, key: SeriesKey) -> str:
 
 @contextmanager
 def writing(disk: Disk, folder: Path) -> Iterator[None]:
-    """Hold the lock of a folder for derived files, which is created if necessary.
+    """Hold the lock of a folder for derived files; create the folder if necessary.
 
     Raises:
         LockTimeoutError: Another writer holds the lock; derived files are not worth waiting for.
-        StorageError: The disk refused.
+        StorageError: The folder or its lock file cannot be created.
     """
     disk.make_folders(folder, durable=False)
     with disk.lock(folder / ".lock", 0.0):

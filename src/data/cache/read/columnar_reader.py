@@ -45,14 +45,14 @@ Read = Callable[[int, int], bytes]
 
 
 class DamagedColumnsError(CorruptEntryError):
-    """A block does not match its checksum; never raised outside the store."""
+    """A block does not match its checksum; this error never leaves the store."""
 
 
 class ColumnarFile:
     """The rows covered by one header of a columnar file. Thread-safe.
 
-    A short span is returned as a read-only view, from which frames are copied. A long one is mapped
-    again only for the caller, whose writes do not affect others.
+    A short span is returned as a read-only view, from which frames are copied. For a long span, the
+    file is mapped once more for the caller, whose writes do not affect others.
 
     Attributes:
         path: Path of the file when it was opened.
@@ -83,7 +83,8 @@ class ColumnarFile:
     def serves(self, sources: Mapping[int, tuple[int, int, str]]) -> bool:
         """Return whether the file has the years in their current state.
 
-        The state consists of the rows, size and head of each year.
+        The state of a year consists of its number of rows, its size and its head, which is the
+        start of a digest.
         """
         return all(
             (kept := self.head.years.get(year)) is not None and kept[:3] == source
@@ -246,7 +247,7 @@ def _columns(memory: mmap, head: Head) -> dict[str, Column]:
 
 
 def _read(read: Read, head: Head, names: tuple[str, ...]) -> dict[str, Column]:
-    """Read only the rows, because columns are separated by spare room."""
+    """Read the rows of the columns in ``names``, but not the spare room between columns."""
     size = head.at(STAMPS, head.rows) - head.at(STAMPS, 0)
     return {
         name: np.frombuffer(read(head.at(name, 0), size), _TYPES.get(name, np.float64), head.rows)

@@ -34,7 +34,7 @@ def write_new(
 ) -> None:
     """Write a new file with ``parts`` and the other years of ``old``, replacing the old one.
 
-    It is not synced: a power loss destroys it, and it is rebuilt.
+    The file is not synced: if a power loss destroys it, it is rebuilt.
 
     Raises:
         StorageError: The file cannot be written; the old file is unchanged.
@@ -103,7 +103,7 @@ def restamp(disk: Disk, file: ColumnarFile, sources: Mapping[int, ColumnSource])
     """Write a header with the new states of verified data files; rows are unchanged.
 
     Raises:
-        StorageError: The disk refused.
+        StorageError: The header cannot be written.
     """
     head = file.head
     after = replace(head, seq=head.seq + 1, years={**head.years, **sources})

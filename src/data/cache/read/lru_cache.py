@@ -40,7 +40,7 @@ class DocumentCache:
     Args:
         disk: File system.
         memory: Cache for the parsed files.
-        name: Name that separates the results of different users for the same files.
+        name: Name that keeps apart what different callers parse from the same files.
     """
 
     def __init__(self, disk: Disk, memory: LruCache, name: str = "document") -> None:
@@ -49,7 +49,7 @@ class DocumentCache:
         self._name = name
 
     def named(self, name: str) -> DocumentCache:
-        """Return a cache for the same files and memory for another user."""
+        """Return a cache for another caller, which shares this one's files and memory."""
         return DocumentCache(self._disk, self._memory, name)
 
     def load(
@@ -57,7 +57,7 @@ class DocumentCache:
     ) -> T | None:
         """Return the parsed file, or None if it does not exist.
 
-        Errors raised by ``parse`` are passed on, and nothing is cached then. ``times`` is the
+        If ``parse`` raises an error, it is passed on and nothing is cached. ``times`` is the
         memory that the value takes, as a multiple of the file size.
         """
         folder, _, name = os.fspath(path).rpartition(os.sep)
@@ -72,7 +72,7 @@ class DocumentCache:
     ) -> list[T | None]:
         """Return the parsed values of several files in one folder.
 
-        ``parse`` also receives the name.
+        ``parse`` is given the name and the content of a file.
         """
         start, values = folder + os.sep, dict[str, T | None]()
         old: dict[str, _Parsed | None] = {}

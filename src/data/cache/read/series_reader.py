@@ -51,7 +51,7 @@ def read_state(lane: SeriesFiles, year: int, lock_timeout_s: float) -> YearState
     """
 
     def look() -> YearFile | None:
-        """Return the year from its metadata alone, unless a writer has begun to change it."""
+        """Return the year from only its metadata, unless a writer has begun to change it."""
         meta = lane.meta(year)
         if meta is not None and meta.pending is None:
             return YearFile(meta.state)
@@ -194,7 +194,7 @@ class SeriesIndex:
     """The metadata of series, combined from their years and cached. Thread-safe.
 
     Args:
-        old: Finds files of older tools.
+        old: Finder of files from older tools.
         memory: Cache for views.
         lock_timeout_s: Maximum wait for the lock if a year needs repair, in seconds.
     """
@@ -207,7 +207,7 @@ class SeriesIndex:
     def entry(
         self, lane: SeriesFiles, since: SeriesView | None = None, *, tail: bool = False
     ) -> IndexEntry:
-        """Return the entry of a series; if nothing has changed, only its folder is checked.
+        """Return the index entry of a series; if nothing has changed, only its folder is checked.
 
         Documents are changed only by renaming files, which changes the folder's modification time.
         As long as that is unchanged, so are the documents.
@@ -297,9 +297,9 @@ class SeriesIndex:
         return self._of_years(lane, readable, has_series), tuple(barred)
 
     def _of_years(self, lane: SeriesFiles, own: list[int], has_series: bool) -> _Documents:
-        """Return the years' states, ascending, ``series.json``, and whether no file is an older tool's.
+        """Return the years' states, the content of ``series.json``, and whether all files are ours.
 
-        The states include older tools' files.
+        The states are in ascending order, and include those of older tools' files.
         """
         damaged = lane.previews or ()
         years = [year for year in own if year not in damaged]
@@ -387,7 +387,7 @@ def check_barred(lane: SeriesFiles, span: Span, barred: Iterable[int]) -> None:
 
 
 def read_series(lane: SeriesFiles) -> SeriesMeta | None:
-    """Return ``series.json``; a damaged one counts as missing, because all it does is save requests."""
+    """Return ``series.json``; a damaged file counts as missing, because it only saves requests."""
     try:
         return lane.series()
     except DamagedError as exc:
@@ -417,7 +417,7 @@ class RangeReader:
 
     Args:
         disk: File system.
-        old: Finds files of older tools.
+        old: Finder of files from older tools.
         viewer: Source of the coverage in years without a file.
         sidecars: Columnar files, used if they are valid.
         memory: Cache for years if columns cannot be stored on disk.
@@ -494,9 +494,10 @@ class RangeReader:
     def seal(
         self, lane: SeriesFiles, span: Span, entry: IndexEntry
     ) -> dict[str, FileState | None] | None:
-        """Return the states of the files with the bars in ``span``, to detect a later change of them.
+        """Return the states of the files with the bars in ``span``, to detect later changes.
 
-        The result is None if they are not the files that were verified, or if there are bad rows.
+        The result is None if the files are not the ones that were verified, or if there are bad
+        rows.
         """
         sources = self._sidecars.sources(lane, entry.years(span))
         if sources is None or entry.has_quarantine:
@@ -510,7 +511,7 @@ class RangeReader:
     ) -> tuple[BarTable, dict[int, YearState]]:
         """Read the years of ``states``, and store columns for the years that lack them.
 
-        The second value is the states of the years as read.
+        The second value contains the states of the years as they were read.
         """
         lacking = self._sidecars.lacking(lane, states)
         whole = self.read_whole(lane, {year: states[year] for year in lacking})

@@ -23,7 +23,7 @@ _SHORT = 2_000
 
 
 class MismatchError(CorruptEntryError):
-    """Data and metadata do not match; never raised outside the store."""
+    """Data and metadata do not match; this error never leaves the store."""
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ class YearFile:
 
     Attributes:
         state: State recorded in its metadata.
-        members: All members.
+        members: All gzip members of the file, in order.
     """
 
     state: YearState
@@ -170,7 +170,7 @@ def check_members(members: list[tuple[int, Member]], state: YearState, *, most_r
     """Check that valid, chained members match the recorded state.
 
     Raises:
-        MismatchError: They do not match, or they have more bars than a year can have.
+        MismatchError: The members do not match the state, or have more bars than a year can have.
     """
     end = members[-1][0] + len(members[-1][1].raw) if members else 0
     if end != state.size:

@@ -43,7 +43,7 @@ _MOST_LISTED = 20
 
 @dataclass(frozen=True)
 class Finding:
-    """One defect.
+    """One defect in the stored data.
 
     Attributes:
         symbol, timeframe, lane: Series concerned; for a symbol's other data the timeframe is empty.
@@ -135,7 +135,7 @@ class Inspection:
 def inspect(
     store: StoreParts, keys: Sequence[SeriesKey], has_time: Callable[[], bool], total: int
 ) -> Inspection:
-    """Check one series after another while time is left, but at least one file; change nothing.
+    """Check the series in turn while time is left, and at least one file; nothing is changed.
 
     ``total`` is the number of existing files.
     """
@@ -349,9 +349,9 @@ def check_actions(store: StoreParts, symbol: str) -> list[Finding]:
 def waiting(
     store: StoreParts, listed: Iterable[tuple[SeriesKey, LaneEntry | None]]
 ) -> list[tuple[SeriesKey, int]]:
-    """Return the years whose data file is longer than recorded, so that it has bars that are not read.
+    """Return the years whose data file is longer than recorded; its last bars are not read.
 
-    Only sizes are compared. A power loss right after a commit leaves such a file.
+    Only sizes are compared. A power loss right after a commit can leave such a file.
 
     Args:
         store: Parts of the store.
@@ -394,7 +394,7 @@ _WORDS = {
         "its own metadata are restored",
     ),
     "lost": ("{document}, and there are no bars", "the metadata are kept in quarantine"),
-    "unfinished": ("its first commit was not finished", "that is forgotten"),
+    "unfinished": ("its first commit was not finished", "what it left is discarded"),
     "gone": (
         "the data file is gone, and {recorded} with it",
         "they count as missing and are fetched again",
@@ -540,16 +540,16 @@ def _misplaced(table: BarTable, span: Span, year: Span, last: int | None) -> str
     if not len(stamps):
         return ""
     if (np.diff(stamps) <= 0).any() or (last is not None and stamps[0] <= last):
-        return "stamps are not in ascending order"
+        return "timestamps are not in ascending order"
     if gaps(Span(int(stamps[0]), int(stamps[-1]) + 1), [span.clip(year)]):
-        return "bars lie outside the range of their member or year"
+        return "bars are outside the range of their member or year"
     return ""
 
 
 def _beyond_repair(what: str) -> Ailment:
     return Ailment(
         f"intact bytes with impossible content: {what}",
-        "this cannot be repaired; `onetape cache clear` and fetch it again",
+        "this cannot be repaired: run `onetape cache clear`, then fetch the bars again",
         "none",
     )
 

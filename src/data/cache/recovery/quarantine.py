@@ -83,9 +83,9 @@ def _folder(lane: SeriesFiles) -> Quarantine:
 
 
 def keep_rows(lane: SeriesFiles, year: int, rows: Sequence[Suspect]) -> None:
-    """Add bad rows to those of ``year``, durably.
+    """Add bad rows to the quarantined rows of ``year``, durably.
 
-    Rows that are already there are not added again.
+    Rows that are already in quarantine are not added again.
     """
     if not rows:
         return
@@ -126,8 +126,8 @@ def _is_bar(row: Suspect) -> bool:
 def _newest(cells: list[tuple[str, ...]]) -> list[tuple[str, ...]]:
     """Return the latest invalid rows for each timestamp, and all withdrawn bars, which were once real.
 
-    The rows are limited so that the file does not grow forever if a vendor sends new invalid rows
-    with each call.
+    Their number is limited, so that the file does not grow forever if a vendor sends new invalid
+    rows with each call.
     """
     counts = Counter([row[0] for row in cells])
     if len(cells) <= MOST_ROWS and max(counts.values()) <= _MOST_OF_A_STAMP:
@@ -237,7 +237,7 @@ def years_with_rows(lane: SeriesFiles) -> list[int]:
 
 
 def rows_in(lane: SeriesFiles, years: Iterable[int], span: Span | None = None) -> list[Suspect]:
-    """Return the bad rows of several years that vendors sent instead of bars.
+    """Return the bad rows that vendors sent in place of bars, for several years.
 
     Withdrawn bars are excluded, and so are rows at timestamps at which no bar can open.
     """
@@ -261,7 +261,7 @@ def _cells(rows: Sequence[Suspect]) -> Iterator[tuple[str, ...]]:
 
 
 def _stamp_texts(stamps: Sequence[int]) -> list[str]:
-    """Return the text of each stamp, like :func:`_stamp_text` but in one pass."""
+    """Return the text of each timestamp, like :func:`_stamp_text` but in one pass."""
     times = np.array(stamps, dtype=np.int64)
     if (times % SECOND_MS != 0).any() or year_of(min(stamps)) < 1000:
         return [_stamp_text(stamp) for stamp in stamps]
@@ -316,7 +316,7 @@ def standing_in(
 
 
 class Damage(NamedTuple):
-    """A file that was altered. If it is not a file at all, ``barred`` describes what it is."""
+    """A damaged file, or something in place of a file, which ``barred`` then describes."""
 
     path: Path
     content: bytes
@@ -336,7 +336,7 @@ def barring(what: str) -> str:
 
 
 class KeptFile(NamedTuple):
-    """A file in quarantine, and the reason."""
+    """A file in quarantine, and the reason why it is there."""
 
     path: Path
     reason: str
@@ -347,9 +347,9 @@ class Quarantine:
     """A quarantine folder for damaged files.
 
     Attributes:
-        disk, clock: Parts of the store.
+        disk, clock: File system, and source of the current time.
         folder: Folder, created when it is first needed.
-        owner: Owner of the files, for the log.
+        owner: Name of the data that the files belong to, for the log.
     """
 
     disk: Disk
@@ -378,7 +378,7 @@ class Quarantine:
         Return its new path.
 
         Args:
-            path: Path that should be that of a file.
+            path: Path at which there should be a file.
             what: Description of the object, such as ``a folder`` or ``a link``.
         """
         facts = f"{path}\0{what}\0{self.clock.now_ms()}".encode()
@@ -389,7 +389,7 @@ class Quarantine:
         return target
 
     def keep(self, damage: Damage) -> Path:
-        """Keep a damaged file durably, remove it from its location, and return its new path."""
+        """Move a damaged file into this folder, durably, and return its new path."""
         if damage.barred:
             return self.keep_barring(damage.path, damage.barred)
         place = self.keep_file(damage.path, damage.content, damage.reason)

@@ -6,8 +6,8 @@ carries it out, only under the lane's lock. For data written by this library, in
 
 1. the data begins with a recorded state (committed or pending): members after it that are valid,
 chained and of this file are accepted (``behind``); a torn tail after those is quarantined and cut
-off (``torn``); of an unfinished rewrite the new file counts (``forward``) or the old one
-(``back``), whichever is there;
+off (``torn``); after an unfinished rewrite, the new file (``forward``) or the old one (``back``)
+counts, whichever is there;
 
 2. the data verifies from end to end: the metadata is rebuilt from it (``rebuild``);
 
@@ -64,15 +64,15 @@ class Diagnosis:
     """The condition of a year's files, and what would remain of them after a repair.
 
     Attributes:
-        case: ``sound``: nothing is wrong. ``foreign``: the data is another tool's;
-            ``half_adopted``: another tool's data with a document written by this library. Without
-                data: ``lost``, a
-            damaged document; ``unfinished``, the first file never got its name; ``gone``, there was
-            a file. The other cases concern data written by this library; see above.
+        case: Name of the case. ``sound``: nothing is wrong. ``foreign``: the data is another
+            tool's. ``half_adopted``: the data is another tool's, but this library wrote the
+            document. Without data: ``lost`` (the document is damaged), ``unfinished`` (the
+            first file was never renamed into place) or ``gone`` (there was a file). The other cases
+            concern data written by this library; the text at the top of the module lists them.
         meta: Document; None if it is missing or damaged.
         flaw: Defect of a damaged document; otherwise empty.
         state: State of the year after a repair; None if nothing remains.
-        members: Members of its file after a repair.
+        members: Members of the year's file after a repair.
         fresh: Members after the recorded state, if they are accepted.
         seen: Data, if this library wrote it; otherwise empty.
     """
@@ -104,7 +104,7 @@ def sound_meta(lane: SeriesFiles, year: int) -> YearMeta | None:
 
 
 def matched_meta(lane: SeriesFiles, year: int, meta: YearMeta | None) -> YearMeta | None:
-    """Return ``meta``, just read, if it matches the data; else the document after a repair.
+    """Return the given ``meta`` if it matches the data, otherwise the document after a repair.
 
     The result is None if this library has stored nothing.
     """
@@ -189,7 +189,7 @@ def _make_durable(lane: SeriesFiles, year: int) -> None:
 
 
 def _put_back(lane: SeriesFiles, year: int, diagnosis: Diagnosis) -> None:
-    """Remove our document of a year; if it replaced another tool's document, restore that one."""
+    """Remove this library's document of a year, and restore another tool's, if it replaced one."""
     path = lane.paths.metadata(year)
     before = None
     if diagnosis.case == "half_adopted":
@@ -238,7 +238,7 @@ def _cut(lane: SeriesFiles, year: int, size: int) -> None:
 
 
 def _from_members(lane: SeriesFiles, year: int, diagnosis: Diagnosis, state: YearState) -> YearMeta:
-    """Write and return the document for the valid members; rewrite the file if it has anything else."""
+    """Write and return the document for the valid members; rewrite a file that has anything else."""
     meta, members = diagnosis.meta, diagnosis.members
     facts = _facts(lane, meta, members)
     if diagnosis.case == "rebuild":
@@ -275,7 +275,7 @@ def _saved(lane: SeriesFiles, year: int, meta: YearMeta) -> YearMeta:
 
 
 def examine(lane: SeriesFiles, year: int) -> Diagnosis:
-    """Decide what is wrong with ``year`` and what a repair leaves of it; nothing is changed.
+    """Decide what is wrong with ``year`` and what a repair would leave; nothing is changed.
 
     The document is read before the data: if a writer commits in between, the data is newer than
     recorded, rather than damaged.
@@ -424,9 +424,10 @@ class Scan:
     """The result of reading a file from its first byte.
 
     Attributes:
-        content: All of its bytes.
-        chain: Offset and member of each valid member of this file chained from the start.
-        end: End of the last of these.
+        content: All bytes of the file.
+        chain: Offset and content of each valid member from the start of the file, as long as each
+            is linked to the one before it.
+        end: Offset of the end of the last member in ``chain``.
     """
 
     content: bytes
@@ -435,7 +436,7 @@ class Scan:
 
     @property
     def is_whole(self) -> bool:
-        """Whether the file verifies from end to end."""
+        """Whether the file is valid from end to end."""
         return bool(self.chain) and self.end == len(self.content)
 
     @property
@@ -449,7 +450,7 @@ class Scan:
         return [member for _, member in self.chain]
 
     def goes_on(self) -> bool:
-        """Return whether any valid member, of whatever file, follows the invalid bytes."""
+        """Return whether the invalid bytes are followed by a valid member of any file."""
         return next(_behind(self.content, self.end), None) is not None
 
 
@@ -493,8 +494,8 @@ def _behind(content: bytes, start: int) -> Iterator[Member]:
 def salvage(scan: Scan, identity: str) -> list[YearSegment]:
     """Return the valid members of this file as segments, ascending.
 
-    A member whose bars do not follow those before it is omitted: the file is a mixture, and it is
-    unknown which of the two is newer.
+    A member whose bars do not come after those of the members before it is omitted: the file is
+    then a mixture of two files, and it is unknown which of them is newer.
     """
     kept: list[YearSegment] = []
     for member in (*scan.members, *_behind(scan.content, scan.end)):

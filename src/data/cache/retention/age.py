@@ -39,7 +39,7 @@ class AgedYear:
         key, year: Series and year.
         data_type: ``ohlcv``, or that of a table.
         rows: Number of bars, or rows in the table.
-        bytes: Size of its files, including replaced and quarantined ones.
+        bytes: Size of the year's files, including replaced and quarantined ones.
     """
 
     key: SeriesKey
@@ -69,7 +69,7 @@ class Aged:
         before: Time in UTC milliseconds; bars that had closed by then are old enough.
         years: Years, by series.
         is_all: Whether all bars are deleted or, if no bars are, whether all tables are deleted.
-        problems: Series that could not be examined, with reasons; they stay.
+        problems: Series that could not be examined, with reasons; they are not deleted.
     """
 
     before: int
@@ -145,9 +145,9 @@ class AgeRetention:
         return Aged(before, tuple(collected.go), collected.is_all, tuple(problems))
 
     def delete(self, aged: Aged, *, wait_s: float | None = None) -> Aged:
-        """Delete years; return the deleted ones, and the problems with others.
+        """Delete years; return the years that were deleted, and the problems with the others.
 
-        Each year is checked again under the lock of its series: it stays if it has received newer
+        Each year is checked again under the lock of its series: it is kept if it has received newer
         rows in the meantime.
         """
         deleted: list[AgedYear] = []

@@ -33,14 +33,14 @@ _LONGEST_MONTH_MS = 31 * DAY_MS
 def clear_lane(lane: SeriesFiles, old: OldYears, lock_timeout_s: float, by: str) -> int:
     """Remove everything stored for a series, including older tools' files; return the number of bars.
 
-    The log stays, with an entry for the deletion, so that version numbers continue and are never
+    The log is kept, with an entry for the deletion, so that version numbers continue and are never
     reused for other bars. The metadata is removed first, because a crash then leaves bars without
     metadata, which is valid, rather than metadata without bars, which would look like damage.
 
     Args:
         lane: Series to remove.
-        old: Finds files of older tools.
-        lock_timeout_s: How long to wait for a writer.
+        old: Finder of files from older tools.
+        lock_timeout_s: Seconds to wait for another writer.
         by: Name of the deleting call, for the log.
     """
     disk, folder = lane.disk, lane.paths.folder
@@ -78,11 +78,12 @@ def clear_years(
 ) -> int:
     """Remove single years of a series; return how many of them had bars.
 
-    A year's coverage is removed with it, and so are its replaced files, its quarantine, originals
-    of older tools, and the time of the next request. The log stays, as for :func:`clear_lane`.
+    A year's coverage is removed with it, and so are its replaced files, its quarantine, older
+    tools' original files, and the time of the next request. The log is kept, as in
+    :func:`clear_lane`.
 
-    With ``closed_by``, a year stays if its latest bar may have closed later, or is unknown. This is
-    checked under the lock because a writer may have added bars.
+    With ``closed_by``, a year is kept if its latest bar is unknown or may have closed after that
+    time. This is checked under the lock because a writer may have added bars.
     """
     disk, removed, years = lane.disk, 0, list(years)
     with disk.lock(lane.paths.lock, lock_timeout_s):
@@ -154,7 +155,7 @@ def holding(
 
 
 def files_aside(lane: SeriesFiles, year: int) -> list[Path]:
-    """Return a year's files other than its bars: replaced files, the quarantine, originals."""
+    """Return a year's files other than its bars: replaced, quarantined and original files."""
     named = f"{year:04d}"
     return [
         folder / name
@@ -258,7 +259,7 @@ def _count(entry: Mapping[str, Any], name: str) -> int:
 def evict_year(lane: SeriesFiles, year: int, generation: int) -> bool:
     """Remove a year whose bars can be fetched again, if still at generation ``generation``.
 
-    The log stays, because it shows that an earlier version is gone rather than empty. The remaining
+    The log is kept, because it shows that an earlier version is gone rather than empty. The remaining
     state is valid even if the process dies midway: first ``next_due`` is removed, then the
     document, which can be rebuilt from the bars.
 
@@ -328,7 +329,7 @@ def clear_symbol(disk: Disk, folder: Path, lock_timeout_s: float) -> None:
 
 
 def empty_folder(disk: Disk, folder: Path) -> None:
-    """Remove all files in a folder; the folder itself stays."""
+    """Remove all files in a folder, but not the folder itself."""
     names = disk.list(folder)
     for name in names:
         disk.remove_whole(folder / name)

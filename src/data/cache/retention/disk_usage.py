@@ -36,10 +36,10 @@ class Fill:
 
     Attributes:
         bytes, files: Totals for everything in it; hard links count once.
-        data_files: Number of files of bars and tables.
-        quarantined: Number of damaged files and files of rejected rows.
-        without_metadata: Number of files of bars without metadata; these are from other tools, or
-            must be repaired.
+        data_files: Number of files with bars or tables.
+        quarantined: Number of damaged files, and of files with rejected rows.
+        without_metadata: Number of files with bars but without metadata; these are from other
+            tools, or must be repaired.
         packed_bytes, plain_bytes: Compressed and uncompressed size of the year files measured so
             far.
         bars: Number of bars stored, in all lanes.
@@ -151,7 +151,7 @@ class Gauge:
 
 
 def totals(entries: Iterable[LaneEntry]) -> tuple[int, int, int]:
-    """Return the numbers of all bars in lanes, of confirmed bars, and of contradicted bars."""
+    """Return the total numbers of bars, confirmed bars and contradicted bars in the lanes."""
     bars = confirmed = contradicted = 0
     for one in entries:
         bars, confirmed = bars + one.rows, confirmed + one.confirmed

@@ -33,7 +33,7 @@ DOUBTED = "doubtful, or withdrawn by its vendor"
 UNKNOWN_BASIS = "the adjustment of its prices is unknown"
 HANDED_IN = "handed in by a program"
 FITTED = "fitted to bars of another vendor"
-MAYBE_DELISTED = f"no new bars of the symbol for {ALIVE_MS // DAY_MS} days: it may be delisted"
+MAYBE_DELISTED = f"no new bars for the symbol in {ALIVE_MS // DAY_MS} days: it may be delisted"
 UNREADABLE = "written by an older tool, or its metadata cannot be read"
 NO_TIME = "the time is not known until a vendor has answered again: `ohlcv/.time` was lost"
 NO_VENDOR = "no known vendor can supply it again"
@@ -53,7 +53,7 @@ class Keeps(Protocol):
 
 
 def keep_all(key: SeriesKey, part: Covered, now_ms: int) -> str:
-    """Return a reason to keep any bars; used if it is not known what vendors could supply."""
+    """Return a reason to keep all bars, because it is unknown what vendors could supply."""
     return NO_VENDOR
 
 
@@ -62,8 +62,9 @@ class Holding(NamedTuple):
 
     Attributes:
         key, year: Series and year.
-        bytes: Size of its files.
-        generation: Generation of its last commit; it is removed only while this is unchanged.
+        bytes: Size of the year's files.
+        generation: Generation of the year's last commit; the year is removed only if this has not
+            changed.
         last_ms: Time of the last use.
         kept: Reason why the year must stay; empty if it may be removed.
     """
@@ -82,7 +83,7 @@ class Freeable:
 
     Attributes:
         bytes: Size of the whole folder.
-        derived: Bytes that can be rebuilt from the bars, and bytes of replaced year files.
+        derived: Bytes of files that can be rebuilt from the bars, and of replaced year files.
         bars: Bytes of years that a vendor could supply again.
         kept: Maps each reason to the bytes of the years that must stay because of it, largest
             first.
@@ -131,10 +132,10 @@ def holdings_of(
         lanes: Lanes of all series in the cache.
         last_use: Function that returns the last use of a lane; if it is unknown, the last commit
             counts as use.
-        must_keep: Decides whether vendors could supply bars again.
+        must_keep: Function that decides whether vendors could supply bars again.
         now_ms: Time by the local clock, which may be behind.
-        latest_ms: Latest time that any answer has ever proved, including answers for series that
-            were dropped later; None if unknown, so that every year must stay.
+        latest_ms: Latest time that any answer has ever proved to be past, including answers for
+            series that were dropped later; None if unknown, so that every year must stay.
     """
     by_symbol: dict[str, list[StoredLane]] = {}
     for lane in lanes:
@@ -151,7 +152,7 @@ def holdings_of(
 
 
 def vouched_ms(lanes: Iterable[StoredLane]) -> int:
-    """Return the latest time that stored answers prove, or 0 if ``lanes`` is empty.
+    """Return the latest time that stored answers prove to be past, or 0 if ``lanes`` is empty.
 
     The time of an answer is from its vendor's clock, and the time of a commit is from the local
     clock. The earlier one is used, so that a clock that was once ahead does not make anything look
@@ -161,7 +162,7 @@ def vouched_ms(lanes: Iterable[StoredLane]) -> int:
 
 
 def _newest(lanes: Iterable[StoredLane]) -> dict[str, int]:
-    """Return a mapping of vendors to the end of their latest bars in any series."""
+    """Return a mapping from each vendor to the end of its latest bars in any series."""
     newest: dict[str, int] = {}
     for lane in lanes:
         for vendor, end in lane.entry.newest.items():
@@ -198,9 +199,9 @@ class Judge:
             yield Holding(key, year, size, generation, last_ms, kept or in_use)
 
     def _reasons(self, key: SeriesKey, entry: LaneEntry) -> dict[int, str]:
-        """Return a mapping of years to the reason to keep them.
+        """Return a mapping from each year to the reason to keep it.
 
-        The reason is empty if its vendors can supply the year again.
+        The reason is empty if vendors can supply the year again.
         """
         if self._latest_ms is None:
             return {year.year: NO_TIME for year in entry.years}

@@ -65,13 +65,11 @@ class Learned(NamedTuple):
 class LaneIndex:
     """The entries and last uses of the lanes in one cache folder.
 
-    Thread-safe, also across processes.
-
-    No method raises an error: anything that cannot be read counts as missing, and anything that
-    cannot be written is written another time.
+    Thread-safe, and safe across processes. No method raises an error: anything that cannot be read
+    counts as missing, and anything that cannot be written is written later.
 
     Args:
-        folder: Folder of the file; created with the first entry.
+        folder: Folder of the index file; created with the first entry.
         disk: File system.
     """
 
@@ -89,7 +87,7 @@ class LaneIndex:
     # --- reading ---------------------------------------------------------------------------
 
     def entries(self, column: str = "") -> dict[str, Learned]:
-        """Return a mapping of lanes (their folders) to the stored facts, which may be outdated.
+        """Return a mapping from each lane's folder to the stored facts, which may be outdated.
 
         ``column`` names an additional part to read.
         """
@@ -103,13 +101,13 @@ class LaneIndex:
         return learned
 
     def uses(self) -> dict[str, Use]:
-        """Return a mapping of lanes to their last use."""
+        """Return a mapping from each lane's folder to its last use."""
         rows = self._rows("SELECT lane, last FROM uses")
         uses = {str(lane): USED.load(str(lane), last) for lane, last in rows}
         return {lane: Use._make(use) for lane, use in uses.items() if use is not None}
 
     def fact(self, name: str) -> str:
-        """Return the value stored under a name, or an empty string."""
+        """Return the value stored under ``name``, or an empty string."""
         for key, value in self._rows("SELECT name, value FROM facts"):
             if key == name:
                 return FACT.load(name, value) or ""
@@ -170,7 +168,7 @@ class LaneIndex:
         return self._write(work)
 
     def keep_fact(self, name: str, value: str) -> None:
-        """Store a value under a name."""
+        """Store ``value`` under ``name``."""
         row = name, FACT.dump(name, value)
         self._write(lambda db: db.execute("INSERT OR REPLACE INTO facts VALUES (?, ?)", row))
 
@@ -199,7 +197,7 @@ class LaneIndex:
 
 
 def _is_current(application: int, version: int) -> bool:
-    """Return whether a file has this version's tables; raise an error for a newer version's."""
+    """Return whether a file has this version's tables; raise an error if they are newer."""
     if version > VERSION:
         raise FormatVersionError(f"{FILE} was written by a newer version of this library")
     return version == VERSION

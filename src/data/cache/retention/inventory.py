@@ -60,7 +60,8 @@ class StoredLane(NamedTuple):
         key: Series of the lane.
         entry: Index entry; it contains nothing from damaged documents.
         path: Path of its folder.
-        outer: Maps each year to the keys in its document for other programs, if requested.
+        outer: Maps each year to those keys in its document that are for other programs, if
+            requested.
         growth: Daily growth, if requested.
     """
 
@@ -72,7 +73,7 @@ class StoredLane(NamedTuple):
 
     @property
     def is_outdated(self) -> bool:
-        """Whether it has bars from files without a named folder, which are never read again."""
+        """Whether the lane has bars from a user's files in an unrecorded folder; they go unread."""
         if self.key.of_folder:
             return False
         return self.key.is_outdated or any(map(is_of_files, self.entry.vendors))
@@ -84,7 +85,7 @@ class Size:
 
     Attributes:
         bytes, files: Totals for all files.
-        data_files: Number of files of bars and tables.
+        data_files: Number of files with bars or tables.
         quarantined: Number of files of untrusted data and rows, without their reasons.
         without_metadata: Number of data files without a document next to them.
         columns: Bytes of columnar files, which can be rebuilt.
@@ -192,8 +193,8 @@ class Inventory:
     """Examines one cache folder. Thread-safe.
 
     Args:
-        store: Parts of its store.
-        keeps: Whether new entries are stored in the index; it is read in any case.
+        store: Parts of the folder's store.
+        keeps: Whether to store new entries in the index, which is read in any case.
 
     Attributes:
         index: Index of the folder.
@@ -304,9 +305,9 @@ class Inventory:
     ) -> tuple[Learned, bool]:
         """Read the facts in a lane's documents; also return whether they may be stored in the index.
 
-        They may be stored if no writer was active in the lane in that time, the lane is undamaged, and
-        any later change is certain to show in its folder's modification time. ``previous`` is the
-        lane's entry if only ``part`` is missing.
+        They may be stored if no writer was active in the lane while they were read, the lane is
+        undamaged, and any later change is certain to show in the modification time of the lane's
+        folder. ``previous`` is the lane's entry if only ``part`` is missing.
         """
         try:
             with self.without_writers(Path(path)):
@@ -378,7 +379,7 @@ class Inventory:
         return True
 
     def _documents(self, path: str, files: Iterable[str]) -> dict[str, bytes]:
-        """Return a dictionary that maps names to contents, without unreadable documents."""
+        """Return a mapping from names to contents, without the documents that are unreadable."""
         names = [n for n in files if n.endswith(METADATA) or n in (SERIES, CONFIRMED)]
         try:
             contents = zip(names, self._disk.read_all(path, names), strict=True)
@@ -459,7 +460,7 @@ def listed(
 
     Args:
         folder: Folder to list; it need not exist.
-        refuse: Called with each link; without it links are skipped.
+        refuse: Function called with each link; if it is None, links are skipped.
     """
     folders: list[os.DirEntry[str]] = []
     files: dict[str, os.stat_result] = {}

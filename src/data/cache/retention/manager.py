@@ -59,10 +59,12 @@ class RetentionLimits:
     """The limits that the retention manager enforces.
 
     Attributes:
-        limit: Returns the number of bytes that the folder may use now; 0 for no limit.
+        limit: Function that returns the number of bytes that the folder may use now; 0 for no
+            limit.
         min_free_mb: See :class:`FreeSpaceGuard`.
-        must_keep: Decides which bars must stay because no vendor could supply them again.
-        by_age: Deletes data older than the rules' limit.
+        must_keep: Function that decides which bars to keep because no vendor could supply them
+            again.
+        by_age: Function that deletes data older than the rules' limit.
     """
 
     limit: Callable[[], int]
@@ -79,7 +81,7 @@ class RetentionManager(StoreListener):
     Args:
         store: Store whose folder is managed.
         clock: Source of the current time.
-        limits: Limits, and what must stay.
+        limits: Limits to enforce, and the bars that they do not apply to.
         keeps: Whether the folder's index may be written.
     """
 
@@ -110,7 +112,7 @@ class RetentionManager(StoreListener):
 
     @cached_property
     def inventory(self) -> Inventory:
-        """The object that lists the folder's contents, with the help of an index."""
+        """The inventory that lists the folder's contents, with the help of an index."""
         from .inventory import Inventory
 
         return Inventory(self._parts, keeps=self._keeps)
@@ -231,7 +233,7 @@ class RetentionManager(StoreListener):
     def tidy(self, *, dry_run: bool = False, holdings: Holdings | None = None) -> Trimmed:
         """Remove old files from the quarantines of all series.
 
-        Return the removed files, or those to be removed.
+        Return the removed files; a dry run only returns the files that would be removed.
 
         ``holdings`` are the folder's contents, if already known.
         """
@@ -245,7 +247,7 @@ class RetentionManager(StoreListener):
         return done
 
     def outdated(self) -> list[SeriesKey]:
-        """Return the series that contain bars from earlier versions which are never read again."""
+        """Return the series with bars that earlier versions stored and that are never read again."""
         return [lane.key for lane in self.inventory.look().lanes if lane.is_outdated]
 
     def write_uses(self) -> None:
@@ -256,10 +258,10 @@ class RetentionManager(StoreListener):
     def enforce(self, holdings: Holdings | None = None) -> int:
         """Evict bars until the folder is within its limit; return the number of years dropped.
 
-        Files that can be rebuilt from the bars go first, then years that vendors can supply again,
-        those of the least recently used lane first. Any remaining excess over the limit is logged
-        once per process. One process does this at a time; the others continue. ``holdings`` are the
-        folder's contents, if already known.
+        Files that can be rebuilt from the bars are removed first, then years that vendors can
+        supply again, starting with the least recently used lane. Any remaining excess over the
+        limit is logged once per process. Only one process does this at a time; the others continue
+        without it. ``holdings`` are the folder's contents, if already known.
         """
         limit = self._limits.limit()
         if limit <= 0 or not self._folder.parent.is_dir():
@@ -354,7 +356,8 @@ class LastUses:
 
     Args:
         clock: Source of the time of a read.
-        is_stored: Returns whether a series has a folder; uses of other series are discarded.
+        is_stored: Function that returns whether a series has a folder; uses of other series are
+            discarded.
     """
 
     def __init__(self, clock: Clock, is_stored: Callable[[SeriesKey], bool]) -> None:
@@ -370,11 +373,11 @@ class LastUses:
         self._lock = threading.Lock()
 
     def of(self, key: SeriesKey) -> LaneUse:
-        """Return the object that records uses of a series, always the same one."""
+        """Return the object that records uses of a series; there is one object for each series."""
         return self._noted.setdefault(key, LaneUse())
 
     def merged(self, index: LaneIndex) -> dict[str, Use]:
-        """Return a dictionary that maps each lane to its last use.
+        """Return a mapping from each lane to its last use.
 
         It combines the stored uses of all processes with those of this process.
         """
@@ -407,5 +410,5 @@ class LastUses:
 
 
 def lane_name(key: SeriesKey) -> str:
-    """Return the name of a lane in the index: its folders."""
+    """Return a lane's name in the index, which consists of the names of its folders."""
     return f"{encode_symbol(key.symbol)}/{encode_lane(key)}"

@@ -16,9 +16,9 @@ _LATEST, _SINCE = "latest_ms", "lost_since_ms"
 
 
 class TimeMark:
-    """The latest recorded time that answers in a cache have ever proved.
+    """The file with the latest time that any answer in a cache has proved to be past.
 
-    The answers themselves may have been deleted. If the file is missing or damaged, the time is
+    The answer itself may have been deleted since. If the file is missing or damaged, the time is
     unknown until an answer arrives that is newer than all stored ones.
 
     Args:
@@ -43,7 +43,7 @@ class TimeMark:
             self._keep({_LATEST: 0})
 
     def note(self, vouched_ms: int) -> None:
-        """Record the latest time that the stored answers prove, unless a later one is recorded.
+        """Record the latest time that stored answers prove, unless a later time is recorded.
 
         The caller holds the eviction lock.
 
@@ -57,7 +57,7 @@ class TimeMark:
             self._keep({_LATEST: vouched_ms})
 
     def _load(self) -> dict[str, int] | None:
-        """Return the stored time by its name; None if the file is lost, damaged or unreadable."""
+        """Return the file's content, which maps a name to the time; None if it cannot be read."""
         try:
             content = self._disk.read_if_exists(self._path)
             plain = {} if content is None else json_document.load(content)

@@ -41,7 +41,7 @@ class Trimmed:
     file_bytes: int = 0
 
     def plus(self, other: Trimmed) -> Trimmed:
-        """Return the sum of both."""
+        """Return the sums of the amounts in both objects."""
         return Trimmed(
             self.log_bytes + other.log_bytes,
             self.files + other.files,
@@ -59,7 +59,7 @@ def trim_quarantine(lane: SeriesFiles, *, dry_run: bool = False) -> Trimmed:
     """Remove files that were quarantined long ago, oldest first, until the rest is small enough.
 
     A file of bars is removed only if the whole past part of its year is covered again by trusted
-    data; otherwise the file may be the only one that has some of the bars. Rejected rows stay.
+    data; otherwise it may be the only file with some of the bars. Rejected rows are kept.
     """
     disk, folder = lane.disk, lane.paths.quarantine
     sizes = {name: state.size for name in disk.list(folder) if (state := disk.stat(folder / name))}

@@ -114,7 +114,7 @@ class CommitRun:
     def _leave_outdated(self) -> None:
         """Remove data that is not read any more from the years that change.
 
-        Otherwise that data would stay forever.
+        Otherwise that data would never be removed.
         """
         now = self.lane.clock.now_ms()
         for year, part in self.parts.items():
@@ -161,7 +161,7 @@ class CommitRun:
         """Check that the series is in the state on which the commit was based.
 
         Raises:
-            SeriesChangedError: The series is at another generation.
+            SeriesChangedError: The series is at a different generation.
         """
         wanted = self.commit.at_generation
         if wanted is not None and wanted != self.generation - 1:
@@ -212,7 +212,7 @@ class CommitRun:
             self.old.forget(self.lane.key)
 
     def _commit_again(self, year: int, meta: YearMeta, part: YearPart) -> None:
-        """Commit to a year that was damaged inside and has been repaired."""
+        """Commit to a year whose data was found to be damaged and has been repaired."""
         self.generation = max(self.generation, meta.state.generation + 1)
         self.is_repaired = True
         part.marks = standing(part, meta.state.coverage if meta else Coverage())

@@ -82,7 +82,7 @@ def year_span(year: int) -> Span:
 
 
 def standing(part: YearPart, covered: Coverage) -> Stretches[Covered]:
-    """Return the marks of a commit that are still valid for a year that has just been repaired.
+    """Return a commit's marks (coverage changes) that are still valid after the year was repaired.
 
     The commit was prepared before the repair. A doubt about bars that no longer exist must be
     dropped, because it would count as an answer.
@@ -110,7 +110,7 @@ def _clipped(piece: CommitPiece, span: Span) -> CommitPiece:
 
 
 def _few_holes(piece: CommitPiece) -> list[CommitPiece]:
-    """Return a piece, split into several if it has more gaps than one member can list."""
+    """Return a piece, split into several if it has more gaps than one gzip member can list."""
     if len(piece.holes) <= MOST_HOLES:
         return [piece]
     cuts = [h.start for h in piece.holes[MOST_HOLES::MOST_HOLES]]
@@ -119,7 +119,7 @@ def _few_holes(piece: CommitPiece) -> list[CommitPiece]:
 
 
 def around(piece: CommitPiece, stamps: Stamps) -> list[CommitPiece]:
-    """Return the parts of a piece between the stored bars that the piece leaves alone.
+    """Split a piece at the stored bars that it leaves unchanged; return the parts between them.
 
     Stored bars with the timestamps of the piece's own bars are replaced and do not split it.
     """
@@ -189,7 +189,7 @@ def after_members(coverage: Coverage, headers: Iterable[Header]) -> Coverage:
 
 
 def after_marks(coverage: Coverage, marks: Iterable[Covered], has_bars: HasBars) -> Coverage:
-    """Return the coverage after marks.
+    """Apply marks (coverage changes without new bars), and return the new coverage.
 
     ``final`` and ``provisional`` marks mean that stored bars were received again unchanged; they
     renew entries with bars, and change nothing elsewhere. ``suspect`` keeps the known source of
@@ -243,9 +243,10 @@ def _basis_after(item: Covered, mark: Covered) -> Basis:
 
 
 def carried(old: Coverage | None, rebuilt: Coverage) -> Coverage:
-    """Return coverage rebuilt from members, completed with empty and suspect entries.
+    """Return ``rebuilt``, completed with the empty and suspect entries of ``old``.
 
-    Only the old metadata had these.
+    Coverage that was rebuilt from the members of a file lacks these entries, because only the
+    metadata contains them.
     """
     if old is None:
         return rebuilt
@@ -269,8 +270,8 @@ def carried(old: Coverage | None, rebuilt: Coverage) -> Coverage:
 def takes_trust(before: Coverage, after: Coverage) -> bool:
     """Return whether a change withdraws trust in bars, or must keep it withdrawn.
 
-    The document with such a change must not be lost, because coverage rebuilt from the members
-    alone would trust these bars.
+    The document with such a change must not be lost, because coverage that is rebuilt from the
+    members of the file would trust these bars.
     """
     if "suspect" in map(_STATE, chain(before, after)):
         return True

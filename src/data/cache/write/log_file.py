@@ -20,12 +20,12 @@ _compact = json.JSONEncoder(separators=(",", ":")).encode
 
 
 def line_of(clock: Clock, entry: Mapping[str, Any]) -> bytes:
-    """Return an entry as a line, with the time in front."""
+    """Return an entry as a log line that begins with the current time."""
     return _compact({"time": iso(clock.now_ms()), **entry}).encode("ascii") + b"\n"
 
 
 def append_entry(disk: Disk, path: Path, clock: Clock, entry: Mapping[str, Any]) -> None:
-    """Append an entry to a log that no version depends on; requires the folder's lock.
+    """Append an entry to a log that is not needed to read old versions; requires the folder's lock.
 
     A log that has grown too long keeps only its latest entries. A failure is reported, not raised:
     the logged operation itself is already durable.
@@ -40,7 +40,7 @@ def append_entry(disk: Disk, path: Path, clock: Clock, entry: Mapping[str, Any])
 
 
 def entries_of_log(disk: Disk, path: Path) -> list[dict[str, Any]]:
-    """Return the entries of such a log, oldest first; unreadable lines are omitted."""
+    """Return the entries written by :func:`append_entry`, oldest first, without unreadable lines."""
     return list(_entries((disk.read_if_exists(path) or b"").splitlines()))
 
 
@@ -95,8 +95,7 @@ def entries_of(lines: Iterable[bytes]) -> Iterator[dict[str, Any]]:
 def folded(entries: Iterable[Entry], versions: Sequence[int]) -> list[dict[str, Any]]:
     """Return one entry for the commits up to each kept version, and one for those after the last.
 
-    ``since`` in an entry is the first of the generations that it represents; the last one is its
-    own.
+    An entry represents the generations from ``since`` up to its own.
     """
     groups: dict[int, Entry] = {}
     for entry in entries:

@@ -36,10 +36,10 @@ ROWS_WORTH_FINDING = 10_000
 
 @dataclass(frozen=True)
 class YearSegment:
-    """A future member.
+    """Bars of a year file that is to be written, from which one member of the file is made.
 
     Attributes:
-        header: Header to write; its link to the previous member is added then.
+        header: Header to write; the link to the previous member is added when it is written.
         member: Stored member whose body is kept, or None.
         rows: Bars, or None if only the member's body contains them.
         at_start: Whether the member was the first in its file, so that its body begins with the CSV
@@ -93,9 +93,9 @@ class YearSegment:
 
 
 def line_of(text: bytes, whole: BarTable, row: int) -> int:
-    """Return the offset of the line of a row other than the first.
+    """Return the offset in ``text`` of the line of a row, which must not be the first one.
 
-    For the row after the last one it is the end of the text.
+    For the row after the last one, the result is the end of the text.
     """
     if row == len(whole):
         return len(text)
@@ -179,7 +179,7 @@ def with_pieces(
 
 
 def _beside(segment: YearSegment, answered: Sequence[Span]) -> list[YearSegment]:
-    """Return the parts of a segment outside ascending, disjoint spans."""
+    """Return the parts of a segment outside the spans in ``answered`` (ascending, disjoint)."""
     parts = [segment]
     for span in touching(answered, segment.header.span):
         parts = [part for one in parts for part in _outside(one, span)]
@@ -218,7 +218,7 @@ def _change(old: BarTable, new: BarTable) -> Change:
 
 
 def _differences(one: BarTable, other: BarTable) -> int:
-    """Count rows with equal stamps in which a value differs; missing values are equal."""
+    """Count the rows with equal timestamps in which a value differs; missing values are equal."""
     differs = np.zeros(len(one), dtype=bool)
     pairs = list(zip(one.values()[:5], other.values()[:5], strict=True))
     if one.adj_close is not None and other.adj_close is not None:
@@ -274,8 +274,8 @@ def compacted(
         segments: Segments, ascending.
         coverage: Coverage of the year, which shows whether spans with no bar in between belong
             together.
-        by_day: Whether to join bars on different UTC dates only up to a thousand or so, so that a
-            long year is not recompressed every day.
+        by_day: Whether to join bars on different UTC dates only up to about a thousand bars, so
+            that a long year is not recompressed every day.
         most_rows: Maximum number of bars in one segment; None for no limit.
     """
     groups: list[_Group] = []
@@ -304,7 +304,7 @@ class _Group:
     holes: list[Span]
 
     def gap(self, segment: YearSegment, coverage: Coverage) -> list[Span] | None:
-        """Return a list with the gap before ``segment``, if any; None if it cannot be joined."""
+        """Return a list with the gap before ``segment``, if any; None if that cannot be joined."""
         one, other = self.segments[-1].header, segment.header
         if not one.same_source(other) or one.last is None or other.first is None:
             return None
@@ -332,7 +332,7 @@ class _Group:
         self.holes += [*gap, *segment.header.holes]
 
     def joined(self) -> YearSegment:
-        """Return all segments as one."""
+        """Return all segments as one segment."""
         if len(self.segments) == 1:
             return self.segments[0]
         headers = [segment.header for segment in self.segments]
@@ -381,9 +381,9 @@ def unified(
     """Return segments and coverage with as few different bases as possible.
 
     The date of a segment's basis is omitted if it is not after the first bar, or if it is known
-    that there was no split or dividend in between. A coverage entry may have a later date than its
-    bars, because the bars were later found to be equal; it gets their basis if there was no split
-    or dividend in between.
+    that there was no split or dividend between that bar and the date. The basis in a coverage entry
+    may have a later date than its bars' basis, because the bars were later found to be equal; the
+    entry gets the bars' basis if there was no split or dividend between the two dates.
     """
     dated = [c.basis.as_of for c in coverage.sources] + [s.header.basis.as_of for s in segments]
     if not any(dated):
@@ -401,7 +401,7 @@ class _Same:
     intraday: bool
 
     def without_date(self, header: Header) -> Header:
-        """Return the header, without the date of its basis if that date makes no difference to the bars."""
+        """Return the header, without the date of its basis if the date does not affect the bars."""
         first, session = header.first or 0, header.kind.session
         basis = header.basis.of_bars(first, session, intraday=self.intraday)
         previous = self._day_before(first)
@@ -410,7 +410,7 @@ class _Same:
         return header if basis == header.basis else replace(header, basis=basis)
 
     def of_bars(self, coverage: Coverage, headers: Iterable[Header]) -> list[Covered]:
-        """Return the coverage entries whose basis is equivalent to their member's, with that basis."""
+        """Return the coverage entries with a basis equivalent to their member's, with the latter."""
         return [
             replace(part, basis=header.basis)
             for header in headers
@@ -419,7 +419,7 @@ class _Same:
         ]
 
     def _says(self, part: Covered, header: Header) -> bool:
-        """Return whether a coverage entry has another basis than its member, but an equivalent one."""
+        """Return whether a coverage entry's basis differs from its member's but is equivalent."""
         mine, own = part.basis, header.basis
         if mine == own or mine.adjustment != own.adjustment or mine.as_of is None:
             return False
@@ -431,7 +431,7 @@ class _Same:
         return self._is_quiet(own.as_of or self._day_before(first), mine.as_of, settled=False)
 
     def _day_before(self, stamp_ms: int) -> date:
-        """Return the last day whose splits are certain to be included in a bar with this stamp."""
+        """Return the last day whose splits are certain to be included in a bar with this timestamp."""
         return date_of(stamp_ms) - timedelta(days=int(self.intraday))
 
     def _is_quiet(self, day: date, until: date, *, settled: bool) -> bool:

@@ -46,15 +46,15 @@ class SeriesFiles:
     Attributes:
         key: Series of the folder.
         paths: Paths of its files.
-        disk, memory, clock: Parts of the store.
+        disk, memory, clock: File system, in-memory cache, and source of the current time.
         vendor_facts: Maps each vendor to its ``reliability`` and ``rate_limit``, for other tools.
         tainted: Years whose last append failed; shared by all lanes of a store. The next commit to
             such a year is a rewrite.
         retention: Number of replaced year files to keep, and the time to keep them.
         use: Recorder of reads and commits.
         previews: None if reads repair a damaged year. In a preview, reads change nothing on the
-            disk; then this maps each damaged year to the :class:`~.years.YearFile` that a repair
-            would leave, or to None if nothing would be left.
+            disk; then this maps each damaged year to the :class:`~..read.year_file.YearFile` that a
+            repair would leave, or to None if nothing would be left.
     """
 
     key: SeriesKey
@@ -82,7 +82,7 @@ class SeriesFiles:
         return sorted({*years_in(names), *(int(year) for year in logged if year.isdecimal())})
 
     def barred(self, names: Iterable[str] | None = None) -> dict[str, str]:
-        """Return descriptions of objects that are not regular files, by their name in the folder.
+        """Return a description of each object that should be a regular file but is not, by name.
 
         ``names`` are the folder's contents, if already known.
         """
@@ -105,10 +105,10 @@ class SeriesFiles:
         return 366 * DAY_MS // (self.key.timeframe.step_ms or DAY_MS) + 1
 
     def sweep(self) -> list[str]:
-        """Remove temporary files of writers that died; requires the lane's lock.
+        """Remove temporary files left behind by writers that died; requires the lane's lock.
 
         Returns:
-            The other names in the folder, sorted.
+            The names of the remaining files in the folder, sorted.
         """
         names = sweep(self.disk, self.paths.folder)
         for name in (QUARANTINE, LEGACY):
@@ -168,7 +168,7 @@ class SeriesFiles:
             return None
 
     def newer(self, year: int, error: FormatVersionError) -> FormatVersionError:
-        """Return ``error`` with the file that it concerns."""
+        """Return ``error``, completed with the file that it concerns."""
         return FormatVersionError(
             f"{self.key} {year}: {error.args[0]}",
             symbol=self.key.symbol,
@@ -226,7 +226,7 @@ class SeriesFiles:
             log.warning("%s %s: the commit was not logged: %s", self.key, year, exc)
 
     def _versions_kept(self, year: int) -> list[int]:
-        """Return the generations of the kept older files of ``year``, and those pinned."""
+        """Return the generations of the older files kept for ``year``, and the pinned ones."""
         names = (name.split(".") for name in self.disk.list(self.paths.versions))
         ours = (n[1] for n in names if n[0] == f"{year:04d}" and len(n) > 1)
         kept = [int(generation) for generation in ours if generation.isdecimal()]

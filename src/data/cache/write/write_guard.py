@@ -44,7 +44,7 @@ class WriteGuard:
 
     Args:
         root: Cache folder.
-        clock: Source of the time for the next attempt.
+        clock: Clock that determines when the next attempt is made.
     """
 
     def __init__(self, root: Path, clock: Clock) -> None:
@@ -71,7 +71,7 @@ class WriteGuard:
             raise self._error()
 
     def note(self, folder: Path, refusal: StorageError) -> None:
-        """Remember that a folder is read-only, if the error ``refusal`` says so.
+        """Remember that a folder is read-only, if that is what the error ``refusal`` means.
 
         Raises:
             ReadOnlyError: The folder is read-only.
@@ -150,8 +150,8 @@ class FreeSpaceGuard:
     Args:
         root: Cache folder.
         disk: File system.
-        min_free_mb: MiB that stay free; None means one hundredth of the disk, at least 64 MiB and at
-            most 1 GiB; 0: no reserve.
+        min_free_mb: MiB that must stay free; None means 1% of the disk, but at least 64 MiB and at
+            most 1 GiB. 0 means no reserve.
         make_room: Function that drops files that can be rebuilt from the bars.
         clock: Clock that measures the time until the next search for such files after a search
             without results.
@@ -222,12 +222,12 @@ class FreeSpaceGuard:
             log.warning("%s %s: bars are returned but not cached", text, self._root)
         return NoRoomError(
             f"{text}, and cache.min_free_mb keeps a reserve",
-            hint="free some space on that disk, or name another with DATA_CACHE_DIR",
+            hint="free some space on that disk, or name another folder with DATA_CACHE_DIR",
         )
 
 
 def need_of(lane: SeriesFiles, commit: Commit) -> int:
-    """Return the maximum number of bytes that a commit may write, assuming that it rewrites years."""
+    """Return the most bytes that a commit can write, assuming that it rewrites whole years."""
     years = {year for p in commit.pieces if len(p.table) for year in years_of(p.span)}
     sizes = (lane.disk.stat(lane.paths.data_text(year)) for year in years)
     rows = sum(len(piece.table) for piece in commit.pieces) + len(commit.suspects)

@@ -54,7 +54,7 @@ class YearCommit:
         part: New content for the year.
         commit: Whole commit, for the facts that concern all years.
         generation: Generation of the commit.
-        check: Called before anything is written.
+        check: Function called before anything is written.
     """
 
     lane: SeriesFiles
@@ -69,7 +69,7 @@ class YearCommit:
         """Write the new content and log it.
 
         Raises:
-            MismatchError: The stored file is damaged inside; nothing was changed.
+            MismatchError: The content of the stored file is damaged; nothing was changed.
             StorageError: A step failed; the year is in its old state or in its new one.
         """
         coverage = after_pieces(self.meta.state.coverage, self.pieces)
@@ -165,7 +165,7 @@ class YearCommit:
 
     @cached_property
     def _new_stamps(self) -> Stamps:
-        """The stamps of all bars in the pieces, ascending."""
+        """The timestamps of all bars in the pieces, ascending."""
         none = BarTable.empty().stamps
         return np.sort(np.concatenate([none, *(piece.table.stamps for piece in self._with_bars)]))
 
@@ -285,7 +285,7 @@ class YearCommit:
         return self.meta.is_judged or not subtract(bars, self._answered)
 
     def _shares_after(self) -> dict[str, int]:
-        """Return bar counts by vendor, including those in this commit."""
+        """Return bar counts by vendor, including the bars in this commit."""
         shares = self.meta.bars_of()
         for piece in self._with_bars:
             shares[piece.vendor] = shares.pop(piece.vendor, 0) + len(piece.table)
@@ -327,7 +327,7 @@ class YearCommit:
 
 
 def _counts(ascending: Stamps, spans: Edges) -> NDArray[np.intp]:
-    """Return how many of the stamps are in each span."""
+    """Return how many of the timestamps are in each span."""
     return np.diff(ascending.searchsorted(spans))[:, 0]
 
 
@@ -343,6 +343,6 @@ def _grave_in(coverage: Coverage) -> list[Covered]:
 
 
 def _plain(quality: Mapping[str, Any] | None) -> dict[str, Any]:
-    """Return a copy of the caller's figures in the form in which they will be read back."""
+    """Return a copy of the caller's figures, as they will be when they are read back."""
     plain: dict[str, Any] = json.loads(canonical(dict(quality))) if quality else {}
     return plain

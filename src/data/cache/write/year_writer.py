@@ -118,7 +118,7 @@ def _with_lines(segments: Sequence[YearSegment], columns: tuple[str, ...]) -> It
 def _is_unchanged(
     segment: YearSegment, place: int, before: list[Member], stored: Sequence[Member]
 ) -> bool:
-    """Return whether this member and all before it stay unchanged."""
+    """Return whether the member for ``segment``, and all members before it, stay unchanged."""
     if place >= len(stored) or (before and before[-1] is not stored[place - 1]):
         return False
     return segment.member is stored[place] and segment.header == stored[place].header
@@ -275,7 +275,7 @@ def rewrite(
         meta: Currently committed document; its facts (vendor, quality, times) go into the new one.
         members: Members of the whole new file.
         state: State to record for the new file.
-        keep_version: Whether the old bars stay available in ``_versions``.
+        keep_version: Whether to keep the old bars available in ``_versions``.
 
     Returns:
         The committed document.
@@ -352,7 +352,7 @@ def _pinned(lane: SeriesFiles, year: int) -> tuple[list[int], list[dict[str, Any
 
 
 def _replaced_ms(entries: list[dict[str, Any]], generation: int, unknown: int) -> int:
-    """Return the time at which the file of a generation was replaced; ``unknown`` without a record."""
+    """Return the time at which a generation's file was replaced; ``unknown`` if it is not recorded."""
     times = (str(e.get("time")) for e in entries if e["generation"] > generation)
     try:
         return min(map(parse_iso, times), default=unknown)
