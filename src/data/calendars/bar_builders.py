@@ -225,7 +225,7 @@ class MinuteBars:
         return bars
 
     def closed_by(self, now_ms: int) -> list[LiveBar]:
-        """Return the bars whose time has ended, after closing them."""
+        """Close the bars whose time has ended, and return them."""
         bars: list[LiveBar] = []
         while self._span and now_ms >= self._span.end + self._late_ms + self._lag_ms:
             bars += self._finished(self._span)

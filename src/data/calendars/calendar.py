@@ -97,7 +97,7 @@ class MarketCalendar(Protocol):
 
         Around Christmas and New Year, when currency dealers keep different hours, this returns
         fewer timestamps than ``opens``. If a vendor sends a bar at one of the omitted times, it
-        counts like any other; if it does not, there is no gap.
+        counts like any other; if it does not, the missing bar is not a gap.
         """
 
     def aligned(
@@ -248,7 +248,7 @@ def first_unclosed(
 
 
 def session_date(instrument: Instrument, now_ms: int) -> date:
-    """Return the session date that ``now_ms`` belongs to at the venue, even if there is no trading.
+    """Return the session date that ``now_ms`` belongs to at the venue, even when the market is closed.
 
     Raises:
         ConfigError: The instrument's time zone does not exist.

@@ -55,12 +55,12 @@ def first_unsettled(stamps: Stamps, grid: BarGrid, settle_ms: int, now_ms: int) 
 
 
 class Finality(NamedTuple):
-    """The timestamps before which the bars of an answer have settled, and have surely closed.
+    """The timestamps that separate the final bars of an answer from the others.
 
     Attributes:
         settled_before: Bars before this timestamp have settled.
-        vouched_before: Before this timestamp, not only the local clock shows that bars have
-            closed.
+        vouched_before: Bars before this timestamp have closed, as shown by more than the local
+            clock.
     """
 
     settled_before: int

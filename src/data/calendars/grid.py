@@ -97,8 +97,7 @@ class BarGrid:
     def no_bar(self, span: Span) -> str:
         """Return the reason to record for a span without bars.
 
-        It is that there is no bar or, if the calendar does not know the holidays in the span, that
-        these are unknown.
+        Either no bar exists in the span, or the calendar does not know the holidays in it.
         """
         return HOLIDAYS_UNKNOWN if self.calendar.unrecorded(span) else NO_BAR
 

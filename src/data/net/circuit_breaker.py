@@ -56,7 +56,7 @@ def outcome_of(error: BaseException | None) -> Outcome:
 
 @dataclass(frozen=True)
 class BreakerTimings:
-    """How many failures of one kind open the circuit, and for how long it then stays open.
+    """The number of failures of one kind that open the circuit, and the time it then stays open.
 
     Attributes:
         threshold: Number of failures in a row that open the circuit.
@@ -176,7 +176,7 @@ class CircuitPolicy:
             reason: Description of the failure.
         """
         if not circuit.is_closed or outcome in ("answered", "says nothing"):
-            return circuit  # the circuit has opened meanwhile, so the next trial decides
+            return circuit  # the circuit has opened in the meantime, so the next trial decides
         failures = max(before.failures, circuit.failures)
         counted = replace(before, failures=failures, answered_s=circuit.answered_s)
         return self._failed(counted, self._patience(circuit, outcome, now_s), now_s, reason)

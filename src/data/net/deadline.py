@@ -342,7 +342,7 @@ def _with_deadline(
 
 
 def seconds_of(timeout: object, symbol: object) -> float | None:
-    """Check a caller's ``timeout=`` argument; return it in seconds, or None if there is no limit.
+    """Check a caller's ``timeout=`` argument; return it in seconds, or None for no limit.
 
     Raises:
         QueryError: The value is not a number, or not a finite one above 0.
@@ -429,7 +429,8 @@ def querying_once() -> Iterator[None]:
 def down_for(symbol: str) -> dict[str, Attempt]:
     """Return the failed attempts at vendors that are down for a symbol; see :func:`querying_once`.
 
-    They are by vendor, and calls add to them. Outside of such a block, the result is empty.
+    The attempts are keyed by vendor, and calls in the block add to them. Outside of such a block,
+    the result is empty.
     """
     failures = _down.get()
     return {} if failures is None else failures.setdefault(symbol, {})

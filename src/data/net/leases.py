@@ -35,7 +35,7 @@ class Lease:
         is_held: Whether this call holds the lease. It does not if its time ran out before the lease
             was free.
         has_waited: Whether another call held the lease before, so that missing data may have been
-            stored meanwhile.
+            stored in the meantime.
         holder: Random name that identifies this call in the state.
         vendor_days: Sessions that vendors lacked for most of their symbols when the lease was
             taken.
@@ -137,7 +137,12 @@ class Leases:
     def _take(
         self, tables: StateTables, name: str, holder: str, ttl_s: float
     ) -> tuple[str, int] | list[VendorDay]:
-        """Take the lease and return the known vendor days; if it is held, return the holder and its pages."""
+        """Take the lease if it is free.
+
+        Returns:
+            The known vendor days if the lease was taken; otherwise its holder, and the number of
+            pages that the holder has received.
+        """
         row = tables.lease(name)
         if row is not None and not _is_dead(row):
             return row.holder, tables.pages(name, row.holder)

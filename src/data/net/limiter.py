@@ -53,7 +53,7 @@ class Limiter:
     memory and used by this process only.
 
     Units count from the moment a request is made until one window length after its response has
-    arrived, because only then is it certain when the vendor has counted them. However long requests
+    arrived, because only then is it certain that the vendor has counted them. However long requests
     take, no window of the vendor therefore ever contains more than its limit.
 
     A guarded call needs only one transaction when it begins and one when it ends, even if its first
@@ -203,7 +203,7 @@ class Limiter:
     ) -> Iterator[GuardedCall | None]:
         """Guard a block that calls one of the vendor's endpoints, and remember its outcome.
 
-        The call is yielded; for a source on this machine, None.
+        Yield the call, or None for a source on this machine.
 
         Args:
             endpoint: Endpoint that is called.

@@ -42,9 +42,9 @@ class Contacts:
         Args:
             vendor: Vendor to which the connection failed.
             now_s: Time of the failure.
-            is_unresolved: Whether the system reported that there is no network, or could not
-                resolve the host's name. If not, the host did not respond at all; the network is
-                then blamed only if connections to another vendor failed too.
+            is_unresolved: Whether the system reported a network failure, or could not resolve the
+                host's name. If not, the host did not respond at all; the network is then blamed
+                only if connections to another vendor failed too.
         """
         if is_unresolved:
             return vendor not in self.failed_s or self.failed_s[vendor] > self.answered_s

@@ -84,8 +84,8 @@ def _connected(url: str, timeout_s: float) -> Reached:
 def reach_all(urls: Mapping[str, str], within_s: float = 8.0) -> dict[str, Reached]:
     """Run :func:`reach` for all URLs in parallel, and return the results by name.
 
-    Without a network, a name lookup may block a thread for minutes. Hosts that have not answered
-    after ``within_s`` seconds are therefore not waited for.
+    Without a network, a name lookup may block a thread for minutes. The call therefore returns
+    after ``within_s`` seconds even if some hosts have not answered.
     """
     results: dict[str, Reached] = {}
 

@@ -63,6 +63,8 @@ _log = logging.getLogger(__name__)
 class State:
     """The state that all processes share, accessed in one transaction at a time.
 
+    Thread-safe and fork-aware.
+
     Args:
         folder: Folder of the state file. It is created when first needed, accessible only to its
             owner. If None, there is no file, and the state belongs to this process only.
@@ -112,8 +114,8 @@ class State:
         """Run ``work`` in a transaction, isolated from all other processes, and return its result.
 
         Args:
-            work: Function that uses the tables. It must not do anything but compute besides,
-                because it may be run again from the start.
+            work: Function that computes with the tables. It must have no other effects, because it
+                may be run again from the start.
             write: Whether ``work`` changes anything; if not, it does not wait for writers in other
                 processes.
 

@@ -345,7 +345,7 @@ class StateTables:
     # --- unknown symbols -------------------------------------------------------------------
 
     def unknown(self, account: str, place: str, symbol: str) -> Unknown | None:
-        """Return the record that a vendor does not know a symbol, or None if there is no such record."""
+        """Return the record that a vendor does not know a symbol, or None if it has not reported that."""
         row = self._rows.execute(
             "SELECT said_s, until_s, times FROM unknown WHERE who = ? AND place = ? AND symbol = ?",
             (account, place, symbol),

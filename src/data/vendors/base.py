@@ -479,8 +479,8 @@ def declared_limits(downloader: object) -> Limits | None:
 def is_ours(downloader: object) -> bool:
     """Return whether ``downloader`` is called through ``fetch`` rather than ``get_ohlcv``.
 
-    It is if it is an instance of :class:`BaseDataDownloader` whose ``get_ohlcv`` is not overridden,
-    either in a subclass or on the object.
+    That is the case for an instance of :class:`BaseDataDownloader` whose ``get_ohlcv`` is not
+    overridden, either in a subclass or on the object.
     """
     method = getattr(type(downloader), "get_ohlcv", None)
     return method is BaseDataDownloader.get_ohlcv and "get_ohlcv" not in vars(downloader)

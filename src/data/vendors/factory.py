@@ -429,7 +429,7 @@ def downloader_for(selector: Any, name: str) -> Any | None:
 
 
 def own_sender(selector: Any, name: str, downloader: Any) -> OwnSender | None:
-    """Return a function that creates the sender for calls to a foreign downloader (user code).
+    """Return a function that creates the sender for calls to a user's or another package's downloader.
 
     That sender limits, retries and counts the calls. The result is None if the downloader's
     requests already go through one of this library's senders.

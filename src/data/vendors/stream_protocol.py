@@ -86,7 +86,7 @@ class StreamProtocol(Protocol):
         """Return the address to which a connection is made."""
 
     def spelling(self, instrument: Instrument, timeframe: Timeframe) -> Topic | None:
-        """Return the vendor's name for an instrument's bars, or None if it does not stream them."""
+        """Return the vendor's name for an instrument's bars, or None if the vendor does not stream them."""
 
     def kind(self, instrument: Instrument) -> Kind:
         """Return the kind of an instrument's bars."""
@@ -189,7 +189,7 @@ def _parsed(frame: str | bytes) -> Any:
 def spelled(
     vendor: str, traits: StreamTraits, instrument: Instrument, step: Timeframe
 ) -> str | None:
-    """Return the vendor's spelling of an instrument, or None if it does not stream such bars."""
+    """Return the vendor's spelling of an instrument, or None if the vendor does not stream such bars."""
     if instrument.asset_class not in traits.asset_classes:
         return None
     if traits.timeframes and step.label not in traits.timeframes:

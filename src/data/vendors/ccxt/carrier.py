@@ -33,7 +33,7 @@ from ...net.package_session import CarrierSession
 ERROR_HEADER = "x-ccxt-error"
 # Errors raised by ccxt if an exchange returns something unexpected.
 _UNREADABLE = (AttributeError, IndexError, KeyError, TypeError, ValueError, ArithmeticError)
-# A pair that is missing from a list older than this may have been listed meanwhile.
+# A pair that is missing from a list older than this may have been listed since.
 _FRESH_S = 3600.0
 # Names of lists that exchanges send in addition to the bars.
 _BESIDE = re.compile("err|warn|messages?$|msg", re.IGNORECASE)

@@ -148,7 +148,7 @@ class IbkrCarrier:
             raise ProviderTimeoutError(
                 f"the gateway at {_at(request)} did not answer within {duration(self._timeout_s)}"
             ) from exc
-        except OSError as exc:  # the gateway was closed meanwhile
+        except OSError as exc:  # the gateway was closed in the meantime
             self._hang_up()
             raise UnavailableError(f"the gateway at {_at(request)} closed the connection") from exc
         return HttpResponse(200, {}, json.dumps(result).encode(), request.url)

@@ -119,7 +119,7 @@ def _value(answer: Any, request: HttpRequest, requests: int) -> HttpResponse:
     )
 
 
-class _Answered(Exception):  # noqa: N818 - no error: the answer is there, nothing more is to be sent
+class _Answered(Exception):  # noqa: N818 - not an error: the response has arrived, so nothing more is sent
     """Raised to end the package's work as soon as the response has arrived."""
 
 
