@@ -184,9 +184,7 @@ def named_calendar(calendar: Any) -> MarketCalendar | None:
         return None
     name = calendar if isinstance(calendar, str) else getattr(calendar, "name", None)
     if not isinstance(name, str) or not name:
-        raise QueryError(
-            f"not a calendar: {calendar!r:.80} has no name", hint="use a name such as XNYS"
-        )
+        raise QueryError(f"{calendar!r:.80} has no calendar name", hint="use a name such as XNYS")
     market = _calendar(name)
     market.sessions(date(2024, 1, 2), date(2024, 1, 2))  # raises if the calendar is unknown
     return market

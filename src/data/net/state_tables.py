@@ -94,9 +94,7 @@ def check_numbers(rows: Rows) -> None:
     for table, condition in wrong.items():
         query = f"SELECT 1 FROM {table} WHERE {condition} LIMIT 1"  # noqa: S608 - constant names
         if rows.execute(query).fetchone():
-            raise CorruptEntryError(
-                f"the state file contains too large a number, in the table {table}"
-            )
+            raise CorruptEntryError(f"the state file contains too large a number in {table}")
 
 
 def _bound(column: str) -> float:
