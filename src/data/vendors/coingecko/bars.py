@@ -244,7 +244,7 @@ def opens_of(closes: Sequence[int], step: int) -> list[int]:
     latest = max(closes, default=0)
     off_step = {close for close in closes if close % step and close != latest}
     if 2 * len(off_step) > len(closes):
-        raise ResponseFormatError("most closing times do not fit the timeframe")
+        raise ResponseFormatError("most closing times are off the grid of the timeframe")
     return [close - step if close in off_step else (close - 1) // step * step for close in closes]
 
 

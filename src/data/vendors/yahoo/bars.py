@@ -174,7 +174,7 @@ class YahooDataDownloader(BaseDataDownloader):
         query = FetchQuery(instrument, Timeframe(1, "d"), span, now_ms)
         page, _ = read_page(self, self.send(self.bars_request(query, None)), query)
         if not page.bars and not page.actions and _had_session(instrument, span, now_ms):
-            raise NoDataError("its chart has no day in this range, so no splits or dividends")
+            raise NoDataError("its chart has no day in this range, and so no split or dividend")
         return [action for action in page.actions or () if day_ms(action.ex_date) in span]
 
 
