@@ -1,4 +1,4 @@
-"""Alpha Vantage: minute bars of stocks by month; longer bars of stocks, currencies and crypto.
+"""Alpha Vantage: minute bars of stocks by month; daily and longer bars of stocks, currencies and crypto.
 
 A free key allows 25 requests a day (2024) and the last 100 days (2025). Everything in this module
 was observed in responses between 2017 and 2026.
