@@ -278,7 +278,7 @@ def test_back_counts_sessions() -> None:
 
 
 def test_there_is_an_end_to_time() -> None:
-    with pytest.raises(BadRangeError, match="XNYS expects no 1d bar"):
+    with pytest.raises(BadRangeError, match="XNYS does not expect a 1d bar"):
         NEW_YORK.next_open(DAY, parse_iso("2262-01-01"))
     with pytest.raises(BadRangeError, match=r"40000 1d bars .* 1900"):
         NEW_YORK.back(DAY, parse_iso("2025-01-06"), 40_000)

@@ -386,7 +386,7 @@ class TestWithCachedBars:
         assert (len(frame), late.asked) == (24, 1)
         told = frame.attrs["onetape"]
         assert not told["complete"]
-        assert "the time for this call (5 seconds) is over" in str(told["attempts"])
+        assert "the time for this call (5 seconds) has run out" in str(told["attempts"])
         assert told["gaps"][0]["start"].startswith("2024-05-02")
 
     def test_what_is_all_there_is_read_whatever_time_there_is(self, held: DataManager) -> None:
@@ -489,7 +489,7 @@ def test_quotes_whose_turn_comes_after_the_time_are_not_looked_for(
     assert 0 < len(begun) <= 16, "those that are looked for at once, and their next ones at most"
     late = [quotes.errors[symbol] for symbol in symbols if symbol not in begun]
     assert all(isinstance(error, ProviderTimeoutError) for error in late)
-    assert "the time for this call (0.3 seconds) is over" in str(late[0])
+    assert "the time for this call (0.3 seconds) has run out" in str(late[0])
 
 
 @pytest.mark.parametrize(
@@ -523,7 +523,7 @@ def test_work_on_a_long_answer_stops_with_the_time_of_the_call(
     ask = partial(manager.get_ohlcv, "BTCUSDT", "1m", "2024-05-01", "2024-05-08", provider="local")
     with monkeypatch.context() as patch:
         patch.setattr(module, step, slow)
-        with pytest.raises(AllProvidersFailedError, match=r"this call \(5 seconds\) is over"):
+        with pytest.raises(AllProvidersFailedError, match=r"this call \(5 seconds\) has run out"):
             ask(timeout=5)
     assert not list((tmp_path / "cache").rglob("*.csv.gz"))
     assert len(ask(timeout=5)) == 8 * 1440

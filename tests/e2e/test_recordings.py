@@ -175,7 +175,7 @@ def test_what_was_not_recorded_is_named(
         (lambda text: text.replace('"status": 200', '"status": Infinity'), "is damaged"),
         (lambda text: text.replace('"recording": 1', '"recording": Infinity'), "has version inf"),
         (lambda text: "[" * 100_000, "is damaged"),
-        (lambda text: text.replace("BTCUSDT", "ETHUSDT"), "is for another request than its name"),
+        (lambda text: text.replace("BTCUSDT", "ETHUSDT"), "contains a different request than its name"),
         (lambda text: text.replace('"recording": 1', '"recording": 2'), "release reads only 1"),
     ],
 )  # fmt: skip

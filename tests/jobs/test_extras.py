@@ -52,9 +52,10 @@ STATES = [
     ("yahoo", "http", "9.1", None, f"yfinance 9.1, not used: Yahoo Finance {HTTP} {PLAIN}", ""),
     ("yahoo", "auto", "", None, f"not installed: yfinance {BROWSER} {AUTO}", "install"),
     ("yahoo", "sdk", "", False, "transport: sdk needs yfinance, which is not installed", "both"),
-    ("ccxt", "sdk", "9.1", True, "ccxt 9.1: fetches from any of a hundred exchanges, as ccxt:kraken", ""),
-    ("ccxt", "http", "", None, "not installed: ccxt fetches from any of a hundred exchanges, as ccxt:kraken",
-     "install"),
+    ("ccxt", "sdk", "9.1", True, "ccxt 9.1: fetches from any of a hundred exchanges, such as ccxt:kraken",
+     ""),
+    ("ccxt", "http", "", None,
+     "not installed: ccxt fetches from any of a hundred exchanges, such as ccxt:kraken", "install"),
     ("ibkr", "auto", "9.1", True, "ib_async 9.1: connects to your own gateway of Interactive Brokers",
      ""),
 ]  # fmt: skip

@@ -113,7 +113,7 @@ class TestSending:
             sender.send(REQUEST, vendor="acme")
 
         with pytest.raises(
-            ProviderTimeoutError, match=r"the time for this call \(3 seconds\) is over"
+            ProviderTimeoutError, match=r"the time for this call \(3 seconds\) has run out"
         ) as caught:
             run_call(clock, 3, late)
         assert transport.asked == []

@@ -84,7 +84,7 @@ def test_without_a_calendar_a_day_closes_with_its_utc_day() -> None:
     assert spot(Fake(BOTH), datetime(2024, 1, 13)) == values(date(2024, 1, 12))
     with pytest.raises(ConfigError, match="unknown calendar"):
         PolarsDataPortal(data_source=Fake(BOTH), calendar="XNOWHERE")
-    with pytest.raises(QueryError, match="has no name"):
+    with pytest.raises(QueryError, match="has no calendar name"):
         PolarsDataPortal(data_source=Fake(BOTH), calendar=17)
 
 

@@ -65,7 +65,7 @@ def test_a_file_of_several_symbols(folder: Path, manager: DataManager) -> None:
     assert [str(one) for one in frame["close"]][3:5] == ["1.50000000", "1.51234567"]
     assert frame["timestamp"].to_list()[:3] == [datetime(2024, 6, day) for day in (3, 4, 5)]
     assert asyncio.run(source.fetch(["BRK-B"], *JUNE)).height == 1
-    with pytest.raises(UnknownSymbolError, match=r"no row of many\.csv has MSFT in the column Sym"):
+    with pytest.raises(UnknownSymbolError, match=r"no row in many\.csv has MSFT in column Sym"):
         asyncio.run(source.fetch(["MSFT"], *JUNE))
 
 

@@ -15,7 +15,7 @@ _NEVER = 1 << 62
 
 
 def bar_span(grid: BarGrid, ms: int) -> Span | None:
-    """Return the span of the bar that contains ``ms``; None if no bar is expected then."""
+    """Return the span of the bar that contains the time ``ms``; None if no bar is expected then."""
     step = grid.timeframe.step_ms or 0
     opens = grid.opens(Span(ms - step + 1, ms + 1))
     if not len(opens):
@@ -32,10 +32,10 @@ class TradeBars:
     its end, because trades arrive late. A bar whose beginning was missed is never reported as
     closed; once it has ended, it must be fetched from history. A price without a trade (size 0)
     updates the forming bar but does not start a new one. Trades that arrive after their bar was
-    closed, or at a time without a bar, change nothing.
+    closed, or at a time when no bar is expected, change nothing.
 
     Args:
-        grid: Positions of the bars in time.
+        grid: Grid of the bars to build.
         late_ms: Maximum delay of a trade, plus the maximum lag of the local clock behind the
             vendor's.
 
@@ -69,7 +69,7 @@ class TradeBars:
         self._since_ms, self._unheard_ms = _NEVER, None
 
     def spoil(self, ms: int) -> None:
-        """Mark the bar that contains ``ms`` as one to fetch from history: a trade in it was unusable."""
+        """Mark the bar that contains ``ms`` to be fetched from history: a trade in it was unusable."""
         span = bar_span(self.grid, ms)
         if span is None or span.start < self._span.start or self._since_ms == _NEVER:
             return
@@ -77,12 +77,12 @@ class TradeBars:
         self._unheard_ms = max(self._unheard_ms or 0, span.end)
 
     def take(self, trade: Trade, now_ms: int) -> list[LiveBar]:
-        """Return the bar that ``trade`` closes, if any, and the running one.
+        """Add a trade; return the bar that it closes, if any, and the forming bar.
 
         Args:
             trade: Trade that arrived.
-            now_ms: Time of its arrival. If its bar has ended by then, the bar is left to history,
-                because other trades in it may still arrive.
+            now_ms: Time of its arrival. If the trade's bar has ended by then, that bar is left to
+                be fetched from history, because other trades in it may still arrive.
         """
         if trade.stamp_ms < self._span.start:
             self.late += 1
@@ -147,21 +147,21 @@ _REMEMBERED = 16
 
 
 class MinuteBars:
-    """Builds bars of intraday timeframes from closed minutes. Not thread-safe.
+    """Builds bars of intraday timeframes from closed minute bars. Not thread-safe.
 
-    A bar is closed by its last minute, by the first minute after it, or by the clock when
-    ``late_ms`` have passed since its end (correspondingly later if the stream is delayed). Minutes
-    without trades are not sent. A bar is not emitted as closed, and must be fetched from history,
-    if its first minute was missed or if no minute arrived for longer than ``quiet_ms``, because a
-    lack of trades then cannot be distinguished from a broken stream. A minute that arrives again,
-    or late, replaces the earlier one; if its bar was already closed, the corrected bar is also
-    returned.
+    A bar is closed by its last minute bar, by the first one after it, or by the clock when
+    ``late_ms`` have passed since its end (correspondingly later if the stream is delayed). Streams
+    send no minute bar for a minute without trades. A bar is not emitted as closed, and must be
+    fetched from history, if its first minute was missed or if no minute bar arrived for longer than
+    ``quiet_ms``, because a lack of trades then cannot be distinguished from a broken stream. A
+    minute bar that arrives again, or late, replaces the earlier one; if the longer bar was already
+    closed, a corrected version of it is returned.
 
     Args:
         grid: Grid of the bars to build, whose length is a multiple of a minute.
         quiet_ms: Longest silence of a healthy stream while shares are traded.
-        late_ms: Maximum delay of a minute, plus the maximum difference between the local clock and
-            the vendor's.
+        late_ms: Maximum delay of a minute bar, plus the maximum difference between the local clock
+            and the vendor's.
 
     Attributes:
         grid: Grid of the bars to build.
@@ -183,7 +183,7 @@ class MinuteBars:
     def restart(self, now_ms: int) -> None:
         """Start listening; the forming bar is discarded.
 
-        The current minute is sent complete when it closes.
+        The current minute counts, because the stream sends it as a complete bar when it closes.
         """
         self._since_ms = now_ms + self._late_ms - MINUTE_MS
         self._move(bar_span(self.grid, now_ms) or self._from(now_ms))
@@ -193,13 +193,15 @@ class MinuteBars:
         self._span = None
 
     def spoil(self, ms: int) -> None:
-        """Mark the bar that contains ``ms`` as one to fetch from history: a minute in it was unusable."""
+        """Mark the bar that contains ``ms`` to be fetched from history: one of its minutes was unusable."""
         span = bar_span(self.grid, ms)
         if span is not None and self._span is not None and span.start >= self._span.start:
             self._since_ms = max(self._since_ms, span.start + 1)
 
     def take(self, minute: LiveBar, now_ms: int) -> list[LiveBar]:
-        """Return the bars that a minute closes or corrects, and the running one if it is complete so far.
+        """Add a minute bar; return the bars that it closes or corrects, and the forming bar.
+
+        The forming bar is returned only if it is complete so far.
 
         Args:
             minute: Closed minute bar.
@@ -251,7 +253,7 @@ class MinuteBars:
         return []
 
     def _is_whole(self, span: Span, until_ms: int) -> bool:
-        """Return whether a bar was received from its beginning to ``until_ms``, without a long silence."""
+        """Return whether the stream covered a bar from its start to ``until_ms`` without a long silence."""
         if span.start < self._since_ms:
             return False
         edges = [span.start]
@@ -261,7 +263,7 @@ class MinuteBars:
         return all(end - start <= self._silence_ms for start, end in silences)
 
     def _from(self, ms: int) -> Span:
-        """Return the span of the first expected bar that opens at ``ms`` or later."""
+        """Return the span of the first expected bar that opens at or after ``ms``."""
         span = bar_span(self.grid, self.grid.next_open(ms))
         assert span is not None, "an expected bar has a length above 0"
         return span

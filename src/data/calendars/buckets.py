@@ -17,7 +17,7 @@ _MONDAY_MS = -3 * DAY_MS  # 1970-01-01 was a Thursday
 
 
 def bucket_of(timeframe: Timeframe, stamps: Stamps) -> Stamps:
-    """Return the index of the bucket (the period of a daily or longer bar) that contains each stamp."""
+    """Return the index of the bucket (the period of a daily or longer bar) that contains each timestamp."""
     step = timeframe.step_ms
     if step is None:
         months = stamps.astype("datetime64[ms]").astype("datetime64[M]").astype(np.int64)
@@ -26,7 +26,7 @@ def bucket_of(timeframe: Timeframe, stamps: Stamps) -> Stamps:
 
 
 def start_of(timeframe: Timeframe, buckets: Stamps) -> Stamps:
-    """Return the first stamp of each bucket."""
+    """Return the first timestamp of each bucket."""
     step = timeframe.step_ms
     if step is None:
         months = (buckets * timeframe.count).astype("datetime64[M]")
@@ -43,7 +43,7 @@ def bucket_at(timeframe: Timeframe, ms: int) -> int:
 
 
 def start_at(timeframe: Timeframe, bucket: int) -> int:
-    """Return the first stamp of one bucket."""
+    """Return the first timestamp of a single bucket."""
     step = timeframe.step_ms
     if step is None:
         return int(start_of(timeframe, np.array([bucket], dtype=np.int64))[0])

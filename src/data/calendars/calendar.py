@@ -1,9 +1,9 @@
-"""When a market trades: the bars to expect, and when each one closes and settles.
+"""Market calendars: which bars to expect, and when each of them closes and settles.
 
 Three kinds of calendar have the same interface: ``24/7`` by arithmetic, ``FX`` by a rule, and an
 exchange by ``exchange_calendars``. None of them reads a clock. Heavy imports are deferred until an
-exchange is queried: importing this module, ``24/7``, ``FX``, and :func:`day_span` for a share do
-not load pandas.
+exchange's calendar is used: importing this module, using ``24/7`` or ``FX``, and calling
+:func:`day_span` for a share do not load pandas.
 
 Timestamps ("stamps") are those of :mod:`..model.bars`: the UTC instant at which an intraday bar
 opens, and 00:00 of the session date, as if it were UTC, for daily and longer bars. Bars of several
@@ -54,16 +54,18 @@ _RULED_ZONES = {ALWAYS_OPEN: "UTC", FOREX: "America/New_York"}
 
 
 class MarketCalendar(Protocol):
-    """When the bars of a market open, close and settle. Thread-safe; reads no clock.
+    """The calendar of a market: when its bars open, close and settle.
 
-    ``stamps`` are int64 arrays of shape (n,), UTC milliseconds, ascending or not; results for them
+    Thread-safe. It does not read a clock; every time is an argument.
+
+    ``stamps`` are int64 arrays of shape (n,) in UTC milliseconds, in any order; results for them
     have the same shape. ``span`` is half-open. ``settle_ms`` is the time after an intraday bar
     closes during which the vendor may still change it.
 
     ``anchor`` matters only for intraday bars. ``session`` means that they are counted from the
-    session's open, starting again after a break. ``clock`` means that they begin at multiples of
-    their length counted from midnight at the venue, if the length divides a day; the bar that
-    contains the open then begins before it.
+    session's open, and counted anew after a break. ``clock`` means that, if their length divides a
+    day, they begin at multiples of it after midnight at the venue; the bar that contains the open
+    may then begin before the open.
     """
 
     def __hash__(self) -> int:
@@ -88,14 +90,14 @@ class MarketCalendar(Protocol):
         """
 
     def opens(self, timeframe: Timeframe, span: Span, anchor: str = "session") -> Stamps:
-        """Return the stamps of all expected bars in ``[start, end)``, ascending."""
+        """Return the timestamps of all expected bars in ``[start, end)``, ascending."""
 
     def required(self, timeframe: Timeframe, span: Span, anchor: str = "session") -> Stamps:
         """Return the timestamps of the expected bars that every vendor must have, ascending.
 
-        Around Christmas and New Year, when currency dealers keep different hours, these are fewer
-        than ``opens``. If a vendor sends a bar at one of the omitted times, it counts like any
-        other; if it does not, that is not a gap.
+        Around Christmas and New Year, when currency dealers keep different hours, this returns
+        fewer timestamps than ``opens``. If a vendor sends a bar at one of the omitted times, it
+        counts like any other; if it does not, the missing bar is not a gap.
         """
 
     def aligned(
@@ -103,7 +105,7 @@ class MarketCalendar(Protocol):
     ) -> NDArray[np.bool_]:
         """Return, for each timestamp, whether a bar could open then if the market were open.
 
-        A daily or longer bar opens on the first date of its bucket. Under the ``clock`` anchor, an
+        A daily or longer bar opens on the first date of its period. Under the ``clock`` anchor, an
         intraday bar opens a whole number of steps after midnight. Otherwise it opens a whole number
         of steps from the open of the trading period that contains the timestamp or, outside of
         trading, of the period before or after it. Steps are counted in the venue's local time.
@@ -128,14 +130,14 @@ class MarketCalendar(Protocol):
         """
 
     def next_open(self, timeframe: Timeframe, stamp_ms: int, anchor: str = "session") -> int:
-        """Return the first expected stamp at or after ``stamp_ms``.
+        """Return the first expected timestamp at or after ``stamp_ms``.
 
         Raises:
             BadRangeError: No bar is expected before the year 2262.
         """
 
     def back(self, timeframe: Timeframe, end_ms: int, count: int, anchor: str = "session") -> int:
-        """Return the stamp of the ``count``-th expected bar before ``end_ms`` (exclusive).
+        """Return the timestamp of the ``count``-th expected bar before ``end_ms`` (exclusive).
 
         Raises:
             BadRangeError: ``count`` is not positive, or the bar would be before 1900.
@@ -143,10 +145,10 @@ class MarketCalendar(Protocol):
 
 
 def calendar_for(instrument: Instrument) -> MarketCalendar:
-    """Return the calendar of an instrument; there is one object per calendar in a process.
+    """Return the calendar for an instrument; a process has one object per calendar.
 
-    An unknown exchange raises ``ConfigError`` on first use, because checking the code earlier
-    would import the library.
+    An unknown exchange raises ``ConfigError`` on first use, because checking the code earlier would
+    require importing ``exchange_calendars``.
     """
     return _calendar(instrument.calendar)
 
@@ -172,17 +174,17 @@ def _calendar(name: str) -> MarketCalendar:
 
 
 def named_calendar(calendar: Any) -> MarketCalendar | None:
-    """Return the calendar for a name, or for an object with a ``name``; None for None.
+    """Return the calendar for a name, or for an object that has a ``name``; None for None.
 
     Raises:
-        QueryError: The value has no name.
-        ConfigError: There is no such calendar.
+        QueryError: The value is neither a name nor an object with one.
+        ConfigError: There is no calendar with that name.
     """
     if calendar is None:
         return None
     name = calendar if isinstance(calendar, str) else getattr(calendar, "name", None)
     if not isinstance(name, str) or not name:
-        raise QueryError(f"calendar {calendar!r:.80} has no name", hint="use a name such as XNYS")
+        raise QueryError(f"{calendar!r:.80} has no calendar name", hint="use a name such as XNYS")
     market = _calendar(name)
     market.sessions(date(2024, 1, 2), date(2024, 1, 2))  # raises if the calendar is unknown
     return market
@@ -192,9 +194,9 @@ def day_span(instrument: Instrument, day: date) -> Span:
     """Return the UTC span ``[start, end)`` that a date without a time means at the venue.
 
     For 24/7 markets this is the UTC day; for FX it is from 17:00 New York time on the previous day
-    to 17:00, on any day of the week. For futures it is the session's open to its close, at the
-    usual times if there is no session. For all others it is the venue's local day, for which only
-    the time zone is needed and not the calendar.
+    to 17:00, on any day of the week. For futures it is from the session's open to its close, or
+    between the usual times if there is no session. For all other instruments it is the venue's
+    local day, which depends only on the time zone and not on the calendar.
 
     Raises:
         ConfigError: The instrument's time zone does not exist.
@@ -217,15 +219,15 @@ def day_span(instrument: Instrument, day: date) -> Span:
 def first_unclosed(
     calendar: MarketCalendar, timeframe: Timeframe, now_ms: int, anchor: str = "session"
 ) -> int:
-    """Return the stamp of the first expected bar that has not closed at ``now_ms``.
+    """Return the timestamp of the first expected bar that has not closed by ``now_ms``.
 
-    All expected bars before it have closed; the bar itself may be running or in the future.
+    All expected bars before it have closed; the bar itself may be forming or in the future.
 
     Args:
         calendar: Calendar of the market.
         timeframe: Length of the bars.
         now_ms: Current time in UTC milliseconds.
-        anchor: Anchor of the bars' kind.
+        anchor: Anchor of the bars, ``session`` or ``clock``; see :class:`MarketCalendar`.
 
     Raises:
         BadRangeError: No bar is expected before the year 2262.
@@ -244,7 +246,7 @@ def first_unclosed(
 
 
 def session_date(instrument: Instrument, now_ms: int) -> date:
-    """Return the session date that ``now_ms`` belongs to at the venue, even without trading.
+    """Return the session date that ``now_ms`` belongs to at the venue, even when the market is closed.
 
     Raises:
         ConfigError: The instrument's time zone does not exist.

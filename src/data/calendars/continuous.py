@@ -1,4 +1,4 @@
-"""The calendar for markets that never close: every bar on the UTC grid is expected."""
+"""The calendar of markets that never close: every bar on the UTC grid is expected."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from .session import ALWAYS_OPEN, Session
 
 
 class ContinuousCalendar:
-    """The calendar of a 24/7 market in UTC; anchors make no difference.
+    """The calendar of a 24/7 market in UTC; the anchor makes no difference.
 
     See :class:`~.calendar.MarketCalendar`.
     """
@@ -36,7 +36,7 @@ class ContinuousCalendar:
         return []
 
     def opens(self, timeframe: Timeframe, span: Span, anchor: str = "session") -> Stamps:
-        """Return the stamps of all bars in ``[start, end)``, ascending."""
+        """Return the timestamps of all bars in ``[start, end)``, ascending."""
         supported = span.clip(SUPPORTED)
         first = first_bucket_from(timeframe, supported.start)
         last = first_bucket_from(timeframe, supported.end)
@@ -49,7 +49,7 @@ class ContinuousCalendar:
     def aligned(
         self, timeframe: Timeframe, stamps: Stamps, anchor: str = "session"
     ) -> NDArray[np.bool_]:
-        """Return, for each stamp, whether it is on the UTC grid."""
+        """Return, for each timestamp, whether it is on the UTC grid."""
         return np.asarray(start_of(timeframe, bucket_of(timeframe, stamps)) == stamps, dtype=bool)
 
     def closes(self, timeframe: Timeframe, stamps: Stamps, anchor: str = "session") -> Stamps:
@@ -66,7 +66,7 @@ class ContinuousCalendar:
         return self.closes(timeframe, stamps) + settle_ms
 
     def next_open(self, timeframe: Timeframe, stamp_ms: int, anchor: str = "session") -> int:
-        """Return the first stamp at or after ``stamp_ms``.
+        """Return the first timestamp at or after ``stamp_ms``.
 
         Raises:
             BadRangeError: No bar opens before the year 2262.
@@ -77,7 +77,7 @@ class ContinuousCalendar:
         return stamp
 
     def back(self, timeframe: Timeframe, end_ms: int, count: int, anchor: str = "session") -> int:
-        """Return the stamp of the ``count``-th bar before ``end_ms`` (exclusive).
+        """Return the timestamp of the ``count``-th bar before ``end_ms`` (exclusive).
 
         Raises:
             BadRangeError: ``count`` is not positive, or the bar would be before 1900.

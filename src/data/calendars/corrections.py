@@ -79,11 +79,11 @@ CLOSE_TIMES: dict[str, tuple[tuple[str | None, time], ...]] = {
 
 
 class SessionPause(NamedTuple):
-    """A pause within the sessions of some of an exchange's products, in local time.
+    """A daily pause in the trading of some of an exchange's products, in local time.
 
     Attributes:
         exchange: Code of the exchange whose sessions the products follow.
-        start, end: Trading stops at ``start`` and resumes at ``end``.
+        start, end: Times of day at which trading stops and resumes.
         until: First session date without the pause.
     """
 

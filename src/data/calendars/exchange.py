@@ -46,9 +46,9 @@ _Times = tuple[tuple[int, int | None], ...]
 
 
 class ExchangeCalendar(SessionCalendar):
-    """The calendar of one exchange by its code, such as ``XNYS``; built on first use.
+    """The calendar of one exchange, named by its code, such as ``XNYS``; built on first use.
 
-    Every method raises ``ConfigError`` if the library does not know the code.
+    Every method raises ``ConfigError`` if ``exchange_calendars`` does not know the code.
     """
 
     def __init__(self, name: str) -> None:
@@ -70,10 +70,10 @@ class ExchangeCalendar(SessionCalendar):
 
 
 class PausedCalendar(ExchangeCalendar):
-    """The calendar of products that pause within the sessions of their exchange.
+    """The calendar of products whose trading pauses within their exchange's sessions.
 
-    Bars continue to be counted during the pause, as vendors count them: only a bar that is
-    entirely within the pause is not expected.
+    The pause does not interrupt the counting of bars, because vendors count through it; only a bar
+    that is entirely within the pause is not expected.
     """
 
     def __init__(self, name: str) -> None:
@@ -86,7 +86,7 @@ class PausedCalendar(ExchangeCalendar):
         return [session._replace(breaks=self._breaks(session)) for session in sessions]
 
     def opens(self, timeframe: Timeframe, span: Span, anchor: str = "session") -> Stamps:
-        """Return the stamps of all expected bars in ``[start, end)``, ascending."""
+        """Return the timestamps of all expected bars in ``[start, end)``, ascending."""
         stamps = super().opens(timeframe, span, anchor)
         step = timeframe.step_ms
         if not timeframe.is_intraday or step is None or not len(stamps):
@@ -109,10 +109,10 @@ def _of_day(at: time) -> int:
 
 
 class ExtendedCalendar(SessionCalendar):
-    """The calendar of an exchange with trading before its open and after its close.
+    """An exchange's calendar that includes the trading before its open and after its close.
 
-    New York trades from 04:00 to 20:00, and until 17:00 on half days. For other exchanges, the same
-    lengths of time before the open and after the close are assumed.
+    New York trades from 04:00 to 20:00, and until 17:00 on half days. Other exchanges are assumed
+    to trade for equally long before their open and after their close.
     """
 
     def __init__(self, name: str) -> None:
@@ -127,8 +127,8 @@ class ExtendedCalendar(SessionCalendar):
     def required(self, timeframe: Timeframe, span: Span, anchor: str = "session") -> Stamps:
         """Return the timestamps of the expected bars that every vendor has: those in regular hours.
 
-        Before the open and after the close, minutes without a trade are common. Hourly bars are
-        all required.
+        Before the open and after the close, minutes without a trade are common. All bars of an hour
+        or longer are required.
         """
         stamps = self.opens(timeframe, span, anchor)
         step = timeframe.step_ms
@@ -147,14 +147,14 @@ def _widened(table: SessionTable) -> SessionTable:
 
 
 def trading_hours(name: str, day: date) -> Span:
-    """Return the opening time of the session dated ``day``, and its closing time, or the usual one if later.
+    """Return the trading hours of the session dated ``day``, up to the usual close if it closes early.
 
     The hours after an early close still belong to that date, because products that follow the
     exchange's calendar need not close as early. If there is no session, the result is the usual
     hours.
 
     Raises:
-        ConfigError: The library does not know the code.
+        ConfigError: ``exchange_calendars`` does not know the code.
     """
     stamp = day_ms(day)
     _, opened, closed, _, _ = _usual(name).session(stamp)
@@ -168,13 +168,13 @@ def usual_close(name: str, day: date) -> int:
     """Return the instant at which the exchange would close on ``day`` if that were an ordinary day.
 
     Raises:
-        ConfigError: The library does not know the code.
+        ConfigError: ``exchange_calendars`` does not know the code.
     """
     return _usual(name).session(day_ms(day))[2]
 
 
 class _Usual(NamedTuple):
-    """The regular trading hours of an exchange over the years, according to exchange_calendars."""
+    """The regular trading hours of an exchange at different times, according to exchange_calendars."""
 
     zone: ZoneInfo
     weekmask: str
@@ -191,7 +191,7 @@ class _Usual(NamedTuple):
                 yield self.session(day)
 
     def session(self, day: int) -> tuple[int, int, int, int, int]:
-        """Return the day, open, close, break start and break end of an ordinary session."""
+        """Return the day, open, close, break start and break end of a session with regular hours."""
         opened = self._utc(day, _in_force(self.opens, day) or 0)
         closed = self._utc(day, _in_force(self.closes, day) or 0)
         start, end = _in_force(self.break_starts, day), _in_force(self.break_ends, day)
@@ -223,7 +223,11 @@ def _era_of(ms: int) -> int:
 
 @once
 def era_sessions(name: str, era: int) -> SessionTable:
-    """Return all sessions in an era (twenty years): recorded ones, and ordinary ones for other dates."""
+    """Return all sessions in an era of twenty years.
+
+    Dates for which ``exchange_calendars`` has no record get a session with regular hours on every
+    weekday.
+    """
     whole, (dates, recorded) = _dates_of(era), _recorded(name, era)
     usual = _usual(name)
     if dates.is_empty:
@@ -242,9 +246,9 @@ def _dates_of(era: int) -> Span:
 
 @once
 def _recorded(name: str, era: int) -> tuple[Span, SessionTable]:
-    """Return the dates in an era that the library covers, and its sessions on these dates.
+    """Return the dates in an era that ``exchange_calendars`` covers, and its sessions on these dates.
 
-    Both are empty if the library cannot build the calendar.
+    Both are empty if it cannot build the calendar.
     """
     empty = Span(0, 0), SessionTable.of([])
     bounds = _bounds(name)
@@ -254,17 +258,17 @@ def _recorded(name: str, era: int) -> tuple[Span, SessionTable]:
     try:
         # Seoul's special hours corrupt the last session that is built.
         table = table_of(name, bounds.clip(Span(dates.start, dates.end + _MARGIN_MS)))
-    except Exception:  # noqa: BLE001 - no fault inside the library costs an answer: `unrecorded` tells
+    except Exception:  # noqa: BLE001 - its bugs must not prevent an answer; `unrecorded` reports them
         return empty
     return dates, table.dated(dates.start, dates.end - DAY_MS)
 
 
 def table_of(name: str, dates: Span) -> SessionTable:
-    """Return the library's sessions of an exchange.
+    """Return the sessions of an exchange, as ``exchange_calendars`` records them.
 
     Args:
         name: Code of the exchange.
-        dates: Half-open span of session dates, within the library's bounds.
+        dates: Half-open span of session dates, within the dates that ``exchange_calendars`` covers.
     """
     with warnings.catch_warnings():
         # Warnings about the library's own use of pandas do not concern callers.
@@ -282,14 +286,17 @@ def table_of(name: str, dates: Span) -> SessionTable:
 
 
 def _unrecorded(name: str, span: Span) -> list[Span]:
-    """Return the parts of ``span`` in which every weekday counts as a session."""
+    """Return the parts of ``span`` with unknown holidays, in which every weekday counts as a session."""
     eras = range(_era_of(span.start), _era_of(span.end - 1) + 1)
     return gaps(span, [dates for era in eras for dates, _ in [_recorded(name, era)]])
 
 
 @cache
 def _usual(name: str) -> _Usual:
-    """Return an exchange's regular hours, as the library declares them, without building its calendar."""
+    """Return an exchange's regular hours as declared by ``exchange_calendars``.
+
+    They are read without building the calendar, which takes much longer.
+    """
     declared = library_class(name).__new__(library_class(name))
     weekmasks = getattr(declared, "special_weekmasks", None) or ()
     return _Usual(
@@ -304,7 +311,7 @@ def _usual(name: str) -> _Usual:
 
 
 def _times(declared: Any, days: int) -> _Times:
-    """Convert the library's times of day to minutes after midnight, shifted by ``days``."""
+    """Convert the times of day in ``declared`` to minutes after midnight, shifted by ``days``."""
     shift = days * DAY_MS // MINUTE_MS
     return tuple(
         (_since(since), None if at is None else shift + at.hour * 60 + at.minute)
@@ -314,17 +321,17 @@ def _times(declared: Any, days: int) -> _Times:
 
 @cache
 def _bounds(name: str) -> Span:
-    """Return the dates that the library covers."""
+    """Return the dates that ``exchange_calendars`` covers for an exchange."""
     return Span(
         _since(library_class(name).bound_min()), _until(library_class(name).bound_max()) + DAY_MS
     )
 
 
 def _since(day: Any) -> int:
-    """Convert a first date of the library to milliseconds; None means from the beginning."""
+    """Convert the first date of a period to milliseconds; None means from the beginning."""
     return _EVER if day is None else to_ms(day)
 
 
 def _until(day: Any) -> int:
-    """Convert a last date of the library to milliseconds; None means forever."""
+    """Convert the last date of a period to milliseconds; None means forever."""
     return day_ms(date(LAST_YEAR, 12, 31)) if day is None else to_ms(day)

@@ -1,4 +1,4 @@
-"""When bars become final, and when that can next change.
+"""Determines which bars are final, and when that can next change.
 
 A bar is final when it has closed and settled, according to the local clock or the vendor's,
 whichever is behind. The current time is always an argument.
@@ -29,9 +29,9 @@ def settles_at(stamp: int, grid: BarGrid, settle_ms: int) -> int:
     """Return the instant from which the bar with a given timestamp is final.
 
     Args:
-        stamp: Open stamp of the bar, UTC milliseconds.
+        stamp: Timestamp of the bar, UTC milliseconds.
         grid: Calendar, timeframe and anchor of the series.
-        settle_ms: How long an intraday bar may still change after it closes.
+        settle_ms: Time after its close during which an intraday bar may still change.
     """
     return int(grid.settles(np.array([stamp], dtype=np.int64), settle_ms)[0])
 
@@ -55,19 +55,19 @@ def first_unsettled(stamps: Stamps, grid: BarGrid, settle_ms: int, now_ms: int) 
 
 
 class Finality(NamedTuple):
-    """Up to which timestamp the bars of an answer are final.
+    """The timestamps that separate the final bars of an answer from the others.
 
     Attributes:
         settled_before: Bars before this timestamp have settled.
-        vouched_before: From this timestamp on, nothing but the local clock shows that bars have
-            closed.
+        vouched_before: Bars before this timestamp have closed, as shown by more than the local
+            clock.
     """
 
     settled_before: int
     vouched_before: int
 
     def final_before(self, span: Span) -> int:
-        """Return the timestamp before which the bars in ``span`` are final."""
+        """Return the timestamp before which the bars in ``span`` are final, limited to ``span``."""
         return min(max(span.start, min(self)), span.end)
 
     def is_vouched(self, span: Span) -> bool:
@@ -78,16 +78,17 @@ class Finality(NamedTuple):
 def finality_of(
     answered: Span, stamps: Stamps, grid: BarGrid, settle_ms: int, now_ms: int, *, is_dated: bool
 ) -> Finality:
-    """Determine up to which timestamp the bars of an answer are final.
+    """Determine the timestamp up to which the bars of an answer are final.
 
     Args:
         answered: Span that the answer covers.
-        stamps: Stamps of its closed bars, ascending.
+        stamps: Timestamps of the answer's closed bars, ascending.
         grid: Calendar, timeframe and anchor of the series.
-        settle_ms: How long an intraday bar may still change after it closes.
+        settle_ms: Time after its close during which an intraday bar may still change.
         now_ms: Time of the answer, UTC milliseconds.
-        is_dated: Whether the vendor reported the time. If not, the time is that of the local clock,
-            which confirms only bars a day older than the latest, or long past.
+        is_dated: Whether the vendor reported the time. If not, ``now_ms`` is from the local clock,
+            which might be wrong. It is then trusted only for bars at least a day older than the
+            latest one, and for bars from years ago.
     """
     late = first_unsettled(stamps, grid, settle_ms, now_ms)
     settled_before = answered.end if late is None else late
@@ -102,12 +103,12 @@ def finality_of(
 def due_spans(coverage: Coverage, grid: BarGrid, settle_ms: int, now_ms: int) -> list[Span]:
     """Return the provisional spans that have settled by ``now_ms`` and must be fetched again.
 
-    A span with an expiry is not due before that.
+    Spans with an expiry time are left out; they are fetched again when they expire.
 
     Args:
-        coverage: Spans that have been answered.
+        coverage: Spans for which vendors have answered.
         grid: Calendar, timeframe and anchor of the series.
-        settle_ms: How long an intraday bar may still change after it closes.
+        settle_ms: Time after its close during which an intraday bar may still change.
         now_ms: Current time in UTC milliseconds.
     """
     due: list[Span] = []
@@ -139,11 +140,11 @@ def next_due(
     moment.
 
     Args:
-        grid: Positions at which bars are expected.
+        grid: Calendar, timeframe and anchor of the series.
         now_ms: Current time in UTC milliseconds.
-        settle_ms: How long an intraday bar may still change after it closes.
+        settle_ms: Time after its close during which an intraday bar may still change.
         last_stamp: Last timestamp for which the series has an answer, even if it is "no bar". None
-            if there is none; the next bar is then the one running at ``now_ms``.
+            if there is none; the next bar is then the one forming at ``now_ms``.
         provisional_from: Timestamp of the first provisional bar, or None if all are final.
 
     Raises:

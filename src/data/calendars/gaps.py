@@ -1,4 +1,4 @@
-"""The spans to fetch: those requested and not covered, adjusted to the market's calendar."""
+"""Determines the spans to fetch: those requested and not covered, adjusted to the market's calendar."""
 
 from __future__ import annotations
 
@@ -29,15 +29,16 @@ class Missing(NamedTuple):
 def missing(wanted: Span, covered: Sequence[Span], due: Sequence[Span], grid: BarGrid) -> Missing:
     """Find the spans to fetch within ``wanted``.
 
+    The end of a segment is moved up to the next expected bar, so that coverage is not broken up
+    while the market is closed. If the market is closed right before a segment, those hours become
+    part of it, even if some of them are covered, because vendors send bars then that no calendar
+    expects.
+
     Args:
         wanted: Requested span, already cut before the first bar that has not closed.
         covered: Covered spans, which need not be fetched.
         due: Covered spans to fetch again because their bars have settled.
-        grid: Positions at which bars are expected.
-
-    The end of a segment is moved up to the next expected bar, so that coverage is not broken up
-    while the market is closed. Hours when the market is closed right before a segment belong to it,
-    even if part of them is covered, because vendors send bars in them that no calendar expects.
+        grid: Calendar, timeframe and anchor of the series.
     """
     trusted = subtract(covered, due)
     again = intersect([wanted], due)
@@ -63,19 +64,19 @@ def missing(wanted: Span, covered: Sequence[Span], due: Sequence[Span], grid: Ba
 
 
 def holes(answered: Span, present: Stamps, grid: BarGrid) -> list[Span]:
-    """Return the result of :func:`hole_edges` as spans."""
+    """Return the result of :func:`hole_edges` as a list of spans."""
     return spans_of(hole_edges(answered, present, grid))
 
 
 def hole_edges(answered: Span, present: Stamps, grid: BarGrid) -> Edges:
-    """Return the parts of ``answered`` that lack an expected bar, each up to the next bar.
+    """Return the holes in an answer: the parts of ``answered`` in which expected bars are missing.
 
-    A part before the first bar begins with ``answered`` itself.
+    Each hole ends at the next bar. A hole before the first bar begins at the start of ``answered``.
 
     Args:
         answered: Half-open span that the answer is for.
         present: Timestamps of the answer's bars, ascending, int64, UTC milliseconds.
-        grid: Positions at which bars are expected.
+        grid: Calendar, timeframe and anchor of the series.
     """
     expected = grid.opens(answered)
     absent = expected[~among(expected, present)]

@@ -23,7 +23,7 @@ _PART_MS = 90 * DAY_MS
 
 
 class GridOutline(NamedTuple):
-    """The number of expected bars in a span, and the timestamps of the first and the last."""
+    """The number of expected bars in a span, and the timestamps of the first and the last one."""
 
     bars: int
     first: int | None
@@ -32,18 +32,18 @@ class GridOutline(NamedTuple):
 
 @dataclass(frozen=True)
 class BarGrid:
-    """The timestamps at which a series' bars can open, by its calendar, timeframe and anchor."""
+    """The timestamps at which bars can open, given a series' calendar, timeframe and anchor."""
 
     calendar: MarketCalendar
     timeframe: Timeframe
     anchor: str = "session"
 
     def opens(self, span: Span) -> Stamps:
-        """Return the stamps of all expected bars in ``span``."""
+        """Return the timestamps of all expected bars in ``span``."""
         return self.calendar.opens(self.timeframe, span, self.anchor)
 
     def outline(self, span: Span) -> GridOutline:
-        """Return the number of expected bars in ``span``, with the first and the last stamp."""
+        """Return the number of expected bars in ``span``, and the first and last timestamp."""
         size = _PART_MS if self.timeframe.is_intraday else max(span.end - span.start, 1)
         count, first, last = 0, None, None
         for start in range(span.start, span.end, size):
@@ -54,7 +54,7 @@ class BarGrid:
         return GridOutline(count, first, last)
 
     def outlines(self, spans: Iterable[Span]) -> Iterator[GridOutline]:
-        """Yield the outline of each span; the spans must be ascending and disjoint."""
+        """Yield the outline of each span, as from :meth:`outline`; spans must be ascending and disjoint."""
         for group in _of_at_most(spans, _PART_MS):
             if len(group) == 1:
                 yield self.outline(group[0])
@@ -74,8 +74,9 @@ class BarGrid:
         """Return, for each span, whether a bar is expected in it.
 
         Args:
-            spans: Spans to check. Short ones that follow each other closely are looked up together.
-            required: Whether to count only the bars that every vendor must have.
+            spans: Spans to check. Short spans that closely follow one another are looked up
+                together.
+            required: If True, only the bars that every vendor must have are counted.
         """
         edges = edges_of(spans)
         reach = edges[1:, 1] - edges[:-1, 0]
@@ -94,7 +95,10 @@ class BarGrid:
         return expected
 
     def no_bar(self, span: Span) -> str:
-        """Return the reason to record for a span without bars: no bar, or that its holidays are unknown."""
+        """Return the reason to record for a span without bars.
+
+        Either no bar exists in the span, or the calendar does not know the holidays in it.
+        """
         return HOLIDAYS_UNKNOWN if self.calendar.unrecorded(span) else NO_BAR
 
     def aligned(self, stamps: Stamps) -> NDArray[np.bool_]:
@@ -120,18 +124,22 @@ class BarGrid:
         return self.calendar.settles(self.timeframe, stamps, settle_ms, self.anchor)
 
     def next_open(self, stamp_ms: int) -> int:
-        """Return the first expected stamp at or after ``stamp_ms``."""
+        """Return the first expected timestamp at or after ``stamp_ms``."""
         return self.calendar.next_open(self.timeframe, stamp_ms, self.anchor)
 
     def back(self, end_ms: int, count: int) -> int:
-        """Return the stamp of the ``count``-th expected bar before ``end_ms``."""
+        """Return the timestamp of the ``count``-th expected bar before ``end_ms``."""
         return self.calendar.back(self.timeframe, end_ms, count, self.anchor)
 
     def first_open(self, cap: int, now_ms: int) -> int:
-        """Return the first timestamp whose bar may not have closed, expected or not.
+        """Return the first timestamp whose bar, expected or not, may not have closed yet.
 
-        ``cap`` is the timestamp of the first expected bar that has not closed. While the market is
-        closed, an off-calendar bar may open before that and may not have closed either.
+        While the market is closed, an off-calendar bar may open before ``cap`` and may not have
+        closed either.
+
+        Args:
+            cap: Timestamp of the first expected bar that has not closed.
+            now_ms: Current time in UTC milliseconds.
         """
         step = self.timeframe.step_ms
         if cap <= now_ms or step is None or step > DAY_MS:

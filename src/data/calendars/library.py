@@ -3,7 +3,8 @@
 The library declares holidays and changed weeks by subclassing pandas offsets. From pandas 3 on, the
 overridden methods are not called: Orthodox Easter raises, Passover falls on Easter, and changed
 weeks are silently treated as Monday to Friday. This module applies such rules one date at a time,
-and passes the trading days as plain dates. Hours, breaks and half days are still the library's.
+and passes the trading days as plain dates. Hours, breaks and half days are used as the library
+declares them.
 """
 
 from __future__ import annotations
@@ -23,13 +24,13 @@ from .corrections import CLOSE_TIMES, CLOSED, LATE_OPENS, PAUSES
 
 @cache
 def library_class(name: str) -> Any:
-    """Return a corrected subclass of the library's class for an exchange.
+    """Return a corrected subclass of the ``exchange_calendars`` class for an exchange.
 
-    The library's public ``get_calendar`` is not used because it builds a calendar immediately and
-    keeps one per name for the whole process. Using a class does not affect a user's own calendars.
+    The package's public ``get_calendar`` is not used because it builds a calendar immediately and
+    keeps one per name for the whole process. Subclassing does not affect a user's own calendars.
 
     Raises:
-        ConfigError: The library does not know the code.
+        ConfigError: ``exchange_calendars`` does not know the code.
     """
     import exchange_calendars
     from exchange_calendars import calendar_utils, errors
@@ -50,7 +51,7 @@ def days_of_trading(calendar: Any, dates: Span) -> NDArray[np.datetime64]:
     """Return the dates in ``[start, end)`` on which an exchange trades, as ``datetime64[D]``.
 
     Args:
-        calendar: Instance of the library's class, built or not.
+        calendar: Instance of an ``exchange_calendars`` class; it need not be built yet.
         dates: Half-open range of dates, in milliseconds.
     """
     days = np.arange(dates.start // DAY_MS, dates.end // DAY_MS).astype("M8[D]")
@@ -83,7 +84,7 @@ def _stamps(days: Iterable[Any]) -> list[Any]:
 
 
 def _mended(declared: Any) -> Any:
-    """Return a subclass that applies rules date by date, and lists its trading days explicitly."""
+    """Return a subclass that applies holiday rules one date at a time and lists its trading days."""
 
     class Mended(declared):  # type: ignore[misc]
         dates = Span(0, 0)  # dates for which the calendar is built; set by a subclass
@@ -102,7 +103,7 @@ def _mended(declared: Any) -> Any:
 
         @property
         def day(self) -> Any:
-            """Return the offset from one session to the next."""
+            """Return the offset from one trading day to the next."""
             from pandas.tseries.offsets import CustomBusinessDay
 
             days = np.arange(self.dates.start // DAY_MS, self.dates.end // DAY_MS).astype("M8[D]")
@@ -113,7 +114,7 @@ def _mended(declared: Any) -> Any:
 
 
 def _corrected(declared: Any, code: str) -> Any:
-    """Return a subclass that adds what the library lacks for an exchange."""
+    """Return a subclass with an exchange's dates and times that ``exchange_calendars`` lacks."""
     if not any(code in table for table in (CLOSED, LATE_OPENS, CLOSE_TIMES)):
         return declared
 
@@ -140,11 +141,11 @@ def _corrected(declared: Any, code: str) -> Any:
 
 
 def built(name: str, dates: Span) -> Any:
-    """Build the library's calendar for an exchange.
+    """Build the ``exchange_calendars`` calendar for an exchange, with corrections.
 
     Args:
         name: Code of the exchange.
-        dates: Half-open range of dates, in milliseconds, within the calendar's bounds.
+        dates: Half-open range of dates, in milliseconds, within those that the package covers.
     """
     base = library_class(name)
     bounds = (date_of(ms).isoformat() for ms in (dates.start, dates.end - DAY_MS))
@@ -161,7 +162,10 @@ def _index(days: Iterable[Any]) -> Any:
 
 
 def _working(days: Any) -> Any:
-    """Fix the rules of a holiday calendar that pandas ignores; anything else is returned unchanged."""
+    """Return a holiday calendar whose rules work even if pandas would ignore their overrides.
+
+    Anything else is returned unchanged.
+    """
     rules = getattr(days, "rules", ())
     if not any(map(_is_overridden, rules)):
         return days
@@ -173,7 +177,7 @@ def _is_overridden(rule: Any) -> bool:
 
 
 def _applies_itself(offset: Any) -> bool:
-    """Return whether an offset's class, from the library, overrides how the offset is applied."""
+    """Return whether an offset's class, in ``exchange_calendars``, overrides how pandas applies it."""
     return any(
         "_apply" in vars(one) and one.__module__.startswith("exchange_calendars")
         for one in type(offset).__mro__
@@ -186,7 +190,7 @@ def _offsets(rule: Any) -> list[Any]:
 
 
 def _by_date(rule: Any) -> Any:
-    """Return an equivalent rule that applies its offsets' overrides one date at a time."""
+    """Return an equivalent rule that calls its offsets' overridden methods for one date at a time."""
     from pandas import Timestamp
     from pandas.tseries.holiday import Holiday
 

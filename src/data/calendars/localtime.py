@@ -21,14 +21,14 @@ _MS = timedelta(milliseconds=1)
 
 
 def local_to_utc(zone: ZoneInfo, local_ms: int) -> int:
-    """Return the UTC instant of a wall time in ``zone``."""
+    """Return the UTC instant of a local (wall) time in ``zone``."""
     offset = _wall(local_ms).replace(tzinfo=zone).utcoffset()
     return local_ms - (offset or timedelta()) // _MS
 
 
 @lru_cache(8192)  # every series uses the same days
 def offset_ms(zone: ZoneInfo, utc_ms: int) -> int:
-    """Return how far local time in ``zone`` is ahead of UTC at ``utc_ms``, in milliseconds."""
+    """Return by how many milliseconds local time in ``zone`` is ahead of UTC at ``utc_ms``."""
     local = zone.fromutc(_wall(utc_ms).replace(tzinfo=zone))
     return to_ms(local.replace(tzinfo=None)) - to_ms(_wall(utc_ms))
 

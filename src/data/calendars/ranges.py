@@ -1,11 +1,11 @@
 """Converts the range bounds that callers pass into timestamps.
 
 A datetime is an instant. Naive means UTC, aware is converted. A bar is included if its timestamp is
-from the first instant to the last, both inclusive. Two equal instants therefore select one intraday
-bar; for daily bars they are rejected. A date (``date``, ``"2024-12-31"``, a ``numpy.datetime64`` in
-days) is a whole session date of the venue. A year or a month (``"2024"``, ``"2024-06"``) means its
-first date as a start and its last one as an end. :mod:`.written_times` handles times relative to
-now (``"today"``, ``"-30d"``).
+between the first and the last instant, both inclusive. Two equal instants therefore select one
+intraday bar; for daily bars they are rejected. A date (``date``, ``"2024-12-31"``, a
+``numpy.datetime64`` in days) is a whole session date of the venue. A year or a month (``"2024"``,
+``"2024-06"``) means its first date as a start and its last one as an end. :mod:`.written_times`
+handles times relative to now (``"today"``, ``"-30d"``).
 """
 
 from __future__ import annotations
@@ -66,32 +66,32 @@ def resolve_range(
     bars: Any = None,
     closed_by_ms: int | None = None,
 ) -> tuple[Span, int | None]:
-    """Convert bounds into a span of timestamps; also return the number of bars, if requested.
+    """Convert bounds into a span of timestamps, and also return the number of bars if one is requested.
 
     Args:
         instrument: Instrument of the bars; its venue defines what a date means.
         timeframe: Length of the bars.
         start: First timestamp requested, or a :class:`~.written_times.Period` before the end. If
-            ``start`` and ``bars`` are both None, the last 500 closed bars are meant, or as many as
-            fit into a century.
+            ``start`` and ``bars`` are both None, the range is the last 500 closed bars, or as many
+            as fit into a century.
         end: Last timestamp requested, inclusive; None, or anything in the future, means now. If
-            ``bars`` is given, it is the instant by which the bars must have closed.
+            ``bars`` is given, ``end`` is the instant by which the bars must have closed.
         now_ms: Current time in UTC milliseconds.
-        bars: Number of bars requested up to ``end``; not together with ``start``.
-        closed_by_ms: Bars that close later are excluded; see :func:`closing_time`. This may be
-            outside the other bounds, and the result may be empty.
+        bars: Number of bars requested up to ``end``; cannot be combined with ``start``.
+        closed_by_ms: Instant by which bars must have closed; see :func:`closing_time`. It may be
+            outside the other bounds, in which case the result may be empty.
 
     Returns:
         The half-open span of timestamps, and the number of bars or None. If there is a number, the
         span begins with the first bar that the calendar expects under the session anchor. It ends
-        before the first timestamp whose bar has not closed by ``end``, under either anchor, or by
+        before the first timestamp whose bar, under either anchor, has not closed by ``end`` or by
         now.
 
     Raises:
         BadRangeError: A bound is not a time, or is outside the years 1900 to 2261; the start is in
-            the future; the end is before the start or, for daily and longer bars, the same
-            instant; or the count is not a positive integer, comes with a start, or goes back
-            beyond 1900.
+            the future; the end is before the start or, for daily and longer bars, the same instant;
+            or the count is not a positive integer, is combined with a start, or goes back beyond
+            1900.
     """
     high = _bound("end", end, instrument, now_ms)
     low = _bound("start", start, instrument, now_ms, high)
@@ -116,9 +116,9 @@ def _usual_count(timeframe: Timeframe) -> int:
 
 
 def closing_time(instrument: Instrument, closed_by: Any, now_ms: int) -> int | None:
-    """Return the instant by which bars must have closed, at most now; None for None.
+    """Convert ``closed_by`` to the instant by which bars must have closed; None for None.
 
-    A date means the end of that session date at the venue.
+    The result is never later than now. A date means the end of that session date at the venue.
 
     Raises:
         BadRangeError: The value is not a time, or is outside the years 1900 to 2261.
@@ -130,7 +130,7 @@ def closing_time(instrument: Instrument, closed_by: Any, now_ms: int) -> int | N
 def resolve_instants(instrument: Instrument, start: Any, end: Any, now_ms: int) -> Span:
     """Convert two bounds, both inclusive, into a span of instants, which may be in the future.
 
-    A date means its hours at the venue, as everywhere.
+    A date means its hours at the venue, as it does for every range.
 
     Raises:
         BadRangeError: A bound is not a time, or is outside the years 1900 to 2261, or the end is
@@ -149,12 +149,13 @@ def resolve_instants(instrument: Instrument, start: Any, end: Any, now_ms: int) 
 def resolve_days(
     instrument: Instrument, start: Any, end: Any, now_ms: int
 ) -> tuple[date | None, date | None]:
-    """Convert two bounds into session dates, both inclusive; None for None.
+    """Convert two bounds into session dates, both inclusive; a bound of None remains None.
 
     An instant means the session date that it belongs to at the venue.
 
     Raises:
-        BadRangeError: The same errors as in :func:`resolve_instants`.
+        BadRangeError: A bound is not a time, or is outside the years 1900 to 2261, or the end is
+            before the start.
     """
     high = _bound("end", end, instrument, now_ms)
     low = _bound("start", start, instrument, now_ms, high)
@@ -171,9 +172,10 @@ def resolve_day(subject: str, name: str, value: Any, now_ms: int) -> date | None
     """Convert a bound to a UTC date, for requests without a venue; None for None.
 
     Args:
-        subject, name: Subject of the request, and name of the argument, for messages.
-        value: Bound, as in :func:`resolve_range`. An instant means its UTC date. A month or year
-            means its last date or, if ``name`` is ``start``, its first.
+        subject: Subject of the request, for messages.
+        name: Name of the argument, for messages.
+        value: Bound in any form that :func:`resolve_range` accepts. An instant means its UTC date.
+            A month or year means its last date or, if ``name`` is ``start``, its first.
         now_ms: Current time in UTC milliseconds.
 
     Raises:
@@ -219,7 +221,7 @@ class _Bound(NamedTuple):
 def _between(
     instrument: Instrument, timeframe: Timeframe, low: _Bound, high: _Bound | None, now_ms: int
 ) -> Span:
-    """Return the span of timestamps from ``low`` to ``high``, up to now at most."""
+    """Return the span of timestamps from ``low`` to ``high``, or to now if that is earlier."""
     if low.first_ms > now_ms:
         raise _refused(instrument, f"{low.text} is in the future (now: {iso(now_ms)})")
     first = low.first_stamp(timeframe)
@@ -249,7 +251,7 @@ def _last_bars(
 ) -> Span:
     """Return the span of the last ``count`` bars that closed by ``high`` and by both ``times``.
 
-    These are the current time and the time by which bars must be known.
+    ``times`` are the current time and the time by which bars must have closed.
     """
     now_ms, closed_by = times
     if high is not None:
@@ -269,7 +271,7 @@ def _last_bars(
 def _closed_by(
     instrument: Instrument, timeframe: Timeframe, span: Span, times: tuple[int, int]
 ) -> Span:
-    """Return the part of ``span`` whose bars had closed by ``times[1]``; ``times[0]`` is the current time.
+    """Limit ``span`` to bars that had closed by the second of ``times``; the first is the current time.
 
     Some vendors align bars to the session's open and others to the clock, so every bar before the
     end of the result must have closed under either anchor.
@@ -285,7 +287,7 @@ def _closed_by(
 
 
 def _first_unknown(calendar: MarketCalendar, timeframe: Timeframe, known_ms: int) -> int:
-    """Return the first stamp whose bar may not have closed at ``known_ms``.
+    """Return the first timestamp whose bar may not have closed by ``known_ms``.
 
     Every expected bar before it has closed, whatever the vendor's anchor. While the market is
     closed, the next expected bar is far ahead; an off-calendar bar may come before that.
@@ -298,7 +300,7 @@ def _first_unknown(calendar: MarketCalendar, timeframe: Timeframe, known_ms: int
 def _end_of_now(instrument: Instrument, timeframe: Timeframe, now_ms: int) -> int:
     """Return the end of the span of timestamps whose bars can have begun by now.
 
-    A session in Sydney or of FX begins before the UTC day that it is named after.
+    A session in Sydney, or an FX session, begins before the UTC day that it is named after.
     """
     if timeframe.is_intraday:
         return now_ms + 1
@@ -321,7 +323,7 @@ def _begun(
 def _bound(
     name: str, value: Any, instrument: Instrument, now_ms: int, high: _Bound | None = None
 ) -> _Bound | None:
-    """Parse one bound; None for None. A period counts back from ``high``.
+    """Parse one bound; return None for None. A period is counted back from ``high``.
 
     Raises:
         BadRangeError: The value is not a time, or is outside the supported years.
@@ -352,7 +354,7 @@ def _bound(
 
 
 def _read(name: str, value: Any, instrument: Instrument) -> _Bound | None:
-    """Parse a bound whose meaning does not depend on the current time; None for any other.
+    """Parse a bound whose meaning does not depend on the current time; return None for any other.
 
     Raises:
         BadRangeError: The value is outside the supported years.
@@ -422,7 +424,7 @@ def _is_finer(moment: datetime, value: Any) -> bool:
 
 
 def _count(bars: Any, instrument: Instrument) -> int:
-    """Return a number of bars after checking that it is a positive integer of plausible size."""
+    """Check that ``bars`` is a positive integer of plausible size, and return it."""
     try:
         count = 0 if isinstance(bars, bool) else operator.index(bars)
     except TypeError:

@@ -17,7 +17,7 @@ class Session(NamedTuple):
     Attributes:
         day: Session date, which is the date of the daily bar.
         open_ms, close_ms: UTC instants ``[open, close)``; futures and FX open the evening before.
-        breaks: Pauses in between, such as lunch; they are not gaps.
+        breaks: Pauses within the session, such as lunch; they are not gaps.
     """
 
     day: date

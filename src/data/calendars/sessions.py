@@ -1,4 +1,4 @@
-"""Calendars that consist of sessions, based on a table of trading hours, and the one for currencies."""
+"""Calendars built from a table of trading hours, including the one for currencies."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _CLOSURE_MS = 60 * DAY_MS
 
 @dataclass(frozen=True)
 class SessionTable:
-    """A table of sessions: ascending columns of UTC milliseconds, read-only.
+    """A read-only table of sessions, with ascending columns of UTC milliseconds.
 
     Attributes:
         days: Session dates, as timestamps.
@@ -78,15 +78,16 @@ class SessionTable:
 
 
 class SessionCalendar:
-    """Implementation of :class:`~.calendar.MarketCalendar` on a table of sessions.
+    """Implementation of :class:`~.calendar.MarketCalendar` that uses a table of sessions.
 
     Args:
         name: Code of the calendar.
-        zone: Returns the venue's time zone; called when first needed.
-        load: Returns all sessions dated from a first to a last timestamp, both inclusive.
+        zone: Function that returns the venue's time zone; called when first needed.
+        load: Function that returns all sessions dated from a first to a last timestamp, both
+            inclusive.
         clock: Whether intraday bars follow the clock regardless of the requested anchor.
-        unrecorded: Returns the parts of a span whose holidays are unknown; by default there are
-            none.
+        unrecorded: Function that returns the parts of a span whose holidays are unknown; by default
+            there are none.
     """
 
     def __init__(
@@ -135,7 +136,7 @@ class SessionCalendar:
         return self._unrecorded(supported)
 
     def opens(self, timeframe: Timeframe, span: Span, anchor: str = "session") -> Stamps:
-        """Return the stamps of all expected bars in ``[start, end)``, ascending."""
+        """Return the timestamps of all expected bars in ``[start, end)``, ascending."""
         supported = span.clip(SUPPORTED)
         if supported.is_empty:
             return np.empty(0, dtype=np.int64)
@@ -182,8 +183,8 @@ class SessionCalendar:
         """Return when each bar becomes final.
 
         An intraday bar is final ``settle_ms`` after its close. A longer bar is final at the next
-        session's open, but not before ``settle_ms`` after its close. The latter matters for FX from
-        Monday to Thursday, whose sessions are contiguous.
+        session's open, but not before ``settle_ms`` after its close. The latter matters for FX,
+        where each session from Monday to Thursday ends when the next one opens.
         """
         closes = self.closes(timeframe, stamps, anchor)
         if timeframe.is_intraday or not len(closes):
@@ -196,7 +197,7 @@ class SessionCalendar:
         return settled
 
     def next_open(self, timeframe: Timeframe, stamp_ms: int, anchor: str = "session") -> int:
-        """Return the first expected stamp at or after ``stamp_ms``.
+        """Return the first expected timestamp at or after ``stamp_ms``.
 
         Raises:
             BadRangeError: No bar is expected before the year 2262.
@@ -207,10 +208,10 @@ class SessionCalendar:
             if len(stamps):
                 return int(stamps[0])
             start, reach = start + reach, reach * 2
-        raise BadRangeError(f"{self.name} expects no {timeframe} bar after {iso(stamp_ms)}")
+        raise BadRangeError(f"{self.name} does not expect a {timeframe} bar after {iso(stamp_ms)}")
 
     def back(self, timeframe: Timeframe, end_ms: int, count: int, anchor: str = "session") -> int:
-        """Return the stamp of the ``count``-th expected bar before ``end_ms`` (exclusive).
+        """Return the timestamp of the ``count``-th expected bar before ``end_ms`` (exclusive).
 
         Raises:
             BadRangeError: ``count`` is not positive, or the bar would be before 1900.
@@ -236,14 +237,14 @@ class SessionCalendar:
     # --- implementation ------------------------------------------------------------------
 
     def _table(self, first_ms: int, last_ms: int) -> SessionTable:
-        """Return the sessions dated ``[first, last]`` within the supported years."""
+        """Return the sessions dated from ``first_ms`` to ``last_ms``, within the supported years."""
         # In whole days, which are the same for every instant of a day.
         first = -(-max(first_ms, SUPPORTED.start) // DAY_MS) * DAY_MS
         last = min(last_ms, SUPPORTED.end - DAY_MS) // DAY_MS * DAY_MS
         return self._load(first, last) if first <= last else SessionTable.of([])
 
     def _around(self, span: Span) -> SessionTable:
-        """Return the sessions in and near ``span``: all that may be relevant to an instant in it."""
+        """Return the sessions in and near ``span``: all that can matter for an instant in it."""
         return self._table(span.start - _REACH_MS, span.end + _REACH_MS)
 
     def _on_clock(self, step: int, anchor: str) -> bool:
@@ -252,7 +253,7 @@ class SessionCalendar:
         return (self._clock or anchor == "clock") and DAY_MS % step == 0
 
     def _grid(self, table: SessionTable, step: int, anchor: str) -> Stamps:
-        """Return the stamps of all intraday bars of these sessions."""
+        """Return the timestamps of all intraday bars in the sessions of ``table``."""
         begins, ends = table.stretches
         on_clock = self._on_clock(step, anchor)
         if on_clock:
@@ -266,7 +267,10 @@ class SessionCalendar:
         return stamps[fresh]
 
     def _offsets(self, instants: Stamps) -> Stamps:
-        """Return how many milliseconds local time is ahead of UTC; looked up once a day unless it changes."""
+        """Return by how many milliseconds local time is ahead of UTC at each instant.
+
+        It is looked up once per day, and for each instant only on days when it changes.
+        """
         zone = self._zone()
         days, at = np.unique(instants // DAY_MS, return_inverse=True)
         edges = np.append(days, days + 1).tolist()
@@ -277,15 +281,16 @@ class SessionCalendar:
         return offsets
 
     def _buckets(self, timeframe: Timeframe, span: Span) -> Stamps:
-        """Return the stamps of all daily or longer bars that can start in ``span``."""
+        """Return the timestamps of all daily or longer bars that can start in ``span``."""
         last = start_at(timeframe, bucket_at(timeframe, span.end) + 1)
         days = self._table(span.start, last).days
         return start_of(timeframe, distinct(bucket_of(timeframe, days)))
 
     def _from_opens(self, stamps: Stamps, local: Stamps, step: int) -> NDArray[np.bool_]:
-        """Return, for each timestamp, whether it is a whole number of steps from a session's open.
+        """Return, for each timestamp, whether it is a whole number of steps from the open.
 
-        That is the open of its own trading period or, outside of trading, of an adjacent one.
+        The open is that of the trading period that contains the timestamp or, outside of trading,
+        of the one before or after it.
         """
         begins, ends = self._around(Span(int(stamps.min()), int(stamps.max()) + 1)).stretches
         if not len(begins):
@@ -345,12 +350,12 @@ _SUBSTITUTE = (-24, 17)
 
 
 class ForexCalendar(SessionCalendar):
-    """Sessions Monday to Friday, each from 17:00 New York time on the previous day to 17:00.
+    """Sessions from Monday to Friday, each from 17:00 New York time on the previous day to 17:00.
 
     A session is dated by the day on which it closes. There are none on 1 January and 25 December.
-    Intraday bars follow the New York clock, so a ``4h`` bar may span the change of day. Around
-    these holidays, dealers keep different hours. Sessions include the hours of all dealers, and an
-    intraday bar is required only when every dealer trades.
+    Intraday bars follow the New York clock, so a ``4h`` bar may extend across the end of a session.
+    Around these two holidays, currency dealers keep different hours. Sessions include the hours of
+    all dealers, but an intraday bar is required only at times when every dealer trades.
     """
 
     def __init__(self) -> None:
@@ -360,7 +365,7 @@ class ForexCalendar(SessionCalendar):
         return local_to_utc(_NEW_YORK, day + _ROLL_MS)
 
     def required(self, timeframe: Timeframe, span: Span, anchor: str = "session") -> Stamps:
-        """Return the stamps of the expected bars in ``[start, end)`` that every dealer has."""
+        """Return the timestamps of the expected bars in ``[start, end)`` that every dealer has."""
         stamps = self.opens(timeframe, span, anchor)
         if not timeframe.is_intraday or not len(stamps):
             return stamps

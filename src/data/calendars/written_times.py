@@ -1,9 +1,9 @@
 """Parses times as people write them (``2024``, ``2024-06``, ``today``, ``-30d``), and durations.
 
-Units are ``m`` or ``min``, ``h``, ``d``, ``w`` or ``wk``, ``M`` or ``mo``, ``y``. Case matters
-only for ``m`` and ``M``. A length is a number and a unit, such as ``1y``. Minutes and hours give
-an instant; days and longer units give a date, which means the whole session date of the venue. A
-month before 31 March is the last day of February.
+Units are ``m`` or ``min``, ``h``, ``d``, ``w`` or ``wk``, ``M`` or ``mo``, ``y``. Case matters only
+for ``m`` and ``M``. A length is a number and a unit, such as ``1y``. Counting back minutes or hours
+gives an instant; counting back days or longer units gives a date, which means the whole session
+date of the venue. One month before 31 March is the last day of February.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ class Length(NamedTuple):
     is_of_days: bool = False
 
     def before(self, day: date, now_ms: int) -> date | datetime:
-        """Return the date or instant this long before ``day`` or ``now_ms``, from year 1 on."""
+        """Return the date or instant this long before ``day`` or ``now_ms``, at earliest in year 1."""
         try:
             if self.months:
                 return months_before(day, self.months)
@@ -49,7 +49,7 @@ class Length(NamedTuple):
 
 
 class Period(NamedTuple):
-    """The argument ``period``: how far back from its end a range goes.
+    """The argument ``period``: how far a range goes back from its end.
 
     It is passed to :func:`~.ranges.resolve_range` as the start.
     """
@@ -96,7 +96,7 @@ def relative(value: Any, today: date, now_ms: int) -> date | datetime | None:
 
     Args:
         value: ``now``, ``today``, ``yesterday``, a duration after a minus sign (``-30d``), or a
-            timedelta, which means that long before now regardless of its sign.
+            timedelta. A timedelta always means a time before now, regardless of its sign.
         today: Current date at the venue.
         now_ms: Current time in UTC milliseconds.
     """

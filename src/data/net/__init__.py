@@ -1,1 +1,1 @@
-"""Everything that leaves this machine: transports, limits, retries."""
+"""Everything that sends requests to other machines: transports, limits, retries."""

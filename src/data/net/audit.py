@@ -1,4 +1,4 @@
-"""An audit log of every request and login with a key; the log does not contain the key."""
+"""An audit log of every request and login that uses a key; the key itself is never logged."""
 
 from __future__ import annotations
 
@@ -18,12 +18,13 @@ _SHOWN = 8
 
 
 def note_use(request: HttpRequest, record: SendRecord, account: Callable[[], str]) -> None:
-    """Log a request that was sent with a key: time, vendor, account and outcome.
+    """Log a request that was sent with a key: its vendor, account, address and outcome.
 
     Args:
         request: Request that was sent; one without a key is not logged.
-        record: Record of the outcome.
-        account: Returns the account's name in the state; not called while the logger is off.
+        record: Record of the attempt and its outcome.
+        account: Function that returns the name under which the account is stored; called only if
+            the logger is on.
     """
     has_key = bool(request.secret_params or request.secret_headers)
     if not has_key or not _log.isEnabledFor(logging.INFO):
@@ -53,9 +54,10 @@ def note_login(
     Args:
         vendor: Vendor of the stream.
         address: Address of the stream, without the key.
-        attempt: Number of the attempt, 1 for the first since bars arrived.
+        attempt: Number of the attempt, counted from 1 since bars last arrived.
         outcome: ``ok``, the name of an error class, or ``unanswered``.
-        account: Returns the account's name; not called while the logger is off.
+        account: Function that returns the name under which the account is stored; called only if
+            the logger is on.
     """
     if not _log.isEnabledFor(logging.INFO):
         return
@@ -76,5 +78,5 @@ def note_login(
 
 
 def fingerprint(name: str) -> str:
-    """Return the digest's first characters in an account's name, enough to tell accounts apart."""
+    """Return the first characters of the digest in an account's name, enough to tell accounts apart."""
     return name.rpartition(":")[2][:_SHOWN]

@@ -28,7 +28,10 @@ _LONGEST_WAIT_S = 0.25 if sys.platform == "win32" else threading.TIMEOUT_MAX
 
 
 class LeftBehind:
-    """Counts the abandoned calls that are still running, by vendor. Thread-safe and fork-aware."""
+    """Counts, for each vendor, the abandoned calls that are still running.
+
+    Thread-safe and fork-aware.
+    """
 
     def __init__(self) -> None:
         self.lock = threading.Lock()
@@ -36,7 +39,7 @@ class LeftBehind:
         renew_after_fork(self)
 
     def after_fork(self) -> None:
-        """Start with a new lock and no threads, because a child has none of its parent's."""
+        """Start with a new lock and no threads, because a forked child has none of its parent's."""
         self.lock = threading.Lock()
         self.counts = Counter()
 
@@ -46,15 +49,15 @@ left_behind = LeftBehind()
 
 
 class BackgroundCall(Generic[T]):
-    """A call that runs in a daemon thread, in the caller's context. It begins immediately.
+    """A call that runs in a daemon thread, in the caller's context. It starts immediately.
 
     Args:
         vendor: Vendor that is called.
-        function: Function to call.
+        function: Function to run.
         name: Name of the thread.
 
     Raises:
-        CircuitOpenError: Four calls to this vendor were abandoned and have not ended.
+        CircuitOpenError: Four calls to this vendor were abandoned and are still running.
     """
 
     def __init__(self, vendor: str, function: Callable[[], T], name: str = "onetape") -> None:
@@ -81,7 +84,8 @@ class BackgroundCall(Generic[T]):
         """Return the call's result or raise its error; abandon the call after ``seconds``.
 
         Raises:
-            ProviderTimeoutError: The call took longer; or ``late`` if that is given.
+            ProviderTimeoutError: The call took longer. If ``late`` is given, that error is raised
+                instead.
         """
         try:
             if self._has_ended(seconds):
@@ -95,8 +99,8 @@ class BackgroundCall(Generic[T]):
     def result_within(self, deadline: Deadline) -> T:
         """Return the call's result or raise its error; abandon the call when its time runs out.
 
-        Pages that the call receives extend its time. Once abandoned, even by Ctrl-C, it cannot send
-        anything more.
+        Each page that the call receives extends its time. After it has been abandoned, even by
+        Ctrl-C, it cannot send anything more.
 
         Raises:
             ProviderTimeoutError: The deadline passed first.

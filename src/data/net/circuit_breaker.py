@@ -1,9 +1,9 @@
 """A circuit breaker, which decides whether an endpoint may be queried.
 
 It has no clock of its own. An endpoint is one class of data that a vendor serves, such as
-``bars/1d``. Its circuit is *closed* while it answers. After failures it is *open* for a while, in
-which no caller sends requests. Then it is *half-open*: exactly one caller tries, and the outcome
-decides for all.
+``bars/1d``. An endpoint's circuit is *closed* while the endpoint answers. After failures the
+circuit is *open* for a while, and no caller sends requests. Then it is *half-open*: exactly one
+caller makes a trial, and its outcome decides for all.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ _OUTCOMES: tuple[tuple[type[BaseException], Outcome], ...] = (
 
 
 def outcome_of(error: BaseException | None) -> Outcome:
-    """Return the outcome of a call for its circuit; ``says nothing`` if the vendor is not at fault."""
+    """Return the outcome of a call for its circuit, or ``says nothing`` if the vendor is not at fault."""
     if error is None:
         return "answered"
     if getattr(error, "is_no_fault", False):
@@ -56,12 +56,12 @@ def outcome_of(error: BaseException | None) -> Outcome:
 
 @dataclass(frozen=True)
 class BreakerTimings:
-    """The tolerance for one kind of failure, and the time for which the circuit then stays open.
+    """The number of failures of one kind that open the circuit, and the time it then stays open.
 
     Attributes:
         threshold: Number of failures in a row that open the circuit.
-        first_s: Seconds until the first trial; they double with every failed trial.
-        cap_s: Longest wait.
+        first_s: Seconds from opening to the first trial; the wait doubles with every failed trial.
+        cap_s: Longest wait in seconds.
     """
 
     threshold: int
@@ -69,21 +69,21 @@ class BreakerTimings:
     cap_s: float
 
     def cool_down(self, times: int) -> float:
-        """Return the seconds to wait after opening for the ``times``-th time in a row."""
+        """Return the seconds to wait after the circuit has opened ``times`` times in a row."""
         # The exponent is bounded, as the cap is reached long before.
         return min(self.cap_s, self.first_s * 2.0 ** min(times - 1, 60))
 
 
 @dataclass(frozen=True)
 class Circuit:
-    """The state of one endpoint; all times are seconds of the same clock.
+    """The state of one endpoint's circuit; all times are in seconds, measured on the same clock.
 
     Attributes:
         failures: Number of failures in a row.
         times: Number of times the circuit was opened in a row.
-        until_s: Time before which no caller sends requests; 0 while closed.
-        trial_until_s: Time by which the caller now trying will have finished.
-        answered_s: Time of the last answer, to the hour; 0 if there was none.
+        until_s: Time before which no caller sends requests; 0 while the circuit is closed.
+        trial_until_s: Time by which the trial in progress will have ended.
+        answered_s: Time of the last answer, accurate to an hour; 0 if there was none.
         reason: Description of the last failure.
     """
 
@@ -105,24 +105,25 @@ class Circuit:
         return NO_CONNECTION in self.reason
 
     def shut_for(self, now_s: float) -> float:
-        """Return the seconds until one caller may try, or 0 if requests are allowed now."""
+        """Return the seconds until one caller may make a trial, or 0 if requests are allowed now."""
         return 0.0 if self.is_closed else max(0.0, max(self.until_s, self.trial_until_s) - now_s)
 
 
 @dataclass(frozen=True)
 class CircuitPolicy:
-    """The policy that decides when a circuit opens and closes. Pure.
+    """The policy that decides when a circuit opens and closes. It has no side effects.
 
     Attributes:
         failing: Tolerance for timeouts, broken connections and server errors.
-        unreadable: Tolerance for responses that cannot be read, and rows that cannot be bars.
-        refused: Tolerance for refusals because of the plan or region. If the endpoint answered
-            within ``proof_s``, it may have refused only one symbol, so ``refusals_in_doubt``
-            refusals in a row are needed instead.
-        locked_out: Tolerance for an invalid key. Another key belongs to another account, which has
-            its own circuit.
-        refusals_in_doubt: Number of refusals in a row if the endpoint answered recently.
-        trial_s: Time that one trial may take before the next one.
+        unreadable: Tolerance for responses that cannot be parsed, and rows that are not valid bars.
+        refused: Tolerance for refusals because of the plan or region. An endpoint that answered
+            within ``proof_s`` may have refused only one symbol, so ``refusals_in_doubt`` refusals
+            in a row are needed instead.
+        locked_out: Tolerance for an invalid key. A different key belongs to another account, which
+            has its own circuit.
+        refusals_in_doubt: Number of refusals in a row that open the circuit if the endpoint
+            answered recently.
+        trial_s: Time after which a trial counts as ended and the next one may begin.
         proof_s: Time for which an answer proves that the endpoint is open to this account.
     """
 
@@ -135,7 +136,7 @@ class CircuitPolicy:
     proof_s: float = 86_400.0
 
     def enter(self, circuit: Circuit, now_s: float) -> Circuit:
-        """Return the circuit with a trial in progress; call this only if ``shut_for`` is 0."""
+        """Return the circuit with a trial in progress; call this only if ``shut_for`` returns 0."""
         return (
             circuit if circuit.is_closed else replace(circuit, trial_until_s=now_s + self.trial_s)
         )
@@ -143,14 +144,14 @@ class CircuitPolicy:
     def leave(
         self, circuit: Circuit, outcome: Outcome, now_s: float, *, trial: bool, reason: str = ""
     ) -> Circuit:
-        """Return the circuit after a call has ended; the same object if nothing changes.
+        """Return the circuit after a call has ended, or the same object if nothing changes.
 
         Args:
-            circuit: Circuit as it is now, not as it was when the call began.
+            circuit: Current circuit, which may have changed since the call began.
             outcome: Outcome of the call.
             now_s: Time when the call ended.
             trial: Whether this call was the trial of a half-open endpoint.
-            reason: Description of a failure.
+            reason: Description of the failure, if it failed.
         """
         if not circuit.is_closed and not trial:
             return circuit  # it began before the circuit opened, so the trial decides
@@ -163,19 +164,19 @@ class CircuitPolicy:
     def blame(
         self, circuit: Circuit, before: Circuit, outcome: Outcome, now_s: float, reason: str = ""
     ) -> Circuit:
-        """Return the circuit after an answer that was first accepted has turned out to be bad.
+        """Return the circuit after an answer that seemed good has turned out to be bad.
 
         The failures that the answer had erased count again, and so does the trial that it ended.
 
         Args:
-            circuit: Circuit as it is now, with the answer counted.
-            before: Circuit as it was when the call that returned the answer began.
+            circuit: Current circuit, in which the answer counts as good.
+            before: Circuit when the call that returned the answer began.
             outcome: Actual outcome of the answer.
-            now_s: Time when this was found out.
+            now_s: Time when the answer turned out to be bad.
             reason: Description of the failure.
         """
         if not circuit.is_closed or outcome in ("answered", "says nothing"):
-            return circuit  # the circuit has opened meanwhile, so the next trial decides
+            return circuit  # the circuit has opened in the meantime, so the next trial decides
         failures = max(before.failures, circuit.failures)
         counted = replace(before, failures=failures, answered_s=circuit.answered_s)
         return self._failed(counted, self._patience(circuit, outcome, now_s), now_s, reason)

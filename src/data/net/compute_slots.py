@@ -1,7 +1,7 @@
-"""Few threads of a job or batch compute at the same time; the others wait for vendors.
+"""Lets only a few threads of a job or batch compute at the same time; the others wait for vendors.
 
-All threads share one interpreter. Dozens that have something to compute take it from each other at
-each file that they open, and take almost twice the CPU time for it.
+All threads share one interpreter. If dozens of them have something to compute, they take it from
+one another at every file that they open, and use almost twice the CPU time.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _slots: ContextVar[threading.Semaphore | None] = ContextVar("compute_slots", def
 
 
 def compute_slots() -> threading.Semaphore:
-    """Return the semaphore that limits how many threads of a new job or batch compute at once."""
+    """Return a semaphore that limits how many threads of one job or batch compute at the same time."""
     return threading.Semaphore(MOST_COMPUTING)
 
 
@@ -29,10 +29,10 @@ def compute_slots() -> threading.Semaphore:
 def computing(shared: threading.Semaphore) -> Iterator[None]:
     """Run the block in one of the job's or batch's slots, after waiting for a free one.
 
-    Code in the block that waits for something other than the processor does so in :func:`waiting`.
+    Code in the block must use :func:`waiting` when it waits for anything other than the processor.
 
     Args:
-        shared: Slots of the job or batch, see :func:`compute_slots`.
+        shared: Semaphore of the job or batch; see :func:`compute_slots`.
     """
     with shared:
         token = _slots.set(shared)
@@ -44,13 +44,13 @@ def computing(shared: threading.Semaphore) -> Iterator[None]:
 
 @contextmanager
 def waiting(clock: Clock | None = None) -> Iterator[None]:
-    """Free this thread's slot while the block waits, and wait for another slot after the block.
+    """Give up this thread's compute slot while the block waits, and wait for a slot after the block.
 
-    If the thread has no slot, or has freed it already, this does nothing.
+    If the thread has no slot, or has already given it up, this does nothing.
 
     Args:
-        clock: Clock of the current call, if the wait for a slot is not to count toward the call's
-            time limit; None if it counts.
+        clock: Clock of the current call. If given, the wait for a slot does not count toward the
+            call's time limit.
     """
     shared = _slots.get()
     if shared is None:

@@ -1,7 +1,8 @@
-"""The time left, for a whole call by a user and for one request made on its behalf.
+"""The time limits of a user's call, and of each request made on its behalf.
 
-Both are stored in the context in which a call runs. Code deep inside that waits therefore needs no
-argument for them, and nothing remains after Ctrl-C, because the values end with the context.
+Both are stored in the context in which a call runs. Code deep inside the call can therefore wait
+without taking them as arguments, and nothing remains after Ctrl-C, because the values end with the
+context.
 """
 
 from __future__ import annotations
@@ -32,12 +33,12 @@ _CLOCK = SystemClock()
 
 
 class Wait(NamedTuple):
-    """A wait of a call.
+    """A wait during a call.
 
     Attributes:
         vendor: Vendor that the call waits for.
         why: Reason for the wait, as a clause.
-        until_s: End of the wait on the call's monotonic clock.
+        until_s: End of the wait, in seconds on the call's monotonic clock.
     """
 
     vendor: str
@@ -45,7 +46,7 @@ class Wait(NamedTuple):
     until_s: float
 
     def text(self, now_s: float) -> str:
-        """Describe the rest of the wait; empty if it has ended."""
+        """Describe the rest of the wait; the result is empty if it has ended."""
         left_s = self.until_s - now_s
         return f"waits {duration(left_s)} for {self.vendor}: {self.why}" if left_s > 0 else ""
 
@@ -53,29 +54,29 @@ class Wait(NamedTuple):
 class MustWait(BaseException):
     """Raised when a call that may not wait would have to; see :attr:`Deadline.may_wait`.
 
-    It is not an error: error handlers do not catch it, and it is neither counted nor reported.
+    It is not an error: handlers for errors do not catch it, and it is neither counted nor reported.
     """
 
 
 class Deadline:
-    """The end of a call. Thread-safe; the threads that work for one call share it.
+    """The time at which a call ends. Thread-safe; all threads that work for the call share it.
 
     Args:
-        clock: Clock on which the end is measured, and on which requests, retries, limits and leases
+        clock: Clock that measures the time, and with which requests, retries, limits and leases
             wait.
         timeout_s: Seconds from now after which the call ends in any case; None if it ends
             ``quiet_s`` seconds after its last page.
         quiet_s: Seconds without a page after which the call ends if ``timeout_s`` is None.
         outer: Deadline of the enclosing call, which this one cannot exceed.
         hint: Advice on how to get more time, for errors.
-        may_wait: Whether the call may wait for a vendor or another caller. If not, it ends with
-            :class:`MustWait` as soon as it would have to wait; until then it reads only stored
-            data.
+        may_wait: Whether the call may wait for a vendor or another caller. If not,
+            :class:`MustWait` is raised as soon as it would have to wait, so that it uses only
+            stored data.
 
     Attributes:
         pages: Number of pages received from vendors so far.
-        waited_for: Description of the last thing that the call waited for in vain, for its errors;
-            may be empty.
+        waited_for: Description, for errors, of the last thing that the call waited for in vain; may
+            be empty.
     """
 
     def __init__(
@@ -110,7 +111,7 @@ class Deadline:
 
     @property
     def is_over(self) -> bool:
-        """Whether no further waiting is allowed."""
+        """Whether the time has run out, so that no further waiting is allowed."""
         return self.left_s() <= 0
 
     @property
@@ -124,7 +125,7 @@ class Deadline:
         """A description of the call's time limit, for its errors."""
         if self._timeout_s is not None:
             return f"the time for this call ({duration(self._timeout_s)})"
-        return f"the time without a page from a vendor ({duration(self._quiet_s)})"
+        return f"the time allowed without a page from a vendor ({duration(self._quiet_s)})"
 
     def progress(self) -> None:
         """Record a page received by this call, or by the call whose result it waits for.
@@ -141,7 +142,7 @@ class Deadline:
 
     @contextmanager
     def telling(self, listener: Callable[[], object]) -> Iterator[None]:
-        """Call ``listener`` at every page while the block runs."""
+        """Call ``listener`` for every page that is received while the block runs."""
         self._listeners += (listener,)
         try:
             yield
@@ -150,7 +151,7 @@ class Deadline:
 
     @contextmanager
     def stopped(self) -> Iterator[None]:
-        """Exclude the time that the block takes from the call's time."""
+        """Exclude the time that the block takes from the time of the call."""
         started = self._clock.monotonic()
         try:
             yield
@@ -163,9 +164,9 @@ class Deadline:
             self._outer._prolong(seconds)
 
     def part(self) -> Deadline:
-        """Return the deadline for one vendor if another can still be queried after it.
+        """Return the deadline for one vendor, to be used if another one can still be queried after it.
 
-        The vendor gets two thirds of the remaining time, recomputed after each page.
+        The vendor gets two thirds of the call's remaining time, recomputed after each page.
         """
         return _Part(self._clock, self)
 
@@ -182,11 +183,11 @@ class Deadline:
         self.waited_for, self._end = waited_for, self._clock.monotonic()
 
     def over(self, vendor: str) -> ProviderTimeoutError:
-        """Return the error for a vendor that is not queried because no time is left."""
+        """Return the error for a vendor that was skipped because no time is left."""
         reason = self.waited_for or (self._outer.waited_for if self._outer else "")
         waited = f"; {reason}" if reason else ""
         error = ProviderTimeoutError(
-            f"{vendor} was skipped: {self.what} is over{waited}",
+            f"{vendor} was skipped: {self.what} has run out{waited}",
             provider=vendor,
             hint=self._hint,
         )
@@ -195,19 +196,19 @@ class Deadline:
 
 
 class _Part(Deadline):
-    """The deadline for one vendor: a share of the call's remaining time."""
+    """The deadline for one vendor, which may use a share of the call's remaining time."""
 
     def __init__(self, clock: Clock, call: Deadline) -> None:
         super().__init__(clock, quiet_s=_SHARE * call.left_s(), outer=call)
         self._whole = call
 
     def progress(self) -> None:
-        """Extend the call's deadline, and recompute this share of the call's remaining time."""
+        """Extend the call, and recompute this vendor's share of its remaining time."""
         super().progress()
         self._end = self._clock.monotonic() + _SHARE * self._whole.left_s()
 
     def over(self, vendor: str) -> ProviderTimeoutError:
-        """Return the error of the whole call, whose time limit is the one that the caller knows."""
+        """Return the error for the whole call, because its time limit is the one that the caller knows."""
         return self._whole.over(vendor)
 
 
@@ -222,7 +223,7 @@ def current_deadline(clock: Clock) -> Deadline:
 
 
 def check_time(vendor: str) -> None:
-    """Check, during work that does not query a vendor, that the caller's time limit has not expired.
+    """Check that the caller's time limit has not expired, during work that does not query a vendor.
 
     Args:
         vendor: Vendor whose answer is being processed, for the error.
@@ -243,14 +244,14 @@ def call_left_s() -> float:
 
 @contextmanager
 def call_time(clock: Clock, timeout_s: float | None) -> Iterator[None]:
-    """Make the block one call with its own time, or part of the current call.
+    """Make the block a call with its own time limit, or a part of the current call.
 
-    Use it where the context ends with the caller; :func:`run_call` has a context of its own.
+    Use this if the context ends with the caller; :func:`run_call` creates a context of its own.
 
     Args:
-        clock: Clock for measuring.
-        timeout_s: Time limit in seconds; None if the call ends after a time without a page. Inside
-            another call, the limit is at most what is left of that one.
+        clock: Clock that measures the time.
+        timeout_s: Time limit in seconds; None if the call ends after a certain time without a page.
+            Inside another call, the limit is at most the time that is left of that one.
     """
     outer = _call.get()
     if outer is not None and timeout_s is None:
@@ -269,7 +270,7 @@ def run_call(
     """Run ``function`` as a call, or as part of the current one, and return its result.
 
     Args:
-        clock, timeout_s: As for :func:`call_time`.
+        clock, timeout_s: See :func:`call_time`.
         function, arguments: Function to call, and its arguments.
     """
     return copy_context().run(_with_call_time, clock, timeout_s, function, arguments)
@@ -283,7 +284,7 @@ def _with_call_time(
 
 
 def run_job(clock: Clock, quiet_s: float, function: Callable[..., R], *arguments: object) -> R:
-    """Run ``function`` in a job that ends ``quiet_s`` after its last page; return its result."""
+    """Run ``function`` as a job, which ends ``quiet_s`` after its last page, and return its result."""
     deadline = Deadline(clock, quiet_s=quiet_s, hint=_OF_JOBS)
     return copy_context().run(_with_deadline, deadline, function, arguments)
 
@@ -300,12 +301,19 @@ def run_within(deadline: Deadline, function: Callable[..., R], *arguments: objec
 def run_reported(
     listener: Callable[[Wait], object], function: Callable[..., R], *arguments: object
 ) -> R:
-    """Run ``function`` and return its result; call ``listener`` before each longer wait in it."""
+    """Run ``function`` and return its result, calling ``listener`` before each longer wait in it."""
     return copy_context().run(_with_listener, listener, function, arguments)
 
 
 def note_wait(clock: Clock, vendor: str, seconds: float, why: str) -> None:
-    """Call the listener, if there is one, for a longer wait for a vendor."""
+    """Notify the listener, if there is one, of a longer wait for a vendor.
+
+    Args:
+        clock: Clock on which the wait is measured.
+        vendor: Vendor that the call waits for.
+        seconds: Length of the wait.
+        why: Reason for the wait, as a clause.
+    """
     listener = _listener.get()
     if listener is not None and seconds >= _LONG_WAIT_S:
         listener(Wait(vendor, why, clock.monotonic() + seconds))
@@ -315,9 +323,9 @@ def run_part(clock: Clock, has_others: bool, function: Callable[..., R], *argume
     """Run ``function``, which queries one vendor, within its share of the call's time.
 
     Args:
-        clock: Clock for measuring.
-        has_others: Whether another vendor can be queried afterwards, so that some time is left for
-            it.
+        clock: Clock that measures the time.
+        has_others: Whether another vendor can be queried afterwards, so that some time must be left
+            for it.
         function, arguments: Function to call, and its arguments.
     """
     if not has_others:
@@ -334,7 +342,7 @@ def _with_deadline(
 
 
 def seconds_of(timeout: object, symbol: object) -> float | None:
-    """Return a caller's ``timeout=`` argument after checking it: seconds, or None for no limit.
+    """Check a caller's ``timeout=`` argument; return it in seconds, or None for no limit.
 
     Raises:
         QueryError: The value is not a number, or not a finite one above 0.
@@ -367,13 +375,14 @@ def _with_listener(
 
 @dataclass
 class OneCall:
-    """The state of one user's call, which stays in the caller's thread.
+    """Facts about one call by a user, which stay in the caller's thread.
 
     Attributes:
         requests: Number of HTTP requests sent so far.
         answered_ms: Time of the last response by the vendor's clock, in UTC milliseconds; None if
             the vendor sent none.
-        late: Vendors that did not answer in time, each with the host that was queried.
+        late: Vendors that did not answer in time, each with the host that was queried; they are not
+            queried again in this call.
     """
 
     requests: int = 0
@@ -386,7 +395,7 @@ _one_call: ContextVar[OneCall | None] = ContextVar("one_call", default=None)
 
 @contextmanager
 def one_call() -> Iterator[OneCall]:
-    """Run the block as one call, or as part of the call that it is in."""
+    """Run the block as one call, or as part of the call that is already running."""
     if (running := _one_call.get()) is not None:
         yield running
         return
@@ -408,7 +417,7 @@ _down: ContextVar[dict[str, dict[str, Attempt]] | None] = ContextVar("down", def
 
 @contextmanager
 def querying_once() -> Iterator[None]:
-    """Make calls in the block skip vendors that were already down for the same symbol in it."""
+    """Make calls in the block skip a vendor that an earlier call in it found to be down for the symbol."""
     outer = _down.get()
     token = _down.set({} if outer is None else outer)
     try:
@@ -418,7 +427,11 @@ def querying_once() -> Iterator[None]:
 
 
 def down_for(symbol: str) -> dict[str, Attempt]:
-    """Return the failed attempts of vendors down for a symbol within :func:`querying_once`."""
+    """Return the failed attempts at vendors that are down for a symbol; see :func:`querying_once`.
+
+    The attempts are keyed by vendor, and calls in the block add to them. Outside of such a block,
+    the result is empty.
+    """
     failures = _down.get()
     return {} if failures is None else failures.setdefault(symbol, {})
 
@@ -427,7 +440,7 @@ def down_for(symbol: str) -> dict[str, Attempt]:
 
 
 def within(seconds: float, function: Callable[..., R], *arguments: object) -> R:
-    """Run ``function`` within ``seconds`` or an earlier enclosing limit; return its result."""
+    """Run ``function`` within ``seconds``, or within an earlier enclosing limit; return its result."""
     due = min(_due.get(), _CLOCK.monotonic() + seconds)
     return copy_context().run(_limited, due, function, arguments)
 
@@ -438,12 +451,12 @@ def _limited(due: float, function: Callable[..., R], arguments: tuple[object, ..
 
 
 def allowed_s(seconds: float) -> float:
-    """Return the seconds that ``within(seconds, ...)`` would allow now."""
+    """Return how many seconds ``within(seconds, ...)`` would allow a function now."""
     return max(0.0, min(seconds, _due.get() - _CLOCK.monotonic()))
 
 
 def left_s() -> float:
-    """Return the seconds left for a request.
+    """Return the seconds left for the current request.
 
     Raises:
         TimeoutError: No time is left.

@@ -1,4 +1,4 @@
-"""Decompresses a body piece by piece, so that it can be stopped after each step."""
+"""Decompresses a body piece by piece, so that decompression can be stopped after each piece."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ STEP: Final = 1 << 18
 
 
 def decoder_of(coding: str) -> Callable[[bytes], Iterator[bytes]] | None:
-    """Return a decoder for the pieces of a body, or None for a coding that was not requested.
+    """Return a function that decodes a body piece by piece; None for a coding that was not requested.
 
-    The decoder takes a piece and yields its content, at most :data:`STEP` bytes at a time; an
-    empty piece is the end. It raises ``zlib.error`` if the body is damaged or ends early.
+    The function takes a piece and yields its content, at most :data:`STEP` bytes at a time; an
+    empty piece marks the end. It raises ``zlib.error`` if the body is damaged or ends early.
 
     Args:
         coding: Value of the header ``Content-Encoding``, or empty if the header is missing.
@@ -36,7 +36,7 @@ def decoder_of(coding: str) -> Callable[[bytes], Iterator[bytes]] | None:
 
 
 class _Inflater:
-    """Decoder that inflates a body, one compressed member after another."""
+    """Decoder of a compressed body, which may consist of several compressed members in a row."""
 
     def __init__(self, window: int) -> None:
         self._window = window
@@ -71,7 +71,10 @@ class _Inflater:
         return decoded, stream.unused_data if stream.eof else stream.unconsumed_tail
 
     def _window_of(self, piece: bytes) -> int:
-        """Return the ``zlib`` window size for a body, because servers call two different formats deflate."""
+        """Return the ``zlib`` window size for a body.
+
+        It depends on the body because servers call two different formats deflate.
+        """
         is_wrapped = piece[0] & 0x0F == 8 and int.from_bytes(piece[:2], "big") % 31 == 0
         return _BARE if self._window == _ZLIB and not is_wrapped else self._window
 

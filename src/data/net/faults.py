@@ -1,7 +1,7 @@
 """Translates failures below the transport into this library's errors.
 
-The text, arguments and attributes of the HTTP library's errors contain the whole URL, key
-included. Only their class is used here.
+The text, arguments and attributes of the HTTP library's errors contain the whole URL, key included.
+Only the errors' class is used here.
 """
 
 from __future__ import annotations
@@ -42,10 +42,11 @@ _MOST_CAUSES = 30
 
 
 def check_address(url: str) -> None:
-    """Reject plain HTTP to any other machine, and addresses with a user before the host.
+    """Reject addresses with plain HTTP to another machine, or with a user name before the host.
 
     Raises:
-        ConfigError: The address is neither ``https://`` nor on this machine, or contains a user.
+        ConfigError: The address is neither ``https://`` nor on this machine, or contains a user
+            name.
     """
     authority = url.partition("://")[2].partition("/")[0].partition("?")[0]
     if "@" in authority or "\\" in authority:
@@ -62,7 +63,7 @@ def check_address(url: str) -> None:
 
 
 def worded(exc: Exception, url: str) -> DataError:
-    """Convert an error from the HTTP library to one of this library's, without using its text."""
+    """Convert an error from the HTTP library to one of this library's, without quoting its text."""
     error = _worded(exc, url)
     if isinstance(error, TransientError):
         causes = list(_causes(exc))
@@ -77,7 +78,7 @@ def worded(exc: Exception, url: str) -> DataError:
 
 
 def _causes(exc: BaseException) -> Iterator[object]:
-    """Yield an error and those it wraps, in its arguments, in `reason` and in its context."""
+    """Yield an error and all errors that it wraps as arguments, as ``reason`` or as its context."""
     causes: list[object] = [exc]
     for cause in causes:  # the list grows during the loop
         yield cause
@@ -87,10 +88,9 @@ def _causes(exc: BaseException) -> Iterator[object]:
 
 
 def _is_own(cause: object) -> bool:
-    """Return whether a system error means that this machine has no network.
+    """Return whether a system error suggests that this machine has no network.
 
-    A name lookup fails without a network; but it fails just as quickly for a name that does not
-    exist.
+    A failed name lookup may mean that, but it fails just as quickly for a name that does not exist.
     """
     if isinstance(cause, socket.gaierror):
         return True
@@ -98,7 +98,10 @@ def _is_own(cause: object) -> bool:
 
 
 def _is_silence(cause: object) -> bool:
-    """Return whether a host did not respond at all; up to urllib3 1.26, a refusal has the same class."""
+    """Return whether a host did not respond at all.
+
+    A refused connection does not count, although urllib3 up to 1.26 raises a subclass for it.
+    """
     late = (requests.ConnectTimeout, urllib3.exceptions.ConnectTimeoutError)
     return isinstance(cause, late) and not isinstance(cause, urllib3.exceptions.NewConnectionError)
 
@@ -126,7 +129,7 @@ def _worded(exc: Exception, url: str) -> DataError:
 
 
 def worded_by_name(exc: Exception, url: str) -> DataError:
-    """Convert an error from another HTTP library to one of this library's, using only its class name."""
+    """Convert an error from another HTTP library to one of this library's, based on its class name."""
     place, name = where(url), type(exc).__name__
     if "Timeout" in name:
         return ProviderTimeoutError(f"{place} did not answer in time")

@@ -37,13 +37,13 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class CircuitChange:
-    """A circuit that a call of this process has opened, reopened or closed.
+    """A change to a circuit: a call in this process has opened, reopened or closed it.
 
     Attributes:
-        vendor, endpoint: Vendor, and the endpoint concerned.
-        is_open: Whether requests to the vendor are blocked now.
-        seconds: Time until one caller may try; 0 if it was closed.
-        reason: Description of the last failure; empty if it was closed.
+        vendor, endpoint: Vendor, and the endpoint to which the circuit belongs.
+        is_open: Whether requests to the endpoint are blocked now.
+        seconds: Time until one caller may make a trial; 0 if the circuit was closed.
+        reason: Description of the last failure; empty if the circuit was closed.
     """
 
     vendor: str
@@ -57,13 +57,13 @@ CircuitHook = Callable[[CircuitChange], None]
 
 
 class JobCalls:
-    """The calls of one job, limited per vendor across all of its tasks. Thread-safe.
+    """The calls of one job, whose number per vendor is limited across all of the job's tasks.
 
-    It also remembers the open circuits that the job has logged, because each of them may reject
-    hundreds of the job's calls.
+    Thread-safe. It also remembers which open circuits the job has logged, because each of them may
+    reject hundreds of the job's calls.
 
     Attributes:
-        slots: Semaphore that limits how many of its tasks compute at once.
+        slots: Semaphore that limits how many of the job's tasks compute at the same time.
     """
 
     def __init__(self) -> None:
@@ -73,7 +73,7 @@ class JobCalls:
 
     @contextmanager
     def shared(self) -> Iterator[None]:
-        """Count the block's calls among those of the job."""
+        """Make calls in the block count as calls of the job."""
         token = _job.set(self)
         try:
             yield
@@ -81,7 +81,7 @@ class JobCalls:
             _job.reset(token)
 
     def place(self, vendor: str, most: int) -> threading.Semaphore:
-        """Return the semaphore for calls to ``vendor``, which ``most`` calls can hold at the same time."""
+        """Return the semaphore for calls to ``vendor``, which at most ``most`` calls can hold at once."""
         return self._places.setdefault(vendor, threading.Semaphore(most))
 
     def is_news(self, vendor: str, endpoint: str, until_s: float) -> bool:
@@ -96,12 +96,11 @@ _has_place: ContextVar[bool] = ContextVar("has_place", default=False)
 
 @contextmanager
 def place_of_job(vendor: str, limits: Limits, clock: Clock) -> Iterator[None]:
-    """Run the block as one of the few simultaneous calls that its job may make to ``vendor``.
+    """Run the block as one of the few calls that its job may make to ``vendor`` at the same time.
 
-    Their number follows from ``limits``, which are observed in any case. Time spent waiting for the
-    job's other calls does not count for this one. While the call waits, another task may compute. A
-    call made within the block, such as by a custom downloader that uses another one, does not
-    wait again.
+    Their number follows from ``limits``, which apply in any case. Time spent waiting for the job's
+    other calls does not count as this call's time, and meanwhile another task may compute. A nested
+    call, such as by a custom downloader that uses another one, does not wait again.
     """
     if _has_place.get():
         yield
@@ -123,7 +122,7 @@ def place_of_job(vendor: str, limits: Limits, clock: Clock) -> Iterator[None]:
 
 
 class EndedRequest(NamedTuple):
-    """A request that was answered: its ticket, the quotas in the response, and the time of arrival."""
+    """A request that has ended: its ticket, the quotas in the response, and the time of arrival."""
 
     ticket: str
     reports: list[QuotaReport]
@@ -131,17 +130,18 @@ class EndedRequest(NamedTuple):
 
 
 class GuardedCall:
-    """A call to a vendor's endpoint, from its start to its end, with its effect on circuits.
+    """A call to a vendor's endpoint from start to end, including its effect on circuits.
 
-    Used by the thread that makes the call; each step is part of one of the limiter's transactions.
+    Only the thread that makes the call uses it; each step is part of one of the limiter's
+    transactions.
 
     Attributes:
         endpoint: Endpoint that is called, such as ``bars/1d``.
-        before: Circuit when the call began.
-        is_entered: Whether the vendor may be queried; False if the call was rejected.
+        before: State of the circuit when the call began.
+        is_entered: Whether the call was admitted, so that the vendor may be queried.
         is_over: Whether the call has ended.
         first_cost: Units of the call's first request; None before it is sent.
-        reserved: Ticket for, and number of, the units reserved for the call's first request.
+        reserved: Ticket and number of the units that are reserved for the call's first request.
         ended: Requests that have finished but are not settled yet.
         is_answered: Whether a host other than this machine has answered one of its requests.
     """
@@ -173,10 +173,10 @@ class GuardedCall:
     # --- inside one transaction ------------------------------------------------------------
 
     def enter(self, tables: StateTables, *, write: bool) -> DataError | None:
-        """Begin the call, or return the error for a vendor that is not queried.
+        """Begin the call, or return the error if the vendor must not be queried now.
 
-        A half-open circuit requires a transaction that writes; in a read-only one, the call is
-        neither entered nor rejected.
+        If the circuit is half-open, the call must be recorded as its trial. A read-only transaction
+        cannot do that, so the call is then neither admitted nor rejected.
         """
         self.is_entered = False
         name, symbol = self._account.named(tables.salt), self._symbol
@@ -202,11 +202,11 @@ class GuardedCall:
     def leave(
         self, tables: StateTables, error: BaseException | None, *, write: bool
     ) -> tuple[bool, list[CircuitChange]]:
-        """End the call and record what ``error`` reveals about the vendor and the symbol.
+        """End the call, and record what its error, if any, reveals about the vendor and the symbol.
 
         Returns:
-            Whether everything has been stored (always False if ``write`` is False and there is
-            something to store), and the circuits that were opened or closed.
+            Whether everything has been stored, and the changes to circuits. The first is False if
+            there is something to store but ``write`` is False.
         """
         name, symbol = self._account.named(tables.salt), self._symbol
         contacts, vendor = tables.contacts(), self._account.vendor
@@ -248,10 +248,10 @@ class GuardedCall:
     # --- after the call --------------------------------------------------------------------
 
     def blame(self, error: BaseException) -> None:
-        """Count ``error`` against the circuit although the call seemed to have succeeded."""
+        """Count ``error`` against the circuit of a call that seemed to have succeeded."""
 
         def keep(tables: StateTables) -> list[CircuitChange]:
-            """Count the error in the circuit as it is now; return the change, if any."""
+            """Count the error in the circuit's current state; return the change, if any."""
             name = self._account.named(tables.salt)
             circuit = tables.circuit(name, self.endpoint)
             after = _POLICY.blame(
@@ -263,7 +263,7 @@ class GuardedCall:
         self._state.finish(lambda: self.report(self._state.run(keep)))
 
     def report(self, changes: list[CircuitChange]) -> None:
-        """Log the circuits that were opened or closed, and call the hook."""
+        """Log the circuits that were opened or closed, and call the hook for each of them."""
         for change in changes:
             self._report(change)
 
@@ -295,7 +295,7 @@ class GuardedCall:
         return error
 
     def _change(self, before: Circuit, after: Circuit, now_s: float) -> list[CircuitChange]:
-        """Return the change from one circuit to the next, if it was opened or closed."""
+        """Return the change between two states of the circuit, if it was opened or closed."""
         vendor = self._account.vendor
         if after.is_closed:
             return [] if before.is_closed else [CircuitChange(vendor, self.endpoint, is_open=False)]

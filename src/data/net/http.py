@@ -1,8 +1,9 @@
-"""The plain HTTP transport: one request value in, one response value out.
+"""The plain HTTP transport, which turns a request object into a response object.
 
 The HTTP library's own errors contain the whole URL, including the key, in their text, arguments and
-attributes. They are converted to this library's errors, which are worded from the request value and
-raised outside the ``except`` block, so that not even the new error's context refers to them.
+attributes. They are converted to this library's errors, whose text is based on the request object.
+These are raised outside the ``except`` block, so that not even their context refers to the original
+error.
 """
 
 from __future__ import annotations
@@ -40,7 +41,7 @@ HEADERS = {"Accept-Encoding": ACCEPTED, "User-Agent": "onetape"}
 
 
 class Transport(Protocol):
-    """Anything that carries a request: plain HTTP, an SDK's session, a folder of files."""
+    """Anything that can carry a request: plain HTTP, an SDK's session, a folder of files."""
 
     def send(self, request: HttpRequest) -> HttpResponse:
         """Send a request and return the response, regardless of its status.
@@ -51,10 +52,10 @@ class Transport(Protocol):
 
 
 def certificates(url: str) -> str | None:
-    """Return the certificate file or folder from the environment; None for the default ones.
+    """Return the certificate file or folder set in the environment; None for the default certificates.
 
     Raises:
-        UnavailableError: There is no such file or folder, and ``url`` uses TLS.
+        UnavailableError: The file or folder does not exist, and ``url`` uses TLS.
     """
     bundle = certificate_bundle()
     if bundle is None or not url.startswith(("https:", "wss:")):
@@ -70,15 +71,16 @@ def certificates(url: str) -> str | None:
 class HttpTransport:
     """Sends requests over kept-alive connections. Thread-safe and fork-aware.
 
-    TLS is always verified; plain ``http://`` is allowed only to this machine; redirects are
-    followed only on the same host and not with a body; cookies are not kept. Proxies and
-    certificates (:func:`certificates`) from the environment are used, but a ``.netrc`` file is not.
+    Server certificates are always verified; plain ``http://`` is allowed only to this machine;
+    redirects are followed only on the same host, and never by a request with a body; cookies are
+    not kept. Proxies and certificates (:func:`certificates`) set in the environment are used, but a
+    ``.netrc`` file is not.
 
     Args:
-        timeout: Seconds allowed for connecting, and between two reads.
-        max_bytes: Largest accepted body, both as sent and decoded.
-        total_s: Maximum seconds for a complete answer including redirects, even if the server keeps
-            sending.
+        timeout: Seconds allowed for connecting, and for each read.
+        max_bytes: Size limit of a body, which applies both before and after decoding.
+        total_s: Seconds allowed for a complete response including redirects, even if the server
+            keeps sending.
     """
 
     def __init__(
@@ -123,12 +125,15 @@ class HttpTransport:
             session.close()
 
     def after_fork(self) -> None:
-        """Drop the parent's connections in the child, without closing them."""
+        """Discard the parent's connections in a forked child, without closing them."""
         self._lock = threading.Lock()
         self._idle = []
 
     def _try(self, request: HttpRequest) -> HttpResponse | DataError:
-        """Return the response or this library's error; the library's errors do not survive this frame."""
+        """Return the response, or this library's error for a failure.
+
+        The HTTP library's own error does not survive this frame.
+        """
         session = self._take()
         started, allowed = _CLOCK.monotonic(), allowed_s(self._total_s)
         try:
@@ -144,7 +149,7 @@ class HttpTransport:
         return response
 
     def _unheard(self, session: Any, request: HttpRequest) -> HttpResponse:
-        """Make the exchange with the library's log records filtered; runs in its own context."""
+        """Make the exchange while the HTTP library's log records are filtered; runs in its own context."""
         sending.set(True)
         return self._exchange(session, request)
 
@@ -180,7 +185,7 @@ class HttpTransport:
         raise ResponseFormatError(f"{where(request.url)} is in a redirect loop")
 
     def _options(self, session: requests.Session, prepared: requests.PreparedRequest) -> Any:
-        """Return the library's options for one exchange."""
+        """Return the HTTP library's options for one exchange."""
         url = str(prepared.url)
         # A proxy must not see requests that are meant for this machine.
         proxies = {"http": "", "https": ""} if is_loopback(url) else {}
@@ -222,9 +227,9 @@ def too_large(place: str, max_bytes: int) -> ResponseFormatError:
 class _TimedReader(io.RawIOBase):
     """A reader of a socket in which each read is limited to the time left for the request.
 
-    The library's own timeout applies to each single read, so a server that sends an occasional byte
-    could extend it forever within a status line, headers or the end of a chunked body, which only
-    the library reads.
+    The HTTP library's own timeout applies to each single read. With an occasional byte, a server
+    could therefore extend a request forever within the status line, the headers or the end of a
+    chunked body, which only the HTTP library reads.
     """
 
     def __init__(self, raw: Any, sock: Any) -> None:
@@ -261,7 +266,7 @@ def _timed(connection: type) -> type:
 
 
 class _TimedAdapter(HTTPAdapter):
-    """An adapter that gives every connection a deadline, including those through proxies."""
+    """An adapter whose connections, including those through proxies, obey the request's time limit."""
 
     def get_connection_with_tls_context(self, *args: Any, **options: Any) -> Any:
         return self._with_deadline(super().get_connection_with_tls_context(*args, **options))
@@ -288,7 +293,7 @@ def new_session() -> requests.Session:
 
 
 class _Session(requests.Session):
-    """A session that does not handle redirects, because it would read their bodies without a limit."""
+    """A session that does not follow redirects itself, because it would read their bodies without a limit."""
 
     def get_redirect_target(self, resp: requests.Response) -> str | None:
         return None
@@ -299,7 +304,7 @@ def _no_auth(prepared: requests.PreparedRequest) -> requests.PreparedRequest:
 
 
 def _prepare(session: requests.Session, request: HttpRequest) -> requests.PreparedRequest:
-    """Convert ``request`` to the library's form; the merged secrets exist only in this frame."""
+    """Convert ``request`` to the HTTP library's form, into which its keys are merged."""
     return session.prepare_request(
         requests.Request(
             request.method,
@@ -314,7 +319,7 @@ def _prepare(session: requests.Session, request: HttpRequest) -> requests.Prepar
 def _redirected(prepared: requests.PreparedRequest, location: str) -> requests.PreparedRequest:
     """Return the request for a redirect's target, on the same host only.
 
-    Headers with vendors' keys would be sent along to any other host.
+    On any other host, the headers would reveal the vendor's key.
     """
     following = prepared.copy()
     following.url = address_on(str(prepared.url), location)

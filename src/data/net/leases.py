@@ -1,4 +1,4 @@
-"""Leases across threads and processes: one caller fetches while the others wait."""
+"""Leases across threads and processes: one caller fetches a series while the others wait."""
 
 from __future__ import annotations
 
@@ -32,11 +32,11 @@ class Lease:
 
     Attributes:
         name: Name of the lease.
-        is_held: Whether this call holds the lease; False if its time ran out before the lease was
-            free.
-        has_waited: Whether another call held the lease first, so that missing data may be available
-            now.
-        holder: This call's name in the state.
+        is_held: Whether this call holds the lease. It does not if its time ran out before the lease
+            was free.
+        has_waited: Whether another call held the lease before, so that missing data may have been
+            stored in the meantime.
+        holder: Random name that identifies this call in the state.
         vendor_days: Sessions that vendors lacked for most of their symbols when the lease was
             taken.
     """
@@ -49,11 +49,12 @@ class Lease:
 
 
 class Leases:
-    """Leases in the state shared by all processes. Thread-safe and fork-aware.
+    """Takes and renews leases in the state that all processes share. Thread-safe and fork-aware.
 
-    A lease is advisory, unlike a lock. A caller that took longer than announced and was overtaken
-    continues, and at worst something is fetched twice. A waiting caller stays within the time limit
-    of its call, and a page that the holder receives counts as progress of that call.
+    Unlike a lock, a lease is advisory. If a caller takes longer than announced, another may take
+    over its lease; both then continue, and at worst something is fetched twice. Waiting ends with
+    the time limit of the waiting call, for which each page that the holder receives counts as
+    progress.
 
     Args:
         state: State that stores the leases; waits use its clock.
@@ -68,15 +69,15 @@ class Leases:
     ) -> Iterator[Lease]:
         """Hold ``name`` while the block runs, after waiting for its current holder.
 
-        A holder whose process is gone is overtaken immediately if that can be detected, otherwise
-        when its lease expires. A thread must not hold the same name twice.
+        If the holder's process is known to be gone, its lease is taken over immediately, otherwise
+        when it expires. A thread must not hold the same name twice.
 
         Args:
             name: Name of the data about to be fetched.
-            ttl_s: Seconds after which others may take over the lease unless we :meth:`renew` it; by
-                default the time that a call continues without a page.
-            deadline: Deadline of the wait, by default the call's; once it has passed, the block runs
-                without the lease.
+            ttl_s: Seconds after which others may take over the lease unless it is renewed with
+                :meth:`renew`; by default the time for which a call continues without a page.
+            deadline: Deadline of the wait, by default that of the current call. If it passes, the
+                block runs without the lease.
         """
         deadline = deadline or current_deadline(self._state.clock)
         holder, pid = os.urandom(8).hex(), os.getpid()
@@ -92,7 +93,7 @@ class Leases:
                 raise
 
     def _give_back(self, name: str, holder: str, pid: int) -> None:
-        """End the lease, whether it was taken or was only about to be."""
+        """End the lease, even if an interrupt left it unclear whether it had been taken."""
         if os.getpid() == pid:  # a forked child does not hold it
             end = partial(self._state.run, lambda tables: tables.give_back(name, holder))
             self._state.finish(end)
@@ -101,7 +102,7 @@ class Leases:
         """Extend ``lease`` to ``ttl_s`` seconds from now; return False if another call has taken it over.
 
         Args:
-            lease: The lease to renew.
+            lease: Lease to extend.
             ttl_s: See :meth:`hold`.
             pages: Number of pages received so far, so that waiting callers notice progress.
         """
@@ -136,7 +137,12 @@ class Leases:
     def _take(
         self, tables: StateTables, name: str, holder: str, ttl_s: float
     ) -> tuple[str, int] | list[VendorDay]:
-        """Take the lease and return the vendor days, or return its holder and the holder's page count."""
+        """Take the lease if it is free.
+
+        Returns:
+            The known vendor days if the lease was taken; otherwise its holder, and the number of
+            pages that the holder has received.
+        """
         row = tables.lease(name)
         if row is not None and not _is_dead(row):
             return row.holder, tables.pages(name, row.holder)
@@ -162,7 +168,7 @@ def _is_dead(lease: LeaseRow) -> bool:
 
 
 def process_space() -> str:
-    """Return a name for the PID namespace: that of the host, or of a container on it."""
+    """Return a name for this process's PID namespace: that of the host, or of a container on it."""
     try:
         return f"{platform.node()} {os.readlink('/proc/self/ns/pid')}"
     except OSError:
@@ -170,7 +176,7 @@ def process_space() -> str:
 
 
 def is_gone(pid: int) -> bool:
-    """Return whether a local process is known to be dead; a reused process id looks alive."""
+    """Return whether a process on this machine is known to be dead; a reused process id looks alive."""
     if sys.platform == "win32":  # os.kill would end the process there
         return False
     try:

@@ -1,4 +1,4 @@
-"""Limits how often a vendor is queried for an account, across a user's processes or in this one."""
+"""Limits how often a vendor is queried with an account, by all processes of a user or by this one."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ _SPANS = {1.0: "a second", 60.0: "a minute", 86_400.0: "a day", 2_678_400.0: "a 
 
 
 class _Wait(NamedTuple):
-    """The length of a wait and its reason, with the setting of the limit that causes it, if any."""
+    """The length of a wait, its reason and, if a limit causes it, the setting for that limit."""
 
     seconds: float
     why: str
@@ -41,7 +41,7 @@ class _Wait(NamedTuple):
 
 
 class _Running(threading.local):
-    """Holds the guarded call that the current thread is making, if any."""
+    """Holds the guarded call that the current thread is making, if there is one."""
 
     call: GuardedCall | None = None
 
@@ -49,22 +49,22 @@ class _Running(threading.local):
 class Limiter:
     """The rate limiter of one vendor for one account. Thread-safe and fork-aware.
 
-    Spent units are recorded in the state: in a file, where they count for all processes, or in
-    memory, for this process only.
+    Spent units are recorded in the state, which is either a file shared by all processes, or in
+    memory and used by this process only.
 
-    Units count from the moment they are requested until one window length after the response has
-    arrived, because only then is it certain that the vendor has counted them. No window of the
-    vendor therefore ever contains more than its limit, however long requests take.
+    Units count from the moment a request is made until one window length after its response has
+    arrived, because only then is it certain that the vendor has counted them. However long requests
+    take, no window of the vendor therefore ever contains more than its limit.
 
-    A guarded call needs one transaction to enter and one to leave, even if its first and last
-    requests are limited. On entry, the units of the first request are reserved; an answered request
-    is settled with the next one or at the end of the call.
+    A guarded call needs only one transaction when it begins and one when it ends, even if its first
+    and last requests are limited: at the beginning, the units of the first request are reserved,
+    and an answered request is settled together with the next one or at the end of the call.
 
     Args:
-        vendor: Vendor whose pace is limited.
-        limits: Request limits.
+        vendor: Vendor to which requests are limited.
+        limits: Request limits that the vendor imposes on one account.
         state: Store of spent units, pauses, circuits and unknown symbols; waits use its clock.
-        account: Account whose limits count; by default, an account without keys.
+        account: Account to which the limits apply; by default, an account without keys.
         on_circuit: Called with every circuit that a call opens or closes.
         is_local: Whether the source is on this machine. If so, no circuit and no unknown symbol is
             remembered, so that a newly added file is read immediately.
@@ -93,7 +93,7 @@ class Limiter:
 
     @property
     def vendor(self) -> str:
-        """The vendor whose pace is limited."""
+        """The vendor to which requests are limited."""
         return self._vendor
 
     @property
@@ -140,7 +140,10 @@ class Limiter:
             clock.sleep(wait)
 
     def _reserved(self, call: GuardedCall, cost: int) -> str:
-        """Return the ticket reserved for a call's first request; an empty ticket if the cost differs."""
+        """Return the ticket of the units reserved for a call's first request.
+
+        The ticket is empty if nothing was reserved, or if the cost is different.
+        """
         if call.first_cost is None:
             call.first_cost = self._first_costs[call.endpoint] = cost
         ticket, units = call.reserved or (_NO_TICKET, 0)
@@ -152,7 +155,8 @@ class Limiter:
     def settle(self, ticket: str, response: HttpResponse | None) -> None:
         """Record that the request with ``ticket`` has ended, with its response, if any.
 
-        If the vendor has counted more units than this library has, its count applies.
+        If the response shows that the vendor has counted more units than this library, the vendor's
+        count applies.
         """
         call = self._call()
         if call is not None and response is not None and not is_loopback(response.url):
@@ -168,16 +172,16 @@ class Limiter:
             self._state.finish(partial(self._state.run, settle))
 
     def charge(self, cost: int) -> None:
-        """Count units that were spent without a ticket, such as an SDK's hidden requests."""
+        """Count units that were spent without a ticket, such as by requests hidden inside an SDK."""
         if self._is_limited:
             charge = partial(self._charge, cost=cost)
             self._state.finish(partial(self._state.run, charge))
 
     def pause(self, seconds: float | None) -> float:
-        """Pause all requests for ``seconds``, but at most a week; a longer pause in progress stays.
+        """Pause all requests for ``seconds``, but at most for a week; a longer pause in progress continues.
 
         Returns:
-            The length of the pause in seconds, which is chosen here if ``seconds`` is None.
+            The length of the pause in seconds. If ``seconds`` is None, it is chosen here.
         """
 
         def keep(tables: StateTables) -> float:
@@ -207,8 +211,8 @@ class Limiter:
 
         Raises:
             SymbolNotFoundError: The vendor recently did not know the symbol; raised on entry.
-            CircuitOpenError: The vendor failed recently, or another caller is trying it right now;
-                raised on entry.
+            CircuitOpenError: The vendor failed recently, or another caller is making a trial right
+                now; raised on entry.
         """
         if self._is_local:
             yield None
@@ -268,10 +272,10 @@ class Limiter:
         call.report(changes)
 
     def reopen(self, endpoint: str) -> None:
-        """Allow the next call to try an endpoint with an open circuit; its outcome decides."""
+        """Allow the next call to try an endpoint whose circuit is open; its outcome decides."""
 
         def half_open(tables: StateTables) -> None:
-            """End the cool-down of an open circuit, and a trial that another caller may hold."""
+            """End the cool-down of an open circuit, and any trial that another caller may be making."""
             name = self._name(tables)
             circuit = tables.circuit(name, endpoint)
             if not circuit.is_closed:
@@ -283,7 +287,7 @@ class Limiter:
     def unknown_symbol(self, symbol: SymbolCheck) -> SymbolNotFoundError | None:
         """Return the error for ``symbol`` if the vendor recently did not know it, or None.
 
-        Nothing is created or changed.
+        This does not create or change anything.
         """
         if self._is_local or symbol.insist or not self._state.exists:
             return None
@@ -309,22 +313,22 @@ class Limiter:
         return self._like(self._vendor, self._limits, Account(self._vendor, tuple(secrets)))
 
     def aside(self, name: str, limits: Limits) -> Limiter:
-        """Return the limiter for another host of the vendor, which counts separately."""
+        """Return the limiter for another host of the same vendor, whose requests are counted separately."""
         return self._like(f"{self._vendor}-{name}", limits, None)
 
     def look(self, endpoint: str) -> VendorStatus:
-        """Return the vendor's status for an endpoint; nothing is spent or created."""
+        """Return the vendor's status for an endpoint, without spending or creating anything."""
         if self._state.exists:
             with suppress(ProviderTimeoutError):  # a call without time left does not query a vendor
                 return self._state.run(partial(self._look, endpoint=endpoint), write=False)
         return VendorStatus(self._vendor, windows_of(self._limits), 0.0)
 
     def wait_s(self, cost: int = 1) -> float:
-        """Return the seconds until ``cost`` units could be spent; nothing is spent."""
+        """Return the seconds until ``cost`` units could be spent, without spending any."""
         return self._state.run(partial(self._wait, cost=cost), write=False)[0]
 
     def used(self) -> dict[str, float]:
-        """Return the units that currently count, by window length such as ``60s``."""
+        """Return the units that currently count, by window length: the key ``60s`` is for one minute."""
 
         def count(tables: StateTables) -> dict[str, float]:
             """Sum up the spent units and those of requests in flight."""
@@ -335,7 +339,7 @@ class Limiter:
         return self._state.run(count, write=False)
 
     def reset(self) -> None:
-        """Forget all spent units and every pause, for all processes."""
+        """Forget all spent units and any pause, for all processes."""
         self._state.run(lambda tables: tables.forget_spent(self._name(tables)))
 
     def _like(self, vendor: str, limits: Limits, account: Account | None) -> Limiter:
@@ -359,7 +363,7 @@ class Limiter:
         )
 
     def _hint(self, setting: str) -> str | None:
-        """Return a hint on how to raise the limit in the rules; None for the vendor's own pause."""
+        """Return a hint on how to raise a limit in the rules; None for a pause that the vendor demanded."""
         if not setting:
             return None
         line = f"providers.{self._vendor}.rate_limits: {{{setting}: ...}}"
@@ -368,7 +372,7 @@ class Limiter:
     def _entered(
         self, tables: StateTables, *, call: GuardedCall, first: tuple[str, int], write: bool
     ) -> DataError | None:
-        """Begin ``call``, and reserve its first request's units if the limits allow that now."""
+        """Begin ``call`` and, if the limits allow that now, reserve the units of its first request."""
         call.reserved, refusal = None, call.enter(tables, write=write)
         if call.is_entered and self._is_limited:
             ticket, cost = first
@@ -383,7 +387,7 @@ class Limiter:
         return call.leave(tables, error, write=write)
 
     def _catch_up(self, tables: StateTables, call: GuardedCall) -> None:
-        """Settle the finished requests of ``call``, and free the reserved units."""
+        """Settle the finished requests of ``call``, and release its reserved units."""
         if call.reserved is not None:
             tables.land(call.reserved[0])
         if call.ended:
@@ -392,7 +396,7 @@ class Limiter:
     def _try(
         self, tables: StateTables, cost: int, ticket: str, call: GuardedCall | None = None
     ) -> _Wait:
-        """Spend the units and return no wait, or return the wait and its reason."""
+        """Spend the units and return a wait of 0, or return the necessary wait and its reason."""
         if call is not None:
             self._catch_up(tables, call)
         self._count_crashed(tables)
@@ -402,7 +406,7 @@ class Limiter:
         return wait
 
     def _wait(self, tables: StateTables, cost: int) -> _Wait:
-        """Return the longest wait that any limit or pause requires; 0 if none does."""
+        """Return the longest wait that any limit or pause requires; its length is 0 if none does."""
         name = self._name(tables)
         windows = tables.windows(name, self._limits)
         flying = tables.on_their_way(name)
@@ -414,7 +418,7 @@ class Limiter:
         return max(waits)
 
     def _count_crashed(self, tables: StateTables) -> None:
-        """Count the units of requests whose process died before it could report the outcome."""
+        """Count the units of requests whose process died before it could settle them."""
         name = self._name(tables)
         if self._is_limited and (units := tables.crashed(name)):
             tables.spend(name, tables.windows(name, self._limits), units)

@@ -1,4 +1,4 @@
-"""Locks that allow one fetch per series at a time among the threads of a process."""
+"""Locks that let only one thread of a process fetch a series at a time."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ POLL_S = 0.5
 
 
 class SeriesLock:
-    """The lock for one series, held by the call of this process that fetches it."""
+    """The lock for one series, held by the call in this process that fetches it."""
 
     def __init__(self) -> None:
         self.freed = threading.Condition()
@@ -25,7 +25,7 @@ class SeriesLock:
         self.deadline: Deadline | None = None
 
     def take(self, token: object, deadline: Deadline) -> None:
-        """Take the lock, or return without it when the call's time has run out.
+        """Take the lock; if the call's time runs out first, return without it.
 
         A page that the holder receives counts as progress of the waiting call.
         """
@@ -48,7 +48,7 @@ class SeriesLock:
         self.token, self.thread, self.deadline = token, threading.get_ident(), deadline
 
     def leave(self, token: object) -> None:
-        """Free the lock if the call identified by ``token`` holds it."""
+        """Release the lock if it is held by the call that ``token`` identifies."""
         with self.freed:
             if self.token is token:
                 self.token, self.thread, self.deadline = None, 0, None
@@ -60,10 +60,11 @@ class SeriesLock:
 
 
 class SeriesLocks:
-    """One lock for each series, for the threads of a process. Thread-safe and fork-safe.
+    """One lock per series, shared by the threads of a process. Thread-safe and fork-safe.
 
     Attributes:
-        locks: Lock of each requested series; none is removed, as a call may be waiting for it.
+        locks: Maps each requested series to its lock; none is ever removed, because a call may be
+            waiting for it.
     """
 
     def __init__(self) -> None:
@@ -74,14 +75,14 @@ class SeriesLocks:
 
     @contextmanager
     def hold(self, key: Hashable, clock: Clock) -> Iterator[None]:
-        """Hold the lock of ``key`` while the block runs, after waiting as long as the call may.
+        """Hold the lock for ``key`` while the block runs, after waiting for it as long as the call may.
 
-        If the call's time runs out first, the block runs without the lock, because it will not
-        query any vendor and stored data can still be read. A thread that already holds the lock
-        continues immediately.
+        If the call's time runs out first, the block runs without the lock: it can no longer query a
+        vendor, but it can still read stored data. A thread that already holds the lock continues
+        immediately.
 
         Raises:
-            MustWait: The call is not allowed to wait, which includes querying a vendor.
+            MustWait: The call is not allowed to wait, and therefore must not query a vendor either.
         """
         deadline = current_deadline(clock)
         if not deadline.may_wait:
@@ -103,6 +104,6 @@ class SeriesLocks:
                 raise
 
     def after_fork(self) -> None:
-        """Drop the parent's locks, which may be held by threads that do not exist in the child."""
+        """Discard the parent's locks; threads that do not exist in the child may hold them."""
         self._guard = threading.Lock()
         self.locks = {}

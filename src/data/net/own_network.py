@@ -1,8 +1,8 @@
 """Decides whether a failed connection is the vendor's fault or that of this machine's network.
 
 A network that drops packets looks like a vendor that does not answer, and a host name that no
-longer exists looks like a network without a resolver. Connections to other vendors show which it
-is.
+longer exists looks like a network without a resolver. Connections to other vendors show which of
+the two it is.
 """
 
 from __future__ import annotations
@@ -24,10 +24,11 @@ _SOON_S = 120.0
 
 @dataclass(frozen=True)
 class Contacts:
-    """The times when vendors could not be connected to and when one answered, on one clock.
+    """The times when connections to vendors failed and when a vendor answered, on one clock.
 
     Attributes:
-        failed_s: Maps each vendor that has not answered since to the time of its last failure.
+        failed_s: Maps each vendor that has not answered since its last failure to the time of that
+            failure.
         answered_s: Time of the first answer from any vendor after the latest failure; 0 if there
             was none.
     """
@@ -36,22 +37,24 @@ class Contacts:
     answered_s: float = 0.0
 
     def is_own(self, vendor: str, now_s: float, *, is_unresolved: bool) -> bool:
-        """Return whether a failed connection to ``vendor`` is not the vendor's fault.
+        """Return whether this machine's network, not the vendor, is to blame for a failed connection.
 
         Args:
-            vendor: Vendor that could not be connected to.
+            vendor: Vendor to which the connection failed.
             now_s: Time of the failure.
-            is_unresolved: Whether the system reported no network, or did not find the name.
-                Otherwise nothing at all came back, and another vendor must also have failed.
+            is_unresolved: Whether the system reported a network failure, or could not resolve the
+                host's name. If not, the host did not respond at all; the network is then blamed
+                only if connections to another vendor failed too.
         """
         if is_unresolved:
             return vendor not in self.failed_s or self.failed_s[vendor] > self.answered_s
         return any(now_s - self.failed_s[other] <= _SOON_S for other in self._others(vendor))
 
     def lifted_by(self, vendor: str) -> list[str]:
-        """Return the vendors whose connection failures no longer count now that ``vendor`` has answered.
+        """Return the vendors whose failed connections no longer count once ``vendor`` has answered.
 
-        These are the vendor itself and any other vendors that had failed together with it.
+        These are the vendor itself and any other vendors to which connections failed at the same
+        time.
         """
         if self.failed_s.get(vendor, 0.0) <= self.answered_s:
             return [vendor] if vendor in self.failed_s else []
@@ -63,7 +66,7 @@ class Contacts:
         return all(at <= self.answered_s for at in self.failed_s.values())
 
     def _others(self, vendor: str) -> Iterator[str]:
-        """Yield the other vendors that failed since the last answer, not the vendor's own hosts."""
+        """Yield the other vendors that failed since the last answer, except for other hosts of ``vendor``."""
         for other, at in self.failed_s.items():
             if at > self.answered_s and other.partition("-")[0] != vendor.partition("-")[0]:
                 yield other
@@ -73,8 +76,8 @@ def attribute(error: TransientError, *, is_own: bool) -> None:
     """Add to a connection error's message whether this machine's network or the vendor is at fault.
 
     Args:
-        error: Error for a connection that was not made.
-        is_own: Whether this machine's network is down, judging by other vendors.
+        error: Error for a connection that could not be made.
+        is_own: Whether this machine's network is down, judging by the connections to other vendors.
     """
     if error.is_own != is_own:
         error.is_own = is_own

@@ -20,7 +20,7 @@ from .redact import where
 
 
 class PackageCarrier:
-    """Common base of carriers whose packages send with :class:`CarrierSession`. Thread-safe.
+    """Base class of carriers for packages that send requests with :class:`CarrierSession`. Thread-safe.
 
     Args:
         transport: Carries the package's requests.
@@ -31,20 +31,20 @@ class PackageCarrier:
 
     @classmethod
     def light(cls) -> Transport | None:
-        """Return None: ``auto`` means plain HTTP, which sends the same request at less cost."""
+        """Return None: with ``auto``, plain HTTP is used, which sends the same requests at less cost."""
         return None
 
 
 class CarrierSession(requests.Session):
     """A stand-in for the HTTP library's session that sends everything over ``transport``.
 
-    The package's requests are then limited, timed and verified like this library's, and fail with
-    the same errors; the package's own timeouts, redirects and retries have no effect. For one
-    thread only.
+    The package's requests are then limited, timed and verified like this library's own, and fail
+    with the same errors; the package's own timeouts, redirects and retries have no effect. For use
+    by one thread only.
 
     Attributes:
-        last: Latest response; None before the first.
-        requests: Number of responses.
+        last: Latest response; None before the first one.
+        requests: Number of responses received.
     """
 
     def __init__(self, transport: Transport) -> None:
@@ -64,7 +64,7 @@ class CarrierSession(requests.Session):
         Args:
             vendor: Canonical name of the vendor whose package sends.
             request: Request to send.
-            ask: Makes the package send it through this session.
+            ask: Function that makes the package send the request through this session.
 
         Raises:
             MissingExtraError: The package cannot be imported.
@@ -90,7 +90,7 @@ class CarrierSession(requests.Session):
     def request(
         self, method: str | bytes, url: str | bytes, *args: Any, **options: Any
     ) -> requests.Response:
-        """Send one request; options other than its content are ignored.
+        """Send one request for the package; options other than the request's content are ignored.
 
         Raises:
             DataError: There was no response.
@@ -127,7 +127,7 @@ def not_importable(vendor: str, error: ImportError) -> MissingExtraError:
 def _prepared(
     method: str, url: str, options: dict[str, Any]
 ) -> requests.PreparedRequest | DataError:
-    """Return the library's form of a request, or this library's error for one that cannot be sent."""
+    """Return a request in the HTTP library's form, or this library's error if it cannot be sent."""
     arguments = {name: options.get(name) for name in ("params", "headers", "data")}
     try:
         return requests.Request(method, url, **arguments).prepare()

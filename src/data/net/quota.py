@@ -1,7 +1,7 @@
-"""Computes how long to wait before the next request, from the quota already used.
+"""Computes how long to wait before the next request, given the units already spent.
 
-Limits are sliding windows, not token buckets, so that no window of that length ever contains more
-than its limit, no matter when the vendor's own window begins.
+Limits are sliding windows, not token buckets. Whenever the vendor's own window begins, it therefore
+never contains more than its limit.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ _LEFT = ("x-ratelimit-remaining", "ratelimit-remaining", "x-rate-limit-remaining
 
 @dataclass
 class Spent:
-    """Units spent between two points in time, in seconds; they expire together."""
+    """Units spent between two points in time, given in seconds; they expire together."""
 
     first_s: float
     last_s: float
@@ -51,12 +51,14 @@ class Spent:
 
 @dataclass
 class Window:
-    """A limit of ``capacity`` units in any ``length_s`` seconds, with the units spent. Not thread-safe.
+    """A limit of ``capacity`` units in any ``length_s`` seconds, with the units already spent.
+
+    Not thread-safe.
 
     Attributes:
         length_s: Length of the window in seconds.
-        capacity: Units allowed in the window.
-        entries: Units spent, oldest first; those in quick succession form one entry.
+        capacity: Number of units allowed in the window.
+        entries: Units spent, oldest first; units spent in quick succession form one entry.
     """
 
     length_s: float
@@ -75,7 +77,7 @@ class Window:
         return self.entries[-1] if self.entries else None
 
     def used(self, now_s: float) -> float:
-        """Return the units that count at ``now_s``."""
+        """Return the spent units that still count at ``now_s``."""
         while self.entries and self.entries[0].last_s + self.length_s <= now_s:
             self._used -= self.entries.popleft().units
         return self._used
@@ -86,9 +88,9 @@ class Window:
         A cost above the whole capacity is reduced to the capacity, so that it can be sent at all.
 
         Args:
-            cost: Units wanted.
+            cost: Number of units to be spent.
             now_s: Time of the request, in seconds.
-            flying: Additional units that count and whose expiry is unknown, such as those of
+            flying: Additional units that count but whose expiry is unknown, such as those of
                 requests in flight.
         """
         excess = self.used(now_s) + flying + min(cost, self.capacity) - self.capacity
@@ -102,7 +104,7 @@ class Window:
         return self.length_s
 
     def spend(self, cost: float, now_s: float) -> None:
-        """Count ``cost`` units at ``now_s``."""
+        """Count ``cost`` units as spent at ``now_s``."""
         self._used = self.used(now_s) + cost
         newest = self.newest
         if newest is not None and now_s - newest.first_s < self.length_s * _GRAIN:
@@ -112,7 +114,7 @@ class Window:
             self.entries.append(Spent(now_s, now_s, cost))
 
     def unknown(self, lost_s: float | None, now_s: float) -> float:
-        """Return the units to hold back because the record of spending until ``lost_s`` is lost."""
+        """Return the number of units to hold back if the record of units spent before ``lost_s`` is lost."""
         forgotten = lost_s is not None and now_s < lost_s + self.length_s
         return self.capacity * _UNKNOWN_SHARE if forgotten else 0.0
 
@@ -120,8 +122,8 @@ class Window:
 def windows_of(limits: Limits) -> list[Window]:
     """Return the windows for ``limits``; a limit of 0 has no window.
 
-    A rate per second with a burst of ``b`` becomes ``b`` units in the time that ``b`` units take,
-    so that a burst may be sent at once and the rate still holds.
+    A rate per second with a burst of ``b`` becomes a window of ``b`` units, as long as ``b`` units
+    take at that rate. A burst can then be sent at once, and the rate is still observed.
     """
     windows = []
     if limits.per_second > 0:
@@ -141,7 +143,8 @@ class Pause:
 
     Attributes:
         until_s: End of the pause.
-        strikes: Number of times in a row that the vendor gave no duration.
+        strikes: Number of times in a row that the vendor demanded a pause without giving its
+            length.
     """
 
     until_s: float = -math.inf
@@ -152,10 +155,10 @@ class Pause:
         return max(0.0, self.until_s - now_s)
 
     def after(self, seconds: float | None, now_s: float) -> Pause:
-        """Return the pause after a vendor demanded one, for ``seconds`` or without a given length (None).
+        """Return the pause after the vendor demanded one of ``seconds``, or of unknown length (None).
 
-        A longer pause in progress stays. Responses to requests that were already in flight do not
-        count as further strikes.
+        A longer pause in progress continues. A demand in response to a request that was already in
+        flight when the pause began is not counted as another strike.
         """
         if seconds is not None:
             until_s = now_s + min(seconds, LONGEST_PAUSE_S)
@@ -183,13 +186,12 @@ class QuotaReport:
     def lacking(self, windows: Iterable[Window], now_s: float, flying: float) -> float:
         """Return the units that the vendor has counted but this library has not.
 
-        Others may use the same account or address, and the units they spend also count for this
-        account.
+        Other programs may use the same account or address, and the units that they spend count too.
 
         Args:
             windows: All windows of this library's limits.
             now_s: Time of the response, in seconds.
-            flying: Units of this library's requests in flight.
+            flying: Number of units of this library's requests in flight.
         """
         window = self.meant(windows)
         if window is None:
@@ -198,13 +200,13 @@ class QuotaReport:
         return max(0.0, counted - window.used(now_s) - flying)
 
     def meant(self, windows: Iterable[Window]) -> Window | None:
-        """Return the window whose length the vendor reported; by default the one-minute window."""
+        """Return the window that the vendor's count refers to; by default, the one-minute window."""
         length = self.length_s or _MINUTE_S
         return next((window for window in windows if window.length_s == length), None)
 
 
 def reports_of(response: HttpResponse) -> list[QuotaReport]:
-    """Parse the headers of ``response`` that report units used or left; often it has none."""
+    """Parse the headers of ``response`` that report units used or left; many vendors send none."""
     reports = []
     for name, value in response.headers.items():
         if used := _USED.fullmatch(name):
@@ -216,7 +218,7 @@ def reports_of(response: HttpResponse) -> list[QuotaReport]:
 
 
 def _number(text: str) -> float:
-    """Parse a count; the result is NaN for anything but digits, as some vendors send lists."""
+    """Parse a count; anything but digits gives NaN, because some vendors send lists."""
     return float(text) if text.isascii() and text.isdigit() else math.nan
 
 

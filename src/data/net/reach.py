@@ -25,8 +25,8 @@ class Reached:
     """The result of trying to reach a host.
 
     Attributes:
-        seconds: Time until the response, or until the attempt was given up.
-        refusal: Reason why the vendor cannot be queried from here; empty if it answered.
+        seconds: Time until the response arrived, or until the attempt was given up.
+        refusal: Reason why the vendor cannot be queried from this machine; empty if it can.
         ahead_ms: Milliseconds by which the local clock is ahead of the vendor's ``Date``; None if
             the vendor sent none.
     """
@@ -37,15 +37,16 @@ class Reached:
 
     @property
     def ok(self) -> bool:
-        """Whether the vendor can be queried from here."""
+        """Whether the vendor can be queried from this machine."""
         return not self.refusal
 
 
 def reach(url: str, timeout_s: float = 3.0) -> Reached:
-    """Send one small request to the host of ``url``, with the same settings as real requests.
+    """Check whether the host of ``url`` can be reached, by sending it one small request.
 
-    Proxies and certificates apply. A response with any status means that the host was reached. If
-    ``url`` is not a web address, as for a gateway, a connection is opened and closed instead.
+    The request uses the same proxies and certificates as real requests. A response with any status
+    means that the host was reached. If ``url`` is not a web address, such as that of a gateway, a
+    connection is opened and closed instead.
     """
     if not url.startswith("http"):
         return _connected(url, timeout_s)
@@ -70,7 +71,7 @@ def reach(url: str, timeout_s: float = 3.0) -> Reached:
 
 
 def _connected(url: str, timeout_s: float) -> Reached:
-    """Open a connection to the host and port of ``url``."""
+    """Check whether the host and port of ``url`` accept a connection."""
     parts, started = urlsplit(url), time.perf_counter()
     refusal = ""
     try:
@@ -83,8 +84,8 @@ def _connected(url: str, timeout_s: float) -> Reached:
 def reach_all(urls: Mapping[str, str], within_s: float = 8.0) -> dict[str, Reached]:
     """Run :func:`reach` for all URLs in parallel, and return the results by name.
 
-    Without a network, a resolver may block a thread for minutes. So the call does not wait for
-    hosts that have not answered after ``within_s`` seconds.
+    Without a network, a name lookup may block a thread for minutes. The call therefore returns
+    after ``within_s`` seconds even if some hosts have not answered.
     """
     results: dict[str, Reached] = {}
 
@@ -104,7 +105,7 @@ def reach_all(urls: Mapping[str, str], within_s: float = 8.0) -> dict[str, Reach
 
 
 def _named(url: str) -> str:
-    """Return a message if the host's name cannot be resolved; otherwise an empty string."""
+    """Return an error message if the host's name cannot be resolved, otherwise an empty string."""
     host = urlsplit(url).hostname or ""
     try:
         socket.getaddrinfo(host, None)

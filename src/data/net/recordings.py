@@ -1,4 +1,4 @@
-"""Vendors' responses, recorded in a folder as they arrive and replayed from it.
+"""Records vendors' responses in a folder as they arrive, and replays them from it.
 
 Each exchange is a separate file, ``<folder>/<vendor>/<question>-<time>.json``::
 
@@ -7,8 +7,9 @@ Each exchange is a separate file, ``<folder>/<vendor>/<question>-<time>.json``::
                  "params": {"format": "json"}},
      "response": {"status": 200, "headers": {"content-type": "application/json"}, "text": "[]"}}
 
-If a body is not UTF-8, ``base64`` replaces ``text``. Files never contain keys: a request keeps them
-separately, and that part is not written, and any key known to this process is masked in the rest.
+If a body is not UTF-8, ``base64`` replaces ``text``. Files never contain keys: a request keeps its
+keys in a separate part, which is not written, and any key known to this process is masked in the
+rest.
 """
 
 from __future__ import annotations
@@ -45,10 +46,10 @@ _log = logging.getLogger(__name__)
 class Recorder:
     """Writes vendors' responses into a folder. Thread-safe; processes may share the folder.
 
-    A failure to write is logged once and does not affect any call.
+    If a response cannot be written, a warning is logged once, and no call is affected.
 
     Args:
-        folder: Folder to write to; created with the first response.
+        folder: Folder to write to; created when the first response is recorded.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -56,11 +57,11 @@ class Recorder:
         self._has_failed = False
 
     def keep(self, vendor: str, request: HttpRequest, response: HttpResponse, now_ms: int) -> None:
-        """Write one request and its response.
+        """Record a request and its response.
 
         Args:
             vendor: Canonical name of the vendor that was queried.
-            request, response: The exchange; the keys of the request are masked in the response.
+            request, response: Request and its response, in which the request's keys are masked.
             now_ms: Time of the request, UTC milliseconds.
         """
         question, keys = _question(request), list(known_keys().values())
@@ -93,12 +94,12 @@ class Recorder:
 class Recording:
     """A transport that answers requests from the recorded exchanges of one vendor. Thread-safe.
 
-    A request that was answered several times gets its answers in chronological order, and then the
-    last one repeatedly. Scheme and host of a request are ignored, and so is a mirror's prefix
-    before the path.
+    A request that was recorded several times gets the recorded responses in chronological order,
+    and after that the last one again and again. The scheme and host of a request are ignored, and
+    so is a mirror's prefix before the path.
 
     Args:
-        folder: Folder of the vendor's exchanges.
+        folder: Folder with the vendor's recorded exchanges.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -112,7 +113,7 @@ class Recording:
 
         Raises:
             CapabilityError: The request was not recorded.
-            ResponseFormatError: The file is damaged, or has another version.
+            ResponseFormatError: The file is damaged, or its format has an unknown version.
         """
         question = _question(request)
         paths = sorted(self._folder.glob(f"{_digest(question)}-*{_SUFFIX}"))
@@ -138,8 +139,8 @@ class Recording:
 def recorded_vendors(folder: Path) -> dict[str, Path]:
     """Return the folders with recorded exchanges, by vendor.
 
-    ``folder`` may contain one folder for each vendor, or itself be the folder of a single vendor.
-    Paths are real paths; vendors have the names under which they were recorded.
+    ``folder`` may contain a folder for each vendor, or may itself be the folder of one vendor.
+    Paths are resolved; vendors have the names under which they were recorded.
     """
     if not folder.is_dir():
         return {}
@@ -157,14 +158,14 @@ def _exchanges(folder: Path) -> Iterator[Path]:
 
 
 def _question(request: HttpRequest) -> dict[str, Any]:
-    """Return the parts that identify a request, without keys."""
+    """Return the parts of a request that identify it, without keys."""
     body = {"body_sha256": sha256(request.body).hexdigest()} if request.body else {}
     params = {name: str(value) for name, value in sorted(request.params.items())}
     return {"method": request.method, "path": urlsplit(request.url).path, "params": params, **body}
 
 
 def _digest(question: Mapping[str, Any]) -> str:
-    """Return the digest in the names of a request's files, which does not depend on the path."""
+    """Return the digest in the names of a request's files; the request's path does not affect it."""
     named = {name: value for name, value in question.items() if name != "path"}
     return sha256(json.dumps(named).encode()).hexdigest()[:24]
 
@@ -177,10 +178,10 @@ def _body(body: bytes) -> dict[str, str]:
 
 
 def _answer(path: Path, question_path: str, url: str) -> HttpResponse | None:
-    """Read the response in a file; return None if it is for another path.
+    """Read the response in a file; return None if the file is for another path.
 
     Raises:
-        ResponseFormatError: The file is damaged, or has another version.
+        ResponseFormatError: The file is damaged, or its format has an unknown version.
     """
     try:
         entry = json.loads(path.read_text("utf-8"))
@@ -188,7 +189,7 @@ def _answer(path: Path, question_path: str, url: str) -> HttpResponse | None:
         if version != FORMAT:
             raise _unreadable(path, f"has version {version}, but this release reads only {FORMAT}")
         if _digest(entry["request"]) != path.name.partition("-")[0]:
-            raise _unreadable(path, "is for another request than its name says")
+            raise _unreadable(path, "contains a different request than its name says")
         if not entry["request"]["path"].endswith(question_path):
             return None
         answer = entry["response"]
@@ -201,7 +202,7 @@ def _answer(path: Path, question_path: str, url: str) -> HttpResponse | None:
         headers.setdefault("date", format_datetime(requested_at, usegmt=True))
         status = answer["status"]
         if status not in range(100, 600):
-            raise ValueError(f"a status of {status!r:.20}")
+            raise ValueError(f"not an HTTP status: {status!r:.20}")
         return HttpResponse(int(status), headers, body, url)
     except (
         OSError,

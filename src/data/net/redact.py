@@ -34,7 +34,7 @@ hiding_path: ContextVar[bool] = ContextVar("hiding_path", default=False)
 
 
 def where(url: str) -> str:
-    """Return host and path of ``url``, which may be shown in messages."""
+    """Return the host and path of ``url``, which are safe to show in messages."""
     try:
         parts = urlsplit(url)
     except ValueError:  # half an IPv6 address
@@ -43,7 +43,7 @@ def where(url: str) -> str:
 
 
 def address(url: str) -> str:
-    """Return host, port and path of ``url``, which identify the location of a query."""
+    """Return the host, port and path of ``url``, which identify what is queried."""
     try:
         return f"{place(url)}{urlsplit(url).path}"
     except ValueError:  # half an IPv6 address
@@ -51,7 +51,7 @@ def address(url: str) -> str:
 
 
 def place(url: str) -> str:
-    """Return host and port of ``url``, without any user name."""
+    """Return the host and port of ``url``, without any user name."""
     try:
         return urlsplit(url).netloc.rpartition("@")[2]
     except ValueError:  # half an IPv6 address
@@ -59,7 +59,7 @@ def place(url: str) -> str:
 
 
 def redacted(response: HttpResponse, request: HttpRequest) -> HttpResponse:
-    """Return ``response`` without the request's secrets.
+    """Return ``response`` with the request's secrets masked.
 
     Some vendors quote the caller's key in their error messages, whose text ends up in this
     library's messages.
@@ -74,18 +74,18 @@ def redacted(response: HttpResponse, request: HttpRequest) -> HttpResponse:
 
 
 def without_keys(text: str, secrets: Iterable[str]) -> str:
-    """Return ``text`` with all ``secrets`` masked, no matter how they are escaped."""
+    """Return ``text`` with all ``secrets`` masked, however they are escaped."""
     masked = body_without_keys(text.encode("utf-8", "surrogateescape"), secrets)
     return masked.decode("utf-8", "surrogateescape")
 
 
 def body_without_keys(body: bytes, secrets: Iterable[str]) -> bytes:
-    """Return ``body`` with all ``secrets`` masked, even in UTF-16 and inside gzip."""
+    """Return ``body`` with all ``secrets`` masked, even inside UTF-16 text or gzip."""
     return _masked(body, _words(secrets))
 
 
 def _words(secrets: Iterable[str]) -> list[str]:
-    """Return the words to mask, longest first; `Bearer x` also yields `x`."""
+    """Return the words to mask, longest first; a secret ``Bearer x`` also yields ``x``."""
     words = {word for secret in secrets for word in (secret, *secret.split())}
     long = [word for word in words if len(word) >= _SHORTEST_SECRET]
     raw = [word.encode("utf-8", "replace") for word in long]
@@ -107,7 +107,7 @@ def _masked(body: bytes, words: Sequence[str]) -> bytes:
 def _masked_text(text: bytes, words: Sequence[str]) -> bytes:
     """Return ``text`` with every word masked.
 
-    A string in UTF-16 or UTF-32 that contains any of them loses its null bytes.
+    If a word is found in UTF-16 or UTF-32 text, the result lacks all null bytes.
     """
     text = _masked_letters(text, words)
     if b"\0" not in text:
@@ -133,7 +133,7 @@ def _unpacked(body: bytes) -> bytes | None:
 
 
 def _masked_letters(text: bytes, words: Iterable[str]) -> bytes:
-    """Return ``text`` with every word masked, even if escaped or cut off at its end."""
+    """Return ``text`` with every word masked, even if the word is escaped or cut off at the end."""
     for word in words:
         if _may_hold(text, word):
             text = _without_cut(_pattern(word).sub(MASK.encode(), text), word)
@@ -141,7 +141,7 @@ def _masked_letters(text: bytes, words: Iterable[str]) -> bytes:
 
 
 def _may_hold(text: bytes, word: str) -> bool:
-    """Check cheaply, for whole pages of bars, whether it is worth searching for ``word``."""
+    """Return whether it is worth searching ``text`` for ``word``; a cheap check for large responses."""
     # Escaping changes either all letters and digits, or none.
     start = max(re.findall(r"[a-zA-Z0-9]*", word[:_SHORTEST_SECRET]), key=len)
     if start.encode() in text or b"\\u00" in text or b"&#" in text:
@@ -169,12 +169,12 @@ def _without_cut(text: bytes, word: str) -> bytes:
 
 @lru_cache(maxsize=64)
 def _pattern(word: str) -> re.Pattern[bytes]:
-    """Return a pattern that finds ``word`` no matter how its letters are escaped."""
+    """Return a pattern that finds ``word`` however its letters are escaped."""
     return re.compile(b"".join(_letters(word)))
 
 
 def _letters(word: str) -> list[bytes]:
-    """Return a pattern for each letter: plain, or as written in URLs, JSON and HTML."""
+    """Return a pattern for each letter, which matches it plain and as escaped in URLs, JSON and HTML."""
     return [b"(?:" + b"|".join(dict.fromkeys(_written(letter))) + b")" for letter in word]
 
 
@@ -194,14 +194,15 @@ def _written(letter: str) -> Iterator[bytes]:
 
 
 class QueryFilter(logging.Filter):
-    """A log filter that removes queries from the URLs that the HTTP library logs while this library sends.
+    """A log filter that removes the queries from URLs in the HTTP library's log records.
 
-    Its debug records contain the whole path with the query, keys included. Records of that
-    library's other users are left unchanged.
+    Its debug records contain the whole URL path with the query, keys included. The filter applies
+    only while this library sends, so records caused by other users of the HTTP library remain
+    unchanged.
     """
 
     def filter(self, record: logging.LogRecord) -> bool:
-        """Redact the record's arguments in place; every record is kept."""
+        """Redact the record's arguments in place; no record is dropped."""
         if sending.get() and isinstance(record.args, tuple):
             record.args = tuple(_cut(arg) for arg in record.args)
         return True
@@ -216,7 +217,7 @@ def _cut(value: object) -> object:
 
 
 def guard_library_logs() -> None:
-    """Attach the filter to the HTTP library's loggers; safe to call again."""
+    """Attach the filter to the HTTP library's loggers; it is safe to call this again."""
     for name in ("urllib3.connectionpool", "urllib3.util.retry"):
         logger = logging.getLogger(name)
         if not any(isinstance(f, QueryFilter) for f in logger.filters):

@@ -9,16 +9,17 @@ from ..config.rules import Failover
 
 @dataclass(frozen=True)
 class RetryPolicy:
-    """Attempts and waits allowed for one request; only decides, never sleeps.
+    """Decides how often a request is attempted and how long to wait in between; it never sleeps itself.
 
-    Their total time is limited by the call's time (:class:`.Deadline`).
+    The call's time limit (:class:`.Deadline`) limits the total time of all attempts.
 
     Attributes:
         attempts: Maximum number of times that a request is sent, including the first.
-        first_s: Wait before the second attempt; it doubles from there.
-        cap_s: Longest wait that this library chooses itself; a vendor's ``Retry-After`` may be
-            longer.
-        doubling: Whether waits double; otherwise all equal the first.
+        first_s: Seconds to wait before the second attempt; later waits are longer if ``doubling``
+            is True.
+        cap_s: Longest wait, in seconds, that this library chooses itself; a vendor's
+            ``Retry-After`` may be longer.
+        doubling: Whether each wait is twice the previous one; otherwise all equal the first.
     """
 
     attempts: int = 3
@@ -28,7 +29,7 @@ class RetryPolicy:
 
     @classmethod
     def of(cls, rules: Failover) -> RetryPolicy:
-        """Return the retry policy in the rules."""
+        """Return the retry policy that the rules define."""
         return cls(
             attempts=max(1, rules.max_retries),
             first_s=rules.retry_delay,
@@ -38,15 +39,15 @@ class RetryPolicy:
     def next_wait(
         self, error: BaseException, attempt: int, left_s: float, jitter: float
     ) -> float | None:
-        """Return the seconds to wait before the next attempt, or ``None`` to give up.
+        """Return the seconds to wait before the next attempt; None means to give up.
 
         Args:
             error: Error of the last attempt; only errors marked ``retry`` are retried.
-            attempt: Number of attempts made, at least 1.
+            attempt: Number of attempts made so far, at least 1.
             left_s: Seconds left for another attempt, including the wait before it. No attempt is
                 made if the wait would use them up.
-            jitter: Random number in [0, 1) that spreads out many callers; with 0 the wait is
-                shortest.
+            jitter: Random number in [0, 1) that spreads out the retries of many callers; the wait
+                is shortest for 0.
         """
         if not getattr(error, "retry", False) or attempt >= self.attempts:
             return None
@@ -54,7 +55,7 @@ class RetryPolicy:
         return wait if wait < left_s else None
 
     def backoff(self, attempt: int, jitter: float) -> float:
-        """Return the wait after ``attempt`` attempts, in seconds."""
+        """Return the seconds to wait after ``attempt`` attempts."""
         # The exponent is bounded because 2.0 ** 1024 would overflow a float.
         doubled = self.first_s * 2.0 ** (min(attempt - 1, 60) if self.doubling else 0)
         return min(self.cap_s, doubled) * (1 + jitter)

@@ -1,7 +1,7 @@
 """Records of requests, which are passed to hooks only after their responses have been checked.
 
-A sender sees only a status and headers. Whether a body can be parsed, and whether its rows can be
-bars, is found out later by the parser and by the checks of the whole answer.
+A sender checks only the status and the headers. Whether a body can be parsed, and whether its rows
+are valid bars, is determined later by the parser and by the checks of the whole answer.
 """
 
 from __future__ import annotations
@@ -31,24 +31,24 @@ _OF_ALL_PAGES = (QualityError, KindMismatchError)
 
 @dataclass(frozen=True)
 class SendRecord:
-    """One attempt at one request, for hooks; it contains no secrets.
+    """A record of one attempt at a request, which is passed to hooks; it contains no secrets.
 
     Attributes:
         vendor: Vendor that was queried.
-        address: Host and path.
+        address: Host and path of the request.
         attempt: Number of the attempt, 1 for the first.
-        outcome: ``ok`` or the name of the error class.
-        seconds: Time that the attempt took, including the wait for the limit.
+        outcome: ``ok``, or the name of the error's class.
+        seconds: Time that the attempt took, including the wait for the rate limit.
         status: HTTP status, or 0 if no response arrived.
-        size: Decoded bytes received.
+        size: Size of the decoded body in bytes.
         wait_s: Seconds until the next attempt; None if it was the last.
-        waited_s: Part of ``seconds`` spent waiting for the limit.
-        pause_s: Seconds for which the vendor is now not queried because it demanded a slower pace;
+        waited_s: Part of ``seconds`` spent waiting for the rate limit.
+        pause_s: Seconds for which the vendor will not be queried because it demanded a slower pace;
             None if it did not.
         is_sent: False if this library's limiter blocked the request, so that the vendor was not
             queried.
-        shape: Difference between the response and the shape that its parser expects; None if there
-            isn't one.
+        shape: Difference between the structure of the response and the one that its parser expects;
+            None if they agree.
     """
 
     vendor: str
@@ -70,7 +70,7 @@ Hook = Callable[[SendRecord], None]
 
 @dataclass
 class PendingRecords:
-    """The records of the responses to one query, in the thread that makes it.
+    """Records of the responses to one query, held back in the thread that makes the query.
 
     Attributes:
         vendor: Canonical name of the vendor that was queried.
@@ -82,7 +82,7 @@ class PendingRecords:
     _counted: BaseException | None = None
 
     def add(self, hook: Hook, record: SendRecord) -> None:
-        """Hold back the record of a successful attempt; report a failed one immediately."""
+        """Hold back the record of a successful attempt; pass that of a failed one to its hook immediately."""
         self._is_last_answered = record.outcome == "ok"
         if self._is_last_answered:
             self._pending.append((hook, record))
@@ -90,16 +90,16 @@ class PendingRecords:
             hook(record)
 
     def note_shape(self, change: ShapeChange) -> None:
-        """Record that the last response has a different shape than its parser knows."""
+        """Record that the last response has a different structure than its parser knows."""
         if self._is_last_answered and self._pending:
             hook, record = self._pending[-1]
             self._pending[-1] = hook, replace(record, shape=change)
 
     def blame(self, error: BaseException) -> None:
-        """Set ``error`` as the outcome of the responses that it concerns.
+        """Record ``error`` as the outcome of the responses that it concerns.
 
-        If rows were rejected, it concerns all responses; otherwise only the last one. An error that
-        ended an attempt has already been reported.
+        If rows were rejected, these are all responses, otherwise only the last one. An error that
+        ended an attempt is ignored, because it has already been reported.
         """
         if error is self._counted or not isinstance(error, ProviderError):
             return
@@ -115,7 +115,7 @@ class PendingRecords:
                 self._pending[place] = hook, replace(record, outcome=outcome)
 
     def report(self) -> None:
-        """Pass all records to their hooks."""
+        """Pass all held-back records to their hooks."""
         pending, self._pending = self._pending, []
         for hook, record in pending:
             hook(record)
@@ -126,7 +126,7 @@ _current: ContextVar[PendingRecords | None] = ContextVar("answers", default=None
 
 @contextmanager
 def reporting(vendor: str) -> Iterator[PendingRecords]:
-    """Report the responses received in the block when it ends; an error in the block is their outcome.
+    """When the block ends, report the responses received in it; an error in the block is their outcome.
 
     A block nested in another one for the same vendor is part of the outer one.
     """
@@ -155,7 +155,7 @@ def report(hook: Hook, record: SendRecord) -> None:
 
 
 def note_shape(vendor: str, change: ShapeChange) -> None:
-    """Record an unexpected shape of the vendor's last response in the current query, if any."""
+    """Record in the current query, if any, that the vendor's last response had an unexpected structure."""
     answers = _current.get()
     if answers is not None and answers.vendor == vendor:
         answers.note_shape(change)

@@ -52,17 +52,17 @@ _log = logging.getLogger(__name__)
 
 
 class Sender:
-    """Sends requests to a vendor: waits for its limit, sends, classifies the response, retries.
+    """Sends requests to a vendor: waits for the rate limit, sends, classifies the response, retries.
 
     Thread-safe.
 
     Args:
-        transport: Carries each single request.
+        transport: Transport that carries each single request.
         limiter: Rate limiter of the vendor, shared by all senders to it.
-        clock: Source of time, waits and jitter.
+        clock: Source of the current time, waits and random jitter.
         retry: Number and timing of retries.
-        on_attempt: Called for every attempt; it observes and must not raise.
-        recorder: Writes every response; None to write nothing.
+        on_attempt: Function called for every attempt; it must not raise.
+        recorder: Recorder of every response; None if responses are not recorded.
     """
 
     def __init__(
@@ -87,27 +87,27 @@ class Sender:
 
     @property
     def requests(self) -> int:
-        """The number of HTTP requests sent so far, including retries and hidden ones."""
+        """The number of HTTP requests sent so far, including retries and those hidden inside an SDK."""
         return self._requests
 
     def now_ms(self) -> int:
-        """Return the wall time of this sender's clock in UTC milliseconds."""
+        """Return the current wall-clock time of this sender's clock in UTC milliseconds."""
         return self._clock.now_ms()
 
     def over(self, transport: Transport | None, keys: Mapping[str, str] | None = None) -> Sender:
         """Return a sender with the same policy and another transport.
 
         Args:
-            transport: Transport to use; None for the current one.
-            keys: Keys of the account whose limits and circuits apply; if empty, the account stays
-                the same.
+            transport: Transport to use; None for the same transport.
+            keys: Keys of the account whose limits and circuits apply; if there are none, the
+                account stays the same.
         """
         limiter = self._limiter.acting_for(keys.values()) if keys else self._limiter
         carrier = transport or self._transport
         return self._like(carrier, limiter)
 
     def aside(self, name: str, limits: Limits) -> Sender:
-        """Return a sender with the same policy for another host of the vendor, with its own limits.
+        """Return a sender with the same policy for another host of the vendor, which has its own limits.
 
         Args:
             name: Name of that host, in addition to the vendor's.
@@ -127,15 +127,15 @@ class Sender:
         insist: bool = False,
         is_trusted: bool = False,
     ) -> AbstractContextManager[GuardedCall | None]:
-        """Return a context manager for a call to an endpoint, which remembers the call's outcome.
+        """Return a context manager for a call to an endpoint, which records the call's outcome.
 
         It yields the call, to which a later error can be attributed, or None if nothing is
-        remembered.
+        recorded.
 
         Args:
             endpoint: Endpoint that is called, such as ``bars/1d``.
-            url: URL that is queried. It is part of the key, because a mirror may answer even if the
-                vendor's own host does not.
+            url: URL that is queried. Each URL has its own circuit, because a mirror may answer even
+                if the vendor's own host does not.
             symbol: Requested symbol in the vendor's spelling; None if the call is not about a
                 symbol.
             insist, is_trusted: See :class:`~.unknown_symbols.SymbolCheck`.
@@ -148,7 +148,7 @@ class Sender:
         return self._limiter.guard(f"{endpoint} at {place(url)}", check)
 
     def reopen(self, endpoint: str, url: str) -> None:
-        """Allow the next call to try an endpoint that :meth:`guard` blocks; its outcome decides."""
+        """Allow the next call to try an endpoint that :meth:`guard` blocks; that call's outcome decides."""
         self._limiter.reopen(f"{endpoint} at {place(url)}")
 
     def look(self, endpoint: str, url: str) -> VendorStatus:
@@ -166,15 +166,15 @@ class Sender:
     ) -> HttpResponse:
         """Send a request until there is a response that is not an error; return that response.
 
-        Its ``requests`` is the number of all requests sent.
+        The response's ``requests`` is the total number of requests sent.
 
         Args:
             request: Request to send.
             vendor: Vendor that is queried, for errors and records.
-            classify: Returns the error that a response represents, if any.
+            classify: Function that returns the error that a response represents, if any.
 
         Raises:
-            CircuitOpenError: The vendor did not answer in time earlier in this call of the user.
+            CircuitOpenError: Earlier in this user's call, the vendor did not answer in time.
             DatabaseError: The call runs in a database's unit of work.
             DataError: The error of the last attempt, with its ``provider`` set.
         """
@@ -235,7 +235,7 @@ class Sender:
         return response
 
     def _carried(self, call: _Call) -> HttpResponse:
-        """Wait until the vendor's limit allows a request, send once, and count the requests."""
+        """Wait until the vendor's rate limit allows a request, send it once, and count the requests."""
         ticket = self._limiter.acquire(call.request.cost, call.deadline.left_s())
         call.waited_s = self._clock.monotonic() - call.begun
         response = None
@@ -254,7 +254,7 @@ class Sender:
         return response
 
     def _transported(self, call: _Call) -> HttpResponse:
-        """Send the request over the transport, within the call's remaining time.
+        """Send the request over the transport, within the time left in the call.
 
         A source on this machine is read without a time limit.
         """
@@ -289,9 +289,9 @@ class Sender:
         return paused_s
 
     def _after_error(self, error: DataError, call: _Call) -> None:
-        """Set the vendor of ``error``, record the attempt, and decide when the next one begins, if any.
+        """Set the vendor of ``error``, record the attempt, and decide whether and when to try again.
 
-        The wait before it is in ``call.wait_s``.
+        The wait before the next attempt, if there is one, is stored in ``call.wait_s``.
         """
         error.provider = error.provider or call.vendor
         if call.is_sent and error.hidden_requests:
@@ -337,7 +337,7 @@ class Sender:
 
 @dataclass
 class _Call:
-    """The state of one ``send``, used only by its thread."""
+    """The state of one call of ``send``, used only by the thread that makes it."""
 
     request: HttpRequest
     vendor: str

@@ -1,4 +1,4 @@
-"""The senders and rate limiters of an installation, with one connection pool and one limiter per vendor."""
+"""Creates an installation's senders and rate limiters: one connection pool, one limiter per vendor."""
 
 from __future__ import annotations
 
@@ -40,11 +40,11 @@ _MOST_OWN = 64
 
 
 class Declared(Protocol):
-    """The part of a vendor's class that is needed to send requests to it.
+    """The attributes of a vendor's class that are needed to send requests to the vendor.
 
     Attributes:
         limits: Request limits of the vendor.
-        default_base_url: Scheme and host; empty for files on this machine.
+        default_base_url: Scheme and host of the vendor's address; empty for files on this machine.
         sdk_carrier, prefers_sdk: See :class:`.BaseDataDownloader`.
     """
 
@@ -55,18 +55,19 @@ class Declared(Protocol):
 
 
 class Senders:
-    """Factory of senders that share connections, limits and state. Thread-safe and fork-aware.
+    """Creates senders that share connections, limits and state. Thread-safe and fork-aware.
 
     Args:
         clock: Clock for all senders.
-        configured: Layers of limits by vendor and key; a later layer overrides an earlier one.
+        configured: Layers of configured limits, by vendor and setting; a later layer overrides an
+            earlier one.
         retry: Number and timing of retries.
-        modes: Maps each vendor to ``http``, ``sdk`` or ``auto``, which determines the transport of
-            its requests.
+        modes: Maps each vendor to the kind of transport for its requests: ``http``, ``sdk`` or
+            ``auto``.
         on_attempt: Called for every HTTP attempt.
         on_circuit: Called for every circuit that a call of this process opens or closes.
-        state_dir: Folder of the limits, circuits and leases shared by all processes; created by the
-            first request. Without it they apply only to this process.
+        state_dir: Folder in which limits, circuits and leases are shared by all processes; created
+            by the first request. If None, they apply only to this process.
         record_dir: Folder in which every vendor's responses are recorded; None to record nothing.
     """
 
@@ -98,7 +99,7 @@ class Senders:
         self._own: dict[tuple[str, int], tuple[object, Limiter]] = {}
 
     def sender(self, vendor: str, declared: type[Declared]) -> Sender:
-        """Return a sender that obeys the limits of ``vendor``; senders share the connections.
+        """Return a sender that obeys the limits of ``vendor``; all senders share their connections.
 
         Raises:
             MissingExtraError: The rules require the vendor's own package, which is not installed.
@@ -132,15 +133,16 @@ class Senders:
     ) -> Sender:
         """Return a sender for a downloader supplied by user code.
 
-        If the downloader's limits are known, they and its circuits apply to its name in all
-        processes. Otherwise it is not limited, and its circuits apply only to this object.
+        If the downloader's limits are known, they and the circuits apply in all processes to any
+        downloader with this name. Otherwise it is not limited, and its circuits apply only to this
+        object.
 
         Args:
             name: Name under which the downloader is registered.
             downloader: Downloader that is called.
             carrier: Transport that calls the downloader.
             declared: The downloader's own limits, which configured ones override.
-            keys: Keys of the account that it uses; empty if unknown.
+            keys: Keys of the account that the downloader uses; empty if unknown.
         """
         from .sender import Sender
 
@@ -173,7 +175,7 @@ class Senders:
 
         Args:
             vendor: Canonical name.
-            declared: Class of the vendor; None for a vendor without one.
+            declared: Class of the vendor; None if it has no class.
             own_limits: Limits to use instead of the vendor's and the configured ones; requests are
                 counted together with those of the account's other limiters.
         """
@@ -187,12 +189,12 @@ class Senders:
         return self._new_limiter(vendor, limits, is_remote)
 
     def stream_limiter(self, vendor: str, limits: Limits) -> Limiter:
-        """Return a limiter, for this process only, of connections to a vendor's stream."""
+        """Return a limiter for connections to a vendor's stream, which applies only to this process."""
         return Limiter(f"{vendor} stream", limits, self._memory)
 
     @property
     def leases(self) -> Leases | None:
-        """Leases shared by all processes, or None if there is no folder for them."""
+        """The leases shared by all processes, or None if there is no folder for them."""
         return Leases(self.state) if self.state else None
 
     def _new_limiter(self, vendor: str, limits: Limits, is_remote: bool) -> Limiter:
@@ -202,7 +204,7 @@ class Senders:
 
 
 def wants_package(mode: str, declared: type[Declared]) -> bool:
-    """Return whether ``mode`` selects the vendor's own package for its requests, if installed."""
+    """Return whether ``mode`` selects the vendor's own package for its requests, if that is installed."""
     prefers = mode == "sdk" or (mode == "auto" and declared.prefers_sdk)
     return prefers and bool(declared.sdk_carrier)
 
@@ -211,10 +213,10 @@ def choose_transport(mode: str, declared: type[Declared], *, plain: Transport) -
     """Return the transport for a vendor's requests.
 
     Args:
-        mode: ``http``; ``sdk``, the vendor's own package; or ``auto``, the package if it is
-            installed and preferred, otherwise plain HTTP.
-        declared: Class of the vendor; the carrier that it names is imported here.
-        plain: The HTTP transport.
+        mode: ``http`` for plain HTTP; ``sdk`` for the vendor's own package; or ``auto`` for the
+            package if it is installed and preferred, otherwise plain HTTP.
+        declared: Class of the vendor; the carrier class that it names is imported here.
+        plain: Plain HTTP transport.
 
     Raises:
         MissingExtraError: ``sdk`` is required but not installed; the hint names the extra.
@@ -244,7 +246,10 @@ def senders_of(
     on_attempt: Hook | None = None,
     on_circuit: CircuitHook | None = None,
 ) -> Senders:
-    """Return the senders of an installation, by settings and rules; the disk is not touched."""
+    """Return the senders of an installation, as its settings and rules define them.
+
+    The disk is not accessed.
+    """
     limits = {name: entry.rate_limits for name, entry in rules.providers.items()}
     return Senders(
         clock,
@@ -259,7 +264,7 @@ def senders_of(
 
 
 class ProcessSenders:
-    """The senders of downloaders that user code creates directly. Thread-safe and fork-aware."""
+    """Senders for downloaders that user code creates directly. Thread-safe and fork-aware."""
 
     def __init__(self) -> None:
         # Guards the senders against threads that request them first at the same time.
@@ -288,10 +293,10 @@ process_senders = ProcessSenders()
 def process_limiter(
     vendor: str, declared: type[Declared] | None, own_limits: Limits | None = None
 ) -> Limiter:
-    """Return the process' limiter for ``vendor``; see :meth:`Senders.limiter`."""
+    """Return this process's limiter for ``vendor``; see :meth:`Senders.limiter`."""
     return process_senders.get().limiter(vendor, declared, own_limits)
 
 
 def process_sender(vendor: str, declared: type[Declared]) -> Sender:
-    """Return the process' own sender to ``vendor``; see :meth:`Senders.sender`."""
+    """Return this process's own sender to ``vendor``; see :meth:`Senders.sender`."""
     return process_senders.get().sender(vendor, declared)

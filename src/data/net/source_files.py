@@ -17,10 +17,10 @@ _BLOCK, _NS_IN_MS = 1 << 20, 10**6
 
 @dataclass(frozen=True)
 class SourceFiles:
-    """The current state of a series' files.
+    """The state of a series' files at the time of a check.
 
     Attributes:
-        state: State of the files, without their content.
+        state: State of the files, as determined without reading them.
         paths: Paths of the files.
     """
 
@@ -29,7 +29,7 @@ class SourceFiles:
 
     @cached_property
     def content(self) -> str:
-        """The digest of the files' content; empty if one cannot be read."""
+        """The digest of the files' content; empty if a file cannot be read."""
         whole = sha256()
         try:
             for path in self.paths:
@@ -48,12 +48,13 @@ class SourceFiles:
 
 
 def look_at(paths: Sequence[Path], reading: str, clock: Clock | None = None) -> SourceFiles:
-    """Determine the current state of files with one ``stat`` each; missing files are left out.
+    """Determine the current state of files, with one ``stat`` for each; missing files are left out.
 
     Args:
         paths: Paths in a fixed order.
-        reading: Other inputs that the bars depend on.
-        clock: Source of the time of the check; None for the system clock, which stamps files.
+        reading: Text that identifies the other inputs on which the bars depend.
+        clock: Source of the time of the check; None for the system clock, which also sets the
+            files' times.
     """
     # Taken before the check, so that a file that changes meanwhile does not seem unchanged for
     # long.

@@ -61,11 +61,13 @@ _log = logging.getLogger(__name__)
 
 
 class State:
-    """The state of all processes, one transaction at a time. Thread-safe and fork-aware.
+    """The state that all processes share, accessed in one transaction at a time.
+
+    Thread-safe and fork-aware.
 
     Args:
-        folder: Folder of the file, created when first needed, for its owner only. If None, there
-            is no file, and the state is that of this process.
+        folder: Folder of the state file. It is created when first needed, accessible only to its
+            owner. If None, there is no file, and the state belongs to this process only.
         clock: Source of the current time.
     """
 
@@ -109,16 +111,17 @@ class State:
         return self._path.exists() if self._has_file else self._db is not None
 
     def run(self, work: Callable[[StateTables], T], *, write: bool = True) -> T:
-        """Run ``work`` as a transaction isolated from all other processes, and return its result.
+        """Run ``work`` in a transaction, isolated from all other processes, and return its result.
 
         Args:
-            work: Function that only computes and uses the tables, because it may be rerun from the
-                start.
-            write: Whether it changes anything; readers do not wait for another process' writer.
+            work: Function that computes with the tables. It must have no other effects, because it
+                may be run again from the start.
+            write: Whether ``work`` changes anything; if not, it does not wait for writers in other
+                processes.
 
         Raises:
-            ProviderTimeoutError: Another process or thread uses the state for longer than the
-                call's time; nothing was changed.
+            ProviderTimeoutError: Another process or thread used the state until the call's time ran
+                out; nothing was changed.
         """
         wait_s = max(_LEAST_WAIT_S, call_left_s())
         lock, acquired = self._lock, list[bool]()
@@ -137,8 +140,8 @@ class State:
     def finish(self, step: Callable[[], object]) -> None:
         """Run a step that ends a call, such as a transaction that ends its leases.
 
-        If the call does not have enough time left, the step runs in a background thread, for which
-        nobody waits.
+        If the call does not have enough time left, the step runs in a background thread, and the
+        call does not wait for it.
         """
         try:
             step()
@@ -149,7 +152,7 @@ class State:
     # --- forks -----------------------------------------------------------------------------
 
     def before_fork(self) -> bool:
-        """Close the file, because a child that inherits it could damage it for all processes."""
+        """Close the file, because a child that inherited the open file could damage it for all processes."""
         if not self._lock.acquire(timeout=BUSY_S):
             return False
         self._is_forking = True
@@ -158,12 +161,12 @@ class State:
         return True
 
     def after_fork_in_parent(self) -> None:
-        """Resume; the file is reopened when needed."""
+        """Allow use of the state again; the file is reopened when needed."""
         self._is_forking = False
         self._lock.release()
 
     def after_fork(self) -> None:
-        """Start with a new lock and connection in the child; state in memory is kept."""
+        """Start with a new lock and connection in a forked child; state in memory is kept."""
         self._lock = threading.Lock()
         is_whole, self._is_forking = self._is_forking, False
         if is_whole and not self._has_file:
@@ -190,7 +193,7 @@ class State:
         return self._transact(self._ready(), work, write)
 
     def _is_stuck(self) -> bool:
-        """Return whether the file has been busy for as long as any call would wait."""
+        """Return whether the file has been busy for as long as any call would wait for it."""
         now = self.clock.monotonic()
         self._busy_since = now if self._busy_since is None else self._busy_since
         return now - self._busy_since >= BUSY_S
@@ -212,7 +215,7 @@ class State:
         return result
 
     def _times(self, db: sqlite3.Connection, write: bool) -> tuple[float, float]:
-        """Return the remembered time and the monotonic time, and advance the former."""
+        """Return the remembered time and the monotonic time; a writing transaction also stores the former."""
         wall_s = self.clock.now_ms() / 1000
         reading = Reading(wall_s, self.clock.monotonic(), self._owner, self._boot)
         anchor = read_anchor(db)
@@ -224,7 +227,7 @@ class State:
     # --- the file --------------------------------------------------------------------------
 
     def _ready(self) -> sqlite3.Connection:
-        """Return a connection to the file, or to tables in memory while it cannot be used."""
+        """Return a connection to the state file or, while the file cannot be used, to tables in memory."""
         if self._alone_until is not None and self.clock.monotonic() >= self._alone_until:
             self._close()
         if self._db is not None and self._alone_until is None and not self._is_there():
@@ -235,7 +238,7 @@ class State:
         return self._db
 
     def _is_there(self) -> bool:
-        """Return whether the open file still has its name, because folders get cleaned up."""
+        """Return whether the open file still exists under its name, because folders get cleaned up."""
         return self._inode is not None and self._inode_now() == self._inode
 
     def _inode_now(self) -> int | None:
@@ -243,7 +246,7 @@ class State:
         return file.inode if file else None
 
     def _open(self) -> None:
-        """Open the file, and set it up if no process has.
+        """Open the file, and set it up unless another process already has.
 
         Raises:
             sqlite3.Error, DataError: The file cannot be used.
@@ -276,7 +279,7 @@ class State:
         return file is not None and file.size == _SALT_BYTES
 
     def _set_up(self, db: sqlite3.Connection) -> None:
-        """Create tables and salt if both are missing; if only one is missing, data was lost."""
+        """Create the tables and the salt if both are missing; if only one is missing, data was lost."""
         if self._is_set_up(db):
             return
         db.execute("BEGIN IMMEDIATE")
@@ -293,12 +296,12 @@ class State:
         _use_write_ahead(db)
 
     def _start_carefully(self, db: sqlite3.Connection, reason: str) -> None:
-        """Count part of every limit as spent, because its record is lost."""
+        """Count part of every limit as spent, because the record of spent units is lost."""
         keep_fact(db, "lost_s", self._times(db, write=True)[0])
         self._unsaid = self._unsaid or f"{reason}; starting cautiously"
 
     def _say(self) -> None:
-        """Log a warning about the first problem only."""
+        """Log a warning about a problem, but only about the first one."""
         if self._unsaid and not self._has_warned:
             self._has_warned = True
             _log.warning("shared limits in %s: %s", self._path.parent, self._unsaid)
@@ -323,13 +326,13 @@ class State:
     # --- when the file cannot be used -----------------------------------------------------
 
     def _repair(self, exc: Exception) -> None:
-        """Set a damaged file aside; for other errors, or if that fails, continue without it."""
+        """Set a damaged file aside. After any other error, or if that fails, continue without the file."""
         is_damaged = is_damage(exc) or isinstance(exc, CorruptEntryError)
         if not (is_damaged and self._has_set_aside()):
             self._go_alone(exc)
 
     def _go_alone(self, exc: Exception) -> None:
-        """Continue for a while with tables in memory, which no other process sees, because of ``exc``."""
+        """Continue with tables in memory for a while because of ``exc``; no other process sees them."""
         self._close_quietly()
         db = self._open_in_memory()
         self._alone_until = self.clock.monotonic() + _RETRY_S
@@ -337,9 +340,9 @@ class State:
         self._start_carefully(db, f"{words}; this process keeps its own limits")
 
     def _has_set_aside(self) -> bool:
-        """Rename the damaged file, unless another process already has; return whether that worked.
+        """Rename the damaged file unless another process already has; return whether that worked.
 
-        The next use creates a new file.
+        The next use of the state creates a new file.
         """
         self._close_quietly()
         try:
@@ -364,7 +367,8 @@ def _worked(work: Callable[[StateTables], T], tables: StateTables) -> T:
     """Run ``work`` on the tables and return its result.
 
     Raises:
-        CorruptEntryError: The file contains something unexpected, such as text for a number.
+        CorruptEntryError: The file contains something unexpected, such as text in place of a
+            number.
     """
     try:
         return work(tables)
@@ -375,7 +379,7 @@ def _worked(work: Callable[[StateTables], T], tables: StateTables) -> T:
 
 
 def _use_write_ahead(db: sqlite3.Connection) -> None:
-    """Enable write-ahead logging, which the file remembers, so that writers do not block readers."""
+    """Enable write-ahead logging, so that writers do not block readers; the file keeps this setting."""
     import sqlite3
 
     try:

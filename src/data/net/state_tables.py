@@ -1,7 +1,7 @@
-"""Tables of the state shared between processes: units, pauses, circuits, leases, symbols, days.
+"""Tables of the shared state: units, pauses, circuits, leases, unknown symbols, vendors' missing days.
 
-This module only stores and reads; decisions are made elsewhere. Times are seconds on the steady
-clock that ``net.steady`` maintains across processes, called the remembered time.
+This module only reads and writes; decisions are made elsewhere. Times are seconds of the
+*remembered time*, the steady clock that ``net.steady`` maintains across processes.
 """
 
 from __future__ import annotations
@@ -75,14 +75,14 @@ _CIRCUIT = "failures, times, until_s, trial_until_s, answered_s, reason"
 
 
 class Rows(Protocol):
-    """A connection to the tables, reduced to the one method needed here."""
+    """The one method of a database connection that the tables need."""
 
     def execute(self, sql: str, parameters: Any = ..., /) -> Any:
         """Run one statement and return its rows."""
 
 
 def check_numbers(rows: Rows) -> None:
-    """Reject tables that contain a number that this library cannot have written.
+    """Reject tables that contain a number which this library cannot have written.
 
     Raises:
         CorruptEntryError: A table contains such a number.
@@ -94,7 +94,7 @@ def check_numbers(rows: Rows) -> None:
     for table, condition in wrong.items():
         query = f"SELECT 1 FROM {table} WHERE {condition} LIMIT 1"  # noqa: S608 - constant names
         if rows.execute(query).fetchone():
-            raise CorruptEntryError(f"the state file has too large a number in the table {table}")
+            raise CorruptEntryError(f"the state file contains too large a number in {table}")
 
 
 def _bound(column: str) -> float:
@@ -103,10 +103,10 @@ def _bound(column: str) -> float:
 
 @dataclass(frozen=True)
 class Account:
-    """A customer account with a vendor, identified by its keys or else by this machine's address.
+    """A customer's account at a vendor, identified by its keys or, if it has none, by this machine's address.
 
     Attributes:
-        vendor: Canonical name.
+        vendor: Canonical name of the vendor.
         secrets: Keys of the account; empty if the vendor is queried without a key.
     """
 
@@ -123,7 +123,7 @@ class Account:
 
 @dataclass(frozen=True)
 class LeaseRow:
-    """The holder of a lease, and its end."""
+    """The holder of a lease, and the time when the lease ends."""
 
     holder: str
     machine: str
@@ -132,14 +132,14 @@ class LeaseRow:
 
 
 class StateTables:
-    """The tables within one transaction; not usable afterwards.
+    """The tables within one transaction; they cannot be used after it.
 
     Args:
         rows: Connection to the database.
-        salt: Secret that makes the accounts' names unreadable.
+        salt: Secret with which the accounts' names are hashed.
         now_s: Remembered time of this transaction.
-        monotonic_s: Monotonic time at the same moment.
-        lost_s: Time up to which the record of spent units is lost; None if it is complete.
+        monotonic_s: Monotonic time at the same moment, in seconds.
+        lost_s: Time before which the record of spent units is lost; None if it is complete.
     """
 
     def __init__(
@@ -154,7 +154,7 @@ class StateTables:
     # --- spent units -----------------------------------------------------------------------
 
     def windows(self, account: str, limits: Limits) -> list[Window]:
-        """Return the windows of ``limits`` with the units that ``account`` has spent in them."""
+        """Return a window for each of ``limits``, with the units that ``account`` has spent in it."""
         windows = windows_of(limits)
         for window in windows:
             rows = self._rows.execute(
@@ -182,14 +182,14 @@ class StateTables:
         )
 
     def forget_spent(self, account: str) -> None:
-        """Delete everything that ``account`` has spent, its requests in flight, and its pause."""
+        """Delete the units that ``account`` has spent, its requests in flight, and its pause."""
         for table in ("spent", "flights", "pauses"):
             self._rows.execute(f"DELETE FROM {table} WHERE who = ?", (account,))  # noqa: S608 - constant names
 
     # --- requests in flight ----------------------------------------------------------------
 
     def take_off(self, ticket: str, account: str, units: float, until_s: float) -> None:
-        """Record that a request of ``units`` is in flight, until ``until_s`` at the latest."""
+        """Record that a request of ``units`` is in flight, and will have ended by ``until_s``."""
         self._rows.execute(
             "INSERT INTO flights VALUES (?, ?, ?, ?)", (ticket, account, units, until_s)
         )
@@ -201,11 +201,11 @@ class StateTables:
         return float(row[0]) if row else 0.0
 
     def on_their_way(self, account: str) -> float:
-        """Return the units of all requests in flight."""
+        """Return the units of all requests of ``account`` that are in flight."""
         return self._flying(account, "until_s > ?")
 
     def crashed(self, account: str) -> float:
-        """Remove requests in flight that did not end in time, and return their units."""
+        """Remove the requests in flight that did not end in time, and return their units."""
         units = self._flying(account, "until_s <= ?")
         if units:
             self._rows.execute(
@@ -226,7 +226,7 @@ class StateTables:
         return Pause(*row) if row else Pause()
 
     def pauses(self) -> list[tuple[str, Pause]]:
-        """Return the running pauses, each with its account."""
+        """Return the pauses in progress, each with its account."""
         sql = "SELECT who, until_s, strikes FROM pauses WHERE until_s > ? ORDER BY who"
         return [
             (account, Pause(*rest)) for account, *rest in self._rows.execute(sql, (self.now_s,))
@@ -240,7 +240,7 @@ class StateTables:
     # --- circuits --------------------------------------------------------------------------
 
     def circuit(self, account: str, endpoint: str) -> Circuit:
-        """Return the circuit of an endpoint; if none is stored, a closed one."""
+        """Return the circuit of an endpoint; it is closed if none is stored."""
         sql = f"SELECT {_CIRCUIT} FROM circuits WHERE who = ? AND door = ?"  # noqa: S608 - constant names
         row = self._rows.execute(sql, (account, endpoint)).fetchone()
         return Circuit(*row) if row else Circuit()
@@ -263,7 +263,7 @@ class StateTables:
     # --- vendors that could not be connected to ---------------------------------------------
 
     def contacts(self) -> Contacts:
-        """Return the vendors that could not be connected to, and the time of the first later answer."""
+        """Return the vendors to which connections failed, and the time of the first answer after that."""
         failed = dict(self._rows.execute("SELECT vendor, failed_s FROM unconnected"))
         return (
             Contacts(failed, float(read_fact(self._rows, "answered_s") or 0)) if failed else _NONE
@@ -274,14 +274,15 @@ class StateTables:
         self._rows.execute("INSERT OR REPLACE INTO unconnected VALUES (?, ?)", (vendor, self.now_s))
 
     def keep_answer(self, vendor: str, lifted: Iterable[str]) -> list[tuple[str, str]]:
-        """Record that a vendor answered, and close circuits that were opened through no fault of a vendor.
+        """Record that a vendor answered, and close circuits that a failed network had opened.
 
         Args:
             vendor: Vendor that answered.
-            lifted: Vendors whose connection failures are forgotten.
+            lifted: Vendors whose failed connections no longer count, so that circuits opened by
+                them are closed.
 
         Returns:
-            Vendor and endpoint of each circuit that was open.
+            The vendor and endpoint of each circuit that was closed.
         """
         self._rows.execute("DELETE FROM unconnected WHERE vendor = ?", (vendor,))
         keep_fact(self._rows, "answered_s", self.now_s)
@@ -303,7 +304,7 @@ class StateTables:
     # --- leases ----------------------------------------------------------------------------
 
     def lease(self, name: str) -> LeaseRow | None:
-        """Return the lease of ``name``, or None if it has expired."""
+        """Return the lease on ``name``, or None if there is none or it has expired."""
         row = self._rows.execute(
             "SELECT holder, machine, pid, until_s FROM leases WHERE name = ? AND until_s > ?",
             (name, self.now_s),
@@ -311,7 +312,7 @@ class StateTables:
         return LeaseRow(*row) if row else None
 
     def grant(self, name: str, lease: LeaseRow) -> None:
-        """Store the lease of ``name``, and remove expired leases."""
+        """Store the lease on ``name``, and remove expired leases."""
         self._rows.execute("DELETE FROM leases WHERE until_s <= ?", (self.now_s,))
         values = (name, *astuple(lease))
         self._rows.execute("INSERT OR REPLACE INTO leases VALUES (?, ?, ?, ?, ?)", values)
@@ -328,12 +329,12 @@ class StateTables:
             )
 
     def keep_pages(self, name: str, holder: str, pages: int) -> None:
-        """Store the number of pages that the holder of ``name`` has taken."""
+        """Store the number of pages that the holder of the lease on ``name`` has received."""
         values = (name, holder, pages)
         self._rows.execute("INSERT OR REPLACE INTO progress VALUES (?, ?, ?)", values)
 
     def pages(self, name: str, holder: str) -> int:
-        """Return the number of pages that the holder of ``name`` has taken."""
+        """Return the number of pages that the holder of the lease on ``name`` has received."""
         row = self._rows.execute(
             "SELECT pages FROM progress WHERE name = ? AND holder = ?", (name, holder)
         ).fetchone()
@@ -342,7 +343,7 @@ class StateTables:
     # --- unknown symbols -------------------------------------------------------------------
 
     def unknown(self, account: str, place: str, symbol: str) -> Unknown | None:
-        """Return a vendor's report that it does not know a symbol, or None if it has not made one."""
+        """Return the record that a vendor does not know a symbol, or None if it has not reported that."""
         row = self._rows.execute(
             "SELECT said_s, until_s, times FROM unknown WHERE who = ? AND place = ? AND symbol = ?",
             (account, place, symbol),
@@ -350,7 +351,7 @@ class StateTables:
         return Unknown(*row) if row else None
 
     def keep_unknown(self, account: str, place: str, symbol: str, word: Unknown) -> None:
-        """Record that a symbol is unknown, and delete reports that expired long ago."""
+        """Record that a vendor does not know a symbol, and delete such records that expired long ago."""
         self._rows.execute("DELETE FROM unknown WHERE until_s < ?", (forgotten_s(self.now_s),))
         values = (account, place, symbol, *astuple(word))
         self._rows.execute("INSERT OR REPLACE INTO unknown VALUES (?, ?, ?, ?, ?, ?)", values)
@@ -361,21 +362,21 @@ class StateTables:
         )
 
     def forget_unknown(self, account: str, place: str, symbol: str) -> None:
-        """Forget that a symbol was unknown."""
+        """Delete the record that a vendor does not know a symbol."""
         self._rows.execute(
             "DELETE FROM unknown WHERE who = ? AND place = ? AND symbol = ?",
             (account, place, symbol),
         )
 
     def count_unknown(self) -> list[tuple[str, int]]:
-        """Return, for each account, the number of symbols that its vendor is currently not queried for."""
+        """Return, for each account, the number of symbols for which its vendor is currently not queried."""
         sql = "SELECT who, count(*) FROM unknown WHERE until_s > ? GROUP BY who ORDER BY who"
         return [(account, int(count)) for account, count in self._rows.execute(sql, (self.now_s,))]
 
     # --- days missing at vendors -----------------------------------------------------------
 
     def vendor_days(self) -> list[VendorDay]:
-        """Return the sessions that vendors lack for most of their symbols, by vendor and day."""
+        """Return the sessions whose bars a vendor lacks for most of its symbols, by vendor and day."""
         rows = self._rows.execute(
             "SELECT vendor, calendar, timeframe, day, start_ms, end_ms, condition, symbols, lacking"
             " FROM lacking_days WHERE until_s > ? ORDER BY vendor, day, timeframe",
@@ -389,7 +390,10 @@ class StateTables:
     def keep_vendor_days(
         self, fresh: Iterable[VendorDay], is_over: Callable[[VendorDay], bool]
     ) -> list[VendorDay]:
-        """Store newly found vendor days, delete expired ones, and return the rest."""
+        """Store newly found vendor days, and return all that are still valid.
+
+        Vendor days that have expired, or for which ``is_over`` returns True, are deleted.
+        """
         self._rows.execute("DELETE FROM lacking_days WHERE until_s <= ?", (self.now_s,))
         for day in filter(is_over, self.vendor_days()):
             self._rows.execute(
@@ -409,10 +413,10 @@ class StateTables:
 
 
 def read_anchor(rows: Rows) -> Anchor | None:
-    """Return the reading from which the remembered time is counted, or None if none is stored.
+    """Return the stored anchor from which the remembered time is counted, or None if there is none.
 
     Raises:
-        CorruptEntryError: A part of the reading is missing or is not a number, so the file is
+        CorruptEntryError: A part of the anchor is missing or is not a number, so the file is
             damaged.
     """
     facts = dict(rows.execute("SELECT name, value FROM facts WHERE name LIKE 'anchor_%'"))
@@ -431,7 +435,7 @@ def read_anchor(rows: Rows) -> Anchor | None:
 
 
 def keep_anchor(rows: Rows, anchor: Anchor) -> None:
-    """Store the reading from which the remembered time is counted."""
+    """Store the anchor from which the remembered time is counted."""
     reading = anchor.reading
     keep_fact(rows, "anchor_wall_s", reading.wall_s)
     keep_fact(rows, "anchor_mono_s", reading.monotonic_s)
@@ -441,7 +445,7 @@ def keep_anchor(rows: Rows, anchor: Anchor) -> None:
 
 
 def read_fact(rows: Rows, name: str) -> Any:
-    """Return the single value stored under a name, or None."""
+    """Return the single value that is stored under a name, or None."""
     row = rows.execute("SELECT value FROM facts WHERE name = ?", (name,)).fetchone()
     return row[0] if row else None
 

@@ -42,9 +42,9 @@ _PAGE = re.compile(rb"\s*(?:404 page not found|<html|<!doctype html)", re.IGNORE
 
 
 def error_of(response: HttpResponse) -> DataError | None:
-    """Return the error that the status represents, or None for a success.
+    """Return the error that a response's status represents, or None if it is a success.
 
-    The body is never quoted, because the vendor's ``classify`` interprets its own messages.
+    The body is never quoted; a vendor's own messages are interpreted by its ``classify`` function.
     """
     status = response.status
     if 200 <= status < 300:
@@ -65,8 +65,8 @@ def error_of(response: HttpResponse) -> DataError | None:
 def retry_after_s(response: HttpResponse, now_ms: int | None = None) -> float | None:
     """Return the seconds given by ``Retry-After``, or None if it is missing or unusable.
 
-    A date counts from the vendor's own ``Date`` header, so that no two clocks are compared, or
-    from ``now_ms`` if the vendor sends none.
+    If the header contains a date, the seconds are counted from the vendor's own ``Date`` header, so
+    that no two clocks are compared, or from ``now_ms`` if there is none.
     """
     text = response.headers.get("retry-after", "").strip()
     # Only digits are accepted; `float` would also accept "nan", "inf" and "1_000".
@@ -79,7 +79,7 @@ def retry_after_s(response: HttpResponse, now_ms: int | None = None) -> float | 
 
 
 def server_time_ms(response: HttpResponse) -> int | None:
-    """Return the vendor's time from its ``Date`` header in UTC milliseconds, or None."""
+    """Return the vendor's time, from its ``Date`` header, in UTC milliseconds, or None."""
     return _http_date_ms(response.headers.get("date", ""))
 
 

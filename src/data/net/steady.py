@@ -1,7 +1,7 @@
 """A clock for facts shared across processes, which follows the wall clock but not its jumps.
 
 A ban must not end because the clock is set forward, nor last for years because it is set back.
-Facts are therefore stamped with a separate time, the *remembered time*. It starts at the wall time
+Facts are therefore stored with a separate time, the *remembered time*. It starts as the wall time
 and advances with the monotonic clock. Across a restart of the machine it advances with the wall
 time, because nothing else is available then.
 """
@@ -18,14 +18,15 @@ REFRESH_S = 60.0
 
 @dataclass(frozen=True)
 class Reading:
-    """Both clocks at one moment.
+    """The wall time and the monotonic time at one moment.
 
     Attributes:
         wall_s: Wall time, UTC seconds.
         monotonic_s: Monotonic seconds, counted from an arbitrary moment.
-        owner: Process that read the clocks; all its readings count from the same moment.
-        boot: Identifier of the machine's boot; readings with the same one, if known, also count from
+        owner: Process that read the clocks; the monotonic seconds of all its readings count from
             the same moment.
+        boot: Identifier of the machine's current boot, if known. Monotonic seconds read during the
+            same boot also count from the same moment.
     """
 
     wall_s: float
@@ -42,21 +43,22 @@ class Anchor:
     steady_s: float
 
     def now(self, reading: Reading) -> float:
-        """Return the remembered time at ``reading``, never before this anchor's own time."""
+        """Return the remembered time at ``reading``, which is never before this anchor's own time."""
         wall, steady = self._passed(reading)
         return self.steady_s + max(0.0, steady if self._is_comparable(reading) else wall)
 
     def is_stale(self, reading: Reading) -> bool:
         """Return whether ``reading`` should become the next anchor.
 
-        It should if it is much later, or if its wall time and its monotonic time disagree.
+        It should if it is much later than this anchor, or if the wall time and the monotonic time
+        have advanced by different amounts.
         """
         wall, steady = self._passed(reading)
         agree = self._is_comparable(reading) and abs(wall - steady) <= _TOLERANCE_S
         return not agree or steady > REFRESH_S
 
     def _is_comparable(self, reading: Reading) -> bool:
-        """Return whether the monotonic seconds of both readings count from the same moment."""
+        """Return whether this reading and another one count monotonic seconds from the same moment."""
         before = self.reading
         return reading.owner == before.owner or (reading.boot == before.boot != "")
 

@@ -1,8 +1,8 @@
 """How long a symbol counts as unknown to a vendor after the vendor has rejected it.
 
-Misspelled and delisted symbols are requested again and again, with the same result each time. A
-symbol that will be listed tomorrow is unknown today, so the first rejection does not count for
-long; each further one counts for longer.
+Misspelled and delisted symbols are requested again and again, with the same result each time. But a
+symbol that is unknown today may be listed tomorrow, so the first rejection counts only for a short
+time, and each further one for longer.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ _FORGOTTEN_S = 7 * 86_400.0
 
 
 class SymbolCheck(NamedTuple):
-    """The symbol requested from a vendor, and whether to query the vendor at all.
+    """A symbol requested from a vendor, with facts that decide whether to query the vendor at all.
 
     Attributes:
         symbol: Symbol in the vendor's spelling.
-        address: Host and path that are queried, because a mirror may know a symbol that the
-            vendor's own host does not.
-        insist: Whether to query even if the vendor recently did not know the symbol.
+        address: Host and path that are queried; a mirror may know a symbol that the vendor's own
+            host does not.
+        insist: Whether to query the vendor even if it recently did not know the symbol.
         is_trusted: Whether the vendor has served the symbol recently, so that a rejection now is
             not remembered.
     """
@@ -40,11 +40,12 @@ class SymbolCheck(NamedTuple):
 
 @dataclass(frozen=True)
 class Unknown:
-    """A vendor's rejection of one symbol; all times are seconds of the same clock.
+    """A record that a vendor rejected a symbol; all times are in seconds, measured on the same clock.
 
     Attributes:
         said_s: Time of the last rejection.
-        until_s: Time until which the rejection is trusted and the vendor is not queried.
+        until_s: Time until which the rejection is trusted, so that the vendor is not queried for
+            the symbol.
         times: Number of rejections in a row.
     """
 
@@ -53,11 +54,11 @@ class Unknown:
     times: int = 1
 
     def holds(self, now_s: float) -> bool:
-        """Return whether the vendor is still not queried for the symbol."""
+        """Return whether the vendor must still not be queried for the symbol."""
         return now_s < self.until_s
 
     def error(self, vendor: str, symbol: str, now_s: float, now_ms: int) -> SymbolNotFoundError:
-        """Return the error for a query that is not sent; ``now_ms`` is ``now_s`` in wall time."""
+        """Return the error for a query that is not sent; ``now_ms`` is the wall time of ``now_s``."""
         reported_ms = now_ms + round((self.said_s - now_s) * SECOND_MS)
         return SymbolNotFoundError(
             f"{vendor} reported at {iso(reported_ms - reported_ms % SECOND_MS)} that it does not know "
@@ -68,10 +69,10 @@ class Unknown:
 
 
 def reported_again(before: Unknown | None, now_s: float) -> Unknown:
-    """Return the record after a vendor has rejected a symbol at ``now_s``.
+    """Return the record of a symbol that a vendor has rejected at ``now_s``, perhaps again.
 
     Args:
-        before: Previous record, if it is remembered.
+        before: Previous record for the symbol, if there is one.
         now_s: Time of the rejection.
     """
     times = 1 if before is None or before.until_s < forgotten_s(now_s) else before.times + 1
@@ -81,5 +82,5 @@ def reported_again(before: Unknown | None, now_s: float) -> Unknown:
 
 
 def forgotten_s(now_s: float) -> float:
-    """Return the time before which a rejection must have expired to be forgotten at ``now_s``."""
+    """Return the time such that rejections which expired before it are forgotten at ``now_s``."""
     return now_s - _FORGOTTEN_S

@@ -1,4 +1,4 @@
-"""The status of vendors for plans and reports, determined without queries or changes."""
+"""The status of vendors for plans and reports, determined without sending or changing anything."""
 
 from __future__ import annotations
 
@@ -21,8 +21,9 @@ class Passing(NamedTuple):
 
     Attributes:
         passed: Number of requests that would be sent.
-        wait_s: Total seconds that they would wait.
-        stuck_s: Wait before the next request if it is longer than a request may wait; otherwise 0.
+        wait_s: Total seconds that these requests would wait.
+        stuck_s: Seconds before the next request could be sent, if that is longer than a request may
+            wait; otherwise 0.
     """
 
     passed: int
@@ -32,17 +33,20 @@ class Passing(NamedTuple):
 
 @dataclass
 class VendorStatus:
-    """The known status of a vendor's endpoint at one moment. Not thread-safe; each caller has its own.
+    """The known status of a vendor's endpoint at one moment.
+
+    Not thread-safe; each caller has its own object.
 
     Attributes:
-        vendor: Canonical name.
-        windows: Windows of its limits, with spent units; requests in flight count as spent.
-        now_s: Time of the status, by the clock of the limits.
+        vendor: Canonical name of the vendor.
+        windows: Windows of the vendor's limits, with the units spent; requests in flight count as
+            spent.
+        now_s: Time of the status, in seconds on the clock that the limits use.
         pause: Pause that the vendor demanded.
         circuit: Circuit of the endpoint.
-        lost_s: Time until which the record of spent units is lost; None if it is complete.
-        budget_s: Longest wait of one request.
-        spent_s: Seconds that simulated requests have taken since then, including waits.
+        lost_s: Time before which the record of spent units is lost; None if it is complete.
+        budget_s: Seconds that a single request may wait at most.
+        spent_s: Seconds that simulated requests have taken since ``now_s``, including waits.
     """
 
     vendor: str
@@ -63,7 +67,7 @@ class VendorStatus:
         return self.circuit.shut_for(self.now_s)
 
     def send(self, requests: int, cost: int) -> Passing:
-        """Simulate requests of ``cost`` units as far as the limits allow, and count them."""
+        """Simulate requests of ``cost`` units each, as far as the limits allow, and count their units."""
         waited_s = 0.0
         for sent in range(requests):
             wait = self._wait(cost)
@@ -82,7 +86,7 @@ class VendorStatus:
         return max([self.pause.left_s(at), *waits])
 
     def health(self, now_ms: int) -> Health:
-        """Return the status in a form for people; ``now_ms`` is the wall time of the status."""
+        """Return the status in the form used for reports; ``now_ms`` is the wall time of the status."""
         quotas = tuple(
             Quota(w.length_s, w.capacity, w.used(self.now_s) + w.unknown(self.lost_s, self.now_s))
             for w in self.windows
@@ -100,7 +104,8 @@ class VendorPause:
 
     Attributes:
         vendor: Vendor that is not queried.
-        door: Endpoint that is not queried, such as ``bars/1d at <host>``; empty for all of them.
+        door: Endpoint that is not queried, such as ``bars/1d at <host>``; empty if the whole vendor
+            is not.
         until_ms: Time when queries are allowed again (UTC milliseconds).
         reason: Reason for the pause.
     """
@@ -112,7 +117,7 @@ class VendorPause:
 
 
 def vendor_pauses(state: State) -> list[VendorPause]:
-    """Return all pauses and blocked endpoints, without creating or changing anything."""
+    """Return all paused vendors and blocked endpoints, without creating or changing anything."""
     if not state.exists:
         return []
     paused = state.run(_paused_now, write=False)
@@ -124,7 +129,7 @@ def vendor_pauses(state: State) -> list[VendorPause]:
 
 
 def unknown_symbols(state: State) -> dict[str, int]:
-    """Return for each vendor the number of symbols that it recently did not know."""
+    """Return, for each vendor, the number of symbols that it recently did not know."""
     counts: dict[str, int] = {}
     if state.exists:
         for account, count in state.run(lambda tables: tables.count_unknown(), write=False):

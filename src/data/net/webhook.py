@@ -29,8 +29,8 @@ _LATER = frozenset({408, 425, 429})
 class Webhook:
     """A webhook to which JSON is posted.
 
-    Thread-safe. The whole URL is a secret, because chat programs have their token in the path. It
-    never appears in a message, log record or ``repr``.
+    Thread-safe. The whole URL is a secret, because the webhooks of chat programs contain a token in
+    the path. It never appears in a message, log record or ``repr``.
 
     Args:
         url: Address with ``https://``, or ``http://`` on this machine.
@@ -38,7 +38,7 @@ class Webhook:
         transport: Transport to use instead of plain HTTP.
 
     Raises:
-        QueryError: The address is neither of these.
+        QueryError: The address is neither ``https://`` nor ``http://`` on this machine.
     """
 
     def __init__(self, url: str, clock: Clock, transport: Transport | None = None) -> None:
@@ -56,11 +56,11 @@ class Webhook:
         return f"Webhook({self._host})"
 
     def post(self, message: Mapping[str, Any]) -> Outcome:
-        """Post a message and return the outcome; never raises.
+        """Post a message and return the outcome. This never raises.
 
-        The outcome is ``sent`` for 2xx; ``unknown`` for 504, or if the response did not arrive or
-        broke off; ``later`` for 429, 408, 425 and other 5xx, or without a connection; and
-        ``refused`` for any other status, including redirects.
+        The outcome is ``sent`` for a status of 2xx; ``unknown`` for 504, or if the response did not
+        arrive or broke off; ``later`` for 429, 408, 425 and any other 5xx, or if no connection was
+        made; and ``refused`` for any other status, including redirects.
         """
         body = json.dumps(message).encode()
         headers = {"Content-Type": "application/json"}

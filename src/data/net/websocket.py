@@ -1,8 +1,8 @@
 """A low-level websocket; this is the only module that imports websocket-client.
 
 One thread reads; any thread may send or abort. The library's errors may contain the address
-including the key, so they are reworded here, outside the ``except`` block, so that nothing refers
-to them.
+including the key. They are replaced here, outside the ``except`` block, so that no other error
+refers to them.
 """
 
 from __future__ import annotations
@@ -48,16 +48,16 @@ _TEXT, _BINARY, _CLOSE = 1, 2, 8
 
 
 class Wire(Protocol):
-    """A connection that carries messages. Only one thread may receive; the rest is thread-safe."""
+    """A connection that carries messages. Only one thread may receive; everything else is thread-safe."""
 
     def send(self, text: str) -> None:
-        """Send a message; raises :class:`~.errors.UnavailableError` if the connection is gone."""
+        """Send a message; raise :class:`~.errors.UnavailableError` if the connection is gone."""
 
     def receive(self, timeout: float) -> str | bytes | None:
-        """Return the next message, ``""`` for a heartbeat, or None if none arrived in ``timeout``.
+        """Return the next message, ``""`` for a heartbeat, or None if none arrived in ``timeout`` seconds.
 
         Raises:
-            UnavailableError: The connection is gone; the message says how.
+            UnavailableError: The connection is gone; the message describes the reason.
             ResponseFormatError: The other side violates the protocol.
         """
 
@@ -65,18 +65,18 @@ class Wire(Protocol):
         """Send a ping, to which the reply arrives as a heartbeat."""
 
     def abort(self) -> None:
-        """Close the connection immediately, even while another thread receives; may be repeated."""
+        """Close the connection immediately, even while another thread is receiving; may be called again."""
 
 
 class Dialer:
-    """Opens connections to one vendor. One thread calls it; any thread may abort.
+    """Opens connections to one vendor. Only one thread may call it; any thread may abort.
 
-    Servers are verified with the CA certificates used for HTTP requests (or with those in
+    Server certificates are verified against the CA certificates used for HTTP requests (or those in
     ``WEBSOCKET_CLIENT_CA_BUNDLE``); redirects are not followed.
 
     Args:
-        address: Called for each connection; returns a ``wss://`` address, or ``ws://`` if the server
-            is on this machine.
+        address: Function called for each connection; it returns a ``wss://`` address, or ``ws://``
+            if the server is on this machine.
         timeout: Seconds allowed for opening a connection.
     """
 
@@ -117,7 +117,10 @@ class Dialer:
                 opening.sock.shutdown(socket.SHUT_RDWR)
 
     def _opened(self, package: Any, url: str) -> websocket.WebSocket | DataError:
-        """Return the library's socket, or this library's error; its own error does not survive this frame."""
+        """Return the library's socket, or this library's error if it could not be opened.
+
+        The socket library's own error does not survive this frame.
+        """
         options = {"cert_reqs": ssl.CERT_REQUIRED, **_bundle(url)}
         opened = _capped(package)(enable_multithread=True, sslopt=options)
         opened.due = _CLOCK.monotonic() + self._timeout
@@ -140,7 +143,7 @@ class Dialer:
 
 
 def library() -> Any:
-    """Return the socket library.
+    """Import and return the websocket library.
 
     Raises:
         MissingExtraError: The library is not installed.
@@ -167,7 +170,7 @@ def _bundle(url: str) -> dict[str, str]:
 
 
 def _refused(status: int, headers: Mapping[str, str], url: str) -> DataError:
-    """Return the error for a refused handshake."""
+    """Return the error for a handshake that the server refused."""
     lower = {str(name).lower(): str(value) for name, value in headers.items()}
     error = error_of(HttpResponse(status, lower, url=url.partition("?")[0]))
     return error or ResponseFormatError(f"{where(url)} did not accept a websocket (HTTP {status})")
@@ -176,7 +179,8 @@ def _refused(status: int, headers: Mapping[str, str], url: str) -> DataError:
 def _worded(error: Exception, library: Any, what: str) -> DataError:
     """Convert an error from the WebSocket library or the operating system to one of this library's errors.
 
-    The message begins with ``what``, the connection, and does not contain the error's own text.
+    The message begins with ``what``, which describes the connection, and does not quote the error's
+    own text.
     """
     if isinstance(error, library.WebSocketTimeoutException | TimeoutError):
         return ProviderTimeoutError(f"{what}: no answer in time")
@@ -189,7 +193,7 @@ def _worded(error: Exception, library: Any, what: str) -> DataError:
 
 
 def _how(error: Exception, library: Any) -> str:
-    """Return a description of the error: a fixed phrase, or the system's text for its number."""
+    """Describe the error: with a fixed phrase, or with the system's text for its error number."""
     if isinstance(error, library.WebSocketAddressException | socket.gaierror):
         return "its address was not found"
     if isinstance(error, library.WebSocketProxyException):
@@ -206,11 +210,11 @@ def _how(error: Exception, library: Any) -> str:
 
 
 def _capped(library: Any) -> Any:
-    """Return the library's socket class with limits on message size and reading time.
+    """Return a subclass of the library's socket that limits message sizes and reading times.
 
-    The library itself accepts messages of any size, and a server that sends a byte per second can
-    keep it in one read forever. A read that runs out of time can be resumed, because the received
-    data is kept.
+    The library itself accepts messages of any size, and a server that sends one byte per second can
+    keep it in a single read forever. A read that runs out of time can be resumed, because the data
+    received so far is kept.
     """
 
     class Buffer(library._abnf.frame_buffer):  # type: ignore[misc]
@@ -229,7 +233,7 @@ def _capped(library: Any) -> Any:
 
         def _recv(self, bufsize: int) -> bytes:
             if _CLOCK.monotonic() > self.due:
-                raise library.WebSocketTimeoutException("too slow")
+                raise library.WebSocketTimeoutException("the server is too slow")
             return super()._recv(bufsize)  # type: ignore[no-any-return]
 
         def recv_frame(self) -> Any:
@@ -244,7 +248,7 @@ def _capped(library: Any) -> Any:
 
 
 class _Socket:
-    """A wrapper of the library's socket; see :class:`Wire`."""
+    """A connection that wraps the library's socket; see :class:`Wire`."""
 
     def __init__(self, raw: Any, library: Any, shown: str) -> None:
         self._raw = raw
@@ -288,7 +292,7 @@ class _Socket:
             return _worded(error, self._library, f"the connection to {self._shown} was lost")
 
     def _closed(self, data: bytes) -> DataError:
-        """Return the error for a close frame; its text is the vendor's and is not quoted."""
+        """Return the error for a close frame, whose text is the vendor's and is therefore not quoted."""
         code = int.from_bytes(data[:2], "big") if len(data) >= 2 else 1005
         return UnavailableError(f"{self._shown} closed the connection with code {code}")
 

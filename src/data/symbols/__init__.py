@@ -1,1 +1,1 @@
-"""The meaning of symbols: classification, and whether two vendors mean the same by a name. Pure."""
+"""Classifies symbols, and determines whether two vendors mean the same asset by one. Pure functions."""

@@ -1,8 +1,8 @@
 """Decides whether two vendors mean the same asset by the same ticker.
 
 The ticker alone proves nothing: META-USD is the coin Metadium at Yahoo, and METAUSDT is a perpetual
-on a stock at Binance. Before bars from another vendor may replace the requested ones, they must be
-proved to be of the same asset; see decision 14.
+on a stock at Binance. Before bars from another vendor may replace the requested ones, both must be
+proved to belong to the same asset; see decision 14.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ _LEVEL, _CORRELATION = 0.01, 0.8
 
 
 class Listed(NamedTuple):
-    """A vendor that lists an instrument, and the kind of its bars."""
+    """A vendor that lists an instrument, and the kind of its bars (venue, hours, volume unit)."""
 
     vendor: str
     kind: Kind
@@ -52,24 +52,25 @@ class Listed(NamedTuple):
 
 
 def names_an_exchange(instrument: Instrument) -> bool:
-    """Return whether a pair can only be listed on an exchange, because a coin is quoted in a coin."""
+    """Return whether a pair can only be listed on an exchange, because its prices are in a coin."""
     quote = instrument.quote or ""
     is_coin = quote in _DOLLAR_COINS or quote in ONE_MEANING or len(quote) != len("USD")
     return instrument.asset_class == "crypto" and bool(quote) and is_coin
 
 
 def named_at(instrument: Instrument, vendor: str) -> str:
-    """Return the symbol by which users can request ``vendor``'s own listing under this ticker."""
+    """Return the symbol with which users can request ``vendor``'s own listing of this ticker."""
     return f"{instrument.base}-USD" if _is_restated(instrument, vendor) else instrument.symbol
 
 
 def is_proved(instrument: Instrument, one: Listed, own: Listed) -> bool:
     """Return whether ``one`` provably lists the same asset as ``own``, without comparing bars.
 
-    Shares are identified by their ticker and venue, which queries to every vendor contain, and
+    Shares are identified by their ticker and venue, which every request to a vendor contains, and
     currencies by ISO 4217. Two coins are the same asset if they are on the same venue, if the
-    user's rules give the vendor's name for the coin, or if the ticker has only one meaning. The
-    last also applies if a vendor quotes in dollars instead of a stablecoin.
+    user's rules give the vendor's name for the coin, or if the ticker means only one coin
+    everywhere. The last condition also suffices if a vendor quotes in dollars instead of a
+    stablecoin.
     """
     if one.vendor in instrument.own_spellings:
         return True
@@ -85,8 +86,8 @@ def is_proved(instrument: Instrument, one: Listed, own: Listed) -> bool:
 def agree(first: BarTable, other: BarTable) -> bool:
     """Return whether two tables show the same asset, judging by at least twenty common bars.
 
-    Closes must be at the same level and move together. The level is not enough, because it is the
-    same for all coins that represent a dollar.
+    The closing prices must be at the same level and move together. The level alone proves nothing,
+    because it is the same for all coins that represent a dollar.
     """
     in_other, in_first = among(first.stamps, other.stamps), among(other.stamps, first.stamps)
     one, two = first.close[in_other], other.close[in_first]
@@ -101,7 +102,7 @@ def agree(first: BarTable, other: BarTable) -> bool:
 
 
 def _is_restated(instrument: Instrument, vendor: str) -> bool:
-    """Return whether a vendor is queried for prices in dollars instead of the pair's quote coin."""
+    """Return whether the vendor's symbol is priced in dollars although the pair is quoted in a coin."""
     spelled = instrument.spelling(vendor).removesuffix(".CC")
     return (
         instrument.base is not None

@@ -1,4 +1,4 @@
-"""Decides which instrument a symbol means, or why it means none. It never guesses.
+"""Determines which instrument a symbol means, or why it means none, without ever guessing.
 
 A listing exchange as a prefix (``NASDAQ:AAPL``, ``LSE:VOD``) determines class and market; a dollar
 sign (``$AAPL``) determines nothing. For the rest of the symbol, the first match in this order
@@ -8,13 +8,14 @@ decides:
 2. a caret: an index (``^VIX``); ``=X``: currencies (``EURUSD=X``); ``=F``: a future (``GC=F``);
 3. a known exchange suffix: a stock (``VOD.L``, ``UNI.MI``, ``AAPL.NASDAQ``);
 4. a separator: a pair (``BTC/USDT``, ``BTC-USD``, ``EUR/USD``) or a share class (``BRK.B``);
-5. a pair without one: a stablecoin after any letters, or another quote after a known asset;
+5. a pair without a separator: any letters before a stablecoin, or a known asset before another
+quote;
 6. the name of a coin, or two currencies in a row: ambiguous;
 7. one to five letters: a stock listed in the USA;
 8. the user's patterns.
 
-Canonical spellings classify to themselves, so that symbols read back from the cache can be
-requested.
+Classifying a canonical spelling returns the same spelling, so that symbols read back from the cache
+can be requested.
 """
 
 from __future__ import annotations
@@ -66,8 +67,8 @@ class SymbolRefusal:
     """The reason why a string does not mean an instrument.
 
     Attributes:
-        reason: ``malformed`` (not a symbol under any rules), ``ambiguous`` (several meanings) or
-            ``unknown`` (no rule matches).
+        reason: ``malformed`` (cannot be a symbol, whatever the rules), ``ambiguous`` (several
+            meanings) or ``unknown`` (no rule matches).
         message: Description of the problem, with the symbol and any limit it exceeds.
         candidates: Spellings that would be recognized.
         hint: Advice on how to solve the problem.
@@ -83,7 +84,7 @@ Verdict = Instrument | SymbolRefusal | None
 
 
 def classify(symbol: Any, tables: Classification) -> Instrument | SymbolRefusal:
-    """Return the instrument that ``symbol`` means according to ``tables``, or why there is none.
+    """Return the instrument that ``symbol`` means according to ``tables``, or the reason why it has none.
 
     Case does not matter; surrounding spaces are ignored.
     """
@@ -103,7 +104,7 @@ def classify(symbol: Any, tables: Classification) -> Instrument | SymbolRefusal:
 
 
 def malformed(symbol: Any) -> SymbolRefusal | None:
-    """Return why ``symbol`` cannot be a symbol under any rules, or None if it can."""
+    """Return the reason why ``symbol`` cannot be a symbol under any rules, or None if it can."""
     if not isinstance(symbol, str):
         return SymbolRefusal("malformed", f"a symbol must be a string, not {type(symbol).__name__}")
     text = symbol.strip(" ").upper()
@@ -123,7 +124,10 @@ def malformed(symbol: Any) -> SymbolRefusal | None:
 
 
 def _at_venue(head: str, body: str, tables: Classification) -> Instrument | SymbolRefusal:
-    """Parse a symbol with a listing exchange as prefix; if the prefix is none, suggest the rest."""
+    """Parse a symbol that has a listing exchange as its prefix.
+
+    If the prefix is not an exchange, the refusal suggests the rest of the symbol.
+    """
     written = f"{head}:{body}"
     venues = _venues(head, tables)
     stocks = [_stock(body, v, tables) for v in venues] if _is_ticker(body, venues, tables) else []
@@ -149,7 +153,7 @@ def _at_venue(head: str, body: str, tables: Classification) -> Instrument | Symb
 
 
 def _is_ticker(body: str, venues: list[Exchange], tables: Classification) -> bool:
-    """Return whether these exchanges may list the symbol: not a pair, and without another suffix."""
+    """Return whether these exchanges could list ``body``: not a pair, and no other exchange's suffix."""
     if "." in body and f".{body.rpartition('.')[2]}" in tables.exchanges:
         return False
     if any(venue.bare for venue in venues):
@@ -158,7 +162,7 @@ def _is_ticker(body: str, venues: list[Exchange], tables: Classification) -> boo
 
 
 def _venues(name: str, tables: Classification) -> list[Exchange]:
-    """Return the exchanges with a name: this library's short name, a suffix, or a charting site's name."""
+    """Return the exchanges with a name, which may be a code, a suffix or a charting site's name."""
     suffixes = _LISTED_AT.get(name)
     if suffixes is None:
         named = [e for e in tables.exchanges.values() if name == e.code and name != "US"]
@@ -171,7 +175,10 @@ def _venues(name: str, tables: Classification) -> list[Exchange]:
 
 
 def _of_dollar_sign(body: str, tables: Classification) -> Instrument | SymbolRefusal:
-    """Parse a symbol that had a dollar sign in front, as in chats, where indices may also have one."""
+    """Parse the rest of a symbol that began with a dollar sign, as people write them in chats.
+
+    There, indices may also have one, so a name that could be either is ambiguous.
+    """
     refusal = malformed(body)
     if refusal is not None:
         return SymbolRefusal("malformed", f"the symbol {'$' + body!r} is malformed")
@@ -212,7 +219,7 @@ def _understood(text: str, tables: Classification) -> Instrument | SymbolRefusal
 
 
 def _marked(text: str, tables: Classification) -> Verdict:
-    """Parse a symbol with one of the marks ``^``, ``=X`` and ``=F``."""
+    """Parse a symbol that has one of the marks ``^``, ``=X`` and ``=F``."""
     if text.startswith("^"):
         venue = tables.indices.get(text, _usa(tables))
         names = index_names(text)
@@ -228,7 +235,7 @@ def _marked(text: str, tables: Classification) -> Verdict:
 
 
 def _suffixed(text: str, tables: Classification) -> Verdict:
-    """Parse a symbol with an exchange suffix, which takes precedence over a coin of the same name."""
+    """Parse a symbol with an exchange suffix, which takes precedence over a coin with the same name."""
     body, dot, tail = text.rpartition(".")
     if not dot:
         return None
@@ -245,7 +252,7 @@ def _suffixed(text: str, tables: Classification) -> Verdict:
 
 
 def _separated(text: str, tables: Classification) -> Verdict:
-    """Parse a pair or a share class written with a separator."""
+    """Parse a pair or a share class that is written with a separator."""
     pair = _PAIR.fullmatch(text)
     if pair is not None:
         base, quote = pair.groups()
@@ -260,7 +267,7 @@ def _separated(text: str, tables: Classification) -> Verdict:
 
 
 def _joined(text: str, tables: Classification) -> Verdict:
-    """Parse a pair without a separator; an unknown base is accepted only before a stablecoin."""
+    """Parse a pair that has no separator; an unknown base is accepted only before a stablecoin."""
     if _are_currencies(text, tables):
         tether = (f"{text}T",) if text.endswith("USD") else ()
         return _ambiguous(text, (f"{text[:3]}/{text[3:]}", f"{text}=X", *tether))
@@ -286,10 +293,11 @@ def _splits(text: str, tables: Classification) -> list[tuple[str, str]]:
 
 
 def _clear_pair(splits: list[tuple[str, str]], tables: Classification) -> tuple[str, str] | None:
-    """Return the only unambiguous split, or None.
+    """Return the only plausible split, or None.
 
-    It is the only one with a known base or, if the symbol has only one split, that one if it is
-    against a stablecoin. For example, BNBUSD is BNB in USD, even though BUSD is also a stablecoin.
+    That is the only split with a known base. If no base is known, it is a symbol's only split,
+    provided that the quote is a stablecoin. For example, BNBUSD is BNB in USD, even though BUSD is
+    also a stablecoin.
     """
     listed = [pair for pair in splits if pair[0] in tables.assets]
     if len(listed) == 1:
@@ -299,7 +307,7 @@ def _clear_pair(splits: list[tuple[str, str]], tables: Classification) -> tuple[
 
 
 def _bare(text: str, tables: Classification) -> Verdict:
-    """Parse a plain ticker; the name of a coin is ambiguous."""
+    """Parse a plain ticker; one that is also the name of a coin is ambiguous."""
     if text in tables.assets:
         pair = f"{text}USDC" if text == "USDT" else f"{text}USDT"
         return _ambiguous(text, (pair, f"{text}-USD", f"{text}.US"))
@@ -307,7 +315,7 @@ def _bare(text: str, tables: Classification) -> Verdict:
 
 
 def _patterned(text: str, tables: Classification) -> Verdict:
-    """Parse a symbol that no rule other than the user's patterns recognizes."""
+    """Parse a symbol that only the user's patterns recognize."""
     is_crypto = any(p.fullmatch(text) for p in tables.crypto_patterns)
     is_stock = any(p.fullmatch(text) for p in tables.stock_patterns)
     if is_crypto and is_stock:
@@ -343,7 +351,7 @@ def _usa(tables: Classification) -> Exchange:
 
 
 def _stock(body: str, venue: Exchange, tables: Classification) -> Instrument:
-    """Build a stock; share classes are written with a dash."""
+    """Build the instrument for a stock; share classes are written with a dash."""
     plain = body.replace(".", "-").replace("/", "-")
     # A canonical spelling must have the same meaning when it is parsed again; SOL alone would not.
     is_ticker = _PLAIN.fullmatch(plain) or _SHARE_CLASS.fullmatch(plain)
@@ -361,7 +369,7 @@ def _stock(body: str, venue: Exchange, tables: Classification) -> Instrument:
 
 
 def _crypto(base: str, quote: str, tables: Classification) -> Instrument:
-    """Build a crypto pair; the joined spelling is canonical if it is unambiguous."""
+    """Build the instrument for a crypto pair, without a separator in its symbol if that is unambiguous."""
     joined = base + quote
     meaning = None if joined in tables.symbols else _clear_pair(_splits(joined, tables), tables)
     return Instrument(
@@ -374,7 +382,7 @@ def _crypto(base: str, quote: str, tables: Classification) -> Instrument:
 
 
 def _currencies(pair: str, tables: Classification) -> Instrument | SymbolRefusal:
-    """Build a currency pair from six letters."""
+    """Build the instrument for a currency pair from six letters, or refuse unknown currencies."""
     if not _are_currencies(pair, tables) or pair[:3] == pair[3:]:
         return SymbolRefusal("unknown", f"{pair!r} is not a pair of two known currencies")
     return Instrument(
@@ -399,7 +407,7 @@ def _ambiguous(text: str, candidates: Iterable[str]) -> SymbolRefusal:
         f"it may mean {', '.join(clear)}" if clear else "patterns for pairs and for stocks match it"
     )
     rule = f"symbol_classification.symbols: {{{text}: {clear[0] if clear else '...'}}}"
-    hint = f"write the one that you mean, or settle it in the rules: {rule}"
+    hint = f"write the one that you mean, or define it in the rules: {rule}"
     return SymbolRefusal("ambiguous", f"the symbol {text!r} is ambiguous: {message}", clear, hint)
 
 
@@ -443,8 +451,8 @@ def stock_names(plain: str, suffix: str, own: str) -> Mapping[str, str]:
     Args:
         plain: Symbol without the venue, with its share class after a dash.
         suffix: Suffix of the venue; empty for the USA.
-        own: Suffix in this library's spelling, which is ``.US`` if the plain symbol would mean a
-            coin.
+        own: Suffix in this library's spelling. For a US stock it is ``.US`` if the plain symbol
+            would mean a coin.
     """
     others = {} if suffix == own else dict.fromkeys(VENDORS, plain)
     names = others | {
@@ -456,9 +464,13 @@ def stock_names(plain: str, suffix: str, own: str) -> Mapping[str, str]:
 
 
 def pair_names(base: str, quote: str, *, is_dollar: bool) -> Mapping[str, str]:
-    """Return the vendors' spellings of a crypto pair; ``is_dollar`` if its quote is a stablecoin.
+    """Return the vendors' spellings of a crypto pair.
 
     Vendors that average over venues treat stablecoins as dollars.
+
+    Args:
+        base, quote: Coin, and the coin or currency in which its prices are quoted.
+        is_dollar: Whether the quote is a stablecoin for dollars.
     """
     dollars = "USD" if is_dollar else quote
     return {
@@ -471,7 +483,7 @@ def pair_names(base: str, quote: str, *, is_dollar: bool) -> Mapping[str, str]:
 
 
 def currency_names(pair: str) -> Mapping[str, str]:
-    """Return the vendors' spellings of two currencies; ``pair`` has six letters."""
+    """Return the vendors' spellings of a currency pair, which is given as six letters."""
     return {
         "yahoo": f"{pair}=X",
         "alpha_vantage": f"{pair[:3]}-{pair[3:]}",
@@ -480,5 +492,5 @@ def currency_names(pair: str) -> Mapping[str, str]:
 
 
 def index_names(symbol: str) -> Mapping[str, str]:
-    """Return the vendors' spellings of an index; ``symbol`` begins with a caret."""
+    """Return the vendors' spellings of an index, whose symbol begins with a caret."""
     return {"eodhd": f"{symbol[1:]}.INDX"}

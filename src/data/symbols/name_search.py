@@ -1,4 +1,4 @@
-"""Finds the listings that a search text may mean, and those nearest to an unknown symbol."""
+"""Finds the listings that match a search text, and those nearest to an unknown symbol."""
 
 from __future__ import annotations
 
@@ -32,9 +32,9 @@ def normalized(text: str) -> str:
 def rank_of(text: str, listing: Listing) -> int | None:
     """Return how well a listing matches a normalized text, with 0 as the best; None for no match.
 
-    The text may be: 0 the listing's symbol, 1 its name, 2 a prefix of its symbol, 3 the first words
-    of its name, 4 words in its name, 5 prefixes of words in its name, 6 a substring of symbol or
-    name.
+    The text is 0 the listing's symbol, 1 its name, 2 a prefix of its symbol, 3 the first words of
+    its name, 4 words of its name in any order, 5 prefixes of words in its name, or 6 a substring of
+    the symbol or name.
     """
     symbol, name = listing.symbol.casefold(), normalized(listing.name)
     plain = symbol.partition(".")[0]
@@ -59,13 +59,13 @@ def rank_of(text: str, listing: Listing) -> int | None:
 def ranked(text: str, listings: Iterable[Listing], places: Mapping[str, int]) -> list[Listing]:
     """Sort the listings that match a normalized text, or that a vendor returned for it, best first.
 
-    Equally good ones are ordered by their position in the vendor's answer, then by length, then
-    alphabetically.
+    Equally good matches are ordered by their position in the vendor's answer, then by the length of
+    the symbol, then alphabetically.
 
     Args:
         text: Normalized text.
         listings: Listings, each symbol once.
-        places: Maps each symbol to its position in a vendor's answer to this search string.
+        places: Maps each symbol to its position in the vendor's answer to this text.
     """
     beyond = len(places)
     keyed = []
@@ -83,16 +83,16 @@ def ranked(text: str, listings: Iterable[Listing], places: Mapping[str, int]) ->
 
 
 def nearest(symbol: str, listings: Iterable[Listing], count: int = 3) -> list[Listing]:
-    """Return the listings nearest to an unknown symbol: spelled similarly, or with it in the name.
+    """Return the listings nearest to an unknown symbol: spelled similarly, or containing it in the name.
 
-    A name is similar if the whole name or its first word is. If the text is the exact name of some
-    listings, only these are returned.
+    A name counts as similar if it, or its first word, is spelled similarly. If the symbol is the
+    exact name of some listings, only these are returned.
     """
     text, matches = symbol.casefold(), []
     matcher = SequenceMatcher(b=text, autojunk=False)
 
     def likeness_to(candidate: str) -> float:
-        """Return the similarity of a name, higher for equal lengths; 0 if it is too low."""
+        """Return how similar a candidate is, reduced if its length differs; 0 if it is not similar enough."""
         distance = abs(len(candidate) - len(text))
         if distance > 2:
             return 0.0
@@ -123,7 +123,7 @@ def nearest(symbol: str, listings: Iterable[Listing], count: int = 3) -> list[Li
 
 
 def propose(error: DataError, listings: Iterable[Listing]) -> None:
-    """Add listings that the user may have meant to an error, as candidates and in its hint."""
+    """Add the listings that the user may have meant to an error, as candidates and in its hint."""
     near = list(listings)
     if near:
         error.candidates = tuple(one.symbol for one in near)
@@ -131,7 +131,7 @@ def propose(error: DataError, listings: Iterable[Listing]) -> None:
 
 
 def merged(lists: Iterable[Iterable[Listing]]) -> dict[str, Listing]:
-    """Merge lists into one listing for each symbol; later lists only fill in missing values."""
+    """Merge lists into one listing per symbol; later lists only fill in missing values."""
     by_symbol: dict[str, Listing] = {}
     for listing in chain.from_iterable(lists):
         earlier = by_symbol.get(listing.symbol)

@@ -15,19 +15,19 @@ _TYPES = {"crypto": "crypto", "stock": "stock", "index": "stock"}
 
 
 def _entry(key: str, what: str) -> property:
-    """Return a property that reads a dict entry."""
+    """Return a property that reads the dict entry with a key; ``what`` is its docstring."""
     return property(lambda self: self.get(key), doc=what)
 
 
 class TickerInfo(dict[str, Any]):
-    """Type, venue and assets of a ticker.
+    """Type, venue and assets of a ticker, as a dict and as attributes.
 
     Args:
         symbol: Canonical spelling of the ticker; its key in the dict is ``formatted_ticker``.
         symbol_type: One of ``crypto``, ``stock`` or ``unknown``.
-        exchange: Usual name of the venue.
-        base_asset, quote_asset: Assets of a pair.
-        original_provider: Vendor that the rules name first for its daily bars.
+        exchange: Usual name of the venue, if known.
+        base_asset, quote_asset: Asset that a pair prices, and the one in which it is priced.
+        original_provider: First vendor in the rules for its daily bars.
         original_ticker: The ticker as it was passed in.
     """
 
@@ -51,7 +51,7 @@ class TickerInfo(dict[str, Any]):
             original_provider=original_provider,
         )
 
-    symbol = _entry("formatted_ticker", "Our spelling.")
+    symbol = _entry("formatted_ticker", "The ticker's canonical spelling.")
     symbol_type = _entry("symbol_type", "``crypto``, ``stock`` or ``unknown``.")
     exchange = _entry("exchange", "The venue's usual name, if known.")
     base_asset = _entry("base_asset", "The asset whose price a pair gives.")
@@ -60,15 +60,16 @@ class TickerInfo(dict[str, Any]):
 
 
 class ProviderConfig(dict[str, Any]):
-    """The vendor to query for a ticker, and the arguments to use.
+    """The vendor to query for a ticker, and the arguments to use, as a dict and as attributes.
 
     Args:
         symbol: The ticker as it was passed in; its key in the dict is ``ticker``.
         interval: The timeframe.
-        original_provider: Vendor that the rules name first.
-        best_provider: First vendor that can be queried, or None.
+        original_provider: First vendor in the rules.
+        best_provider: First vendor in the rules that can be queried, or None.
         reason: Reason why this vendor was chosen.
-        exchange, base_asset, quote_asset: Usual name of the venue; assets of a pair.
+        exchange: Usual name of the venue, if known.
+        base_asset, quote_asset: Asset that a pair prices, and the one in which it is priced.
         **entries: Further entries, such as ``formatted_ticker`` (the vendor's spelling),
             ``provider``, ``symbol_type``, and anything else that a vendor needs.
     """
@@ -108,12 +109,15 @@ class ProviderConfig(dict[str, Any]):
 
 
 def symbol_type(instrument: Instrument | None) -> str:
-    """Return ``crypto``, ``stock`` (also for an index) or ``unknown`` (also for currencies and futures)."""
+    """Return the type of an instrument: ``crypto``, ``stock`` or ``unknown``.
+
+    An index counts as a stock; currencies and futures are unknown.
+    """
     return _TYPES.get(instrument.asset_class, "unknown") if instrument else "unknown"
 
 
 def venue_of(instrument: Instrument, tables: Classification) -> Exchange | None:
-    """Return the venue of a stock, by the suffix of its symbol."""
+    """Return the venue of a stock, based on the suffix of its symbol."""
     if instrument.asset_class != "stock":
         return None
     _, dot, tail = instrument.symbol.rpartition(".")
@@ -121,7 +125,7 @@ def venue_of(instrument: Instrument, tables: Classification) -> Exchange | None:
 
 
 def exchange_name(instrument: Instrument | None, tables: Classification) -> str | None:
-    """Return the long name of a stock's venue; a symbol without suffix is on some US market."""
+    """Return the long name of a stock's venue; without a suffix, that is some US market."""
     venue = venue_of(instrument, tables) if instrument else None
     if instrument is None or venue is None:
         return None
@@ -133,7 +137,7 @@ def exchange_name(instrument: Instrument | None, tables: Classification) -> str 
 def ticker_info(
     symbol: Any, instrument: Instrument | None, tables: Classification, named_first: str
 ) -> TickerInfo:
-    """Describe a ticker; ``named_first`` is the vendor that the rules name first."""
+    """Describe a ticker; ``named_first`` is the first vendor in the rules for it."""
     is_pair = instrument is not None and instrument.base is not None
     return TickerInfo(
         instrument.symbol if instrument else str(symbol).strip().upper(),
@@ -149,7 +153,7 @@ def ticker_info(
 def provider_config(
     info: TickerInfo, instrument: Instrument | None, timeframe: str, best: str | None
 ) -> ProviderConfig:
-    """Return the vendor to query for a ticker; ``best`` is the first that can be queried."""
+    """Return the vendor to query for a ticker; ``best`` is the first vendor that can be queried."""
     shared = ("symbol_type", "exchange", "base_asset", "quote_asset", "original_provider")
     return ProviderConfig(
         info["original_ticker"],
@@ -172,7 +176,7 @@ def _reason(first: str, best: str | None) -> str:
 def ticker_verdict(
     symbol: Any, instrument: Instrument | None, tables: Classification, candidates: tuple[str, ...]
 ) -> dict[str, Any]:
-    """Check a ticker; return ``valid`` and its description, or ``valid`` and an ``error``."""
+    """Check a ticker; return a dict with ``valid`` and either its description or an ``error``."""
     length = len(symbol.strip()) if isinstance(symbol, str) else 0
     if not 1 <= length <= _MAX_TICKER:
         error = f"a ticker has 1 to {_MAX_TICKER} characters, but this one has {length}"

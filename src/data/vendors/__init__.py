@@ -1,1 +1,1 @@
-"""Vendors: one folder each, shared code next to the folders, and one row each in the registry."""
+"""Vendors: a folder for each one, the code that they share, and a registry with a row for each one."""

@@ -1,4 +1,4 @@
-"""Checks the types and sizes of a vendor's answer once, before it leaves the package."""
+"""Checks the types and sizes in a vendor's answer once, before other modules use the answer."""
 
 from __future__ import annotations
 
@@ -33,14 +33,14 @@ _Checks = Mapping[str, Callable[[Any], bool]]
 
 
 def wrong_answer(fetched: object, names: Collection[str], now_ms: int) -> str:
-    """Return a description of a field of the wrong type in an answer, or an empty string.
+    """Describe the first field of an answer that has the wrong type or size; empty if none has.
 
     Types are compared exactly, because a subclass could behave arbitrarily when it is used later.
 
     Args:
         fetched: Answer of a downloader.
-        names: Names that the vendor may go by; an answer under any other name is wrong.
-        now_ms: Time of the query, UTC milliseconds; the answer's own time is not much later.
+        names: Names that the vendor may use; an answer with any other name is wrong.
+        now_ms: Time of the query, UTC milliseconds; the answer's own time must not be much later.
     """
     # An object created without its constructor lacks fields.
     table = getattr(fetched, "table", None) if type(fetched) is Fetched else fetched
@@ -56,7 +56,7 @@ def wrong_answer(fetched: object, names: Collection[str], now_ms: int) -> str:
 
 
 def wrong_actions(actions: object, names: Collection[str]) -> str:
-    """Return a description of a type error in splits and dividends, or an empty string."""
+    """Describe the first wrong type or value in splits and dividends; empty if there is none."""
     if type(actions) not in (list, tuple, ActionList):
         return f"splits and dividends of another type: {_cut(actions)}"
     assert isinstance(actions, Sequence)
@@ -75,7 +75,7 @@ def wrong_actions(actions: object, names: Collection[str]) -> str:
 
 
 def wrong_capabilities(declared: object) -> str:
-    """Return a description of a type error in a vendor's capabilities, or an empty string."""
+    """Describe the first wrong type or value in a vendor's capabilities; empty if there is none."""
     if type(declared) is not Capabilities:
         return f"are a {type(declared).__name__:.40}, not Capabilities"
     wrong = _wrong_field(declared, _OF_CAPABILITIES)

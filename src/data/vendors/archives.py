@@ -1,4 +1,4 @@
-"""Monthly files of bars in a vendor's archive: decides which ones save requests, and downloads them."""
+"""Downloads monthly files of bars from a vendor's archive if that saves requests."""
 
 from __future__ import annotations
 
@@ -26,22 +26,23 @@ _SHORTEST_MONTH_MS = 28 * DAY_MS
 
 
 class ArchivePiece(NamedTuple):
-    """A span to fetch, and whether it is one whole month of the archive."""
+    """A span to fetch; ``is_archived`` if it is one whole month that the archive has."""
 
     span: Span
     is_archived: bool
 
 
 def pieces(span: Span, timeframe: Timeframe, caps: Capabilities, now_ms: int) -> list[ArchivePiece]:
-    """Cut ``span`` into ascending, adjacent pieces: archived months, and the spans between them.
+    """Divide ``span`` into ascending, adjacent pieces: archived months, and the spans between them.
 
-    Months are taken from the archive if that saves requests compared with paging.
+    Months are fetched from the archive only if that takes fewer requests than paging.
 
     Args:
         span: Span ``[start, end)`` in UTC milliseconds; an empty span yields no pieces.
         timeframe: Timeframe of the bars.
-        caps: Capabilities with the page size and the delay after which a month is archived.
-        now_ms: Time of the request; later months are not available yet.
+        caps: Capabilities of the vendor, with its page size and the delay after which a month is
+            archived.
+        now_ms: Time of the request, UTC milliseconds; it decides which months are archived already.
     """
     parts: list[ArchivePiece] = []
     cursor = span.start
@@ -60,8 +61,8 @@ def chunk_end(
 ) -> int:
     """Return the end of the first chunk of ``span``, chosen so that no archived month is cut.
 
-    The chunk is at most ``most_ms`` long, unless it begins with one whole month. For the other
-    arguments see :func:`pieces`.
+    The chunk is at most ``most_ms`` long, except that it may be one whole archived month. For the
+    other arguments see :func:`pieces`.
     """
     usual = min(span.start + most_ms, span.end)
     reach = Span(
@@ -76,7 +77,7 @@ def chunk_end(
 
 
 def _pays(caps: Capabilities, timeframe: Timeframe) -> bool:
-    """Return whether a month of bars takes fewer requests from the vendor's archive than as pages.
+    """Return whether the vendor's archive takes fewer requests for a month of bars than paging.
 
     The result is False if the vendor has no archive.
     """
@@ -87,7 +88,7 @@ def _pays(caps: Capabilities, timeframe: Timeframe) -> bool:
 
 
 def _months(span: Span, until_ms: int) -> list[Span]:
-    """Return the UTC months that are entirely within ``span`` and before ``until_ms``."""
+    """Return the UTC months that are entirely within ``span`` and end by ``until_ms``."""
     months = []
     first = date_of(span.start - 1)
     start = _following(first.replace(day=1)) if span.start > day_ms(first.replace(day=1)) else first
@@ -111,26 +112,26 @@ _ENCRYPTED, _PACKED = 1, (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 
 
 class Archive(Protocol):
-    """The methods of a vendor that fetching from its archive needs."""
+    """The methods that a vendor needs so that months can be fetched from its archive."""
 
     name: str
 
     def month_url(self, query: FetchQuery) -> str:
-        """Return the address of a month's zip file; adding ``.CHECKSUM`` gives its SHA-256."""
+        """Return the address of a month's zip file; the same with ``.CHECKSUM`` has its SHA-256."""
 
     def read_month(self, lines: Iterable[str], query: FetchQuery) -> BarTable:
-        """Parse the lines of the unpacked file."""
+        """Parse the lines of a month's unpacked file."""
 
     def send_aside(self, requests: Iterable[HttpRequest]) -> list[HttpResponse]:
-        """Send requests to the archive, which has separate limits."""
+        """Send requests to the archive, which has rate limits of its own."""
 
 
 def fetch_month(vendor: Archive, query: FetchQuery) -> tuple[BarTable, int]:
-    """Return all bars in the month that ``query`` spans, and the number of requests it took.
+    """Return all bars in the month that ``query`` covers, and the number of requests used.
 
     Raises:
-        ResponseFormatError: The file does not match its checksum, or lacks bars of the month that
-            the vendor may have.
+        ResponseFormatError: The file does not match its checksum, or is missing bars of the month
+            that the vendor may have.
         DataError: The archive did not answer, or has no such file.
     """
     url = vendor.month_url(query)
@@ -146,11 +147,11 @@ def fetch_month(vendor: Archive, query: FetchQuery) -> tuple[BarTable, int]:
 
 
 def _lines(packed: bytes, url: str) -> list[str]:
-    """Return the lines of the only file in a zip file.
+    """Return the lines of the single file in a zip file.
 
     Raises:
-        ResponseFormatError: The data is not a zip file, or contains anything other than one file
-            of normal size with the expected name, stored or deflated.
+        ResponseFormatError: The data is not a zip file, or contains anything other than one file of
+            normal size with the expected name, uncompressed or deflated.
     """
     try:
         with zipfile.ZipFile(io.BytesIO(packed)) as opened:

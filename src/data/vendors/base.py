@@ -1,4 +1,4 @@
-"""The base class of all vendors: what a vendor declares, and the code that fetches accordingly."""
+"""The base class of all vendors: the attributes that a vendor declares, and the code that uses them."""
 
 from __future__ import annotations
 
@@ -50,38 +50,41 @@ _PERIOD_DAYS = {"1d": 1, "7d": 7, "1mo": 31, "3mo": 92, "6mo": 183, "1y": 366, "
 
 
 class BaseDataDownloader:
-    """A vendor of bars.
+    """Base class of vendors of bars.
 
     A subclass declares the attributes below, builds requests and parses responses:
-    :meth:`bars_request`, :meth:`parse_bars`, and :meth:`classify` if its errors require it. It
-    never sends, waits, counts, caches or builds frames; this class does.
+    :meth:`bars_request`, :meth:`parse_bars`, and :meth:`classify` if its errors require it. It does
+    not send, wait, count, cache or build frames, because the library does that.
 
-    A subclass that overrides :meth:`get_ohlcv` need not do any of this: it is called through that
-    method.
+    A subclass that overrides :meth:`get_ohlcv` does not need any of these methods, because it is
+    called only through that method.
 
     Thread-safe: requests do not change an object's state. Keys are looked up for each request.
 
     Args:
-        credentials: Maps environment names to keys; by default those in the environment.
+        credentials: Maps the names of environment variables to keys; by default, keys are looked up
+            in the environment.
         base_url: Another host with the same interface, such as a mirror or a proxy.
-        sender: Sender of the requests; by default this process's.
+        sender: Sender of the requests; by default the one that this process shares.
         carrier: Transport to use instead of the sender's.
 
     Attributes:
-        name, display_name, aliases: Canonical name, display name, and other spellings.
-        secrets: Environment names of the keys; a tuple lists several names of the same key.
+        name, display_name, aliases: Canonical name, display name, and other names that are
+            accepted.
+        secrets: Names of the environment variables with the keys; a tuple lists several names for
+            one key.
         requires_api_key: Whether every request needs the keys.
-        limits: Rate limits.
+        limits: Rate limits of one account.
         capabilities: Data that the vendor serves.
-        default_base_url: Scheme and host.
-        shapes: Response formats known to the parsers, by the end of the address. A response with
-            more keys, fewer keys or other types is counted and reported, but otherwise treated
-            normally.
+        default_base_url: Scheme and host of the vendor's address.
+        shapes: Response formats that the parsers expect, by the end of the request's address. A
+            response with more keys, fewer keys or other types is counted and reported, but
+            otherwise treated normally.
         raw_shape, raw_options: Format of the frames that :meth:`get_ohlcv` returns, and the options
             that it accepts.
         sdk_carrier: Full path ``module:Class`` of a carrier that uses the vendor's SDK; empty if no
             such carrier exists.
-        prefers_sdk: Whether the SDK, if installed, is better than plain HTTP.
+        prefers_sdk: Whether to prefer the SDK to plain HTTP if it is installed.
     """
 
     name: str = ""
@@ -122,11 +125,11 @@ class BaseDataDownloader:
 
     @property
     def folder_lane(self) -> str:
-        """The part of a lane's name that identifies the folder; empty if the vendor reads no files."""
+        """The part of a lane's name that identifies a folder; empty if the vendor does not read files."""
         return ""
 
     def source_files(self, instrument: Instrument, timeframe: Timeframe) -> SourceFiles | None:
-        """Return the current state of a series' files; None if the vendor reads no files."""
+        """Return the current state of a series' files; None if the vendor does not read files."""
         return None
 
     # --- for vendors to override -----------------------------------------------------------
@@ -145,10 +148,11 @@ class BaseDataDownloader:
         raise CapabilityError(f"{self.get_provider_name()} serves no bars")
 
     def parse_bars(self, response: HttpResponse, query: FetchQuery) -> BarPage:
-        """Parse one page.
+        """Parse one page of bars.
 
-        Rows stay as received, except that timestamps are converted to UTC milliseconds. Without
-        rows the page is empty. The caller converts any error raised by an unexpected response to a
+        Rows are returned as received, except that their timestamps are converted to UTC
+        milliseconds. If the response has no rows, the page is empty. Errors other than
+        ``DataError`` may be raised for an unexpected response; the caller converts them to a
         ``ResponseFormatError``.
 
         Raises:
@@ -157,17 +161,17 @@ class BaseDataDownloader:
         raise CapabilityError(f"{self.get_provider_name()} serves no bars")
 
     def classify(self, response: HttpResponse) -> DataError | None:
-        """Return the error that a response represents, or None; by default its HTTP status decides."""
+        """Return the error that a response represents, or None; by default the HTTP status decides."""
         return error_of(response)
 
     def actions_of(self, instrument: Instrument, span: Span, now_ms: int) -> Sequence[Action]:
         """Request splits and dividends with an ex-date in ``span``, using :meth:`send`.
 
-        Overridden by vendors that declare ``capabilities.actions`` or ``actions_apart``; callers
-        use :meth:`fetch_actions`.
+        Vendors that declare ``capabilities.actions`` or ``actions_apart`` override this method;
+        callers use :meth:`fetch_actions`.
 
         Args:
-            instrument: Stock concerned.
+            instrument: Stock whose actions are requested.
             span: Span ``[start, end)`` of session dates, UTC milliseconds.
             now_ms: Time of the request, UTC milliseconds; it becomes ``Action.fetched_at``.
 
@@ -185,25 +189,25 @@ class BaseDataDownloader:
         return instrument.spelling(self.name)
 
     def is_dense(self, timeframe: Timeframe) -> bool:
-        """Return whether the vendor also sends bars without trades, so that a missing bar is a gap."""
+        """Return whether the vendor also sends bars for times without trades, so a missing bar is a gap."""
         return self.capabilities.dense
 
     def secret(self, name: str) -> str:
         """Return the key that :attr:`secrets` declares with ``name`` as its first spelling.
 
-        The result is empty if the key is optional and not set. It stays the same during one
-        :meth:`fetch`, even if the key is changed in the meantime.
+        The result is empty if the key is optional and not set. During one :meth:`fetch`, the result
+        stays the same, even if the key is changed in the meantime.
         """
         return self.session.keys.get(name, "")
 
     @property
     def lacking(self) -> tuple[str, ...]:
-        """The names of the first required key that is not set; empty if all keys are set."""
+        """The names of the first required key that is missing; empty if all required keys are set."""
         return self._accounts.lacking
 
     @property
     def session(self) -> VendorSession:
-        """The session of the call that this thread is making, or else a session with the current keys.
+        """The session of this thread's current call or, outside of a call, a session with the current keys.
 
         Raises:
             MissingCredentialsError: A required key is no longer set.
@@ -218,9 +222,9 @@ class BaseDataDownloader:
         Raises:
             MissingCredentialsError: A key is no longer set; no request was sent.
             CapabilityError: The vendor does not serve these bars; no request was sent.
-            NoDataError: The vendor reported that there is no data.
+            NoDataError: The vendor reported that it has no data.
             DataError: The vendor refused, failed or returned an unexpected response; or no request
-                was sent because it failed or did not know the symbol recently.
+                was sent, because the vendor recently failed or did not know the symbol.
         """
         symbol, asset_class = query.instrument.spelling(self.name), query.instrument.asset_class
         endpoint = endpoint_of(self.capabilities, asset_class, query.timeframe)
@@ -234,19 +238,19 @@ class BaseDataDownloader:
         return fetched
 
     def blame(self, asked: FetchQuery, error: DataError) -> None:
-        """Count ``error`` as a failure of this vendor: its answer to ``asked`` turned out to be bad.
+        """Count ``error`` as a failure of this vendor, because its answer to ``asked`` proved to be bad.
 
-        Call this from the thread that fetched the answer, before the thread fetches anything else
-        from this vendor.
+        Call this from the thread that fetched the answer, before it fetches anything else from this
+        vendor.
         """
         self._accounts.blame(asked, error)
 
     def fetch_actions(self, instrument: Instrument, span: Span, now_ms: int) -> Sequence[Action]:
-        """Return splits and dividends with an ex-date in ``span`` (a span of session dates).
+        """Return splits and dividends with an ex-date in ``span``, which is a span of session dates.
 
         As for bars, all requests use the same keys, and none is sent if the endpoint failed
-        recently. For a vendor that does not override :meth:`actions_of`, the result is empty. See
-        that method for the arguments.
+        recently. If the vendor does not override :meth:`actions_of`, the result is empty. For the
+        arguments see that method.
 
         Raises:
             MissingCredentialsError: A key is no longer set; no request was sent.
@@ -261,14 +265,14 @@ class BaseDataDownloader:
             return call_foreign(lambda: self.actions_of(instrument, span, now_ms), self.name)
 
     def _actions_call(self, instrument: Instrument) -> AbstractContextManager[object]:
-        """Guard requests for actions; if these are part of the daily bars, use the guard of the bars."""
+        """Guard requests for actions; if actions come with daily bars, this is the guard for daily bars."""
         if not self.capabilities.actions_by_bar:
             return self._accounts.call(ACTIONS_ENDPOINT, self.base_url)
         endpoint = endpoint_of(self.capabilities, instrument.asset_class, _DAY)
         return self._accounts.call(endpoint, self.base_url, instrument.spelling(self.name))
 
     def is_circuit_open(self, endpoint: str) -> bool:
-        """Return whether the circuit breaker of ``endpoint`` is open after failures.
+        """Return whether the circuit breaker of ``endpoint`` currently blocks requests after failures.
 
         Raises:
             MissingCredentialsError: A key is no longer set.
@@ -277,7 +281,7 @@ class BaseDataDownloader:
         return status is not None and status.shut_s > 0
 
     def send(self, request: HttpRequest) -> HttpResponse:
-        """Send ``request`` to this vendor within its rate limits; retry it if that may help.
+        """Send ``request`` to this vendor within its rate limits, and retry it if that may help.
 
         Raises:
             DataError: The last attempt failed.
@@ -291,36 +295,41 @@ class BaseDataDownloader:
         return response
 
     def _classified(self, response: HttpResponse) -> DataError | None:
-        """Return the error that a response represents, or None; a malformed response is also an error."""
+        """Return the error that a response represents, or None.
+
+        A response that :meth:`classify` cannot handle is also an error.
+        """
         with format_errors(self.name, "an answer of its own"):
             return self.classify(response)
 
     def guarded_call(self, endpoint: str, symbol: str) -> AbstractContextManager[object]:
-        """Return a context manager for requests by :meth:`send` that :meth:`fetch` does not cover.
+        """Return a context manager for requests about a symbol that are sent outside of :meth:`fetch`.
 
-        Their outcome counts for the circuit breaker of the endpoint, and for the symbol.
+        The outcome of requests that :meth:`send` makes in it counts for the endpoint's circuit
+        breaker, and for the symbol.
         """
         return self._accounts.call(endpoint, f"{self.base_url}/{endpoint}", symbol)
 
     def endpoint_call(self, endpoint: str) -> AbstractContextManager[object]:
-        """Return a context manager for requests by :meth:`send` that do not concern a symbol.
+        """Return a context manager for requests that are not about a symbol.
 
-        Their outcome counts for the circuit breaker of the endpoint.
+        The outcome of requests that :meth:`send` makes in it counts for the endpoint's circuit
+        breaker.
         """
         return self._accounts.call(endpoint, self.base_url)
 
     # --- the older interface ---------------------------------------------------------------
 
     def get_provider_name(self) -> str:
-        """Return the canonical name."""
+        """Return the vendor's canonical name."""
         return self.name or type(self).__name__.removesuffix("DataDownloader").lower()
 
     def get_supported_intervals(self) -> list[str]:
-        """Return the supported timeframes, in this library's spelling."""
+        """Return the labels of the supported timeframes, in this library's spelling."""
         return list(self.capabilities.timeframes)
 
     def get_intervals(self) -> list[str]:
-        """Return the supported timeframes, in this library's spelling."""
+        """Return the labels of the supported timeframes, in this library's spelling."""
         return self.get_supported_intervals()
 
     def get_periods(self) -> list[str]:
@@ -328,7 +337,7 @@ class BaseDataDownloader:
         return list(_PERIOD_DAYS)
 
     def is_valid_period_interval(self, period: str, interval: str) -> bool:
-        """Return whether the history of ``interval`` bars is at least ``period`` long."""
+        """Return whether the vendor's history of ``interval`` bars goes back at least ``period``."""
         if period not in self.get_periods() or interval not in self.get_intervals():
             return False
         depth = self.capabilities.depth_days.get(interval)
@@ -337,19 +346,20 @@ class BaseDataDownloader:
     def get_ohlcv(
         self, symbol: str, interval: str, start_date: Any, end_date: Any, **kwargs: Any
     ) -> pd.DataFrame | None:
-        """Return bars straight from the vendor: no cache, no failover, no calendar.
+        """Return bars straight from the vendor, without cache, failover or calendar.
 
         Args:
             symbol: Symbol in the vendor's own spelling.
             interval: Timeframe such as ``1d``.
-            start_date, end_date: Inclusive ends; naive datetimes mean UTC, dates are whole days.
+            start_date, end_date: Bounds of the range, both inclusive; naive datetimes mean UTC, and
+                dates mean whole days.
             **kwargs: Options of this vendor.
 
         Returns:
-            Ascending bars in this vendor's documented format; an empty frame without bars.
+            Ascending bars in this vendor's documented format; an empty frame if there are none.
 
         Raises:
-            QueryError: An argument cannot be understood.
+            QueryError: An argument is invalid.
             ProviderError: The vendor did not supply the bars.
         """
         options = raw_options(self.get_provider_name(), self.raw_options, kwargs)
@@ -367,10 +377,10 @@ class BaseDataDownloader:
     def get_ohlcv_batch(
         self, symbols: Sequence[str], interval: str, start_date: Any, end_date: Any
     ) -> dict[str, pd.DataFrame]:
-        """Return frames by symbol, calling :meth:`get_ohlcv` once per symbol.
+        """Return frames by symbol, from one call of :meth:`get_ohlcv` per symbol.
 
-        For the arguments see that method. Symbols for which it failed or returned None are left out
-        and logged.
+        For the arguments see that method. A symbol for which the call failed or returned None is
+        logged and left out.
         """
         frames = self.download_multiple_symbols(
             symbols, self.get_ohlcv, interval, start_date, end_date
@@ -387,12 +397,12 @@ class BaseDataDownloader:
     ) -> dict[str, Any]:
         """Return the results of ``download_func(symbol, interval, start_date, end_date)`` by symbol.
 
-        Symbols for which it raises an error are left out and logged.
+        A symbol for which the function raises an error is logged and left out.
 
         Args:
-            symbols: Symbols in the order of the calls.
-            download_func: Called with symbol, ``interval``, ``start_date`` and ``end_date``.
-            interval, start_date, end_date: Passed on unchanged.
+            symbols: Symbols, in the order in which the function is called for them.
+            download_func: Function called for each symbol.
+            interval, start_date, end_date: Arguments that are passed on unchanged.
         """
         results: dict[str, Any] = {}
         for symbol in symbols:
@@ -406,7 +416,7 @@ class BaseDataDownloader:
         return results
 
     def get_fundamentals(self, symbol: str) -> Any:
-        """Return the profile of ``symbol`` (the vendor's spelling) as a flat dict, or None.
+        """Return the profile of ``symbol``, in the vendor's spelling, as a flat dict; None if there is none.
 
         Raises:
             DataError: The vendor refused or failed.
@@ -429,13 +439,13 @@ class BaseDataDownloader:
         return save_frame(df, f"{symbol}_{interval}", directory)
 
     def load_data(self, path: str | Path) -> pd.DataFrame:
-        """Read the frame that :meth:`save_data` wrote to ``path``."""
+        """Read a frame that :meth:`save_data` wrote to ``path``."""
         return load_frame(path)
 
     # --- internals -------------------------------------------------------------------------
 
     def _direct(self, symbol: str) -> Instrument:
-        """Return an instrument for ``symbol`` in the vendor's spelling, with a class it serves."""
+        """Return an instrument for ``symbol``, in the vendor's spelling, with a class that it serves."""
         classes = sorted(self.capabilities.asset_classes)
         if not classes:
             raise CapabilityError(f"{self.get_provider_name()} serves no bars")
@@ -450,9 +460,9 @@ def keys_of(downloader: object) -> tuple[str, ...]:
 
 
 def sends_by_machinery(downloader: object) -> bool:
-    """Return whether a downloader with a foreign ``get_ohlcv`` may send requests with this class.
+    """Return whether a downloader with its own ``get_ohlcv`` can still send requests through this class.
 
-    Such requests are limited, retried and counted by the sender of this class.
+    Such requests are limited, retried and counted by this class's sender.
     """
     if not isinstance(downloader, BaseDataDownloader) or not hasattr(downloader, "_accounts"):
         return False
@@ -469,8 +479,8 @@ def declared_limits(downloader: object) -> Limits | None:
 def is_ours(downloader: object) -> bool:
     """Return whether ``downloader`` is called through ``fetch`` rather than ``get_ohlcv``.
 
-    True for an instance of :class:`BaseDataDownloader` whose ``get_ohlcv`` is overridden neither
-    in a subclass nor on the object.
+    That is the case for an instance of :class:`BaseDataDownloader` whose ``get_ohlcv`` is not
+    overridden, either in a subclass or on the object.
     """
     method = getattr(type(downloader), "get_ohlcv", None)
     return method is BaseDataDownloader.get_ohlcv and "get_ohlcv" not in vars(downloader)

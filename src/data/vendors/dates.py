@@ -22,7 +22,7 @@ _NOTHING = frozenset({None, "", "-", "None", "NaN", "NA"})
 
 
 def number(value: Any) -> float:
-    """Return a number or numeric text as a float; NaN for a vendor's marker of a missing value.
+    """Return a number or numeric text as a float; a vendor's marker for a missing value gives NaN.
 
     Raises:
         ValueError, TypeError: The value is not numeric.
@@ -56,7 +56,7 @@ def list_of(value: Any) -> list[Any]:
     """Return ``value`` if it is a list.
 
     Raises:
-        TypeError: The value is not a list; an empty string or mapping does not mean "no rows".
+        TypeError: The value is not a list. Even an empty string or mapping does not mean "no rows".
     """
     if not isinstance(value, list):
         raise TypeError(f"a {type(value).__name__}, not a list of rows")
@@ -64,7 +64,7 @@ def list_of(value: Any) -> list[Any]:
 
 
 def zone_named(name: Any) -> ZoneInfo:
-    """Return the time zone that a response names.
+    """Return the time zone with the name that a response gives.
 
     Raises:
         ValueError, TypeError: The name is not that of a time zone.
@@ -85,18 +85,18 @@ def day(text: str) -> int:
 
 
 def stamp_of(text: str, timeframe: Timeframe, zone: ZoneInfo) -> int:
-    """Return the timestamp of a bar labeled with a wall time in ``zone``, or with a date.
+    """Return the timestamp of a bar that is labeled with a local time in ``zone``, or with a date.
 
     The label of a week or month may be any of its days: vendors use the first, the last, or the
     last trading day.
 
     Args:
-        text: ISO 8601 string; an offset in it is ignored.
+        text: Label as an ISO 8601 string; a UTC offset in it is ignored.
         timeframe: Timeframe of the bar.
-        zone: Time zone of wall times; not used for daily and longer bars.
+        zone: Time zone of local times; not used for daily and longer bars.
 
     Raises:
-        ValueError: The text is neither a wall time nor a date.
+        ValueError: The text is neither a time nor a date.
     """
     moment = datetime.fromisoformat(text)
     if timeframe.is_intraday:
@@ -108,25 +108,25 @@ def stamp_of(text: str, timeframe: Timeframe, zone: ZoneInfo) -> int:
 
 
 def dates_of(query: FetchQuery) -> dict[str, str]:
-    """Return the first and last local date of a query at the venue, as ``from`` and ``to``."""
+    """Return the first and the last date of a query, local to the venue, as ``from`` and ``to``."""
     first, last = _dates(query)
     return {"from": first.isoformat(), "to": last.isoformat()}
 
 
 def dates_in(span: Span) -> dict[str, str]:
-    """Return the first and last date in ``span`` (session dates), as ``from`` and ``to``."""
+    """Return the first and the last date in a span of session dates, as ``from`` and ``to``."""
     return {"from": date_of(span.start).isoformat(), "to": date_of(span.end - 1).isoformat()}
 
 
 def seconds_of(span: Span) -> dict[str, int]:
-    """Return the first and the last second in ``span``, as ``from`` and ``to``."""
+    """Return the first and the last second of ``span``, as ``from`` and ``to``."""
     return {"from": -(-span.start // SECOND_MS), "to": (span.end - 1) // SECOND_MS}
 
 
 def without_margin(bars: Iterable[Bar], query: FetchQuery) -> list[Bar]:
-    """Drop bars that were returned only because whole dates were requested.
+    """Drop bars outside the span that were returned only because whole dates were requested.
 
-    Rows with dates that were not requested stay, because they show that the response is wrong.
+    Rows for dates that were not requested are kept, because they show that the response is wrong.
     """
     first, last = map(day_ms, _dates(query))
     dates = Span(first, last + DAY_MS)
@@ -145,7 +145,7 @@ def _dates(query: FetchQuery) -> tuple[date, date]:
 
 
 def zone_of(instrument: Instrument) -> ZoneInfo:
-    """Return the time zone of a stock's wall times; New York if the venue is unknown."""
+    """Return the time zone of the times in a stock's bars; New York if the venue is unknown."""
     return ZoneInfo(NEW_YORK if instrument.calendar == "24/7" else instrument.timezone)
 
 
@@ -154,11 +154,11 @@ class ActionReader:
     """Converts a vendor's rows about one stock to splits and dividends.
 
     Attributes:
-        instrument: Stock concerned.
+        instrument: Stock to which the rows belong.
         source: Canonical name of the vendor.
         now_ms: Time of the request, UTC milliseconds.
-        as_paid: Whether dividends are per share as of their ex-date, that is, not adjusted for
-            later splits.
+        as_paid: Whether dividends are in terms of the shares on their ex-date, that is, not
+            adjusted for later splits.
     """
 
     instrument: Instrument
@@ -167,12 +167,12 @@ class ActionReader:
     as_paid: bool = True
 
     def split(self, text: str, new: Any, old: Any) -> Action:
-        """Return a split of ``new`` shares for ``old`` ones, with the ex-date ``text``."""
+        """Return a split of ``new`` shares for ``old`` ones, with the ex-date in ``text``."""
         action = self._action(text, "split")
         return replace(action, numerator=amount(new), denominator=amount(old))
 
     def dividend(self, text: str, paid: Any, pay_date: Any = None, currency: Any = None) -> Action:
-        """Return a dividend with the ex-date ``text``; pay date and currency may be missing."""
+        """Return a dividend with the ex-date in ``text``; pay date and currency may be unknown."""
         action = self._action(text, "dividend")
         return replace(
             action,
@@ -190,5 +190,5 @@ class ActionReader:
 
 
 def within(actions: Iterable[Action], span: Span) -> list[Action]:
-    """Return the actions with an ex-date in ``span`` (a span of session dates), oldest first."""
+    """Return the actions with an ex-date in ``span``, a span of session dates, oldest first."""
     return sorted(action for action in actions if day_ms(action.ex_date) in span)

@@ -1,4 +1,4 @@
-"""Vendor classes by name, the documented factory, and the pool of downloaders created from rules.
+"""Vendor classes by name, the factory for downloaders, and the pool of downloaders created from rules.
 
 A class is imported on first use. Vendors from other packages are found through the entry-point
 group ``onetape.providers``.
@@ -53,7 +53,7 @@ DownloaderT = TypeVar("DownloaderT", bound=BaseDataDownloader)
 
 
 def canonical_name(code: str) -> str | None:
-    """Return the canonical name of an available vendor, given a name or alias, or None."""
+    """Return the canonical name for a vendor's name or alias; None if the vendor is not available."""
     name = known_vendor(code) if isinstance(code, str) else None
     return None if name is not None and name in VENDORS and not VENDORS[name].bars else name
 
@@ -64,16 +64,16 @@ def names() -> tuple[str, ...]:
 
 
 def aliases_of(name: str) -> tuple[str, ...]:
-    """Return the other spellings of a canonical name; vendors from other packages have none."""
+    """Return the aliases of a canonical name; vendors from other packages have none."""
     return row_of(name).aliases
 
 
 def downloader_class(code: str) -> type[BaseDataDownloader]:
-    """Return a vendor's class, given a name or alias; its module is imported.
+    """Return the class of a vendor, given its name or alias, after importing its module.
 
     Raises:
-        UnknownProviderError: No such vendor exists, or it comes from another package and cannot be
-            used.
+        UnknownProviderError: The name is unknown, or the vendor comes from another package
+            and cannot be used.
         MissingExtraError: The vendor belongs to a family whose package is not installed.
     """
     name = canonical_name(code)
@@ -87,7 +87,7 @@ def downloader_class(code: str) -> type[BaseDataDownloader]:
 
 
 def usable_class(code: str) -> type[BaseDataDownloader] | None:
-    """Return a vendor's class, or None if no such class can be used."""
+    """Return the class of a vendor, or None if the vendor is unknown or cannot be used."""
     try:
         return downloader_class(code)
     except (UnknownProviderError, MissingExtraError):
@@ -95,7 +95,7 @@ def usable_class(code: str) -> type[BaseDataDownloader] | None:
 
 
 def _class_faults(name: object, cls: Any) -> str:
-    """Return why a package's class is not a vendor of that name, or an empty string if it is."""
+    """Return why a package's class cannot be used as a vendor of that name, or an empty string."""
     if not isinstance(cls, type) or not issubclass(cls, BaseDataDownloader):
         return "it is not a subclass of BaseDataDownloader"
     return _faults(name, cls)
@@ -109,7 +109,7 @@ def _faults(name: object, cls: Any) -> str:
 
 
 def _constructed(cls: type[BaseDataDownloader], arguments: Mapping[str, Any]) -> BaseDataDownloader:
-    """Return a new downloader that still matches its class's declarations.
+    """Return a new downloader, after checking that it still matches its class's declarations.
 
     Raises:
         ForeignError: A constructor from another package returned an unsuitable object.
@@ -127,12 +127,12 @@ def _constructed(cls: type[BaseDataDownloader], arguments: Mapping[str, Any]) ->
 
 
 def register(cls: type[DownloaderT]) -> type[DownloaderT]:
-    """Register a class of this program, for example from a notebook, as a vendor; return it.
+    """Register a class defined in this program, such as in a notebook, as a vendor, and return it.
 
-    Until the process ends, the class is known by its ``name`` like a vendor from an installed
+    Until the process ends, the class can be used by its ``name`` like a vendor from an installed
     package: in ``provider=``, in rules that are read afterwards, and in `get_provider_selector`.
-    After changing a class, register it again: every manager uses the new class starting with its
-    next call. Thread-safe; it can be used as a decorator.
+    After changing the class, register it again: every manager uses the new class from its next call
+    on. Thread-safe; it can be used as a decorator.
 
     Args:
         cls: Subclass of :class:`BaseDataDownloader` with a ``name`` that no other vendor has.
@@ -161,7 +161,7 @@ class ProviderSpec:
 
 
 class _Codes(Mapping[str, str]):
-    """Maps names and aliases to canonical names; installed packages are looked up each time."""
+    """Maps names and aliases to canonical names; vendors in installed packages are looked up each time."""
 
     def __getitem__(self, code: str) -> str:
         return self._all()[code]
@@ -177,7 +177,7 @@ class _Codes(Mapping[str, str]):
 
 
 class DataDownloaderFactory:
-    """Downloaders by canonical name or alias, ignoring case. Thread-safe.
+    """Creates downloaders by canonical name or alias, ignoring case. Thread-safe.
 
     Attributes:
         PROVIDER_MAP: Maps each name and alias to its canonical name.
@@ -187,9 +187,9 @@ class DataDownloaderFactory:
 
     @staticmethod
     def create_downloader(provider_code: str, **kwargs: Any) -> BaseDataDownloader | None:
-        """Return a new downloader, or None if the vendor does not exist or cannot be created.
+        """Return a new downloader, or None if the vendor does not exist or its creation fails.
 
-        The reason is logged. ``kwargs`` are passed to the vendor's constructor.
+        The reason for a failure is logged. ``kwargs`` are passed to the vendor's constructor.
         """
         try:
             cls = downloader_class(provider_code)
@@ -202,22 +202,22 @@ class DataDownloaderFactory:
 
     @staticmethod
     def get_supported_providers() -> list[str]:
-        """Return every name and alias."""
+        """Return all names and aliases of vendors."""
         return list(DataDownloaderFactory.PROVIDER_MAP)
 
     @staticmethod
     def get_provider_by_code(provider_code: str) -> str | None:
-        """Return the canonical name of a name or alias, or None for an unknown one."""
+        """Return the canonical name for a name or alias, or None if it is unknown."""
         return canonical_name(provider_code)
 
     @staticmethod
     def list_providers() -> list[str]:
-        """Return the canonical names."""
+        """Return the canonical names of all vendors."""
         return list(names())
 
     @staticmethod
     def get_provider_info() -> dict[str, dict[str, Any]]:
-        """Return a mapping of canonical names to ``codes``, ``name`` and ``requires_api_key``.
+        """Return a dict with ``codes``, ``name`` and ``requires_api_key`` for each canonical name.
 
         A vendor from another package that cannot be used is left out.
         """
@@ -253,17 +253,17 @@ _POOLS: WeakSet[DownloaderPool] = WeakSet()
 
 
 class DownloaderPool:
-    """Creates downloaders from one set of rules. Not thread-safe by itself: callers hold a lock.
+    """Creates downloaders from one set of rules. Not thread-safe: callers must hold a lock.
 
-    If a downloader cannot be created, this is logged once and not tried again until one of its keys
-    is set or removed. A downloader that was created here but now lacks a key is unavailable until
-    the key is back.
+    If a downloader cannot be created, the reason is logged once, and creation is not tried again
+    until one of its keys is set or removed. A downloader from this pool whose key has been removed
+    is unavailable until the key is set again.
 
     Args:
         rules: Settings of each vendor.
-        factory: Function that returns the class that creates downloaders by name.
-        make_sender: Function that returns the sender for a vendor; None for the sender of the
-            process.
+        factory: Function that returns the factory class, which creates downloaders by name.
+        make_sender: Function that returns the sender for a vendor; None for the sender that the
+            process shares.
     """
 
     def __init__(
@@ -284,12 +284,12 @@ class DownloaderPool:
         _POOLS.add(self)
 
     def supply(self, name: str, downloaders: dict[str, Any]) -> Any | None:
-        """Return the downloader of a vendor or alias, or None if none can be created now.
+        """Return the downloader for a vendor or alias, or None if none can be created now.
 
         Args:
-            name: Name of the vendor.
-            downloaders: Existing downloaders by name; a new one is added under ``name`` and the
-                canonical name.
+            name: Name or alias of the vendor.
+            downloaders: Existing downloaders by name; a new one is added under ``name`` and under
+                the canonical name.
         """
         code = canonical_vendor(name) or name
         self._filled[:] = [downloaders]
@@ -308,7 +308,7 @@ class DownloaderPool:
         return downloader
 
     def variables(self, name: str) -> frozenset[str]:
-        """Return the environment variables that :meth:`supply` reads for a vendor or alias."""
+        """Return the environment variables that affect :meth:`supply` for a vendor or alias."""
         code = canonical_vendor(name) or name
         if code not in self._variables:
             credentials = self._arguments_for(code).get("credentials")
@@ -320,7 +320,7 @@ class DownloaderPool:
         return self._variables[code]
 
     def forget(self, code: str) -> None:
-        """Drop the downloader that was created here for a vendor, and everything derived from its class."""
+        """Discard the downloader that this pool created for a vendor, and facts derived from its class."""
         for downloaders in self._filled:
             if any(one is downloaders.get(code) for one in self._made):
                 downloaders.pop(code, None)
@@ -328,17 +328,17 @@ class DownloaderPool:
         self._variables.pop(code, None)
 
     def remove_made(self, downloaders: dict[str, Any]) -> None:
-        """Remove the downloaders that were created here from ``downloaders``; others stay."""
+        """Remove the downloaders that this pool created from ``downloaders``; others are kept."""
         for name, one in list(downloaders.items()):
             if any(one is made for made in self._made):
                 del downloaders[name]
 
     def is_out(self, downloader: object) -> bool:
-        """Return whether ``downloader`` was created here and now lacks a key that it needs."""
+        """Return whether ``downloader`` was created by this pool and now lacks a key that it needs."""
         return any(one is downloader and one.lacking for one in self._made)
 
     def _has_moved(self, downloader: Any) -> bool:
-        """Return whether a downloader was created here for a folder that is now a different one."""
+        """Return whether this pool created the downloader for a folder whose path now leads elsewhere."""
         return any(one is downloader for one in self._made) and not downloader.is_there
 
     def _make(self, code: str) -> Any | None:
@@ -392,19 +392,19 @@ def constructor_arguments(rules: ProviderRules) -> dict[str, Any]:
 
 
 def own_secrets(vendor: str) -> tuple[str | tuple[str, ...], ...]:
-    """Return the names of the keys that a vendor from another package declares."""
+    """Return the names of the keys that a vendor declares, if the vendor comes from another package."""
     cls = None if key_names(vendor) else usable_class(vendor)
     return cls.secrets if cls is not None else ()
 
 
 def keys_declared(vendor: str) -> tuple[str, ...]:
-    """Return the usual names of a vendor's keys, by its canonical name."""
+    """Return the usual names of a vendor's keys, given its canonical name."""
     own = own_secrets(vendor)
     return key_names(vendor) or tuple(key if isinstance(key, str) else key[0] for key in own)
 
 
 def apply_settling(downloader: Any, rules: ProviderRules) -> None:
-    """Set a packaged downloader's settling time from the rules, if they set one."""
+    """Set the settling time of a downloader to the one in the rules, if there is one."""
     if rules.settle_minutes is None or not is_ours(downloader):
         return
     assert isinstance(downloader, BaseDataDownloader)
@@ -413,12 +413,12 @@ def apply_settling(downloader: Any, rules: ProviderRules) -> None:
 
 
 def downloader_for(selector: Any, name: str) -> Any | None:
-    """Return a selector's downloader for a vendor, creating it if necessary, or None.
+    """Return a selector's downloader for a vendor, creating it if necessary; None if that fails.
 
-    A downloader for a folder is recreated if its name now leads to a different folder.
+    A downloader for a folder is created anew if the vendor's name now leads to a different folder.
 
     Args:
-        selector: This library's selector, or a user's own one, which may be unable to create
+        selector: This library's selector, or the user's own one, which may be unable to create
             downloaders.
         name: Name of the vendor.
     """
@@ -429,13 +429,13 @@ def downloader_for(selector: Any, name: str) -> Any | None:
 
 
 def own_sender(selector: Any, name: str, downloader: Any) -> OwnSender | None:
-    """Return a function that creates the sender for the calls of a foreign downloader.
+    """Return a function that creates the sender for calls to a user's or another package's downloader.
 
-    That sender limits, retries and counts the calls. The result is None if the requests already
-    pass through one of this library's senders.
+    That sender limits, retries and counts the calls. The result is None if the downloader's
+    requests already go through one of this library's senders.
 
     Args:
-        selector: This library's selector, or a user's own one, which may have no senders.
+        selector: This library's selector, or the user's own one, which may have no senders.
         name: Name under which the downloader is registered.
         downloader: Foreign downloader.
     """
@@ -446,12 +446,12 @@ def own_sender(selector: Any, name: str, downloader: Any) -> OwnSender | None:
 
 
 def creation_error(selector: Any, name: str) -> DataError | None:
-    """Return why a selector has no downloader for a vendor.
+    """Return the error that explains why a selector has no downloader for a vendor.
 
-    None if the selector has a downloader for the vendor, or the reason is unknown.
+    The result is None if the selector has a downloader for the vendor, or if the reason is unknown.
 
     Args:
-        selector: This library's selector, or a user's own one.
+        selector: This library's selector, or the user's own one.
         name: Name of the vendor.
     """
     try:
@@ -473,7 +473,7 @@ def creation_error(selector: Any, name: str) -> DataError | None:
 def vendor_summary(
     rules: ProviderRules, downloader: Any | None, vendor_class: Any | None = None
 ) -> dict[str, Any]:
-    """Return a summary of what the rules and a vendor's downloader (or else its class) declare."""
+    """Return a summary of what the rules and a vendor's downloader, or else its class, declare."""
     declared = getattr(vendor_class if downloader is None else downloader, "capabilities", None)
     if not isinstance(declared, Capabilities):  # a downloader from elsewhere declares nothing
         declared = Capabilities(frozenset(), {})

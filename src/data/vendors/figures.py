@@ -1,4 +1,4 @@
-"""Figures for perpetual futures (funding, open interest, long/short): pages, checks, frames."""
+"""Fetches figures for perpetual futures: funding rates, open interest, and long/short ratios."""
 
 from __future__ import annotations
 
@@ -43,8 +43,8 @@ _FUNDING_STEP_MS = HOUR_MS
 class FiguresDownloader(BaseDataDownloader):
     """A vendor of bars that also serves figures for perpetual futures.
 
-    A subclass declares them, builds requests and parses responses; this class handles limits,
-    circuits, retries, pages and frames, as for bars. Thread-safe.
+    A subclass declares the figures, builds requests and parses responses; this class handles
+    limits, circuit breakers, retries, pages and frames, as for bars. Thread-safe.
 
     Attributes:
         figures: Maps the name of each measure to the vendor's declaration for it.
@@ -69,12 +69,12 @@ class FiguresDownloader(BaseDataDownloader):
         raise CapabilityError(f"{self.get_provider_name()} serves no {query.measure}")
 
     def fetch_figures(self, query: FigureQuery) -> FetchedFigures:
-        """Return all rows for ``query`` (possibly zero), over as many pages as needed.
+        """Return all rows for ``query``, of which there may be none, over as many pages as needed.
 
         Raises:
             CapabilityError: The vendor does not serve these figures; no request was sent.
             DataError: The vendor refused, failed or returned an unexpected response; or no request
-                was sent because it failed or did not know the symbol recently.
+                was sent, because the vendor recently failed or did not know the symbol.
         """
         try:
             served = self._served(query)
@@ -93,14 +93,15 @@ class FiguresDownloader(BaseDataDownloader):
 
         Args:
             symbol: Symbol in the vendor's own spelling.
-            start_date, end_date: Inclusive ends; naive datetimes mean UTC, dates are whole days.
+            start_date, end_date: Bounds of the range, both inclusive; naive datetimes mean UTC, and
+                dates mean whole days.
 
         Returns:
             A frame with the column ``fundingRate`` and a naive UTC index; empty if the vendor has
             no rates.
 
         Raises:
-            QueryError: An argument cannot be understood.
+            QueryError: An argument is invalid.
             ProviderError: The vendor did not supply the rates.
         """
         return self._figures(FUNDING, symbol, FUNDING_PERIOD, start_date, end_date)
@@ -108,18 +109,18 @@ class FiguresDownloader(BaseDataDownloader):
     def get_open_interest(
         self, symbol: str, period: str, start_date: Any, end_date: Any
     ) -> pd.DataFrame:
-        """Return ``sumOpenInterest`` and ``sumOpenInterestValue`` once per ``period``, such as ``1h``.
+        """Return ``sumOpenInterest`` and ``sumOpenInterestValue`` for every ``period``, such as ``1h``.
 
-        For other arguments, the frame and errors, see :meth:`get_funding_rate`.
+        For the other arguments, the frame and the errors see :meth:`get_funding_rate`.
         """
         return self._figures(OPEN_INTEREST, symbol, period, start_date, end_date)
 
     def get_long_short_ratio(
         self, symbol: str, period: str, start_date: Any, end_date: Any
     ) -> pd.DataFrame:
-        """Return ``longShortRatio``, ``longAccount``, ``shortAccount`` for all accounts.
+        """Return ``longShortRatio``, ``longAccount`` and ``shortAccount``, counted over all accounts.
 
-        For the arguments see :meth:`get_open_interest`; for the frame and errors see
+        For the arguments see :meth:`get_open_interest`; for the frame and the errors see
         :meth:`get_funding_rate`.
         """
         return self._figures(LONG_SHORT, symbol, period, start_date, end_date)
@@ -143,7 +144,7 @@ class FiguresDownloader(BaseDataDownloader):
         served, label = self.figures.get(query.measure.name), query.period.label
         if served is None or query.instrument.asset_class != "crypto":
             kind = query.instrument.asset_class
-            raise CapabilityError(f"{self.name} serves no {query.measure} for {kind}")
+            raise CapabilityError(f"{self.name} does not serve {query.measure} for {kind}")
         if served.periods and label not in served.periods:
             periods = " ".join(served.periods)
             raise CapabilityError(
@@ -157,7 +158,7 @@ class FiguresDownloader(BaseDataDownloader):
 
 
 def served_by(downloader: Any, measure: Measure) -> Served | None:
-    """Return a downloader's declaration for a measure, or None if it does not declare the measure."""
+    """Return a downloader's declaration for a measure; None if it does not serve the measure."""
     figures = getattr(downloader, "figures", None)
     served = figures.get(measure.name) if isinstance(figures, Mapping) else None
     return served if isinstance(served, Served) else None
@@ -173,7 +174,7 @@ class Supplier:
 
 
 def suppliers(selector: Any, symbol: str, measure: Measure) -> Iterator[Supplier]:
-    """Yield a selector's vendors that serve a measure for a pair, in the order of its rules."""
+    """Yield the vendors in a selector's rules that serve a measure for a pair, in the rules' order."""
     for name in selector.get_provider_with_failover(symbol, _RULE_OF):
         downloader = downloader_for(selector, name)
         if (served := served_by(downloader, measure)) is not None:
@@ -189,12 +190,12 @@ def fetch_figures_of(
         downloader: Any object with a ``fetch_figures`` like that of :class:`FiguresDownloader`.
         query: Figures to fetch.
         name: Name under which the downloader is registered.
-        make_sender: Makes the sender that limits, retries and counts the calls of a foreign
-            downloader.
+        make_sender: Function that creates the sender, which limits, retries and counts the calls to
+            a foreign downloader; None to call it only once.
 
     Raises:
-        ResponseFormatError: The returned value is not a result of figures, or has values that are
-            not numbers.
+        ResponseFormatError: The downloader returned something other than figures, or values that
+            are not numbers.
         ForeignError: The downloader raised an error of its own.
         CircuitOpenError: The downloader failed recently and was not called.
         DataError: See :meth:`FiguresDownloader.fetch_figures`.
@@ -212,10 +213,10 @@ def fetch_figures_of(
 
 
 def _checked(answer: Any, name: str, query: FigureQuery) -> FetchedFigures:
-    """Return the checked answer of a foreign downloader: ascending, unique, within the span.
+    """Check the answer of a foreign downloader; return its rows in the span, ascending and unique.
 
     Raises:
-        ResponseFormatError: The answer cannot be read.
+        ResponseFormatError: The answer is not one with figures.
     """
     with format_errors(name, query.measure.title):
         if not isinstance(answer, FetchedFigures):
@@ -230,10 +231,10 @@ def _checked(answer: Any, name: str, query: FigureQuery) -> FetchedFigures:
 
 
 class _Collection:
-    """The pages of one query.
+    """Fetches the pages of one query.
 
-    A full page may contain the oldest or the latest of the requested rows, so both the span before
-    it and the span after it are requested again.
+    A full page may contain only the oldest or only the latest of the requested rows, so the spans
+    before and after it are both requested again.
     """
 
     def __init__(self, vendor: FiguresDownloader, query: FigureQuery, page_rows: int) -> None:
@@ -242,7 +243,7 @@ class _Collection:
         self._rows: dict[int, Figure] = {}
 
     def collect(self) -> FetchedFigures:
-        """Fetch pages until none is full.
+        """Fetch pages until the whole span is covered.
 
         Raises:
             DataError: The vendor did not answer, or returned something other than figures in this
@@ -267,7 +268,7 @@ class _Collection:
         return step_ms or _FUNDING_STEP_MS
 
     def _page(self, span: Span) -> tuple[list[Figure], bool]:
-        """Return the rows of one response in ``span``, ascending, and whether more may exist."""
+        """Return the rows in ``span`` from one response, ascending, and whether there may be more."""
         vendor, query = self._vendor, self._query
         part = FigureQuery(query.measure, query.instrument, query.period, span, query.now_ms)
         response = vendor.send(vendor.figures_request(part))
@@ -285,10 +286,10 @@ class _Collection:
 
 
 def _check(rows: Sequence[Figure], vendor: str, measure: Measure) -> None:
-    """Reject values that cannot be figures.
+    """Reject rows with values that are missing or not numbers.
 
     Raises:
-        ResponseFormatError: A value is missing or not a number.
+        ResponseFormatError: A value is missing or is not a number.
     """
     for row in rows:
         if len(row.values) != len(measure.columns) or not all(map(math.isfinite, row.values)):

@@ -1,4 +1,4 @@
-"""Loads and calls downloaders from programs and other packages, and limits their calls."""
+"""Loads and calls foreign code (downloaders in programs and other packages), and limits its calls."""
 
 from __future__ import annotations
 
@@ -50,11 +50,12 @@ _OURS = f"{__package__.rpartition('.')[0]}."
 
 
 def call_foreign(call: Callable[[], T], name: str) -> T:
-    """Return the result of ``call``, converting any error that it raises to a ``DataError``.
+    """Call foreign code and return its result; convert any error that it raises to a ``DataError``.
 
     Raises:
-        DataError: ``call`` raised this error; its ``provider`` is set to ``name`` unless it is set.
-        ForeignError: ``call`` raised another error, which is kept as the cause.
+        DataError: ``call`` raised this error; its ``provider`` is set to ``name`` unless it was
+            set.
+        ForeignError: ``call`` raised any other error, which is kept as the cause.
     """
     try:
         return call()
@@ -71,16 +72,16 @@ def call_foreign(call: Callable[[], T], name: str) -> T:
 
 
 def _is_fault(exc: BaseException) -> bool:
-    """Return whether an error ends only the called code, so that the process can continue.
+    """Return whether an error is the called code's own, so that the process can continue.
 
-    A package that calls ``sys.exit``, or whose own event loop was cancelled, is at fault.
+    This includes the errors of code that calls ``sys.exit``, or whose own event loop was cancelled.
     """
     ends_itself = isinstance(exc, Exception | SystemExit | GeneratorExit)
     return ends_itself or type(exc).__name__ == "CancelledError"
 
 
 def run_foreign(call: Callable[[], T], name: str, *, share: bool = False) -> T:
-    """Return the result of ``call`` like :func:`call_foreign`, within the time limit of this call.
+    """Call foreign code within the current call's time limit; otherwise like :func:`call_foreign`.
 
     ``call`` runs in a thread that is abandoned when time runs out, because an endless loop cannot
     be ended in any other way.
@@ -92,7 +93,7 @@ def run_foreign(call: Callable[[], T], name: str, *, share: bool = False) -> T:
 
     Raises:
         ProviderTimeoutError: ``call`` did not return in time.
-        CircuitOpenError: Four earlier calls of that name have not returned yet.
+        CircuitOpenError: Four earlier calls under that name have not returned yet.
         DataError: See :func:`call_foreign`.
     """
     # The place is taken here; otherwise an abandoned thread would occupy a place that other calls
@@ -109,7 +110,7 @@ def is_packaged(downloader: object) -> bool:
 
 
 def construct(cls: type[T], arguments: Mapping[str, Any], name: str) -> T:
-    """Return a new downloader; a constructor from another package may use only part of the time.
+    """Return a new downloader; a constructor in another package may use only a share of the time.
 
     Args:
         cls: Class of the downloader.
@@ -126,7 +127,9 @@ def construct(cls: type[T], arguments: Mapping[str, Any], name: str) -> T:
 
 
 def fetch_bars(downloader: Any, query: FetchQuery, name: str) -> Fetched:
-    """Return the checked result of a downloader's ``fetch``; a bad result counts as a failure.
+    """Call a downloader's ``fetch`` and return the result after checking it.
+
+    A result that fails the check counts as a failure of the vendor.
 
     Args:
         downloader: Downloader that is called through ``fetch``.
@@ -142,7 +145,7 @@ def fetch_bars(downloader: Any, query: FetchQuery, name: str) -> Fetched:
     accounts, names = getattr(downloader, "_accounts", None), _names(downloader, name)
 
     def fetch() -> tuple[Any, object]:
-        """Return the bars and the record of the call, because only this thread can report faults in it."""
+        """Return the bars and the record of the call, as only this thread can report faults in it."""
         return downloader.fetch(query), getattr(accounts, "last", None)
 
     fetched: Fetched
@@ -160,7 +163,7 @@ def fetch_bars(downloader: Any, query: FetchQuery, name: str) -> Fetched:
 def fetch_actions(
     downloader: Any, instrument: Instrument, span: Span, now_ms: int, name: str
 ) -> Sequence[Action]:
-    """Return the checked result of a downloader's ``fetch_actions``, like :func:`fetch_bars`.
+    """Call a downloader's ``fetch_actions`` and return the checked result, like :func:`fetch_bars`.
 
     Raises:
         ResponseFormatError: The downloader returned something other than splits and dividends.
@@ -179,25 +182,28 @@ def fetch_actions(
 
 
 def _names(downloader: object, name: str) -> tuple[str, ...]:
-    """Return the names allowed in an answer; a package's vendor has only its registered name."""
+    """Return the vendor names that an answer may contain.
+
+    For a vendor from another package, this is only its registered name.
+    """
     return (name,) if name in offers() else (name, getattr(downloader, "name", name))
 
 
 def _quote(exc: BaseException) -> str:
-    """Return the error's text, shortened and without URL queries, which may contain keys."""
+    """Return an error's text, shortened and without URL queries, which may contain keys."""
     return _QUERY.sub("?***", masked(str(exc)))[:_LONGEST_QUOTE]
 
 
 def masked(text: str) -> str:
-    """Return ``text`` without this process's keys, which other libraries' errors may quote."""
+    """Return ``text`` with this process's keys masked; other libraries may quote them in errors."""
     return without_keys(text, known_keys().values())
 
 
 class _Tracebacks(logging.Filter):
-    """Masks keys in the tracebacks of log records, because these may quote other libraries' errors."""
+    """Masks keys in the tracebacks of log records, which may quote errors from other libraries."""
 
     def filter(self, record: logging.LogRecord) -> bool:
-        """Store the masked traceback in the record; every record is kept."""
+        """Store the traceback in the record with keys masked; no record is dropped."""
         if record.exc_info and not record.exc_text:
             record.exc_text = masked("".join(traceback.format_exception(*record.exc_info)).rstrip())
         return True
@@ -208,23 +214,27 @@ logging.getLogger("onetape.feed").addFilter(_Tracebacks())
 
 
 class OwnSender(Protocol):
-    """Creates the sender that limits, retries and counts the calls of one foreign downloader."""
+    """A function that creates the sender for one foreign downloader's calls.
+
+    The sender limits, retries and counts them.
+    """
 
     def __call__(self, carrier: Transport) -> Sender:
         """Return a sender that uses ``carrier`` as its transport."""
 
 
 def call_own(call: Callable[[], T], name: str, endpoint: str, make_sender: OwnSender | None) -> T:
-    """Return the result of ``call``, with the limits, retries and circuit breaker of a vendor's request.
+    """Call foreign code with limits, retries and a circuit breaker, as for a request to a vendor.
 
     Args:
         call: Function that calls the foreign downloader.
         name: Name of the downloader.
-        endpoint: Endpoint for which the call counts.
-        make_sender: Creates the sender; with None, the function is called once.
+        endpoint: Endpoint whose circuit breaker counts the outcome.
+        make_sender: Function that creates the sender; if None, ``call`` is called once, without
+            limits.
 
     Raises:
-        DataError: The last attempt failed, see :func:`call_foreign`; or the downloader failed
+        DataError: The last attempt failed (see :func:`call_foreign`), or the downloader failed
             recently.
     """
     if make_sender is None:
@@ -237,7 +247,7 @@ def call_own(call: Callable[[], T], name: str, endpoint: str, make_sender: OwnSe
 
 
 class _Calling(Generic[T]):
-    """A transport that carries out a request by calling a function, and keeps the result."""
+    """A transport that carries out a request by calling a function, and stores the result."""
 
     def __init__(self, call: Callable[[], T], name: str) -> None:
         self._call, self._name = call, name
@@ -245,7 +255,7 @@ class _Calling(Generic[T]):
         self.results: list[T] = []
 
     def send(self, request: HttpRequest) -> HttpResponse:
-        """Call the custom downloader's function, and keep its error, so that a rate limit is obeyed."""
+        """Call the function, and keep its error so that the sender can obey a rate limit."""
         self.error = None
         try:
             self.results.append(call_foreign(self._call, self._name))
@@ -258,12 +268,12 @@ class _Calling(Generic[T]):
 
 
 def load_offer(group: str, vendor: str, faults: Callable[[str, Any], str]) -> Any:
-    """Return the object that another package offers for a vendor in a group; imported once.
+    """Import, once, the object that another package offers for a vendor, and return it.
 
     Args:
-        group: Group of the entry points.
-        vendor: Vendor that has such an offer.
-        faults: Function that returns what is wrong with the loaded object, or an empty string.
+        group: Entry-point group of the object.
+        vendor: Vendor for which the group has an object.
+        faults: Function that describes what is wrong with the loaded object; empty if nothing is.
 
     Raises:
         UnknownProviderError: The object cannot be imported or used; this is logged once.
@@ -282,14 +292,16 @@ def load_offer(group: str, vendor: str, faults: Callable[[str, Any], str]) -> An
 
 @lru_cache(256)
 def import_offer(offer: Offer, faults: Callable[[str, Any], str]) -> Any:
-    """Import an offered object once; if it cannot be used, the error is logged once and remembered.
+    """Import an object that another package offers, once, and return it.
+
+    If it cannot be used, the error is logged once, remembered, and returned instead.
 
     Raises:
         DataError: The import did not end in time; this is not remembered.
     """
 
     def load() -> Any:
-        """Import the offer and return it, after checking its form."""
+        """Import the offered object, check it, and return it."""
         loaded = offer.load()
         if reason := faults(offer.name, loaded):
             raise UnknownProviderError(reason)
@@ -321,22 +333,22 @@ def _unusable(offer: Offer, exc: DataError) -> UnknownProviderError:
 def fetch_legacy(
     downloader: Any, query: FetchQuery, name: str, make_sender: OwnSender | None = None
 ) -> Fetched:
-    """Return the bars from ``downloader.get_ohlcv(symbol, timeframe, start, end)``.
+    """Call ``downloader.get_ohlcv(symbol, timeframe, start, end)`` and return its bars.
 
-    The method is called with naive UTC datetimes, both ends inclusive. The kind of its bars (except
-    for the volume, see :func:`kind_of`) and their adjustment are unknown, and so is whether a
-    missing bar is a gap.
+    The method is called with naive UTC datetimes; both ends are inclusive. The kind of its bars
+    (except for the volume, see :func:`kind_of`) and their adjustment are unknown, and so is whether
+    a missing bar is a gap.
 
     Args:
         downloader: Any object with a ``get_ohlcv`` method.
         query: Bars to fetch.
         name: Name of the vendor, for errors and provenance.
-        make_sender: Creates the sender that limits, retries and counts the calls; with None, the
-            method is called once.
+        make_sender: Function that creates the sender, which limits, retries and counts the calls;
+            if None, the method is called once, without limits.
 
     Raises:
         NoDataError: The downloader returned None or an empty frame.
-        ResponseFormatError: The returned value contains no bars.
+        ResponseFormatError: The downloader returned something other than bars.
         ForeignError: The downloader raised an error of its own.
         CircuitOpenError: The downloader failed recently and was not called.
         DataError: The downloader raised this error at every attempt.
@@ -366,9 +378,9 @@ def fetch_legacy(
 
 
 def kind_of(downloader: Any, instrument: Instrument, timeframe: Timeframe) -> Kind:
-    """Return the kind of a downloader's bars; only a missing volume is known.
+    """Return the kind of a downloader's bars, of which nothing but a missing volume is known.
 
-    The volume is missing if the kind in ``capabilities`` has the volume ``none``.
+    The volume is missing if the kind that ``capabilities`` declares has the volume ``none``.
     """
     capabilities = getattr(downloader, "capabilities", None)
     has_none = (
@@ -382,7 +394,7 @@ def _table(answer: Any) -> BarTable:
     """Parse the returned frame; None and an empty frame mean that there are no rows.
 
     Raises:
-        ResponseFormatError: The value is not a frame, or the frame contains no bars.
+        ResponseFormatError: The value is not a frame, or not a frame of bars.
     """
     import pandas as pd  # such a downloader has already loaded it
 

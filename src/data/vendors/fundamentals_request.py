@@ -1,4 +1,4 @@
-"""Queries a vendor according to its field table, and converts the responses to a snapshot."""
+"""Queries a vendor as its field table describes, and converts the responses to a snapshot."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ from .paging import format_errors
 
 @dataclass(frozen=True)
 class TableQuestion:
-    """A request for fundamentals: instrument, data type, and time (UTC milliseconds)."""
+    """A request for fundamentals: instrument, type of data, and time (UTC milliseconds)."""
 
     instrument: Instrument
     data_type: str
@@ -40,12 +40,12 @@ class TableQuestion:
 
     @property
     def symbol(self) -> str:
-        """The canonical spelling."""
+        """The instrument's canonical symbol."""
         return self.instrument.symbol
 
 
 def ask_by_table(downloader: TableVendor, table: VendorTable, question: TableQuestion) -> Snapshot:
-    """Fetch fundamentals of one data type using the vendor's field table.
+    """Fetch one type of fundamentals, as the vendor's field table describes.
 
     Raises:
         DataError: The vendor refused, failed, does not know the symbol, or returned data for
@@ -64,10 +64,12 @@ def ask_by_table(downloader: TableVendor, table: VendorTable, question: TableQue
 
 
 def profile_by_table(downloader: TableVendor, symbol: str, now_ms: int) -> dict[str, Any] | None:
-    """Return the vendor's flat profile, with unit and period of each value under ``_metadata``.
+    """Return a company's profile as a flat dict; None if the vendor has none.
+
+    The unit and the period of each value are under ``_metadata``.
 
     Args:
-        downloader: Downloader of one of this library's vendors; any other has no table.
+        downloader: Downloader for one of this library's vendors; others have no field table.
         symbol: Symbol in the vendor's own spelling.
         now_ms: Time of the request, UTC milliseconds.
 
@@ -89,7 +91,7 @@ def profile_by_table(downloader: TableVendor, symbol: str, now_ms: int) -> dict[
 def _bodies(
     downloader: TableVendor, table: VendorTable, question: TableQuestion, spelled: str
 ) -> dict[Ask, Any]:
-    """Return the response bodies by request; failed optional requests are left out."""
+    """Send the requests; return the response bodies by request, without optional ones that failed."""
     bodies: dict[Ask, Any] = {}
     named = table.naming(question.instrument) if table.naming else {}
     needed = {a.ask for a in table.types[question.data_type] if not a.is_optional}
@@ -123,7 +125,7 @@ _LONGEST_PERIOD = 40
 
 
 class VendorAnswers(NamedTuple):
-    """The responses to one question, by request; those to optional requests may be missing."""
+    """The responses for one question, by request; responses to optional requests may be missing."""
 
     symbol: str
     spelled: str
@@ -133,15 +135,15 @@ class VendorAnswers(NamedTuple):
 
 
 def read(table: VendorTable, answers: VendorAnswers) -> Snapshot:
-    """Return the content of the responses as a snapshot.
+    """Parse the responses into a snapshot.
 
     Args:
-        table: Describes how the vendor's responses are parsed.
+        table: Table that describes how the vendor's responses are parsed.
         answers: Question and responses; those to optional requests may be missing.
 
     Raises:
-        SymbolNotFoundError: The responses contain nothing.
-        ResponseFormatError: The responses are about another symbol.
+        SymbolNotFoundError: The responses contain no data.
+        ResponseFormatError: The responses are for another symbol.
         KeyError, IndexError, TypeError, ValueError, AttributeError: The responses have an
             unexpected format.
     """
@@ -169,7 +171,7 @@ def read(table: VendorTable, answers: VendorAnswers) -> Snapshot:
 
 
 class _Sheet:
-    """Collects facts and statements; the first value of each field is kept."""
+    """Collects facts and statements; if a field occurs several times, the first value is kept."""
 
     def __init__(self, vendor: str) -> None:
         self._vendor = vendor
@@ -180,7 +182,7 @@ class _Sheet:
         self.names_symbol = False
 
     def add(self, answer: TableAnswer, body: Any, spelled: str) -> None:
-        """Add one response."""
+        """Add the content of one response."""
         content = at(body, answer.row)
         if content is not None and answer.shape is not None:
             content = answer.shape(content)
@@ -209,7 +211,7 @@ class _Sheet:
             self.blocks[name] = block
 
     def newest_first(self) -> Sequence[Statement]:
-        """Return the statements, latest periods first."""
+        """Return the statements, with the latest period first."""
         return sorted(self.statements, key=lambda s: s.period_end, reverse=True)
 
     def _check_whose(self, answer: TableAnswer, body: Any, spelled: str) -> None:
@@ -275,7 +277,7 @@ class _Sheet:
 
 
 def at(row: Any, path: str) -> Any:
-    """Return the value at ``path``, or None if it is missing."""
+    """Return the value at ``path`` in a row, or None if it is missing."""
     for way in path.split("|"):
         value = way[1:] if way.startswith("=") else _follow(row, way.split(".") if way else ())
         if value is not None and not (isinstance(value, str) and _is_nothing(value)):
@@ -307,7 +309,7 @@ def number_of(value: Any) -> float | None:
 
 
 def text_of(value: Any) -> str | None:
-    """Return a string, or a number as a string, or None if the value has no information."""
+    """Return a string, or a number as a string; None if the value only marks missing data."""
     if isinstance(value, bool) or not isinstance(value, int | float | str):
         return None
     text = str(value).strip()
@@ -315,13 +317,13 @@ def text_of(value: Any) -> str | None:
 
 
 def day_of(value: Any) -> str:
-    """Return the ISO date at the beginning of a text, or an empty string."""
+    """Return the ISO date at the beginning of a text; empty if there is none."""
     match = _DATE.match(value) if isinstance(value, str) else None
     return match[0] if match else ""
 
 
 def major(code: str) -> tuple[str, float]:
-    """Return the currency of a vendor's code, and how many units of the code are one unit of it."""
+    """Return the currency that a vendor's code means, and how many units of the code make one of it."""
     if code in _MINOR:
         return _MINOR[code], 100.0
     upper = code.upper()
@@ -337,7 +339,7 @@ def _is_nothing(text: str) -> bool:
 
 
 def _letters(symbol: str) -> str:
-    """Return a symbol without separators: BRK-B, BRK.B and BRK/B are the same."""
+    """Return a symbol without separators, so that BRK-B, BRK.B and BRK/B are equal."""
     return re.sub(r"[-./ ]", "", symbol).upper()
 
 

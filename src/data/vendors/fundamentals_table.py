@@ -1,4 +1,4 @@
-"""Types for a vendor's field table: its requests, and the path of each field in the responses.
+"""Types for a vendor's field table: its requests, and where each field is in the responses.
 
 A table contains only data. A path consists of keys joined by dots, with numbers as list indices
 (``results.0.name``). Alternative paths are separated by ``|``; the first one that leads to a value
@@ -28,13 +28,13 @@ NOW = "{now}"
 
 @dataclass(frozen=True)
 class Ask:
-    """One request of a field table.
+    """One of the requests in a field table.
 
     Attributes:
         path: Path after the vendor's host; may contain :data:`SYMBOL`.
         params: Query parameters that may be logged; values may contain :data:`SYMBOL` and
             :data:`NOW`.
-        cost: Units of the vendor's limit that the request takes.
+        cost: Number of units that the request uses of the vendor's limit.
     """
 
     path: str
@@ -48,11 +48,11 @@ class Pick:
 
     Attributes:
         at: Path of the field.
-        scale: Factor that converts the vendor's number to this library's unit: 0.01 for percentages
-            that are stored as fractions, 1e6 for millions.
-        currency: Path of the currency if it is not the row's; empty if it is unknown although the
-            row has a currency.
-        period: Path of the period, with the same rules.
+        scale: Factor that converts the vendor's number to this library's unit: 0.01 for a
+            percentage, which is stored as a fraction, or 1e6 for millions.
+        currency: Path of the field's currency if it is not that of the row; empty if the field's
+            currency is unknown although the row has one.
+        period: Path of the field's period; the same rules apply.
         zero_is_unknown: Whether the vendor writes 0 for an unknown value.
     """
 
@@ -65,22 +65,24 @@ class Pick:
 
 @dataclass(frozen=True)
 class TableAnswer:
-    """The description of one response, or of a part of it; equal requests are sent once.
+    """Describes one response, or a part of it. Equal requests are sent only once.
 
     Attributes:
-        ask: The request.
+        ask: Request for the response.
         fields: Maps each record field to its path or :class:`Pick` in the row.
         row: Path to the row in the body, or to the list of rows for statements; empty for the body.
-        shape: Converts the row (or list) to plain mappings, if the vendor uses another structure.
+        shape: Function that converts the row (or list) to plain mappings, if the vendor uses
+            another structure.
         symbol: Path in the body to the symbol that the response names, which must be the requested
             one. If the path leads to a list, such as the share classes of a company, the requested
             symbol must be in the list.
         is_bare: Whether the symbol in the response lacks the suffix of the exchange.
         currency, period, period_end, filed_at: Paths to these values in the row.
         block: Name under which the row is kept as received; empty if it is not kept.
-        also: Maps additional names in the block, which older programs read, to the paths of the
-            values.
-        statement: ``income``, ``balance`` or ``cash_flow`` if the rows are such statements.
+        also: Maps each additional name in the block, which older programs read, to the path of its
+            value.
+        statement: Type of the statements if the rows are statements: ``income``, ``balance`` or
+            ``cash_flow``.
         is_optional: Whether the other responses are used even if this request fails or returns
             nothing.
     """
@@ -103,10 +105,11 @@ class TableAnswer:
 
 @dataclass(frozen=True)
 class Key:
-    """How a vendor expects one of its keys.
+    """The way in which a vendor expects one of its keys.
 
     Attributes:
-        secret: Name of the key in the downloader's ``secrets``, first spelling.
+        secret: Name of the key in the downloader's ``secrets``; if there are several, the first
+            one.
         param, header: Query parameter or header that carries the key.
         prefix: Text before the key in the header, such as ``Token ``.
         unless: Name of another key of the vendor; if that key is set, it is sent instead of this
@@ -125,15 +128,15 @@ class VendorTable:
     """The requests for a vendor's fundamentals, and how its responses are parsed.
 
     Attributes:
-        vendor: Canonical name.
+        vendor: Canonical name of the vendor.
         asset_classes: Asset classes that the vendor serves.
         types: Maps each data type to the responses that serve it.
         keys: Keys that the vendor accepts; only those that are set are sent.
-        markets: Markets whose stocks the vendor serves: ``US``, ``UK``, ``EU`` and so on; empty for
-            all.
+        markets: Markets whose stocks the vendor serves, such as ``US``, ``UK`` and ``EU``; empty
+            for all.
         spelling: Function that spells an instrument; None if the spelling is the one for bars.
-        naming: Function that returns the parameters that name the instrument, if one word is not
-            enough.
+        naming: Function that returns the query parameters that name the instrument, if a single
+            symbol is not enough.
     """
 
     vendor: str
@@ -149,7 +152,7 @@ class VendorTable:
         return self.spelling(instrument) if self.spelling else instrument.spelling(self.vendor)
 
     def objection(self, instrument: Instrument, market: str, data_type: str) -> str:
-        """Return why the vendor does not serve the request, or an empty string."""
+        """Return the reason why the vendor does not serve the request, or an empty string."""
         if data_type not in self.types:
             return f"it does not serve {data_type}"
         if instrument.asset_class not in self.asset_classes:
@@ -162,7 +165,7 @@ class VendorTable:
 
 
 class TableVendor(Protocol):
-    """The attributes and methods of a downloader that table requests need."""
+    """The attributes and methods of a downloader that requests by field table need."""
 
     name: str
     base_url: str
@@ -174,11 +177,11 @@ class TableVendor(Protocol):
         """Send a request within the vendor's limits."""
 
     def guarded_call(self, endpoint: str, symbol: str) -> AbstractContextManager[object]:
-        """Return a context manager for the requests of one question, which share one account."""
+        """Return a context manager for the requests of one question, which all use the same account."""
 
 
 def american(vendor: str, separator: str, preferred: str) -> Callable[[Instrument], str]:
-    """Return a function that spells American stocks for a vendor; see :func:`.us_equities.share`."""
+    """Return a function that spells American stocks for a vendor, as in :func:`.us_equities.share`."""
 
     def spelled(instrument: Instrument) -> str:
         """Return the vendor's name for an American stock."""
@@ -193,13 +196,13 @@ def american(vendor: str, separator: str, preferred: str) -> Callable[[Instrumen
 def request_of(
     table: VendorTable, ask: Ask, spelled: str, downloader: TableVendor, now_ms: int
 ) -> HttpRequest:
-    """Build the request for ``ask`` about one symbol.
+    """Build the request for one symbol.
 
     Args:
         table: The vendor's table, with the keys to send.
-        ask: Path and parameters.
+        ask: Request in the table, with its path and parameters.
         spelled: Symbol in the vendor's spelling.
-        downloader: Downloader with the host and the keys.
+        downloader: Downloader that has the host and the keys.
         now_ms: Time of the request, UTC milliseconds.
     """
     now = str(now_ms // SECOND_MS)
@@ -223,7 +226,7 @@ def secrets_of(
     """Return the query parameters and the headers for all keys that are set.
 
     Args:
-        keys: How the vendor expects its keys.
+        keys: Keys that the vendor accepts, and the way in which it expects them.
         secret_of: Function that returns a key by its name; empty if it is not set.
     """
     pairs = [
@@ -237,7 +240,7 @@ def secrets_of(
 
 @lru_cache(64)
 def table_of(vendor: str) -> VendorTable | None:
-    """Return a vendor's table by its canonical name, or None if the vendor has no table.
+    """Return the field table of a vendor, given its canonical name; None if it has no table.
 
     Raises:
         UnknownProviderError: The table comes from another package and cannot be used.
@@ -253,7 +256,7 @@ def table_of(vendor: str) -> VendorTable | None:
 
 
 def _faults(vendor: str, table: Any) -> str:
-    """Return why an object from another package is not a valid table, or an empty string."""
+    """Return why an object from another package is not a valid field table, or an empty string."""
     if not isinstance(table, VendorTable):
         return "it is not a VendorTable"
     if table.vendor != vendor:

@@ -1,4 +1,4 @@
-"""The paging shared by all vendors: windows, pages, and the answer that is built from them."""
+"""The paging that all vendors share: it divides a span into windows and fetches them page by page."""
 
 from __future__ import annotations
 
@@ -65,10 +65,11 @@ class PagedVendor(Protocol):
 
 @dataclass
 class _Harvest:
-    """Rows collected so far from the pages of one query and from the vendor's monthly archive.
+    """Rows collected so far, from the pages of one query and from the vendor's monthly archive.
 
-    ``is_out``: the archive is not queried again. ``dated``: every page had the vendor's time, which
-    whole months do not need. ``vendor_now_ms``: the earliest of these times.
+    ``is_out`` means that the archive is not queried again. ``dated`` means that every page had the
+    vendor's time; whole months from the archive need none. ``vendor_now_ms`` is the earliest of
+    these times.
     """
 
     server_now_ms: int
@@ -86,13 +87,13 @@ class _Harvest:
 
     @property
     def way(self) -> str:
-        """Text about the months taken from the archive, and about why it served no more."""
+        """A description of the months taken from the archive, and of why it was not used further."""
         archive = f"months from its archive: {self.months}" if self.months else ""
         reason = f"not from its archive: {self.trouble}" if self.trouble else ""
         return "; ".join(filter(None, (archive, reason)))
 
     def add(self, response: HttpResponse, page: BarPage, table: BarTable) -> None:
-        """Add the rows and facts of one page."""
+        """Add the rows of one page, and the facts that came with them."""
         self.tables.append(table)
         if self.actions is None or page.actions is None:
             self.actions = None  # no page may lack them
@@ -112,12 +113,12 @@ class _Harvest:
 
 
 def fetch_pages(vendor: PagedVendor, query: FetchQuery) -> Fetched:
-    """Fetch all bars for ``query`` from ``vendor``, page by page, in the order received.
+    """Fetch all bars for ``query`` from ``vendor`` page by page; they remain in the order received.
 
     Raises:
         CapabilityError: The vendor does not serve these bars; no request was sent.
-        NoDataError: The answer of the vendor does not have a single row.
-        ResponseFormatError: A response cannot be read, or the pages do not advance.
+        NoDataError: The vendor returned no rows at all.
+        ResponseFormatError: A response cannot be parsed, or the pages do not advance.
         DataError: The vendor did not answer; ``provider`` and ``symbol`` are set.
     """
     with error_context(vendor.name, query.instrument.symbol):
@@ -137,11 +138,11 @@ def fetch_pages(vendor: PagedVendor, query: FetchQuery) -> Fetched:
 
 
 def check_capability(vendor: PagedVendor, query: FetchQuery) -> None:
-    """Reject a query that the vendor does not declare.
+    """Reject a query that the vendor's capabilities do not cover.
 
     Raises:
-        CapabilityError: The asset class, timeframe or depth is not served; the message gives the
-            supported ones.
+        CapabilityError: The vendor does not serve the asset class or timeframe, or its history is
+            shorter. The message states what it serves.
     """
     instrument, label = query.instrument, query.timeframe.label
     caps = vendor.capabilities.serving(instrument)
@@ -158,7 +159,7 @@ def check_capability(vendor: PagedVendor, query: FetchQuery) -> None:
 
 
 def _add_month(vendor: PagedVendor, query: FetchQuery, harvest: _Harvest) -> bool:
-    """Add a whole month from the vendor's archive; return False if it must come from pages."""
+    """Add a whole month from the vendor's archive; return False if it must be fetched by pages."""
     try:
         with reporting(vendor.name):  # handled here, but still counted against the archive
             table, requests = fetch_month(cast("Archive", vendor), query)
@@ -177,9 +178,10 @@ def _add_month(vendor: PagedVendor, query: FetchQuery, harvest: _Harvest) -> boo
 def _follow(
     vendor: PagedVendor, query: FetchQuery, harvest: _Harvest, *, until_rows: bool = False
 ) -> int:
-    """Add the pages of a span, or only those up to the first rows; return the end of the last page.
+    """Add the pages of a span, or with ``until_rows`` only those up to the first rows.
 
-    Each window that the vendor allows is followed to its last page, by cursors or timestamps.
+    The span is divided into windows of the length that the vendor allows, and the pages of each are
+    followed by cursors or by timestamps. The result is the end of the last page.
 
     Raises:
         ResponseFormatError: The pages do not advance or do not end.
@@ -211,7 +213,7 @@ def _follow(
 
 
 class _Progress:
-    """Ends, with an error, a fetch whose pages contain no new bars in the range."""
+    """Raises an error for a fetch whose pages go on without new bars in the range."""
 
     def __init__(self, vendor: str, query: FetchQuery) -> None:
         self._vendor = vendor
@@ -222,11 +224,11 @@ class _Progress:
         self._idle = 0
 
     def check(self, page: BarPage, table: BarTable) -> None:
-        """Raise an error if the pages do not end.
+        """Raise an error if the pages seem to go on forever.
 
         Raises:
-            ResponseFormatError: The pages have far more rows than expected bars, or the vendor
-                keeps announcing another page although the last ones had nothing new.
+            ResponseFormatError: The pages have far more rows than the range has bars, or the vendor
+                keeps announcing another page although the last ones contained nothing new.
         """
         self._rows_left -= len(table)
         if self._rows_left < 0:
@@ -244,7 +246,7 @@ class _Progress:
 def read_page(
     vendor: PagedVendor, response: HttpResponse, query: FetchQuery
 ) -> tuple[BarPage, BarTable]:
-    """Parse one response; only a ``DataError`` is raised, however malformed the response is.
+    """Parse one response; however malformed it is, no error other than ``DataError`` is raised.
 
     Raises:
         DataError: The response is an error, or cannot be parsed.
@@ -258,7 +260,7 @@ def read_page(
 
 @contextmanager
 def error_context(vendor: str, symbol: str) -> Iterator[None]:
-    """Set ``provider`` and ``symbol`` of a ``DataError`` raised in the block, unless they are set."""
+    """Set ``provider`` and ``symbol`` of any ``DataError`` raised in the block, unless they are set."""
     try:
         yield
     except DataError as exc:
@@ -269,7 +271,7 @@ def error_context(vendor: str, symbol: str) -> Iterator[None]:
 
 @contextmanager
 def format_errors(vendor: str, what: str) -> Iterator[None]:
-    """Convert errors from parsing an unexpected response to a ``ResponseFormatError``.
+    """Convert errors that an unexpected response causes in a parser to a ``ResponseFormatError``.
 
     Raises:
         ResponseFormatError: The response does not contain ``what``.
@@ -285,31 +287,31 @@ def format_errors(vendor: str, what: str) -> Iterator[None]:
 
 
 def check_symbol(vendor: str, spelling: str, named: object) -> None:
-    """Reject a response about another symbol; a response that names no symbol is accepted.
+    """Reject a response for another symbol; a response that does not name a symbol is accepted.
 
     Args:
-        vendor: Canonical name.
+        vendor: Canonical name of the vendor.
         spelling: Requested symbol in the vendor's spelling.
-        named: Symbol that the response names; None or empty if it names none.
+        named: Symbol that the response names; None or empty if there is none.
 
     Raises:
-        ResponseFormatError: Requested and named value differ.
+        ResponseFormatError: The response names a symbol other than the requested one.
     """
     if named and str(named).upper() != spelling.upper():
         raise ResponseFormatError(f"{vendor} answered for {str(named)[:40]!r}, not {spelling!r}")
 
 
 def check_interval(vendor: str, timeframe: Timeframe, named: object) -> None:
-    """Reject a response with bars of another timeframe; a response that names none is accepted.
+    """Reject a response with bars of another timeframe; one that does not name a timeframe is accepted.
 
     Args:
-        vendor: Canonical name.
+        vendor: Canonical name of the vendor.
         timeframe: Requested timeframe.
-        named: Timeframe that the response names, in any usual spelling; None or empty if it names
+        named: Timeframe that the response names, in any usual spelling; None or empty if there is
             none.
 
     Raises:
-        ResponseFormatError: Requested and named value differ.
+        ResponseFormatError: The response names a timeframe other than the requested one.
     """
     if not named:
         return
@@ -327,7 +329,7 @@ def rows_about(vendor: str, spelling: str, rows: Sequence[Any], name: str) -> li
     """Return the rows that contain ``spelling`` under ``name``; rows for other symbols are dropped.
 
     Raises:
-        ResponseFormatError: There are rows, but none for that symbol.
+        ResponseFormatError: There are rows, but none of them is for that symbol.
     """
     matches = [row for row in rows if row[name] == spelling]
     if rows and not matches:
@@ -362,7 +364,7 @@ def _fetched(vendor: PagedVendor, query: FetchQuery, harvest: _Harvest) -> Fetch
 
 
 def _seams(tables: Sequence[BarTable]) -> tuple[Span, ...]:
-    """Return the spans between consecutive pages, whatever the order of the pages."""
+    """Return the spans between the bars of consecutive pages, whatever the order of the pages."""
     ends = sorted((int(t.stamps.min()), int(t.stamps.max())) for t in tables if len(t))
     between = (Span(last + 1, first) for (_, last), (first, _) in pairwise(ends))
     return tuple(span for span in between if not span.is_empty)
@@ -375,13 +377,13 @@ _SHORTEST_MONTH_MS = 28 * DAY_MS
 
 
 def windows(span: Span, timeframe: Timeframe, *, bars: int = 0, days: int = 0) -> list[Span]:
-    """Cut ``span`` into ascending, adjacent windows that cover it exactly.
+    """Divide ``span`` into ascending, adjacent windows that cover it exactly.
 
     Args:
         span: Span ``[start, end)`` in UTC milliseconds; an empty span yields no window.
         timeframe: Timeframe of the bars.
-        bars: Largest number of bars in one window; 0 means no such limit.
-        days: Largest number of calendar days in one window; 0 means no such limit.
+        bars: Maximum number of bars in one window; 0 means no limit.
+        days: Maximum number of calendar days in one window; 0 means no limit.
     """
     if span.is_empty:
         return []

@@ -1,4 +1,4 @@
-"""Arguments and frames of a vendor's own ``get_ohlcv``, for direct callers."""
+"""The arguments and frames of a vendor's own ``get_ohlcv``, which users may call directly."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ _HINT = "use a date, a datetime, or an ISO string such as 2024-01-12"
 def raw_span(start: Any, end: Any) -> Span:
     """Return the span (UTC milliseconds) from ``start`` to ``end``, both inclusive.
 
-    Datetimes are points in time (naive means UTC); dates, or strings such as ``YYYY-MM-DD``, are
-    whole days.
+    Datetimes are points in time (naive ones are in UTC); dates, and strings such as ``YYYY-MM-DD``,
+    mean whole days.
 
     Raises:
         BadRangeError: A bound is not a time, or the start is not before the end.
@@ -43,7 +43,7 @@ def raw_span(start: Any, end: Any) -> Span:
 
 
 def _bound(value: Any, which: str) -> tuple[int, int]:
-    """Return the first timestamp of a bound, and the timestamp after its last one."""
+    """Return the first timestamp that a bound includes, and the first one after it."""
     if isinstance(value, str):
         value = _parsed(value, which)
     if isinstance(value, datetime):
@@ -63,10 +63,10 @@ def _parsed(text: str, which: str) -> date:
 
 @dataclass(frozen=True)
 class RawOptions:
-    """Options of a direct call other than the range.
+    """Options of a direct call, other than the range.
 
     Attributes:
-        adjustment: Adjustment of prices; None means the one that the vendor declares.
+        adjustment: Adjustment of prices; None means the adjustment that the vendor declares.
         limit: Maximum number of bars, counted from the oldest one; None means all.
     """
 
@@ -75,7 +75,7 @@ class RawOptions:
 
 
 def raw_options(vendor: str, names: Iterable[str], options: Mapping[str, Any]) -> RawOptions:
-    """Read the options of a direct call; ``names`` are those that ``vendor`` accepts.
+    """Check the options of a direct call and return them; ``names`` lists those that ``vendor`` accepts.
 
     Raises:
         TypeError: The vendor does not accept an option.
@@ -92,12 +92,13 @@ def raw_options(vendor: str, names: Iterable[str], options: Mapping[str, Any]) -
 
 
 def raw_frame(table: BarTable, span: Span, shape: RawShape) -> pd.DataFrame:
-    """Build the documented frame: ascending, unique, within ``span``, without empty rows.
+    """Build the documented frame: ascending, without duplicates or empty rows, within ``span``.
 
     Args:
         table: Rows as received.
         span: Requested span.
-        shape: ``column`` puts the timestamps into a ``timestamp`` column, ``index`` into the index.
+        shape: Place of the timestamps: ``column`` for a ``timestamp`` column, ``index`` for the
+            index.
     """
     from ..model.frame import build_frame  # imports pandas, which only direct callers need
 
@@ -119,7 +120,7 @@ def save_frame(frame: pd.DataFrame, name: str, directory: str | Path) -> str:
 
 
 def load_frame(path: str | Path) -> pd.DataFrame:
-    """Read a frame written by :func:`save_frame`, with all digits of its numbers."""
+    """Read a frame that :func:`save_frame` wrote, with its numbers in full precision."""
     import pandas as pd
 
     # Read as text first, because the last digit of numbers parsed by pandas differs between

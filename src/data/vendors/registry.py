@@ -1,11 +1,12 @@
-"""The table of vendors, with every fact that is needed before a vendor's module is loaded.
+"""The table of vendors, with all facts that are needed before a vendor's module is loaded.
 
 This module imports nothing from the package, so every layer may import it; :func:`load` imports
 the object at a row's path.
 
-A rule file may name vendors that this version does not support: it still loads, and these vendors
-are never queried. Their names stay reserved, because bars are stored under them: a name must always
-mean the same supplier. Vendors from other packages have their own names (``config.offered``).
+A rules file may name vendors that this version does not support: it still loads, and these vendors
+are never queried. Their names remain reserved, because bars are stored under them, and a name must
+always mean the same supplier. Vendors from other packages have their own names
+(``config.offered``).
 
 A family is a group of suppliers that share one interface; each member is a separate vendor, named
 ``family:member``, such as ``ccxt:kraken``.
@@ -22,32 +23,34 @@ from urllib.parse import quote, unquote
 
 
 class VendorRow(NamedTuple):
-    """One vendor. Paths are ``module:name`` below this package.
+    """The facts about one vendor. Paths have the form ``module:name`` and are relative to this package.
 
     Attributes:
-        bars: Path of its downloader; empty if the name is only reserved.
-        aliases: Other names.
-        keys: Environment variables of its keys; a tuple lists spellings of one key, the usual one
-            first.
+        bars: Path of the vendor's downloader; empty if the name is only reserved.
+        aliases: Other names for the vendor.
+        keys: Environment variables for the vendor's keys; a tuple lists several names for one key,
+            the usual name first.
         needs_keys: Whether every request needs the keys.
-        domains: Its hosts, including documented mirrors and test networks. A configuration file
-            that was found rather than named by the user may only point to hosts in these domains.
-        fundamentals: Path of its field table.
-        no_fundamentals: Reason why it has no fundamentals, if known.
-        stream: Path of its stream.
-        search: Path of its search for names.
-        package: Module of its SDK, which is installed by the extra with the vendor's name.
+        domains: Domains of the vendor's hosts, including documented mirrors and test networks. A
+            configuration file that was found, rather than named by the user, may only point to
+            hosts in these domains.
+        fundamentals: Path of the vendor's field table for fundamentals.
+        no_fundamentals: Reason why the vendor has no fundamentals, if known.
+        stream: Path of the vendor's stream.
+        search: Path of the vendor's table for searching by name.
+        package: Module of the vendor's SDK, which is installed by the extra with the vendor's name.
         distribution: Name of that SDK in package indexes and messages.
         package_use: Purpose of that package, for messages.
         no_volume: Asset classes whose bars have no volume, in addition to those that never have
             any.
-        by_id: Whether requests use an identifier that means one asset, not a ticker.
-        is_family: Whether this is a family, whose members are vendors.
-        of_folders: Whether its members are folders, each named by its path after a colon; the row
-            itself is not a listed vendor.
-        is_sample: Whether it answers only if a call names it, with its bars and actions kept apart.
-        of_files: Whether it reads files on this machine; its bars are in a separate lane per
-            folder.
+        by_id: Whether requests use an identifier that means only one asset, rather than a ticker.
+        is_family: Whether the row is for a family, each of whose members is a vendor.
+        of_folders: Whether the members of this family are folders, each named by its path after a
+            colon. The family itself is then not listed as a vendor.
+        is_sample: Whether the vendor is used only by calls that name it, with its bars and actions
+            kept apart.
+        of_files: Whether the vendor reads files on this machine; each folder then has a separate
+            lane.
     """
 
     bars: str = ""
@@ -109,7 +112,7 @@ VENDORS: Mapping[str, VendorRow] = MappingProxyType(
             bars="ccxt.bars:CCXTDataDownloader",
             package="ccxt",
             distribution="ccxt",
-            package_use="fetches from any of a hundred exchanges, as ccxt:kraken",
+            package_use="fetches from any of a hundred exchanges, such as ccxt:kraken",
             is_family=True,
         ),
         "coingecko": VendorRow(
@@ -239,20 +242,20 @@ _CANONICAL = {name: name for name in VENDORS} | {
 
 
 def row_of(name: str) -> VendorRow:
-    """Return the row of a canonical name; an empty row for a vendor from another package."""
+    """Return the row for a canonical name; it is empty for a vendor from another package."""
     return VENDORS.get(name) or MEMBERS.get(name) or _NO_ROW
 
 
 def key_names(name: str) -> tuple[str, ...]:
-    """Return the default API key names of the vendor with this canonical name."""
+    """Return the usual names of a vendor's API keys, given its canonical name."""
     return tuple(key if isinstance(key, str) else key[0] for key in row_of(name).keys)
 
 
 def canonical_vendor(name: str) -> str | None:
-    """Return the canonical name of a vendor or alias, ignoring case, or None.
+    """Return the canonical name for a vendor's name or alias, ignoring case; None if it is unknown.
 
-    Whether a family has the named member is only checked when its class is loaded. The path of a
-    folder is case-sensitive; it is escaped, because the name is used in file names.
+    Whether a family has the named member is checked only when the member's class is loaded. The
+    path of a folder is case-sensitive; it is escaped, because the name is used in file names.
     """
     text = name.strip()
     family, colon, member = text.partition(":")
@@ -268,12 +271,12 @@ def canonical_vendor(name: str) -> str | None:
 
 
 def family_of(name: str) -> str:
-    """Return the family of a canonical name; without a colon, the name itself."""
+    """Return the family in a canonical name; if the name has no colon, return the name itself."""
     return name.partition(":")[0]
 
 
 def is_sample(name: str | None) -> bool:
-    """Return whether the vendor with this canonical name answers only if a call names it."""
+    """Return whether the vendor with this canonical name is used only by calls that name it."""
     return name is not None and row_of(family_of(name)).is_sample
 
 
@@ -283,30 +286,30 @@ def is_of_files(name: str) -> bool:
 
 
 def lies_apart(name: str) -> bool:
-    """Return whether a vendor's bars (any of its names) are never mixed with other vendors' bars."""
+    """Return whether a vendor's bars, under any of its names, are never mixed with other vendors' bars."""
     code = family_of(canonical_vendor(name) or name)
     return code == "mock" or row_of(code).is_sample or row_of(code).of_files
 
 
 def is_free(name: str) -> bool:
-    """Return whether the vendor with this canonical name reads the user's own files, free of cost.
+    """Return whether the vendor with this canonical name reads the user's own files, which cost nothing.
 
-    Recordings do not count, because they have only the answers to the recorded requests.
+    Recordings do not count, because they contain only the answers to the recorded requests.
     """
     return is_of_files(name) and not is_sample(name)
 
 
 def folder_of(name: str) -> str:
-    """Return the path in the name of a member of a folder family."""
+    """Return the path of the folder in the name of a folder family's member."""
     return unquote(name.partition(":")[2])
 
 
 def vendor_names() -> tuple[str, ...]:
-    """Return all names and aliases that a rule file may use."""
+    """Return all names and aliases that a rules file may use."""
     return tuple(_CANONICAL)
 
 
 def load(path: str) -> Any:
-    """Import and return the object at a ``module:name`` path in a vendor's row."""
+    """Import and return the object at a path of the form ``module:name`` in a vendor's row."""
     module, _, name = path.partition(":")
     return getattr(import_module(f".{module}", __package__), name)

@@ -1,4 +1,4 @@
-"""Types for searching a vendor by name: its requests, and the parsing of the responses."""
+"""Types for searching a vendor's instruments by name: requests, and the parsing of responses."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ ENDPOINT = "search"
 
 @dataclass(frozen=True)
 class SearchTable:
-    """A vendor's symbol search.
+    """Describes one vendor's symbol search.
 
     Attributes:
-        vendor: Canonical name.
-        asks: Requests to send; every one of them is sent.
-        read: Function that returns the listings in one response, in order, with symbols in a form
-            that a user may type.
+        vendor: Canonical name of the vendor.
+        asks: Requests to send for every search.
+        read: Function that returns the listings in one response, in order, with symbols that a user
+            can type.
         keys: Keys that the vendor accepts; only those that are set are sent.
         is_list: Whether the response is the vendor's full list, regardless of the search text.
     """
@@ -42,7 +42,7 @@ class SearchTable:
 
 @lru_cache(64)
 def search_of(vendor: str) -> SearchTable | None:
-    """Return a vendor's search table by its canonical name, or None if the vendor has no search."""
+    """Return the search table of a vendor, given its canonical name; None if it has no search."""
     path = row_of(vendor).search
     if not path:
         return None
@@ -52,7 +52,9 @@ def search_of(vendor: str) -> SearchTable | None:
 
 
 def fetch_listings(downloader: BaseDataDownloader, table: SearchTable, text: str) -> list[Listing]:
-    """Return a vendor's listings for a search string, in the vendor's order; their symbols are not checked.
+    """Return a vendor's listings for a search text, in the vendor's order.
+
+    Their symbols are not checked.
 
     Raises:
         MissingCredentialsError, CircuitOpenError: No request was sent.
@@ -93,13 +95,13 @@ def listing_of(
     kind: ListingType,
     currency: str = "",
 ) -> Listing:
-    """Return a listing from a vendor's row.
+    """Convert a row of a vendor's response to a listing.
 
     Args:
-        symbol: Symbol as a user may type it.
+        symbol: Symbol that a user can type.
         row: Row of the response.
-        name, venue, currency: Keys in the row, separated by ``|``; the first one with a string is
-            used.
+        name, venue, currency: Keys of these values in the row; of several keys separated by ``|``,
+            the first one that leads to a string is used.
         kind: Type of the listing.
     """
     texts = [_first(row, keys) for keys in (name, venue, currency)]

@@ -27,7 +27,7 @@ _MOST_SERVED = 10_000
 
 
 class WiredKeys(TypedDict, total=False):
-    """Constructor arguments that ``wiring`` passes to a downloader, except for its host."""
+    """The keyword arguments that ``wiring`` passes to a downloader's constructor, except its host."""
 
     credentials: Mapping[str, str] | None
     sender: Sender | None
@@ -35,13 +35,16 @@ class WiredKeys(TypedDict, total=False):
 
 
 class Wired(WiredKeys, total=False):
-    """Constructor arguments that ``wiring`` passes to a downloader; other callers omit them."""
+    """The keyword arguments that ``wiring`` passes to a downloader's constructor.
+
+    Other callers leave them out.
+    """
 
     base_url: str | None
 
 
 class Keys(dict[str, str]):
-    """Maps names to keys; the keys are never part of its text, because users share tracebacks."""
+    """Maps names to keys; its ``repr`` never contains the keys, because users share tracebacks."""
 
     def __repr__(self) -> str:
         return f"Keys({', '.join(self)})"
@@ -53,7 +56,7 @@ class Keys(dict[str, str]):
 class VendorSession:
     """One account of a vendor: its keys, and the sender that uses them.
 
-    A user's own sender need not track the vendor's status; the status is then unknown.
+    If the sender is the user's own, it need not track the vendor's status, which is then unknown.
 
     Attributes:
         keys: Maps each name to its key.
@@ -66,19 +69,19 @@ class VendorSession:
     url: str
 
     def status(self, endpoint: str) -> VendorStatus | None:
-        """Return the limits and the circuit breaker state of an endpoint; None if they are unknown."""
+        """Return an endpoint's limits and circuit breaker state; None if they are unknown."""
         status: VendorStatus | None = self._of_sender("look", endpoint, self.url)
         return status
 
     def reopen(self, endpoint: str) -> None:
-        """Allow the next call to an endpoint although its circuit breaker is open.
+        """Allow the next call to an endpoint even though its circuit breaker is open.
 
         The outcome of that call decides whether the circuit breaker closes.
         """
         self._of_sender("reopen", endpoint, self.url)
 
     def unknown_symbol(self, symbol: str) -> SymbolNotFoundError | None:
-        """Return the remembered error if the vendor did not know a symbol, or None."""
+        """Return the remembered error if the vendor recently did not know a symbol, or None."""
         error: SymbolNotFoundError | None = self._of_sender("unknown_symbol", symbol, self.url)
         return error
 
@@ -99,13 +102,13 @@ class Vendor(Protocol):
 class VendorAccounts:
     """The accounts of one vendor, and the calls made with them. Thread-safe.
 
-    Keys are looked up for every call: a replaced key takes effect with the next call, and has
-    limits and circuit breakers of its own. A running call keeps the key that it began with.
+    Keys are looked up for every call. A replaced key therefore takes effect with the next call, and
+    has limits and circuit breakers of its own; a call in progress keeps the key that it began with.
 
     Args:
-        vendor: Declares the keys that the vendor accepts.
-        credentials: Maps each name to its key; looked up at each access.
-        sender: Sender that is not bound to an account yet; None if nothing can be sent.
+        vendor: Vendor that declares the keys it accepts.
+        credentials: Maps each name to its key; looked up for every call.
+        sender: Sender that is not yet bound to an account; None if nothing can be sent.
         url: Address of the vendor.
     """
 
@@ -126,7 +129,7 @@ class VendorAccounts:
 
     @property
     def lacking(self) -> tuple[str, ...]:
-        """The names of the first required key that is not set; empty if all keys are set."""
+        """The names of the first required key that is missing; empty if all required keys are set."""
         if not self._is_required:
             return ()
         return next((names for names in self._secrets if not self._key(names)), ())
@@ -137,10 +140,10 @@ class VendorAccounts:
         return self._sender is not None
 
     def current(self) -> VendorSession:
-        """Return the session of this thread's current call, or else a session with the current keys.
+        """Return the session of this thread's current call or, outside of a call, one with the current keys.
 
         Raises:
-            MissingCredentialsError: A needed key is not set.
+            MissingCredentialsError: A required key is not set.
         """
         session: VendorSession | None = getattr(self._thread, "session", None)
         return session if session is not None else self._now()
@@ -149,19 +152,19 @@ class VendorAccounts:
     def call(
         self, endpoint: str, url: str, symbol: str | None = None, *, insist: bool = False
     ) -> Iterator[GuardedCall | None]:
-        """Run the block as one call with one account, and count its outcome.
+        """Run the block as one call that uses one account, and count its outcome.
 
         The outcome counts for the circuit breaker of the endpoint, and for the symbol at this
         endpoint: a symbol that is unknown at one endpoint may be known at another.
 
         Args:
-            endpoint: Data that the vendor serves there, such as ``bars/1d``.
+            endpoint: Endpoint, named after the data that it serves, such as ``bars/1d``.
             url: Address under which unknown symbols are remembered.
             symbol: Symbol in the vendor's spelling; None if the call is not about a symbol.
-            insist: Whether to send even if the vendor recently did not know the symbol.
+            insist: Whether to query the vendor even if it recently did not know the symbol.
 
         Raises:
-            MissingCredentialsError: A needed key is not set.
+            MissingCredentialsError: A required key is not set.
             SymbolNotFoundError: The vendor recently did not know the symbol.
             CircuitOpenError: The endpoint failed recently. Nothing was sent.
         """
@@ -186,9 +189,10 @@ class VendorAccounts:
 
     @property
     def last(self) -> object:
-        """The last call for bars in this thread.
+        """This thread's last call for bars.
 
-        Another thread that sets it can report faults in that call.
+        It can be passed to another thread by assigning it there; that thread can then report faults
+        in the call.
         """
         return getattr(self._thread, "last", None)
 
@@ -197,11 +201,11 @@ class VendorAccounts:
         self._thread.last = call
 
     def note(self, query: FetchQuery, call: GuardedCall | None) -> None:
-        """Keep a finished call for bars, for :meth:`blame`."""
+        """Remember a finished call for bars, so that :meth:`blame` can find it."""
         self._thread.last = (query.instrument.asset_class, query.timeframe), call
 
     def blame(self, query: FetchQuery, error: BaseException) -> None:
-        """Count ``error`` against the endpoint of this thread's last call for bars.
+        """Count ``error`` as a failure of the endpoint that this thread's last call for bars used.
 
         It is not counted if that call was for another asset class or timeframe than ``query``.
         """
@@ -234,6 +238,9 @@ class VendorAccounts:
 
 
 def endpoint_of(capabilities: Capabilities, asset_class: AssetClass, timeframe: Timeframe) -> str:
-    """Return the endpoint for bars; a vendor's plans may differ by asset class and timeframe."""
+    """Return the name of the endpoint for bars.
+
+    Asset classes and timeframes have different endpoints if a vendor's plans differ by them.
+    """
     is_one_of_many = len(capabilities.asset_classes) > 1
     return f"bars/{asset_class}/{timeframe}" if is_one_of_many else f"bars/{timeframe}"

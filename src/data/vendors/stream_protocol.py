@@ -38,23 +38,23 @@ _scan: Callable[[str, int], tuple[Any, int]] = json.JSONDecoder().scan_once  # t
 
 @dataclass(frozen=True)
 class StreamTraits:
-    """Declared properties of a vendor's stream.
+    """The properties that a vendor's stream declares.
 
     Attributes:
-        timeframes: Maps this library's label of each streamed timeframe to the vendor's spelling.
-            If empty, trades are streamed, and any intraday bar is built from them.
-        asset_classes: Asset classes that it streams.
+        timeframes: Maps the label of each streamed timeframe to the vendor's spelling. If empty,
+            the stream sends trades, from which bars of any intraday timeframe are built.
+        asset_classes: Asset classes that the stream serves.
         connects: Limits for opening connections, shared by all processes.
-        topics: Largest number of subscriptions per connection.
-        batch: Largest number of subscriptions in one message.
-        spacing_s: Minimum number of seconds between two sent messages.
-        beat_s: Longest silence of a healthy connection, pings included.
-        quiet_s: Longest silence of a healthy subscription in an open market; at least the length of
-            three bars.
-        lifetime_s: Age at which the vendor closes connections; 0 if it does not.
-        dense: Whether the stream also sends bars without trades.
-        answers: Whether the vendor confirms subscriptions; if not, they count as active when they
-            are sent.
+        topics: Maximum number of subscriptions per connection.
+        batch: Maximum number of subscriptions in one message.
+        spacing_s: Minimum number of seconds between two messages sent to the vendor.
+        beat_s: Longest time in seconds that a healthy connection is silent, without even a ping.
+        quiet_s: Longest time in seconds without data for a healthy subscription while the market is
+            open; at least the length of three bars.
+        lifetime_s: Age in seconds at which the vendor closes connections; 0 if it does not.
+        dense: Whether the stream also sends bars for times without trades.
+        answers: Whether the vendor confirms subscriptions; if not, they count as active as soon as
+            they are sent.
         key_in_address: Whether the address contains the key, so that no login message is needed.
     """
 
@@ -83,13 +83,13 @@ class StreamProtocol(Protocol):
     traits: ClassVar[StreamTraits]
 
     def address(self) -> StreamAddress:
-        """Return the address to connect to."""
+        """Return the address to which a connection is made."""
 
     def spelling(self, instrument: Instrument, timeframe: Timeframe) -> Topic | None:
-        """Return the vendor's name for the bars of an instrument, or None if it does not stream them."""
+        """Return the vendor's name for an instrument's bars, or None if the vendor does not stream them."""
 
     def kind(self, instrument: Instrument) -> Kind:
-        """Return the kind of the bars of an instrument."""
+        """Return the kind of an instrument's bars."""
 
     def opened(self) -> Sequence[StreamEvent]:
         """Return the events of a new connection: ``Ready``, or a message that must be sent first."""
@@ -98,10 +98,10 @@ class StreamProtocol(Protocol):
         """Return the message that subscribes to ``topics``, at most ``traits.batch`` of them."""
 
     def unsubscribe(self, topics: Sequence[Topic]) -> str:
-        """Return the message that ends subscriptions."""
+        """Return the message that ends the subscriptions to ``topics``."""
 
     def read(self, frame: str | bytes) -> Sequence[StreamEvent]:
-        """Return the events in a frame, at least one; no content raises an error."""
+        """Return the events in a frame, at least one; never raise an error, whatever the frame contains."""
 
 
 # A function that creates a stream from an address (None for the vendor's own) and keys.
@@ -109,7 +109,7 @@ MakeStream = Callable[[str | None, Mapping[str, str]], StreamProtocol]
 
 
 def stream_of(vendor: str) -> MakeStream | None:
-    """Return the factory of a vendor's stream by its canonical name, or None if the vendor has no stream.
+    """Return the function that creates a vendor's stream, or None if the vendor has no stream.
 
     Raises:
         UnknownProviderError: The stream comes from another package and cannot be used.
@@ -144,7 +144,7 @@ def _faults(vendor: str, cls: Any) -> str:
 def understood(
     frame: str | bytes, read: Callable[[Any], Sequence[StreamEvent]]
 ) -> Sequence[StreamEvent]:
-    """Return the events that ``read`` finds in a JSON frame; if it fails, an ``Unreadable`` event."""
+    """Return the events that ``read`` finds in a JSON frame, or an ``Unreadable`` event if it fails."""
     try:
         message = _parsed(frame)
     except (ValueError, RecursionError) as error:
@@ -153,15 +153,16 @@ def understood(
 
 
 def each(frame: str | bytes, read: Callable[[Any], Sequence[StreamEvent]]) -> Sequence[StreamEvent]:
-    """Return the events that ``read`` finds in the messages of a frame, which is a list of messages.
+    """Return the events that ``read`` finds in a frame that is a JSON list of messages.
 
-    A message that cannot be read yields an ``Unreadable``; the other messages are used.
+    A message that cannot be parsed yields an ``Unreadable`` event; the other messages are still
+    used.
     """
     return understood(frame, lambda messages: [e for m in messages for e in made_of(m, read)])
 
 
 def made_of(message: Any, read: Callable[[Any], Sequence[StreamEvent]]) -> Sequence[StreamEvent]:
-    """Return the events that ``read`` finds in one message, or one ``Unreadable`` if it fails."""
+    """Return the events that ``read`` finds in one message, or one ``Unreadable`` event if it fails."""
     try:
         return read(message) or [Unreadable("a message of an unknown type")]
     except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
@@ -169,7 +170,7 @@ def made_of(message: Any, read: Callable[[Any], Sequence[StreamEvent]]) -> Seque
 
 
 def _parsed(frame: str | bytes) -> Any:
-    """Return the content of a JSON frame, parsed once.
+    """Parse a JSON frame and return its content.
 
     Raises:
         ValueError: The frame is not JSON.
@@ -188,7 +189,7 @@ def _parsed(frame: str | bytes) -> Any:
 def spelled(
     vendor: str, traits: StreamTraits, instrument: Instrument, step: Timeframe
 ) -> str | None:
-    """Return the vendor's spelling of an instrument whose bars it streams, or None."""
+    """Return the vendor's spelling of an instrument, or None if the vendor does not stream such bars."""
     if instrument.asset_class not in traits.asset_classes:
         return None
     if traits.timeframes and step.label not in traits.timeframes:
@@ -200,7 +201,9 @@ def spelled(
 
 @lru_cache(1024)
 def topic_of(symbol: str, label: str) -> Topic:
-    """Return a cached topic, because every message names one of a few topics.
+    """Return the topic for a symbol and a timeframe label.
+
+    Topics are cached, because every message names one of a few.
 
     Raises:
         TypeError: A message has a list or a mapping in place of a name.
@@ -227,12 +230,12 @@ def bar_of(stamp_ms: int, values: Iterable[Any], *, is_closed: bool = True) -> L
 
 
 def seen(topic: Topic, bar: LiveBar) -> StreamEvent:
-    """Return the event for a bar, whose values are checked by the connection that receives it."""
+    """Return the event for a bar; the connection that receives the event checks the bar's values."""
     return BarSeen(topic, bar)
 
 
 def key_of(credentials: Mapping[str, str] | None, name: str, title: str) -> str:
-    """Return a key that a stream requires.
+    """Return the key that a stream requires; ``title`` is the vendor's display name.
 
     Raises:
         MissingCredentialsError: The key is not set.
@@ -244,14 +247,14 @@ def key_of(credentials: Mapping[str, str] | None, name: str, title: str) -> str:
 
 
 class KeyedStream:
-    """The common part of symbol streams that need keys and have one address.
+    """Base class of streams that need keys, have a single address and subscribe by symbol.
 
     Args:
         url: Address to connect to.
-        credentials: Values of the keys.
+        credentials: Maps the name of each key to its value.
 
     Attributes:
-        default_url: Address of the vendor.
+        default_url: Usual address of the stream.
         key_names: Names of the keys.
 
     Raises:
@@ -272,19 +275,22 @@ class KeyedStream:
         self._keys = self._set_keys()
 
     def _set_keys(self) -> list[str]:
-        """Return the keys as they are set now."""
+        """Return the keys that are currently set."""
         return [key_of(self._credentials, one, self.display_name) for one in self.key_names]
 
     def address(self) -> StreamAddress:
-        """Return the address; the keys are sent over the connection."""
+        """Return the address, which does not contain the keys; they are sent over the connection."""
         return StreamAddress(self._url, self._url)
 
     def spelling(self, instrument: Instrument, timeframe: Timeframe) -> Topic | None:
-        """Return the vendor's spelling of a symbol, with a dot before a share class."""
+        """Return the vendor's spelling of a symbol, which has a dot before a share class."""
         symbol = spelled(self.name, self.traits, instrument, timeframe)
         return None if symbol is None else Topic(symbol, timeframe.label)
 
     def opened(self) -> Sequence[StreamEvent]:
-        """Wait for the greeting; the keys that are set now will be used to log in."""
+        """Report that the connection is open; the login follows after the vendor's greeting.
+
+        It will use the keys that are set now.
+        """
         self._keys = self._set_keys()
         return [Heard("open")]

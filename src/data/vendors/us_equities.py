@@ -34,14 +34,15 @@ def share(instrument: Instrument, vendor: str, separator: str, preferred: str) -
     """Return the vendor's spelling of an American stock.
 
     Args:
-        instrument: Stock; a spelling given for this vendor is used unchanged.
-        vendor: Canonical name.
-        separator: Text between name and class, as in ``BRK.B``.
-        preferred: Text between name and letter of a preferred share, as in ``BAC.PRK``.
+        instrument: Stock to spell; a spelling that it has for this vendor is used unchanged.
+        vendor: Canonical name of the vendor.
+        separator: Text between the name and the class of a share, such as the dot in ``BRK.B``.
+        preferred: Text between the name and the letter of a preferred share, such as ``.PR`` in
+            ``BAC.PRK``.
 
     Raises:
-        CapabilityError: The stock is listed elsewhere; the same symbol could mean another stock in
-            the USA.
+        CapabilityError: The stock is not listed in the USA, where its symbol could mean another
+            stock.
     """
     if instrument.timezone not in ("UTC", NEW_YORK):
         raise CapabilityError(f"{vendor} serves US stocks, not {instrument.symbol}")
@@ -55,7 +56,7 @@ def share(instrument: Instrument, vendor: str, separator: str, preferred: str) -
 
 
 def session_ms(label_ms: int) -> int:
-    """Convert a vendor's daily label to the session's timestamp.
+    """Convert a vendor's label of a daily bar to the session's timestamp.
 
     The label is midnight in New York, in UTC milliseconds; the timestamp is midnight UTC of the same
     date.
@@ -64,12 +65,12 @@ def session_ms(label_ms: int) -> int:
 
 
 def midnight_ms(day: int) -> int:
-    """Return the UTC time of midnight in New York on the date with the timestamp ``day``."""
+    """Return the instant of midnight in New York on the date with the timestamp ``day``."""
     return local_to_utc(_ZONE, day)
 
 
 def days_of(span: Span) -> Span:
-    """Return the span of whole days whose timestamps (their midnights) are in ``span``.
+    """Return the span of whole days whose timestamps, at midnight, are in ``span``.
 
     Raises:
         NoDataError: The span contains no midnight.
@@ -86,7 +87,7 @@ def split(day: str, new: Any, old: Any) -> Action:
 
 
 def dividend(day: str, cash: Any, pay_date: Any = None, currency: Any = None) -> Action:
-    """Return a cash dividend with the ISO ex-date ``day``, per share as of that date.
+    """Return a cash dividend with the ISO ex-date ``day``, in terms of the shares on that date.
 
     ``pay_date`` and ``currency`` are the vendor's values, if any.
     """
@@ -102,7 +103,7 @@ def dividend(day: str, cash: Any, pay_date: Any = None, currency: Any = None) ->
 
 
 def stamped(actions: Iterable[Action], vendor: str, now_ms: int) -> list[Action]:
-    """Return the actions with their source and the time of the request."""
+    """Return the actions with the vendor as their source and with the time of the request."""
     return [replace(action, source=vendor, fetched_at=now_ms) for action in actions]
 
 
@@ -120,7 +121,7 @@ def ask_actions(
         now_ms: Time of the request, UTC milliseconds.
 
     Raises:
-        ResponseFormatError: A response cannot be read, or the number of pages is too large.
+        ResponseFormatError: A response cannot be parsed, or there are too many pages.
         DataError: The vendor refused or failed.
     """
     actions: dict[Action, None] = {}
@@ -156,5 +157,5 @@ def _read(
 
 
 def _ex_at(day: str) -> int:
-    """Return midnight in New York, which is between two trading days, including extended hours."""
+    """Return midnight in New York on the date, which is between two trading days even with extended hours."""
     return midnight_ms(day_ms(date.fromisoformat(day)))

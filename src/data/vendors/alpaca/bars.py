@@ -72,13 +72,13 @@ _TRADING = ("://paper-api.alpaca.markets", "://api.alpaca.markets")
 class AlpacaDataDownloader(BaseDataDownloader):
     """Bars, splits and dividends from Alpaca's market data.
 
-    The latest 16 minutes of stock bars are left out. ``get_ohlcv`` accepts ``adjustment``
-    (``raw``, the default, ``split`` or ``all``) and ``limit``; all pages are followed, regardless
-    of ``enable_chunking``.
+    Stock bars of the latest 16 minutes are not requested. ``get_ohlcv`` accepts ``adjustment``
+    (``raw``, which is the default, ``split`` or ``all``) and ``limit``; it fetches all pages,
+    regardless of ``enable_chunking``.
 
     Args:
         api_key, secret_key: Keys; by default those in the environment.
-        base_url: Another host for market data; a host of the trading interface is ignored.
+        base_url: Another host for market data; a host of Alpaca's trading interface is ignored.
         **wired: See :class:`BaseDataDownloader`.
     """
 
@@ -132,11 +132,11 @@ class AlpacaDataDownloader(BaseDataDownloader):
         super().__init__(base_url=None if is_trading else base_url, **wired)
 
     def is_dense(self, timeframe: Timeframe) -> bool:
-        """Return True for daily bars, which are complete; minutes without a trade are not sent."""
+        """Return True for daily bars, which are complete; minutes without a trade have no bar."""
         return not timeframe.is_intraday
 
     def bars_request(self, query: FetchQuery, cursor: str | None) -> HttpRequest:
-        """Request bars for one symbol; both bounds refer to the open and are inclusive."""
+        """Request bars for one symbol; both bounds are opening times and inclusive."""
         span = requested_labels(query)
         params: dict[str, str | int] = {
             "symbols": self.spelled(query.instrument),
@@ -171,7 +171,7 @@ class AlpacaDataDownloader(BaseDataDownloader):
         return BarPage(bars, cursor=body.get("next_page_token"), unit=body.get("currency") or "")
 
     def classify(self, response: HttpResponse) -> DataError | None:
-        """Return the error in ``{"message"}``; status 403 means a wrong key or data outside the plan."""
+        """Return the error in ``{"message"}``; status 403 means an invalid key or data outside the plan."""
         error, text = error_of(response), response.text[:300].lower()
         if response.status == 403 and "recent sip" in text:
             return CapabilityError(
@@ -188,8 +188,8 @@ class AlpacaDataDownloader(BaseDataDownloader):
     def actions_of(self, instrument: Instrument, span: Span, now_ms: int) -> Sequence[Action]:
         """Return splits, stock dividends and cash dividends with an ex-date in ``span``.
 
-        Unit splits, spin-offs and rights are only listed in ``unapplied``, because the response
-        does not contain their value.
+        Unit splits, spin-offs and rights distributions are listed only in ``unapplied``, because
+        the response does not contain their value.
         """
         symbol = self.spelled(instrument)
         unapplied: dict[str, None] = {}
@@ -221,7 +221,7 @@ class AlpacaDataDownloader(BaseDataDownloader):
         return Instrument(symbol, "crypto" if "/" in symbol else "stock")
 
     def spelled(self, instrument: Instrument) -> str:
-        """Return Alpaca's name of a pair or of an American stock."""
+        """Return Alpaca's name for a pair or an American stock."""
         if instrument.asset_class == "stock":
             return share(instrument, self.name, ".", ".PR")
         spelled, base = instrument.spelling(self.name), instrument.base
@@ -238,11 +238,11 @@ class AlpacaDataDownloader(BaseDataDownloader):
 
 
 def requested_labels(query: FetchQuery) -> Span:
-    """Return the labels to request.
+    """Return the span of labels (the vendor's timestamps) to request.
 
     Raises:
-        CapabilityError: The bars are too new, or are daily bars of days that do not begin at
-            midnight in New York.
+        CapabilityError: The bars are too recent for a free plan, or are daily crypto bars, whose
+            days begin at midnight UTC here but in New York at Alpaca.
         NoDataError: No day begins in the span.
     """
     is_stock, span = query.instrument.asset_class == "stock", query.span
@@ -268,7 +268,7 @@ def read_bar(row: Mapping[str, Any], *, is_day: bool) -> Bar:
 
 
 def read_actions(actions: Mapping[str, Any]) -> Iterator[Action]:
-    """Parse corporate actions by type; a stock dividend changes the price like a split."""
+    """Parse corporate actions, listed by type; a stock dividend changes the price as a split does."""
     for row in (*actions.get("forward_splits", ()), *actions.get("reverse_splits", ())):
         yield split(row["ex_date"], row["new_rate"], row["old_rate"])
     for row in actions.get("stock_dividends", ()):
@@ -278,10 +278,10 @@ def read_actions(actions: Mapping[str, Any]) -> Iterator[Action]:
 
 
 def read_unapplied(actions: Mapping[str, Any]) -> Iterator[tuple[int, str]]:
-    """Yield the timestamp of the day and a description of actions other than splits and dividends."""
+    """Yield the date, as a timestamp, and a description of each action that is not a split or dividend."""
 
     def pairs(day: str, text: str) -> tuple[int, str]:
-        """Return the timestamp of an ISO date, and the text with that date."""
+        """Return an ISO date as a timestamp, and ``text`` with the date appended."""
         return day_ms(date.fromisoformat(day)), f"{text} on {day}"
 
     for row in actions.get("unit_splits", ()):

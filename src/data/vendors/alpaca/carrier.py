@@ -21,16 +21,17 @@ class AlpacaCarrier(PackageCarrier):
     """Sends the requests of the package's ``RESTClient`` over this library's transport. Thread-safe.
 
     The client's own retries are switched off, because they ignore the waiting time that the server
-    requests. Timeouts, which the client lacks, come from this library's transport. The client does
-    not follow pages; each page is a separate request of this library. A client is created for every
-    request, because keys may change and no two threads may share a client; this costs nothing.
+    asks for. This library's transport adds timeouts, which the client lacks. The client does not
+    fetch further pages by itself; this library requests each page separately. A client is created
+    for every request, because keys may change and threads must not share a client; creating one
+    costs next to nothing.
     """
 
     package: ClassVar[str] = "alpaca"
     extra: ClassVar[str] = "alpaca"
 
     def send(self, request: HttpRequest) -> HttpResponse:
-        """Return the response, whatever its status.
+        """Send a request and return the response, whatever its status.
 
         Raises:
             MissingExtraError: alpaca-py cannot be imported.
@@ -41,7 +42,7 @@ class AlpacaCarrier(PackageCarrier):
 
 
 def _ask(session: CarrierSession, request: HttpRequest) -> None:
-    """Send a request through a client, ignoring its errors: this library checks the response itself."""
+    """Send a request through a client; its errors are ignored, as this library checks the response."""
     parts = _ADDRESS.fullmatch(request.url)
     if parts is None:
         raise ResponseFormatError(

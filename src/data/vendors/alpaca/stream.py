@@ -35,11 +35,13 @@ _HEARD = frozenset({"t", "q", "d", "s", "l", "c", "x", "i", "n"})
 
 
 class AlpacaStream(KeyedStream):
-    """Closed minute bars, and corrections half a minute later; a minute without trades has no bar.
+    """Stream of closed minute bars; corrections follow half a minute later.
+
+    A minute without trades has no bar.
 
     Args:
         url: Address to connect to; its last part names the tape.
-        credentials: ``ALPACA_API_KEY`` and ``ALPACA_SECRET_KEY``.
+        credentials: Keys ``ALPACA_API_KEY`` and ``ALPACA_SECRET_KEY``.
 
     Raises:
         MissingCredentialsError: A key is not set.
@@ -61,7 +63,7 @@ class AlpacaStream(KeyedStream):
     )
 
     def kind(self, instrument: Instrument) -> Kind:
-        """Return the kind of the bars: regular hours, from the tape that the address names."""
+        """Return the kind of the bars: regular hours, from the tape that the stream's address names."""
         tape = self._url.rpartition("/")[2].removeprefix("delayed_")
         return Kind("regular", "session", "consolidated", instrument.quote or "", "shares", tape)
 
@@ -74,7 +76,7 @@ class AlpacaStream(KeyedStream):
         return self._ask("unsubscribe", topics)
 
     def read(self, frame: str | bytes) -> Sequence[StreamEvent]:
-        """Parse a list of messages, distinguished by ``T``."""
+        """Parse a frame, which is a list of messages; ``T`` is the type of a message."""
         return each(frame, self._one)
 
     def _one(self, message: dict[str, Any]) -> list[StreamEvent]:

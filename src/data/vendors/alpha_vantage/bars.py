@@ -1,4 +1,4 @@
-"""Alpha Vantage: minute bars of stocks by month; daily and longer bars, also of currencies and crypto.
+"""Alpha Vantage: minute bars of stocks by month; daily and longer bars of stocks, currencies and crypto.
 
 A free key allows 25 requests a day (2024) and the last 100 days (2025). Everything in this module
 was observed in responses between 2017 and 2026.
@@ -76,7 +76,7 @@ _COMPACT_MS = 110 * DAY_MS
 
 
 class AlphaVantageDataDownloader(BaseDataDownloader):
-    """Bars, splits and dividends from Alpha Vantage, with raw prices.
+    """Bars with raw prices, splits and dividends from Alpha Vantage.
 
     Args:
         api_key: Key that takes precedence over the environment variable.
@@ -121,7 +121,7 @@ class AlphaVantageDataDownloader(BaseDataDownloader):
         super().__init__(**wired)
 
     def bars_request(self, query: FetchQuery, cursor: str | None) -> HttpRequest:
-        """Request a month of minute bars, or all daily bars, because no range can be specified."""
+        """Request one month of minute bars, or all daily bars, because no other range can be requested."""
         instrument, timeframe = query.instrument, query.timeframe
         interval = self.capabilities.timeframes[timeframe.label]
         params: dict[str, str] = {"function": f"{_FUNCTIONS[instrument.asset_class]}_{interval}"}
@@ -141,9 +141,9 @@ class AlphaVantageDataDownloader(BaseDataDownloader):
         return self._request(params)
 
     def parse_bars(self, response: HttpResponse, query: FetchQuery) -> BarPage:
-        """Parse a series by date, and cut the bars outside the span, because no range can be requested.
+        """Parse a series and drop bars outside the span, because no exact range can be requested.
 
-        Minute bars, daily bars, currencies and coins have the same form; values are strings::
+        The format is the same for minute and daily bars, currencies and coins; values are strings::
 
             {"Meta Data": {"2. Symbol": "IBM", "5. Time Zone": "US/Eastern"},
              "Time Series (Daily)": {"2024-03-01": {"1. open": "185.49", "2. high": "188.38",
@@ -157,7 +157,7 @@ class AlphaVantageDataDownloader(BaseDataDownloader):
         return BarPage(inside, unit=unit, next_ms=following)
 
     def classify(self, response: HttpResponse) -> DataError | None:
-        """Return the error in a sentence that is sent instead of data, with status 200."""
+        """Return the error described by a sentence, which is sent instead of data and with status 200."""
         error = error_of(response)
         if error is not None or response.body[:1] != b"{":  # CSV, or HTML that is reported later
             return error
@@ -181,13 +181,13 @@ class AlphaVantageDataDownloader(BaseDataDownloader):
         return within(actions, span)
 
     def _named(self, instrument: Instrument) -> dict[str, str]:
-        """Return the parameters that name an instrument."""
+        """Return the query parameters that name an instrument."""
         name = instrument.spelling(self.name)
         first, dash, second = name.partition("-")
         if instrument.asset_class == "stock":
             return {"symbol": name}
         if not dash:
-            raise CapabilityError(f"{self.display_name} takes pairs such as BTC-USD, not {name}")
+            raise CapabilityError(f"{self.display_name} accepts pairs such as BTC-USD, not {name}")
         if instrument.asset_class == "forex":
             return {"from_symbol": first, "to_symbol": second}
         return {"symbol": first, "market": second}
@@ -198,7 +198,7 @@ class AlphaVantageDataDownloader(BaseDataDownloader):
 
 
 def read_series(response: HttpResponse, query: FetchQuery) -> tuple[Sequence[Bar], str]:
-    """Return bars, newest first as received, and the currency of their prices (empty if unknown).
+    """Return the bars, newest first as received, and the currency of their prices (empty if unknown).
 
     Raises:
         KeyError, IndexError, TypeError, ValueError, AttributeError: The response has an unexpected
@@ -207,7 +207,7 @@ def read_series(response: HttpResponse, query: FetchQuery) -> tuple[Sequence[Bar
     if response.body[:1] != b"{":
         labelled = [(row["timestamp"], row) for row in csv.DictReader(response.text.splitlines())]
         if not labelled:
-            raise ValueError("neither JSON nor a table")
+            raise ValueError("the response is neither JSON nor a CSV table")
         return [_bar(label, row, query, _NEW_YORK) for label, row in labelled], ""
     body = response.json()
     meta = {_plain(name): text for name, text in body.get("Meta Data", {}).items()}
@@ -226,7 +226,7 @@ def read_series(response: HttpResponse, query: FetchQuery) -> tuple[Sequence[Bar
 
 
 def _check_symbol(meta: Mapping[str, Any], instrument: Instrument) -> None:
-    """Reject a series of a share or pair other than ``instrument``."""
+    """Reject a series that belongs to a share or pair other than ``instrument``."""
     spelling = instrument.spelling("alpha_vantage")
     base, _, quote = spelling.partition("-")
     if instrument.asset_class == "stock":
@@ -240,7 +240,7 @@ def _check_symbol(meta: Mapping[str, Any], instrument: Instrument) -> None:
 
 
 def read_actions(rows: Iterable[Row], instrument: Instrument, now_ms: int) -> list[Action]:
-    """Parse the lists from the functions SPLITS and DIVIDENDS, whose amounts are as paid."""
+    """Parse lists of splits and dividends; dividends are in terms of the shares on their ex-date."""
     reader, actions = ActionReader(instrument, "alpha_vantage", now_ms), []
     for row in rows:
         if "split_factor" in row:
@@ -253,12 +253,12 @@ def read_actions(rows: Iterable[Row], instrument: Instrument, now_ms: int) -> li
 
 
 def month_of(stamp_ms: int) -> str:
-    """Return the New York month that contains ``stamp_ms``, as ``YYYY-MM``."""
+    """Return the month, in New York time, that contains ``stamp_ms``, as ``YYYY-MM``."""
     return f"{_first_of(stamp_ms):%Y-%m}"
 
 
 def month_after(stamp_ms: int) -> int:
-    """Return the time at which the month given by :func:`month_of` ends."""
+    """Return the time at which the month returned by :func:`month_of` ends."""
     later = _first_of(stamp_ms) + timedelta(days=31)
     return local_to_utc(_NEW_YORK, day_ms(later.replace(day=1)))
 
@@ -268,12 +268,12 @@ def _first_of(stamp_ms: int) -> date:
 
 
 def _plain(name: str) -> str:
-    """Return the plain name of a value: "open" for "1. open" and for "1a. open (CNY)"."""
+    """Return the plain name of a value, such as "open" for "1. open" and for "1a. open (CNY)"."""
     return name.partition(". ")[2].partition(" (")[0]
 
 
 def _named(row: Row) -> Row:
-    """Return the values of a row by plain names; of two currencies, the first one is used."""
+    """Return a row's values by their plain names; if there are two currencies, the first one counts."""
     values: dict[str, Any] = {}
     for name, value in row.items():
         values.setdefault(_plain(name), value)
@@ -287,7 +287,7 @@ def _bar(label: str, row: Row, query: FetchQuery, zone: ZoneInfo) -> Bar:
 
 
 def error_of_sentence(sentence: str, is_error: bool) -> DataError:
-    """Return the error for a sentence without quoting it, because sentences may contain keys."""
+    """Return the error that a sentence describes; it is not quoted, because it may contain a key."""
     if "apikey" in sentence or "demo" in sentence:
         return AuthenticationError(
             "Alpha Vantage does not accept the key", hint="check that it is set and valid"

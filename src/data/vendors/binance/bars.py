@@ -78,12 +78,12 @@ class BinanceDataDownloader(FiguresDownloader):
 
     Whole months of bars come from the public archive if that takes fewer requests; its files
     contain exactly the bars that the API returns. With another ``base_url``, the files are expected
-    on that host. Perpetual futures are settled in dollars (``BTCUSDT``) or in the coin. The latter
-    are written ``BTCUSD_PERP``; a pair quoted in ``USD`` means such a future.
+    on that host. Perpetual futures are settled in dollars (``BTCUSDT``) or in the coin
+    (``BTCUSD_PERP``); a pair quoted in ``USD`` means one settled in the coin.
 
     Args:
-        api_key, api_secret: Accepted for older callers; public market data needs no key, and none
-            is sent.
+        api_key, api_secret: Accepted for older callers but not used, because public market data
+            needs no key.
         **wired: See :class:`BaseDataDownloader`.
     """
 
@@ -131,10 +131,10 @@ class BinanceDataDownloader(FiguresDownloader):
         self._perpetuals: set[str] = set()
 
     def bars_request(self, query: FetchQuery, cursor: str | None) -> HttpRequest:
-        """Request the oldest page of the span; both bounds refer to the open and are inclusive.
+        """Request the oldest page of the span; both bounds are opening times and inclusive.
 
-        Both bounds are always sent: with only one of them, or with seconds instead of milliseconds,
-        the vendor silently returns other rows than intended (2020-10).
+        Both bounds are always sent, in milliseconds: with only one of them, or in seconds, the
+        vendor silently returns different rows (2020-10).
         """
         return HttpRequest(
             f"{self.base_url}/api/v3/klines",
@@ -167,7 +167,7 @@ class BinanceDataDownloader(FiguresDownloader):
         return BarPage(bars, next_ms=following if len(bars) >= PAGE_BARS else None)
 
     def classify(self, response: HttpResponse) -> DataError | None:
-        """Return the error in ``{"code", "msg"}``; the end of a ban is in the header or in the text."""
+        """Return the error in ``{"code", "msg"}``; the end of a ban is in a header or in the text."""
         error = error_of(response)
         if error is None:
             return None
@@ -195,7 +195,7 @@ class BinanceDataDownloader(FiguresDownloader):
     def read_month(self, lines: Iterable[str], query: FetchQuery) -> BarTable:
         """Parse rows like those of the API, as CSV; newer files begin with a header.
 
-        Timestamps are in milliseconds until 2024, and in microseconds since then.
+        Timestamps are in milliseconds in files up to 2024, and in microseconds in later ones.
         """
         with format_errors(self.name, "bars"):
             rows = (line.split(",") for line in lines if line and not line.startswith("open_time"))
@@ -206,7 +206,7 @@ class BinanceDataDownloader(FiguresDownloader):
         """Send requests to the archive, which has its own limits and its own circuit breaker.
 
         Raises:
-            DataError: A request failed; the requests after it were not sent.
+            DataError: A request failed; the ones after it were not sent.
         """
         files = list(requests)
         sender = self.session.sender
@@ -218,7 +218,7 @@ class BinanceDataDownloader(FiguresDownloader):
     # --- perpetual futures ------------------------------------------------------------------
 
     def derivative(self, instrument: Instrument, now_ms: int) -> Derivative:
-        """Return how to request ``instrument`` as a perpetual future; the hint is empty if none is listed.
+        """Return a hint on how to request ``instrument`` as a perpetual future; empty if none is listed.
 
         Raises:
             DataError: The vendor refused or failed.
@@ -250,7 +250,7 @@ class BinanceDataDownloader(FiguresDownloader):
         )
 
     def figures_request(self, query: FigureQuery) -> HttpRequest:
-        """Request a page; both bounds are inclusive, and both are always sent.
+        """Request a page of figures; both bounds are inclusive, and both are always sent.
 
         Raises:
             CapabilityError: The future has an expiry date.
@@ -281,7 +281,7 @@ class BinanceDataDownloader(FiguresDownloader):
         )
 
     def parse_figures(self, response: HttpResponse, query: FigureQuery) -> list[Figure]:
-        """Parse rows of strings, each with a timestamp, which is cut to the full second for rates."""
+        """Parse rows of strings; the timestamp of each row is rounded down to the full second."""
         rows = response.json()
         if not isinstance(rows, list):
             raise ResponseFormatError(
@@ -292,7 +292,7 @@ class BinanceDataDownloader(FiguresDownloader):
         figures = []
         for row in rows:
             if row.get("symbol", row.get("pair")) not in names:
-                raise ResponseFormatError(f"{query.measure} for another future than {contract}")
+                raise ResponseFormatError(f"{query.measure} for a future other than {contract}")
             stamp = int(row["fundingTime" if query.measure is FUNDING else "timestamp"])
             values = tuple(float(row[column]) for column in query.measure.columns)
             figures.append(Figure(stamp - stamp % SECOND_MS, values))
@@ -315,23 +315,23 @@ def _code(response: HttpResponse) -> int:
 
 
 def is_own(base_url: str) -> bool:
-    """Return whether a host serves only the vendor's spot API; other hosts should serve everything."""
+    """Return whether an address is a host of the vendor's own spot API; any other should serve everything."""
     return _SPOT.fullmatch(base_url) is not None
 
 
 def milliseconds(stamp: int) -> int:
-    """Return the vendor's timestamp, which may be in microseconds, in milliseconds."""
+    """Return a timestamp from the vendor in milliseconds; it may be in microseconds."""
     return stamp // 1000 if stamp >= _MICROSECONDS else stamp
 
 
 def perpetual(instrument: Instrument) -> str:
-    """Return the vendor's name of a perpetual future; the name of a dated future is unchanged."""
+    """Return the vendor's name for a perpetual future; the name of a dated future is unchanged."""
     name = instrument.spelling("binance").upper()
     return f"{name}_PERP" if instrument.quote == "USD" and "_" not in name else name
 
 
 def _contract(query: FigureQuery) -> str:
-    """Return the vendor's name of a perpetual future.
+    """Return the vendor's name for a perpetual future.
 
     Raises:
         CapabilityError: The future has an expiry date.

@@ -20,15 +20,17 @@ class BinanceCarrier(PackageCarrier):
     """Sends the requests of the package's ``Client`` over this library's transport. Thread-safe.
 
     A client is created for every request, because it keeps its last response in an attribute, so
-    that no two threads may share it. Without the initial ping, this costs nothing. The client makes
-    no retries of its own.
+    threads must not share it. Without the initial ping, creating one costs next to nothing. The
+    client makes no retries of its own.
     """
 
     package: ClassVar[str] = "binance"
     extra: ClassVar[str] = "binance"
 
     def send(self, request: HttpRequest) -> HttpResponse:
-        """Return the response, whatever its status; its ``requests`` is the number of requests sent.
+        """Send a request and return the response, whatever its status.
+
+        The response's ``requests`` is the number of requests sent.
 
         Raises:
             MissingExtraError: python-binance cannot be imported.
@@ -41,7 +43,7 @@ class BinanceCarrier(PackageCarrier):
 
 
 def _ask(session: CarrierSession, request: HttpRequest) -> None:
-    """Send a request through a client, ignoring its errors: this library checks the response itself."""
+    """Send a request through a client; its errors are ignored, as this library checks the response."""
     base, version, path = _split(request.url)
     client: Any = import_module("binance.client").Client(ping=False)
     client.session.close()

@@ -1,4 +1,4 @@
-"""Binance: the list of all pairs being traded, without the coins' names.
+"""Binance: the list of all pairs that are traded, without the coins' names.
 
 The format of the response is taken from a recorded response of ``/api/v3/exchangeInfo`` (2025-08),
 the parameters from the vendor's documentation of that request. The list is large and is requested
@@ -17,7 +17,7 @@ from ..search_table import SearchTable
 
 
 def _read(body: Any) -> Iterator[Listing]:
-    """Parse ``symbols``.
+    """Parse the list ``symbols``; pairs that are not traded are left out.
 
     ::
 

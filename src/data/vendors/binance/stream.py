@@ -33,11 +33,11 @@ _MICROSECONDS = 10**14
 
 
 class BinanceStream:
-    """Klines of the spot market.
+    """Stream of klines (bars) from the spot market.
 
     Args:
         url: Address to connect to instead of Binance's own.
-        credentials: Accepted but not used: market data needs no key.
+        credentials: Accepted but not used, because market data needs no key.
     """
 
     name: ClassVar[str] = "binance"
@@ -64,16 +64,16 @@ class BinanceStream:
         self._request_id = 0
 
     def address(self) -> StreamAddress:
-        """Return the address of a connection without topics; topics are subscribed to afterwards."""
+        """Return the address of a connection without topics, which are subscribed to afterwards."""
         return StreamAddress(f"{self._url}/stream", f"{self._url}/stream")
 
     def spelling(self, instrument: Instrument, timeframe: Timeframe) -> Topic | None:
-        """Return the name of the pair and the timeframe, which Binance spells as this library does."""
+        """Return the name of the pair with the timeframe, which Binance spells as this library does."""
         symbol = spelled("binance", self.traits, instrument, timeframe)
         return None if symbol is None else Topic(symbol.upper(), timeframe.label)
 
     def kind(self, instrument: Instrument) -> Kind:
-        """Return the kind of the bars: around the clock, with volume in the base coin."""
+        """Return the kind of the bars: around the clock, with the volume in the base coin."""
         return Kind("24h", "clock", self.name, instrument.quote or "", "base")
 
     def opened(self) -> Sequence[StreamEvent]:
@@ -89,7 +89,7 @@ class BinanceStream:
         return self._ask("UNSUBSCRIBE", topics)
 
     def read(self, frame: str | bytes) -> Sequence[StreamEvent]:
-        """Parse ``{"stream", "data": {...}}``, the bare ``data``, a reply, or an error."""
+        """Parse a frame: ``{"stream", "data": {...}}``, ``data`` without a stream, a reply, or an error."""
         return understood(frame, _read)
 
     def _ask(self, method: str, topics: Sequence[Topic]) -> str:
@@ -99,11 +99,11 @@ class BinanceStream:
 
 
 class BinanceFuturesStream(BinanceStream):
-    """Klines of dollar-margined perpetual futures; their history comes through ccxt.
+    """Stream of klines (bars) for dollar-margined perpetual futures, whose history comes through ccxt.
 
-    Futures are another venue than the spot market, so the bars of the two are never in one series.
-    Since 2026-04-23 klines are sent only on this path: the older address still accepts connections,
-    but sends nothing.
+    Futures are traded on a different venue from the spot market, so one series never contains bars
+    of both. Since 2026-04-23 klines are sent only on this path: the older address still accepts
+    connections, but sends nothing.
     """
 
     name: ClassVar[str] = "binanceusdm"
@@ -154,7 +154,7 @@ def _read(message: dict[str, Any]) -> Sequence[StreamEvent]:
 
 @lru_cache(1024)
 def _named(symbol: str, label: str) -> tuple[Topic, str]:
-    """Return the topic of klines, always the same object, and the name of their stream."""
+    """Return the topic of a symbol's klines, always the same object, and the name of their stream."""
     return Topic(symbol, label), f"{symbol.lower()}@kline_{label}"
 
 

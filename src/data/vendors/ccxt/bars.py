@@ -1,4 +1,4 @@
-"""Any exchange that ccxt supports, each one a separate vendor: ``ccxt:kraken``."""
+"""Any exchange that ccxt supports; each one is a separate vendor, such as ``ccxt:kraken``."""
 
 from __future__ import annotations
 
@@ -67,8 +67,8 @@ _MOST_A_SECOND = 5.0
 class CCXTDataDownloader(BaseDataDownloader):
     """Spot bars from one exchange, requested and parsed by ccxt. See decision 12.
 
-    Bars longer than a day are not requested: exchanges begin their weeks on different days, and
-    daily bars build them exactly.
+    Bars longer than a day are not requested, because exchanges begin their weeks on different days;
+    they can be built exactly from daily bars.
 
     Args:
         **wired: See :class:`BaseDataDownloader`; ``base_url`` is another host of this exchange.
@@ -102,17 +102,17 @@ class CCXTDataDownloader(BaseDataDownloader):
 
     @classmethod
     def member(cls, name: str) -> type[CCXTDataDownloader]:
-        """Return the class of an exchange by its vendor name, such as ``ccxt:kraken``.
+        """Return the class for an exchange, given its vendor name, such as ``ccxt:kraken``.
 
         Raises:
             MissingExtraError: ccxt is not installed.
-            UnknownProviderError: ccxt has no such exchange, or no bars from it.
+            UnknownProviderError: ccxt does not have this exchange, or no bars from it.
         """
         return member_class(name)
 
     @classmethod
     def members(cls) -> list[type[CCXTDataDownloader]]:
-        """Return the classes of all exchanges from which the installed ccxt gets bars, by name.
+        """Return the classes of all exchanges from which the installed ccxt can fetch bars, sorted by name.
 
         Raises:
             MissingExtraError: ccxt is not installed.
@@ -121,7 +121,7 @@ class CCXTDataDownloader(BaseDataDownloader):
         return [cls_of_member for cls_of_member in classes if cls_of_member.capabilities.timeframes]
 
     def bars_request(self, query: FetchQuery, cursor: str | None) -> HttpRequest:
-        """Request a page from the start of the span; not every exchange accepts an end."""
+        """Request a page from the start of the span; no end is sent, as not every exchange accepts one."""
         params: dict[str, str | int] = {
             "symbol": self._symbol(query.instrument),
             "timeframe": self.capabilities.timeframes[query.timeframe.label],
@@ -148,7 +148,7 @@ class CCXTDataDownloader(BaseDataDownloader):
         if bars and min(bar.stamp_ms for bar in bars) >= query.span.end:
             raise CapabilityError(
                 f"{self.name} has {query.timeframe} bars only from {iso(bars[0].stamp_ms)} on, "
-                "or does not say what it had before"
+                "or does not report whether it has earlier ones"
             )
         most = min(self._bars_to(query), self.capabilities.page_bars)
         following = query.span.start + most * step
@@ -158,11 +158,11 @@ class CCXTDataDownloader(BaseDataDownloader):
         return BarPage(bars, next_ms=None if is_last else following)
 
     def classify(self, response: HttpResponse) -> DataError | None:
-        """Return the error that ccxt derived from the response, or else the error of its HTTP status."""
+        """Return the error that ccxt derived from the response, or else the error for its HTTP status."""
         return error_of_answer(response, self.display_name)
 
     def _symbol(self, instrument: Instrument) -> str:
-        """Return a pair in ccxt's spelling (the same for all exchanges) or in the user's own."""
+        """Return a pair in the user's own spelling, or else in ccxt's, which is the same everywhere."""
         for name in (self.name, "ccxt"):
             if name in instrument.spellings:
                 return instrument.spellings[name]
@@ -179,7 +179,7 @@ class CCXTDataDownloader(BaseDataDownloader):
 
 
 def error_of_answer(response: HttpResponse, exchange: str) -> DataError | None:
-    """Return the error that ccxt derived from a response, or else the error of its HTTP status."""
+    """Return the error that ccxt derived from a response, or else the error for its HTTP status."""
     names = response.headers.get(ERROR_HEADER, "").split()
     if not names:
         return error_of(response)
@@ -199,7 +199,7 @@ def limits_of(facts: ExchangeFacts) -> Limits:
 
 
 def capabilities_of(exchange: str, facts: ExchangeFacts) -> Capabilities:
-    """Return the capabilities of an exchange, without timeframes that reach back less than a day."""
+    """Return the capabilities of an exchange, without timeframes whose history is less than a day."""
     steps = {label: step for label in facts.timeframes if (step := _step_ms(label))}
     newest = _NEWEST_ONLY.get(exchange)
     depth = {label: newest * step // DAY_MS for label, step in steps.items()} if newest else {}
@@ -214,7 +214,10 @@ def capabilities_of(exchange: str, facts: ExchangeFacts) -> Capabilities:
 
 
 def _step_ms(label: str) -> int | None:
-    """Return the length of a bar; None if it is longer than a day or not one of this library's timeframes."""
+    """Return the length of a bar in milliseconds; None if it is not served.
+
+    Bars longer than a day, and timeframes that this library does not have, are not served.
+    """
     try:
         timeframe = Timeframe.parse(label)
     except BadTimeframeError:
@@ -228,7 +231,7 @@ def _step_ms(label: str) -> int | None:
 
 @lru_cache(256)
 def member_class(name: str) -> type[CCXTDataDownloader]:
-    """Return the class of an exchange, always the same object; see :meth:`CCXTDataDownloader.member`."""
+    """Return the class for an exchange, always the same object; see :meth:`CCXTDataDownloader.member`."""
     exchange = name.partition(":")[2]
     facts = facts_of(exchange)
     declared: dict[str, Any] = {

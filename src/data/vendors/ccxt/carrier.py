@@ -33,7 +33,7 @@ from ...net.package_session import CarrierSession
 ERROR_HEADER = "x-ccxt-error"
 # Errors raised by ccxt if an exchange returns something unexpected.
 _UNREADABLE = (AttributeError, IndexError, KeyError, TypeError, ValueError, ArithmeticError)
-# A pair that is missing from a list older than this may have been listed meanwhile.
+# A pair that is missing from a list older than this may have been listed since.
 _FRESH_S = 3600.0
 # Names of lists that exchanges send in addition to the bars.
 _BESIDE = re.compile("err|warn|messages?$|msg", re.IGNORECASE)
@@ -46,14 +46,14 @@ _HOST = re.compile(r"^https?://[^/]+")
 
 @dataclass(frozen=True)
 class ExchangeFacts:
-    """The information that ccxt has about one exchange.
+    """What ccxt declares about one exchange.
 
     Attributes:
         title: Display name.
         timeframes: Labels of the available timeframes, in ccxt's spelling.
-        page_bars: Largest number of bars in one response; 0 if ccxt does not specify it.
+        page_bars: Maximum number of bars in one response; 0 if ccxt does not specify it.
         pace_ms: Minimum number of milliseconds between two requests.
-        base_url: Scheme and host for requests for bars.
+        base_url: Scheme and host to which requests for bars are sent.
     """
 
     title: str
@@ -65,11 +65,11 @@ class ExchangeFacts:
 
 @lru_cache(256)
 def facts_of(exchange: str) -> ExchangeFacts:
-    """Return the facts about an exchange by its name in ccxt; the exchange is not queried.
+    """Return ccxt's facts about an exchange, given its name in ccxt; the exchange is not queried.
 
     Raises:
         MissingExtraError: ccxt is not installed.
-        UnknownProviderError: ccxt has no such exchange, or no bars from it.
+        UnknownProviderError: ccxt does not have this exchange, or no bars from it.
     """
     client = _new_exchange(exchange)
     if client.has.get("fetchOHLCV") is not True:
@@ -81,7 +81,7 @@ def facts_of(exchange: str) -> ExchangeFacts:
 
 
 def exchanges_with_bars() -> list[str]:
-    """Return the names of exchanges from which the installed ccxt gets bars; none is queried.
+    """Return the names of exchanges from which the installed ccxt can fetch bars, without queries.
 
     Raises:
         MissingExtraError: ccxt is not installed.
@@ -95,18 +95,20 @@ def exchanges_with_bars() -> list[str]:
 
 
 class CcxtCarrier:
-    """Lets ccxt build requests and parse responses, but sends over this library's transport. Thread-safe.
+    """Lets ccxt build requests and parse responses, but sends them over this library's transport.
 
-    ccxt's own waits, retries and proxies are switched off, and all requests that it makes by itself
-    are counted. It needs the list of an exchange's pairs; the list is fetched with the first
-    request, and again if a pair is missing and the list is older than an hour. Each thread has its
-    own exchange object, because these objects keep their current state in attributes.
+    Thread-safe. ccxt's own waits, retries and proxies are switched off, and all requests that it
+    makes by itself are counted. ccxt needs the list of an exchange's pairs, which is fetched with
+    the first request, and again if a pair is missing and the list is older than an hour. Each
+    thread has its own exchange object, because these objects keep their current state in
+    attributes.
 
     Args:
         exchange: Name of the exchange in ccxt.
-        transport: Carries ccxt's requests.
-        clock: Measures the age of the list of pairs.
-        total_s: Seconds for one complete answer, including all requests that ccxt makes by itself.
+        transport: Transport that carries ccxt's requests.
+        clock: Clock that measures the age of the list of pairs.
+        total_s: Seconds allowed for a complete answer, including all requests that ccxt makes by
+            itself.
     """
 
     def __init__(
@@ -129,7 +131,7 @@ class CcxtCarrier:
         renew_after_fork(self)
 
     def send(self, request: HttpRequest) -> HttpResponse:
-        """Return the bars as JSON rows, or ccxt's error in the header :data:`ERROR_HEADER`.
+        """Return the bars as JSON rows; an error from ccxt is in the header :data:`ERROR_HEADER`.
 
         Raises:
             DataError: No response was received, or ccxt could not read it.
@@ -183,8 +185,8 @@ class CcxtCarrier:
     def _check_rows(self, body: Any) -> None:
         """Reject rows with missing values, and rows that are null.
 
-        ccxt reads values by position, so it would use the next value in place of a missing one; it
-        would skip a null row.
+        ccxt reads values by position, so it would use the next value in place of a missing one, and
+        it would skip a null row.
 
         Raises:
             ResponseFormatError: The response has such rows.
@@ -217,7 +219,7 @@ class CcxtCarrier:
         return url.removesuffix(f"/{self._exchange}/bars")
 
     def _know_pairs(self, client: Any, url: str, symbol: str) -> None:
-        """Make sure that the list of pairs is loaded; all threads share it."""
+        """Load the list of pairs, which all threads share, if it is missing or too old."""
         now, base = self._clock.monotonic(), self._base(url)
         with self._lock:
             then, markets = self._markets.get(base, (now, None))
@@ -255,7 +257,7 @@ def _library() -> ModuleType:
 def _new_exchange(name: str) -> Any:
     """Return an exchange object that neither waits nor retries.
 
-    If the exchange has a spot market, only spot pairs are listed; otherwise its futures are.
+    If the exchange has a spot market, the object lists only spot pairs, otherwise its futures.
     """
     library: Any = _library()
     if name not in library.exchanges:
@@ -278,10 +280,10 @@ def _new_exchange(name: str) -> Any:
 
 
 def _other_pair(client: Any, symbol: str, body: Any) -> str:
-    """Return the pair that a response names instead of ``symbol``; empty if it names none.
+    """Return the pair that a response names instead of ``symbol``; empty if it does not name another.
 
-    ccxt ignores the names in responses. A string or the key of a mapping is treated as a name if the
-    exchange lists a pair under it.
+    ccxt ignores the names in responses. A string, or the key of a mapping, counts as a name if the
+    exchange lists a pair with that name.
     """
     listed: Mapping[str, Any] = client.markets_by_id or {}
     names = [name for name in _texts(body) if name in listed]
@@ -296,12 +298,12 @@ def _other_pair(client: Any, symbol: str, body: Any) -> str:
 
 
 def _bare(name: Any) -> str:
-    """Return the letters and digits of a pair's name, which exchanges spell in several ways."""
+    """Return the letters and digits of a pair's name, because exchanges use various separators."""
     return "".join(filter(str.isalnum, str(name))).upper()
 
 
 def _pairs_named(body: Any) -> Iterator[str]:
-    """Yield the values of the keys under which a response names its pair."""
+    """Yield the values that a response has under keys for the name of its pair."""
     if isinstance(body, Mapping):
         for key, value in body.items():
             if isinstance(value, str) and value and _NAMES_A_PAIR.fullmatch(str(key)):
@@ -312,7 +314,7 @@ def _pairs_named(body: Any) -> Iterator[str]:
 
 
 def _lists_of_rows(body: Any) -> Iterator[list[Any]]:
-    """Yield the lists in a response that contain its rows: lists, mappings or null."""
+    """Yield the lists in a response that contain rows; a row is a list, a mapping or null."""
     if isinstance(body, Mapping):
         for name, value in body.items():
             if not _BESIDE.match(str(name)):
@@ -324,7 +326,7 @@ def _lists_of_rows(body: Any) -> Iterator[list[Any]]:
 
 
 def _texts(body: Any) -> Iterator[str]:
-    """Yield the keys and strings in a response; of a list, only the first mapping is read."""
+    """Yield the keys and strings in a response; in a list, only the first mapping is searched."""
     if isinstance(body, str):
         yield body
     elif isinstance(body, Mapping):
@@ -336,7 +338,7 @@ def _texts(body: Any) -> Iterator[str]:
 
 
 def _says_nothing(body: Any) -> bool:
-    """Return whether a response without bars has an empty list instead of them.
+    """Return whether a response without bars has an empty list in their place.
 
     A list of errors is not a list of bars, and null proves nothing.
     """
@@ -346,7 +348,7 @@ def _says_nothing(body: Any) -> bool:
 
 
 def _home(client: Any) -> str:
-    """Return scheme and host of the first address that an exchange uses for requests."""
+    """Return the scheme and host of the first address that an exchange uses for requests."""
     address: Any = client.urls["api"]
     while isinstance(address, Mapping):
         address = address.get("public") or next(iter(address.values()))
@@ -355,7 +357,7 @@ def _home(client: Any) -> str:
 
 
 def _moved(urls: Any, base: str) -> Any:
-    """Return the addresses with scheme and host replaced by ``base``."""
+    """Return the addresses with their scheme and host replaced by ``base``."""
     if isinstance(urls, Mapping):
         return {name: _moved(url, base) for name, url in urls.items()}
     return _HOST.sub(base, urls) if isinstance(urls, str) else urls

@@ -78,10 +78,10 @@ _BY_CODE: dict[int, type[DataError]] = {
 
 
 class CoinGeckoDataDownloader(BaseDataDownloader):
-    """Bars of CoinGecko's averages; no key is needed.
+    """Bars from CoinGecko, averaged over venues; no key is needed.
 
     Hourly and daily bars need the key of a paid plan: a downloader created without such a key does
-    not declare them. With such a key, requests go to the address of paid plans.
+    not declare them. With such a key, requests go to the address for paid plans.
     """
 
     name = "coingecko"
@@ -115,12 +115,12 @@ class CoinGeckoDataDownloader(BaseDataDownloader):
             self.base_url = _PAID_URL
 
     def spelled(self, instrument: Instrument) -> str:
-        """Return the id of the coin, if CoinGecko quotes it in the requested currency."""
+        """Return the coin's id, after checking that CoinGecko has prices in the requested currency."""
         currency(instrument)
         return coin_id(instrument)
 
     def bars_request(self, query: FetchQuery, cursor: str | None) -> HttpRequest:
-        """Request a range by the closing times of its bars; without a paid plan, request the last days."""
+        """Request the bars that close in a range; without a paid plan, request those of the last days."""
         interval = self.capabilities.timeframes[query.timeframe.label]
         params: dict[str, str | int] = {"vs_currency": currency(query.instrument).lower()}
         if interval:
@@ -135,9 +135,9 @@ class CoinGeckoDataDownloader(BaseDataDownloader):
         )
 
     def parse_bars(self, response: HttpResponse, query: FetchQuery) -> BarPage:
-        """Parse ``[[1709254800000, 61130.0, 61322.0, 61050.0, 61241.0]]``: close ms, then prices.
+        """Parse ``[[1709254800000, 61130.0, 61322.0, 61050.0, 61241.0]]``: closing time, then prices.
 
-        The rows have no volume. The timeframe of the bars depends on the requested range, so it is
+        The rows have no volume. The length of the bars depends on the requested range, so it is
         checked.
         """
         rows = list_of(response.json())
@@ -173,10 +173,10 @@ class CoinGeckoDataDownloader(BaseDataDownloader):
 
 
 def coin_id(instrument: Instrument) -> str:
-    """Return the id of the coin that is priced.
+    """Return CoinGecko's id for the coin that is priced.
 
     Raises:
-        CapabilityError: The id of the coin is not known here.
+        CapabilityError: The coin's id is not known to this library.
     """
     if "coingecko" in instrument.spellings or instrument.base is None:
         return instrument.spelling("coingecko").lower()
@@ -190,7 +190,7 @@ def coin_id(instrument: Instrument) -> str:
 
 
 def currency(instrument: Instrument) -> str:
-    """Return the currency in which an instrument is priced, in uppercase; the default is dollars.
+    """Return the currency in which an instrument is priced, in uppercase; dollars by default.
 
     Raises:
         CapabilityError: CoinGecko has no prices in this currency.
@@ -203,7 +203,7 @@ def currency(instrument: Instrument) -> str:
 
 
 def days_back(query: FetchQuery) -> int:
-    """Return the shortest supported range, back from now, that contains the span.
+    """Return the shortest supported range, in days back from now, that contains the span.
 
     Raises:
         CapabilityError: The span begins before the longest supported range.
@@ -218,7 +218,7 @@ def days_back(query: FetchQuery) -> int:
 
 
 def bounds_of_closes(query: FetchQuery) -> dict[str, str | int]:
-    """Return the query parameters for the closing times in a span: bounds in seconds, both inclusive.
+    """Return query parameters that bound the closing times of a span's bars, in inclusive seconds.
 
     Raises:
         NoDataError: No bar in the span has closed yet.
@@ -232,18 +232,19 @@ def bounds_of_closes(query: FetchQuery) -> dict[str, str | int]:
 
 
 def opens_of(closes: Sequence[int], step: int) -> list[int]:
-    """Return the opening times of bars whose labels are their closing times.
+    """Return the opening times of bars that the vendor labels with their closing times.
 
-    The label of the forming bar, which is the latest, may be the time of the request. Any other
-    off-grid bar keeps an off-grid open.
+    The label of the latest bar, which is forming, may be the time of the request. Any other bar
+    that closes off the grid also opens off the grid.
 
     Raises:
-        ResponseFormatError: Most closes are not on the grid of ``step``, so these are other bars.
+        ResponseFormatError: Most closing times are not multiples of ``step``, so the bars have
+            another length.
     """
     latest = max(closes, default=0)
     off_step = {close for close in closes if close % step and close != latest}
     if 2 * len(off_step) > len(closes):
-        raise ResponseFormatError("closes off the grid of their timeframe")
+        raise ResponseFormatError("most closing times are off the grid of the timeframe")
     return [close - step if close in off_step else (close - 1) // step * step for close in closes]
 
 

@@ -71,15 +71,15 @@ _UNKNOWN_FROM: Final = date(2013, 3, 2)
 
 
 class DemoDataDownloader(BaseDataDownloader):
-    """Real daily bars for AAPL, FB, GOOG, IBM and MSFT, 2000-03-01 to 2013-03-01.
+    """Real daily bars for AAPL, FB, GOOG, IBM and MSFT, from 2000-03-01 to 2013-03-01.
 
-    It needs no network and no key. It answers only calls that name it (``provider="demo"``). Rules
-    cannot name it, its bars and actions are kept apart from all other vendors', and each answer
-    states that it is a sample.
+    This vendor needs no network and no key. It is used only by calls that name it
+    (``provider="demo"``). Rules cannot name it, its bars and actions are kept apart from those of
+    all other vendors, and each answer states that it is a sample.
 
     Prices and volumes are raw. The splits and dividends of these years are known, so bars are
-    available in every adjustment, as of the end of the sample: later splits are never applied. The
-    sample's ``adj_close`` is left out, because it is as of 2017.
+    available with every adjustment, as of the end of the sample: later splits are never applied.
+    The sample's ``adj_close`` is not used, because it is adjusted as of 2017.
 
     Args:
         **wired: See :class:`BaseDataDownloader`.
@@ -121,7 +121,8 @@ class DemoDataDownloader(BaseDataDownloader):
             2012-01-03,409.4,412.5,409.0,411.23,10793600
 
         Raises:
-            CapabilityError: The sample has no bars in the span; the message gives its range.
+            CapabilityError: The sample has no bars in the span; the message states the sample's
+                range.
         """
         symbol = _symbol(response)
         rows = list(csv.DictReader(response.text.splitlines()))

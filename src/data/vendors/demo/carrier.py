@@ -1,4 +1,4 @@
-"""Answers requests from the sample bars; every table is returned as CSV text."""
+"""Answers requests from the sample bars; tables are returned as CSV text."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class SampleCarrier:
     """Answers ``file:`` requests with the bars of a sample stock as CSV text. Thread-safe."""
 
     def send(self, request: HttpRequest) -> HttpResponse:
-        """Return the table with status 200, or 404 for a symbol that is not among the samples.
+        """Return the stock's table with status 200; the status is 404 if the stock is not in the sample.
 
         Raises:
             MissingExtraError: The samples are not installed, or are from another release.
@@ -54,7 +54,7 @@ class SampleCarrier:
 
 
 def not_installed() -> MissingExtraError:
-    """Return the error for the missing package."""
+    """Return the error for calls made while the sample package is not installed."""
     why = "the package with the sample bars is not installed"
     return MissingExtraError(why, hint=install_line("demo"))
 

@@ -101,10 +101,11 @@ class EODHDDataDownloader(BaseDataDownloader):
         return not timeframe.is_intraday
 
     def fetch(self, query: FetchQuery) -> Fetched:
-        """Return all bars for ``query``, with daily volumes in the shares of their own day.
+        """Return all bars for ``query``; daily volumes are in terms of the shares on each day.
 
-        The vendor sends raw daily prices, but volumes adjusted for splits. If a split may have
-        happened since the first bar, one more request fetches the splits.
+        The vendor sends raw daily prices, but volumes that are adjusted for splits. If there may
+        have been a split since the first bar, one more request fetches the splits, and the
+        adjustment is undone.
         """
         fetched, instrument = super().fetch(query), query.instrument
         is_days = instrument.asset_class == "stock" and not query.timeframe.is_intraday
@@ -117,7 +118,7 @@ class EODHDDataDownloader(BaseDataDownloader):
         return replace(fetched, table=table, requests=fetched.requests + 1)
 
     def bars_request(self, query: FetchQuery, cursor: str | None) -> HttpRequest:
-        """Request dates, or seconds in UTC; both ends are inclusive."""
+        """Request a range of dates, or of UTC seconds for intraday bars; both ends are inclusive."""
         period = self.capabilities.timeframes[query.timeframe.label]
         if query.timeframe.is_intraday:
             ends = dated.seconds_of(query.span)
@@ -126,7 +127,7 @@ class EODHDDataDownloader(BaseDataDownloader):
         return self._request("eod", query.instrument, **dates, period=period, order="a")
 
     def parse_bars(self, response: HttpResponse, query: FetchQuery) -> BarPage:
-        """Parse rows with seconds in UTC or a date, from JSON or from CSV with the same names.
+        """Parse rows labeled with UTC seconds or with a date, as JSON or as CSV with the same names.
 
         ::
 
@@ -152,7 +153,7 @@ class EODHDDataDownloader(BaseDataDownloader):
         )
 
     def classify(self, response: HttpResponse) -> DataError | None:
-        """Distinguish a used-up daily quota (status 402) from data outside the plan (status 403)."""
+        """Return the error: 402 means that the daily quota is used up, 403 that the plan lacks the data."""
         if response.status == 402:
             return RateLimitedError(f"{self.display_name} allows no more requests today", 3600.0)
         return error_of(response)
@@ -186,36 +187,36 @@ class EODHDDataDownloader(BaseDataDownloader):
 
 
 def rows_of(response: HttpResponse) -> list[dict[str, Any]]:
-    """Return the rows of a JSON or CSV response.
+    """Return the rows of a response, which is JSON or CSV.
 
-    The vendor's CSV ends with a line that contains only a number.
+    The last line of the vendor's CSV contains only a number and is ignored.
 
     Raises:
-        ValueError: The response is neither.
+        ValueError: The response is neither JSON nor CSV with bars.
     """
     if response.body[:1] in (b"[", b"{"):
         return list_of(response.json())
     table = csv.reader(response.text.splitlines())
     names = [_NAMES.get(name, name.lower()) for name in next(table, [""])]
     if names[0] not in ("date", "timestamp"):
-        raise ValueError("neither JSON nor a table of dates")
+        raise ValueError("the response is neither JSON nor a CSV table of bars")
     return [dict(zip(names, row, strict=True)) for row in table if len(row) > 1]
 
 
 def ratio_of(text: str) -> tuple[str, str]:
-    """Return the new and the old shares from a split such as ``4.000000/1.000000``."""
+    """Return the numbers of new and old shares in a split such as ``4.000000/1.000000``."""
     new, _, old = text.partition("/")
     return new, old
 
 
 def is_restated(table: BarTable) -> bool:
-    """Return whether some days may precede a split, because their adjusted close differs."""
+    """Return whether some days may be before a split, because their adjusted close is different."""
     adjusted = table.adj_close
     return adjusted is None or not np.allclose(adjusted, table.close, rtol=_ROUNDING, atol=0.0)
 
 
 def as_traded(table: BarTable, splits: Iterable[Action]) -> BarTable:
-    """Return daily bars with raw volumes, that is, in the shares of their own day."""
+    """Return daily bars with raw volumes, which are in terms of the shares on each day."""
     volume = table.volume.copy()
     for split in splits:
         volume[table.stamps < day_ms(split.ex_date)] *= split.denominator / split.numerator
@@ -223,6 +224,6 @@ def as_traded(table: BarTable, splits: Iterable[Action]) -> BarTable:
 
 
 def _unit(name: str) -> str:
-    """Return the currency in a pair such as BTC-USD.CC; the vendor also writes USD for stablecoins."""
+    """Return the quote currency of a pair such as BTC-USD.CC, which is USD even for stablecoins."""
     pair, dot, venue = name.partition(".")
     return pair.partition("-")[2] if dot and venue == "CC" else ""

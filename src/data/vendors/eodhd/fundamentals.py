@@ -27,7 +27,7 @@ _MOST_REPORTS = 40
 
 
 def parts_of(body: Any) -> dict[str, Any]:
-    """Return the single values in a response, without values that carry no information."""
+    """Return the single values in a response, leaving out markers for missing values."""
     parts = {
         name: {
             k: v
@@ -48,7 +48,7 @@ def parts_of(body: Any) -> dict[str, Any]:
 
 
 def _next_report(earnings: Any) -> str:
-    """Return the date of the next report: the first one without earnings after all that have them."""
+    """Return the date of the next report: the first date after all reports that have earnings."""
     history = earnings.get("History") if isinstance(earnings, Mapping) else None
     rows = [row for row in (history or {}).values() if row.get("reportDate")]
     last = max((r["reportDate"] for r in rows if r.get("epsActual") is not None), default="")
@@ -56,7 +56,7 @@ def _next_report(earnings: Any) -> str:
 
 
 def reports_of(rows: Any) -> list[dict[str, Any]]:
-    """Return the latest reports; a filing date before the end of the period counts as unknown."""
+    """Return the latest reports; a filing date that is not after the period's end becomes unknown."""
     newest = sorted(rows.values(), key=lambda row: str(row["date"]))[-_MOST_REPORTS:]
     return [
         row if str(row.get("filing_date") or "") > str(row["date"]) else row | {"filing_date": None}

@@ -1,4 +1,4 @@
-"""EODHD: names of some seventy venues.
+"""EODHD: search for names of instruments on some seventy venues.
 
 The format of the response is taken from the vendor's page on its search, and from a row in a public
 project's sources (2022). A response has at most 50 rows.
@@ -39,7 +39,7 @@ _MARKS: dict[str, tuple[str, ListingType]] = {
 
 
 def _read(body: Any) -> Iterator[Listing]:
-    """Parse a list.
+    """Parse a list of instruments.
 
     ::
 

@@ -119,7 +119,7 @@ class FinnhubDataDownloader(BaseDataDownloader):
         if body["s"] == "no_data":
             return BarPage(())
         if body["s"] != "ok":
-            raise ResponseFormatError(f"the state of the answer is {str(body['s'])[:20]!r}")
+            raise ResponseFormatError(f"the status in the response is {str(body['s'])[:20]!r}")
         rows = zip(*(list_of(body[name]) for name in _COLUMNS), strict=True)
         bars = []
         for at, *values in rows:
@@ -128,11 +128,11 @@ class FinnhubDataDownloader(BaseDataDownloader):
                 stamp = day_ms(date_of(stamp))
             bars.append(Bar(stamp, *map(number, values)))
         if not bars:
-            raise ResponseFormatError("the state of the answer is ok, but it has no rows")
+            raise ResponseFormatError("the status in the response is ok, but it has no rows")
         return BarPage(bars)
 
     def classify(self, response: HttpResponse) -> DataError | None:
-        """Return the error in ``{"error"}`` or a plain text, even with HTTP status 200."""
+        """Return the error in ``{"error"}``, or for a plain text, even if the HTTP status is 200."""
         error, text = error_of(response), response.text[:300]
         if error is not None or not (text.startswith('{"error"') or text[:1] not in "{[<"):
             return error

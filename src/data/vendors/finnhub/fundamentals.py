@@ -18,10 +18,11 @@ _PROFILE_ASK = Ask("/api/v1/stock/profile2", {"symbol": SYMBOL})
 
 
 def _domestic(row: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Return the row of an American company, or an empty mapping for any other.
+    """Return the row if it is for an American company, otherwise an empty mapping.
 
-    The currency next to the market capitalization is that of the reports. For foreign companies the
-    capitalization was sometimes in one of the two currencies and sometimes in neither (2021).
+    The row's currency is that of the company's reports. The market capitalization of foreign
+    companies was sometimes in that currency, sometimes in that of the listing, and sometimes in
+    neither (2021).
     """
     return row if row.get("country") == "US" else {}
 

@@ -1,4 +1,4 @@
-"""Finnhub: names of stocks, without venue or currency.
+"""Finnhub: search for names of stocks; the results have no venue and no currency.
 
 The format of the response is taken from responses of ``/search`` that users posted in public
 threads about this vendor (2021).
@@ -19,7 +19,7 @@ _FUNDS = ("ETP", "Open-End Fund", "Closed-End Fund", "Mutual Fund")
 
 
 def _read(body: Any) -> Iterator[Listing]:
-    """Parse ``result``; pairs from exchanges other than Binance are left out.
+    """Parse the list ``result``; pairs on exchanges other than Binance are left out.
 
     ::
 

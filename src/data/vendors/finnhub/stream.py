@@ -26,11 +26,11 @@ _CRYPTO_VENUE = "BINANCE:"
 
 
 class FinnhubStream(KeyedStream):
-    """Trades of stocks and of Binance's pairs; a price that is not from a trade has no size.
+    """Stream of trades of stocks and of Binance's pairs; prices that are not from a trade have size 0.
 
     Args:
         url: Address to connect to.
-        credentials: ``FINNHUB_API_KEY``.
+        credentials: Key ``FINNHUB_API_KEY``.
 
     Raises:
         MissingCredentialsError: The key is not set.
@@ -55,12 +55,12 @@ class FinnhubStream(KeyedStream):
     )
 
     def address(self) -> StreamAddress:
-        """Return the address, which contains the currently set key."""
+        """Return the address, which contains the key that is currently set."""
         self._keys = self._set_keys()
         return StreamAddress(f"{self._url}?token={self._keys[0]}", self._url)
 
     def spelling(self, instrument: Instrument, timeframe: Timeframe) -> Topic | None:
-        """Return the topic of a symbol, which is the same for all intraday timeframes."""
+        """Return the topic for a symbol's trades, which is the same for all intraday timeframes."""
         symbol = spelled(self.name, self.traits, instrument, timeframe)
         if symbol is None or not timeframe.is_intraday:
             return None
@@ -69,7 +69,7 @@ class FinnhubStream(KeyedStream):
         return Topic(symbol, "")
 
     def kind(self, instrument: Instrument) -> Kind:
-        """Return the kind of the bars built from the trades."""
+        """Return the kind of the bars that are built from the trades."""
         if instrument.asset_class == "crypto":
             return Kind("24h", "clock", "binance", instrument.quote or "", "base")
         return Kind("regular", "session", "consolidated", instrument.quote or "", "shares")
@@ -87,7 +87,7 @@ class FinnhubStream(KeyedStream):
         return json.dumps({"type": "unsubscribe", "symbol": topics[0].symbol})
 
     def read(self, frame: str | bytes) -> Sequence[StreamEvent]:
-        """Parse ``{"type": "trade", "data": [...]}``, pings and errors."""
+        """Parse a frame with trades, ``{"type": "trade", "data": [...]}``, a ping or an error."""
         return understood(frame, self._read)
 
     def _read(self, message: dict[str, Any]) -> Sequence[StreamEvent]:

@@ -120,14 +120,14 @@ class FMPDataDownloader(BaseDataDownloader):
         return not timeframe.is_intraday
 
     def bars_request(self, query: FetchQuery, cursor: str | None) -> HttpRequest:
-        """Request whole dates at the venue; both ends are inclusive."""
+        """Request a range of whole dates, local to the venue; both ends are inclusive."""
         timeframe = query.timeframe
         interval = self.capabilities.timeframes[timeframe.label]
         path = "historical-chart" if timeframe.is_intraday else "historical-price-eod"
         return self._request(f"{path}/{interval}", query.instrument, **dates_of(query))
 
     def parse_bars(self, response: HttpResponse, query: FetchQuery) -> BarPage:
-        """Parse rows with a wall time at the venue, or a date; newest first.
+        """Parse rows, newest first, labeled with a date or with the venue's local time.
 
         ::
 
@@ -145,7 +145,7 @@ class FMPDataDownloader(BaseDataDownloader):
         return BarPage(without_margin(bars, query))
 
     def classify(self, response: HttpResponse) -> DataError | None:
-        """Return the error in ``Error Message``, which may have status 200 or be plain text."""
+        """Return the error in ``Error Message``, or in plain text; its HTTP status may be 200."""
         error, text = error_of(response), response.text[:400]
         if isinstance(error, TransientError | AuthenticationError) or text[:1] in ("[", "<"):
             return error
@@ -175,7 +175,7 @@ class FMPDataDownloader(BaseDataDownloader):
 
 
 def _rows(body: Any, instrument: Instrument) -> Any:
-    """Return the rows, which an older address nests; for an unknown symbol, the body is empty.
+    """Return the rows of a response, which older addresses nest; for an unknown symbol it has none.
 
     Raises:
         ResponseFormatError: The rows are for another symbol.
@@ -191,12 +191,12 @@ def _actions(body: Any, instrument: Instrument) -> Any:
     """Return the rows of splits or dividends.
 
     Raises:
-        TypeError: The body is an empty mapping, which does not prove that none exist.
+        TypeError: The body is an empty mapping, which does not prove that there are none.
         ResponseFormatError: The rows are for another symbol.
     """
     return _rows(body or list_of(body), instrument)
 
 
 def create_fmp_downloader(api_key: str | None = None, **options: Any) -> FMPDataDownloader:
-    """Return a Financial Modeling Prep downloader; arguments as for :class:`FMPDataDownloader`."""
+    """Return a Financial Modeling Prep downloader; for the arguments see :class:`FMPDataDownloader`."""
     return FMPDataDownloader(api_key, **options)

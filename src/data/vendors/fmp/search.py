@@ -1,4 +1,4 @@
-"""Financial Modeling Prep: names by symbol and by company, using two requests.
+"""Financial Modeling Prep: search by symbol and by company name, using two requests.
 
 The format of the responses is taken from the response types of the client ``libfmp`` 0.12 (2026)
 for ``/stable/search-symbol`` and ``/stable/search-name``; the responses do not contain a type.
@@ -19,7 +19,7 @@ _PARAMS: dict[str, str | int] = {"query": TEXT, "limit": 25}
 
 
 def _read(body: Any) -> Iterator[Listing]:
-    """Parse a list; a currency pair gets the suffix that distinguishes it from a coin.
+    """Parse a list of instruments; a currency pair gets the suffix that tells it apart from a coin.
 
     ::
 

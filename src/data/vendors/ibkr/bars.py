@@ -70,16 +70,16 @@ _HISTORY_SAYS: dict[str, type[DataError]] = {
 
 
 class IBKRDataDownloader(BaseDataDownloader):
-    """Trades of stocks within regular hours, adjusted for splits; midpoints of currency pairs.
+    """Bars from the trades of stocks in regular hours, adjusted for splits, or from currency midpoints.
 
-    One-hour and four-hour bars of stocks are not requested, because this vendor's bars start on
-    the hour, except for the first one of a day. They are built from shorter bars, just as weekly
-    and monthly bars are built from daily ones.
+    One-hour and four-hour bars of stocks are not requested, because this vendor's bars start on the
+    hour, except for the first one of a day. They are built from shorter bars instead, just as
+    weekly and monthly bars are built from daily ones.
 
     Args:
         ib_instance: An existing ``ib_async.IB``; by default one is created with the first request.
-        host, port, client_id: Address of the gateway and the client's number; by default IBKR_HOST,
-            IBKR_PORT and IBKR_CLIENT_ID, or else 127.0.0.1, 7497 and 1.
+        host, port, client_id: Address of the gateway, and the client number; by default the values
+            of IBKR_HOST, IBKR_PORT and IBKR_CLIENT_ID, or else 127.0.0.1, 7497 and 1.
         **wired: See :class:`BaseDataDownloader`.
 
     Raises:
@@ -134,11 +134,11 @@ class IBKRDataDownloader(BaseDataDownloader):
         super().__init__(**wired)
 
     def is_dense(self, timeframe: Timeframe) -> bool:
-        """Return True for daily bars, which are complete; minutes without a trade are not sent."""
+        """Return True for daily bars, which are complete; minutes without a trade have no bar."""
         return not timeframe.is_intraday
 
     def fetch(self, query: FetchQuery) -> Fetched:
-        """Return all bars for ``query``; a long range is shortened to begin with the first existing bar.
+        """Return all bars for ``query``; a long range is cut to begin with the first bar that exists.
 
         Raises:
             DataError: See :meth:`BaseDataDownloader.fetch`.
@@ -156,7 +156,7 @@ class IBKRDataDownloader(BaseDataDownloader):
         return super().fetch(query)
 
     def first_ms(self, instrument: Instrument) -> int:
-        """Return the time (UTC milliseconds) of the first existing bar for ``instrument``.
+        """Return the time (UTC milliseconds) of the first bar that exists for ``instrument``.
 
         Raises:
             DataError: The gateway refused or failed.
@@ -172,7 +172,11 @@ class IBKRDataDownloader(BaseDataDownloader):
         return self._firsts.setdefault(instrument.symbol, first)
 
     def bars_request(self, query: FetchQuery, cursor: str | None) -> HttpRequest:
-        """Request bars back from the end; the duration counts trading days, so more bars may arrive."""
+        """Request bars going back from the end of the span.
+
+        The response may begin before the span, because the gateway counts the duration in trading
+        days.
+        """
         end = min(query.span.end, query.now_ms + HOUR_MS)
         days = max(1, -(-(end - query.span.start) // DAY_MS) + 1)
         return self._request(
@@ -187,9 +191,9 @@ class IBKRDataDownloader(BaseDataDownloader):
     def parse_bars(self, response: HttpResponse, query: FetchQuery) -> BarPage:
         """Parse the carrier's rows: timestamp, open, high, low, close, volume.
 
-        ``[["2024-03-01", 179.55, 180.53, 177.38, 179.66, 735630.0]]``; the timestamp of minute and
-        hourly bars is in UTC milliseconds, and a volume of -1 means a missing volume. Rows before
-        the start are dropped.
+        ``[["2024-03-01", 179.55, 180.53, 177.38, 179.66, 735630.0]]``; minute and hourly bars have
+        a timestamp in UTC milliseconds instead, and a volume of -1 means that it is missing. Rows
+        before the start of the span are dropped.
         """
         zone = ZoneInfo(query.instrument.timezone)
         bars = []
@@ -201,7 +205,7 @@ class IBKRDataDownloader(BaseDataDownloader):
         return BarPage(bars)
 
     def classify(self, response: HttpResponse) -> DataError | None:
-        """Return the error for the gateway's error code in a response; None if it has none."""
+        """Return the error for the gateway's error code in a response, or None without a code."""
         return error_of_answer(response)
 
     @staticmethod
@@ -220,7 +224,7 @@ class IBKRDataDownloader(BaseDataDownloader):
 
 
 class Contract(NamedTuple):
-    """The gateway's names for an instrument, and the prices to request.
+    """The names that the gateway uses for an instrument, and the prices to request.
 
     Attributes:
         what: Prices to request: ``TRADES`` or ``MIDPOINT``.
@@ -270,7 +274,7 @@ def duration(days: int) -> str:
 
 
 def error_of_answer(response: HttpResponse) -> DataError | None:
-    """Return the error for the gateway's code; for an ambiguous code, the text decides."""
+    """Return the error for the gateway's code; if the code is ambiguous, the text decides."""
     code, reason = response.headers.get(CODE_HEADER, ""), response.text.lower()
     if not code:
         return error_of(response)

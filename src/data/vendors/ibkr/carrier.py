@@ -64,20 +64,20 @@ class GatewayClient(Protocol):
         """Request and return bars."""
 
     def reqHeadTimeStampAsync(self, contract: Any, *args: Any) -> Awaitable[Any]:  # noqa: N802 - ib_async's name
-        """Return the time of the first existing bar for a contract."""
+        """Request and return the time of the first bar that exists for a contract."""
 
 
 class IbkrCarrier:
-    """Keeps one connection to one gateway, in its own thread. Thread-safe and fork-aware.
+    """Keeps a connection to one gateway, in a thread of its own. Thread-safe and fork-aware.
 
-    Requests are sent one after the other. Each one ends after at most ``connect_s`` plus
-    ``timeout_s``, whatever the gateway does and however many requests are waiting.
+    Requests are sent one at a time. Each one ends after at most ``connect_s`` plus ``timeout_s``,
+    whatever the gateway does and however many requests are waiting.
 
     Args:
-        client_id: Number by which the gateway distinguishes its clients.
+        client_id: Number by which the gateway tells its clients apart.
         client: An existing connection; by default one is opened with the first request.
-        timeout_s, connect_s: Limits in seconds.
-        clock: Measures whether a request is repeated too soon.
+        timeout_s, connect_s: Seconds allowed for an answer, and for connecting.
+        clock: Clock used to detect that a request is repeated too soon.
 
     Raises:
         MissingExtraError: ib_async is not installed.
@@ -113,9 +113,10 @@ class IbkrCarrier:
         self._client = self._given
 
     def send(self, request: HttpRequest) -> HttpResponse:
-        """Return bars, or the time of the first one, as JSON.
+        """Send a request; return bars, or the time of the first one, as JSON.
 
-        A refusal has status 400 and :data:`CODE_HEADER`.
+        If the gateway rejects the request, the status is 400 and :data:`CODE_HEADER` has its error
+        number.
 
         Raises:
             UnavailableError: No gateway answers at the address.
@@ -147,7 +148,7 @@ class IbkrCarrier:
             raise ProviderTimeoutError(
                 f"the gateway at {_at(request)} did not answer within {duration(self._timeout_s)}"
             ) from exc
-        except OSError as exc:  # the gateway was closed meanwhile
+        except OSError as exc:  # the gateway was closed in the meantime
             self._hang_up()
             raise UnavailableError(f"the gateway at {_at(request)} closed the connection") from exc
         return HttpResponse(200, {}, json.dumps(result).encode(), request.url)
@@ -183,12 +184,12 @@ class IbkrCarrier:
         ]
 
     async def _watched(self, client: GatewayClient, question: Awaitable[Any]) -> Any:
-        """Wait for an answer, for a refusal that ib_async treats as a warning, or for the timeout."""
+        """Wait for an answer, for a rejection that ib_async treats as a warning, or for the timeout."""
         answer = asyncio.ensure_future(question)
         warned: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
         def heed(_id: int, code: int, message: str, *_: Any) -> None:
-            """Treat a warning that is in fact a refusal as the answer."""
+            """Accept a warning that is in fact a rejection as the answer."""
             if code in _REFUSED_AS_WARNING and not warned.done():
                 warned.set_exception(_WarnedError(code, message))
 
@@ -256,7 +257,7 @@ class IbkrCarrier:
 
 
 class _WarnedError(Exception):
-    """A refusal that arrived as a warning, with its number and its text."""
+    """A rejection that arrived as a warning, with its number and text."""
 
 
 def _refused(request: HttpRequest, code: int, message: str) -> HttpResponse:
@@ -264,7 +265,7 @@ def _refused(request: HttpRequest, code: int, message: str) -> HttpResponse:
 
 
 def _stamp(moment: date) -> int | str:
-    """Return a time as UTC milliseconds, and a date as text."""
+    """Return a time as UTC milliseconds, or a date as text."""
     if not isinstance(moment, datetime):
         return moment.isoformat()
     return to_ms(moment)

@@ -1,4 +1,4 @@
-"""The user's own files as a vendor: layout of the folder, columns, timestamps."""
+"""The user's own files as a vendor: the layout of the folder, the columns, and the timestamps."""
 
 from __future__ import annotations
 
@@ -74,28 +74,29 @@ class LocalFiles:
 
     Attributes:
         folder: Folder that contains the files.
-        pattern: Name of a file in the folder; ``{symbol}`` and ``{timeframe}`` are filled in, and
-            for a pair ``{base}`` and ``{quote}``. The extension may be left out: ``.csv``,
-            ``.csv.gz``, ``.parquet`` and ``.feather`` are tried. If
-            ``symbol_column`` or ``symbol`` is set, the pattern does not have to contain
-            ``{symbol}``.
-        symbol_column: Column with the symbol of each row, in a file with several symbols.
-        symbol: The only symbol in the files.
+        pattern: Pattern of file names in the folder, in which ``{symbol}`` and ``{timeframe}`` are
+            replaced, and for a pair also ``{base}`` and ``{quote}``. The extension may be left out:
+            ``.csv``, ``.csv.gz``, ``.parquet`` and ``.feather`` are tried. If ``symbol_column`` or
+            ``symbol`` is set, the pattern does not have to contain ``{symbol}``.
+        symbol_column: Column with the symbol of each row, if files contain several symbols.
+        symbol: Symbol to which all files belong, if there is only one.
         delimiter: Field separator of CSV files: ``,``, ``;``, ``|`` or a tab; not used for Parquet and
             Feather.
-        columns: Maps this library's column names to those in the file if they differ; ``volume`` is
-            None if the bars have no volume.
+        columns: Maps each of this library's column names to the name in the files if they differ;
+            ``volume`` maps to None if the bars have no volume.
         time_column: Column with the timestamps.
         time_format: ``strptime`` format of the timestamps; not needed for ISO 8601 and epoch
             numbers.
         timezone: Time zone of naive timestamps.
-        label: ``end`` if timestamps are the closing times of bars, otherwise ``start``.
-        anchor: ``clock`` if minute and hourly bars begin at full minutes or hours, ``session`` if
-            the first one begins at the session's open; empty if unknown.
-        timeframes: Maps this library's labels to those in file names if they differ.
+        label: Meaning of the timestamps: ``start`` for the opening times of bars, ``end`` for their
+            closing times.
+        anchor: Start of minute and hourly bars: ``clock`` if they begin at full minutes or hours,
+            ``session`` if the first one begins at the session's open; empty if unknown.
+        timeframes: Maps each of this library's timeframe labels to the one in file names if they
+            differ.
         adjustment: Adjustment of the prices.
         unit: Currency or unit of the prices.
-        dense: Whether a missing bar is a gap.
+        dense: Whether a missing bar counts as a gap.
     """
 
     folder: Path
@@ -116,10 +117,10 @@ class LocalFiles:
 
     @classmethod
     def from_mapping(cls, mapping: Mapping[str, Any]) -> LocalFiles:
-        """Read the ``providers.local`` section of the rules.
+        """Read the layout from the ``providers.local`` section of the rules.
 
         Raises:
-            ConfigError: A key or value, named in the message, is invalid.
+            ConfigError: A setting is unknown or invalid; the message names it.
         """
         settings = {key: value for key, value in mapping.items() if value is not None}
         names = [f.name for f in fields(cls)]
@@ -169,22 +170,22 @@ class LocalFiles:
 
     @property
     def has_volume(self) -> bool:
-        """Whether the bars should have a volume; the user may declare that they have none."""
+        """Whether the bars should have a volume; they need not if the user declares that they have none."""
         return self.columns.get("volume", "volume") is not None
 
     @cached_property
     def digest(self) -> str:
-        """A digest of all settings except the folder; with another layout, a file has other bars."""
+        """A digest of all settings except the folder, because other settings give a file other bars."""
         plain = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "folder"}
         plain |= {name: dict(plain[name]) for name in ("columns", "timeframes")}
         return sha256(canonical(plain).encode()).hexdigest()[:16]
 
     def labels(self) -> dict[str, str]:
-        """Return a mapping of all supported timeframes to their text in file names."""
+        """Return, for each supported timeframe, its text in file names."""
         return {label: label for label in _LABELS.split()} | dict(self.timeframes)
 
     def wall_time(self, text: str) -> datetime:
-        """Return the time in ``text`` as an aware datetime in the file's time zone.
+        """Parse ``text`` into an aware datetime in the files' time zone.
 
         Raises:
             ValueError: The text is not a time in the expected format.
@@ -207,7 +208,7 @@ class LocalDataDownloader(BaseDataDownloader):
     """Bars from the user's CSV, gzip CSV, Parquet and Feather files.
 
     Args:
-        files: Layout of the files, or the ``providers.local`` mapping of the rules.
+        files: Layout of the files, or the mapping ``providers.local`` in the rules.
         **wired: See :class:`BaseDataDownloader`.
 
     Raises:
@@ -249,7 +250,7 @@ class LocalDataDownloader(BaseDataDownloader):
 
     @property
     def folder_lane(self) -> str:
-        """The part of a lane's name that identifies the folder, by its real path."""
+        """The part of a lane's name that identifies the folder, derived from its real path."""
         return self._folder_lane
 
     @property
@@ -258,13 +259,13 @@ class LocalDataDownloader(BaseDataDownloader):
         return self._own.is_there
 
     def source_files(self, instrument: Instrument, timeframe: Timeframe) -> SourceFiles | None:
-        """Return the current state of a series' file; None if another carrier supplies it."""
+        """Return the current state of a series' file; None if another transport supplies it."""
         if not isinstance(self._carrier, FileCarrier):
             return None
         return self._carrier.files(self._request(instrument, timeframe), self.files.digest)
 
     def bars_request(self, query: FetchQuery, cursor: str | None) -> HttpRequest:
-        """Return a request for the file; no symbol can lead outside the folder."""
+        """Return a request for the series' file; no symbol can lead to a file outside the folder."""
         return self._request(query.instrument, query.timeframe)
 
     def _request(self, instrument: Instrument, timeframe: Timeframe) -> HttpRequest:
@@ -277,9 +278,10 @@ class LocalDataDownloader(BaseDataDownloader):
         return HttpRequest(f"file:///{quote(name)}")
 
     def parse_bars(self, response: HttpResponse, query: FetchQuery) -> BarPage:
-        """Parse the rows in the span; a file contains all bars for a symbol and timeframe.
+        """Parse the rows in the span; a file contains all bars of a symbol and timeframe.
 
-        CSV with a header line, columns in any order (:class:`LocalFiles` maps other names)::
+        The CSV has a header line and its columns in any order; :class:`LocalFiles` maps other
+        names::
 
             timestamp,open,high,low,close,volume
             2024-03-01,179.55,180.53,177.38,179.66,73563082
@@ -297,7 +299,7 @@ class LocalDataDownloader(BaseDataDownloader):
         return replace(_UNKNOWN, anchor=anchor, unit=self.files.unit, volume=volume)
 
     def _parsed(self, response: HttpResponse, query: FetchQuery) -> tuple[list[int], list[Bar]]:
-        """Return timestamps and bars of a whole file, which is parsed again only if it changes."""
+        """Return the timestamps and bars of a whole file, which is parsed again only after a change."""
         place = (
             response.url,
             query.timeframe.label,
@@ -342,7 +344,7 @@ class LocalDataDownloader(BaseDataDownloader):
             bars.append(bar)
         if not is_there:
             raise SymbolNotFoundError(
-                f"no row of {name} has {query.instrument.symbol} in the column "
+                f"no row in {name} has {query.instrument.symbol} in column "
                 f"{self.files.symbol_column}"
             )
         if self.files.label == "end" and query.timeframe.is_intraday:
@@ -406,7 +408,7 @@ class LocalDataDownloader(BaseDataDownloader):
 
 
 def _name_part(text: str) -> str:
-    """Return text as a part of a file's name, which cannot lead to another folder."""
+    """Return text as a part of a file name that cannot lead to another folder."""
     return quote(text, safe="^=")
 
 
@@ -427,7 +429,7 @@ def _rows(lines: Sequence[str], delimiter: str, name: str) -> Iterator[list[str]
 
 
 def _spellings(instrument: Instrument, vendor: str) -> set[str]:
-    """Return the spellings of an instrument that files may use, in lowercase."""
+    """Return the spellings that files may use for an instrument, in lowercase."""
     own = {instrument.symbol, instrument.spelling(vendor)}
     if instrument.base and instrument.quote:
         own |= {f"{instrument.base}{mark}{instrument.quote}" for mark in ("", "/", "-", "_")}
@@ -444,7 +446,7 @@ def _epoch_ms(number: int) -> float:
 
 
 def _number(row: Sequence[str], places: Mapping[str, int], name: str) -> float:
-    """Return the value in a column as a number; an empty field or a missing column yields NaN."""
+    """Return the value in a column as a number; NaN for an empty field or a missing column."""
     text = row[places[name]].strip() if name in places else ""
     try:
         return float(text) if text else NAN
@@ -453,7 +455,7 @@ def _number(row: Sequence[str], places: Mapping[str, int], name: str) -> float:
 
 
 def _name(response: HttpResponse) -> str:
-    """Return the name of the file relative to its folder, as written in the rules."""
+    """Return the file's name relative to its folder, as the rules write it."""
     return unquote(where(response.url).removeprefix("file/"))
 
 
@@ -461,10 +463,10 @@ def _name(response: HttpResponse) -> str:
 
 
 def opens_of(closes: Sequence[int], grid: BarGrid) -> list[int]:
-    """Return the opens of the minute or hourly bars that close at ``closes``.
+    """Return the opening times of the minute or hourly bars that close at ``closes``.
 
-    The last bar of a session may be shorter than the timeframe. If no expected bar closes at a
-    timestamp, a whole step is subtracted, and the result is checked like any other timestamp.
+    The last bar of a session may be shorter than the timeframe. If no expected bar closes at one of
+    the times, its opening time is one step earlier, and is checked like any other timestamp.
     """
     step = grid.timeframe.step_ms or 0
     # Some exchanges write the end of a day as 23:59:59.999.
@@ -484,8 +486,9 @@ def opens_of(closes: Sequence[int], grid: BarGrid) -> list[int]:
 def date_of_close(close: datetime, timeframe: Timeframe, calendar: MarketCalendar) -> date:
     """Return the first date of the daily, weekly or monthly bar that closes at ``close``.
 
-    For weeks and months, and for days of a market that closes at midnight, midnight belongs to the
-    day that ends then. Otherwise midnight is a session date, and means the day that begins then.
+    A ``close`` at midnight belongs to the day that ends then if the bar is weekly or monthly, or if
+    the market closes at midnight. Otherwise it is a session date, and means the day that begins
+    then.
     """
     moment = close + timedelta(milliseconds=close.microsecond == 999_000)
     day = moment.date()

@@ -1,4 +1,4 @@
-"""Answers requests from a folder of files; every table is returned as CSV text."""
+"""Answers requests from a folder of files; tables are returned as CSV text."""
 
 from __future__ import annotations
 
@@ -39,14 +39,14 @@ _GRAIN_NS = 2 * 10**9
 class FileCarrier:
     """Answers ``file:`` requests from one folder. Thread-safe.
 
-    A name without a known extension is tried with each of :data:`SUFFIXES`; if no name matches
-    exactly, case is ignored. Nothing outside the folder is ever read. A file is read again if its
-    times, its size or its inode have changed.
+    If a name has no known extension, each of :data:`SUFFIXES` is tried; if no file matches exactly,
+    case is ignored. Nothing outside the folder is ever read. A file is read again only if its
+    times, size or inode have changed.
 
     Args:
         folder: Folder that contains the files.
-        max_bytes: Largest accepted table, uncompressed.
-        clock: Measures the time since a file's last change; None for the system clock.
+        max_bytes: Size limit of an uncompressed table.
+        clock: Clock that measures the time since a file's last change; None for the system clock.
     """
 
     def __init__(
@@ -67,10 +67,10 @@ class FileCarrier:
 
     @property
     def is_there(self) -> bool:
-        """Whether the path of the folder still leads to the same folder.
+        """Whether the folder's path still leads to the same folder.
 
-        The path may contain a link that has been switched. The check takes one `stat`, unless the
-        folder has changed.
+        It may not, if the path contains a symbolic link that now points elsewhere. The check takes
+        one `stat`, unless the folder has changed.
         """
         identity = _identity(self._named)
         if identity != self._identity:
@@ -82,10 +82,10 @@ class FileCarrier:
         return True
 
     def files(self, request: HttpRequest, reading: str) -> SourceFiles:
-        """Return the current state of the requested file: one ``stat`` if it was found before.
+        """Return the current state of the requested file, with a single ``stat`` if it was found before.
 
         Args:
-            request: See :meth:`send`.
+            request: Request for the file, as for :meth:`send`.
             reading: Text that identifies the other inputs on which the bars depend.
         """
         name = _name_in(request)
@@ -102,7 +102,7 @@ class FileCarrier:
         return look_at([] if path is None else [path], reading, self._clock)
 
     def send(self, request: HttpRequest) -> HttpResponse:
-        """Return the file's table with status 200; the status is 404 if the file does not exist.
+        """Return the requested file's table with status 200; the status is 404 if it does not exist.
 
         Raises:
             UnavailableError: The file cannot be read, or it changed during every attempt.
@@ -123,7 +123,7 @@ class FileCarrier:
         return HttpResponse(200, _CSV, body, f"file:///{path.name}")
 
     def _find(self, name: str) -> Path | None:
-        """Return the path of the file for ``name``, ignoring case; None if it is not inside the folder."""
+        """Return the path of the file for ``name``, ignoring case; None if there is none in the folder."""
         wanted = self._folder / name
         names = _spellings(wanted.name)
         folder = wanted.parent.resolve()
@@ -140,7 +140,7 @@ class FileCarrier:
         return path.resolve().is_relative_to(self._folder)
 
     def _table(self, path: Path) -> bytes:
-        """Return a file's table, from memory if the file has not changed."""
+        """Return a file's table, which is kept in memory until the file changes."""
         stored = self._tables.get(path)
         for _ in range(_MOST_READINGS):
             state = _state(path.stat())
@@ -189,7 +189,7 @@ def _spellings(name: str) -> list[str]:
 
 
 def _identity(folder: Path) -> tuple[int, ...]:
-    """Return values that change if the path leads to another folder or the folder changes."""
+    """Return values that change if the path leads to another folder, or if the folder changes."""
     try:
         status = os.stat(folder)
     except OSError:
@@ -198,7 +198,7 @@ def _identity(folder: Path) -> tuple[int, ...]:
 
 
 def _state(status: os.stat_result) -> tuple[int, ...]:
-    """Return values that change if a file's content changes; the file times come last."""
+    """Return values that change if a file's content changes, with the file's times at the end."""
     return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns
 
 
@@ -210,7 +210,7 @@ def _blocks(path: Path, raw: BinaryIO) -> Iterator[bytes]:
 
 
 def _table_as_csv(path: Path, raw: BinaryIO) -> Iterator[bytes]:
-    """Yield a Parquet or Feather table as CSV text, in blocks, with all digits of its numbers."""
+    """Yield a Parquet or Feather table as CSV text, in blocks, with its numbers in full precision."""
     kind = path.suffix.removeprefix(".").capitalize()
     try:
         import pyarrow as pa

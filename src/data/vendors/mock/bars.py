@@ -1,4 +1,4 @@
-"""A vendor of synthetic bars, for trying programs without a network; queried only if named."""
+"""A vendor of synthetic bars, for trying programs without a network; used only by calls that name it."""
 
 from __future__ import annotations
 
@@ -31,10 +31,10 @@ _LABELS = "1m 2m 3m 5m 15m 30m 1h 2h 4h 1d 1w 1M".split()
 
 
 class MockDataDownloader(BaseDataDownloader):
-    """Synthetic bars for every symbol, on its market's calendar. Sends no requests.
+    """Synthetic bars for any symbol, on its market's calendar. No requests are sent.
 
-    The bars are the same on every machine and for every range. They are always in a separate lane,
-    so that no real series ever contains a synthetic bar.
+    The bars are the same on every machine and for every requested range. They are always stored in
+    a separate lane, so that no real series ever contains a synthetic bar.
     """
 
     name = "mock"
@@ -58,7 +58,7 @@ class MockDataDownloader(BaseDataDownloader):
     )
 
     def fetch(self, query: FetchQuery) -> Fetched:
-        """Return the bars of ``query`` that have closed.
+        """Return the bars for ``query`` that have closed.
 
         Raises:
             CapabilityError: This vendor does not serve such bars.
@@ -80,7 +80,7 @@ class MockDataDownloader(BaseDataDownloader):
         return Fetched(table, self.name, kind, basis, query.now_ms, requests=0, settle_ms=0)
 
     def _direct(self, symbol: str) -> Instrument:
-        """Return the instrument for a symbol, whose calendar determines the times of bars."""
+        """Return the instrument that a symbol means; its calendar determines the times of the bars."""
         instrument = classify(symbol, load_rules().classification)
         return instrument if isinstance(instrument, Instrument) else super()._direct(symbol)
 
@@ -118,7 +118,7 @@ def made_up(
 
 
 def _opened(grid: BarGrid, stamps: Stamps, closes: Stamps) -> Stamps:
-    """Return each bar's opening time; for daily and longer bars, that of the first session."""
+    """Return each bar's opening time; for daily and longer bars, the open of their first session."""
     if grid.timeframe.is_intraday:
         return stamps
     sessions = grid.calendar.sessions(date_of(int(stamps[0])), date_of(int(closes[-1])))

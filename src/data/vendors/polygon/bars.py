@@ -59,12 +59,12 @@ _MARKS: dict[str, AssetClass] = {"X:": "crypto", "C:": "forex"}
 
 
 class PolygonDataDownloader(BaseDataDownloader):
-    """Bars, splits and dividends from Polygon; a plan without real-time data lags by 15 minutes.
+    """Bars, splits and dividends from Polygon; without a real-time plan, they lag by 15 minutes.
 
     ``get_ohlcv`` accepts ``adjustment`` (``raw`` or ``split``) and ``limit``.
 
     Args:
-        api_key: Key; by default the environment variable.
+        api_key: Key; by default the one in the environment.
         **wired: See :class:`BaseDataDownloader`.
     """
 
@@ -109,11 +109,14 @@ class PolygonDataDownloader(BaseDataDownloader):
         super().__init__(**wired)
 
     def is_dense(self, timeframe: Timeframe) -> bool:
-        """Return True for daily bars, which are complete; minutes without a trade are not sent."""
+        """Return True for daily bars, which are complete; minutes without a trade have no bar."""
         return not timeframe.is_intraday
 
     def bars_request(self, query: FetchQuery, cursor: str | None) -> HttpRequest:
-        """Request from the first to the last label (milliseconds, or dates for days), both inclusive."""
+        """Request the bars from the first to the last label, both inclusive.
+
+        Labels are dates for daily bars, and milliseconds for shorter ones.
+        """
         if cursor is not None:
             return self._following(cursor)
         ticker = quote(self.spelled(query.instrument), safe=":")
@@ -123,7 +126,7 @@ class PolygonDataDownloader(BaseDataDownloader):
         return self._request(f"/v2/aggs/ticker/{ticker}/range/{step}/{span}", params)
 
     def parse_bars(self, response: HttpResponse, query: FetchQuery) -> BarPage:
-        """Parse rows; without rows, the list is missing. ``DELAYED`` is also a success.
+        """Parse rows; if there are none, the list is missing. The status ``DELAYED`` is also a success.
 
         ::
 
@@ -138,15 +141,15 @@ class PolygonDataDownloader(BaseDataDownloader):
         check_symbol(self.name, self.spelled(query.instrument), body.get("ticker"))
         is_stock = query.instrument.asset_class == "stock"
         if rows and is_stock and body["adjusted"] is not adjusted_of(query):
-            raise ResponseFormatError("Polygon's prices have another adjustment than requested")
+            raise ResponseFormatError("Polygon's prices are not adjusted as requested")
         is_local = is_stock and not query.timeframe.is_intraday
         return BarPage([read_bar(r, is_local=is_local) for r in rows], cursor=cursor_of(body))
 
     def classify(self, response: HttpResponse) -> DataError | None:
-        """Return the error for an HTTP status above 399; the parsers handle errors with status 200.
+        """Return the error for an HTTP status of 400 or more; the parsers handle errors with status 200.
 
-        A message saying that the plan lacks this timeframe or today's data concerns only this range,
-        not the account.
+        If the message says that the plan does not include this timeframe or today's data, the error
+        concerns only this range and not the account.
         """
         error = error_of(response)
         if isinstance(error, EntitlementError) and _OF_THE_RANGE.search(response.text[:600]):
@@ -183,7 +186,7 @@ class PolygonDataDownloader(BaseDataDownloader):
         return Instrument(symbol, _MARKS.get(symbol[:2], "stock"))
 
     def spelled(self, instrument: Instrument) -> str:
-        """Return Polygon's name of a pair or of an American stock."""
+        """Return Polygon's name for a pair or an American stock."""
         if instrument.asset_class == "stock":
             return share(instrument, self.name, ".", "p")
         spelled = instrument.spelling(self.name)
@@ -192,7 +195,7 @@ class PolygonDataDownloader(BaseDataDownloader):
         return f"{'X' if instrument.asset_class == 'crypto' else 'C'}:{instrument.base}{instrument.quote}"
 
     def _following(self, cursor: str) -> HttpRequest:
-        """Request the next page, always from the configured host, so that no other host gets the key."""
+        """Request the next page, always from the configured host, so that no other host receives the key."""
         path, _, params = cursor.partition("?")
         return self._request(path, dict(parse_qsl(params)))
 
@@ -202,11 +205,13 @@ class PolygonDataDownloader(BaseDataDownloader):
 
 
 def requested_labels(query: FetchQuery) -> str:
-    """Return the first and last label to request, both inclusive: milliseconds, or dates.
+    """Return the first and the last label to request, as ``first/last``: milliseconds, or dates.
+
+    Both are inclusive.
 
     Raises:
-        CapabilityError: The query is for daily bars of a currency pair; Polygon's begin at midnight
-            UTC, unlike the days of this library's forex calendar.
+        CapabilityError: The query is for daily bars of a currency pair, which begin at midnight UTC
+            at Polygon but not in this library's forex calendar.
         NoDataError: No day begins in the span.
     """
     if query.timeframe.is_intraday:
@@ -220,10 +225,10 @@ def requested_labels(query: FetchQuery) -> str:
 
 
 def adjusted_of(query: FetchQuery) -> bool:
-    """Return whether prices adjusted for splits are requested, rather than raw ones.
+    """Return whether the query is for prices adjusted for splits rather than for raw ones.
 
     Raises:
-        CapabilityError: Prices adjusted for dividends are requested.
+        CapabilityError: The query is for prices adjusted for dividends.
     """
     if query.adjustment == "all":
         raise CapabilityError("Polygon adjusts only for splits", hint="use raw or split")
@@ -231,7 +236,7 @@ def adjusted_of(query: FetchQuery) -> bool:
 
 
 def check_status(status: Any) -> None:
-    """Reject a body whose own status is an error, whatever the HTTP status.
+    """Reject a response whose body contains an error status, whatever its HTTP status.
 
     Raises:
         ResponseFormatError: The status is neither ``OK`` nor ``DELAYED``.
@@ -241,7 +246,7 @@ def check_status(status: Any) -> None:
 
 
 def rows_in(body: Mapping[str, Any]) -> list[Any]:
-    """Return the rows of a response; without any, the list is missing and the count is 0.
+    """Return the rows of a response; if there are none, the list is missing and the count is 0.
 
     Raises:
         ResponseFormatError: The response contains neither rows nor a count of 0.
@@ -253,7 +258,7 @@ def rows_in(body: Mapping[str, Any]) -> list[Any]:
 
 
 def read_bar(row: Mapping[str, Any], *, is_local: bool) -> Bar:
-    """Parse one row; the label of a stock's daily bar is midnight in New York, other labels are in UTC."""
+    """Parse one row; the label of a stock's daily bar is midnight in New York, any other is in UTC."""
     at = label(row["t"])
     values = (number(row[name]) for name in "ohlcv")
     return Bar(session_ms(at) if is_local else at, *values)
@@ -275,7 +280,7 @@ def read_action(row: Mapping[str, Any]) -> Action:
 
 
 def cursor_of(body: Mapping[str, Any]) -> str | None:
-    """Return the path and query of the next page; never a host or a key.
+    """Return the path and query of the next page, without its host and without a key.
 
     Raises:
         ResponseFormatError: The response does not contain a valid address.

@@ -29,11 +29,13 @@ _NO_KEY_HELPS = frozenset({"auth_failed", "error"})
 
 
 class PolygonStream(KeyedStream):
-    """Closed minute bars; a repeated bar replaces the earlier one. A minute without trades has no bar.
+    """Stream of closed minute bars; a repeated bar replaces the earlier one.
+
+    A minute without trades has no bar.
 
     Args:
         url: Address to connect to.
-        credentials: ``POLYGON_API_KEY``.
+        credentials: Key ``POLYGON_API_KEY``.
 
     Raises:
         MissingCredentialsError: The key is not set.
@@ -69,7 +71,7 @@ class PolygonStream(KeyedStream):
         return _ask("unsubscribe", topics)
 
     def read(self, frame: str | bytes) -> Sequence[StreamEvent]:
-        """Parse a list of messages, distinguished by ``ev``."""
+        """Parse a frame, which is a list of messages; ``ev`` is the type of a message."""
         return each(frame, self._one)
 
     def _one(self, message: dict[str, Any]) -> list[StreamEvent]:

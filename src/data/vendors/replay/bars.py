@@ -1,4 +1,4 @@
-"""The family ``replay``: a vendor's earlier answers, replayed from a folder.
+"""The family ``replay``: a vendor's recorded answers, replayed from a folder.
 
 While answers are recorded, the environment variable ``ONETAPE_RECORD`` names the folder.
 """
@@ -25,16 +25,16 @@ from ..registry import folder_of
 
 
 class ReplayDownloader(BaseDataDownloader):
-    """Bars, splits and dividends that a vendor returned while ``ONETAPE_RECORD`` named a folder.
+    """Replays the bars, splits and dividends that a vendor returned while they were being recorded.
 
-    ``provider="replay:<folder>"`` queries the vendor whose answers are in the folder, without a
-    network and without its keys: its requests are answered from the files, and its parser reads
-    them. It answers only calls that name it; its bars and actions are kept apart from all other
-    vendors'. Requests made with a key that the vendor does not need (CoinGecko's) cannot be
-    replayed.
+    ``provider="replay:<folder>"`` queries the vendor whose answers were recorded in the folder,
+    without a network and without keys: the vendor's class builds the requests, the files answer
+    them, and the class parses the answers. This vendor is used only by calls that name it; its bars
+    and actions are kept apart from those of all other vendors. Requests that were made with an
+    optional key, such as CoinGecko's, cannot be replayed.
 
     Raises:
-        ConfigError: No folder was given; :meth:`member` returns the class for a folder.
+        ConfigError: The name does not contain a folder; :meth:`member` returns the class for one.
     """
 
     name = "replay"
@@ -50,10 +50,11 @@ class ReplayDownloader(BaseDataDownloader):
 
     @classmethod
     def member(cls, name: str) -> type[BaseDataDownloader]:
-        """Return the class that answers from a folder, by a name such as ``replay:recordings``.
+        """Return the class that replays a folder, given a name such as ``replay:recordings``.
 
         Raises:
-            UnknownProviderError: The folder contains the answers of no vendor, or of several.
+            UnknownProviderError: The folder contains recorded answers from no vendor, or from
+                several.
             MissingExtraError: The vendor belongs to a family whose package is not installed.
         """
         folder = _named(name)
@@ -84,11 +85,11 @@ class ReplayDownloader(BaseDataDownloader):
 
 
 class _Replayed(BaseDataDownloader):
-    """A vendor whose requests are answered from files; mixed in before the vendor's own class.
+    """Mix-in, placed before a vendor's own class, that answers the vendor's requests from files.
 
     Attributes:
         recorded_vendor: Vendor that was queried.
-        answers: Folder of its recorded exchanges.
+        answers: Folder with the vendor's recorded exchanges.
     """
 
     recorded_vendor: ClassVar[str]
@@ -104,7 +105,7 @@ class _Replayed(BaseDataDownloader):
 
     @property
     def folder_lane(self) -> str:
-        """The part of a lane's name that identifies the folder of the answers, by its real path."""
+        """The part of a lane's name that identifies the folder of recordings, derived from its real path."""
         return folder_lane(ReplayDownloader.name, str(self.answers))
 
     def source_files(self, instrument: Instrument, timeframe: Timeframe) -> SourceFiles:
@@ -117,7 +118,7 @@ class _Replayed(BaseDataDownloader):
         return recorded_vendors(_named(self.name)) == {self.recorded_vendor: self.answers}
 
     def spelled(self, instrument: Instrument) -> str:
-        """Return the name under which the vendor was queried."""
+        """Return the name that the recorded requests use for an instrument."""
         return super().spelled(self._as_requested(instrument))
 
     def fetch(self, query: FetchQuery) -> Fetched:
@@ -128,11 +129,11 @@ class _Replayed(BaseDataDownloader):
         return replace(fetched, actions=self._own(fetched.actions))
 
     def fetch_actions(self, instrument: Instrument, span: Span, now_ms: int) -> Sequence[Action]:
-        """Return the recorded splits and dividends, as :meth:`fetch` does with bars."""
+        """Return the recorded splits and dividends; arguments and errors are as for the vendor's class."""
         return self._own(super().fetch_actions(self._as_requested(instrument), span, now_ms))
 
     def _own(self, actions: Sequence[Action]) -> Sequence[Action]:
-        """Return splits and dividends with this vendor as source, so that they only apply to its bars."""
+        """Return the actions with this vendor as their source, so that they apply only to its bars."""
         own = ActionList(replace(action, source=self.name) for action in actions)
         if isinstance(actions, ActionList):
             own.since, own.until = actions.since, actions.until
@@ -144,7 +145,7 @@ class _Replayed(BaseDataDownloader):
 
 
 def _named(name: str) -> Path:
-    """Return the folder in the name of a vendor of recorded answers."""
+    """Return the folder that is part of a replayed vendor's name."""
     return Path(folder_of(name)).expanduser()
 
 

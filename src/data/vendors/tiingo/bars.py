@@ -44,12 +44,12 @@ class TiingoDataDownloader(BaseDataDownloader):
     """Bars, splits and dividends from Tiingo.
 
     Daily, weekly and monthly bars are from the consolidated tape; minute bars contain only the
-    trades on IEX. One-minute bars are not served, because ``1m`` meant a month to older callers.
+    trades on IEX. One-minute bars are not served, because ``1m`` means a month to older callers.
 
     Args:
-        api_key: Key; by default the environment's.
-        rate_limit_delay: Accepted for older callers but not used; the limits apply to all users of
-            a key.
+        api_key: Key; by default the one in the environment.
+        rate_limit_delay: Accepted for older callers but not used, because all users of a key share
+            its limits.
         **wired: See :class:`BaseDataDownloader`.
     """
 
@@ -104,11 +104,14 @@ class TiingoDataDownloader(BaseDataDownloader):
         super().__init__(**wired)
 
     def is_dense(self, timeframe: Timeframe) -> bool:
-        """Return True for daily bars, which are complete; minutes without IEX trades are absent."""
+        """Return True for daily bars, which are complete; minutes without a trade on IEX have no bar."""
         return not timeframe.is_intraday
 
     def bars_request(self, query: FetchQuery, cursor: str | None) -> HttpRequest:
-        """Request the dates of the span, inclusive; a week or month is returned if its end is included."""
+        """Request the dates of the span, both inclusive.
+
+        A week or month is returned if its last day is among them.
+        """
         instrument, label = query.instrument, query.timeframe.label
         first, last = requested_dates(query)
         params = {
@@ -126,7 +129,7 @@ class TiingoDataDownloader(BaseDataDownloader):
         return self._request(f"tiingo/daily/{ticker}/prices", params)
 
     def parse_bars(self, response: HttpResponse, query: FetchQuery) -> BarPage:
-        """Parse a list of rows; for crypto, the rows are nested in another list, by ticker.
+        """Parse a list of rows; for crypto, there is such a list inside an object for each ticker.
 
         ::
 
@@ -150,7 +153,7 @@ class TiingoDataDownloader(BaseDataDownloader):
         return BarPage(read_bars(body, query), unit=unit)
 
     def classify(self, response: HttpResponse) -> DataError | None:
-        """Return the error; limits of a free key are reported as plain text with status 200."""
+        """Return the error for a response; the limits of a free key are reported in text with status 200."""
         error, body = error_of(response), response.body[:200]
         if error is None and b"You have run over" in body:
             wait = 3600.0 if b"month" in body else None
@@ -158,15 +161,15 @@ class TiingoDataDownloader(BaseDataDownloader):
         return error
 
     def actions_of(self, instrument: Instrument, span: Span, now_ms: int) -> Sequence[Action]:
-        """Return splits and cash dividends with an ex-date in ``span``, taken from daily bars.
+        """Return splits and cash dividends with an ex-date in ``span``, as listed with daily bars.
 
-        The result says nothing about days before the first row and after the last one.
+        The result does not cover days before the first row or after the last one.
         """
         query = FetchQuery(instrument, Timeframe(1, "d"), span, now_ms)
         days: list[int] = []
 
         def read(body: Any) -> tuple[Sequence[Action], HttpRequest | None]:
-            """Return the actions on the only page of daily bars, and record the days of the page."""
+            """Return the actions on the only page of daily bars, and record the days that the page covers."""
             rows = list_of(body)
             sent = (day_ms(date.fromisoformat(row["date"][:10])) for row in rows)
             days.extend(day for day in sent if day in span)
@@ -178,7 +181,7 @@ class TiingoDataDownloader(BaseDataDownloader):
         return actions
 
     def spelled(self, instrument: Instrument) -> str:
-        """Return Tiingo's name of a pair or of an American stock."""
+        """Return Tiingo's name for a pair or an American stock."""
         if instrument.asset_class == "stock":
             return share(instrument, self.name, "-", "-P-")
         spelled = instrument.spelling(self.name)
@@ -198,7 +201,7 @@ def requested_dates(query: FetchQuery) -> tuple[date, date]:
     """Return the first and last date to request, both inclusive.
 
     Raises:
-        NoDataError: No day begins in the requested span of days.
+        NoDataError: No day begins in the requested span.
     """
     span = query.span
     if not query.timeframe.is_intraday:
@@ -208,9 +211,9 @@ def requested_dates(query: FetchQuery) -> tuple[date, date]:
 
 
 def read_bars(rows: Iterable[Mapping[str, Any]], query: FetchQuery) -> Sequence[Bar]:
-    """Parse rows, leaving out any that were returned only because whole dates were requested.
+    """Parse rows, and drop those that were returned only because whole dates were requested.
 
-    Rows with dates that were not requested stay, because they show that the response is wrong.
+    Rows for dates that were not requested are kept, because they show that the response is wrong.
     """
     first, last = requested_dates(query)
     days = _LABEL_DAYS.get(query.timeframe.unit, 0)
@@ -220,12 +223,12 @@ def read_bars(rows: Iterable[Mapping[str, Any]], query: FetchQuery) -> Sequence[
 
 
 def has_actions(rows: Iterable[Mapping[str, Any]]) -> bool:
-    """Return whether every row has a value for its split and its dividend."""
+    """Return whether every row has values for a split and a dividend."""
     return all(row.get(name) is not None for row in rows for name in ("splitFactor", "divCash"))
 
 
 def read_actions(rows: Iterable[Mapping[str, Any]]) -> list[Action]:
-    """Parse the splits and cash dividends in daily bars, which are listed on their ex-dates."""
+    """Parse splits and cash dividends from daily bars, in which they are on their ex-dates."""
     actions: list[Action] = []
     for row in rows:
         if (new := amount(row["splitFactor"])) != 1.0:
@@ -237,7 +240,7 @@ def read_actions(rows: Iterable[Mapping[str, Any]]) -> list[Action]:
 
 
 def _exact(factor: float) -> Fraction:
-    """Return a factor as a ratio of small integers if one is very near, such as 1/3 for 0.333333."""
+    """Return a factor as an exact ratio of small integers if one is very near: 1/3 for 0.333333."""
     exact = Fraction(str(factor))
     near = exact.limit_denominator(100)
     return near if abs(near / exact - 1) < Fraction(1, 10_000) else exact
@@ -246,8 +249,8 @@ def _exact(factor: float) -> Fraction:
 def _bar(row: Mapping[str, Any], query: FetchQuery) -> Bar:
     """Parse one row.
 
-    A raw weekly or monthly bar that contains a split mixes two price bases. Its prices are left
-    out, so that the bar is missing rather than wrong.
+    A raw weekly or monthly bar in which a split occurs mixes prices from before and after it. Its
+    prices are left out, so that the bar is missing rather than wrong.
     """
     unit = query.timeframe.unit
     is_mixed = unit in "wM" and amount(row.get("splitFactor") or 1.0) != 1.0
@@ -259,7 +262,7 @@ def _bar(row: Mapping[str, Any], query: FetchQuery) -> Bar:
 
 
 def _stamp(label: int, unit: str) -> int:
-    """Return the bar's timestamp for a label: the time, the date, its Monday, or the 1st of its month."""
+    """Convert a label to the bar's timestamp: its time, date, Monday or first of the month."""
     if unit in "mh":
         return label
     day = date_of(label)

@@ -22,7 +22,7 @@ def _newest(rows: Sequence[Mapping[str, Any]]) -> Mapping[str, Any]:
 
 
 def _plain(reports: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """Return each report as one row that maps codes to values."""
+    """Return each report as a row that maps the vendor's codes to values."""
     return [
         {
             "date": report["date"],
@@ -38,7 +38,7 @@ def _plain(reports: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
 
 
 def _last_quarter(reports: Iterable[Mapping[str, Any]]) -> Mapping[str, Any]:
-    """Return the latest quarterly report, as only those contain ratios."""
+    """Return the latest quarterly report; annual reports contain no ratios."""
     return _newest([row for row in _plain(reports) if row["period"] != "FY"])
 
 

@@ -103,7 +103,7 @@ class TwelveDataDataDownloader(BaseDataDownloader):
     """Bars from Twelve Data; minute and hourly bars are raw, longer ones are adjusted for splits.
 
     Args:
-        api_key: Key to use instead of the environment variable.
+        api_key: Key that takes precedence over the environment variable.
         **wired: See :class:`BaseDataDownloader`.
     """
 
@@ -145,7 +145,7 @@ class TwelveDataDataDownloader(BaseDataDownloader):
         super().__init__(**wired)
 
     def spelled(self, instrument: Instrument) -> str:
-        """Return Twelve Data's name of a pair, or of a stock without its exchange."""
+        """Return Twelve Data's name for a pair, or for a stock without its exchange."""
         return listing(instrument)["symbol"]
 
     def is_dense(self, timeframe: Timeframe) -> bool:
@@ -153,7 +153,7 @@ class TwelveDataDataDownloader(BaseDataDownloader):
         return not timeframe.is_intraday
 
     def bars_request(self, query: FetchQuery, cursor: str | None) -> HttpRequest:
-        """Request a window, oldest bars first; an end date is exclusive, an end minute is inclusive."""
+        """Request a window of bars, oldest first; an end date is exclusive, an end minute inclusive."""
         start, end = query.span.start, query.span.end
         params: dict[str, str | int] = {
             **listing(query.instrument),
@@ -175,7 +175,7 @@ class TwelveDataDataDownloader(BaseDataDownloader):
         return HttpRequest(f"{self.base_url}/time_series", params=params, secret_headers=key)
 
     def parse_bars(self, response: HttpResponse, query: FetchQuery) -> BarPage:
-        """Parse the strings in ``values``; for stocks the response contains the currency.
+        """Parse the rows in ``values``, which contain strings; for stocks, ``meta`` has the currency.
 
         ::
 
@@ -218,7 +218,7 @@ class TwelveDataDataDownloader(BaseDataDownloader):
 
 
 def listing(instrument: Instrument) -> dict[str, str]:
-    """Return the parameters that name an instrument.
+    """Return the query parameters that name an instrument.
 
     Raises:
         CapabilityError: The instrument is listed on a market for which Twelve Data is not used.
@@ -251,7 +251,7 @@ def bar_of(row: Any, timeframe: Timeframe) -> Bar:
 
 
 def _stamp(text: str, timeframe: Timeframe) -> int:
-    """Return the bar's timestamp for a label, which is a time in UTC or a date."""
+    """Convert a label, which is a UTC time or a date, to the bar's timestamp."""
     if timeframe.is_intraday:
         return parse_iso(text)
     day = date.fromisoformat(text[:10])
@@ -261,7 +261,7 @@ def _stamp(text: str, timeframe: Timeframe) -> int:
 
 
 def _error(response: HttpResponse) -> tuple[int, str]:
-    """Return the error's code and its text in lowercase; the code is 0 without an error."""
+    """Return an error's code and its text in lowercase; the code is 0 without an error."""
     try:
         body = response.json() if b'"error"' in response.body else None
     except ResponseFormatError:  # a proxy answers HTML

@@ -1,4 +1,4 @@
-"""Twelve Data: names of stocks, funds and pairs, for venues whose code is known here.
+"""Twelve Data: search for names of stocks, funds and pairs, on venues whose codes are known here.
 
 The format of the response is taken from test fixtures of public clients of ``/symbol_search``
 (2026), and from the vendor's own article on its lists of symbols.
@@ -26,7 +26,7 @@ _TYPES: dict[str, ListingType] = {
 
 
 def _read(body: Any) -> Iterator[Listing]:
-    """Parse ``data``; a foreign listing is left out if its venue has no suffix here.
+    """Parse the list ``data``; foreign listings are left out if this library has no suffix for the venue.
 
     ::
 

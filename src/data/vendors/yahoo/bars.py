@@ -130,11 +130,11 @@ class YahooDataDownloader(BaseDataDownloader):
         return not timeframe.is_intraday
 
     def send(self, request: HttpRequest) -> HttpResponse:
-        """Send ``request`` with a browser's user agent."""
+        """Send ``request`` with a browser's user agent, because Yahoo throttles other clients."""
         return super().send(replace(request, headers={"User-Agent": _BROWSER, **request.headers}))
 
     def bars_request(self, query: FetchQuery, cursor: str | None) -> HttpRequest:
-        """Request the whole span; the response may include a bar labeled exactly ``period2``."""
+        """Request the whole span; the response may also contain a bar labeled exactly ``period2``."""
         labels = requested_labels(query)
         return HttpRequest(
             f"{self.base_url}/v8/finance/chart/{quote(query.instrument.spelling(self.name))}",
@@ -148,11 +148,11 @@ class YahooDataDownloader(BaseDataDownloader):
         )
 
     def parse_bars(self, response: HttpResponse, query: FetchQuery) -> BarPage:
-        """Parse the list of labels, the columns of values, and the splits and dividends."""
+        """Parse the list of labels, the columns of values, and any splits and dividends."""
         return read_chart(response.json(), query, server_time_ms(response) or query.now_ms)
 
     def classify(self, response: HttpResponse) -> DataError | None:
-        """Return the error in ``chart.error``; status 422 means a range limit, 404 an unknown symbol."""
+        """Return the error in ``chart.error``; 422 means a limit on the range, 404 an unknown symbol."""
         error, text = error_of(response), error_text(response)
         if not text or isinstance(error, RefusedError | TransientError):
             return error
@@ -166,8 +166,8 @@ class YahooDataDownloader(BaseDataDownloader):
     def actions_of(self, instrument: Instrument, span: Span, now_ms: int) -> Sequence[Action]:
         """Return splits and dividends with an ex-date in ``span``, from one chart of daily bars.
 
-        The chart contains the last 100 years of the range; Yahoo reports no actions from before
-        1962. If the chart has no day although a session has closed, it proves nothing about
+        At most the last 100 years of the range are requested; Yahoo reports no actions from before
+        1962. If the chart has no daily bar although a session has closed, it proves nothing about
         actions.
         """
         span = Span(max(span.start, span.end - _CENTURY_DAYS * DAY_MS), span.end)
@@ -179,14 +179,14 @@ class YahooDataDownloader(BaseDataDownloader):
 
 
 def _had_session(instrument: Instrument, span: Span, now_ms: int) -> bool:
-    """Return whether a session in ``span`` closed at least an hour ago."""
+    """Return whether a session in ``span`` ended at least an hour ago."""
     first = max(span.start, span.end - _SOME_SESSION_DAYS * DAY_MS)
     sessions = calendar_for(instrument).sessions(date_of(first), date_of(span.end - 1))
     return any(session.close_ms + HOUR_MS <= now_ms for session in sessions)
 
 
 def requested_labels(query: FetchQuery) -> Span:
-    """Return the labels to request so that they include every bar of ``query``."""
+    """Return the span of labels to request so that the response includes every bar of ``query``."""
     if query.timeframe.is_intraday:
         return query.span
     # The labels of the last requested date are included in full, even if the range ends within it.
@@ -195,7 +195,7 @@ def requested_labels(query: FetchQuery) -> Span:
 
 
 def read_chart(payload: Any, query: FetchQuery, now_ms: int) -> BarPage:
-    """Parse one response; if a range has no bars, the list of labels is missing.
+    """Parse one response; if the range has no bars, the list of labels is missing.
 
     ::
 
@@ -212,8 +212,8 @@ def read_chart(payload: Any, query: FetchQuery, now_ms: int) -> BarPage:
                          "adjclose": [{"adjclose": [178.58]}]}}]}}
 
     Args:
-        payload, query: Body of the response, and the query that it answers.
-        now_ms: The vendor's time when it answered.
+        payload, query: Parsed body of the response, and the query that it answers.
+        now_ms: Time at which the vendor answered, by its own clock, in UTC milliseconds.
 
     Raises:
         KeyError, IndexError, TypeError, ValueError: The response has an unexpected format.
@@ -238,14 +238,14 @@ def read_chart(payload: Any, query: FetchQuery, now_ms: int) -> BarPage:
 
 
 def _check_symbol(spelling: str, named: Any) -> None:
-    """Reject a chart of another symbol; ``JPY=X`` is Yahoo's short name for ``USDJPY=X``."""
+    """Reject a chart for another symbol; ``JPY=X`` is Yahoo's short name for ``USDJPY=X``."""
     if spelling.endswith("=X") and named == spelling.removeprefix("USD"):
         return
     check_symbol("yahoo", spelling, named)
 
 
 def error_text(response: HttpResponse) -> str:
-    """Return the response's own description of its error; empty if there is none."""
+    """Return the response's own description of its error; empty if it has none."""
     if response.status == 200 and not _NO_RESULT.search(response.body[:200]):
         return ""
     try:
@@ -261,7 +261,7 @@ def _bars(
     indicators = result["indicators"]
     if not stamps:
         if any((indicators.get("quote") or [{}])[0].values()):
-            raise ValueError("prices without times")
+            raise ValueError("the chart has prices but no times")
         return ()
     columns = [indicators["quote"][0][name] for name in _COLUMNS]
     adjusted = (indicators.get("adjclose") or [{}])[0].get("adjclose")
@@ -285,7 +285,10 @@ def _bars(
 
 
 def _hours_of(meta: Mapping[str, Any], instrument: Instrument) -> Span | None:
-    """Return the hours of the current or last session (extended if requested), or None if missing."""
+    """Return the hours of the current or last session, or None if they are not given.
+
+    If extended hours were requested, they are included.
+    """
     periods = meta.get("currentTradingPeriod", {})
     regular = periods.get("regular", {})
     if not regular:
@@ -299,7 +302,7 @@ def _hours_of(meta: Mapping[str, Any], instrument: Instrument) -> Span | None:
 
 
 def _is_last_trade(bar: Bar, timeframe: Timeframe, hours: Span | None) -> bool:
-    """Return whether a row after the close only repeats the last price, without a trade."""
+    """Return whether a row after the close only repeats the last price, without a new trade."""
     step = timeframe.step_ms
     if not timeframe.is_intraday or step is None or hours is None or bar.volume > 0:
         return False
@@ -308,7 +311,7 @@ def _is_last_trade(bar: Bar, timeframe: Timeframe, hours: Span | None) -> bool:
 
 
 def _joined(rest: Bar, live: Bar) -> Bar:
-    """Return the current week or month, merged from two rows: its past part, and its last day."""
+    """Return the bar of the current week or month, merged from two rows: past days, and the last day."""
     if math.isnan(rest.close) or math.isnan(live.close):
         return live if math.isnan(rest.close) else rest
     return live._replace(
@@ -322,7 +325,7 @@ def _joined(rest: Bar, live: Bar) -> Bar:
 def _without_margin(bars: list[Bar], query: FetchQuery) -> list[Bar]:
     """Drop bars that were returned only because labels were requested with a margin.
 
-    Rows outside the requested labels stay, because they show that the response is wrong.
+    Rows outside the requested labels are kept, because they show that the response is wrong.
     """
     labels, days = requested_labels(query), _LONGEST_DAYS.get(query.timeframe.unit, 0)
     margin = Span(labels.start - days * DAY_MS, labels.end + SECOND_MS)
@@ -330,7 +333,7 @@ def _without_margin(bars: list[Bar], query: FetchQuery) -> list[Bar]:
 
 
 def _stamp(at: int, timeframe: Timeframe, zone: ZoneInfo) -> int:
-    """Return the bar's timestamp for a label in seconds: the time itself, or 00:00 on the local date."""
+    """Convert a label in seconds to the bar's timestamp: the time itself, or 00:00 on the local date."""
     if timeframe.is_intraday:
         return at * SECOND_MS
     day = local_date(zone, at * SECOND_MS)
@@ -342,10 +345,8 @@ def _stamp(at: int, timeframe: Timeframe, zone: ZoneInfo) -> int:
 def _open_of(stamp: int, timeframe: Timeframe, hours: Span | None) -> int:
     """Return the opening time of the bar that contains ``stamp``.
 
-    The label of a forming bar is inside the bar.
-
-    This applies only in the current session: its open does not determine the grid of other
-    sessions.
+    Yahoo labels a forming bar with a time inside the bar. The function applies only to the current
+    session, because the session's open does not determine the grid of other sessions.
     """
     step = timeframe.step_ms
     if not timeframe.is_intraday or step is None or hours is None or stamp not in hours:

@@ -1,4 +1,4 @@
-"""Sends requests to Yahoo like a browser: with yfinance, or only with its HTTP library."""
+"""Sends requests to Yahoo like a browser, through yfinance or only with yfinance's HTTP library."""
 
 from __future__ import annotations
 
@@ -24,15 +24,15 @@ _VENDOR_HOSTS = ".yahoo.com"
 class YFinanceCarrier:
     """Sends requests with a browser's TLS fingerprint. Thread-safe.
 
-    With yfinance, it also sends yfinance's own requests for a cookie and a crumb, which are
-    counted. Retries by yfinance after a failure are not sent, because this library's policy decides
-    about retries. Requests go only to the requested host, except for yfinance's own requests, which
-    go to other hosts of the vendor.
+    If yfinance sends the requests, its own requests for a cookie and a crumb are also sent, and are
+    counted. yfinance's retries after a failure are suppressed, because this library's policy
+    decides about retries. Requests go only to the requested host, except for yfinance's own
+    requests, which go to other hosts of the vendor.
 
     Args:
         through_sdk: Whether yfinance itself sends the requests; otherwise only its browser-like
             session is used.
-        timeout_s: Seconds for one complete answer, with all the requests that it takes.
+        timeout_s: Seconds allowed for a complete answer, including all the requests that it takes.
         max_bytes: Maximum size of a decoded body.
     """
 
@@ -56,11 +56,13 @@ class YFinanceCarrier:
 
     @classmethod
     def light(cls) -> Transport | None:
-        """Return a carrier with only the browser-like session, which sends no additional requests."""
+        """Return a carrier that uses only the browser-like session, which sends no additional requests."""
         return cls(through_sdk=False) if find_spec("curl_cffi") else None
 
     def send(self, request: HttpRequest) -> HttpResponse:
-        """Return the response, whatever its status; its ``requests`` is the number of all requests sent.
+        """Send a request and return the response, whatever its status.
+
+        The response's ``requests`` is the number of all requests sent.
 
         Raises:
             MissingExtraError: The package needed for sending cannot be imported.
@@ -90,7 +92,7 @@ class YFinanceCarrier:
         return _value(carry.answer, request, carry.requests)
 
     def after_fork(self) -> None:
-        """Drop the parent's session and its connections."""
+        """Discard the parent's session and its connections."""
         self._lock = threading.Lock()
         self._session = None
 
@@ -117,8 +119,8 @@ def _value(answer: Any, request: HttpRequest, requests: int) -> HttpResponse:
     )
 
 
-class _Answered(Exception):  # noqa: N818 - no error: the answer is there, nothing more is to be sent
-    """Ends the package's work as soon as the response has arrived."""
+class _Answered(Exception):  # noqa: N818 - not an error: the response has arrived, so nothing more is sent
+    """Raised to end the package's work as soon as the response has arrived."""
 
 
 class _Carry(threading.local):
@@ -130,7 +132,7 @@ class _Carry(threading.local):
     refusal: DataError | None = None
 
     def exchange(self, url: str, send: Callable[..., Any]) -> Any:
-        """Send to ``url`` and keep the response if ``url`` is the requested one.
+        """Send a request to ``url``, and keep the response if ``url`` is the requested address.
 
         Raises:
             _Answered: The response has already been received.
@@ -151,7 +153,7 @@ class _Carry(threading.local):
 
 
 def _followed(url: str, target: str, send: Callable[..., Any]) -> Any:
-    """Send a request to ``url``, and follow redirects on the same host."""
+    """Send a request to ``url``, and follow redirects as long as they stay on the same host."""
     _check_host(url, target)
     answer = send(url)
     for _ in range(MAX_REDIRECTS):
@@ -172,7 +174,7 @@ class _Body:
         self.size = 0
 
     def take(self, piece: bytes) -> int:
-        """Keep a piece of the body; return its size, or the value that makes curl abort the transfer."""
+        """Keep a piece of the body; return its size, or a value that makes curl abort the transfer."""
         self.size += len(piece)
         if self.size > self._max_bytes:
             return self._stop
@@ -181,9 +183,9 @@ class _Body:
 
 
 def _browser_session(max_bytes: int, *, through_sdk: bool) -> Any:
-    """Return a session of yfinance's HTTP library that uses only the vendor's hosts.
+    """Return a session of yfinance's HTTP library that connects only to the vendor's hosts.
 
-    It counts requests, and limits the size and the duration of each one.
+    It counts requests, and limits the duration of each one and the size of the response.
     """
     library: Any = import_module("curl_cffi.requests")
     exceptions: Any = import_module("curl_cffi.requests.exceptions")
@@ -213,7 +215,7 @@ def _browser_session(max_bytes: int, *, through_sdk: bool) -> Any:
             self._carry = _Carry()
 
         def begin(self, request: HttpRequest) -> _Carry:
-            """Start counting this thread's request."""
+            """Start counting the requests that this thread's request causes."""
             self._carry.target, self._carry.requests = request.url, 0
             self._carry.answer = self._carry.refusal = None
             return self._carry
@@ -223,13 +225,13 @@ def _browser_session(max_bytes: int, *, through_sdk: bool) -> Any:
             options.pop("allow_redirects", None)
 
             def send(there: str, **changed: Any) -> Any:
-                """Send the same request to another address on the host."""
+                """Send the same request to another address on the same host."""
                 return self._sent(method, there, *args, **{**options, **changed})
 
             return self._carry.exchange(str(url), send)
 
         def _sent(self, method: Any, url: str, *args: Any, **options: Any) -> Any:
-            """Send one request within the remaining time, and read at most ``max_bytes``."""
+            """Send one request within the time left, and read at most ``max_bytes`` of the response."""
             body = _Body(max_bytes, stop)
             self._carry.requests += 1
             # Less than a millisecond would mean no limit at all.
@@ -250,7 +252,7 @@ def _browser_session(max_bytes: int, *, through_sdk: bool) -> Any:
 
 
 def _check_host(url: str, target: str) -> None:
-    """Reject all hosts except the requested one and, over TLS, the vendor's other hosts.
+    """Reject every host except the requested one and, over TLS, the vendor's other hosts.
 
     Raises:
         ResponseFormatError: The address is on another host.
@@ -262,7 +264,7 @@ def _check_host(url: str, target: str) -> None:
 
 
 def _at(url: str, target: str) -> str:
-    """Return ``url``, moved to the host of ``target`` if that host replaces the vendor's."""
+    """Return ``url``, moved to the host of ``target`` if that is a substitute for the vendor's hosts."""
     here, there = urlsplit(url), urlsplit(target)
     stands_in = not f".{there.hostname}".endswith(_VENDOR_HOSTS)
     if not stands_in or not f".{here.hostname}".endswith(_VENDOR_HOSTS):

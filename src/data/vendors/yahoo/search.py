@@ -1,4 +1,4 @@
-"""Yahoo: names of all instruments that it has charts for; no key is needed.
+"""Yahoo: search for names of all instruments for which it has charts; no key is needed.
 
 The format of the response is taken from test fixtures and typed clients of public projects that use
 ``/v1/finance/search`` (including yfinance's ``Search``), as of 2026; it has no currency.
@@ -26,7 +26,7 @@ _TYPES: dict[str, ListingType] = {
 
 
 def _read(body: Any) -> Iterator[Listing]:
-    """Parse ``{"quotes": [...]}``; options, and companies that are not listed, are left out.
+    """Parse ``{"quotes": [...]}``; options and unlisted companies are left out.
 
     ::
 
