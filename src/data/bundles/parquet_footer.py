@@ -15,7 +15,7 @@ _INTEGERS = (4, 5, 6)
 
 
 class ParquetCounts(NamedTuple):
-    """The counts that a file declares.
+    """The counts that a Parquet file declares in its footer.
 
     Attributes:
         rows: Number of rows.
@@ -27,7 +27,7 @@ class ParquetCounts(NamedTuple):
 
 
 def length_of(tail: bytes) -> int:
-    """Return the size of a file's footer in bytes, given the last eight bytes of the file.
+    """Return the size in bytes of a file's footer, given the last eight bytes of the file.
 
     Raises:
         ValueError: The file is not a Parquet file.
@@ -41,7 +41,8 @@ def declared(end: bytes) -> ParquetCounts:
     """Return the counts declared in the footer of a Parquet file.
 
     Args:
-        end: The file, or as many bytes at its end as :func:`length_of` returns.
+        end: Bytes of the whole file, or at least the last ones, as many as :func:`length_of`
+            returns.
 
     Raises:
         ValueError: The footer is invalid.
@@ -61,7 +62,7 @@ def declared(end: bytes) -> ParquetCounts:
 
 
 class _Compact:
-    """Reads Thrift's compact encoding; structs become mappings of field number to value."""
+    """Reads Thrift's compact encoding; structs become mappings from field number to value."""
 
     def __init__(self, data: bytes) -> None:
         self._data, self._at = data, 0

@@ -86,7 +86,7 @@ def partitions(
     last: date | None = None,
     pending: Iterable[tuple[str, str | None]] = (),
 ) -> list[str]:
-    """Return the paths of the partitions that a range needs, ascending; no file is opened.
+    """Return the sorted paths of the partitions that contain a range; no file is opened.
 
     Args:
         disk, root: File access, and folder of the bundle.
@@ -124,7 +124,7 @@ def _key(day: date, depth: int) -> _Key:
 def _walk(
     disk: Disk, root: str, within: str, key: _Key, depth: int, low: _Key, high: _Key
 ) -> Iterator[str]:
-    """Yield the partitions whose days are in the range, judged only by folder names."""
+    """Yield the partitions whose days are in the range, judging only by the folder names."""
     names = disk.list(f"{root}/{within}")
     if len(key) == depth:
         if _DATA in names:

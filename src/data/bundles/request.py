@@ -93,7 +93,7 @@ def symbols_to_answer(
 ) -> Sequence[str]:
     """Return the symbols to fetch so that a bundle answers a request.
 
-    Only the newly requested symbols are fetched if the bundle already has the range, and the range
+    Only the symbols in ``wanted`` are fetched if the bundle already covers the range, and the range
     had ended when the bundle was written (``written_ms``, UTC milliseconds).
     """
     every: Sequence[str] = request["symbols"]

@@ -35,7 +35,7 @@ def overlaid(
     Args:
         chart: Chart of one symbol.
         lines: Maps the name of each line to its values, a Series with a time index. A value is
-            drawn on the bar that contains its time; if there is no value, the line has a break.
+            drawn on the bar that contains its time; the line has a break at a bar without a value.
         marks: Trades or notes: a DataFrame, or mappings, with ``time`` (or a time index) and
             optionally ``side`` (``buy`` or ``sell``), ``price`` and ``text``.
 
@@ -69,7 +69,7 @@ def _outside(count: int, what: str) -> list[str]:
 
 
 def _line(chart: Chart, name: str, values: Any) -> tuple[Overlay, int]:
-    """Return one line, and the number of its values that are not on a bar."""
+    """Return one line, and the number of its values whose time is not in any bar."""
     if (
         not hasattr(values, "index")
         or not hasattr(values, "to_numpy")
@@ -95,7 +95,7 @@ def _line(chart: Chart, name: str, values: Any) -> tuple[Overlay, int]:
 
 
 def _marks(chart: Chart, marks: Any) -> tuple[list[Mark], int]:
-    """Return the marks that are on a bar, and the number of those that are not."""
+    """Return the marks whose time is in a bar, and the number of the other marks."""
     import pandas as pd
 
     if isinstance(marks, pd.Series) or not isinstance(marks, pd.DataFrame | Iterable):
@@ -146,7 +146,7 @@ def _mark(slot: int, side: Any, price: Any, text: Any) -> Mark:
 
 
 def _stamps(index: Any, what: str) -> Ints:
-    """Convert times to UTC milliseconds; naive ones are UTC."""
+    """Convert times to UTC milliseconds; naive times are taken as UTC."""
     import pandas as pd
 
     try:
@@ -181,7 +181,10 @@ def _slots(chart: Chart, stamps: Ints) -> Ints:
 
 
 def _session(axis: Axis, stamp: int) -> int:
-    """Return the stamp of the venue's date at a time; a stamp at midnight UTC is kept as a date."""
+    """Return the stamp of the date at the venue at a given time.
+
+    A stamp at midnight UTC already is a date and is returned unchanged.
+    """
     if stamp % DAY_MS == 0:
         return stamp
     local = stamp + offset_ms(ZoneInfo(axis.zone), stamp)
