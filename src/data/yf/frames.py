@@ -29,11 +29,11 @@ _ACTIONS = {"dividend": "Dividends", "split": "Stock Splits"}
 
 
 class Table(NamedTuple):
-    """The bars of one ticker.
+    """The bars for one ticker, in yfinance's columns.
 
     Attributes:
-        times: Dates or times in the zone of the exchange.
-        columns: Maps each of yfinance's columns, in its order, to its values.
+        times: Dates or times of the bars, in the exchange's time zone.
+        columns: Maps the name of each column, in yfinance's order, to its values.
         facts: Provenance of the bars.
     """
 
@@ -43,7 +43,7 @@ class Table(NamedTuple):
 
 
 def values_of(frame: pd.DataFrame) -> dict[str, NDArray[Any]]:
-    """Return the columns of a frame of numbers as arrays, all at once."""
+    """Convert all columns of a numeric frame to arrays in one step."""
     return dict(zip(frame.columns.tolist(), frame.to_numpy().T, strict=True))
 
 
@@ -56,15 +56,15 @@ def table_of(
     digits: int | None,
     whole: pd.DataFrame | None = None,
 ) -> Table:
-    """Return the bars of a frame in yfinance's columns.
+    """Convert the bars in a frame to yfinance's columns.
 
     Args:
         frame: Bars adjusted for splits.
-        values: Its columns.
-        times: Its index in the zone of the exchange.
-        auto_adjust: Whether prices are adjusted for dividends as well.
-        digits: Decimals to round to; None to keep all.
-        whole: The same bars, adjusted for dividends, if ``frame`` does not have adjusted closes.
+        values: Columns of the frame, as arrays.
+        times: Index of the frame, in the exchange's time zone.
+        auto_adjust: Whether to adjust prices for dividends as well.
+        digits: Number of decimals to round to; None means no rounding.
+        whole: The same bars, adjusted for dividends, in case ``frame`` lacks adjusted closes.
     """
     close = values["close"]
     adjusted = values.get("adj_close", close)
@@ -90,7 +90,7 @@ def table_of(
 
 
 class Times:
-    """Indexes in the zones of exchanges, each made once: most tickers of a call have the same.
+    """Converts the indexes of frames to time zones; equal indexes are converted only once.
 
     Args:
         is_intraday: Whether bars are shorter than a day.
@@ -101,7 +101,7 @@ class Times:
         self._made: dict[tuple[bytes, str], pd.DatetimeIndex] = {}
 
     def of(self, frame: pd.DataFrame, zone: str) -> pd.DatetimeIndex:
-        """Return a frame's index in a time zone."""
+        """Return a frame's index, converted to a time zone."""
         key = frame.index.to_numpy().tobytes(), zone
         if key not in self._made:
             self._made[key] = self._local(frame.index, zone)
@@ -125,7 +125,7 @@ def empty_frame() -> pd.DataFrame:
 
 
 def history_frame(table: Table) -> pd.DataFrame:
-    """Return the frame of ``Ticker.history``; the index has the zone of the exchange."""
+    """Return the result of ``Ticker.history``; the index is in the exchange's time zone."""
     frame = pd.DataFrame(table.columns, index=table.times, copy=True)
     frame.attrs[ATTRS_KEY] = table.facts
     return frame
@@ -139,14 +139,14 @@ def wide_frame(
     ignore_tz: bool,
     by_ticker: bool,
 ) -> pd.DataFrame:
-    """Return the frame of ``download``: the tickers side by side on one index.
+    """Return the result of ``download``: the tickers side by side, with a common index.
 
     Args:
-        tables: Maps each ticker that has bars to them.
-        failed: Maps each of the others to its provenance.
-        tickers: Tickers in the order of the call.
-        ignore_tz: Whether the index has no zone.
-        by_ticker: Whether tickers are the upper level of the columns, not prices.
+        tables: Maps each ticker that has bars to its bars.
+        failed: Maps each ticker without bars to its provenance.
+        tickers: Tickers, in the order in which they were passed.
+        ignore_tz: Whether to leave out the index's time zone.
+        by_ticker: Whether the upper level of the columns is the tickers rather than the prices.
     """
     indexes = _aligned(tables, ignore_tz=ignore_tz)
     index, places = _union(indexes)
@@ -193,7 +193,7 @@ def wide_frame(
 
 
 def _aligned(tables: Mapping[str, Table], *, ignore_tz: bool) -> dict[str, pd.DatetimeIndex]:
-    """Return the indexes in one zone, the most frequent one, or each in local time without one."""
+    """Convert the indexes to the most frequent time zone, or each to naive local time."""
     zones = Counter(str(table.times.tz) for table in tables.values())
     common = None
     if not ignore_tz:
@@ -210,7 +210,7 @@ def _aligned(tables: Mapping[str, Table], *, ignore_tz: bool) -> dict[str, pd.Da
 def _union(
     indexes: Mapping[str, pd.DatetimeIndex],
 ) -> tuple[pd.DatetimeIndex, dict[str, NDArray[np.intp] | None]]:
-    """Return all times of several indexes, and the rows of each; None if it has all of them."""
+    """Return the union of several indexes, and the rows of each in it (None if it has all rows)."""
     if not indexes:
         return pd.DatetimeIndex([]), {}
     distinct = list({id(index): index for index in indexes.values()}.values())
@@ -240,7 +240,7 @@ def _block(
     index: pd.DatetimeIndex,
     dtype: Any,
 ) -> pd.DataFrame:
-    """Return columns of one type; rows that a ticker does not have are NaN."""
+    """Return a frame of columns of the same type; rows that a ticker lacks are NaN."""
     pairs = list(pairs)
     values = np.empty((len(pairs), len(index)), dtype)
     for row, (ticker, name) in zip(values, pairs, strict=True):

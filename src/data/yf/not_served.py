@@ -49,17 +49,17 @@ OF_MODULE = {name: use for use, names in _OF_MODULE.items() for name in names.sp
 
 
 def not_served_of_ticker(name: str) -> str | None:
-    """Return the advice for an attribute of ``Ticker``; None if yfinance has no such name."""
+    """Return what to use instead of an attribute of ``Ticker``; None if yfinance lacks it too."""
     return OF_TICKER.get(name.removeprefix("get_"))
 
 
 def refuse_name(name: str, use: str | None) -> NoReturn:
-    """Refuse a name.
+    """Raise the error for a name that this module does not support.
 
     Raises:
-        NotServedError: It exists in yfinance.
-        AttributeError: It does not.
+        NotServedError: The name exists in yfinance.
+        AttributeError: The name does not exist in yfinance.
     """
     if use is None:
         raise AttributeError(f"yf.{name} does not exist")
-    raise NotServedError(f"yf.{name} is not served: {use}")
+    raise NotServedError(f"yf.{name} is not supported: {use}")
