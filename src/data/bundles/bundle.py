@@ -211,13 +211,14 @@ class Bundle:
         if not any(len(a.rows) for a in answers.values()):
             first = next(iter(answers.values()))
             raise BundleError(
-                f"bundle {self.name} would be empty: {first.error or 'no bar in this range'}",
+                f"bundle {self.name} would be empty: {first.error or 'there are no bars in this range'}",
                 hint="nothing was written",
             )
         with self._files.writing() as commit:
             if Records.read(self._files, self._disk, self.path / METADATA) is not None:
                 raise BundleError(
-                    f"bundle {self.name} was created meanwhile", hint="refresh it instead"
+                    f"bundle {self.name} has just been created by another program",
+                    hint="refresh it instead",
                 )
             records = rebuilt(self._files, commit)
             origin = replace(
@@ -369,7 +370,7 @@ class Bundle:
         with self._files.writing(make=False) as commit:
             if self._examined()[0] != records:
                 raise BundleError(
-                    f"bundle {self.name} was changed by another program meanwhile",
+                    f"bundle {self.name} has just been changed by another program",
                     hint="run the command again",
                 )
             if request is not None:

@@ -110,7 +110,7 @@ class DataCatalog:
     ) -> None:
         if metadata_db_path is not None and db_path is not None:
             raise QueryError(
-                "metadata_db_path and db_path are the same argument; give only one of them"
+                "metadata_db_path and db_path are two names for one argument; pass only one of them"
             )
         given = metadata_db_path if db_path is None else db_path
         path, scope = _path_of(given, folder)

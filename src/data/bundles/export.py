@@ -167,7 +167,7 @@ def _digests(read: SeriesRead, table: BarTable) -> Iterator[str]:
 def _read_csv(text: str) -> BarTable:
     head, *lines = text.splitlines()
     if head != _HEAD:
-        raise ValueError(f"columns {head!r}")
+        raise ValueError(f"unexpected columns {head!r}")
     rows = [line.split(",") for line in lines]
     stamps = np.array([int(row[0]) for row in rows], dtype=np.int64)
     columns = [

@@ -401,7 +401,7 @@ def _cells(
         causes = (NEW_ACTION,) * by_action + (cause,) * by_bar
         words = [", ".join(map(str, mine))] * by_action + [detail] * by_bar
         if not causes and read.adjustment == "all":
-            causes, words = (CORRECTION,), ["of the close before a dividend"]
+            causes, words = (CORRECTION,), ["the close before a dividend was corrected"]
         yield ChangedCell(stamp, name, was, is_now, causes or (UNEXPLAINED,), "; ".join(words))
 
 
@@ -413,7 +413,7 @@ def _cause_of_bar(
     if aside is not None and aside.reason == FORMING:
         return BECAME_FINAL, f"the bar was running and is now {state_now}"
     if aside is not None:
-        return CORRECTION, f"it could not be a bar: {sentence(aside.reason)}"
+        return CORRECTION, f"it was not a valid bar: {sentence(aside.reason)}"
     if vendor != vendor_now:
         return OTHER_VENDOR, f"{vendor or '?'}, now {vendor_now or '?'}"
     if state == "provisional" and state_now == "final":

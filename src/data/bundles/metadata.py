@@ -126,7 +126,7 @@ class BundleMetadata:
                 f"not a bundle field: {', '.join(unknown)}", hint=f"use one of {', '.join(ROW)}"
             )
         if "source_type" not in fields and cls.get(bundle_name) is None:
-            raise QueryError(f"the new bundle {bundle_name!r} needs a source_type")
+            raise QueryError(f"the new bundle {bundle_name!r} requires a source_type")
         cls._append(
             bundle_name, {"fields": {name: _plain(name, value) for name, value in fields.items()}}
         )

@@ -107,7 +107,7 @@ class _Compact:
             count = head >> 4 if head >> 4 < 0x0F else self._varint()
             return [self._item(head & 0x0F, depth) for _ in range(count)]
         if kind not in (_BYTE, _DOUBLE, _BINARY):
-            raise ValueError(f"a value is of kind {kind}")
+            raise ValueError(f"a value has the unknown type {kind}")
         size = {_BYTE: 1, _DOUBLE: 8}.get(kind) or self._varint()
         self._at += size
         if self._at > len(self._data):

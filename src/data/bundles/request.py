@@ -77,7 +77,7 @@ def widened(
         if both[0] != both[1]:
             mine, other = (one or "the vendors in the rules" for one in both)
             raise BundleError(
-                f"bundle {name} has the {key} {mine}, not {other}", hint="use another name"
+                f"bundle {name} has {key} {mine}, not {other}", hint="use another name"
             )
     symbols = list(dict.fromkeys((*has["symbols"], *wanted["symbols"])))
     start = _outer(name, "start", has["start_date"], wanted["start_date"])

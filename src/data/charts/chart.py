@@ -726,7 +726,7 @@ def _common(series: Sequence[Series]) -> int | None:
     if not len(shared):
         names = ", ".join(one.symbol for one in series)
         raise QueryError(
-            f"{names} have no bar in common from which they could be compared",
+            f"{names} cannot be compared, because they have no bar in common",
             hint="choose a range in which all of them trade, or longer bars such as 1d",
         )
     return int(shared[0])

@@ -47,7 +47,8 @@ def overlaid(
         return chart
     if chart.is_indexed:
         raise QueryError(
-            "lines and marks cannot be drawn over several symbols", hint="draw one symbol"
+            "lines and marks can only be drawn on a chart of one symbol",
+            hint="pass bars of one symbol",
         )
     drawn, notes = [], list(chart.notes)
     for name, values in (lines or {}).items():
@@ -107,7 +108,7 @@ def _marks(chart: Chart, marks: Any) -> tuple[list[Mark], int]:
         entries = list(marks)
         if not all(isinstance(entry, Mapping) for entry in entries):
             raise QueryError(
-                "a mark is not a mapping", hint="use a mapping with time, side, price and text"
+                "every mark must be a mapping", hint="use a dict with time, side, price and text"
             )
         marks = pd.DataFrame([dict(entry) for entry in entries])
     if not len(marks):
@@ -132,7 +133,7 @@ def _mark(slot: int, side: Any, price: Any, text: Any) -> Mark:
     kind = "note" if blank else _SIDES.get(str(side).strip().lower(), "")
     if not kind:
         raise QueryError(
-            f"not the side of a mark: {str(side)[:40]!r}", hint="use buy, sell, or none"
+            f"not a valid side for a mark: {str(side)[:40]!r}", hint="use buy or sell, or omit it"
         )
     words = "" if pd.isna(text) else str(text).strip()
     if not pd.isna(price):
@@ -140,7 +141,7 @@ def _mark(slot: int, side: Any, price: Any, text: Any) -> Mark:
             words = f"{words} at {float(price):g}".strip()
         except (TypeError, ValueError) as exc:
             raise QueryError(
-                f"not the price of a mark: {str(price)[:40]!r}", hint="use a number"
+                f"not a valid price for a mark: {str(price)[:40]!r}", hint="use a number"
             ) from exc
     return Mark(slot, kind, printable(words))
 

@@ -67,7 +67,9 @@ def _validated_shown(document: dict[str, Any]) -> Shown:
 def _fill(args: argparse.Namespace) -> int:
     check_folder(args)
     if args.max_gap_hours < 0:
-        raise QueryError("--max-gap-hours is negative", hint="use a number of hours from 0 on")
+        raise QueryError(
+            "--max-gap-hours must not be negative", hint="use a number of hours from 0 on"
+        )
     with job_signals():
         report = fill_gaps(
             args.symbols,

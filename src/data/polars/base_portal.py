@@ -759,7 +759,9 @@ def _one_of(name: str, value: Any, other: str, alias: Any) -> Any:
         QueryError: Values were passed under both names.
     """
     if value is not None and alias is not None:
-        raise QueryError(f"{name} and {other} are the same argument", hint="give only one of them")
+        raise QueryError(
+            f"{name} and {other} are two names for one argument", hint="give only one of them"
+        )
     return alias if value is None else value
 
 
