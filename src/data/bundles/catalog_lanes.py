@@ -1,4 +1,4 @@
-"""Lanes of the store as datasets: derived from the store's present state, without a file."""
+"""Presents lanes of the store as datasets, derived from the store's present state."""
 
 from __future__ import annotations
 

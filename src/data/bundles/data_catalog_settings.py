@@ -1,4 +1,4 @@
-"""The file ``config/data_catalog.yaml``: the location of bundles. Strictly checked."""
+"""The strictly checked file ``config/data_catalog.yaml``, which sets the location of bundles."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A bundle's row: its fields, each declared once. The SQLite table and all checks follow from them."""
+"""The fields of a bundle's row, from which the SQLite table and all checks of rows are derived."""
 
 from __future__ import annotations
 

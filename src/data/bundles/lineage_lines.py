@@ -1,4 +1,4 @@
-"""The lines of a lineage as values: the reads of one run, their pins, and its end."""
+"""The log lines of a lineage as Python values: the reads of a run, their pins, and its end."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The file in a bundle that holds the bars of a day, and the files that a range needs.
+"""Paths of the files in a bundle: the file for a given day, and all files for a range.
 
 A partition is ``data.parquet`` in the folder of its month or day. Additions to a large partition
 are in further parts next to it, ``1/data.parquet`` and so on. All rows of a series in a partition

@@ -1,4 +1,4 @@
-"""Requests of bundles: the arguments of ``get_ohlcv_batch`` that a bundle answers. Pure."""
+"""The request of a bundle: the arguments of ``get_ohlcv_batch`` that the bundle answers. Pure."""
 
 from __future__ import annotations
 

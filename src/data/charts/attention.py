@@ -1,4 +1,4 @@
-"""Which stored series need attention, why, and what to do, from the values of a report. Pure."""
+"""Finds the stored series that need attention in a report, with reasons and next steps. Pure."""
 
 from __future__ import annotations
 

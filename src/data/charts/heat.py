@@ -1,4 +1,4 @@
-"""Coverage as a heat map, month by month: each state has its own colour and symbol. Pure."""
+"""Coverage as a heat map by month: each state has its own colour and sign. Pure."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The position of everything in a chart: shapes and labels in pixels, for any renderer. Pure.
+"""The layout of a chart: positions of all shapes and labels in pixels, for any renderer. Pure.
 
 Every picture of a chart, whatever its format, is built from the same :class:`ChartLayout`.
 """

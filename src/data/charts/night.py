@@ -1,4 +1,4 @@
-"""The report of a job as a page: results, failures, cost, and bars that will be lost. Pure."""
+"""The report of a job as a page: results, failures, cost, and bars about to be lost. Pure."""
 
 from __future__ import annotations
 

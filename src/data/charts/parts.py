@@ -1,7 +1,8 @@
 """Parts shared by reports: values, tables, the summary, small drawings. Pure.
 
-Every number and text in a report is part of its data. The attribute ``data-at`` of its element has
-its path in the data, such as ``series/0/rows``, so that page and JSON can be compared.
+Every number and text in a report is part of the report's data. The attribute ``data-at`` of an
+element contains the path to its value, such as ``series/0/rows``, so that the page and the JSON can
+be compared.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Charts for users: of frames that they already have, and of the client's answers."""
+"""Charts for users, from frames that they already have or from the client's answers."""
 
 from __future__ import annotations
 

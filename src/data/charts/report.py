@@ -1,7 +1,7 @@
 """The known facts about stored series, collected as plain values: the data of a report's page.
 
-Nothing is computed here: coverage, gaps, findings, comparisons, commits and vendors are those that
-the data manager and its client return. No vendor is queried.
+Nothing is computed here: coverage, gaps, findings, comparisons, commits and vendors come from the
+data manager and its client. No vendor is queried.
 """
 
 from __future__ import annotations

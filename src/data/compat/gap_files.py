@@ -1,9 +1,9 @@
 """The older tools that validate and fill gaps; built on ``jobs.gaps``.
 
-The first one writes ``validate-metadata.json`` in the cache folder, the second one reads it. The
-file lists the gaps by series and year, in the format of older programs; every gap also has its
-class and evidence. Filling queries all vendors in the rules, like every other request, and bars
-that none of them has stay missing.
+The first tool writes ``validate-metadata.json`` to the cache folder; the second reads it. The file
+lists the gaps by series and year, in the format of older programs, with the class and evidence of
+each gap. Filling queries all vendors in the rules, like any other request; bars that none of them
+has remain missing.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """The sources of a portal's bars: the data manager, a user's source, or readers of a bundle.
 
-Each returns checked bars for some assets as float64. The portal, not the source, decides which of
-them a backtest may see at its simulation time.
+Each source returns checked bars for several assets as float64. The portal, not the source, decides
+which bars a backtest may see at its simulation time.
 """
 
 from __future__ import annotations

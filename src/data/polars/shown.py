@@ -1,6 +1,7 @@
-"""Tracks which bars a portal has shown to the caller: a record of its reads gets only these.
+"""Tracks which bars a portal has shown to the caller; only these are recorded as reads.
 
-The portal reads more bars than the caller requests. Those that it never shows are not recorded.
+The portal reads more bars than the caller requests. Bars that the caller never sees are not
+recorded.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
-"""The users in the proofs: processes that call the public methods, one process for each call.
+"""The users in the proofs: processes that each make one call to a public method.
 
 Started as a program, this module is the parent of these processes. It imports the library once and
-forks a child for each call, so that a call begins like a new process and costs no import. It reads
-calls from standard input, one JSON object per line, and passes on the children's reports, with the
-number of the call. When its input ends, it kills its children and exits.
+forks a child for each call, so that a call starts in a fresh process without the cost of an import.
+It reads calls from standard input, one JSON object per line, and passes on the children's reports,
+with the number of the call. When its input ends, it kills its children and exits.
 """
 
 from __future__ import annotations

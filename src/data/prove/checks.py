@@ -77,7 +77,7 @@ def killed(stage: Stage) -> Observation:
     did = f"killed {in_time} processes (SIGKILL) between a vendor's answer and the end of the call"
     saw = f"{old} commits were not made, {new} made, none half made; all {len(kept)} days that had "
     saw += "been answered are still there, and no file is damaged"
-    brief = f"{in_time} processes killed", f"{new} commits made, {old} not, none half made"
+    brief = f"{in_time} of {_KILLS} processes killed", f"{new} commits made, {old} not, none half"
     return Observation(brief, did, saw, broken + damaged)
 
 

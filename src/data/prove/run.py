@@ -1,4 +1,4 @@
-"""Carries out proofs in turn."""
+"""Carries out the proofs one after another."""
 
 from __future__ import annotations
 

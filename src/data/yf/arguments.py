@@ -1,4 +1,4 @@
-"""The arguments of a yfinance call, and the bars that they mean."""
+"""The arguments of a yfinance call, and the range of bars that they stand for."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ INTERVALS = {
     "1m": "1m", "2m": "2m", "5m": "5m", "15m": "15m", "30m": "30m", "60m": "1h", "90m": "90m",
     "1h": "1h", "1d": "1d", "1wk": "1w", "1mo": "1M", "3mo": "3M",
 }  # fmt: skip
-# Days of `period="max"` that Yahoo has of bars shorter than a day, less one in which it may end.
+# Number of days for which Yahoo has intraday bars (`period="max"`), less one in which they may end.
 _DEPTH_DAYS = {"1m": 8, "1h": 729, "60m": 729}
 _OTHER_DEPTH_DAYS = 59
 # Maximum number of days that a period of trading days may reach back, including long holidays.
@@ -37,7 +37,7 @@ _BEFORE_OPEN_MS, _AFTER_CLOSE_MS = 330 * MINUTE_MS, 240 * MINUTE_MS
 _PERIOD = re.compile(r"([1-9]\d{0,4})(d|wk|mo|y)")
 _PERIODS = "1d, 5d, 1mo, 3mo, 6mo, 1y, 2y, 5y, 10y, ytd or max"
 _ISIN = re.compile(r"[A-Z]{2}[A-Z0-9]{9}[0-9]")
-# Time zones in which Yahoo dates the bars of markets without one place.
+# Time zones in which Yahoo dates bars of markets that are not in one place.
 _ZONES = {"forex": "Europe/London", "crypto": "UTC"}
 _FIRST_DAY = date(1900, 1, 1)
 
@@ -133,7 +133,7 @@ class Asked:
         begins, ends = first, None if last is None or not is_past else last
         if to_ms(first) > now or (ends is not None and ends <= first):
             return None
-        # Yahoo's own pair, which no other vendor has: asked of it alone.
+        # A pair in Yahoo's own notation, which no other vendor has, is requested only from Yahoo.
         provider = "yahoo" if instrument.asset_class == "crypto" and "-" in ticker else None
         session: AskedSession = "regular"
         if self.prepost and self.is_intraday and instrument.asset_class == "stock":

@@ -1,4 +1,4 @@
-"""``download`` and what it shares with ``Ticker.history``: bars of tickers, in one or more batches."""
+"""``download``, and the code that it shares with ``Ticker.history`` to fetch bars in batches."""
 
 from __future__ import annotations
 

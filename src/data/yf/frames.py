@@ -1,4 +1,4 @@
-"""Frames in yfinance's form, made from the data manager's frames."""
+"""Converts the data manager's frames to yfinance's form."""
 
 from __future__ import annotations
 
@@ -172,7 +172,7 @@ def wide_frame(
     if joined != pairs:
         place_of = {pair: place for place, pair in enumerate(joined)}
         frame = frame.iloc[:, [place_of[pair] for pair in pairs]]
-    # Made of its parts: that takes a tenth of the time of finding them again in 250 pairs.
+    # Built from its parts, which takes a tenth of the time needed to find them again in 250 pairs.
     levels = list(tickers), sorted({name for _, name in pairs})
     found = [{value: code for code, value in enumerate(level)} for level in levels]
     codes = [[found[level][pair[level]] for pair in pairs] for level in (0, 1)]
@@ -198,7 +198,7 @@ def _aligned(tables: Mapping[str, Table], *, ignore_tz: bool) -> dict[str, pd.Da
     common = None
     if not ignore_tz:
         common = min(zones, key=lambda zone: (-zones[zone], zone), default="UTC")
-    # Tickers with the same times have one index: it is converted once.
+    # Tickers with the same times share an index, which is converted only once.
     moved: dict[int, pd.DatetimeIndex] = {}
     for table in tables.values():
         if id(table.times) not in moved:

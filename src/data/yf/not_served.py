@@ -12,7 +12,7 @@ _LIVE = "use get_data_manager().live_feed(symbol, timeframe) or get_quote(symbol
 _SEARCH = "use yf.Search(text) or get_data_manager().search(text)"
 _RULES = "set it in the rules file of the data manager, docs/providers.md"
 
-# What the message says of each group of names, without `get_` in front.
+# The advice in the message for each group of names, which are listed without `get_`.
 _OF_TICKERS = {
     _STATEMENTS: (
         "income_stmt quarterly_income_stmt ttm_income_stmt incomestmt quarterly_incomestmt "

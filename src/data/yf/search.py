@@ -1,4 +1,4 @@
-"""``Search``: symbols by name."""
+"""``Search``, which finds symbols by name."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``Ticker`` and ``Tickers``."""
+"""``Ticker`` and ``Tickers``: bars, splits, dividends and figures under yfinance's names."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from .not_served import not_served_of_ticker, refuse_name
 
 __all__ = ["FastInfo", "Ticker", "Tickers"]
 
-# Maps our fields to the names under which `info` has them. Fractions are fractions there, too, but
+# Maps our fields to their names in `info`. Fractions are fractions there as well, except
 # for the dividend yield, which is a percentage.
 _INFO = {
     "company_name": ("shortName", "longName"),
@@ -73,7 +73,7 @@ _INFO = {
     "short_ratio": ("shortRatio",),
 }
 _TUPLE = "name the exchange by its suffix, such as OR.PA"
-# A day on which a market is still open, as `fast_info` sees it, ends so long after its midnight.
+# For `fast_info`, a day is over this long after its midnight.
 _DAY_OVER = pd.Timedelta(days=1, minutes=20)
 
 
