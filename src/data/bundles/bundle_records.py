@@ -360,7 +360,7 @@ def digest_of(data: bytes) -> str:
 
 
 def set_aside(commit: FileChanges, place: str, data: bytes) -> str:
-    """Add to a change: a copy of a damaged file in ``_quarantine``. Return the path of the copy."""
+    """Add a copy of a damaged file, in ``_quarantine``, to a change; return the copy's path."""
     name = f"{QUARANTINE}/{place.replace('/', '_')}.{digest_of(data)[:8]}"
     commit.put(name, data)
     return name

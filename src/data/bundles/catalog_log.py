@@ -47,7 +47,7 @@ class CatalogLog:
 
         Raises:
             StorageError: The line could not be written; any part of it that was written is ignored.
-            LockTimeoutError: Another writer held the file for 30 s.
+            LockTimeoutError: Another writer kept the file locked for 30 s.
             ValueError: The entry contains a value that JSON cannot represent.
         """
         self.append_all(type_, [entry], format_)

@@ -254,7 +254,7 @@ def fill_gaps(
 
 @dataclass(frozen=True, eq=False)
 class _Work(VendorTask):
-    """One series from the file, its gaps, and the longest gap to request."""
+    """A series in the file, its gaps, and the length of the longest gap to request."""
 
     name: str
     key: SeriesKey

@@ -64,7 +64,7 @@ def resample_minute_to_daily(df: Frame) -> Frame:
 def resample_daily_to_weekly(df: Frame) -> Frame:
     """Build one bar for each week, with the date of its Monday, from daily bars.
 
-    See :func:`resample_minute_to_daily` for the frame and the result.
+    ``df`` has ``date`` in place of ``timestamp``; otherwise, see :func:`resample_minute_to_daily`.
     """
     return _resampled(df, "date", "1w", "date")
 
@@ -72,7 +72,7 @@ def resample_daily_to_weekly(df: Frame) -> Frame:
 def resample_daily_to_monthly(df: Frame) -> Frame:
     """Build one bar for each month, with the date of its first day, from daily bars.
 
-    See :func:`resample_minute_to_daily` for the frame and the result.
+    ``df`` has ``date`` in place of ``timestamp``; otherwise, see :func:`resample_minute_to_daily`.
     """
     return _resampled(df, "date", "1mo", "date")
 

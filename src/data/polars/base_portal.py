@@ -301,7 +301,8 @@ class BasePortal(ABC, Generic[S, F]):
             QueryError: An argument is invalid (a ``ValueError``).
 
         Warns:
-            IncompleteDataWarning: The answer of the data manager has gaps.
+            IncompleteDataWarning: The data manager's answer has gaps; issued only when bars are
+                read.
         """
         question = self._question(assets, field, dt, (data_frequency, data_frequency), 1)
         return self._spot(question, self._read(question))
@@ -339,7 +340,8 @@ class BasePortal(ABC, Generic[S, F]):
                 :meth:`get_spot_value`.
 
         Warns:
-            IncompleteDataWarning: The answer of the data manager has gaps.
+            IncompleteDataWarning: The data manager's answer has gaps; issued only when bars are
+                read.
         """
         question = self._question(assets, field, end_dt, (frequency, data_frequency), bar_count)
         return self._window(question, self._read(question))
